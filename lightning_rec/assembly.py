@@ -1,0 +1,148 @@
+"""From a composed config to live parts, everything checked before any data is read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.schema import Source
+from lightning_rec.data.split import Schema
+from lightning_rec.data.splits import Protocol
+from lightning_rec.errors import UserError
+from lightning_rec.objectives import ClosedForm, Objective
+from lightning_rec.tasks.sequence import SequenceTask
+
+SKETCH_ITEMS = 100  # catalogue of the model that is built, without memory, to check its config
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What does not depend on data: built, and the rest checked."""
+
+    source: Source
+    protocol: Protocol
+    objective: Objective
+    loss: nn.Module | None
+    model: Callable[[Schema], nn.Module]
+    sketch: nn.Module  # the model over SKETCH_ITEMS items on the meta device
+
+
+def assemble(cfg: DictConfig) -> Parts:
+    """Build and check all parts that need no data. Raises UserError naming the key at fault."""
+    objective = config.build("objective", cfg.objective)
+    make_model = partial(_model, cfg.model)
+    with torch.device("meta"):
+        sketch = make_model(Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2)))
+    _check_pairing(sketch, objective, cfg)
+    for node in ("batches", "task", "optimizer", "schedule", "trainer"):
+        config.check(node, config.plain(cfg[node]))
+    if list(sketch.parameters()):
+        config.build("optimizer", cfg.optimizer, params=sketch.parameters())
+    return Parts(
+        source=config.build("data", cfg.data),
+        protocol=config.build("protocol", cfg.protocol),
+        objective=objective,
+        loss=config.build("loss", cfg.loss) if cfg.get("loss") else None,
+        model=make_model,
+        sketch=sketch,
+    )
+
+
+def _model(settings: DictConfig, schema: Schema) -> nn.Module:
+    model: nn.Module = config.build("model", settings, schema=schema)
+    return model
+
+
+def _check_pairing(model: nn.Module, objective: Objective, cfg: DictConfig) -> None:
+    """Refuse pairings that make no sense, with those that do."""
+    taken: tuple[str, ...] = getattr(model, "objectives", ())
+    name = type(model).__name__
+    if objective.name not in taken:
+        raise UserError(
+            f"{name} cannot learn by objective={objective.name}: it takes {' or '.join(taken)}."
+        )
+    fitted = objective.name == "closed_form"
+    if fitted == bool(cfg.get("loss")):
+        raise UserError(
+            f"{name} is fitted in closed form and takes no loss: drop loss=, or say '~loss'."
+            if fitted
+            else f"{name} learns by objective={objective.name} and needs a loss: "
+            f"loss={'|'.join(config.choices('loss'))}."
+        )
+
+
+def make_data(cfg: DictConfig, loaded: Audited) -> SequenceData:
+    """The data module over audited data."""
+    module = config.build("batches", cfg.batches, split=loaded.split, seed=cfg.seed)
+    assert isinstance(module, SequenceData)
+    return module
+
+
+def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData) -> SequenceTask:
+    """The task over a fresh model, fitted already if it is fitted in closed form."""
+    model = parts.model(data.schema)
+    counts = torch.from_numpy(loaded.split.train_counts.copy())
+    fit = getattr(model, "fit", None)
+    if fit is not None:
+        fit(counts)
+    task = config.build(
+        "task",
+        cfg.task,
+        model=model,
+        objective=parts.objective,
+        loss=parts.loss,
+        optimizer=lambda parameters: config.build("optimizer", cfg.optimizer, params=parameters),
+        schedule=lambda optimizer, steps: config.build(
+            "schedule", cfg.schedule, optimizer=optimizer, total_steps=steps
+        ),
+        train_counts=counts,
+        cutoffs=parts.protocol.cutoffs,
+        seed=cfg.seed,
+    )
+    assert isinstance(task, SequenceTask)
+    return task
+
+
+def make_baseline(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData) -> SequenceTask:
+    """The task over ``cfg.baseline``, a model fitted in closed form."""
+    beside = replace(parts, model=partial(_model, cfg.baseline), objective=ClosedForm(), loss=None)
+    return make_task(cfg, beside, loaded, data)
+
+
+def make_trainer(cfg: DictConfig, folder: Path, *, training: bool = True) -> pl.Trainer:
+    """The trainer. Without ``training`` it has no loggers and no callback but the progress bar."""
+    callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
+    loggers = {name: node for name, node in (cfg.get("logger") or {}).items() if node}
+    if not training:
+        callbacks, loggers = {name: callbacks[name] for name in callbacks if name == "progress"}, {}
+    trainer: pl.Trainer = config.build(
+        "trainer",
+        cfg.trainer,
+        callbacks=[
+            config.build(f"callbacks.{name}", node, **_inside(node, "dirpath", folder / "checkpoints"))
+            for name, node in callbacks.items()
+        ],
+        logger=[
+            config.build(f"logger.{name}", node, **_inside(node, "save_dir", folder))
+            for name, node in loggers.items()
+        ],
+        enable_checkpointing="checkpoint" in callbacks,
+        enable_progress_bar="progress" in callbacks,
+        default_root_dir=folder,
+    )
+    return trainer
+
+
+def _inside(node: DictConfig, key: str, folder: Path) -> dict[str, Any]:
+    """Where a part writes, unless its config says so itself."""
+    return {key: folder} if key in node and node[key] is None else {}

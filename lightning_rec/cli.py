@@ -1,0 +1,81 @@
+"""``lightning-rec VERB [overrides]``: finds the verb, and turns errors into one sentence each."""
+
+import errno
+import os
+import sys
+from importlib import import_module
+
+from lightning_rec import __version__
+from lightning_rec.errors import UserError, nearest
+
+VERBS = {
+    "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
+    "evaluate": "the test figures of a run again, from its saved weights",
+    "data": "list, prepare and check data sets",
+    "show": "the composed config and the parts it builds, without running",
+}
+USAGE = """\
+lightning-rec {version}: recommenders you can trust
+
+usage: lightning-rec VERB [overrides] [--traceback]
+
+{verbs}
+
+lightning-rec VERB --help shows what a verb takes. --traceback shows where an error came from.
+"""
+DISK = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "not permitted",
+}
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:]
+    traceback = "--traceback" in arguments
+    arguments = [argument for argument in arguments if argument != "--traceback"]
+    try:
+        sys.exit(run(arguments))
+    except KeyboardInterrupt:
+        _complain("interrupted.")
+        sys.exit(130)
+    except Exception as error:
+        if traceback:
+            raise
+        _complain(explain(error))
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one verb with its arguments; returns the exit status. Raises UserError on bad input."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+        print(USAGE.format(version=__version__, verbs=verbs))
+        return 0
+    if arguments[0] in ("--version", "version"):
+        print(__version__)
+        return 0
+    verb, *rest = arguments
+    if verb not in (*VERBS, "_worker"):
+        raise UserError(f"Unknown verb '{verb}'.{nearest(verb, VERBS)} There are: {', '.join(VERBS)}.")
+    command = import_module(f"lightning_rec.commands.{verb}")
+    status: int = command.run(rest)
+    return status
+
+
+def explain(error: BaseException) -> str:
+    """One sentence for any error: what is known to go wrong in plain words, the rest by name."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = f": {error.filename}" if error.filename else ""
+        return f"Cannot write, {DISK[error.errno]}{where}. Choose another folder with run_dir=…"
+    return f"{type(error).__name__}: {error} (--traceback shows where)"
+
+
+def _complain(message: str) -> None:
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # processes of one run complain once
+        print(f"error: {message}", file=sys.stderr)

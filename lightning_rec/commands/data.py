@@ -1,0 +1,156 @@
+"""``lightning-rec data``: list, prepare and check data sets."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import polars as pl
+from omegaconf import OmegaConf
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from lightning_rec import config
+from lightning_rec.data.check import check_file
+from lightning_rec.data.fetch import PublicData, cache_dir
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.statistics import statistics
+from lightning_rec.data.times import TimeUnit
+from lightning_rec.errors import UserError, listed, nearest
+
+HELP = """\
+List the known data sets, prepare one and show its figures, or check a file of your own.
+
+usage: lightning-rec data
+       lightning-rec data name=NAME [key=value]
+       lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN rating=COLUMN]
+
+NAME is one of the list; the keys are those of its config. 'check' tells all that is wrong with a
+file, and exits with 1 if it cannot be used as it is.
+
+Examples:
+  lightning-rec data name=ml_100k
+  lightning-rec data name=table path=log.csv user=uid item=sku time=ts
+  lightning-rec data check log.csv user=uid item=sku time=ts
+"""
+_CHECKED = ("user", "item", "time", "rating", "time_unit")
+_TOP = 5
+
+
+def run(arguments: list[str]) -> int:
+    """List, prepare or check; returns the exit status. Raises UserError on bad input."""
+    console = Console()
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    if not arguments:
+        console.print(_listing())
+        return 0
+    if arguments[0] == "check":
+        return _check(arguments[1:], console)
+    settings = _settings(arguments)
+    if "name" not in settings:
+        raise UserError(
+            "Say which data set: lightning-rec data name=NAME (lightning-rec data lists them)."
+        )
+    _prepare(settings.pop("name"), settings, console)
+    return 0
+
+
+def _settings(arguments: Iterable[str]) -> dict[str, str]:
+    """``key=value`` words as a dict; ``data.key=value`` as well, as ``train`` has it."""
+    settings = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise UserError(
+                f"'{argument}' is not understood: what follows 'data' is key=value, or 'check'."
+            )
+        settings[key.removeprefix("data.")] = value
+    return settings
+
+
+def _node(name: str) -> dict[str, Any]:
+    """The config of a data set. Raises UserError with the nearest name if there is none."""
+    names = config.choices("data")
+    if name not in names:
+        raise UserError(
+            f"Unknown data set '{name}'.{nearest(name, names)} There are: {listed(names)}."
+        )
+    node = config.plain(OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml"))
+    assert isinstance(node, dict)
+    return node
+
+
+def _listing() -> Table:
+    """The known data sets, and which of them are here."""
+    table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("name", "title"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("users", "items", "events", "MB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence")
+    table.add_column("here", overflow="fold")
+    for name in config.choices("data"):
+        public = getattr(config.target("data", _node(name)), "public", None)
+        if not isinstance(public, PublicData):
+            table.add_row(name, "your own log", "", "", "", "", "yours", "")
+            continue
+        files = public.here()
+        counts = (f"{count:,}" for count in (public.users, public.items, public.events))
+        here = f"yes: {files[0].parent}" if files else "no"
+        table.add_row(name, public.title, *counts, f"{public.megabytes:g}", public.licence, here)
+    return table
+
+
+def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
+    """Prepare a data set and print its figures."""
+    node = _node(name)
+    # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
+    given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()])
+    source = config.build("data", {**node, **config.plain(given)})
+    data = prepare(source, cache_dir())
+    info = data.info
+    table = Table(title=info["name"], title_justify="left", show_header=False)
+    for key, value in statistics(data.events).rows():
+        table.add_row(key, value)
+    if info["items_without_events"]:
+        table.add_row("items without events", f"{info['items_without_events']:,}")
+    table.add_row("licence", info["licence"])
+    table.add_row("data hash", info["data_hash"][:12])
+    console.print(table)
+    console.print(_top(data))
+    console.print(f"Prepared in {data.folder}", soft_wrap=True, highlight=False)
+
+
+def _top(data: Interactions) -> Table:
+    """The items with most events, by title where there are titles."""
+    counts = data.events.group_by("item").agg(pl.len().alias("events"))
+    top = counts.sort(["events", "item"], descending=[True, False]).head(_TOP).collect()
+    items = data.items
+    named = "title" if "title" in items.columns else "item"
+    table = Table("item", "events", title=f"Top {_TOP}", title_justify="left")
+    for code, events in top.iter_rows():
+        described = items.row(code, named=True)
+        table.add_row(str(described[named] or described["item"]), f"{events:,}")
+    return table
+
+
+def _check(arguments: list[str], console: Console) -> int:
+    """Check a file; 1 if errors were found."""
+    if not arguments or "=" in arguments[0]:
+        raise UserError(
+            "Say which file: lightning-rec data check PATH [user=… item=… time=… rating=…]"
+        )
+    settings = _settings(arguments[1:])
+    for key, value in settings.items():
+        if key not in _CHECKED:
+            raise UserError(
+                f"Unknown key {key}.{nearest(key, _CHECKED)} There are: {listed(_CHECKED)}."
+            )
+        if key == "time_unit" and value not in get_args(TimeUnit):
+            raise UserError(f"time_unit={value}: it is one of {listed(get_args(TimeUnit))}.")
+    report = check_file(Path(arguments[0]).expanduser(), **settings)  # type: ignore[arg-type]
+    console.print(report, soft_wrap=True)
+    return 0 if report.ok else 1

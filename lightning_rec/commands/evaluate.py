@@ -1,0 +1,47 @@
+"""``lightning-rec evaluate run=FOLDER``: the figures again, from the saved weights."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from lightning_rec.commands.usage import wanted
+from lightning_rec.errors import UserError
+
+HELP = """\
+The figures of a run again, from its saved weights, to the last bit; exit 1 if they differ.
+
+usage: lightning-rec evaluate run=FOLDER [key=value]
+
+FOLDER is a run folder. Any value of its config can be changed by its dotted key.
+
+Examples:
+  lightning-rec evaluate run=runs/2026-01-31_12-00-00_ml_100k_bert4rec
+  lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
+  lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Evaluate again and compare with ``metrics.json``. Returns 1 if a figure differs."""
+    if wanted(arguments):
+        print(HELP)
+        return 0
+    folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
+    if len(folders) != 1 or not folders[0]:
+        raise UserError("Say which run: lightning-rec evaluate run=FOLDER")
+    overrides = [argument for argument in arguments if not argument.startswith("run=")]
+    from lightning_rec.reports.terminal import figures_table  # torch and Lightning load here
+    from lightning_rec.training import evaluate
+
+    folder, figures = evaluate(Path(folders[0]), overrides)
+    recorded = folder.metrics
+    differing = [name for name, value in figures.items() if recorded.get(name) != value]
+    console = Console()
+    console.print(figures_table("Full ranking, seen items filtered", {"again": figures}))
+    if differing:
+        console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
+        for name in differing:
+            console.print(f"  {name}: {recorded.get(name)} then, {figures[name]} now", highlight=False)
+        return 1
+    console.print(f"Equal to {folder.path / 'metrics.json'} to the last bit.", soft_wrap=True)
+    return 0

@@ -1,0 +1,48 @@
+"""Hydra's main with our errors: one sentence with the nearest key, and the caller's argv kept."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_rec.config import config_dir, translate
+from lightning_rec.errors import UserError
+
+
+def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
+    """Compose from ``arguments`` (overrides and Hydra's flags) and run ``task`` once or, with -m,
+    once per job.
+
+    Raises:
+        UserError: on an override that does not fit.
+    """
+    if any(argument.startswith("--experimental-rerun") for argument in arguments):
+        raise UserError(
+            "--experimental-rerun reads a pickle, which can run code: use resume=FOLDER instead."
+        )
+    failures: list[Exception] = []
+
+    def quietly(cfg: DictConfig) -> None:
+        """Keep the error for later: Hydra would print its own line before ours."""
+        try:
+            task(cfg)
+        except Exception as error:
+            failures.append(error)
+
+    argv = sys.argv
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    try:
+        main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+        main(quietly)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise translate(error) from error
+    finally:
+        sys.argv = argv
+    if failures:
+        raise failures[0]

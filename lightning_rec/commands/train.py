@@ -1,0 +1,59 @@
+"""``lightning-rec train``: one run, or with -m one run per job of a sweep."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_rec.commands.hydra_main import hydra_main
+from lightning_rec.commands.usage import usage, wanted
+
+EXAMPLES = """\
+  lightning-rec train                                  # BERT4Rec on MovieLens-100K
+  lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku data.time=ts
+  lightning-rec train -m model.dim=32,64 seed=1,2,3    # a sweep, one table at the end
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Train what the overrides compose. Returns the exit status."""
+    if wanted(arguments):
+        print(usage("Train a model, evaluate it, and write a run folder.", EXAMPLES, arguments))
+        return 0
+    hydra_main(job, arguments)
+    return 0
+
+
+def job(cfg: DictConfig) -> None:
+    """Run one job. In a sweep a failed job is recorded and the others go on."""
+    hydra_cfg = HydraConfig.get()
+    folder = Path(hydra_cfg.runtime.output_dir)
+    overrides = list(hydra_cfg.overrides.task)
+    from lightning_rec.runs.folder import RunFolder  # torch and Lightning load here
+    from lightning_rec.training import resume, train
+
+    try:
+        if cfg.resume is not None:
+            _remove_if_empty(folder)
+            resume(Path(cfg.resume), [o for o in overrides if not o.startswith("resume=")])
+        else:
+            train(_frozen(cfg), folder, overrides)
+    except Exception as error:
+        if hydra_cfg.mode != RunMode.MULTIRUN:
+            _remove_if_empty(folder)
+            raise
+        RunFolder(folder).refuse(_frozen(cfg), overrides, error)
+
+
+def _frozen(cfg: DictConfig) -> DictConfig:
+    """The config with everything resolved, Hydra's own values included, so that it stands alone."""
+    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    assert isinstance(resolved, DictConfig)
+    return resolved
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Hydra makes the folder before the config is checked; a bad config should leave no trace."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,42 @@
+"""``--help`` of the verbs that take overrides: the groups, their choices, three examples."""
+
+from pathlib import Path
+
+from lightning_rec.config import config_dir
+
+
+def wanted(arguments: list[str]) -> bool:
+    """Whether help was asked for."""
+    return bool({"-h", "--help"} & set(arguments))
+
+
+def usage(purpose: str, examples: str, arguments: list[str]) -> str:
+    """Help text: what the verb does, all config groups with their choices, and examples."""
+    folders = [config_dir(), *_extra(arguments)]
+    groups: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.glob("*/*.yaml"):
+            groups.setdefault(path.parent.name, set()).add(path.stem)
+    wide = max(len(name) for name in groups) + 1
+    listed = "\n".join(f"  {name + '=':<{wide}} {' | '.join(sorted(groups[name]))}" for name in sorted(groups))
+    return f"""{purpose}
+
+Groups and their choices (GROUP=CHOICE; any value below by GROUP.KEY=VALUE):
+{listed}
+
+Also: seed= run_dir= resume= baseline= monitor=, Hydra's -m (sweep) and --config-dir FOLDER (your
+own configs), --traceback. 'lightning-rec show' prints every key with its value.
+
+Examples:
+{examples}"""
+
+
+def _extra(arguments: list[str]) -> list[Path]:
+    """Folders given by ``--config-dir X``, ``--config-dir=X`` or ``-cd X``."""
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in ("--config-dir", "-cd"):
+            found.append(Path(following))
+        elif argument.startswith("--config-dir="):
+            found.append(Path(argument.partition("=")[2]))
+    return found

@@ -1,0 +1,159 @@
+"""Configuration: where it lies, how it is composed, checked and made into objects.
+
+Importing this module costs little: neither torch nor Lightning is imported here.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_rec.errors import UserError, listed, nearest
+
+
+def config_dir() -> Path:
+    """The folder of shipped configs: inside the package when installed, beside it in a clone."""
+    package = Path(__file__).parent
+    inside, beside = package / "conf", package.parent / "conf"
+    return inside if inside.is_dir() else beside
+
+
+def choices(group: str) -> list[str]:
+    """Names in a config group, extra ``--config-dir`` folders included."""
+    state = GlobalHydra.instance()
+    if state.is_initialized():
+        return sorted(state.config_loader().get_group_options(group))
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def plain(config: Any) -> Any:
+    """A config as plain dicts and lists, interpolations resolved."""
+    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+
+
+def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
+    """The class or function that a config node names. Raises UserError if there is none."""
+    from hydra.utils import get_object
+
+    try:
+        found: Callable[..., Any] = get_object(settings["_target_"])
+    except KeyError:
+        raise UserError(f"{node} has no _target_: it must name the class to build.") from None
+    except Exception as error:
+        raise UserError(f"{node}._target_={settings['_target_']} cannot be loaded: {error}") from error
+    return found
+
+
+def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Check a node's keys against its constructor, and, for our own classes, types and ranges.
+
+    Returns the constructor's arguments, converted to the annotated types.
+
+    Raises:
+        UserError: naming the key, what it should be, and the nearest key there is.
+    """
+    built = target(node, settings)
+    given = {key: value for key, value in settings.items() if key != "_target_"}
+    parameters = inspect.signature(built).parameters
+    for key in given:
+        if key not in parameters:
+            raise UserError(
+                f"Unknown key {node}.{key}.{nearest(key, parameters)} "
+                f"{built.__name__} takes: {listed(parameters)}."
+            )
+    if not built.__module__.startswith("lightning_rec"):
+        return given
+    return {key: _convert(node, key, value, built) for key, value in given.items()}
+
+
+def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    source = built.__init__ if inspect.isclass(built) else built  # type: ignore[misc]
+    annotation = typing.get_type_hints(source, include_extras=True)[key]
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
+
+
+def build(node: str, config: Any, **live: Any) -> Any:
+    """Make the object that a config node describes.
+
+    Args:
+        node: its path, for messages.
+        config: the node: ``_target_`` and its arguments.
+        live: arguments that only exist at run time; they win over the node's.
+
+    Raises:
+        UserError: naming the node and what its constructor refused.
+    """
+    settings = plain(config)
+    built = target(node, settings)
+    own = {key: value for key, value in settings.items() if key not in live}
+    arguments = check(node, own) | live
+    try:
+        return built(**arguments)
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{node}: {error}") from error
+    except Exception as error:
+        if type(error).__name__ == "MisconfigurationException":  # Lightning's, not imported here
+            raise UserError(f"{node}: {error}") from error
+        raise
+
+
+def translate(error: Exception) -> UserError:
+    """Turn a Hydra or OmegaConf error into one sentence with the nearest key or choice."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return UserError(
+            f"Unknown choice {group}={name}.{nearest(name, error.options)} "
+            f"There are: {listed(error.options, 30)}."
+        )
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return unknown_key(cause)
+    text = " ".join(str(error).split())
+    if isinstance(cause, OmegaConfBaseException):
+        text += f" ({' '.join(str(cause).split())})"
+    return UserError(text)
+
+
+def unknown_key(error: OmegaConfBaseException) -> UserError:
+    key, siblings = str(error.full_key), _keys(error.parent_node)
+    last = key.rpartition(".")[2]
+    parent = key.rpartition(".")[0]
+    hint = nearest(last, siblings)
+    if parent:
+        there = f"{parent} has: {listed(siblings, 30)}."
+    else:
+        there = f"At the top there are: {listed(siblings, 30)}."
+    return UserError(f"Unknown key {key}.{hint} {there}")
+
+
+def _keys(node: Any) -> list[str]:
+    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+
+
+def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
+    """Compose a config without running anything. Raises UserError on a bad override."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise translate(error) from error
+    HydraConfig.instance().set_config(cfg)  # the name of a run refers to Hydra's choices
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

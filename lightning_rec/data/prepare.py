@@ -1,0 +1,197 @@
+"""From raw files to coded Parquet, once: later runs find the result by its fingerprint."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from lightning_rec.data.locks import alone
+from lightning_rec.data.schema import Interactions, Source
+from lightning_rec.errors import UserError, listed
+from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
+
+PREPARED_VERSION = 1
+"""To be raised whenever the same raw files would be prepared differently."""
+
+_CANONICAL = {"user": pl.String, "item": pl.String, "timestamp": pl.Int64, "rating": pl.Float32}
+
+log = logging.getLogger(__name__)
+
+
+def prepare(source: Source, cache: Path) -> Interactions:
+    """Read a source's raw files once and keep them, coded, below ``cache/prepared``.
+
+    Args:
+        source: where the raw files are and how to read them.
+        cache: folder that holds everything prepared; made if it is not there.
+
+    Returns:
+        The prepared data, in a folder named after the source and a fingerprint of its raw files
+        and settings. If it was there already, nothing is read but the raw files' checksums.
+
+    Raises:
+        UserError: if the raw files are not to be had or faulty, there are no rows, or the cache
+            cannot be written.
+    """
+    files = source.files()
+    status = Console(stderr=True).status
+    with status(f"{source.name}: checking the raw files"):
+        raw = [
+            {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in files
+        ]
+    fingerprint = sha256_json([PREPARED_VERSION, raw, source.settings()])
+    folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
+    if _complete(folder):
+        return Interactions(folder)
+    with alone(folder):
+        if not _complete(folder):
+            _sweep(folder)
+            with atomic_folder(folder) as temporary, status("") as line:
+                info = _write(source, files, temporary, line.update)
+                write_json(temporary / "info.json", {**info, "files": raw})
+    log.info("%s: prepared in %s", source.name, folder)
+    return Interactions(folder)
+
+
+def _complete(folder: Path) -> bool:
+    return (folder / "info.json").exists()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left behind. Only the holder of the lock may."""
+    for leftover in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write(
+    source: Source, files: list[Path], folder: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the three tables into ``folder`` and return what is to be known about them."""
+    tell(f"{source.name}: reading")
+    tables = source.read(files)
+    # Kept for a moment with ids as they came: text is parsed once, and each pass below reads
+    # only the columns that it needs.
+    staged = folder / "staged.parquet"
+    tables.interactions.sink_parquet(staged)
+    events = pl.scan_parquet(staged)
+    _check(source.name, events)
+    tell(f"{source.name}: coding the ids")
+    users, items = _codes(events, "user"), _codes(events, "item")
+    _encoded(events, users, items).sink_parquet(folder / "interactions.parquet")
+    staged.unlink()
+    known = items.height
+    items = _described(source.name, items, tables.items, "item", keep_rest=True)
+    users = _described(source.name, users, tables.users, "user", keep_rest=False)
+    items.write_parquet(folder / "items.parquet")
+    users.write_parquet(folder / "users.parquet")
+    tell(f"{source.name}: taking the checksum")
+    return {
+        "name": source.name,
+        "data_hash": data_hash(Interactions(folder)),
+        "users": users.height,
+        "items": items.height,
+        "items_without_events": items.height - known,
+        **_span(pl.scan_parquet(folder / "interactions.parquet")),
+        "licence": getattr(source, "licence", "unknown"),
+        "settings": source.settings(),
+        "version": PREPARED_VERSION,
+        "prepared_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _check(name: str, events: pl.LazyFrame) -> None:
+    """Raise UserError unless there are rows and each has all its values.
+
+    Sources of users' files check more and name the line; this holds for every source.
+    """
+    schema = events.collect_schema()
+    for column, dtype in schema.items():
+        if column in _CANONICAL and dtype != _CANONICAL[column]:
+            raise TypeError(f"{name}: column {column} is {dtype}, not {_CANONICAL[column]}")
+    present = [column for column in _CANONICAL if column in schema]
+    empty = [pl.col(column).null_count() for column in present]
+    empty += [(pl.col(column) == "").sum().alias(f"{column} ''") for column in ("user", "item")]
+    found = (
+        events.select(pl.len().alias("rows"), *empty).collect(engine="streaming").row(0, named=True)
+    )
+    if found.pop("rows") == 0:
+        raise UserError(f"{name}: the raw files hold no interactions.")
+    if faults := {column.split()[0]: count for column, count in found.items() if count}:
+        counts = listed(f"{count:,} without {column}" for column, count in faults.items())
+        raise UserError(f"{name}: rows of the raw files have gaps: {counts}.")
+
+
+def _codes(events: pl.LazyFrame, key: str) -> pl.DataFrame:
+    """Ids in the order of their first row, ``key`` String: row ``i`` is code ``i``."""
+    first = pl.col("row").min()
+    found = events.select(key).with_row_index("row").group_by(key).agg(first).sort("row")
+    return found.select(key).collect(engine="streaming")
+
+
+def _encoded(events: pl.LazyFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.LazyFrame:
+    """The interactions with codes for ids, in the order of the rows."""
+    # One order of columns, whatever that of the raw file.
+    names = events.collect_schema().names()
+    columns = [name for name in _CANONICAL if name in names]
+    columns += [name for name in names if name not in _CANONICAL]
+    for key, ids in (("user", users), ("item", items)):
+        codes = ids.lazy().with_row_index("code").with_columns(pl.col("code").cast(pl.Int32))
+        events = events.join(codes, on=key, how="left", maintain_order="left")
+        events = events.drop(key).rename({"code": key})
+    return events.select(columns)
+
+
+def _described(
+    name: str, ids: pl.DataFrame, table: pl.LazyFrame | None, key: str, keep_rest: bool
+) -> pl.DataFrame:
+    """Join what is known about each id; rows without interactions come last, if they are kept.
+
+    Raises UserError if the table has an id twice.
+    """
+    if table is None:
+        return ids
+    described = table.collect()
+    if described[key].is_duplicated().any():
+        doubled = described.filter(pl.col(key).is_duplicated())[key].unique(maintain_order=True)
+        raise UserError(f"{name}: these {key} ids are described twice: {listed(doubled, 5)}.")
+    joined = ids.join(described, on=key, how="left", maintain_order="left")
+    if keep_rest:
+        rest = described.join(ids, on=key, how="anti", maintain_order="left")
+        joined = pl.concat([joined, rest.select(joined.columns)])
+    return joined
+
+
+def _span(events: pl.LazyFrame) -> dict[str, Any]:
+    """Number of events, first and last timestamp (None where there are no times)."""
+    facts = [pl.len().alias("events")]
+    if "timestamp" in events.collect_schema():
+        facts += [
+            pl.col("timestamp").min().alias("first_timestamp"),
+            pl.col("timestamp").max().alias("last_timestamp"),
+        ]
+    found = events.select(facts).collect(engine="streaming").row(0, named=True)
+    return {"first_timestamp": None, "last_timestamp": None, **found}
+
+
+def data_hash(data: Interactions) -> str:
+    """SHA-256 of what any split and model can depend on: ids by code, codes, times, ratings.
+
+    It is the same for the same data out of different raw files, and blind to titles and features.
+    """
+    digest = hashlib.sha256()
+    for key, table in (("user", data.users), ("item", data.items)):
+        digest.update(sha256_json(table[key].to_list()).encode())
+    for column in data.events.collect_schema().names():
+        if column in _CANONICAL:
+            values = data.events.select(column).collect()[column].to_numpy()
+            little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{column} {len(values)} {little.dtype.str}".encode())
+            digest.update(little.tobytes())
+    return digest.hexdigest()

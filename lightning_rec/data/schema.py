@@ -1,0 +1,77 @@
+"""What data looks like once prepared: the interactions, their catalogue, and where they lie."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
+
+
+class Tables(NamedTuple):
+    """What a source reads from its raw files, ids still as they came (strings).
+
+    interactions: ``user`` String, ``item`` String, optionally ``timestamp`` Int64 (seconds since
+        1970), ``rating`` Float32, and context columns. Rows in the order of the file. Without
+        ``timestamp`` the order of the file is the order of time.
+    items: ``item`` String (unique), optionally ``title`` String, and features; or None.
+    users: ``user`` String (unique) and features; or None.
+    """
+
+    interactions: pl.LazyFrame
+    items: pl.LazyFrame | None = None
+    users: pl.LazyFrame | None = None
+
+
+class Source(Protocol):
+    """A data set that knows how to find its raw files and to read them."""
+
+    name: str
+
+    def files(self) -> list[Path]:
+        """Paths of the raw files, fetched first if need be. Raises UserError if not to be had."""
+        ...
+
+    def read(self, files: list[Path]) -> Tables:
+        """Read the raw files. Raises UserError naming file, line or column."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """All settings that change what :meth:`read` returns (they enter the fingerprint)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Prepared data in a folder, ids as codes, written once and never changed.
+
+    ``interactions.parquet``: ``user`` and ``item`` Int32 codes, ``timestamp`` Int64 (if known),
+        ``rating`` Float32 (if known), context columns; rows in the order of the source file.
+    ``users.parquet``, ``items.parquet``: row ``i`` describes code ``i``; the columns ``user`` and
+        ``item`` hold the raw ids. Codes follow the order of first appearance in the interactions;
+        catalogue rows without interactions come last.
+    ``info.json``: ``name``, ``data_hash``, counts and the sources with their sha256.
+    """
+
+    folder: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Name, hash, counts and provenance."""
+        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        return info
+
+    @property
+    def events(self) -> pl.LazyFrame:
+        """The interactions."""
+        return pl.scan_parquet(self.folder / "interactions.parquet")
+
+    @property
+    def users(self) -> pl.DataFrame:
+        """One row per user code."""
+        return pl.read_parquet(self.folder / "users.parquet")
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """One row per item code."""
+        return pl.read_parquet(self.folder / "items.parquet")

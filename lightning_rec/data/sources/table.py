@@ -1,0 +1,120 @@
+"""Anybody's own log: CSV, TSV, gzip of either, Parquet, or a folder of Parquet."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from lightning_rec.data.columns import Columns, missing_columns, read_log
+from lightning_rec.data.schema import Tables
+from lightning_rec.data.tabular import open_table, table_files
+from lightning_rec.data.times import TimeUnit
+from lightning_rec.errors import UserError, listed, nearest
+
+
+class TableSource:
+    """Reads a log from ``path``, and the catalogue of items if there is one.
+
+    Args:
+        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
+        user: column of user ids, any strings or integers. Must be set.
+        item: column of item ids. Must be set.
+        time: column of times: epoch seconds or milliseconds, or ISO dates; a time without a zone
+            is UTC. None takes the order of the rows for the order of time.
+        rating: column of numbers, or None.
+        time_unit: unit of numeric times; ``auto`` tells it from their size.
+        catalogue: table with one row per item, or None.
+        catalogue_item: its column of item ids.
+        catalogue_title: its column of titles, or None. All other columns are kept as features.
+        name: of the data set; None takes the file's.
+
+    Raises:
+        UserError: if ``path``, ``user`` or ``item`` is not set.
+    """
+
+    licence: ClassVar[str] = "yours"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        rating: str | None = None,
+        time_unit: TimeUnit = "auto",
+        catalogue: str | None = None,
+        catalogue_item: str = "item",
+        catalogue_title: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if path is None:
+            raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
+        if user is None or item is None:
+            role = "user" if user is None else "item"
+            raise UserError(
+                f"data.{role} is not set: say data.{role}=COLUMN, its column in {path}."
+            )
+        self.path = Path(path).expanduser()
+        self.columns = Columns(user, item, time, rating, time_unit)
+        self.catalogue = Path(catalogue).expanduser() if catalogue else None
+        self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
+        self.name = name or self.path.name.split(".")[0] or "table"
+
+    def files(self) -> list[Path]:
+        """Files of the log, then those of the catalogue. Raises UserError if one is missing."""
+        return table_files(self.path) + (table_files(self.catalogue) if self.catalogue else [])
+
+    def settings(self) -> dict[str, Any]:
+        """What else the tables depend on: the columns and their meaning."""
+        return {
+            **vars(self.columns),
+            "catalogue": self.catalogue is not None,
+            "catalogue_item": self.catalogue_item,
+            "catalogue_title": self.catalogue_title,
+        }
+
+    def read(self, files: list[Path]) -> Tables:
+        """Read the log through once to check it. Raises UserError for the first fault found."""
+        table = open_table(self.path)
+        faults = missing_columns(table, self.columns)
+        if not faults:
+            log = read_log(table, self.columns)
+            faults = log.faults
+        if faults:
+            rest = " More is wrong: see 'lightning-rec data check'." if len(faults) > 1 else ""
+            raise UserError(faults[0] + rest)
+        return Tables(log.frame, self._items())
+
+    def _items(self) -> pl.LazyFrame | None:
+        """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""
+        if self.catalogue is None:
+            return None
+        table = open_table(self.catalogue)
+        renamed = {self.catalogue_item: "item"}
+        if self.catalogue_title is not None:
+            renamed[self.catalogue_title] = "title"
+        there = table.schema.names()
+        for name, role in renamed.items():
+            if name not in there:
+                raise UserError(
+                    f"{self.catalogue} has no column '{name}' for data.catalogue_{role}; "
+                    f"it has: {listed(there)}.{nearest(name, there)}"
+                )
+        # A column of the file may already bear the new name, while it means another thing.
+        features = [name for name in there if name not in renamed and name not in renamed.values()]
+        items = table.collect(table.frame.select(*renamed, *features)).rename(renamed)
+        items = items.with_columns(
+            pl.col("item", *(["title"] if "title" in items else [])).cast(pl.String)
+        )
+        self._check_ids(items["item"])
+        return items.lazy()
+
+    def _check_ids(self, ids: pl.Series) -> None:
+        where = f"{self.catalogue}, column '{self.catalogue_item}'"
+        if ids.null_count() or (ids.str.strip_chars() == "").any():
+            raise UserError(f"{where}: an item id is empty.")
+        if ids.is_duplicated().any():
+            doubled = ids.filter(ids.is_duplicated()).unique(maintain_order=True)
+            raise UserError(
+                f"{where}: ids must be unique, but these are not: {listed(doubled, 5)}."
+            )

@@ -1,0 +1,122 @@
+"""A split: flat arrays with offsets, kept on disk and memory-mapped, so that workers share them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.files import atomic_folder, write_json
+
+Ints = NDArray[np.int64]
+
+
+class Schema(NamedTuple):
+    """The runtime facts that a model needs, in plain sight.
+
+    Item codes run from 0 to ``num_items - 1``; ``padding`` and ``mask`` are two more codes.
+    """
+
+    num_items: int
+    max_len: int
+
+    @property
+    def padding(self) -> int:
+        """The code that fills short sequences."""
+        return self.num_items
+
+    @property
+    def mask(self) -> int:
+        """The code that stands where an item is hidden."""
+        return self.num_items + 1
+
+
+class Examples(NamedTuple):
+    """Evaluation targets, all int64 [n].
+
+    user: user code.  end: the history is ``items[offsets[user]:end]`` of the split.
+    target: item code, or -1 for an item without training events.  row: row in the source table.
+    """
+
+    user: Ints
+    end: Ints
+    target: Ints
+    row: Ints
+
+    def __len__(self) -> int:
+        return int(self.user.shape[0])
+
+
+@dataclass(frozen=True)
+class Split:
+    """Train, validation and test of one data set under one protocol.
+
+    offsets: int64 [num_users + 1]; user ``u`` owns ``items[offsets[u]:offsets[u + 1]]``, in time
+        order: first the training events, then those of validation and test.
+    items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
+    train_end: int64 [num_users]; training events of ``u`` are ``items[offsets[u]:train_end[u]]``.
+    vocabulary: int64 [num_items]; item code -> code in the prepared catalogue.
+    train_counts: int64 [num_items]; how often each item occurs in training.
+    boundaries: times (seconds) where validation and test begin in a temporal split, else None.
+    counts: what the filters and the split left, by name.
+    notes: what the user should know about the split, in sentences.
+    """
+
+    offsets: Ints
+    items: NDArray[np.int32]
+    rows: Ints
+    train_end: Ints
+    vocabulary: Ints
+    train_counts: Ints
+    val: Examples
+    test: Examples
+    boundaries: tuple[int, int] | None
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_items(self) -> int:
+        """Number of candidates: items with at least one training event."""
+        return len(self.vocabulary)
+
+    @property
+    def num_users(self) -> int:
+        """Number of user codes, those without events included."""
+        return len(self.train_end)
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays into ``folder``, whole or not at all."""
+        with atomic_folder(folder) as temporary:
+            for name, array in self._arrays().items():
+                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+            facts = {"boundaries": self.boundaries, "counts": self.counts, "notes": self.notes}
+            write_json(temporary / "split.json", facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Split":
+        """Map the arrays of a saved split into memory, read-only."""
+        facts: dict[str, Any] = json.loads((folder / "split.json").read_text())
+
+        def array(name: str) -> Any:
+            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+        boundaries = facts["boundaries"]
+        return cls(
+            **{name: array(name) for name in _ARRAYS},
+            val=Examples(*(array(f"val_{name}") for name in Examples._fields)),
+            test=Examples(*(array(f"test_{name}") for name in Examples._fields)),
+            boundaries=tuple(boundaries) if boundaries else None,
+            counts=facts["counts"],
+            notes=tuple(facts["notes"]),
+        )
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
+        for stage, examples in (("val", self.val), ("test", self.test)):
+            arrays |= {f"{stage}_{name}": column for name, column in examples._asdict().items()}
+        return arrays
+
+
+_ARRAYS = ("offsets", "items", "rows", "train_end", "vocabulary", "train_counts")

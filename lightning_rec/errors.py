@@ -1,0 +1,21 @@
+"""The one error that means "you can mend this": its message names the culprit and says how."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input, told in one sentence. The command line prints it without a traceback, exit 2."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string."""
+    close = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def listed(names: Iterable[object], limit: int = 12) -> str:
+    """Join names with commas, and say how many more there are past ``limit``."""
+    words = [str(name) for name in names]
+    rest = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + rest

@@ -1,0 +1,12 @@
+"""Losses: how scores become a number."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FullSoftmax(nn.Module):
+    """Cross-entropy over the whole catalogue (BERT4Rec, equation 8)."""
+
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Mean over M predictions: scores float [M, num_items], targets int64 [M] -> scalar."""
+        return F.cross_entropy(scores, targets)

@@ -1,0 +1,45 @@
+"""Example users: their latest items and what the model recommends, by title."""
+
+import numpy as np
+import polars as pl
+import torch
+
+from lightning_rec.data.batches import EvalSet
+from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.split import Split
+from lightning_rec.reports.terminal import Example
+from lightning_rec.tasks.sequence import SequenceTask
+
+
+def catalogue(loaded: Audited) -> pl.DataFrame:
+    """The catalogue rows of the vocabulary, in the order of item codes, with a column ``code``."""
+    items = loaded.data.items[loaded.split.vocabulary.tolist()]
+    return items.with_row_index("code")
+
+
+def examples_of(
+    task: SequenceTask, loaded: Audited, number: int, latest: int = 5, top: int = 5
+) -> list[Example]:
+    """The first ``number`` test users, with ``latest`` items of history and ``top`` of advice."""
+    split: Split = loaded.split
+    number = min(number, len(split.test))
+    if not number:
+        return []
+    # Spread over the users, so that they are not all from the head of the file.
+    chosen = np.linspace(0, len(split.test) - 1, number).round().astype(int).tolist()
+    batch = EvalSet(split, split.test, task.schema).__getitems__(chosen)
+    task.eval()
+    batch = type(batch)(*(column.to(task.device) for column in batch))
+    best, scores = task.recommend(batch.items, batch.seen_row, batch.seen_item, top)
+    items = catalogue(loaded)
+    names = (items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]).to_list()
+    users = loaded.data.users["user"]
+    examples = []
+    for row, example in enumerate(chosen):
+        start = int(split.offsets[split.test.user[example]])
+        end = int(split.test.end[example])
+        history = split.items[max(start, end - latest) : end].tolist()
+        advice = best[row][~torch.isneginf(scores[row])].tolist()
+        user = users[int(split.test.user[example])]
+        examples.append(Example(user, [names[i] for i in history], [names[i] for i in advice]))
+    return examples

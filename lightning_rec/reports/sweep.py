@@ -1,0 +1,116 @@
+"""The table at the end of a sweep: settings by figures, best first, mean ± sd over seeds."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from lightning_rec.files import write_json
+
+SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc")
+
+
+class SweepSummary(Callback):
+    """Prints and writes ``sweep.json`` when the last job has ended; exits 1 if a job failed."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra."""
+        folder = Path(config.hydra.sweep.dir)
+        jobs = collect(folder)
+        rows = summarise(jobs, str(config.monitor), str(config.monitor_mode))
+        write_json(folder / "sweep.json", {"monitor": config.monitor, "rows": rows, "jobs": jobs})
+        Console().print(table(rows, str(config.monitor)))
+        Console().print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
+        failed = [job for job in jobs if job["status"] != "completed"]
+        for job in failed:
+            Console().print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)
+        if failed:
+            raise SystemExit(1)
+
+
+def collect(folder: Path) -> list[dict[str, Any]]:
+    """Every run below ``folder``: its folder, status, overrides and figures."""
+    jobs = []
+    for card in sorted(folder.glob("*/run.json"), key=_number):
+        run = json.loads(card.read_text())
+        metrics = card.parent / "metrics.json"
+        overrides = OmegaConf.to_container(OmegaConf.load(card.parent / "overrides.yaml"))
+        assert isinstance(overrides, list)
+        jobs.append(
+            {
+                "folder": card.parent.name,
+                "status": run["status"],
+                "error": run.get("error"),
+                "overrides": [str(override) for override in overrides],
+                "metrics": json.loads(metrics.read_text()) if metrics.exists() else {},
+            }
+        )
+    return jobs
+
+
+def _number(card: Path) -> tuple[int, str]:
+    number = card.parent.name.partition("_")[0]
+    return (int(number) if number.isdigit() else 0, card.parent.name)
+
+
+def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[str, Any]]:
+    """Group jobs that differ in nothing but the seed; best mean of ``monitor`` first.
+
+    Returns a row per group: ``setting``, ``jobs`` (how many), ``failed``, and for each figure its
+    ``mean`` and sample standard deviation ``sd`` (None for a single job).
+    """
+    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        setting = [
+            override
+            for override in job["overrides"]
+            if not override.startswith("seed=") and (override not in common or len(jobs) == 1)
+        ]
+        groups.setdefault(" ".join(setting) or "(all alike)", []).append(job)
+    rows = []
+    for setting, members in groups.items():
+        done = [job["metrics"] for job in members if job["metrics"]]
+        names = sorted(set.intersection(*(set(figures) for figures in done))) if done else []
+        figures = {name: _spread([metrics[name] for metrics in done]) for name in names}
+        failed = len(members) - len(done)
+        rows.append({"setting": setting, "jobs": len(members), "failed": failed, "figures": figures})
+    worst = float("-inf") if mode == "max" else float("inf")
+
+    def merit(row: dict[str, Any]) -> float:
+        value: float = row["figures"].get(monitor, {}).get("mean", worst)
+        return value
+
+    return sorted(rows, key=merit, reverse=mode == "max")
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd}
+
+
+def table(rows: list[dict[str, Any]], monitor: str) -> Table:
+    """The rows as a terminal table."""
+    shown = Table(title=f"Sweep, best {monitor} first", title_justify="left")
+    shown.add_column("setting", overflow="fold")
+    shown.add_column("jobs", justify="right")
+    columns = list(dict.fromkeys((monitor, *SHOWN)))
+    for name in columns:
+        shown.add_column(name, justify="right")
+    for row in rows:
+        jobs = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
+        cells = [_cell(row["figures"].get(name)) for name in columns]
+        shown.add_row(row["setting"], jobs, *cells)
+    return shown
+
+
+def _cell(figure: dict[str, float | None] | None) -> str:
+    if figure is None:
+        return "-"
+    sd = figure["sd"]
+    return f"{figure['mean']:.4f}" + (f" ± {sd:.4f}" if sd is not None else "")

@@ -1,0 +1,136 @@
+"""The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_rec.data.batches import EvalBatch, TrainBatch
+from lightning_rec.metrics.functional import rank_target
+from lightning_rec.metrics.ranking import RankingMetrics, Ranks
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.objectives import Objective
+
+BLOCK_BYTES = 128 * 2**20  # scores held at once in evaluation
+
+
+class SequenceTask(pl.LightningModule):
+    """Trains any sequence model by any objective it takes; ranks the whole catalogue exactly.
+
+    Args:
+        model: scores items given a sequence.
+        objective: makes lessons and questions of sequences.
+        loss: float [M, num_items] scores and int64 [M] targets -> scalar; None if not trained.
+        optimizer: makes an optimizer of parameters.
+        schedule: makes a learning-rate schedule of an optimizer and the number of steps.
+        train_counts: int64 [num_items], for ``coverage@k`` and ``popular@k``.
+        cutoffs: the k of ``recall@k`` and its kin.
+        seed: reseeds torch at each epoch, together with the epoch and the process.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        loss: nn.Module | None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer, int], Any],
+        train_counts: Tensor,
+        cutoffs: Sequence[int],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        assert isinstance(model, SequenceModel)
+        self.model = model
+        self.schema = model.schema
+        self.objective, self.loss = objective, loss
+        self.make_optimizer, self.make_schedule = optimizer, schedule
+        self.cutoffs, self.seed = tuple(cutoffs), seed
+        self.metrics = nn.ModuleDict(
+            {stage: RankingMetrics(train_counts, cutoffs) for stage in ("val", "test")}
+        )
+        self.ranks: dict[str, Ranks] = {}
+        self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
+
+    def on_train_epoch_start(self) -> None:
+        """Reseed: Lightning saves no generator states, and a resumed run must not differ."""
+        sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        """Mean loss over what the objective asks to predict; scores are made only there."""
+        lesson = self.objective.lesson(batch.items, self.schema)
+        hidden = self.model(lesson.inputs)[lesson.at]  # [M, D]
+        assert self.loss is not None
+        loss: Tensor = self.loss(self.model.scores(hidden), lesson.targets)
+        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Rank the batch's targets."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: EvalBatch, batch_idx: int) -> None:
+        """Rank the batch's targets."""
+        self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of validation."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of test, and keep the ranks for the record of each user."""
+        self._report("test")
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer, one schedule that moves with each step."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = self.make_schedule(optimizer, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def encode(self, items: Tensor) -> Tensor:
+        """Hidden state that scores the next item: int64 [B, L] -> float [B, D]."""
+        hidden: Tensor = self.model(self.objective.question(items, self.schema))[:, -1]
+        return hidden
+
+    @torch.no_grad()
+    def recommend(
+        self, items: Tensor, seen_row: Tensor, seen_item: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """The ``k`` best unseen items after each history: items int64 [B, k], scores float [B, k]."""
+        scores = self.model.scores(self.encode(items))
+        scores[seen_row, seen_item] = -torch.inf
+        best = torch.topk(scores, k, dim=1)
+        return best.indices, best.values
+
+    def _evaluate(self, batch: EvalBatch, stage: str) -> None:
+        """Rank in blocks of users, so that scores never take more than ``BLOCK_BYTES``."""
+        hidden = self.encode(batch.items)
+        block = max(1, BLOCK_BYTES // (4 * self.schema.num_items))
+        metrics = self.metrics[stage]
+        for start in range(0, len(hidden), block):
+            rows = slice(start, start + block)
+            scores = self.model.scores(hidden[rows]).float()
+            inside = (batch.seen_row >= start) & (batch.seen_row < start + block)
+            seen_row, seen_item = batch.seen_row[inside] - start, batch.seen_item[inside]
+            target = batch.target[rows]
+            rank, candidates = rank_target(scores, target, seen_row, seen_item)
+            best = torch.topk(scores, max(self.cutoffs), dim=1)
+            top = torch.where(torch.isneginf(best.values), -1, best.indices)
+            metrics.update(batch.index[rows], rank, candidates, top)
+
+    def _report(self, stage: str) -> None:
+        metrics = self.metrics[stage]
+        assert isinstance(metrics, RankingMetrics)
+        values = metrics.compute()
+        with metrics.sync_context(should_unsync=True):
+            self.ranks[stage] = metrics.ranks()
+        metrics.reset()
+        figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
+        self.figures |= figures
+        self.log_dict(figures)

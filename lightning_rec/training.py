@@ -1,0 +1,243 @@
+"""One training from config to run folder: the order of things, and how it ends."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_rec import assembly, config
+from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.data.pipeline import Audited, load
+from lightning_rec.data.split import Split
+from lightning_rec.errors import UserError
+from lightning_rec.metrics.ranking import Ranks
+from lightning_rec.reports.examples import catalogue, examples_of
+from lightning_rec.reports.terminal import Example, show_run
+from lightning_rec.runs import distributed, tracking
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.logs import logging_to
+from lightning_rec.tasks.sequence import SequenceTask
+
+
+def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
+    """Train, evaluate and record ``cfg`` in ``folder``.
+
+    Raises:
+        UserError: on bad input, before any training.
+    """
+    parts = assembly.assemble(cfg)
+    run = RunFolder.create(folder, cfg, overrides)
+    with _recorded(run):
+        _train(cfg, parts, run, checkpoint=None)
+
+
+def resume(folder: Path, overrides: list[str]) -> None:
+    """Go on from the last checkpoint of a run, with its own config and further value overrides.
+
+    Raises:
+        UserError: if ``folder`` is no run, is completed, or holds no checkpoint.
+    """
+    run = RunFolder.open(folder)
+    cfg = changed(run.config, overrides)
+    if run.card.get("status") == "completed" and cfg == run.config:
+        raise UserError(f"{folder} is completed: raise trainer.max_epochs to go on training.")
+    checkpoint = run.last_checkpoint
+    parts = assembly.assemble(cfg)
+    run.resume(cfg, overrides)
+    with _recorded(run):
+        _train(cfg, parts, run, checkpoint)
+
+
+def worker(folder: Path) -> None:
+    """A further process of a distributed training, started by the first one."""
+    run = RunFolder.open(folder)
+    checkpoint = run.last_checkpoint if run.card.get("earlier") else None
+    with _recorded(run):
+        _train(run.config, assembly.assemble(run.config), run, checkpoint)
+
+
+def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
+    """The figures of a completed run again, from its saved weights.
+
+    Raises:
+        UserError: if ``folder`` is no completed run, its weights do not fit, or its data changed.
+    """
+    run = RunFolder.open(folder)
+    cfg = changed(run.config, overrides)
+    parts = assembly.assemble(cfg)
+    loaded = load(parts.source, parts.protocol, cache_dir())
+    _check_data(run, parts, loaded)
+    data = assembly.make_data(cfg, loaded)
+    task = assembly.make_task(cfg, parts, loaded, data)
+    run.load_model(task.model)
+    trainer = assembly.make_trainer(cfg, run.path, training=False)
+    _evaluate(trainer, task, data)
+    distributed.leave()
+    return run, task.figures
+
+
+def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """Apply ``key.key=value`` overrides to a saved config. Raises UserError on an unknown key."""
+    OmegaConf.set_struct(cfg, True)
+    try:
+        merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
+    except OmegaConfBaseException as error:
+        raise config.unknown_key(error) from error
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+@contextlib.contextmanager
+def _recorded(run: RunFolder) -> Iterator[None]:
+    """Keep the log; close the card, the trackers and the processes, however the run ends."""
+    status, error = "failed", None
+    with logging_to(run.path / "train.log"):
+        try:
+            yield
+            status = "completed"
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
+            status = "interrupted"
+            raise KeyboardInterrupt from stop
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            run.finish(status, error)
+            tracking.close(failed=status != "completed")
+            distributed.leave()
+
+
+def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: Path | None) -> None:
+    with run.timed("data"):
+        loaded = load(parts.source, parts.protocol, cache_dir())
+        data = assembly.make_data(cfg, loaded)
+    _describe(run, parts, loaded)
+    with run.timed("start"):
+        trainer = assembly.make_trainer(cfg, run.path)
+        tracking.begin(trainer, _described(cfg, run))
+        seed_everything(cfg.seed, workers=True, verbose=False)
+        task = assembly.make_task(cfg, parts, loaded, data)
+    if task.loss is not None:
+        with run.timed("fit"), distributed.joined_by(run.path):
+            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        _take_best(trainer, task)
+    run.save_model(task.model)
+    with run.timed("evaluate"):
+        _evaluate(trainer, task, data)
+    columns = {type(task.model).__name__: task.figures}
+    if cfg.baseline and task.loss is not None:
+        with run.timed("baseline"):
+            columns = _baseline(cfg, parts, loaded, data, trainer) | columns
+    examples = examples_of(task, loaded, cfg.examples)
+    _save(run, task, loaded, columns)
+    tracking.end(trainer, _flat(columns), run.card["seconds"], examples)
+    _show(run, columns, examples, tracking.sync_command())
+
+
+def _evaluate(trainer: Trainer, task: SequenceTask, data: SequenceData) -> None:
+    """Validate and test with the weights as they are; the figures land in ``task.figures``."""
+    with distributed.joined_by(Path(trainer.default_root_dir)):
+        trainer.validate(task, datamodule=data, verbose=False)
+        trainer.test(task, datamodule=data, verbose=False)
+
+
+def _take_best(trainer: Trainer, task: SequenceTask) -> None:
+    """Load the weights with the best validation figure, if any validation took place."""
+    best = [getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks]
+    if any(best):
+        saved = torch.load(best[0], map_location="cpu", weights_only=True)
+        task.load_state_dict(saved["state_dict"])
+
+
+def _baseline(
+    cfg: DictConfig, parts: assembly.Parts, loaded: Audited, data: SequenceData, trainer: Trainer
+) -> dict[str, dict[str, float]]:
+    """Figures of the baseline on the same data and protocol; no tracker sees its steps."""
+    task = assembly.make_baseline(cfg, parts, loaded, data)
+    loggers, trainer.loggers = trainer.loggers, []
+    _evaluate(trainer, task, data)
+    trainer.loggers = loggers
+    return {type(task.model).__name__: task.figures}
+
+
+def _describe(run: RunFolder, parts: assembly.Parts, loaded: Audited) -> None:
+    """Put data and protocol on the card. A resumed run must find the data it began with."""
+    if run.card.get("earlier"):
+        _check_data(run, parts, loaded)
+    run.note(
+        data=loaded.data.info["name"],
+        data_hash=loaded.data.info["data_hash"],
+        protocol=parts.protocol.settings(),
+        protocol_hash=parts.protocol.hash(),
+        split=loaded.split.counts,
+        audit=loaded.facts,
+    )
+
+
+def _check_data(run: RunFolder, parts: assembly.Parts, loaded: Audited) -> None:
+    now = {"data_hash": loaded.data.info["data_hash"], "protocol_hash": parts.protocol.hash()}
+    for name, value in now.items():
+        if run.card.get(name) not in (None, value):
+            raise UserError(
+                f"{name} of {run.path} is {run.card[name][:12]}, but here it is {value[:12]}: the "
+                "data or the protocol is not the one the run was made with."
+            )
+
+
+def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:
+    """What trackers are told: the config and what makes figures comparable."""
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    keys = ("config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version")
+    return {str(key): value for key, value in settings.items()} | {key: run.card[key] for key in keys}
+
+
+def _flat(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Figures of the model as they are, those of the baseline under its name."""
+    *beside, own = columns
+    flat = dict(columns[own])
+    for name in beside:
+        flat |= {f"{name.lower()}/{figure}": value for figure, value in columns[name].items()}
+    return flat
+
+
+def _save(
+    run: RunFolder, task: SequenceTask, loaded: Audited, columns: Mapping[str, Mapping[str, float]]
+) -> None:
+    run.save_metrics(_flat(columns))
+    run.save_table("test_users", _per_user(task.ranks["test"], loaded))
+    run.save_table("items", catalogue(loaded))
+
+
+def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
+    """One row per test target; rank is null where the target was no candidate."""
+    split: Split = loaded.split
+    user = np.asarray(split.test.user)
+    rank = pl.Series(ranks.rank.cpu().numpy())
+    return pl.DataFrame(
+        {
+            "user": loaded.data.users["user"].gather(user.tolist()),
+            "rank": rank.set(rank == 0, None),
+            "candidates": ranks.candidates.cpu().numpy(),
+            "history": np.asarray(split.test.end) - split.offsets[:-1][user],
+        }
+    )
+
+
+@rank_zero_only
+def _show(
+    run: RunFolder,
+    columns: Mapping[str, Mapping[str, float]],
+    examples: list[Example],
+    hint: str | None,
+) -> None:
+    show_run(columns, examples, run.card["seconds"], run.path, hint)
