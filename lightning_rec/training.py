@@ -73,14 +73,14 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     """
     run = RunFolder.open(folder)
     cfg = changed(run.config, overrides)
-    parts = assembly.assemble(cfg)
-    loaded = load(parts.source, parts.protocol, cache_dir())
-    _check_data(run, parts, loaded)
-    data = assembly.make_data(cfg, loaded)
-    task = assembly.make_task(cfg, parts, loaded, data)
-    run.load_model(task.model)
-    trainer = assembly.make_trainer(cfg, run.path, training=False)
-    _evaluate(trainer, task, data)
+    with logging_to(None):
+        parts = assembly.assemble(cfg)
+        loaded = load(parts.source, parts.protocol, cache_dir())
+        _check_data(run, parts, loaded)
+        data = assembly.make_data(cfg, loaded)
+        task = assembly.make_task(cfg, parts, loaded, data)
+        run.load_model(task.model)
+        _evaluate(assembly.make_trainer(cfg, run.path, training=False), task, data)
     distributed.leave()
     return run, task.figures
 

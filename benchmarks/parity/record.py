@@ -56,13 +56,13 @@ class Record:
     eval_seconds: float = 0.0
 
     def add(self, epoch: int, val_top: np.ndarray, test_top: np.ndarray) -> None:
-        """Score the lists of one epoch; the test figures are kept for the last and best epoch."""
+        """Score the lists of one epoch. Only validation chooses the best epoch."""
         val = evaluate(val_top, self.split.val_target, self.split.train)
         test = evaluate(test_top, self.split.test_target, self.split.test_input)
         named_val = {f"val/{name}": value for name, value in val.items()}
         named_test = {f"test/{name}": value for name, value in test.items()}
-        self.curve.append({"epoch": epoch, **named_val})
-        self.last = {**named_val, **named_test, "epoch": epoch}
+        self.last = {"epoch": epoch, **named_val, **named_test}
+        self.curve.append(self.last)
         if not self.best or self.last[MONITOR] > self.best[MONITOR]:
             self.best = self.last
 

@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         print(HELP)
         return 0
     if not arguments:
-        console.print(_listing())
+        _list(console)
         return 0
     if arguments[0] == "check":
         return _check(arguments[1:], console)
@@ -83,15 +83,16 @@ def _node(name: str) -> dict[str, Any]:
     return node
 
 
-def _listing() -> Table:
-    """The known data sets, and which of them are here."""
+def _list(console: Console) -> None:
+    """Print the known data sets, and where those lie that are here."""
     table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("name", "title"):
         table.add_column(heading, no_wrap=True)
     for heading in ("users", "items", "events", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("licence")
-    table.add_column("here", overflow="fold")
+    table.add_column("here")
+    found = {}
     for name in config.choices("data"):
         public = getattr(config.target("data", _node(name)), "public", None)
         if not isinstance(public, PublicData):
@@ -99,9 +100,13 @@ def _listing() -> Table:
             continue
         files = public.here()
         counts = (f"{count:,}" for count in (public.users, public.items, public.events))
-        here = f"yes: {files[0].parent}" if files else "no"
+        here = "yes" if files else "no"
         table.add_row(name, public.title, *counts, f"{public.megabytes:g}", public.licence, here)
-    return table
+        if files:
+            found[name] = files[0].parent
+    console.print(table)
+    for name, folder in found.items():
+        console.print(f"{name} lies in {folder}", soft_wrap=True, highlight=False)
 
 
 def _prepare(name: str, settings: dict[str, str], console: Console) -> None:

@@ -32,7 +32,12 @@ def alone(target: Path) -> Iterator[None]:
         finally:
             lock.release()
     except OSError as error:
-        raise UserError(
-            f"The cache {target.parent} cannot be written ({error.strerror or error}). "
-            "Make room there, or set LIGHTNING_REC_CACHE to a folder that can be written."
-        ) from error
+        raise unwritable(target, error.strerror or str(error)) from error
+
+
+def unwritable(target: Path, reason: str) -> UserError:
+    """The error that says what to do about a cache that is full or read-only."""
+    return UserError(
+        f"The cache {target.parent} cannot be written ({reason}). "
+        "Make room there, or set LIGHTNING_REC_CACHE to a folder that can be written."
+    )

@@ -140,7 +140,7 @@ def download(url: str, sha256: str, target: Path) -> None:
                 bar.advance(task, len(chunk))
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         target.unlink(missing_ok=True)
-        raise Unavailable(str(getattr(error, "reason", error)) or type(error).__name__) from error
+        raise Unavailable(_reason(error)) from error
     if digest.hexdigest() != sha256:
         target.unlink()
         raise Unavailable("its checksum is not the expected one")
@@ -164,6 +164,12 @@ def extract(
                     raise Unavailable(f"the archive has no {inner}/{name}")
     except zipfile.BadZipFile as error:
         raise Unavailable(f"the archive is broken ({error})") from error
+
+
+def _reason(error: Exception) -> str:
+    """A few words out of the layers that urllib wraps an error in."""
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
 
 
 def _bar() -> Progress:

@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from lightning_rec.data.locks import alone
+from lightning_rec.data.locks import alone, unwritable
 from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
@@ -42,10 +43,7 @@ def prepare(source: Source, cache: Path) -> Interactions:
     files = source.files()
     status = Console(stderr=True).status
     with status(f"{source.name}: checking the raw files"):
-        raw = [
-            {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
-            for file in files
-        ]
+        raw = [_identity(file) for file in files]
     fingerprint = sha256_json([PREPARED_VERSION, raw, source.settings()])
     folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
     if _complete(folder):
@@ -53,11 +51,40 @@ def prepare(source: Source, cache: Path) -> Interactions:
     with alone(folder):
         if not _complete(folder):
             _sweep(folder)
-            with atomic_folder(folder) as temporary, status("") as line:
+            with (
+                _told(source, files, folder),
+                atomic_folder(folder) as temporary,
+                status("") as line,
+            ):
                 info = _write(source, files, temporary, line.update)
                 write_json(temporary / "info.json", {**info, "files": raw})
     log.info("%s: prepared in %s", source.name, folder)
     return Interactions(folder)
+
+
+def _identity(file: Path) -> dict[str, Any]:
+    """Name, size and checksum of a raw file."""
+    try:
+        return {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def _told(source: Source, files: list[Path], folder: Path) -> Iterator[None]:
+    """Turn what Polars says of full disks and broken raw files into UserErrors."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the system's own, from writing
+        reason = str(error).splitlines()[0]
+        if "os error 28" in reason:
+            raise unwritable(folder, "No space left on device") from error
+        raise UserError(
+            f"{source.name}: a raw file beside {files[0]} is broken ({reason}). "
+            "Copy or download it again."
+        ) from error
 
 
 def _complete(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ class SequenceTask(pl.LightningModule):
         """Reseed: Lightning saves no generator states, and a resumed run must not differ."""
         sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
+        self.epoch_start = time.perf_counter()
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """Mean loss over what the objective asks to predict; scores are made only there."""
@@ -67,8 +69,18 @@ class SequenceTask(pl.LightningModule):
         hidden = self.model(lesson.inputs)[lesson.at]  # [M, D]
         assert self.loss is not None
         loss: Tensor = self.loss(self.model.scores(hidden), lesson.targets)
-        self.log("train/loss", loss, on_step=True, on_epoch=False, prog_bar=True)
+        self.log("train/loss", loss)
         return loss
+
+    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
+        """Log the learning rate of this step."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log how long the epoch took, validation aside."""
+        self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Rank the batch's targets."""

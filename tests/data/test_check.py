@@ -1,0 +1,130 @@
+"""``data check`` reports everything at once; ``data`` lists and prepares."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from lightning_rec.commands.data import run
+from lightning_rec.data.check import Report, check_file
+from lightning_rec.errors import UserError
+
+GOOD = "uid,sku,ts\n" + "".join(f"u{u},i{i},{1600000000 + 10 * u + i}\n" for u in range(4) for i in range(4))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIGHTNING_REC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LIGHTNING_REC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def check(content: str, **columns: str) -> Report:
+    Path("log.csv").write_text(content)
+    return check_file(Path("log.csv"), **columns)  # type: ignore[arg-type]
+
+
+def test_a_good_file_has_figures_and_no_complaint() -> None:
+    report = check(GOOD, user="uid", item="sku", time="ts")
+    assert (report.errors, report.warnings) == ([], [])
+    assert report.statistics is not None
+    assert report.statistics[:4] == (4, 4, 16, 4.0)
+
+
+def test_all_errors_are_told_at_once() -> None:
+    report = check(
+        "uid,sku,ts,stars\na,x,1600000000,1\n,x,1600000001,2\na,,1600000002,3\na,y,soon,4\na,y,1600000003,bad\n",
+        user="uid", item="sku", time="ts", rating="stars",
+    )  # fmt: skip
+    assert [error.split(":")[0] for error in report.errors] == [f"log.csv, line {line}" for line in (3, 4, 5, 6)]
+    assert report.statistics is not None
+    assert report.statistics.events == 1
+
+
+def test_missing_columns_are_all_told() -> None:
+    report = check(GOOD, user="usr", item="skew", time="ts")
+    assert len(report.errors) == 2
+    assert "Did you mean 'sku'?" in report.errors[1]
+
+
+def test_columns_are_guessed_and_it_is_said() -> None:
+    report = check("user_id,title,movieId,timestamp\na,T,x,1\n")
+    assert report.ok
+    assert "user=user_id" in report.warnings[1 - 1]
+    assert "item=movieId" in report.warnings[1]
+    assert "time=timestamp" in report.warnings[2]
+    report = check("a,b\n1,2\n")
+    assert [error.split("?")[0] for error in report.errors] == [f"Which column holds the {role} ids" for role in ("user", "item")]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (GOOD + "u0,i0,1600000000\n", "1 rows are exact copies"),
+        (GOOD + "new,i0,1600000000\n", "1 of 5 users have fewer than 3 events"),
+        (GOOD + "u0,rare,1600000000\n", "1 of 5 items occur only once"),
+        (GOOD + "u0,i3,100\n", "1 times are before 1995"),
+        (GOOD + f"u0,i3,{int(time.time()) + 10_000}\n", "1 times are in the future"),
+        ("uid,sku,ts\n" + "a,x,1600000000\n" * 3, "All times are the same"),
+    ],
+)
+def test_oddities_are_warnings(content: str, expected: str) -> None:
+    report = check(content, user="uid", item="sku", time="ts")
+    assert report.ok
+    assert any(expected in warning for warning in report.warnings)
+
+
+def test_an_unreadable_file_is_an_error_of_the_report() -> None:
+    assert "is empty" in check("").errors[0]
+    assert "There is no file" in check_file(Path("absent.csv")).errors[0]
+    assert "no data rows" in check("uid,sku\n", user="uid", item="sku").errors[0]
+
+
+def test_the_command_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("log.csv").write_text(GOOD)
+    assert run(["check", "log.csv", "user=uid", "item=sku", "time=ts"]) == 0
+    assert "nothing to complain about" in capsys.readouterr().out
+    Path("log.csv").write_text(GOOD + ",i0,1600000000\n")
+    assert run(["check", "log.csv", "user=uid", "item=sku", "time=ts"]) == 1
+    assert "line 18" in capsys.readouterr().out
+
+
+def test_the_command_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("data/ml-100k")
+    folder.mkdir(parents=True)
+    (folder / "u.data").write_text("")
+    assert run([]) == 0
+    out = capsys.readouterr().out
+    assert "MovieLens-1M" in out
+    assert "ml_100k lies in" in out
+    assert "ml_1m lies in" not in out
+
+
+@pytest.mark.parametrize("prefix", ["", "data."])
+def test_the_command_prepares(capsys: pytest.CaptureFixture[str], prefix: str) -> None:
+    Path("log.csv").write_text(GOOD)
+    settings = ("path=log.csv", "user=uid", "item=sku", "time=ts")
+    assert run(["name=table", *(prefix + setting for setting in settings)]) == 0
+    out = capsys.readouterr().out
+    assert "100.0000%" in out
+    assert "Prepared in" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["name=ml_100"], "Did you mean 'ml_100k'?"),
+        (["name=table"], "data.path is not set"),
+        (["name=table", "path=x.csv", "itm=sku"], "Did you mean 'item'?"),
+        (["ml_100k"], "'ml_100k' is not understood"),
+        (["path=x.csv"], "Say which data set"),
+        (["check"], "Say which file"),
+        (["check", "x.csv", "usr=a"], "Did you mean 'user'?"),
+        (["check", "x.csv", "time_unit=h"], "auto, s, ms"),
+    ],
+)
+def test_misuse_of_the_command(arguments: list[str], expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        run(arguments)
+    assert expected in str(caught.value)
