@@ -72,7 +72,7 @@ class Table:
         return self._ragged() or f"{self.path} cannot be read as a table ({reason})."
 
     def _ragged(self) -> str | None:
-        """Name the first line whose number of fields is not the header's."""
+        """Say what is wrong with the text itself: the first line with too many fields, mostly."""
         records = self._records()
         try:
             width = len(next(records)[1])
@@ -85,6 +85,8 @@ class Table:
                     )
         except csv.Error as error:
             return f"{self.path} cannot be read as a table ({error}): is a quote left open?"
+        except (OSError, EOFError, zlib.error) as error:
+            return f"{self.path} is broken ({error}). Copy or download it again."
         return None
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:

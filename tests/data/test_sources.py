@@ -1,6 +1,5 @@
 """MovieLens and Beauty: each form they come in, read from tiny files made here."""
 
-import os
 from pathlib import Path
 
 import polars as pl
@@ -183,9 +182,10 @@ def test_beauty_names_a_broken_line(data: Path, tmp_path: Path) -> None:
 def test_counts_of_the_real_data(
     source: MovieLens100K | MovieLens1M | AmazonBeauty, counts: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    variant = source.variant if isinstance(source, MovieLens1M) else ""
-    if source.public.here(variant) is None:
-        pytest.skip(f"{source.name} is neither in the cache nor in {DATA_VARIABLE}={os.environ.get(DATA_VARIABLE)}")
+    try:
+        source.files()
+    except UserError as error:
+        pytest.skip(str(error))
     prepared = prepare(source, tmp_path)
     assert tuple(prepared.info[key] for key in ("users", "items", "events")) == counts
     if "title" in prepared.items:

@@ -140,6 +140,7 @@ def test_ids_of_any_type(tmp_path: Path) -> None:
         ("uid,sku,ts,stars\na,x,2020-01-01,1\nb,y,2020-02-31,1\n", "log.csv, line 3: '2020-02-31' in column 'ts' is no time."),
         ("uid,sku,ts,stars\na,x,2020-01-01,1\nb,y,,1\n", "log.csv, line 3: the time in column 'ts' is empty."),
         ('uid,sku,ts,stars\na,"x\nx",1,1\nb,y,nan,1\n', "log.csv, line 4: 'nan' in column 'ts' is no time."),
+        ('uid,sku,ts,stars\na,x,1,1\nb,"y\ny",nan,1\n', "log.csv, line 3: 'nan' in column 'ts' is no time."),
         ("uid,sku,ts,stars\na,x,1,good\n", "log.csv, line 2: 'good' in column 'stars' is no number."),
         ("uid,sku,ts,stars\na,x,1,1\nb,y,2,1,9\n", "log.csv, line 3 has 5 fields where the header has 4."),
         ("uid,sku,ts,stars\na,x,1,1\nb,y\n", "log.csv, line 3: the time in column 'ts' is empty. More is wrong"),

@@ -1,0 +1,103 @@
+"""A synthetic log of known structure, in every form the tests need, and a quiet environment."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.sources.table import TableSource
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.splits import LeaveOneOut, Temporal
+
+USERS, ITEMS, MAX_LEN = 60, 40, 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of this session's own, no tracker online, one thread per process."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIGHTNING_REC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def log_frame() -> pl.DataFrame:
+    """60 users x ~20 events over 40 items: uid, sku (strings), ts (seconds, with ties), stars.
+
+    The next item follows from the last one (seven further, modulo 40), but for one event in five,
+    which goes to one of three popular items. Users u0 and u1 have one and two events.
+    """
+    chance = random.Random(7)
+    waiting: list[list[tuple[str, str, int, int]]] = []
+    for user in range(USERS):
+        item, time, events = chance.randrange(ITEMS), 1_600_000_000 + chance.randrange(2000), []
+        for _ in range(user + 1 if user < 2 else chance.randint(14, 26)):
+            item = (item + 7) % ITEMS
+            shown = chance.randrange(3) if chance.random() < 0.2 else item
+            events.append((f"u{user}", f"i{shown:02d}", time, chance.randint(1, 5)))
+            time += chance.choice([0, 0, 100, 250])
+        waiting.append(events)
+    # Users take turns in the file, each with its own events in order.
+    rows = []
+    while waiting:
+        events = chance.choice(waiting)
+        rows.append(events.pop(0))
+        if not events:
+            waiting.remove(events)
+    return pl.DataFrame(rows, schema=["uid", "sku", "ts", "stars"], orient="row")
+
+
+@pytest.fixture(scope="session")
+def log_csv(log_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log as a CSV file."""
+    path = tmp_path_factory.mktemp("log") / "log.csv"
+    log_frame.write_csv(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def interactions(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Interactions:
+    """The log, prepared."""
+    source = TableSource(str(log_csv), user="uid", item="sku", time="ts", rating="stars")
+    return prepare(source, tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="session")
+def leave_one_out(interactions: Interactions) -> Split:
+    return LeaveOneOut(cutoffs=(1, 5, 10)).split(interactions)
+
+
+@pytest.fixture(scope="session")
+def temporal(interactions: Interactions) -> Split:
+    return Temporal(cutoffs=(1, 5, 10)).split(interactions)
+
+
+@pytest.fixture
+def schema(leave_one_out: Split) -> Schema:
+    return Schema(leave_one_out.num_items, MAX_LEN)
+
+
+Prepare = Callable[..., Interactions]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepare:
+    """``prepared(user=[…], item=[…], time=[…], rating=[…])``: any small log, prepared."""
+
+    def make(**columns: list[Any]) -> Interactions:
+        path = tmp_path / "small.csv"
+        pl.DataFrame(columns).write_csv(path)
+        return prepare(
+            TableSource(str(path), **{name: name for name in columns}), tmp_path / "cache"
+        )
+
+    return make

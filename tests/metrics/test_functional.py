@@ -1,0 +1,133 @@
+"""Each metric against the textbook definition, worked out on a whole ranked list in plain Python."""
+
+import math
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_rec.metrics import functional as F
+
+CUTOFFS = (1, 2, 5, 10)
+COLD = -1
+
+
+def worth(score: float) -> float:
+    """A score that is not a number is worth no more than the lowest there is."""
+    return -math.inf if math.isnan(score) else score
+
+
+def ranked_list(scores: list[float], target: int, seen: set[int]) -> list[int]:
+    """The candidates, best first; the target last among its equals."""
+    candidates = [item for item in range(len(scores)) if item == target or item not in seen]
+    return sorted(candidates, key=lambda item: (-worth(scores[item]), item == target))
+
+
+def textbook(ranking: list[int], target: int, k: int) -> dict[str, float]:
+    """Metrics of one ranked list with the relevant set {target}, as any textbook has them."""
+    relevant = {target} if target in ranking else set()
+    top = ranking[:k]
+    hits = [item in relevant for item in top]
+    dcg = sum(hit / math.log2(place + 1) for place, hit in enumerate(hits, 1))
+    ideal = sum(1 / math.log2(place + 1) for place in range(1, min(k, 1) + 1))
+    precision, recall = sum(hits) / k, sum(hits)  # one relevant item per user, found or cold
+    f1 = 2 * precision * recall / (precision + recall) if recall else 0.0
+    reciprocal = next((1 / place for place, hit in enumerate(hits, 1) if hit), 0.0)
+    return {
+        "recall": recall,
+        "precision": precision,
+        "f1": f1,
+        "ndcg": dcg / ideal,
+        "mrr": reciprocal,
+    }
+
+
+def pair_auc(scores: list[float], target: int, seen: set[int]) -> float:
+    """Share of (target, other candidate) pairs in the right order; equal scores are not."""
+    others = [item for item in range(len(scores)) if item != target and item not in seen]
+    return sum(worth(scores[target]) > worth(scores[other]) for other in others) / len(others)
+
+
+def case(seed: int) -> tuple[list[list[float]], list[int], list[list[int]]]:
+    """Scores with ties, NaN and infinities; cold targets; seen lists with duplicates and targets."""
+    chance = random.Random(seed)
+    items = chance.randint(12, 30)
+    odd = [math.nan, math.inf, -math.inf] if seed % 3 == 0 else []
+    values: list[float] = [*range(chance.choice([1, 3, 1000])), *odd]  # one value: constant scores
+    scores = [[float(chance.choice(values)) for _ in range(items)] for _ in range(8)]
+    target = [chance.choice([COLD, *range(items)]) for _ in range(8)]
+    seen = [[chance.randrange(items) for _ in range(chance.randint(0, 9))] for _ in range(8)]
+    return scores, target, seen
+
+
+def pairs(seen: list[list[int]]) -> tuple[Tensor, Tensor]:
+    flat = [(row, item) for row, items in enumerate(seen) for item in items]
+    return torch.tensor([r for r, _ in flat], dtype=torch.int64), torch.tensor(
+        [i for _, i in flat], dtype=torch.int64
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_metric_is_the_textbooks(seed: int) -> None:
+    scores, target, seen = case(seed)
+    rank, candidates = F.rank_target(torch.tensor(scores), torch.tensor(target), *pairs(seen))
+    area = F.auc(rank, candidates)
+    for row in range(len(target)):
+        ranking = ranked_list(scores[row], target[row], set(seen[row]))
+        assert candidates[row] == len(ranking)
+        if target[row] == COLD:
+            assert rank[row] == 0
+            assert area[row] == 0
+        else:
+            assert rank[row] == ranking.index(target[row]) + 1
+            assert area[row] == pytest.approx(pair_auc(scores[row], target[row], set(seen[row])))
+        for k in CUTOFFS:
+            for name, value in textbook(ranking, target[row], k).items():
+                assert getattr(F, name)(rank, k)[row].item() == pytest.approx(value, abs=1e-12), (
+                    name,
+                    k,
+                )
+        full = textbook(ranking, target[row], len(ranking))["mrr"]
+        assert F.mrr(rank)[row].item() == pytest.approx(full)
+
+
+def rank_one(scores: list[float], target: int, seen: list[int]) -> tuple[int, int]:
+    rank, candidates = F.rank_target(torch.tensor([scores]), torch.tensor([target]), *pairs([seen]))
+    return int(rank), int(candidates)
+
+
+def test_ties_count_against_the_model() -> None:
+    assert rank_one([1.0] * 10, 3, []) == (10, 10)
+    assert rank_one([5.0, 5.0, 1.0, 0.0], 0, []) == (2, 4)
+
+
+def test_seen_items_are_no_candidates_but_the_target_always_is() -> None:
+    assert rank_one([9.0, 8.0, 7.0, 6.0], 2, seen=[0, 0, 1]) == (1, 2)
+    assert rank_one([9.0, 8.0, 7.0, 6.0], 0, seen=[0, 0, 1]) == (1, 3)
+
+
+def test_a_cold_target_is_a_miss_everywhere() -> None:
+    rank, candidates = F.rank_target(
+        torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([-1]), *pairs([[2]])
+    )
+    assert (int(rank), int(candidates)) == (0, 2)
+    assert all(
+        float(getattr(F, name)(rank, 3)) == 0
+        for name in ("recall", "precision", "f1", "ndcg", "mrr")
+    )
+    assert float(F.mrr(rank)) == float(F.auc(rank, candidates)) == 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_scores_that_are_no_number_rank_last(bad: float) -> None:
+    assert rank_one([bad, 1.0, -1e30], 0, []) == (3, 3)
+    assert rank_one([bad, 1.0, -1e30], 2, []) == (2, 3)
+    assert rank_one([bad, bad, bad], 1, []) == (3, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_every_float_type_ranks(dtype: torch.dtype) -> None:
+    scores = torch.tensor([[3.0, 1.0, 2.0, math.nan]], dtype=dtype)
+    rank, _ = F.rank_target(scores, torch.tensor([2]), *pairs([[]]))
+    assert int(rank) == 2
