@@ -136,7 +136,7 @@ def make_trainer(cfg: DictConfig, folder: Path, *, training: bool = True) -> pl.
             config.build(f"logger.{name}", node, **_inside(node, "save_dir", folder))
             for name, node in loggers.items()
         ],
-        enable_checkpointing="checkpoint" in callbacks,
+        enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
         default_root_dir=folder,
     )

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import Trainer, seed_everything
@@ -140,7 +142,7 @@ def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: P
     examples = examples_of(task, loaded, cfg.examples)
     _save(run, task, loaded, columns)
     tracking.end(trainer, _flat(columns), run.card["seconds"], examples)
-    _show(run, columns, examples, tracking.sync_command())
+    _show(run, columns, cfg.monitor, examples)
 
 
 def _evaluate(trainer: Trainer, task: SequenceTask, data: SequenceData) -> None:
@@ -152,9 +154,9 @@ def _evaluate(trainer: Trainer, task: SequenceTask, data: SequenceData) -> None:
 
 def _take_best(trainer: Trainer, task: SequenceTask) -> None:
     """Load the weights with the best validation figure, if any validation took place."""
-    best = [getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks]
-    if any(best):
-        saved = torch.load(best[0], map_location="cpu", weights_only=True)
+    best = Path(trainer.default_root_dir) / "checkpoints" / "best.ckpt"
+    if best.is_file():
+        saved = torch.load(best, map_location="cpu", weights_only=True)
         task.load_state_dict(saved["state_dict"])
 
 
@@ -237,7 +239,13 @@ def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
 def _show(
     run: RunFolder,
     columns: Mapping[str, Mapping[str, float]],
+    monitor: str,
     examples: list[Example],
-    hint: str | None,
 ) -> None:
-    show_run(columns, examples, run.card["seconds"], run.path, hint)
+    """Print the end of a run; in a sweep one line, since the table comes at its end."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        overrides = " ".join(run.card["overrides"])
+        print(f"{run.path}  {monitor} {columns[[*columns][-1]].get(monitor, 0):.4f}  {overrides}")
+        return
+    seconds, hint = run.card["seconds"], tracking.sync_command()
+    show_run(columns, monitor, examples, seconds, run.path, hint)

@@ -39,7 +39,7 @@ def log_frame() -> pl.DataFrame:
     chance = random.Random(7)
     waiting: list[list[tuple[str, str, int, int]]] = []
     for user in range(USERS):
-        item, time, events = chance.randrange(ITEMS), 1_600_000_000 + chance.randrange(2000), []
+        item, time, events = chance.randrange(ITEMS), 1_600_000_000 + chance.randrange(300), []
         for _ in range(user + 1 if user < 2 else chance.randint(14, 26)):
             item = (item + 7) % ITEMS
             shown = chance.randrange(3) if chance.random() < 0.2 else item

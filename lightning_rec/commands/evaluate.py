@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     recorded = folder.metrics
     differing = [name for name, value in figures.items() if recorded.get(name) != value]
     console = Console()
-    console.print(figures_table("Full ranking, seen items filtered", {"again": figures}))
+    console.print(figures_table({"again": figures}, folder.config.monitor))
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:

@@ -55,5 +55,6 @@ def _frozen(cfg: DictConfig) -> DictConfig:
 
 def _remove_if_empty(folder: Path) -> None:
     """Hydra makes the folder before the config is checked; a bad config should leave no trace."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    for level in (folder, folder.parent):
+        if level.is_dir() and level != Path.cwd() and not any(level.iterdir()):
+            level.rmdir()

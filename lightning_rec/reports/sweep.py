@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_rec.files import write_json
 
-SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc")
+SHOWN = ("test/ndcg@10", "test/recall@10")
 
 
 class SweepSummary(Callback):
@@ -101,7 +101,7 @@ def table(rows: list[dict[str, Any]], monitor: str) -> Table:
     shown.add_column("jobs", justify="right")
     columns = list(dict.fromkeys((monitor, *SHOWN)))
     for name in columns:
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         jobs = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]

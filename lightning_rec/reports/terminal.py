@@ -1,14 +1,14 @@
 """What a run shows at its end: figures beside a baseline, examples by title, times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-BARE = ("mrr", "auc")
-AT_CUTOFF = ("recall", "ndcg", "mrr", "precision", "f1", "coverage", "popular")
+AT_EVERY_CUTOFF = ("recall", "ndcg")
+AT_ONE_CUTOFF = ("mrr", "precision", "f1", "coverage", "popular")
 
 
 class Example(NamedTuple):
@@ -19,31 +19,32 @@ class Example(NamedTuple):
     recommended: list[str]
 
 
-def order(names: Sequence[str]) -> list[str]:
-    """Metric names without stage, in reading order."""
+def shown(names: Iterable[str], monitor: str) -> list[str]:
+    """The metrics worth a row, in reading order; ``metrics.json`` has them all.
 
-    def place(name: str) -> tuple[int, int]:
-        kind, _, k = name.partition("@")
-        if not k:
-            return len(AT_CUTOFF) + BARE.index(kind) if kind in BARE else 99, 0
-        return AT_CUTOFF.index(kind) if kind in AT_CUTOFF else 98, int(k.partition("_")[0])
+    Recall and ndcg at every cut-off, the others at the cut-off of the monitored metric.
+    """
+    names = set(names)
+    _, _, k = monitor.partition("@")
+    cutoffs = sorted({int(name.partition("@")[2]) for name in names if "@" in name})
+    every = [f"{kind}@{cutoff}" for kind in AT_EVERY_CUTOFF for cutoff in cutoffs]
+    one = [f"{kind}@{k or max(cutoffs)}" for kind in AT_ONE_CUTOFF]
+    return [name for name in (*every, "mrr", "auc", *one) if name in names]
 
-    return sorted(names, key=place)
 
-
-def figures_table(title: str, columns: Mapping[str, Mapping[str, float]]) -> Table:
+def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table:
     """One row per metric; for each model (a column of ``columns``) its validation and its test.
 
     The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title="Full ranking, seen items filtered", title_justify="left")
     table.add_column("metric")
     stages = [s for s in ("val", "test") if any(n.startswith(f"{s}/") for f in columns.values() for n in f)]
     for stage in stages:
         for model in columns:
             table.add_column(f"{stage}\n{model}", justify="right")
     names = {name.partition("/")[2] for figures in columns.values() for name in figures}
-    for name in order(sorted(names)):
+    for name in shown(names, monitor):
         cells = [
             f"{figures[f'{stage}/{name}']:.4f}" if f"{stage}/{name}" in figures else ""
             for stage in stages
@@ -66,6 +67,7 @@ def examples_table(examples: Sequence[Example]) -> Table:
 
 def show_run(
     columns: Mapping[str, Mapping[str, float]],
+    monitor: str,
     examples: Sequence[Example],
     seconds: Mapping[str, float],
     folder: Path,
@@ -73,7 +75,7 @@ def show_run(
 ) -> None:
     """Print the end of a run."""
     console = Console()
-    console.print(figures_table("Full ranking, seen items filtered", columns))
+    console.print(figures_table(columns, monitor))
     if examples:
         console.print(examples_table(examples))
     parts = "  ".join(f"{part} {value:.1f}s" for part, value in seconds.items())

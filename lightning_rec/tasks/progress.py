@@ -119,6 +119,6 @@ class Progress(ProgressBar):
     def _figures(trainer: pl.Trainer) -> str:
         figures = {"loss": trainer.callback_metrics.get("train/loss")}
         for callback in trainer.checkpoint_callbacks:
-            monitor = getattr(callback, "monitor", None)
-            figures[f"best {monitor}"] = getattr(callback, "best_model_score", None)
+            if monitor := getattr(callback, "monitor", None):
+                figures[f"best {monitor}"] = getattr(callback, "best_model_score", None)
         return "  ".join(f"{name} {float(value):.4f}" for name, value in figures.items() if value is not None)

@@ -55,13 +55,8 @@ class SequenceTask(pl.LightningModule):
             {stage: RankingMetrics(train_counts, cutoffs) for stage in ("val", "test")}
         )
         self.ranks: dict[str, Ranks] = {}
-        self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
-
-    def on_train_epoch_start(self) -> None:
-        """Reseed: Lightning saves no generator states, and a resumed run must not differ."""
-        sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
-        torch.manual_seed(int(sequence.generate_state(1)[0]))
         self.epoch_start = time.perf_counter()
+        self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """Mean loss over what the objective asks to predict; scores are made only there."""
@@ -73,7 +68,15 @@ class SequenceTask(pl.LightningModule):
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """Log the learning rate of this step."""
+        """Log the learning rate; reseed at the start of an epoch.
+
+        Lightning saves no generator states, and a resumed run must not differ. It also skips
+        ``on_train_epoch_start`` when it resumes, hence here.
+        """
+        if batch_idx == 0:
+            sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+            torch.manual_seed(int(sequence.generate_state(1)[0]))
+            self.epoch_start = time.perf_counter()
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, Optimizer)
         self.log("train/lr", optimizer.param_groups[0]["lr"])

@@ -1,0 +1,190 @@
+"""Windows, whole batches, seen items, and who gets which batch."""
+
+import random
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lightning_rec.data.batches import BatchSampler, EvalSet, TrainSet, gather, windows
+from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.split import Examples, Schema, Split
+
+
+def split_of(train_lengths: list[int], later: int = 2) -> Split:
+    """Users with these numbers of training events, each with ``later`` events after them."""
+    lengths = np.array(train_lengths)
+    offsets = np.append(0, np.cumsum(lengths + later))
+    items = np.arange(offsets[-1], dtype=np.int32)  # each event its own item: places are told apart
+    none = np.zeros(0, dtype=np.int64)
+    empty = Examples(none, none, none, none)
+    return Split(
+        offsets, items, np.arange(len(items)), offsets[:-1] + lengths, np.arange(len(items)),
+        np.ones(len(items), dtype=np.int64), empty, empty, None, {},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stride", [None, 0.1, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("max_len", [2, 5, 8])
+def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: float | None) -> None:
+    lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 31]
+    split = split_of(lengths)
+    found: dict[int, list[range]] = {user: [] for user in range(len(lengths))}
+    for start, end in zip(
+        *(column.tolist() for column in windows(split, max_len, stride)), strict=True
+    ):
+        user = int(np.searchsorted(split.offsets, start, side="right")) - 1
+        found[user].append(range(start, end))
+    for user, length in enumerate(lengths):
+        events = range(split.offsets[user], split.offsets[user] + length)
+        if length < 2:
+            assert found[user] == []  # one event leaves nothing to predict it from
+            continue
+        ends = [window.stop for window in found[user]]
+        assert ends == sorted(set(ends), reverse=True)  # latest first, none twice
+        assert ends[0] == events.stop
+        assert {len(window) for window in found[user]} == {min(length, max_len)}
+        covered = {event for window in found[user] for event in window}
+        assert covered == set(events if stride else events[-max_len:])
+        assert stride or len(ends) == 1
+
+
+def test_gather_cuts_and_pads_on_the_left() -> None:
+    items = np.arange(100, 130, dtype=np.int32)
+    start, end = np.array([0, 3, 10, 29]), np.array([2, 9, 11, 30])
+    expected = [
+        [-7] * (6 - (e - s)) + list(range(100 + s, 100 + e))
+        for s, e in zip(start, end, strict=True)
+    ]
+    cut = gather(items, start, end, padding=-7)
+    assert cut.tolist() == expected
+    assert cut.dtype == torch.int64
+
+
+def test_a_training_batch_holds_its_windows(leave_one_out: Split, schema: Schema) -> None:
+    data = TrainSet(leave_one_out, schema, stride=0.5)
+    batch = data.__getitems__([5, 0, len(data) - 1])
+    for row, index in enumerate([5, 0, len(data) - 1]):
+        window = leave_one_out.items[data.start[index] : data.end[index]].tolist()
+        assert [item for item in batch.items[row].tolist() if item != schema.padding] == window
+        assert batch.items[row, -1] == window[-1]
+
+
+@pytest.mark.parametrize("protocol", ["leave_one_out", "temporal"])
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_an_evaluation_batch_against_slices(
+    protocol: str, stage: str, request: pytest.FixtureRequest
+) -> None:
+    split: Split = request.getfixturevalue(protocol)
+    examples: Examples = getattr(split, stage)
+    schema = Schema(split.num_items, 6)
+    chosen = random.Random(0).sample(range(len(examples)), 9)
+    batch = EvalSet(split, examples, schema).__getitems__(chosen)
+    seen = list(zip(batch.seen_row.tolist(), batch.seen_item.tolist(), strict=True))
+    assert batch.index.tolist() == chosen
+    for row, number in enumerate(chosen):
+        user = examples.user[number]
+        history = split.items[split.offsets[user] : examples.end[number]].tolist()
+        latest = history[-schema.max_len :]
+        width = batch.items.shape[1]
+        assert batch.items[row].tolist() == [schema.padding] * (width - len(latest)) + latest
+        assert [item for r, item in seen if r == row] == history  # all of it, not the latest alone
+        assert batch.length[row] == len(history)
+        assert batch.target[row] == examples.target[number]
+
+
+def joined(parts: list[list[Any]]) -> list[Any]:
+    return list(chain.from_iterable(parts))
+
+
+def dealt(
+    size: int, rank: int, processes: int, *, shuffle: bool, seed: int = 1, epoch: int = 0
+) -> list[list[int]]:
+    sampler = BatchSampler(size, 4, shuffle=shuffle, seed=seed, rank=rank, processes=processes)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(sampler) == len(batches)
+    return batches
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 16, 23])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_evaluation_deals_every_batch_once_on_any_number_of_processes(
+    size: int, processes: int
+) -> None:
+    alone = dealt(size, 0, 1, shuffle=False)
+    assert joined(alone) == list(range(size))
+    shares = [dealt(size, rank, processes, shuffle=False) for rank in range(processes)]
+    assert sorted(joined(shares)) == alone
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 16, 23, 64])
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_training_gives_each_process_as_many_steps_and_no_row_twice(
+    size: int, processes: int
+) -> None:
+    shares = [dealt(size, rank, processes, shuffle=True) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    alone = dealt(size, 0, 1, shuffle=True)
+    batches = joined(shares)
+    assert all(batch in alone for batch in batches)
+    if processes <= len(alone):
+        assert max(Counter(map(tuple, batches)).values()) == 1
+        assert len(alone) - len(batches) < processes  # fewer are left out than there are processes
+
+
+def test_the_order_of_training_depends_on_seed_and_epoch_alone() -> None:
+    first = dealt(50, 0, 1, shuffle=True)
+    np.random.default_rng(0).random()
+    torch.manual_seed(99)
+    assert dealt(50, 0, 1, shuffle=True) == first
+    assert sorted(joined(first)) == list(range(50))
+    others = [
+        dealt(50, 0, 1, shuffle=True, seed=seed, epoch=epoch)
+        for seed, epoch in ((2, 0), (1, 1), (2, 1))
+    ]
+    assert all(other != first for other in others)
+    assert others[0] != others[1]
+
+
+class Watcher(pl.LightningModule):
+    """Writes down what it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.epochs: dict[int, list[torch.Tensor]] = {}
+
+    def training_step(self, batch: tuple[torch.Tensor], index: int) -> torch.Tensor:
+        self.epochs.setdefault(self.current_epoch, []).append(batch[0])
+        return self.weight.sum()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_lightning_shuffles_anew_each_epoch_and_shows_every_window(leave_one_out: Split) -> None:
+    data = SequenceData(leave_one_out, seed=1, max_len=10, batch_size=16)
+    watcher = Watcher()
+    pl.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+    ).fit(watcher, data)  # fmt: skip
+    first, second = (
+        [
+            tuple(row[row != data.schema.padding].tolist())
+            for batch in watcher.epochs[epoch]
+            for row in batch
+        ]
+        for epoch in (0, 1)
+    )
+    assert first != second
+    start, end = windows(leave_one_out, 10, 0.5)
+    expected = Counter(
+        tuple(leave_one_out.items[s:e].tolist()) for s, e in zip(start, end, strict=True)
+    )
+    assert Counter(first) == Counter(second) == expected

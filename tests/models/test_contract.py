@@ -1,0 +1,178 @@
+"""What every model inherits. Models are found by their YAML; a new one needs no test of its own."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lightning_rec import assembly, config
+from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.models.base import Fitted, SequenceModel
+from lightning_rec.objectives import Objective
+from lightning_rec.tasks.sequence import SequenceTask
+
+ITEMS, MAX_LEN, USERS = 24, 8, 8
+MODELS = config.choices("model")
+SMALL = {"dim": 16, "depth": 1, "heads": 2}
+
+
+def composed(name: str, **settings: Any) -> DictConfig:
+    """The config of a small one, with what else the model's own YAML knows of ``settings``."""
+    keys = config.compose([f"model={name}"]).model
+    wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
+    overrides = [f"model.{key}={value}" for key, value in wanted.items()]
+    return config.compose([f"model={name}", f"batches.max_len={MAX_LEN}", *overrides])
+
+
+def made(name: str, seed: int = 0, **settings: Any) -> tuple[nn.Module, Objective]:
+    """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
+    parts = assembly.assemble(composed(name, **settings))
+    torch.manual_seed(seed)
+    model = parts.model(Schema(ITEMS, MAX_LEN))
+    if isinstance(model, Fitted):
+        model.fit(torch.arange(ITEMS) + seed)
+    return model.eval(), parts.objective
+
+
+def trainable(name: str) -> bool:
+    return bool(list(made(name)[0].parameters()))
+
+
+LEARNERS = [name for name in MODELS if trainable(name)]
+
+
+def ask(model: nn.Module, objective: Objective, items: Tensor) -> Tensor:
+    """Scores of the next item: int64 [B, L] -> float [B, V]."""
+    with torch.no_grad():
+        scores: Tensor = model.scores(model(objective.question(items, model.schema))[:, -1])  # type: ignore[operator]
+    return scores
+
+
+def padded(items: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(items, (width - items.shape[1], 0), value=ITEMS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_a_sequence_model_with_the_stated_shapes(name: str) -> None:
+    model, objective = made(name)
+    assert isinstance(model, SequenceModel)
+    assert objective.name == model.objectives[0]
+    for batch, length in ((3, 5), (1, 1), (2, MAX_LEN)):
+        hidden = model(torch.randint(ITEMS, (batch, length)))
+        assert hidden.shape[:2] == (batch, length)
+        assert model.scores(hidden).shape == (batch, length, ITEMS)
+        assert model.scores(hidden[0, 0]).shape == (ITEMS,)
+        assert hidden.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_and_company_change_no_score(name: str) -> None:
+    model, objective = made(name)
+    rows = [torch.randint(ITEMS, (1, length)) for length in (1, 2, 4, MAX_LEN)]
+    alone = [ask(model, objective, row) for row in rows]
+    for row, scores in zip(rows, alone, strict=True):
+        for width in range(row.shape[1], MAX_LEN + 1):
+            torch.testing.assert_close(
+                ask(model, objective, padded(row, width)), scores, atol=1e-5, rtol=0
+            )
+    together = ask(model, objective, torch.cat([padded(row, MAX_LEN) for row in rows]))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_causal_model_cannot_see_the_future(name: str) -> None:
+    model, _ = made(name)
+    if "next_item" not in model.objectives:  # type: ignore[operator]
+        pytest.skip("not causal")
+    items = torch.randint(ITEMS, (2, MAX_LEN))
+    for place in range(MAX_LEN - 1):
+        other = items.clone()
+        other[:, place + 1 :] = (other[:, place + 1 :] + 1) % ITEMS
+        torch.testing.assert_close(model(other)[:, : place + 1], model(items)[:, : place + 1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_state_survives_a_round_trip_bit_for_bit(name: str, tmp_path: Path) -> None:
+    model, objective = made(name, seed=0)
+    other, _ = made(name, seed=1)
+    items = torch.randint(ITEMS, (4, 5))
+    assert not torch.equal(ask(other, objective, items), ask(model, objective, items))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(ask(other, objective, items), ask(model, objective, items))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
+    node = config.compose([f"model={name}"]).model
+    keywords = inspect.signature(config.target("model", config.plain(node))).parameters
+    assert set(node) - {"_target_"} == set(keywords) - {"schema"}
+    assert next(iter(keywords)) == "schema"
+    defaults = {key: parameter.default for key, parameter in keywords.items() if key != "schema"}
+    assert {key: node[key] for key in defaults} == defaults
+
+
+def eight_users() -> Split:
+    """Eight users whose whole sequence is trained on, and whose last item is asked for."""
+    chance = np.random.default_rng(0)
+    sequences = [chance.permutation(ITEMS)[: chance.integers(4, MAX_LEN)] for _ in range(USERS)]
+    offsets = np.append(0, np.cumsum([len(sequence) for sequence in sequences]))
+    items = np.concatenate(sequences).astype(np.int32)
+    users, end = np.arange(USERS), offsets[1:] - 1
+    asked = Examples(users, end, items[end].astype(np.int64), end)
+    counts = np.bincount(items, minlength=ITEMS)
+    return Split(
+        offsets,
+        items,
+        np.arange(len(items)),
+        offsets[1:],
+        np.arange(ITEMS),
+        counts,
+        asked,
+        asked,
+        None,
+        {},
+    )
+
+
+def trained(
+    name: str, steps: int, seed: int = 0, **settings: Any
+) -> tuple[pl.Trainer, SequenceTask, SequenceData]:
+    """The model after some steps through the task, by its published objective and loss."""
+    cfg = composed(name, **settings)
+    parts = assembly.assemble(cfg)
+    loaded = Audited(None, eight_users(), {})  # type: ignore[arg-type]
+    cfg.seed, cfg.optimizer.lr = seed, 0.01
+    pl.seed_everything(seed, verbose=False)
+    data = assembly.make_data(cfg, loaded)
+    task = assembly.make_task(cfg, parts, loaded, data)
+    trainer = pl.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return trainer, task, data
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_it_learns_eight_users_by_heart(name: str) -> None:
+    trainer, task, data = trained(name, 200, dropout=0.0, attention_dropout=0.0)
+    trainer.test(task, data, verbose=False)
+    assert task.figures["test/recall@1"] >= 7 / 8  # by chance: 1 / 24
+    assert task.figures["test/mrr"] > 0.9
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_equal_seeds_give_equal_bits(name: str) -> None:
+    first, again, other = (trained(name, 3, seed=seed)[1].model.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
