@@ -9,7 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from lightning_rec import config
@@ -113,7 +112,9 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
     return task
 
 
-def make_baseline(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData) -> SequenceTask:
+def make_baseline(
+    cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
+) -> SequenceTask:
     """The task over ``cfg.baseline``, a model fitted in closed form."""
     beside = replace(parts, model=partial(_model, cfg.baseline), objective=ClosedForm(), loss=None)
     return make_task(cfg, beside, loaded, data)
@@ -129,7 +130,9 @@ def make_trainer(cfg: DictConfig, folder: Path, *, training: bool = True) -> pl.
         "trainer",
         cfg.trainer,
         callbacks=[
-            config.build(f"callbacks.{name}", node, **_inside(node, "dirpath", folder / "checkpoints"))
+            config.build(
+                f"callbacks.{name}", node, **_inside(node, "dirpath", folder / "checkpoints")
+            )
             for name, node in callbacks.items()
         ],
         logger=[

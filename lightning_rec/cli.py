@@ -39,8 +39,8 @@ def main() -> None:
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
         sys.exit(run(arguments))
-    except KeyboardInterrupt:
-        _complain("interrupted.")
+    except KeyboardInterrupt as stop:
+        _complain(f"interrupted; {stop}" if str(stop) else "interrupted.")
         sys.exit(130)
     except Exception as error:
         if traceback:
@@ -60,7 +60,9 @@ def run(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in (*VERBS, "_worker"):
-        raise UserError(f"Unknown verb '{verb}'.{nearest(verb, VERBS)} There are: {', '.join(VERBS)}.")
+        raise UserError(
+            f"Unknown verb '{verb}'.{nearest(verb, VERBS)} There are: {', '.join(VERBS)}."
+        )
     command = import_module(f"lightning_rec.commands.{verb}")
     status: int = command.run(rest)
     return status

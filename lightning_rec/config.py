@@ -47,7 +47,9 @@ def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
     except KeyError:
         raise UserError(f"{node} has no _target_: it must name the class to build.") from None
     except Exception as error:
-        raise UserError(f"{node}._target_={settings['_target_']} cannot be loaded: {error}") from error
+        raise UserError(
+            f"{node}._target_={settings['_target_']} cannot be loaded: {error}"
+        ) from error
     return found
 
 
@@ -76,7 +78,7 @@ def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
 def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    source = built.__init__ if inspect.isclass(built) else built  # type: ignore[misc]
+    source = built.__init__ if inspect.isclass(built) else built
     annotation = typing.get_type_hints(source, include_extras=True)[key]
     try:
         return TypeAdapter(annotation).validate_python(value)
@@ -130,6 +132,7 @@ def translate(error: Exception) -> UserError:
 
 
 def unknown_key(error: OmegaConfBaseException) -> UserError:
+    """Say which key is unknown, the nearest one, and those there are."""
     key, siblings = str(error.full_key), _keys(error.parent_node)
     last = key.rpartition(".")[2]
     parent = key.rpartition(".")[0]

@@ -27,7 +27,7 @@ class Lesson(NamedTuple):
 class Objective(Protocol):
     """Turns item sequences into lessons while training, and into questions afterwards."""
 
-    name: str
+    name: ClassVar[str]
 
     def lesson(self, items: Tensor, schema: Schema) -> Lesson:
         """Make inputs and targets of ``items`` (int64 [B, L], padded on the left)."""

@@ -108,7 +108,7 @@ def _recorded(run: RunFolder) -> Iterator[None]:
             status = "completed"
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
             status = "interrupted"
-            raise KeyboardInterrupt from stop
+            raise KeyboardInterrupt(f"to go on: lightning-rec train resume={run.path}") from stop
         except BaseException as raised:
             error = raised
             raise
@@ -200,7 +200,9 @@ def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     keys = ("config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version")
-    return {str(key): value for key, value in settings.items()} | {key: run.card[key] for key in keys}
+    return {str(key): value for key, value in settings.items()} | {
+        key: run.card[key] for key in keys
+    }
 
 
 def _flat(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -75,21 +75,12 @@ def test_every_choice_composes_and_its_keys_are_its_constructors(group: str, nam
 
 
 @pytest.mark.parametrize("data", config.choices("data"))
-@pytest.mark.parametrize("protocol", config.choices("protocol"))
 @pytest.mark.parametrize("model", config.choices("model"))
-def test_every_model_assembles_with_every_data_set_and_protocol(
-    data: str, protocol: str, model: str
-) -> None:
-    choices = [
-        f"data={data}",
-        f"protocol={protocol}",
-        f"model={model}",
-        *WITH.get(("data", data), []),
-    ]
+def test_every_model_assembles_with_every_data_set(data: str, model: str) -> None:
+    choices = [f"data={data}", f"model={model}", *WITH.get(("data", data), [])]
     parts = assembly.assemble(config.compose(choices))
     assert parts.objective.name == parts.sketch.objectives[0]  # type: ignore[index]
     assert parts.source.name
-    assert parts.protocol.name == protocol
 
 
 @pytest.mark.parametrize("name", config.choices("experiment"))

@@ -41,7 +41,9 @@ def run(arguments: list[str]) -> int:
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:
-            console.print(f"  {name}: {recorded.get(name)} then, {figures[name]} now", highlight=False)
+            console.print(
+                f"  {name}: {recorded.get(name)} then, {figures[name]} now", highlight=False
+            )
         return 1
     console.print(f"Equal to {folder.path / 'metrics.json'} to the last bit.", soft_wrap=True)
     return 0

@@ -18,7 +18,11 @@ EXAMPLES = """\
 def run(arguments: list[str]) -> int:
     """Print config and parts. Raises UserError on a bad override or value."""
     if wanted(arguments):
-        print(usage("The composed config and the parts it builds, without running.", EXAMPLES, arguments))
+        print(
+            usage(
+                "The composed config and the parts it builds, without running.", EXAMPLES, arguments
+            )
+        )
         return 0
     cfg = compose(arguments)
     from lightning_rec.assembly import assemble  # torch and Lightning load here

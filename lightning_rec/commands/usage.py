@@ -18,7 +18,9 @@ def usage(purpose: str, examples: str, arguments: list[str]) -> str:
         for path in folder.glob("*/*.yaml"):
             groups.setdefault(path.parent.name, set()).add(path.stem)
     wide = max(len(name) for name in groups) + 1
-    listed = "\n".join(f"  {name + '=':<{wide}} {' | '.join(sorted(groups[name]))}" for name in sorted(groups))
+    listed = "\n".join(
+        f"  {name + '=':<{wide}} {' | '.join(sorted(groups[name]))}" for name in sorted(groups)
+    )
     return f"""{purpose}
 
 Groups and their choices (GROUP=CHOICE; any value below by GROUP.KEY=VALUE):

@@ -43,7 +43,9 @@ class _Source:
     """Columns of the prepared table, by row: user, item, and (time, position) to compare events."""
 
     def __init__(self, data: Interactions) -> None:
-        frame = data.events.select(pl.selectors.by_name("user", "item", "timestamp", require_all=False))
+        frame = data.events.select(
+            pl.selectors.by_name("user", "item", "timestamp", require_all=False)
+        )
         table = frame.collect()
         self.user: Ints = table["user"].to_numpy()
         self.item: Ints = table["item"].to_numpy()
@@ -56,7 +58,8 @@ class _Source:
         if self.time is None:
             return earlier < later
         first, second = self.time[earlier], self.time[later]
-        return (first < second) | ((first == second) & (earlier < later))
+        precedes: NDArray[np.bool_] = (first < second) | ((first == second) & (earlier < later))
+        return precedes
 
 
 def _train_rows(split: Split) -> Ints:
@@ -68,7 +71,8 @@ def _ranges(start: Ints, end: Ints) -> Ints:
     """Concatenate ``arange(start[i], end[i])`` for all i, without a Python loop."""
     length = end - start
     owner = np.repeat(np.arange(len(length)), length)
-    return np.arange(length.sum()) - (np.cumsum(length) - length)[owner] + start[owner]
+    ranges: Ints = np.arange(length.sum()) - (np.cumsum(length) - length)[owner] + start[owner]
+    return ranges
 
 
 def _fail(check: str, culprits: NDArray[np.bool_], rows: Ints) -> None:
@@ -105,10 +109,16 @@ def _check_histories(stage: str, examples: Examples, split: Split, source: _Sour
     user, row = np.asarray(examples.user), np.asarray(examples.row)
     start, end = split.offsets[:-1][user], np.asarray(examples.end)
     _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
-    _fail(f"a {stage} history reaches into another user", (end <= start) | (end > split.offsets[1:][user]), row)
+    _fail(
+        f"a {stage} history reaches into another user",
+        (end <= start) | (end > split.offsets[1:][user]),
+        row,
+    )
     # Events of a user are in time order, so the last one of a history stands for all of them.
     last = np.asarray(split.rows)[end - 1]
-    _fail(f"a {stage} history holds its own target or a later event", ~source.before(last, row), row)
+    _fail(
+        f"a {stage} history holds its own target or a later event", ~source.before(last, row), row
+    )
     inner = np.setdiff1d(np.arange(len(split.rows) - 1), np.asarray(split.offsets[1:-1]) - 1)
     rows = np.asarray(split.rows)
     unordered = ~source.before(rows[inner], rows[inner + 1])
@@ -132,5 +142,9 @@ def _repeats(examples: Examples, split: Split) -> int:
     pairs, first = np.unique(owner * split.num_items + split.items, return_index=True)
     wanted = np.asarray(examples.user) * split.num_items + examples.target
     place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    met = (pairs[place] == wanted) & (first[place] < examples.end) & (np.asarray(examples.target) >= 0)
+    met = (
+        (pairs[place] == wanted)
+        & (first[place] < examples.end)
+        & (np.asarray(examples.target) >= 0)
+    )
     return int(met.sum())

@@ -1,4 +1,4 @@
-"""Whole batches cut from a split at once: typed tuples, the datasets and the sampler behind them."""
+"""Whole batches cut from a split at once: typed tuples, data sets and the sampler behind them."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class TrainBatch(NamedTuple):
 class EvalBatch(NamedTuple):
     """A batch to rank.
 
-    index: int64 [B]; the examples' numbers.
+    example: int64 [B]; the examples' numbers.
     items: int64 [B, L]; histories, padded on the left, cut to the latest ``max_len`` items.
     target: int64 [B]; item codes, -1 for an item without training events.
     seen_row, seen_item: int64 [S]; all pairs (row of this batch, item in that row's history),
@@ -33,7 +33,7 @@ class EvalBatch(NamedTuple):
     length: int64 [B]; length of the whole history.
     """
 
-    index: Tensor
+    example: Tensor
     items: Tensor
     target: Tensor
     seen_row: Tensor
@@ -110,7 +110,7 @@ class EvalSet(Dataset[EvalBatch]):
         at = np.arange(length.sum()) - (np.cumsum(length) - length)[row] + start[row]
         latest = np.maximum(start, end - self.schema.max_len)
         return EvalBatch(
-            index=torch.as_tensor(indices),
+            example=torch.as_tensor(indices),
             items=gather(self.items, latest, end, self.schema.padding),
             target=torch.from_numpy(self.target[indices]),
             seen_row=torch.from_numpy(row),

@@ -99,7 +99,9 @@ class Protocol(ABC):
                     "has none: set data.rating to the column that holds them, or min_rating=null."
                 )
             kept = kept.filter(pl.col("rating") >= self.min_rating)
-        wanted = [name for name in ("user", "item", "row", "timestamp") if name in [*columns, "row"]]
+        wanted = [
+            name for name in ("user", "item", "row", "timestamp") if name in [*columns, "row"]
+        ]
         frame = kept.select(wanted).collect()
         counts = {"events read": data.info["events"]}
         if self.min_rating is not None:
@@ -184,20 +186,19 @@ class Temporal(Protocol):
         window_test = events.time >= test_from
         known = np.zeros(events.user.max() + 1, dtype=bool)  # users that have a training history
         known[events.user[train]] = True
-        masks = (self._pick(events, window & known[events.user]) for window in (window_val, window_test))
-        return Targets(train, *masks, boundaries=(val_from, test_from))
+        val, test = (
+            self._pick(events, window & known[events.user]) for window in (window_val, window_test)
+        )
+        return Targets(train, val, test, (val_from, test_from))
 
     def _pick(self, events: Ordered, window: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if self.targets == "all":
             return window
         where = np.flatnonzero(window)
-        users = events.user[where]
-        change = np.flatnonzero(np.diff(users)) if self.targets == "last" else (
-            np.flatnonzero(np.diff(users)) + 1
-        )
-        edge = np.append(change, len(where) - 1) if self.targets == "last" else np.append(0, change)
+        change = np.flatnonzero(np.diff(events.user[where]))  # the last event of each user but one
+        edges = {"first": np.append(-1, change) + 1, "last": np.append(change, len(where) - 1)}
         picked = np.zeros_like(window)
-        picked[where[edge] if len(where) else []] = True
+        picked[where[edges[self.targets]] if len(where) else where] = True
         return picked
 
 
@@ -227,7 +228,11 @@ def _users(user: Ints) -> tuple[Ints, Ints]:
 
 
 def _assemble(
-    data: Interactions, events: Ordered, targets: Targets, counts: dict[str, int], protocol: Protocol
+    data: Interactions,
+    events: Ordered,
+    targets: Targets,
+    counts: dict[str, int],
+    protocol: Protocol,
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from."""
     num_users, num_known = data.info["users"], data.info["items"]

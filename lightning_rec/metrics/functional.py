@@ -20,7 +20,8 @@ def rank_target(
     Args:
         scores: float [B, num_items], changed in place: seen items become -inf.
         target: int64 [B], -1 for a target that is no candidate (its rank is 0).
-        seen_row, seen_item: int64 [S], the pairs to leave out.
+        seen_row: int64 [S], with ``seen_item`` the pairs to leave out: row of ``scores``,
+        seen_item: int64 [S], and item.
 
     Returns:
         rank, candidates: int64 [B]; ``candidates`` counts the target, unless it is none.

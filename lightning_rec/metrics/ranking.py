@@ -22,11 +22,11 @@ PER_CUTOFF = {
 class Ranks(NamedTuple):
     """What evaluation found, one row per example, ordered by example number; all int64 [n].
 
-    index: example number.  rank: of the target, from 1; 0 for a target that is no candidate.
+    example: its number.  rank: of the target, from 1; 0 for a target that is no candidate.
     candidates: number of items ranked.
     """
 
-    index: Tensor
+    example: Tensor
     rank: Tensor
     candidates: Tensor
 
@@ -48,7 +48,7 @@ class RankingMetrics(Metric):
     """
 
     full_state_update = False
-    index: list[Tensor]
+    example: list[Tensor]
     rank: list[Tensor]
     candidates: list[Tensor]
     recommended: Tensor
@@ -67,13 +67,13 @@ class RankingMetrics(Metric):
         zeros = torch.zeros(len(self.cutoffs), num_items, dtype=torch.int64)
         self.add_state("recommended", default=zeros, dist_reduce_fx="sum")
 
-    def update(self, index: Tensor, rank: Tensor, candidates: Tensor, top: Tensor) -> None:
+    def update(self, example: Tensor, rank: Tensor, candidates: Tensor, top: Tensor) -> None:
         """Add a batch, all int64.
 
-        index, rank, candidates: [B].  top: [B, max(cutoffs)], recommended items, best first, -1
+        example, rank, candidates: [B].  top: [B, max(cutoffs)], recommended items, best first, -1
         where there were no more candidates.
         """
-        self.index.append(index)
+        self.example.append(example)
         self.rank.append(rank)
         self.candidates.append(candidates)
         for row, k in enumerate(self.cutoffs):

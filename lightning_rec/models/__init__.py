@@ -1,0 +1,1 @@
+"""Plain modules: no Lightning, no Hydra, no path, no logger inside."""

@@ -14,7 +14,8 @@ from lightning_rec.tasks.sequence import SequenceTask
 def catalogue(loaded: Audited) -> pl.DataFrame:
     """The catalogue rows of the vocabulary, in the order of item codes, with a column ``code``."""
     items = loaded.data.items[loaded.split.vocabulary.tolist()]
-    return items.with_row_index("code")
+    numbered: pl.DataFrame = items.with_row_index("code")
+    return numbered
 
 
 def examples_of(
@@ -32,7 +33,9 @@ def examples_of(
     batch = type(batch)(*(column.to(task.device) for column in batch))
     best, scores = task.recommend(batch.items, batch.seen_row, batch.seen_item, top)
     items = catalogue(loaded)
-    names = (items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]).to_list()
+    names = (
+        items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]
+    ).to_list()
     users = loaded.data.users["user"]
     examples = []
     for row, example in enumerate(chosen):

@@ -67,19 +67,21 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
-        setting = [
+        differing = [
             override
             for override in job["overrides"]
             if not override.startswith("seed=") and (override not in common or len(jobs) == 1)
         ]
-        groups.setdefault(" ".join(setting) or "(all alike)", []).append(job)
+        groups.setdefault(" ".join(differing) or "(all alike)", []).append(job)
     rows = []
     for setting, members in groups.items():
         done = [job["metrics"] for job in members if job["metrics"]]
         names = sorted(set.intersection(*(set(figures) for figures in done))) if done else []
         figures = {name: _spread([metrics[name] for metrics in done]) for name in names}
         failed = len(members) - len(done)
-        rows.append({"setting": setting, "jobs": len(members), "failed": failed, "figures": figures})
+        rows.append(
+            {"setting": setting, "jobs": len(members), "failed": failed, "figures": figures}
+        )
     worst = float("-inf") if mode == "max" else float("inf")
 
     def merit(row: dict[str, Any]) -> float:
@@ -103,9 +105,9 @@ def table(rows: list[dict[str, Any]], monitor: str) -> Table:
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        jobs = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
+        number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]
-        shown.add_row(row["setting"], jobs, *cells)
+        shown.add_row(row["setting"], number, *cells)
     return shown
 
 

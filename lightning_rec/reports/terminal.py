@@ -39,7 +39,11 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
     """
     table = Table(title="Full ranking, seen items filtered", title_justify="left")
     table.add_column("metric")
-    stages = [s for s in ("val", "test") if any(n.startswith(f"{s}/") for f in columns.values() for n in f)]
+    stages = [
+        s
+        for s in ("val", "test")
+        if any(n.startswith(f"{s}/") for f in columns.values() for n in f)
+    ]
     for stage in stages:
         for model in columns:
             table.add_column(f"{stage}\n{model}", justify="right")

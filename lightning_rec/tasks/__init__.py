@@ -1,0 +1,1 @@
+"""One LightningModule per problem, and what moves with it."""

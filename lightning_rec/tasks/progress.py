@@ -6,8 +6,14 @@ import pytorch_lightning as pl
 from pydantic import PositiveInt
 from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as RichProgress
-from rich.progress import TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
 
 
 class Progress(ProgressBar):
@@ -37,7 +43,12 @@ class Progress(ProgressBar):
         self._open("train", total, trainer.current_epoch, "epochs")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Move the bar by a part of an epoch."""
         if batch_idx % self.refresh_rate == 0:
@@ -60,17 +71,17 @@ class Progress(ProgressBar):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open a bar for a validation outside training."""
-        if not trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
             self._open("validate", sum(map(int, trainer.num_val_batches)), 0, "batches")
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of a validation outside training."""
-        if not trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
             self._advance()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar of a validation outside training."""
-        if not trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
             self._close()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,4 +132,6 @@ class Progress(ProgressBar):
         for callback in trainer.checkpoint_callbacks:
             if monitor := getattr(callback, "monitor", None):
                 figures[f"best {monitor}"] = getattr(callback, "best_model_score", None)
-        return "  ".join(f"{name} {float(value):.4f}" for name, value in figures.items() if value is not None)
+        return "  ".join(
+            f"{name} {float(value):.4f}" for name, value in figures.items() if value is not None
+        )

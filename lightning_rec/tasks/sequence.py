@@ -117,7 +117,7 @@ class SequenceTask(pl.LightningModule):
     def recommend(
         self, items: Tensor, seen_row: Tensor, seen_item: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """The ``k`` best unseen items after each history: items int64 [B, k], scores float [B, k]."""
+        """The ``k`` best unseen items: int64 [B, k], and their scores, float [B, k]."""
         scores = self.model.scores(self.encode(items))
         scores[seen_row, seen_item] = -torch.inf
         best = torch.topk(scores, k, dim=1)
@@ -127,7 +127,7 @@ class SequenceTask(pl.LightningModule):
         """Rank in blocks of users, so that scores never take more than ``BLOCK_BYTES``."""
         hidden = self.encode(batch.items)
         block = max(1, BLOCK_BYTES // (4 * self.schema.num_items))
-        metrics = self.metrics[stage]
+        metrics = self._metrics(stage)
         for start in range(0, len(hidden), block):
             rows = slice(start, start + block)
             scores = self.model.scores(hidden[rows]).float()
@@ -137,11 +137,15 @@ class SequenceTask(pl.LightningModule):
             rank, candidates = rank_target(scores, target, seen_row, seen_item)
             best = torch.topk(scores, max(self.cutoffs), dim=1)
             top = torch.where(torch.isneginf(best.values), -1, best.indices)
-            metrics.update(batch.index[rows], rank, candidates, top)
+            metrics.update(batch.example[rows], rank, candidates, top)
 
-    def _report(self, stage: str) -> None:
+    def _metrics(self, stage: str) -> RankingMetrics:
         metrics = self.metrics[stage]
         assert isinstance(metrics, RankingMetrics)
+        return metrics
+
+    def _report(self, stage: str) -> None:
+        metrics = self._metrics(stage)
         values = metrics.compute()
         with metrics.sync_context(should_unsync=True):
             self.ranks[stage] = metrics.ranks()

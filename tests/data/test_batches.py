@@ -85,7 +85,7 @@ def test_an_evaluation_batch_against_slices(
     chosen = random.Random(0).sample(range(len(examples)), 9)
     batch = EvalSet(split, examples, schema).__getitems__(chosen)
     seen = list(zip(batch.seen_row.tolist(), batch.seen_item.tolist(), strict=True))
-    assert batch.index.tolist() == chosen
+    assert batch.example.tolist() == chosen
     for row, number in enumerate(chosen):
         user = examples.user[number]
         history = split.items[split.offsets[user] : examples.end[number]].tolist()

@@ -59,7 +59,7 @@ def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
         pairs = [(row, item) for row, user in enumerate(batch) for item in seen[user]]
         task.test_step(
             EvalBatch(
-                index=torch.tensor(batch),
+                example=torch.tensor(batch),
                 items=torch.tensor(batch).unsqueeze(1),
                 target=torch.tensor([target[user] for user in batch]),
                 seen_row=torch.tensor([row for row, _ in pairs], dtype=torch.int64),
@@ -137,7 +137,7 @@ for batch in list(torch.arange(13).split(3))[process::2]:  # three batches here,
     metrics.update(batch, ranks[batch], torch.full_like(batch, 25), top[batch])
 figures = {name: value.item() for name, value in metrics.compute().items()}
 with metrics.sync_context(should_unsync=True):
-    print(json.dumps([figures, metrics.ranks().index.tolist(), metrics.ranks().rank.tolist()]))
+    print(json.dumps([figures, metrics.ranks().example.tolist(), metrics.ranks().rank.tolist()]))
 """
 
 

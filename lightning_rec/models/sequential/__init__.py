@@ -1,0 +1,1 @@
+"""Models that read a sequence of items; one paper, one file."""

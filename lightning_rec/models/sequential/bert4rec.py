@@ -90,7 +90,8 @@ class BERT4Rec(nn.Module):
         hidden_BLD = self.dropout(self.norm(hidden_BLD))
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, visible)
-        return hidden_BLD
+        encoded: Tensor = hidden_BLD
+        return encoded
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Score every item (equation 7): float [..., D] -> [..., V]."""
@@ -99,7 +100,7 @@ class BERT4Rec(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and feed-forward, each followed by dropout, residual and LayerNorm (eq. 1-6)."""
+    """Self-attention, then feed-forward, each with dropout, residual, LayerNorm (eq. 1 to 6)."""
 
     def __init__(
         self, dim: int, heads: int, inner: int, dropout: float, attention_dropout: float
@@ -126,7 +127,7 @@ class Layer(nn.Module):
 
     def _attend(self, hidden_BLD: Tensor, visible: Tensor) -> Tensor:
         def split(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, L, D/H]
+            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, L, D/H]
 
         attended = F.scaled_dot_product_attention(
             split(self.query(hidden_BLD)),

@@ -1,0 +1,105 @@
+"""The table of a sweep: grouped by all but the seed, best first, failures counted."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lightning_rec.reports.sweep import collect, summarise, table
+
+MONITOR = "val/ndcg@10"
+
+
+def job(*overrides: str, **figures: float) -> dict[str, Any]:
+    metrics = {MONITOR: figures["ndcg"]} if figures else {}
+    status = "completed" if figures else "failed"
+    return {
+        "folder": "0",
+        "status": status,
+        "error": None,
+        "overrides": list(overrides),
+        "metrics": metrics,
+    }
+
+
+JOBS = [
+    job("trainer=cpu", "model.dim=32", "seed=1", ndcg=0.10),
+    job("trainer=cpu", "model.dim=32", "seed=2", ndcg=0.20),
+    job("trainer=cpu", "model.dim=64", "seed=1", ndcg=0.30),
+    job("trainer=cpu", "model.dim=64", "seed=2"),
+    job("trainer=cpu", "model.dim=99", "seed=1"),
+]
+
+
+def test_jobs_are_grouped_by_all_but_the_seed_best_first() -> None:
+    rows = summarise(JOBS, MONITOR, "max")
+    assert [row["setting"] for row in rows] == ["model.dim=64", "model.dim=32", "model.dim=99"]
+    assert [(row["jobs"], row["failed"]) for row in rows] == [(2, 1), (2, 0), (1, 1)]
+    assert rows[1]["figures"][MONITOR]["mean"] == pytest.approx(0.15)
+    assert rows[1]["figures"][MONITOR]["sd"] == pytest.approx(statistics.stdev([0.1, 0.2]))
+    assert rows[0]["figures"][MONITOR] == {"mean": 0.3, "sd": None}
+    assert rows[2]["figures"] == {}
+
+
+def test_where_less_is_better_the_least_comes_first_and_failures_last() -> None:
+    rows = summarise(JOBS, MONITOR, "min")
+    assert [row["setting"] for row in rows] == ["model.dim=32", "model.dim=64", "model.dim=99"]
+
+
+def test_seeds_alone_and_nothing_at_all() -> None:
+    (row,) = summarise([job("seed=1", ndcg=1.0), job("seed=2", ndcg=3.0)], MONITOR, "max")
+    assert (row["setting"], row["figures"][MONITOR]["mean"]) == ("(all alike)", 2.0)
+    assert summarise([job("model.dim=8", ndcg=1.0)], MONITOR, "max")[0]["setting"] == "model.dim=8"
+    assert summarise([], MONITOR, "max") == []
+
+
+def test_the_order_of_overrides_makes_no_new_group() -> None:
+    jobs = [
+        job("a=1", "b=1", "seed=1", ndcg=1.0),
+        job("b=1", "seed=2", "a=1", ndcg=2.0),
+        job("a=2", "b=2", ndcg=0.0),
+    ]
+    assert [row["jobs"] for row in summarise(jobs, MONITOR, "max")] == [2, 1]
+
+
+def test_the_table_shows_means_deviations_and_failures() -> None:
+    console = Console(record=True, width=160)
+    console.print(table(summarise(JOBS, MONITOR, "max"), MONITOR))
+    text = console.export_text()
+    assert "0.1500 ± 0.0707" in text
+    assert "2 (1 failed)" in text
+    assert text.index("dim=64") < text.index("dim=32")
+
+
+def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
+    for name in ("10_seed=3", "2_seed=2", "0_seed=1"):
+        (tmp_path / name).mkdir()
+        failed = name.startswith("2")
+        card = {
+            "status": "failed" if failed else "completed",
+            "error": "UserError: no" if failed else None,
+        }
+        (tmp_path / name / "run.json").write_text(json.dumps(card))
+        (tmp_path / name / "overrides.yaml").write_text(f"- {name.partition('_')[2]}\n")
+        if not failed:
+            (tmp_path / name / "metrics.json").write_text('{"val/ndcg@10": 0.5}')
+    (tmp_path / "not_a_run").mkdir()
+    jobs = collect(tmp_path)
+    assert [found["folder"] for found in jobs] == ["0_seed=1", "2_seed=2", "10_seed=3"]
+    assert [found["metrics"] for found in jobs] == [{MONITOR: 0.5}, {}, {MONITOR: 0.5}]
+    assert (jobs[1]["status"], jobs[1]["error"]) == ("failed", "UserError: no")
+    assert jobs[0]["overrides"] == ["seed=1"]
+
+
+@pytest.mark.xfail(
+    reason="one run.json that is no JSON costs the summary of all other jobs", strict=True
+)
+def test_a_broken_run_does_not_cost_the_others_their_table(tmp_path: Path) -> None:
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text('{"status": "completed"}' if name == "0" else "{")
+        (tmp_path / name / "overrides.yaml").write_text("[]\n")
+    assert len(collect(tmp_path)) >= 1
