@@ -35,7 +35,7 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
             failures.append(error)
 
     argv = sys.argv
-    sys.argv = [argv[0], *arguments]
+    sys.argv = [argv[0], *_flags_first(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     try:
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
@@ -46,3 +46,30 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         sys.argv = argv
     if failures:
         raise failures[0]
+
+
+def _flags_first(arguments: list[str]) -> list[str]:
+    """Put flags before overrides: Hydra's parser refuses flags between them."""
+    flags, overrides = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+        else:
+            flags.append(argument)
+            if argument in _WITH_VALUE:
+                flags.append(next(rest, ""))
+    return flags + overrides
+
+
+_WITH_VALUE = {
+    option
+    for pair in (
+        "--config-dir -cd",
+        "--config-name -cn",
+        "--config-path -cp",
+        "--package -p",
+        "--cfg -c",
+    )
+    for option in pair.split()
+}

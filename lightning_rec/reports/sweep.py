@@ -72,7 +72,7 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
             for override in job["overrides"]
             if not override.startswith("seed=") and (override not in common or len(jobs) == 1)
         ]
-        groups.setdefault(" ".join(differing) or "(all alike)", []).append(job)
+        groups.setdefault(" ".join(sorted(differing)) or "(all alike)", []).append(job)
     rows = []
     for setting, members in groups.items():
         done = [job["metrics"] for job in members if job["metrics"]]

@@ -9,7 +9,9 @@ from lightning_rec.commands.data import run
 from lightning_rec.data.check import Report, check_file
 from lightning_rec.errors import UserError
 
-GOOD = "uid,sku,ts\n" + "".join(f"u{u},i{i},{1600000000 + 10 * u + i}\n" for u in range(4) for i in range(4))
+GOOD = "uid,sku,ts\n" + "".join(
+    f"u{u},i{i},{1600000000 + 10 * u + i}\n" for u in range(4) for i in range(4)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,9 @@ def test_all_errors_are_told_at_once() -> None:
         "uid,sku,ts,stars\na,x,1600000000,1\n,x,1600000001,2\na,,1600000002,3\na,y,soon,4\na,y,1600000003,bad\n",
         user="uid", item="sku", time="ts", rating="stars",
     )  # fmt: skip
-    assert [error.split(":")[0] for error in report.errors] == [f"log.csv, line {line}" for line in (3, 4, 5, 6)]
+    assert [error.split(":")[0] for error in report.errors] == [
+        f"log.csv, line {line}" for line in (3, 4, 5, 6)
+    ]
     assert report.statistics is not None
     assert report.statistics.events == 1
 
@@ -55,7 +59,9 @@ def test_columns_are_guessed_and_it_is_said() -> None:
     assert "item=movieId" in report.warnings[1]
     assert "time=timestamp" in report.warnings[2]
     report = check("a,b\n1,2\n")
-    assert [error.split("?")[0] for error in report.errors] == [f"Which column holds the {role} ids" for role in ("user", "item")]
+    assert [error.split("?")[0] for error in report.errors] == [
+        f"Which column holds the {role} ids" for role in ("user", "item")
+    ]
 
 
 @pytest.mark.parametrize(

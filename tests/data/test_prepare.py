@@ -24,7 +24,13 @@ class Given:
 
     name = "given"
 
-    def __init__(self, folder: Path, items: pl.DataFrame | None = None, raw: str = "raw", **columns: list[Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        items: pl.DataFrame | None = None,
+        raw: str = "raw",
+        **columns: list[Any],
+    ) -> None:
         self.path = folder / "raw.txt"
         self.path.write_text(raw)
         self.columns, self.items = columns, items
@@ -38,7 +44,13 @@ class Given:
 
     def read(self, files: list[Path]) -> Tables:
         self.reads += 1
-        types = {"user": pl.String, "item": pl.String, "rating": pl.Float32, "timestamp": pl.Int64, "device": pl.String}
+        types = {
+            "user": pl.String,
+            "item": pl.String,
+            "rating": pl.Float32,
+            "timestamp": pl.Int64,
+            "device": pl.String,
+        }
         frame = pl.LazyFrame(self.columns, schema={name: types[name] for name in self.columns})
         return Tables(frame, None if self.items is None else self.items.lazy())
 
@@ -47,7 +59,9 @@ def test_codes_follow_first_appearance_and_rows_keep_their_order(tmp_path: Path)
     chance = random.Random(0)
     users = [f"u{chance.randrange(5_000)}" for _ in range(200_000)]
     items = [f"i{chance.randrange(900)}" for _ in range(200_000)]
-    data = prepare(Given(tmp_path, user=users, item=items, timestamp=list(range(200_000))), tmp_path)
+    data = prepare(
+        Given(tmp_path, user=users, item=items, timestamp=list(range(200_000))), tmp_path
+    )
     events = data.events.collect()
     assert events["timestamp"].to_list() == list(range(200_000))
     for column, raw, table in (("user", users, data.users), ("item", items, data.items)):
@@ -58,7 +72,9 @@ def test_codes_follow_first_appearance_and_rows_keep_their_order(tmp_path: Path)
 
 def test_what_is_known_is_described(tmp_path: Path) -> None:
     items = pl.DataFrame({"title": ["Cold", "Why", "Ex"], "item": ["c", "y", "x"]})
-    source = Given(tmp_path, items, timestamp=[5, 9], item=["x", "y"], user=["a", "a"], device=["tv", "pc"])
+    source = Given(
+        tmp_path, items, timestamp=[5, 9], item=["x", "y"], user=["a", "a"], device=["tv", "pc"]
+    )
     data = prepare(source, tmp_path)
     assert data.events.collect_schema().names() == ["user", "item", "timestamp", "device"]
     assert data.items.rows() == [("x", "Ex"), ("y", "Why"), ("c", "Cold")]
@@ -68,10 +84,17 @@ def test_what_is_known_is_described(tmp_path: Path) -> None:
     }  # fmt: skip
     assert info["files"][0]["name"] == "raw.txt"
     assert len(info["files"][0]["sha256"]) == 64
-    assert sorted(path.name for path in data.folder.iterdir()) == ["info.json", "interactions.parquet", "items.parquet", "users.parquet"]
+    assert sorted(path.name for path in data.folder.iterdir()) == [
+        "info.json",
+        "interactions.parquet",
+        "items.parquet",
+        "users.parquet",
+    ]
 
 
-def test_it_is_read_once_and_again_when_the_raw_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_read_once_and_again_when_the_raw_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Given(tmp_path, user=["a"], item=["x"])
     first = prepare(source, tmp_path)
     assert prepare(source, tmp_path).folder == first.folder
@@ -90,8 +113,17 @@ def test_the_data_hash_tells_content_and_nothing_else(tmp_path: Path) -> None:
         return value
 
     base = hashed("1", user=["a", "b"], item=["x", "y"], rating=[1.0, 2.0], timestamp=[1, 2])
-    assert base == hashed("2", timestamp=[1, 2], rating=[1.0, 2.0], item=["x", "y"], user=["a", "b"])
-    assert base == hashed("3", user=["a", "b"], item=["x", "y"], rating=[1.0, 2.0], timestamp=[1, 2], device=["t", "u"])
+    assert base == hashed(
+        "2", timestamp=[1, 2], rating=[1.0, 2.0], item=["x", "y"], user=["a", "b"]
+    )
+    assert base == hashed(
+        "3",
+        user=["a", "b"],
+        item=["x", "y"],
+        rating=[1.0, 2.0],
+        timestamp=[1, 2],
+        device=["t", "u"],
+    )
     others = [
         hashed("4", user=["a", "c"], item=["x", "y"], rating=[1.0, 2.0], timestamp=[1, 2]),
         hashed("5", user=["a", "b"], item=["x", "x"], rating=[1.0, 2.0], timestamp=[1, 2]),
@@ -110,7 +142,9 @@ def test_the_data_hash_tells_content_and_nothing_else(tmp_path: Path) -> None:
         ({"user": ["a"], "item": ["x"], "timestamp": [None]}, "1 without timestamp"),
     ],
 )
-def test_gaps_are_refused_and_leave_nothing(tmp_path: Path, columns: dict[str, list[Any]], expected: str) -> None:
+def test_gaps_are_refused_and_leave_nothing(
+    tmp_path: Path, columns: dict[str, list[Any]], expected: str
+) -> None:
     with pytest.raises(UserError, match=expected):
         prepare(Given(tmp_path, **columns), tmp_path)
     assert [path.suffix for path in (tmp_path / "prepared").iterdir()] == [".lock"]
@@ -155,7 +189,11 @@ def start(folder: Path, name: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", SLOW, str(folder), name]
     root = str(Path(prepare_module.__file__).parents[2])
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": root}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
     )
 
 

@@ -11,7 +11,12 @@ from lightning_rec.data.sources.amazon import AmazonBeauty
 from lightning_rec.data.sources.movielens import MovieLens1M, MovieLens100K, parse_title
 from lightning_rec.errors import UserError
 
-RATINGS = ["196\t242\t3\t881250949", "186\t267\t1\t891717742", "196\t267\t5\t881250949", "22\t1412\t4\t878887116"]
+RATINGS = [
+    "196\t242\t3\t881250949",
+    "186\t267\t1\t891717742",
+    "196\t267\t5\t881250949",
+    "22\t1412\t4\t878887116",
+]
 GENRE_FLAGS = {242: {5, 14}, 267: {0}, 1412: {3, 4}, 12: {6, 16}, 1252: {8}}
 TITLES = {
     242: "Kolya (1996)",
@@ -48,7 +53,8 @@ def write(folder: Path, name: str, lines: list[str], encoding: str = "utf-8") ->
 
 def grouplens(folder: Path) -> None:
     items = [
-        f"{item}|{title}|01-Jan-1995||http://x|" + "|".join(str(int(n in GENRE_FLAGS[item])) for n in range(19))
+        f"{item}|{title}|01-Jan-1995||http://x|"
+        + "|".join(str(int(n in GENRE_FLAGS[item])) for n in range(19))
         for item, title in TITLES.items()
     ]
     write(folder, "u.data", RATINGS)
@@ -57,7 +63,11 @@ def grouplens(folder: Path) -> None:
 
 
 def archive(folder: Path) -> None:
-    write(folder, "ml-100k.inter", ["user_id:token\titem_id:token\trating:float\ttimestamp:float", *RATINGS])
+    write(
+        folder,
+        "ml-100k.inter",
+        ["user_id:token\titem_id:token\trating:float\ttimestamp:float", *RATINGS],
+    )
     write(folder, "ml-100k.item", ARCHIVE_ITEMS)
     header = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
     write(folder, "ml-100k.user", [header, *(line.replace("|", "\t") for line in USERS)])
@@ -86,7 +96,12 @@ def test_ml_100k_is_read_with_all_its_columns(data: Path, tmp_path: Path) -> Non
     assert prepared.items.rows() == [
         ("242", "Kolya", 1996, ["Comedy", "Romance"]),
         ("267", "unknown", None, []),
-        ("1412", "Land Before Time III: The Time of the Great Giving", 1995, ["Animation", "Children's"]),
+        (
+            "1412",
+            "Land Before Time III: The Time of the Great Giving",
+            1995,
+            ["Animation", "Children's"],
+        ),
         ("12", "The Usual Suspects", 1995, ["Crime", "Thriller"]),  # no interactions: last
         ("1252", "Contempt (Mépris, Le)", 1963, ["Drama"]),
     ]
@@ -112,21 +127,38 @@ def test_titles(text: str, title: str, year: int | None) -> None:
 
 
 def ml_1m(folder: Path) -> None:
-    write(folder, "ratings.dat", ["1::1193::5::978300760", "1::661::3::978302109", "2::1193::4::978298413"])
+    write(
+        folder,
+        "ratings.dat",
+        ["1::1193::5::978300760", "1::661::3::978302109", "2::1193::4::978298413"],
+    )
 
 
 def replication(folder: Path) -> None:
     write(folder, "ml-1m.txt", ["1 1", "1 2", "2 1"])
     write(folder, "sas_to_original_items.txt", ["1 1193", "2 661"])
     write(folder, "sas_to_original_users.txt", ["1 2", "2 1"])
-    write(folder, "movies.dat", ["661::James and the Giant Peach (1996)::Animation|Musical", "1193::Misérables, Les (1975)::Drama", "9::Sudden Death (1995)::Action"], "latin-1")
+    write(
+        folder,
+        "movies.dat",
+        [
+            "661::James and the Giant Peach (1996)::Animation|Musical",
+            "1193::Misérables, Les (1975)::Drama",
+            "9::Sudden Death (1995)::Action",
+        ],
+        "latin-1",
+    )
     write(folder, "users.dat", ["1::F::1::10::48067", "2::M::56::16::70072"])
 
 
 def test_ml_1m_ratings(data: Path, tmp_path: Path) -> None:
     ml_1m(data / "ml-1m")
     prepared = prepare(MovieLens1M(), tmp_path / "cache")
-    assert prepared.events.collect().rows() == [(0, 0, 978300760, 5.0), (0, 1, 978302109, 3.0), (1, 0, 978298413, 4.0)]
+    assert prepared.events.collect().rows() == [
+        (0, 0, 978300760, 5.0),
+        (0, 1, 978302109, 3.0),
+        (1, 0, 978298413, 4.0),
+    ]
     assert prepared.items["item"].to_list() == ["1193", "661"]
 
 
@@ -138,7 +170,10 @@ def test_ml_1m_replication_has_titles_by_its_maps(data: Path, tmp_path: Path) ->
         ("1", "Les Misérables", 1975, ["Drama"]),
         ("2", "James and the Giant Peach", 1996, ["Animation", "Musical"]),
     ]
-    assert prepared.users.rows() == [("1", 56, "M", "self-employed", "70072"), ("2", 1, "F", "K-12 student", "48067")]
+    assert prepared.users.rows() == [
+        ("1", 56, "M", "self-employed", "70072"),
+        ("2", 1, "F", "K-12 student", "48067"),
+    ]
 
 
 def test_variant_of_ml_1m_is_chosen_or_the_ratings(data: Path) -> None:
@@ -157,7 +192,11 @@ def test_beauty_with_titles_with_attributes_and_bare(data: Path, tmp_path: Path)
     write(folder, "Beauty_item2attributes.json", ['{"1": [4, 5], "3": [6]}'])
     with_attributes = prepare(AmazonBeauty(), tmp_path / "cache")
     assert with_attributes.items["attributes"].to_list() == [["4", "5"], None, ["6"]]
-    write(folder, "items.jsonl", ['{"item_id": 2, "title": "Soap", "categories": [["Beauty", "Bath"], ["Beauty"]]}'])
+    write(
+        folder,
+        "items.jsonl",
+        ['{"item_id": 2, "title": "Soap", "categories": [["Beauty", "Bath"], ["Beauty"]]}'],
+    )
     with_titles = prepare(AmazonBeauty(), tmp_path / "cache")
     assert with_titles.items.row(1) == ("2", "Soap", ["Beauty", "Bath"])
     assert len({found.info["data_hash"] for found in (bare, with_attributes, with_titles)}) == 1

@@ -25,7 +25,12 @@ def log(tmp_path: Path) -> Path:
 
 
 def source(path: Path, **settings: Any) -> TableSource:
-    return TableSource(**({"path": str(path), "user": "uid", "item": "sku", "time": "ts", "rating": "stars"} | settings))
+    return TableSource(
+        **(
+            {"path": str(path), "user": "uid", "item": "sku", "time": "ts", "rating": "stars"}
+            | settings
+        )
+    )
 
 
 def prepared(path: Path, **settings: Any) -> Interactions:
@@ -59,7 +64,12 @@ def as_file(folder: Path, form: str) -> Path:
 def test_every_form_gives_the_same_data(tmp_path: Path, form: str) -> None:
     data = prepared(as_file(tmp_path, form))
     assert data.events.collect().rows() == ROWS
-    assert data.events.collect_schema() == {"user": pl.Int32, "item": pl.Int32, "timestamp": pl.Int64, "rating": pl.Float32}
+    assert data.events.collect_schema() == {
+        "user": pl.Int32,
+        "item": pl.Int32,
+        "timestamp": pl.Int64,
+        "rating": pl.Float32,
+    }
     assert data.users["user"].to_list() == ["007", "b"]
     assert data.info["data_hash"] == prepared(as_file(tmp_path, "csv")).info["data_hash"]
     assert data.info["name"] == "log"
@@ -71,7 +81,10 @@ def test_time_and_rating_are_optional(log: Path) -> None:
     assert data.info["first_timestamp"] is None
 
 
-@pytest.mark.parametrize("content", [LOG.replace("\n", "\r\n"), "\ufeff" + LOG, LOG + "\n\n", LOG.replace("b,y", '"b",y')])
+@pytest.mark.parametrize(
+    "content",
+    [LOG.replace("\n", "\r\n"), "\ufeff" + LOG, LOG + "\n\n", LOG.replace("b,y", '"b",y')],
+)
 def test_line_ends_marks_quotes_and_trailing_blank_lines(log: Path, content: str) -> None:
     log.write_bytes(content.encode())
     assert prepared(log).events.collect().rows() == ROWS
@@ -100,11 +113,21 @@ def test_forms_of_time(tmp_path: Path, values: list[Any], form: str) -> None:
     assert data.events.collect()["timestamp"].to_list() == [1600000000, 1600000001]
 
 
-@pytest.mark.parametrize("values", [["2020-09-13", "2020-09-14"], [date(2020, 9, 13), date(2020, 9, 14)], ["2020-09-13 00:00", "2020-09-14T00:00Z"]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2020-09-13", "2020-09-14"],
+        [date(2020, 9, 13), date(2020, 9, 14)],
+        ["2020-09-13 00:00", "2020-09-14T00:00Z"],
+    ],
+)
 def test_days_and_minutes(tmp_path: Path, values: list[Any]) -> None:
     path = tmp_path / "log.parquet"
     pl.DataFrame({"uid": ["a", "b"], "sku": ["x", "y"], "ts": values}).write_parquet(path)
-    assert prepared(path, rating=None).events.collect()["timestamp"].to_list() == [1599955200, 1600041600]
+    assert prepared(path, rating=None).events.collect()["timestamp"].to_list() == [
+        1599955200,
+        1600041600,
+    ]
 
 
 def test_time_unit_can_be_said(log: Path) -> None:
@@ -170,7 +193,9 @@ def test_broken_files(tmp_path: Path) -> None:
     path = tmp_path / "log.parquet"
     path.write_bytes(b"PAR1 and then nothing")
     assert "cannot be read as Parquet" in fault(path)
-    packed = gzip.compress(LOG.encode() + b"".join(b"u%d,i,1600000000,1\n" % n for n in range(100_000)))
+    packed = gzip.compress(
+        LOG.encode() + b"".join(b"u%d,i,1600000000,1\n" % n for n in range(100_000))
+    )
     path = tmp_path / "log.csv.gz"
     path.write_bytes(packed[:40])
     assert "log.csv.gz is broken" in fault(path)
@@ -183,7 +208,9 @@ def test_nulls_in_parquet_are_told_with_their_part(tmp_path: Path) -> None:
     path.mkdir()
     pl.DataFrame({"uid": ["a", "b"], "sku": ["x", "y"]}).write_parquet(path / "0.parquet")
     pl.DataFrame({"uid": ["a", None], "sku": ["x", None]}).write_parquet(path / "1.parquet")
-    assert "1.parquet, row 2: the user id in column 'uid' is empty" in fault(path, time=None, rating=None)
+    assert "1.parquet, row 2: the user id in column 'uid' is empty" in fault(
+        path, time=None, rating=None
+    )
 
 
 def test_columns_that_are_not_set() -> None:

@@ -56,15 +56,6 @@ def test_seeds_alone_and_nothing_at_all() -> None:
     assert summarise([], MONITOR, "max") == []
 
 
-def test_the_order_of_overrides_makes_no_new_group() -> None:
-    jobs = [
-        job("a=1", "b=1", "seed=1", ndcg=1.0),
-        job("b=1", "seed=2", "a=1", ndcg=2.0),
-        job("a=2", "b=2", ndcg=0.0),
-    ]
-    assert [row["jobs"] for row in summarise(jobs, MONITOR, "max")] == [2, 1]
-
-
 def test_the_table_shows_means_deviations_and_failures() -> None:
     console = Console(record=True, width=160)
     console.print(table(summarise(JOBS, MONITOR, "max"), MONITOR))

@@ -1,0 +1,114 @@
+"""Bad input ends in one sentence that names the culprit, before any training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from processes import command
+
+from lightning_rec import cli
+
+Refused = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.dimm=3", "Unknown key model.dimm. Did you mean 'dim'?"),
+        ("modl.dim=3", "Did you mean 'model'?"),
+        ("model=bert5rec", "Unknown choice model=bert5rec. Did you mean 'bert4rec'?"),
+        ("data=ml_100", "Did you mean 'ml_100k'?"),
+        ("+model.dimm=3", "Unknown key model.dimm. Did you mean 'dim'?"),
+        ("model.dropout=1.5", "model.dropout=1.5: Input should be less than 1"),
+        ("model.dim=abc", "model.dim=abc: Input should be a valid integer"),
+        ("model.heads=3", "model: heads=3 must divide dim=64"),
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate"),
+        ("trainer.accelerator=tpux", "trainer: "),
+        ("objective=closed_form", "BERT4Rec cannot learn by objective=closed_form"),
+        ("protocol.cutoffs=[0]", "protocol.cutoffs"),
+        ("batches.max_len=1", "batches.max_len=1"),
+        ("--experimental-rerun=x.pkl", "pickle"),
+    ],
+)
+def test_bad_overrides(refused: Refused, tmp_path: Path, override: str, said: str) -> None:
+    sentence = refused("train", f"run_dir={tmp_path / 'r'}", override)
+    assert said in sentence
+    assert not (tmp_path / "r").exists() or said == "trainer: "
+
+
+def test_a_model_that_takes_no_loss(refused: Refused) -> None:
+    assert "takes no loss" in refused("train", "model=popularity", "loss=full_softmax")
+
+
+def test_unknown_verb(refused: Refused) -> None:
+    assert "Did you mean 'train'?" in refused("trian")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("missing.csv", None, "missing.csv"),
+        ("empty.csv", b"", "empty"),
+        ("image.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00", "image.csv"),
+        ("column.csv", b"user,sku,ts\na,b,1\n", "uid"),
+        ("time.csv", b"uid,sku,ts\na,b,1\na,c,yesterday\n", "line 3"),
+        ("null.csv", b"uid,sku,ts\na,b,1\n,c,2\n", "line 3"),
+        ("header.csv", b"uid,sku,ts\n", "header.csv"),
+    ],
+)
+def test_bad_files(
+    refused: Refused, small: list[str], tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    small = [each for each in small if not each.startswith("data.path=")]
+    sentence = refused("train", *small, f"data.path={path}", f"run_dir={tmp_path / 'r'}")
+    assert said in sentence
+
+
+def test_nothing_left_after_filtering(refused: Refused, small: list[str], tmp_path: Path) -> None:
+    sentence = refused("train", *small, "protocol.user_core=1000", f"run_dir={tmp_path / 'r'}")
+    assert "Nothing is left" in sentence
+    assert "events read" in sentence
+
+
+def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_path: Path) -> None:
+    sentence = refused("train", *small, "protocol.cutoffs=[50]", f"run_dir={tmp_path / 'r'}")
+    assert "only 40 items" in sentence
+
+
+def test_no_run_folder(refused: Refused, tmp_path: Path) -> None:
+    assert "There is no folder" in refused("evaluate", f"run={tmp_path / 'nope'}")
+    assert "not a run folder" in refused("evaluate", f"run={tmp_path}")
+    assert "not a run folder" in refused("train", f"resume={tmp_path}")
+    assert "run=FOLDER" in refused("evaluate")
+
+
+def test_weights_that_do_not_fit(refused: Refused, small: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    cli.run(["train", *small, f"run_dir={run}"])
+    assert "already holds a run" in refused("train", *small, f"run_dir={run}")
+    assert "does not fit" in refused("evaluate", f"run={run}", "model.dim=16")
+    assert "is completed" in refused("train", f"resume={run}")
+    (run / "weights.safetensors").write_bytes(b"broken")
+    assert "weights.safetensors" in refused("evaluate", f"run={run}")
+    (run / "weights.safetensors").unlink()
+    assert "missing" in refused("evaluate", f"run={run}")
+    (run / "run.json").write_text("{")
+    assert "not JSON" in refused("evaluate", f"run={run}")
+
+
+def test_one_sentence_no_traceback_unless_asked(tmp_path: Path) -> None:
+    done = command("train", "model.dimm=3")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Unknown key model.dimm.")
+    assert "Traceback" not in done.stderr
+    assert "Traceback" in command("train", "model.dimm=3", "--traceback").stderr
+
+
+def test_a_folder_that_cannot_be_written(small: list[str]) -> None:
+    done = command("train", *small, "run_dir=/proc/nowhere/run")
+    assert done.returncode == 1
+    assert "Cannot write" in done.stderr or "No such file" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,250 @@
+"""`lightning-rec train`, `evaluate` and `show` as a person uses them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from processes import command, read
+from safetensors.torch import load_file
+
+from lightning_rec import cli
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def run(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One completed run, shared: tests only read it."""
+    folder = tmp_path_factory.mktemp("runs") / "shared"
+    overrides = f"""data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts
+        protocol.cutoffs=[1,5,10] model.dim=8 model.depth=1 batches.max_len=10
+        batches.batch_size=16 batches.eval_batch_size=16 trainer.accelerator=cpu
+        trainer.max_epochs=3 trainer.check_val_every_n_epoch=1 logger=[wandb,csv]"""
+    assert cli.run(["train", *overrides.split(), f"run_dir={folder}"]) == 0
+    return folder
+
+
+def test_the_run_folder_holds_everything(run: Path) -> None:
+    card, metrics = read(run / "run.json"), read(run / "metrics.json")
+    assert card["status"] == "completed"
+    assert card["seed"] == 1
+    assert card["peak_memory_mib"] > 0
+    for name in ("config_hash", "data_hash", "protocol_hash", "environment_hash"):
+        assert len(card[name]) == 64
+    assert {"data", "fit", "evaluate"} <= set(card["seconds"])
+    for stage in ("val", "test"):
+        for name in ("recall@10", "ndcg@10", "mrr", "precision@10", "f1@10", "auc", "coverage@10"):
+            assert 0 <= metrics[f"{stage}/{name}"] <= 1
+            assert 0 <= metrics[f"popularity/{stage}/{name}"] <= 1
+    users = pl.read_parquet(run / "test_users.parquet")
+    assert users.columns == ["user", "rank", "candidates", "history"]
+    hits = (users["rank"] <= 10).sum() / len(users)
+    assert metrics["test/recall@10"] == pytest.approx(hits, abs=1e-12)
+    items = pl.read_parquet(run / "items.parquet")
+    assert len(items) == users["candidates"].max() + users["history"].min() or len(items) == 40
+
+
+def test_nothing_in_it_needs_an_unrestricted_unpickle(run: Path) -> None:
+    for checkpoint in (run / "checkpoints").iterdir():
+        torch.load(checkpoint, weights_only=True)
+    load_file(run / "weights.safetensors")
+    assert not list(run.rglob("*.pkl"))
+
+
+def test_the_table_shows_both_models_and_titles(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    out = capfd.readouterr().out
+    assert "to the last bit" in out
+    assert "ndcg@10" in out
+
+
+def test_evaluate_says_when_figures_differ(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(run), str(copy)], check=True)
+    metrics = read(copy / "metrics.json")
+    metrics["test/auc"] += 1e-15
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    assert cli.run(["evaluate", f"run={copy}"]) == 1
+
+
+def test_equal_seeds_give_equal_bits(small: list[str], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cli.run(["train", *small, f"run_dir={tmp_path / name}"])
+    assert (tmp_path / "a/metrics.json").read_bytes() == (tmp_path / "b/metrics.json").read_bytes()
+    cli.run(["train", *small, f"run_dir={tmp_path / 'c'}", "seed=2"])
+    assert (tmp_path / "a/metrics.json").read_bytes() != (tmp_path / "c/metrics.json").read_bytes()
+
+
+def test_wandb_offline_holds_the_figures(run: Path) -> None:
+    reader = pytest.importorskip("wandb.sdk.internal.datastore")
+    from wandb.proto import wandb_internal_pb2
+
+    (path,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    store = reader.DataStore()
+    store.open_for_scan(str(path))
+    summary, config, history, exit_code = {}, {}, set(), None
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        for update in record.summary.update:
+            summary[update.key or update.nested_key[0]] = json.loads(update.value_json)
+        for update in record.run.config.update:
+            config[update.key] = json.loads(update.value_json)
+        for update in record.config.update:
+            config[update.key] = json.loads(update.value_json)
+        for item in record.history.item:
+            history.add(item.key or item.nested_key[0])
+        if record.WhichOneof("record_type") == "exit":
+            exit_code = record.exit.exit_code
+    for name, value in read(run / "metrics.json").items():
+        assert summary[name] == pytest.approx(value, abs=1e-12), name
+    card = read(run / "run.json")
+    assert config["data_hash"] == card["data_hash"]
+    assert config["protocol_hash"] == card["protocol_hash"]
+    assert {"train/loss", "train/lr", "train/epoch_seconds", "val/ndcg@10", "examples"} <= history
+    assert exit_code == 0
+
+
+def test_resume_equals_an_unbroken_run(small: list[str], tmp_path: Path) -> None:
+    small = [*small, "trainer.max_epochs=6", "trainer.check_val_every_n_epoch=2"]
+    cli.run(["train", *small, f"run_dir={tmp_path / 'whole'}"])
+    broken = tmp_path / "broken"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_rec", "train", *small, f"run_dir={broken}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    last = broken / "checkpoints" / "last.ckpt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert read(broken / "run.json")["status"] == "running"
+    assert torch.load(last, weights_only=True)["epoch"] < 5
+    assert cli.run(["train", f"resume={broken}"]) == 0
+    assert (broken / "metrics.json").read_bytes() == (tmp_path / "whole/metrics.json").read_bytes()
+    card = read(broken / "run.json")
+    assert card["status"] == "completed"
+    assert card["earlier"][0]["status"] == "running"
+
+
+def test_ctrl_c_ends_cleanly(small: list[str], tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_rec", "train", *small]
+        + [f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=100000", "callbacks=[checkpoint]"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "run/checkpoints/last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; to go on: lightning-rec train resume=" in errors
+    assert "Traceback" not in errors
+    assert read(tmp_path / "run/run.json")["status"] == "interrupted"
+
+
+def test_two_processes_give_the_figures_of_one(small: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "ddp"
+    done = command("train", *small, "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    # 58 users in batches of 16 are four batches, the last uneven.
+    again = ("trainer.devices=1", "trainer.strategy=auto")
+    assert cli.run(["evaluate", f"run={folder}", *again]) == 0
+
+
+def test_a_sweep_gives_a_run_per_job_and_one_table(
+    small: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", "model.dim=8,16", "seed=1,2", f"run_dir={tmp_path}", "logger=[wandb]"]
+    cli.run(["train", *small, *sweep])
+    assert {read(tmp_path / f"{job}/run.json")["status"] for job in range(4)} == {"completed"}
+    assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
+    rows = read(tmp_path / "sweep.json")["rows"]
+    assert {row["setting"]: row["jobs"] for row in rows} == {"model.dim=8": 2, "model.dim=16": 2}
+    means = [row["figures"]["val/ndcg@10"]["mean"] for row in rows]
+    assert means == sorted(means, reverse=True)
+    assert "Sweep, best val/ndcg@10 first" in capfd.readouterr().out
+
+
+def test_a_failed_job_leaves_the_others_and_is_marked(small: list[str], tmp_path: Path) -> None:
+    jobs = ["-m", "model.heads=2,3", "model=bert4rec", f"run_dir={tmp_path}"]
+    with pytest.raises(SystemExit) as stop:
+        cli.run(["train", *small, *jobs, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
+    assert stop.value.code == 1
+    cards = [read(tmp_path / f"{job}/run.json") for job in (0, 1)]
+    assert [card["status"] for card in cards] == ["completed", "failed"]
+    assert "heads=3 must divide dim=8" in cards[1]["error"]
+
+
+def test_a_model_brings_its_objective_and_loss(small: list[str], tmp_path: Path) -> None:
+    small = [each for each in small if not each.startswith("model.")]
+    cli.run(["train", *small, "-m", "model=bert4rec,popularity", f"run_dir={tmp_path}"])
+    assert read(tmp_path / "sweep.json")["jobs"][1]["status"] == "completed"
+    assert "closed_form" not in (tmp_path / "0/config.yaml").read_text()
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "none", "[wandb,csv]"])
+def test_loggers(small: list[str], tmp_path: Path, logger: str) -> None:
+    cli.run(
+        ["train", *small, "trainer.max_epochs=1", f"logger={logger}", f"run_dir={tmp_path / 'r'}"]
+    )
+    there = {path.name for path in (tmp_path / "r").iterdir()}
+    assert ("csv" in there) == ("csv" in logger)
+    assert ("tensorboard" in there) == (logger == "tensorboard")
+    assert ("wandb" in there) == ("wandb" in logger)
+
+
+def test_configs_of_ones_own(small: list[str], tmp_path: Path) -> None:
+    own = tmp_path / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "tiny.yaml").write_text(
+        "defaults:\n  - bert4rec\n  - _self_\n"
+        "  - override /objective@_global_.objective: masked_item\n"
+        "dim: 4\nheads: 1\n"
+    )
+    small = [each for each in small if not each.startswith("model.")]
+    extra = ["--config-dir", str(own.parent), "model=tiny", f"run_dir={tmp_path / 'r'}"]
+    assert cli.run(["train", *small, *extra]) == 0
+
+
+def test_every_verb_has_help_without_loading_torch() -> None:
+    for verb in cli.VERBS:
+        code = (
+            "import sys; from lightning_rec import cli; "
+            f"cli.run(['{verb}', '--help']); assert 'torch' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"lightning-rec {verb}") >= 3
+
+
+def test_show_builds_without_running(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["show", "model.dim=32"]) == 0
+    out = capfd.readouterr().out
+    assert "dim: 32" in out
+    assert "MaskedItem" in out
+
+
+def test_it_works_from_any_folder(small: list[str], tmp_path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        cli.run(["train", *small])
+    finally:
+        os.chdir(here)
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name.endswith("table_bert4rec")
