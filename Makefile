@@ -36,7 +36,7 @@ types: $(VENV)/.dev  ## mypy, strict
 docs: $(VENV)/.dev  ## the documentation, into site/
 	$(BIN)/mkdocs build --strict --quiet
 
-tables: $(VENV)/.run  ## README's and experiments' tables from the committed JSON
+tables: $(VENV)/.dev  ## README's and experiments' tables from the committed JSON
 	$(BIN)/python experiments/tables.py
 
 clean:  ## remove the environment and what was built

@@ -140,8 +140,7 @@ def test_resume_equals_an_unbroken_run(small: list[str], tmp_path: Path) -> None
 
 def test_ctrl_c_ends_cleanly(small: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lightning_rec", "train", *small]
-        + [f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=100000", "callbacks=[checkpoint]"],
+        [sys.executable, "-m", "lightning_rec", "train", *small, f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=100000", "callbacks=[checkpoint]"],
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -1,0 +1,40 @@
+"""Copy what a table needs out of finished run folders: ``record.py TARGET ROW RUN [RUN …]``.
+
+One JSON per run, named after its row and seed: figures, seed, commit, hashes, times, machine.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+KEPT = (
+    "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
+    "protocol_hash", "environment_hash", "packages", "python", "machine", "seconds",
+    "peak_memory_mib", "overrides", "split", "audit",
+)  # fmt: skip
+
+
+def record(target: Path, row: str, run: Path) -> Path:
+    """Write ``target/<row>_seed<n>.json``. Raises SystemExit if the run is not completed."""
+    card = json.loads((run / "run.json").read_text())
+    if card["status"] != "completed":
+        raise SystemExit(f"{run} is {card['status']}, not completed")
+    figures = json.loads((run / "metrics.json").read_text())
+    # Where a run lay says nothing about it.
+    card["overrides"] = [each for each in card["overrides"] if not each.startswith("run_dir=")]
+    path = target / f"{row}_seed{card['seed']}.json"
+    target.mkdir(parents=True, exist_ok=True)
+    kept = {"row": row} | {key: card[key] for key in KEPT} | {"metrics": figures}
+    path.write_text(json.dumps(kept, indent=1) + "\n")
+    return path
+
+
+def main() -> None:
+    """Record every run named on the command line."""
+    target, row, *runs = sys.argv[1:]
+    for run in runs:
+        print(record(Path(target), row, Path(run)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Build the tables of README.md and ``experiments/*/README.md`` from the committed JSON.
+
+A table is written between ``<!-- name:start -->`` and ``<!-- name:end -->``. With ``--check``
+nothing is written and the exit status is 1 if a table is out of date.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+HERE = Path(__file__).parent
+PARITY = HERE / "bert4rec_ml100k"
+ROWS = {
+    "ours": "lightning_rec, `experiment=bert4rec_ml100k`",
+    "latest": "lightning_rec, only the latest 50 items of each user, as the peers do",
+    "rectools": "RecTools 0.19.0",
+    "replay": "RePlay 0.22.0",
+}
+SHOWN = ("test/ndcg@10", "test/recall@10", "val/ndcg@10")
+METRICS = (
+    "recall@1", "recall@5", "recall@10", "recall@20", "ndcg@10", "mrr", "precision@10", "f1@10",
+    "auc", "coverage@10", "popular@10",
+)  # fmt: skip
+
+
+def load(pattern: str) -> list[dict[str, Any]]:
+    """Read the JSON files of a row, ordered by seed."""
+    found = [json.loads(path.read_text()) for path in PARITY.glob(pattern)]
+    return sorted(found, key=lambda run: int(run["seed"]))
+
+
+def row_of(name: str) -> list[dict[str, float]]:
+    """Figures of each seed: of our best checkpoint, of the peers' best evaluation."""
+    if name in ("ours", "latest"):
+        return [run["metrics"] for run in load(f"ours/{name}_seed*.json")]
+    return [run["best"] for run in load(f"peers/{name}_seed*.json")]
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation."""
+    sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.4f}{sd}"
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """Difference of means with Welch's 95 % interval over seeds."""
+    test = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = test.confidence_interval(0.95)
+    difference = statistics.fmean(ours) - statistics.fmean(theirs)
+    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table; all columns but the first are numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def parity() -> str:
+    """Compare BERT4Rec here and in the peers."""
+    rows = []
+    ours = {name: [run[name] for run in row_of("ours")] for name in SHOWN}
+    for name, title in ROWS.items():
+        runs = row_of(name)
+        if not runs:
+            continue
+        figures = [mean_sd([run[figure] for run in runs]) for figure in SHOWN]
+        theirs = [run["test/ndcg@10"] for run in runs]
+        beside = "" if name == "ours" else welch(ours["test/ndcg@10"], theirs)
+        rows.append([title, str(len(runs)), *figures, beside])
+    header = ["BERT4Rec of", "seeds", *SHOWN, "ours − this, test ndcg@10 [95 %]"]
+    return markdown(header, rows)
+
+
+def results() -> str:
+    """Show the README's run, seed 1, beside Popularity."""
+    run = load("ours/ours_seed1.json")[0]
+    figures = run["metrics"]
+    rows = [
+        [f"{name}"]
+        + [f"{figures[f'{who}{stage}/{name}']:.4f}" for stage in ("val", "test") for who in ("popularity/", "")]
+        for name in METRICS
+    ]
+    table = markdown(
+        ["metric", "val Popularity", "val BERT4Rec", "test Popularity", "test BERT4Rec"], rows
+    )
+    seconds = ", ".join(f"{part} {value:.0f} s" for part, value in run["seconds"].items())
+    machine = f"{run['machine']['cores']} cores ({run['machine']['processor']})"
+    return (
+        f"{table}\n\nSeed {run['seed']}, commit `{run['commit'][:10]}`, {run['finished'][:10]}, "
+        f"{machine}: {seconds}. From `experiments/bert4rec_ml100k/ours/ours_seed1.json`."
+    )
+
+
+TABLES = {
+    HERE.parent / "README.md": {"results": results, "parity": parity},
+    PARITY / "README.md": {"parity": parity},
+}
+
+
+def main() -> None:
+    """Write, or with ``--check`` compare, every table."""
+    stale = []
+    for page, tables in TABLES.items():
+        text = page.read_text()
+        for name, build in tables.items():
+            start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+            before, _, rest = text.partition(start)
+            _, found, after = rest.partition(end)
+            if not found:
+                raise SystemExit(f"{page} has no {start} … {end}")
+            text = f"{before}{start}\n{build()}\n{end}{after}"
+        if text != page.read_text():
+            stale.append(page)
+            if "--check" not in sys.argv:
+                page.write_text(text)
+    if "--check" in sys.argv and stale:
+        raise SystemExit(f"out of date, run 'make tables': {', '.join(map(str, stale))}")
+
+
+if __name__ == "__main__":
+    main()
