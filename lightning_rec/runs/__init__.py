@@ -1,0 +1,1 @@
+"""The run folder, its provenance, trackers, logs and processes."""

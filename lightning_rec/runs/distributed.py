@@ -1,0 +1,43 @@
+"""Training on several processes: how the others are started, and what they leave behind."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch.distributed
+from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.utilities import rank_zero_only
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+_PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@contextmanager
+def joined_by(folder: Path) -> Iterator[None]:
+    """Let Lightning start further processes as ``lightning-rec _worker FOLDER``.
+
+    Left alone it repeats the command line, which in a sweep would start the whole sweep again.
+    The folder holds the composed config, so all processes run exactly the same.
+    """
+    argv, hydra = sys.argv, HydraConfig.instance()
+    composed, hydra.cfg = hydra.cfg, None
+    sys.argv = [argv[0], "_worker", str(folder)]
+    try:
+        yield
+    finally:
+        sys.argv, hydra.cfg = argv, composed
+
+
+def leave() -> None:
+    """Close the process group, so that the next job of a sweep can start one of its own."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if is_first():
+        for variable in _PROCESS_VARIABLES:
+            os.environ.pop(variable, None)

@@ -1,0 +1,192 @@
+"""The run folder: everything needed to repeat, resume, compare and use one training.
+
+``config.yaml``, ``overrides.yaml``  what was composed, and what was asked for
+``run.json``                         the provenance card, with status, times and peak memory
+``metrics.json``                     flat figures, float64
+``test_users.parquet``               per user: rank of the target, candidates, history length
+``weights.safetensors``              the model at its best validation figure
+``items.parquet``                    item code -> raw id and catalogue columns
+``checkpoints/``                     tensors and plain values, for resume
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from yaml import YAMLError
+
+from lightning_rec.errors import UserError, nearest
+from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
+from lightning_rec.runs import provenance
+from lightning_rec.runs.distributed import is_first
+
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """A folder of one run. Only process 0 writes; every file appears whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.card: dict[str, Any] = {}
+
+    @classmethod
+    def create(cls, path: Path, cfg: DictConfig, overrides: list[str]) -> "RunFolder":
+        """Start a run in ``path``. Raises UserError if a run lies there already."""
+        run = cls(path)
+        if is_first():
+            if (run.path / "run.json").exists():
+                raise UserError(
+                    f"run_dir={path} already holds a run: choose another folder, or go on with "
+                    f"resume={path}."
+                )
+            run._start(cfg, overrides)
+        return run
+
+    def refuse(self, cfg: DictConfig, overrides: list[str], error: Exception) -> None:
+        """Record a job of a sweep that failed before it could start."""
+        if not (self.path / "run.json").exists():
+            self._start(cfg, overrides)
+            self.finish("failed", error)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run. Raises UserError if ``path`` is none."""
+        run = cls(path)
+        if not path.is_dir():
+            siblings = [entry.name for entry in path.absolute().parent.glob("*") if entry.is_dir()]
+            raise UserError(f"There is no folder {path}.{nearest(path.name, siblings)}")
+        missing = [name for name in ("config.yaml", "run.json") if not (path / name).is_file()]
+        if missing:
+            raise UserError(
+                f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is what "
+                "'lightning-rec train' names at its end."
+            )
+        try:
+            run.card = json.loads((path / "run.json").read_text())
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path / 'run.json'} is not JSON: {error}.") from error
+        return run
+
+    def resume(self, cfg: DictConfig, overrides: list[str]) -> None:
+        """Go on with an existing run under ``cfg``."""
+        if is_first():
+            earlier = self.card.get("earlier", [])
+            kept = {key: self.card.get(key) for key in ("started", "finished", "status", "commit")}
+            self._start(cfg, [*self.card.get("overrides", []), *overrides])
+            self.note(earlier=[*earlier, kept])
+
+    def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.card = provenance.card() | {"overrides": overrides}
+        write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        settings = OmegaConf.to_container(cfg, resolve=True)
+        assert isinstance(settings, dict)
+        apart = ("run_dir", "name", "logger", "tracking", "resume", "examples", "callbacks")
+        figures = {key: value for key, value in settings.items() if key not in apart}
+        self.note(
+            status="running",
+            started=provenance.now(),
+            seed=cfg.seed,
+            config_hash=sha256_json(figures),
+            seconds={},
+        )
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the provenance card and write it."""
+        self.card |= facts
+        if is_first():
+            write_json(self.path / "run.json", self.card)
+
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Close the card: ``completed``, ``failed`` or ``interrupted``."""
+        self.note(
+            status=status,
+            finished=provenance.now(),
+            peak_memory_mib=provenance.peak_memory_mib(),
+            error=f"{type(error).__name__}: {error}" if error is not None else None,
+        )
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Time a part of the run, wall seconds, into the card."""
+        start = time.perf_counter()
+        yield
+        seconds = self.card.setdefault("seconds", {})
+        seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - start, 2)
+
+    @property
+    def config(self) -> DictConfig:
+        """The resolved config. Raises UserError if it cannot be read."""
+        try:
+            cfg = OmegaConf.load(self.path / "config.yaml")
+        except (OSError, YAMLError, OmegaConfBaseException) as error:
+            raise UserError(f"{self.path / 'config.yaml'} cannot be read: {error}") from error
+        assert isinstance(cfg, DictConfig)
+        return cfg
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures. Raises UserError if the run never got that far."""
+        return self._json("metrics.json")
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where to resume from. Raises UserError if nothing was saved yet."""
+        path = self.path / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            raise UserError(f"{self.path} holds no checkpoint to resume from: start it anew.")
+        return path
+
+    def save_model(self, model: torch.nn.Module) -> None:
+        """Write the weights as safetensors."""
+        if is_first():
+            state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+            with atomic_path(self.path / "weights.safetensors") as temporary:
+                save_file(state, temporary)
+
+    def load_model(self, model: torch.nn.Module) -> None:
+        """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
+        path = self.path / "weights.safetensors"
+        if not path.is_file():
+            status = self.card.get("status")
+            raise UserError(
+                f"{path} is missing: this run is {status}, not completed. Go on with resume={self.path}."
+            )
+        try:
+            model.load_state_dict(load_file(path))
+        except (RuntimeError, SafetensorError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
+
+    def save_metrics(self, figures: dict[str, float]) -> None:
+        """Write ``metrics.json``, sorted by name."""
+        if is_first():
+            write_json(self.path / "metrics.json", dict(sorted(figures.items())))
+
+    def save_table(self, name: str, table: pl.DataFrame) -> None:
+        """Write a Parquet file."""
+        if is_first():
+            with atomic_path(self.path / f"{name}.parquet") as temporary:
+                table.write_parquet(temporary)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing: this run is {self.card.get('status')}.")
+        try:
+            value: dict[str, Any] = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} is not JSON: {error}.") from error
+        return value

@@ -1,0 +1,48 @@
+"""Where log lines go: the run's own file, and warnings to the terminal as well."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from lightning_rec.runs.distributed import is_first
+
+
+@contextmanager
+def logging_to(path: Path | None) -> Iterator[None]:
+    """Log everything from INFO on to ``path``, if any, and our own lines to the terminal."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.INFO)
+    handlers = _handlers(path) if is_first() else [logging.NullHandler()]
+    for handler in handlers:
+        root.addHandler(handler)
+    logging.captureWarnings(True)
+    for noisy in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).propagate = True
+        logging.getLogger(noisy).handlers.clear()
+    try:
+        with warnings.catch_warnings():
+            # Batches are cut from memory-mapped arrays: worker processes would only slow it down.
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            yield
+    finally:
+        logging.captureWarnings(False)
+        root.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _handlers(path: Path | None) -> list[logging.Handler]:
+    terminal = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
+    terminal.addFilter(lambda record: record.name.startswith("lightning_rec"))
+    if path is None:
+        return [terminal]
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return [terminal, file]

@@ -1,0 +1,94 @@
+"""The provenance card: what code, config, data and machine made a result."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from lightning_rec import __version__
+from lightning_rec.files import sha256_json
+
+
+def card() -> dict[str, Any]:
+    """Facts about code and machine that hold for a whole run."""
+    packages = _packages()
+    return {
+        "version": __version__,
+        **_commit(),
+        "environment_hash": sha256_json({"python": platform.python_version(), "packages": packages}),
+        "python": platform.python_version(),
+        "packages": {name: packages[name] for name in _NAMED if name in packages},
+        "machine": machine(),
+        "cwd": str(Path.cwd()),
+        "pid": os.getpid(),
+    }
+
+
+_NAMED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "polars", "wandb")
+
+
+def now() -> str:
+    """The time, UTC, in seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, threads, memory and accelerator."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        facts["memory_gib"] = round(pages / 2**30, 1)
+    if torch.cuda.is_available():
+        facts["accelerator"] = torch.cuda.get_device_name()
+    return facts
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _packages() -> dict[str, str]:
+    found = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
+    return {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> dict[str, Any]:
+    """Commit and dirty flag of the clone this package runs from; None for an installed wheel."""
+    home = Path(__file__).resolve().parents[2]
+    if not (home / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = _git(home, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(home, "status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(home: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout.strip()

@@ -1,0 +1,114 @@
+"""Trackers. W&B is the default: online with a key, offline without, never asking."""
+
+import os
+from collections.abc import Mapping, Sequence
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pytorch_lightning as pl
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_rec.runs.distributed import is_first
+
+
+def wandb_logger(
+    save_dir: Path,
+    project: str = "lightning_rec",
+    group: str | None = None,
+    tags: tuple[str, ...] = (),
+    job_type: str = "train",
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+) -> WandbLogger:
+    """Make a W&B logger whose run is named after the run folder.
+
+    Args:
+        save_dir: the run folder; W&B's files go to ``wandb/`` in it.
+        project: W&B project.
+        group: W&B group.
+        tags: W&B tags.
+        job_type: W&B job type.
+        mode: ``auto`` follows ``WANDB_MODE`` if set; else it is online if there is an API key
+            (in the environment or from ``wandb login``), and offline if there is none.
+    """
+    run = None
+    if is_first():
+        # Made here and not by Lightning, which passes arguments that W&B warns about.
+        run = wandb.init(
+            name=_name(save_dir),
+            dir=save_dir,
+            project=project,
+            group=group,
+            tags=tags,
+            job_type=job_type,
+            mode=_mode() if mode == "auto" else mode,
+            settings=wandb.Settings(silent=True, console="off"),
+            reinit="finish_previous",  # each job of a sweep is a run of its own
+        )
+    return WandbLogger(project=project, save_dir=save_dir, experiment=run)
+
+
+def _name(folder: Path) -> str:
+    """Jobs of a sweep lie in folders 0, 1, …; alone such a number says nothing."""
+    return f"{folder.parent.name}_{folder.name}" if folder.name.isdigit() else folder.name
+
+
+def _mode() -> Literal["online", "offline", "disabled"]:
+    wanted = os.environ.get("WANDB_MODE", "")
+    if wanted in ("online", "offline", "disabled"):
+        return wanted  # type: ignore[return-value]
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    """Whether W&B would find an API key without asking: in the environment or in netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return netrc(path).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+@rank_zero_only
+def begin(trainer: pl.Trainer, settings: Mapping[str, Any]) -> None:
+    """Tell every tracker the config and the hashes."""
+    for logger in trainer.loggers:
+        logger.log_hyperparams(dict(settings))
+
+
+@rank_zero_only
+def end(
+    trainer: pl.Trainer,
+    figures: Mapping[str, float],
+    seconds: Mapping[str, float],
+    examples: Sequence[tuple[str, list[str], list[str]]],
+) -> None:
+    """Tell every tracker the final figures; W&B also where time went and the examples."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
+            table = wandb.Table(["user", "latest items", "recommended"], rows)
+            run.log({"examples": table} | {f"seconds/{part}": value for part, value in seconds.items()})
+            run.summary.update(dict(figures))
+        else:
+            logger.log_metrics(dict(figures), trainer.global_step)
+
+
+def sync_command() -> str | None:
+    """The command that would send an offline W&B run, or None if it is online or there is none."""
+    run = wandb.run
+    return f"wandb sync {Path(run.dir).parent}" if run is not None and run.offline else None
+
+
+@rank_zero_only
+def close(*, failed: bool) -> None:
+    """Close the W&B run, marked failed if the run did not complete."""
+    if wandb.run is not None:
+        wandb.run.finish(exit_code=1 if failed else 0)
