@@ -73,7 +73,7 @@ def parity() -> str:
         theirs = [run["test/ndcg@10"] for run in runs]
         beside = "" if name == "ours" else welch(ours["test/ndcg@10"], theirs)
         rows.append([title, str(len(runs)), *figures, beside])
-    header = ["BERT4Rec of", "seeds", *SHOWN, "ours − this, test ndcg@10 [95 %]"]
+    header = ["BERT4Rec of", "seeds", *SHOWN, "ours minus this, test ndcg@10 [95 %]"]
     return markdown(header, rows)
 
 
@@ -83,7 +83,11 @@ def results() -> str:
     figures = run["metrics"]
     rows = [
         [f"{name}"]
-        + [f"{figures[f'{who}{stage}/{name}']:.4f}" for stage in ("val", "test") for who in ("popularity/", "")]
+        + [
+            f"{figures[f'{who}{stage}/{name}']:.4f}"
+            for stage in ("val", "test")
+            for who in ("popularity/", "")
+        ]
         for name in METRICS
     ]
     table = markdown(

@@ -10,6 +10,7 @@ import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities import rank_zero_only
 
+
 def is_first() -> bool:
     """Whether this is the process that writes and speaks."""
     return getattr(rank_zero_only, "rank", 0) == 0

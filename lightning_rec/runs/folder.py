@@ -69,8 +69,8 @@ class RunFolder:
         missing = [name for name in ("config.yaml", "run.json") if not (path / name).is_file()]
         if missing:
             raise UserError(
-                f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is what "
-                "'lightning-rec train' names at its end."
+                f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is "
+                "what 'lightning-rec train' names at its end."
             )
         try:
             run.card = json.loads((path / "run.json").read_text())
@@ -162,7 +162,8 @@ class RunFolder:
         if not path.is_file():
             status = self.card.get("status")
             raise UserError(
-                f"{path} is missing: this run is {status}, not completed. Go on with resume={self.path}."
+                f"{path} is missing: this run is {status}, not completed. "
+                f"Go on with resume={self.path}."
             )
         try:
             model.load_state_dict(load_file(path))

@@ -20,7 +20,9 @@ def card() -> dict[str, Any]:
     return {
         "version": __version__,
         **_commit(),
-        "environment_hash": sha256_json({"python": platform.python_version(), "packages": packages}),
+        "environment_hash": sha256_json(
+            {"python": platform.python_version(), "packages": packages}
+        ),
         "python": platform.python_version(),
         "packages": {name: packages[name] for name in _NAMED if name in packages},
         "machine": machine(),
@@ -62,7 +64,9 @@ def peak_memory_mib() -> float:
 
 
 def _packages() -> dict[str, str]:
-    found = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
+    found = {
+        dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]
+    }
     return {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
 
 

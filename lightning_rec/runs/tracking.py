@@ -95,7 +95,9 @@ def end(
             run = logger.experiment
             rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
             table = wandb.Table(["user", "latest items", "recommended"], rows)
-            run.log({"examples": table} | {f"seconds/{part}": value for part, value in seconds.items()})
+            run.log(
+                {"examples": table} | {f"seconds/{part}": value for part, value in seconds.items()}
+            )
             run.summary.update(dict(figures))
         else:
             logger.log_metrics(dict(figures), trainer.global_step)

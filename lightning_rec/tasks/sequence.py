@@ -108,6 +108,18 @@ class SequenceTask(pl.LightningModule):
         schedule = self.make_schedule(optimizer, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as asked; Lightning refuses a fused optimizer under bf16, which needs no scaler."""
+        if gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def encode(self, items: Tensor) -> Tensor:
         """Hidden state that scores the next item: int64 [B, L] -> float [B, D]."""
         hidden: Tensor = self.model(self.objective.question(items, self.schema))[:, -1]

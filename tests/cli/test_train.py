@@ -140,7 +140,16 @@ def test_resume_equals_an_unbroken_run(small: list[str], tmp_path: Path) -> None
 
 def test_ctrl_c_ends_cleanly(small: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "lightning_rec", "train", *small, f"run_dir={tmp_path / 'run'}", "trainer.max_epochs=100000", "callbacks=[checkpoint]"],
+        [
+            sys.executable,
+            "-m",
+            "lightning_rec",
+            "train",
+            *small,
+            f"run_dir={tmp_path / 'run'}",
+            "trainer.max_epochs=100000",
+            "callbacks=[checkpoint]",
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -203,6 +212,24 @@ def test_loggers(small: list[str], tmp_path: Path, logger: str) -> None:
     assert ("csv" in there) == ("csv" in logger)
     assert ("tensorboard" in there) == (logger == "tensorboard")
     assert ("wandb" in there) == ("wandb" in logger)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "protocol=temporal"],
+)
+def test_other_ways_to_train(small: list[str], tmp_path: Path, override: str) -> None:
+    assert cli.run(["train", *small, override, f"run_dir={tmp_path / 'r'}"]) == 0
+
+
+def test_a_run_can_be_evaluated_from_another_folder(
+    small: list[str], log_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(log_csv.parent)
+    small = [each for each in small if not each.startswith("data.path=")]
+    cli.run(["train", *small, "data.path=log.csv", f"run_dir={tmp_path / 'r'}"])
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["evaluate", "run=r"]) == 0
 
 
 def test_configs_of_ones_own(small: list[str], tmp_path: Path) -> None:

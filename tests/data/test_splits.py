@@ -44,7 +44,8 @@ def small_log(seed: int) -> dict[str, list[Any]]:
     return {
         "user": users,
         "item": [f"i{int(12 * chance.random() ** 1.5)}" for _ in users],
-        "time": [1_600_000_000 + chance.randrange(25) for _ in users],
+        # Users u8 and u9 come late: under the temporal protocol they have no training history.
+        "time": [1_600_000_000 + chance.randrange(22 if u > "u7" else 0, 25) for u in users],
         "rating": [chance.randint(1, 5) for _ in users],
     }
 
@@ -150,6 +151,26 @@ def test_splits_are_the_oracles(seed: int, prepared: Prepare) -> None:
     data = prepared(**log)
     for protocol in PROTOCOLS:
         assert told(protocol.split(data), data) == oracle(log, protocol), protocol
+
+
+def test_cores_are_filtered_until_nothing_changes(prepared: Prepare) -> None:
+    # Users a to d hang on each other like a chain: the loss of item 0 unravels them all.
+    chain = [
+        ("a", "0"),
+        ("a", "1"),
+        ("b", "1"),
+        ("b", "2"),
+        ("c", "2"),
+        ("c", "3"),
+        ("d", "3"),
+        ("d", "4"),
+    ]
+    kept = [(user, item) for user in "xyz" for item in "pqr"]
+    users, items = zip(*chain, *kept, strict=True)
+    data = prepared(user=list(users), item=list(items))
+    protocol = LeaveOneOut(cutoffs=(1,), user_core=2, item_core=2)
+    events, _ = protocol._filter(data)
+    assert events["row"].to_list() == list(range(len(chain), len(users)))
 
 
 def test_equal_times_keep_the_order_of_the_file(prepared: Prepare) -> None:
