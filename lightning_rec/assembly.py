@@ -17,7 +17,8 @@ from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.metrics.ranking import metric_names
 from lightning_rec.objectives import ClosedForm, Objective
 from lightning_rec.tasks.sequence import SequenceTask
 
@@ -47,14 +48,28 @@ def assemble(cfg: DictConfig) -> Parts:
         config.check(node, config.plain(cfg[node]))
     if list(sketch.parameters()):
         config.build("optimizer", cfg.optimizer, params=sketch.parameters())
+    protocol = config.build("protocol", cfg.protocol)
+    _check_top(cfg, protocol)
     return Parts(
         source=config.build("data", cfg.data),
-        protocol=config.build("protocol", cfg.protocol),
+        protocol=protocol,
         objective=objective,
         loss=config.build("loss", cfg.loss) if cfg.get("loss") else None,
         model=make_model,
         sketch=sketch,
     )
+
+
+def _check_top(cfg: DictConfig, protocol: Protocol) -> None:
+    """Check what stands at the top of the config and belongs to no part."""
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed}: it must be a whole number, 0 or more.")
+    known = [f"val/{name}" for name in metric_names(protocol.cutoffs)]
+    if cfg.monitor not in known:
+        raise UserError(
+            f"monitor={cfg.monitor} is no figure of validation.{nearest(cfg.monitor, known)} "
+            f"There are: {listed(known)}."
+        )
 
 
 def _model(settings: DictConfig, schema: Schema) -> nn.Module:

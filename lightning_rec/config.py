@@ -4,6 +4,7 @@ Importing this module costs little: neither torch nor Lightning is imported here
 """
 
 import inspect
+import pkgutil
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,10 +41,8 @@ def plain(config: Any) -> Any:
 
 def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
     """The class or function that a config node names. Raises UserError if there is none."""
-    from hydra.utils import get_object
-
     try:
-        found: Callable[..., Any] = get_object(settings["_target_"])
+        found: Callable[..., Any] = pkgutil.resolve_name(settings["_target_"])
     except KeyError:
         raise UserError(f"{node} has no _target_: it must name the class to build.") from None
     except Exception as error:
@@ -70,18 +69,21 @@ def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
                 f"Unknown key {node}.{key}.{nearest(key, parameters)} "
                 f"{built.__name__} takes: {listed(parameters)}."
             )
-    if not built.__module__.startswith("lightning_rec"):
-        return given
-    return {key: _convert(node, key, value, built) for key, value in given.items()}
+    converted = {key: _convert(node, key, value, built) for key, value in given.items()}
+    # Other people's annotations are good enough to refuse a value, not to change one.
+    return converted if built.__module__.startswith("lightning_rec") else given
 
 
 def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
     source = built.__init__ if inspect.isclass(built) else built
-    annotation = typing.get_type_hints(source, include_extras=True)[key]
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        annotation = typing.get_type_hints(source, include_extras=True).get(key, Any)
+        loose = None if isinstance(annotation, type) else ConfigDict(arbitrary_types_allowed=True)
+        return TypeAdapter(annotation, config=loose).validate_python(value)
+    except (NameError, PydanticUserError):
+        return value  # an annotation that cannot be read
     except ValidationError as error:
         reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
         raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
@@ -107,7 +109,8 @@ def build(node: str, config: Any, **live: Any) -> Any:
     except UserError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{node}: {error}") from error
+        name = str(error).partition("=")[0]  # "heads=3 must …" reads "model.heads=3 must …"
+        raise UserError(f"{node}{'.' if name in arguments else ': '}{error}") from error
     except Exception as error:
         if type(error).__name__ == "MisconfigurationException":  # Lightning's, not imported here
             raise UserError(f"{node}: {error}") from error
@@ -148,15 +151,21 @@ def _keys(node: Any) -> list[str]:
     return [str(key) for key in node] if isinstance(node, DictConfig) else []
 
 
-def compose(overrides: Sequence[str], name: str = "train") -> DictConfig:
-    """Compose a config without running anything. Raises UserError on a bad override."""
+def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
+    """Compose a config without running anything, with further config ``folders``.
+
+    Raises:
+        UserError: on a bad override.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+            paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
+            searched = [f"hydra.searchpath=[{paths}]"] if folders else []
+            cfg = hydra_compose("train", [*searched, *overrides], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from error
     HydraConfig.instance().set_config(cfg)  # the name of a run refers to Hydra's choices
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])

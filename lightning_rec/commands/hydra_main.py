@@ -40,7 +40,7 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
     try:
         main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
         main(quietly)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from error
     finally:
         sys.argv = argv

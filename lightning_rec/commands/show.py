@@ -5,7 +5,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
-from lightning_rec.commands.usage import usage, wanted
+from lightning_rec.commands.usage import config_folders, usage, wanted
 from lightning_rec.config import compose
 
 EXAMPLES = """\
@@ -24,7 +24,8 @@ def run(arguments: list[str]) -> int:
             )
         )
         return 0
-    cfg = compose(arguments)
+    folders, overrides = config_folders(arguments)
+    cfg = compose(overrides, folders)
     from lightning_rec.assembly import assemble  # torch and Lightning load here
 
     parts = assemble(cfg)

@@ -1,5 +1,6 @@
 """``lightning-rec train``: one run, or with -m one run per job of a sweep."""
 
+from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,8 +22,16 @@ def run(arguments: list[str]) -> int:
     if wanted(arguments):
         print(usage("Train a model, evaluate it, and write a run folder.", EXAMPLES, arguments))
         return 0
-    hydra_main(job, arguments)
+    hydra_main(job, _with_folder(arguments))
     return 0
+
+
+def _with_folder(arguments: list[str]) -> list[str]:
+    """Give a sweep its folder here: Hydra wants it before it knows what the jobs are made of."""
+    sweeps = {"-m", "--multirun"} & set(arguments)
+    if not sweeps or any(argument.startswith("run_dir=") for argument in arguments):
+        return arguments
+    return [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_sweep"]
 
 
 def job(cfg: DictConfig) -> None:

@@ -12,7 +12,7 @@ def wanted(arguments: list[str]) -> bool:
 
 def usage(purpose: str, examples: str, arguments: list[str]) -> str:
     """Help text: what the verb does, all config groups with their choices, and examples."""
-    folders = [config_dir(), *_extra(arguments)]
+    folders = [config_dir(), *config_folders(arguments)[0]]
     groups: dict[str, set[str]] = {}
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
@@ -33,12 +33,15 @@ Examples:
 {examples}"""
 
 
-def _extra(arguments: list[str]) -> list[Path]:
-    """Folders given by ``--config-dir X``, ``--config-dir=X`` or ``-cd X``."""
-    found = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """Take ``--config-dir X``, ``--config-dir=X`` and ``-cd X`` out: the folders, and the rest."""
+    folders, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
         if argument in ("--config-dir", "-cd"):
-            found.append(Path(following))
+            folders.append(Path(next(rest, "")))
         elif argument.startswith("--config-dir="):
-            found.append(Path(argument.partition("=")[2]))
-    return found
+            folders.append(Path(argument.partition("=")[2]))
+        else:
+            others.append(argument)
+    return folders, others

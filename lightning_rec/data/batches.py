@@ -69,7 +69,7 @@ def windows(split: Split, max_len: int, stride: float | None) -> tuple[Ints, Int
 
 def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Tensor:
     """Cut ``items[start[b]:end[b]]`` for all b at once, padded on the left: int64 [B, L]."""
-    longest = int((end - start).max())
+    longest = int((end - start).max(initial=1))
     at = end[:, None] - longest + np.arange(longest)  # [B, L]
     inside = at >= start[:, None]
     block = np.where(inside, items[np.where(inside, at, 0)], padding)
@@ -110,7 +110,7 @@ class EvalSet(Dataset[EvalBatch]):
         at = np.arange(length.sum()) - (np.cumsum(length) - length)[row] + start[row]
         latest = np.maximum(start, end - self.schema.max_len)
         return EvalBatch(
-            example=torch.as_tensor(indices),
+            example=torch.tensor(indices, dtype=torch.int64),
             items=gather(self.items, latest, end, self.schema.padding),
             target=torch.from_numpy(self.target[indices]),
             seen_row=torch.from_numpy(row),
@@ -123,7 +123,8 @@ class BatchSampler(Sampler[list[int]]):
     """Cuts ``range(size)`` into batches and deals whole batches to processes in turn.
 
     Every process sees batches of the same make-up however many processes there are, so
-    evaluation gives the same bits on one and on many; nothing is padded, repeated or dropped.
+    evaluation gives the same bits on one and on many; nothing is padded, repeated or dropped. A
+    process that is left without any gets one empty batch.
     In training (``shuffle``) the order depends on the seed and the epoch alone, which lets a
     resumed run repeat it, and the batches left over when they cannot be dealt evenly are dropped
     for that epoch, since every process must take the same number of steps.
@@ -149,7 +150,8 @@ class BatchSampler(Sampler[list[int]]):
         batches = -(-self.size // self.batch_size)
         if self.shuffle:
             return max(1, batches // self.processes)
-        return len(range(self.rank, batches, self.processes))
+        # Lightning skips evaluation on a process without batches, and the others wait for it.
+        return max(1, len(range(self.rank, batches, self.processes)))
 
     def __iter__(self) -> Iterator[list[int]]:
         order: Sequence[int] = range(self.size)
@@ -157,6 +159,7 @@ class BatchSampler(Sampler[list[int]]):
             generator = np.random.default_rng([self.seed, self.epoch])
             order = generator.permutation(self.size).tolist()
         for number in range(len(self)):
-            # With fewer batches than processes, some take the same one: better than none.
-            batch = (number * self.processes + self.rank) % -(-self.size // self.batch_size)
+            batch = number * self.processes + self.rank
+            if self.shuffle:  # with fewer batches than processes, some take the same one
+                batch %= -(-self.size // self.batch_size)
             yield list(order[batch * self.batch_size : (batch + 1) * self.batch_size])

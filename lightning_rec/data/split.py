@@ -45,7 +45,9 @@ class Examples(NamedTuple):
     target: Ints
     row: Ints
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many there are (``len`` of a tuple is its number of columns)."""
         return int(self.user.shape[0])
 
 

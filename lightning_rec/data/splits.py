@@ -61,7 +61,7 @@ class Protocol(ABC):
     min_rating: float | None = None
     user_core: Annotated[int, Field(ge=0)] = 0
     item_core: Annotated[int, Field(ge=0)] = 0
-    cutoffs: tuple[PositiveInt, ...] = (1, 5, 10, 20)
+    cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20)
     cold_targets: Literal["miss", "exclude"] = "miss"
 
     name: ClassVar[str]
@@ -116,7 +116,7 @@ class Protocol(ABC):
 
     def _check(self, split: Split) -> None:
         for stage, examples in (("validation", split.val), ("test", split.test)):
-            if not len(examples):
+            if not examples.size:
                 steps = ", ".join(f"{step}: {count:,}" for step, count in split.counts.items())
                 raise UserError(
                     f"protocol={self.name} leaves no {stage} targets ({steps}): no user has enough "
@@ -168,16 +168,18 @@ class Temporal(Protocol):
 
     name: ClassVar[str] = "temporal"
 
+    def __post_init__(self) -> None:
+        if self.val_from >= self.test_from:
+            raise UserError(
+                f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
+            )
+
     def choose(self, events: Ordered) -> Targets:
         """Cut at two quantiles of time. Raises UserError without times or with equal cuts."""
         if events.time is None:
             raise UserError(
                 "protocol=temporal needs the time of each event and this data has none: "
                 "set data.time to the column that holds it, or use protocol=leave_one_out."
-            )
-        if self.val_from >= self.test_from:
-            raise UserError(
-                f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
             )
         cuts = np.quantile(events.time, [self.val_from, self.test_from], method="higher")
         val_from, test_from = (int(cut) for cut in cuts)
@@ -259,8 +261,8 @@ def _assemble(
     counts = counts | {
         "users": len(np.unique(events.user)),
         "train events": int(targets.train.sum()),
-        "val targets": len(val),
-        "test targets": len(test),
+        "val targets": val.size,
+        "test targets": test.size,
         "cold val targets": int((item[targets.val] < 0).sum()),
         "cold test targets": int((item[targets.test] < 0).sum()),
     }

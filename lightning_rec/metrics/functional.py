@@ -75,7 +75,8 @@ def auc(rank: Tensor, candidates: Tensor) -> Tensor:
 
     Args:
         rank: int64 [n]; a miss (rank 0) counts 0.
-        candidates: int64 [n], the number ranked, at least 2.
+        candidates: int64 [n], the number ranked. A lone candidate beats all others there are.
     """
-    share = (candidates - rank).double() / (candidates - 1).double()
-    return torch.where(rank > 0, share, 0.0)
+    others = candidates - 1
+    share = (candidates - rank).double() / others.clamp(min=1).double()
+    return torch.where(rank > 0, share.masked_fill(others == 0, 1.0), 0.0)

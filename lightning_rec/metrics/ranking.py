@@ -19,6 +19,12 @@ PER_CUTOFF = {
 }
 
 
+def metric_names(cutoffs: Sequence[int]) -> list[str]:
+    """Names of all metrics at these cut-offs, without the stage."""
+    kinds = (*PER_CUTOFF, "coverage", "popular")
+    return [f"{kind}@{k}" for kind in kinds for k in cutoffs] + ["mrr", "auc"]
+
+
 class Ranks(NamedTuple):
     """What evaluation found, one row per example, ordered by example number; all int64 [n].
 

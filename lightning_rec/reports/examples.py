@@ -23,15 +23,17 @@ def examples_of(
 ) -> list[Example]:
     """The first ``number`` test users, with ``latest`` items of history and ``top`` of advice."""
     split: Split = loaded.split
-    number = min(number, len(split.test))
+    number = min(number, split.test.size)
     if not number:
         return []
     # Spread over the users, so that they are not all from the head of the file.
-    chosen = np.linspace(0, len(split.test) - 1, number).round().astype(int).tolist()
+    chosen = np.linspace(0, split.test.size - 1, number).round().astype(int).tolist()
     batch = EvalSet(split, split.test, task.schema).__getitems__(chosen)
     task.eval()
     batch = type(batch)(*(column.to(task.device) for column in batch))
-    best, scores = task.recommend(batch.items, batch.seen_row, batch.seen_item, top)
+    best, scores = task.recommend(
+        batch.items, batch.seen_row, batch.seen_item, min(top, split.num_items)
+    )
     items = catalogue(loaded)
     names = (
         items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]

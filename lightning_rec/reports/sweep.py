@@ -20,37 +20,70 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra."""
-        folder = Path(config.hydra.sweep.dir)
+        folder, monitor = Path(config.hydra.sweep.dir), str(config.monitor)
         jobs = collect(folder)
-        rows = summarise(jobs, str(config.monitor), str(config.monitor_mode))
-        write_json(folder / "sweep.json", {"monitor": config.monitor, "rows": rows, "jobs": jobs})
-        Console().print(table(rows, str(config.monitor)))
-        Console().print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
+        tables: list[dict[str, Any]] = []
+        for hashes, members in comparable(jobs).items():
+            rows = summarise(members, monitor, str(config.monitor_mode))
+            tables.append({"data and protocol": hashes, "rows": rows})
+        write_json(folder / "sweep.json", {"monitor": monitor, "tables": tables, "jobs": jobs})
+        console = Console()
+        for entry in tables:
+            console.print(table(entry["rows"], monitor, entry["data and protocol"]))
+        console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
         failed = [job for job in jobs if job["status"] != "completed"]
         for job in failed:
-            Console().print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)
+            console.print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)
         if failed:
             raise SystemExit(1)
 
 
+def comparable(jobs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Part the jobs by data and protocol: figures across them are not to be compared.
+
+    A job that failed before its data was read goes with the first part.
+    """
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        if job["comparable"]:
+            parts.setdefault(job["comparable"], []).append(job)
+    first = next(iter(parts), "nothing")
+    for job in jobs:
+        if not job["comparable"]:
+            parts.setdefault(first, []).append(job)
+    return parts
+
+
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Every run below ``folder``: its folder, status, overrides and figures."""
-    jobs = []
-    for card in sorted(folder.glob("*/run.json"), key=_number):
-        run = json.loads(card.read_text())
-        metrics = card.parent / "metrics.json"
-        overrides = OmegaConf.to_container(OmegaConf.load(card.parent / "overrides.yaml"))
-        assert isinstance(overrides, list)
-        jobs.append(
-            {
-                "folder": card.parent.name,
-                "status": run["status"],
-                "error": run.get("error"),
-                "overrides": [str(override) for override in overrides],
-                "metrics": json.loads(metrics.read_text()) if metrics.exists() else {},
-            }
-        )
-    return jobs
+    return [_job(card.parent) for card in sorted(folder.glob("*/run.json"), key=_number)]
+
+
+def _job(folder: Path) -> dict[str, Any]:
+    """One run; a broken folder counts as failed and costs the others nothing."""
+    try:
+        run = json.loads((folder / "run.json").read_text())
+        overrides = [str(each) for each in OmegaConf.load(folder / "overrides.yaml")]
+        metrics = folder / "metrics.json"
+        return {
+            "folder": folder.name,
+            "status": run["status"],
+            "error": run.get("error"),
+            "comparable": _hashes(run),
+            "overrides": overrides,
+            "metrics": json.loads(metrics.read_text()) if metrics.exists() else {},
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}}
+        return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
+
+
+def _hashes(run: dict[str, Any]) -> str | None:
+    """Name data and protocol with the beginnings of their hashes."""
+    if "protocol_hash" not in run:
+        return None
+    data, protocol = f"{run['data']} {run['data_hash'][:8]}", run["protocol"]["name"]
+    return f"{data}, {protocol} {run['protocol_hash'][:8]}"
 
 
 def _number(card: Path) -> tuple[int, str]:
@@ -96,9 +129,9 @@ def _spread(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "sd": sd}
 
 
-def table(rows: list[dict[str, Any]], monitor: str) -> Table:
+def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     """The rows as a terminal table."""
-    shown = Table(title=f"Sweep, best {monitor} first", title_justify="left")
+    shown = Table(title=f"Best {monitor} first, on {hashes}", title_justify="left")
     shown.add_column("setting", overflow="fold")
     shown.add_column("jobs", justify="right")
     columns = list(dict.fromkeys((monitor, *SHOWN)))

@@ -22,7 +22,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from yaml import YAMLError
 
 from lightning_rec.errors import UserError, nearest
@@ -72,10 +72,7 @@ class RunFolder:
                 f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is "
                 "what 'lightning-rec train' names at its end."
             )
-        try:
-            run.card = json.loads((path / "run.json").read_text())
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path / 'run.json'} is not JSON: {error}.") from error
+        run.card = run._json("run.json")
         return run
 
     def resume(self, cfg: DictConfig, overrides: list[str]) -> None:
@@ -131,9 +128,10 @@ class RunFolder:
         """The resolved config. Raises UserError if it cannot be read."""
         try:
             cfg = OmegaConf.load(self.path / "config.yaml")
-        except (OSError, YAMLError, OmegaConfBaseException) as error:
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(f"{self.path / 'config.yaml'} cannot be read: {error}") from error
-        assert isinstance(cfg, DictConfig)
+        if not isinstance(cfg, DictConfig) or not cfg:
+            raise UserError(f"{self.path / 'config.yaml'} holds no config.")
         return cfg
 
     @property
@@ -154,7 +152,7 @@ class RunFolder:
         if is_first():
             state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
             with atomic_path(self.path / "weights.safetensors") as temporary:
-                save_file(state, temporary)
+                temporary.write_bytes(save(state))
 
     def load_model(self, model: torch.nn.Module) -> None:
         """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
@@ -187,7 +185,9 @@ class RunFolder:
         if not path.is_file():
             raise UserError(f"{path} is missing: this run is {self.card.get('status')}.")
         try:
-            value: dict[str, Any] = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+            value = json.loads(path.read_text())
+        except ValueError as error:  # not JSON, or not even text
             raise UserError(f"{path} is not JSON: {error}.") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path} holds {type(value).__name__}, not an object of keys.")
         return value

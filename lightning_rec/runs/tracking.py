@@ -71,7 +71,7 @@ def _has_key() -> bool:
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
         return netrc(path).authenticators(host) is not None
-    except (OSError, NetrcParseError):
+    except (OSError, NetrcParseError, UnicodeDecodeError):
         return False
 
 

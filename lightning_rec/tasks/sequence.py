@@ -137,6 +137,8 @@ class SequenceTask(pl.LightningModule):
 
     def _evaluate(self, batch: EvalBatch, stage: str) -> None:
         """Rank in blocks of users, so that scores never take more than ``BLOCK_BYTES``."""
+        if not len(batch.example):
+            return
         hidden = self.encode(batch.items)
         block = max(1, BLOCK_BYTES // (4 * self.schema.num_items))
         metrics = self._metrics(stage)
@@ -158,6 +160,9 @@ class SequenceTask(pl.LightningModule):
 
     def _report(self, stage: str) -> None:
         metrics = self._metrics(stage)
+        none = torch.zeros(0, dtype=torch.int64, device=self.device)
+        # A process that got no batch has to bring something to the exchange.
+        metrics.update(none, none, none, none.reshape(0, max(self.cutoffs)))
         values = metrics.compute()
         with metrics.sync_context(should_unsync=True):
             self.ranks[stage] = metrics.ranks()

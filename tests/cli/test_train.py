@@ -163,11 +163,14 @@ def test_ctrl_c_ends_cleanly(small: list[str], tmp_path: Path) -> None:
     assert read(tmp_path / "run/run.json")["status"] == "interrupted"
 
 
-def test_two_processes_give_the_figures_of_one(small: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [16, 512])  # four batches, the last uneven; one batch
+def test_two_processes_give_the_figures_of_one(
+    small: list[str], tmp_path: Path, batch_size: int
+) -> None:
     folder = tmp_path / "ddp"
-    done = command("train", *small, "trainer=ddp", "trainer.accelerator=cpu", f"run_dir={folder}")
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"batches.eval_batch_size={batch_size}"]
+    done = command("train", *small, *ddp, f"run_dir={folder}")
     assert done.returncode == 0, done.stderr
-    # 58 users in batches of 16 are four batches, the last uneven.
     again = ("trainer.devices=1", "trainer.strategy=auto")
     assert cli.run(["evaluate", f"run={folder}", *again]) == 0
 
@@ -179,11 +182,12 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     cli.run(["train", *small, *sweep])
     assert {read(tmp_path / f"{job}/run.json")["status"] for job in range(4)} == {"completed"}
     assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
-    rows = read(tmp_path / "sweep.json")["rows"]
+    (table,) = read(tmp_path / "sweep.json")["tables"]
+    rows = table["rows"]
     assert {row["setting"]: row["jobs"] for row in rows} == {"model.dim=8": 2, "model.dim=16": 2}
     means = [row["figures"]["val/ndcg@10"]["mean"] for row in rows]
     assert means == sorted(means, reverse=True)
-    assert "Sweep, best val/ndcg@10 first" in capfd.readouterr().out
+    assert "Best val/ndcg@10 first, on log" in capfd.readouterr().out
 
 
 def test_a_failed_job_leaves_the_others_and_is_marked(small: list[str], tmp_path: Path) -> None:
@@ -201,6 +205,15 @@ def test_a_model_brings_its_objective_and_loss(small: list[str], tmp_path: Path)
     cli.run(["train", *small, "-m", "model=bert4rec,popularity", f"run_dir={tmp_path}"])
     assert read(tmp_path / "sweep.json")["jobs"][1]["status"] == "completed"
     assert "closed_form" not in (tmp_path / "0/config.yaml").read_text()
+
+
+def test_a_sweep_without_run_dir_compares_only_the_comparable(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.run(["train", *small, "-m", "protocol=leave_one_out,temporal"])
+    (sweep,) = (tmp_path / "runs").iterdir()
+    assert len(read(sweep / "sweep.json")["tables"]) == 2
 
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard", "none", "[wandb,csv]"])

@@ -176,7 +176,6 @@ def test_each_leak_is_named(
         audit(interactions, ANY[check](split))
 
 
-@pytest.mark.xfail(reason="the audit compares no target with the item of its event", strict=True)
 @pytest.mark.parametrize("spoil", [target_code_of_another, warm_target_called_cold])
 def test_a_target_that_is_not_its_events_item_is_named(
     spoil: Callable[[Split], Split], interactions: Interactions, leave_one_out: Split

@@ -234,7 +234,6 @@ def test_two_cuts_make_the_windows(temporal: Split, interactions: Interactions) 
             ],
         ),
         (LeaveOneOut(cutoffs=(1, 50)), ["top 50", "40 items"]),
-        (Temporal(val_from=0.9, test_from=0.9), ["val_from=0.9", "test_from=0.9"]),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_counts(

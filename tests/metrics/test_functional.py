@@ -131,3 +131,9 @@ def test_every_float_type_ranks(dtype: torch.dtype) -> None:
     scores = torch.tensor([[3.0, 1.0, 2.0, math.nan]], dtype=dtype)
     rank, _ = F.rank_target(scores, torch.tensor([2]), *pairs([[]]))
     assert int(rank) == 2
+
+
+def test_a_lone_candidate_makes_no_nan() -> None:
+    rank, candidates = F.rank_target(torch.tensor([[3.0, 2.0]]), torch.tensor([0]), *pairs([[1]]))
+    assert (int(rank), int(candidates)) == (1, 1)
+    assert F.auc(rank, candidates).isfinite().all()

@@ -1,5 +1,7 @@
 """BERT4Rec against what its paper says."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ SCHEMA = Schema(num_items=30, max_len=6)
 @pytest.fixture
 def model() -> BERT4Rec:
     torch.manual_seed(0)
-    return BERT4Rec(SCHEMA, dim=16, depth=2, heads=2, init_std=0.2).eval()
+    return BERT4Rec(SCHEMA, dim=16, depth=2, heads=2).eval()
 
 
 ITEMS = torch.tensor([[3, 1, 4, 1, 5]])
@@ -73,14 +75,20 @@ def test_places_count_from_the_latest_and_order_matters(model: BERT4Rec) -> None
     assert differs(model(ITEMS)[:, -1:], latest[:, None]).all()
 
 
-def test_weights_start_as_the_paper_says() -> None:
-    model = BERT4Rec(Schema(2000, 50), dim=64)
+@pytest.mark.parametrize("init", ["paper", "xavier"])
+def test_weights_start_as_stated(init: Any) -> None:
+    model = BERT4Rec(Schema(2000, 50), dim=64, init=init)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
+        if isinstance(module, nn.Embedding) or (isinstance(module, nn.Linear) and init == "paper"):
             assert module.weight.abs().max() <= 0.04
             # A normal of 0.02 cut at two deviations keeps 0.88 of its deviation.
             assert module.weight.std().item() == pytest.approx(0.0176, rel=0.06)
+        elif isinstance(module, nn.Linear):
+            glorot = (2 / (module.in_features + module.out_features)) ** 0.5
+            assert module.weight.std().item() == pytest.approx(glorot, rel=0.06)
+            assert (module.bias == 0).all()
     assert (model.output_bias == 0).all()
+    assert (model.item.weight[model.schema.padding] == 0).all()
 
 
 def test_depth_and_width_are_as_asked() -> None:

@@ -49,7 +49,6 @@ def test_a_broken_or_foreign_netrc_is_no_login(tmp_path: Path) -> None:
     assert tracking._mode() == "offline"
 
 
-@pytest.mark.xfail(reason="UnicodeDecodeError is neither OSError nor NetrcParseError", strict=True)
 def test_a_netrc_that_is_no_text_is_no_login(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_bytes(b"\xff\xfe\x00")
     assert tracking._mode() == "offline"
