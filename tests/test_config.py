@@ -153,7 +153,7 @@ MISUSE = {
     "trainer.max_epochs=many": ["trainer.max_epochs=many"],
     "seed=abc": ["seed=abc"],
     "monitor=val/ndgc@10": ["monitor=val/ndgc@10", "'val/ndcg@10'"],
-    "=3": ["=3"],
+    "=3": ["override"],
 }  # fmt: skip
 
 

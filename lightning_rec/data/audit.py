@@ -108,11 +108,11 @@ def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
 def _check_histories(stage: str, examples: Examples, split: Split, source: _Source) -> None:
     user, row = np.asarray(examples.user), np.asarray(examples.row)
     start, end = split.offsets[:-1][user], np.asarray(examples.end)
+    _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
     target, item = np.asarray(examples.target), source.item[row]
     wrong = split.vocabulary[target.clip(min=0)] != item
     wrong = np.where(target >= 0, wrong, np.isin(item, split.vocabulary))
     _fail(f"a {stage} target carries another item", wrong, row)
-    _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
     _fail(
         f"a {stage} history reaches into another user",
         (end <= start) | (end > split.offsets[1:][user]),

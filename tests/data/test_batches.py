@@ -82,7 +82,7 @@ def test_an_evaluation_batch_against_slices(
     split: Split = request.getfixturevalue(protocol)
     examples: Examples = getattr(split, stage)
     schema = Schema(split.num_items, 6)
-    chosen = random.Random(0).sample(range(len(examples)), 9)
+    chosen = random.Random(0).sample(range(examples.size), 9)
     batch = EvalSet(split, examples, schema).__getitems__(chosen)
     seen = list(zip(batch.seen_row.tolist(), batch.seen_item.tolist(), strict=True))
     assert batch.example.tolist() == chosen
@@ -119,7 +119,8 @@ def test_evaluation_deals_every_batch_once_on_any_number_of_processes(
     alone = dealt(size, 0, 1, shuffle=False)
     assert joined(alone) == list(range(size))
     shares = [dealt(size, rank, processes, shuffle=False) for rank in range(processes)]
-    assert sorted(joined(shares)) == alone
+    # A process that is left without any gets one empty batch, for Lightning to go on.
+    assert sorted(batch for batch in joined(shares) if batch) == alone
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 16, 23, 64])

@@ -1,0 +1,30 @@
+"""Every experiment runs for a step; every table is built from the committed JSON."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_rec import cli, config
+
+CLONE = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("experiment", config.choices("experiment"))
+def test_every_experiment_runs_for_a_step(experiment: str, log_csv: Path, tmp_path: Path) -> None:
+    table = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts"
+    step = "trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.check_val_every_n_epoch=1"
+    overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
+    assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0
+
+
+def test_tables_are_built_from_the_committed_json() -> None:
+    pytest.importorskip("scipy")
+    done = subprocess.run(
+        [sys.executable, str(CLONE / "experiments" / "tables.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,86 @@
+"""Every command of README.md and docs/adding.md runs as it stands, in the order it stands."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import polars as pl
+import pytest
+from cli.processes import command
+
+from lightning_rec import cli
+from lightning_rec.data.sources.movielens import MovieLens100K
+from lightning_rec.errors import UserError
+
+CLONE = Path(__file__).parent.parent
+SHORT = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "model.dim=16"]
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+
+
+def prepare_files(page: Path, log: pl.DataFrame, folder: Path) -> None:
+    """Write the log that the page speaks of, and each file whose path its block begins with."""
+    log.write_csv(folder / "log.csv")
+    for language, text in blocks(page):
+        named = re.search(r"^# (\S+\.(?:py|yaml))$", text, flags=re.M)
+        if language in ("python", "yaml") and named:
+            path = folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Words of each command line, but those marked ``# not run``."""
+    lines = "\n".join(text for language, text in blocks(page) if language == "bash").splitlines()
+    kept = [line for line in lines if line.strip() and "# not run" not in line]
+    return [shlex.split(line, comments=True) for line in kept]
+
+
+def shortened(words: list[str]) -> list[str]:
+    """The same command with less to do, where it says nothing else itself."""
+    if words[0] != "train":
+        return words
+    given = " ".join(words)
+    short = [extra for extra in SHORT if extra.partition("=")[0] not in given]
+    other_model = "model=" in given
+    logger = [] if "logger=" in given else ["logger=csv"]
+    return [*words, *(extra for extra in short if not (other_model and "model." in extra)), *logger]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_every_command_of_the_readme(
+    log_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        MovieLens100K().files()
+    except UserError as error:
+        pytest.skip(str(error))
+    monkeypatch.chdir(tmp_path)
+    prepare_files(CLONE / "README.md", log_frame, tmp_path)
+    ran = 0
+    for words in commands(CLONE / "README.md"):
+        environment = [word for word in words if re.match(r"[A-Z_]+=", word)]
+        program, *arguments = words[len(environment) :]
+        assert program == "lightning-rec", words
+        arguments = shortened(arguments)
+        if environment or "trainer=ddp" in arguments:
+            path = {"PYTHONPATH": f"{CLONE}{os.pathsep}."}
+            done = command(*arguments, **path)
+            assert done.returncode == 0, (words, done.stderr)
+        else:
+            assert cli.run(arguments) == 0, words
+        ran += 1
+    assert ran >= 10
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_named_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (CLONE / "Makefile").read_text(), flags=re.M))
+    named = set(re.findall(r"`make ([a-z]+)", (CLONE / page).read_text()))
+    assert named
+    assert named <= targets
