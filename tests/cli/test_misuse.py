@@ -75,7 +75,7 @@ def test_nothing_left_after_filtering(refused: Refused, small: list[str], tmp_pa
 
 
 def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_path: Path) -> None:
-    sentence = refused("train", *small, "protocol.cutoffs=[50]", f"run_dir={tmp_path / 'r'}")
+    sentence = refused("train", *small, "protocol.cutoffs=[10,50]", f"run_dir={tmp_path / 'r'}")
     assert "only 40 items" in sentence
 
 

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -85,25 +86,28 @@ def test_equal_seeds_give_equal_bits(small: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "a/metrics.json").read_bytes() != (tmp_path / "c/metrics.json").read_bytes()
 
 
-def test_wandb_offline_holds_the_figures(run: Path) -> None:
+def offline_records(run: Path) -> Iterator[Any]:
+    """Records of the one offline W&B run below ``run``, by W&B's own reader."""
     reader = pytest.importorskip("wandb.sdk.internal.datastore")
     from wandb.proto import wandb_internal_pb2
 
     (path,) = (run / "wandb").glob("offline-run-*/*.wandb")
     store = reader.DataStore()
     store.open_for_scan(str(path))
-    summary, config, history, exit_code = {}, {}, set(), None
     while (data := store.scan_data()) is not None:
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
+        yield record
+
+
+def test_wandb_offline_holds_the_figures(run: Path) -> None:
+    summary, config, history, exit_code = {}, {}, set(), None
+    for record in offline_records(run):
         for update in record.summary.update:
             summary[update.key or update.nested_key[0]] = json.loads(update.value_json)
-        for update in record.run.config.update:
+        for update in (*record.run.config.update, *record.config.update):
             config[update.key] = json.loads(update.value_json)
-        for update in record.config.update:
-            config[update.key] = json.loads(update.value_json)
-        for item in record.history.item:
-            history.add(item.key or item.nested_key[0])
+        history |= {item.key or item.nested_key[0] for item in record.history.item}
         if record.WhichOneof("record_type") == "exit":
             exit_code = record.exit.exit_code
     for name, value in read(run / "metrics.json").items():
@@ -113,6 +117,31 @@ def test_wandb_offline_holds_the_figures(run: Path) -> None:
     assert config["protocol_hash"] == card["protocol_hash"]
     assert {"train/loss", "train/lr", "train/epoch_seconds", "val/ndcg@10", "examples"} <= history
     assert exit_code == 0
+
+
+def test_a_run_that_breaks_is_closed_and_marked(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "breaking.py").write_text(
+        "from lightning_rec.models.sequential.bert4rec import BERT4Rec\n\n\n"
+        "class Breaking(BERT4Rec):\n"
+        "    def forward(self, items):\n"
+        "        raise RuntimeError('it broke')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "run"
+    overrides = ["model._target_=breaking.Breaking", "logger=[wandb]", f"run_dir={run}"]
+    with pytest.raises(RuntimeError, match="it broke"):
+        cli.run(["train", *small, *overrides])
+    card = read(run / "run.json")
+    assert card["status"] == "failed"
+    assert card["error"] == "RuntimeError: it broke"
+    codes = [
+        record.exit.exit_code
+        for record in offline_records(run)
+        if record.WhichOneof("record_type") == "exit"
+    ]
+    assert codes == [1]
 
 
 def test_resume_equals_an_unbroken_run(small: list[str], tmp_path: Path) -> None:
