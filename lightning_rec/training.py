@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
 
 from lightning_rec import assembly, config
 from lightning_rec.data.datamodules import SequenceData
@@ -25,6 +26,7 @@ from lightning_rec.metrics.ranking import Ranks
 from lightning_rec.reports.examples import catalogue, examples_of
 from lightning_rec.reports.terminal import Example, show_run
 from lightning_rec.runs import distributed, tracking
+from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.tasks.sequence import SequenceTask
@@ -123,7 +125,7 @@ def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: P
         loaded = load(parts.source, parts.protocol, cache_dir())
         data = assembly.make_data(cfg, loaded)
     _describe(run, parts, loaded)
-    with run.timed("start"):
+    with run.timed("start"), Console(stderr=True, quiet=not is_first()).status("starting trackers"):
         trainer = assembly.make_trainer(cfg, run.path)
         tracking.begin(trainer, _described(cfg, run))
         seed_everything(cfg.seed, workers=True, verbose=False)
