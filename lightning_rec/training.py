@@ -90,7 +90,18 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
 
 
 def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """Apply ``key.key=value`` overrides to a saved config. Raises UserError on an unknown key."""
+    """Apply ``key.key=value`` overrides to a saved config.
+
+    Raises:
+        UserError: on an unknown key, or where a whole part would be chosen anew.
+    """
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or OmegaConf.is_dict(OmegaConf.select(cfg, key)):
+            raise UserError(
+                f"'{override}' cannot be applied to a run that is there: only values can be "
+                "changed, by their dotted key, as in trainer.max_epochs=80."
+            )
     OmegaConf.set_struct(cfg, True)
     try:
         merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
