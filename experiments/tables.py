@@ -102,7 +102,7 @@ def results() -> str:
     table = markdown(
         ["metric", "val Popularity", "val BERT4Rec", "test Popularity", "test BERT4Rec"], rows
     )
-    seconds = ", ".join(f"{part} {value:.0f} s" for part, value in run["seconds"].items())
+    seconds = ", ".join(f"{part} {value:.1f} s" for part, value in run["seconds"].items())
     machine = f"{run['machine']['cores']} cores ({run['machine']['processor']})"
     return (
         f"{table}\n\nSeed {run['seed']}, commit `{run['commit'][:10]}`, {run['finished'][:10]}, "

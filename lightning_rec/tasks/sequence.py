@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_rec.data.batches import EvalBatch, TrainBatch
+from lightning_rec.errors import UserError
 from lightning_rec.metrics.functional import rank_target
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import SequenceModel
@@ -59,12 +60,21 @@ class SequenceTask(pl.LightningModule):
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
-        """Mean loss over what the objective asks to predict; scores are made only there."""
+        """Mean loss over what the objective asks to predict; scores are made only there.
+
+        Raises:
+            UserError: if the loss is no finite number, looked at as often as it is logged.
+        """
         lesson = self.objective.lesson(batch.items, self.schema)
         hidden = self.model(lesson.inputs)[lesson.at]  # [M, D]
         assert self.loss is not None
         loss: Tensor = self.loss(self.model.scores(hidden), lesson.targets)
         self.log("train/loss", loss)
+        if batch_idx % max(1, self.trainer.log_every_n_steps) == 0 and not torch.isfinite(loss):
+            raise UserError(
+                f"train/loss is {loss.item()} at step {self.global_step}: lower optimizer.lr, or "
+                "clip harder with trainer.gradient_clip_val."
+            )
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:

@@ -79,6 +79,12 @@ def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_pa
     assert "only 40 items" in sentence
 
 
+def test_a_loss_that_is_no_number(refused: Refused, small: list[str], tmp_path: Path) -> None:
+    wild = ["optimizer.lr=1e30", "trainer.gradient_clip_val=null", "trainer.log_every_n_steps=1"]
+    assert "train/loss is nan" in refused("train", *small, *wild, f"run_dir={tmp_path / 'r'}")
+    assert '"status": "failed"' in (tmp_path / "r/run.json").read_text()
+
+
 def test_no_run_folder(refused: Refused, tmp_path: Path) -> None:
     assert "There is no folder" in refused("evaluate", f"run={tmp_path / 'nope'}")
     assert "not a run folder" in refused("evaluate", f"run={tmp_path}")
