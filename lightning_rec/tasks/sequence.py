@@ -57,24 +57,17 @@ class SequenceTask(pl.LightningModule):
         )
         self.ranks: dict[str, Ranks] = {}
         self.epoch_start = time.perf_counter()
+        self.last_loss = torch.zeros(())
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
-        """Mean loss over what the objective asks to predict; scores are made only there.
-
-        Raises:
-            UserError: if the loss is no finite number, looked at as often as it is logged.
-        """
+        """Mean loss over what the objective asks to predict; scores are made only there."""
         lesson = self.objective.lesson(batch.items, self.schema)
         hidden = self.model(lesson.inputs)[lesson.at]  # [M, D]
         assert self.loss is not None
         loss: Tensor = self.loss(self.model.scores(hidden), lesson.targets)
         self.log("train/loss", loss)
-        if batch_idx % max(1, self.trainer.log_every_n_steps) == 0 and not torch.isfinite(loss):
-            raise UserError(
-                f"train/loss is {loss.item()} at step {self.global_step}: lower optimizer.lr, or "
-                "clip harder with trainer.gradient_clip_val."
-            )
+        self.last_loss = loss.detach()
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
@@ -92,7 +85,16 @@ class SequenceTask(pl.LightningModule):
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self) -> None:
-        """Log how long the epoch took, validation aside."""
+        """Log how long the epoch took, and stop where the loss is no number any more.
+
+        Raises:
+            UserError: if the last loss of the epoch is not finite.
+        """
+        if not torch.isfinite(self.last_loss):  # once an epoch: each look waits for the device
+            raise UserError(
+                f"train/loss is {self.last_loss.item()} at step {self.global_step}: lower "
+                "optimizer.lr, or clip harder with trainer.gradient_clip_val."
+            )
         self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:

@@ -80,7 +80,7 @@ def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_pa
 
 
 def test_a_loss_that_is_no_number(refused: Refused, small: list[str], tmp_path: Path) -> None:
-    wild = ["optimizer.lr=1e30", "trainer.gradient_clip_val=null", "trainer.log_every_n_steps=1"]
+    wild = ["optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
     assert "train/loss is nan" in refused("train", *small, *wild, f"run_dir={tmp_path / 'r'}")
     assert '"status": "failed"' in (tmp_path / "r/run.json").read_text()
 
