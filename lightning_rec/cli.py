@@ -45,7 +45,7 @@ def main() -> None:
     except Exception as error:
         if traceback:
             raise
-        _complain(explain(error))
+        _complain(explain(error), everywhere=not isinstance(error, UserError))
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
@@ -78,6 +78,10 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} (--traceback shows where)"
 
 
-def _complain(message: str) -> None:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # processes of one run complain once
+def _complain(message: str, *, everywhere: bool = False) -> None:
+    """Print an error; of several processes only the first speaks, unless it is its own error."""
+    rank = os.environ.get("LOCAL_RANK", "0")
+    if rank == "0":
         print(f"error: {message}", file=sys.stderr)
+    elif everywhere:
+        print(f"error in process {rank}: {message}", file=sys.stderr)
