@@ -72,6 +72,7 @@ def parity() -> str:
         f"RePlay 0.22.0, {EPOCHS} epochs": peer("replay", EPOCHS),
         "RecTools 0.19.0, 100 epochs": peer("rectools", 100),
         "RePlay 0.22.0, 100 epochs": peer("replay", 100),
+        f"lightning_rec, {EPOCHS} epochs, `model.init=paper`": ours("paper"),
         "lightning_rec, 100 epochs, only each user's latest 50 items, as the peers": ours("latest"),
     }
     first = [run["test/ndcg@10"] for run in ours("ours")]

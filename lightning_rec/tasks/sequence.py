@@ -85,7 +85,7 @@ class SequenceTask(pl.LightningModule):
         self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self) -> None:
-        """Log how long the epoch took, and stop where the loss is no number any more.
+        """Log how long the epoch took, validation included; stop where the loss is no number.
 
         Raises:
             UserError: if the last loss of the epoch is not finite.
