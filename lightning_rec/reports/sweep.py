@@ -1,6 +1,7 @@
 """The table at the end of a sweep: settings by figures, best first, mean ± sd over seeds."""
 
 import json
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class SweepSummary(Callback):
         for entry in tables:
             console.print(table(entry["rows"], monitor, entry["data and protocol"]))
         console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
+        if any(folder.glob("*/wandb/offline-run-*")):
+            runs = f"{shlex.quote(str(folder.absolute()))}/*/wandb/offline-run-*"
+            console.print(
+                f"W&B    offline; to sync it: wandb sync {runs}", highlight=False, soft_wrap=True
+            )
         failed = [job for job in jobs if job["status"] != "completed"]
         for job in failed:
             console.print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)

@@ -1,6 +1,7 @@
 """Trackers. W&B is the default: online with a key, offline without, never asking."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -106,7 +107,9 @@ def end(
 def sync_command() -> str | None:
     """The command that would send an offline W&B run, or None if it is online or there is none."""
     run = wandb.run
-    return f"wandb sync {Path(run.dir).parent}" if run is not None and run.offline else None
+    if run is None or not run.offline:
+        return None
+    return f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
 
 
 @rank_zero_only

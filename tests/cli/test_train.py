@@ -216,7 +216,9 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     assert {row["setting"]: row["jobs"] for row in rows} == {"model.dim=8": 2, "model.dim=16": 2}
     means = [row["figures"]["val/ndcg@10"]["mean"] for row in rows]
     assert means == sorted(means, reverse=True)
-    assert "Best val/ndcg@10 first, on log" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "Best val/ndcg@10 first, on log" in out
+    assert f"wandb sync {tmp_path}/*/wandb/offline-run-*" in out
 
 
 def test_a_failed_job_leaves_the_others_and_is_marked(small: list[str], tmp_path: Path) -> None:
