@@ -86,11 +86,11 @@ def _node(name: str) -> dict[str, Any]:
 def _list(console: Console) -> None:
     """Print the known data sets, and where those lie that are here."""
     table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("name", "title"):
-        table.add_column(heading, no_wrap=True)
+    table.add_column("name", no_wrap=True)
+    table.add_column("title")
     for heading in ("users", "items", "events", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence")
+    table.add_column("licence", min_width=16)
     table.add_column("here")
     found = {}
     for name in config.choices("data"):
