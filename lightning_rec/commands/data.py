@@ -90,8 +90,8 @@ def _list(console: Console) -> None:
     table.add_column("title")
     for heading in ("users", "items", "events", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence", min_width=16)
-    table.add_column("here")
+    table.add_column("licence", min_width=14)
+    table.add_column("here", no_wrap=True)
     found = {}
     for name in config.choices("data"):
         public = getattr(config.target("data", _node(name)), "public", None)
