@@ -19,6 +19,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.metrics.ranking import metric_names
+from lightning_rec.models.base import Fitted
 from lightning_rec.objectives import ClosedForm, Objective
 from lightning_rec.tasks.sequence import SequenceTask
 
@@ -106,9 +107,8 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
     """The task over a fresh model, fitted already if it is fitted in closed form."""
     model = parts.model(data.schema)
     counts = torch.from_numpy(loaded.split.train_counts.copy())
-    fit = getattr(model, "fit", None)
-    if fit is not None:
-        fit(counts)
+    if isinstance(model, Fitted):
+        model.fit(counts)
     task = config.build(
         "task",
         cfg.task,

@@ -30,7 +30,6 @@ class EvalBatch(NamedTuple):
     target: int64 [B]; item codes, -1 for an item without training events.
     seen_row, seen_item: int64 [S]; all pairs (row of this batch, item in that row's history),
         the whole history and not only its latest items.
-    length: int64 [B]; length of the whole history.
     """
 
     example: Tensor
@@ -38,7 +37,6 @@ class EvalBatch(NamedTuple):
     target: Tensor
     seen_row: Tensor
     seen_item: Tensor
-    length: Tensor
 
 
 def windows(split: Split, max_len: int, stride: float | None) -> tuple[Ints, Ints]:
@@ -115,7 +113,6 @@ class EvalSet(Dataset[EvalBatch]):
             target=torch.from_numpy(self.target[indices]),
             seen_row=torch.from_numpy(row),
             seen_item=torch.from_numpy(self.items[at].astype(np.int64)),
-            length=torch.from_numpy(length),
         )
 
 

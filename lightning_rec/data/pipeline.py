@@ -4,9 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
-
 from lightning_rec.data.audit import audit
+from lightning_rec.data.locks import alone
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.data.split import Split
@@ -33,7 +32,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     data = prepare(source, cache)
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}")
     if not folder.exists():
-        with FileLock(folder.with_suffix(".lock")):
+        with alone(folder):
             if not folder.exists():
                 protocol.split(data).save(folder)
     split = Split.load(folder)

@@ -93,7 +93,6 @@ def test_an_evaluation_batch_against_slices(
         width = batch.items.shape[1]
         assert batch.items[row].tolist() == [schema.padding] * (width - len(latest)) + latest
         assert [item for r, item in seen if r == row] == history  # all of it, not the latest alone
-        assert batch.length[row] == len(history)
         assert batch.target[row] == examples.target[number]
 
 

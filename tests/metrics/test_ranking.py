@@ -64,7 +64,6 @@ def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
                 target=torch.tensor([target[user] for user in batch]),
                 seen_row=torch.tensor([row for row, _ in pairs], dtype=torch.int64),
                 seen_item=torch.tensor([item for _, item in pairs], dtype=torch.int64),
-                length=torch.tensor([len(seen[user]) for user in batch]),
             ),
             0,
         )
