@@ -1,5 +1,6 @@
 """From a composed config to live parts, everything checked before any data is read."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_rec import config
 from lightning_rec.data.datamodules import SequenceData
@@ -33,7 +34,7 @@ class Parts:
     source: Source
     protocol: Protocol
     objective: Objective
-    loss: nn.Module | None
+    loss: Callable[[Tensor], nn.Module] | None
     model: Callable[[Schema], nn.Module]
     sketch: nn.Module  # the model over SKETCH_ITEMS items on the meta device
 
@@ -43,10 +44,12 @@ def assemble(cfg: DictConfig) -> Parts:
     objective = config.build("objective", cfg.objective)
     make_model = partial(_model, cfg.model)
     with torch.device("meta"):
-        sketch = make_model(Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2)))
+        sketch = make_model(Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS))
     _check_pairing(sketch, objective, cfg)
     for node in ("batches", "task", "optimizer", "schedule", "trainer"):
         config.check(node, config.plain(cfg[node]))
+    if cfg.get("loss"):
+        config.check("loss", config.plain(cfg.loss))
     if list(sketch.parameters()):
         config.build("optimizer", cfg.optimizer, params=sketch.parameters())
     protocol = config.build("protocol", cfg.protocol)
@@ -55,7 +58,7 @@ def assemble(cfg: DictConfig) -> Parts:
         source=config.build("data", cfg.data),
         protocol=protocol,
         objective=objective,
-        loss=config.build("loss", cfg.loss) if cfg.get("loss") else None,
+        loss=partial(_loss, cfg.loss) if cfg.get("loss") else None,
         model=make_model,
         sketch=sketch,
     )
@@ -78,6 +81,14 @@ def _model(settings: DictConfig, schema: Schema) -> nn.Module:
     return model
 
 
+def _loss(settings: DictConfig, train_counts: Tensor) -> nn.Module:
+    """The loss; those that draw negatives ask for the training counts."""
+    wanted = inspect.signature(config.target("loss", config.plain(settings))).parameters
+    live = {"train_counts": train_counts} if "train_counts" in wanted else {}
+    loss: nn.Module = config.build("loss", settings, **live)
+    return loss
+
+
 def _check_pairing(model: nn.Module, objective: Objective, cfg: DictConfig) -> None:
     """Refuse pairings that make no sense, with those that do."""
     taken: tuple[str, ...] = getattr(model, "objectives", ())
@@ -96,9 +107,15 @@ def _check_pairing(model: nn.Module, objective: Objective, cfg: DictConfig) -> N
         )
 
 
-def make_data(cfg: DictConfig, loaded: Audited) -> SequenceData:
+def make_data(cfg: DictConfig, parts: Parts, loaded: Audited) -> SequenceData:
     """The data module over audited data."""
-    module = config.build("batches", cfg.batches, split=loaded.split, seed=cfg.seed)
+    module = config.build(
+        "batches",
+        cfg.batches,
+        split=loaded.split,
+        seed=cfg.seed,
+        window=parts.objective.window,
+    )
     assert isinstance(module, SequenceData)
     return module
 
@@ -108,13 +125,13 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
     model = parts.model(data.schema)
     counts = torch.from_numpy(loaded.split.train_counts.copy())
     if isinstance(model, Fitted):
-        model.fit(counts)
+        model.fit(loaded.split)
     task = config.build(
         "task",
         cfg.task,
         model=model,
         objective=parts.objective,
-        loss=parts.loss,
+        loss=parts.loss(counts) if parts.loss else None,
         optimizer=lambda parameters: config.build("optimizer", cfg.optimizer, params=parameters),
         schedule=lambda optimizer, steps: config.build(
             "schedule", cfg.schedule, optimizer=optimizer, total_steps=steps

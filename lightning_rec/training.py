@@ -81,7 +81,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         parts = assembly.assemble(cfg)
         loaded = load(parts.source, parts.protocol, cache_dir())
         _check_data(run, parts, loaded)
-        data = assembly.make_data(cfg, loaded)
+        data = assembly.make_data(cfg, parts, loaded)
         task = assembly.make_task(cfg, parts, loaded, data)
         run.load_model(task.model)
         _evaluate(assembly.make_trainer(cfg, run.path, training=False), task, data)
@@ -134,7 +134,7 @@ def _recorded(run: RunFolder) -> Iterator[None]:
 def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: Path | None) -> None:
     with run.timed("data"):
         loaded = load(parts.source, parts.protocol, cache_dir())
-        data = assembly.make_data(cfg, loaded)
+        data = assembly.make_data(cfg, parts, loaded)
     _describe(run, parts, loaded)
     with run.timed("start"), Console(stderr=True, quiet=not is_first()).status("starting trackers"):
         trainer = assembly.make_trainer(cfg, run.path)

@@ -83,7 +83,7 @@ def temporal(interactions: Interactions) -> Split:
 
 @pytest.fixture
 def schema(leave_one_out: Split) -> Schema:
-    return Schema(leave_one_out.num_items, MAX_LEN)
+    return Schema(leave_one_out.num_items, MAX_LEN, leave_one_out.num_users)
 
 
 Prepare = Callable[..., Interactions]

@@ -18,7 +18,8 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema"},
-    "batches": {"split", "seed"},
+    "batches": {"split", "seed", "window"},
+    "loss": {"train_counts"},
     "schedule": {"optimizer", "total_steps"},
     "task": {
         "model",

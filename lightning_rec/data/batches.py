@@ -12,81 +12,117 @@ from torch.utils.data import Dataset, Sampler
 from lightning_rec.data.split import Examples, Ints, Schema, Split
 
 
-class TrainBatch(NamedTuple):
-    """A batch to learn from.
+class Histories(NamedTuple):
+    """What users did, and who they are.
 
-    items: int64 [B, L]; item codes, oldest first, padded on the left to the longest of the batch,
-        so that the latest item always stands at ``[:, -1]``.
+    items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
+    user: int64 [B]; user codes.
     """
 
     items: Tensor
+    user: Tensor
+
+
+class TrainBatch(NamedTuple):
+    """A batch to learn from, the longest histories first.
+
+    histories: windows of training sequences.
+    seen_row, seen_item: int64 [S]; all pairs (row of this batch, item of that row's user): the
+        whole training history and not only the window.
+    """
+
+    histories: Histories
+    seen_row: Tensor
+    seen_item: Tensor
 
 
 class EvalBatch(NamedTuple):
-    """A batch to rank.
+    """A batch to rank, the longest histories first.
 
     example: int64 [B]; the examples' numbers.
-    items: int64 [B, L]; histories, padded on the left, cut to the latest ``max_len`` items.
+    histories: the latest items of each.
     target: int64 [B]; item codes, -1 for an item without training events.
     seen_row, seen_item: int64 [S]; all pairs (row of this batch, item in that row's history),
         the whole history and not only its latest items.
     """
 
     example: Tensor
-    items: Tensor
+    histories: Histories
     target: Tensor
     seen_row: Tensor
     seen_item: Tensor
 
 
-def windows(split: Split, max_len: int, stride: float | None) -> tuple[Ints, Ints]:
-    """Cut training sequences into windows of at most ``max_len`` items, latest first.
+class Windows(NamedTuple):
+    """Cuts of the training sequences, int64 [W].
+
+    user: user code.  start, end: the window is ``split.items[start:end]``.
+    """
+
+    user: Ints
+    start: Ints
+    end: Ints
+
+
+def windows(split: Split, width: int, stride: float | None) -> Windows:
+    """Cut training sequences into windows of at most ``width`` items, latest first.
 
     Args:
         split: the split whose training events are cut.
-        max_len: longest window.
-        stride: how far a window moves back, as a share of ``max_len`` (BERT4Rec's code calls it
+        width: longest window. Of width 1, each event is a window.
+        stride: how far a window moves back, as a share of ``width`` (BERT4Rec's code calls it
             ``prop_sliding_window``); None takes only each user's latest window.
-
-    Returns:
-        start, end: int64 [W], positions in ``split.items``.
     """
     start, end = np.asarray(split.offsets[:-1]), np.asarray(split.train_end)
     length = end - start
-    keep = length >= 2  # one item leaves nothing to predict it from
-    start, end, length = start[keep], end[keep], length[keep]
+    user = np.flatnonzero(length >= min(2, width))  # one item leaves nothing to predict it from
+    start, end, length = start[user], end[user], length[user]
     if stride is None:
-        return np.maximum(start, end - max_len), end
-    step = max(1, round(stride * max_len))
-    number = 1 + np.maximum(0, -(-(length - max_len) // step))
+        return Windows(user, np.maximum(start, end - width), end)
+    step = max(1, round(stride * width))
+    number = 1 + np.maximum(0, -(-(length - width) // step))
     owner = np.repeat(np.arange(len(start)), number)
     back = np.arange(number.sum()) - (np.cumsum(number) - number)[owner]
-    window_end = np.maximum(end[owner] - back * step, np.minimum(start + max_len, end)[owner])
-    return np.maximum(start[owner], window_end - max_len), window_end
+    window_end = np.maximum(end[owner] - back * step, np.minimum(start + width, end)[owner])
+    return Windows(user[owner], np.maximum(start[owner], window_end - width), window_end)
 
 
 def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Tensor:
-    """Cut ``items[start[b]:end[b]]`` for all b at once, padded on the left: int64 [B, L]."""
+    """Cut ``items[start[b]:end[b]]`` for all b at once, padded on the right: int64 [B, L]."""
     longest = int((end - start).max(initial=1))
-    at = end[:, None] - longest + np.arange(longest)  # [B, L]
-    inside = at >= start[:, None]
+    at = start[:, None] + np.arange(longest)  # [B, L]
+    inside = at < end[:, None]
     block = np.where(inside, items[np.where(inside, at, 0)], padding)
     return torch.from_numpy(block.astype(np.int64))
+
+
+def pairs(items: NDArray[np.int32], start: Ints, end: Ints) -> tuple[Tensor, Tensor]:
+    """All of ``items[start[b]:end[b]]`` with their b: int64 [S], int64 [S]."""
+    length = end - start
+    row = np.repeat(np.arange(len(start)), length)
+    at = np.arange(length.sum()) - (np.cumsum(length) - length)[row] + start[row]
+    return torch.from_numpy(row), torch.from_numpy(items[at].astype(np.int64))
 
 
 class TrainSet(Dataset[TrainBatch]):
     """Training windows, fetched as whole batches."""
 
-    def __init__(self, split: Split, schema: Schema, stride: float | None) -> None:
+    def __init__(self, split: Split, schema: Schema, width: int, stride: float | None) -> None:
         self.items, self.padding = split.items, schema.padding
-        self.start, self.end = windows(split, schema.max_len, stride)
+        self.offsets, self.train_end = split.offsets, split.train_end
+        self.windows = windows(split, width, stride)
 
     def __len__(self) -> int:
-        return len(self.start)
+        return len(self.windows.user)
 
     def __getitems__(self, indices: list[int]) -> TrainBatch:
-        """Fetch the windows with these numbers."""
-        return TrainBatch(gather(self.items, self.start[indices], self.end[indices], self.padding))
+        """Fetch the windows with these numbers, the longest first."""
+        user, start, end = (column[indices] for column in self.windows)
+        order = np.argsort(start - end, kind="stable")
+        user, start, end = user[order], start[order], end[order]
+        items = gather(self.items, start, end, self.padding)
+        seen = pairs(self.items, self.offsets[user], self.train_end[user])
+        return TrainBatch(Histories(items, torch.from_numpy(user)), *seen)
 
 
 class EvalSet(Dataset[EvalBatch]):
@@ -94,25 +130,26 @@ class EvalSet(Dataset[EvalBatch]):
 
     def __init__(self, split: Split, examples: Examples, schema: Schema) -> None:
         self.items, self.schema = split.items, schema
-        self.end, self.target = np.asarray(examples.end), np.asarray(examples.target)
+        self.user, self.end = np.asarray(examples.user), np.asarray(examples.end)
+        self.target = np.asarray(examples.target)
         self.start = split.offsets[:-1][examples.user]
 
     def __len__(self) -> int:
         return len(self.end)
 
     def __getitems__(self, indices: list[int]) -> EvalBatch:
-        """Fetch the examples with these numbers."""
-        start, end = self.start[indices], self.end[indices]
-        length = end - start
-        row = np.repeat(np.arange(len(indices)), length)
-        at = np.arange(length.sum()) - (np.cumsum(length) - length)[row] + start[row]
+        """Fetch the examples with these numbers, the longest histories first."""
+        number = np.asarray(indices, dtype=np.int64)
+        start, end = self.start[number], self.end[number]
         latest = np.maximum(start, end - self.schema.max_len)
+        order = np.argsort(latest - end, kind="stable")
+        number, start, end, latest = number[order], start[order], end[order], latest[order]
+        items = gather(self.items, latest, end, self.schema.padding)
         return EvalBatch(
-            example=torch.tensor(indices, dtype=torch.int64),
-            items=gather(self.items, latest, end, self.schema.padding),
-            target=torch.from_numpy(self.target[indices]),
-            seen_row=torch.from_numpy(row),
-            seen_item=torch.from_numpy(self.items[at].astype(np.int64)),
+            torch.from_numpy(number),
+            Histories(items, torch.from_numpy(self.user[number])),
+            torch.from_numpy(self.target[number]),
+            *pairs(self.items, start, end),
         )
 
 

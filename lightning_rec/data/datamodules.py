@@ -1,5 +1,6 @@
 """The Lightning data modules: which batches each stage gets."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import pytorch_lightning as pl
@@ -23,10 +24,11 @@ class SequenceData(pl.LightningDataModule):
     Args:
         split: the split to cut batches from.
         seed: fixes the order of training batches, together with the epoch.
+        window: how many items a training window takes for a model that reads ``max_len``.
         max_len: items that a model reads at once.
         batch_size: training windows per batch and process.
         eval_batch_size: histories per batch in evaluation.
-        stride: how far training windows move back, as a share of ``max_len``; None takes only the
+        stride: how far training windows move back, as a share of their width; None takes only the
             latest window of each user.
         num_workers: processes that prepare batches; 0 prepares them in the training process,
             which is fastest for logs that fit in memory.
@@ -36,6 +38,7 @@ class SequenceData(pl.LightningDataModule):
         self,
         split: Split,
         seed: int,
+        window: Callable[[int], int],
         max_len: Annotated[int, Field(ge=2)] = 50,
         batch_size: PositiveInt = 128,
         eval_batch_size: PositiveInt = 512,
@@ -44,13 +47,14 @@ class SequenceData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.split, self.seed, self.stride = split, seed, stride
-        self.schema = Schema(split.num_items, max_len)
+        self.schema = Schema(split.num_items, max_len, split.num_users)
+        self.width = window(max_len)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = num_workers
 
     def train_dataloader(self) -> DataLoader[TrainBatch]:
         """Shuffled training windows."""
-        dataset = TrainSet(self.split, self.schema, self.stride)
+        dataset = TrainSet(self.split, self.schema, self.width, self.stride)
         return self._loader(dataset, len(dataset), self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[EvalBatch]:

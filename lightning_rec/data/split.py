@@ -16,11 +16,13 @@ Ints = NDArray[np.int64]
 class Schema(NamedTuple):
     """The runtime facts that a model needs, in plain sight.
 
-    Item codes run from 0 to ``num_items - 1``; ``padding`` and ``mask`` are two more codes.
+    Item codes run from 0 to ``num_items - 1``; ``padding`` and ``mask`` are two more codes. User
+    codes run from 0 to ``num_users - 1``. A model reads at most ``max_len`` items at once.
     """
 
     num_items: int
     max_len: int
+    num_users: int
 
     @property
     def padding(self) -> int:

@@ -1,35 +1,83 @@
 """What every sequence model offers to the rest of the house."""
 
-from typing import ClassVar, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from lightning_rec.data.split import Schema
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.models import kernels
 
 
-@runtime_checkable
-class SequenceModel(Protocol):
-    """A module that reads item codes and scores the catalogue.
+class SequenceModel(nn.Module, ABC):
+    """A module that turns histories into queries, and scores items for a query.
 
     ``objectives`` names the objectives it can learn by, the published one first.
     """
 
     objectives: ClassVar[tuple[str, ...]]
-    schema: Schema
 
-    def __call__(self, items: Tensor) -> Tensor:
-        """Encode item codes int64 [B, L] (padded on the left) to float [B, L, dim]."""
-        ...
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.schema = schema
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """Score every item: float [..., dim] -> [..., num_items]."""
-        ...
+    @abstractmethod
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Make a query for each place asked about.
+
+        Args:
+            histories: int64 [B, L] item codes and what belongs to them, padded on the right.
+            at: bool [B, L] with M True places, or int64 [B], one place in each row.
+
+        Returns:
+            float [M, Q] in the order of rows, then places (M = B for one place in each row).
+        """
+
+    @abstractmethod
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Score items for queries, float [M, Q].
+
+        Args:
+            queries: what :meth:`forward` made.
+            items: int64 [n], the same items for all; int64 [M, n], each query's own; None for
+                the whole catalogue.
+
+        Returns:
+            float [M, n], or [M, num_items].
+        """
+
+
+class ItemVectors(NamedTuple):
+    """Vectors of some items, float [n, Q], and their biases, float [n] or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+class InnerProduct(SequenceModel):
+    """A model whose score is the inner product of query and item vector, plus the item's bias."""
+
+    @abstractmethod
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """Vectors of ``items`` (int64 [n]), or of the whole catalogue."""
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Inner products; see :meth:`SequenceModel.scores`."""
+        if items is None or items.dim() == 1:
+            weight, bias = self.vectors(items)
+            return kernels.linear(queries, weight, bias)
+        weight, bias = self.vectors(items.flatten())
+        own = weight.view(*items.shape, -1)  # [M, n, Q]
+        scores = torch.einsum("mq,mnq->mn", queries, own)
+        return scores if bias is None else scores + bias.view(items.shape)
 
 
 @runtime_checkable
 class Fitted(Protocol):
-    """A model that is fitted by counting or solving instead of gradient steps."""
+    """A model that reads the training events at once, before or instead of gradient steps."""
 
-    def fit(self, train_counts: Tensor) -> None:
-        """Fit on ``train_counts``, int64 [num_items]."""
+    def fit(self, split: Split) -> None:
+        """Fit on the training events of ``split``, and on them alone."""
         ...

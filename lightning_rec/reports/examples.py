@@ -30,9 +30,9 @@ def examples_of(
     chosen = np.linspace(0, split.test.size - 1, number).round().astype(int).tolist()
     batch = EvalSet(split, split.test, task.schema).__getitems__(chosen)
     task.eval()
-    batch = type(batch)(*(column.to(task.device) for column in batch))
+    batch = task.transfer_batch_to_device(batch, task.device, 0)
     best, scores = task.recommend(
-        batch.items, batch.seen_row, batch.seen_item, min(top, split.num_items)
+        batch.histories, batch.seen_row, batch.seen_item, min(top, split.num_items)
     )
     items = catalogue(loaded)
     names = (
@@ -40,7 +40,7 @@ def examples_of(
     ).to_list()
     users = loaded.data.users["user"]
     examples = []
-    for row, example in enumerate(chosen):
+    for row, example in enumerate(batch.example.tolist()):
         start = int(split.offsets[split.test.user[example]])
         end = int(split.test.end[example])
         history = split.items[max(start, end - latest) : end].tolist()

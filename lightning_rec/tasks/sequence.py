@@ -2,22 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_rec.data.batches import EvalBatch, TrainBatch
+from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
 from lightning_rec.errors import UserError
-from lightning_rec.metrics.functional import rank_target
+from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
+from lightning_rec.models import kernels
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives import Objective
-
-BLOCK_BYTES = 128 * 2**20  # scores held at once in evaluation
+from lightning_rec.tasks.blocks import encode, rank_catalogue
 
 
 class SequenceTask(pl.LightningModule):
@@ -26,12 +27,15 @@ class SequenceTask(pl.LightningModule):
     Args:
         model: scores items given a sequence.
         objective: makes lessons and questions of sequences.
-        loss: float [M, num_items] scores and int64 [M] targets -> scalar; None if not trained.
+        loss: of the model and its predictions; None if not trained.
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
         train_counts: int64 [num_items], for ``coverage@k`` and ``popular@k``.
         cutoffs: the k of ``recall@k`` and its kin.
         seed: reseeds torch at each epoch, together with the epoch and the process.
+        block_tokens: places that are encoded at once on a CPU; other devices take a batch whole.
+        arithmetic: ``plain`` computes by torch's own functions alone; see
+            :mod:`lightning_rec.models.kernels`.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class SequenceTask(pl.LightningModule):
         train_counts: Tensor,
         cutoffs: Sequence[int],
         seed: int,
+        block_tokens: PositiveInt = 4096,
+        arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
         super().__init__()
         assert isinstance(model, SequenceModel)
@@ -51,23 +57,28 @@ class SequenceTask(pl.LightningModule):
         self.schema = model.schema
         self.objective, self.loss = objective, loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.cutoffs, self.seed = tuple(cutoffs), seed
+        self.cutoffs, self.seed, self.block_tokens = tuple(cutoffs), seed, block_tokens
         self.metrics = nn.ModuleDict(
             {stage: RankingMetrics(train_counts, cutoffs) for stage in ("val", "test")}
         )
+        self.plain = arithmetic == "plain"
         self.ranks: dict[str, Ranks] = {}
         self.epoch_start = time.perf_counter()
         self.last_loss = torch.zeros(())
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
-        """Mean loss over what the objective asks to predict; scores are made only there."""
-        lesson = self.objective.lesson(batch.items, self.schema)
-        hidden = self.model(lesson.inputs)[lesson.at]  # [M, D]
+        """Mean loss over what the objective asks to predict; queries are made only there."""
         assert self.loss is not None
-        loss: Tensor = self.loss(self.model.scores(hidden), lesson.targets)
-        self.log("train/loss", loss)
+        histories, at, targets = self.objective.lesson(batch.histories, self.schema)
+        row, rows = at.nonzero()[:, 0], len(at)
+        with kernels.plain(self.plain):
+            queries = self._encode(histories, at)
+            asked = Predictions(queries, targets, row, rows, batch.seen_row, batch.seen_item)
+            loss: Tensor = self.loss(self.model, asked)
         self.last_loss = loss.detach()
+        if self._logs_now():
+            self.log("train/loss", self.last_loss)
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
@@ -80,9 +91,10 @@ class SequenceTask(pl.LightningModule):
             sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
             torch.manual_seed(int(sequence.generate_state(1)[0]))
             self.epoch_start = time.perf_counter()
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        if self._logs_now():
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, Optimizer)
+            self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self) -> None:
         """Log how long the epoch took, validation included; stop where the loss is no number.
@@ -132,38 +144,37 @@ class SequenceTask(pl.LightningModule):
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def encode(self, items: Tensor) -> Tensor:
-        """Hidden state that scores the next item: int64 [B, L] -> float [B, D]."""
-        hidden: Tensor = self.model(self.objective.question(items, self.schema))[:, -1]
-        return hidden
+    def encode(self, histories: Histories) -> Tensor:
+        """Query that scores the next item of each history: float [B, Q]."""
+        return self._encode(*self.objective.question(histories, self.schema))
+
+    def _encode(self, histories: Histories, at: Tensor) -> Tensor:
+        tokens = self.block_tokens if self.device.type == "cpu" else None
+        assert isinstance(self.model, SequenceModel)
+        return encode(self.model, histories, at, tokens)
+
+    def _logs_now(self) -> bool:
+        """Whether the loggers take figures at this step: each call of ``log`` costs half a ms."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return (self.global_step + 1) % every == 0
 
     @torch.no_grad()
     def recommend(
-        self, items: Tensor, seen_row: Tensor, seen_item: Tensor, k: int
+        self, histories: Histories, seen_row: Tensor, seen_item: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         """The ``k`` best unseen items: int64 [B, k], and their scores, float [B, k]."""
-        scores = self.model.scores(self.encode(items))
+        scores = self.model.scores(self.encode(histories))
         scores[seen_row, seen_item] = -torch.inf
         best = torch.topk(scores, k, dim=1)
         return best.indices, best.values
 
     def _evaluate(self, batch: EvalBatch, stage: str) -> None:
-        """Rank in blocks of users, so that scores never take more than ``BLOCK_BYTES``."""
         if not len(batch.example):
             return
-        hidden = self.encode(batch.items)
-        block = max(1, BLOCK_BYTES // (4 * self.schema.num_items))
-        metrics = self._metrics(stage)
-        for start in range(0, len(hidden), block):
-            rows = slice(start, start + block)
-            scores = self.model.scores(hidden[rows]).float()
-            inside = (batch.seen_row >= start) & (batch.seen_row < start + block)
-            seen_row, seen_item = batch.seen_row[inside] - start, batch.seen_item[inside]
-            target = batch.target[rows]
-            rank, candidates = rank_target(scores, target, seen_row, seen_item)
-            best = torch.topk(scores, max(self.cutoffs), dim=1)
-            top = torch.where(torch.isneginf(best.values), -1, best.indices)
-            metrics.update(batch.example[rows], rank, candidates, top)
+        queries, seen = self.encode(batch.histories), (batch.seen_row, batch.seen_item)
+        assert isinstance(self.model, SequenceModel)
+        ranked = rank_catalogue(self.model, queries, batch.target, seen, max(self.cutoffs))
+        self._metrics(stage).update(batch.example, *ranked)
 
     def _metrics(self, stage: str) -> RankingMetrics:
         metrics = self.metrics[stage]

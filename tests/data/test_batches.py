@@ -10,7 +10,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lightning_rec.data.batches import BatchSampler, EvalSet, TrainSet, gather, windows
+from lightning_rec.data.batches import (
+    BatchSampler,
+    EvalSet,
+    TrainBatch,
+    TrainSet,
+    gather,
+    windows,
+)
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.split import Examples, Schema, Split
 
@@ -34,10 +41,10 @@ def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: fl
     lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 31]
     split = split_of(lengths)
     found: dict[int, list[range]] = {user: [] for user in range(len(lengths))}
-    for start, end in zip(
+    for user, start, end in zip(
         *(column.tolist() for column in windows(split, max_len, stride)), strict=True
     ):
-        user = int(np.searchsorted(split.offsets, start, side="right")) - 1
+        assert split.offsets[user] <= start
         found[user].append(range(start, end))
     for user, length in enumerate(lengths):
         events = range(split.offsets[user], split.offsets[user] + length)
@@ -53,11 +60,21 @@ def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: fl
         assert stride or len(ends) == 1
 
 
-def test_gather_cuts_and_pads_on_the_left() -> None:
+@pytest.mark.parametrize("stride", [0.5, 1.0])
+def test_windows_of_one_are_the_training_events(stride: float) -> None:
+    split = split_of([0, 1, 2, 5])
+    user, start, end = windows(split, 1, stride)
+    assert (end - start == 1).all()
+    assert sorted(start.tolist()) == [2, 5, 6, *range(9, 14)]
+    assert (split.offsets[user] <= start).all()
+    assert (start < split.train_end[user]).all()
+
+
+def test_gather_cuts_and_pads_on_the_right() -> None:
     items = np.arange(100, 130, dtype=np.int32)
     start, end = np.array([0, 3, 10, 29]), np.array([2, 9, 11, 30])
     expected = [
-        [-7] * (6 - (e - s)) + list(range(100 + s, 100 + e))
+        list(range(100 + s, 100 + e)) + [-7] * (6 - (e - s))
         for s, e in zip(start, end, strict=True)
     ]
     cut = gather(items, start, end, padding=-7)
@@ -65,13 +82,32 @@ def test_gather_cuts_and_pads_on_the_left() -> None:
     assert cut.dtype == torch.int64
 
 
-def test_a_training_batch_holds_its_windows(leave_one_out: Split, schema: Schema) -> None:
-    data = TrainSet(leave_one_out, schema, stride=0.5)
-    batch = data.__getitems__([5, 0, len(data) - 1])
-    for row, index in enumerate([5, 0, len(data) - 1]):
-        window = leave_one_out.items[data.start[index] : data.end[index]].tolist()
-        assert [item for item in batch.items[row].tolist() if item != schema.padding] == window
-        assert batch.items[row, -1] == window[-1]
+def unpadded(row: torch.Tensor, padding: int) -> list[int]:
+    """A row without its padding, which must stand on the right alone."""
+    length = int((row != padding).sum())
+    assert (row[length:] == padding).all()
+    cut: list[int] = row[:length].tolist()
+    return cut
+
+
+def pairs_of(row: int, rows: torch.Tensor, items: torch.Tensor) -> list[int]:
+    return [item for r, item in zip(rows.tolist(), items.tolist(), strict=True) if r == row]
+
+
+def test_a_training_batch_holds_its_windows_longest_first(
+    leave_one_out: Split, schema: Schema
+) -> None:
+    data = TrainSet(leave_one_out, schema, width=9, stride=0.5)
+    chosen = [5, 0, 1, len(data) - 1]
+    batch = data.__getitems__(chosen)
+    expected = [tuple(int(column[index]) for column in data.windows) for index in chosen]
+    expected.sort(key=lambda window: window[1] - window[2])
+    for row, (user, start, end) in enumerate(expected):
+        window = leave_one_out.items[start:end].tolist()
+        assert unpadded(batch.histories.items[row], schema.padding) == window
+        assert batch.histories.user[row] == user
+        trained = leave_one_out.items[leave_one_out.offsets[user] : leave_one_out.train_end[user]]
+        assert pairs_of(row, batch.seen_row, batch.seen_item) == trained.tolist()
 
 
 @pytest.mark.parametrize("protocol", ["leave_one_out", "temporal"])
@@ -81,18 +117,20 @@ def test_an_evaluation_batch_against_slices(
 ) -> None:
     split: Split = request.getfixturevalue(protocol)
     examples: Examples = getattr(split, stage)
-    schema = Schema(split.num_items, 6)
+    schema = Schema(split.num_items, 6, split.num_users)
     chosen = random.Random(0).sample(range(examples.size), 9)
     batch = EvalSet(split, examples, schema).__getitems__(chosen)
-    seen = list(zip(batch.seen_row.tolist(), batch.seen_item.tolist(), strict=True))
-    assert batch.example.tolist() == chosen
-    for row, number in enumerate(chosen):
+    assert sorted(batch.example.tolist()) == sorted(chosen)
+    lengths = (batch.histories.items != schema.padding).sum(dim=1).tolist()
+    assert lengths == sorted(lengths, reverse=True)
+    for row, number in enumerate(batch.example.tolist()):
         user = examples.user[number]
         history = split.items[split.offsets[user] : examples.end[number]].tolist()
         latest = history[-schema.max_len :]
-        width = batch.items.shape[1]
-        assert batch.items[row].tolist() == [schema.padding] * (width - len(latest)) + latest
-        assert [item for r, item in seen if r == row] == history  # all of it, not the latest alone
+        assert unpadded(batch.histories.items[row], schema.padding) == latest
+        assert batch.histories.user[row] == user
+        # all of it, not the latest alone
+        assert pairs_of(row, batch.seen_row, batch.seen_item) == history
         assert batch.target[row] == examples.target[number]
 
 
@@ -159,8 +197,8 @@ class Watcher(pl.LightningModule):
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.epochs: dict[int, list[torch.Tensor]] = {}
 
-    def training_step(self, batch: tuple[torch.Tensor], index: int) -> torch.Tensor:
-        self.epochs.setdefault(self.current_epoch, []).append(batch[0])
+    def training_step(self, batch: TrainBatch, index: int) -> torch.Tensor:
+        self.epochs.setdefault(self.current_epoch, []).append(batch.histories.items)
         return self.weight.sum()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -168,7 +206,9 @@ class Watcher(pl.LightningModule):
 
 
 def test_lightning_shuffles_anew_each_epoch_and_shows_every_window(leave_one_out: Split) -> None:
-    data = SequenceData(leave_one_out, seed=1, max_len=10, batch_size=16)
+    data = SequenceData(
+        leave_one_out, seed=1, window=lambda max_len: max_len, max_len=10, batch_size=16
+    )
     watcher = Watcher()
     pl.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -183,7 +223,7 @@ def test_lightning_shuffles_anew_each_epoch_and_shows_every_window(leave_one_out
         for epoch in (0, 1)
     )
     assert first != second
-    start, end = windows(leave_one_out, 10, 0.5)
+    _, start, end = windows(leave_one_out, 10, 0.5)
     expected = Counter(
         tuple(leave_one_out.items[s:e].tolist()) for s, e in zip(start, end, strict=True)
     )

@@ -7,7 +7,13 @@ import pytest
 
 from lightning_rec.data.fetch import DATA_VARIABLE
 from lightning_rec.data.prepare import prepare
-from lightning_rec.data.sources.amazon import AmazonBeauty
+from lightning_rec.data.sources.amazon import (
+    AmazonBeauty,
+    AmazonBeautyBERT4Rec,
+    AmazonSequences,
+    AmazonToys,
+    AmazonToysP5,
+)
 from lightning_rec.data.sources.movielens import MovieLens1M, MovieLens100K, parse_title
 from lightning_rec.errors import UserError
 
@@ -209,17 +215,36 @@ def test_beauty_names_a_broken_line(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
+def test_the_other_amazon_files(data: Path, tmp_path: Path) -> None:
+    write(data / "amazon-beauty-bert4rec", "beauty.txt", ["1 1", "1 2", "2 2"])
+    pairs = prepare(AmazonBeautyBERT4Rec(), tmp_path / "cache")
+    assert pairs.events.select("user", "item").collect().rows() == [(0, 0), (0, 1), (1, 1)]
+    folder = data / "amazon-toys"
+    write(folder, "Toys_and_Games.txt", ["1 1 2"])
+    write(folder, "sequential_data_p5.txt", ["1 7 0"])
+    write(folder, "items.jsonl", ['{"p5_item_id": 7, "title": "Piano", "categories": [["Toys"]]}'])
+    # The titles belong to the ids of P5, and to no other.
+    assert "title" not in prepare(AmazonToys(), tmp_path / "cache").items
+    titled = prepare(AmazonToysP5(), tmp_path / "cache").items
+    assert titled.row(0) == ("7", "Piano", ["Toys"])
+
+
 @pytest.mark.parametrize(
     ("source", "counts"),
     [
         (MovieLens100K(), (943, 1_682, 100_000)),
         (MovieLens1M("replication"), (6_040, 3_416, 999_611)),
         (AmazonBeauty(), (22_363, 12_101, 198_502)),
+        (AmazonBeautyBERT4Rec(), (40_226, 54_542, 353_962)),
+        (AmazonToys(), (19_412, 11_924, 167_597)),
+        (AmazonToysP5(), (19_412, 11_924, 167_597)),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_counts_of_the_real_data(
-    source: MovieLens100K | MovieLens1M | AmazonBeauty, counts: tuple[int, int, int], tmp_path: Path
+    source: MovieLens100K | MovieLens1M | AmazonSequences,
+    counts: tuple[int, int, int],
+    tmp_path: Path,
 ) -> None:
     try:
         source.files()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_rec import assembly, config
+from lightning_rec.data.batches import Histories
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.split import Examples, Schema, Split
@@ -25,105 +26,9 @@ MODELS = config.choices("model")
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
 
 
-def composed(name: str, **settings: Any) -> DictConfig:
-    """The config of a small one, with what else the model's own YAML knows of ``settings``."""
-    keys = config.compose([f"model={name}"]).model
-    wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
-    overrides = [f"model.{key}={value}" for key, value in wanted.items()]
-    return config.compose([f"model={name}", f"batches.max_len={MAX_LEN}", *overrides])
-
-
-def made(name: str, seed: int = 0, **settings: Any) -> tuple[nn.Module, Objective]:
-    """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
-    parts = assembly.assemble(composed(name, **settings))
-    torch.manual_seed(seed)
-    model = parts.model(Schema(ITEMS, MAX_LEN))
-    if isinstance(model, Fitted):
-        model.fit(torch.arange(ITEMS) + seed)
-    return model.eval(), parts.objective
-
-
-def trainable(name: str) -> bool:
-    return bool(list(made(name)[0].parameters()))
-
-
-LEARNERS = [name for name in MODELS if trainable(name)]
-
-
-def ask(model: nn.Module, objective: Objective, items: Tensor) -> Tensor:
-    """Scores of the next item: int64 [B, L] -> float [B, V]."""
-    with torch.no_grad():
-        scores: Tensor = model.scores(model(objective.question(items, model.schema))[:, -1])  # type: ignore[operator]
-    return scores
-
-
-def padded(items: Tensor, width: int) -> Tensor:
-    return nn.functional.pad(items, (width - items.shape[1], 0), value=ITEMS)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_it_is_a_sequence_model_with_the_stated_shapes(name: str) -> None:
-    model, objective = made(name)
-    assert isinstance(model, SequenceModel)
-    assert objective.name == model.objectives[0]
-    for batch, length in ((3, 5), (1, 1), (2, MAX_LEN)):
-        hidden = model(torch.randint(ITEMS, (batch, length)))
-        assert hidden.shape[:2] == (batch, length)
-        assert model.scores(hidden).shape == (batch, length, ITEMS)
-        assert model.scores(hidden[0, 0]).shape == (ITEMS,)
-        assert hidden.isfinite().all()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_padding_and_company_change_no_score(name: str) -> None:
-    model, objective = made(name)
-    rows = [torch.randint(ITEMS, (1, length)) for length in (1, 2, 4, MAX_LEN)]
-    alone = [ask(model, objective, row) for row in rows]
-    for row, scores in zip(rows, alone, strict=True):
-        for width in range(row.shape[1], MAX_LEN + 1):
-            torch.testing.assert_close(
-                ask(model, objective, padded(row, width)), scores, atol=1e-5, rtol=0
-            )
-    together = ask(model, objective, torch.cat([padded(row, MAX_LEN) for row in rows]))
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_causal_model_cannot_see_the_future(name: str) -> None:
-    model, _ = made(name)
-    if "next_item" not in model.objectives:  # type: ignore[operator]
-        pytest.skip("not causal")
-    items = torch.randint(ITEMS, (2, MAX_LEN))
-    for place in range(MAX_LEN - 1):
-        other = items.clone()
-        other[:, place + 1 :] = (other[:, place + 1 :] + 1) % ITEMS
-        torch.testing.assert_close(model(other)[:, : place + 1], model(items)[:, : place + 1])
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_its_state_survives_a_round_trip_bit_for_bit(name: str, tmp_path: Path) -> None:
-    model, objective = made(name, seed=0)
-    other, _ = made(name, seed=1)
-    items = torch.randint(ITEMS, (4, 5))
-    assert not torch.equal(ask(other, objective, items), ask(model, objective, items))
-    save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(ask(other, objective, items), ask(model, objective, items))
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
-    node = config.compose([f"model={name}"]).model
-    keywords = inspect.signature(config.target("model", config.plain(node))).parameters
-    assert set(node) - {"_target_"} == set(keywords) - {"schema"}
-    assert next(iter(keywords)) == "schema"
-    defaults = {key: parameter.default for key, parameter in keywords.items() if key != "schema"}
-    assert {key: node[key] for key in defaults} == defaults
-
-
-def eight_users() -> Split:
+def eight_users(seed: int = 0) -> Split:
     """Eight users whose whole sequence is trained on, and whose last item is asked for."""
-    chance = np.random.default_rng(0)
+    chance = np.random.default_rng(seed)
     sequences = [chance.permutation(ITEMS)[: chance.integers(4, MAX_LEN)] for _ in range(USERS)]
     offsets = np.append(0, np.cumsum([len(sequence) for sequence in sequences]))
     items = np.concatenate(sequences).astype(np.int32)
@@ -144,6 +49,127 @@ def eight_users() -> Split:
     )
 
 
+def composed(name: str, **settings: Any) -> DictConfig:
+    """The config of a small one, with what else the model's own YAML knows of ``settings``."""
+    keys = config.compose([f"model={name}"]).model
+    wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
+    overrides = [f"model.{key}={value}" for key, value in wanted.items()]
+    return config.compose([f"model={name}", f"batches.max_len={MAX_LEN}", *overrides])
+
+
+def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Objective]:
+    """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
+    parts = assembly.assemble(composed(name, **settings))
+    torch.manual_seed(seed)
+    model = parts.model(Schema(ITEMS, MAX_LEN, USERS))
+    if isinstance(model, Fitted):
+        model.fit(eight_users(seed))
+    return model.eval(), parts.objective
+
+
+def trainable(name: str) -> bool:
+    return bool(list(made(name)[0].parameters()))
+
+
+LEARNERS = [name for name in MODELS if trainable(name)]
+
+
+def histories(items: Tensor, user: int = 0) -> Histories:
+    return Histories(items, torch.full((len(items),), user))
+
+
+def ask(model: SequenceModel, objective: Objective, items: Tensor) -> Tensor:
+    """Scores of the next item: int64 [B, L] -> float [B, V]."""
+    with torch.no_grad():
+        return model.scores(model(*objective.question(histories(items), model.schema)))
+
+
+def padded(items: Tensor, width: int) -> Tensor:
+    return nn.functional.pad(items, (0, width - items.shape[1]), value=ITEMS)
+
+
+def some(batch: int, length: int) -> Tensor:
+    return torch.randint(ITEMS, (batch, length))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_makes_a_query_for_each_place_asked_about(name: str) -> None:
+    model, objective = made(name)
+    assert isinstance(model, SequenceModel)
+    assert objective.name == model.objectives[0]
+    for batch, length in ((3, 5), (1, 1), (2, MAX_LEN)):
+        asked = histories(some(batch, length))
+        everywhere = model(asked, torch.ones(batch, length, dtype=torch.bool))
+        assert everywhere.shape[0] == batch * length
+        assert everywhere.isfinite().all()
+        by_row = everywhere.view(batch, length, -1)
+        for at in (torch.zeros(batch, dtype=torch.int64), torch.full((batch,), length - 1)):
+            mask = nn.functional.one_hot(at, length).bool()
+            here = by_row[torch.arange(batch), at]
+            torch.testing.assert_close(model(asked, at), here, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(model(asked, mask), here, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_scores_the_catalogue_shared_items_and_own_items_alike(name: str) -> None:
+    model, objective = made(name)
+    queries = model(*objective.question(histories(some(3, 5)), model.schema))
+    whole = model.scores(queries)
+    assert whole.shape == (3, ITEMS)
+    shared, own = torch.randperm(ITEMS)[:7], some(3, 6)
+    torch.testing.assert_close(model.scores(queries, shared), whole[:, shared])
+    torch.testing.assert_close(model.scores(queries, own), whole.gather(1, own))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_and_company_change_no_score(name: str) -> None:
+    model, objective = made(name)
+    rows = [some(1, length) for length in (1, 2, 4, MAX_LEN)]
+    alone = [ask(model, objective, row) for row in rows]
+    for row, scores in zip(rows, alone, strict=True):
+        for width in range(row.shape[1], MAX_LEN + 1):
+            torch.testing.assert_close(
+                ask(model, objective, padded(row, width)), scores, atol=1e-5, rtol=0
+            )
+    together = ask(model, objective, torch.cat([padded(row, MAX_LEN) for row in rows]))
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_causal_model_cannot_see_the_future(name: str) -> None:
+    model, _ = made(name)
+    if "next_item" not in model.objectives:
+        pytest.skip("not causal")
+    items, everywhere = some(2, MAX_LEN), torch.ones(2, MAX_LEN, dtype=torch.bool)
+    before = model(histories(items), everywhere).view(2, MAX_LEN, -1)
+    for place in range(MAX_LEN - 1):
+        other = items.clone()
+        other[:, place + 1 :] = (other[:, place + 1 :] + 1) % ITEMS
+        after = model(histories(other), everywhere).view(2, MAX_LEN, -1)
+        torch.testing.assert_close(after[:, : place + 1], before[:, : place + 1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_state_survives_a_round_trip_bit_for_bit(name: str, tmp_path: Path) -> None:
+    model, objective = made(name, seed=0)
+    other, _ = made(name, seed=1)
+    items = some(4, 5)
+    assert not torch.equal(ask(other, objective, items), ask(model, objective, items))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(ask(other, objective, items), ask(model, objective, items))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
+    node = config.compose([f"model={name}"]).model
+    keywords = inspect.signature(config.target("model", config.plain(node))).parameters
+    assert set(node) - {"_target_"} == set(keywords) - {"schema"}
+    assert next(iter(keywords)) == "schema"
+    defaults = {key: parameter.default for key, parameter in keywords.items() if key != "schema"}
+    assert {key: node[key] for key in defaults} == defaults
+
+
 def trained(
     name: str, steps: int, seed: int = 0, **settings: Any
 ) -> tuple[pl.Trainer, SequenceTask, SequenceData]:
@@ -153,7 +179,7 @@ def trained(
     loaded = Audited(None, eight_users(), {})  # type: ignore[arg-type]
     cfg.seed, cfg.optimizer.lr = seed, 0.01
     pl.seed_everything(seed, verbose=False)
-    data = assembly.make_data(cfg, loaded)
+    data = assembly.make_data(cfg, parts, loaded)
     task = assembly.make_task(cfg, parts, loaded, data)
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,

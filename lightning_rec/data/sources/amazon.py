@@ -1,4 +1,4 @@
-"""Amazon Beauty, 5-core, as S3-Rec published it."""
+"""Amazon reviews of 2014 as the papers on sequences published them: items in order, no times."""
 
 import json
 from collections.abc import Iterator
@@ -12,48 +12,25 @@ from lightning_rec.data.origins import Download
 from lightning_rec.data.schema import Tables
 from lightning_rec.errors import UserError
 
-_S3REC = (
-    "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/"
-    "2a81540ae18615d88ef88227b0c066e5b74781e5/data/"
-)
-_TITLES, _ATTRIBUTES = "items.jsonl", "Beauty_item2attributes.json"
-
-BEAUTY = PublicData(
-    name="beauty",
-    title="Amazon Beauty 5-core",
-    licence="none stated",
-    users=22_363,
-    items=12_101,
-    events=198_502,
-    megabytes=1.1,
-    folders=("amazon-beauty", "beauty", "Beauty"),
-    layouts=(
-        Layout(
-            "s3rec",
-            ("Beauty.txt",),
-            (_TITLES, _ATTRIBUTES),
-            (
-                Download(
-                    _S3REC + "Beauty.txt",
-                    "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
-                ),
-            ),
-        ),
-    ),
-)
+_GITHUB = "https://raw.githubusercontent.com/"
+_S3REC = _GITHUB + "RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data/"
+_BERT4REC = _GITHUB + "FeiSun/BERT4Rec/615eaf2004abecda487a38d5b0c72f3dcfcae5b3/data/"
+_TITLES = "items.jsonl"
 
 
-class AmazonBeauty:
-    """Amazon Beauty: each user's items in order, without times; titles where they are at hand.
+class AmazonSequences:
+    """Each user's items in order, without times; titles or attributes where they are at hand.
+
+    Its kin say which data set it is.
 
     Args:
         name: of the data set, in folders and tables.
     """
 
-    public: ClassVar[PublicData] = BEAUTY
-    licence: ClassVar[str] = BEAUTY.licence
+    public: ClassVar[PublicData]
+    licence: ClassVar[str] = "none stated"
 
-    def __init__(self, name: str = "beauty") -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
 
     def files(self) -> list[Path]:
@@ -66,21 +43,131 @@ class AmazonBeauty:
 
     def read(self, files: list[Path]) -> Tables:
         """Read the sequences, and titles or else attributes. Raises UserError on a broken line."""
-        at = {file.name: file for file in files}
         pairs = pl.DataFrame(
-            _sequences(at["Beauty.txt"]),
+            _sequences(files[0]),
             schema={"user": pl.String, "item": pl.List(pl.String)},
             orient="row",
         ).explode("item")
-        if _TITLES in at:
-            return Tables(pairs.lazy(), _titles(at[_TITLES]))
-        if _ATTRIBUTES in at:
-            return Tables(pairs.lazy(), _attributes(at[_ATTRIBUTES]))
-        return Tables(pairs.lazy())
+        if len(files) == 1:
+            return Tables(pairs.lazy())
+        about = _titles if files[1].name == _TITLES else _attributes
+        return Tables(pairs.lazy(), about(files[1]))
+
+
+class AmazonBeauty(AmazonSequences):
+    """Beauty, 5-core, as S3-Rec published it."""
+
+    public: ClassVar[PublicData] = PublicData(
+        name="beauty",
+        title="Amazon Beauty 5-core",
+        licence=AmazonSequences.licence,
+        users=22_363,
+        items=12_101,
+        events=198_502,
+        megabytes=1.1,
+        folders=("amazon-beauty", "beauty", "Beauty"),
+        layouts=(
+            Layout(
+                "s3rec",
+                ("Beauty.txt",),
+                (_TITLES, "Beauty_item2attributes.json"),
+                (
+                    Download(
+                        _S3REC + "Beauty.txt",
+                        "226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
+                    ),
+                ),
+            ),
+        ),
+    )
+
+    def __init__(self, name: str = "beauty") -> None:
+        super().__init__(name)
+
+
+class AmazonBeautyBERT4Rec(AmazonSequences):
+    """Beauty as BERT4Rec published it: users with 5 events or more, items with any number."""
+
+    public: ClassVar[PublicData] = PublicData(
+        name="beauty_bert4rec",
+        title="Amazon Beauty of BERT4Rec",
+        licence=AmazonSequences.licence,
+        users=40_226,
+        items=54_542,
+        events=353_962,
+        megabytes=3.9,
+        folders=("amazon-beauty-bert4rec", "beauty-bert4rec"),
+        layouts=(
+            Layout(
+                "bert4rec",
+                ("beauty.txt",),
+                (),
+                (
+                    Download(
+                        _BERT4REC + "beauty.txt",
+                        "f480b7a7403852342ffd8f9809bb30697dd669be31813d0e204b698fec86ef49",
+                    ),
+                ),
+            ),
+        ),
+    )
+
+    def __init__(self, name: str = "beauty_bert4rec") -> None:
+        super().__init__(name)
+
+
+class AmazonToys(AmazonSequences):
+    """Toys and Games, 5-core, as S3-Rec published it; attributes, no titles."""
+
+    public: ClassVar[PublicData] = PublicData(
+        name="toys",
+        title="Amazon Toys 5-core",
+        licence=AmazonSequences.licence,
+        users=19_412,
+        items=11_924,
+        events=167_597,
+        megabytes=0.9,
+        folders=("amazon-toys", "toys", "Toys_and_Games"),
+        layouts=(
+            Layout(
+                "s3rec",
+                ("Toys_and_Games.txt",),
+                ("Toys_and_Games_item2attributes.json",),
+                (
+                    Download(
+                        _S3REC + "Toys_and_Games.txt",
+                        "176c680c688d497598c4a89a03b402c0fe78d795e5db335c2e78dd5f2d778a3f",
+                    ),
+                ),
+            ),
+        ),
+    )
+
+    def __init__(self, name: str = "toys") -> None:
+        super().__init__(name)
+
+
+class AmazonToysP5(AmazonSequences):
+    """The same sequences under the ids of P5, for which titles and categories exist."""
+
+    public: ClassVar[PublicData] = PublicData(
+        name="toys_p5",
+        title="Amazon Toys 5-core (ids of P5)",
+        licence=AmazonSequences.licence,
+        users=19_412,
+        items=11_924,
+        events=167_597,
+        megabytes=2.8,
+        folders=AmazonToys.public.folders,
+        layouts=(Layout("p5", ("sequential_data_p5.txt",), (_TITLES,)),),
+    )
+
+    def __init__(self, name: str = "toys_p5") -> None:
+        super().__init__(name)
 
 
 def _sequences(path: Path) -> list[tuple[str, list[str]]]:
-    """Read lines of ``user item item …``, oldest item first."""
+    """Read lines of ``user item item …``, oldest item first; a user may have several lines."""
     with path.open(encoding="utf-8") as stream:
         lines = [line.split() for line in stream]
     for number, words in enumerate(lines, 1):
@@ -96,7 +183,8 @@ def _titles(path: Path) -> pl.LazyFrame:
         for line in path.read_text(encoding="utf-8").splitlines():
             item = json.loads(line)
             names = [name for way in item["categories"] for name in way]
-            yield str(item["item_id"]), item["title"], list(dict.fromkeys(names))
+            key = "item_id" if "item_id" in item else "p5_item_id"
+            yield str(item[key]), item["title"], list(dict.fromkeys(names))
 
     schema: dict[str, Any] = {
         "item": pl.String,

@@ -1,32 +1,73 @@
-"""Popularity: recommend to everyone what was bought most."""
+"""Popularity: recommend to everyone what was bought most, ever or lately."""
 
 from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from pydantic import PositiveFloat
+from torch import Tensor
 
-from lightning_rec.data.split import Schema
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.errors import UserError
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.classic.parts import training_events
+
+DAY = 86_400  # seconds
 
 
-class Popularity(nn.Module):
+class Popularity(InnerProduct):
     """Scores each item by its number of training events; the floor under every other model."""
 
     objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
     counts: Tensor
 
     def __init__(self, schema: Schema) -> None:
-        super().__init__()
-        self.schema = schema
+        super().__init__(schema)
         self.register_buffer("counts", torch.zeros(schema.num_items))
 
-    def fit(self, train_counts: Tensor) -> None:
-        """Remember ``train_counts``, int64 [num_items]."""
-        self.counts.copy_(train_counts)
+    def fit(self, split: Split) -> None:
+        """Remember the training events of each item."""
+        self.counts.copy_(torch.from_numpy(split.train_counts.copy()))
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Everyone is alike: int64 [B, L] -> ones [B, L, 1]."""
-        return torch.ones(*items.shape, 1, device=self.counts.device)
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Everyone is alike: ones [M, 1]."""
+        queries = len(at) if at.dtype != torch.bool else int(at.sum())
+        return torch.ones(queries, 1, device=self.counts.device)
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """Counts for everyone: float [..., 1] -> [..., num_items]."""
-        return hidden * self.counts
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The count is the only number of an item: float [n, 1]."""
+        counts = self.counts if items is None else self.counts[items]
+        return ItemVectors(counts[:, None], None)
+
+
+class RecentPopularity(Popularity):
+    """Popularity whose events fade: what is hot now, the time of the last training event.
+
+    An event of age t days counts 2^(-t / half_life). ``counts`` holds the binary logarithm of
+    their sum: it ranks alike, and items of long ago do not all become zero, which would tie them.
+
+    Args:
+        half_life: days in which an event loses half its weight.
+    """
+
+    def __init__(self, schema: Schema, half_life: PositiveFloat = 30.0) -> None:
+        super().__init__(schema)
+        self.half_life = half_life
+
+    def fit(self, split: Split) -> None:
+        """Add up the faded events of each item. Raises UserError where events have no times."""
+        if split.times is None:
+            raise UserError(
+                "model=recent_popularity needs the time of each event and this data has none: "
+                "set data.time to the column that holds it, or use model=popularity."
+            )
+        place = training_events(split).place
+        item, time = split.items[place], split.times[place]
+        half_lives = (time - time.max()) / (DAY * self.half_life)  # 0 for now, negative before
+        latest = np.full(split.num_items, -np.inf)
+        np.maximum.at(latest, item, half_lives)
+        # Relative to the item's own latest event, so that nothing underflows.
+        share = np.bincount(item, np.exp2(half_lives - latest[item]), split.num_items)
+        with np.errstate(divide="ignore"):  # an item without events: -inf
+            self.counts.copy_(torch.from_numpy(np.log2(share) + latest))

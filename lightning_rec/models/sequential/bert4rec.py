@@ -1,7 +1,7 @@
 """BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from Transformer.
 
 Sun et al., CIKM 2019, arXiv:1904.06690. Shapes: B sequences, L places, D = dim, H heads,
-V = num_items, M predictions.
+V = num_items, M queries.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -11,16 +11,18 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.layers import Dropout, Linear, attend, pick
 
-Dropout = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class BERT4Rec(nn.Module):
+class BERT4Rec(InnerProduct):
     """A bidirectional transformer over items, with the item table tied to the output.
 
-    Places are counted from the latest item, so that padding on the left, and how much of it a
-    batch happens to need, changes no score.
+    Places are counted from the latest item, so that it always stands at the same one.
 
     Args:
         schema: number of items, codes of padding and mask, longest sequence.
@@ -47,22 +49,21 @@ class BERT4Rec(nn.Module):
         depth: PositiveInt = 2,
         heads: PositiveInt = 2,
         feedforward: PositiveInt = 4,
-        dropout: Dropout = 0.2,
-        attention_dropout: Dropout = 0.2,
+        dropout: Share = 0.2,
+        attention_dropout: Share = 0.2,
         init: Literal["xavier", "paper"] = "xavier",
     ) -> None:
-        super().__init__()
+        super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.schema = schema
         self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
         self.position = nn.Embedding(schema.max_len, dim)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             Layer(dim, heads, dim * feedforward, dropout, attention_dropout) for _ in range(depth)
         )
-        self.transform = nn.Linear(dim, dim)
+        self.transform = Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
         self._initialise(init)
@@ -78,29 +79,26 @@ class BERT4Rec(nn.Module):
         with torch.no_grad():
             self.item.weight[self.schema.padding].zero_()
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Encode item codes int64 [B, L], padded on the left, to float [B, L, D].
-
-        Raises:
-            ValueError: if L exceeds ``max_len``.
-        """
-        length = items.shape[1]
-        if length > self.schema.max_len:
-            raise ValueError(f"{length} items exceed max_len={self.schema.max_len}")
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Queries float [M, D]: the states at the places, transformed (equation 7)."""
+        items = histories.items
         real = items != self.schema.padding
         visible = real[:, None, None, :]  # [B, 1, 1, L]: what each place may look at
-        places = torch.arange(length - 1, -1, -1, device=items.device)  # 0 is the latest
-        hidden_BLD = self.item(items) + self.position(places)
-        hidden_BLD = self.dropout(self.norm(hidden_BLD))
-        for layer in self.layers:
+        latest = real.sum(dim=1, keepdim=True) - 1  # [B, 1]
+        places = torch.arange(items.shape[1], device=items.device)
+        back = (latest - places).clamp(min=0)  # [B, L]; 0 is the latest
+        hidden_BLD = self.dropout(self.norm(self.item(items) + self.position(back)))
+        for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, visible)
-        encoded: Tensor = hidden_BLD
-        return encoded
+        hidden = self.layers[-1](hidden_BLD, visible, at)
+        queries: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
+        return queries
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """Score every item (equation 7): float [..., D] -> [..., V]."""
-        hidden = self.transform_norm(F.gelu(self.transform(hidden)))
-        return F.linear(hidden, self.item.weight[: self.schema.num_items], self.output_bias)
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The item table is the output layer too; the bias is its own."""
+        if items is None:
+            return ItemVectors(self.item.weight[: self.schema.num_items], self.output_bias)
+        return ItemVectors(self.item(items), self.output_bias[items])
 
 
 class Layer(nn.Module):
@@ -111,33 +109,32 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.attention_dropout = heads, attention_dropout
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
+        self.key = Linear(dim, dim)
+        self.value = Linear(dim, dim)
+        self.output = Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, inner)
-        self.contract = nn.Linear(inner, dim)
+        self.expand = Linear(dim, inner)
+        self.contract = Linear(inner, dim)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, visible: Tensor) -> Tensor:
-        """Float [B, L, D] and bool [B, 1, 1, L] -> float [B, L, D]."""
-        attended_BLD = self._attend(hidden_BLD, visible)
-        hidden_BLD = self.attention_norm(hidden_BLD + self.dropout(self.output(attended_BLD)))
-        inner = self.contract(F.gelu(self.expand(hidden_BLD)))
-        normed: Tensor = self.norm(hidden_BLD + self.dropout(inner))
-        return normed
-
-    def _attend(self, hidden_BLD: Tensor, visible: Tensor) -> Tensor:
-        def split(x: Tensor) -> Tensor:
-            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, L, D/H]
-
-        attended = F.scaled_dot_product_attention(
-            split(self.query(hidden_BLD)),
-            split(self.key(hidden_BLD)),
-            split(self.value(hidden_BLD)),
-            attn_mask=visible,
-            dropout_p=self.attention_dropout if self.training else 0.0,
+    def forward(self, hidden_BLD: Tensor, visible: Tensor, at: Tensor | None = None) -> Tensor:
+        """Float [B, L, D] and bool [B, 1, 1, L] -> the same; or, read at places, float [M, D]."""
+        asking = hidden_BLD
+        if at is not None and at.dtype != torch.bool:  # one query for each sequence
+            asking, at = pick(hidden_BLD, at)[:, None], torch.zeros_like(at)
+        attended = attend(
+            self.query(asking),
+            self.key(hidden_BLD),
+            self.value(hidden_BLD),
+            self.heads,
+            visible,
+            self.attention_dropout if self.training else 0.0,
         )
-        return attended.transpose(1, 2).flatten(2)
+        if at is not None:
+            asking, attended = pick(asking, at), pick(attended, at)
+        hidden = self.attention_norm(asking + self.dropout(self.output(attended)))
+        inner = self.contract(F.gelu(self.expand(hidden)))
+        fed: Tensor = self.norm(hidden + self.dropout(inner))
+        return fed

@@ -1,0 +1,1 @@
+"""Losses: how scores become a number."""

@@ -1,0 +1,106 @@
+"""Cross-entropy over the whole catalogue, in blocks that stay in the processor's cache."""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from lightning_rec.losses.base import Predictions
+from lightning_rec.models import kernels
+from lightning_rec.models.base import InnerProduct, SequenceModel
+
+
+class FullSoftmax(nn.Module):
+    """Cross-entropy over the whole catalogue (BERT4Rec, equation 8).
+
+    Where the score is an inner product, the scores of ``block`` predictions at a time are made,
+    used for the gradients and forgotten: the same sum, without M x num_items numbers in memory.
+
+    Args:
+        block: predictions scored at once.
+    """
+
+    def __init__(self, block: PositiveInt = 256) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Mean over the M predictions -> scalar."""
+        queries, targets = predictions.queries, predictions.targets
+        if not isinstance(model, InnerProduct):
+            return F.cross_entropy(model.scores(queries), targets)
+        weight, bias = model.vectors()
+        return linear_cross_entropy(queries, weight, bias, targets, self.block)
+
+
+def linear_cross_entropy(
+    queries: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, block: int = 256
+) -> Tensor:
+    """``cross_entropy(queries @ weight.T + bias, targets)``, ``block`` rows of it at a time.
+
+    Args:
+        queries: float [M, Q].
+        weight: float [V, Q].
+        bias: float [V] or None.
+        targets: int64 [M].
+        block: rows of scores that exist at once.
+
+    Returns:
+        scalar; its gradients are made in the forward pass, scaled in the backward pass.
+    """
+    if torch.is_autocast_enabled(queries.device.type):
+        kind = torch.get_autocast_dtype(queries.device.type)
+    else:
+        kind = queries.dtype
+    arguments = (queries, weight, bias, targets, block, kind)
+    loss: Tensor = _LinearCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Products in ``kind``, everything between them in 32 bits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        block: int,
+        kind: torch.dtype,
+    ) -> Tensor:
+        number = len(queries)
+        small, small_weight = queries.to(kind), weight.to(kind)
+        grad_queries = torch.empty_like(queries)
+        grad_weight = torch.zeros_like(weight.T)  # [Q, V]
+        grad_bias = None if bias is None else torch.zeros_like(bias)
+        total = torch.zeros((), dtype=torch.float64, device=queries.device)
+        for start in range(0, number, block):
+            rows = slice(start, start + block)
+            x, target = small[rows], targets[rows, None]
+            scores = kernels.product(x, small_weight).float()
+            if bias is not None:
+                scores += bias
+            share = torch.softmax(scores, dim=1)
+            wanted = share.gather(1, target)
+            # A probability too small for 32 bits has a loss of 87; its gradient is still right.
+            total -= wanted.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
+            share.scatter_add_(1, target, torch.full_like(wanted, -1.0))
+            share /= number
+            if grad_bias is not None:
+                grad_bias += share.sum(0)
+            share = share.to(kind)
+            grad_queries[rows] = kernels.product(share, small_weight.T)
+            grad_weight += kernels.product(x.T, share.T)
+        ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
+        return (total / number).to(queries.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        queries, weight, bias = ctx.saved_tensors
+        return queries * grad, (weight * grad).T, bias if bias is None else bias * grad, *[None] * 3

@@ -1,0 +1,151 @@
+"""Losses that score the target against some drawn items instead of the whole catalogue."""
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.negatives import Negatives, Shared
+from lightning_rec.models import kernels
+from lightning_rec.models.base import InnerProduct, SequenceModel
+
+
+class Sampled(nn.Module, ABC):
+    """Scores of targets and of drawn negatives, made into a loss by its kin.
+
+    Args:
+        train_counts: int64 [num_items], training events of each item.
+        negatives: how many are drawn for each query.
+        shared: ``none``, ``sequence`` or ``batch``: which queries have their draw in common. A
+            shared draw is scored by one matrix product, which is many times cheaper.
+        popularity: power of the training counts that draws follow; 0 draws uniformly.
+        positives: let items that the user has in training be drawn too.
+    """
+
+    def __init__(
+        self,
+        train_counts: Tensor,
+        negatives: PositiveInt = 1,
+        shared: Shared = "none",
+        popularity: NonNegativeFloat = 0.0,
+        positives: bool = False,
+    ) -> None:
+        super().__init__()
+        self.sampler = Negatives(train_counts, negatives, shared, popularity, positives)
+
+    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Mean over the M predictions -> scalar."""
+        items, usable = self.sampler.draw(predictions)
+        queries = predictions.queries
+        wanted = model.scores(queries, predictions.targets[:, None])  # [M, 1]
+        if self.sampler.shared != "sequence":
+            return self.compare(wanted, model.scores(queries, items), usable, items)
+        own = items[predictions.row]  # [M, n]
+        if isinstance(model, InnerProduct):
+            scores = scores_by_sequence(model, predictions, items)
+        else:
+            scores = model.scores(queries, own)
+        return self.compare(wanted, scores, usable, own)
+
+    @abstractmethod
+    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+        """Make a loss of scores.
+
+        Args:
+            wanted: float [M, 1], of the targets.
+            scores: float [M, n], of the negatives.
+            usable: bool [M, n], which of them count.
+            items: int64 [n] or [M, n], which items they are.
+        """
+
+
+def scores_by_sequence(model: InnerProduct, predictions: Predictions, items: Tensor) -> Tensor:
+    """Score each sequence's own items, int64 [B, n], for all its queries: float [M, n].
+
+    Queries of one sequence stand side by side, so each sequence is one product.
+    """
+    weight, bias = model.vectors(items.flatten())
+    number = torch.bincount(predictions.row, minlength=predictions.rows).tolist()
+    parts = zip(torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True)
+    scores = torch.cat([kernels.linear(queries, own) for queries, own in parts])
+    return scores if bias is None else scores + bias.view(items.shape)[predictions.row]
+
+
+class SampledSoftmax(Sampled):
+    """Cross-entropy over the target and the drawn items.
+
+    Args:
+        log_q: subtract from each negative's score the log of how often it is drawn, which makes
+            the sum an estimate of the full softmax's (Bengio and Senécal, 2008, section III).
+    """
+
+    def __init__(
+        self,
+        train_counts: Tensor,
+        negatives: PositiveInt = 256,
+        shared: Shared = "sequence",
+        popularity: NonNegativeFloat = 0.0,
+        positives: bool = False,
+        log_q: bool = False,
+    ) -> None:
+        super().__init__(train_counts, negatives, shared, popularity, positives)
+        self.log_q = log_q
+
+    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+        """The target is class 0; see :meth:`Sampled.compare`."""
+        if self.log_q:
+            scores = scores - self.sampler.log_expected(items)
+        scores = scores.masked_fill(~usable, -torch.inf)
+        classes = torch.cat([wanted, scores], dim=1)
+        return F.cross_entropy(classes, classes.new_zeros(len(classes), dtype=torch.int64))
+
+
+class BCE(Sampled):
+    """Binary cross-entropy: the target is 1, each negative 0 (SASRec, section 3.5)."""
+
+    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+        """Sum over target and negatives; see :meth:`Sampled.compare`."""
+        return (F.softplus(-wanted[:, 0]) + (F.softplus(scores) * usable).sum(dim=1)).mean()
+
+
+class GBCE(Sampled):
+    """BCE with the target's probability raised to a power, against overconfidence.
+
+    Petrov and Macdonald, gSASRec, RecSys 2023, arXiv:2308.07192, equations 8 to 11: with the
+    sampling rate a = negatives / (num_items - 1), the power is a (t (1 - 1/a) + 1/a). At t = 0 it
+    is BCE, at t = 1 the sampled negatives weigh as much as all would.
+
+    Args:
+        calibration: the paper's t.
+    """
+
+    def __init__(
+        self,
+        train_counts: Tensor,
+        negatives: PositiveInt = 256,
+        shared: Shared = "sequence",
+        popularity: NonNegativeFloat = 0.0,
+        positives: bool = False,
+        calibration: Annotated[float, Field(ge=0, le=1)] = 0.75,
+    ) -> None:
+        super().__init__(train_counts, negatives, shared, popularity, positives)
+        rate = negatives / (len(train_counts) - 1)
+        self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+
+    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+        """The log of a power is the log times it; see :meth:`Sampled.compare`."""
+        wanted_loss = F.softplus(-wanted[:, 0]) * self.power
+        return (wanted_loss + (F.softplus(scores) * usable).sum(dim=1)).mean()
+
+
+class BPR(Sampled):
+    """The target should score above each negative (Rendle et al., UAI 2009, section 4.1)."""
+
+    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+        """Mean over the negatives that count; see :meth:`Sampled.compare`."""
+        behind = F.softplus(scores - wanted) * usable
+        return (behind.sum(dim=1) / usable.sum(dim=1).clamp(min=1)).mean()

@@ -1,0 +1,75 @@
+"""What several models share: layers over :mod:`lightning_rec.models.kernels`, reading at places."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.models import kernels
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear``, sooner on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Float [..., in_features] -> [..., out_features]."""
+        return kernels.linear(input, self.weight, self.bias)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al., 2014), sooner on a CPU.
+
+    Args:
+        p: chance of an element to be zeroed while training.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float of any shape -> the same."""
+        return kernels.dropout(x, self.p) if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        """What stands in the printed model."""
+        return f"p={self.p}"
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    visible: Tensor | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Multi-head attention over projected inputs.
+
+    Args:
+        query: float [B, Q, D].
+        key: float [B, L, D].
+        value: float [B, L, D].
+        heads: number H; must divide D.
+        visible: bool, broadcast to [B, H, Q, L]; None is causal (Q = L).
+        dropout: on the attention weights; 0 outside training.
+
+    Returns:
+        float [B, Q, D].
+    """
+
+    def split(x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)  # [B, H, L, D/H]
+
+    attended = kernels.attention(split(query), split(key), split(value), visible, dropout)
+    return attended.transpose(1, 2).flatten(2)
+
+
+def pick(x: Tensor, at: Tensor) -> Tensor:
+    """Read ``x``, float [B, L, D], at places: bool [B, L] or int64 [B] -> float [M, D]."""
+    if at.dtype == torch.bool:
+        return x[at]
+    return x[torch.arange(len(x), device=x.device), at]
+
+
+def up_to(at: Tensor, length: int) -> Tensor:
+    """What the place ``at`` of each row, int64 [B], may look at: bool [B, 1, 1, length]."""
+    return (torch.arange(length, device=at.device) <= at[:, None])[:, None, None, :]

@@ -1,0 +1,130 @@
+"""SASRec: Self-Attentive Sequential Recommendation.
+
+Kang and McAuley, ICDM 2018, arXiv:1808.09781. Shapes: B sequences, L places, D = dim, H heads,
+V = num_items, M queries.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.layers import Dropout, Linear, attend, pick, up_to
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class SASRec(InnerProduct):
+    """A causal transformer over items, as the authors' code has it.
+
+    Two things there differ from most descriptions: the query alone is normalised before attention
+    (key and value are not), and the residual goes onto the normalised input.
+
+    Args:
+        schema: number of items, code of padding, longest sequence.
+        dim: width of item vectors and hidden states.
+        depth: number of blocks.
+        heads: attention heads; must divide ``dim``.
+        feedforward: width of the feed-forward layer as a multiple of ``dim`` (1 in the paper).
+        dropout: after the embeddings and inside the feed-forward layers.
+        attention_dropout: on the attention weights (the paper has it equal to ``dropout``).
+
+    Raises:
+        ValueError: if ``heads`` does not divide ``dim``.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 64,
+        depth: PositiveInt = 2,
+        heads: PositiveInt = 1,
+        feedforward: PositiveInt = 1,
+        dropout: Share = 0.1,
+        attention_dropout: Share = 0.1,
+    ) -> None:
+        super().__init__(schema)
+        if dim % heads:
+            raise ValueError(f"heads={heads} must divide dim={dim}")
+        self.item = nn.Embedding(schema.num_items + 1, dim, padding_idx=schema.padding)
+        self.position = nn.Embedding(schema.max_len, dim)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, dim * feedforward, dropout, attention_dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=1e-8)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.item.weight[self.schema.padding].zero_()
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Queries float [M, D]; places are counted from the oldest item of the window."""
+        items = histories.items
+        places = torch.arange(items.shape[1], device=items.device)
+        hidden_BLD = self.item(items) * self.item.embedding_dim**0.5 + self.position(places)
+        hidden_BLD = self.dropout(hidden_BLD)
+        for block in self.blocks[:-1]:
+            hidden_BLD = block(hidden_BLD)
+        queries: Tensor = self.norm(self.blocks[-1](hidden_BLD, at))
+        return queries
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The item table is the output layer too; there is no bias."""
+        if items is None:
+            return ItemVectors(self.item.weight[: self.schema.num_items], None)
+        return ItemVectors(self.item(items), None)
+
+
+class Block(nn.Module):
+    """Causal self-attention, then a feed-forward layer (equations 2 to 5)."""
+
+    def __init__(
+        self, dim: int, heads: int, inner: int, dropout: float, attention_dropout: float
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(dim, eps=1e-8)
+        self.query = Linear(dim, dim)
+        self.key = Linear(dim, dim)
+        self.value = Linear(dim, dim)
+        self.output = Linear(dim, dim)
+        self.attention_dropout = attention_dropout
+        self.norm = nn.LayerNorm(dim, eps=1e-8)
+        self.expand = Linear(dim, inner)
+        self.contract = Linear(inner, dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, hidden_BLD: Tensor, at: Tensor | None = None) -> Tensor:
+        """Float [B, L, D] -> the same; or, read at places, float [M, D]."""
+        asking, visible = self.attention_norm(hidden_BLD), None
+        if at is not None and at.dtype != torch.bool:  # one query for each sequence
+            visible = up_to(at, hidden_BLD.shape[1])
+            asking, at = pick(asking, at)[:, None], torch.zeros_like(at)
+        attended = attend(
+            self.query(asking),
+            self.key(hidden_BLD),
+            self.value(hidden_BLD),
+            self.heads,
+            visible,
+            self.attention_dropout if self.training else 0.0,
+        )
+        if at is not None:
+            asking, attended = pick(asking, at), pick(attended, at)
+        hidden = self.norm(asking + self.output(attended))
+        inner = self.dropout(F.relu(self.expand(hidden)))
+        fed: Tensor = hidden + self.dropout(self.contract(inner))
+        return fed

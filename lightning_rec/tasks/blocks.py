@@ -1,0 +1,131 @@
+"""Work cut into blocks: sequences of like length together, the catalogue piece by piece.
+
+Neither changes a result: blocks of sequences save computing on padding, blocks of items bound the
+memory that scores take.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.models.base import SequenceModel
+
+SCORE_BYTES = 64 * 2**20  # scores held at once in evaluation
+
+
+def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int | None) -> Tensor:
+    """Make queries of a batch, its rows in blocks that are cut to their own longest row.
+
+    A batch of random sequences is a third to a half padding. Rows come longest first, so that a
+    block holds rows of about one length.
+
+    Args:
+        model: makes the queries.
+        histories: int64 [B, L] items, the longest rows first.
+        at: bool [B, L] or int64 [B]; see :meth:`SequenceModel.forward`.
+        tokens: places in a block; None takes the batch as one block, which suits devices other
+            than CPUs.
+
+    Returns:
+        float [M, Q], in the order of rows.
+    """
+    if tokens is None or not len(histories.items):
+        whole: Tensor = model(histories, at)
+        return whole
+    lengths = (histories.items != model.schema.padding).sum(dim=1).tolist()
+    queries, start = [], 0
+    while start < len(lengths):
+        stop, longest = start + 1, max(1, lengths[start])
+        while stop < len(lengths):
+            longest_so_far = max(longest, lengths[stop])
+            if longest_so_far * (stop + 1 - start) > tokens:
+                break
+            stop, longest = stop + 1, longest_so_far
+        rows = slice(start, stop)
+        part = Histories(histories.items[rows, :longest], histories.user[rows])
+        queries.append(model(part, at[rows, :longest] if at.dim() == 2 else at[rows]))
+        start = stop
+    return torch.cat(queries)
+
+
+class Ranked(NamedTuple):
+    """The catalogue ranked for B users, all int64.
+
+    rank: [B], of the target, from 1; 0 for a target that is no candidate.
+    candidates: [B], items ranked, the target among them.
+    top: [B, k], the best items, best first, -1 where there were no more candidates.
+    """
+
+    rank: Tensor
+    candidates: Tensor
+    top: Tensor
+
+
+def rank_catalogue(
+    model: SequenceModel,
+    queries: Tensor,
+    target: Tensor,
+    seen: tuple[Tensor, Tensor],
+    k: int,
+    score_bytes: int = SCORE_BYTES,
+) -> Ranked:
+    """Rank each target among all items but those its user has seen, without approximation.
+
+    Ties, and scores that are not a number, count against the model: the rank is the worst one the
+    target could have. The target itself is a candidate even if it was seen before.
+
+    Args:
+        model: scores items.
+        queries: float [B, Q].
+        target: int64 [B], -1 for a target that is no candidate.
+        seen: int64 [S] rows of ``queries`` and int64 [S] items, the pairs to leave out.
+        k: length of the lists of best items.
+        score_bytes: memory that scores may take; a larger catalogue is scored in blocks, twice:
+            once for the targets' scores, once to count what is above them.
+    """
+    size, num_items = len(queries), model.schema.num_items
+    width = max(1, score_bytes // (4 * max(1, size)))
+    starts = range(0, num_items, width)
+    wanted = queries.new_full((size,), -torch.inf, dtype=torch.float32)
+    scores = queries.new_empty(0)
+    for start in starts:
+        scores = _scores(model, queries, start, min(num_items, start + width))
+        row = ((target >= start) & (target < start + width)).nonzero()[:, 0]
+        wanted[row] = scores[row, target[row] - start]
+    candidates = torch.zeros_like(target)
+    ahead = torch.zeros_like(target)  # the target itself among them
+    best = queries.new_empty(size, 0, dtype=torch.float32)
+    items = target.new_empty(size, 0)
+    for start in starts:
+        stop = min(num_items, start + width)
+        if len(starts) > 1:
+            scores = _scores(model, queries, start, stop)
+        _leave_out(scores, start, target, seen)
+        candidates += (stop - start) - torch.isneginf(scores).sum(dim=1)
+        ahead += (scores >= wanted[:, None]).sum(dim=1)
+        block = torch.topk(scores, min(k, stop - start), dim=1)
+        best = torch.cat([best, block.values], dim=1)
+        items = torch.cat([items, block.indices + start], dim=1)
+        if len(starts) > 1:
+            best, order = torch.topk(best, min(k, best.shape[1]), dim=1)
+            items = items.gather(1, order)
+    known = target >= 0
+    return Ranked(ahead * known, candidates, items.masked_fill(torch.isneginf(best), -1))
+
+
+def _scores(model: SequenceModel, queries: Tensor, start: int, stop: int) -> Tensor:
+    """Scores of the items from ``start`` to ``stop``; from here on, -inf will mean left out."""
+    whole = start == 0 and stop == model.schema.num_items
+    block = None if whole else torch.arange(start, stop, device=queries.device)
+    scores = model.scores(queries, block).float()
+    lowest = torch.finfo(scores.dtype).min
+    return scores.nan_to_num_(nan=lowest, neginf=lowest)
+
+
+def _leave_out(scores: Tensor, start: int, target: Tensor, seen: tuple[Tensor, Tensor]) -> None:
+    """Set what was seen to -inf in place, but never a target."""
+    row, item = seen
+    inside = (item >= start) & (item < start + scores.shape[1]) & (item != target[row])
+    scores[row[inside], item[inside] - start] = -torch.inf

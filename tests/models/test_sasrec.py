@@ -1,0 +1,82 @@
+"""SASRec against a plain re-computation of what the authors' code does."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.models.sequential.sasrec import SASRec
+
+SCHEMA = Schema(num_items=30, max_len=6, num_users=4)
+ITEMS = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 30, 30]])
+HISTORIES = Histories(ITEMS, torch.arange(2))
+REAL = ITEMS.ne(SCHEMA.padding)
+
+
+def by_hand(model: SASRec, items: list[int]) -> Tensor:
+    """States of one sequence, place by place and head by head: float [L, D]."""
+    dim, heads = model.item.embedding_dim, model.blocks[0].heads
+    states = [model.item.weight[item] * dim**0.5 + model.position.weight[place] for place, item in enumerate(items)]  # fmt: skip
+    for block in model.blocks:
+        asked = [block.attention_norm(state) for state in states]
+        after = []
+        for place in range(len(states)):
+            query = block.query(asked[place]).chunk(heads)
+            mixed = []
+            for head in range(heads):
+                keys = [block.key(state).chunk(heads)[head] for state in states[: place + 1]]
+                values = [block.value(state).chunk(heads)[head] for state in states[: place + 1]]
+                weights = torch.stack([query[head] @ key for key in keys]) / (dim / heads) ** 0.5
+                mixed.append((weights.softmax(0)[:, None] * torch.stack(values)).sum(0))
+            hidden = block.norm(asked[place] + block.output(torch.cat(mixed)))
+            after.append(hidden + block.contract(F.relu(block.expand(hidden))))
+        states = after
+    return torch.stack([model.norm(state) for state in states])
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_states_by_hand(heads: int) -> None:
+    torch.manual_seed(0)
+    model = SASRec(SCHEMA, dim=16, depth=2, heads=heads).eval()
+    for parameter in model.parameters():  # .02 would leave all but the item vectors without effect
+        nn.init.normal_(parameter, std=0.5)
+    states = model(HISTORIES, REAL)
+    expected = torch.cat([by_hand(model, [3, 1, 4, 1, 5]), by_hand(model, [9, 2, 6])])
+    torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_output_is_tied_to_the_items_without_bias() -> None:
+    model = SASRec(SCHEMA, dim=16)
+    queries = torch.randn(4, 16)
+    torch.testing.assert_close(model.scores(queries), queries @ model.item.weight[:30].T)
+
+
+def test_weights_start_as_stated_and_padding_never_learns() -> None:
+    model = SASRec(Schema(2000, 50, 1), dim=64)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.05)
+            assert (module.bias == 0).all()
+    assert model.item.weight[:2000].std().item() == pytest.approx(0.02, rel=0.05)
+    assert (model.item.weight[2000] == 0).all()
+    items = torch.tensor([[5, 2000]])
+    states = model(Histories(items, torch.zeros(1)), torch.ones(1, 2, dtype=torch.bool))
+    model.scores(states).sum().backward()
+    assert model.item.weight.grad is not None
+    assert (model.item.weight.grad[2000] == 0).all()
+
+
+def test_dropout_and_attention_dropout_work_in_training_alone() -> None:
+    asked = HISTORIES, REAL
+    for settings in ({"dropout": 0.5, "attention_dropout": 0.0}, {"dropout": 0.0, "attention_dropout": 0.5}):  # fmt: skip
+        model = SASRec(SCHEMA, dim=16, **settings)
+        assert not torch.equal(model(*asked), model(*asked))
+        model.eval()
+        assert torch.equal(model(*asked), model(*asked))
+
+
+def test_heads_must_divide_dim() -> None:
+    with pytest.raises(ValueError, match="heads=3 must divide dim=64"):
+        SASRec(SCHEMA, dim=64, heads=3)

@@ -1,0 +1,239 @@
+"""Losses against plain re-computations, and what negatives may be."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError
+from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
+from lightning_rec.losses.negatives import Negatives
+from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
+from lightning_rec.models.base import InnerProduct, ItemVectors
+
+ITEMS, DIM = 30, 8
+
+
+class Table(InnerProduct):
+    """Item vectors and biases, and nothing else."""
+
+    def __init__(self, biased: bool = True) -> None:
+        super().__init__(Schema(ITEMS, 5, 4))
+        self.weight = nn.Parameter(torch.randn(ITEMS, DIM))
+        self.bias = nn.Parameter(torch.randn(ITEMS)) if biased else None
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        rows: Any = slice(None) if items is None else items
+        return ItemVectors(self.weight[rows], None if self.bias is None else self.bias[rows])
+
+
+def predictions(number: int = 12, rows: int = 4) -> Predictions:
+    """Queries of four sequences; each user has seven items, the targets among them."""
+    torch.manual_seed(0)
+    row = torch.arange(rows).repeat_interleave(number // rows)
+    seen = torch.stack([torch.randperm(ITEMS)[:7] for _ in range(rows)])
+    place = torch.randint(7, (number,))
+    queries = torch.randn(number, DIM, requires_grad=True)
+    seen_row = torch.arange(rows).repeat_interleave(7)
+    return Predictions(queries, seen[row, place], row, rows, seen_row, seen.flatten())
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("block", [1, 5, 12, 100])
+def test_full_softmax_in_blocks_is_cross_entropy(biased: bool, block: int) -> None:
+    model, asked = Table(biased), predictions()
+    inputs = [asked.queries, *model.parameters()]
+    plain = F.cross_entropy(F.linear(asked.queries, model.weight, model.bias), asked.targets)
+    blocked = FullSoftmax(block)(model, asked)
+    torch.testing.assert_close(blocked, plain)
+    torch.testing.assert_close(
+        torch.autograd.grad(blocked * 3, inputs), torch.autograd.grad(plain * 3, inputs)
+    )
+
+
+def test_full_softmax_of_hopeless_scores_stays_finite() -> None:
+    queries = torch.tensor([[300.0], [-300.0]], requires_grad=True)
+    weight = torch.tensor([[-1.0], [1.0]], requires_grad=True)
+    loss = linear_cross_entropy(queries, weight, None, torch.tensor([0, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(torch.finfo(torch.float32).tiny))
+    assert queries.grad is not None
+    torch.testing.assert_close(queries.grad, torch.tensor([[1.0], [-1.0]]))
+
+
+def test_full_softmax_under_autocast_is_close() -> None:
+    model, asked = Table(), predictions()
+    plain = FullSoftmax()(model, asked)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = FullSoftmax()(model, asked)
+    assert mixed.dtype == torch.float32
+    assert mixed.item() == pytest.approx(plain.item(), rel=0.02)
+    assert mixed.item() != plain.item()
+
+
+SHARED = ("none", "sequence", "batch")
+
+
+def sampler(**settings: Any) -> Negatives:
+    defaults = {
+        "train_counts": torch.arange(ITEMS) + 1,
+        "number": 9,
+        "shared": "none",
+        "popularity": 0.0,
+        "positives": False,
+    }
+    return Negatives(**(defaults | settings))
+
+
+@pytest.mark.parametrize("shared", SHARED)
+@pytest.mark.parametrize("popularity", [0.0, 1.0])
+def test_no_negative_that_counts_is_an_item_of_the_user(shared: Any, popularity: float) -> None:
+    asked = predictions()
+    owned = {
+        (row, item)
+        for row, item in zip(asked.seen_row.tolist(), asked.seen_item.tolist(), strict=True)
+    }
+    counted = []
+    for _ in range(50):
+        items, usable = sampler(shared=shared, popularity=popularity).draw(asked)
+        assert usable.shape == (12, 9)
+        counted.append(usable.double().mean().item())
+        by_query = {"none": items, "sequence": items[asked.row % len(items)], "batch": items}
+        own = by_query[shared].expand(12, 9)
+        for query in range(12):
+            drawn = own[query][usable[query]].tolist()
+            assert not {(int(asked.row[query]), item) for item in drawn} & owned
+    if shared != "batch":
+        assert sum(counted) / len(counted) > 0.98  # what was hit was drawn again
+
+
+@pytest.mark.parametrize("shared", SHARED)
+def test_positives_are_drawn_where_asked_but_never_the_target(shared: Any) -> None:
+    asked = predictions()
+    hit = 0
+    for _ in range(50):
+        items, usable = sampler(shared=shared, positives=True).draw(asked)
+        own = (items[asked.row] if shared == "sequence" else items).expand(12, 9)
+        assert not (usable & (own == asked.targets[:, None])).any()
+        for query in range(12):
+            seen = asked.seen_item[asked.seen_row == asked.row[query]]
+            hit += int(torch.isin(own[query][usable[query]], seen).sum())
+    assert hit > 100
+
+
+def test_sequences_share_their_draw_and_do_not_share_it_with_others() -> None:
+    asked = predictions()
+    assert sampler(shared="batch").draw(asked).items.shape == (9,)
+    items, _ = sampler(shared="sequence").draw(asked)
+    assert items.shape == (4, 9)
+    assert len({tuple(row) for row in items.tolist()}) == 4
+    assert sampler(shared="none").draw(asked).items.shape == (12, 9)
+
+
+@pytest.mark.parametrize("popularity", [0.0, 0.5, 1.0])
+def test_draws_follow_the_stated_power_of_popularity(popularity: float) -> None:
+    torch.manual_seed(0)
+    counts = torch.arange(ITEMS) + 1
+    none = torch.zeros(0, dtype=torch.int64)
+    asked = Predictions(torch.zeros(20_000, 1), torch.full((20_000,), -1), none, 0, none, none)
+    drawn = sampler(popularity=popularity, positives=True)
+    share = torch.bincount(drawn.draw(asked).items.flatten(), minlength=ITEMS) / 180_000
+    expected = counts.double() ** popularity / (counts.double() ** popularity).sum()
+    torch.testing.assert_close(share.double(), expected, atol=0.002, rtol=0)
+    torch.testing.assert_close(
+        drawn.log_expected(torch.arange(ITEMS)).double(), (9 * expected).log(), atol=1e-5, rtol=0
+    )
+
+
+def test_a_user_who_has_everything_gets_no_negative() -> None:
+    asked = predictions()
+    everything = torch.arange(4).repeat_interleave(ITEMS), torch.arange(ITEMS).repeat(4)
+    asked = asked._replace(seen_row=everything[0], seen_item=everything[1])
+    for kind in (SampledSoftmax, BCE, GBCE, BPR):
+        for shared in SHARED:
+            loss = kind(torch.ones(ITEMS), negatives=3, shared=shared)
+            assert not loss.sampler.draw(asked).usable.any()
+            assert loss(Table(), asked).isfinite()
+
+
+def test_more_negatives_than_items_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"loss.negatives=30, but there are only 30 items.*full_soft"
+    ):
+        sampler(number=30)
+
+
+def by_hand(loss: Sampled, wanted: float, scores: list[float], items: list[int]) -> float:
+    """One query's loss, from the formulas, given the negatives that count."""
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    if isinstance(loss, SampledSoftmax):
+        if loss.log_q:
+            scores = [
+                score - math.log(len(scores) / ITEMS)
+                for score, _ in zip(scores, items, strict=True)
+            ]
+        return -math.log(math.exp(wanted) / (math.exp(wanted) + sum(map(math.exp, scores))))
+    if isinstance(loss, GBCE):
+        rate = len(scores) / (ITEMS - 1)
+        power = rate * (0.75 * (1 - 1 / rate) + 1 / rate)
+        return -math.log(sigmoid(wanted) ** power) - sum(math.log(1 - sigmoid(s)) for s in scores)
+    if isinstance(loss, BPR):
+        return -sum(math.log(sigmoid(wanted - score)) for score in scores) / len(scores)
+    return -math.log(sigmoid(wanted)) - sum(math.log(1 - sigmoid(score)) for score in scores)
+
+
+@pytest.mark.parametrize("shared", SHARED)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(SampledSoftmax, {}), (SampledSoftmax, {"log_q": True}), (BCE, {}), (GBCE, {}), (BPR, {})],
+)
+def test_sampled_losses_by_hand(kind: Any, settings: dict[str, Any], shared: Any) -> None:
+    asked, model = predictions(), Table()
+    asked = asked._replace(seen_row=asked.seen_row[:0], seen_item=asked.seen_item[:0])
+    loss = kind(torch.ones(ITEMS), negatives=6, shared=shared, positives=False, **settings)
+    scores = model.scores(asked.queries).detach()
+    while True:  # until no draw happens to be the target, so that six count for each query
+        torch.manual_seed(state := int(torch.randint(10**6, ()).item()))
+        items, usable = loss.sampler.draw(asked)
+        if usable.all():
+            break
+    own = (items[asked.row] if shared == "sequence" else items).expand(12, 6)
+    expected = [
+        by_hand(
+            loss,
+            scores[query, asked.targets[query]].item(),
+            scores[query, own[query]].tolist(),
+            own[query].tolist(),
+        )
+        for query in range(12)
+    ]
+    torch.manual_seed(state)
+    value = loss(model, asked)
+    assert value.item() == pytest.approx(sum(expected) / 12, rel=1e-4)
+    value.backward()
+    assert asked.queries.grad is not None
+    assert model.weight.grad is not None
+
+
+def test_log_q_makes_the_sampled_sum_an_estimate_of_the_full_one() -> None:
+    """The mean of the estimated partition function is the exact one, for skewed draws too."""
+    torch.manual_seed(0)
+    counts = torch.arange(ITEMS) + 1
+    scores = torch.randn(ITEMS)
+    loss = SampledSoftmax(counts, negatives=8, shared="none", popularity=1.0, log_q=True)
+    share = counts / counts.sum()
+    items = torch.multinomial(share, 8 * 40_000, replacement=True).view(40_000, 8)
+    estimate = (scores[items] - loss.sampler.log_expected(items)).exp().sum(dim=1).mean()
+    assert estimate.item() == pytest.approx(scores.exp().sum().item(), rel=0.02)
