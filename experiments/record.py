@@ -10,7 +10,7 @@ from pathlib import Path
 KEPT = (
     "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
     "protocol_hash", "environment_hash", "packages", "python", "machine", "seconds",
-    "peak_memory_mib", "overrides", "split", "audit",
+    "cpu_seconds", "peak_memory_mib", "overrides", "split", "audit",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def record(target: Path, row: str, run: Path) -> Path:
     card["overrides"] = [each for each in card["overrides"] if not each.startswith("run_dir=")]
     path = target / f"{row}_seed{card['seed']}.json"
     target.mkdir(parents=True, exist_ok=True)
-    kept = {"row": row} | {key: card[key] for key in KEPT} | {"metrics": figures}
+    kept = {"row": row} | {key: card[key] for key in KEPT if key in card} | {"metrics": figures}
     path.write_text(json.dumps(kept, indent=1) + "\n")
     return path
 

@@ -111,6 +111,7 @@ class RunFolder:
         self.note(
             status=status,
             finished=provenance.now(),
+            cpu_seconds=round(time.process_time(), 1),
             peak_memory_mib=provenance.peak_memory_mib(),
             error=f"{type(error).__name__}: {error}" if error is not None else None,
         )

@@ -38,6 +38,7 @@ def test_the_run_folder_holds_everything(run: Path) -> None:
     assert card["status"] == "completed"
     assert card["seed"] == 1
     assert card["peak_memory_mib"] > 0
+    assert card["cpu_seconds"] > 0
     for name in ("config_hash", "data_hash", "protocol_hash", "environment_hash"):
         assert len(card[name]) == 64
     assert {"data", "fit", "evaluate"} <= set(card["seconds"])
