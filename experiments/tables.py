@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import rows
 from scipy import stats
 
 HERE = Path(__file__).parent
@@ -111,15 +112,27 @@ def results() -> str:
     )
 
 
+def published() -> str:
+    """Show the published rows beside ours."""
+    return markdown(rows.HEADER, rows.table())
+
+
 TABLES = {
     HERE.parent / "README.md": {"results": results, "parity": parity},
     PARITY / "README.md": {"parity": parity},
+    rows.HERE / "README.md": {"rows": published},
 }
 
 
 def main() -> None:
     """Write, or with ``--check`` compare, every table."""
     stale = []
+    for path, record in rows.records().items():
+        text = json.dumps(record, indent=1) + "\n"
+        if not path.exists() or path.read_text() != text:
+            stale.append(path)
+            if "--check" not in sys.argv:
+                path.write_text(text)
     for page, tables in TABLES.items():
         text = page.read_text()
         for name, build in tables.items():

@@ -1,6 +1,6 @@
 """Whole batches cut from a split at once: typed tuples, data sets and the sampler behind them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +53,8 @@ class EvalBatch(NamedTuple):
     seen_item: Tensor
 
 
-class Windows(NamedTuple):
-    """Cuts of the training sequences, int64 [W].
+class Cut(NamedTuple):
+    """Some windows, int64 [W].
 
     user: user code.  start, end: the window is ``split.items[start:end]``.
     """
@@ -64,27 +64,38 @@ class Windows(NamedTuple):
     end: Ints
 
 
-def windows(split: Split, width: int, stride: float | None) -> Windows:
-    """Cut training sequences into windows of at most ``width`` items, latest first.
+class Windows:
+    """Cuts of the training sequences into windows of at most ``width`` items, latest first.
+
+    A window is worked out when it is asked for; what is kept is of the size of the users.
 
     Args:
         split: the split whose training events are cut.
-        width: longest window. Of width 1, each event is a window.
+        width: longest window. Of width 1, each event is a window; else a user with a single event
+            has none, since nothing is left to predict it from.
         stride: how far a window moves back, as a share of ``width`` (BERT4Rec's code calls it
             ``prop_sliding_window``); None takes only each user's latest window.
     """
-    start, end = np.asarray(split.offsets[:-1]), np.asarray(split.train_end)
-    length = end - start
-    user = np.flatnonzero(length >= min(2, width))  # one item leaves nothing to predict it from
-    start, end, length = start[user], end[user], length[user]
-    if stride is None:
-        return Windows(user, np.maximum(start, end - width), end)
-    step = max(1, round(stride * width))
-    number = 1 + np.maximum(0, -(-(length - width) // step))
-    owner = np.repeat(np.arange(len(start)), number)
-    back = np.arange(number.sum()) - (np.cumsum(number) - number)[owner]
-    window_end = np.maximum(end[owner] - back * step, np.minimum(start + width, end)[owner])
-    return Windows(user[owner], np.maximum(start[owner], window_end - width), window_end)
+
+    def __init__(self, split: Split, width: int, stride: float | None) -> None:
+        self.start, self.end, self.width = split.offsets, split.train_end, width
+        self.step = None if stride is None else max(1, round(stride * width))
+        length = self.end - self.start[:-1]
+        number = (length >= min(2, width)).astype(np.int64)
+        if self.step is not None:
+            number *= 1 + np.maximum(0, -(-(length - width) // self.step))
+        self.before = np.cumsum(number)  # windows of this user and all before
+
+    def __len__(self) -> int:
+        return int(self.before[-1]) if len(self.before) else 0
+
+    def __getitem__(self, number: Ints) -> Cut:
+        """The windows with these numbers, int64 [W]."""
+        user = np.searchsorted(self.before, number, side="right")
+        first, end = self.start[user], self.end[user]
+        back = np.where(user > 0, number - self.before[user - 1], number)
+        latest = np.maximum(end - back * (self.step or 0), np.minimum(first + self.width, end))
+        return Cut(user, np.maximum(first, latest - self.width), latest)
 
 
 def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Tensor:
@@ -110,14 +121,14 @@ class TrainSet(Dataset[TrainBatch]):
     def __init__(self, split: Split, schema: Schema, width: int, stride: float | None) -> None:
         self.items, self.padding = split.items, schema.padding
         self.offsets, self.train_end = split.offsets, split.train_end
-        self.windows = windows(split, width, stride)
+        self.windows = Windows(split, width, stride)
 
     def __len__(self) -> int:
-        return len(self.windows.user)
+        return len(self.windows)
 
     def __getitems__(self, indices: list[int]) -> TrainBatch:
         """Fetch the windows with these numbers, the longest first."""
-        user, start, end = (column[indices] for column in self.windows)
+        user, start, end = self.windows[np.asarray(indices)]
         order = np.argsort(start - end, kind="stable")
         user, start, end = user[order], start[order], end[order]
         items = gather(self.items, start, end, self.padding)
@@ -188,12 +199,13 @@ class BatchSampler(Sampler[list[int]]):
         return max(1, len(range(self.rank, batches, self.processes)))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order: Sequence[int] = range(self.size)
+        order = None
         if self.shuffle:
             generator = np.random.default_rng([self.seed, self.epoch])
-            order = generator.permutation(self.size).tolist()
+            order = generator.permutation(np.arange(self.size, dtype=np.min_scalar_type(self.size)))
         for number in range(len(self)):
             batch = number * self.processes + self.rank
             if self.shuffle:  # with fewer batches than processes, some take the same one
                 batch %= -(-self.size // self.batch_size)
-            yield list(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+            start, stop = batch * self.batch_size, min(self.size, (batch + 1) * self.batch_size)
+            yield order[start:stop].tolist() if order is not None else list(range(start, stop))

@@ -5,44 +5,28 @@ hash goes into every run folder; runs with different hashes are never put in one
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
+from lightning_rec.data.arrays import Ints, Mask, Targets, arrays
+from lightning_rec.data.candidates import Candidates
+from lightning_rec.data.chance import bits
+from lightning_rec.data.filters import Ordered, filtered
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Split
-from lightning_rec.errors import UserError, listed
+from lightning_rec.data.split import Split
+from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
 SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
+# Settings that came later. They are left out of the record while they are at their default, which
+# is what was done before they came: so the runs of that time keep their hash.
+_LATER = {
+    "drop_repeats", "candidates", "val_users", "val_seed", "others_train", "nested", "new_users",
+}  # fmt: skip
 Share = Annotated[float, Field(gt=0, lt=1)]
-Ints = NDArray[np.int64]
-
-
-class Ordered(NamedTuple):
-    """The events that pass the filters, by user, then time, then position in the file.
-
-    user, item, row: int64 [N]; ``row`` is the event's row in ``interactions.parquet``.
-    time: int64 [N] seconds, or None where the data has no times.
-    """
-
-    user: Ints
-    item: Ints
-    row: Ints
-    time: Ints | None
-
-
-class Targets(NamedTuple):
-    """What a protocol decides, as masks over the ordered events (bool [N])."""
-
-    train: NDArray[np.bool_]
-    val: NDArray[np.bool_]
-    test: NDArray[np.bool_]
-    boundaries: tuple[int, int] | None  # times where validation and test begin, if any
 
 
 @dataclass(frozen=True)
@@ -53,22 +37,37 @@ class Protocol(ABC):
         min_rating: keep events whose rating is at least this; None keeps all.
         user_core: drop users with fewer events than this (after the rating filter).
         item_core: likewise for items. With both, filtering is repeated until nothing changes.
+        drop_repeats: of a user's consecutive events with one item keep the first alone; repeated
+            with the cores.
         cutoffs: the ``k`` of ``recall@k`` and its kin.
         cold_targets: a target without any training event is no candidate. ``miss`` counts it as
             not found, ``exclude`` leaves it out of the figures; both say how many there were.
+        candidates: a sample that targets are ranked among, for old tables; None ranks the whole
+            catalogue.
+        val_users: validate on this many users at most, drawn at random from those who have a
+            validation target; None takes all of them, 0 leaves no validation.
+        val_seed: fixes that draw.
     """
 
     min_rating: float | None = None
-    user_core: Annotated[int, Field(ge=0)] = 0
-    item_core: Annotated[int, Field(ge=0)] = 0
+    user_core: NonNegativeInt = 0
+    item_core: NonNegativeInt = 0
+    drop_repeats: bool = False
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20)
     cold_targets: Literal["miss", "exclude"] = "miss"
+    candidates: Candidates | None = None
+    val_users: NonNegativeInt | None = None
+    val_seed: NonNegativeInt = 0
 
     name: ClassVar[str]
 
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
-        return {"name": self.name, "candidates": "train vocabulary, seen filtered", **asdict(self)}
+        default = {
+            field.name for field in fields(self) if getattr(self, field.name) == field.default
+        }
+        told = {key: value for key, value in asdict(self).items() if key not in _LATER & default}
+        return {"name": self.name, "candidates": "train vocabulary, seen filtered", **told}
 
     def hash(self) -> str:
         """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
@@ -80,42 +79,24 @@ class Protocol(ABC):
 
     def split(self, data: Interactions) -> Split:
         """Filter, order and split. Raises UserError where nothing is left or data is missing."""
-        kept, counts = self._filter(data)
-        events = _ordered(kept)
-        targets = self.choose(events)
-        split = _assemble(data, events, targets, counts, self)
+        filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
+        events, counts = filtered(data, *filters)
+        cold = self.cold_targets == "miss"
+        split = arrays(data, events, self.choose(events), counts, self.name, cold_targets=cold)
         self._check(split)
         return split
 
-    def _filter(self, data: Interactions) -> tuple[pl.DataFrame, dict[str, int]]:
-        """Apply the filters, with the number of events left after each step."""
-        events = data.events
-        columns = events.collect_schema().names()
-        kept = events.with_row_index("row")
-        if self.min_rating is not None:
-            if "rating" not in columns:
-                raise UserError(
-                    f"protocol.min_rating={self.min_rating} needs ratings, but {data.info['name']} "
-                    "has none: set data.rating to the column that holds them, or min_rating=null."
-                )
-            kept = kept.filter(pl.col("rating") >= self.min_rating)
-        wanted = [
-            name for name in ("user", "item", "row", "timestamp") if name in [*columns, "row"]
-        ]
-        frame = kept.select(wanted).collect()
-        counts = {"events read": data.info["events"]}
-        if self.min_rating is not None:
-            counts[f"after min_rating={self.min_rating:g}"] = len(frame)
-        if self.user_core > 1 or self.item_core > 1:
-            frame = _core(frame, self.user_core, self.item_core)
-            counts[f"after user_core={self.user_core}, item_core={self.item_core}"] = len(frame)
-        if not len(frame):
-            steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
-            raise UserError(f"Nothing is left of {data.info['name']} after filtering ({steps}).")
-        return frame, counts
+    def validated(self, events: Ordered, held: Mask) -> Mask:
+        """Of the events ``held`` out for validation (bool [N]), those of ``val_users`` users."""
+        if self.val_users is None:
+            return held
+        users = np.unique(events.user[held])
+        drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
+        return held & np.isin(events.user, drawn)
 
     def _check(self, split: Split) -> None:
-        for stage, examples in (("validation", split.val), ("test", split.test)):
+        wanted = {"validation": split.val} if self.val_users != 0 else {}
+        for stage, examples in {**wanted, "test": split.test}.items():
             if not examples.size:
                 steps = ", ".join(f"{step}: {count:,}" for step, count in split.counts.items())
                 raise UserError(
@@ -136,18 +117,34 @@ class LeaveOneOut(Protocol):
     Users with fewer than three events are trained on but not evaluated. Events of other users
     that happen later are in training, so the future leaks into it (Ji et al., 2020,
     arXiv:2010.11060); the audit reports how much.
+
+    Args:
+        others_train: with ``val_users``, whether all other users train on their last event but
+            one. It is in their test history either way.
+
+    Raises:
+        UserError: if others are to train where there are none.
     """
+
+    others_train: bool = False
 
     name: ClassVar[str] = "leave_one_out"
 
+    def __post_init__(self) -> None:
+        if self.others_train and self.val_users is None:
+            raise UserError(
+                "protocol.others_train=true is about users who are not validated on, but with "
+                "protocol.val_users=null all are: say how many, as in protocol.val_users=2048."
+            )
+
     def choose(self, events: Ordered) -> Targets:
         """Mark the last two events of every user with at least three."""
-        first, length = _users(events.user)
-        from_end = first + length - np.arange(len(events.user))  # 1 for the last event
+        place, length = events.places()
         enough = length >= 3
-        test = enough & (from_end == 1)
-        val = enough & (from_end == 2)
-        return Targets(~(test | val), val, test, None)
+        test = enough & (place == length - 1)
+        held = enough & (place == length - 2)
+        val = self.validated(events, held)
+        return Targets(~(test | (val if self.others_train else held)), val, test, None)
 
 
 @dataclass(frozen=True)
@@ -157,43 +154,62 @@ class Temporal(Protocol):
     Args:
         val_from: quantile of event times where validation begins.
         test_from: quantile of event times where test begins.
+        nested: cut as time-to-split does (Gusak et al., RecSys 2025): ``val_from`` is a quantile
+            of the times before the test instead of all times, users with a single one left out,
+            and an event at the very time of a cut lies before it instead of after.
         targets: which of a user's events in a window are targets: the ``first`` (the next one as
             seen from the boundary), the ``last``, or ``all`` of them, each with all events before
-            it as history (Gusak et al., 2025, call the last two *last* and *successive*).
+            it as history (Gusak et al. call the last two *last* and *successive*).
+        new_users: whether users without any training event are evaluated too, from their second
+            event on.
+
+    Raises:
+        UserError: if validation would begin after test.
     """
 
     val_from: Share = 0.8
     test_from: Share = 0.9
+    nested: bool = False
     targets: Literal["first", "last", "all"] = "first"
+    new_users: bool = False
 
     name: ClassVar[str] = "temporal"
 
     def __post_init__(self) -> None:
-        if self.val_from >= self.test_from:
+        if self.val_from >= self.test_from and not self.nested:
             raise UserError(
                 f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
             )
 
     def choose(self, events: Ordered) -> Targets:
-        """Cut at two quantiles of time. Raises UserError without times or with equal cuts."""
+        """Cut at two quantiles of time. Raises UserError without times."""
         if events.time is None:
             raise UserError(
                 "protocol=temporal needs the time of each event and this data has none: "
                 "set data.time to the column that holds it, or use protocol=leave_one_out."
             )
-        cuts = np.quantile(events.time, [self.val_from, self.test_from], method="higher")
-        val_from, test_from = (int(cut) for cut in cuts)
+        val_from, test_from = self._boundaries(events.user, events.time)
         train = events.time < val_from
-        window_val = (events.time >= val_from) & (events.time < test_from)
-        window_test = events.time >= test_from
-        known = np.zeros(events.user.max() + 1, dtype=bool)  # users that have a training history
-        known[events.user[train]] = True
-        val, test = (
-            self._pick(events, window & known[events.user]) for window in (window_val, window_test)
-        )
-        return Targets(train, val, test, (val_from, test_from))
+        if self.new_users:
+            known = events.places()[0] > 0
+        else:
+            known = np.isin(events.user, events.user[train])
+        val = known & (events.time >= val_from) & (events.time < test_from)
+        test = known & (events.time >= test_from)
+        val, test = (self._pick(events, window) for window in (val, test))
+        return Targets(train, self.validated(events, val), test, (val_from, test_from))
 
-    def _pick(self, events: Ordered, window: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _boundaries(self, user: Ints, time: Ints) -> tuple[int, int]:
+        """The times where validation and test begin."""
+        if not self.nested:
+            cuts = np.quantile(time, [self.val_from, self.test_from], method="higher")
+            return int(cuts[0]), int(cuts[1])
+        test_from = _after(time, self.test_from)
+        early = time < test_from
+        several = np.bincount(user[early], minlength=user.max() + 1) > 1
+        return _after(time[early & several[user]], self.val_from), test_from
+
+    def _pick(self, events: Ordered, window: Mask) -> Mask:
         if self.targets == "all":
             return window
         where = np.flatnonzero(window)
@@ -204,93 +220,7 @@ class Temporal(Protocol):
         return picked
 
 
-def _core(frame: pl.DataFrame, user_core: int, item_core: int) -> pl.DataFrame:
-    """Keep users and items with enough events, repeated until nothing changes."""
-    before = -1
-    while len(frame) != before:
-        before = len(frame)
-        frame = frame.filter(pl.len().over("user") >= user_core)
-        frame = frame.filter(pl.len().over("item") >= item_core)
-    return frame
-
-
-def _ordered(frame: pl.DataFrame) -> Ordered:
-    """Sort by user and time; equal times keep their order in the file, never that of item ids."""
-    timed = "timestamp" in frame.columns
-    frame = frame.sort(["user", "timestamp", "row"] if timed else ["user", "row"])
-    column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
-    return Ordered(column["user"], column["item"], column["row"], column.get("timestamp"))
-
-
-def _users(user: Ints) -> tuple[Ints, Ints]:
-    """For each event, the index of its user's first event and that user's number of events."""
-    starts = np.append(0, np.flatnonzero(np.diff(user)) + 1)
-    lengths = np.diff(np.append(starts, len(user)))
-    return np.repeat(starts, lengths), np.repeat(lengths, lengths)
-
-
-def _assemble(
-    data: Interactions,
-    events: Ordered,
-    targets: Targets,
-    counts: dict[str, int],
-    protocol: Protocol,
-) -> Split:
-    """Build the vocabulary from training events only, then the arrays that batches are cut from."""
-    num_users, num_known = data.info["users"], data.info["items"]
-    train_counts = np.bincount(events.item[targets.train], minlength=num_known)
-    vocabulary = np.flatnonzero(train_counts)
-    code = np.full(num_known, -1, dtype=np.int64)
-    code[vocabulary] = np.arange(len(vocabulary))
-    item = code[events.item]
-    known = item >= 0
-    before = np.append(0, np.cumsum(known))  # known events before each event
-    offsets = np.append(0, np.cumsum(np.bincount(events.user[known], minlength=num_users)))
-    train_length = np.bincount(events.user[targets.train], minlength=num_users)
-
-    def examples(mask: NDArray[np.bool_]) -> Examples:
-        at = np.flatnonzero(mask)
-        cold = item[at] < 0
-        if protocol.cold_targets == "exclude":
-            at = at[~cold]
-        empty = before[at] == offsets[events.user[at]]  # nothing known happened before
-        at = at[~empty]
-        return Examples(events.user[at], before[at], item[at], events.row[at])
-
-    val, test = examples(targets.val), examples(targets.test)
-    counts = counts | {
-        "users": len(np.unique(events.user)),
-        "train events": int(targets.train.sum()),
-        "val targets": val.size,
-        "test targets": test.size,
-        "cold val targets": int((item[targets.val] < 0).sum()),
-        "cold test targets": int((item[targets.test] < 0).sum()),
-    }
-    notes = _notes(data, events.user, test, protocol)
-    return Split(
-        offsets=offsets,
-        items=item[known].astype(np.int32),
-        rows=events.row[known],
-        train_end=offsets[:-1] + train_length,
-        vocabulary=vocabulary,
-        train_counts=train_counts[vocabulary],
-        val=val,
-        test=test,
-        boundaries=targets.boundaries,
-        counts=counts | {"users not evaluated": len(np.setdiff1d(events.user, test.user))},
-        notes=notes,
-    )
-
-
-def _notes(data: Interactions, user: Ints, test: Examples, protocol: Protocol) -> tuple[str, ...]:
-    """Say how many users have no test target, and who they are."""
-    missing = np.setdiff1d(user, test.user)
-    if not len(missing):
-        return ()
-    names = data.users["user"].gather(missing[:12].tolist()).to_list()
-    more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
-    return (
-        f"{len(missing):,} of {len(np.unique(user)):,} users have no test target under "
-        f"protocol={protocol.name}: their training events are used, they are not evaluated "
-        f"({listed(names)}{more}).",
-    )
+def _after(time: Ints, share: float) -> int:
+    """The first time later than this quantile; where there is none, one later than all."""
+    later = time[time > np.quantile(time, share)] if len(time) else time
+    return int(later.min()) if len(later) else int(time.max(initial=0)) + 1

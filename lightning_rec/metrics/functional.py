@@ -9,36 +9,33 @@ import torch
 from torch import Tensor
 
 
-def rank_target(
-    scores: Tensor, target: Tensor, seen_row: Tensor, seen_item: Tensor
+def rank_among(
+    target_score: Tensor,
+    candidate_scores: Tensor,
+    known: Tensor | None = None,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rank each target among all items but those its user has seen.
+    """Rank each target among candidates of its own.
 
     Ties, and scores that are not a number, count against the model: the rank is the worst one the
-    target could have. The target itself is a candidate even if it was seen before.
+    target could have.
 
     Args:
-        scores: float [B, num_items], changed in place: seen items become -inf.
-        target: int64 [B], -1 for a target that is no candidate (its rank is 0).
-        seen_row: int64 [S], with ``seen_item`` the pairs to leave out: row of ``scores``,
-        seen_item: int64 [S], and item.
+        target_score: float [B].
+        candidate_scores: float [B, n], without the target.
+        known: bool [B], False for a target that is no candidate (its rank is 0); None: all are.
+        there: bool [B, n], False where there is no candidate; None: all are.
 
     Returns:
         rank, candidates: int64 [B]; ``candidates`` counts the target, unless it is none.
     """
-    rows = torch.arange(len(target), device=target.device)
-    known = target >= 0
-    place = target.clamp(min=0)
-    lowest = torch.finfo(scores.dtype).min
-    scores.nan_to_num_(nan=lowest, neginf=lowest)  # from here on, -inf means seen
-    wanted = scores[rows, place].unsqueeze(1)  # [B, 1]
-    scores[seen_row, seen_item] = -torch.inf
-    # A target that was seen before comes back; an unknown one has no score to restore.
-    scores[rows[known], place[known]] = wanted[known, 0]
-    excluded = torch.isneginf(scores).sum(dim=1)
-    candidates = scores.shape[1] - excluded
-    behind = (scores < wanted).sum(dim=1) - excluded
-    return torch.where(known, candidates - behind, 0), candidates
+    known = torch.ones_like(target_score, dtype=torch.bool) if known is None else known
+    there = torch.ones_like(candidate_scores, dtype=torch.bool) if there is None else there
+    lowest = torch.finfo(target_score.dtype).min
+    wanted = target_score.nan_to_num(nan=lowest, neginf=lowest).unsqueeze(1)  # [B, 1]
+    others = candidate_scores.nan_to_num(nan=lowest, neginf=lowest)
+    ahead = ((others >= wanted) & there).sum(dim=1)
+    return torch.where(known, ahead + 1, 0), there.sum(dim=1) + known
 
 
 def recall(rank: Tensor, k: int) -> Tensor:

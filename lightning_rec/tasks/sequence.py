@@ -139,6 +139,11 @@ class SequenceTask(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip as asked; Lightning refuses a fused optimizer under bf16, which needs no scaler."""
+        if gradient_clip_val and any(_is_sparse(p) for p in self.model.parameters()):
+            raise UserError(
+                "torch cannot clip sparse gradients: set trainer.gradient_clip_val=null, or "
+                "model.sparse=false."
+            )
         if gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
             nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
         else:
@@ -193,3 +198,7 @@ class SequenceTask(pl.LightningModule):
         figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
         self.figures |= figures
         self.log_dict(figures)
+
+
+def _is_sparse(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and parameter.grad.is_sparse

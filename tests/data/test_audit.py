@@ -23,6 +23,10 @@ PROTOCOLS: list[Protocol] = [
         for cold in ("miss", "exclude")
     ),
     Temporal(cutoffs=K, val_from=0.5, test_from=0.6, min_rating=3, item_core=3),
+    LeaveOneOut(cutoffs=K, val_users=20, others_train=True),
+    LeaveOneOut(cutoffs=K, val_users=0, others_train=True, drop_repeats=True),
+    Temporal(cutoffs=K, val_users=0),
+    Temporal(cutoffs=K, nested=True, new_users=True, targets="all", drop_repeats=True),
 ]
 
 
@@ -41,6 +45,20 @@ def test_a_log_without_times_passes(prepared: Callable[..., Interactions]) -> No
     data = prepared(user=list("aaaabbbb"), item=list("xyzxyzxz"))
     facts = audit(data, LeaveOneOut(cutoffs=(1,)).split(data))
     assert "share of training after the first test target" not in facts
+
+
+def test_a_leak_is_named_where_there_is_no_validation(interactions: Interactions) -> None:
+    split = LeaveOneOut(cutoffs=K, val_users=0, others_train=True).split(interactions)
+    with pytest.raises(LeakError, match="a test target is trained on"):
+        audit(interactions, trains_on_test(split))
+
+
+def test_a_validation_target_that_trains_with_the_others_is_named(
+    interactions: Interactions,
+) -> None:
+    split = LeaveOneOut(cutoffs=K, val_users=20, others_train=True).split(interactions)
+    with pytest.raises(LeakError, match="a validation target is trained on"):
+        audit(interactions, trains_on_val(split))
 
 
 def test_repeats_are_counted(prepared: Callable[..., Interactions]) -> None:

@@ -15,8 +15,8 @@ from lightning_rec.data.batches import (
     EvalSet,
     TrainBatch,
     TrainSet,
+    Windows,
     gather,
-    windows,
 )
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.split import Examples, Schema, Split
@@ -41,9 +41,9 @@ def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: fl
     lengths = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 31]
     split = split_of(lengths)
     found: dict[int, list[range]] = {user: [] for user in range(len(lengths))}
-    for user, start, end in zip(
-        *(column.tolist() for column in windows(split, max_len, stride)), strict=True
-    ):
+    windows = Windows(split, max_len, stride)
+    cut = windows[np.arange(len(windows))]
+    for user, start, end in zip(*(column.tolist() for column in cut), strict=True):
         assert split.offsets[user] <= start
         found[user].append(range(start, end))
     for user, length in enumerate(lengths):
@@ -63,7 +63,8 @@ def test_windows_cover_all_training_events_and_no_other(max_len: int, stride: fl
 @pytest.mark.parametrize("stride", [0.5, 1.0])
 def test_windows_of_one_are_the_training_events(stride: float) -> None:
     split = split_of([0, 1, 2, 5])
-    user, start, end = windows(split, 1, stride)
+    windows = Windows(split, 1, stride)
+    user, start, end = windows[np.arange(len(windows))]
     assert (end - start == 1).all()
     assert sorted(start.tolist()) == [2, 5, 6, *range(9, 14)]
     assert (split.offsets[user] <= start).all()
@@ -100,7 +101,8 @@ def test_a_training_batch_holds_its_windows_longest_first(
     data = TrainSet(leave_one_out, schema, width=9, stride=0.5)
     chosen = [5, 0, 1, len(data) - 1]
     batch = data.__getitems__(chosen)
-    expected = [tuple(int(column[index]) for column in data.windows) for index in chosen]
+    cut = data.windows[np.array(chosen)]
+    expected = [tuple(map(int, window)) for window in zip(*cut, strict=True)]
     expected.sort(key=lambda window: window[1] - window[2])
     for row, (user, start, end) in enumerate(expected):
         window = leave_one_out.items[start:end].tolist()
@@ -223,7 +225,8 @@ def test_lightning_shuffles_anew_each_epoch_and_shows_every_window(leave_one_out
         for epoch in (0, 1)
     )
     assert first != second
-    _, start, end = windows(leave_one_out, 10, 0.5)
+    windows = Windows(leave_one_out, 10, 0.5)
+    _, start, end = windows[np.arange(len(windows))]
     expected = Counter(
         tuple(leave_one_out.items[s:e].tolist()) for s, e in zip(start, end, strict=True)
     )

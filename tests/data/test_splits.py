@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from lightning_rec import config
+from lightning_rec.data.audit import audit
+from lightning_rec.data.candidates import Candidates
+from lightning_rec.data.filters import filtered
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Examples, Split
 from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
@@ -50,6 +54,93 @@ def small_log(seed: int) -> dict[str, list[Any]]:
     }
 
 
+def in_order(events: list[Event]) -> list[Event]:
+    return sorted(events, key=lambda event: (event.time, event.row))
+
+
+def steady(events: list[Event], protocol: Protocol) -> list[Event]:
+    """One round of the filters: repeats, then rare users, then rare items."""
+    if protocol.drop_repeats:
+        latest: dict[str, str] = {}
+        kept = []
+        for event in in_order(events):
+            if latest.get(event.user) != event.item:
+                kept.append(event)
+            latest[event.user] = event.item
+        events = sorted(kept, key=lambda event: event.row)
+    users = Counter(event.user for event in events)
+    events = [event for event in events if users[event.user] >= protocol.user_core]
+    items = Counter(event.item for event in events)
+    return [event for event in events if items[event.item] >= protocol.item_core]
+
+
+Parts = dict[str, tuple[list[Event], list[Event], list[Event]]]
+
+
+def last_two(sequences: dict[str, list[Event]]) -> Parts:
+    return {
+        user: (sequence[:-2], sequence[-2:-1], sequence[-1:])
+        if len(sequence) >= 3
+        else (sequence, [], [])
+        for user, sequence in sequences.items()
+    }
+
+
+def linear_quantile(values: list[int], share: float) -> float:
+    """As pandas has it."""
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (place - low)
+
+
+def windows(sequences: dict[str, list[Event]], protocol: Protocol) -> Parts:
+    """Training, validation and test events of each user by time; ``stage`` says which an event is."""
+    assert isinstance(protocol, Temporal)
+    times = sorted(event.time for sequence in sequences.values() for event in sequence)
+    if protocol.nested:
+        late = linear_quantile(times, protocol.test_from)
+        before = [[e.time for e in sequence if e.time <= late] for sequence in sequences.values()]
+        several = [time for times in before if len(times) >= 2 for time in times]
+        early = linear_quantile(several, protocol.val_from)
+
+        def stage(event: Event) -> int:
+            return (event.time > early) + (event.time > late)
+    else:
+        cuts = [
+            times[math.ceil(q * (len(times) - 1))] for q in (protocol.val_from, protocol.test_from)
+        ]
+
+        def stage(event: Event) -> int:
+            return sum(event.time >= cut for cut in cuts)
+
+    pick = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}[protocol.targets]
+    parts: Parts = {}
+    for user, sequence in sequences.items():
+        train = [event for event in sequence if stage(event) == 0]
+        # The first event of a user without training is nobody's to tell: it has no history.
+        able = sequence[not train :] if train or protocol.new_users else []
+        val, test = ([event for event in able if stage(event) == number][pick] for number in (1, 2))
+        parts[user] = (train, val, test)
+    return parts
+
+
+def splitmix(seed: int, place: int) -> int:
+    """Number ``place`` of SplitMix64, in Python's whole numbers."""
+    word = (seed + (place + 1) * 0x9E3779B97F4A7C15) % 2**64
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % 2**64
+    return word ^ (word >> 31)
+
+
+def validated(users: list[str], able: list[str], protocol: Protocol) -> set[str]:
+    """Which users are validated on: those with the lowest numbers, by code."""
+    codes = list(dict.fromkeys(users))
+    by_lot = sorted(able, key=lambda user: splitmix(protocol.val_seed, codes.index(user)))
+    return set(by_lot[: protocol.val_users])
+
+
 def oracle(log: dict[str, list[Any]], protocol: Protocol) -> Told:
     rows = range(len(log["user"]))
     events = [
@@ -58,38 +149,21 @@ def oracle(log: dict[str, list[Any]], protocol: Protocol) -> Told:
     if protocol.min_rating is not None:
         events = [event for event in events if event.rating >= protocol.min_rating]
     while True:
-        users, items = Counter(e.user for e in events), Counter(e.item for e in events)
-        kept = [
-            e
-            for e in events
-            if users[e.user] >= protocol.user_core and items[e.item] >= protocol.item_core
-        ]
+        kept = steady(events, protocol)
         if kept == events:
             break
         events = kept
     sequences: dict[str, list[Event]] = {}
     for event in sorted(events, key=lambda event: (event.time, event.row)):
         sequences.setdefault(event.user, []).append(event)
-    if isinstance(protocol, LeaveOneOut):
-        parts = {
-            user: (sequence[:-2], sequence[-2:-1], sequence[-1:])
-            if len(sequence) >= 3
-            else (sequence, [], [])
-            for user, sequence in sequences.items()
-        }
-    else:
-        assert isinstance(protocol, Temporal)
-        times = sorted(event.time for event in events)
-        cuts = [
-            times[math.ceil(q * (len(times) - 1))] for q in (protocol.val_from, protocol.test_from)
-        ]
-        pick = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}[protocol.targets]
-        parts = {}
-        for user, sequence in sequences.items():
-            train = [e for e in sequence if e.time < cuts[0]]
-            val = [e for e in sequence if cuts[0] <= e.time < cuts[1]][pick]
-            test = [e for e in sequence if e.time >= cuts[1]][pick]
-            parts[user] = (train, val, test) if train else ([], [], [])
+    parts = (
+        last_two(sequences) if isinstance(protocol, LeaveOneOut) else windows(sequences, protocol)
+    )
+    drawn = validated(log["user"], [user for user, part in parts.items() if part[1]], protocol)
+    for user, (train, val, test) in parts.items():
+        if user not in drawn:
+            joins = isinstance(protocol, LeaveOneOut) and protocol.others_train
+            parts[user] = (train + val if joins else train, [], test)
     train = {user: [e.item for e in part[0]] for user, part in parts.items()}
     known = {item for items in train.values() for item in items}
 
@@ -142,15 +216,35 @@ PROTOCOLS: list[Protocol] = [
     *(Temporal(cutoffs=K, targets=targets) for targets in ("first", "last", "all")),  # type: ignore[arg-type]
     Temporal(cutoffs=K, targets="all", cold_targets="exclude", val_from=0.5, test_from=0.8),
     Temporal(cutoffs=K, min_rating=2, item_core=4, val_from=0.6, test_from=0.7),
-]
+    LeaveOneOut(cutoffs=K, val_users=4),
+    LeaveOneOut(cutoffs=K, val_users=4, val_seed=7, others_train=True),
+    LeaveOneOut(cutoffs=K, val_users=10_000, others_train=True),
+    LeaveOneOut(cutoffs=K, val_users=0, others_train=True),
+    LeaveOneOut(cutoffs=K, val_users=0),
+    LeaveOneOut(cutoffs=K, drop_repeats=True),
+    LeaveOneOut(cutoffs=K, user_core=8, item_core=7, drop_repeats=True, val_users=5),
+    Temporal(cutoffs=K, val_users=3, targets="all"),
+    Temporal(cutoffs=K, val_users=0),
+    *(Temporal(cutoffs=K, new_users=True, targets=targets) for targets in ("first", "last", "all")),  # type: ignore[arg-type]
+    Temporal(cutoffs=K, nested=True, val_from=0.6, test_from=0.8),
+    *(
+        Temporal(
+            cutoffs=K, user_core=5, item_core=5, drop_repeats=True, nested=True, new_users=True,
+            val_from=0.7, test_from=0.7, targets=targets, val_users=4,  # type: ignore[arg-type]
+        )
+        for targets in ("last", "all")
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_splits_are_the_oracles(seed: int, prepared: Prepare) -> None:
+def test_splits_are_the_oracles_and_pass_the_audit(seed: int, prepared: Prepare) -> None:
     log = small_log(seed)
     data = prepared(**log)
     for protocol in PROTOCOLS:
-        assert told(protocol.split(data), data) == oracle(log, protocol), protocol
+        split = protocol.split(data)
+        assert told(split, data) == oracle(log, protocol), protocol
+        audit(data, split)
 
 
 def test_cores_are_filtered_until_nothing_changes(prepared: Prepare) -> None:
@@ -168,9 +262,19 @@ def test_cores_are_filtered_until_nothing_changes(prepared: Prepare) -> None:
     kept = [(user, item) for user in "xyz" for item in "pqr"]
     users, items = zip(*chain, *kept, strict=True)
     data = prepared(user=list(users), item=list(items))
-    protocol = LeaveOneOut(cutoffs=(1,), user_core=2, item_core=2)
-    events, _ = protocol._filter(data)
-    assert events["row"].to_list() == list(range(len(chain), len(users)))
+    events, _ = filtered(data, None, user_core=2, item_core=2, drop_repeats=False)
+    assert sorted(events.row) == list(range(len(chain), len(users)))
+
+
+def test_repeats_that_a_core_brings_together_are_dropped(prepared: Prepare) -> None:
+    # Without the lone item n, user a has x twice on end; user b's repeat is interleaved in the file.
+    data = prepared(user=list("abababab"), item=list("xynyxxyx"))
+    events, counts = filtered(data, None, user_core=0, item_core=2, drop_repeats=True)
+    names = data.items["item"].to_list()
+    users = data.users["user"].to_list()
+    kept = [(users[u], names[i]) for u, i in zip(events.user, events.item, strict=True)]
+    assert kept == [("a", "x"), ("a", "y"), ("b", "y"), ("b", "x")]
+    assert counts["after user_core=0, item_core=2, drop_repeats"] == 4
 
 
 def test_equal_times_keep_the_order_of_the_file(prepared: Prepare) -> None:
@@ -283,7 +387,8 @@ def test_a_saved_split_comes_back_memory_mapped(
     "change",
     [
         {"min_rating": 4.0}, {"user_core": 5}, {"item_core": 5}, {"cutoffs": (10,)}, {"cold_targets": "exclude"},
-        {"val_from": 0.7}, {"test_from": 0.95}, {"targets": "all"},
+        {"val_from": 0.7}, {"test_from": 0.95}, {"targets": "all"}, {"drop_repeats": True}, {"val_users": 7},
+        {"val_seed": 1}, {"candidates": Candidates()}, {"nested": True}, {"new_users": True},
     ],
 )  # fmt: skip
 def test_each_setting_changes_the_hash(change: dict[str, Any]) -> None:
@@ -294,3 +399,119 @@ def test_each_setting_changes_the_hash(change: dict[str, Any]) -> None:
 
 def test_protocols_differ_in_their_hash() -> None:
     assert LeaveOneOut().hash() != Temporal().hash()
+
+
+def test_every_choice_in_conf_has_a_hash_of_its_own() -> None:
+    names = config.choices("protocol")
+    composed = [config.compose([f"protocol={name}"]).protocol for name in names]
+    hashes = {config.build("protocol", cfg).hash() for cfg in composed}
+    assert len(hashes) == len(names) > 2
+
+
+def test_settings_that_came_later_leave_the_hashes_of_old_runs() -> None:
+    # Runs under experiments/ carry these.
+    assert LeaveOneOut().hash() == (
+        "64a3f4d89644e2da01d721bade60ab120a2baf6481dfacc214c756348d3adf98"
+    )
+    assert Temporal().hash() == ("d8dff234389cdd3c353ed1b757a748ea4f869f4aac03f08a7a6a5b3a8a7c9bc8")
+
+
+def test_the_record_tells_of_each_setting_that_is_not_the_default() -> None:
+    sampled = LeaveOneOut(candidates=Candidates(99, "uniform", 4), val_users=0, others_train=True)
+    told = sampled.settings()
+    assert told["candidates"] == {"number": 99, "by": "uniform", "seed": 4}
+    assert (told["val_users"], told["others_train"]) == (0, True)
+    hashes = {
+        LeaveOneOut(candidates=candidates).hash()
+        for candidates in (None, Candidates(), Candidates(99), Candidates(by="uniform"))
+    }
+    assert len(hashes) == 4
+
+
+def test_candidates_come_from_yaml_and_a_slip_is_named() -> None:
+    node = {"_target_": "lightning_rec.data.splits.LeaveOneOut"}
+    given = {"number": 99, "by": "uniform", "seed": 1}
+    assert config.build("protocol", node | {"candidates": given}).candidates == Candidates(
+        99, "uniform", 1
+    )
+    for wrong, words in (
+        ({"number": 0}, "greater than 0"),
+        ({"by": "rank"}, "'popular' or 'uniform'"),
+        ({"count": 3}, "Unexpected keyword"),
+    ):
+        with pytest.raises(UserError, match=rf"protocol\.candidates=.*{words}"):
+            config.build("protocol", node | {"candidates": wrong})
+
+
+def test_others_can_only_train_where_there_are_others() -> None:
+    with pytest.raises(UserError, match=r"others_train=true.*val_users=null"):
+        LeaveOneOut(others_train=True)
+
+
+def test_without_validation_the_split_is_saved_loaded_and_audited(
+    interactions: Interactions, tmp_path: Path
+) -> None:
+    LeaveOneOut(cutoffs=(1,), val_users=0, others_train=True).split(interactions).save(
+        tmp_path / "split"
+    )
+    split = Split.load(tmp_path / "split")
+    facts = audit(interactions, split)
+    assert split.val.size == split.counts["val targets"] == facts["val targets seen before"] == 0
+    assert split.test.size == 58
+    assert facts["train events"] == interactions.info["events"] - 58
+
+
+def test_validation_users_do_not_move_the_test(interactions: Interactions) -> None:
+    whole, some, none = (
+        LeaveOneOut(cutoffs=(1,), val_users=number).split(interactions) for number in (None, 9, 0)
+    )
+    assert (whole.val.size, some.val.size, none.val.size) == (58, 9, 0)
+    assert set(some.val.row.tolist()) < set(whole.val.row.tolist())
+    for split in (some, none):
+        assert np.array_equal(split.test.row, whole.test.row)
+        assert np.array_equal(split.train_end, whole.train_end)  # S4: the others' do not train
+
+
+def test_events_at_the_very_cut_lie_before_it_when_nested(prepared: Prepare) -> None:
+    # Nine of twelve events at one moment, which is the .7 quantile.
+    time = [1, *[5] * 9, 8, 9]
+    log = {"user": list("abababababab"), "item": list("xyzwyxwzxyzw"), "time": time}
+    events, _ = filtered(prepared(**log), None, 0, 0, drop_repeats=False)
+    after = Temporal(val_from=0.01, test_from=0.7).choose(events)
+    before = Temporal(val_from=0.9, test_from=0.7, nested=True).choose(events)
+    assert (after.boundaries, after.train.sum()) == ((5, 5), 1)
+    assert (before.boundaries, before.train.sum()) == ((6, 8), 10)
+
+
+def test_users_of_one_early_event_do_not_move_the_nested_cut(prepared: Prepare) -> None:
+    # Users c to f come once before the test, early on; theirs would be four of the ten times.
+    log = {
+        "user": list("cdefababababcdefa"),
+        "item": list("wwwwxyzxyzxywwwww"),
+        "time": [1, 1, 1, 1, *range(10, 18), *[20] * 5],
+    }
+    events, _ = filtered(prepared(**log), None, 0, 0, drop_repeats=False)
+    split = Temporal(val_from=0.5, test_from=0.7, nested=True).choose(events)
+    assert split.boundaries == (14, 20)  # the median of 10 to 17, not of those and four ones
+
+
+def test_new_users_have_targets_from_the_second_event_with_a_known_history(
+    prepared: Prepare,
+) -> None:
+    log = {
+        "user": list("aaabbbccca"),
+        "item": list("xyzNxzxNyx"),  # b begins with an item that nobody trains on
+        "time": [1, 2, 3, 7, 8, 9, 7, 8, 9, 10],
+    }
+    options = {"cutoffs": (1,), "val_from": 0.3, "test_from": 0.4, "val_users": 0}
+    data = prepared(**log)
+    old = Temporal(targets="all", **options).split(data)
+    new = Temporal(targets="all", new_users=True, **options).split(data)
+    assert [(user, row) for user, _, _, row in told(old, data).test] == [("a", 9)]
+    assert told(new, data).test == [
+        ("b", ["x"], "z", 5),
+        ("c", ["x"], None, 7),
+        ("c", ["x"], "y", 8),
+        ("a", ["x", "y", "z"], "x", 9),
+    ]
+    audit(data, new)

@@ -61,17 +61,21 @@ def case(seed: int) -> tuple[list[list[float]], list[int], list[list[int]]]:
     return scores, target, seen
 
 
-def pairs(seen: list[list[int]]) -> tuple[Tensor, Tensor]:
-    flat = [(row, item) for row, items in enumerate(seen) for item in items]
-    return torch.tensor([r for r, _ in flat], dtype=torch.int64), torch.tensor(
-        [i for _, i in flat], dtype=torch.int64
-    )
+def ranked(scores: Tensor, target: list[int], seen: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Rank and number of candidates of each row, among all items but the seen ones."""
+    rows, place = torch.arange(len(target)), torch.tensor(target).clamp(min=0)
+    known = torch.tensor(target) >= 0
+    there = torch.ones_like(scores, dtype=torch.bool)
+    there[rows[known], place[known]] = False
+    for row, items in enumerate(seen):
+        there[row, items] = False
+    return F.rank_among(scores[rows, place], scores, known, there)
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_every_metric_is_the_textbooks(seed: int) -> None:
     scores, target, seen = case(seed)
-    rank, candidates = F.rank_target(torch.tensor(scores), torch.tensor(target), *pairs(seen))
+    rank, candidates = ranked(torch.tensor(scores), target, seen)
     area = F.auc(rank, candidates)
     for row in range(len(target)):
         ranking = ranked_list(scores[row], target[row], set(seen[row]))
@@ -93,7 +97,7 @@ def test_every_metric_is_the_textbooks(seed: int) -> None:
 
 
 def rank_one(scores: list[float], target: int, seen: list[int]) -> tuple[int, int]:
-    rank, candidates = F.rank_target(torch.tensor([scores]), torch.tensor([target]), *pairs([seen]))
+    rank, candidates = ranked(torch.tensor([scores]), [target], [seen])
     return int(rank), int(candidates)
 
 
@@ -108,9 +112,7 @@ def test_seen_items_are_no_candidates_but_the_target_always_is() -> None:
 
 
 def test_a_cold_target_is_a_miss_everywhere() -> None:
-    rank, candidates = F.rank_target(
-        torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([-1]), *pairs([[2]])
-    )
+    rank, candidates = ranked(torch.tensor([[3.0, 2.0, 1.0]]), [-1], [[2]])
     assert (int(rank), int(candidates)) == (0, 2)
     assert all(
         float(getattr(F, name)(rank, 3)) == 0
@@ -129,11 +131,43 @@ def test_scores_that_are_no_number_rank_last(bad: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_every_float_type_ranks(dtype: torch.dtype) -> None:
     scores = torch.tensor([[3.0, 1.0, 2.0, math.nan]], dtype=dtype)
-    rank, _ = F.rank_target(scores, torch.tensor([2]), *pairs([[]]))
+    rank, _ = ranked(scores, [2], [[]])
     assert int(rank) == 2
 
 
 def test_a_lone_candidate_makes_no_nan() -> None:
-    rank, candidates = F.rank_target(torch.tensor([[3.0, 2.0]]), torch.tensor([0]), *pairs([[1]]))
+    rank, candidates = ranked(torch.tensor([[3.0, 2.0]]), [0], [[1]])
     assert (int(rank), int(candidates)) == (1, 1)
     assert F.auc(rank, candidates).isfinite().all()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_sample_is_ranked_as_a_catalogue_of_that_sample(seed: int) -> None:
+    scores, target, seen = case(seed)
+    chance = random.Random(seed)
+    drawn = [
+        chance.sample([i for i in range(len(each)) if i != t and i not in s], 3)
+        for each, t, s in zip(scores, target, seen, strict=True)
+        if len(each) - len({*s, t}) >= 3
+    ]
+    kept = [r for r, each in enumerate(scores) if len(each) - len({*seen[r], target[r]}) >= 3]
+    drawn = [[*each, -1] for each in drawn]  # the fourth candidate is missing
+    wanted = torch.tensor([scores[r][max(target[r], 0)] for r in kept])
+    others = torch.tensor(
+        [[scores[r][max(i, 0)] for i in each] for r, each in zip(kept, drawn, strict=True)]
+    )
+    known = torch.tensor([target[r] >= 0 for r in kept])
+    rank, candidates = F.rank_among(wanted, others, known, torch.tensor(drawn) >= 0)
+    for row, (r, each) in enumerate(zip(kept, drawn, strict=True)):
+        left_out = set(range(len(scores[r]))) - set(each)
+        ranking = ranked_list(scores[r], target[r], left_out)
+        assert candidates[row] == len(ranking)
+        assert rank[row] == (0 if target[r] == COLD else ranking.index(target[r]) + 1)
+
+
+def test_a_whole_sample_needs_no_masks_and_ties_count_against_the_model() -> None:
+    rank, candidates = F.rank_among(
+        torch.tensor([1.0, 1.0, math.nan]), torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, -math.inf]])
+    )
+    assert rank.tolist() == [2, 3, 3]
+    assert candidates.tolist() == [3, 3, 3]

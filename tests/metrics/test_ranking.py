@@ -8,34 +8,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_rec.data.batches import EvalBatch
+from lightning_rec.data.batches import EvalBatch, Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.metrics.ranking import PER_CUTOFF, RankingMetrics
+from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives import ClosedForm
-from lightning_rec.tasks import sequence
 from lightning_rec.tasks.sequence import SequenceTask
 
 CUTOFFS = (1, 3, 5)
 ITEMS = 20
 
 
-class Table(nn.Module):
-    """A model whose scores for a history [.., code] are row ``code`` of a fixed table."""
+class Table(SequenceModel):
+    """A model whose scores for a user are a row of a fixed table."""
 
     objectives = ("closed_form",)
 
     def __init__(self, scores: Tensor) -> None:
-        super().__init__()
-        self.schema = Schema(scores.shape[1], 2)
+        super().__init__(Schema(scores.shape[1], 2, len(scores)))
         self.table = scores
 
-    def forward(self, items: Tensor) -> Tensor:
-        return items.unsqueeze(-1)
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        return histories.user.unsqueeze(1).float()
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        return self.table[hidden[..., 0]].clone()
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        rows = self.table[queries[:, 0].long()]
+        return rows if items is None else rows[:, items]
 
 
 def users(count: int) -> tuple[Tensor, list[list[int]], list[int], Tensor]:
@@ -60,7 +60,7 @@ def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
         task.test_step(
             EvalBatch(
                 example=torch.tensor(batch),
-                items=torch.tensor(batch).unsqueeze(1),
+                histories=Histories(torch.zeros(len(batch), 1).long(), torch.tensor(batch)),
                 target=torch.tensor([target[user] for user in batch]),
                 seen_row=torch.tensor([row for row, _ in pairs], dtype=torch.int64),
                 seen_item=torch.tensor([item for _, item in pairs], dtype=torch.int64),
@@ -106,13 +106,6 @@ def test_no_split_into_batches_changes_a_bit(size: int) -> None:
     assert measured(batches) == measured([list(range(17))])
 
 
-@pytest.mark.parametrize("rows", [1, 3, 16])
-def test_no_block_size_changes_a_bit(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = measured([list(range(17))])
-    monkeypatch.setattr(sequence, "BLOCK_BYTES", rows * 4 * ITEMS)
-    assert measured([list(range(17))]) == whole
-
-
 def test_a_reset_forgets_everything() -> None:
     metrics = RankingMetrics(torch.ones(10), (1,))
     for rank in (1, 2):
@@ -131,7 +124,8 @@ from lightning_rec.metrics.ranking import RankingMetrics
 process, meeting, ranks, top = int(sys.argv[1]), sys.argv[2], *map(json.loads, sys.argv[3:])
 torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=process, world_size=2)
 ranks, top = torch.tensor(ranks), torch.tensor(top)
-metrics = RankingMetrics(torch.arange(30), (1, 5))
+features, slices = (torch.arange(90) % 4 < 2).float().reshape(30, 3), {"odd": torch.arange(13) % 2 > 0}
+metrics = RankingMetrics(torch.arange(30), (1, 5), features=features, slices=slices)
 for batch in list(torch.arange(13).split(3))[process::2]:  # three batches here, two there
     metrics.update(batch, ranks[batch], torch.full_like(batch, 25), top[batch])
 figures = {name: value.item() for name, value in metrics.compute().items()}
@@ -155,8 +149,11 @@ def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     ]
     printed = [process.communicate(timeout=120)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    alone = RankingMetrics(torch.arange(30), (1, 5))
+    features = (torch.arange(90) % 4 < 2).float().reshape(30, 3)
+    slices = {"odd": torch.arange(13) % 2 > 0}
+    alone = RankingMetrics(torch.arange(30), (1, 5), features=features, slices=slices)
     alone.update(torch.arange(13), torch.tensor(ranks), torch.full((13,), 25), torch.tensor(top))
     figures = {name: value.item() for name, value in alone.compute().items()}
+    assert {"diversity@5", "gini@1", "novelty@5", "odd/ndcg@10"} < set(figures)
     for text in printed:
         assert json.loads(text) == [figures, list(range(13)), ranks]

@@ -33,6 +33,8 @@ class SASRec(InnerProduct):
         feedforward: width of the feed-forward layer as a multiple of ``dim`` (1 in the paper).
         dropout: after the embeddings and inside the feed-forward layers.
         attention_dropout: on the attention weights (the paper has it equal to ``dropout``).
+        sparse: give the item table sparse gradients, for very large catalogues; needs a sampled
+            loss to be of use, and ``optimizer=lazy_adamw``.
 
     Raises:
         ValueError: if ``heads`` does not divide ``dim``.
@@ -49,11 +51,14 @@ class SASRec(InnerProduct):
         feedforward: PositiveInt = 1,
         dropout: Share = 0.1,
         attention_dropout: Share = 0.1,
+        sparse: bool = False,
     ) -> None:
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = nn.Embedding(schema.num_items + 1, dim, padding_idx=schema.padding)
+        self.item = nn.Embedding(
+            schema.num_items + 1, dim, padding_idx=schema.padding, sparse=sparse
+        )
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(

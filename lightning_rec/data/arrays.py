@@ -1,0 +1,97 @@
+"""From events, marked with what they are for, to the flat arrays of a split."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.split import Examples, Split
+from lightning_rec.errors import listed
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Targets(NamedTuple):
+    """What a protocol decides, as masks over the ordered events (bool [N])."""
+
+    train: Mask
+    val: Mask
+    test: Mask
+    boundaries: tuple[int, int] | None  # times where validation and test begin, if any
+
+
+def arrays(
+    data: Interactions,
+    events: Ordered,
+    targets: Targets,
+    counts: dict[str, int],
+    protocol: str,
+    *,
+    cold_targets: bool,
+) -> Split:
+    """Build the vocabulary from training events only, then the arrays that batches are cut from.
+
+    Args:
+        data: the prepared data, for its size and the names of users.
+        events: what passed the filters.
+        targets: what each event is for.
+        counts: what the filters left, to be kept with what the split left.
+        protocol: its name, for the notes.
+        cold_targets: whether targets without training events are kept, as misses.
+    """
+    num_users, num_known = data.info["users"], data.info["items"]
+    train_counts = np.bincount(events.item[targets.train], minlength=num_known)
+    vocabulary = np.flatnonzero(train_counts)
+    code = np.full(num_known, -1, dtype=np.int64)
+    code[vocabulary] = np.arange(len(vocabulary))
+    item = code[events.item]
+    known = item >= 0
+    before = np.append(0, np.cumsum(known))  # known events before each event
+    offsets = np.append(0, np.cumsum(np.bincount(events.user[known], minlength=num_users)))
+    train_length = np.bincount(events.user[targets.train], minlength=num_users)
+
+    def examples(mask: Mask) -> Examples:
+        at = np.flatnonzero(mask if cold_targets else mask & known)
+        at = at[before[at] > offsets[events.user[at]]]  # something known happened before
+        return Examples(events.user[at], before[at], item[at], events.row[at])
+
+    val, test = examples(targets.val), examples(targets.test)
+    counts = counts | {
+        "users": len(np.unique(events.user)),
+        "train events": int(targets.train.sum()),
+        "val targets": val.size,
+        "test targets": test.size,
+        "cold val targets": int((item[targets.val] < 0).sum()),
+        "cold test targets": int((item[targets.test] < 0).sum()),
+    }
+    notes = _notes(data, events.user, test, protocol)
+    return Split(
+        offsets=offsets,
+        items=item[known].astype(np.int32),
+        rows=events.row[known],
+        train_end=offsets[:-1] + train_length,
+        vocabulary=vocabulary,
+        train_counts=train_counts[vocabulary],
+        val=val,
+        test=test,
+        boundaries=targets.boundaries,
+        counts=counts | {"users not evaluated": len(np.setdiff1d(events.user, test.user))},
+        notes=notes,
+    )
+
+
+def _notes(data: Interactions, user: Ints, test: Examples, protocol: str) -> tuple[str, ...]:
+    """Say how many users have no test target, and who they are."""
+    missing = np.setdiff1d(user, test.user)
+    if not len(missing):
+        return ()
+    names = data.users["user"].gather(missing[:12].tolist()).to_list()
+    more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
+    return (
+        f"{len(missing):,} of {len(np.unique(user)):,} users have no test target under "
+        f"protocol={protocol}: their training events are used, they are not evaluated "
+        f"({listed(names)}{more}).",
+    )

@@ -1,0 +1,42 @@
+"""Random numbers by place: the same wherever, in whatever order and by whomever they are asked for.
+
+A generator deals numbers in turn, so what an example gets depends on its batch and its process.
+Here a number depends on its seed and place alone, and on no library's version.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_ROUNDS = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
+
+
+def bits(seed: "int | Words", place: NDArray[np.int64]) -> Words:
+    """Number ``place`` of the stream ``seed``: SplitMix64, entered at any place.
+
+    Steele, Lea and Flood, OOPSLA 2014. Streams nest: what comes out can be the seed of another.
+
+    Args:
+        seed: from 0 to 2**64 - 1; uint64 of any shape that broadcasts with ``place``.
+        place: int64, from 0.
+
+    Returns:
+        uint64 of the common shape, uniform over all 64 bits.
+    """
+    with np.errstate(over="ignore"):  # it is meant to wrap around
+        word = np.asarray(seed, dtype=np.uint64) + (place.astype(np.uint64) + np.uint64(1)) * _STEP
+        for shift, factor in _ROUNDS:
+            word = (word ^ (word >> shift)) * factor
+        mixed: Words = word ^ (word >> np.uint64(31))
+    return mixed
+
+
+def uniform(words: Words) -> NDArray[np.float64]:
+    """Random words as float64 above 0, up to and including 1."""
+    shares: NDArray[np.float64] = ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64)
+    return shares * 2.0**-53

@@ -1,0 +1,58 @@
+"""What the catalogue says an item is about, as a matrix: genres, categories, tags."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+COLUMNS = ("genres", "genre", "categories", "category", "attributes", "tags")  # the first there is
+SEPARATORS = ("|", ";", ",")  # the first that occurs in the column parts its values
+MOST = 256  # values kept, the most frequent ones
+
+
+def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """One column per genre, category or the like, 1 where the item has it.
+
+    Args:
+        items: the prepared catalogue, row ``i`` describes code ``i``. The first of ``COLUMNS``
+            that is there is taken, in any case of letters: lists of strings, or strings parted by
+            one of ``SEPARATORS``.
+        vocabulary: int64 [num_items], the codes of the rows wanted.
+
+    Returns:
+        float32 [num_items, F] of 0 and 1, F at most 256, columns by falling frequency; None where
+        the catalogue has no such column or it is empty.
+    """
+    values = _values(items)
+    if values is None:
+        return None
+    wanted = values.gather(vocabulary.tolist())
+    pairs = (
+        wanted.to_frame("value")
+        .with_row_index("row")
+        .explode("value")
+        .with_columns(pl.col("value").str.strip_chars())
+    )
+    pairs = pairs.filter(pl.col("value").str.len_chars() > 0).unique()
+    counted = pairs.group_by("value").len().sort(["len", "value"], descending=[True, False])
+    columns = counted.head(MOST).select("value").with_row_index("column")
+    if not len(columns):
+        return None
+    at = pairs.join(columns, on="value")
+    matrix = np.zeros((len(vocabulary), len(columns)), dtype=np.float32)
+    matrix[at["row"].to_numpy(), at["column"].to_numpy()] = 1
+    return matrix
+
+
+def _values(items: pl.DataFrame) -> pl.Series | None:
+    """The values of each item, a Series of List[String]; None if there is no such column."""
+    named = {name.lower(): items[name] for name in items.columns}
+    for name in COLUMNS:
+        if name not in named:
+            continue
+        column = named[name]
+        if column.dtype == pl.List(pl.String):
+            return column
+        if column.dtype == pl.String:
+            found = (s for s in SEPARATORS if column.str.contains(s, literal=True).any())
+            return column.str.split(next(found, SEPARATORS[0]))
+    return None

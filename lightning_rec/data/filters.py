@@ -1,0 +1,90 @@
+"""Which events a protocol keeps, and in what order."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.schema import Interactions
+from lightning_rec.errors import UserError
+
+Ints = NDArray[np.int64]
+
+
+class Ordered(NamedTuple):
+    """The events that pass the filters, by user, then time, then position in the file.
+
+    user, item, row: int64 [N]; ``row`` is the event's row in ``interactions.parquet``.
+    time: int64 [N] seconds, or None where the data has no times.
+    """
+
+    user: Ints
+    item: Ints
+    row: Ints
+    time: Ints | None
+
+    def places(self) -> tuple[Ints, Ints]:
+        """Where each event stands among its user's, from 0, and how many these are: int64 [N]."""
+        starts = np.append(0, np.flatnonzero(np.diff(self.user)) + 1)
+        lengths = np.diff(np.append(starts, len(self.user)))
+        place = np.arange(len(self.user)) - np.repeat(starts, lengths)
+        return place, np.repeat(lengths, lengths)
+
+
+def filtered(
+    data: Interactions,
+    min_rating: float | None,
+    user_core: int,
+    item_core: int,
+    drop_repeats: bool,
+) -> tuple[Ordered, dict[str, int]]:
+    """Filter and order the events.
+
+    Returns:
+        The events, and the number of events left after each step.
+
+    Raises:
+        UserError: if there are no ratings to filter by, or nothing is left.
+    """
+    columns = data.events.collect_schema().names()
+    kept = data.events.with_row_index("row")
+    counts = {"events read": data.info["events"]}
+    if min_rating is not None:
+        if "rating" not in columns:
+            raise UserError(
+                f"protocol.min_rating={min_rating} needs ratings, but {data.info['name']} "
+                "has none: set data.rating to the column that holds them, or min_rating=null."
+            )
+        kept = kept.filter(pl.col("rating") >= min_rating)
+    timed = ["timestamp"] if "timestamp" in columns else []
+    frame = kept.select("user", "item", "row", *timed).collect()
+    if min_rating is not None:
+        counts[f"after min_rating={min_rating:g}"] = len(frame)
+    # Equal times keep their order in the file, never that of item ids.
+    frame = frame.sort(["user", *timed, "row"])
+    if user_core > 1 or item_core > 1 or drop_repeats:
+        frame = _core(frame, user_core, item_core, drop_repeats)
+        repeats = ", drop_repeats" if drop_repeats else ""
+        counts[f"after user_core={user_core}, item_core={item_core}{repeats}"] = len(frame)
+    if not len(frame):
+        steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
+        raise UserError(f"Nothing is left of {data.info['name']} after filtering ({steps}).")
+    column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
+    return Ordered(column["user"], column["item"], column["row"], column.get("timestamp")), counts
+
+
+def _core(frame: pl.DataFrame, user_core: int, item_core: int, drop_repeats: bool) -> pl.DataFrame:
+    """Keep users and items with enough events, repeated until nothing changes.
+
+    An item that goes can bring two events of another one together: repeats are dropped each time.
+    """
+    before = -1
+    while len(frame) != before:
+        before = len(frame)
+        if drop_repeats:
+            again = [pl.col(name).eq(pl.col(name).shift(1)) for name in ("user", "item")]
+            frame = frame.filter(pl.all_horizontal(again).fill_null(False).not_())
+        frame = frame.filter(pl.len().over("user") >= user_core)
+        frame = frame.filter(pl.len().over("item") >= item_core)
+    return frame

@@ -1,0 +1,77 @@
+"""What is recommended, whether or not it is right: pure functions of the lists of all examples.
+
+``recommended`` is int64 [num_items], how often each item stands in anyone's list, and
+``train_counts`` int64 [num_items], how many training events it has. Both are whole numbers, summed
+without loss over processes. All but the last function return a float64 scalar.
+"""
+
+import torch
+from torch import Tensor
+
+HEAD_SHARE = 0.2  # the popular items: this share of the catalogue, by training events
+
+
+def head_items(train_counts: Tensor) -> Tensor:
+    """The 20 % of items with most training events, at least one of them: bool [num_items]."""
+    popular = torch.argsort(train_counts, descending=True, stable=True)
+    head = torch.zeros_like(train_counts, dtype=torch.bool)
+    head[popular[: max(1, round(HEAD_SHARE * len(train_counts)))]] = True
+    return head
+
+
+def coverage(recommended: Tensor, train_counts: Tensor) -> Tensor:
+    """Share of the catalogue that is recommended to anyone."""
+    return (recommended > 0).double().mean()
+
+
+def popular(recommended: Tensor, train_counts: Tensor) -> Tensor:
+    """Share of recommendations that goes to the head of the catalogue."""
+    share: Tensor = recommended[head_items(train_counts)].sum().double() / recommended.sum()
+    return share
+
+
+def novelty(recommended: Tensor, train_counts: Tensor) -> Tensor:
+    """Mean self-information of what is recommended, in bits: ``-log2(share of training events)``.
+
+    Zhou et al., PNAS 2010; Vargas and Castells, RecSys 2011. An item without any training event
+    counts as if it had one.
+    """
+    counts = train_counts.clamp(min=1).double()
+    bits = torch.log2(train_counts.sum().double() / counts)
+    return (recommended * bits).sum() / recommended.sum()
+
+
+def gini(recommended: Tensor, train_counts: Tensor) -> Tensor:
+    """Gini index of exposure over the catalogue: 0 if all have as much, 1 - 1/n if one has all.
+
+    ``sum((2 i - n - 1) x_i) / (n sum(x))`` with the counts x in rising order, i from 1 to n.
+    """
+    exposure, size = recommended.sort().values, len(recommended)
+    weight = 2 * torch.arange(1, size + 1, device=exposure.device) - size - 1
+    index: Tensor = (weight * exposure).sum().double() / (size * exposure.sum())
+    return index
+
+
+def intra_list_diversity(top: Tensor, features: Tensor) -> Tensor:
+    """Mean over the pairs of a list of ``1 - cosine`` of their features.
+
+    Ziegler et al., WWW 2005, with the cosine for similarity. With unit vectors f the mean over
+    pairs follows from their sum alone: ``|sum(f)|² = n + 2 * (sum of the cosines)``.
+
+    Args:
+        top: int64 [B, k], items; -1 where there is none.
+        features: float [num_items, F], such as 0 and 1 for genres. Items without any feature
+            (all 0) are left out of the list.
+
+    Returns:
+        float64 [B]; NaN for a list of fewer than two items.
+    """
+    total = torch.zeros(len(top), features.shape[1], dtype=torch.float64, device=top.device)
+    number = torch.zeros(len(top), dtype=torch.float64, device=top.device)
+    for item in top.unbind(1):  # place by place, so that each list is summed in the same order
+        vector = features[item.clamp(min=0)].double() * (item >= 0).unsqueeze(1)
+        norm = vector.square().sum(dim=1, keepdim=True).sqrt()
+        total += torch.where(norm > 0, vector / norm, 0.0)
+        number += norm[:, 0] > 0
+    cosines = (total.square().sum(dim=1) - number) / (number * (number - 1))
+    return torch.where(number > 1, 1 - cosines, torch.nan)

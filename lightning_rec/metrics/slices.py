@@ -1,0 +1,69 @@
+"""Figures of slices of the examples: by length of history, popularity of the target, cold or warm.
+
+Where an example belongs is known before anything is ranked, so nothing is collected for it: slices
+are cut from the ranks at the end, in the order of the examples.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lightning_rec.metrics import functional as F
+from lightning_rec.metrics.lists import head_items
+
+HISTORY_FROM = (1, 5, 10, 20, 50)  # where the slices by length of history begin
+SLICED = {"recall": F.recall, "ndcg": F.ndcg}
+
+Slices = Mapping[str, Tensor]
+
+
+def slices_of(history: Tensor, target: Tensor, train_counts: Tensor) -> dict[str, Tensor]:
+    """The slices of all examples, by name.
+
+    ``history_1_4``, ``history_5_9``, …, ``history_50_up``: events before the target. ``head`` and
+    ``tail``: whether a warm target is among the 20 % of items with most training events. ``cold``
+    and ``warm``: targets without and with training events.
+
+    Args:
+        history: int64 [n], number of events before each example's target, at least 1.
+        target: int64 [n], item codes; -1 for an item without training events.
+        train_counts: int64 [num_items].
+
+    Returns:
+        bool [n] for each slice.
+    """
+    slices = {}
+    for start, after in zip(HISTORY_FROM, (*HISTORY_FROM[1:], None), strict=True):
+        inside = history >= start if after is None else (history >= start) & (history < after)
+        slices[f"history_{start}_{'up' if after is None else after - 1}"] = inside
+    warm = target >= 0
+    head = warm & head_items(train_counts)[target.clamp(min=0)]
+    return {**slices, "head": head, "tail": warm & ~head, "cold": ~warm, "warm": warm}
+
+
+def sliced(
+    example: Tensor, rank: Tensor, slices: Slices, k: int, suffix: str = ""
+) -> dict[str, Tensor]:
+    """Recall and ndcg at ``k`` of each slice, and how many examples it has.
+
+    Args:
+        example: int64 [n], numbers of the examples, rising.
+        rank: int64 [n], their ranks.
+        slices: bool [number of all examples] by name.
+        k: the cut-off.
+        suffix: put after the names of metrics.
+
+    Returns:
+        ``head/recall@10``, ``head/ndcg@10``, ``head/examples`` and so on: float64 scalars. A slice
+        without examples has its number, 0, and no metrics.
+    """
+    figures = {}
+    for name, members in slices.items():
+        inside = rank[members.to(example.device)[example]]
+        count = torch.tensor(len(inside), dtype=torch.float64, device=rank.device)
+        figures[f"{name}/examples"] = count
+        if len(inside):
+            for kind, metric in SLICED.items():
+                figures[f"{name}/{kind}@{k}{suffix}"] = metric(inside, k).mean()
+    return figures

@@ -1,0 +1,86 @@
+"""An optimizer whose step costs what was touched, not what there is."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class LazyAdamW(Optimizer):
+    """AdamW (Loshchilov and Hutter, 2019) that leaves rows without gradient alone.
+
+    Where a gradient is sparse, as that of an item table with ``model.sparse=true`` is, moments,
+    decay and update touch its rows only, and a step does not depend on the size of the catalogue.
+    Rows that were left alone keep their old moments, as in ``torch.optim.SparseAdam``. Dense
+    gradients are treated as AdamW treats them.
+
+    Args:
+        params: what is optimised.
+        lr: learning rate.
+        weight_decay: decoupled decay, as a share of ``lr``.
+        betas: decay of the first and of the second moment.
+        eps: added to the root of the second moment.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: PositiveFloat = 0.001,
+        weight_decay: NonNegativeFloat = 0.0,
+        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        eps: PositiveFloat = 1e-8,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "weight_decay": weight_decay, "betas": tuple(betas), "eps": eps}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step. Returns what ``closure`` returns, if there is one."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+        return result
+
+    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["mean"] = torch.zeros_like(parameter)
+            state["square"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        step = float(state["step"])
+        gradient = parameter.grad
+        assert gradient is not None
+        if not gradient.is_sparse:
+            change = _adam(gradient, state["mean"], state["square"], step, group)
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(change)
+            return
+        gradient = gradient.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()
+        mean, square = state["mean"][rows], state["square"][rows]
+        change = _adam(values, mean, square, step, group)
+        state["mean"][rows], state["square"][rows] = mean, square
+        kept = parameter[rows] * (1 - group["lr"] * group["weight_decay"])
+        parameter[rows] = kept - change
+
+
+def _adam(
+    gradient: Tensor, mean: Tensor, square: Tensor, step: float, group: dict[str, Any]
+) -> Tensor:
+    """Move both moments in place; what to subtract, like ``gradient``."""
+    beta1, beta2 = group["betas"]
+    mean.lerp_(gradient, 1 - beta1)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    root = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
+    return mean / root * (group["lr"] / (1 - beta1**step))
