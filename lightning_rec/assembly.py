@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 
 from lightning_rec import config
 from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.metrics.ranking import metric_names
+from lightning_rec.metrics.ranking import RankingMetrics, metric_names
+from lightning_rec.metrics.slices import slices_of
 from lightning_rec.models.base import Fitted
 from lightning_rec.objectives import ClosedForm, Objective
 from lightning_rec.tasks.sequence import SequenceTask
@@ -69,7 +72,10 @@ def _check_top(cfg: DictConfig, protocol: Protocol) -> None:
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed}: it must be a whole number, 0 or more.")
     known = [f"val/{name}" for name in metric_names(protocol.cutoffs)]
-    if cfg.monitor not in known:
+    if protocol.candidates is not None:
+        suffix = protocol.candidates.suffix
+        known += [f"val/{name}" for name in metric_names(protocol.cutoffs, suffix)]
+    if cfg.monitor not in known and protocol.val_users != 0:
         raise UserError(
             f"monitor={cfg.monitor} is no figure of validation.{nearest(cfg.monitor, known)} "
             f"There are: {listed(known)}."
@@ -115,6 +121,7 @@ def make_data(cfg: DictConfig, parts: Parts, loaded: Audited) -> SequenceData:
         split=loaded.split,
         seed=cfg.seed,
         window=parts.objective.window,
+        candidates=parts.protocol.candidates,
     )
     assert isinstance(module, SequenceData)
     return module
@@ -136,12 +143,30 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
         schedule=lambda optimizer, steps: config.build(
             "schedule", cfg.schedule, optimizer=optimizer, total_steps=steps
         ),
-        train_counts=counts,
-        cutoffs=parts.protocol.cutoffs,
+        **_metrics(parts.protocol, loaded, counts),
         seed=cfg.seed,
     )
     assert isinstance(task, SequenceTask)
     return task
+
+
+def _metrics(protocol: Protocol, loaded: Audited, counts: Tensor) -> dict[str, Any]:
+    """What is measured; slices and diversity in the test alone, which is made once."""
+    split, cutoffs = loaded.split, protocol.cutoffs
+    history = split.test.end - split.offsets[split.test.user]
+    target = torch.from_numpy(split.test.target.copy())
+    slices = slices_of(torch.from_numpy(history), target, counts)
+    features = multi_hot(loaded.data.items, np.asarray(split.vocabulary)) if loaded.data else None
+    about = None if features is None else torch.from_numpy(features)
+    metrics = {
+        "val": RankingMetrics(counts, cutoffs),
+        "test": RankingMetrics(counts, cutoffs, features=about, slices=slices),
+    }
+    if protocol.candidates is None:
+        return {"metrics": metrics, "sampled": None}
+    suffix = protocol.candidates.suffix
+    sampled = {stage: RankingMetrics(counts, cutoffs, suffix) for stage in metrics}
+    return {"metrics": metrics, "sampled": sampled}
 
 
 def make_baseline(
@@ -152,9 +177,17 @@ def make_baseline(
     return make_task(cfg, beside, loaded, data)
 
 
-def make_trainer(cfg: DictConfig, folder: Path, *, training: bool = True) -> pl.Trainer:
-    """The trainer. Without ``training`` it has no loggers and no callback but the progress bar."""
+def make_trainer(
+    cfg: DictConfig, folder: Path, *, training: bool = True, validates: bool = True
+) -> pl.Trainer:
+    """The trainer. Without ``training`` it has no loggers and no callback but the progress bar.
+
+    Where nothing ``validates`` there is no figure to monitor: the last weights are kept, and
+    training goes on to its end.
+    """
     callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
+    if not validates:
+        callbacks = {name: node for name, node in callbacks.items() if not node.get("monitor")}
     loggers = {name: node for name, node in (cfg.get("logger") or {}).items() if node}
     if not training:
         callbacks, loggers = {name: callbacks[name] for name in callbacks if name == "progress"}, {}
@@ -174,6 +207,7 @@ def make_trainer(cfg: DictConfig, folder: Path, *, training: bool = True) -> pl.
         enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
         default_root_dir=folder,
+        **({} if validates else {"limit_val_batches": 0}),
     )
     return trainer
 

@@ -137,7 +137,7 @@ def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: P
         data = assembly.make_data(cfg, parts, loaded)
     _describe(run, parts, loaded)
     with run.timed("start"), Console(stderr=True, quiet=not is_first()).status("starting trackers"):
-        trainer = assembly.make_trainer(cfg, run.path)
+        trainer = assembly.make_trainer(cfg, run.path, validates=loaded.split.val.size > 0)
         tracking.begin(trainer, _described(cfg, run))
         seed_everything(cfg.seed, workers=True, verbose=False)
         task = assembly.make_task(cfg, parts, loaded, data)
@@ -161,7 +161,8 @@ def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: P
 def _evaluate(trainer: Trainer, task: SequenceTask, data: SequenceData) -> None:
     """Validate and test with the weights as they are; the figures land in ``task.figures``."""
     with distributed.joined_by(Path(trainer.default_root_dir)):
-        trainer.validate(task, datamodule=data, verbose=False)
+        if data.split.val.size:
+            trainer.validate(task, datamodule=data, verbose=False)
         trainer.test(task, datamodule=data, verbose=False)
 
 

@@ -18,7 +18,7 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema"},
-    "batches": {"split", "seed", "window"},
+    "batches": {"split", "seed", "window", "candidates"},
     "loss": {"train_counts"},
     "schedule": {"optimizer", "total_steps"},
     "task": {
@@ -27,8 +27,8 @@ LIVE = {
         "loss",
         "optimizer",
         "schedule",
-        "train_counts",
-        "cutoffs",
+        "metrics",
+        "sampled",
         "seed",
     },
 }

@@ -35,15 +35,14 @@ def run(arguments: list[str]) -> int:
 
     folder, figures = evaluate(Path(folders[0]), overrides)
     recorded = folder.metrics
-    differing = [name for name, value in figures.items() if recorded.get(name) != value]
+    # A run of an earlier version may lack metrics that there are now.
+    differing = [name for name in recorded if figures.get(name, recorded[name]) != recorded[name]]
     console = Console()
     console.print(figures_table({"again": figures}, folder.config.monitor))
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:
-            console.print(
-                f"  {name}: {recorded.get(name)} then, {figures[name]} now", highlight=False
-            )
+            console.print(f"  {name}: {recorded[name]} then, {figures[name]} now", highlight=False)
         return 1
     console.print(f"Equal to {folder.path / 'metrics.json'} to the last bit.", soft_wrap=True)
     return 0

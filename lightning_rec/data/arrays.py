@@ -80,6 +80,7 @@ def arrays(
         boundaries=targets.boundaries,
         counts=counts | {"users not evaluated": len(np.setdiff1d(events.user, test.user))},
         notes=notes,
+        times=None if events.time is None else events.time[known],
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.split import Examples, Ints, Schema, Split
 
 
@@ -44,6 +45,8 @@ class EvalBatch(NamedTuple):
     target: int64 [B]; item codes, -1 for an item without training events.
     seen_row, seen_item: int64 [S]; all pairs (row of this batch, item in that row's history),
         the whole history and not only its latest items.
+    candidates: int64 [B, n], the sample to rank the target among, -1 where there is no item; or
+        None where only the whole catalogue is ranked.
     """
 
     example: Tensor
@@ -51,6 +54,7 @@ class EvalBatch(NamedTuple):
     target: Tensor
     seen_row: Tensor
     seen_item: Tensor
+    candidates: Tensor | None = None
 
 
 class Cut(NamedTuple):
@@ -139,8 +143,15 @@ class TrainSet(Dataset[TrainBatch]):
 class EvalSet(Dataset[EvalBatch]):
     """Validation or test targets with their histories, fetched as whole batches."""
 
-    def __init__(self, split: Split, examples: Examples, schema: Schema) -> None:
-        self.items, self.schema = split.items, schema
+    def __init__(
+        self,
+        split: Split,
+        examples: Examples,
+        schema: Schema,
+        candidates: Candidates | None = None,
+    ) -> None:
+        self.items, self.schema, self.candidates = split.items, schema, candidates
+        self.train_counts = split.train_counts
         self.user, self.end = np.asarray(examples.user), np.asarray(examples.end)
         self.target = np.asarray(examples.target)
         self.start = split.offsets[:-1][examples.user]
@@ -156,11 +167,18 @@ class EvalSet(Dataset[EvalBatch]):
         order = np.argsort(latest - end, kind="stable")
         number, start, end, latest = number[order], start[order], end[order], latest[order]
         items = gather(self.items, latest, end, self.schema.padding)
+        target, seen = self.target[number], pairs(self.items, start, end)
+        sample = None
+        if self.candidates is not None:
+            seen_by = (column.numpy() for column in seen)
+            drawn = self.candidates.draw(number, target, *seen_by, np.asarray(self.train_counts))
+            sample = torch.from_numpy(drawn)
         return EvalBatch(
             torch.from_numpy(number),
             Histories(items, torch.from_numpy(self.user[number])),
-            torch.from_numpy(self.target[number]),
-            *pairs(self.items, start, end),
+            torch.from_numpy(target),
+            *seen,
+            sample,
         )
 
 

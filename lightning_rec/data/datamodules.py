@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_rec.data.batches import BatchSampler, EvalBatch, EvalSet, TrainBatch, TrainSet
+from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.split import Examples, Schema, Split
 
 Batch = TypeVar("Batch")
@@ -25,6 +26,7 @@ class SequenceData(pl.LightningDataModule):
         split: the split to cut batches from.
         seed: fixes the order of training batches, together with the epoch.
         window: how many items a training window takes for a model that reads ``max_len``.
+        candidates: samples to rank targets among, beside the whole catalogue.
         max_len: items that a model reads at once.
         batch_size: training windows per batch and process.
         eval_batch_size: histories per batch in evaluation.
@@ -39,6 +41,7 @@ class SequenceData(pl.LightningDataModule):
         split: Split,
         seed: int,
         window: Callable[[int], int],
+        candidates: Candidates | None = None,
         max_len: Annotated[int, Field(ge=2)] = 50,
         batch_size: PositiveInt = 128,
         eval_batch_size: PositiveInt = 512,
@@ -46,7 +49,7 @@ class SequenceData(pl.LightningDataModule):
         num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self.split, self.seed, self.stride = split, seed, stride
+        self.split, self.seed, self.stride, self.candidates = split, seed, stride, candidates
         self.schema = Schema(split.num_items, max_len, split.num_users)
         self.width = window(max_len)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -66,7 +69,7 @@ class SequenceData(pl.LightningDataModule):
         return self._eval_loader(self.split.test)
 
     def _eval_loader(self, examples: Examples) -> DataLoader[EvalBatch]:
-        dataset = EvalSet(self.split, examples, self.schema)
+        dataset = EvalSet(self.split, examples, self.schema, self.candidates)
         return self._loader(dataset, len(dataset), self.eval_batch_size, shuffle=False)
 
     def _loader(

@@ -8,7 +8,7 @@ from lightning_rec.data.audit import audit
 from lightning_rec.data.locks import alone
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
-from lightning_rec.data.split import Split
+from lightning_rec.data.split import FORMAT, Split
 from lightning_rec.data.splits import Protocol
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
         LeakError: where the audit fails.
     """
     data = prepare(source, cache)
-    folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}")
+    folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{FORMAT}")
     if not folder.exists():
         with alone(folder):
             if not folder.exists():

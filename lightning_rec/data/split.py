@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lightning_rec.files import atomic_folder, write_json
 
 Ints = NDArray[np.int64]
+FORMAT = 2  # of a saved split: raise it when there are other arrays than before
 
 
 class Schema(NamedTuple):
@@ -60,6 +61,7 @@ class Split:
     offsets: int64 [num_users + 1]; user ``u`` owns ``items[offsets[u]:offsets[u + 1]]``, in time
         order: first the training events, then those of validation and test.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
+    times: int64 [N] seconds since 1970, or None where the data has no times.
     train_end: int64 [num_users]; training events of ``u`` are ``items[offsets[u]:train_end[u]]``.
     vocabulary: int64 [num_items]; item code -> code in the prepared catalogue.
     train_counts: int64 [num_items]; how often each item occurs in training.
@@ -79,6 +81,7 @@ class Split:
     boundaries: tuple[int, int] | None
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
+    times: Ints | None = None
 
     @property
     def num_items(self) -> int:
@@ -114,10 +117,13 @@ class Split:
             boundaries=tuple(boundaries) if boundaries else None,
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
+            times=array("times") if (folder / "times.npy").exists() else None,
         )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
+        if self.times is not None:
+            arrays["times"] = self.times
         for stage, examples in (("val", self.val), ("test", self.test)):
             arrays |= {f"{stage}_{name}": column for name, column in examples._asdict().items()}
         return arrays

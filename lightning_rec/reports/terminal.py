@@ -1,5 +1,6 @@
 """What a run shows at its end: figures beside a baseline, examples by title, times."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
-AT_ONE_CUTOFF = ("mrr", "precision", "f1", "coverage", "popular")
+AT_ONE_CUTOFF = ("mrr", "precision", "f1", "coverage", "popular", "novelty", "diversity", "gini")
+_CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
 
 
 class Example(NamedTuple):
@@ -22,14 +24,20 @@ class Example(NamedTuple):
 def shown(names: Iterable[str], monitor: str) -> list[str]:
     """The metrics worth a row, in reading order; ``metrics.json`` has them all.
 
-    Recall and ndcg at every cut-off, the others at the cut-off of the monitored metric.
+    Recall and ndcg at every cut-off, the others at the cut-off of the monitored metric; what was
+    ranked among samples after what was ranked among all items.
     """
     names = set(names)
-    _, _, k = monitor.partition("@")
-    cutoffs = sorted({int(name.partition("@")[2]) for name in names if "@" in name})
-    every = [f"{kind}@{cutoff}" for kind in AT_EVERY_CUTOFF for cutoff in cutoffs]
-    one = [f"{kind}@{k or max(cutoffs)}" for kind in AT_ONE_CUTOFF]
-    return [name for name in (*every, "mrr", "auc", *one) if name in names]
+    parts = [found for name in names if (found := _CUTOFF.match(name))]
+    cutoffs = sorted({int(part[2]) for part in parts})
+    monitored = _CUTOFF.match(monitor.rpartition("/")[2])
+    k = monitored[2] if monitored else max(cutoffs)
+    rows = []
+    for suffix in sorted({part[3] or "" for part in parts}):
+        every = [f"{kind}@{cutoff}{suffix}" for kind in AT_EVERY_CUTOFF for cutoff in cutoffs]
+        one = [f"{kind}@{k}{suffix}" for kind in AT_ONE_CUTOFF]
+        rows += [*every, f"mrr{suffix}", f"auc{suffix}", *one]
+    return [name for name in rows if name in names]
 
 
 def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table:
@@ -37,7 +45,12 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
 
     The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
     """
-    table = Table(title="Full ranking, seen items filtered", title_justify="left")
+    table = Table(
+        title="All items ranked but those seen; _sampled: the target among a sample"
+        if any("_sampled" in name for figures in columns.values() for name in figures)
+        else "Full ranking, seen items filtered",
+        title_justify="left",
+    )
     table.add_column("metric")
     stages = [
         s

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.data.batches import Histories
+from lightning_rec.metrics.functional import rank_among
 from lightning_rec.models.base import SequenceModel
 
 SCORE_BYTES = 64 * 2**20  # scores held at once in evaluation
@@ -113,6 +114,25 @@ def rank_catalogue(
             items = items.gather(1, order)
     known = target >= 0
     return Ranked(ahead * known, candidates, items.masked_fill(torch.isneginf(best), -1))
+
+
+def rank_sample(
+    model: SequenceModel, queries: Tensor, target: Tensor, candidates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rank each target among a sample of its own; see :func:`rank_among`.
+
+    Args:
+        model: scores items.
+        queries: float [B, Q].
+        target: int64 [B], -1 for a target that is no candidate.
+        candidates: int64 [B, n], -1 where there is no item.
+
+    Returns:
+        rank, candidates: int64 [B].
+    """
+    scores = model.scores(queries, candidates.clamp(min=0)).float()
+    wanted = model.scores(queries, target.clamp(min=0)[:, None]).float()[:, 0]
+    return rank_among(wanted, scores, known=target >= 0, there=candidates >= 0)
 
 
 def _scores(model: SequenceModel, queries: Tensor, start: int, stop: int) -> Tensor:

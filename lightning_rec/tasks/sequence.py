@@ -1,7 +1,7 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models import kernels
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives import Objective
-from lightning_rec.tasks.blocks import encode, rank_catalogue
+from lightning_rec.tasks.blocks import encode, rank_catalogue, rank_sample
 
 
 class SequenceTask(pl.LightningModule):
@@ -30,8 +30,8 @@ class SequenceTask(pl.LightningModule):
         loss: of the model and its predictions; None if not trained.
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
-        train_counts: int64 [num_items], for ``coverage@k`` and ``popular@k``.
-        cutoffs: the k of ``recall@k`` and its kin.
+        metrics: of the whole catalogue, for ``val`` and ``test``.
+        sampled: of samples, where the protocol has any, for ``val`` and ``test``.
         seed: reseeds torch at each epoch, together with the epoch and the process.
         block_tokens: places that are encoded at once on a CPU; other devices take a batch whole.
         arithmetic: ``plain`` computes by torch's own functions alone; see
@@ -45,8 +45,8 @@ class SequenceTask(pl.LightningModule):
         loss: nn.Module | None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], Any],
-        train_counts: Tensor,
-        cutoffs: Sequence[int],
+        metrics: Mapping[str, RankingMetrics],
+        sampled: Mapping[str, RankingMetrics] | None,
         seed: int,
         block_tokens: PositiveInt = 4096,
         arithmetic: Literal["fast", "plain"] = "fast",
@@ -57,10 +57,8 @@ class SequenceTask(pl.LightningModule):
         self.schema = model.schema
         self.objective, self.loss = objective, loss
         self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.cutoffs, self.seed, self.block_tokens = tuple(cutoffs), seed, block_tokens
-        self.metrics = nn.ModuleDict(
-            {stage: RankingMetrics(train_counts, cutoffs) for stage in ("val", "test")}
-        )
+        self.seed, self.block_tokens = seed, block_tokens
+        self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
         self.plain = arithmetic == "plain"
         self.ranks: dict[str, Ranks] = {}
         self.epoch_start = time.perf_counter()
@@ -176,28 +174,38 @@ class SequenceTask(pl.LightningModule):
     def _evaluate(self, batch: EvalBatch, stage: str) -> None:
         if not len(batch.example):
             return
-        queries, seen = self.encode(batch.histories), (batch.seen_row, batch.seen_item)
         assert isinstance(self.model, SequenceModel)
-        ranked = rank_catalogue(self.model, queries, batch.target, seen, max(self.cutoffs))
-        self._metrics(stage).update(batch.example, *ranked)
-
-    def _metrics(self, stage: str) -> RankingMetrics:
-        metrics = self.metrics[stage]
-        assert isinstance(metrics, RankingMetrics)
-        return metrics
+        queries, seen = self.encode(batch.histories), (batch.seen_row, batch.seen_item)
+        metrics = _of(self.metrics, stage)
+        longest = max(metrics.cutoffs)
+        ranked = rank_catalogue(self.model, queries, batch.target, seen, longest)
+        metrics.update(batch.example, *ranked)
+        if batch.candidates is not None:
+            among = rank_sample(self.model, queries, batch.target, batch.candidates)
+            _of(self.sampled, stage).update(batch.example, *among)
 
     def _report(self, stage: str) -> None:
-        metrics = self._metrics(stage)
-        none = torch.zeros(0, dtype=torch.int64, device=self.device)
-        # A process that got no batch has to bring something to the exchange.
-        metrics.update(none, none, none, none.reshape(0, max(self.cutoffs)))
-        values = metrics.compute()
-        with metrics.sync_context(should_unsync=True):
-            self.ranks[stage] = metrics.ranks()
-        metrics.reset()
+        values: dict[str, Tensor] = {}
+        for kind in (self.sampled, self.metrics):  # the ranks that are kept are those of the last
+            if stage not in kind:
+                continue
+            metrics = _of(kind, stage)
+            none = torch.zeros(0, dtype=torch.int64, device=self.device)
+            # A process that got no batch has to bring something to the exchange.
+            metrics.update(none, none, none, none.reshape(0, max(metrics.cutoffs)))
+            values |= metrics.compute()
+            with metrics.sync_context(should_unsync=True):
+                self.ranks[stage] = metrics.ranks()
+            metrics.reset()
         figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
         self.figures |= figures
         self.log_dict(figures)
+
+
+def _of(metrics: nn.ModuleDict, stage: str) -> RankingMetrics:
+    found = metrics[stage]
+    assert isinstance(found, RankingMetrics)
+    return found
 
 
 def _is_sparse(parameter: nn.Parameter) -> bool:

@@ -54,7 +54,8 @@ def users(count: int) -> tuple[Tensor, list[list[int]], list[int], Tensor]:
 def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
     """Test figures of SequenceTask when the users come in these batches."""
     scores, seen, target, counts = users(count)
-    task = SequenceTask(Table(scores), ClosedForm(), None, None, None, counts, CUTOFFS, seed=1)  # type: ignore[arg-type]
+    metrics = {"test": RankingMetrics(counts, CUTOFFS)}
+    task = SequenceTask(Table(scores), ClosedForm(), None, None, None, metrics, None, seed=1)  # type: ignore[arg-type]
     for batch in batches:
         pairs = [(row, item) for row, user in enumerate(batch) for item in seen[user]]
         task.test_step(
