@@ -71,6 +71,31 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
     return table
 
 
+def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table | None:
+    """The test's figure of each slice of the examples, for each model; None without slices."""
+    counts = {
+        name.split("/")[1]: int(number)
+        for figures in columns.values()
+        for name, number in figures.items()
+        if name.startswith("test/") and name.endswith("/examples") and number
+    }
+    if not counts:
+        return None
+    kind = "recall" if "recall" in monitor else "ndcg"
+    first = next(iter(columns.values()))
+    shown = {n.split("/")[2] for n in first if n.startswith("test/") and n.count("/") == 2}
+    metric = next(name for name in sorted(shown) if name.startswith(f"{kind}@"))
+    table = Table(title=f"Where it works: test/{metric} by slice", title_justify="left")
+    table.add_column("slice")
+    for name in ("examples", *columns):
+        table.add_column(name, justify="right")
+    for part, number in counts.items():
+        figures = (f.get(f"test/{part}/{metric}") for f in columns.values())
+        cells = (f"{value:.4f}" if value is not None else "" for value in figures)
+        table.add_row(part.replace("_", " "), f"{number:,}", *cells)
+    return table
+
+
 def examples_table(examples: Sequence[Example]) -> Table:
     """Each user's latest items beside the recommendations."""
     table = Table(title="Recommendations", title_justify="left", show_lines=True)
@@ -93,6 +118,8 @@ def show_run(
     """Print the end of a run."""
     console = Console()
     console.print(figures_table(columns, monitor))
+    if slices := slices_table(columns, monitor):
+        console.print(slices)
     if examples:
         console.print(examples_table(examples))
     parts = "  ".join(f"{part} {value:.1f}s" for part, value in seconds.items())

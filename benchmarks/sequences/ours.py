@@ -1,0 +1,175 @@
+"""SASRec or BERT4Rec of lightning_rec: speed, or quality over training time.
+
+``--variant`` changes one thing: ``bare`` trains the same network in a loop without Lightning,
+``plain`` computes by torch's own functions alone, ``whole`` encodes a batch as one block, ``fused``
+drops no attention weights, ``bf16`` computes products in 16 bits.
+"""
+
+import record  # its clock starts before the library is imported
+
+# isort: split
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from data import load_split
+from measure import Step, lightning_callback, run
+from pytorch_lightning import Callback, seed_everything
+
+from lightning_rec import assembly, config
+from lightning_rec.data.batches import EvalSet, Histories
+from lightning_rec.data.pipeline import load
+from lightning_rec.data.split import Schema
+from lightning_rec.losses.base import Predictions
+from lightning_rec.objectives import Lesson, Objective, Question
+
+IMPORT_SECONDS = record.since_start()
+VARIANTS = {
+    "bare": [],
+    "plain": ["task.arithmetic=plain"],
+    "whole": ["task.block_tokens=1000000000"],
+    "fused": ["model.attention_dropout=0"],
+    "bf16": ["trainer.precision=bf16-mixed"],
+}
+
+
+class Counted:
+    """An objective that remembers how many rows and targets its last lesson had."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective, self.name, self.window = objective, objective.name, objective.window
+        self.rows = self.targets = 0
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """The lesson, counted."""
+        lesson = self.objective.lesson(histories, schema)
+        self.rows, self.targets = len(lesson.at), len(lesson.targets)
+        return lesson
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """The question."""
+        return self.objective.question(histories, schema)
+
+
+class Ours:
+    """A model of lightning_rec on the train events."""
+
+    library = "lightning_rec"
+
+    def __init__(self, args: argparse.Namespace, variant: str | None) -> None:
+        wanted = record.settings(args.model)
+        self.bare = variant == "bare"
+        self.users = wanted["eval_batch_size"]
+        self.folder = Path(tempfile.mkdtemp())
+        self.cfg = config.compose(
+            [
+                f"experiment={args.model}_ml1m",
+                f"seed={args.seed}",
+                f"model.dropout={wanted['dropout']}",
+                f"model.attention_dropout={wanted['dropout']}",
+                f"model.heads={wanted['heads']}",
+                f"batches.eval_batch_size={self.users}",
+                f"run_dir={self.folder}",
+                "schedule.warmup=0",
+                "schedule.decay=none",
+                "callbacks=[]",
+                "logger=csv",
+                "trainer.max_epochs=100000",
+                "trainer.limit_val_batches=0",
+                "trainer.gradient_clip_val=null",
+                *VARIANTS.get(variant, []),
+            ]
+        )
+        self.notes: dict[str, Any] = {"variant": variant or "as it comes"}
+
+    def prepare(self, path: Path) -> None:
+        """Prepare, split and audit the raw file, into an empty cache."""
+        seed_everything(self.cfg.seed, verbose=False)
+        os.environ["LIGHTNING_REC_DATA"] = str(path.parent)
+        self.parts = assembly.assemble(self.cfg)
+        self.loaded = load(self.parts.source, self.parts.protocol, self.folder / "cache")
+        self.path = path
+
+    @property
+    def split(self) -> Any:
+        """The split that every library is held to; made after ours, and not in its time."""
+        if not hasattr(self, "_split"):
+            self._split = load_split(self.path)
+        return self._split
+
+    def fit(self, step: Step) -> None:
+        """Train as ``lightning-rec train`` does, with its CSV log."""
+        self.data = assembly.make_data(self.cfg, self.parts, self.loaded)
+        self.task = assembly.make_task(self.cfg, self.parts, self.loaded, self.data)
+        counted = self.task.objective = Counted(self.task.objective)
+        if self.bare:
+            self._loop(step, counted)
+            return
+        callback = lightning_callback(Callback, step, lambda _: (counted.rows, counted.targets))
+        self.trainer = assembly.make_trainer(self.cfg, self.folder)
+        self.trainer.callbacks.append(callback)
+        self.trainer.fit(self.task, self.data)
+
+    def _loop(self, step: Step, counted: Counted) -> None:
+        """The same steps without Lightning and its logging."""
+        task, loader = self.task.train(), self.data.train_dataloader()
+        optimizer = task.make_optimizer(task.model.parameters())
+        epoch = 0
+        while True:
+            loader.batch_sampler.set_epoch(epoch)
+            for batch in loader:
+                histories, at, targets = counted.lesson(batch.histories, task.schema)
+                queries = task._encode(histories, at)
+                row = at.nonzero()[:, 0]
+                seen = batch.seen_row, batch.seen_item
+                loss = task.loss(task.model, Predictions(queries, targets, row, len(at), *seen))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                if step(counted.rows, counted.targets):
+                    return
+            epoch += 1
+
+    def evaluate(self, users: int) -> dict[str, float]:
+        """``validate`` of the trainer, with all its metrics."""
+        batches = -(-users // self.users)
+        self.cfg.trainer.limit_val_batches = batches
+        trainer = assembly.make_trainer(self.cfg, self.folder, training=False)
+        trainer.validate(self.task, self.data, verbose=False)
+        return {name: self.task.figures[f"val/{name}"] for name in ("recall@10", "ndcg@10")}
+
+    @torch.no_grad()
+    def scores(self) -> Iterator[torch.Tensor]:
+        """Scores of every user, items in the order of the common split."""
+        split, task = self.loaded.split, self.task
+        items = self.loaded.data.items["item"].gather(split.vocabulary.tolist())
+        column = torch.from_numpy(items.cast(int).to_numpy() - 1)  # the file counts from 1
+        examples = EvalSet(split, split.val, task.schema)
+        task.eval()
+        for start in range(0, len(examples), self.users):
+            batch = examples.__getitems__(
+                list(range(start, min(start + self.users, len(examples))))
+            )
+            scores = task.model.scores(task.encode(batch.histories))
+            in_order = torch.full((len(scores), self.split.n_items), -torch.inf)
+            in_order[(batch.example - start)[:, None], column[None]] = scores
+            yield in_order
+        task.train()
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default=None)
+    own, rest = parser.parse_known_args()
+    sys.argv[1:] = rest
+    run(lambda args: Ours(args, own.variant), __doc__, IMPORT_SECONDS)
+
+
+if __name__ == "__main__":
+    main()
