@@ -48,6 +48,8 @@ def assemble(cfg: DictConfig) -> Parts:
     make_model = partial(_model, cfg.model)
     with torch.device("meta"):
         sketch = make_model(Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS))
+        if cfg.baseline:
+            config.build("baseline", cfg.baseline, schema=sketch.schema)
     _check_pairing(sketch, objective, cfg)
     for node in ("batches", "task", "optimizer", "schedule", "trainer"):
         config.check(node, config.plain(cfg[node]))

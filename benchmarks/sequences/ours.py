@@ -25,7 +25,6 @@ from lightning_rec import assembly, config
 from lightning_rec.data.batches import EvalSet, Histories
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.split import Schema
-from lightning_rec.losses.base import Predictions
 from lightning_rec.objectives import Lesson, Objective, Question
 
 IMPORT_SECONDS = record.since_start()
@@ -123,11 +122,7 @@ class Ours:
         while True:
             loader.batch_sampler.set_epoch(epoch)
             for batch in loader:
-                histories, at, targets = counted.lesson(batch.histories, task.schema)
-                queries = task._encode(histories, at)
-                row = at.nonzero()[:, 0]
-                seen = batch.seen_row, batch.seen_item
-                loss = task.loss(task.model, Predictions(queries, targets, row, len(at), *seen))
+                loss = task.loss_of(batch)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

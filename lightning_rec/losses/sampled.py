@@ -70,7 +70,9 @@ def scores_by_sequence(model: InnerProduct, predictions: Predictions, items: Ten
     """
     weight, bias = model.vectors(items.flatten())
     number = torch.bincount(predictions.row, minlength=predictions.rows).tolist()
-    parts = zip(torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True)
+    parts = zip(
+        torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True
+    )
     scores = torch.cat([kernels.linear(queries, own) for queries, own in parts])
     return scores if bias is None else scores + bias.view(items.shape)[predictions.row]
 

@@ -13,7 +13,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.metrics.functional import rank_among
 from lightning_rec.models.base import SequenceModel
 
-SCORE_BYTES = 64 * 2**20  # scores held at once in evaluation
+SCORE_BYTES = 8 * 2**20  # scores held at once in evaluation: what a processor's cache holds
 
 
 def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int | None) -> Tensor:
@@ -87,15 +87,15 @@ def rank_catalogue(
             once for the targets' scores, once to count what is above them.
     """
     size, num_items = len(queries), model.schema.num_items
-    width = max(1, score_bytes // (4 * max(1, size)))
+    width = min(2**24, max(1, score_bytes // (4 * max(1, size))))
     starts = range(0, num_items, width)
-    wanted = queries.new_full((size,), -torch.inf, dtype=torch.float32)
+    left_out = _pairs_left_out(target, seen, num_items)
+    wanted = queries.new_full((size, 1), -torch.inf, dtype=torch.float32)
     scores = queries.new_empty(0)
     for start in starts:
         scores = _scores(model, queries, start, min(num_items, start + width))
         row = ((target >= start) & (target < start + width)).nonzero()[:, 0]
-        wanted[row] = scores[row, target[row] - start]
-    candidates = torch.zeros_like(target)
+        wanted[row, 0] = scores[row, target[row] - start]
     ahead = torch.zeros_like(target)  # the target itself among them
     best = queries.new_empty(size, 0, dtype=torch.float32)
     items = target.new_empty(size, 0)
@@ -103,15 +103,19 @@ def rank_catalogue(
         stop = min(num_items, start + width)
         if len(starts) > 1:
             scores = _scores(model, queries, start, stop)
-        _leave_out(scores, start, target, seen)
-        candidates += (stop - start) - torch.isneginf(scores).sum(dim=1)
-        ahead += (scores >= wanted[:, None]).sum(dim=1)
+        row, item = left_out
+        inside = (item >= start) & (item < stop)
+        scores[row[inside], item[inside] - start] = -torch.inf
+        # Counted in floats: a sum of truth values goes by way of 64-bit integers, eight times as
+        # much memory. A block has fewer columns than a float counts without error.
+        ahead += (scores >= wanted).float().sum(dim=1).long()
         block = torch.topk(scores, min(k, stop - start), dim=1)
         best = torch.cat([best, block.values], dim=1)
         items = torch.cat([items, block.indices + start], dim=1)
         if len(starts) > 1:
             best, order = torch.topk(best, min(k, best.shape[1]), dim=1)
             items = items.gather(1, order)
+    candidates = num_items - torch.bincount(left_out[0], minlength=size)
     known = target >= 0
     return Ranked(ahead * known, candidates, items.masked_fill(torch.isneginf(best), -1))
 
@@ -144,8 +148,12 @@ def _scores(model: SequenceModel, queries: Tensor, start: int, stop: int) -> Ten
     return scores.nan_to_num_(nan=lowest, neginf=lowest)
 
 
-def _leave_out(scores: Tensor, start: int, target: Tensor, seen: tuple[Tensor, Tensor]) -> None:
-    """Set what was seen to -inf in place, but never a target."""
+def _pairs_left_out(
+    target: Tensor, seen: tuple[Tensor, Tensor], num_items: int
+) -> tuple[Tensor, Tensor]:
+    """The pairs of row and item that are no candidates, each once, never a target."""
     row, item = seen
-    inside = (item >= start) & (item < start + scores.shape[1]) & (item != target[row])
-    scores[row[inside], item[inside] - start] = -torch.inf
+    keys = torch.unique(row * num_items + item)
+    row, item = keys // num_items, keys % num_items
+    kept = item != target[row]
+    return row[kept], item[kept]

@@ -66,6 +66,14 @@ class SequenceTask(pl.LightningModule):
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
+        """The loss of a batch, logged when the loggers listen."""
+        loss = self.loss_of(batch)
+        self.last_loss = loss.detach()
+        if self._logs_now():
+            self.log("train/loss", self.last_loss)
+        return loss
+
+    def loss_of(self, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""
         assert self.loss is not None
         histories, at, targets = self.objective.lesson(batch.histories, self.schema)
@@ -74,9 +82,6 @@ class SequenceTask(pl.LightningModule):
             queries = self._encode(histories, at)
             asked = Predictions(queries, targets, row, rows, batch.seen_row, batch.seen_item)
             loss: Tensor = self.loss(self.model, asked)
-        self.last_loss = loss.detach()
-        if self._logs_now():
-            self.log("train/loss", self.last_loss)
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
