@@ -1,0 +1,171 @@
+"""What several classic models share: the training matrix, bags of items, sparse state, L2."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor, nn
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Ints, Split
+
+BLOCK_BYTES = 32 * 2**20  # of a dense piece of something that is too large to be had at once
+
+
+class Events(NamedTuple):
+    """Training events: their users, int64 [S], and their places in ``split.items``, int64 [S]."""
+
+    user: Ints
+    place: Ints
+
+
+def training_events(split: Split) -> Events:
+    """All events that may be learnt from."""
+    user = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
+    place = np.flatnonzero(np.arange(len(user)) < split.train_end[user])
+    return Events(user[place], place)
+
+
+def training_matrix(split: Split) -> sparse.csr_array:
+    """Which user has which item in training, however often: float32 [num_users, num_items]."""
+    user, place = training_events(split)
+    at = (user.astype(np.int32), split.items[place])
+    ones = np.ones(len(user), dtype=np.float32)
+    matrix = sparse.csr_array((ones, at), shape=(split.num_users, split.num_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1
+    return matrix
+
+
+def gram_rows(
+    matrix: sparse.csr_array, block_bytes: int = BLOCK_BYTES
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Rows of ``matrix.T @ matrix``, some at a time: which, and float32 [rows, num_items]."""
+    items = matrix.shape[1]
+    by_item = matrix.T.tocsr()
+    step = max(1, block_bytes // (4 * items))
+    for start in range(0, items, step):
+        rows = slice(start, min(items, start + step))
+        yield rows, (by_item[rows] @ matrix).toarray()
+
+
+class Past(NamedTuple):
+    """What M queries may look at, all [M, L].
+
+    items: int64 codes.  read: bool, False for what is not to be looked at.
+    age: int64, 0 for the item at the place asked about, 1 for the one before it.
+    """
+
+    items: Tensor
+    read: Tensor
+    age: Tensor
+
+
+def past(histories: Histories, at: Tensor, num_items: int) -> Past:
+    """The history up to and including each place: ``at`` bool [B, L] with M places, or int64 [B].
+
+    Codes of padding and mask are not read.
+    """
+    items = histories.items
+    if at.dtype == torch.bool:
+        row, at = at.nonzero(as_tuple=True)
+        items = items[row]
+    age = at[:, None] - torch.arange(items.shape[1], device=items.device)
+    return Past(items, (age >= 0) & (items < num_items), age)
+
+
+def bag(histories: Histories, at: Tensor, num_items: int) -> Tensor:
+    """What was read, as a set: float [M, num_items] of 0 and 1; see :func:`past`."""
+    items, read, _ = past(histories, at, num_items)
+    row, place = read.nonzero(as_tuple=True)
+    sets = torch.zeros(len(items), num_items, device=items.device)
+    sets[row, items[row, place]] = 1.0
+    return sets
+
+
+def users_at(histories: Histories, at: Tensor) -> Tensor:
+    """The user of each place asked about, ``at`` bool [B, L] or int64 [B]: int64 [M]."""
+    return histories.user[at.nonzero()[:, 0]] if at.dtype == torch.bool else histories.user
+
+
+class Penalty:
+    """Half the squared length of what a training step reads, the mean of each reading, summed up.
+
+    Args:
+        l2: what it is multiplied by.
+    """
+
+    def __init__(self, l2: float) -> None:
+        self.l2 = l2
+        self.cost: Tensor | float = 0.0
+
+    def begin(self, vectors: Tensor) -> None:
+        """A new step reads its queries' vectors, float [M, D]."""
+        self.cost = 0.0
+        self.add(vectors)
+
+    def add(self, vectors: Tensor) -> None:
+        """The step reads float [n, D]."""
+        if self.l2:
+            self.cost = self.cost + self.l2 / 2 * vectors.square().sum() / max(1, len(vectors))
+
+    def take(self) -> Tensor | float:
+        """The step's penalty, scalar; nothing is left of it."""
+        cost, self.cost = self.cost, 0.0
+        return cost
+
+
+class Sparse(nn.Module):
+    """A sparse matrix in the state of a model, however many values it has.
+
+    CSR arrays as buffers: ``indptr`` int32 [rows + 1], ``indices`` int32 [S], ``values`` float
+    [S]. What is loaded may have more or fewer values than what it replaces.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns; None for as many as the values need.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor
+
+    def __init__(self, rows: int, columns: int | None = None) -> None:
+        super().__init__()
+        self.columns = columns
+        self.register_buffer("indptr", torch.zeros(rows + 1, dtype=torch.int32))
+        self.register_buffer("indices", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("values", torch.zeros(0))
+
+    def keep(self, matrix: sparse.csr_array) -> None:
+        """Replace the values by those of ``matrix``, [rows, columns]."""
+        matrix.sort_indices()
+        self.indptr.copy_(torch.from_numpy(matrix.indptr))
+        self.indices = torch.from_numpy(matrix.indices.astype(np.int32)).to(self.indptr.device)
+        self.values = torch.from_numpy(matrix.data.astype(np.float32)).to(self.indptr.device)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        needed = int(self.indices.max()) + 1 if self.columns is None and len(self.indices) else 0
+        return len(self.indptr) - 1, self.columns or needed
+
+    def scipy(self) -> sparse.csr_array:
+        """For arithmetic between sparse matrices; on the CPU it shares the buffers' memory."""
+        arrays = (self.values, self.indices, self.indptr)
+        return sparse.csr_array(tuple(a.cpu().numpy() for a in arrays), shape=self.shape)
+
+    def torch(self) -> Tensor:
+        """For products with dense matrices, on the device of the buffers."""
+        return torch.sparse_csr_tensor(
+            self.indptr, self.indices, self.values, self.shape, check_invariants=False
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in ("indices", "values"):
+            if (saved := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, getattr(self, name).new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
