@@ -1,0 +1,140 @@
+"""Where a training step of ours goes, and what its matrix products alone would take.
+
+``profile_ours.py --data ml-1m.txt.gz --model sasrec --out profile-sasrec.json``. The parts are
+timed in place over ``STEPS`` steps; then the products of one step are done again with nothing
+around them, by shape, as torch's profiler recorded them.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import record
+import torch
+from pytorch_lightning import seed_everything
+from torch.profiler import ProfilerActivity, profile
+
+from lightning_rec import assembly, config
+from lightning_rec.data.pipeline import load
+from lightning_rec.losses.base import Predictions
+from lightning_rec.models import kernels
+
+STEPS, WARMUP = 20, 5
+PRODUCTS = ("mkldnn::_linear_pointwise", "aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
+
+
+class Parts:
+    """Seconds by name, one value a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Time what happens within."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name].append(time.perf_counter() - start)
+
+
+def products(events: Any) -> Counter[tuple[str, tuple[tuple[int, ...], ...]]]:
+    """The matrix products of a profile: kind and shapes, and how often."""
+    found: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+    for event in events:
+        if event.name in PRODUCTS:
+            shapes = tuple(tuple(shape) for shape in event.input_shapes if len(shape) > 1)
+            found[event.name, shapes] += 1
+    return found
+
+
+def alone(kind: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
+    """Seconds of one product with nothing around it (median), and its floating-point operations."""
+    first, second = (torch.randn(shape) for shape in shapes[-2:])
+    if kind == "mkldnn::_linear_pointwise":
+        rows = first.flatten(0, -2)
+        work = lambda: kernels.product(rows, second)  # noqa: E731
+        operations = 2 * rows.shape[0] * rows.shape[1] * second.shape[0]
+    else:
+        work = lambda: first @ second  # noqa: E731
+        operations = 2 * first.numel() * second.shape[-1]
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times), operations
+
+
+def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
+    """One training step, part by part."""
+    with parts.time("lesson"):
+        histories, at, targets = task.objective.lesson(batch.histories, task.schema)
+        row = at.nonzero()[:, 0]
+    with parts.time("encode, forward"):
+        queries = task._encode(histories, at)
+    with parts.time("loss and its gradients"):
+        seen = batch.seen_row, batch.seen_item
+        loss = task.loss(task.model, Predictions(queries, targets, row, len(at), *seen))
+    with parts.time("encode, backward"):
+        optimizer.zero_grad()
+        loss.backward()
+    with parts.time("optimizer"):
+        optimizer.step()
+
+
+def main() -> None:
+    """Profile and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", choices=("sasrec", "bert4rec"), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    seed_everything(1, verbose=False)
+    os.environ["LIGHTNING_REC_DATA"] = str(args.data.resolve().parent)
+    cfg = config.compose([f"experiment={args.model}_ml1m"])
+    built = assembly.assemble(cfg)
+    loaded = load(built.source, built.protocol, Path(tempfile.mkdtemp()))
+    data = assembly.make_data(cfg, built, loaded)
+    task = assembly.make_task(cfg, built, loaded, data).train()
+    optimizer = task.make_optimizer(task.model.parameters())
+    parts, batches = Parts(), iter(data.train_dataloader())
+    for number in range(WARMUP + STEPS):
+        if number == WARMUP:
+            parts.seconds.clear()
+        with parts.time("fetch the batch"):
+            batch = next(batches)
+        step(task, batch, optimizer, parts)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
+        step(task, batch, optimizer, Parts())
+    found = products(profiled.events())
+    measured = [(*alone(*key), count) for key, count in found.items()]
+    medians = {name: round(statistics.median(of) * 1e3, 2) for name, of in parts.seconds.items()}
+    kinds: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        kinds[event.key] = round(event.self_cpu_time_total / 1e3, 2)
+    result = {
+        "model": args.model,
+        "threads": args.threads,
+        "milliseconds": medians,
+        "step_milliseconds": round(sum(medians.values()), 2),
+        "products_alone_milliseconds": round(sum(s * n for s, _, n in measured) * 1e3, 2),
+        "products_gflop": round(sum(f * n for _, f, n in measured) / 1e9, 2),
+        "operators_milliseconds": dict(kinds.most_common(15)),
+        "settings": {"batch_size": cfg.batches.batch_size, "max_len": cfg.batches.max_len},
+        "machine": record.machine(),
+        "finished_at": record.now(),
+    }
+    record.write(args.out, result)
+
+
+if __name__ == "__main__":
+    main()
