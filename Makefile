@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+DATA   ?= $(LIGHTNING_REC_DATA)/ml-1m/ml-1m.txt.gz
 
 .DEFAULT_GOAL := help
 
@@ -39,7 +40,24 @@ docs: $(VENV)/.dev  ## the documentation, into site/
 tables: $(VENV)/.dev  ## README's and experiments' tables from the committed JSON
 	$(BIN)/python experiments/tables.py
 
-clean:  ## remove the environment and what was built
-	rm -rf $(VENV) site dist build
+# Each library in an environment of its own; torch goes first, so that no CUDA build is pulled in.
+BENCH := .bench
+$(BENCH)/%/.done: PACKAGES_ours     = -r requirements.txt
+$(BENCH)/%/.done: PACKAGES_recbole  = recbole==1.2.1 "setuptools<81" "numpy<2" "pandas<3"
+$(BENCH)/%/.done: PACKAGES_rectools = "rectools[torch]==0.19.0"
+$(BENCH)/%/.done: PACKAGES_replay   = "replay-rec[torch]==0.22.0"
+$(BENCH)/%/.done:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(@D)/bin/pip install --quiet --disable-pip-version-check $(PACKAGES_$*)
+	test $* != ours || $(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
-.PHONY: help train test lint types docs tables clean
+bench: $(foreach library,ours recbole rectools replay,$(BENCH)/$(library)/.done)  ## speed beside the peers; DATA=ml-1m.txt.gz
+	$(PYTHON) benchmarks/sequences/run.py --data $(DATA) --envs $(BENCH) --out benchmarks/sequences/results $(ARGS)
+	$(PYTHON) benchmarks/sequences/table.py benchmarks/sequences/results benchmarks/README.md
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) $(BENCH) site dist build
+
+.PHONY: help train test lint types docs tables bench clean

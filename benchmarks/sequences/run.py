@@ -1,8 +1,8 @@
-"""Run every peer script in its own environment, several times in turn, and keep what failed.
+"""Run every script in its own environment, several times in turn, and keep what failed.
 
-``--envs FOLDER`` holds one virtual environment per library: recbole, rectools, replay. Runs whose
-result is there already are skipped. The repeats are the outer loop, so that a slow hour of the
-machine does not fall on one library. Standard library only.
+``--envs FOLDER`` holds one virtual environment per library: ours, recbole, rectools, replay. Runs
+whose result is there already are skipped. The repeats are the outer loop, so that a slow hour of
+the machine does not fall on one library. Standard library only.
 """
 
 import argparse
@@ -19,7 +19,12 @@ from record import OF_MODEL, now, write
 HERE = Path(__file__).parent
 BOTH = ("sasrec", "bert4rec")
 # name: environment, script, arguments, models
-PEERS: dict[str, tuple[str, str, list[str], tuple[str, ...]]] = {
+LIBRARIES: dict[str, tuple[str, str, list[str], tuple[str, ...]]] = {
+    "ours": ("ours", "ours.py", [], BOTH),
+    **{
+        f"ours-{variant}": ("ours", "ours.py", ["--variant", variant], BOTH)
+        for variant in ("bare", "plain", "whole", "fused", "bf16")
+    },
     "rectools": ("rectools", "rectools_peer.py", [], BOTH),
     "replay": ("replay", "replay_peer.py", [], BOTH),
     "replay-nn": ("replay", "replay_nn_peer.py", [], ("sasrec",)),
@@ -42,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="+", choices=sorted(PEERS), default=list(PEERS))
+    parser.add_argument("--only", nargs="+", choices=sorted(LIBRARIES), default=list(LIBRARIES))
     parser.add_argument("--models", nargs="+", choices=sorted(OF_MODEL), default=list(BOTH))
     parser.add_argument("--measure", choices=["speed", "quality"], default="speed")
     parser.add_argument("--minutes", type=float, default=15, help="of training, for quality")
@@ -57,7 +62,7 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
     """The result file and the command of every run."""
     for repeat in range(1, args.repeats + 1):
         for name in args.only:
-            environment, script, own, models = PEERS[name]
+            environment, script, own, models = LIBRARIES[name]
             if args.measure == "quality" and environment == "recbole":
                 continue  # a pass over its rows takes hours
             for model in models:
