@@ -24,7 +24,8 @@ from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.metrics.ranking import RankingMetrics, metric_names
 from lightning_rec.metrics.slices import slices_of
 from lightning_rec.models.base import Fitted
-from lightning_rec.objectives import ClosedForm, Objective
+from lightning_rec.objectives.base import Objective
+from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.tasks.sequence import SequenceTask
 
 SKETCH_ITEMS = 100  # catalogue of the model that is built, without memory, to check its config
@@ -101,7 +102,8 @@ def _check_pairing(model: nn.Module, objective: Objective, cfg: DictConfig) -> N
     """Refuse pairings that make no sense, with those that do."""
     taken: tuple[str, ...] = getattr(model, "objectives", ())
     name = type(model).__name__
-    if objective.name not in taken:
+    # An objective that adds to another one is taken by whoever takes that.
+    if getattr(objective, "kind", objective.name) not in taken:
         raise UserError(
             f"{name} cannot learn by objective={objective.name}: it takes {' or '.join(taken)}."
         )

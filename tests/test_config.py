@@ -20,6 +20,7 @@ LIVE = {
     "model": {"schema"},
     "batches": {"split", "seed", "window", "candidates"},
     "loss": {"train_counts"},
+    "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
     "task": {
         "model",

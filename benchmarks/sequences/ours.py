@@ -25,7 +25,7 @@ from lightning_rec import assembly, config
 from lightning_rec.data.batches import EvalSet, Histories
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives import Lesson, Objective, Question
+from lightning_rec.objectives.base import Lesson, Objective, Question
 
 IMPORT_SECONDS = record.since_start()
 VARIANTS = {

@@ -14,7 +14,7 @@ from lightning_rec.data.batches import EvalBatch, Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.metrics.ranking import PER_CUTOFF, RankingMetrics
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.objectives import ClosedForm
+from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.tasks.sequence import SequenceTask
 
 CUTOFFS = (1, 3, 5)

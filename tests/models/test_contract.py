@@ -18,7 +18,7 @@ from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.models.base import Fitted, SequenceModel
-from lightning_rec.objectives import Objective
+from lightning_rec.objectives.base import Objective
 from lightning_rec.tasks.sequence import SequenceTask
 
 ITEMS, MAX_LEN, USERS = 24, 8, 8

@@ -11,7 +11,8 @@ from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
 from lightning_rec.models.sequential.sasrec import SASRec
-from lightning_rec.objectives import MaskedItem, NextItem
+from lightning_rec.objectives.masked_item import MaskedItem
+from lightning_rec.objectives.next_item import NextItem
 from lightning_rec.tasks.blocks import Ranked, encode, rank_catalogue
 
 SCHEMA = Schema(num_items=40, max_len=12, num_users=20)

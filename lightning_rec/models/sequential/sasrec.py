@@ -57,7 +57,7 @@ class SASRec(InnerProduct):
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
         self.item = nn.Embedding(
-            schema.num_items + 1, dim, padding_idx=schema.padding, sparse=sparse
+            schema.num_items + 2, dim, padding_idx=schema.padding, sparse=sparse
         )
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout = Dropout(dropout)

@@ -1,0 +1,134 @@
+"""A decoder of the Hugging Face hub's kinds (GPT-2, Llama, Qwen, …) over items instead of words.
+
+Of transformers only the architecture is used: weights start at random, nothing is fetched. GPT-2:
+Radford et al., 2019, "Language Models are Unsupervised Multitask Learners". Shapes: B sequences,
+L places, D = dim, V = num_items, M queries.
+"""
+
+from importlib import import_module
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError, nearest
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.layers import Dropout, pick
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Decoder(InnerProduct):
+    """A causal language model of transformers between an item table and itself.
+
+    Args:
+        schema: number of items, codes of padding and mask, longest sequence.
+        architecture: a type of causal model in transformers: ``gpt2``, ``gpt_neox``, ``llama``,
+            ``mistral``, ``qwen3``, …
+        dim: width of item vectors and hidden states.
+        depth: number of layers.
+        heads: attention heads; must divide ``dim``.
+        feedforward: width of the feed-forward layer as a multiple of ``dim``.
+        dropout: on the item vectors, and wherever the architecture itself has dropout.
+
+    Raises:
+        ValueError: if ``heads`` does not divide ``dim``, or the architecture is unknown or looks
+            ahead.
+        UserError: if transformers is not installed.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        architecture: str = "gpt2",
+        dim: PositiveInt = 64,
+        depth: PositiveInt = 2,
+        heads: PositiveInt = 2,
+        feedforward: PositiveInt = 4,
+        dropout: Share = 0.2,
+    ) -> None:
+        super().__init__(schema)
+        if dim % heads:
+            raise ValueError(f"heads={heads} must divide dim={dim}")
+        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.dropout = Dropout(dropout)
+        self.body = body(
+            architecture,
+            hidden_size=dim,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            head_dim=dim // heads,
+            intermediate_size=dim * feedforward,
+            n_inner=dim * feedforward,
+            max_position_embeddings=schema.max_len,
+            resid_pdrop=dropout,
+            embd_pdrop=0.0,  # this model's own
+            attn_pdrop=dropout,
+            attention_dropout=dropout,
+            hidden_dropout=dropout,
+        )
+        nn.init.normal_(self.item.weight, std=0.02)
+        with torch.no_grad():
+            self.item.weight[schema.padding].zero_()
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Queries float [M, D]; padding stands on the right, where no place looks."""
+        vectors_BLD = self.dropout(self.item(histories.items))
+        hidden_BLD = self.body(inputs_embeds=vectors_BLD, use_cache=False).last_hidden_state
+        return pick(hidden_BLD, at)
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The item table is the output layer too; there is no bias."""
+        if items is None:
+            return ItemVectors(self.item.weight[: self.schema.num_items], None)
+        return ItemVectors(self.item(items), None)
+
+
+def body(architecture: str, **settings: Any) -> nn.Module:
+    """The layers of an architecture, without a table of words.
+
+    Args:
+        architecture: type of a causal model in transformers.
+        settings: by the names that their configs go by; each architecture takes those it knows.
+    """
+    try:  # here, because it takes a second to import, and other models do without
+        hub = import_module("transformers")
+        kinds = import_module("transformers.models.auto.modeling_auto")
+    except ImportError:
+        raise UserError("model=decoder needs transformers: pip install transformers.") from None
+    names = kinds.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if architecture not in names:
+        hint = nearest(architecture, names)
+        raise ValueError(f"architecture={architecture} is no causal model of transformers.{hint}")
+    # Padding and the like are this package's own affair; one word, whose vector goes at once.
+    settings |= dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")) | {"vocab_size": 1}
+    known = hub.AutoConfig.for_model(architecture)
+    taken = {key: value for key, value in settings.items() if hasattr(known, key)}
+    layers = hub.AutoModel.from_config(hub.AutoConfig.for_model(architecture, **taken))
+    layers.set_input_embeddings(nn.Identity())  # a table that never learns would trouble DDP
+    assert isinstance(layers, nn.Module)
+    if not causal(layers, settings["hidden_size"]):
+        raise ValueError(f"architecture={architecture} looks ahead: it is no decoder.")
+    return layers
+
+
+@torch.no_grad()
+def causal(layers: nn.Module, dim: int) -> bool:
+    """Whether a place is blind to what comes after it (some architectures are made for both).
+
+    One that looked ahead would know each answer while it learns, and nothing would tell.
+    """
+    if any(parameter.is_meta for parameter in layers.parameters()):
+        return True  # the sketch of a model, which holds no numbers
+    one, other = torch.eye(max(dim, 2), dim)[:2].view(1, 2, dim).repeat(2, 1, 1)
+    other[1] = -one[1]
+    layers.eval()
+    before, after = layers(inputs_embeds=torch.stack([one, other]), use_cache=False)[0][:, 0]
+    layers.train()
+    return torch.allclose(before, after, atol=1e-6)

@@ -1,0 +1,143 @@
+"""HSTU: Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers.
+
+Zhai et al., ICML 2024, arXiv:2402.17152, as in facebookresearch/generative-recommenders. Shapes:
+B sequences, L places, D = dim, H heads, A = attention_dim, C = linear_dim, V = num_items,
+M queries.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.layers import Dropout, Linear, pick
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+EPSILON = 1e-6  # of all norms in the authors' code
+
+
+class HSTU(InnerProduct):
+    """Attention without softmax, its result gated; queries and items of length 1.
+
+    The authors' bias of attention has a part for the distance in time. It is left out: batches
+    carry no times yet.
+
+    Args:
+        schema: number of items, codes of padding and mask, longest sequence.
+        dim: width of item vectors and hidden states.
+        depth: number of layers.
+        heads: attention heads.
+        attention_dim: width of query and key of each head.
+        linear_dim: width of value and gate of each head.
+        dropout: after the embeddings and before each layer's output.
+        normalize: score by the cosine of query and item.
+        temperature: what scores are divided by; 1 suits ``normalize=False``.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 50,
+        depth: PositiveInt = 2,
+        heads: PositiveInt = 1,
+        attention_dim: PositiveInt = 50,
+        linear_dim: PositiveInt = 50,
+        dropout: Share = 0.2,
+        normalize: bool = True,
+        temperature: PositiveFloat = 0.05,
+    ) -> None:
+        super().__init__(schema)
+        self.normalize, self.temperature = normalize, temperature
+        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.position = nn.Embedding(schema.max_len, dim)
+        self.dropout = Dropout(dropout)
+        self.layers = nn.ModuleList(
+            Layer(dim, heads, attention_dim, linear_dim, schema.max_len, dropout)
+            for _ in range(depth)
+        )
+        nn.init.trunc_normal_(self.item.weight, std=0.02, a=-0.04, b=0.04)
+        nn.init.xavier_normal_(self.position.weight)
+        with torch.no_grad():
+            self.item.weight[schema.padding].zero_()
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Queries float [M, D]; places are counted from the oldest item of the window."""
+        items = histories.items
+        places = torch.arange(items.shape[1], device=items.device)
+        hidden_BLD = self.item(items) * self.item.embedding_dim**0.5 + self.position(places)
+        hidden_BLD = self.dropout(hidden_BLD)
+        for layer in self.layers:
+            hidden_BLD = layer(hidden_BLD)
+        return self._scaled(pick(hidden_BLD, at)) / self.temperature
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The item table is the output layer too, its rows brought to length 1; no bias."""
+        number = self.schema.num_items
+        if items is None or len(items) > number:  # many negatives: scaling each item once is less
+            scaled = self._scaled(self.item.weight[:number])
+            return ItemVectors(scaled if items is None else scaled[items], None)
+        return ItemVectors(self._scaled(self.item(items)), None)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1, eps=EPSILON) if self.normalize else x
+
+
+class Layer(nn.Module):
+    """Projection, aggregation over places, gating (equations 1 to 3), and a residual."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        attention_dim: int,
+        linear_dim: int,
+        max_len: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.heads, self.max_len = heads, max_len
+        self.gate = Linear(dim, heads * linear_dim, bias=False)
+        self.value = Linear(dim, heads * linear_dim, bias=False)
+        self.query = Linear(dim, heads * attention_dim, bias=False)
+        self.key = Linear(dim, heads * attention_dim, bias=False)
+        self.distance = nn.Parameter(torch.empty(max_len))  # bias by how far back, for all heads
+        self.norm = nn.LayerNorm(dim, eps=EPSILON, elementwise_affine=False)
+        self.value_norm = nn.LayerNorm(heads * linear_dim, eps=EPSILON, elementwise_affine=False)
+        self.dropout = Dropout(dropout)
+        self.output = Linear(heads * linear_dim, dim)
+        for weight in (*(part.weight for part in self._projections()), self.distance):
+            nn.init.normal_(weight, std=0.02)
+        nn.init.xavier_uniform_(self.output.weight)
+
+    def _projections(self) -> tuple[Linear, ...]:
+        return self.gate, self.value, self.query, self.key
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Float [B, L, D] -> the same."""
+        normed = self.norm(hidden_BLD)
+        gate, value, query, key = (F.silu(part(normed)) for part in self._projections())
+        attended = self.value_norm(self._attend(query, key, value))
+        output: Tensor = self.output(self.dropout(gate * attended))
+        return hidden_BLD + output
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Sum of the values so far, weighed: [B, L, H A], [B, L, H A], [B, L, H C] -> as value."""
+
+        def split(x: Tensor) -> Tensor:
+            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, L, A or C]
+
+        query, key, value = split(query), split(key), split(value)
+        places = torch.arange(query.shape[2], device=query.device)
+        back_LL = places[:, None] - places
+        weights_BHLL = F.silu(query @ key.transpose(-2, -1) + self.distance[back_LL.clamp(min=0)])
+        # One number for all places, as in the authors' code: this is a sum, which grows with what
+        # was found, and no mean.
+        weights_BHLL = weights_BHLL.masked_fill(back_LL < 0, 0.0) / self.max_len
+        return (weights_BHLL @ value).transpose(1, 2).flatten(2)

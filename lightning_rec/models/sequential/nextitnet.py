@@ -1,0 +1,114 @@
+"""NextItNet: A Simple Convolutional Generative Network for Next Item Recommendation.
+
+Yuan, Karatzoglou, Arapakis, Jose and He, WSDM 2019, arXiv:1808.05163. Shapes: B sequences,
+L places, D = dim, V = num_items, M queries.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.layers import Dropout, Linear, pick
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Dilations = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class NextItNet(InnerProduct):
+    """Residual blocks of causal convolutions with holes; no pooling, no positions.
+
+    Args:
+        schema: number of items, codes of padding and mask.
+        dim: width of item vectors and hidden states.
+        kernel: places that a convolution looks at.
+        dilations: one block for each; a block convolves with this dilation, then with twice it.
+            By default a place sees itself and the 30 before it.
+        dropout: on the item vectors (none in the paper).
+        tied: score with the input's item vectors; the paper has a second table.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 64,
+        kernel: PositiveInt = 3,
+        dilations: Dilations = (1, 4),
+        dropout: Share = 0.0,
+        tied: bool = False,
+    ) -> None:
+        super().__init__(schema)
+        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(dim, kernel, dilation) for dilation in dilations)
+        self.output = None if tied else nn.Embedding(schema.num_items, dim)
+        self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.item.weight[self.schema.padding].zero_()
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Queries float [M, D]."""
+        hidden_BLD = self.dropout(self.item(histories.items))
+        for block in self.blocks:
+            hidden_BLD = block(hidden_BLD)
+        return pick(hidden_BLD, at)
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The second table or the input's item vectors, and a bias (section 3.4)."""
+        table = self.item if self.output is None else self.output
+        if items is None:
+            return ItemVectors(table.weight[: self.schema.num_items], self.output_bias)
+        return ItemVectors(table(items), self.output_bias[items])
+
+
+class Block(nn.Module):
+    """The residual block of figure 3b: twice convolution, LayerNorm, ReLU; then the input again."""
+
+    def __init__(self, dim: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.near = Convolution(dim, kernel, dilation)
+        self.near_norm = nn.LayerNorm(dim)
+        self.far = Convolution(dim, kernel, 2 * dilation)
+        self.far_norm = nn.LayerNorm(dim)
+
+    def forward(self, hidden_BLD: Tensor) -> Tensor:
+        """Float [B, L, D] -> the same."""
+        inner = F.relu(self.near_norm(self.near(hidden_BLD)))
+        return hidden_BLD + F.relu(self.far_norm(self.far(inner)))
+
+
+class Convolution(nn.Module):
+    """A causal convolution with holes: a place, and those 1, 2, … dilations before it.
+
+    Written as one linear map of ``kernel`` shifted copies, which on a CPU is sooner than
+    ``nn.Conv1d``.
+    """
+
+    def __init__(self, dim: int, kernel: int, dilation: int) -> None:
+        super().__init__()
+        self.kernel, self.dilation = kernel, dilation
+        self.weigh = Linear(kernel * dim, dim)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Float [B, L, D] -> the same; zeros stand before the first place."""
+        length, reach = x_BLD.shape[1], (self.kernel - 1) * self.dilation
+        padded = F.pad(x_BLD, (0, 0, reach, 0))
+        starts = range(0, reach + 1, self.dilation)  # the oldest first
+        copies = [padded[:, start : start + length] for start in starts]
+        weighed: Tensor = self.weigh(torch.cat(copies, dim=-1))
+        return weighed

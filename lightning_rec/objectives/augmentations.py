@@ -1,0 +1,79 @@
+"""Augmentations: other views of the same sequences, whole batches at once.
+
+The three operators of CL4SRec (Xie et al., ICDE 2022, arXiv:2010.14395, section III-C). Each takes
+item codes int64 [B, L], padded on the right, gives new ones of the same shape, and draws from
+torch's global generator. Shares are rounded down to whole items, as in the paper.
+"""
+
+import torch
+from torch import Tensor
+
+
+def crop(items: Tensor, share: float, padding: int) -> Tensor:
+    """Keep one stretch of each sequence, at least one item long.
+
+    Args:
+        items: int64 [B, L].
+        share: of a sequence's items that is kept (the paper's eta).
+        padding: code that fills short sequences.
+
+    Returns:
+        int64 [B, L], what was kept moved to the front.
+    """
+    number = _lengths(items, padding)
+    kept = (number * share).long().clamp(min=1)
+    start = _start(number, kept)
+    places = torch.arange(items.shape[1], device=items.device)
+    moved = items.gather(1, (start + places).clamp(max=items.shape[1] - 1))
+    return moved.masked_fill(places >= kept, padding)
+
+
+def mask(items: Tensor, share: float, padding: int, mask: int) -> Tensor:
+    """Put the mask in place of some items of each sequence.
+
+    Args:
+        items: int64 [B, L].
+        share: of a sequence's items that is masked (the paper's gamma).
+        padding: code that fills short sequences.
+        mask: code that stands where an item is hidden.
+
+    Returns:
+        int64 [B, L].
+    """
+    number = (_lengths(items, padding) * share).long()
+    order = torch.rand(items.shape, device=items.device).masked_fill(items == padding, 2.0)
+    rank = order.argsort(dim=1).argsort(dim=1)
+    return items.masked_fill(rank < number, mask)
+
+
+def reorder(items: Tensor, share: float, padding: int) -> Tensor:
+    """Shuffle one stretch of each sequence.
+
+    Args:
+        items: int64 [B, L].
+        share: of a sequence's items that is shuffled (the paper's beta).
+        padding: code that fills short sequences.
+
+    Returns:
+        int64 [B, L].
+    """
+    number = _lengths(items, padding)
+    size = (number * share).long()
+    start = _start(number, size)
+    places = torch.arange(items.shape[1], device=items.device).expand_as(items)
+    inside = (places >= start) & (places < start + size)
+    # Within the stretch, sorted by chance; its keys stay between those before and after it.
+    drawn = start + torch.rand(items.shape, device=items.device, dtype=torch.float64) * size
+    order = torch.where(inside, drawn, places.double()).argsort(dim=1, stable=True)
+    return items.gather(1, order)
+
+
+def _lengths(items: Tensor, padding: int) -> Tensor:
+    """Number of items of each sequence: int64 [B, 1]."""
+    return (items != padding).sum(dim=1, keepdim=True)
+
+
+def _start(number: Tensor, size: Tensor) -> Tensor:
+    """A random place where ``size`` of ``number`` items may start: int64 [B, 1]."""
+    chance = torch.rand(number.shape, device=number.device, dtype=torch.float64)
+    return (chance * (number - size + 1)).long()

@@ -1,0 +1,68 @@
+"""What an objective makes of histories: lessons while training, questions afterwards."""
+
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+
+
+class Lesson(NamedTuple):
+    """What a model is shown and what it must say.
+
+    histories: the inputs, int64 [B, L] item codes, some of them perhaps the mask.
+    at: bool [B, L], True where something is to be predicted.
+    targets: int64 [M] item codes, in the order of the True places of ``at``.
+    """
+
+    histories: Histories
+    at: Tensor
+    targets: Tensor
+
+
+class Question(NamedTuple):
+    """What a model is asked: the item that comes next.
+
+    histories: the inputs.
+    at: int64 [B], the place of each row whose query scores the next item.
+    """
+
+    histories: Histories
+    at: Tensor
+
+
+class Objective(Protocol):
+    """Turns histories into lessons while training, and into questions afterwards."""
+
+    name: ClassVar[str]
+
+    def window(self, max_len: int) -> int:
+        """Items that a training window needs, for a model that reads ``max_len`` at once."""
+        ...
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """Make inputs and targets of training windows."""
+        ...
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """Ask for the item after each history (none of them empty, none above ``max_len``)."""
+        ...
+
+
+Encode = Callable[[Histories, Tensor], Tensor]  # histories and places -> queries float [M, Q]
+
+
+@runtime_checkable
+class WithTerm(Protocol):
+    """An objective that adds a term of its own to the loss of its lessons."""
+
+    def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
+        """The further term, weighted: scalar, for the histories of a lesson."""
+        ...
+
+
+def latest(items: Tensor, padding: int) -> Tensor:
+    """Place of the latest item of each row: int64 [B]."""
+    return (items != padding).sum(dim=1) - 1

@@ -1,0 +1,25 @@
+"""The objective of models that are fitted at once."""
+
+from typing import ClassVar
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.objectives.base import Lesson, Question, latest
+
+
+class ClosedForm:
+    """No lesson at all: the model is fitted by counting or solving, in one pass."""
+
+    name: ClassVar[str] = "closed_form"
+
+    def window(self, max_len: int) -> int:
+        """Of no consequence."""
+        return max_len
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """Always raises: there are no gradient steps."""
+        raise TypeError("a model fitted in closed form takes no gradient steps")
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """Pass the history on as it is."""
+        return Question(histories, latest(histories.items, schema.padding))

@@ -1,0 +1,60 @@
+"""The masked-item objective of BERT4Rec."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.objectives.base import Lesson, Question, latest
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MaskedItem:
+    """Hide some items and predict them from both sides (BERT4Rec, section 3.6: the Cloze task).
+
+    Args:
+        mask_prob: chance of each item to be hidden; every hidden item becomes the mask.
+        mask_last: share of sequences where the last item alone is hidden, as it is when the model
+            is asked for the next one. The paper adds such samples; implementations that forgot
+            them lost much of its quality (RecBole issue 1530).
+    """
+
+    name: ClassVar[str] = "masked_item"
+
+    def __init__(
+        self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: Share = 0.1
+    ) -> None:
+        self.mask_prob, self.mask_last = mask_prob, mask_last
+
+    def window(self, max_len: int) -> int:
+        """What is hidden is one of the items that are read."""
+        return max_len
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """Hide at least one item of each sequence. Draws from torch's global generator."""
+        items = histories.items
+        rows = torch.arange(len(items), device=items.device)
+        hidden = torch.rand(items.shape, device=items.device) < self.mask_prob
+        hidden &= items != schema.padding
+        last_only = torch.rand(len(items), device=items.device) < self.mask_last
+        last_only |= ~hidden.any(dim=1)
+        hidden &= ~last_only[:, None]
+        hidden[rows, latest(items, schema.padding)] |= last_only
+        shown = items.masked_fill(hidden, schema.mask)
+        return Lesson(histories._replace(items=shown), hidden, items[hidden])
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """Append the mask, and let the oldest item go where the window is full."""
+        items = histories.items
+        length = latest(items, schema.padding) + 1
+        let_go = (length >= schema.max_len).long()
+        width = min(items.shape[1] + 1, schema.max_len)
+        places = torch.arange(width, device=items.device) + let_go[:, None]  # [B, L']
+        shown = items.gather(1, places.clamp(max=items.shape[1] - 1))
+        at = length - let_go
+        shown[torch.arange(width, device=items.device) > at[:, None]] = schema.padding
+        shown[torch.arange(len(items), device=items.device), at] = schema.mask
+        return Question(histories._replace(items=shown), at)

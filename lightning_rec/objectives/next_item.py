@@ -1,0 +1,28 @@
+"""The next-item objective of causal models."""
+
+from typing import ClassVar
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.objectives.base import Lesson, Question, latest
+
+
+class NextItem:
+    """At each place, predict the item that follows (SASRec, section 3.5)."""
+
+    name: ClassVar[str] = "next_item"
+
+    def window(self, max_len: int) -> int:
+        """The last item of a window is a target only."""
+        return max_len + 1
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """Inputs are all items but the last, targets all but the first."""
+        following = histories.items[:, 1:]
+        at = following != schema.padding
+        shown = histories.items[:, :-1].masked_fill(~at, schema.padding)
+        return Lesson(histories._replace(items=shown), at, following[at])
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """Ask at the latest item."""
+        return Question(histories, latest(histories.items, schema.padding))

@@ -1,0 +1,29 @@
+"""The objective of models that know users and not sequences."""
+
+from typing import ClassVar
+
+import torch
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.objectives.base import Lesson, Question, latest
+
+
+class UserItem:
+    """Predict each item from its user alone, order left out (matrix factorisation)."""
+
+    name: ClassVar[str] = "user_item"
+
+    def window(self, max_len: int) -> int:
+        """Each event is a window of its own, so that a batch is a random set of events."""
+        return 1
+
+    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+        """The item is the target; the model may look at the user only."""
+        at = histories.items != schema.padding
+        hidden = torch.full_like(histories.items, schema.padding)
+        return Lesson(histories._replace(items=hidden), at, histories.items[at])
+
+    def question(self, histories: Histories, schema: Schema) -> Question:
+        """Ask for the user."""
+        return Question(histories, latest(histories.items, schema.padding))
