@@ -126,7 +126,7 @@ def test_a_run_that_breaks_is_closed_and_marked(
     (tmp_path / "breaking.py").write_text(
         "from lightning_rec.models.sequential.bert4rec import BERT4Rec\n\n\n"
         "class Breaking(BERT4Rec):\n"
-        "    def forward(self, items):\n"
+        "    def forward(self, histories, at):\n"
         "        raise RuntimeError('it broke')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
