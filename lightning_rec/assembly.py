@@ -23,7 +23,7 @@ from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.metrics.ranking import RankingMetrics, metric_names
 from lightning_rec.metrics.slices import slices_of
-from lightning_rec.models.base import Fitted
+from lightning_rec.models.base import Fitted, ReadsCatalogue
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.tasks.sequence import SequenceTask
@@ -135,6 +135,8 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
     """The task over a fresh model, fitted already if it is fitted in closed form."""
     model = parts.model(data.schema)
     counts = torch.from_numpy(loaded.split.train_counts.copy())
+    if isinstance(model, ReadsCatalogue):
+        model.read_catalogue(loaded.data.items[loaded.split.vocabulary.tolist()])
     if isinstance(model, Fitted):
         model.fit(loaded.split)
     task = config.build(

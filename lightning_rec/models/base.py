@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
@@ -70,7 +71,7 @@ class InnerProduct(SequenceModel):
             return kernels.linear(queries, weight, bias)
         weight, bias = self.vectors(items.flatten())
         own = weight.view(*items.shape, -1)  # [M, n, Q]
-        scores = torch.einsum("mq,mnq->mn", queries, own)
+        scores: Tensor = torch.linalg.vecdot(queries[:, None], own)
         return scores if bias is None else scores + bias.view(items.shape)
 
 
@@ -80,4 +81,22 @@ class Fitted(Protocol):
 
     def fit(self, split: Split) -> None:
         """Fit on the training events of ``split``, and on them alone."""
+        ...
+
+
+@runtime_checkable
+class ReadsCatalogue(Protocol):
+    """A model that knows items by what the catalogue says of them."""
+
+    def read_catalogue(self, catalogue: pl.DataFrame) -> None:
+        """Read the catalogue: row i describes item i. Raises UserError where it says too little."""
+        ...
+
+
+@runtime_checkable
+class Penalised(Protocol):
+    """A model whose paper adds to the loss a penalty on what a step reads."""
+
+    def penalty(self) -> Tensor | float:
+        """What was read since the latest training ``forward`` began, scalar; asked once a step."""
         ...

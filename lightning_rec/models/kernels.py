@@ -34,9 +34,19 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     that are not Intel's; oneDNN, which torch ships as well, does not (2.3 times on an EPYC).
     """
     if _ONEDNN and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu":
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            _dense(x), _dense(weight), bias, "none", [], ""
+        )
         return result
     return F.linear(x, weight, bias)
+
+
+def _dense(x: Tensor) -> Tensor:
+    """A matrix whose rows or columns lie side by side; oneDNN takes others a thousand times slower.
+
+    Gradients of means and of slices are such others.
+    """
+    return x if x.is_contiguous() or (x.dim() == 2 and x.T.is_contiguous()) else x.contiguous()
 
 
 class _Linear(torch.autograd.Function):

@@ -32,7 +32,7 @@ def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int |
     Returns:
         float [M, Q], in the order of rows.
     """
-    if tokens is None or not len(histories.items):
+    if tokens is None or histories.items.shape[1] == 1 or not len(histories.items):
         whole: Tensor = model(histories, at)
         return whole
     lengths = (histories.items != model.schema.padding).sum(dim=1).tolist()

@@ -16,7 +16,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models import kernels
-from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.objectives.base import Objective, WithTerm
 from lightning_rec.tasks.blocks import encode, rank_catalogue, rank_sample
 
@@ -82,6 +82,8 @@ class SequenceTask(pl.LightningModule):
             queries = self._encode(histories, at)
             asked = Predictions(queries, targets, row, rows, batch.seen_row, batch.seen_item)
             loss: Tensor = self.loss(self.model, asked)
+            if isinstance(self.model, Penalised):
+                loss = loss + self.model.penalty()
             if isinstance(self.objective, WithTerm):
                 loss = loss + self.objective.term(self._encode, histories, self.schema)
         return loss

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -17,7 +18,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.split import Examples, Schema, Split
-from lightning_rec.models.base import Fitted, SequenceModel
+from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.tasks.sequence import SequenceTask
 
@@ -46,7 +47,14 @@ def eight_users(seed: int = 0) -> Split:
         asked,
         None,
         {},
+        times=np.arange(len(items)) * 86_400,
     )
+
+
+def titles(seed: int = 0) -> polars.DataFrame:
+    """A catalogue whose titles are three words of ten."""
+    words = np.random.default_rng(seed).integers(10, size=(ITEMS, 3)).tolist()
+    return polars.DataFrame({"title": [" ".join(f"word{i}" for i in row) for row in words]})
 
 
 def composed(name: str, **settings: Any) -> DictConfig:
@@ -62,6 +70,8 @@ def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Obje
     parts = assembly.assemble(composed(name, **settings))
     torch.manual_seed(seed)
     model = parts.model(Schema(ITEMS, MAX_LEN, USERS))
+    if isinstance(model, ReadsCatalogue):
+        model.read_catalogue(titles(seed))
     if isinstance(model, Fitted):
         model.fit(eight_users(seed))
     return model.eval(), parts.objective

@@ -1,5 +1,6 @@
 """What several classic models share: the training matrix, bags of items, sparse state, L2."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Ints, Split
+
+# torch warns once a process that sparse matrices are young; nobody who trains can act on it.
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
 
 BLOCK_BYTES = 32 * 2**20  # of a dense piece of something that is too large to be had at once
 

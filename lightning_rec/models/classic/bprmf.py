@@ -1,0 +1,66 @@
+"""BPR-MF: matrix factorisation that learns from pairs, an item of the user before another one.
+
+Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 2009,
+arXiv:1205.2618. Shapes: M queries, D = dim.
+"""
+
+from typing import ClassVar
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.classic.parts import Penalty, users_at
+
+
+class BPRMF(InnerProduct):
+    """Vectors of users and items, and a bias for each item (section 4.3.1).
+
+    The loss is BPR-Opt (section 4.1) with ``loss=bpr``. A user without training events has no
+    vector; the biases rank for them, which is about popularity.
+
+    Args:
+        schema: number of users and of items.
+        dim: width of the vectors.
+        l2: the paper's λ, on the squares of the vectors that a batch reads.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    known: Tensor
+
+    def __init__(self, schema: Schema, dim: PositiveInt = 64, l2: NonNegativeFloat = 0.01) -> None:
+        super().__init__(schema)
+        self.user = nn.Embedding(schema.num_users, dim)
+        self.item = nn.Embedding(schema.num_items, dim)
+        self.bias = nn.Parameter(torch.zeros(schema.num_items))
+        self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
+        self.l2 = Penalty(l2)
+        for table in (self.user, self.item):
+            nn.init.normal_(table.weight, std=0.1)
+
+    def fit(self, split: Split) -> None:
+        """Mark the users with training events; the rest is learnt."""
+        self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """The user's vector: float [M, D]; histories play no part."""
+        user = users_at(histories, at)
+        vectors = self.user(user)
+        if self.training:
+            self.l2.begin(vectors)
+        masked: Tensor = vectors * self.known[user, None]
+        return masked
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """Vectors float [n, D] and biases float [n]."""
+        weight = self.item.weight if items is None else self.item(items)
+        if self.training:
+            self.l2.add(weight)
+        return ItemVectors(weight, self.bias if items is None else self.bias[items])
+
+    def penalty(self) -> Tensor | float:
+        """What the vectors of this step cost, scalar; see :class:`Penalised`."""
+        return self.l2.take()

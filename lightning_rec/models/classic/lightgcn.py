@@ -1,0 +1,140 @@
+"""LightGCN: matrix factorisation whose vectors are averaged over the graph of users and items.
+
+He et al., LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation, SIGIR
+2020, arXiv:2002.02126. Shapes: U = num_users, V = num_items, N = U + V nodes, D = dim, M queries.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from scipy import sparse
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.classic.parts import Penalty, Sparse, training_matrix, users_at
+
+
+class LightGCN(InnerProduct):
+    """Vectors of users and items, the only parameters, summed over neighbours ``depth`` times.
+
+    The result is the mean over the layers, the 0-th included (equation 4 with α_k = 1/(K + 1)).
+    In training it is made anew by each ``forward``, and the items that are scored until the next
+    one are read from it; in evaluation it is made once. A user without training events is asked
+    for as the mean of all users.
+
+    Args:
+        schema: number of users and of items.
+        dim: width of the vectors.
+        depth: the paper's K.
+        l2: the paper's λ, on the squares of the 0-th layer's vectors of a batch (equation 15, as
+            in the authors' code).
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 64,
+        depth: PositiveInt = 3,
+        l2: NonNegativeFloat = 1e-4,
+    ) -> None:
+        super().__init__(schema)
+        nodes = schema.num_users + schema.num_items
+        self.depth = depth
+        self.node = nn.Embedding(nodes, dim)  # users, then items
+        nn.init.normal_(self.node.weight, std=0.1)
+        self.graph = Sparse(nodes, nodes)
+        self.l2 = Penalty(l2)
+        self._step: Tensor | None = None  # what this training step's forward made
+        self._kept: tuple[tuple[Any, ...], Tensor] | None = None  # what evaluation reads
+
+    def fit(self, split: Split) -> None:
+        """Make the graph: D^-1/2 A D^-1/2 (equation 8), A the training matrix both ways."""
+        matrix = training_matrix(split)
+        graph = sparse.block_array([[None, matrix], [matrix.T, None]], format="csr")
+        scale = sparse.diags_array(1 / np.sqrt(np.maximum(graph.sum(axis=1), 1)))
+        self.graph.keep((scale @ graph @ scale).tocsr())
+        self._kept = None
+
+    def train(self, mode: bool = True) -> "LightGCN":
+        """Forget what was made in the other mode."""
+        self._step = self._kept = None
+        return super().train(mode)
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """The user's vector: float [M, D]; histories play no part."""
+        user = users_at(histories, at)
+        if self.training:
+            self._step = self._propagated()
+            self.l2.begin(self.node(user))
+            return F.embedding(user, self._step)
+        made = self._made()
+        queries = made[user]
+        edges = self.graph.indptr.diff()[: self.schema.num_users]
+        unknown = edges[user] == 0
+        if unknown.any():
+            queries[unknown] = made[: self.schema.num_users][edges > 0].mean(dim=0)
+        return queries
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """Vectors float [n, D], without biases."""
+        users, made = self.schema.num_users, self._made()
+        if items is None:
+            return ItemVectors(made[users:], None)
+        if self.training:
+            self.l2.add(self.node(users + items))
+        return ItemVectors(F.embedding(users + items, made), None)
+
+    def penalty(self) -> Tensor | float:
+        """What the vectors of this step cost, scalar; see :class:`Penalised`."""
+        return self.l2.take()
+
+    def _made(self) -> Tensor:
+        """All vectors, float [N, D]: of this training step, or those kept in evaluation."""
+        if self.training:
+            return self._propagated() if self._step is None else self._step
+        # Loading weights and moving to another device both show here.
+        key = (self.node.weight._version, self.graph.indptr._version, self.node.weight.device)
+        if self._kept is None or self._kept[0] != key:
+            with torch.no_grad():
+                self._kept = (key, self._propagated())
+        return self._kept[1]
+
+    def _propagated(self) -> Tensor:
+        arguments = (self.node.weight, self.graph.torch(), self.depth)
+        made: Tensor = _Propagation.apply(*arguments)  # type: ignore[no-untyped-call]
+        return made
+
+
+class _Propagation(torch.autograd.Function):
+    """(E + AE + … + A^K E) / (K + 1): a symmetric map, so its gradient is the same map.
+
+    torch's own gradient of a sparse product goes through the transpose of A, five times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, graph: Tensor, depth: int) -> Tensor:
+        ctx.graph, ctx.depth = graph, depth
+        return _mean_of_layers(table, graph, depth)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _mean_of_layers(grad, ctx.graph, ctx.depth), None, None
+
+
+def _mean_of_layers(table: Tensor, graph: Tensor, depth: int) -> Tensor:
+    with torch.autocast(table.device.type, enabled=False):  # sparse products know 32 bits alone
+        layer = table.float()
+        total = layer.clone()
+        for _ in range(depth):
+            layer = graph @ layer
+            total += layer
+        return total / (depth + 1)

@@ -1,0 +1,103 @@
+"""TF-IDF: items are recommended by the words they share with those of the history.
+
+Salton and Buckley, Term-weighting approaches in automatic text retrieval, 1988; the profile of a
+user as the mean of what they had is Rocchio's. Shapes: M queries, V = num_items, W = words.
+"""
+
+from typing import ClassVar
+
+import polars as pl
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError, listed
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.classic.parts import Sparse, past
+
+
+class TFIDF(SequenceModel):
+    """The score of an item is the inner product of its words with the history's mean.
+
+    An item's words are weighted by tf·idf, idf over the items of the catalogue that have training
+    events, and made to length 1. No other user plays any part, so a new item needs no events.
+
+    Args:
+        schema: number of items.
+        columns: columns of the catalogue that are read, text or lists of texts; those that are
+            not there are passed over.
+        max_words: keep the most frequent words.
+        half_life: events after which one of the history weighs half; None weighs all alike.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+
+    def __init__(
+        self,
+        schema: Schema,
+        columns: tuple[str, ...] = ("title", "genres", "categories"),
+        max_words: PositiveInt = 20_000,
+        half_life: PositiveFloat | None = None,
+    ) -> None:
+        super().__init__(schema)
+        self.columns, self.max_words, self.half_life = columns, max_words, half_life
+        self.words = Sparse(schema.num_items)
+
+    def read_catalogue(self, catalogue: pl.DataFrame) -> None:
+        """Weigh the words of each item; row i of the catalogue describes item i.
+
+        Raises:
+            UserError: if there are none of the columns, or no words in them.
+        """
+        there = [name for name in self.columns if name in catalogue.columns]
+        if not there:
+            raise UserError(
+                f"model.columns={listed(self.columns)}: the catalogue of this data has none of "
+                f"them. It has {listed(catalogue.columns)}; name those that describe an item, or "
+                "set data.catalogue to a table that does."
+            )
+        texts = catalogue.select(
+            pl.concat_str([text(catalogue, name) for name in there], separator=" ")
+        ).to_series()
+        vectorizer = TfidfVectorizer(max_features=self.max_words)
+        try:
+            words = vectorizer.fit_transform(texts)
+        except ValueError:  # scikit-learn's for an empty vocabulary
+            raise UserError(f"model.columns={listed(there)}: there are no words in them.") from None
+        self.words.keep(sparse.csr_array(words))
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """The weighted mean of the history's items: float [M, W]."""
+        items, read, age = past(histories, at, self.schema.num_items)
+        weight = (
+            read.float()
+            if self.half_life is None
+            else read * 0.5 ** (age.clamp(min=0) / self.half_life)
+        )
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        row, place = (index.cpu() for index in read.nonzero(as_tuple=True))
+        pairs = (row.numpy(), items.cpu()[row, place].numpy())
+        shape = (len(items), self.schema.num_items)
+        bags = sparse.csr_array((weight.cpu()[row, place].numpy(), pairs), shape=shape)
+        return torch.from_numpy((bags @ self.words.scipy()).toarray()).to(items.device)
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Inner products with the items' words; see :meth:`SequenceModel.scores`."""
+        if items is not None and items.dim() == 2:
+            return self.scores(queries).gather(1, items)
+        words = self.words.scipy()
+        if items is not None:
+            words = words[items.cpu().numpy()]
+        return torch.from_numpy(words @ queries.cpu().numpy().T).T.contiguous().to(queries.device)
+
+
+def text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+    """A column of texts or of lists of texts, as text; nothing where there is nothing."""
+    column = pl.col(name)
+    if isinstance(catalogue.schema[name], pl.List):
+        column = column.cast(pl.List(pl.String)).list.join(" ")
+    return column.cast(pl.String).fill_null("")
