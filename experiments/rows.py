@@ -73,7 +73,10 @@ def table() -> list[list[str]]:
         cells = []
         for name, value in record["published"].items():
             sd = record["sd"][name]
-            cells += [f"{value:.4f}", f"{record['ours'][name]:.4f}" + (f" ± {sd:.4f}" if sd else "")]
+            cells += [
+                f"{value:.4f}",
+                f"{record['ours'][name]:.4f}" + (f" ± {sd:.4f}" if sd else ""),
+            ]
         seeds = f"{len(record['seeds'])} of {record['seeds_asked']}"
         cost = f"{record['cost']['cpu_minutes']:.0f}"
         lines.append([record["data"], record["title"], *cells, record["verdict"], seeds, cost])

@@ -18,7 +18,7 @@ from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.schema import Source
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.metrics.ranking import RankingMetrics, metric_names
@@ -38,7 +38,7 @@ class Parts:
     source: Source
     protocol: Protocol
     objective: Objective
-    loss: Callable[[Tensor], nn.Module] | None
+    loss: Callable[[Split], nn.Module] | None
     model: Callable[[Schema], nn.Module]
     sketch: nn.Module  # the model over SKETCH_ITEMS items on the meta device
 
@@ -90,10 +90,10 @@ def _model(settings: DictConfig, schema: Schema) -> nn.Module:
     return model
 
 
-def _loss(settings: DictConfig, train_counts: Tensor) -> nn.Module:
-    """The loss; those that draw negatives ask for the training counts."""
+def _loss(settings: DictConfig, split: Split) -> nn.Module:
+    """The loss; one that draws negatives asks for the training events to draw by."""
     wanted = inspect.signature(config.target("loss", config.plain(settings))).parameters
-    live = {"train_counts": train_counts} if "train_counts" in wanted else {}
+    live = {"split": split} if "split" in wanted else {}
     loss: nn.Module = config.build("loss", settings, **live)
     return loss
 
@@ -144,7 +144,7 @@ def make_task(cfg: DictConfig, parts: Parts, loaded: Audited, data: SequenceData
         cfg.task,
         model=model,
         objective=parts.objective,
-        loss=parts.loss(counts) if parts.loss else None,
+        loss=parts.loss(loaded.split) if parts.loss else None,
         optimizer=lambda parameters: config.build("optimizer", cfg.optimizer, params=parameters),
         schedule=lambda optimizer, steps: config.build(
             "schedule", cfg.schedule, optimizer=optimizer, total_steps=steps

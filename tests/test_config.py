@@ -19,7 +19,7 @@ CHOICES = [
 LIVE = {
     "model": {"schema"},
     "batches": {"split", "seed", "window", "candidates"},
-    "loss": {"train_counts"},
+    "loss": {"split"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
     "task": {

@@ -3,17 +3,18 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
-from lightning_rec.losses.negatives import Negatives
+from lightning_rec.losses.negatives import Negatives, owned
 from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
 from lightning_rec.models.base import InnerProduct, ItemVectors
 
@@ -40,11 +41,27 @@ def predictions(number: int = 12, rows: int = 4) -> Predictions:
     """Queries of four sequences; each user has seven items, the targets among them."""
     torch.manual_seed(0)
     row = torch.arange(rows).repeat_interleave(number // rows)
-    seen = torch.stack([torch.randperm(ITEMS)[:7] for _ in range(rows)])
     place = torch.randint(7, (number,))
     queries = torch.randn(number, DIM, requires_grad=True)
-    seen_row = torch.arange(rows).repeat_interleave(7)
-    return Predictions(queries, seen[row, place], row, rows, seen_row, seen.flatten())
+    return Predictions(queries, SEEN[row, place], row, torch.arange(rows))
+
+
+def split_of(seen: Tensor, counts: Tensor | None = None) -> Split:
+    """Users with these items in training, int64 [users, n]; ``counts`` of their own if given."""
+    users, events = seen.shape
+    offsets = np.arange(users + 1) * events
+    counted = torch.ones(ITEMS, dtype=torch.int64) if counts is None else counts
+    none = np.zeros(0, dtype=np.int64)
+    empty = Examples(none, none, none, none)
+    return Split(
+        offsets, seen.flatten().numpy().astype(np.int32), np.arange(seen.numel()), offsets[1:],
+        np.arange(ITEMS), counted.numpy(), empty, empty, None, {},
+    )  # fmt: skip
+
+
+SEEN = torch.stack([torch.randperm(ITEMS, generator=torch.Generator().manual_seed(n))[:7] for n in range(4)])  # fmt: skip
+UNSEEN = split_of(torch.zeros(4, 0, dtype=torch.int64))  # users without items
+COUNTS = torch.arange(ITEMS) + 1
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -85,7 +102,7 @@ SHARED = ("none", "sequence", "batch")
 
 def sampler(**settings: Any) -> Negatives:
     defaults = {
-        "train_counts": torch.arange(ITEMS) + 1,
+        "split": split_of(SEEN, COUNTS),
         "number": 9,
         "shared": "none",
         "popularity": 0.0,
@@ -98,10 +115,7 @@ def sampler(**settings: Any) -> Negatives:
 @pytest.mark.parametrize("popularity", [0.0, 1.0])
 def test_no_negative_that_counts_is_an_item_of_the_user(shared: Any, popularity: float) -> None:
     asked = predictions()
-    owned = {
-        (row, item)
-        for row, item in zip(asked.seen_row.tolist(), asked.seen_item.tolist(), strict=True)
-    }
+    theirs = {(user, item) for user, items in enumerate(SEEN.tolist()) for item in items}
     counted = []
     for _ in range(50):
         items, usable = sampler(shared=shared, popularity=popularity).draw(asked)
@@ -111,7 +125,7 @@ def test_no_negative_that_counts_is_an_item_of_the_user(shared: Any, popularity:
         own = by_query[shared].expand(12, 9)
         for query in range(12):
             drawn = own[query][usable[query]].tolist()
-            assert not {(int(asked.row[query]), item) for item in drawn} & owned
+            assert not {(int(asked.row[query]), item) for item in drawn} & theirs
     if shared != "batch":
         assert sum(counted) / len(counted) > 0.98  # what was hit was drawn again
 
@@ -125,7 +139,7 @@ def test_positives_are_drawn_where_asked_but_never_the_target(shared: Any) -> No
         own = (items[asked.row] if shared == "sequence" else items).expand(12, 9)
         assert not (usable & (own == asked.targets[:, None])).any()
         for query in range(12):
-            seen = asked.seen_item[asked.seen_row == asked.row[query]]
+            seen = SEEN[asked.row[query]]
             hit += int(torch.isin(own[query][usable[query]], seen).sum())
     assert hit > 100
 
@@ -142,12 +156,11 @@ def test_sequences_share_their_draw_and_do_not_share_it_with_others() -> None:
 @pytest.mark.parametrize("popularity", [0.0, 0.5, 1.0])
 def test_draws_follow_the_stated_power_of_popularity(popularity: float) -> None:
     torch.manual_seed(0)
-    counts = torch.arange(ITEMS) + 1
     none = torch.zeros(0, dtype=torch.int64)
-    asked = Predictions(torch.zeros(20_000, 1), torch.full((20_000,), -1), none, 0, none, none)
+    asked = Predictions(torch.zeros(20_000, 1), torch.full((20_000,), -1), none, none)
     drawn = sampler(popularity=popularity, positives=True)
     share = torch.bincount(drawn.draw(asked).items.flatten(), minlength=ITEMS) / 180_000
-    expected = counts.double() ** popularity / (counts.double() ** popularity).sum()
+    expected = COUNTS.double() ** popularity / (COUNTS.double() ** popularity).sum()
     torch.testing.assert_close(share.double(), expected, atol=0.002, rtol=0)
     torch.testing.assert_close(
         drawn.log_expected(torch.arange(ITEMS)).double(), (9 * expected).log(), atol=1e-5, rtol=0
@@ -155,12 +168,10 @@ def test_draws_follow_the_stated_power_of_popularity(popularity: float) -> None:
 
 
 def test_a_user_who_has_everything_gets_no_negative() -> None:
-    asked = predictions()
-    everything = torch.arange(4).repeat_interleave(ITEMS), torch.arange(ITEMS).repeat(4)
-    asked = asked._replace(seen_row=everything[0], seen_item=everything[1])
+    asked, everything = predictions(), split_of(torch.arange(ITEMS).repeat(4, 1))
     for kind in (SampledSoftmax, BCE, GBCE, BPR):
         for shared in SHARED:
-            loss = kind(torch.ones(ITEMS), negatives=3, shared=shared)
+            loss = kind(everything, negatives=3, shared=shared)
             assert not loss.sampler.draw(asked).usable.any()
             assert loss(Table(), asked).isfinite()
 
@@ -201,8 +212,7 @@ def by_hand(loss: Sampled, wanted: float, scores: list[float], items: list[int])
 )
 def test_sampled_losses_by_hand(kind: Any, settings: dict[str, Any], shared: Any) -> None:
     asked, model = predictions(), Table()
-    asked = asked._replace(seen_row=asked.seen_row[:0], seen_item=asked.seen_item[:0])
-    loss = kind(torch.ones(ITEMS), negatives=6, shared=shared, positives=False, **settings)
+    loss = kind(UNSEEN, negatives=6, shared=shared, positives=False, **settings)
     scores = model.scores(asked.queries).detach()
     while True:  # until no draw happens to be the target, so that six count for each query
         torch.manual_seed(state := int(torch.randint(10**6, ()).item()))
@@ -230,10 +240,18 @@ def test_sampled_losses_by_hand(kind: Any, settings: dict[str, Any], shared: Any
 def test_log_q_makes_the_sampled_sum_an_estimate_of_the_full_one() -> None:
     """The mean of the estimated partition function is the exact one, for skewed draws too."""
     torch.manual_seed(0)
-    counts = torch.arange(ITEMS) + 1
     scores = torch.randn(ITEMS)
-    loss = SampledSoftmax(counts, negatives=8, shared="none", popularity=1.0, log_q=True)
-    share = counts / counts.sum()
+    loss = SampledSoftmax(
+        split_of(SEEN, COUNTS), negatives=8, shared="none", popularity=1.0, log_q=True
+    )
+    share = COUNTS / COUNTS.sum()
     items = torch.multinomial(share, 8 * 40_000, replacement=True).view(40_000, 8)
     estimate = (scores[items] - loss.sampler.log_expected(items)).exp().sum(dim=1).mean()
     assert estimate.item() == pytest.approx(scores.exp().sum().item(), rel=0.02)
+
+
+def test_what_users_own_is_what_they_have_in_training(leave_one_out: Split) -> None:
+    split = leave_one_out
+    bounds = enumerate(zip(split.offsets[:-1], split.train_end, strict=True))
+    pairs = {(user, int(item)) for user, (a, b) in bounds for item in split.items[a:b]}
+    assert [divmod(key, split.num_items) for key in owned(split).tolist()] == sorted(pairs)

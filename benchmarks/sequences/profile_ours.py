@@ -80,8 +80,7 @@ def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
     with parts.time("encode, forward"):
         queries = task._encode(histories, at)
     with parts.time("loss and its gradients"):
-        seen = batch.seen_row, batch.seen_item
-        loss = task.loss(task.model, Predictions(queries, targets, row, len(at), *seen))
+        loss = task.loss(task.model, Predictions(queries, targets, row, histories.user))
     with parts.time("encode, backward"):
         optimizer.zero_grad()
         loss.backward()

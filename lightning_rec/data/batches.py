@@ -28,13 +28,9 @@ class TrainBatch(NamedTuple):
     """A batch to learn from, the longest histories first.
 
     histories: windows of training sequences.
-    seen_row, seen_item: int64 [S]; all pairs (row of this batch, item of that row's user): the
-        whole training history and not only the window.
     """
 
     histories: Histories
-    seen_row: Tensor
-    seen_item: Tensor
 
 
 class EvalBatch(NamedTuple):
@@ -124,7 +120,6 @@ class TrainSet(Dataset[TrainBatch]):
 
     def __init__(self, split: Split, schema: Schema, width: int, stride: float | None) -> None:
         self.items, self.padding = split.items, schema.padding
-        self.offsets, self.train_end = split.offsets, split.train_end
         self.windows = Windows(split, width, stride)
 
     def __len__(self) -> int:
@@ -136,8 +131,7 @@ class TrainSet(Dataset[TrainBatch]):
         order = np.argsort(start - end, kind="stable")
         user, start, end = user[order], start[order], end[order]
         items = gather(self.items, start, end, self.padding)
-        seen = pairs(self.items, self.offsets[user], self.train_end[user])
-        return TrainBatch(Histories(items, torch.from_numpy(user)), *seen)
+        return TrainBatch(Histories(items, torch.from_numpy(user)))
 
 
 class EvalSet(Dataset[EvalBatch]):
@@ -170,8 +164,9 @@ class EvalSet(Dataset[EvalBatch]):
         target, seen = self.target[number], pairs(self.items, start, end)
         sample = None
         if self.candidates is not None:
-            seen_by = (column.numpy() for column in seen)
-            drawn = self.candidates.draw(number, target, *seen_by, np.asarray(self.train_counts))
+            row, item = seen[0].numpy(), seen[1].numpy()
+            counts = np.asarray(self.train_counts)
+            drawn = self.candidates.draw(number, target, row, item, counts)
             sample = torch.from_numpy(drawn)
         return EvalBatch(
             torch.from_numpy(number),

@@ -11,13 +11,10 @@ class Predictions(NamedTuple):
     queries: float [M, Q].
     targets: int64 [M] item codes.
     row: int64 [M], the sequence each query belongs to.
-    rows: B, the number of sequences.
-    seen_row, seen_item: int64 [S]; all pairs (sequence, item its user has in training).
+    user: int64 [B], whose each sequence is.
     """
 
     queries: Tensor
     targets: Tensor
     row: Tensor
-    rows: int
-    seen_row: Tensor
-    seen_item: Tensor
+    user: Tensor

@@ -1,10 +1,14 @@
 """Negatives: items drawn to be scored against the target, whole batches at once."""
 
+import math
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightning_rec.data.batches import pairs
+from lightning_rec.data.split import Split
 from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 
@@ -24,22 +28,28 @@ class Drawn(NamedTuple):
     usable: Tensor
 
 
-class Negatives:
+class Negatives(nn.Module):
     """Draws items by a power of their popularity, never one that the user has in training.
 
     Args:
-        train_counts: int64 [num_items], training events of each item.
+        split: whose training events are counted, and avoided.
         number: how many for each query.
         shared: ``batch``: one draw for all queries; ``sequence``: one for the queries of a
             sequence; ``none``: one for each query.
         popularity: power of the training counts that draws follow; 0 draws uniformly.
         positives: let items that the user has in training be drawn too. A target is never its own
-            negative all the same.
+            negative all the same. Otherwise all pairs of user and item are kept, 8 bytes each.
     """
 
+    owned: Tensor
+    log_share: Tensor
+    edges: Tensor
+
     def __init__(
-        self, train_counts: Tensor, number: int, shared: Shared, popularity: float, positives: bool
+        self, split: Split, number: int, shared: Shared, popularity: float, positives: bool
     ) -> None:
+        super().__init__()
+        train_counts = torch.from_numpy(split.train_counts.copy())
         num_items = len(train_counts)
         if number >= num_items:
             raise UserError(
@@ -49,15 +59,20 @@ class Negatives:
         self.number, self.shared, self.positives = number, shared, positives
         self.num_items, self.uniform = num_items, popularity == 0
         share = train_counts.double() ** popularity
-        self.log_share = (share / share.sum()).log().float()  # [num_items]
-        self.edges = (share.cumsum(0) / share.sum())[:-1]
+        buffers = {
+            "log_share": (share / share.sum()).log().float(),  # [num_items]
+            "edges": (share.cumsum(0) / share.sum())[:-1],
+            "owned": torch.zeros(0, dtype=torch.int64) if positives else owned(split),
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
 
     def draw(self, predictions: Predictions) -> Drawn:
         """Draw for all queries at once, from torch's global generator."""
         device = predictions.targets.device
         leading = {
             "batch": (),
-            "sequence": (predictions.rows,),
+            "sequence": (len(predictions.user),),
             "none": (len(predictions.targets),),
         }[self.shared]
         items = self._sample((*leading, self.number), device)
@@ -75,32 +90,39 @@ class Negatives:
 
     def log_expected(self, items: Tensor) -> Tensor:
         """Log of how often each item is expected among the draws of one query, like ``items``."""
-        return self.log_share.to(items.device)[items] + float(torch.tensor(self.number).log())
+        return self.log_share[items] + math.log(self.number)
 
     def _sample(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         if self.uniform:
             return torch.randint(self.num_items, shape, device=device)
         chance = torch.rand(shape, dtype=torch.float64, device=device)
-        return torch.searchsorted(self.edges.to(device), chance, right=True)
+        return torch.searchsorted(self.edges, chance, right=True)
 
     def _without_positives(self, items: Tensor, p: Predictions) -> tuple[Tensor, Tensor]:
         """Redraw what the user has in training; say what could not be redrawn."""
-        keys = (p.seen_row * self.num_items + p.seen_item).sort().values
         if self.shared == "batch":  # no item suits everyone: each sequence masks its own
-            rows = torch.arange(p.rows, device=items.device)
-            return items, self._owned(items.expand(p.rows, -1), rows, keys)[p.row]
-        rows = torch.arange(p.rows, device=items.device) if self.shared == "sequence" else p.row
-        owned = self._owned(items, rows, keys)
+            return items, self._owned(items.expand(len(p.user), -1), p.user)[p.row]
+        user = p.user if self.shared == "sequence" else p.user[p.row]
+        owned = self._owned(items, user)
         for _ in range(REDRAWS):
             row, column = owned.nonzero(as_tuple=True)
             if not len(row):
                 break
             items[row, column] = self._sample((len(row),), items.device)
-            owned[row, column] = self._owned(items[row, column, None], rows[row], keys)[:, 0]
+            owned[row, column] = self._owned(items[row, column, None], user[row])[:, 0]
         return items, owned
 
-    def _owned(self, items: Tensor, rows: Tensor, keys: Tensor) -> Tensor:
-        """Whether each item, int64 [R, n], is among its row's, given sorted keys: bool [R, n]."""
-        wanted = rows[:, None] * self.num_items + items
-        place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-        return keys[place] == wanted if len(keys) else torch.zeros_like(wanted, dtype=torch.bool)
+    def _owned(self, items: Tensor, user: Tensor) -> Tensor:
+        """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n]."""
+        wanted = user[:, None] * self.num_items + items
+        if not len(self.owned):
+            return torch.zeros_like(wanted, dtype=torch.bool)
+        place = torch.searchsorted(self.owned, wanted).clamp(max=len(self.owned) - 1)
+        return self.owned[place] == wanted
+
+
+def owned(split: Split) -> Tensor:
+    """``user * num_items + item`` of all pairs in training, each once, sorted: int64 [S]."""
+    user, item = pairs(split.items, np.asarray(split.offsets[:-1]), np.asarray(split.train_end))
+    keys: Tensor = torch.unique(user * split.num_items + item)
+    return keys

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.negatives import Negatives, Shared
 from lightning_rec.models import kernels
@@ -18,7 +19,7 @@ class Sampled(nn.Module, ABC):
     """Scores of targets and of drawn negatives, made into a loss by its kin.
 
     Args:
-        train_counts: int64 [num_items], training events of each item.
+        split: whose training events are counted, and avoided.
         negatives: how many are drawn for each query.
         shared: ``none``, ``sequence`` or ``batch``: which queries have their draw in common. A
             shared draw is scored by one matrix product, which is many times cheaper.
@@ -28,14 +29,14 @@ class Sampled(nn.Module, ABC):
 
     def __init__(
         self,
-        train_counts: Tensor,
+        split: Split,
         negatives: PositiveInt = 1,
         shared: Shared = "none",
         popularity: NonNegativeFloat = 0.0,
         positives: bool = False,
     ) -> None:
         super().__init__()
-        self.sampler = Negatives(train_counts, negatives, shared, popularity, positives)
+        self.sampler = Negatives(split, negatives, shared, popularity, positives)
 
     def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
         """Mean over the M predictions -> scalar."""
@@ -69,7 +70,7 @@ def scores_by_sequence(model: InnerProduct, predictions: Predictions, items: Ten
     Queries of one sequence stand side by side, so each sequence is one product.
     """
     weight, bias = model.vectors(items.flatten())
-    number = torch.bincount(predictions.row, minlength=predictions.rows).tolist()
+    number = torch.bincount(predictions.row, minlength=len(predictions.user)).tolist()
     parts = zip(
         torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True
     )
@@ -87,14 +88,14 @@ class SampledSoftmax(Sampled):
 
     def __init__(
         self,
-        train_counts: Tensor,
+        split: Split,
         negatives: PositiveInt = 256,
         shared: Shared = "sequence",
         popularity: NonNegativeFloat = 0.0,
         positives: bool = False,
         log_q: bool = False,
     ) -> None:
-        super().__init__(train_counts, negatives, shared, popularity, positives)
+        super().__init__(split, negatives, shared, popularity, positives)
         self.log_q = log_q
 
     def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
@@ -127,15 +128,15 @@ class GBCE(Sampled):
 
     def __init__(
         self,
-        train_counts: Tensor,
+        split: Split,
         negatives: PositiveInt = 256,
         shared: Shared = "sequence",
         popularity: NonNegativeFloat = 0.0,
         positives: bool = False,
         calibration: Annotated[float, Field(ge=0, le=1)] = 0.75,
     ) -> None:
-        super().__init__(train_counts, negatives, shared, popularity, positives)
-        rate = negatives / (len(train_counts) - 1)
+        super().__init__(split, negatives, shared, popularity, positives)
+        rate = negatives / (split.num_items - 1)
         self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
 
     def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:

@@ -77,10 +77,10 @@ class SequenceTask(pl.LightningModule):
         """Mean loss over what the objective asks to predict; queries are made only there."""
         assert self.loss is not None
         histories, at, targets = self.objective.lesson(batch.histories, self.schema)
-        row, rows = at.nonzero()[:, 0], len(at)
+        row = at.nonzero()[:, 0]
         with kernels.plain(self.plain):
             queries = self._encode(histories, at)
-            asked = Predictions(queries, targets, row, rows, batch.seen_row, batch.seen_item)
+            asked = Predictions(queries, targets, row, histories.user)
             loss: Tensor = self.loss(self.model, asked)
             if isinstance(self.model, Penalised):
                 loss = loss + self.model.penalty()

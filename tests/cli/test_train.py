@@ -16,7 +16,7 @@ import torch
 from processes import command, read
 from safetensors.torch import load_file
 
-from lightning_rec import cli
+from lightning_rec import cli, config
 
 Refused = Callable[..., str]
 
@@ -220,6 +220,22 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     out = capfd.readouterr().out
     assert "Best val/ndcg@10 first, on log" in out
     assert f"wandb sync {tmp_path}/*/wandb/offline-run-*" in out
+
+
+@pytest.mark.slow
+def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_path: Path) -> None:
+    catalogue = tmp_path / "items.csv"
+    items = sorted(log_frame["sku"].unique().to_list())
+    catalogue.write_text("item,title\n" + "".join(f"{item},title {item}\n" for item in items))
+    models = config.choices("model")
+    kept = [each for each in small if not each.startswith(("model.", "batches."))]
+    about = [f"data.catalogue={catalogue}", "data.catalogue_title=title"]
+    step = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "logger=none"]
+    sweep = ["-m", f"model={','.join(models)}", f"run_dir={tmp_path / 'sweep'}"]
+    assert cli.run(["train", *kept, *about, *step, *sweep]) == 0
+    (table,) = read(tmp_path / "sweep" / "sweep.json")["tables"]
+    assert {row["setting"] for row in table["rows"]} == {f"model={model}" for model in models}
+    assert all(0 <= row["figures"]["val/ndcg@10"]["mean"] <= 1 for row in table["rows"])
 
 
 def test_a_failed_job_leaves_the_others_and_is_marked(small: list[str], tmp_path: Path) -> None:
