@@ -21,12 +21,18 @@ def test_every_experiment_runs_for_a_step(experiment: str, log_csv: Path, tmp_pa
     assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0
 
 
-def test_tables_are_built_from_the_committed_json() -> None:
-    pytest.importorskip("scipy")
-    done = subprocess.run(
-        [sys.executable, str(CLONE / "experiments" / "tables.py"), "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+BENCH = CLONE / "benchmarks"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [CLONE / "experiments" / "tables.py"],
+        [BENCH / "sequences" / "table.py", BENCH / "sequences" / "results", BENCH / "README.md"],
+    ],
+    ids=["experiments", "benchmarks"],
+)
+def test_tables_are_built_from_the_committed_json(command: list[Path]) -> None:
+    line = [sys.executable, *map(str, command), "--check"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,7 @@ def main() -> None:
     if "--check" not in sys.argv:
         page.write_text(written)
     elif written != text:
-        raise SystemExit(f"{page} is out of date: run 'make bench-table'")
+        raise SystemExit(f"{page} is out of date: build it again without --check")
 
 
 if __name__ == "__main__":
