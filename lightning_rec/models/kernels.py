@@ -62,10 +62,16 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        flat = grad.flatten(0, -2)
+        inputs, flat = x.flatten(0, -2), grad.flatten(0, -2)
+        grad_weight = None
+        if ctx.needs_input_grad[1]:  # oneDNN is a third faster with the wider side last
+            if weight.shape[0] >= weight.shape[1]:
+                grad_weight = product(inputs.T, flat.T).T
+            else:
+                grad_weight = product(flat.T, inputs.T)
         return (
             product(flat, weight.T).view(x.shape) if ctx.needs_input_grad[0] else None,
-            product(x.flatten(0, -2).T, flat.T).T if ctx.needs_input_grad[1] else None,
+            grad_weight,
             flat.sum(0) if ctx.biased else None,
         )
 

@@ -15,9 +15,10 @@ def gradients(result: Tensor, *inputs: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("shape", [(5, 16), (3, 7, 16), (1, 1, 16)])
 @pytest.mark.parametrize("biased", [True, False])
-def test_linear_and_its_gradients(shape: tuple[int, ...], biased: bool) -> None:
+@pytest.mark.parametrize("width", [9, 16, 40])
+def test_linear_and_its_gradients(shape: tuple[int, ...], width: int, biased: bool) -> None:
     torch.manual_seed(0)
-    inputs = [torch.randn(shape), torch.randn(9, 16)] + [torch.randn(9)] * biased
+    inputs = [torch.randn(shape), torch.randn(width, 16)] + [torch.randn(width)] * biased
     inputs = [tensor.requires_grad_() for tensor in inputs]
     fast, plain = kernels.linear(*inputs), F.linear(*inputs)
     torch.testing.assert_close(fast, plain)
