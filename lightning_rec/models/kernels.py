@@ -31,7 +31,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` without a gradient: float [M, K], [N, K], [N] -> [M, N].
 
     torch sends 32-bit products on a CPU to MKL, which keeps to half the vector width on processors
-    that are not Intel's; oneDNN, which torch ships as well, does not (2.3 times on an EPYC).
+    that are not Intel's; oneDNN, which torch ships as well, does not.
     """
     if _ONEDNN and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu":
         result: Tensor = torch.ops.mkldnn._linear_pointwise(
@@ -42,7 +42,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _dense(x: Tensor) -> Tensor:
-    """A matrix whose rows or columns lie side by side; oneDNN takes others a thousand times slower.
+    """A matrix whose rows or columns lie side by side; oneDNN is of no use for others.
 
     Gradients of means and of slices are such others.
     """
@@ -64,7 +64,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         inputs, flat = x.flatten(0, -2), grad.flatten(0, -2)
         grad_weight = None
-        if ctx.needs_input_grad[1]:  # oneDNN is a third faster with the wider side last
+        if ctx.needs_input_grad[1]:  # oneDNN is faster with the wider side last
             if weight.shape[0] >= weight.shape[1]:
                 grad_weight = product(inputs.T, flat.T).T
             else:
@@ -88,8 +88,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each element with chance ``p`` and scale the rest by ``1 / (1 - p)``.
 
-    torch draws a CPU mask one number for each element, a sixth of a training step here. Here each
-    64-bit draw is cut into four: elements are as independent as before, and the chance is ``p``
+    torch draws a CPU mask one number for each element, one element at a time. Here each 64-bit
+    draw is cut into four: elements are as independent as before, and the chance is ``p``
     rounded to a multiple of 1 / 65,536.
     """
     if _state["plain"] or x.device.type != "cpu":

@@ -1,6 +1,6 @@
 """Trackers. W&B is the default: online with a key, offline without, never asking.
 
-wandb takes a quarter of the time that all imports take, so it is imported when it is used.
+wandb is slow to import, so it is imported when it is used.
 """
 
 import os

@@ -166,7 +166,7 @@ class SequenceTask(pl.LightningModule):
         return encode(self.model, histories, at, tokens)
 
     def _logs_now(self) -> bool:
-        """Whether the loggers take figures at this step: each call of ``log`` costs half a ms."""
+        """Whether the loggers take figures at this step: a call of ``log`` is not free."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return (self.global_step + 1) % every == 0
 
