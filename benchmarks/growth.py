@@ -2,7 +2,6 @@
 
 ``growth.py [--out FILE.json] [--only items length …]``. Every point runs in a process of its own,
 on a synthetic split that is written once and memory-mapped, so that its peak memory is its alone.
-``growth_plot.py`` draws the result.
 """
 
 import argparse

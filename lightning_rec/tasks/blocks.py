@@ -19,7 +19,7 @@ SCORE_BYTES = 8 * 2**20  # scores held at once in evaluation: what a processor's
 def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int | None) -> Tensor:
     """Make queries of a batch, its rows in blocks that are cut to their own longest row.
 
-    A batch of random sequences is a third to a half padding. Rows come longest first, so that a
+    A batch of random sequences is padding to a good part. Rows come longest first, so that a
     block holds rows of about one length.
 
     Args:

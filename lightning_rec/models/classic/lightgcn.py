@@ -116,7 +116,7 @@ class LightGCN(InnerProduct):
 class _Propagation(torch.autograd.Function):
     """(E + AE + … + A^K E) / (K + 1): a symmetric map, so its gradient is the same map.
 
-    torch's own gradient of a sparse product goes through the transpose of A, five times slower.
+    torch's own gradient of a sparse product goes through the transpose of A, which is slower.
     """
 
     @staticmethod
