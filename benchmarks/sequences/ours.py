@@ -117,6 +117,7 @@ class Ours:
     def _loop(self, step: Step, counted: Counted) -> None:
         """The same steps without Lightning and its logging."""
         task, loader = self.task.train(), self.data.train_dataloader()
+        task.setup("fit")
         optimizer = task.make_optimizer(task.model.parameters())
         epoch = 0
         while True:

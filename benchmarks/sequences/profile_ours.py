@@ -24,10 +24,9 @@ from torch.profiler import ProfilerActivity, profile
 from lightning_rec import assembly, config
 from lightning_rec.data.pipeline import load
 from lightning_rec.losses.base import Predictions
-from lightning_rec.models import kernels
 
 STEPS, WARMUP = 20, 5
-PRODUCTS = ("mkldnn::_linear_pointwise", "aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
+PRODUCTS = ("aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
 
 
 class Parts:
@@ -54,20 +53,14 @@ def products(events: Any) -> Counter[tuple[str, tuple[tuple[int, ...], ...]]]:
     return found
 
 
-def alone(kind: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
+def alone(shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
     """Seconds of one product with nothing around it (median), and its floating-point operations."""
     first, second = (torch.randn(shape) for shape in shapes[-2:])
-    if kind == "mkldnn::_linear_pointwise":
-        rows = first.flatten(0, -2)
-        work = lambda: kernels.product(rows, second)  # noqa: E731
-        operations = 2 * rows.shape[0] * rows.shape[1] * second.shape[0]
-    else:
-        work = lambda: first @ second  # noqa: E731
-        operations = 2 * first.numel() * second.shape[-1]
+    operations = 2 * first.numel() * second.shape[-1]
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        work()
+        first @ second
         times.append(time.perf_counter() - start)
     return statistics.median(times), operations
 
@@ -104,6 +97,7 @@ def main() -> None:
     loaded = load(built.source, built.protocol, Path(tempfile.mkdtemp()))
     data = assembly.make_data(cfg, built, loaded)
     task = assembly.make_task(cfg, built, loaded, data).train()
+    task.setup("fit")
     optimizer = task.make_optimizer(task.model.parameters())
     parts, batches = Parts(), iter(data.train_dataloader())
     for number in range(WARMUP + STEPS):
@@ -115,7 +109,7 @@ def main() -> None:
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
         step(task, batch, optimizer, Parts())
     found = products(profiled.events())
-    measured = [(*alone(*key), count) for key, count in found.items()]
+    measured = [(*alone(shapes), count) for (_, shapes), count in found.items()]
     medians = {name: round(statistics.median(of) * 1e3, 2) for name, of in parts.seconds.items()}
     kinds: Counter[str] = Counter()
     for event in profiled.key_averages():

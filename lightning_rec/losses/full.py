@@ -9,7 +9,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lightning_rec.losses.base import Predictions
-from lightning_rec.models import kernels
 from lightning_rec.models.base import InnerProduct, SequenceModel
 
 
@@ -82,7 +81,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, number, block):
             rows = slice(start, start + block)
             x, target = small[rows], targets[rows, None]
-            scores = kernels.product(x, small_weight).float()
+            scores = (x @ small_weight.T).float()
             if bias is not None:
                 scores += bias
             share = torch.softmax(scores, dim=1)
@@ -90,17 +89,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # A probability too small for 32 bits has a loss of 87; its gradient is still right.
             total -= wanted.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
             share.scatter_add_(1, target, torch.full_like(wanted, -1.0))
-            share /= number
             if grad_bias is not None:
                 grad_bias += share.sum(0)
             share = share.to(kind)
-            grad_queries[rows] = kernels.product(share, small_weight.T)
-            grad_weight += kernels.product(x.T, share.T)
+            grad_queries[rows] = share @ small_weight
+            grad_weight += x.T @ share
         ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
+        ctx.number = number
         return (total / number).to(queries.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         queries, weight, bias = ctx.saved_tensors
+        grad = grad / ctx.number
         return queries * grad, (weight * grad).T, bias if bias is None else bias * grad, *[None] * 3

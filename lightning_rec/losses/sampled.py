@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.negatives import Negatives, Shared
-from lightning_rec.models import kernels
 from lightning_rec.models.base import InnerProduct, SequenceModel
 
 
@@ -74,7 +73,7 @@ def scores_by_sequence(model: InnerProduct, predictions: Predictions, items: Ten
     parts = zip(
         torch.split(predictions.queries, number), torch.split(weight, items.shape[1]), strict=True
     )
-    scores = torch.cat([kernels.linear(queries, own) for queries, own in parts])
+    scores = torch.cat([queries @ own.T for queries, own in parts])
     return scores if bias is None else scores + bias.view(items.shape)[predictions.row]
 
 

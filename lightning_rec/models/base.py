@@ -6,10 +6,10 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import polars as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
-from lightning_rec.models import kernels
 
 
 class SequenceModel(nn.Module, ABC):
@@ -68,7 +68,7 @@ class InnerProduct(SequenceModel):
         """Inner products; see :meth:`SequenceModel.scores`."""
         if items is None or items.dim() == 1:
             weight, bias = self.vectors(items)
-            return kernels.linear(queries, weight, bias)
+            return F.linear(queries, weight, bias)
         weight, bias = self.vectors(items.flatten())
         own = weight.view(*items.shape, -1)  # [M, n, Q]
         scores: Tensor = torch.linalg.vecdot(queries[:, None], own)

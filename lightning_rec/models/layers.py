@@ -6,14 +6,6 @@ from torch import Tensor, nn
 from lightning_rec.models import kernels
 
 
-class Linear(nn.Linear):
-    """``torch.nn.Linear``, sooner on a CPU."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Float [..., in_features] -> [..., out_features]."""
-        return kernels.linear(input, self.weight, self.bias)
-
-
 class Dropout(nn.Module):
     """Dropout (Srivastava et al., 2014), sooner on a CPU.
 
@@ -68,6 +60,29 @@ def pick(x: Tensor, at: Tensor) -> Tensor:
     if at.dtype == torch.bool:
         return x[at]
     return x[torch.arange(len(x), device=x.device), at]
+
+
+def gather(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Read ``x`` at places, row by row: what comes before the last layer's attention needs no more.
+
+    Args:
+        x: float [B, L, D].
+        at: bool [B, L] or int64 [B].
+
+    Returns:
+        float [B, Q, D], Q at least as many places as the row with most asks for; bool [B, Q],
+        which of them are asked for. Picked by the second, the first is ``pick(x, at)``.
+    """
+    if at.dtype != torch.bool:
+        return pick(x, at)[:, None], torch.ones(len(at), 1, dtype=torch.bool, device=at.device)
+    asked, index = at.to(torch.int8).sort(dim=1, descending=True, stable=True)
+    number = round_up(int(asked.sum(dim=1).max()), 8)
+    return x.take_along_dim(index[:, :number, None], dim=1), asked[:, :number].bool()
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The next multiple, so that few shapes occur: oneDNN compiles a product for every new one."""
+    return -(-number // multiple) * multiple
 
 
 def up_to(at: Tensor, length: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_rec.data.batches import Histories
 from lightning_rec.metrics.functional import rank_among
 from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.layers import round_up
 
 SCORE_BYTES = 8 * 2**20  # scores held at once in evaluation: what a processor's cache holds
 
@@ -38,16 +39,11 @@ def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int |
     lengths = (histories.items != model.schema.padding).sum(dim=1).tolist()
     queries, start = [], 0
     while start < len(lengths):
-        stop, longest = start + 1, max(1, lengths[start])
-        while stop < len(lengths):
-            longest_so_far = max(longest, lengths[stop])
-            if longest_so_far * (stop + 1 - start) > tokens:
-                break
-            stop, longest = stop + 1, longest_so_far
-        rows = slice(start, stop)
+        longest = round_up(max(1, *lengths[start:]), 8)
+        rows = slice(start, start + max(1, tokens // longest // 4 * 4))  # few shapes occur
         part = Histories(histories.items[rows, :longest], histories.user[rows])
         queries.append(model(part, at[rows, :longest] if at.dim() == 2 else at[rows]))
-        start = stop
+        start = rows.stop
     return torch.cat(queries)
 
 

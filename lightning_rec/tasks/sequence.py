@@ -1,7 +1,9 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import numpy as np
@@ -59,11 +61,21 @@ class SequenceTask(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.seed, self.block_tokens = seed, block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
-        self.plain = arithmetic == "plain"
+        self.fast, self.arithmetic = arithmetic == "fast", ExitStack()
         self.ranks: dict[str, Ranks] = {}
         self.epoch_start = time.perf_counter()
         self.last_loss = torch.zeros(())
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
+
+    def setup(self, stage: str) -> None:
+        """Let the whole stage compute fast, unless it should be plain."""
+        # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+        self.arithmetic.enter_context(kernels.fast(self.fast))
+
+    def teardown(self, stage: str) -> None:
+        """Leave torch as it was."""
+        self.arithmetic.close()
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""
@@ -78,14 +90,12 @@ class SequenceTask(pl.LightningModule):
         assert self.loss is not None
         histories, at, targets = self.objective.lesson(batch.histories, self.schema)
         row = at.nonzero()[:, 0]
-        with kernels.plain(self.plain):
-            queries = self._encode(histories, at)
-            asked = Predictions(queries, targets, row, histories.user)
-            loss: Tensor = self.loss(self.model, asked)
-            if isinstance(self.model, Penalised):
-                loss = loss + self.model.penalty()
-            if isinstance(self.objective, WithTerm):
-                loss = loss + self.objective.term(self._encode, histories, self.schema)
+        queries = self._encode(histories, at)
+        loss: Tensor = self.loss(self.model, Predictions(queries, targets, row, histories.user))
+        if isinstance(self.model, Penalised):
+            loss = loss + self.model.penalty()
+        if isinstance(self.objective, WithTerm):
+            loss = loss + self.objective.term(self._encode, histories, self.schema)
         return loss
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:

@@ -1,5 +1,7 @@
 """The fast forms against torch's own."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,28 +10,55 @@ from torch.nn import functional as F
 from lightning_rec.models import kernels
 
 
+@pytest.fixture(autouse=True)
+def fast() -> Iterator[None]:
+    with kernels.fast():
+        yield
+
+
 def gradients(result: Tensor, *inputs: Tensor) -> list[Tensor]:
     torch.manual_seed(1)
     return list(torch.autograd.grad((result * torch.randn_like(result)).sum(), inputs))
 
 
-@pytest.mark.parametrize("shape", [(5, 16), (3, 7, 16), (1, 1, 16)])
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("width", [9, 16, 40])
-def test_linear_and_its_gradients(shape: tuple[int, ...], width: int, biased: bool) -> None:
+@pytest.mark.parametrize("shape", [(130, 64), (3, 7, 64), (1, 1, 64)])
+def test_products_keep_all_bits(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    inputs = [torch.randn(shape), torch.randn(width, 16)] + [torch.randn(width)] * biased
-    inputs = [tensor.requires_grad_() for tensor in inputs]
-    fast, plain = kernels.linear(*inputs), F.linear(*inputs)
-    torch.testing.assert_close(fast, plain)
-    torch.testing.assert_close(gradients(fast, *inputs), gradients(plain, *inputs))
+    x, weight = (torch.randn(size, requires_grad=True) for size in (shape, (256, 64)))
+    exact = F.linear(x.double(), weight.double())
+    torch.testing.assert_close(F.linear(x, weight).double(), exact, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        gradients(F.linear(x, weight), x, weight),
+        gradients(exact.float(), x, weight),
+        rtol=1e-5,
+        atol=1e-4,
+    )
 
 
-def test_linear_of_a_strided_view_and_of_nothing() -> None:
-    x, weight = torch.randn(6, 4).T, torch.randn(3, 6)
-    torch.testing.assert_close(kernels.linear(x, weight), F.linear(x, weight))
-    empty = torch.zeros(0, 6, requires_grad=True)
-    assert kernels.linear(empty, weight).shape == (0, 3)
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9")
+def test_what_torch_was_told_is_put_back_whatever_happens() -> None:
+    products = torch.backends.mkldnn.matmul
+    with kernels.fast(False):
+        before = products.fp32_precision
+        told = []
+
+        def fail() -> None:
+            with kernels.fast():
+                told.append(products.fp32_precision)
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            fail()
+        assert told[0] in ("bf16", before)  # the latter where the processor would round
+        assert products.fp32_precision == before
+
+
+def test_processors_that_round_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "equal", lambda *_: False)
+    with kernels.fast(False):
+        before = torch.backends.mkldnn.matmul.fp32_precision
+        with kernels.fast():
+            assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
@@ -49,6 +78,10 @@ def test_dropout_zeroes_the_stated_share_and_keeps_the_mean(p: float) -> None:
     assert torch.equal(kernels.dropout(x, p) != 0, kept)
 
 
+def test_dropout_keeps_the_kind_of_number() -> None:
+    assert kernels.dropout(torch.ones(8, dtype=torch.bfloat16), 0.5).dtype == torch.bfloat16
+
+
 def heads(*shape: int) -> list[Tensor]:
     torch.manual_seed(0)
     return [torch.randn(*shape, requires_grad=True) for _ in range(3)]
@@ -56,10 +89,30 @@ def heads(*shape: int) -> list[Tensor]:
 
 def masks(length: int) -> dict[str, Tensor | None]:
     real = torch.arange(length) < torch.tensor([[length], [3]])
-    return {"causal": None, "padding": real[:, None, None, :]}
+    return {
+        "causal": None,
+        "padding": real[:, None, None, :],
+        "all": torch.ones(2, 1, 1, length, dtype=torch.bool),
+    }
 
 
-@pytest.mark.parametrize("mask", ["causal", "padding"])
+MASKS = sorted(masks(1))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_attention_is_torchs(mask: str) -> None:
+    inputs = heads(2, 2, 6, 8)
+    visible = masks(6)[mask]
+    ours = kernels.attention(*inputs, visible, 0.0)
+    with kernels.fast(False):
+        theirs = kernels.attention(*inputs, visible, 0.0)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        gradients(ours, *inputs), gradients(theirs, *inputs), atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("mask", MASKS)
 def test_attention_with_dropout_averages_to_attention_without(mask: str) -> None:
     query, key, value = heads(2, 2, 6, 8)
     visible = masks(6)[mask]
@@ -67,30 +120,21 @@ def test_attention_with_dropout_averages_to_attention_without(mask: str) -> None
     draws = torch.stack(
         [kernels.attention(query, key, value, visible, 0.3).detach() for _ in range(4000)]
     )
-    torch.testing.assert_close(draws.mean(0), plain, atol=0.06, rtol=0)
+    torch.testing.assert_close(draws.mean(0), plain, atol=0.1, rtol=0)
     assert draws.std(0).max() > 0.1
 
 
-@pytest.mark.parametrize("mask", ["causal", "padding"])
-def test_attention_with_hardly_any_dropout_is_attention(mask: str) -> None:
-    inputs = heads(2, 2, 6, 8)
-    visible = masks(6)[mask]
-    torch.manual_seed(3)
-    fast = kernels.attention(*inputs, visible, 1e-5)  # rounds to a chance of 1 / 65,536
-    plain = kernels.attention(*inputs, visible, 0.0)
-    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        gradients(fast, *inputs), gradients(plain, *inputs), atol=1e-4, rtol=1e-3
-    )
-
-
-def test_plain_is_torchs_own_to_the_bit() -> None:
-    x, weight = torch.randn(5, 16), torch.randn(9, 16)
-    with kernels.plain():
-        assert torch.equal(kernels.linear(x, weight), F.linear(x, weight))
-        torch.manual_seed(0)
-        ours = kernels.dropout(x, 0.3)
-        torch.manual_seed(0)
-        assert torch.equal(ours, F.dropout(x, 0.3))
+def test_outside_all_is_torchs_own_to_the_bit() -> None:
+    x, inputs = torch.randn(5, 16), heads(2, 2, 6, 8)
     torch.manual_seed(0)
-    assert not torch.equal(kernels.dropout(x, 0.3), ours)
+    ours = kernels.dropout(x, 0.3)
+    with kernels.fast(False):
+        torch.manual_seed(0)
+        plain = kernels.dropout(x, 0.3)
+        torch.manual_seed(0)
+        assert torch.equal(plain, F.dropout(x, 0.3))
+        assert torch.equal(
+            kernels.attention(*inputs, None, 0.0),
+            F.scaled_dot_product_attention(*inputs, is_causal=True),
+        )
+    assert not torch.equal(plain, ours)

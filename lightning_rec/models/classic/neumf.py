@@ -15,7 +15,6 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import users_at
-from lightning_rec.models.layers import Linear
 
 BLOCK_BYTES = 8 * 2**20  # of the widest layer, for the items that are scored at once
 
@@ -45,10 +44,10 @@ class NeuMF(SequenceModel):
         self.item_gmf = nn.Embedding(schema.num_items, dim)
         self.user_tower = nn.Embedding(schema.num_users, wide)
         self.item_tower = nn.Embedding(schema.num_items, wide)
-        self.first_user = Linear(wide, wide)
-        self.first_item = Linear(wide, wide, bias=False)
+        self.first_user = nn.Linear(wide, wide)
+        self.first_item = nn.Linear(wide, wide, bias=False)
         widths = [wide >> layer for layer in range(depth)]
-        self.tower = nn.ModuleList(Linear(w, w // 2) for w in widths[:-1])
+        self.tower = nn.ModuleList(nn.Linear(w, w // 2) for w in widths[:-1])
         self.output_gmf = nn.Parameter(torch.empty(dim))  # the paper's h, in two halves
         self.output_tower = nn.Parameter(torch.empty(dim))
         self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
@@ -58,7 +57,7 @@ class NeuMF(SequenceModel):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.01)
-            if isinstance(module, Linear):
+            if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

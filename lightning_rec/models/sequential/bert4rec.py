@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, attend, pick
+from lightning_rec.models.layers import Dropout, attend, gather
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -63,7 +63,7 @@ class BERT4Rec(InnerProduct):
         self.layers = nn.ModuleList(
             Layer(dim, heads, dim * feedforward, dropout, attention_dropout) for _ in range(depth)
         )
-        self.transform = Linear(dim, dim)
+        self.transform = nn.Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
         self._initialise(init)
@@ -89,10 +89,11 @@ class BERT4Rec(InnerProduct):
         back = (latest - places).clamp(min=0)  # [B, L]; 0 is the latest
         hidden_BLD = self.dropout(self.norm(self.item(items) + self.position(back)))
         for layer in self.layers[:-1]:
-            hidden_BLD = layer(hidden_BLD, visible)
-        hidden = self.layers[-1](hidden_BLD, visible, at)
+            hidden_BLD = layer(hidden_BLD, visible, hidden_BLD)
+        asking, there = gather(hidden_BLD, at)
+        hidden = self.layers[-1](hidden_BLD, visible, asking)
         queries: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
-        return queries
+        return queries[there]
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; the bias is its own."""
@@ -109,21 +110,18 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.attention_dropout = heads, attention_dropout
-        self.query = Linear(dim, dim)
-        self.key = Linear(dim, dim)
-        self.value = Linear(dim, dim)
-        self.output = Linear(dim, dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
         self.attention_norm = nn.LayerNorm(dim)
-        self.expand = Linear(dim, inner)
-        self.contract = Linear(inner, dim)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, visible: Tensor, at: Tensor | None = None) -> Tensor:
-        """Float [B, L, D] and bool [B, 1, 1, L] -> the same; or, read at places, float [M, D]."""
-        asking = hidden_BLD
-        if at is not None and at.dtype != torch.bool:  # one query for each sequence
-            asking, at = pick(hidden_BLD, at)[:, None], torch.zeros_like(at)
+    def forward(self, hidden_BLD: Tensor, visible: Tensor, asking: Tensor) -> Tensor:
+        """What ``asking``, float [B, Q, D], makes of all states: the same."""
         attended = attend(
             self.query(asking),
             self.key(hidden_BLD),
@@ -132,8 +130,6 @@ class Layer(nn.Module):
             visible,
             self.attention_dropout if self.training else 0.0,
         )
-        if at is not None:
-            asking, attended = pick(asking, at), pick(attended, at)
         hidden = self.attention_norm(asking + self.dropout(self.output(attended)))
         inner = self.contract(F.gelu(self.expand(hidden)))
         fed: Tensor = self.norm(hidden + self.dropout(inner))

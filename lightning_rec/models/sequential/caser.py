@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, pick
+from lightning_rec.models.layers import Dropout, pick
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -56,11 +56,11 @@ class Caser(InnerProduct):
         self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
         self.user = nn.Embedding(schema.num_users, dim) if user_vectors else None
         self.horizontal = nn.ModuleList(
-            Linear(height * dim, horizontal) for height in range(1, length + 1)
+            nn.Linear(height * dim, horizontal) for height in range(1, length + 1)
         )
-        self.vertical = Linear(length, vertical)
+        self.vertical = nn.Linear(length, vertical)
         self.dropout = Dropout(dropout)
-        self.join = Linear(horizontal * length + vertical * dim, dim)
+        self.join = nn.Linear(horizontal * length + vertical * dim, dim)
         self.output = nn.Embedding(schema.num_items, 2 * dim if user_vectors else dim)
         self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
         self._initialise()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, pick
+from lightning_rec.models.layers import Dropout, pick
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -90,8 +90,8 @@ class Block(nn.Module):
         # Row k weighs what stood k places before.
         self.filter = nn.Parameter(torch.empty(max_len, dim).normal_(std=0.02))
         self.filter_norm = nn.LayerNorm(dim)
-        self.expand = Linear(dim, inner)
-        self.contract = Linear(inner, dim)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 

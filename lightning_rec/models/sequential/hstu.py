@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, pick
+from lightning_rec.models.layers import Dropout, pick
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 EPSILON = 1e-6  # of all norms in the authors' code
@@ -103,20 +103,20 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.max_len = heads, max_len
-        self.gate = Linear(dim, heads * linear_dim, bias=False)
-        self.value = Linear(dim, heads * linear_dim, bias=False)
-        self.query = Linear(dim, heads * attention_dim, bias=False)
-        self.key = Linear(dim, heads * attention_dim, bias=False)
+        self.gate = nn.Linear(dim, heads * linear_dim, bias=False)
+        self.value = nn.Linear(dim, heads * linear_dim, bias=False)
+        self.query = nn.Linear(dim, heads * attention_dim, bias=False)
+        self.key = nn.Linear(dim, heads * attention_dim, bias=False)
         self.distance = nn.Parameter(torch.empty(max_len))  # bias by how far back, for all heads
         self.norm = nn.LayerNorm(dim, eps=EPSILON, elementwise_affine=False)
         self.value_norm = nn.LayerNorm(heads * linear_dim, eps=EPSILON, elementwise_affine=False)
         self.dropout = Dropout(dropout)
-        self.output = Linear(heads * linear_dim, dim)
+        self.output = nn.Linear(heads * linear_dim, dim)
         for weight in (*(part.weight for part in self._projections()), self.distance):
             nn.init.normal_(weight, std=0.02)
         nn.init.xavier_uniform_(self.output.weight)
 
-    def _projections(self) -> tuple[Linear, ...]:
+    def _projections(self) -> tuple[nn.Linear, ...]:
         return self.gate, self.value, self.query, self.key
 
     def forward(self, hidden_BLD: Tensor) -> Tensor:
@@ -139,5 +139,5 @@ class Layer(nn.Module):
         weights_BHLL = F.silu(query @ key.transpose(-2, -1) + self.distance[back_LL.clamp(min=0)])
         # One number for all places, as in the authors' code: this is a sum, which grows with what
         # was found, and no mean.
-        weights_BHLL = weights_BHLL.masked_fill(back_LL < 0, 0.0) / self.max_len
-        return (weights_BHLL @ value).transpose(1, 2).flatten(2)
+        share_LL = (back_LL >= 0).to(query.dtype) / self.max_len
+        return (weights_BHLL * share_LL @ value).transpose(1, 2).flatten(2)

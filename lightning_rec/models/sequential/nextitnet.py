@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, pick
+from lightning_rec.models.layers import Dropout, pick
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Dilations = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -102,7 +102,7 @@ class Convolution(nn.Module):
     def __init__(self, dim: int, kernel: int, dilation: int) -> None:
         super().__init__()
         self.kernel, self.dilation = kernel, dilation
-        self.weigh = Linear(kernel * dim, dim)
+        self.weigh = nn.Linear(kernel * dim, dim)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """Float [B, L, D] -> the same; zeros stand before the first place."""

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, Linear, attend, pick, up_to
+from lightning_rec.models.layers import Dropout, attend, pick, up_to
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -83,9 +83,12 @@ class SASRec(InnerProduct):
         hidden_BLD = self.item(items) * self.item.embedding_dim**0.5 + self.position(places)
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
-            hidden_BLD = block(hidden_BLD)
-        queries: Tensor = self.norm(self.blocks[-1](hidden_BLD, at))
-        return queries
+            hidden_BLD = block(hidden_BLD, hidden_BLD)
+        visible, asking = None, hidden_BLD
+        if at.dtype != torch.bool:  # one query for each sequence
+            visible, asking = up_to(at, items.shape[1]), pick(hidden_BLD, at)[:, None]
+            at = torch.zeros_like(at)
+        return pick(self.norm(self.blocks[-1](hidden_BLD, asking, visible)), at)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; there is no bias."""
@@ -103,22 +106,19 @@ class Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.attention_norm = nn.LayerNorm(dim, eps=1e-8)
-        self.query = Linear(dim, dim)
-        self.key = Linear(dim, dim)
-        self.value = Linear(dim, dim)
-        self.output = Linear(dim, dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
         self.attention_dropout = attention_dropout
         self.norm = nn.LayerNorm(dim, eps=1e-8)
-        self.expand = Linear(dim, inner)
-        self.contract = Linear(inner, dim)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, at: Tensor | None = None) -> Tensor:
-        """Float [B, L, D] -> the same; or, read at places, float [M, D]."""
-        asking, visible = self.attention_norm(hidden_BLD), None
-        if at is not None and at.dtype != torch.bool:  # one query for each sequence
-            visible = up_to(at, hidden_BLD.shape[1])
-            asking, at = pick(asking, at)[:, None], torch.zeros_like(at)
+    def forward(self, hidden_BLD: Tensor, asking: Tensor, visible: Tensor | None = None) -> Tensor:
+        """What ``asking``, float [B, Q, D], makes of the states it may look at: the same."""
+        asking = self.attention_norm(asking)
         attended = attend(
             self.query(asking),
             self.key(hidden_BLD),
@@ -127,8 +127,6 @@ class Block(nn.Module):
             visible,
             self.attention_dropout if self.training else 0.0,
         )
-        if at is not None:
-            asking, attended = pick(asking, at), pick(attended, at)
         hidden = self.norm(asking + self.output(attended))
         inner = self.dropout(F.relu(self.expand(hidden)))
         fed: Tensor = hidden + self.dropout(self.contract(inner))
