@@ -1,20 +1,25 @@
 """How cost grows with items, length, batch and users: seconds and memory of SASRec, d64.
 
-``growth.py [--out FILE.json] [--only items length …]``. Every point runs in a process of its own,
-on a synthetic split that is written once and memory-mapped, so that its peak memory is its alone.
+``growth.py [--out FILE.json] [--only items length …] [--replay PYTHON]``. Every point runs in a
+process of its own, on a synthetic split that is written once and memory-mapped, so that its peak
+memory is its alone. With the Python of an environment that has RePlay, it is measured at the same
+points, by ``sequences/replay_peer.py`` on the same events as text. ``growth_plot.py`` draws it.
 """
 
 import argparse
+import gzip
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from pytorch_lightning import seed_everything
 
@@ -26,6 +31,7 @@ from lightning_rec.runs import provenance
 
 BASE = {"items": 10_000, "length": 100, "batch": 128, "users": 20_000, "loss": "full_softmax"}
 STEPS, WARMUP, EVALUATED = 12, 3, 2_048
+MOST_EVENTS = 12_000_000
 AXES: dict[str, list[dict[str, Any]]] = {
     "items": [
         {"items": items, "loss": loss, "length": 50}
@@ -85,6 +91,8 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"batches.max_len={settings['length']}",
             f"batches.batch_size={settings['batch']}",
             "batches.stride=null",
+            "model.dropout=0.1",
+            "model.attention_dropout=0.1",
             *LOSSES[settings["loss"]],
             "optimizer.lr=0.001",
             "logger=none",
@@ -136,6 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("growth.json"))
     parser.add_argument("--only", nargs="+", choices=sorted(AXES), default=sorted(AXES))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--replay", type=Path, help="Python of an environment that has RePlay")
     parser.add_argument("--point", help="one point, as JSON (used by the script itself)")
     parser.add_argument("--split", type=Path, help="its split")
     args = parser.parse_args()
@@ -146,23 +155,59 @@ def main() -> None:
     for axis in args.only:
         for changed in AXES[axis]:
             settings = BASE | changed | {"threads": args.threads}
-            measured.setdefault(axis, []).append(settings | in_own_process(settings))
-            print(axis, measured[axis][-1], flush=True)
+            found = settings | in_own_process(settings, args.replay)
+            measured.setdefault(axis, []).append(found)
+            print(axis, found, flush=True)
     card = {key: provenance.card()[key] for key in ("version", "commit", "dirty", "machine")}
     write_json(args.out, {"finished": provenance.now(), **card, "points": measured})
 
 
-def in_own_process(settings: dict[str, Any]) -> dict[str, Any]:
-    """Measure a point in a fresh process, its split written beforehand."""
+def in_own_process(settings: dict[str, Any], replay: Path | None) -> dict[str, Any]:
+    """Measure a point in fresh processes, its split written beforehand."""
     with tempfile.TemporaryDirectory() as folder:
-        split = Path(folder) / "split"
-        make_split(settings["items"], settings["users"], settings["length"]).save(split)
-        command = [sys.executable, __file__, "--point", json.dumps(settings), "--split", split]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1]}
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        split = make_split(settings["items"], settings["users"], settings["length"])
+        split.save(Path(folder) / "split")
+        command = [sys.executable, __file__, "--point", json.dumps(settings)]
+        found = answer([*command, "--split", f"{folder}/split"], json.loads)
+        if replay and not found.get("failed"):
+            found["replay"] = beside(settings, split, replay, Path(folder))
     return found
+
+
+def beside(settings: dict[str, Any], split: Split, python: Path, folder: Path) -> dict[str, Any]:
+    """The same point by RePlay; why not, where it cannot."""
+    if settings["loss"] != "full_softmax":
+        return {"failed": "measured with the full softmax alone"}
+    if len(split.items) > MOST_EVENTS:
+        return {"failed": f"its input is text here: more than {MOST_EVENTS:,} events take too long"}
+    users = np.repeat(np.arange(len(split.offsets) - 1), np.diff(split.offsets))
+    table = pl.DataFrame({"user": users + 1, "item": np.asarray(split.items) + 1})
+    with gzip.open(folder / "log.gz", "wb", compresslevel=1) as text:
+        table.write_csv(text, separator=" ", include_header=False)
+    script = Path(__file__).parent / "sequences" / "replay_peer.py"
+    asked = {
+        "data": folder / "log.gz", "out": folder / "replay.json", "model": "sasrec",
+        "measure": "speed", "max-len": settings["length"], "batch-size": settings["batch"],
+        "threads": settings["threads"], "warmup": WARMUP, "steps": 4, "windows": STEPS // 4,
+        "eval-users": EVALUATED,
+    }  # fmt: skip
+    command = [str(python), str(script), *(f"--{key}={value}" for key, value in asked.items())]
+    found = answer(command, lambda _: json.loads((folder / "replay.json").read_text()))
+    if "failed" in found:
+        return found
+    return {
+        "step_seconds": statistics.median(window["seconds"] / 4 for window in found["windows"]),
+        "evaluation_users_per_second": found["evaluation"]["users_per_second"],
+        "peak_memory_mib": found["peak_rss_mib"],
+    }
+
+
+def answer(command: list[str], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """What a process says in its last line, read; why it failed, if it did."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
+    return read((done.stdout.strip().splitlines() or [""])[-1])
 
 
 if __name__ == "__main__":

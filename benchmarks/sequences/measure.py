@@ -162,7 +162,7 @@ def run(make: Callable[[Namespace], Peer], description: str | None, import_secon
         "versions": record.versions(peer.library),
         "model": args.model,
         "measure": args.measure,
-        "settings": record.settings(args.model),
+        "settings": record.settings(args),
         "notes": peer.notes,
         "seed": args.seed,
         "threads": torch.get_num_threads(),

@@ -61,7 +61,7 @@ class Ours:
     library = "lightning_rec"
 
     def __init__(self, args: argparse.Namespace, variant: str | None) -> None:
-        wanted = record.settings(args.model)
+        wanted = record.settings(args)
         self.bare = variant == "bare"
         self.users = wanted["eval_batch_size"]
         self.folder = Path(tempfile.mkdtemp())
@@ -72,6 +72,8 @@ class Ours:
                 f"model.dropout={wanted['dropout']}",
                 f"model.attention_dropout={wanted['dropout']}",
                 f"model.heads={wanted['heads']}",
+                f"batches.max_len={wanted['max_len']}",
+                f"batches.batch_size={wanted['batch_size']}",
                 f"batches.eval_batch_size={self.users}",
                 f"run_dir={self.folder}",
                 "schedule.warmup=0",

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import record
 import torch
 from pytorch_lightning import seed_everything
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 from lightning_rec import assembly, config
 from lightning_rec.data.pipeline import load
@@ -27,6 +27,9 @@ from lightning_rec.losses.base import Predictions
 
 STEPS, WARMUP = 20, 5
 PRODUCTS = ("aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
+
+
+Shapes = tuple[tuple[int, ...], ...]
 
 
 class Parts:
@@ -39,21 +42,25 @@ class Parts:
     def time(self, name: str) -> Iterator[None]:
         """Time what happens within."""
         start = time.perf_counter()
-        yield
+        with record_function(name):
+            yield
         self.seconds[name].append(time.perf_counter() - start)
 
 
-def products(events: Any) -> Counter[tuple[str, tuple[tuple[int, ...], ...]]]:
-    """The matrix products of a profile: kind and shapes, and how often."""
-    found: Counter[tuple[str, tuple[tuple[int, ...], ...]]] = Counter()
+def products(events: Any, parts: Iterable[str]) -> Counter[tuple[str, Shapes]]:
+    """The matrix products of a profile: part and shapes, and how often."""
+    found: Counter[tuple[str, Shapes]] = Counter()
+    spans = [(event.name, event.time_range) for event in events if event.name in parts]
     for event in events:
         if event.name in PRODUCTS:
+            at = event.time_range.start
+            part = next(name for name, span in spans if span.start <= at <= span.end)
             shapes = tuple(tuple(shape) for shape in event.input_shapes if len(shape) > 1)
-            found[event.name, shapes] += 1
+            found[part, shapes] += 1
     return found
 
 
-def alone(shapes: tuple[tuple[int, ...], ...]) -> tuple[float, float]:
+def alone(shapes: Shapes) -> tuple[float, float]:
     """Seconds of one product with nothing around it (median), and its floating-point operations."""
     first, second = (torch.randn(shape) for shape in shapes[-2:])
     operations = 2 * first.numel() * second.shape[-1]
@@ -74,8 +81,8 @@ def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
         queries = task._encode(histories, at)
     with parts.time("loss and its gradients"):
         loss = task.loss(task.model, Predictions(queries, targets, row, histories.user))
+    optimizer.zero_grad()
     with parts.time("encode, backward"):
-        optimizer.zero_grad()
         loss.backward()
     with parts.time("optimizer"):
         optimizer.step()
@@ -108,20 +115,26 @@ def main() -> None:
         step(task, batch, optimizer, parts)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
         step(task, batch, optimizer, Parts())
-    found = products(profiled.events())
-    measured = [(*alone(shapes), count) for (_, shapes), count in found.items()]
+    found = products(profiled.events(), parts.seconds)
+    milliseconds, operations = Counter[str](), 0.0
+    for (part, shapes), count in found.items():
+        seconds, each = alone(shapes)
+        milliseconds[part] += seconds * count * 1e3
+        operations += each * count
     medians = {name: round(statistics.median(of) * 1e3, 2) for name, of in parts.seconds.items()}
     kinds: Counter[str] = Counter()
     for event in profiled.key_averages():
+        if event.key in parts.seconds:
+            continue
         kinds[event.key] = round(event.self_cpu_time_total / 1e3, 2)
     result = {
         "model": args.model,
         "threads": args.threads,
         "milliseconds": medians,
         "step_milliseconds": round(sum(medians.values()), 2),
-        "products_alone_milliseconds": round(sum(s * n for s, _, n in measured) * 1e3, 2),
-        "products_gflop": round(sum(f * n for _, f, n in measured) / 1e9, 2),
-        "operators_milliseconds": dict(kinds.most_common(15)),
+        "products_alone_milliseconds": {k: round(v, 2) for k, v in milliseconds.items()},
+        "products_gflop": round(operations / 1e9, 2),
+        "operators_milliseconds": dict(kinds.most_common(12)),
         "settings": {"batch_size": cfg.batches.batch_size, "max_len": cfg.batches.max_len},
         "machine": record.machine(),
         "finished_at": record.now(),

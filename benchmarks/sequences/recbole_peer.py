@@ -87,7 +87,7 @@ class RecBolePeer:
     def __init__(self, args: Namespace) -> None:
         if args.measure == "quality":
             raise SystemExit("RecBole's quality is not measured: a pass over its rows takes hours")
-        self.settings, self.seed, self.name = record.settings(args.model), args.seed, args.model
+        self.settings, self.seed, self.name = record.settings(args), args.seed, args.model
         self.anomaly = not args.no_anomaly
         self.scratch = tempfile.TemporaryDirectory()
         self.notes: dict[str, Any] = {

@@ -50,9 +50,10 @@ def peak_rss_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def settings(model: str) -> dict[str, Any]:
+def settings(args: argparse.Namespace) -> dict[str, Any]:
     """The hyper-parameters that a library is asked for."""
-    return SETTINGS | OF_MODEL[model]
+    asked = {"max_len": args.max_len, "batch_size": args.batch_size}
+    return SETTINGS | OF_MODEL[args.model] | asked
 
 
 def parse_args(description: str | None) -> argparse.Namespace:
@@ -64,6 +65,8 @@ def parse_args(description: str | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--max-len", type=int, default=SETTINGS["max_len"])
+    parser.add_argument("--batch-size", type=int, default=SETTINGS["batch_size"])
     speed = parser.add_argument_group("speed")
     speed.add_argument("--steps", type=int, default=10, help="training steps of a window")
     speed.add_argument("--windows", type=int, default=5)

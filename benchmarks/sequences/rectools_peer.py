@@ -38,7 +38,7 @@ class RecToolsPeer:
     library = "rectools"
 
     def __init__(self, args: Namespace) -> None:
-        self.settings, self.seed = record.settings(args.model), args.seed
+        self.settings, self.seed = record.settings(args), args.seed
         own = {name: self.settings[name] for name in ("mask_prob",) if name in self.settings}
         self.model = MODELS[args.model](
             n_factors=self.settings["dim"],

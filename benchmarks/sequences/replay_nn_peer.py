@@ -48,7 +48,7 @@ class RePlayNNPeer:
     def __init__(self, args: Namespace) -> None:
         if args.model != "sasrec":
             raise SystemExit("replay.nn has no BERT4Rec: use replay_peer.py")
-        self.settings, self.seed = record.settings(args.model), args.seed
+        self.settings, self.seed = record.settings(args), args.seed
         self.buckets = args.buckets
         self.folder = tempfile.TemporaryDirectory()
         self.notes = {"api": "replay.nn", "adam_betas": [0.9, 0.98], "buckets": args.buckets}

@@ -48,7 +48,7 @@ class RePlayPeer:
     library = "replay-rec"
 
     def __init__(self, args: Namespace) -> None:
-        self.settings, self.seed, self.name = record.settings(args.model), args.seed, args.model
+        self.settings, self.seed, self.name = record.settings(args), args.seed, args.model
         self.notes = {"api": "replay.models.nn, deprecated in 0.22", "adam_betas": [0.9, 0.98]}
 
     def prepare(self, path: Path) -> None:

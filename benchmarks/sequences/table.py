@@ -1,6 +1,7 @@
-"""The table of ``benchmarks/README.md`` from the results of ``run.py``: medians and ratios.
+"""The tables of ``benchmarks/README.md`` from the results: speed, quality over time, profile.
 
-``table.py RESULTS PAGE [--check]`` writes between the marks ``speed:start`` and ``speed:end``.
+``table.py RESULTS PAGE [--check]`` writes between the marks ``NAME:start`` and ``NAME:end``, where
+NAME is ``speed``, ``quality`` (both of ``run.py``) or ``profile`` (of ``profile_ours.py``).
 """
 
 import json
@@ -31,10 +32,15 @@ HEADER = (
 )  # fmt: skip
 
 
-def load(folder: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The results of speed by model and library."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(folder.glob("*-speed-*.json")):
+GOALS = (0.16, 0.17)  # validation ndcg@10 that is waited for
+
+Results = dict[str, dict[str, list[dict[str, Any]]]]
+
+
+def load(folder: Path, measure: str) -> Results:
+    """The results of a measurement by model and library."""
+    found: Results = defaultdict(lambda: defaultdict(list))
+    for path in sorted(folder.glob(f"*-{measure}-*.json")):
         if path.name.startswith("failures"):
             continue
         result = json.loads(path.read_text())
@@ -78,13 +84,17 @@ def section(model: str, results: dict[str, list[dict[str, Any]]]) -> list[str]:
             str(len(of)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    head = [f"**{model}**", "", "| " + " | ".join(HEADER) + " |"]
-    return [*head, "|" + "---|" + "---:|" * (len(HEADER) - 1), *lines, ""]
+    return [f"**{model}**", "", *headed(HEADER), *lines, ""]
 
 
-def build(folder: Path) -> str:
+def headed(names: tuple[str, ...]) -> list[str]:
+    """The head of a table whose columns but the first hold numbers."""
+    return ["| " + " | ".join(names) + " |", "|" + "---|" + "---:|" * (len(names) - 1)]
+
+
+def speed(folder: Path) -> str:
     """The tables of all models, and where they were measured."""
-    found = load(folder)
+    found = load(folder, "speed")
     lines = [line for model in sorted(found) for line in section(model, found[model])]
     every = [result for of in found.values() for runs in of.values() for result in runs]
     if every:
@@ -97,15 +107,68 @@ def build(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def reached(curve: list[dict[str, float]], goal: float) -> float | None:
+    """Minutes of training until the curve first is at the goal; None if it never is."""
+    at = (point["train_seconds"] / 60 for point in curve if point["val/ndcg@10"] >= goal)
+    return next(at, None)
+
+
+def quality(folder: Path) -> str:
+    """Minutes until each goal, every repeat, and the best figure of the time that was given."""
+    lines = []
+    for model, results in sorted(load(folder, "quality").items()):
+        heads = (model, *(f"minutes to {goal}" for goal in GOALS), "best", "minutes given")
+        lines += headed(heads)
+        for name in TITLES:
+            if name not in results:
+                continue
+            curves = [result["curve"] for result in results[name]]
+            cells = [TITLES[name]]
+            for goal in GOALS:
+                minutes = [reached(curve, goal) for curve in curves]
+                cells.append(", ".join("never" if m is None else f"{m:.1f}" for m in minutes))
+            best = [max(point["val/ndcg@10"] for point in curve) for curve in curves]
+            given = [result["minutes"] for result in results[name]]
+            cells.append(", ".join(f"{figure:.4f}" for figure in best))
+            cells.append(", ".join(f"{minutes:g}" for minutes in given))
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def profiles(folder: Path) -> str:
+    """Where a step goes, by part and by operator, beside its products alone."""
+    lines = []
+    for path in sorted(folder.glob("profile-*.json")):
+        of = json.loads(path.read_text())
+        lines += headed((of["model"], "ms of a step", "its products alone, ms", "products' share"))
+        for part, spent in of["milliseconds"].items():
+            alone = of["products_alone_milliseconds"].get(part)
+            beside = (f"{alone:.1f}", f"{alone / spent:.2f}") if alone else ("", "")
+            lines.append(f"| {part} | {spent:.1f} | {beside[0]} | {beside[1]} |")
+        whole, alone = of["step_milliseconds"], sum(of["products_alone_milliseconds"].values())
+        lines.append(f"| all | {whole:.1f} | {alone:.1f} | {alone / whole:.2f} |")
+        most = (f"{name} {ms:.0f}" for name, ms in of["operators_milliseconds"].items())
+        lines += ["", f"Operators, ms: {', '.join(most)}. {of['products_gflop']:.1f} GFLOP of "]
+        lines[-1] += f"products; {of['threads']} threads, {of['finished_at'][:10]}."
+        lines.append("")
+    return "\n".join(lines)
+
+
+TABLES = {"speed": speed, "quality": quality, "profile": profiles}
+
+
 def main() -> None:
-    """Write the table, or with ``--check`` compare it."""
+    """Write the tables, or with ``--check`` compare them."""
     folder, page = Path(sys.argv[1]), Path(sys.argv[2])
-    text = page.read_text()
-    before, _, rest = text.partition("<!-- speed:start -->")
-    _, found, after = rest.partition("<!-- speed:end -->")
-    if not found:
-        raise SystemExit(f"{page} has no <!-- speed:start --> … <!-- speed:end -->")
-    written = f"{before}<!-- speed:start -->\n{build(folder)}\n<!-- speed:end -->{after}"
+    written = text = page.read_text()
+    for name, build in TABLES.items():
+        before, _, rest = written.partition(f"<!-- {name}:start -->")
+        _, found, after = rest.partition(f"<!-- {name}:end -->")
+        if not found:
+            raise SystemExit(f"{page} has no <!-- {name}:start --> … <!-- {name}:end -->")
+        marked = f"<!-- {name}:start -->\n{build(folder)}\n<!-- {name}:end -->"
+        written = before + marked + after
     if "--check" not in sys.argv:
         page.write_text(written)
     elif written != text:
