@@ -123,6 +123,7 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def train(task: Any, loader: Any) -> list[float]:
     """Seconds of each step after the first ones, fetching the batch included."""
+    task.setup("fit")
     optimizer = task.make_optimizer(task.model.parameters())
     seconds: list[float] = []
     while True:
@@ -134,6 +135,7 @@ def train(task: Any, loader: Any) -> list[float]:
             optimizer.step()
             seconds.append(time.perf_counter() - start)
             if len(seconds) == WARMUP + STEPS:
+                task.teardown("fit")
                 return seconds[WARMUP:]
             start = time.perf_counter()
 

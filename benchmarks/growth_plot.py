@@ -53,8 +53,12 @@ def main() -> None:
             for name, values in series(points[axis], axis, key).items():
                 text, colour, mark = SERIES[name]
                 place.plot(*zip(*values, strict=True), color=colour, marker=mark, label=text)
-            place.set_xscale("log", base=10 if axis in ("items", "users") else 2)
+            place.set_xscale("log")
             place.set_yscale("log")
+            if axis in ("length", "batch"):
+                ticks = sorted({point[axis] for point in points[axis]})
+                place.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+                place.set_xticks([], minor=True)
             place.grid(alpha=0.3)
             if column == 0:
                 place.set_ylabel(label)
