@@ -1,24 +1,22 @@
 """The same arithmetic, done sooner: matrix products, dropout masks and attention on a CPU.
 
-Outside of :func:`fast` each function here is torch's own. The tests hold the two forms against each
-other.
+Until :func:`use` says otherwise, each function here is torch's own. The tests hold the two forms
+against each other.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_state = {"fast": False}
+_state: dict[str, Any] = {"fast": False, "products": None}
 
 
-@contextmanager
-def fast(switch: bool = True) -> Iterator[None]:
-    """Within, on a CPU: products by oneDNN, dropout masks from 16-bit draws, attention of these.
+def use(fast: bool) -> None:
+    """Say how this process computes from now on; ``use(False)`` leaves torch as it was.
 
     torch sends 32-bit products on a CPU to MKL, which keeps to half the vector width on processors
     that are not Intel's. oneDNN, which torch ships as well, does not; torch asks it only if told
@@ -26,40 +24,27 @@ def fast(switch: bool = True) -> Iterator[None]:
     products stay with MKL.
 
     Args:
-        switch: whether to do anything.
+        fast: on a CPU, products by oneDNN, dropout masks from 16-bit draws, attention of these.
     """
-    before, _state["fast"] = _state["fast"], switch
-    try:
-        with _onednn() if switch else _nothing():
-            yield
-    finally:
-        _state["fast"] = before
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _onednn() -> Iterator[None]:
+    if fast == _state["fast"]:
+        return
+    _state["fast"] = fast
     products = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 and later
     if products is None:
-        yield
         return
-    before = products.fp32_precision
+    if not fast:
+        products.fp32_precision = _state["products"]
+        return
+    _state["products"] = products.fp32_precision
     products.fp32_precision = "bf16"
     one = torch.full((64, 64), 1 + 2**-20)  # what fewer bits would round to 1
     if not torch.equal(one @ torch.eye(64), one):
-        products.fp32_precision = before
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
+        products.fp32_precision = _state["products"]
 
 
 def _sooner(x: Tensor) -> bool:
-    return _state["fast"] and x.device.type == "cpu"
+    fast: bool = _state["fast"]
+    return fast and x.device.type == "cpu"
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

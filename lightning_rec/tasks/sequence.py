@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from typing import Any, Literal
 
 import numpy as np
@@ -61,7 +60,7 @@ class SequenceTask(pl.LightningModule):
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.seed, self.block_tokens = seed, block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
-        self.fast, self.arithmetic = arithmetic == "fast", ExitStack()
+        self.fast = arithmetic == "fast"
         self.ranks: dict[str, Ranks] = {}
         self.epoch_start = time.perf_counter()
         self.last_loss = torch.zeros(())
@@ -71,11 +70,11 @@ class SequenceTask(pl.LightningModule):
         """Let the whole stage compute fast, unless it should be plain."""
         # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
-        self.arithmetic.enter_context(kernels.fast(self.fast))
+        kernels.use(self.fast)
 
     def teardown(self, stage: str) -> None:
         """Leave torch as it was."""
-        self.arithmetic.close()
+        kernels.use(fast=False)
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""

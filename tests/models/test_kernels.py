@@ -12,8 +12,9 @@ from lightning_rec.models import kernels
 
 @pytest.fixture(autouse=True)
 def fast() -> Iterator[None]:
-    with kernels.fast():
-        yield
+    kernels.use(fast=True)
+    yield
+    kernels.use(fast=False)
 
 
 def gradients(result: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -35,30 +36,28 @@ def test_products_keep_all_bits(shape: tuple[int, ...]) -> None:
     )
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9")
-def test_what_torch_was_told_is_put_back_whatever_happens() -> None:
+OLD = not hasattr(torch.backends.mkldnn, "matmul")
+
+
+@pytest.mark.skipif(OLD, reason="torch before 2.9")
+def test_what_torch_was_told_before_is_put_back() -> None:
     products = torch.backends.mkldnn.matmul
-    with kernels.fast(False):
-        before = products.fp32_precision
-        told = []
-
-        def fail() -> None:
-            with kernels.fast():
-                told.append(products.fp32_precision)
-                raise KeyError
-
-        with pytest.raises(KeyError):
-            fail()
-        assert told[0] in ("bf16", before)  # the latter where the processor would round
-        assert products.fp32_precision == before
+    kernels.use(fast=False)
+    before = products.fp32_precision
+    kernels.use(fast=True)
+    kernels.use(fast=True)
+    assert products.fp32_precision in ("bf16", before)  # the latter where a processor would round
+    kernels.use(fast=False)
+    assert products.fp32_precision == before
 
 
+@pytest.mark.skipif(OLD, reason="torch before 2.9")
 def test_processors_that_round_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels.use(fast=False)
+    before = torch.backends.mkldnn.matmul.fp32_precision
     monkeypatch.setattr(torch, "equal", lambda *_: False)
-    with kernels.fast(False):
-        before = torch.backends.mkldnn.matmul.fp32_precision
-        with kernels.fast():
-            assert torch.backends.mkldnn.matmul.fp32_precision == before
+    kernels.use(fast=True)
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
@@ -104,8 +103,8 @@ def test_attention_is_torchs(mask: str) -> None:
     inputs = heads(2, 2, 6, 8)
     visible = masks(6)[mask]
     ours = kernels.attention(*inputs, visible, 0.0)
-    with kernels.fast(False):
-        theirs = kernels.attention(*inputs, visible, 0.0)
+    kernels.use(fast=False)
+    theirs = kernels.attention(*inputs, visible, 0.0)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(
         gradients(ours, *inputs), gradients(theirs, *inputs), atol=1e-5, rtol=1e-4
@@ -128,13 +127,13 @@ def test_outside_all_is_torchs_own_to_the_bit() -> None:
     x, inputs = torch.randn(5, 16), heads(2, 2, 6, 8)
     torch.manual_seed(0)
     ours = kernels.dropout(x, 0.3)
-    with kernels.fast(False):
-        torch.manual_seed(0)
-        plain = kernels.dropout(x, 0.3)
-        torch.manual_seed(0)
-        assert torch.equal(plain, F.dropout(x, 0.3))
-        assert torch.equal(
-            kernels.attention(*inputs, None, 0.0),
-            F.scaled_dot_product_attention(*inputs, is_causal=True),
-        )
+    kernels.use(fast=False)
+    torch.manual_seed(0)
+    plain = kernels.dropout(x, 0.3)
+    torch.manual_seed(0)
+    assert torch.equal(plain, F.dropout(x, 0.3))
+    assert torch.equal(
+        kernels.attention(*inputs, None, 0.0),
+        F.scaled_dot_product_attention(*inputs, is_causal=True),
+    )
     assert not torch.equal(plain, ours)
