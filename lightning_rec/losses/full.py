@@ -78,13 +78,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight.T)  # [Q, V]
         grad_bias = None if bias is None else torch.zeros_like(bias)
         total = torch.zeros((), dtype=torch.float64, device=queries.device)
+        # One buffer for all blocks: memory that is new each time is given to us page by page.
+        buffer = small.new_empty(min(block, number), len(weight))
         for start in range(0, number, block):
             rows = slice(start, start + block)
             x, target = small[rows], targets[rows, None]
-            scores = (x @ small_weight.T).float()
+            scores = torch.mm(x, small_weight.T, out=buffer[: len(x)]).float()
             if bias is not None:
                 scores += bias
-            share = torch.softmax(scores, dim=1)
+            share = torch.softmax(scores, dim=1, out=scores)
             wanted = share.gather(1, target)
             # A probability too small for 32 bits has a loss of 87; its gradient is still right.
             total -= wanted.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
@@ -93,7 +95,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 grad_bias += share.sum(0)
             share = share.to(kind)
             grad_queries[rows] = share @ small_weight
-            grad_weight += x.T @ share
+            if kind == grad_weight.dtype:
+                grad_weight.addmm_(x.T, share)
+            else:
+                grad_weight += x.T @ share
         ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
         ctx.number = number
         return (total / number).to(queries.dtype)
