@@ -55,14 +55,15 @@ def products(events: Any, parts: Iterable[str]) -> Counter[tuple[str, Shapes]]:
         if event.name in PRODUCTS:
             at = event.time_range.start
             part = next(name for name, span in spans if span.start <= at <= span.end)
-            shapes = tuple(tuple(shape) for shape in event.input_shapes if len(shape) > 1)
-            found[part, shapes] += 1
+            shapes = [tuple(shape) for shape in event.input_shapes if len(shape) > 1]
+            # What is added to comes first, what is written to comes last.
+            found[part, tuple(shapes[-2:] if "add" in event.name else shapes[:2])] += 1
     return found
 
 
 def alone(shapes: Shapes) -> tuple[float, float]:
     """Seconds of one product with nothing around it (median), and its floating-point operations."""
-    first, second = (torch.randn(shape) for shape in shapes[-2:])
+    first, second = (torch.randn(shape) for shape in shapes)
     operations = 2 * first.numel() * second.shape[-1]
     times = []
     for _ in range(5):
