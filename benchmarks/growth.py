@@ -102,8 +102,8 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         ]
     )
     parts = assembly.assemble(cfg)
-    data = assembly.make_data(cfg, parts, loaded)
-    task = assembly.make_task(cfg, parts, loaded, data)
+    data = parts.make_data(loaded)
+    task = parts.make_task(loaded, data)
     before = provenance.peak_memory_mib()
     seconds = train(task.train(), data.train_dataloader())
     trained = provenance.peak_memory_mib()

@@ -5,31 +5,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from lightning_rec import assembly, config
-from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.assembly import Loaded, Problem
 from lightning_rec.data.fetch import cache_dir
-from lightning_rec.data.pipeline import Audited, load
-from lightning_rec.data.split import Split
 from lightning_rec.errors import UserError
-from lightning_rec.metrics.ranking import Ranks
-from lightning_rec.reports.examples import catalogue, examples_of
-from lightning_rec.reports.terminal import Example, show_run
+from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import distributed, tracking
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.logs import logging_to
-from lightning_rec.tasks.sequence import SequenceTask
+from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.examples import Example
 
 
 def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
@@ -38,10 +33,10 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
     Raises:
         UserError: on bad input, before any training.
     """
-    parts = assembly.assemble(cfg)
+    problem = assembly.assemble(cfg)
     run = RunFolder.create(folder, cfg, overrides)
     with _recorded(run):
-        _train(cfg, parts, run, checkpoint=None)
+        _train(cfg, problem, run, checkpoint=None)
 
 
 def resume(folder: Path, overrides: list[str]) -> None:
@@ -55,10 +50,10 @@ def resume(folder: Path, overrides: list[str]) -> None:
     if run.card.get("status") == "completed" and cfg == run.config:
         raise UserError(f"{folder} is completed: raise trainer.max_epochs to go on training.")
     checkpoint = run.last_checkpoint
-    parts = assembly.assemble(cfg)
+    problem = assembly.assemble(cfg)
     run.resume(cfg, overrides)
     with _recorded(run):
-        _train(cfg, parts, run, checkpoint)
+        _train(cfg, problem, run, checkpoint)
 
 
 def worker(folder: Path) -> None:
@@ -78,13 +73,14 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     run = RunFolder.open(folder)
     cfg = changed(run.config, overrides)
     with logging_to(None):
-        parts = assembly.assemble(cfg)
-        loaded = load(parts.source, parts.protocol, cache_dir())
-        _check_data(run, parts, loaded)
-        data = assembly.make_data(cfg, parts, loaded)
-        task = assembly.make_task(cfg, parts, loaded, data)
+        problem = assembly.assemble(cfg)
+        loaded = problem.load(cache_dir())
+        _check_data(run, problem, loaded)
+        data = problem.make_data(loaded)
+        task = problem.make_task(loaded, data)
         run.load_model(task.model)
-        _evaluate(assembly.make_trainer(cfg, run.path, training=False), task, data)
+        trainer = assembly.make_trainer(cfg, run.path, training=False)
+        _evaluate(trainer, task, data, validates=loaded.validates)
     distributed.leave()
     return run, task.figures
 
@@ -131,42 +127,46 @@ def _recorded(run: RunFolder) -> Iterator[None]:
             distributed.leave()
 
 
-def _train(cfg: DictConfig, parts: assembly.Parts, run: RunFolder, checkpoint: Path | None) -> None:
+def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: Path | None) -> None:
     with run.timed("data"):
-        loaded = load(parts.source, parts.protocol, cache_dir())
-        data = assembly.make_data(cfg, parts, loaded)
-    _describe(run, parts, loaded)
+        loaded = problem.load(cache_dir())
+        data = problem.make_data(loaded)
+    _describe(run, problem, loaded)
     with run.timed("start"), Console(stderr=True, quiet=not is_first()).status("starting trackers"):
-        trainer = assembly.make_trainer(cfg, run.path, validates=loaded.split.val.size > 0)
+        trainer = assembly.make_trainer(cfg, run.path, validates=loaded.validates)
         tracking.begin(trainer, _described(cfg, run))
         seed_everything(cfg.seed, workers=True, verbose=False)
-        task = assembly.make_task(cfg, parts, loaded, data)
-    if task.loss is not None:
+        task = problem.make_task(loaded, data)
+    if task.trains:
         with run.timed("fit"), distributed.joined_by(run.path):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         _take_best(trainer, task)
     run.save_model(task.model)
     with run.timed("evaluate"):
-        _evaluate(trainer, task, data)
+        _evaluate(trainer, task, data, validates=loaded.validates)
     columns = {type(task.model).__name__: task.figures}
-    if cfg.baseline and task.loss is not None:
+    if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
-            columns = _baseline(cfg, parts, loaded, data, trainer) | columns
-    examples = examples_of(task, loaded, cfg.examples)
-    _save(run, task, loaded, columns)
+            beside = _baseline(baseline, data, trainer, validates=loaded.validates)
+        task.figures |= problem.beside(task.figures, baseline.figures)
+        columns = beside | columns
+    examples = problem.examples(task, loaded)
+    run.save_metrics(_flat(columns))
+    for name, table in problem.tables(task, loaded).items():
+        run.save_table(name, table)
     tracking.end(trainer, _flat(columns), run.card["seconds"], examples)
     _show(run, columns, cfg.monitor, examples)
 
 
-def _evaluate(trainer: Trainer, task: SequenceTask, data: SequenceData) -> None:
+def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
     """Validate and test with the weights as they are; the figures land in ``task.figures``."""
     with distributed.joined_by(Path(trainer.default_root_dir)):
-        if data.split.val.size:
+        if validates:
             trainer.validate(task, datamodule=data, verbose=False)
         trainer.test(task, datamodule=data, verbose=False)
 
 
-def _take_best(trainer: Trainer, task: SequenceTask) -> None:
+def _take_best(trainer: Trainer, task: Task) -> None:
     """Load the weights with the best validation figure, if any validation took place."""
     best = Path(trainer.default_root_dir) / "checkpoints" / "best.ckpt"
     if best.is_file():
@@ -175,32 +175,31 @@ def _take_best(trainer: Trainer, task: SequenceTask) -> None:
 
 
 def _baseline(
-    cfg: DictConfig, parts: assembly.Parts, loaded: Audited, data: SequenceData, trainer: Trainer
+    task: Task, data: LightningDataModule, trainer: Trainer, *, validates: bool
 ) -> dict[str, dict[str, float]]:
     """Figures of the baseline on the same data and protocol; no tracker sees its steps."""
-    task = assembly.make_baseline(cfg, parts, loaded, data)
     loggers, trainer.loggers = trainer.loggers, []
-    _evaluate(trainer, task, data)
+    _evaluate(trainer, task, data, validates=validates)
     trainer.loggers = loggers
     return {type(task.model).__name__: task.figures}
 
 
-def _describe(run: RunFolder, parts: assembly.Parts, loaded: Audited) -> None:
+def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
     """Put data and protocol on the card. A resumed run must find the data it began with."""
     if run.card.get("earlier"):
-        _check_data(run, parts, loaded)
+        _check_data(run, problem, loaded)
     run.note(
-        data=loaded.data.info["name"],
-        data_hash=loaded.data.info["data_hash"],
-        protocol=parts.protocol.settings(),
-        protocol_hash=parts.protocol.hash(),
-        split=loaded.split.counts,
+        data=loaded.name,
+        data_hash=loaded.data_hash,
+        protocol=problem.protocol.settings(),
+        protocol_hash=problem.protocol.hash(),
+        split=loaded.counts,
         audit=loaded.facts,
     )
 
 
-def _check_data(run: RunFolder, parts: assembly.Parts, loaded: Audited) -> None:
-    now = {"data_hash": loaded.data.info["data_hash"], "protocol_hash": parts.protocol.hash()}
+def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
+    now = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash()}
     for name, value in now.items():
         if run.card.get(name) not in (None, value):
             raise UserError(
@@ -226,29 +225,6 @@ def _flat(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     for name in beside:
         flat |= {f"{name.lower()}/{figure}": value for figure, value in columns[name].items()}
     return flat
-
-
-def _save(
-    run: RunFolder, task: SequenceTask, loaded: Audited, columns: Mapping[str, Mapping[str, float]]
-) -> None:
-    run.save_metrics(_flat(columns))
-    run.save_table("test_users", _per_user(task.ranks["test"], loaded))
-    run.save_table("items", catalogue(loaded))
-
-
-def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
-    """One row per test target; rank is null where the target was no candidate."""
-    split: Split = loaded.split
-    user = np.asarray(split.test.user)
-    rank = pl.Series(ranks.rank.cpu().numpy())
-    return pl.DataFrame(
-        {
-            "user": loaded.data.users["user"].gather(user.tolist()),
-            "rank": rank.set(rank == 0, None),
-            "candidates": ranks.candidates.cpu().numpy(),
-            "history": np.asarray(split.test.end) - split.offsets[:-1][user],
-        }
-    )
 
 
 @rank_zero_only

@@ -80,9 +80,9 @@ def test_every_choice_composes_and_its_keys_are_its_constructors(group: str, nam
 @pytest.mark.parametrize("model", config.choices("model"))
 def test_every_model_assembles_with_every_data_set(data: str, model: str) -> None:
     choices = [f"data={data}", f"model={model}", *WITH.get(("data", data), [])]
-    parts = assembly.assemble(config.compose(choices))
-    assert parts.objective.name == parts.sketch.objectives[0]  # type: ignore[index]
-    assert parts.source.name
+    problem = assembly.assemble(config.compose(choices))
+    assert problem.objective.name == problem.sketch.objectives[0]  # type: ignore[index]
+    assert problem.source.name
 
 
 @pytest.mark.parametrize("name", config.choices("experiment"))

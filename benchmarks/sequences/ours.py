@@ -105,8 +105,8 @@ class Ours:
 
     def fit(self, step: Step) -> None:
         """Train as ``lightning-rec train`` does, with its CSV log."""
-        self.data = assembly.make_data(self.cfg, self.parts, self.loaded)
-        self.task = assembly.make_task(self.cfg, self.parts, self.loaded, self.data)
+        self.data = self.parts.make_data(self.loaded)
+        self.task = self.parts.make_task(self.loaded, self.data)
         counted = self.task.objective = Counted(self.task.objective)
         if self.bare:
             self._loop(step, counted)

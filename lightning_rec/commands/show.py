@@ -28,17 +28,12 @@ def run(arguments: list[str]) -> int:
     cfg = compose(overrides, folders)
     from lightning_rec.assembly import assemble  # torch and Lightning load here
 
-    parts = assemble(cfg)
+    problem = assemble(cfg)
     console = Console()
     console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))
-    table = Table(title="Parts", title_justify="left")
-    table.add_column("part")
-    table.add_column("built as")
-    for name in ("source", "protocol", "objective", "loss"):
-        part = getattr(parts, name)
-        table.add_row(name, "none" if part is None else type(part).__name__)
-    weights = sum(parameter.numel() for parameter in parts.sketch.parameters())
-    table.add_row("model", f"{type(parts.sketch).__name__}, {weights:,} parameters over 100 items")
-    table.add_row("protocol hash", parts.protocol.hash()[:12])
+    table = Table("part", "built as", title="Parts", title_justify="left")
+    for name, built in problem.parts().items():
+        table.add_row(name, built)
+    table.add_row("protocol hash", problem.protocol.hash()[:12])
     console.print(table)
     return 0

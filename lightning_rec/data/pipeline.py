@@ -21,6 +21,26 @@ class Audited(NamedTuple):
     split: Split
     facts: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The name of the data."""
+        return str(self.data.info["name"])
+
+    @property
+    def data_hash(self) -> str:
+        """Its hash."""
+        return str(self.data.info["data_hash"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the filters and the split left, by name."""
+        return self.split.counts
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation targets."""
+        return self.split.val.size > 0
+
 
 def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     """Prepare, split and audit, reusing what the cache holds.

@@ -3,22 +3,15 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from lightning_rec.tasks.examples import Example
+
 AT_EVERY_CUTOFF = ("recall", "ndcg")
 AT_ONE_CUTOFF = ("mrr", "precision", "f1", "coverage", "popular", "novelty", "diversity", "gini")
 _CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
-
-
-class Example(NamedTuple):
-    """A user, the latest items of the history, and the best unseen items, all by title."""
-
-    user: str
-    history: list[str]
-    recommended: list[str]
 
 
 def shown(names: Iterable[str], monitor: str) -> list[str]:

@@ -1,11 +1,11 @@
-"""Learning-rate schedules, as plain functions of the step."""
+"""Learning-rate schedules: of the step, and of a figure that stops getting better."""
 
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 
 def warmup_decay(
@@ -36,3 +36,38 @@ def warmup_decay(
         return floor + (1 - floor) * left
 
     return LambdaLR(optimizer, factor)
+
+
+class Plateau(ReduceLROnPlateau):
+    """Cuts the rate when more than ``patience`` validations in a row bring no better figure.
+
+    Args:
+        optimizer: whose rate is cut.
+        monitor: the figure.
+        mode: whether more or less of it is better.
+        factor: what the rate is multiplied by.
+        patience: validations without a better figure that are borne.
+        min_delta: what counts as better.
+        floor: rate below which it is not cut.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        monitor: str,
+        mode: Literal["max", "min"],
+        factor: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        patience: NonNegativeInt = 0,
+        min_delta: NonNegativeFloat = 1e-6,
+        floor: NonNegativeFloat = 1e-6,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            mode,
+            factor,
+            patience,
+            threshold=min_delta,
+            threshold_mode="abs",
+            min_lr=floor,
+        )
+        self.monitor = monitor

@@ -1,28 +1,25 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-import numpy as np
-import pytorch_lightning as pl
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
-from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models import kernels
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.objectives.base import Objective, WithTerm
+from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.blocks import encode, rank_catalogue, rank_sample
 
 
-class SequenceTask(pl.LightningModule):
+class SequenceTask(Task):
     """Trains any sequence model by any objective it takes; ranks the whole catalogue exactly.
 
     Args:
@@ -39,6 +36,8 @@ class SequenceTask(pl.LightningModule):
             :mod:`lightning_rec.models.kernels`.
     """
 
+    model: SequenceModel
+
     def __init__(
         self,
         model: nn.Module,
@@ -52,19 +51,14 @@ class SequenceTask(pl.LightningModule):
         block_tokens: PositiveInt = 4096,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
-        super().__init__()
+        super().__init__(model, loss is not None, optimizer, schedule, seed)
         assert isinstance(model, SequenceModel)
-        self.model = model
         self.schema = model.schema
         self.objective, self.loss = objective, loss
-        self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.seed, self.block_tokens = seed, block_tokens
+        self.block_tokens = block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
         self.fast = arithmetic == "fast"
         self.ranks: dict[str, Ranks] = {}
-        self.epoch_start = time.perf_counter()
-        self.last_loss = torch.zeros(())
-        self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def setup(self, stage: str) -> None:
         """Let the whole stage compute fast, unless it should be plain."""
@@ -75,14 +69,6 @@ class SequenceTask(pl.LightningModule):
     def teardown(self, stage: str) -> None:
         """Leave torch as it was."""
         kernels.use(fast=False)
-
-    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch, logged when the loggers listen."""
-        loss = self.loss_of(batch)
-        self.last_loss = loss.detach()
-        if self._logs_now():
-            self.log("train/loss", self.last_loss)
-        return loss
 
     def loss_of(self, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""
@@ -96,34 +82,6 @@ class SequenceTask(pl.LightningModule):
         if isinstance(self.objective, WithTerm):
             loss = loss + self.objective.term(self._encode, histories, self.schema)
         return loss
-
-    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:
-        """Log the learning rate; reseed at the start of an epoch.
-
-        Lightning saves no generator states, and a resumed run must not differ. It also skips
-        ``on_train_epoch_start`` when it resumes, hence here.
-        """
-        if batch_idx == 0:
-            sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
-            torch.manual_seed(int(sequence.generate_state(1)[0]))
-            self.epoch_start = time.perf_counter()
-        if self._logs_now():
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert isinstance(optimizer, Optimizer)
-            self.log("train/lr", optimizer.param_groups[0]["lr"])
-
-    def on_train_epoch_end(self) -> None:
-        """Log how long the epoch took, validation included; stop where the loss is no number.
-
-        Raises:
-            UserError: if the last loss of the epoch is not finite.
-        """
-        if not torch.isfinite(self.last_loss):  # once an epoch: each look waits for the device
-            raise UserError(
-                f"train/loss is {self.last_loss.item()} at step {self.global_step}: lower "
-                "optimizer.lr, or clip harder with trainer.gradient_clip_val."
-            )
-        self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
 
     def validation_step(self, batch: EvalBatch, batch_idx: int) -> None:
         """Rank the batch's targets."""
@@ -141,30 +99,6 @@ class SequenceTask(pl.LightningModule):
         """Log the figures of test, and keep the ranks for the record of each user."""
         self._report("test")
 
-    def configure_optimizers(self) -> Any:
-        """One optimizer, one schedule that moves with each step."""
-        optimizer = self.make_optimizer(self.model.parameters())
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, total)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip as asked; Lightning refuses a fused optimizer under bf16, which needs no scaler."""
-        if gradient_clip_val and any(_is_sparse(p) for p in self.model.parameters()):
-            raise UserError(
-                "torch cannot clip sparse gradients: set trainer.gradient_clip_val=null, or "
-                "model.sparse=false."
-            )
-        if gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
-            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
-        else:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
     def encode(self, histories: Histories) -> Tensor:
         """Query that scores the next item of each history: float [B, Q]."""
         return self._encode(*self.objective.question(histories, self.schema))
@@ -173,11 +107,6 @@ class SequenceTask(pl.LightningModule):
         tokens = self.block_tokens if self.device.type == "cpu" else None
         assert isinstance(self.model, SequenceModel)
         return encode(self.model, histories, at, tokens)
-
-    def _logs_now(self) -> bool:
-        """Whether the loggers take figures at this step: a call of ``log`` is not free."""
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        return (self.global_step + 1) % every == 0
 
     @torch.no_grad()
     def recommend(
@@ -215,16 +144,10 @@ class SequenceTask(pl.LightningModule):
             with metrics.sync_context(should_unsync=True):
                 self.ranks[stage] = metrics.ranks()
             metrics.reset()
-        figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
-        self.figures |= figures
-        self.log_dict(figures)
+        self._record(stage, values)
 
 
 def _of(metrics: nn.ModuleDict, stage: str) -> RankingMetrics:
     found = metrics[stage]
     assert isinstance(found, RankingMetrics)
     return found
-
-
-def _is_sparse(parameter: nn.Parameter) -> bool:
-    return parameter.grad is not None and parameter.grad.is_sparse

@@ -67,14 +67,14 @@ def composed(name: str, **settings: Any) -> DictConfig:
 
 def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Objective]:
     """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
-    parts = assembly.assemble(composed(name, **settings))
+    problem = assembly.assemble(composed(name, **settings))
     torch.manual_seed(seed)
-    model = parts.model(Schema(ITEMS, MAX_LEN, USERS))
+    model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(titles(seed))
     if isinstance(model, Fitted):
         model.fit(eight_users(seed))
-    return model.eval(), parts.objective
+    return model.eval(), problem.objective
 
 
 def trainable(name: str) -> bool:
@@ -185,12 +185,12 @@ def trained(
 ) -> tuple[pl.Trainer, SequenceTask, SequenceData]:
     """The model after some steps through the task, by its published objective and loss."""
     cfg = composed(name, **settings)
-    parts = assembly.assemble(cfg)
+    problem = assembly.assemble(cfg)
     loaded = Audited(None, eight_users(), {})  # type: ignore[arg-type]
     cfg.seed, cfg.optimizer.lr = seed, 0.01
     pl.seed_everything(seed, verbose=False)
-    data = assembly.make_data(cfg, parts, loaded)
-    task = assembly.make_task(cfg, parts, loaded, data)
+    data = problem.make_data(loaded)
+    task = problem.make_task(loaded, data)
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,

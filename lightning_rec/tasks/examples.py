@@ -1,5 +1,7 @@
 """Example users: their latest items and what the model recommends, by title."""
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 import torch
@@ -7,8 +9,15 @@ import torch
 from lightning_rec.data.batches import EvalSet
 from lightning_rec.data.pipeline import Audited
 from lightning_rec.data.split import Split
-from lightning_rec.reports.terminal import Example
 from lightning_rec.tasks.sequence import SequenceTask
+
+
+class Example(NamedTuple):
+    """A user, the latest items of the history, and the best unseen items, all by title."""
+
+    user: str
+    history: list[str]
+    recommended: list[str]
 
 
 def catalogue(loaded: Audited) -> pl.DataFrame:

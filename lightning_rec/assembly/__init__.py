@@ -1,0 +1,32 @@
+"""From a composed config to live parts, everything checked before any data is read."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from lightning_rec import config
+from lightning_rec.assembly.problem import Loaded, Problem
+from lightning_rec.assembly.sequences import Sequences
+from lightning_rec.assembly.trainer import make_trainer
+from lightning_rec.errors import UserError, listed
+from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.sequence import SequenceTask
+
+__all__ = ["Loaded", "Problem", "Sequences", "assemble", "make_trainer"]
+
+PROBLEMS: dict[type[Task], type[Problem[Any]]] = {SequenceTask: Sequences}
+
+
+def assemble(cfg: DictConfig) -> Problem[Any]:
+    """The problem that ``cfg.task`` is about, built and checked as far as it needs no data.
+
+    Raises UserError naming the key at fault.
+    """
+    wanted = config.target("task", config.plain(cfg.task))
+    for task, problem in PROBLEMS.items():
+        if isinstance(wanted, type) and issubclass(wanted, task):
+            return problem(cfg)
+    raise UserError(
+        f"task._target_={cfg.task._target_} is none of the tasks there are: "
+        f"task={listed(config.choices('task'))}."
+    )

@@ -1,0 +1,149 @@
+"""What differs between problems, behind one face: their data, model, task and records.
+
+A problem is made of a composed config and checks it. Its data comes later, once there is a run
+folder to record it in.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import polars
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim import Optimizer
+
+from lightning_rec import config
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.examples import Example
+
+
+class Recorded(Protocol):
+    """A protocol, as far as the record is concerned."""
+
+    def settings(self) -> dict[str, Any]:
+        """All settings."""
+        ...
+
+    def hash(self) -> str:
+        """Equal hashes on equal data mean comparable figures."""
+        ...
+
+
+class Loaded(Protocol):
+    """Audited data, as far as the record is concerned."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the audit counted."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The name of the data."""
+        ...
+
+    @property
+    def data_hash(self) -> str:
+        """The hash of the data."""
+        ...
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the filters and the split left."""
+        ...
+
+    @property
+    def validates(self) -> bool:
+        """Whether the split has a validation part."""
+        ...
+
+
+L = TypeVar("L", bound=Loaded)
+
+
+class Problem(ABC, Generic[L]):
+    """One of the problems that the house knows, as a config has it.
+
+    Args:
+        cfg: the composed config.
+
+    Attributes:
+        protocol: how the data is split.
+        sketch: the model over a small schema, on the meta device.
+
+    Raises:
+        UserError: naming the key at fault.
+    """
+
+    protocol: Recorded
+    sketch: nn.Module
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        for node in ("batches", "task", "optimizer", "schedule", "trainer"):
+            config.check(node, config.plain(cfg[node]))
+        if not isinstance(cfg.seed, int) or cfg.seed < 0:
+            raise UserError(f"seed={cfg.seed}: it must be a whole number, 0 or more.")
+
+    @abstractmethod
+    def load(self, cache: Path) -> L:
+        """Prepare, split and audit the data. Raises UserError where it cannot be used."""
+
+    @abstractmethod
+    def make_data(self, loaded: L) -> pl.LightningDataModule:
+        """The data module over audited data."""
+
+    @abstractmethod
+    def make_task(self, loaded: L, data: Any) -> Task:
+        """The task over a fresh model."""
+
+    @abstractmethod
+    def make_baseline(self, loaded: L, data: Any) -> Task | None:
+        """The task over ``cfg.baseline``, fitted already; None if there is none."""
+
+    @abstractmethod
+    def tables(self, task: Any, loaded: L) -> dict[str, polars.DataFrame]:
+        """What the run folder keeps of a tested task besides figures, by name."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, str]:
+        """Name and class of what was built, to be shown."""
+
+    def examples(self, task: Any, loaded: L) -> list[Example]:
+        """Users with their recommendations, where a problem has such."""
+        return []
+
+    def beside(
+        self, figures: Mapping[str, float], baseline: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Figures of the model that need those of the baseline."""
+        return {}
+
+    def _build(self, node: str, **live: Any) -> Any:
+        """Build a node of the config, passing on of ``live`` what its constructor takes."""
+        settings = config.plain(self.cfg[node])
+        taken = inspect.signature(config.target(node, settings)).parameters
+        return config.build(node, settings, **{k: v for k, v in live.items() if k in taken})
+
+    def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        optimizer: Optimizer = self._build("optimizer", params=parameters)
+        return optimizer
+
+    def _schedule(self, optimizer: Optimizer, steps: int) -> Any:
+        return self._build("schedule", optimizer=optimizer, total_steps=steps)
+
+    def _check_training(self, known: list[str], validates: bool) -> None:
+        """Check what needs the sketch, and that the monitored figure is one that is ``known``."""
+        if list(self.sketch.parameters()):
+            self._optimizer(self.sketch.parameters())
+        monitor = self.cfg.monitor
+        if validates and monitor not in known:
+            raise UserError(
+                f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
+                f"There are: {listed(known)}."
+            )

@@ -1,0 +1,207 @@
+"""The problem of sequences: which item comes next, ranked among the whole catalogue."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.assembly.problem import Problem
+from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.features import multi_hot
+from lightning_rec.data.pipeline import Audited, load
+from lightning_rec.data.schema import Source
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.splits import Protocol
+from lightning_rec.errors import UserError
+from lightning_rec.metrics.ranking import RankingMetrics, Ranks, metric_names
+from lightning_rec.metrics.slices import slices_of
+from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
+from lightning_rec.objectives.base import Objective
+from lightning_rec.objectives.closed_form import ClosedForm
+from lightning_rec.tasks.examples import Example, catalogue, examples_of
+from lightning_rec.tasks.sequence import SequenceTask
+
+SKETCH_ITEMS = 100  # catalogue of the model that is built, without memory, to check its config
+
+
+class Sequences(Problem[Audited]):
+    """Learn from interactions in the order of time, rank the catalogue for what comes next."""
+
+    protocol: Protocol
+    source: Source
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        if not cfg.get("objective"):
+            raise UserError(
+                "task=sequence needs an objective: "
+                f"objective={'|'.join(config.choices('objective'))}."
+            )
+        self.objective: Objective = config.build("objective", cfg.objective)
+        with torch.device("meta"):
+            schema = Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS)
+            self.sketch = self.make_model(schema)
+            if cfg.baseline:
+                config.build("baseline", cfg.baseline, schema=schema)
+        self._check_pairing()
+        if cfg.get("loss"):
+            config.check("loss", config.plain(cfg.loss))
+        self.protocol = config.build("protocol", cfg.protocol)
+        if not isinstance(self.protocol, Protocol):
+            raise UserError(
+                f"protocol={self.protocol.name} splits rows of clicks, but task=sequence takes one "
+                "that splits users' histories, such as leave_one_out or temporal."
+            )
+        self.source = config.build("data", cfg.data)
+        if hasattr(self.source, "fields"):
+            raise UserError(
+                f"data={self.source.name} holds clicks, row by row, but "
+                f"{type(self.sketch).__name__} learns sequences: choose another data=, or a model "
+                "of clicks, such as model=deepfm."
+            )
+        self._check_training(self._known_figures(), self.protocol.val_users != 0)
+
+    def make_model(self, schema: Schema) -> nn.Module:
+        """The model over a schema. Raises UserError if it is none of sequences."""
+        model: nn.Module = self._build("model", schema=schema)
+        if not isinstance(model, SequenceModel):
+            raise UserError(f"{type(model).__name__} is no model of sequences.")
+        return model
+
+    def load(self, cache: Path) -> Audited:
+        """Prepare, split and audit the interactions."""
+        return load(self.source, self.protocol, cache)
+
+    def make_data(self, loaded: Audited) -> SequenceData:
+        """The data module over audited data."""
+        module = self._build(
+            "batches",
+            split=loaded.split,
+            seed=self.cfg.seed,
+            window=self.objective.window,
+            candidates=self.protocol.candidates,
+        )
+        assert isinstance(module, SequenceData)
+        return module
+
+    def make_task(self, loaded: Audited, data: SequenceData) -> SequenceTask:
+        """The task over a fresh model, fitted already if it is fitted in closed form."""
+        model = self._ready(self.make_model(data.schema), loaded)
+        loss = self._build("loss", split=loaded.split) if self.cfg.get("loss") else None
+        return self._task(model, self.objective, loss, loaded)
+
+    def make_baseline(self, loaded: Audited, data: SequenceData) -> SequenceTask | None:
+        """The task over ``cfg.baseline``, a model fitted in closed form."""
+        if not self.cfg.baseline:
+            return None
+        model = self._ready(config.build("baseline", self.cfg.baseline, schema=data.schema), loaded)
+        return self._task(model, ClosedForm(), None, loaded)
+
+    def tables(self, task: SequenceTask, loaded: Audited) -> dict[str, pl.DataFrame]:
+        """One row per test target, and the catalogue."""
+        return {"test_users": _per_user(task.ranks["test"], loaded), "items": catalogue(loaded)}
+
+    def examples(self, task: SequenceTask, loaded: Audited) -> list[Example]:
+        """As many test users as the config wants, with what is recommended to them."""
+        return examples_of(task, loaded, self.cfg.examples)
+
+    def parts(self) -> dict[str, str]:
+        """Name and class of each part."""
+        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        loss = config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
+        return {
+            "source": type(self.source).__name__,
+            "protocol": type(self.protocol).__name__,
+            "objective": type(self.objective).__name__,
+            "loss": loss.__name__ if loss else "none",
+            "model": f"{type(self.sketch).__name__}, {weights:,} parameters over 100 items",
+        }
+
+    def _known_figures(self) -> list[str]:
+        """Names of what validation measures."""
+        known = metric_names(self.protocol.cutoffs)
+        if self.protocol.candidates is not None:
+            known += metric_names(self.protocol.cutoffs, self.protocol.candidates.suffix)
+        return [f"val/{name}" for name in known]
+
+    def _ready(self, model: nn.Module, loaded: Audited) -> nn.Module:
+        """The model, having read the catalogue or the training events if it does."""
+        if isinstance(model, ReadsCatalogue):
+            model.read_catalogue(loaded.data.items[loaded.split.vocabulary.tolist()])
+        if isinstance(model, Fitted):
+            model.fit(loaded.split)
+        return model
+
+    def _task(
+        self, model: nn.Module, objective: Objective, loss: nn.Module | None, loaded: Audited
+    ) -> SequenceTask:
+        task = self._build(
+            "task",
+            model=model,
+            objective=objective,
+            loss=loss,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            **_metrics(self.protocol, loaded),
+            seed=self.cfg.seed,
+        )
+        assert isinstance(task, SequenceTask)
+        return task
+
+    def _check_pairing(self) -> None:
+        """Refuse pairings that make no sense, with those that do."""
+        taken: tuple[str, ...] = getattr(self.sketch, "objectives", ())
+        name, objective = type(self.sketch).__name__, self.objective
+        # An objective that adds to another one is taken by whoever takes that.
+        if getattr(objective, "kind", objective.name) not in taken:
+            raise UserError(
+                f"{name} cannot learn by objective={objective.name}: it takes {' or '.join(taken)}."
+            )
+        fitted = objective.name == "closed_form"
+        if fitted == bool(self.cfg.get("loss")):
+            raise UserError(
+                f"{name} is fitted in closed form and takes no loss: drop loss=, or say '~loss'."
+                if fitted
+                else f"{name} learns by objective={objective.name} and needs a loss: "
+                f"loss={'|'.join(config.choices('loss'))}."
+            )
+
+
+def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
+    """What is measured; slices and diversity in the test alone, which is made once."""
+    split, cutoffs = loaded.split, protocol.cutoffs
+    counts = torch.from_numpy(split.train_counts.copy())
+    history = split.test.end - split.offsets[split.test.user]
+    target = torch.from_numpy(split.test.target.copy())
+    slices = slices_of(torch.from_numpy(history), target, counts)
+    features = multi_hot(loaded.data.items, np.asarray(split.vocabulary)) if loaded.data else None
+    about = None if features is None else torch.from_numpy(features)
+    metrics = {
+        "val": RankingMetrics(counts, cutoffs),
+        "test": RankingMetrics(counts, cutoffs, features=about, slices=slices),
+    }
+    if protocol.candidates is None:
+        return {"metrics": metrics, "sampled": None}
+    suffix = protocol.candidates.suffix
+    sampled = {stage: RankingMetrics(counts, cutoffs, suffix) for stage in metrics}
+    return {"metrics": metrics, "sampled": sampled}
+
+
+def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
+    """One row per test target; rank is null where the target was no candidate."""
+    split: Split = loaded.split
+    user = np.asarray(split.test.user)
+    rank = pl.Series(ranks.rank.cpu().numpy())
+    return pl.DataFrame(
+        {
+            "user": loaded.data.users["user"].gather(user.tolist()),
+            "rank": rank.set(rank == 0, None),
+            "candidates": ranks.candidates.cpu().numpy(),
+            "history": np.asarray(split.test.end) - split.offsets[:-1][user],
+        }
+    )

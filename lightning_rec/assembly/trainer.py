@@ -1,0 +1,49 @@
+"""The trainer of any problem, with its callbacks and trackers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+
+from lightning_rec import config
+
+
+def make_trainer(
+    cfg: DictConfig, folder: Path, *, training: bool = True, validates: bool = True
+) -> pl.Trainer:
+    """The trainer. Without ``training`` it has no loggers and no callback but the progress bar.
+
+    Where nothing ``validates`` there is no figure to monitor: the last weights are kept, and
+    training goes on to its end.
+    """
+    callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
+    if not validates:
+        callbacks = {name: node for name, node in callbacks.items() if not node.get("monitor")}
+    loggers = {name: node for name, node in (cfg.get("logger") or {}).items() if node}
+    if not training:
+        callbacks, loggers = {name: callbacks[name] for name in callbacks if name == "progress"}, {}
+    trainer: pl.Trainer = config.build(
+        "trainer",
+        cfg.trainer,
+        callbacks=[
+            config.build(
+                f"callbacks.{name}", node, **_inside(node, "dirpath", folder / "checkpoints")
+            )
+            for name, node in callbacks.items()
+        ],
+        logger=[
+            config.build(f"logger.{name}", node, **_inside(node, "save_dir", folder))
+            for name, node in loggers.items()
+        ],
+        enable_checkpointing=bool({"best", "last"} & set(callbacks)),
+        enable_progress_bar="progress" in callbacks,
+        default_root_dir=folder,
+        **({} if validates else {"limit_val_batches": 0}),
+    )
+    return trainer
+
+
+def _inside(node: DictConfig, key: str, folder: Path) -> dict[str, Any]:
+    """Where a part writes, unless its config says so itself."""
+    return {key: folder} if key in node and node[key] is None else {}

@@ -1,0 +1,134 @@
+"""What the LightningModules of all problems share: steps, rates, seeds, clipping, bad losses."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_rec.errors import UserError
+from lightning_rec.tasks.schedules import Plateau
+
+
+class Task(pl.LightningModule):
+    """Trains a model by whatever loss its problem has. There is one sub-class per problem.
+
+    Args:
+        model: what is trained.
+        trains: whether there is anything to train.
+        optimizer: makes an optimizer of parameters.
+        schedule: makes a learning-rate schedule of an optimizer and the number of steps.
+        seed: reseeds torch at each epoch, together with the epoch and the process.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        trains: bool,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Callable[[Optimizer, int], Any],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.trains = model, trains
+        self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
+        self.epoch_start, self.first_step = time.perf_counter(), 0
+        self.last_loss = torch.zeros(())
+        self.bad_batch = torch.tensor(-1)
+        self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
+
+    @abstractmethod
+    def loss_of(self, batch: Any) -> Tensor:
+        """The loss of a training batch, float scalar."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of a batch, logged when the loggers listen."""
+        loss = self.loss_of(batch)
+        self.last_loss = loss.detach()
+        first = ~self.last_loss.isfinite() & (self.bad_batch < 0)
+        self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
+        if self._logs_now():
+            self.log("train/loss", self.last_loss)
+        return loss
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Log the learning rate; reseed at the start of an epoch.
+
+        Lightning saves no generator states, and a resumed run must not differ. It also skips
+        ``on_train_epoch_start`` when it resumes, hence here.
+        """
+        if batch_idx == 0:
+            sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+            torch.manual_seed(int(sequence.generate_state(1)[0]))
+            self.epoch_start, self.first_step = time.perf_counter(), self.global_step
+            self.bad_batch = torch.tensor(-1, device=self.device)
+        if self._logs_now():
+            optimizer = self.optimizers(use_pl_optimizer=False)
+            assert isinstance(optimizer, Optimizer)
+            self.log("train/lr", optimizer.param_groups[0]["lr"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log how long the epoch took, validation included; stop where a loss was no number.
+
+        The checkpoint of the epoch is written after this, so the last good one stays.
+
+        Raises:
+            UserError: naming the first step and batch of the epoch whose loss is not finite.
+        """
+        batch = int(self.bad_batch)  # once an epoch: each look waits for the device
+        if batch >= 0:
+            step = self.first_step + batch // self.trainer.accumulate_grad_batches
+            raise UserError(
+                f"train/loss is {self.last_loss.item()}: the first that is no number came at step "
+                f"{step}, batch {batch} of epoch {self.current_epoch}. Lower optimizer.lr, or clip "
+                "harder with trainer.gradient_clip_val. The checkpoint of the epoch before it is "
+                "kept."
+            )
+        self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer; a schedule that moves with each step, or one that watches a figure."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        moves: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
+        if isinstance(schedule, Plateau):
+            every = self.trainer.check_val_every_n_epoch or 1
+            moves |= {"interval": "epoch", "frequency": every, "monitor": schedule.monitor}
+        return {"optimizer": optimizer, "lr_scheduler": moves}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as asked; Lightning refuses a fused optimizer under bf16, which needs no scaler."""
+        if gradient_clip_val and any(_is_sparse(p) for p in self.model.parameters()):
+            raise UserError(
+                "torch cannot clip sparse gradients: set trainer.gradient_clip_val=null, or "
+                "model.sparse=false."
+            )
+        if gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
+            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _record(self, stage: str, values: dict[str, Tensor]) -> None:
+        """Keep the figures of a stage, and log them."""
+        figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
+        self.figures |= figures
+        self.log_dict(figures)
+
+    def _logs_now(self) -> bool:
+        """Whether the loggers take figures at this step: a call of ``log`` is not free."""
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return (self.global_step + 1) % every == 0
+
+
+def _is_sparse(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None and parameter.grad.is_sparse
