@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
@@ -101,3 +102,51 @@ def prepared(tmp_path: Path) -> Prepare:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def click_frame() -> pl.DataFrame:
+    """600 rows: uid, sku, device (with gaps), tags (0 to 3 of them), price (with gaps), ts, clicked, worth.
+
+    Users 0 to 9 like even items, users 10 to 19 odd ones; one row in eight is the other way round.
+    """
+    chance = random.Random(11)
+    rows = []
+    for row in range(600):
+        user, item = chance.randrange(20), chance.randrange(15)
+        liked = (item % 2 == 0) == (user < 10)
+        rows.append(
+            (
+                f"u{user}",
+                f"i{item}",
+                chance.choice(["phone", "desk", None]),
+                "|".join(chance.sample(["new", "sale", "eco", "top"], chance.randint(0, 3))),
+                None if chance.random() < 0.1 else round(chance.lognormvariate(2, 1), 2),
+                1_600_000_000 + 60 * row,
+                int(liked != (chance.random() < 0.125)),
+                chance.choice([0.5, 1.0, 2.0]),
+            )
+        )
+    names = ["uid", "sku", "device", "tags", "price", "ts", "clicked", "worth"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+@pytest.fixture(scope="session")
+def click_csv(click_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clicks as a CSV file."""
+    path = tmp_path_factory.mktemp("clicks") / "clicks.csv"
+    click_frame.write_csv(path)
+    return path
+
+
+@pytest.fixture
+def click_fields() -> Fields:
+    """What the columns of the clicks mean."""
+    return Fields(
+        categorical=("uid", "sku", "device"),
+        multi_valued=("tags",),
+        numeric=("price",),
+        label="clicked",
+        group="uid",
+        time="ts",
+    )

@@ -1,11 +1,11 @@
 """The Lightning data modules: which batches each stage gets."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import pytorch_lightning as pl
 from pydantic import Field, NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lightning_rec.data.batches import BatchSampler, EvalBatch, EvalSet, TrainBatch, TrainSet
 from lightning_rec.data.candidates import Candidates
@@ -58,7 +58,7 @@ class SequenceData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[TrainBatch]:
         """Shuffled training windows."""
         dataset = TrainSet(self.split, self.schema, self.width, self.stride)
-        return self._loader(dataset, len(dataset), self.batch_size, shuffle=True)
+        return self._loader(dataset, self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[EvalBatch]:
         """Validation histories."""
@@ -70,24 +70,49 @@ class SequenceData(pl.LightningDataModule):
 
     def _eval_loader(self, examples: Examples) -> DataLoader[EvalBatch]:
         dataset = EvalSet(self.split, examples, self.schema, self.candidates)
-        return self._loader(dataset, len(dataset), self.eval_batch_size, shuffle=False)
+        return self._loader(dataset, self.eval_batch_size, shuffle=False)
 
     def _loader(
-        self, dataset: Dataset[Any], size: int, batch_size: int, *, shuffle: bool
+        self, dataset: TrainSet | EvalSet, batch_size: int, *, shuffle: bool
     ) -> DataLoader[Any]:
-        trainer = self.trainer
-        sampler = BatchSampler(
-            size,
-            batch_size,
-            shuffle=shuffle,
-            seed=self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            processes=trainer.world_size if trainer else 1,
-        )
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=_whole,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
+        return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)
+
+
+class Sized(Protocol):
+    """A data set whose batches are fetched whole."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        """The batch of these examples."""
+        ...
+
+
+def loader(
+    module: pl.LightningDataModule,
+    dataset: Sized,
+    batch_size: int,
+    seed: int,
+    num_workers: int,
+    *,
+    shuffle: bool,
+) -> DataLoader[Any]:
+    """Deals whole batches of ``dataset`` to the processes of the trainer of ``module``."""
+    trainer = module.trainer
+    sampler = BatchSampler(
+        len(dataset),
+        batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        rank=trainer.global_rank if trainer else 0,
+        processes=trainer.world_size if trainer else 1,
+    )
+    return DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=sampler,
+        collate_fn=_whole,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )

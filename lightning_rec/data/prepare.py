@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from lightning_rec.data.locks import alone, unwritable
-from lightning_rec.data.schema import Interactions, Source
+from lightning_rec.data.schema import Interactions, Raw, Source
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
 
@@ -40,14 +40,39 @@ def prepare(source: Source, cache: Path) -> Interactions:
         UserError: if the raw files are not to be had or faulty, there are no rows, or the cache
             cannot be written.
     """
+
+    def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+        return _write(source, files, folder, tell)
+
+    return Interactions(stored(source, cache, PREPARED_VERSION, write))
+
+
+def stored(
+    source: Raw,
+    cache: Path,
+    version: int,
+    write: Callable[[list[Path], Path, Callable[[str], None]], dict[str, Any]],
+) -> Path:
+    """The folder of what ``write`` makes of a source's raw files, made once, by one process.
+
+    Args:
+        source: where the raw files are.
+        cache: the folder is below ``cache/prepared``.
+        version: of what is written; it enters the fingerprint, as files and settings do.
+        write: writes into a folder, given the raw files, the folder and a function that is told
+            what goes on; returns what is to be known, for ``info.json``.
+
+    Raises:
+        UserError: if the raw files are not to be had or broken, or the cache cannot be written.
+    """
     files = source.files()
     status = Console(stderr=True).status
     with status(f"{source.name}: checking the raw files"):
         raw = [_identity(file) for file in files]
-    fingerprint = sha256_json([PREPARED_VERSION, raw, source.settings()])
+    fingerprint = sha256_json([version, raw, source.settings()])
     folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
     if _complete(folder):
-        return Interactions(folder)
+        return folder
     with alone(folder):
         if not _complete(folder):
             _sweep(folder)
@@ -56,10 +81,10 @@ def prepare(source: Source, cache: Path) -> Interactions:
                 atomic_folder(folder) as temporary,
                 status("") as line,
             ):
-                info = _write(source, files, temporary, line.update)
+                info = write(files, temporary, line.update)
                 write_json(temporary / "info.json", {**info, "files": raw})
     log.info("%s: prepared in %s", source.name, folder)
-    return Interactions(folder)
+    return folder
 
 
 def _identity(file: Path) -> dict[str, Any]:
@@ -71,7 +96,7 @@ def _identity(file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(source: Source, files: list[Path], folder: Path) -> Iterator[None]:
+def _told(source: Raw, files: list[Path], folder: Path) -> Iterator[None]:
     """Turn what Polars says of full disks and broken raw files into UserErrors."""
     try:
         yield

@@ -23,8 +23,8 @@ class Tables(NamedTuple):
     users: pl.LazyFrame | None = None
 
 
-class Source(Protocol):
-    """A data set that knows how to find its raw files and to read them."""
+class Raw(Protocol):
+    """A data set that knows where its raw files are."""
 
     name: str
 
@@ -32,12 +32,16 @@ class Source(Protocol):
         """Paths of the raw files, fetched first if need be. Raises UserError if not to be had."""
         ...
 
-    def read(self, files: list[Path]) -> Tables:
-        """Read the raw files. Raises UserError naming file, line or column."""
+    def settings(self) -> dict[str, Any]:
+        """All settings that change what is read out of them (they enter the fingerprint)."""
         ...
 
-    def settings(self) -> dict[str, Any]:
-        """All settings that change what :meth:`read` returns (they enter the fingerprint)."""
+
+class Source(Raw, Protocol):
+    """A data set of interactions that knows how to find its raw files and to read them."""
+
+    def read(self, files: list[Path]) -> Tables:
+        """Read the raw files. Raises UserError naming file, line or column."""
         ...
 
 

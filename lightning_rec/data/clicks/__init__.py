@@ -1,0 +1,1 @@
+"""Clicks, row by row: declared fields, splits, vocabularies fitted on train, audit, batches."""

@@ -1,0 +1,103 @@
+"""Whole batches of clicks, one fancy index each, and the Lightning data module that deals them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.datamodules import loader
+
+
+class Rows(NamedTuple):
+    """What a model reads.
+
+    ids: int32 [B, I]; rows of the embedding table, as :class:`Encoded` has them.
+    values: float32 [B, D]; numbers, scaled.
+    """
+
+    ids: Tensor
+    values: Tensor
+
+
+class ClickBatch(NamedTuple):
+    """Some rows, with what came of them.
+
+    example: int64 [B]; their numbers within the part.
+    rows: what a model reads.
+    label: float32 [B]; 0 or 1.
+    weight: float32 [B]; or None where each row counts once.
+    """
+
+    example: Tensor
+    rows: Rows
+    label: Tensor
+    weight: Tensor | None = None
+
+
+class ClickSet(Dataset[ClickBatch]):
+    """The rows of a part, fetched as whole batches."""
+
+    def __init__(self, encoded: Encoded, part: str) -> None:
+        self.encoded, self.rows = encoded, np.asarray(encoded.part(part))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> ClickBatch:
+        """Fetch the rows with these numbers."""
+        number = np.asarray(indices, dtype=np.int64)
+        at, encoded = self.rows[number], self.encoded
+        weight = encoded.weight
+        return ClickBatch(
+            torch.from_numpy(number),
+            Rows(torch.from_numpy(encoded.ids[at]), torch.from_numpy(encoded.values[at])),
+            torch.from_numpy(encoded.label[at]),
+            None if weight is None else torch.from_numpy(weight[at]),
+        )
+
+
+class ClickData(pl.LightningDataModule):
+    """Shuffled rows to learn from; the rows of validation and test in their order.
+
+    Args:
+        encoded: the arrays that batches are cut from.
+        seed: fixes the order of training batches, together with the epoch.
+        batch_size: rows per training batch and process.
+        eval_batch_size: rows per batch in evaluation.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest: a batch is one look-up in memory.
+    """
+
+    def __init__(
+        self,
+        encoded: Encoded,
+        seed: int,
+        batch_size: PositiveInt = 4096,
+        eval_batch_size: PositiveInt = 16384,
+        num_workers: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.encoded, self.seed, self.schema = encoded, seed, encoded.schema
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training rows."""
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation rows."""
+        return self._loader("val", self.eval_batch_size, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test rows."""
+        return self._loader("test", self.eval_batch_size, shuffle=False)
+
+    def _loader(self, part: str, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
+        dataset = ClickSet(self.encoded, part)
+        return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)

@@ -1,0 +1,95 @@
+"""Rows of clicks as arrays, kept on disk and memory-mapped: a batch is one fancy index."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.files import atomic_folder, write_json
+
+Ints = NDArray[np.int64]
+FORMAT = 1  # of what is saved: raise it when there are other arrays, or others in them, than before
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All rows of a data set under one protocol and one declaration of its fields.
+
+    schema: the fields.
+    ids: int32 [N, I], rows of the embedding table: one column per category, then those of each
+        multi-valued field, filled up with 0.
+    values: float32 [N, D], the numbers, scaled.
+    label: float32 [N], 0 or 1.
+    weight: float32 [N], or None where each row counts once.
+    group: int32 [N], -1 for a row of no group; or None.
+    train, val, test: int64, the rows of each part, rising.
+    vocabulary: ``field``, ``value`` (null for the category of empty values), ``id`` (Int32, row of
+        the embedding table) and ``count`` (rows of training that have it).
+    statistics: ``field``, ``mean`` and ``deviation`` of each number in training, after the
+        logarithm if there is one.
+    boundaries: times where validation and test begin in a temporal split, else None.
+    counts: what the split left, by name.
+    notes: what the user should know, in sentences.
+    """
+
+    schema: ClickSchema
+    ids: NDArray[np.int32]
+    values: NDArray[np.float32]
+    label: NDArray[np.float32]
+    weight: NDArray[np.float32] | None
+    group: NDArray[np.int32] | None
+    train: Ints
+    val: Ints
+    test: Ints
+    vocabulary: pl.DataFrame
+    statistics: pl.DataFrame
+    boundaries: tuple[float, float] | None
+    counts: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+    def part(self, name: str) -> Ints:
+        """Rows of a part: ``train``, ``val`` or ``test``."""
+        rows: Ints = getattr(self, name)
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Write everything into ``folder``, whole or not at all."""
+        with atomic_folder(folder) as temporary:
+            for name in (*_ARRAYS, *_OPTIONAL):
+                if getattr(self, name) is not None:
+                    np.save(temporary / f"{name}.npy", getattr(self, name), allow_pickle=False)
+            self.vocabulary.write_parquet(temporary / "vocabulary.parquet")
+            self.statistics.write_parquet(temporary / "statistics.parquet")
+            facts = {name: getattr(self, name) for name in ("boundaries", "counts", "notes")}
+            write_json(temporary / "facts.json", {"fields": self.schema.fields, **facts})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Encoded":
+        """Map the arrays of a saved one into memory, read-only."""
+        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+
+        def array(name: str) -> Any:
+            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+        def optional(name: str) -> Any:
+            return array(name) if (folder / f"{name}.npy").exists() else None
+
+        return cls(
+            schema=ClickSchema(tuple(Field(*field) for field in facts["fields"])),
+            **{name: array(name) for name in _ARRAYS},
+            **{name: optional(name) for name in _OPTIONAL},
+            vocabulary=pl.read_parquet(folder / "vocabulary.parquet"),
+            statistics=pl.read_parquet(folder / "statistics.parquet"),
+            boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,
+            counts=facts["counts"],
+            notes=tuple(facts["notes"]),
+        )
+
+
+_ARRAYS = ("ids", "values", "label", "train", "val", "test")
+_OPTIONAL = ("weight", "group")

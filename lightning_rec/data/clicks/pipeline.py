@@ -1,0 +1,64 @@
+"""From a source of clicks and a protocol to audited arrays: prepared once, audited every time."""
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_rec.data.clicks.audit import audit_clicks
+from lightning_rec.data.clicks.encode import encode
+from lightning_rec.data.clicks.encoded import FORMAT, Encoded
+from lightning_rec.data.clicks.splits import RowProtocol
+from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
+from lightning_rec.data.locks import alone
+from lightning_rec.files import sha256_json
+
+log = logging.getLogger(__name__)
+
+
+class AuditedClicks(NamedTuple):
+    """The table of clicks, its arrays, and what the audit counted."""
+
+    table: ClickTable
+    encoded: Encoded
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the data."""
+        return str(self.table.info["name"])
+
+    @property
+    def data_hash(self) -> str:
+        """Its hash."""
+        return str(self.table.info["data_hash"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the split left, by name."""
+        return self.encoded.counts
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are validation rows."""
+        return len(self.encoded.val) > 0
+
+
+def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> AuditedClicks:
+    """Prepare, split, encode and audit, reusing what the cache holds.
+
+    Raises:
+        UserError: where the data, its fields or the protocol cannot be used.
+        LeakError: where the audit fails.
+    """
+    table = prepare_clicks(source, cache)
+    key = sha256_json([source.fields.settings(), protocol.hash()])[:12]
+    folder = table.folder.with_name(f"{table.folder.name}-{key}-{FORMAT}")
+    if not folder.exists():
+        with alone(folder):
+            if not folder.exists():
+                dealt = protocol.deal(table, source.fields)
+                encode(table, source.fields, dealt).save(folder)
+    encoded = Encoded.load(folder)
+    for note in encoded.notes:
+        log.warning(note)
+    return AuditedClicks(table, encoded, audit_clicks(table, source.fields, encoded))

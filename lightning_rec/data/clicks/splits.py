@@ -1,0 +1,182 @@
+"""Protocols of clicks: which rows train, which choose the best epoch, which are tested.
+
+As for sequences, a protocol has a hash, and figures with different hashes do not compare.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from lightning_rec.data.chance import bits
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.table import PART, PARTS, ClickTable
+from lightning_rec.data.times import raw_time
+from lightning_rec.errors import UserError, listed
+from lightning_rec.files import sha256_json
+
+ROW_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Dealt(NamedTuple):
+    """What each row is for.
+
+    part: int8 [N], the place in ``PARTS``.
+    boundaries: times where validation and test begin in a temporal split, else None.
+    """
+
+    part: NDArray[np.int8]
+    boundaries: tuple[float, float] | None = None
+
+
+class RowProtocol(ABC):
+    """A way to deal rows to training, validation and test."""
+
+    name: ClassVar[str]
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, for the record."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+    def hash(self) -> str:
+        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
+        return sha256_json({"version": ROW_SPLIT_VERSION, **self.settings()})
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return True
+
+    @abstractmethod
+    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+        """Say what each row is for. Raises UserError where the data lacks what is needed."""
+
+
+@dataclass(frozen=True)
+class RandomRows(RowProtocol):
+    """Rows at random, by ratio.
+
+    Args:
+        val: share of the rows for validation; 0 leaves none.
+        test: share of the rows for the test.
+        seed: fixes the draw, which depends on it and on the place of a row alone.
+        whole_groups: deal all rows of a group (``data.fields.group``) to one part, by the shares of
+            the groups: nobody who is tested on is trained on.
+
+    Raises:
+        UserError: if nothing is left to train or to test on.
+    """
+
+    val: Share = 0.1
+    test: Share = 0.1
+    seed: NonNegativeInt = 0
+    whole_groups: bool = False
+
+    name: ClassVar[str] = "random_rows"
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1 or not self.test:
+            raise UserError(
+                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
+                "train on, and something to test on."
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return self.val > 0
+
+    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+        """Order rows, or groups, by random numbers of their places, and cut the order twice."""
+        number, member = table.info["rows"], None
+        if self.whole_groups:
+            if fields.group is None:
+                raise UserError("protocol.whole_groups=true needs data.fields.group=COLUMN.")
+            ids = table.rows.select(pl.col(fields.group).rank("dense")).collect()[fields.group]
+            member = ids.fill_null(0).to_numpy().astype(np.int64)
+            number = int(member.max()) + 1
+        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
+        part = np.zeros(number, dtype=np.int8)
+        held = round(number * self.test)
+        part[order[:held]] = PARTS.index("test")
+        part[order[held : held + round(number * self.val)]] = PARTS.index("val")
+        return Dealt(part if member is None else part[member])
+
+
+@dataclass(frozen=True)
+class TemporalRows(RowProtocol):
+    """Split by time: train before ``val_from``, validate before ``test_from``, then test.
+
+    Args:
+        val_from: quantile of the times where validation begins.
+        test_from: quantile of the times where the test begins. Rows at the very time of a cut lie
+            after it.
+
+    Raises:
+        UserError: if validation would begin after test.
+    """
+
+    val_from: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    test_from: Annotated[float, Field(gt=0, lt=1)] = 0.9
+
+    name: ClassVar[str] = "temporal_rows"
+
+    def __post_init__(self) -> None:
+        if self.val_from >= self.test_from:
+            raise UserError(
+                f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
+            )
+
+    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+        """Cut at two quantiles of time."""
+        time = times(table, fields)
+        cuts = np.quantile(time, [self.val_from, self.test_from], method="higher")
+        part = (time >= cuts[0]).astype(np.int8) + (time >= cuts[1]).astype(np.int8)
+        return Dealt(part, (float(cuts[0]), float(cuts[1])))
+
+
+@dataclass(frozen=True)
+class GivenRows(RowProtocol):
+    """The split that the data came with, one file or mark for each part."""
+
+    name: ClassVar[str] = "given_rows"
+
+    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+        """Read the marks of the source."""
+        if PART not in table.rows.collect_schema():
+            raise UserError(
+                f"protocol=given_rows: {table.info['name']} came without a split. Use "
+                "protocol=random_rows or temporal_rows; your own files can be given as "
+                "data.path=TRAIN data.val=FILE data.test=FILE."
+            )
+        marks = table.rows.select(PART).collect()[PART]
+        if unknown := sorted(set(marks.unique().to_list()) - set(PARTS)):
+            raise UserError(f"{PART} holds {listed(unknown)}; it is one of {listed(PARTS)}.")
+        numbers = marks.replace_strict(PARTS, range(len(PARTS)), return_dtype=pl.Int8)
+        return Dealt(numbers.to_numpy())
+
+
+def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:
+    """Times of the rows, float64 [N]. Raises UserError if there are none, or one is no time."""
+    name = table.info["name"]
+    if fields.time is None:
+        raise UserError(
+            f"protocol=temporal_rows needs times: name the column of {name} that holds them, "
+            "data.fields.time=COLUMN, or use protocol=random_rows."
+        )
+    column = table.rows.select(fields.time).collect()[fields.time]
+    kept = column.drop_nulls()
+    first = str(kept[0]).strip() if column.dtype == pl.String and len(kept) else None
+    found = column.to_frame().select(raw_time(fields.time, column.dtype, first)).to_series()
+    if found.null_count():
+        row = int(found.is_null().arg_max() or 0)
+        raise UserError(
+            f"{name}, row {row + 1}: '{column[row]}' in column '{fields.time}' is no time "
+            f"({found.null_count():,} such rows)."
+        )
+    return found.to_numpy()

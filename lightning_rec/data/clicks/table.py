@@ -1,0 +1,103 @@
+"""A table of clicks as its source has it, kept as Parquet: read once, found by its fingerprint."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.prepare import stored
+from lightning_rec.data.schema import Raw
+from lightning_rec.errors import UserError
+
+PART = "__part"  # the column of a given split: one of PARTS in each row
+PARTS = ("train", "val", "test")
+_VERSION = 1  # raise it whenever the same raw files would be read differently
+_BLOCK = 1_000_000  # rows that are hashed at once
+
+
+class ClickSource(Raw, Protocol):
+    """A data set of clicks: where its files are, how they are read, and what its columns mean."""
+
+    fields: Fields
+
+    def read(self, files: list[Path]) -> pl.LazyFrame:
+        """All columns of all rows, types as they come; the column ``__part`` if the split is given.
+
+        Raises UserError naming file, line or column.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ClickTable:
+    """A table in a folder, written once and never changed.
+
+    ``clicks.parquet``: the rows in the order of the source.
+    ``info.json``: ``name``, ``rows``, ``data_hash``, licence, settings and files with checksums.
+    """
+
+    folder: Path
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Name, rows, hash and provenance."""
+        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        return info
+
+    @property
+    def rows(self) -> pl.LazyFrame:
+        """The rows."""
+        return pl.scan_parquet(self.folder / "clicks.parquet")
+
+
+def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
+    """Read a source once and keep it below ``cache/prepared``.
+
+    Raises:
+        UserError: if the raw files are not to be had or faulty, there are no rows, a field that is
+            declared is not there, or the cache cannot be written.
+    """
+
+    def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+        tell(f"{source.name}: reading")
+        source.read(files).sink_parquet(folder / "clicks.parquet")
+        tell(f"{source.name}: taking the checksum")
+        return _info(source, ClickTable(folder))
+
+    table = ClickTable(stored(source, cache, _VERSION, write))
+    source.fields.check(source.name, table.rows.collect_schema().names())
+    return table
+
+
+def _info(source: ClickSource, table: ClickTable) -> dict[str, Any]:
+    rows = table.rows.select(pl.len()).collect().item()
+    if not rows:
+        raise UserError(f"{source.name}: the raw files hold no rows.")
+    return {
+        "name": source.name,
+        "rows": rows,
+        "data_hash": _data_hash(table.rows),
+        "licence": getattr(source, "licence", "unknown"),
+        "settings": source.settings(),
+        "version": _VERSION,
+        "prepared_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _data_hash(rows: pl.LazyFrame) -> str:
+    """SHA-256 of all columns as text, by name: the same whatever files the rows came from."""
+    digest = hashlib.sha256()
+    for name, dtype in sorted(rows.collect_schema().items()):
+        column = pl.col(name).list.join("\x1e") if isinstance(dtype, pl.List) else pl.col(name)
+        values = rows.select(column.cast(pl.String).fill_null("\x00")).collect()[name]
+        digest.update(f"{name} {len(values)}\x1d".encode())
+        for start in range(0, len(values), _BLOCK):
+            text = values[start : start + _BLOCK].str.join("\x1f").item()
+            digest.update(f"{text}\x1f".encode())
+    return digest.hexdigest()
