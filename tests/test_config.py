@@ -18,7 +18,7 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema"},
-    "batches": {"split", "seed", "window", "candidates"},
+    "batches": {"split", "seed", "window", "candidates", "encoded"},
     "loss": {"split"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
@@ -43,7 +43,7 @@ WITH = {
     ("data", "click_table"): [
         "data.path=clicks.csv",
         "data.fields.label=y",
-        "data.fields.categorical=[a]",
+        "data.fields.categorical=[a,b]",
     ],
     ("objective", "closed_form"): ["model=popularity"],
 }
@@ -84,13 +84,27 @@ def test_every_choice_composes_and_its_keys_are_its_constructors(group: str, nam
             assert set(node) - {"_target_"} == keywords(built) - LIVE.get(group, set())
 
 
-@pytest.mark.parametrize("data", [name for name in config.choices("data") if name not in CLICKS])
+CLICK_MODELS = [
+    name
+    for name in config.choices("model")
+    if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
+]
+
+
+@pytest.mark.parametrize("data", config.choices("data"))
 @pytest.mark.parametrize("model", config.choices("model"))
-def test_every_model_assembles_with_every_data_set(data: str, model: str) -> None:
+def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, model: str) -> None:
     choices = [f"data={data}", f"model={model}", *WITH.get(("data", data), [])]
+    if (data in CLICKS) != (model in CLICK_MODELS):
+        with pytest.raises(
+            UserError, match=f"data=.* holds .*{'model=' if data in CLICKS else 'click'}"
+        ):
+            assembly.assemble(config.compose(choices))
+        return
     problem = assembly.assemble(config.compose(choices))
-    assert problem.objective.name == problem.sketch.objectives[0]  # type: ignore[index]
     assert problem.source.name
+    if isinstance(problem, assembly.Sequences):
+        assert problem.objective.name == problem.sketch.objectives[0]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", config.choices("experiment"))
@@ -164,6 +178,28 @@ MISUSE = {
     "seed=abc": ["seed=abc"],
     "monitor=val/ndgc@10": ["monitor=val/ndgc@10", "'val/ndcg@10'"],
     "=3": ["override"],
+    "task=click": ["BERT4Rec is no model of clicks", "model=deepfm"],
+    "model=deepfm task=sequence": ["DeepFM is no model of sequences"],
+    "model=deepfm loss=bpr": ["takes no loss"],
+    "model=deepfm objective=next_item": ["takes no objective"],
+    "model=deepfm protocol=leave_one_out": ["protocol=leave_one_out", "random_rows"],
+    "protocol=random_rows": ["protocol=random_rows splits rows", "leave_one_out"],
+    "model=deepfm data=ml_100k": ["data=ml_100k holds interactions", "data=ml_100k_clicks"],
+    "data=frappe": ["data=frappe holds clicks", "model=deepfm"],
+    "model=deepfm data=click_table": ["data.fields.label is not set"],
+    "model=deepfm data=click_table data.fields.label=y data.fields.numeric=[a]": ["data.path is not set"],
+    "model=deepfm data=click_table data.path=a.csv data.fields.label=y": ["names no feature"],
+    "model=deepfm data.fields.label=null": ["data.fields.label is not set"],
+    "model=deepfm data.fields.categoricl=[a]": ["Unknown key data.fields.categoricl", "'categorical'"],
+    "model=deepfm data.fields.min_count=0": ["data.fields", "greater than"],
+    "model=deepfm protocol.val=0.5 protocol.test=0.5": ["protocol.val=0.5", "train"],
+    "model=deepfm monitor=val/acu": ["monitor=val/acu", "'val/auc'"],
+    "model=deepfm monitor=val/ndcg@10": ["monitor=val/ndcg@10", "val/auc"],
+    "model=finalmlp model.context=[usr]": ["model", "no field 'usr'", "'user'"],
+    "model=autoint model.heads=3": ["model.heads=3", "attention_dim=32"],
+    "model=deepfm model.mlp=[0]": ["model.mlp", "greater than 0"],
+    "model=deepfm task.embedding_l2=-1": ["task.embedding_l2=-1"],
+    "model=deepfm schedule.factor=2": ["schedule.factor=2", "less than 1"],
 }  # fmt: skip
 
 

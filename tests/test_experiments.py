@@ -12,11 +12,19 @@ CLONE = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("experiment", config.choices("experiment"))
-def test_every_experiment_runs_for_a_step(experiment: str, log_csv: Path, tmp_path: Path) -> None:
+def test_every_experiment_runs_for_a_step(
+    experiment: str, log_csv: Path, click_csv: Path, tmp_path: Path
+) -> None:
     table = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts"
     step = "trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.check_val_every_n_epoch=1"
+    composed = config.compose([f"experiment={experiment}"])
+    if "fields" in composed.data:
+        table = (
+            f"data=click_table data.path={click_csv} protocol=random_rows data.fields.label=clicked "
+            "data.fields.categorical=[uid,sku] data.fields.group=uid"
+        )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
-    if "negatives" in (config.compose([f"experiment={experiment}"]).loss or {}):
+    if "negatives" in (composed.get("loss") or {}):
         overrides.append("loss.negatives=5")  # the log has forty items
     assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0
 

@@ -20,6 +20,7 @@ from lightning_rec import config
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
+from lightning_rec.tasks.schedules import Plateau
 
 
 class Recorded(Protocol):
@@ -141,7 +142,15 @@ class Problem(ABC, Generic[L]):
         """Check what needs the sketch, and that the monitored figure is one that is ``known``."""
         if list(self.sketch.parameters()):
             self._optimizer(self.sketch.parameters())
-        monitor = self.cfg.monitor
+        monitor, schedule = (
+            self.cfg.monitor,
+            config.target("schedule", config.plain(self.cfg.schedule)),
+        )
+        if schedule is Plateau and not validates:
+            raise UserError(
+                f"schedule=plateau watches {monitor}, but the protocol leaves no validation: say "
+                "schedule=warmup_decay schedule.decay=none."
+            )
         if validates and monitor not in known:
             raise UserError(
                 f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "

@@ -37,6 +37,12 @@ class Sequences(Problem[Audited]):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
+        wanted = config.target("model", config.plain(cfg.model))
+        if isinstance(wanted, type) and not issubclass(wanted, SequenceModel):
+            raise UserError(
+                f"{wanted.__name__} is no model of sequences, which task=sequence needs: drop "
+                "task=, which the model brings along, or choose another model."
+            )
         if not cfg.get("objective"):
             raise UserError(
                 "task=sequence needs an objective: "
@@ -67,10 +73,8 @@ class Sequences(Problem[Audited]):
         self._check_training(self._known_figures(), self.protocol.val_users != 0)
 
     def make_model(self, schema: Schema) -> nn.Module:
-        """The model over a schema. Raises UserError if it is none of sequences."""
+        """The model over a schema."""
         model: nn.Module = self._build("model", schema=schema)
-        if not isinstance(model, SequenceModel):
-            raise UserError(f"{type(model).__name__} is no model of sequences.")
         return model
 
     def load(self, cache: Path) -> Audited:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lightning_rec.files import write_json
 
-SHOWN = ("test/ndcg@10", "test/recall@10")
+SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
 
 
 class SweepSummary(Callback):
@@ -140,7 +140,10 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     shown = Table(title=f"Best {monitor} first, on {hashes}", title_justify="left")
     shown.add_column("setting", overflow="fold")
     shown.add_column("jobs", justify="right")
-    columns = list(dict.fromkeys((monitor, *SHOWN)))
+    there = {name for row in rows for name in row["figures"]}
+    ranked = any(name in there for name in SHOWN[:2])  # the AUC of a ranking is not that of clicks
+    columns = [name for name in (SHOWN[:2] if ranked else SHOWN[2:]) if name in there]
+    columns = list(dict.fromkeys((monitor, *columns)))
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.tasks.examples import Example
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
@@ -17,10 +18,12 @@ _CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
 def shown(names: Iterable[str], monitor: str) -> list[str]:
     """The metrics worth a row, in reading order; ``metrics.json`` has them all.
 
-    Recall and ndcg at every cut-off, the others at the cut-off of the monitored metric; what was
-    ranked among samples after what was ranked among all items.
+    All of those of clicks. Of rankings recall and ndcg at every cut-off, the others at the cut-off
+    of the monitored metric; what was ranked among samples after what was ranked among all items.
     """
     names = set(names)
+    if "logloss" in names:
+        return [name for name in (*FIGURES, "rela_impr") if name in names]
     parts = [found for name in names if (found := _CUTOFF.match(name))]
     cutoffs = sorted({int(part[2]) for part in parts})
     monitored = _CUTOFF.match(monitor.rpartition("/")[2])
@@ -38,12 +41,8 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
 
     The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
     """
-    table = Table(
-        title="All items ranked but those seen; _sampled: the target among a sample"
-        if any("_sampled" in name for figures in columns.values() for name in figures)
-        else "Full ranking, seen items filtered",
-        title_justify="left",
-    )
+    names = {name.partition("/")[2] for figures in columns.values() for name in figures}
+    table = Table(title=_title(names), title_justify="left")
     table.add_column("metric")
     stages = [
         s
@@ -53,15 +52,29 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
     for stage in stages:
         for model in columns:
             table.add_column(f"{stage}\n{model}", justify="right")
-    names = {name.partition("/")[2] for figures in columns.values() for name in figures}
     for name in shown(names, monitor):
         cells = [
-            f"{figures[f'{stage}/{name}']:.4f}" if f"{stage}/{name}" in figures else ""
+            _cell(name, figures.get(f"{stage}/{name}"))
             for stage in stages
             for figures in columns.values()
         ]
         table.add_row(name, *cells)
     return table
+
+
+def _title(names: Iterable[str]) -> str:
+    """What the figures are of."""
+    if "logloss" in names:
+        return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
+    if any("_sampled" in name for name in names):
+        return "All items ranked but those seen; _sampled: the target among a sample"
+    return "Full ranking, seen items filtered"
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if name.startswith("gauc_groups") else f"{value:.4f}"
 
 
 def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table | None:

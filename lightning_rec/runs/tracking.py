@@ -101,11 +101,11 @@ def end(
             import wandb
 
             run = logger.experiment
-            rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
-            table = wandb.Table(["user", "latest items", "recommended"], rows)
-            run.log(
-                {"examples": table} | {f"seconds/{part}": value for part, value in seconds.items()}
-            )
+            logged: dict[str, Any] = {f"seconds/{part}": value for part, value in seconds.items()}
+            if examples:
+                rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
+                logged["examples"] = wandb.Table(["user", "latest items", "recommended"], rows)
+            run.log(logged)
             run.summary.update(dict(figures))
         else:
             logger.log_metrics(dict(figures), trainer.global_step)

@@ -1,5 +1,6 @@
 """What the LightningModules of all problems share: steps, rates, seeds, clipping, bad losses."""
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -38,8 +39,9 @@ class Task(pl.LightningModule):
         self.model, self.trains = model, trains
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.epoch_start, self.first_step = time.perf_counter(), 0
-        self.last_loss = torch.zeros(())
-        self.bad_batch = torch.tensor(-1)
+        self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
+        self.plateau: Plateau | None = None
+        self.remembered: dict[str, Any] | None = None
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     @abstractmethod
@@ -49,11 +51,12 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""
         loss = self.loss_of(batch)
-        self.last_loss = loss.detach()
-        first = ~self.last_loss.isfinite() & (self.bad_batch < 0)
+        seen = loss.detach()
+        first = ~seen.isfinite() & (self.bad_batch < 0)
         self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
+        self.bad_loss = torch.where(first, seen, self.bad_loss)
         if self._logs_now():
-            self.log("train/loss", self.last_loss)
+            self.log("train/loss", seen)
         return loss
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -66,6 +69,7 @@ class Task(pl.LightningModule):
             sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
             torch.manual_seed(int(sequence.generate_state(1)[0]))
             self.epoch_start, self.first_step = time.perf_counter(), self.global_step
+            self.bad_loss = torch.zeros((), device=self.device)
             self.bad_batch = torch.tensor(-1, device=self.device)
         if self._logs_now():
             optimizer = self.optimizers(use_pl_optimizer=False)
@@ -84,22 +88,38 @@ class Task(pl.LightningModule):
         if batch >= 0:
             step = self.first_step + batch // self.trainer.accumulate_grad_batches
             raise UserError(
-                f"train/loss is {self.last_loss.item()}: the first that is no number came at step "
-                f"{step}, batch {batch} of epoch {self.current_epoch}. Lower optimizer.lr, or clip "
-                "harder with trainer.gradient_clip_val. The checkpoint of the epoch before it is "
-                "kept."
+                f"train/loss is {self.bad_loss.item()} at step {step}, batch {batch} of epoch "
+                f"{self.current_epoch}: lower optimizer.lr, or clip harder with "
+                "trainer.gradient_clip_val. The checkpoint of the epoch before it is kept."
             )
         self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
 
     def configure_optimizers(self) -> Any:
-        """One optimizer; a schedule that moves with each step, or one that watches a figure."""
+        """One optimizer; a schedule that moves with each step, or one that watches a figure.
+
+        The latter is moved and saved here: Lightning would move it after the checkpoint of the
+        epoch is written, and a resumed run would miss that.
+        """
         optimizer = self.make_optimizer(self.model.parameters())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
-        moves: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
         if isinstance(schedule, Plateau):
-            every = self.trainer.check_val_every_n_epoch or 1
-            moves |= {"interval": "epoch", "frequency": every, "monitor": schedule.monitor}
-        return {"optimizer": optimizer, "lr_scheduler": moves}
+            self.plateau = schedule
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save what a schedule that watches a figure remembers."""
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep it until there is a schedule to hand it to."""
+        self.remembered = checkpoint.get("plateau")
+
+    def on_fit_start(self) -> None:
+        """Hand a resumed schedule what it remembered."""
+        if self.plateau is not None and self.remembered is not None:
+            self.plateau.load_state_dict(self.remembered)
 
     def configure_gradient_clipping(
         self,
@@ -119,10 +139,12 @@ class Task(pl.LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _record(self, stage: str, values: dict[str, Tensor]) -> None:
-        """Keep the figures of a stage, and log them."""
+        """Log the figures of a stage, and keep those that are defined on it."""
         figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
-        self.figures |= figures
+        self.figures |= {name: value for name, value in figures.items() if math.isfinite(value)}
         self.log_dict(figures)
+        if self.plateau is not None and stage == "val" and self.trainer.state.fn == "fit":
+            self.plateau.step(figures[self.plateau.monitor])
 
     def _logs_now(self) -> bool:
         """Whether the loggers take figures at this step: a call of ``log`` is not free."""

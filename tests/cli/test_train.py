@@ -227,7 +227,8 @@ def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_p
     catalogue = tmp_path / "items.csv"
     items = sorted(log_frame["sku"].unique().to_list())
     catalogue.write_text("item,title\n" + "".join(f"{item},title {item}\n" for item in items))
-    models = config.choices("model")
+    tasks = {name: config.compose([f"model={name}"]).task for name in config.choices("model")}
+    models = [name for name, task in tasks.items() if task._target_.endswith("SequenceTask")]
     kept = [each for each in small if not each.startswith(("model.", "batches."))]
     about = [f"data.catalogue={catalogue}", "data.catalogue_title=title"]
     step = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "logger=none"]

@@ -23,7 +23,11 @@ from lightning_rec.objectives.base import Objective
 from lightning_rec.tasks.sequence import SequenceTask
 
 ITEMS, MAX_LEN, USERS = 24, 8, 8
-MODELS = config.choices("model")
+MODELS = [
+    name
+    for name in config.choices("model")
+    if config.compose([f"model={name}"]).task._target_.endswith("SequenceTask")
+]
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
 
 

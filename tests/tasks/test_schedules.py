@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_rec.tasks.schedules import warmup_decay
+from lightning_rec.tasks.schedules import Plateau, warmup_decay
 
 
 def rates(steps: int, lr: float = 0.5, **settings: Any) -> list[float]:
@@ -54,3 +54,17 @@ def test_half_way_down() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_shortest_trainings_learn_at_every_step(steps: int) -> None:
     assert all(rate > 0 for rate in rates(steps, warmup=0.5))
+
+
+def test_a_plateau_cuts_the_rate_as_the_benchmark_does() -> None:
+    """After every validation that is not better, tenfold, down to the floor."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight], lr=1e-3)
+    plateau = Plateau(optimizer, "val/auc", "max")
+    found = []
+    for auc in (0.7, 0.8, 0.8 + 5e-7, 0.79, 0.81, 0.8, 0.8, 0.8):
+        plateau.step(auc)
+        found.append(optimizer.param_groups[0]["lr"])
+    wanted = [1e-3, 1e-3, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6, 1e-6]
+    assert found == pytest.approx(wanted)
+    assert plateau.monitor == "val/auc"

@@ -1,0 +1,182 @@
+"""The problem of clicks: how probable it is that a row, somebody and something, is one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.assembly.problem import Problem
+from lightning_rec.data.clicks.batches import ClickData
+from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
+from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
+from lightning_rec.data.clicks.splits import RowProtocol
+from lightning_rec.data.clicks.table import ClickSource
+from lightning_rec.errors import UserError, listed
+from lightning_rec.metrics.classification import reliability
+from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
+from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.tasks.click import ClickTask
+
+SKETCH_SIZE = 10  # categories of each field of the model that is built, without memory, as a check
+
+
+class Clicks(Problem[AuditedClicks]):
+    """Learn from rows with a label, predict the probability of it."""
+
+    protocol: RowProtocol
+    source: ClickSource
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        _check_model(cfg)
+        for node in ("objective", "loss"):
+            if cfg.get(node):
+                raise UserError(
+                    f"task=click learns by the likelihood of the labels and takes no {node}: drop "
+                    f"{node}=, or say {node}=null."
+                )
+        self.source = config.build("data", cfg.data)
+        if not hasattr(self.source, "fields"):
+            raise UserError(
+                f"data={self.source.name} holds interactions, but task=click needs rows with a "
+                "label and declared fields: data=click_table reads any table, and for "
+                "MovieLens-100K there is data=ml_100k_clicks."
+            )
+        self.protocol = config.build("protocol", cfg.protocol)
+        if not isinstance(self.protocol, RowProtocol):
+            raise UserError(
+                f"protocol={self.protocol.name} splits users' histories, but task=click takes one "
+                "that splits rows: random_rows, temporal_rows or given_rows."
+            )
+        with torch.device("meta"):
+            schema = _sketch(self.source.fields)
+            self.sketch = self.make_model(schema)
+            if cfg.baseline:
+                config.build("baseline", cfg.baseline, schema=schema)
+        known = [f"val/{name}" for name in FIGURES]
+        self._check_training(known, self.protocol.validates)
+
+    def make_model(self, schema: ClickSchema) -> nn.Module:
+        """The model over a schema."""
+        model: nn.Module = self._build("model", schema=schema)
+        return model
+
+    def load(self, cache: Path) -> AuditedClicks:
+        """Prepare, split, encode and audit the rows."""
+        return load_clicks(self.source, self.protocol, cache)
+
+    def make_data(self, loaded: AuditedClicks) -> ClickData:
+        """The data module over audited data."""
+        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed)
+        assert isinstance(module, ClickData)
+        return module
+
+    def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
+        """The task over a fresh model, fitted already if it is fitted by counting."""
+        return self._task(self.make_model(data.schema), loaded)
+
+    def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> ClickTask | None:
+        """The task over ``cfg.baseline``, a model fitted by counting."""
+        if not self.cfg.baseline:
+            return None
+        return self._task(config.build("baseline", self.cfg.baseline, schema=data.schema), loaded)
+
+    def tables(self, task: ClickTask, loaded: AuditedClicks) -> dict[str, pl.DataFrame]:
+        """What was predicted for each row of the test and how it fits, and what was fitted."""
+        found, encoded = task.predictions["test"], loaded.encoded
+        probability, label = found.probability.cpu(), found.label.cpu()
+        bins = reliability(probability, label, BINS)
+        return {
+            "test_rows": pl.DataFrame(
+                {
+                    "row": np.asarray(encoded.test)[found.example.cpu().numpy()],
+                    "label": label.numpy().astype(np.int8),
+                    "probability": probability.numpy(),
+                }
+            ),
+            "reliability": pl.DataFrame(
+                {
+                    "from": np.arange(BINS) / BINS,
+                    "rows": bins.rows.long().numpy(),
+                    "predicted": bins.predicted.numpy(),
+                    "rate": bins.rate.numpy(),
+                }
+            ),
+            "vocabulary": encoded.vocabulary,
+            "statistics": encoded.statistics,
+        }
+
+    def beside(
+        self, figures: Mapping[str, float], baseline: Mapping[str, float]
+    ) -> dict[str, float]:
+        """RelaImpr of the AUC: (AUC - 0.5) / (AUC of the baseline - 0.5) - 1."""
+        names = [name for name in ("val/auc", "test/auc") if name in figures and name in baseline]
+        return {
+            f"{name.partition('/')[0]}/rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5)
+            - 1
+            for name in names
+            if baseline[name] != 0.5
+        }
+
+    def parts(self) -> dict[str, str]:
+        """Name and class of each part."""
+        fields = self.source.fields.features
+        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        name = type(self.sketch).__name__
+        return {
+            "source": type(self.source).__name__,
+            "fields": listed(fields, 30),
+            "protocol": type(self.protocol).__name__,
+            "model": f"{name}, {weights:,} parameters with {SKETCH_SIZE} categories per field",
+        }
+
+    def _task(self, model: nn.Module, loaded: AuditedClicks) -> ClickTask:
+        if isinstance(model, FittedToClicks):
+            model.fit(loaded.encoded)
+        task = self._build(
+            "task",
+            model=model,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            metrics={stage: _metrics(loaded, stage) for stage in ("val", "test")},
+            seed=self.cfg.seed,
+        )
+        assert isinstance(task, ClickTask)
+        return task
+
+
+def _check_model(cfg: DictConfig) -> None:
+    """Raise UserError unless the config's model is one of clicks."""
+    wanted = config.target("model", config.plain(cfg.model))
+    if isinstance(wanted, type) and not issubclass(wanted, ClickModel):
+        raise UserError(
+            f"{wanted.__name__} is no model of clicks, which task=click needs: say model=deepfm or "
+            "another one of them; each brings the task along."
+        )
+
+
+def _sketch(fields: Fields) -> ClickSchema:
+    """A small schema with the fields that are declared."""
+    kinds: dict[Kind, tuple[str, ...]] = {
+        "categorical": fields.categorical,
+        "multi_valued": fields.multi_valued,
+        "numeric": fields.numeric,
+    }
+    sizes = {"categorical": (SKETCH_SIZE, 1), "multi_valued": (SKETCH_SIZE, 2), "numeric": (1, 0)}
+    made: list[Field] = []
+    for kind, names in kinds.items():
+        for name in names:
+            made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
+    return ClickSchema(tuple(made))
+
+
+def _metrics(loaded: AuditedClicks, stage: str) -> ClickMetrics:
+    encoded = loaded.encoded
+    rows = np.asarray(encoded.part(stage))
+    group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
+    return ClickMetrics(torch.from_numpy(encoded.label[rows]), group)

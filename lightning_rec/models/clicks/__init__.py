@@ -1,0 +1,1 @@
+"""Models of clicks, one paper per file."""

@@ -1,0 +1,102 @@
+"""AutoInt: fields attend to one another; AutoInt+ has a network beside it.
+
+Song et al., AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks,
+CIKM 2019, arXiv:1810.11921. Shapes: B rows, F fields, D = dim, A = attention_dim.
+"""
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.models.clicks.parts import (
+    MLP,
+    ClickModel,
+    FieldVectors,
+    Probability,
+    Widths,
+    initialise,
+)
+from lightning_rec.models.layers import Dropout, Linear
+
+
+class Interacting(nn.Module):
+    """One interacting layer: e' = ReLU(attention(e) + W_res e) (equations 5 to 8).
+
+    Scores are inner products without a factor, as in the paper.
+
+    Args:
+        inputs: width of what comes in.
+        dim: width A of all heads together.
+        heads: how many; must divide ``dim``.
+        dropout: on the attention weights.
+    """
+
+    def __init__(self, inputs: int, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(inputs, dim, bias=False)
+        self.key = Linear(inputs, dim, bias=False)
+        self.value = Linear(inputs, dim, bias=False)
+        self.residual = Linear(inputs, dim, bias=False)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [B, F, inputs] -> [B, F, A]."""
+
+        def split(projected: Tensor) -> Tensor:
+            return projected.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, F, A/H]
+
+        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        weights = self.dropout(torch.softmax(query @ key.transpose(2, 3), dim=-1))  # [B, H, F, F]
+        attended = (weights @ value).transpose(1, 2).flatten(2)
+        return torch.relu(attended + self.residual(x))
+
+
+class AutoInt(ClickModel):
+    """z = w · [e'_1, …, e'_F] (equation 9), and deep(v) in AutoInt+.
+
+    Args:
+        schema: the fields.
+        dim: width of the vectors.
+        attention_dim: width of an interacting layer; ``heads`` must divide it.
+        depth: number of interacting layers.
+        heads: heads of each.
+        mlp: widths of the network; none leaves AutoInt without its plus.
+        dropout: in the network and on the attention weights.
+        batch_norm: in the network.
+    """
+
+    def __init__(
+        self,
+        schema: ClickSchema,
+        dim: PositiveInt = 16,
+        attention_dim: PositiveInt = 32,
+        depth: PositiveInt = 2,
+        heads: PositiveInt = 2,
+        mlp: Widths = (128, 128, 128),
+        dropout: Probability = 0.2,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__(schema)
+        if attention_dim % heads:
+            raise ValueError(f"heads={heads} must divide attention_dim={attention_dim}")
+        self.fields = FieldVectors(schema, dim)
+        self.layers = nn.Sequential(
+            *(
+                Interacting(attention_dim if layer else dim, attention_dim, heads, dropout)
+                for layer in range(depth)
+            )
+        )
+        self.output = Linear(schema.num_fields * attention_dim, 1)
+        self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm) if mlp else None
+        initialise(self)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        vectors = self.fields(rows)  # [B, F, D]
+        logits: Tensor = self.output(self.layers(vectors).flatten(1))[:, 0]
+        if self.deep is not None:
+            logits = logits + self.deep(vectors.flatten(1))[:, 0]
+        return logits

@@ -1,0 +1,53 @@
+"""DeepFM: a factorization machine and a network over the same vectors.
+
+Guo et al., DeepFM: A Factorization-Machine based Neural Network for CTR Prediction, IJCAI 2017,
+arXiv:1703.04247.
+"""
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.models.clicks.fm import pairs
+from lightning_rec.models.clicks.parts import (
+    MLP,
+    ClickModel,
+    FieldVectors,
+    FirstOrder,
+    Probability,
+    Widths,
+    initialise,
+)
+
+
+class DeepFM(ClickModel):
+    """z = y_FM + y_DNN (equation 1), both of them over one table of vectors.
+
+    Args:
+        schema: the fields.
+        dim: width of the vectors.
+        mlp: widths of the network.
+        dropout: in the network.
+        batch_norm: in the network.
+    """
+
+    def __init__(
+        self,
+        schema: ClickSchema,
+        dim: PositiveInt = 16,
+        mlp: Widths = (128, 128, 128),
+        dropout: Probability = 0.2,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__(schema)
+        self.linear = FirstOrder(schema)
+        self.fields = FieldVectors(schema, dim)
+        self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
+        initialise(self)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        vectors = self.fields(rows)  # [B, F, D]
+        logits: Tensor = self.linear(rows) + pairs(vectors) + self.deep(vectors.flatten(1))[:, 0]
+        return logits

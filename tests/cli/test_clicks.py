@@ -1,0 +1,190 @@
+"""Clicks through the real command line: one path for run folder, evaluation, sweeps and resuming."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from processes import command, read
+from sklearn.metrics import log_loss, roc_auc_score
+
+from lightning_rec import cli
+from lightning_rec.tasks.click import ClickTask
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def clicks(click_csv: Path) -> list[str]:
+    """Overrides of a run on the synthetic clicks that takes a second."""
+    return [
+        "model=deepfm", "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
+        "data.fields.categorical=[uid,sku,device]", "data.fields.multi_valued=[tags]",
+        "data.fields.numeric=[price]", "data.fields.group=uid", "data.fields.weight=worth",
+        "protocol.val=0.2", "protocol.test=0.2", "model.dim=8", "model.mlp=[16]", "model.dropout=0",
+        "batches.batch_size=32", "batches.eval_batch_size=50", "optimizer.lr=0.02",
+        "trainer.accelerator=cpu", "trainer.max_epochs=2", "callbacks=[checkpoint,progress]", "logger=csv",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(clicks: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One completed run, shared: tests only read it."""
+    folder = tmp_path_factory.mktemp("clicks_run") / "shared"
+    longer = ["trainer.max_epochs=30", "schedule=warmup_decay", "logger=[wandb,csv]"]
+    assert cli.run(["train", *clicks, *longer, f"run_dir={folder}"]) == 0
+    return folder
+
+
+def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -> None:
+    card, metrics = read(run / "run.json"), read(run / "metrics.json")
+    assert card["status"] == "completed"
+    assert card["split"] == {"rows": 600, "train rows": 360, "val rows": 120, "test rows": 120}
+    assert card["audit"]["train rate"] == pytest.approx(0.5, abs=0.1)
+    rows = pl.read_parquet(run / "test_rows.parquet")
+    assert rows.columns == ["row", "label", "probability"]
+    assert rows["label"].to_list() == click_frame["clicked"].gather(rows["row"].to_list()).to_list()
+    auc = roc_auc_score(rows["label"], rows["probability"])
+    assert metrics["test/auc"] == pytest.approx(auc, abs=1e-12)
+    assert metrics["test/logloss"] == pytest.approx(log_loss(rows["label"], rows["probability"]))
+    assert auc > 0.8  # the best possible is .875
+    assert 0 < metrics["naivebayes/test/auc"] < 0.7  # it knows no pairs
+    better = (metrics["test/auc"] - 0.5) / (metrics["naivebayes/test/auc"] - 0.5) - 1
+    assert metrics["test/rela_impr"] == pytest.approx(better)
+    assert metrics["test/threshold"] == metrics["val/threshold"]
+    assert metrics["val/f1"] >= metrics["test/f1"] - 0.2
+    assert pl.read_parquet(run / "reliability.parquet")["rows"].sum() == 120
+    vocabulary = pl.read_parquet(run / "vocabulary.parquet")
+    assert set(vocabulary["field"]) == {"uid", "sku", "device", "tags"}
+    assert pl.read_parquet(run / "statistics.parquet")["field"].to_list() == ["price"]
+
+
+def test_the_same_figures_come_out_of_the_weights(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    out = capfd.readouterr().out
+    assert "to the last bit" in out
+    assert "logloss" in out
+    assert "gauc_groups_left_out" in out
+
+
+def test_two_processes_give_the_figures_of_one(clicks: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "ddp"
+    short = ["trainer.max_epochs=2", "trainer=ddp", "trainer.accelerator=cpu"]
+    done = command("train", *clicks, *short, f"run_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    again = ("trainer.devices=1", "trainer.strategy=auto")
+    assert cli.run(["evaluate", f"run={folder}", *again]) == 0
+    whole = cli.run(["evaluate", f"run={folder}", *again, "batches.eval_batch_size=1000"])
+    assert whole in (0, 1)  # other batches may differ in the last bit
+
+
+def test_a_sweep_over_models_ends_in_one_table(
+    clicks: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    general = [each for each in clicks if not each.startswith("model")]
+    general.append("task=click")  # without it the sweep's own config would be one of sequences
+    models = "lr,fm,wide_deep,deepfm,dcn,dcnv2,xdeepfm,autoint,fibinet,masknet,finalmlp,naive_bayes"
+    short = ["trainer.max_epochs=1", "logger=none", "baseline=null", f"run_dir={tmp_path}"]
+    assert cli.run(["train", "-m", *general, *short, f"model={models}"]) == 0
+    (table,) = read(tmp_path / "sweep.json")["tables"]
+    assert {row["setting"] for row in table["rows"]} == {f"model={m}" for m in models.split(",")}
+    out = capfd.readouterr().out
+    assert "Best val/auc first" in out
+    assert "test/logloss" in out
+    assert "ndcg" not in out
+
+
+def test_resume_equals_an_unbroken_run(clicks: list[str], tmp_path: Path) -> None:
+    for name, epochs in (("whole", 4), ("broken", 2)):
+        cli.run(["train", *clicks, f"trainer.max_epochs={epochs}", f"run_dir={tmp_path / name}"])
+    cli.run(["train", f"resume={tmp_path / 'broken'}", "trainer.max_epochs=4"])
+    whole, broken = (torch.load(
+        tmp_path / name / "checkpoints/last.ckpt", weights_only=True
+    ) for name in ("whole", "broken"))  # fmt: skip
+    assert whole["epoch"] == broken["epoch"] == 3
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(value, broken["state_dict"][key]), key
+
+
+def test_given_files_and_times(
+    clicks: list[str], click_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    parts = {"path": click_frame[:400], "val": click_frame[400:500], "test": click_frame[500:]}
+    for name, part in parts.items():
+        part.write_parquet(tmp_path / f"{name}.parquet")
+    given = [f"data.{name}={tmp_path / name}.parquet" for name in parts]
+    kept = [each for each in clicks if not each.startswith(("protocol", "data.path"))]
+    short = ["trainer.max_epochs=1", "protocol=given_rows", f"run_dir={tmp_path / 'given'}"]
+    assert cli.run(["train", *kept, *given, *short]) == 0
+    assert read(tmp_path / "given/run.json")["split"]["val rows"] == 100
+    kept = [each for each in clicks if not each.startswith("protocol")]
+    short = ["trainer.max_epochs=1", "protocol=temporal_rows", f"run_dir={tmp_path / 'time'}"]
+    assert cli.run(["train", *kept, "data.fields.time=ts", *short]) == 0
+
+
+def test_without_validation_the_last_weights_are_kept(clicks: list[str], tmp_path: Path) -> None:
+    short = ["trainer.max_epochs=1", "schedule=warmup_decay", f"run_dir={tmp_path / 'r'}"]
+    assert cli.run(["train", *clicks, "protocol.val=0", *short]) == 0
+    metrics = read(tmp_path / "r/metrics.json")
+    assert metrics["test/threshold"] == 0.5
+    assert not any(name.startswith("val/") for name in metrics)
+
+
+def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        short = ["trainer.max_epochs=1", f"seed={seed}", f"run_dir={tmp_path / name}"]
+        cli.run(["train", *clicks, *short])
+    first, again, other = ((tmp_path / name / "metrics.json").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.fields.label=ts"], "the label in column 'ts' is"),
+        (["data.fields.label=clickd"], "no column 'clickd' for data.fields.label"),
+        (["data.fields.categorical=[uid,skuu]"], "Did you mean 'sku'?"),
+        (["data.fields.numeric=[price,sku]", "data.fields.categorical=[uid]"], "'i"),
+        (["protocol=temporal_rows"], "data.fields.time=COLUMN"),
+        (["protocol=given_rows"], "came without a split"),
+        (["data.path=nowhere.csv"], "nowhere.csv"),
+        (["data.val=x.csv"], "needs data.test=FILE"),
+        (["model=bert4rec"], "data=clicks holds clicks"),
+        (["protocol.val=0"], "schedule=plateau watches val/auc"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(
+    clicks: list[str], refused: Refused, tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    names = {each.partition("=")[0] for each in overrides}
+    kept = [each for each in clicks if each.partition("=")[0] not in names]
+    if names & {"protocol", "model"}:
+        kept = [each for each in kept if not each.startswith(("protocol.", "model."))]
+    assert said in refused("train", *kept, *overrides, f"run_dir={tmp_path / 'r'}")
+
+
+def test_a_label_of_one_class(
+    clicks: list[str], refused: Refused, tmp_path: Path, click_frame: pl.DataFrame
+) -> None:
+    path = tmp_path / "ones.parquet"
+    click_frame.with_columns(clicked=pl.lit(1)).write_parquet(path)
+    kept = [each for each in clicks if not each.startswith("data.path")]
+    sentence = refused("train", *kept, f"data.path={path}", f"run_dir={tmp_path / 'r'}")
+    assert "all 360 labels are 1" in sentence
+
+
+def test_a_loss_that_is_no_number_names_step_and_batch_and_keeps_the_last_good_state(
+    clicks: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "r"
+    cli.run(["train", *clicks, "trainer.max_epochs=1", f"run_dir={run}"])
+    before = (run / "checkpoints/last.ckpt").read_bytes()
+    costs = iter([0.0, 0.0, float("nan")])
+    monkeypatch.setattr(ClickTask, "penalty", lambda task: next(costs, 0.0))
+    sentence = refused("train", f"resume={run}", "trainer.max_epochs=3")
+    assert "train/loss is nan at step 14, batch 2 of epoch 1" in sentence
+    assert (run / "checkpoints/last.ckpt").read_bytes() == before

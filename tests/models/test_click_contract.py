@@ -1,0 +1,236 @@
+"""What every model of clicks inherits. Models are found by their YAML; a new one needs no test."""
+
+import inspect
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lightning_rec import assembly, config
+from lightning_rec.assembly import Clicks
+from lightning_rec.data.clicks.batches import ClickData, Rows
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.tasks.click import ClickTask
+
+SCHEMA = ClickSchema(
+    (
+        Field("user", "categorical", 1, 7, 1),
+        Field("item", "categorical", 8, 9, 1),
+        Field("tags", "multi_valued", 17, 5, 3),
+        Field("age", "numeric", 22, 1, 0),
+        Field("price", "numeric", 23, 1, 0),
+    )
+)
+CATEGORIES = ClickSchema(SCHEMA.fields[:2])
+NUMBERS = ClickSchema((Field("age", "numeric", 1, 1, 0), Field("price", "numeric", 2, 1, 0)))
+MODELS = [
+    name
+    for name in config.choices("model")
+    if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
+]
+SMALL = {
+    "dim": 8,
+    "mlp": [16, 8],
+    "mlp2": [8],
+    "attention_dim": 8,
+    "cin": [4],
+    "block_dim": 8,
+    "gate": [4],
+}
+
+
+def some(number: int, schema: ClickSchema = SCHEMA, seed: int = 0) -> Rows:
+    """Rows with any ids of their fields, unknown ones too, and lists of any length."""
+    chance = np.random.default_rng(seed)
+    columns = []
+    for field in schema.fields:
+        ids = chance.integers(field.start, field.start + field.size, size=(number, field.width))
+        if field.kind == "multi_valued":
+            length = chance.integers(0, field.width + 1, size=(number, 1))
+            ids = np.where(np.arange(field.width) < length, ids, 0)
+        columns.append(ids)
+    values = chance.normal(size=(number, len(schema.of("numeric")))).astype(np.float32)
+    ids = np.concatenate(columns, axis=1).astype(np.int32)
+    return Rows(torch.from_numpy(ids), torch.from_numpy(values))
+
+
+def clicks(number: int = 48) -> Encoded:
+    """Rows whose user and item decide whether there is a click: both odd, or both even."""
+    rows = some(number)
+    pairs = list(itertools.product(range(2, 8), range(9, 17)))
+    for row, pair in enumerate(pairs[:number]):
+        rows.ids[row, :2] = torch.tensor(pair)
+    label = ((rows.ids[:, 0] + rows.ids[:, 1]) % 2).float().numpy()
+    every = np.arange(number)
+    empty = polars.DataFrame()
+    return Encoded(
+        SCHEMA, rows.ids.numpy(), rows.values.numpy(), label, None, rows.ids[:, 0].numpy(), every,
+        every, every, empty, empty, None, {},
+    )  # fmt: skip
+
+
+def composed(name: str, **settings: Any) -> DictConfig:
+    """The config of a small one, with what else the model's own YAML knows of ``settings``."""
+    keys = config.compose([f"model={name}"]).model
+    wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
+    return config.compose([f"model={name}", *(f"model.{k}={v}" for k, v in wanted.items())])
+
+
+def made(name: str, seed: int = 0, schema: ClickSchema = SCHEMA, **settings: Any) -> nn.Module:
+    """A small model in evaluation mode, fitted if it is fitted, its embeddings of visible size."""
+    problem = assembly.assemble(composed(name, **settings))
+    assert isinstance(problem, Clicks)
+    torch.manual_seed(seed)
+    model = problem.make_model(schema)
+    if isinstance(model, FittedToClicks):
+        if schema is SCHEMA:
+            encoded = clicks()
+            encoded.label[:] = np.random.default_rng(seed).random(len(encoded.label)) < 0.5
+            model.fit(encoded)
+    else:
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight)
+                module.weight.data[0] = 0
+    return model.eval()
+
+
+def ask(model: nn.Module, rows: Rows) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = model(rows)
+    return logits
+
+
+LEARNERS = [name for name in MODELS if any(p.requires_grad for p in made(name).parameters())]
+
+
+def test_there_are_models() -> None:
+    assert len(LEARNERS) >= 11
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "schema", [SCHEMA, CATEGORIES, NUMBERS], ids=["all", "categories", "numbers"]
+)
+def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickSchema) -> None:
+    model = made(name, schema=schema)
+    assert isinstance(model, ClickModel)
+    for number in (1, 2, 33):
+        logits = ask(model, some(number, schema))
+        assert logits.shape == (number,)
+        assert logits.dtype == torch.float32
+        assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_company_changes_no_logit(name: str) -> None:
+    model, rows = made(name), some(9)
+    together = ask(model, rows)
+    alone = [ask(model, Rows(rows.ids[i : i + 1], rows.values[i : i + 1])) for i in range(9)]
+    torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_order_of_a_list_and_its_filling_change_nothing(name: str) -> None:
+    model, rows = made(name), some(20)
+    turned = rows.ids.clone()
+    turned[:, 2:5] = turned[:, 2:5].flip(1)
+    torch.testing.assert_close(
+        ask(model, Rows(turned, rows.values)), ask(model, rows), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_unknown_categories_and_empty_lists_are_no_crash(name: str) -> None:
+    model = made(name)
+    ids = torch.tensor([[1, 8, 0, 0, 0], [1, 8, 17, 0, 0]], dtype=torch.int32)
+    assert ask(model, Rows(ids, torch.tensor([[0.0, 0.0], [1e6, -1e6]]))).isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_kind_of_field_counts(name: str) -> None:
+    model, rows = made(name), some(30)
+    before = ask(model, rows)
+    for column, field in ((0, 0), (1, 1), (2, 2)):
+        ids = rows.ids.clone()
+        start, size = SCHEMA.fields[field].start, SCHEMA.fields[field].size
+        ids[:, column] = start + (ids[:, column] - start + 1) % size
+        assert not torch.equal(ask(model, Rows(ids, rows.values)), before), field
+    if name in LEARNERS:
+        assert not torch.equal(ask(model, Rows(rows.ids, rows.values + 1)), before)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_state_survives_a_round_trip_bit_for_bit(name: str, tmp_path: Path) -> None:
+    model, other, rows = made(name, seed=0), made(name, seed=1), some(8)
+    assert not torch.equal(ask(other, rows), ask(model, rows))
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(ask(other, rows), ask(model, rows))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
+    node = config.plain(config.compose([f"model={name}"]).model)
+    keywords = inspect.signature(config.target("model", node)).parameters
+    assert set(node) - {"_target_"} == set(keywords) - {"schema"}
+    assert next(iter(keywords)) == "schema"
+    for key, parameter in keywords.items():
+        if key != "schema":
+            given = tuple(node[key]) if isinstance(node[key], list) else node[key]
+            assert given == parameter.default, key
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_weight_is_learnt(name: str) -> None:
+    model = made(name).train()
+    nn.functional.binary_cross_entropy_with_logits(model(some(64)), torch.ones(64)).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+def trained(
+    name: str, steps: int, seed: int = 0, **settings: Any
+) -> tuple[pl.Trainer, ClickTask, ClickData]:
+    """The model after some steps through the task."""
+    cfg = composed(name, **settings)
+    cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
+    problem = assembly.assemble(cfg)
+    loaded = AuditedClicks(None, clicks(), {})  # type: ignore[arg-type]
+    pl.seed_everything(seed, verbose=False)
+    data = problem.make_data(loaded)
+    task = problem.make_task(loaded, data)
+    task.make_schedule = lambda optimizer, steps: torch.optim.lr_scheduler.ConstantLR(
+        optimizer, 1.0
+    )
+    trainer = pl.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(task, data)
+    return trainer, task, data
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_it_learns_some_rows_by_heart(name: str) -> None:
+    trainer, task, data = trained(name, 250)
+    trainer.test(task, data, verbose=False)
+    # Odd users click odd items: without pairs of fields there is only the noise to learn.
+    assert task.figures["test/auc"] > (0.7 if name == "lr" else 0.99)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_equal_seeds_give_equal_bits(name: str) -> None:
+    first, again, other = (trained(name, 3, seed=seed)[1].model.state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)

@@ -1,0 +1,68 @@
+"""The loss of clicks: likelihoods by weight, and the two penalties, each on its own weights."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_rec.data.clicks.batches import ClickBatch, Rows
+from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.metrics.clicks import ClickMetrics
+from lightning_rec.models.clicks.deepfm import DeepFM
+from lightning_rec.tasks.click import ClickTask, split_parameters
+
+SCHEMA = ClickSchema((Field("a", "categorical", 1, 5, 1), Field("b", "categorical", 6, 4, 1)))
+BATCH = ClickBatch(
+    torch.arange(3),
+    Rows(torch.tensor([[1, 6], [2, 7], [3, 9]], dtype=torch.int32), torch.zeros(3, 0)),
+    torch.tensor([1.0, 0.0, 1.0]),
+)
+
+
+def made(**settings: Any) -> ClickTask:
+    torch.manual_seed(0)
+    metrics = {stage: ClickMetrics(BATCH.label) for stage in ("val", "test")}
+    model = DeepFM(SCHEMA, dim=4, mlp=(5,))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    return ClickTask(model, None, None, metrics, 1, **settings).eval()  # type: ignore[arg-type]
+
+
+def test_the_loss_is_the_mean_of_the_negative_log_likelihoods() -> None:
+    task = made()
+    p = torch.sigmoid(task.model(BATCH.rows)).tolist()
+    each = [-math.log(p[0]), -math.log(1 - p[1]), -math.log(p[2])]
+    assert float(task.loss_of(BATCH).detach()) == pytest.approx(sum(each) / 3, rel=1e-5)
+    weighed = BATCH._replace(weight=torch.tensor([0.5, 2.0, 0.0]))
+    wanted = (0.5 * each[0] + 2 * each[1]) / 2.5
+    assert float(task.loss_of(weighed).detach()) == pytest.approx(wanted, rel=1e-5)
+    nothing = BATCH._replace(weight=torch.zeros(3))
+    assert float(task.loss_of(nothing).detach()) == 0
+
+
+def test_penalties_are_on_whole_tables_and_on_all_other_weights_apart() -> None:
+    task = made(embedding_l2=0.3, l2=0.07)
+    model, wanted = task.model, 0.0
+    assert isinstance(model, DeepFM)
+    for name, parameter in model.named_parameters():
+        factor = 0.3 if "table" in name else 0.07
+        wanted += factor / 2 * sum(value**2 for value in parameter.detach().flatten().tolist())
+    penalty = task.penalty()
+    assert float(torch.as_tensor(penalty).detach()) == pytest.approx(wanted, rel=1e-5)
+    plain = made().loss_of(BATCH)
+    assert float((task.loss_of(BATCH) - plain).detach()) == pytest.approx(wanted, rel=1e-5)
+    tables, others = split_parameters(model)
+    assert {id(t) for t in tables} == {
+        id(f.table.weight) for f in (model.fields, model.linear.fields)
+    }
+    assert len(tables) + len(others) == len(list(model.parameters()))
+    # A row that no batch reads is drawn to nothing all the same, as BARS does.
+    task.loss_of(BATCH).backward()
+    unread = model.fields.table
+    assert unread.weight.grad is not None
+    torch.testing.assert_close(unread.weight.grad[5], 0.3 * unread.weight[5].detach())
+
+
+def test_without_penalties_nothing_is_added() -> None:
+    assert made().penalty() == 0.0
