@@ -74,12 +74,12 @@ class FieldVectors(nn.Module):
     def forward(self, rows: Rows) -> Tensor:
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
         vectors = self.table(rows.ids)  # [B, I, dim]
-        fields, at = [vectors[:, : self.single]], self.single
-        for width in self.widths:
-            own = slice(at, at + width)
-            number = (rows.ids[:, own] > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
-            fields.append(vectors[:, own].sum(dim=1, keepdim=True) / number[:, :, None])
-            at += width
+        sizes = [self.single, *self.widths]
+        single, *lists = vectors.split(sizes, dim=1)  # one copy backward, where slices make many
+        fields = [single]
+        for own, ids in zip(lists, rows.ids.split(sizes, dim=1)[1:], strict=True):
+            number = (ids > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
+            fields.append(own.sum(dim=1, keepdim=True) / number[:, :, None])
         if rows.values.shape[1]:
             number_rows = self.table.weight[self.first_number :]  # [D', dim]
             fields.append(rows.values[:, :, None] * number_rows)
