@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/adding.md runs as it stands, in the order it stands."""
+"""Every command of README.md and docs/clicks.md runs as it stands, in the order it stands."""
 
 import os
 import re
@@ -53,17 +53,24 @@ def shortened(words: list[str]) -> list[str]:
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_every_command_of_the_readme(
-    log_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("page", "number"), [("README.md", 10), ("docs/clicks.md", 4)])
+def test_every_command_of_the_page(
+    page: str,
+    number: int,
+    log_frame: pl.DataFrame,
+    click_frame: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     try:
         MovieLens100K().files()
     except UserError as error:
         pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
-    prepare_files(CLONE / "README.md", log_frame, tmp_path)
+    prepare_files(CLONE / page, log_frame, tmp_path)
+    click_frame.write_csv(tmp_path / "clicks.csv")
     ran = 0
-    for words in commands(CLONE / "README.md"):
+    for words in commands(CLONE / page):
         environment = [word for word in words if re.match(r"[A-Z_]+=", word)]
         program, *arguments = words[len(environment) :]
         assert program == "lightning-rec", words
@@ -75,7 +82,7 @@ def test_every_command_of_the_readme(
         else:
             assert cli.run(arguments) == 0, words
         ran += 1
-    assert ran >= 10
+    assert ran >= number
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from lightning_rec import config
 from lightning_rec.data.check import check_file
+from lightning_rec.data.clicks.columns import label, lists
+from lightning_rec.data.clicks.table import ClickSource, prepare_clicks
 from lightning_rec.data.fetch import PublicData, cache_dir
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
@@ -32,6 +34,7 @@ file, and exits with 1 if it cannot be used as it is.
 Examples:
   lightning-rec data name=ml_100k
   lightning-rec data name=table path=log.csv user=uid item=sku time=ts
+  lightning-rec data name=frappe
   lightning-rec data check log.csv user=uid item=sku time=ts
 """
 _CHECKED = ("user", "item", "time", "rating", "time_unit")
@@ -88,18 +91,21 @@ def _list(console: Console) -> None:
     table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("name", no_wrap=True)
     table.add_column("title")
-    for heading in ("users", "items", "events", "MB"):
+    for heading in ("users", "items", "rows", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("licence", min_width=14)
     table.add_column("here", no_wrap=True)
     found = {}
     for name in config.choices("data"):
-        public = getattr(config.target("data", _node(name)), "public", None)
+        node = _node(name)
+        public = getattr(config.target("data", node), "public", None)
         if not isinstance(public, PublicData):
-            table.add_row(name, "your own log", "", "", "", "", "yours", "")
+            own = "your own clicks" if "fields" in node else "your own log"
+            table.add_row(name, own, "", "", "", "", "yours", "")
             continue
         files = public.here()
-        counts = (f"{count:,}" for count in (public.users, public.items, public.events))
+        counts = [f"{count:,}" if count else "" for count in (public.users, public.items)]
+        counts.append(f"{public.events:,}")
         here = "yes" if files else "no"
         table.add_row(name, public.title, *counts, f"{public.megabytes:g}", public.licence, here)
         if files:
@@ -114,7 +120,10 @@ def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
     node = _node(name)
     # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
     given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()])
-    source = config.build("data", {**node, **config.plain(given)})
+    source = config.build("data", config.plain(OmegaConf.merge(node, given)))
+    if "fields" in node:
+        _prepare_clicks(source, console)
+        return
     data = prepare(source, cache_dir())
     info = data.info
     table = Table(title=info["name"], title_justify="left", show_header=False)
@@ -127,6 +136,29 @@ def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
     console.print(table)
     console.print(_top(data))
     console.print(f"Prepared in {data.folder}", soft_wrap=True, highlight=False)
+
+
+def _prepare_clicks(source: ClickSource, console: Console) -> None:
+    """Prepare a data set of clicks and print its figures, and what its features hold."""
+    clicks = prepare_clicks(source, cache_dir())
+    info, fields = clicks.info, source.fields
+    table = Table(title=info["name"], title_justify="left", show_header=False)
+    table.add_row("rows", f"{info['rows']:,}")
+    table.add_row("clicks", f"{label(clicks, fields).mean():.2%}")
+    table.add_row("licence", info["licence"])
+    table.add_row("data hash", info["data_hash"][:12])
+    console.print(table)
+    features = Table("feature", "kind", "distinct", title="Features", title_justify="left")
+    kinds = {"categorical": fields.categorical, "numeric": fields.numeric}
+    for kind, names in kinds.items():
+        for name in names:
+            distinct = clicks.rows.select(pl.col(name).n_unique()).collect().item()
+            features.add_row(name, kind, f"{distinct:,}")
+    for name in fields.multi_valued:
+        distinct = lists(clicks, name, fields.separator).explode().n_unique()
+        features.add_row(name, "multi_valued", f"{distinct:,}")
+    console.print(features)
+    console.print(f"Prepared in {clicks.folder}", soft_wrap=True, highlight=False)
 
 
 def _top(data: Interactions) -> Table:

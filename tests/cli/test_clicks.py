@@ -188,3 +188,24 @@ def test_a_loss_that_is_no_number_names_step_and_batch_and_keeps_the_last_good_s
     sentence = refused("train", f"resume={run}", "trainer.max_epochs=3")
     assert "train/loss is nan at step 14, batch 2 of epoch 1" in sentence
     assert (run / "checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_data_shows_clicks_and_their_features(
+    click_csv: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fields = ["fields.label=clicked", "fields.categorical=[uid]", "fields.multi_valued=[tags]"]
+    assert cli.run(["data", "name=click_table", f"path={click_csv}", *fields]) == 0
+    out = capfd.readouterr().out
+    for word in ("600", "clicks", "uid", "20", "tags", "multi_valued", "Prepared in"):
+        assert word in out
+    assert cli.run(["data"]) == 0
+    out = capfd.readouterr().out
+    assert "frappe" in out
+    assert "click_table" in out
+
+
+def test_show_builds_clicks_without_running(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["show", "model=dcnv2", "data=frappe"]) == 0
+    out = capfd.readouterr().out
+    assert "DCNv2" in out
+    assert "isweekend" in out

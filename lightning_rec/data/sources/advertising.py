@@ -19,7 +19,7 @@ _AVAZU = (
 
 CRITEO_SAMPLE = PublicData(
     name="criteo_sample",
-    title="Criteo, 8,000 rows of the real format",
+    title="Criteo (sample)",
     licence="research only",
     users=0,
     items=0,
@@ -30,7 +30,7 @@ CRITEO_SAMPLE = PublicData(
 )
 AVAZU_SAMPLE = PublicData(
     name="avazu_sample",
-    title="Avazu, 8,999 rows of the real format",
+    title="Avazu (sample)",
     licence="competition data",
     users=0,
     items=0,

@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 
 FRAPPE = PublicData(
     name="frappe",
-    title="Frappe: use of mobile apps in context",
+    title="Frappe",
     licence="research only, no redistribution",
     users=957,
     items=4_082,

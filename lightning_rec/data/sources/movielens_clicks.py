@@ -12,7 +12,7 @@ from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K
 
 ML_1M_COLLM = PublicData(
     name="ml_1m_collm",
-    title="MovieLens-1M, clicks of CoLLM",
+    title="MovieLens-1M of CoLLM",
     licence="research only, no redistribution",
     users=838,
     items=3_255,
