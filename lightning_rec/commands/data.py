@@ -101,6 +101,8 @@ def _list(console: Console) -> None:
         public = getattr(config.target("data", node), "public", None)
         if not isinstance(public, PublicData):
             own = "your own clicks" if "fields" in node else "your own log"
+            if node.get("path"):
+                own = "files put there"
             table.add_row(name, own, "", "", "", "", "yours", "")
             continue
         files = public.here()
