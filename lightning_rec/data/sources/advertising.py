@@ -1,15 +1,13 @@
 """Samples of Criteo and Avazu in the real formats: advertisements shown, and whether clicked."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
 
-from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.table import PART
 from lightning_rec.data.fetch import Layout, PublicData
+from lightning_rec.data.sources.public_clicks import PublicClicks, marked
 
-_MARKS = {"train": "train", "dev": "val", "test": "test"}  # by the beginnings of the files' names
 _CRITEO = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
 _AVAZU = (
     "id", "click", "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id",
@@ -41,73 +39,29 @@ AVAZU_SAMPLE = PublicData(
 )
 
 
-class CriteoSample:
-    """Criteo's display advertising: ``label``, numbers ``I1`` to ``I13``, ``C1`` to ``C26``.
-
-    Tab separated without a header, in three files.
-
-    Args:
-        fields: what the columns mean.
-        name: of the data set, in folders and tables.
-    """
+class CriteoSample(PublicClicks):
+    """Criteo's display advertising: ``label``, numbers ``I1`` to ``I13``, ``C1`` to ``C26``."""
 
     public: ClassVar[PublicData] = CRITEO_SAMPLE
-    licence: ClassVar[str] = CRITEO_SAMPLE.licence
-
-    def __init__(self, fields: Fields, name: str = "criteo_sample") -> None:
-        self.fields, self.name = fields, name
-
-    def files(self) -> list[Path]:
-        """The three parts. Raises UserError if they are not here."""
-        return self.public.files()
-
-    def settings(self) -> dict[str, Any]:
-        """There is nothing to set."""
-        return {}
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
-        """Train, validation and test below one another, each row marked."""
+        """Train, validation and test below one another: tab separated, without a header."""
         types = {name: pl.String if name[0] == "C" else pl.Int64 for name in _CRITEO}
-        return pl.concat(
-            pl.scan_csv(file, separator="\t", has_header=False, schema=types).with_columns(
-                pl.lit(_MARKS[file.name.partition(".")[0]]).alias(PART)
-            )
-            for file in files
+        return marked(
+            files, lambda file: pl.scan_csv(file, separator="\t", has_header=False, schema=types)
         )
 
 
-class AvazuSample:
-    """Avazu's mobile advertising: ``click`` and categories, with ``weekday`` and hour ``of_day``.
-
-    Comma separated; the first of the three files has a header.
-
-    Args:
-        fields: what the columns mean.
-        name: of the data set, in folders and tables.
-    """
+class AvazuSample(PublicClicks):
+    """Avazu's mobile advertising: ``click``, categories, ``weekday`` and the hour ``of_day``."""
 
     public: ClassVar[PublicData] = AVAZU_SAMPLE
-    licence: ClassVar[str] = AVAZU_SAMPLE.licence
-
-    def __init__(self, fields: Fields, name: str = "avazu_sample") -> None:
-        self.fields, self.name = fields, name
-
-    def files(self) -> list[Path]:
-        """The three parts. Raises UserError if they are not here."""
-        return self.public.files()
-
-    def settings(self) -> dict[str, Any]:
-        """There is nothing to set."""
-        return {}
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
-        """Train, validation and test below one another, each row marked."""
-        rows = pl.concat(
-            pl.scan_csv(file, has_header=False, schema=dict.fromkeys(_AVAZU, pl.String))
-            .filter(pl.col("id") != "id")
-            .with_columns(pl.lit(_MARKS[file.name.partition(".")[0]]).alias(PART))
-            for file in files
-        )
+        """Train, validation and test below one another; only the first has a header."""
+        types = dict.fromkeys(_AVAZU, pl.String)
+        rows = marked(files, lambda file: pl.scan_csv(file, has_header=False, schema=types))
         hour = pl.col("hour")  # 14102100: 2014-10-21, midnight
         day = hour.str.head(6).str.to_date("%y%m%d")
+        rows = rows.filter(pl.col("id") != "id")
         return rows.with_columns(weekday=day.dt.weekday(), of_day=hour.str.tail(2))

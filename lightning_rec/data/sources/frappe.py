@@ -11,6 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.fetch import Layout, PublicData
+from lightning_rec.data.sources.public_clicks import PublicClicks
 from lightning_rec.errors import UserError
 
 FRAPPE = PublicData(
@@ -26,7 +27,7 @@ FRAPPE = PublicData(
 )
 
 
-class Frappe:
+class Frappe(PublicClicks):
     """Each log as a click, followed by rows of the same user and context that are no clicks.
 
     The apps of those are drawn uniformly from all apps that the user uses in no context, as in the
@@ -43,20 +44,16 @@ class Frappe:
     """
 
     public: ClassVar[PublicData] = FRAPPE
-    licence: ClassVar[str] = FRAPPE.licence
 
     def __init__(
         self,
         fields: Fields,
         negatives: PositiveInt = 2,
         seed: NonNegativeInt = 2021,
-        name: str = "frappe",
+        name: str | None = None,
     ) -> None:
-        self.fields, self.negatives, self.seed, self.name = fields, negatives, seed, name
-
-    def files(self) -> list[Path]:
-        """The logs. Raises UserError if they are not here."""
-        return self.public.files()
+        super().__init__(fields, name)
+        self.negatives, self.seed = negatives, seed
 
     def settings(self) -> dict[str, Any]:
         """How negatives are drawn."""

@@ -75,9 +75,11 @@ class FieldVectors(nn.Module):
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
         vectors = self.table(rows.ids)  # [B, I, dim]
         sizes = [self.single, *self.widths]
-        single, *lists = vectors.split(sizes, dim=1)  # one copy backward, where slices make many
+        single, *lists = torch.split(
+            vectors, sizes, dim=1
+        )  # one copy backward, where slices make many
         fields = [single]
-        for own, ids in zip(lists, rows.ids.split(sizes, dim=1)[1:], strict=True):
+        for own, ids in zip(lists, torch.split(rows.ids, sizes, dim=1)[1:], strict=True):
             number = (ids > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
             fields.append(own.sum(dim=1, keepdim=True) / number[:, :, None])
         if rows.values.shape[1]:

@@ -1,0 +1,53 @@
+"""What sources of public clicks share: files that everybody can get, fields that may be changed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.table import PART
+from lightning_rec.data.fetch import PublicData
+
+_MARKS = {"train": "train", "valid": "val", "dev": "val", "test": "test"}
+
+
+class PublicClicks(ABC):
+    """A public data set of clicks.
+
+    Args:
+        fields: what the columns mean.
+        name: of the data set, in folders and tables.
+    """
+
+    public: ClassVar[PublicData]
+
+    def __init__(self, fields: Fields, name: str | None = None) -> None:
+        self.fields, self.name = fields, name or self.public.name
+
+    @property
+    def licence(self) -> str:
+        """The licence of the data."""
+        return self.public.licence
+
+    def files(self) -> list[Path]:
+        """The raw files, fetched if they can be. Raises UserError if they are not to be had."""
+        return self.public.files()
+
+    def settings(self) -> dict[str, Any]:
+        """What else changes what is read: nothing, where there is nothing to set."""
+        return {}
+
+    @abstractmethod
+    def read(self, files: list[Path]) -> pl.LazyFrame:
+        """All columns of all rows."""
+
+
+def marked(files: list[Path], scan: Callable[[Path], pl.LazyFrame]) -> pl.LazyFrame:
+    """Rows of the files that are named after a part, below one another, each marked with it."""
+    parts = {file: _MARKS.get(file.name.partition(".")[0]) for file in files}
+    return pl.concat(
+        scan(file).with_columns(pl.lit(part).alias(PART)) for file, part in parts.items() if part
+    )
