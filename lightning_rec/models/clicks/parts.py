@@ -75,9 +75,8 @@ class FieldVectors(nn.Module):
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
         vectors = self.table(rows.ids)  # [B, I, dim]
         sizes = [self.single, *self.widths]
-        single, *lists = torch.split(
-            vectors, sizes, dim=1
-        )  # one copy backward, where slices make many
+        # Split, since slices would make a copy each of the whole gradient.
+        single, *lists = torch.split(vectors, sizes, dim=1)
         fields = [single]
         for own, ids in zip(lists, torch.split(rows.ids, sizes, dim=1)[1:], strict=True):
             number = (ids > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
