@@ -1,10 +1,11 @@
 """What the LightningModules of all problems share: steps, rates, seeds, clipping, bad losses."""
 
 import math
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_rec.errors import UserError
+from lightning_rec.models import kernels
 from lightning_rec.tasks.schedules import Plateau
 
 
@@ -25,6 +27,8 @@ class Task(pl.LightningModule):
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
         seed: reseeds torch at each epoch, together with the epoch and the process.
+        arithmetic: ``plain`` computes by torch's own functions alone; see
+            :mod:`lightning_rec.models.kernels`.
     """
 
     def __init__(
@@ -34,15 +38,27 @@ class Task(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], Any],
         seed: int,
+        arithmetic: Literal["fast", "plain"],
     ) -> None:
         super().__init__()
         self.model, self.trains = model, trains
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
+        self.fast = arithmetic == "fast"
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
         self.plateau: Plateau | None = None
         self.remembered: dict[str, Any] | None = None
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
+
+    def setup(self, stage: str) -> None:
+        """Let the whole stage compute fast, unless it should be plain."""
+        # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
+        kernels.use(self.fast)
+
+    def teardown(self, stage: str) -> None:
+        """Leave torch as it was."""
+        kernels.use(fast=False)
 
     @abstractmethod
     def loss_of(self, batch: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """The LightningModule of clicks: the likelihood of what came, and how well it was foretold."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat
@@ -28,6 +28,8 @@ class ClickTask(Task):
         embedding_l2: half of this times the sum of squares of all embedding tables, rows that the
             batch does not read included, joins the mean loss of each step, as in BARS.
         l2: likewise for all other weights.
+        arithmetic: ``plain`` computes by torch's own functions alone; see
+            :mod:`lightning_rec.models.kernels`.
     """
 
     model: ClickModel
@@ -41,9 +43,10 @@ class ClickTask(Task):
         seed: int,
         embedding_l2: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
+        arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
-        super().__init__(model, trains, optimizer, schedule, seed)
+        super().__init__(model, trains, optimizer, schedule, seed, arithmetic)
         self.metrics = nn.ModuleDict(metrics)
         self.embedding_l2, self.l2 = embedding_l2, l2
         self.threshold = 0.5  # until validation chooses a better one

@@ -1,6 +1,5 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ from torch.optim import Optimizer
 from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
-from lightning_rec.models import kernels
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.objectives.base import Objective, WithTerm
 from lightning_rec.tasks.base import Task
@@ -51,24 +49,13 @@ class SequenceTask(Task):
         block_tokens: PositiveInt = 4096,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
-        super().__init__(model, loss is not None, optimizer, schedule, seed)
+        super().__init__(model, loss is not None, optimizer, schedule, seed, arithmetic)
         assert isinstance(model, SequenceModel)
         self.schema = model.schema
         self.objective, self.loss = objective, loss
         self.block_tokens = block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
-        self.fast = arithmetic == "fast"
         self.ranks: dict[str, Ranks] = {}
-
-    def setup(self, stage: str) -> None:
-        """Let the whole stage compute fast, unless it should be plain."""
-        # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
-        kernels.use(self.fast)
-
-    def teardown(self, stage: str) -> None:
-        """Leave torch as it was."""
-        kernels.use(fast=False)
 
     def loss_of(self, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""

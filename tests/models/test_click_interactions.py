@@ -25,7 +25,7 @@ from lightning_rec.models.clicks.masknet import MaskBlock, MaskNet
 from lightning_rec.models.clicks.naive_bayes import NaiveBayes
 from lightning_rec.models.clicks.parts import MLP, FieldVectors
 from lightning_rec.models.clicks.xdeepfm import CIN, XDeepFM
-from lightning_rec.models.layers import Dropout, Linear
+from lightning_rec.models.layers import Dropout
 
 SCHEMA = ClickSchema(
     (
@@ -84,16 +84,16 @@ def test_initial_values_are_those_of_the_benchmark() -> None:
         assert (fields.table.weight[0] == 0).all()
         assert float(fields.table.weight.detach().std()) == pytest.approx(1e-4, rel=0.05)
     hidden = model.deep[4]
-    assert isinstance(hidden, Linear)
+    assert isinstance(hidden, nn.Linear)
     assert float(hidden.weight.detach().std()) == pytest.approx(math.sqrt(2 / 700), rel=0.05)
     assert (hidden.bias == 0).all()
 
 
 def test_layers_stand_in_the_order_of_the_benchmark() -> None:
     kinds = [type(layer) for layer in MLP(4, (3,), 0.5, True)]
-    assert kinds == [Linear, nn.BatchNorm1d, nn.ReLU, Dropout, Linear]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout, nn.Linear]
     assert [type(layer) for layer in MLP(4, (3,), 0.5, False, output=False)] == [
-        Linear,
+        nn.Linear,
         nn.ReLU,
         Dropout,
     ]

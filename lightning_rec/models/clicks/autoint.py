@@ -18,7 +18,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Dropout, Linear
+from lightning_rec.models.layers import Dropout
 
 
 class Interacting(nn.Module):
@@ -36,10 +36,10 @@ class Interacting(nn.Module):
     def __init__(self, inputs: int, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query = Linear(inputs, dim, bias=False)
-        self.key = Linear(inputs, dim, bias=False)
-        self.value = Linear(inputs, dim, bias=False)
-        self.residual = Linear(inputs, dim, bias=False)
+        self.query = nn.Linear(inputs, dim, bias=False)
+        self.key = nn.Linear(inputs, dim, bias=False)
+        self.value = nn.Linear(inputs, dim, bias=False)
+        self.residual = nn.Linear(inputs, dim, bias=False)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class AutoInt(ClickModel):
                 for layer in range(depth)
             )
         )
-        self.output = Linear(schema.num_fields * attention_dim, 1)
+        self.output = nn.Linear(schema.num_fields * attention_dim, 1)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm) if mlp else None
         initialise(self)
 

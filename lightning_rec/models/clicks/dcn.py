@@ -18,7 +18,6 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Linear
 
 
 class Cross(nn.Module):
@@ -26,7 +25,7 @@ class Cross(nn.Module):
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.weights = nn.ModuleList(Linear(width, 1, bias=False) for _ in range(depth))
+        self.weights = nn.ModuleList(nn.Linear(width, 1, bias=False) for _ in range(depth))
         self.biases = nn.Parameter(torch.zeros(depth, width))
 
     def forward(self, first: Tensor) -> Tensor:
@@ -63,7 +62,7 @@ class DCN(ClickModel):
         self.fields = FieldVectors(schema, dim)
         self.cross = Cross(width, depth)
         self.deep = MLP(width, mlp, dropout, batch_norm, output=False) if mlp else None
-        self.output = Linear(width + (mlp[-1] if mlp else 0), 1)
+        self.output = nn.Linear(width + (mlp[-1] if mlp else 0), 1)
         initialise(self)
 
     def forward(self, rows: Rows) -> Tensor:

@@ -20,7 +20,6 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Linear
 
 
 class MatrixCross(nn.Module):
@@ -29,9 +28,9 @@ class MatrixCross(nn.Module):
     def __init__(self, width: int, depth: int, rank: int | None) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            Linear(width, width)
+            nn.Linear(width, width)
             if rank is None
-            else nn.Sequential(Linear(width, rank, bias=False), Linear(rank, width))
+            else nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
             for _ in range(depth)
         )
 
@@ -75,7 +74,7 @@ class DCNv2(ClickModel):
         self.deep = MLP(width, mlp, dropout, batch_norm, output=False)
         self.stacked = structure == "stacked"
         top = mlp[-1] if mlp else width  # no layers hand on what they get
-        self.output = Linear(top if self.stacked or not mlp else width + top, 1)
+        self.output = nn.Linear(top if self.stacked or not mlp else width + top, 1)
         initialise(self)
 
     def forward(self, rows: Rows) -> Tensor:

@@ -22,7 +22,6 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Linear
 
 
 class Squeeze(nn.Module):
@@ -35,8 +34,8 @@ class Squeeze(nn.Module):
 
     def __init__(self, fields: int, reduction: int) -> None:
         super().__init__()
-        self.reduce = Linear(fields, max(1, fields // reduction), bias=False)
-        self.expand = Linear(max(1, fields // reduction), fields, bias=False)
+        self.reduce = nn.Linear(fields, max(1, fields // reduction), bias=False)
+        self.expand = nn.Linear(max(1, fields // reduction), fields, bias=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Float [B, F, D] -> [B, F, D]."""

@@ -18,7 +18,6 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Linear
 
 
 class Gate(nn.Module):
@@ -41,7 +40,7 @@ class Gate(nn.Module):
         self.context = None if context else nn.Parameter(torch.zeros(1, dim))
         inputs, outputs = dim * max(1, len(context)), schema.num_fields * dim
         self.network = MLP(inputs, widths, 0.0, batch_norm=False, output=False)
-        self.output = Linear(widths[-1] if widths else inputs, outputs)
+        self.output = nn.Linear(widths[-1] if widths else inputs, outputs)
 
     def forward(self, rows: Rows, vectors: Tensor) -> Tensor:
         """Float [B, N] -> [B, N]."""
@@ -65,7 +64,7 @@ class Fusion(nn.Module):
     def __init__(self, left: int, right: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.left, self.right = Linear(left, 1), Linear(right, 1)
+        self.left, self.right = nn.Linear(left, 1), nn.Linear(right, 1)
         self.weight = nn.Parameter(torch.empty(heads, left // heads, right // heads))
         nn.init.xavier_normal_(self.weight.view(-1, 1))
 

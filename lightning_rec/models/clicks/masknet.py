@@ -20,7 +20,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Dropout, Linear
+from lightning_rec.models.layers import Dropout
 
 
 class MaskBlock(nn.Module):
@@ -38,9 +38,9 @@ class MaskBlock(nn.Module):
     ) -> None:
         super().__init__()
         middle = max(1, int(before * reduction))
-        self.mask = nn.Sequential(Linear(inputs, middle), nn.ReLU(), Linear(middle, before))
+        self.mask = nn.Sequential(nn.Linear(inputs, middle), nn.ReLU(), nn.Linear(middle, before))
         self.hidden = nn.Sequential(
-            Linear(before, after, bias=False), nn.LayerNorm(after), nn.ReLU(), Dropout(dropout)
+            nn.Linear(before, after, bias=False), nn.LayerNorm(after), nn.ReLU(), Dropout(dropout)
         )
 
     def forward(self, vectors: Tensor, hidden: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.layers import Dropout, Linear
+from lightning_rec.models.layers import Dropout
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
@@ -122,12 +122,12 @@ class MLP(nn.Sequential):
     ) -> None:
         layers: list[nn.Module] = []
         for before, width in zip((inputs, *widths), widths, strict=False):
-            layers.append(Linear(before, width))
+            layers.append(nn.Linear(before, width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(width))
             layers += [nn.ReLU(), Dropout(dropout)]
         if output:
-            layers.append(Linear(widths[-1] if widths else inputs, 1))
+            layers.append(nn.Linear(widths[-1] if widths else inputs, 1))
         super().__init__(*layers)
 
 

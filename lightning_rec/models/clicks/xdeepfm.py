@@ -19,7 +19,6 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Linear
 
 
 class CIN(nn.Module):
@@ -35,7 +34,7 @@ class CIN(nn.Module):
     def __init__(self, fields: int, maps: Widths) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            Linear(before * fields, after)
+            nn.Linear(before * fields, after)
             for before, after in zip((fields, *maps), maps, strict=False)
         )
 
@@ -77,7 +76,7 @@ class XDeepFM(ClickModel):
         self.linear = FirstOrder(schema)
         self.fields = FieldVectors(schema, dim)
         self.cin = CIN(schema.num_fields, cin)
-        self.output = Linear(sum(cin), 1)
+        self.output = nn.Linear(sum(cin), 1)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
         initialise(self)
 
