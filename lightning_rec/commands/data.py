@@ -81,7 +81,9 @@ def _node(name: str) -> dict[str, Any]:
         raise UserError(
             f"Unknown data set '{name}'.{nearest(name, names)} There are: {listed(names)}."
         )
-    node = config.plain(OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml"))
+    raw = OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml")
+    # One that builds on another has to be composed, which takes longer.
+    node = config.plain(config.compose([f"data={name}"]).data if "defaults" in raw else raw)
     assert isinstance(node, dict)
     return node
 
