@@ -1,4 +1,4 @@
-"""Draw what ``growth.py`` measured: ``growth_plot.py GROWTH.json PICTURE.png``."""
+"""Draw what ``growth.py`` measured: ``growth_plot.py GROWTH.json [MORE.json …] PICTURE.png``."""
 
 import json
 import sys
@@ -41,8 +41,10 @@ def series(points: list[dict[str, Any]], axis: str, figure: str) -> dict[str, li
 
 def main() -> None:
     """One column for each axis, one row for each figure."""
-    source, picture = map(Path, sys.argv[1:])
-    points = json.loads(source.read_text())["points"]
+    *sources, picture = map(Path, sys.argv[1:])
+    points: dict[str, list[dict[str, Any]]] = {}
+    for source in sources:
+        points |= json.loads(source.read_text())["points"]
     drawn = [axis for axis in TITLES if axis in points]
     figure, grid = plt.subplots(
         len(ROWS), len(drawn), figsize=(4 * len(drawn), 8.5), squeeze=False, sharex="col"
