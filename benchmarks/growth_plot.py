@@ -68,8 +68,8 @@ def main() -> None:
     handles = {}
     for place in grid.flat:
         handles |= dict(zip(*reversed(place.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="upper center", ncol=4, frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 0.96))
+    figure.legend(handles.values(), handles.keys(), loc="upper center", ncol=2, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.94))
     figure.savefig(picture, dpi=110)
 
 
