@@ -42,6 +42,7 @@ AXES: dict[str, list[dict[str, Any]]] = {
     "length": [{"length": length} for length in (50, 100, 200, 400)],
     "batch": [{"batch": batch} for batch in (32, 64, 128, 256, 512)],
     "users": [{"users": users} for users in (1_000, 10_000, 100_000, 1_000_000, 10_000_000)],
+    "ten_million_users": [{"users": users, "length": 20} for users in (100_000, 10_000_000)],
     "million_items": [
         {"items": 1_000_000, "users": 200_000, "length": 20, "loss": "sampled_softmax_sparse"}
     ],
@@ -106,7 +107,7 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     task = parts.make_task(loaded, data)
     before = provenance.peak_memory_mib()
     seconds = train(task.train(), data.train_dataloader())
-    trained = provenance.peak_memory_mib()
+    trained, anonymous = provenance.peak_memory_mib(), anonymous_mib()
     trainer = assembly.make_trainer(cfg, folder, training=False)
     start = time.perf_counter()
     trainer.validate(task, data, verbose=False)
@@ -117,8 +118,15 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         "evaluation_users_per_second": round(loaded.split.val.size / evaluated, 1),
         "memory_before_mib": before,
         "memory_training_mib": trained,
+        "anonymous_memory_mib": anonymous,
         "peak_memory_mib": provenance.peak_memory_mib(),
     }
+
+
+def anonymous_mib() -> float:
+    """Memory of this process now that no file lies behind: what cannot just be dropped (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return round(int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024)
 
 
 def train(task: Any, loader: Any) -> list[float]:
