@@ -142,10 +142,8 @@ class Problem(ABC, Generic[L]):
         """Check what needs the sketch, and that the monitored figure is one that is ``known``."""
         if list(self.sketch.parameters()):
             self._optimizer(self.sketch.parameters())
-        monitor, schedule = (
-            self.cfg.monitor,
-            config.target("schedule", config.plain(self.cfg.schedule)),
-        )
+        monitor = self.cfg.monitor
+        schedule = config.target("schedule", config.plain(self.cfg.schedule))
         if schedule is Plateau and not validates:
             raise UserError(
                 f"schedule=plateau watches {monitor}, but the protocol leaves no validation: say "

@@ -61,12 +61,8 @@ def _frozen(cfg: DictConfig) -> DictConfig:
     """The config with everything resolved, Hydra's own values included, so that it stands alone."""
     resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     assert isinstance(resolved, DictConfig)
-    for key in (
-        "path",
-        "catalogue",
-        "val",
-        "test",
-    ):  # a run can be resumed and evaluated from any folder
+    # A run can be resumed and evaluated from any folder.
+    for key in ("path", "catalogue", "val", "test"):
         if isinstance(resolved.data.get(key), str):
             resolved.data[key] = str(Path(resolved.data[key]).absolute())
     return resolved

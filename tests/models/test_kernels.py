@@ -44,9 +44,13 @@ def test_what_torch_was_told_before_is_put_back() -> None:
     products = torch.backends.mkldnn.matmul
     kernels.use(fast=False)
     before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    one = torch.full((64, 64), 1 + 2**-20)
+    rounds = not torch.equal(one @ torch.eye(64), one)  # some processors do
+    products.fp32_precision = before
     kernels.use(fast=True)
     kernels.use(fast=True)
-    assert products.fp32_precision in ("bf16", before)  # the latter where a processor would round
+    assert products.fp32_precision == (before if rounds else "bf16")
     kernels.use(fast=False)
     assert products.fp32_precision == before
 
