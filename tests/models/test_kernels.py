@@ -37,31 +37,31 @@ def test_products_keep_all_bits(shape: tuple[int, ...]) -> None:
 
 
 OLD = not hasattr(torch.backends.mkldnn, "matmul")
+UNTOLD = None if OLD else torch.backends.mkldnn.matmul.fp32_precision
 
 
 @pytest.mark.skipif(OLD, reason="torch before 2.9")
 def test_what_torch_was_told_before_is_put_back() -> None:
     products = torch.backends.mkldnn.matmul
     kernels.use(fast=False)
-    before = products.fp32_precision
+    assert products.fp32_precision == UNTOLD
     products.fp32_precision = "bf16"
     one = torch.full((64, 64), 1 + 2**-20)
     rounds = not torch.equal(one @ torch.eye(64), one)  # some processors do
-    products.fp32_precision = before
+    products.fp32_precision = UNTOLD
     kernels.use(fast=True)
     kernels.use(fast=True)
-    assert products.fp32_precision == (before if rounds else "bf16")
+    assert products.fp32_precision == (UNTOLD if rounds else "bf16")
     kernels.use(fast=False)
-    assert products.fp32_precision == before
+    assert products.fp32_precision == UNTOLD
 
 
 @pytest.mark.skipif(OLD, reason="torch before 2.9")
 def test_processors_that_round_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels.use(fast=False)
-    before = torch.backends.mkldnn.matmul.fp32_precision
     monkeypatch.setattr(torch, "equal", lambda *_: False)
     kernels.use(fast=True)
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert torch.backends.mkldnn.matmul.fp32_precision == UNTOLD
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
