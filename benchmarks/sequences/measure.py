@@ -74,14 +74,15 @@ class SpeedProbe:
 class QualityProbe:
     """Evaluates at marks of training time; the clock stands still meanwhile."""
 
-    def __init__(self, minutes: float, every: float, users: int, score: Callable[[], float]):
-        self.limit, self.every, self.users, self.score = minutes * 60, every, users, score
-        self.mark, self.rows, self.paused = every, 0, 0.0
+    def __init__(self, args: Namespace, users: int, score: Callable[[], float]) -> None:
+        self.limit, self.every, self.until = args.minutes * 60, args.every, args.until
+        self.users, self.score = users, score
+        self.mark, self.rows, self.paused = args.every, 0, 0.0
         self.curve: list[dict[str, float]] = []
         self.began = time.perf_counter()
 
     def step(self, rows: int, targets: int) -> bool:
-        """Take note of a finished step; True once the time is over."""
+        """Take note of a finished step; True once the time is over or the figure reached."""
         now = time.perf_counter()
         trained = now - self.began - self.paused
         self.rows += rows
@@ -92,7 +93,7 @@ class QualityProbe:
         print(self.curve[-1], flush=True)
         self.paused += time.perf_counter() - now
         self.mark = (trained // self.every + 1) * self.every
-        return trained >= self.limit
+        return trained >= self.limit or self.curve[-1]["val/ndcg@10"] >= self.until
 
 
 def lightning_callback(base: type, step: Step, count: Callable[[Any], tuple[int, int]]) -> Any:
@@ -137,10 +138,11 @@ def speed(peer: Peer, args: Namespace) -> dict[str, Any]:
 def quality(peer: Peer, args: Namespace) -> dict[str, Any]:
     """The curve of validation ndcg@10 over training time."""
     users = len(peer.split.train)
-    probe = QualityProbe(args.minutes, args.every, users, lambda: ndcg(peer.scores(), peer.split))
+    probe = QualityProbe(args, users, lambda: ndcg(peer.scores(), peer.split))
     peer.fit(probe.step)
     return {
         "minutes": args.minutes,
+        "until": args.until,
         "curve": probe.curve,
         "eval_seconds": round(probe.paused, 1),
         "peak_rss_mib": record.peak_rss_mib(),

@@ -77,6 +77,7 @@ def parse_args(description: str | None) -> argparse.Namespace:
     quality = parser.add_argument_group("quality")
     quality.add_argument("--minutes", type=float, default=15, help="of training")
     quality.add_argument("--every", type=float, default=20, help="seconds between evaluations")
+    quality.add_argument("--until", type=float, default=1, help="val/ndcg@10 that ends the curve")
     args = parser.parse_args()
     if min(args.steps, args.windows, args.warmup) < 1:
         parser.error("--steps, --windows and --warmup must be at least 1")

@@ -23,7 +23,7 @@ LIBRARIES: dict[str, tuple[str, str, list[str], tuple[str, ...]]] = {
     "ours": ("ours", "ours.py", [], BOTH),
     **{
         f"ours-{variant}": ("ours", "ours.py", ["--variant", variant], BOTH)
-        for variant in ("bare", "plain", "whole", "fused", "bf16")
+        for variant in ("bare", "plain", "whole", "attention-kept", "bf16")
     },
     "rectools": ("rectools", "rectools_peer.py", [], BOTH),
     "replay": ("replay", "replay_peer.py", [], BOTH),
@@ -51,6 +51,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=sorted(OF_MODEL), default=list(BOTH))
     parser.add_argument("--measure", choices=["speed", "quality"], default="speed")
     parser.add_argument("--minutes", type=float, default=15, help="of training, for quality")
+    parser.add_argument("--until", type=float, default=1, help="val/ndcg@10 that ends a curve")
+    parser.add_argument("--pause", type=float, default=10, help="seconds of rest before each run")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--eval-users", type=int, default=2048)
@@ -74,6 +76,7 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
                 common += ["--out", out, "--seed", repeat, "--threads", args.threads]
                 common += ["--steps", args.steps, "--windows", args.windows]
                 common += ["--eval-users", args.eval_users, "--minutes", args.minutes]
+                common += ["--until", args.until]
                 yield out, [str(part) for part in (python, HERE / script, *common, *own)]
 
 
@@ -113,6 +116,7 @@ def main() -> None:
         if out.exists():
             print(f"{out.name}: there already", flush=True)
             continue
+        time.sleep(args.pause)  # what the run before left to do should not fall on this one
         began = time.perf_counter()
         reason = run(command, args)
         seconds = round(time.perf_counter() - began, 1)

@@ -16,7 +16,7 @@ TITLES = {
     "ours-bare": "the same without Lightning",
     "ours-plain": "`task.arithmetic=plain`",
     "ours-whole": "batches as one block",
-    "ours-fused": "`model.attention_dropout=0`",
+    "ours-attention-kept": "`model.attention_dropout=0`",
     "ours-bf16": "`trainer.precision=bf16-mixed`",
     "replay": "RePlay 0.22.0",
     "replay-nn": "RePlay 0.22.0, `replay.nn`",

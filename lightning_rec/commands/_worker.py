@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from lightning_rec.commands.loading import loading
+
 
 def run(arguments: list[str]) -> int:
     """Join the training in ``FOLDER``."""
-    from lightning_rec.training import worker
+    with loading():
+        from lightning_rec.training import worker
 
     worker(Path(arguments[0]))
     return 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
 
@@ -30,8 +31,9 @@ def run(arguments: list[str]) -> int:
     if len(folders) != 1 or not folders[0]:
         raise UserError("Say which run: lightning-rec evaluate run=FOLDER")
     overrides = [argument for argument in arguments if not argument.startswith("run=")]
-    from lightning_rec.reports.terminal import figures_table  # torch and Lightning load here
-    from lightning_rec.training import evaluate
+    with loading():
+        from lightning_rec.reports.terminal import figures_table
+        from lightning_rec.training import evaluate
 
     folder, figures = evaluate(Path(folders[0]), overrides)
     recorded = folder.metrics

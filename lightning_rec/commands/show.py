@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
+from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import config_folders, usage, wanted
 from lightning_rec.config import compose
 
@@ -26,7 +27,8 @@ def run(arguments: list[str]) -> int:
         return 0
     folders, overrides = config_folders(arguments)
     cfg = compose(overrides, folders)
-    from lightning_rec.assembly import assemble  # torch and Lightning load here
+    with loading():
+        from lightning_rec.assembly import assemble
 
     problem = assemble(cfg)
     console = Console()

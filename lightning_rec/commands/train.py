@@ -6,9 +6,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from lightning_rec.commands.hydra_main import hydra_main
+from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import usage, wanted
 
 EXAMPLES = """\
@@ -40,7 +40,7 @@ def job(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
-    with Console(stderr=True).status("loading PyTorch and Lightning"):
+    with loading():
         from lightning_rec.runs.folder import RunFolder
         from lightning_rec.training import resume, train
 

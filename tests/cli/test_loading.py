@@ -1,0 +1,29 @@
+"""Loading without collecting garbage, and everything as before afterwards."""
+
+import subprocess
+import sys
+
+CODE = """
+import gc
+from lightning_rec.commands.loading import loading
+
+assert not gc.get_freeze_count()
+try:
+    with loading():
+        assert not gc.isenabled()
+        import torch
+        raise KeyError("a module that is not there")
+except KeyError:
+    pass
+assert gc.isenabled()
+frozen = gc.get_freeze_count()
+assert frozen > 10_000
+with loading():  # loaded already, as in the second job of a sweep
+    assert gc.isenabled()
+assert gc.get_freeze_count() <= frozen  # no more; some may have gone
+"""
+
+
+def test_garbage_is_left_alone_while_modules_load_and_only_then() -> None:
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
