@@ -103,6 +103,11 @@ class Protocol(ABC):
                     f"protocol={self.name} leaves no {stage} targets ({steps}): no user has enough "
                     "history. Loosen the filters or choose another protocol."
                 )
+        if split.num_items < 2:
+            raise UserError(
+                f"protocol={self.name} leaves {split.num_items} item in training: there is "
+                "nothing to rank. Loosen the filters, or check the column of items."
+            )
         if max(self.cutoffs) >= split.num_items:
             raise UserError(
                 f"protocol.cutoffs asks for the top {max(self.cutoffs)}, but only "

@@ -364,6 +364,12 @@ def test_no_targets_at_all_is_told_with_the_counts(protocol: Protocol, prepared:
         protocol.split(data)
 
 
+def test_a_catalogue_of_one_has_nothing_to_rank(prepared: Prepare) -> None:
+    data = prepared(user=list("aaaabbbb"), item=["only"] * 8, time=[1, 2, 3, 4] * 2)
+    with pytest.raises(UserError, match="leaves 1 item in training: there is nothing to rank"):
+        LeaveOneOut(cutoffs=(1,)).split(data)
+
+
 def test_a_saved_split_comes_back_memory_mapped(
     temporal: Split, leave_one_out: Split, tmp_path: Path
 ) -> None:
