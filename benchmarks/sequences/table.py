@@ -5,6 +5,7 @@ NAME is ``speed``, ``quality`` (both of ``run.py``) or ``profile`` (of ``profile
 """
 
 import json
+import math
 import statistics
 import sys
 from collections import defaultdict
@@ -114,24 +115,30 @@ def reached(curve: list[dict[str, float]], goal: float) -> float | None:
 
 
 def quality(folder: Path) -> str:
-    """Minutes until each goal, every repeat, and the best figure of the time that was given."""
+    """Minutes until each goal, every repeat, and their median beside the best peer's."""
     lines = []
     for model, results in sorted(load(folder, "quality").items()):
-        heads = (model, *(f"minutes to {goal}" for goal in GOALS), "best", "minutes given")
-        lines += headed(heads)
-        for name in TITLES:
-            if name not in results:
-                continue
-            curves = [result["curve"] for result in results[name]]
-            cells = [TITLES[name]]
-            for goal in GOALS:
-                minutes = [reached(curve, goal) for curve in curves]
-                cells.append(", ".join("never" if m is None else f"{m:.1f}" for m in minutes))
-            best = [max(point["val/ndcg@10"] for point in curve) for curve in curves]
-            given = [result["minutes"] for result in results[name]]
-            cells.append(", ".join(f"{figure:.4f}" for figure in best))
-            cells.append(", ".join(f"{minutes:g}" for minutes in given))
-            lines.append("| " + " | ".join(cells) + " |")
+        heads = [model]
+        for goal in GOALS:
+            heads += [f"minutes to {goal}", "of the best peer's"]
+        lines += headed((*heads, "minutes given"))
+        rows = {name: [TITLES[name]] for name in TITLES if name in results}
+        for goal in GOALS:
+            minutes = {
+                name: [reached(run["curve"], goal) for run in results[name]] for name in rows
+            }
+            middle = {
+                name: statistics.median(math.inf if m is None else m for m in of)
+                for name, of in minutes.items()
+            }
+            best = min((middle[name] for name in PEERS if name in middle), default=math.inf)
+            for name, cells in rows.items():
+                cells.append(", ".join("never" if m is None else f"{m:.1f}" for m in minutes[name]))
+                ratio = middle[name] / best
+                cells.append(f"{ratio:.2f}" if math.isfinite(ratio) and best < math.inf else "")
+        for name, cells in rows.items():
+            given = sorted({f"{run['minutes']:g}" for run in results[name]})
+            lines.append("| " + " | ".join([*cells, ", ".join(given)]) + " |")
         lines.append("")
     return "\n".join(lines)
 
