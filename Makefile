@@ -54,8 +54,8 @@ $(BENCH)/%/.done:
 	@touch $@
 
 bench: $(foreach library,ours recbole rectools replay,$(BENCH)/$(library)/.done)  ## speed beside the peers; DATA=ml-1m.txt.gz
-	$(PYTHON) benchmarks/sequences/run.py --data $(DATA) --envs $(BENCH) --out benchmarks/sequences/results $(ARGS)
-	$(PYTHON) benchmarks/sequences/table.py benchmarks/sequences/results benchmarks/README.md
+	$(PYTHON) -m benchmarks.sequences.run --data $(DATA) --envs $(BENCH) --out benchmarks/sequences/results $(ARGS)
+	$(PYTHON) -m benchmarks.sequences.table benchmarks/sequences/results benchmarks/README.md
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) $(BENCH) site dist build

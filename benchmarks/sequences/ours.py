@@ -5,7 +5,7 @@
 drops no attention weights, ``bf16`` computes products in 16 bits.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import argparse
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data import load_split
-from measure import Step, lightning_callback, run
 from pytorch_lightning import Callback, seed_everything
 
+from benchmarks.harness.probe import Step, lightning_callback
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import load_split
+from benchmarks.sequences.measure import run
 from lightning_rec import assembly, config
 from lightning_rec.data.batches import EvalSet, Histories
 from lightning_rec.data.pipeline import load
@@ -61,7 +63,7 @@ class Ours:
     library = "lightning_rec"
 
     def __init__(self, args: argparse.Namespace, variant: str | None) -> None:
-        wanted = record.settings(args)
+        wanted = asked.settings(args)
         self.bare = variant == "bare"
         self.users = wanted["eval_batch_size"]
         self.folder = Path(tempfile.mkdtemp())
