@@ -5,14 +5,13 @@ nothing is written and the exit status is 1 if a table is out of date.
 """
 
 import json
-import statistics
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import clicks
 import rows
-from scipy import stats
+from layout import markdown, mean_sd, welch
 
 HERE = Path(__file__).parent
 PARITY = HERE / "bert4rec_ml100k"
@@ -43,26 +42,6 @@ def peer(library: str, epochs: int) -> list[dict[str, float]]:
     curves = [run["curve"] for run in load(f"peers/{library}_seed*.json")]
     within = [[entry for entry in curve if entry["epoch"] <= epochs] for curve in curves]
     return [max(entries, key=lambda entry: float(entry["val/ndcg@10"])) for entries in within]
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation."""
-    sd = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{sd}"
-
-
-def welch(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Difference of means with Welch's 95 % interval over seeds."""
-    test = stats.ttest_ind(ours, theirs, equal_var=False)
-    low, high = test.confidence_interval(0.95)
-    difference = statistics.fmean(ours) - statistics.fmean(theirs)
-    return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table; all columns but the first are numbers."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def parity() -> str:
@@ -121,6 +100,7 @@ TABLES = {
     HERE.parent / "README.md": {"results": results, "parity": parity},
     PARITY / "README.md": {"parity": parity},
     rows.HERE / "README.md": {"rows": published},
+    clicks.HERE / "README.md": clicks.TABLES,
 }
 
 

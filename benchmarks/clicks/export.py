@@ -5,6 +5,7 @@ repository.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,12 @@ def described(encoded: Encoded) -> list[dict[str, Any]]:
     ]
 
 
-def asked_of(experiment: str) -> dict[str, Any]:
+def asked_of(overrides: Sequence[str]) -> dict[str, Any]:
     """The hyper-parameters of an experiment and of each model that is compared."""
     models = {}
     for name in MODELS:
-        cfg = config.compose([f"experiment={experiment}", f"model={name}"])
-        models[name] = {key: value for key, value in config.plain(cfg.model).items()}
+        cfg = config.compose([*overrides, f"model={name}"])
+        models[name] = config.plain(cfg.model)
         models[name].pop("_target_")
     return {
         "settings": {
@@ -72,29 +73,35 @@ def asked_of(experiment: str) -> dict[str, Any]:
     }
 
 
+def export(overrides: Sequence[str], out: Path) -> dict[str, Any]:
+    """Write the rows that ``overrides`` compose into the folder ``out``; what they are."""
+    problem = assembly.assemble(config.compose([*overrides, f"model={MODELS[0]}"]))
+    loaded = problem.load(cache_dir())
+    parts = {part: columns(loaded.encoded, part) for part in PARTS}
+    meta = {
+        "name": loaded.name,
+        "overrides": list(overrides),
+        "sha256": digest(parts),
+        "data_hash": loaded.data_hash,
+        "protocol_hash": problem.protocol.hash(),
+        "rows": {part: len(of[LABEL]) for part, of in parts.items()},
+        "fields": described(loaded.encoded),
+        **asked_of(overrides),
+    }
+    with atomic_folder(out) as folder:
+        for part, of in parts.items():
+            np.savez(folder / f"{part}.npz", **of)
+        write_json(folder / "meta.json", meta)
+    return meta
+
+
 def main() -> None:
     """Export one experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiment", required=True)
     parser.add_argument("--out", type=Path, required=True, help="a folder that is not there yet")
     args = parser.parse_args()
-    problem = assembly.assemble(config.compose([f"experiment={args.experiment}"]))
-    loaded = problem.load(cache_dir())
-    parts = {part: columns(loaded.encoded, part) for part in PARTS}
-    meta = {
-        "name": loaded.name,
-        "experiment": args.experiment,
-        "sha256": digest(parts),
-        "data_hash": loaded.data_hash,
-        "protocol_hash": problem.protocol.hash(),
-        "rows": {part: len(of[LABEL]) for part, of in parts.items()},
-        "fields": described(loaded.encoded),
-        **asked_of(args.experiment),
-    }
-    with atomic_folder(args.out) as folder:
-        for part, of in parts.items():
-            np.savez(folder / f"{part}.npz", **of)
-        write_json(folder / "meta.json", meta)
+    meta = export([f"experiment={args.experiment}"], args.out)
     print(f"{args.out}: {meta['rows']}, sha256 {meta['sha256']}")
 
 

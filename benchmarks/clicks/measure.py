@@ -32,7 +32,8 @@ class Peer(Protocol):
         """Train through the library; without ``step`` until it stops early by itself.
 
         Returns the number of epochs; the weights are then those of the best validation. With
-        ``step``, call it after every step and end once it says so, by EnoughError if need be.
+        ``step``, call it after every step and end once it says so, by EnoughError if need be. For
+        speed there is no validation.
         """
 
     def evaluate(self) -> dict[str, float]:

@@ -28,6 +28,10 @@ from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.fetch import cache_dir
 
 IMPORT_SECONDS = record.since_start()
+MEASURES = {
+    "speed": ["callbacks=[]", "trainer.limit_val_batches=0"],
+    "time": ["callbacks.early_stopping=null"],  # the rate falls all the same
+}
 VARIANTS = {None: [], "bare": [], "plain": ["task.arithmetic=plain"]}
 
 
@@ -37,6 +41,8 @@ class Ours:
     library = "lightning_rec"
 
     def __init__(self, args: Namespace, data: Export) -> None:
+        if args.measure not in MEASURES:
+            raise SystemExit("our figures are those of experiments/clicks: train and record them")
         self.args, self.data = args, data
         self.bare = args.variant == "bare"
         self.notes: dict[str, Any] = {"variant": args.variant or "as it comes"}
@@ -47,12 +53,14 @@ class Ours:
         wanted = asked.settings(self.data.meta, self.args)
         self.cfg = config.compose(
             [
-                f"experiment={self.data.meta['experiment']}",
+                *self.data.meta["overrides"],
                 f"model={self.args.model}",
                 f"seed={seed}",
                 f"batches.batch_size={wanted['batch_size']}",
                 f"run_dir={self.folder}",
                 "logger=csv",
+                "trainer.max_epochs=100000",
+                *MEASURES[self.args.measure],
                 *VARIANTS[self.args.variant],
             ]
         )
@@ -61,36 +69,31 @@ class Ours:
 
     def fit(self, step: Step | None) -> int:
         """Train as the command does, with what tells and stops the steps."""
-        if step is None:
-            raise SystemExit("our figures are those of experiments/clicks: train and record them")
-        self._check_rows()
+        assert step is not None
         seed_everything(self.cfg.seed, verbose=False)
         self.module = self.problem.make_data(self.loaded)
         self.task = self.problem.make_task(self.loaded, self.module)
+        self.trainer = assembly.make_trainer(self.cfg, self.folder, training=not self.bare)
         if self.bare:
             self._loop(step)
             return 0
-        self.cfg.callbacks.pop("early_stopping")  # the rate falls all the same
-        trainer = assembly.make_trainer(self.cfg, self.folder)
-        trainer.callbacks.append(lightning_callback(Callback, step, lambda b: (len(b.label),)))
-        trainer.fit(self.task, self.module)
-        return int(trainer.current_epoch)
+        self.trainer.callbacks.append(lightning_callback(Callback, step, lambda b: (len(b.label),)))
+        self.trainer.fit(self.task, self.module)
+        return int(self.trainer.current_epoch)
 
     def _loop(self, step: Step) -> None:
         """The same steps without Lightning, its logging and its validation."""
         task, loader = self.task.train(), self.module.train_dataloader()
         task.setup("fit")
         optimizer = task.make_optimizer(task.model.parameters())
-        epoch = 0
+        epoch, clip = 0, self.cfg.trainer.gradient_clip_val
         while True:
             loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
             for batch in loader:
                 loss = task.loss_of(batch)
                 optimizer.zero_grad()
                 loss.backward()
-                torch.nn.utils.clip_grad_norm_(
-                    task.parameters(), self.cfg.trainer.gradient_clip_val
-                )
+                torch.nn.utils.clip_grad_norm_(task.parameters(), clip)
                 optimizer.step()
                 if step(len(batch.label)):
                     return
@@ -98,12 +101,14 @@ class Ours:
 
     def evaluate(self) -> dict[str, float]:
         """``validate`` of the trainer, with all its metrics."""
-        trainer = assembly.make_trainer(self.cfg, self.folder, training=False)
-        trainer.validate(self.task, self.module, verbose=False)
+        self._check_rows()
+        self.trainer.limit_val_batches = 1.0
+        self.trainer.validate(self.task, self.module, verbose=False)
         return {name: self.task.figures[f"val/{name}"] for name in ("auc", "logloss")}
 
     def probabilities(self, part: str) -> NDArray[np.float64]:
         """Those of the model as it stands."""
+        self._check_rows()
         rows = ClickSet(self.loaded.encoded, part)
         size = self.cfg.batches.eval_batch_size
         training_still = self.task.training
@@ -117,6 +122,7 @@ class Ours:
         return torch.sigmoid(torch.cat(logits).double()).numpy()
 
     def _check_rows(self) -> None:
+        """Not before all is measured that depends on it, since it takes time."""
         own = digest({part: columns(self.loaded.encoded, part) for part in PARTS})
         if own != self.data.meta["sha256"]:
             raise SystemExit("the experiment's rows are not the exported ones: export them again")

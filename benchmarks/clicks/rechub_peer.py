@@ -123,7 +123,7 @@ class RecHub:
             self.trainer.optimizer.register_step_post_hook(stepped)
         epochs = _Epochs(self.trainer)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            self.trainer.fit(self.train, self.val)
+            self.trainer.fit(self.train, None if self.args.measure == "speed" else self.val)
         self.trainer.model.load_state_dict(self.trainer.early_stopper.best_weights)
         return epochs.count
 

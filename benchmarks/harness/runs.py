@@ -26,7 +26,7 @@ def run(command: list[str], threads: int, timeout: float) -> str | None:
             command, env=environ, capture_output=True, text=True, timeout=timeout, cwd=ROOT
         )
     except subprocess.TimeoutExpired:
-        return f"not done after {timeout:.0f} s"
+        return f"not done after {timeout:g} s"
     except OSError as error:
         return f"{type(error).__name__}: {error.strerror}"
     if done.returncode == 0:
