@@ -46,6 +46,8 @@ $(BENCH)/%/.done: PACKAGES_ours     = -r requirements.txt
 $(BENCH)/%/.done: PACKAGES_recbole  = recbole==1.2.1 "setuptools<81" "numpy<2" "pandas<3"
 $(BENCH)/%/.done: PACKAGES_rectools = "rectools[torch]==0.19.0"
 $(BENCH)/%/.done: PACKAGES_replay   = "replay-rec[torch]==0.22.0"
+$(BENCH)/%/.done: PACKAGES_fuxictr  = fuxictr==2.3.10 "polars<2"
+$(BENCH)/%/.done: PACKAGES_rechub   = torch-rechub==0.9.0
 $(BENCH)/%/.done:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
@@ -54,10 +56,18 @@ $(BENCH)/%/.done:
 	@touch $@
 
 bench: $(foreach library,ours recbole rectools replay,$(BENCH)/$(library)/.done)  ## speed beside the peers; DATA=ml-1m.txt.gz
-	$(PYTHON) benchmarks/sequences/run.py --data $(DATA) --envs $(BENCH) --out benchmarks/sequences/results $(ARGS)
-	$(PYTHON) benchmarks/sequences/table.py benchmarks/sequences/results benchmarks/README.md
+	$(PYTHON) -m benchmarks.sequences.run --data $(DATA) --envs $(BENCH) --out benchmarks/sequences/results $(ARGS)
+	$(PYTHON) -m benchmarks.sequences.table benchmarks/sequences/results benchmarks/README.md
+
+ROWS := $(foreach data,ml100k frappe,$(BENCH)/rows/$(data))
+$(BENCH)/rows/%: $(BENCH)/ours/.done
+	$(BENCH)/ours/bin/python -m benchmarks.clicks.export --experiment deepfm_$* --out $@
+
+bench-clicks: $(foreach library,fuxictr rechub recbole,$(BENCH)/$(library)/.done) $(ROWS)  ## speed of models of clicks; ZOO=FuxiCTR/model_zoo
+	$(PYTHON) -m benchmarks.clicks.run --data $(ROWS) --envs $(BENCH) --zoo $(ZOO) --batch-size 4096 --out benchmarks/clicks/results $(ARGS)
+	$(PYTHON) -m benchmarks.clicks.table benchmarks/clicks/results benchmarks/clicks/README.md
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) $(BENCH) site dist build
 
-.PHONY: help train test lint types docs tables bench clean
+.PHONY: help train test lint types docs tables bench bench-clicks clean

@@ -29,6 +29,7 @@ from lightning_rec.data.split import Examples, Split
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance
 
+ROOT = Path(__file__).parents[1]
 BASE = {"items": 10_000, "length": 100, "batch": 128, "users": 20_000, "loss": "full_softmax"}
 STEPS, WARMUP, EVALUATED = 12, 3, 2_048
 MOST_EVENTS = 12_000_000
@@ -194,14 +195,14 @@ def beside(settings: dict[str, Any], split: Split, python: Path, folder: Path) -
     table = pl.DataFrame({"user": users + 1, "item": np.asarray(split.items) + 1})
     with gzip.open(folder / "log.gz", "wb", compresslevel=1) as text:
         table.write_csv(text, separator=" ", include_header=False)
-    script = Path(__file__).parent / "sequences" / "replay_peer.py"
     asked = {
         "data": folder / "log.gz", "out": folder / "replay.json", "model": "sasrec",
         "measure": "speed", "max-len": settings["length"], "batch-size": settings["batch"],
         "threads": settings["threads"], "warmup": WARMUP, "steps": 4, "windows": STEPS // 4,
         "eval-users": EVALUATED,
     }  # fmt: skip
-    command = [str(python), str(script), *(f"--{key}={value}" for key, value in asked.items())]
+    command = [str(python.absolute()), "-m", "benchmarks.sequences.replay_peer"]
+    command += [f"--{key}={value}" for key, value in asked.items()]
     found = answer(command, lambda _: json.loads((folder / "replay.json").read_text()))
     if "failed" in found:
         return found
@@ -214,7 +215,7 @@ def beside(settings: dict[str, Any], split: Split, python: Path, folder: Path) -
 
 def answer(command: list[str], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What a process says in its last line, read; why it failed, if it did."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]}
     return read((done.stdout.strip().splitlines() or [""])[-1])

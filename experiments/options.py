@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from cells import mean_sd, welch
+from layout import mean_sd, welch
 
 HERE = Path(__file__).parent / "options"
 MODELS = {"sasrec": "SASRec", "bert4rec": "BERT4Rec"}

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import clicks
 import options
 import rows
-from cells import markdown, mean_sd, welch
+from layout import markdown, mean_sd, welch
 
 HERE = Path(__file__).parent
 PARITY = HERE / "bert4rec_ml100k"
@@ -106,6 +107,7 @@ TABLES = {
     PARITY / "README.md": {"parity": parity},
     rows.HERE / "README.md": {"rows": published},
     options.HERE / "README.md": {"effects": effects},
+    clicks.HERE / "README.md": clicks.TABLES,
 }
 
 

@@ -30,17 +30,19 @@ def test_every_experiment_runs_for_a_step(
 
 
 BENCH = CLONE / "benchmarks"
+CLICKS = BENCH / "clicks"
 
 
 @pytest.mark.parametrize(
     "command",
     [
         [CLONE / "experiments" / "tables.py"],
-        [BENCH / "sequences" / "table.py", BENCH / "sequences" / "results", BENCH / "README.md"],
+        ["-m", "benchmarks.sequences.table", BENCH / "sequences" / "results", BENCH / "README.md"],
+        ["-m", "benchmarks.clicks.table", CLICKS / "results", CLICKS / "README.md"],
     ],
-    ids=["experiments", "benchmarks"],
+    ids=["experiments", "sequences", "clicks"],
 )
-def test_tables_are_built_from_the_committed_json(command: list[Path]) -> None:
+def test_tables_are_built_from_the_committed_json(command: list[str | Path]) -> None:
     line = [sys.executable, *map(str, command), "--check"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=CLONE)
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-import record
 import torch
-from data import Split, ndcg
 
-Step = Callable[[int, int], bool]  # (rows, targets) of a finished step -> whether to stop
+from benchmarks.harness import record
+from benchmarks.harness.probe import CurveProbe, SpeedProbe, Step
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import Split, ndcg
 
 
 class Peer(Protocol):
@@ -35,78 +36,6 @@ class Peer(Protocol):
 
     def scores(self) -> Iterable[torch.Tensor]:
         """Batches of scores [B, n_items] of all users for validation, unfiltered."""
-
-
-class SpeedProbe:
-    """Counts rows and targets over windows of consecutive steps."""
-
-    def __init__(self, warmup: int, steps: int, windows: int) -> None:
-        self.warmup, self.steps, self.wanted = warmup, steps, windows
-        self.count = self.rows = self.targets = 0
-        self.first_step_seconds = self.opened = 0.0
-        self.windows: list[dict[str, float]] = []
-
-    def step(self, rows: int, targets: int) -> bool:
-        """Take note of a finished step; True once all windows are full."""
-        now = time.perf_counter()
-        self.count += 1
-        if self.count == 1:
-            self.first_step_seconds = record.process_age()
-        if self.count <= self.warmup:
-            self.opened = now
-            return False
-        self.rows += rows
-        self.targets += targets
-        if (self.count - self.warmup) % self.steps == 0:
-            self._close(now)
-        return len(self.windows) >= self.wanted
-
-    def _close(self, now: float) -> None:
-        window = {"seconds": now - self.opened, "rows": self.rows, "targets": self.targets}
-        self.windows.append(window)
-        self.opened, self.rows, self.targets = now, 0, 0
-
-    def per_second(self, name: str) -> list[float]:
-        """Rows or targets per second of each window."""
-        return [round(window[name] / window["seconds"], 1) for window in self.windows]
-
-
-class QualityProbe:
-    """Evaluates at marks of training time; the clock stands still meanwhile."""
-
-    def __init__(self, args: Namespace, users: int, score: Callable[[], float]) -> None:
-        self.limit, self.every, self.until = args.minutes * 60, args.every, args.until
-        self.users, self.score = users, score
-        self.mark, self.rows, self.paused = args.every, 0, 0.0
-        self.curve: list[dict[str, float]] = []
-        self.began = time.perf_counter()
-
-    def step(self, rows: int, targets: int) -> bool:
-        """Take note of a finished step; True once the time is over or the figure reached."""
-        now = time.perf_counter()
-        trained = now - self.began - self.paused
-        self.rows += rows
-        if trained < min(self.mark, self.limit):
-            return False
-        point = {"train_seconds": round(trained, 2), "epoch": round(self.rows / self.users, 3)}
-        self.curve.append(point | {"val/ndcg@10": self.score()})
-        print(self.curve[-1], flush=True)
-        self.paused += time.perf_counter() - now
-        self.mark = (trained // self.every + 1) * self.every
-        return trained >= self.limit or self.curve[-1]["val/ndcg@10"] >= self.until
-
-
-def lightning_callback(base: type, step: Step, count: Callable[[Any], tuple[int, int]]) -> Any:
-    """A callback of the ``base`` of one Lightning that reports each step and can stop the fit."""
-
-    class Steps(base):  # type: ignore[misc,valid-type]
-        def __deepcopy__(self, memo: dict[int, Any]) -> "Steps":
-            return self  # RecTools trains with a deep copy of its trainer
-
-        def on_train_batch_end(self, trainer: Any, module: Any, out: Any, batch: Any, i: int):
-            trainer.should_stop = step(*count(batch))
-
-    return Steps()
 
 
 def speed(peer: Peer, args: Namespace) -> dict[str, Any]:
@@ -138,7 +67,14 @@ def speed(peer: Peer, args: Namespace) -> dict[str, Any]:
 def quality(peer: Peer, args: Namespace) -> dict[str, Any]:
     """The curve of validation ndcg@10 over training time."""
     users = len(peer.split.train)
-    probe = QualityProbe(args, users, lambda: ndcg(peer.scores(), peer.split))
+
+    def score() -> dict[str, float]:
+        return {"val/ndcg@10": ndcg(peer.scores(), peer.split)}
+
+    def enough(point: dict[str, float]) -> bool:
+        return point["val/ndcg@10"] >= args.until
+
+    probe = CurveProbe(args.minutes * 60, args.every, users, score, enough)
     peer.fit(probe.step)
     return {
         "minutes": args.minutes,
@@ -151,7 +87,7 @@ def quality(peer: Peer, args: Namespace) -> dict[str, Any]:
 
 def run(make: Callable[[Namespace], Peer], description: str | None, import_seconds: float) -> None:
     """Measure what the command line asks for and write it."""
-    args = record.parse_args(description)
+    args = asked.parse_args(description)
     machine = record.machine()
     torch.set_num_threads(args.threads)
     peer = make(args)
@@ -161,10 +97,10 @@ def run(make: Callable[[Namespace], Peer], description: str | None, import_secon
     measured = {"speed": speed, "quality": quality}[args.measure](peer, args)
     head = {
         "library": peer.library,
-        "versions": record.versions(peer.library),
+        "versions": record.versions(peer.library, asked.PACKAGES),
         "model": args.model,
         "measure": args.measure,
-        "settings": record.settings(args),
+        "settings": asked.settings(args),
         "notes": peer.notes,
         "seed": args.seed,
         "threads": torch.get_num_threads(),

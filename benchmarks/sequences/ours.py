@@ -5,7 +5,7 @@
 ``attention-kept`` drops no attention weights, ``bf16`` computes products in 16 bits.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import argparse
@@ -20,10 +20,12 @@ from lightning_rec.commands.loading import loading
 
 with loading():  # as the command line does
     import torch
-    from data import load_split
-    from measure import Step, lightning_callback, run
     from pytorch_lightning import Callback, seed_everything
 
+    from benchmarks.harness.probe import Step, lightning_callback
+    from benchmarks.sequences import asked
+    from benchmarks.sequences.data import load_split
+    from benchmarks.sequences.measure import run
     from lightning_rec import assembly, config
     from lightning_rec.data.batches import EvalSet, Histories
     from lightning_rec.data.pipeline import load
@@ -64,7 +66,7 @@ class Ours:
     library = "lightning_rec"
 
     def __init__(self, args: argparse.Namespace, variant: str | None) -> None:
-        wanted = record.settings(args)
+        wanted = asked.settings(args)
         self.bare = variant == "bare"
         self.users = wanted["eval_batch_size"]
         self.folder = Path(tempfile.mkdtemp())

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import record
 import torch
 from pytorch_lightning import seed_everything
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from benchmarks.harness import record
 from lightning_rec import assembly, config
 from lightning_rec.data.pipeline import load
 from lightning_rec.losses.base import Predictions

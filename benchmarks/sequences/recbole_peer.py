@@ -5,7 +5,7 @@ MovieLens-1M takes hours on two cores; quality over time is not measured. Its tr
 callbacks: steps are told by a hook of its optimizer, and the fit is left by an exception.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import os
@@ -19,20 +19,19 @@ from typing import Any
 
 import pandas as pd
 import torch
-from data import TOP, Split, load_split
-from measure import Step, run
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, get_trainer, init_seed
 
+from benchmarks.harness.probe import EnoughError, Step
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import TOP, Split, load_split
+from benchmarks.sequences.measure import run
+
 IMPORT_SECONDS = record.since_start()
 MODELS = {"sasrec": "SASRec", "bert4rec": "BERT4Rec"}
-
-
-class EnoughError(Exception):
-    """Leaves RecBole's fit."""
 
 
 def options(settings: dict[str, Any], model: str, seed: int) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class RecBolePeer:
     def __init__(self, args: Namespace) -> None:
         if args.measure == "quality":
             raise SystemExit("RecBole's quality is not measured: a pass over its rows takes hours")
-        self.settings, self.seed, self.name = record.settings(args), args.seed, args.model
+        self.settings, self.seed, self.name = asked.settings(args), args.seed, args.model
         self.anomaly = not args.no_anomaly
         self.scratch = tempfile.TemporaryDirectory()
         self.notes: dict[str, Any] = {

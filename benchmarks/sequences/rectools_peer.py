@@ -3,7 +3,7 @@
 RecTools trains with a deep copy of its trainer and prepares part of its data within ``fit``.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import logging
@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from data import TOP, load_split
-from measure import Step, lightning_callback, run
 from pytorch_lightning import Callback, Trainer, seed_everything
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.metrics import NDCG, Recall, calc_metrics
 from rectools.models import BERT4RecModel, SASRecModel
+
+from benchmarks.harness.probe import Step, lightning_callback
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import TOP, load_split
+from benchmarks.sequences.measure import run
 
 IMPORT_SECONDS = record.since_start()
 MODELS = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}
@@ -38,7 +41,7 @@ class RecToolsPeer:
     library = "rectools"
 
     def __init__(self, args: Namespace) -> None:
-        self.settings, self.seed = record.settings(args), args.seed
+        self.settings, self.seed = asked.settings(args), args.seed
         own = {name: self.settings[name] for name in ("mask_prob",) if name in self.settings}
         self.model = MODELS[args.model](
             n_factors=self.settings["dim"],

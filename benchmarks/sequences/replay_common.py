@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from data import TOP
 from replay.data import FeatureHint, FeatureSource, FeatureType
 from replay.data.nn import TensorFeatureInfo, TensorFeatureSource, TensorSchema
 from replay.metrics import NDCG, OfflineMetrics, Recall
+
+from benchmarks.sequences.data import TOP
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",

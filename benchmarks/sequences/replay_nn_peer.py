@@ -5,7 +5,7 @@ It reads Parquet files batch by batch. ``--buckets N`` wraps the encoder with Re
 BERT4Rec in this interface.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import logging
@@ -19,9 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from data import TOP, load_split
 from lightning import Callback, Trainer, seed_everything
-from measure import Step, lightning_callback, run
 from replay.data.nn import ParquetModule
 from replay.nn.lightning import LightningModule
 from replay.nn.lightning.callback import PandasTopItemsCallback
@@ -29,7 +27,12 @@ from replay.nn.lightning.postprocessor import SeenItemsFilter
 from replay.nn.sequential import SasRec
 from replay.nn.sequential.length_bucket import LengthBucketedQueryEncoder
 from replay.nn.transform.template import make_default_sasrec_transforms
-from replay_common import QUIET, metrics, tensor_schema
+
+from benchmarks.harness.probe import Step, lightning_callback
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import TOP, load_split
+from benchmarks.sequences.measure import run
+from benchmarks.sequences.replay_common import QUIET, metrics, tensor_schema
 
 IMPORT_SECONDS = record.since_start()
 
@@ -48,7 +51,7 @@ class RePlayNNPeer:
     def __init__(self, args: Namespace) -> None:
         if args.model != "sasrec":
             raise SystemExit("replay.nn has no BERT4Rec: use replay_peer.py")
-        self.settings, self.seed = record.settings(args), args.seed
+        self.settings, self.seed = asked.settings(args), args.seed
         self.buckets = args.buckets
         self.folder = tempfile.TemporaryDirectory()
         self.notes = {"api": "replay.nn", "adam_betas": [0.9, 0.98], "buckets": args.buckets}

@@ -4,7 +4,7 @@ RePlay 0.22 marks these classes as deprecated; for SASRec see also ``replay_nn_p
 BERT4Rec there is nothing newer.
 """
 
-import record  # its clock starts before the library is imported
+from benchmarks.harness import record  # its clock starts before the library is imported
 
 # isort: split
 import logging
@@ -16,17 +16,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from data import TOP, load_split
 from lightning import Callback, Trainer, seed_everything
-from measure import Step, lightning_callback, run
 from replay.data.nn import PandasSequentialDataset
 from replay.models.nn.sequential import Bert4Rec, SasRec
 from replay.models.nn.sequential.bert4rec import Bert4RecPredictionDataset, Bert4RecTrainingDataset
 from replay.models.nn.sequential.callbacks import PandasPredictionCallback
 from replay.models.nn.sequential.postprocessors import RemoveSeenItems
 from replay.models.nn.sequential.sasrec import SasRecPredictionDataset, SasRecTrainingDataset
-from replay_common import QUIET, metrics, tensor_schema
 from torch.utils.data import DataLoader
+
+from benchmarks.harness.probe import Step, lightning_callback
+from benchmarks.sequences import asked
+from benchmarks.sequences.data import TOP, load_split
+from benchmarks.sequences.measure import run
+from benchmarks.sequences.replay_common import QUIET, metrics, tensor_schema
 
 IMPORT_SECONDS = record.since_start()
 PREDICTION = {"sasrec": SasRecPredictionDataset, "bert4rec": Bert4RecPredictionDataset}
@@ -48,7 +51,7 @@ class RePlayPeer:
     library = "replay-rec"
 
     def __init__(self, args: Namespace) -> None:
-        self.settings, self.seed, self.name = record.settings(args), args.seed, args.model
+        self.settings, self.seed, self.name = asked.settings(args), args.seed, args.model
         self.notes = {"api": "replay.models.nn, deprecated in 0.22", "adam_betas": [0.9, 0.98]}
 
     def prepare(self, path: Path) -> None:

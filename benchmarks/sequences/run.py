@@ -2,40 +2,32 @@
 
 ``--envs FOLDER`` holds one virtual environment per library: ours, recbole, rectools, replay. Runs
 whose result is there already are skipped. The repeats are the outer loop, so that a slow hour of
-the machine does not fall on one library. Standard library only.
+the machine does not fall on one library. Standard library only; started from the root of the
+repository, as ``python -m benchmarks.sequences.run``.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from record import OF_MODEL, now, write
+from benchmarks.harness.runs import run_all
+from benchmarks.sequences.asked import OF_MODEL
 
-HERE = Path(__file__).parent
 BOTH = ("sasrec", "bert4rec")
-# name: environment, script, arguments, models
+# name: environment, module, arguments, models
 LIBRARIES: dict[str, tuple[str, str, list[str], tuple[str, ...]]] = {
-    "ours": ("ours", "ours.py", [], BOTH),
+    "ours": ("ours", "ours", [], BOTH),
     **{
-        f"ours-{variant}": ("ours", "ours.py", ["--variant", variant], BOTH)
+        f"ours-{variant}": ("ours", "ours", ["--variant", variant], BOTH)
         for variant in ("bare", "plain", "whole", "attention-kept", "bf16")
     },
-    "rectools": ("rectools", "rectools_peer.py", [], BOTH),
-    "replay": ("replay", "replay_peer.py", [], BOTH),
-    "replay-nn": ("replay", "replay_nn_peer.py", [], ("sasrec",)),
-    "replay-nn-buckets": ("replay", "replay_nn_peer.py", ["--buckets", "16"], ("sasrec",)),
-    "recbole": ("recbole", "recbole_peer.py", [], BOTH),
-    "recbole-no-anomaly": ("recbole", "recbole_peer.py", ["--no-anomaly"], BOTH),
-}
-MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
+    "rectools": ("rectools", "rectools_peer", [], BOTH),
+    "replay": ("replay", "replay_peer", [], BOTH),
+    "replay-nn": ("replay", "replay_nn_peer", [], ("sasrec",)),
+    "replay-nn-buckets": ("replay", "replay_nn_peer", ["--buckets", "16"], ("sasrec",)),
+    "recbole": ("recbole", "recbole_peer", [], BOTH),
+    "recbole-no-anomaly": ("recbole", "recbole_peer", ["--no-anomaly"], BOTH),
 }
 
 
@@ -57,14 +49,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--eval-users", type=int, default=2048)
     parser.add_argument("--timeout", type=float, default=7200, help="seconds of one run")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("data", "envs", "out"):
+        setattr(args, name, getattr(args, name).resolve())
+    return args
 
 
 def runs(args: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
     """The result file and the command of every run."""
     for repeat in range(1, args.repeats + 1):
         for name in args.only:
-            environment, script, own, models = LIBRARIES[name]
+            environment, module, own, models = LIBRARIES[name]
             if args.measure == "quality" and environment == "recbole":
                 continue  # a pass over its rows takes hours
             for model in models:
@@ -77,24 +72,8 @@ def runs(args: argparse.Namespace) -> Iterator[tuple[Path, list[str]]]:
                 common += ["--steps", args.steps, "--windows", args.windows]
                 common += ["--eval-users", args.eval_users, "--minutes", args.minutes]
                 common += ["--until", args.until]
-                yield out, [str(part) for part in (python, HERE / script, *common, *own)]
-
-
-def run(command: list[str], args: argparse.Namespace) -> str | None:
-    """Run one command; the reason if it failed."""
-    environ = os.environ | MALLOC | {"OMP_NUM_THREADS": str(args.threads)}
-    try:
-        done = subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=args.timeout
-        )
-    except subprocess.TimeoutExpired:
-        return f"not done after {args.timeout:.0f} s"
-    except OSError as error:
-        return f"{type(error).__name__}: {error.strerror}"
-    if done.returncode == 0:
-        return None
-    last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-    return f"exit status {done.returncode}: {last[0]}"
+                script = ("-m", f"benchmarks.sequences.{module}")
+                yield out, [str(part) for part in (python, *script, *common, *own)]
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -109,22 +88,8 @@ def summary(result: dict[str, Any]) -> str:
 def main() -> None:
     """Run what is missing and write down the failures."""
     args = parse_args()
-    failures: list[dict[str, Any]] = []
     log = args.out / f"failures-{args.measure}.json"
-    write(log, {"failures": failures})
-    for out, command in runs(args):
-        if out.exists():
-            print(f"{out.name}: there already", flush=True)
-            continue
-        time.sleep(args.pause)  # what the run before left to do should not fall on this one
-        began = time.perf_counter()
-        reason = run(command, args)
-        seconds = round(time.perf_counter() - began, 1)
-        if reason:
-            failures.append({"run": out.stem, "reason": reason, "seconds": seconds, "at": now()})
-            write(log, {"failures": failures})
-        done = f"failed: {reason}" if reason else summary(json.loads(out.read_text()))
-        print(f"{out.name}: {seconds} s, {done}", flush=True)
+    run_all(runs(args), log, summary, args.threads, args.timeout, args.pause)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ NAME is ``speed``, ``quality`` (both of ``run.py``) or ``profile`` (of ``profile
 import json
 import math
 import statistics
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from benchmarks.harness.pages import fill, headed, measured, median, row
 
 TITLES = {
     "ours": "lightning_rec",
@@ -50,17 +51,6 @@ def load(folder: Path, measure: str) -> Results:
     return found
 
 
-def median(results: list[dict[str, Any]], *keys: str) -> float:
-    """The median over repeats of a figure."""
-    values = []
-    for result in results:
-        value: Any = result
-        for key in keys:
-            value = value[key]
-        values.append(value)
-    return statistics.median(values)
-
-
 def section(model: str, results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """The rows of one model."""
     targets = {name: median(of, "targets_per_second_median") for name, of in results.items()}
@@ -84,13 +74,8 @@ def section(model: str, results: dict[str, list[dict[str, Any]]]) -> list[str]:
             f"{median(of, 'peak_rss_mib'):,.0f}",
             str(len(of)),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(row(cells))
     return [f"**{model}**", "", *headed(HEADER), *lines, ""]
-
-
-def headed(names: tuple[str, ...]) -> list[str]:
-    """The head of a table whose columns but the first hold numbers."""
-    return ["| " + " | ".join(names) + " |", "|" + "---|" + "---:|" * (len(names) - 1)]
 
 
 def speed(folder: Path) -> str:
@@ -99,12 +84,7 @@ def speed(folder: Path) -> str:
     lines = [line for model in sorted(found) for line in section(model, found[model])]
     every = [result for of in found.values() for runs in of.values() for result in runs]
     if every:
-        machine = every[0]["machine"]
-        dates = sorted(result["finished_at"][:10] for result in every)
-        lines.append(
-            f"{machine['cores']} cores ({machine['processor']}), {every[0]['threads']} threads, "
-            f"{dates[0]} to {dates[-1]}; medians over repeats of medians over windows of steps."
-        )
+        lines.append(f"{measured(every)}; medians over repeats of medians over windows of steps.")
     return "\n".join(lines)
 
 
@@ -165,22 +145,5 @@ def profiles(folder: Path) -> str:
 TABLES = {"speed": speed, "quality": quality, "profile": profiles}
 
 
-def main() -> None:
-    """Write the tables, or with ``--check`` compare them."""
-    folder, page = Path(sys.argv[1]), Path(sys.argv[2])
-    written = text = page.read_text()
-    for name, build in TABLES.items():
-        before, _, rest = written.partition(f"<!-- {name}:start -->")
-        _, found, after = rest.partition(f"<!-- {name}:end -->")
-        if not found:
-            raise SystemExit(f"{page} has no <!-- {name}:start --> … <!-- {name}:end -->")
-        marked = f"<!-- {name}:start -->\n{build(folder)}\n<!-- {name}:end -->"
-        written = before + marked + after
-    if "--check" not in sys.argv:
-        page.write_text(written)
-    elif written != text:
-        raise SystemExit(f"{page} is out of date: build it again without --check")
-
-
 if __name__ == "__main__":
-    main()
+    fill(TABLES)

@@ -1,4 +1,4 @@
-"""Cells and lay-out of the tables: mean and deviation, a difference with its interval, Markdown."""
+"""How figures are laid out: mean and spread, intervals, Markdown."""
 
 import statistics
 from collections.abc import Iterable, Sequence

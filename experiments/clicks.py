@@ -1,0 +1,87 @@
+"""Models of clicks on real data, and beside the peers: the tables of ``experiments/clicks``.
+
+``runs/DATA_MODEL_seed*.json`` are ours, written by ``record.py``; ``peers/LIBRARY-DATA-MODEL-*``
+are those of the peers on the very same rows, written by ``benchmarks/clicks``.
+"""
+
+import json
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from layout import markdown, mean_sd, welch
+
+HERE = Path(__file__).parent / "clicks"
+MODELS = {
+    "lr": "LR",
+    "fm": "FM",
+    "wide_deep": "Wide&Deep",
+    "deepfm": "DeepFM",
+    "dcn": "DCN",
+    "dcnv2": "DCN-V2",
+    "xdeepfm": "xDeepFM",
+    "autoint": "AutoInt+",
+    "fibinet": "FiBiNET",
+    "masknet": "MaskNet",
+    "finalmlp": "FinalMLP",
+}
+PEERS = {"fuxictr": "FuxiCTR", "rechub": "torch-rechub"}
+SHOWN = ("test/auc", "test/gauc", "test/logloss", "test/ece", "val/auc")
+SAME = ("data_hash", "protocol_hash")
+
+
+def ours(data: str, model: str) -> list[dict[str, Any]]:
+    """Our runs of a model, ordered by seed."""
+    found = [json.loads(path.read_text()) for path in HERE.glob(f"runs/{data}_{model}_seed*.json")]
+    return sorted(found, key=lambda run: int(run["seed"]))
+
+
+def figures(data: str) -> str:
+    """Every model on a data set, naive Bayes first."""
+    lines: list[list[str]] = []
+    for model, title in MODELS.items():
+        if not (runs := ours(data, model)):
+            continue
+        if not lines:
+            first = runs[0]["metrics"]
+            cells = [f"{first[f'naivebayes/{name}']:.4f}" for name in SHOWN]
+            lines.append(["naive Bayes", *cells, "", ""])
+        cells = [mean_sd([run["metrics"][name] for run in runs]) for name in SHOWN]
+        seconds = statistics.fmean(run["cpu_seconds"] for run in runs)
+        lines.append([title, *cells, str(len(runs)), f"{seconds:.0f}"])
+    return markdown(["model", *SHOWN, "seeds", "CPU seconds a run"], lines)
+
+
+def parity(data: str) -> str:
+    """Ours beside each peer, with the interval of the difference."""
+    lines = []
+    for model, title in MODELS.items():
+        for peer, name in PEERS.items():
+            path = HERE / "peers" / f"{peer}-{data}-{model}-parity.json"
+            runs = ours(data, model)
+            if not path.exists() or len(runs) < 2:
+                continue
+            theirs = json.loads(path.read_text())
+            _same_rows(runs, theirs)
+            lines.append([title, f"{name} {theirs['versions'][theirs['library']]}"])
+            for figure in ("test/auc", "test/logloss"):
+                a = [run["metrics"][figure] for run in runs]
+                b = [run[figure] for run in theirs["runs"]]
+                lines[-1] += [mean_sd(a), mean_sd(b), welch(a, b)]
+    beside = ["ours", "theirs", "ours minus theirs [95 %]"]
+    return markdown(["model", "peer", *(f"AUC {b}" for b in beside), *(f"logloss {b}" for b in beside)], lines)
+
+
+def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
+    for run in runs:
+        if any(run[key] != theirs[key] for key in SAME):
+            raise SystemExit(f"{run['row']} and {theirs['library']} were not run on the same rows")
+
+
+TABLES = {
+    "ml100k": partial(figures, "ml100k"),
+    "ml100k-parity": partial(parity, "ml100k"),
+    "frappe": partial(figures, "frappe"),
+    "frappe-parity": partial(parity, "frappe"),
+}
