@@ -2,7 +2,8 @@
 
 ``profile_ours.py --data ml-1m.txt.gz --model sasrec --out profile-sasrec.json``. The parts are
 timed in place over ``STEPS`` steps; then the products of one step are done again with nothing
-around them, by shape, as torch's profiler recorded them.
+around them, by shape, as torch's profiler recorded them. So is evaluation: the encoder's forward,
+and all that follows it.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from lightning_rec import assembly, config
 from lightning_rec.data.pipeline import load
 from lightning_rec.losses.base import Predictions
 
-STEPS, WARMUP = 20, 5
+STEPS, WARMUP, PASSES = 20, 5, 3
 PRODUCTS = ("aten::bmm", "aten::mm", "aten::addmm", "aten::baddbmm")
 
 
@@ -89,6 +90,30 @@ def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
         optimizer.step()
 
 
+@torch.no_grad()
+def evaluation(task: Any, loader: Iterable[Any]) -> dict[str, float]:
+    """Seconds of the parts of one pass over validation."""
+    parts, encode = Parts(), task.encode
+
+    def timed(histories: Any) -> Any:
+        with parts.time("encode"):
+            return encode(histories)
+
+    task.encode = timed
+    with parts.time("all"):
+        for batch in loader:
+            with parts.time("rank and measure"):  # encoding included: taken off below
+                task._evaluate(batch, "val")
+        with parts.time("rank and measure"):
+            task.metrics["val"].compute()
+    task.metrics["val"].reset()
+    del task.encode
+    seconds = {name: sum(of) for name, of in parts.seconds.items()}
+    seconds["fetch the batches"] = seconds["all"] - seconds["rank and measure"]
+    seconds["rank and measure"] -= seconds["encode"]
+    return seconds
+
+
 def main() -> None:
     """Profile and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -128,6 +153,8 @@ def main() -> None:
         if event.key in parts.seconds:
             continue
         kinds[event.key] = round(event.self_cpu_time_total / 1e3, 2)
+    task.eval()
+    passes = [evaluation(task, data.val_dataloader()) for _ in range(PASSES)]
     result = {
         "model": args.model,
         "threads": args.threads,
@@ -135,6 +162,9 @@ def main() -> None:
         "step_milliseconds": round(sum(medians.values()), 2),
         "products_alone_milliseconds": {k: round(v, 2) for k, v in milliseconds.items()},
         "products_gflop": round(operations / 1e9, 2),
+        "evaluation_seconds": {
+            name: round(statistics.median(each[name] for each in passes), 3) for name in passes[0]
+        },
         "operators_milliseconds": dict(kinds.most_common(12)),
         "settings": {"batch_size": cfg.batches.batch_size, "max_len": cfg.batches.max_len},
         "machine": record.machine(),

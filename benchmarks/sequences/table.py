@@ -138,6 +138,13 @@ def profiles(folder: Path) -> str:
         most = (f"{name} {ms:.0f}" for name, ms in of["operators_milliseconds"].items())
         lines += ["", f"Operators, ms: {', '.join(most)}. {of['products_gflop']:.1f} GFLOP of "]
         lines[-1] += f"products; {of['threads']} threads, {of['finished_at'][:10]}."
+        if passed := of.get("evaluation_seconds"):
+            share = passed["rank and measure"] / passed["all"]
+            parts = (f"{name} {seconds:.2f} s" for name, seconds in passed.items())
+            lines += [
+                "",
+                f"Evaluation of all users: {', '.join(parts)}; ranking {share:.2f} of it.",
+            ]
         lines.append("")
     return "\n".join(lines)
 
