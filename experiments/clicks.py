@@ -70,7 +70,9 @@ def parity(data: str) -> str:
                 b = [run[figure] for run in theirs["runs"]]
                 lines[-1] += [mean_sd(a), mean_sd(b), welch(a, b)]
     beside = ["ours", "theirs", "ours minus theirs [95 %]"]
-    return markdown(["model", "peer", *(f"AUC {b}" for b in beside), *(f"logloss {b}" for b in beside)], lines)
+    return markdown(
+        ["model", "peer", *(f"AUC {b}" for b in beside), *(f"logloss {b}" for b in beside)], lines
+    )
 
 
 def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:

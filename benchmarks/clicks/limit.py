@@ -40,6 +40,7 @@ class Vectors(nn.Module):
             self.table.weight[0] = 0
 
     def forward(self, ids: Tensor, values: Tensor) -> Tensor:
+        """Ids int64 [B, I] and values float [B, D] -> float [B, F, dim]."""
         found = self.table(ids)  # [B, I, dim]
         single, *lists = found.split([self.single, *self.widths], 1)
         fields, at = [single], self.single
@@ -72,6 +73,7 @@ class DeepFM(nn.Module):
         self.output = nn.Linear(wanted["mlp"][-1], 1)
 
     def forward(self, ids: Tensor, values: Tensor) -> Tensor:
+        """Logits, float [B]."""
         v = self.vectors(ids, values)
         pairs = (v.sum(1).square() - v.square().sum(1)).sum(1) / 2
         first = self.weights(ids, values).sum((1, 2))
@@ -91,6 +93,7 @@ class DCNv2(nn.Module):
         self.output = nn.Linear(width + wanted["mlp"][-1], 1)
 
     def forward(self, ids: Tensor, values: Tensor) -> Tensor:
+        """Logits, float [B]."""
         first = x = self.vectors(ids, values).flatten(1)
         for layer in self.cross:
             x = first * layer(x) + x

@@ -1,5 +1,6 @@
 """Peers get the rows that ours reads, and the plain limit computes what ours does."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ def test_exported_rows_hold_what_the_table_holds(
             pairs = set(zip(raw[field].to_list(), columns[field].tolist(), strict=True))
             assert len(pairs) == len({value for value, _ in pairs}) == len({c for _, c in pairs})
         number = raw["tags"].str.split("|").list.eval(pl.element().filter(pl.element() != ""))
-        assert (columns["tags"] > 0).sum(axis=1).tolist() == number.list.len().fill_null(0).to_list()
+        assert (columns["tags"] > 0).sum(axis=1).tolist() == number.list.len().fill_null(
+            0
+        ).to_list()
         assert columns["tags"].max() < rows.of("multi_valued")[0]["size"]
         order = np.argsort(raw["price"].fill_null(raw["price"].mean()).to_numpy(), kind="stable")
         there = raw["price"].is_not_null().to_numpy()[order]
@@ -75,7 +78,7 @@ def test_batches_hold_every_row_once_in_an_order_of_their_own(rows: Export) -> N
     batches = Batches(columns, 32, seed=1)
     first, second = ([b["row"].tolist() for b in batches] for _ in range(2))
     assert [len(batch) for batch in first] == [32, 32, 32, 4]
-    assert sorted(sum(first, [])) == list(range(100))
+    assert sorted(itertools.chain(*first)) == list(range(100))
     assert first != second
     assert [b["row"].tolist() for b in Batches(columns, 64, None)] == [
         list(range(64)),
@@ -107,7 +110,9 @@ def copied(ours: Any, limit: Any) -> None:
         other.table.weight.data = table
     last = len(ours.deep) - 1
     state = ours.deep.state_dict()
-    limit.output.load_state_dict({k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{last}.")})
+    limit.output.load_state_dict(
+        {k.partition(".")[2]: v for k, v in state.items() if k.startswith(f"{last}.")}
+    )
     limit.deep.load_state_dict({k: v for k, v in state.items() if not k.startswith(f"{last}.")})
 
 
@@ -120,6 +125,8 @@ def test_the_limit_computes_what_ours_does(rows: Export, overrides: list[str]) -
     for parameter in ours.parameters():
         torch.nn.init.normal_(parameter)
     ours.linear.bias.data.zero_()  # the limit has the one of its output alone
+    for vectors in (ours.fields, ours.linear.fields):
+        vectors.table.weight.data[0] = 0  # fills short lists
     wanted = rows.meta["settings"] | {"dim": 4, "mlp": [8, 6], "dropout": 0.2}
     limit = MODELS["deepfm"](rows, wanted).eval()
     copied(ours, limit)
