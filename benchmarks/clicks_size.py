@@ -1,4 +1,4 @@
-"""Clicks larger than memory: preparing and one epoch over 20 million rows of 20 fields; exact metrics.
+"""Many clicks: preparing and one epoch over 20 million rows of 20 fields; exact metrics.
 
 ``clicks_size.py [--rows 20000000] [--folder FOLDER] [--out FILE.json]``. The table is synthetic, a
 folder of Parquet. Preparing and training run in processes of their own, as does the measuring of

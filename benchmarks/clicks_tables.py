@@ -50,7 +50,9 @@ def point(table: int, kind: str, threads: int) -> dict[str, Any]:
     """Seconds of each step, fetching the batch included, and the most memory there was."""
     torch.set_num_threads(threads)
     seed_everything(1, verbose=False)
-    cfg = config.compose(["model=deepfm", f"batches.batch_size={BATCH}", "data.fields.slices=[]", *KINDS[kind]])
+    cfg = config.compose(
+        ["model=deepfm", f"batches.batch_size={BATCH}", "data.fields.slices=[]", *KINDS[kind]]
+    )
     parts = assembly.assemble(cfg)
     loaded = AuditedClicks(None, make_rows(table), {})  # type: ignore[arg-type]
     data = parts.make_data(loaded)

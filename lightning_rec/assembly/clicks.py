@@ -208,7 +208,8 @@ def _metrics(loaded: AuditedClicks, stage: str, slices: Slices | None = None) ->
 
 def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """The slices of the test by how often training has a row's category of these fields."""
-    encoded, slices = loaded.encoded, {}
+    encoded = loaded.encoded
+    slices: dict[str, torch.Tensor] = {}
     for name in names:
         place = encoded.schema.place(name)  # categories have one column of ids each, and come first
         field = encoded.schema.fields[place]

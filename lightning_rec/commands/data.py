@@ -75,7 +75,8 @@ def _settings(arguments: Iterable[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals:
             raise UserError(
-                f"'{argument}' is not understood: what follows 'data' is key=value, 'check' or 'schema'."
+                f"'{argument}' is not understood: what follows 'data' is key=value, 'check' or "
+                "'schema'."
             )
         settings[key.removeprefix("data.")] = value
     return settings

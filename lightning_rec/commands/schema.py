@@ -35,6 +35,12 @@ def schema(arguments: list[str], console: Console) -> int:
     given = {role: settings[role] for role in ROLES if role in settings}
     guesses, separator = guess(open_table(path), given)
     console.print(_shown(path, guesses))
+    for each in guesses:
+        if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
+            console.print(
+                f"The label '{each.name}' is more than 0 and 1: set positive_from to the least "
+                "that counts as a click."
+            )
     fields = fields_of(guesses, separator, _number(settings.get("positive_from")))
     write_text(target, _written(path, name, fields))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
@@ -55,14 +61,15 @@ def _number(text: str | None) -> float | None:
 def _shown(path: Path, guesses: list[Guess]) -> Table:
     table = Table(title=path.name, title_justify="left")
     for heading in ("column", "type", "kind"):
-        table.add_column(heading)
-    for heading in ("distinct, about", "empty", "vectors of 16, MiB"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=heading != "type")
+    for heading in ("distinct,\nabout", "empty", "vectors\nof 16,\nMiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("because")
     for each in guesses:
         cost = f"{each.megabytes:,.1f}" if each.megabytes else ""
         numbers = (f"{each.distinct:,}", f"{each.empty:.1%}", cost)
-        table.add_row(each.name, each.dtype, each.kind, *numbers, each.why)
+        kind = f"{each.kind}, group" if each.group else each.kind
+        table.add_row(each.name, each.dtype, kind, *numbers, each.why)
     return table
 
 

@@ -157,9 +157,7 @@ def same_columns(first: Path, there: Iterable[str], path: Path, here: Iterable[s
     missing, more = sorted(set(there) - set(here)), sorted(set(here) - set(there))
     if missing or more:
         told = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(more)}"] * bool(more)
-        raise UserError(
-            f"{path} does not have the columns of {first}: it {' and '.join(told)}."
-        )
+        raise UserError(f"{path} does not have the columns of {first}: it {' and '.join(told)}.")
 
 
 def _columns(file: Path) -> list[str]:

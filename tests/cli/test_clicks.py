@@ -28,7 +28,6 @@ def clicks(click_csv: Path) -> list[str]:
         "model=deepfm", "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
         "data.fields.categorical=[uid,sku,device]", "data.fields.multi_valued=[tags]",
         "data.fields.numeric=[price]", "data.fields.group=uid", "data.fields.weight=worth",
-        "data.fields.slices=[uid,sku]",
         "protocol.val=0.2", "protocol.test=0.2", "model.dim=8", "model.mlp=[16]", "model.dropout=0",
         "batches.batch_size=32", "batches.eval_batch_size=50", "optimizer.lr=0.02",
         "trainer.accelerator=cpu", "trainer.max_epochs=2", "callbacks=[checkpoint,progress]", "logger=csv",
@@ -40,6 +39,7 @@ def run(clicks: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One completed run, shared: tests only read it."""
     folder = tmp_path_factory.mktemp("clicks_run") / "shared"
     longer = ["trainer.max_epochs=30", "schedule=warmup_decay", "logger=[wandb,csv]"]
+    longer.append("data.fields.slices=[uid,sku]")
     assert cli.run(["train", *clicks, *longer, f"run_dir={folder}"]) == 0
     return folder
 
@@ -70,6 +70,7 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     sliced = sum(metrics[f"test/sku_{part}/examples"] for part in ("1_9", "10_99", "100_up"))
     assert sliced == 120
     assert (run / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert list(run.glob("wandb/*/files/media/images/reliability_*.png"))
 
 
 def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> None:
@@ -86,7 +87,9 @@ def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> N
     torch.testing.assert_close(
         probability, torch.from_numpy(told["probability"].to_numpy().copy()), atol=1e-6, rtol=1e-5
     )
-    strange = pl.DataFrame({"uid": [None], "sku": ["new"], "device": [" "], "tags": ["?|!"], "price": ["inf"]})
+    strange = pl.DataFrame(
+        {"uid": [None], "sku": ["new"], "device": [" "], "tags": ["?|!"], "price": ["inf"]}
+    )
     rows = Rows(torch.from_numpy(encoder.ids(strange)), torch.from_numpy(encoder.values(strange)))
     assert model(rows).isfinite().all()
 
@@ -248,7 +251,7 @@ def test_hashes_buckets_and_widths_through_the_command_line(
         "+data.fields.dims={uid:3}", "+data.fields.min_counts={sku:2}", "data.fields.slices=[sku]",
         "task.sparse=true", "optimizer=lazy_adamw", "optimizer.lr=0.02",
     ]  # fmt: skip
-    kept = [each for each in clicks if "slices" not in each and "optimizer" not in each]
+    kept = [each for each in clicks if "optimizer" not in each]
     folder = tmp_path / "r"
     assert cli.run(["train", *kept, *settings, f"run_dir={folder}"]) == 0
     fields = pl.read_parquet(folder / "fields.parquet")

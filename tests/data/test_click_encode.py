@@ -55,7 +55,7 @@ def test_categories_are_those_of_train_the_most_frequent_first(tmp_path: Path) -
     # Row 0 fills lists; 1 is city's unknown.
     assert vocabulary(made, "city") == {"b": 2, "a": 3, None: 4}
     assert made.ids[:, 0].tolist() == [2, 2, 3, 4, 1, 3, 1, 4]
-    assert made.schema.of("categorical")[0][2:] == (1, 4, 1)
+    assert made.schema.of("categorical")[0][2:] == (1, 4, 1, None)
 
 
 def test_missing_categories_go_where_the_declaration_says(tmp_path: Path) -> None:

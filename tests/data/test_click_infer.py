@@ -42,7 +42,7 @@ def test_each_column_is_seen_for_what_it_is(tmp_path: Path, suffix: str) -> None
     assert {each.name: each.kind for each in guesses} == KINDS
     assert separator == "|"
     by_name = {each.name: each for each in guesses}
-    assert by_name["user_id"].distinct == pytest.approx(len(set(COLUMNS["user_id"])), rel=0.05)
+    assert by_name["user_id"].distinct == pytest.approx(len(set(COLUMNS["user_id"])), rel=0.1)
     empty = COLUMNS["device"].count(None) / ROWS
     assert by_name["device"].empty == pytest.approx(empty)
     assert by_name["hour"].megabytes == pytest.approx(24 * 256 / 2**20, rel=0.05)

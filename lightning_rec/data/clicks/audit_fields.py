@@ -139,8 +139,9 @@ class CategoryCheck:
         )
         meaning = self.known["value"].gather(ids[told] - self.field.start - 1)
         wrong[told] = ~meaning.eq_missing(value.gather(told)).to_numpy()
-        known = self.known["value"].implode()
-        wrong[missed] = value.gather(missed).is_in(known, nulls_equal=True).to_numpy()
+        if len(missed):
+            known = self.known["value"].implode()
+            wrong[missed] = value.gather(missed).is_in(known, nulls_equal=True).to_numpy()
         return wrong
 
     def _wrong_hash(self, ids: NDArray[np.int32], value: pl.Series) -> NDArray[np.bool_]:

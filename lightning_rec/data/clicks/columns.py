@@ -82,7 +82,7 @@ class Faults:
             more = f" ({self.count:,} such rows)" if self.count > 1 else ""
             raise UserError(
                 f"{self.table.info['name']}, row {self.row + 1}: "
-                f"{what.format(value=self.value)}{more}."
+                f"{what.replace('{value}', str(self.value))}{more}."
             )
 
 

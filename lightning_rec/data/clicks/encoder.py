@@ -1,6 +1,7 @@
 """What was fitted on the training rows, and how it makes arrays of any rows."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class Encoder:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that was fitted, by name; with ``data.fields`` of the config it can be read again."""
-        schema = pl.DataFrame([each[: len(SCHEMA)] for each in self.schema.fields], schema=SCHEMA, orient="row")
+        schema = pl.DataFrame(
+            [each[: len(SCHEMA)] for each in self.schema.fields], schema=SCHEMA, orient="row"
+        )
         return {"fields": schema, "vocabulary": self.vocabulary, "statistics": self.statistics}
 
     @classmethod
@@ -77,8 +80,13 @@ class Encoder:
         named = (pl.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
         schema, vocabulary, statistics = named
         return cls(
-            fields, ClickSchema(tuple(map(Field._make, schema.rows()))), vocabulary, statistics
+            fields, ClickSchema(tuple(Field(*row) for row in schema.rows())), vocabulary, statistics
         )
+
+    @cached_property
+    def _known(self) -> dict[str, pl.DataFrame]:
+        parts = self.vocabulary.partition_by("field", as_dict=True)
+        return {str(name): part for (name,), part in parts.items()}
 
     def _categories(self, column: pl.Series) -> pl.Series:
         return categories(column, self.fields, self._edges(column.name))
@@ -100,9 +108,12 @@ class Encoder:
         if field.name in self.fields.hash_size:
             hashed = field.start + 1 + hashing.buckets(values, self.fields.hash_size[field.name])
             return np.where(values.is_null().to_numpy(), field.start, hashed).astype(np.int32)
-        known = self.vocabulary.filter(pl.col("field") == field.name).select("value", "id")
         joined = values.to_frame("value").join(
-            known, on="value", how="left", nulls_equal=True, maintain_order="left"
+            self._known.get(field.name, self.vocabulary.clear()).select("value", "id"),
+            on="value",
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
         )
         ids: NDArray[np.int32] = joined["id"].fill_null(field.start).to_numpy()
         return ids

@@ -34,8 +34,8 @@ class Fields:
         buckets: columns among ``numeric`` that are read as categories: their number of equally
             frequent buckets in training, or ``log_square``, the rule of the winners of Criteo's
             challenge (Juan et al., 2014): floor(log(x)²) above 2, else x without its fraction.
-        dims: by column, the width of its categories' vectors where it is not ``model.dim``; a linear
-            map brings them to it. A narrow one saves memory where there are many categories.
+        dims: by column, the width of its categories' vectors where it is not ``model.dim``; a
+            linear map brings them to it. A narrow one saves memory where there are many.
         missing: where an empty category goes: to a category of its ``own``, if it is seen in
             training, or to the ``unknown`` one, where unseen and rare ones go. An empty list of
             values has no vector. A number that is missing or infinite becomes the mean of train;
@@ -184,7 +184,8 @@ class ClickSchema(NamedTuple):
 
     def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
         """The same fields, with widths of vectors by name: those of the model for all others."""
-        return ClickSchema(tuple(each._replace(dim=dims.get(each.name)) for each in self.fields))
+        fields = tuple(each._replace(dim=dims.get(each.name)) for each in self.fields)
+        return self._replace(fields=fields)
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
         """The fields of one kind."""

@@ -13,9 +13,10 @@ from lightning_rec.errors import UserError, listed, nearest
 ROLES = ("label", "group", "time", "weight")
 _NAMES = {
     "label": r"label|click(ed)?|is_click|target|y|converted|liked|bought|rating|stars",
-    "group": r"user.*|uid|visitor.*|customer.*|member.*|account.*|client.*|session.*",
+    "group": r"(user|visitor|customer|member|account|client|session)(_?(id|no|code))?|uid",
+    "item": r"(item|product|article|movie|ad|campaign)(_?(id|no|code))?|iid|sku",
     "time": r"time.*|ts|date.*|created.*|when|.*_(at|time|ts|date)",
-    "id": r"id|.*_id|[ui]id|user.*|item.*|sku|product.*|.*code|zip.*",
+    "id": r"id|.*_(id|no|code)|zip.*",
 }
 _HEAD = 100_000  # rows by whose values kinds are guessed
 _MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
@@ -30,6 +31,7 @@ class Guess:
     kind: ``categorical``, ``multi_valued``, ``numeric``, one of ``ROLES``, or ``left out``.
     distinct: values, about.  empty: share of rows without one.
     why: what led to it, in a few words.
+    group: whether it parts the rows for GAUC, besides what it is.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Guess:
     distinct: int
     empty: float
     why: str = ""
+    group: bool = False
 
     @property
     def megabytes(self) -> float:
@@ -83,9 +86,8 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
             kind, why = taken[name], "as given" if name in given.values() else "its name and values"
         else:
             kind, why = _kind(head[name], rows, distinct, separator)
-        if name == roles.get("group"):
-            why = "group too"
-        guesses.append(Guess(name, str(dtype), kind, distinct, empty, why))
+        group = name == roles.get("group")
+        guesses.append(Guess(name, str(dtype), kind, distinct, empty, why, group))
     return guesses, separator
 
 
@@ -93,18 +95,24 @@ def fields_of(guesses: list[Guess], separator: str, positive_from: float | None)
     """The guesses as ``data.fields`` of a config."""
     kinds = ("categorical", "multi_valued", "numeric")
     features = {kind: [each.name for each in guesses if each.kind == kind] for kind in kinds}
-    roles: dict[str, Any] = {role: None for role in ROLES}
+    roles: dict[str, Any] = dict.fromkeys(ROLES)
     roles |= {each.kind: each.name for each in guesses if each.kind in ROLES}
-    roles["group"] = next((each.name for each in guesses if each.why == "group too"), None)
-    large = [each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED]
+    roles["group"] = next((each.name for each in guesses if each.group), None)
+    many = (each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED)
+    large = [each.name for each in many]
     return {
         **features,
         "label": roles.pop("label"),
         "positive_from": positive_from,
         **roles,
-        "hash_size": {each.name: _HASHED for each in large},
+        "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
+        "hash_size": dict.fromkeys(large, _HASHED),
         "separator": separator,
     }
+
+
+def _sliced(name: str) -> bool:
+    return any(re.fullmatch(_NAMES[role], name.lower()) for role in ("group", "item"))
 
 
 def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
@@ -126,7 +134,7 @@ def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
 
 def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
     """Columns of the roles by name and values, for those that are not given."""
-    found = {}
+    found: dict[str, str] = {}
     for role, test in (("label", _binary), ("group", None), ("time", _timely)):
         for name in head.columns:
             free = name not in (*given.values(), *found.values())
@@ -147,7 +155,9 @@ def _timely(column: pl.Series) -> bool:
     if column.dtype.is_nested() or not len(there):
         return False
     first = str(there[0]).strip() if column.dtype == pl.String else None
-    if not (column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None):
+    if not (
+        column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
+    ):
         return False
     read = there.to_frame().select(raw_time(column.name, column.dtype, first)).to_series()
     return not read.null_count()
@@ -155,6 +165,8 @@ def _timely(column: pl.Series) -> bool:
 
 def _numbers(column: pl.Series) -> pl.Series | None:
     """The column as numbers, null where it is empty; None if it holds something else."""
+    if column.dtype == pl.Boolean:
+        return column.cast(pl.Float64)
     if column.dtype.is_nested() or column.dtype.is_temporal():
         return None
     words = column.cast(pl.String).str.strip_chars()
@@ -171,7 +183,8 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
         return "left out", "a time"
     if distinct <= 1:
         return "left out", "one value alone"
-    numbers, named = _numbers(column), re.fullmatch(_NAMES["id"], column.name.lower())
+    numbers, lower = _numbers(column), column.name.lower()
+    named = any(re.fullmatch(_NAMES[ids], lower) for ids in ("id", "group", "item"))
     if numbers is None:
         if _parted(column, separator):
             return "multi_valued", f"values parted by {separator}"

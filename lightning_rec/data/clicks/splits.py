@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.table import PART, PARTS, ClickTable
+from lightning_rec.data.clicks.table import BLOCK, PART, PARTS, ClickTable
 from lightning_rec.data.times import raw_time
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
@@ -100,7 +100,11 @@ class RandomRows(RowProtocol):
                 raise UserError("protocol.whole_groups=true needs data.fields.group=COLUMN.")
             member = codes(table, fields.group, lambda values: values) + 1
             number = int(member.max()) + 1
-        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
+        words = np.empty(number, dtype=np.uint64)
+        for start in range(0, number, BLOCK):
+            place = np.arange(start, min(number, start + BLOCK))
+            words[place] = bits(self.seed, place)
+        order = np.argsort(words, kind="stable")
         part = np.zeros(number, dtype=np.int8)
         held = round(number * self.test)
         part[order[:held]] = PARTS.index("test")

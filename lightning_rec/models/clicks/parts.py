@@ -84,8 +84,9 @@ class FieldVectors(nn.Module):
         # One look-up for all: each would bring a gradient of the size of the table.
         asked = torch.cat([ids.flatten(), self.numbers])
         vectors, of_numbers = torch.split(self.table(asked), [ids.numel(), len(self.numbers)])
-        vectors = vectors.view(*ids.shape, -1)  # [B, I, dim]
+        vectors = vectors.view(*ids.shape, self.table.embedding_dim)  # [B, I, dim]
         for own in self.apart:
+            assert isinstance(own, OwnTable)
             vectors = own.added_to(vectors, rows.ids)
         sizes = [self.single, *self.widths]
         # Split, since slices would make a copy each of the whole gradient.
@@ -123,7 +124,7 @@ class OwnTable(nn.Module):
     def added_to(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Add this field's vectors, at its columns, to float [B, I, dim]; ids int32 [B, I]."""
         own = (ids[:, self.columns] - (self.start - 1)).clamp(min=0)  # 0 still fills lists
-        return vectors.index_add(1, self.columns, self.project(self.table(own)))
+        return vectors.index_add(1, self.columns, self.project(self.table(own)).to(vectors.dtype))
 
 
 def _embedding(rows: int, dim: int) -> nn.Embedding:
