@@ -18,6 +18,7 @@ from lightning_rec import assembly, config
 from lightning_rec.assembly import Loaded, Problem
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
+from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import distributed, tracking
 from lightning_rec.runs.distributed import is_first
@@ -152,9 +153,11 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         columns = beside | columns
     examples = problem.examples(task, loaded)
     run.save_metrics(_flat(columns))
-    for name, table in problem.tables(task, loaded).items():
+    tables = problem.tables(task, loaded)
+    for name, table in tables.items():
         run.save_table(name, table)
-    tracking.end(trainer, _flat(columns), run.card["seconds"], examples)
+    pictures = plots.draw(tables, run.path) if is_first() else {}
+    tracking.end(trainer, _flat(columns), run.card["seconds"], examples, pictures)
     _show(run, columns, cfg.monitor, examples)
 
 

@@ -18,9 +18,12 @@ from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
 from lightning_rec.metrics.classification import reliability
+from lightning_rec.metrics.click_slices import slices_of
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
+from lightning_rec.metrics.slices import Slices
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.tasks.click import ClickTask
+from lightning_rec.tasks.optimizers import LazyAdamW
 
 SKETCH_SIZE = 10  # categories of each field of the model that is built, without memory, as a check
 
@@ -58,6 +61,7 @@ class Clicks(Problem[AuditedClicks]):
             self.sketch = self.make_model(schema)
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
+        _check_sparse(cfg)
         known = [f"val/{name}" for name in FIGURES]
         self._check_training(known, self.protocol.validates)
 
@@ -107,8 +111,7 @@ class Clicks(Problem[AuditedClicks]):
                     "rate": bins.rate.numpy(),
                 }
             ),
-            "vocabulary": encoded.vocabulary,
-            "statistics": encoded.statistics,
+            **encoded.encoder(self.source.fields).tables(),
         }
 
     def beside(
@@ -143,7 +146,11 @@ class Clicks(Problem[AuditedClicks]):
             model=model,
             optimizer=self._optimizer,
             schedule=self._schedule,
-            metrics={stage: _metrics(loaded, stage) for stage in ("val", "test")},
+            metrics={
+                "val": _metrics(loaded, "val"),
+                # Slices in the test alone, which is made once.
+                "test": _metrics(loaded, "test", _slices(loaded, self.source.fields.slices)),
+            },
             seed=self.cfg.seed,
         )
         assert isinstance(task, ClickTask)
@@ -160,23 +167,55 @@ def _check_model(cfg: DictConfig) -> None:
         )
 
 
+def _check_sparse(cfg: DictConfig) -> None:
+    """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
+    if not cfg.task.get("sparse"):
+        return
+    if config.target("optimizer", config.plain(cfg.optimizer)) is not LazyAdamW:
+        raise UserError(
+            "task.sparse=true needs optimizer=lazy_adamw: others move every row of the table at "
+            "each step, or take no sparse gradients."
+        )
+    if cfg.task.get("embedding_l2"):
+        raise UserError(
+            f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
+            "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "
+            "draws in the rows that a batch reads."
+        )
+
+
 def _sketch(fields: Fields) -> ClickSchema:
     """A small schema with the fields that are declared."""
     kinds: dict[Kind, tuple[str, ...]] = {
-        "categorical": fields.categorical,
+        "categorical": fields.singles,
         "multi_valued": fields.multi_valued,
-        "numeric": fields.numeric,
+        "numeric": fields.scaled,
     }
     sizes = {"categorical": (SKETCH_SIZE, 1), "multi_valued": (SKETCH_SIZE, 2), "numeric": (1, 0)}
     made: list[Field] = []
     for kind, names in kinds.items():
         for name in names:
             made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
-    return ClickSchema(tuple(made))
+    return ClickSchema(tuple(made)).with_dims(fields.dims)
 
 
-def _metrics(loaded: AuditedClicks, stage: str) -> ClickMetrics:
+def _metrics(loaded: AuditedClicks, stage: str, slices: Slices | None = None) -> ClickMetrics:
     encoded = loaded.encoded
     rows = np.asarray(encoded.part(stage))
     group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
-    return ClickMetrics(torch.from_numpy(encoded.label[rows]), group)
+    return ClickMetrics(torch.from_numpy(encoded.label[rows]), group, slices)
+
+
+def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The slices of the test by how often training has a row's category of these fields."""
+    encoded = loaded.encoded
+    slices: dict[str, torch.Tensor] = {}
+    for name in names:
+        place = encoded.schema.place(name)  # categories have one column of ids each, and come first
+        field = encoded.schema.fields[place]
+        known = encoded.vocabulary.filter(pl.col("field") == name)
+        counts = np.zeros(field.size, dtype=np.int64)
+        counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
+        seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
+        slices |= slices_of(name, torch.from_numpy(seen))
+    return slices

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_rec import config
+from lightning_rec.commands.schema import schema
 from lightning_rec.data.check import check_file
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, prepare_clicks
@@ -27,15 +28,19 @@ List the known data sets, prepare one and show its figures, or check a file of y
 usage: lightning-rec data
        lightning-rec data name=NAME [key=value]
        lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN rating=COLUMN]
+       lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN weight=COLUMN
+                                       positive_from=NUMBER name=NAME out=FOLDER]
 
 NAME is one of the list; the keys are those of its config. 'check' tells all that is wrong with a
-file, and exits with 1 if it cannot be used as it is.
+log, and exits with 1 if it cannot be used as it is. 'schema' guesses what the columns of a table of
+clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if no FOLDER is named), to be edited.
 
 Examples:
   lightning-rec data name=ml_100k
   lightning-rec data name=table path=log.csv user=uid item=sku time=ts
   lightning-rec data name=frappe
   lightning-rec data check log.csv user=uid item=sku time=ts
+  lightning-rec data schema clicks.csv label=clicked
 """
 _CHECKED = ("user", "item", "time", "rating", "time_unit")
 _TOP = 5
@@ -52,6 +57,8 @@ def run(arguments: list[str]) -> int:
         return 0
     if arguments[0] == "check":
         return _check(arguments[1:], console)
+    if arguments[0] == "schema":
+        return schema(arguments[1:], console)
     settings = _settings(arguments)
     if "name" not in settings:
         raise UserError(
@@ -68,7 +75,8 @@ def _settings(arguments: Iterable[str]) -> dict[str, str]:
         key, equals, value = argument.partition("=")
         if not equals:
             raise UserError(
-                f"'{argument}' is not understood: what follows 'data' is key=value, or 'check'."
+                f"'{argument}' is not understood: what follows 'data' is key=value, 'check' or "
+                "'schema'."
             )
         settings[key.removeprefix("data.")] = value
     return settings
@@ -153,14 +161,15 @@ def _prepare_clicks(source: ClickSource, console: Console) -> None:
     table.add_row("data hash", info["data_hash"][:12])
     console.print(table)
     features = Table("feature", "kind", "distinct", title="Features", title_justify="left")
-    kinds = {"categorical": fields.categorical, "numeric": fields.numeric}
-    for kind, names in kinds.items():
-        for name in names:
-            distinct = clicks.rows.select(pl.col(name).n_unique()).collect().item()
-            features.add_row(name, kind, f"{distinct:,}")
+    for kind in ("categorical", "numeric"):
+        for name in getattr(fields, kind):
+            column = clicks.rows.select(pl.col(name).n_unique())
+            number = column.collect(engine="streaming").item()
+            features.add_row(name, kind, f"{number:,}")
     for name in fields.multi_valued:
-        distinct = lists(clicks, name, fields.separator).explode().n_unique()
-        features.add_row(name, "multi_valued", f"{distinct:,}")
+        parted = (lists(frame[name], fields.separator) for _, frame in clicks.blocks(name))
+        number = pl.concat(values.explode().unique() for values in parted).n_unique()
+        features.add_row(name, "multi_valued", f"{number:,}")
     console.print(features)
     console.print(f"Prepared in {clicks.folder}", soft_wrap=True, highlight=False)
 

@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import dropwhile, islice
 from pathlib import Path
@@ -49,6 +49,15 @@ class Table:
             return query.collect(engine="streaming", optimizations=options)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise UserError(self._explain(error)) from error
+
+    def sound(self) -> pl.LazyFrame:
+        """All rows, of which text has been read through once, so that no fault is left in it.
+
+        Raises UserError as :meth:`collect` does.
+        """
+        if self.separator is not None:
+            self.collect(self.frame.select(pl.len()))
+        return self.frame
 
     def where(self, row: int) -> str:
         """Say where data row ``row`` (from 0) lies: file and line, or file and row in Parquet."""
@@ -132,6 +141,8 @@ def open_table(path: Path) -> Table:
             raise UserError(f"{file} is empty (0 bytes).")
     if path.is_dir() or path.suffix == ".parquet" or _starts(path, b"PAR1"):
         table = Table(path, files, pl.scan_parquet(files), None)
+        for file in files[1:]:
+            same_columns(files[0], _columns(files[0]), file, _columns(file))
     else:
         header = _header(path)
         separator = max(SEPARATORS, key=header.count)
@@ -139,6 +150,25 @@ def open_table(path: Path) -> Table:
         table = Table(path, files, frame, separator)
     table.collect(table.frame.head(0))
     return table
+
+
+def same_columns(first: Path, there: Iterable[str], path: Path, here: Iterable[str]) -> None:
+    """Raise UserError, saying which, if the columns of ``path`` are not those of ``first``."""
+    missing, more = sorted(set(there) - set(here)), sorted(set(here) - set(there))
+    if missing or more:
+        told = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(more)}"] * bool(more)
+        raise UserError(f"{path} does not have the columns of {first}: it {' and '.join(told)}.")
+
+
+def _columns(file: Path) -> list[str]:
+    """The columns of a Parquet file. Raises UserError if it is none."""
+    try:
+        return list(pl.read_parquet_schema(file))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{file} cannot be read as Parquet ({reason}). Is the file complete?"
+        ) from error
 
 
 def _header(path: Path) -> str:

@@ -7,6 +7,8 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_rec.metrics import classification as F
+from lightning_rec.metrics.click_slices import sliced
+from lightning_rec.metrics.slices import Slices
 
 FIGURES = (
     "auc", "gauc", "gauc_groups", "gauc_groups_left_out", "logloss", "information_gain", "pr_auc",
@@ -37,6 +39,7 @@ class ClickMetrics(Metric):
     Args:
         label: float32 [number of all examples], 0 or 1.
         group: int32 [number of all examples], -1 for none; None leaves out GAUC.
+        slices: bool [number of all examples] by name; some figures are told for each of them.
     """
 
     full_state_update = False
@@ -45,8 +48,11 @@ class ClickMetrics(Metric):
     label: Tensor
     group: Tensor | None
 
-    def __init__(self, label: Tensor, group: Tensor | None = None) -> None:
+    def __init__(
+        self, label: Tensor, group: Tensor | None = None, slices: Slices | None = None
+    ) -> None:
         super().__init__(sync_on_compute=True)
+        self.slices = dict(slices or {})
         self.register_buffer("label", label, persistent=False)
         self.register_buffer("group", group, persistent=False)
         self.add_state("example", default=[], dist_reduce_fx="cat")
@@ -81,6 +87,7 @@ class ClickMetrics(Metric):
             "threshold": torch.tensor(threshold, dtype=torch.float64),
             "ece": F.calibration_error(F.reliability(probability, label, BINS)),
             "rate": label.double().mean(),
+            **sliced(example, logit, label, self.slices),
         }
         if self.group is None:
             return figures

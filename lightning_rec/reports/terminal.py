@@ -87,10 +87,11 @@ def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Ta
     }
     if not counts:
         return None
-    kind = "recall" if "recall" in monitor else "ndcg"
     first = next(iter(columns.values()))
-    shown = {n.split("/")[2] for n in first if n.startswith("test/") and n.count("/") == 2}
-    metric = next(name for name in sorted(shown) if name.startswith(f"{kind}@"))
+    figures_of = {n.split("/")[2] for n in first if n.startswith("test/") and n.count("/") == 2}
+    measured = sorted(figures_of - {"examples"})
+    wanted = monitor.rpartition("/")[2].partition("@")[0]
+    metric = next((n for n in measured if n.partition("@")[0] == wanted), measured[0])
     table = Table(title=f"Where it works: test/{metric} by slice", title_justify="left")
     table.add_column("slice")
     for name in ("examples", *columns):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.runs.distributed import is_first
@@ -94,8 +94,12 @@ def end(
     figures: Mapping[str, float],
     seconds: Mapping[str, float],
     examples: Sequence[tuple[str, list[str], list[str]]],
+    pictures: Mapping[str, Path],
 ) -> None:
-    """Tell every tracker the final figures; W&B also where time went and the examples."""
+    """Tell every tracker the final figures; W&B also where time went and the examples.
+
+    PNG files go to those that show pictures: W&B and TensorBoard.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             import wandb
@@ -105,10 +109,16 @@ def end(
             if examples:
                 rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
                 logged["examples"] = wandb.Table(["user", "latest items", "recommended"], rows)
+            logged |= {name: wandb.Image(str(path)) for name, path in pictures.items()}
             run.log(logged)
             run.summary.update(dict(figures))
         else:
             logger.log_metrics(dict(figures), trainer.global_step)
+        if isinstance(logger, TensorBoardLogger):
+            from matplotlib.image import imread  # there is no picture without it
+
+            for name, path in pictures.items():
+                logger.experiment.add_image(name, imread(path), dataformats="HWC")
 
 
 def sync_command() -> str | None:

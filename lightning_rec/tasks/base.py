@@ -143,13 +143,18 @@ class Task(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as asked; Lightning refuses a fused optimizer under bf16, which needs no scaler."""
+        """Clip as asked, sparse gradients too, which torch does not.
+
+        Lightning also refuses a fused optimizer under bf16, which needs no scaler.
+        """
         if gradient_clip_val and any(_is_sparse(p) for p in self.model.parameters()):
-            raise UserError(
-                "torch cannot clip sparse gradients: set trainer.gradient_clip_val=null, or "
-                "model.sparse=false."
-            )
-        if gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
+            if gradient_clip_algorithm not in (None, "norm"):
+                raise UserError(
+                    f"trainer.gradient_clip_algorithm={gradient_clip_algorithm} is not for sparse "
+                    "gradients: use norm."
+                )
+            clip_norm(self.model.parameters(), gradient_clip_val)
+        elif gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
             nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
@@ -166,6 +171,23 @@ class Task(pl.LightningModule):
         """Whether the loggers take figures at this step: a call of ``log`` is not free."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return (self.global_step + 1) % every == 0
+
+
+def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Scale all gradients so that their common norm is ``limit`` at most, in place.
+
+    What ``torch.nn.utils.clip_grad_norm_`` does, for sparse gradients as well.
+    """
+    values = []
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()  # else rows read twice count apart
+            values.append(parameter.grad.values())
+        elif parameter.grad is not None:
+            values.append(parameter.grad)
+    norm = nn.utils.get_total_norm(values)
+    for value in values:
+        value.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
 
 
 def _is_sparse(parameter: nn.Parameter) -> bool:

@@ -28,6 +28,8 @@ class ClickTask(Task):
         embedding_l2: half of this times the sum of squares of all embedding tables, rows that the
             batch does not read included, joins the mean loss of each step, as in BARS.
         l2: likewise for all other weights.
+        sparse: give embedding tables sparse gradients, for very large ones: with
+            ``optimizer=lazy_adamw`` a step then costs what the batch reads, whatever the table has.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
     """
@@ -43,10 +45,14 @@ class ClickTask(Task):
         seed: int,
         embedding_l2: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
+        sparse: bool = False,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
         super().__init__(model, trains, optimizer, schedule, seed, arithmetic)
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.sparse = sparse
         self.metrics = nn.ModuleDict(metrics)
         self.embedding_l2, self.l2 = embedding_l2, l2
         self.threshold = 0.5  # until validation chooses a better one

@@ -6,10 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 from processes import command, read
+from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec import cli
+from lightning_rec import assembly, cli
+from lightning_rec.assembly import Clicks
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.encoder import Encoder
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.click import ClickTask
 
 Refused = Callable[..., str]
@@ -33,6 +39,7 @@ def run(clicks: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One completed run, shared: tests only read it."""
     folder = tmp_path_factory.mktemp("clicks_run") / "shared"
     longer = ["trainer.max_epochs=30", "schedule=warmup_decay", "logger=[wandb,csv]"]
+    longer.append("data.fields.slices=[uid,sku]")
     assert cli.run(["train", *clicks, *longer, f"run_dir={folder}"]) == 0
     return folder
 
@@ -58,6 +65,33 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     vocabulary = pl.read_parquet(run / "vocabulary.parquet")
     assert set(vocabulary["field"]) == {"uid", "sku", "device", "tags"}
     assert pl.read_parquet(run / "statistics.parquet")["field"].to_list() == ["price"]
+    assert metrics["test/uid_cold/examples"] == 0
+    assert metrics["test/uid_warm/auc"] == metrics["test/auc"]
+    sliced = sum(metrics[f"test/sku_{part}/examples"] for part in ("1_9", "10_99", "100_up"))
+    assert sliced == 120
+    assert (run / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert list(run.glob("wandb/*/files/media/images/reliability_*.png"))
+
+
+def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> None:
+    problem = assembly.assemble(RunFolder.open(run).config)
+    assert isinstance(problem, Clicks)
+    encoder = Encoder.read(run, problem.source.fields)
+    model = problem.make_model(encoder.schema).eval()
+    RunFolder.open(run).load_model(model)
+    told = pl.read_parquet(run / "test_rows.parquet")
+    raw = pl.read_csv(click_csv, infer_schema=False)[told["row"].to_list()]
+    rows = Rows(torch.from_numpy(encoder.ids(raw)), torch.from_numpy(encoder.values(raw)))
+    with torch.no_grad():
+        probability = torch.sigmoid(model(rows).double())
+    torch.testing.assert_close(
+        probability, torch.from_numpy(told["probability"].to_numpy().copy()), atol=1e-6, rtol=1e-5
+    )
+    strange = pl.DataFrame(
+        {"uid": [None], "sku": ["new"], "device": [" "], "tags": ["?|!"], "price": ["inf"]}
+    )
+    rows = Rows(torch.from_numpy(encoder.ids(strange)), torch.from_numpy(encoder.values(strange)))
+    assert model(rows).isfinite().all()
 
 
 def test_the_same_figures_come_out_of_the_weights(
@@ -155,6 +189,14 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
         (["data.val=x.csv"], "needs data.test=FILE"),
         (["model=bert4rec"], "data=clicks holds clicks"),
         (["protocol.val=0"], "schedule=plateau watches val/auc"),
+        (["task.sparse=true"], "task.sparse=true needs optimizer=lazy_adamw"),
+        (
+            ["task.sparse=true", "optimizer=lazy_adamw", "task.embedding_l2=0.1"],
+            "task.embedding_l2=0.1 weighs whole tables",
+        ),
+        (["data.fields.slices=[price]"], "data.fields.slices speaks of 'price'"),
+        (["+data.fields.buckets={price:0}"], "data.fields"),
+        (["data.fields.multi_valued=[tag]"], "no column 'tag' for data.fields.multi_valued"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(
@@ -175,6 +217,73 @@ def test_a_label_of_one_class(
     kept = [each for each in clicks if not each.startswith("data.path")]
     sentence = refused("train", *kept, f"data.path={path}", f"run_dir={tmp_path / 'r'}")
     assert "all 360 labels are 1" in sentence
+
+
+def test_files_with_different_columns(
+    clicks: list[str], refused: Refused, tmp_path: Path, click_frame: pl.DataFrame
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    click_frame[:300].write_parquet(folder / "a.parquet")
+    click_frame[300:].rename({"price": "cost"}).write_parquet(folder / "b.parquet")
+    kept = [each for each in clicks if not each.startswith("data.path")]
+    sentence = refused("train", *kept, f"data.path={folder}", f"run_dir={tmp_path / 'r'}")
+    assert "b.parquet does not have the columns of" in sentence
+    assert "it lacks price and has cost" in sentence
+
+
+def test_a_ragged_line_of_text_is_named(
+    clicks: list[str], refused: Refused, tmp_path: Path, click_csv: Path
+) -> None:
+    path = tmp_path / "ragged.csv"
+    lines = click_csv.read_text().splitlines()
+    path.write_text("\n".join([*lines[:50], lines[50] + ",more", *lines[51:]]))
+    kept = [each for each in clicks if not each.startswith("data.path")]
+    sentence = refused("train", *kept, f"data.path={path}", f"run_dir={tmp_path / 'r'}")
+    assert "ragged.csv, line 51 has 9 fields where the header has 8" in sentence
+
+
+def test_hashes_buckets_and_widths_through_the_command_line(
+    clicks: list[str], tmp_path: Path
+) -> None:
+    settings = [
+        "+data.fields.hash_size={uid:50}", "+data.fields.buckets={price:4}",
+        "+data.fields.dims={uid:3}", "+data.fields.min_counts={sku:2}", "data.fields.slices=[sku]",
+        "task.sparse=true", "optimizer=lazy_adamw", "optimizer.lr=0.02",
+    ]  # fmt: skip
+    kept = [each for each in clicks if "optimizer" not in each]
+    folder = tmp_path / "r"
+    assert cli.run(["train", *kept, *settings, f"run_dir={folder}"]) == 0
+    fields = pl.read_parquet(folder / "fields.parquet")
+    assert fields.filter(pl.col("name") == "uid")["size"].item() == 51
+    assert fields.filter(pl.col("name") == "price")["kind"].item() == "categorical"
+    assert "uid" not in pl.read_parquet(folder / "vocabulary.parquet")["field"]
+    weights = load_file(folder / "weights.safetensors")
+    assert weights["fields.apart.0.table.weight"].shape == (52, 3)
+    assert cli.run(["evaluate", f"run={folder}"]) == 0
+
+
+def test_a_schema_is_guessed_written_and_used(
+    click_csv: Path, tmp_path: Path, refused: Refused, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = f"out={tmp_path / 'conf'}"
+    assert cli.run(["data", "schema", str(click_csv), "name=guessed", "weight=worth", out]) == 0
+    shown = capfd.readouterr().out
+    for word in ("uid", "categorical", "multi_valued", "label", "--config-dir"):
+        assert word in shown
+    assert "is there already" in refused("data", "schema", str(click_csv), "name=guessed", out)
+    assert "Did you mean 'label'" in refused("data", "schema", str(click_csv), "labl=x")
+    assert "Say which file" in refused("data", "schema")
+    node = OmegaConf.load(tmp_path / "conf/data/guessed.yaml")
+    assert node.fields.categorical == ["uid", "sku", "device"]
+    assert node.fields.numeric == ["price"]
+    assert node.fields.multi_valued == ["tags"]
+    done = command(
+        "train", "--config-dir", str(tmp_path / "conf"), "model=lr", "data=guessed", "logger=none",
+        "trainer.max_epochs=1", "trainer.accelerator=cpu", f"run_dir={tmp_path / 'r'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "r/metrics.json")["test/gauc_groups"] > 0
 
 
 def test_a_loss_that_is_no_number_names_step_and_batch_and_keeps_the_last_good_state(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import polars as pl
 import pytest
 
 from lightning_rec.data.audit import LeakError
+from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.fields import ClickSchema, Fields
+from lightning_rec.data.clicks.fit import _Fitter
 from lightning_rec.data.clicks.splits import Dealt, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
@@ -24,11 +27,12 @@ Made = tuple[ClickTable, Fields, Encoded]
 @pytest.fixture
 def made(click_csv: Path, click_fields: Fields, tmp_path: Path) -> Made:
     table = prepare_clicks(ClickTableSource(click_fields, str(click_csv)), tmp_path)
-    return (
-        table,
-        click_fields,
-        encode(table, click_fields, TemporalRows().deal(table, click_fields)),
-    )
+    return table, click_fields, encoded(table, click_fields)
+
+
+def encoded(table: ClickTable, fields: Fields, dealt: Dealt | None = None) -> Encoded:
+    folder = Path(mkdtemp(dir=table.folder.parent)) / "encoded"
+    return encode(table, fields, dealt or TemporalRows().deal(table, fields), folder)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +44,18 @@ def made(click_csv: Path, click_fields: Fields, tmp_path: Path) -> Made:
         {"scale": "log"},
         {"scale": "none"},
         {"max_values": 1},
+        {"hash_size": {"uid": 7, "tags": 3}},
+        {"buckets": {"price": 4}},
+        {"buckets": {"price": "log_square"}, "min_counts": {"price": 5}},
     ],
 )
 def test_clean_arrays_pass(made: Made, changes: dict[str, Any]) -> None:
     table, fields, _ = made
     fields = replace(fields, **changes)
-    encoded = encode(table, fields, TemporalRows().deal(table, fields))
-    facts = audit_clicks(table, fields, encoded)
-    assert facts["train rate"] == pytest.approx(encoded.label[encoded.train].mean(), abs=1e-4)
-    rare = "min_count" in changes or "missing" in changes
+    arrays = encoded(table, fields)
+    facts = audit_clicks(table, fields, arrays)
+    assert facts["train rate"] == pytest.approx(arrays.label[arrays.train].mean(), abs=1e-4)
+    rare = {"min_count", "min_counts", "missing"} & set(changes) != set()
     assert (facts["train rows with an unknown category"] > 0) == rare
 
 
@@ -58,17 +65,17 @@ def test_floats_that_are_categories_pass(tmp_path: Path) -> None:
     pl.DataFrame(columns).write_parquet(path)
     fields = Fields(categorical=("a",), label="y")
     table = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
-    encoded = encode(table, fields, Dealt(np.array([0, 0, 2, 2], dtype=np.int8)))
-    assert encoded.vocabulary["value"].to_list() == ["7", None]
-    audit_clicks(table, fields, encoded)
+    arrays = encoded(table, fields, Dealt(np.array([0, 0, 2, 2], dtype=np.int8)))
+    assert arrays.vocabulary["value"].to_list() == ["7", None]
+    audit_clicks(table, fields, arrays)
 
 
 def everything(made: Made) -> Encoded:
     """What would come of fitting on all rows."""
-    table, fields, encoded = made
-    row = np.arange(len(encoded.label))
-    whole = encode(table, fields, Dealt(np.where(row < 10, 2, 0).astype(np.int8)))
-    return replace(whole, train=encoded.train, val=encoded.val, test=encoded.test)
+    table, fields, arrays = made
+    row = np.arange(len(arrays.label))
+    whole = encoded(table, fields, Dealt(np.where(row < 10, 2, 0).astype(np.int8)))
+    return replace(whole, train=arrays.train, val=arrays.val, test=arrays.test)
 
 
 def test_a_vocabulary_of_all_rows_is_found(made: Made) -> None:
@@ -84,13 +91,72 @@ def test_statistics_of_all_rows_are_found(made: Made) -> None:
         audit_clicks(table, fields, leaky)
 
 
+def other_vocabulary(made: Made, column: str, value: object) -> Encoded:
+    """The arrays with another value or count for the last tag."""
+    known = made[2].vocabulary
+    last = (pl.col("field") == "tags") & (pl.col("id") == pl.col("id").max().over("field"))
+    changed = pl.when(last).then(pl.lit(value)).otherwise(pl.col(column)).alias(column)
+    return replace(made[2], vocabulary=known.with_columns(changed))
+
+
 def test_a_tag_that_only_the_test_has_is_found(made: Made) -> None:
-    table, fields, encoded = made
-    extra = encoded.vocabulary.filter(pl.col("field") == "tags").head(1)
-    extra = extra.with_columns(value=pl.lit("later"))
-    leaky = replace(encoded, vocabulary=pl.concat([encoded.vocabulary, extra]))
-    with pytest.raises(LeakError, match="vocabulary of 'tags' has values that no training row has"):
+    table, fields, arrays = made
+    (tags,) = arrays.schema.of("multi_valued")
+    last = arrays.vocabulary.filter(pl.col("field") == "tags")["id"].max()
+    extra = pl.DataFrame({"field": "tags", "value": "later", "id": last + 1, "count": 1})  # type: ignore[operator]
+    more = pl.concat([arrays.vocabulary, extra.cast(arrays.vocabulary.schema)])
+    wider = (*arrays.schema.fields[:3], tags._replace(size=tags.size + 1), arrays.schema.fields[4])
+    leaky = replace(arrays, vocabulary=more, schema=ClickSchema(wider))
+    with pytest.raises(LeakError, match="vocabulary of 'tags' is not that of the training rows"):
         audit_clicks(table, fields, leaky)
+
+
+def test_a_tag_counted_outside_of_training_is_found(made: Made) -> None:
+    leaky = other_vocabulary(made, "count", 1)
+    with pytest.raises(LeakError, match="vocabulary of 'tags' is not that of the training rows"):
+        audit_clicks(*made[:2], leaky)
+    with pytest.raises(LeakError, match="an id of 'tags' stands for another value"):
+        audit_clicks(*made[:2], other_vocabulary(made, "value", "later"))
+
+
+def test_lists_longer_than_those_of_training_are_found(made: Made) -> None:
+    table, fields, arrays = made
+    tags = arrays.schema.of("multi_valued")[0]
+    wider = tags._replace(width=tags.width + 1)
+    ids = np.insert(arrays.ids, 3 + tags.width, 0, axis=1)
+    schema = ClickSchema((*arrays.schema.fields[:3], wider, arrays.schema.fields[4]))
+    with pytest.raises(LeakError, match="lists of 'tags' are not as long as the longest"):
+        audit_clicks(table, fields, replace(arrays, ids=ids, schema=schema))
+
+
+def test_a_hash_of_another_kind_is_found(made: Made) -> None:
+    table, fields, _ = made
+    fields = replace(fields, hash_size={"uid": 50})
+    arrays = encoded(table, fields)
+    other = np.array(arrays.ids)
+    other[:, 0] = 2 + (other[:, 0] - 1) % 50
+    with pytest.raises(LeakError, match="an id of 'uid' stands for another value"):
+        audit_clicks(table, fields, replace(arrays, ids=other))
+
+
+def test_buckets_that_are_not_those_of_training_are_found(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, fields, _ = made
+    fields = replace(fields, buckets={"price": 3})
+    monkeypatch.setattr(_Fitter, "_edges", lambda *_: [5.0, 9.0])
+    with pytest.raises(LeakError, match="buckets of 'price' are not those of the training rows"):
+        audit_clicks(table, fields, encoded(table, fields))
+
+
+def test_it_reads_block_by_block(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = audit_clicks(*made)
+    monkeypatch.setattr(table_module, "BLOCK", 97)
+    assert audit_clicks(*made) == whole
+    ids = np.array(made[2].ids)
+    ids[555, 0] = made[2].schema.fields[0].start
+    with pytest.raises(LeakError, match=r"first at row 555 of"):
+        audit_clicks(*made[:2], replace(made[2], ids=ids))
 
 
 def moved_train(encoded: Encoded) -> Encoded:

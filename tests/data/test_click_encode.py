@@ -2,19 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec.data.clicks import encode as module
+from lightning_rec.data.clicks import fit as module
+from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.batches import ClickData, ClickSet
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.hashing import buckets
 from lightning_rec.data.clicks.pipeline import load_clicks
-from lightning_rec.data.clicks.splits import Dealt, RandomRows
+from lightning_rec.data.clicks.splits import Dealt, RandomRows, times
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import UserError
@@ -36,8 +40,9 @@ def table(folder: Path, columns: dict[str, list[Any]] = TABLE) -> ClickTable:
     return prepare_clicks(ClickTableSource(FIELDS, str(path)), folder / "cache")
 
 
-def encoded(folder: Path, **changes: Any) -> Encoded:
-    return encode(table(folder), replace(FIELDS, **changes), DEALT)
+def encoded(folder: Path, columns: dict[str, list[Any]] = TABLE, **changes: Any) -> Encoded:
+    fields = replace(FIELDS, **changes)
+    return encode(table(folder, columns), fields, DEALT, Path(mkdtemp(dir=folder)) / "encoded")
 
 
 def vocabulary(made: Encoded, field: str) -> dict[str | None, int]:
@@ -50,7 +55,7 @@ def test_categories_are_those_of_train_the_most_frequent_first(tmp_path: Path) -
     # Row 0 fills lists; 1 is city's unknown.
     assert vocabulary(made, "city") == {"b": 2, "a": 3, None: 4}
     assert made.ids[:, 0].tolist() == [2, 2, 3, 4, 1, 3, 1, 4]
-    assert made.schema.of("categorical")[0][2:] == (1, 4, 1)
+    assert made.schema.of("categorical")[0][2:] == (1, 4, 1, None)
 
 
 def test_missing_categories_go_where_the_declaration_says(tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_lists_are_filled_up_without_doubled_values(tmp_path: Path) -> None:
 def test_numbers_are_scaled_by_train_and_the_missing_become_its_mean(tmp_path: Path) -> None:
     made = encoded(tmp_path)
     seen = np.array([10.0, 20.0, 30.0])
-    assert made.statistics.row(0) == ("age", pytest.approx(20), pytest.approx(seen.std()))
+    assert made.statistics.row(0)[:3] == ("age", pytest.approx(20), pytest.approx(seen.std()))
     wanted = (np.array([10, 20, 20, 30, 20, 20, 20, 1e9]) - 20) / seen.std()
     np.testing.assert_allclose(made.values[:, 0], wanted, rtol=1e-6)
     plain = encoded(tmp_path, scale="none").values[:, 0]
@@ -90,22 +95,22 @@ def test_numbers_are_scaled_by_train_and_the_missing_become_its_mean(tmp_path: P
 
 
 def test_a_constant_number_is_not_divided_by_nothing(tmp_path: Path) -> None:
-    made = encode(table(tmp_path, TABLE | {"age": [3.0] * 8}), FIELDS, DEALT)
+    made = encoded(tmp_path, TABLE | {"age": [3.0] * 8})
     assert (made.values == 0).all()
 
 
-def test_arrays_survive_the_disk(tmp_path: Path) -> None:
-    fields = replace(FIELDS, group="city", weight="worth")
-    made = encode(table(tmp_path, TABLE | {"worth": [1, 2, 3, 4, 5, 6, 7, 8]}), fields, DEALT)
-    made.save(tmp_path / "saved")
-    again = Encoded.load(tmp_path / "saved")
-    assert again.schema == made.schema
+def test_labels_weights_and_groups_are_those_of_the_rows(tmp_path: Path) -> None:
+    made = encoded(
+        tmp_path, TABLE | {"worth": [1, 2, 3, 4, 5, 6, 7, 8]}, group="city", weight="worth"
+    )
     assert made.group is not None
-    assert again.group is not None
-    assert made.group.tolist() == again.group.tolist() == [1, 1, 0, -1, 2, 0, 3, -1]
-    for name in ("ids", "values", "label", "weight", "train", "val", "test"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
-    assert again.vocabulary.equals(made.vocabulary)
+    assert made.weight is not None
+    assert made.group.tolist() == [1, 1, 0, -1, 2, 0, 3, -1]
+    assert made.weight.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert made.label.tolist() == TABLE["label"]
+    assert [part.tolist() for part in (made.train, made.val, made.test)] == [
+        [0, 1, 2, 3], [4, 5], [6, 7],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -121,29 +126,116 @@ def test_arrays_survive_the_disk(tmp_path: Path) -> None:
 )
 def test_faults_are_told(tmp_path: Path, change: dict[str, list[Any]], said: str) -> None:
     with pytest.raises(UserError, match=said.replace("(", r"\(")):
-        encode(table(tmp_path, TABLE | change), FIELDS, DEALT)
+        encoded(tmp_path, TABLE | change)
+
+
+def test_any_size_of_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {
+        "group": "city", "numeric": ("age", "rank"), "buckets": {"rank": 3}, "time": "rank",
+    }  # fmt: skip
+    columns = TABLE | {"rank": [3, 1, 4, 1, 5, 9, 2, 6]}
+    whole = encoded(tmp_path, columns, **settings)
+    monkeypatch.setattr(table_module, "BLOCK", 3)
+    blocks = encoded(tmp_path, columns, **settings)
+    for name in ("ids", "values", "label", "group", "train", "val", "test"):
+        np.testing.assert_allclose(getattr(blocks, name), getattr(whole, name), rtol=1e-6)
+    assert blocks.vocabulary.equals(whole.vocabulary)
+    rows = table(tmp_path, columns)
+    assert times(rows, replace(FIELDS, **settings)).tolist() == columns["rank"]
+    held = RandomRows(whole_groups=True, test=0.4).deal(rows, replace(FIELDS, **settings))
+    monkeypatch.undo()
+    again = RandomRows(whole_groups=True, test=0.4).deal(rows, replace(FIELDS, **settings))
+    assert held.part.tolist() == again.part.tolist()
+
+
+def test_a_fault_is_counted_over_all_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "BLOCK", 3)
+    with pytest.raises(UserError, match=r"row 5: the label .* is 7; .* \(2 such rows\)"):
+        encoded(tmp_path, TABLE | {"label": [1, 0, 1, 0, 7, 0, 1, 8]})
+
+
+def test_a_minimum_count_of_its_own(tmp_path: Path) -> None:
+    made = encoded(tmp_path, min_counts={"tags": 2})
+    assert vocabulary(made, "tags") == {"y": 6}
+    assert vocabulary(made, "city") == {"b": 2, "a": 3, None: 4}
+
+
+def test_hashed_categories_share_rows_and_have_no_vocabulary(tmp_path: Path) -> None:
+    made = encoded(tmp_path, hash_size={"city": 4, "tags": 3})
+    assert vocabulary(made, "city") == vocabulary(made, "tags") == {}
+    city, tags = made.schema.fields[:2]
+    assert (city.start, city.size, tags.start, tags.size) == (1, 5, 6, 4)
+    where = buckets(pl.Series(["b", "a", "c", "new"]), 4) + 2
+    b, a, c, new = where.tolist()
+    assert made.ids[:, 0].tolist() == [b, b, a, 1, c, a, new, 1]
+    x, y, z, q = (buckets(pl.Series(["x", "y", "z", "q"]), 3) + 7).tolist()
+    assert made.ids[:, 1:].tolist() == [
+        [x, y], [y, 0], [0, 0], [y, z], [0, 0], [x, 0], [q, x], [z, 0],
+    ]  # fmt: skip
+
+
+def test_buckets_are_quantiles_of_train_or_the_rule_of_criteos_winners(tmp_path: Path) -> None:
+    made = encoded(tmp_path, buckets={"age": 2})
+    # The median of 10, 20 and 30 is 20, which opens the upper bucket; an infinite age is missing.
+    assert made.statistics["edges"].to_list() == [[20.0]]
+    low, high, none = (vocabulary(made, "age")[value] for value in ("0", "1", None))
+    assert made.ids[:, 1].tolist() == [low, high, none, high, high, high, none, high]
+    assert made.values.shape == (8, 0)
+    ages = [2.9, -3.7, 3.0, 100.0, 2.0, 20.0, None, 1e9]
+    made = encoded(tmp_path, TABLE | {"age": ages}, buckets={"age": "log_square"}, missing="own")
+    unknown = made.schema.fields[1].start
+    known = vocabulary(made, "age")  # floor(ln(2.9)²) = 1, floor(ln(100)²) = 21
+    assert set(known) == {"1", "-3", "21"}
+    assert made.ids[:4, 1].tolist() == [known[v] for v in ("1", "-3", "1", "21")]
+    assert made.ids[4:, 1].tolist() == [unknown] * 4
+
+
+def test_the_encoder_in_a_folder_makes_the_same_of_rows(tmp_path: Path) -> None:
+    fields = replace(FIELDS, hash_size={"tags": 5}, numeric=("age", "rank"), buckets={"rank": 2})
+    rows = table(tmp_path, TABLE | {"rank": [1.5, 2, 3, 4, 5, 6, None, 8]})
+    made = encode(rows, fields, DEALT, tmp_path / "encoded")
+    again = Encoder.read(tmp_path / "encoded", fields)
+    frame = rows.rows.collect()
+    np.testing.assert_array_equal(again.ids(frame), made.ids)
+    np.testing.assert_array_equal(again.values(frame), made.values)
+    worst = frame.head(3).with_columns(
+        city=pl.lit(None, pl.String), tags=pl.lit(" |"), age=pl.Series(["x", "inf", None]),
+        rank=pl.Series([float("nan"), float("-inf"), 1e300]),
+    )  # fmt: skip
+    ids, (age,) = again.ids(worst), again.values(worst).T
+    assert (ids[:, 2:] == 0).all()
+    assert (ids[:, 0] == vocabulary(made, "city")[None]).all()
+    assert (age == 0).all()  # the mean
+    rank = again.schema.fields[1]
+    assert ids[:, 1].tolist() == [rank.start, rank.start, vocabulary(made, "rank")["1"]]
 
 
 def test_ratings_become_labels(tmp_path: Path) -> None:
-    stars = table(tmp_path, TABLE | {"label": [5, 3.5, 4, 1, 5, 2, 4.5, 3]})
-    made = encode(stars, replace(FIELDS, positive_from=4.0), DEALT)
+    stars = TABLE | {"label": [5, 3.5, 4, 1, 5, 2, 4.5, 3]}
+    made = encoded(tmp_path, stars, positive_from=4.0)
     assert made.label.tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
 
 
+@pytest.mark.parametrize("least", [1, 2])
 def test_far_too_many_categories_say_what_they_would_cost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
-    monkeypatch.setattr(module, "MOST_CATEGORIES", 2)
-    with pytest.raises(UserError, match=r"'city' has 3 categories.* GiB.*min_count"):
-        encoded(tmp_path)
+    monkeypatch.setattr(module, "MOST_CATEGORIES", 1)
+    said = r"'city' has 2 categories.* GiB.*data\.fields\.hash_size=\{city: 1000000\}.*min_count"
+    with pytest.raises(UserError, match=said):
+        encoded(tmp_path, TABLE | {"city": list("aabb") * 2}, min_count=least)
 
 
 def test_weights_below_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="row 2: the weight in column 'age' is -1"):
-        encode(
-            table(tmp_path, TABLE | {"age": [1, -1, 1, 1, 1, 1, 1, 1]}),
-            Fields(categorical=("city",), label="label", weight="age"),
-            DEALT,
+        encoded(
+            tmp_path,
+            TABLE | {"age": [1, -1, 1, 1, 1, 1, 1, 1]},
+            multi_valued=(),
+            numeric=(),
+            weight="age",
         )
 
 
@@ -154,6 +246,13 @@ def test_weights_below_nothing_are_refused(tmp_path: Path) -> None:
         ({"label": "y"}, "names no feature"),
         ({"label": "y", "categorical": ("a", "y")}, "the column y for two things"),
         ({"label": "y", "categorical": ("a",), "numeric": ("a",)}, "the column a for two things"),
+        ({"label": "y", "categorical": ("a",), "buckets": {"a": 3}}, "buckets speaks of 'a'"),
+        ({"label": "y", "numeric": ("ab",), "hash_size": {"ab": 3}}, "hash_size speaks of 'ab'"),
+        ({"label": "y", "numeric": ("ab",), "buckets": {"ac": 3}}, "Did you mean 'ab'"),
+        (
+            {"label": "y", "categorical": ("a",), "hash_size": {"a": 9}, "min_counts": {"a": 3}},
+            "min_counts speaks of 'a'",
+        ),
     ],
 )
 def test_a_declaration_that_makes_no_sense(settings: dict[str, Any], said: str) -> None:

@@ -84,7 +84,8 @@ def composed(name: str, **settings: Any) -> DictConfig:
     """The config of a small one, with what else the model's own YAML knows of ``settings``."""
     keys = config.compose([f"model={name}"]).model
     wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
-    return config.compose([f"model={name}", *(f"model.{k}={v}" for k, v in wanted.items())])
+    values = [f"model.{key}={value}" for key, value in wanted.items()]
+    return config.compose([f"model={name}", "data.fields.slices=[]", *values])
 
 
 def made(name: str, seed: int = 0, schema: ClickSchema = SCHEMA, **settings: Any) -> nn.Module:

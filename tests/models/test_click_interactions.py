@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.models.clicks import naive_bayes
 from lightning_rec.models.clicks.autoint import Interacting
 from lightning_rec.models.clicks.dcn import DCN, Cross
 from lightning_rec.models.clicks.dcnv2 import DCNv2, MatrixCross
@@ -288,7 +289,9 @@ def test_gates_open_by_their_context() -> None:
         FinalMLP(SCHEMA, context=("itme",))
 
 
-def test_naive_bayes_counts() -> None:
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_naive_bayes_counts(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naive_bayes, "BLOCK", block)
     label = np.array([1, 1, 0], dtype=np.float32)
     every, empty = np.arange(3), polars.DataFrame()
     train = np.array([0, 1])

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import pytorch_lightning as pl
 import wandb
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lightning_rec.runs import tracking
 
@@ -67,3 +70,18 @@ def test_without_a_run_there_is_nothing_to_sync_or_close() -> None:
     assert wandb.run is None
     assert tracking.sync_command() is None
     tracking.close(failed=False)
+
+
+def test_tensorboard_gets_figures_and_pictures(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    matplotlib = pytest.importorskip("matplotlib.image")
+    picture = tmp_path / "reliability.png"
+    matplotlib.imsave(picture, np.random.default_rng(0).random((5, 7)))
+    logger = TensorBoardLogger(tmp_path, name="board", version="")
+    trainer = pl.Trainer(logger=[logger, CSVLogger(tmp_path, name="csv", version="")])
+    tracking.end(trainer, {"test/auc": 0.75}, {"fit": 1.0}, [], {"reliability": picture})
+    logger.experiment.close()
+    found = events.EventAccumulator(logger.log_dir).Reload()
+    assert found.Scalars("test/auc")[0].value == 0.75
+    (image,) = found.Images("reliability")
+    assert (image.height, image.width) == (5, 7)

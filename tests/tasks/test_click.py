@@ -10,7 +10,9 @@ from lightning_rec.data.clicks.batches import ClickBatch, Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.models.clicks.deepfm import DeepFM
+from lightning_rec.tasks.base import clip_norm
 from lightning_rec.tasks.click import ClickTask, split_parameters
+from lightning_rec.tasks.optimizers import LazyAdamW
 
 SCHEMA = ClickSchema((Field("a", "categorical", 1, 5, 1), Field("b", "categorical", 6, 4, 1)))
 BATCH = ClickBatch(
@@ -66,3 +68,33 @@ def test_penalties_are_on_whole_tables_and_on_all_other_weights_apart() -> None:
 
 def test_without_penalties_nothing_is_added() -> None:
     assert made().penalty() == 0.0
+
+
+def test_sparse_gradients_step_as_dense_ones_do() -> None:
+    weights = []
+    for sparse in (False, True):
+        task = made(sparse=sparse)
+        task.loss_of(BATCH).backward()
+        table = task.model.get_submodule("fields").table.weight
+        assert table.grad.is_sparse == sparse
+        clip_norm(task.model.parameters(), 0.01)
+        LazyAdamW(task.model.parameters(), lr=0.1).step()
+        weights.append({name: value.clone() for name, value in task.model.state_dict().items()})
+    for name, value in weights[0].items():  # the first step of Adam leaves unread rows alone
+        torch.testing.assert_close(weights[1][name], value)
+
+
+@pytest.mark.parametrize("limit", [0.01, 1e6])
+def test_clipping_is_torchs_for_sparse_gradients_too(limit: float) -> None:
+    gradients = []
+    for sparse in (False, True):
+        task = made(sparse=sparse)
+        twice = BATCH._replace(rows=Rows(BATCH.rows.ids[[0, 0, 1]], BATCH.rows.values))
+        task.loss_of(twice).backward()
+        if sparse:
+            clip_norm(task.model.parameters(), limit)
+        else:
+            torch.nn.utils.clip_grad_norm_(task.model.parameters(), limit)
+        gradients.append([p.grad.to_dense() for p in task.model.parameters()])
+    for theirs, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -1,4 +1,8 @@
-"""Columns of a table of clicks, each read as what it was declared to be."""
+"""Columns of clicks, read as what they were declared to be: some rows, or all, block by block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,76 +12,102 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.errors import UserError
 
+_EXACT = 2.0**53  # up to here floats are whole numbers exactly
 
-def text(table: ClickTable, name: str) -> pl.Series:
-    """A column of categories as String; what is empty is null."""
-    column = table.rows.select(name).collect()[name]
+
+def text(column: pl.Series) -> pl.Series:
+    """Categories as String; what is empty is null. A whole number that is a float is written 7."""
     if column.dtype.is_nested():
         raise UserError(
-            f"{table.info['name']}: column '{name}' holds lists: declare it in "
-            "data.fields.multi_valued."
+            f"Column '{column.name}' holds lists: declare it in data.fields.multi_valued."
         )
+    words = column.cast(pl.String)
     if column.dtype.is_float():
         # Whole numbers become floats wherever a table once had gaps: 7.0 is the category 7.
-        whole = column.is_null() | column.is_nan() | (column == column.floor())
-        column = column.fill_nan(None)
-        if whole.all() and not column.is_infinite().any():
-            column = column.cast(pl.Int64, strict=False)
-    words = column.cast(pl.String)
+        whole = (column == column.floor()) & (column.abs() < _EXACT)
+        short = column.cast(pl.Int64, strict=False).cast(pl.String)
+        words = short.zip_with(whole.fill_null(False), words).set(column.is_nan(), None)
     return words.set(words.str.strip_chars() == "", None)
 
 
-def lists(table: ClickTable, name: str, separator: str) -> pl.Series:
-    """A column of many values as List[String], without empty and doubled ones."""
-    dtype = table.rows.collect_schema()[name]
-    column = pl.col(name)
-    if not isinstance(dtype, pl.List):
-        column = column.cast(pl.String).str.split(separator)
-    values = column.cast(pl.List(pl.String)).list.eval(
+def lists(column: pl.Series, separator: str) -> pl.Series:
+    """Many values in each row as List[String], without empty and doubled ones."""
+    values = pl.col(column.name)
+    if not isinstance(column.dtype, pl.List):
+        values = values.cast(pl.String).str.split(separator)
+    trimmed = values.cast(pl.List(pl.String)).list.eval(
         pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
     )
-    return table.rows.select(values.list.unique(maintain_order=True)).collect()[name]
+    unique = trimmed.list.unique(maintain_order=True)
+    return column.to_frame().select(unique).to_series()
 
 
-def numbers(table: ClickTable, name: str) -> NDArray[np.float64]:
-    """A column of numbers, float64 [N], NaN where it is empty. Raises UserError for words."""
-    column = table.rows.select(name).collect()[name]
+def numbers(column: pl.Series) -> NDArray[np.float64]:
+    """Numbers, float64 [n]; NaN where a row is empty or holds words."""
     if column.dtype.is_nested() or column.dtype.is_temporal():
-        raise UserError(
-            f"{table.info['name']}: column '{name}' is declared as numeric and holds "
-            f"{column.dtype}."
-        )
-    found = column.cast(pl.Float64, strict=False)
-    bad = found.is_null() & column.is_not_null()
-    if column.dtype == pl.String:
-        bad &= column.str.strip_chars() != ""
-    if bad.any():
-        row = int(bad.arg_max() or 0)
-        raise UserError(
-            f"{table.info['name']}, row {row + 1}: '{column[row]}' in column '{name}' is no number "
-            f"({int(bad.sum()):,} such rows), but data.fields declares it as one."
-        )
-    return found.fill_null(float("nan")).to_numpy()
+        raise UserError(f"Column '{column.name}' is declared as numeric and holds {column.dtype}.")
+    found: NDArray[np.float64] = (
+        column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    )
+    return found
+
+
+def words(column: pl.Series) -> NDArray[np.bool_]:
+    """Where a column of numbers holds something else: bool [n]."""
+    if column.dtype != pl.String:
+        return np.zeros(len(column), dtype=bool)
+    bad = column.cast(pl.Float64, strict=False).is_null() & (column.str.strip_chars() != "")
+    return bad.fill_null(False).to_numpy()
+
+
+@dataclass
+class Faults:
+    """Rows of a column that are not what they should be, counted block by block."""
+
+    table: ClickTable
+    count: int = 0
+    row: int = 0
+    value: Any = None
+
+    def add(self, start: int, column: pl.Series, bad: NDArray[np.bool_]) -> None:
+        """Count the bad rows of a block that begins at row ``start``."""
+        if not self.count and bad.any():
+            at = int(bad.argmax())
+            self.row, self.value = start + at, column[at]
+        self.count += int(bad.sum())
+
+    def told(self, what: str) -> None:
+        """Raise UserError if there was a bad row; ``what`` may name the first one's ``{value}``."""
+        if self.count:
+            more = f" ({self.count:,} such rows)" if self.count > 1 else ""
+            raise UserError(
+                f"{self.table.info['name']}, row {self.row + 1}: "
+                f"{what.replace('{value}', str(self.value))}{more}."
+            )
 
 
 def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
     """The labels, float32 [N] of 0 and 1. Raises UserError for anything else."""
-    assert fields.label is not None
-    found = numbers(table, fields.label)
-    if fields.positive_from is not None:
-        bad, found = np.isnan(found), (found >= fields.positive_from).astype(np.float64)
-        wanted = "a number"
-    else:
-        bad = (found != 0) & (found != 1)
-        wanted = "0 or 1; for ratings and the like say data.fields.positive_from=NUMBER"
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raw = table.rows.slice(row, 1).select(fields.label).collect().item()
-        raise UserError(
-            f"{table.info['name']}, row {row + 1}: the label in column '{fields.label}' is {raw} "
-            f"({int(bad.sum()):,} such rows). It must be {wanted}."
+    name, least = fields.label, fields.positive_from
+    assert name is not None
+    labels = np.zeros(table.info["rows"], dtype=np.float32)
+    faults = Faults(table)
+    for start, frame in table.blocks(name):
+        found = numbers(frame[name])
+        if least is None:
+            faults.add(start, frame[name], (found != 0) & (found != 1))
+        else:
+            faults.add(start, frame[name], np.isnan(found))
+        labels[start : start + len(frame)] = found == 1 if least is None else found >= least
+    faults.told(
+        f"the label in column '{name}' is {{value}}; it must be "
+        + (
+            "a number"
+            if least is not None
+            else "0 or 1, for ratings and the like say data.fields.positive_from=NUMBER"
         )
-    return found.astype(np.float32)
+    )
+    return labels
 
 
 def check_classes(where: str, labels: NDArray[np.float32]) -> None:
@@ -91,22 +121,44 @@ def check_classes(where: str, labels: NDArray[np.float32]) -> None:
 
 def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
     """What each row counts for, float32 [N], or None. Raises UserError if one is below 0."""
-    if fields.weight is None:
+    name = fields.weight
+    if name is None:
         return None
-    found = numbers(table, fields.weight)
-    bad = ~np.isfinite(found) | (found < 0)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise UserError(
-            f"{table.info['name']}, row {row + 1}: the weight in column '{fields.weight}' is "
-            f"{found[row]}. Weights are numbers of 0 or more."
-        )
-    return found.astype(np.float32)
+    weights = np.zeros(table.info["rows"], dtype=np.float32)
+    faults = Faults(table)
+    for start, frame in table.blocks(name):
+        found = numbers(frame[name])
+        faults.add(start, frame[name], ~np.isfinite(found) | (found < 0))
+        weights[start : start + len(frame)] = found
+    faults.told(f"the weight in column '{name}' is {{value}}; weights are numbers of 0 or more")
+    return weights
 
 
 def group(table: ClickTable, fields: Fields) -> NDArray[np.int32] | None:
     """A number for the group of each row, int32 [N], -1 where there is none; or None."""
-    if fields.group is None:
-        return None
-    codes = text(table, fields.group).rank("dense")
-    return codes.cast(pl.Int32).fill_null(0).to_numpy() - 1
+    return None if fields.group is None else codes(table, fields.group, text)
+
+
+def codes(
+    table: ClickTable, name: str, read: Callable[[pl.Series], pl.Series]
+) -> NDArray[np.int32]:
+    """The place of each row's value among all distinct ones, sorted: int32 [N], -1 for null.
+
+    Args:
+        table: the rows.
+        name: the column.
+        read: makes values of a block of it.
+    """
+    known: pl.Series | None = None
+    for _, frame in table.blocks(name):
+        values = read(frame[name]).drop_nulls().unique()
+        known = values if known is None else known.append(values).unique()
+    assert known is not None
+    places = known.sort().to_frame("value").with_row_index("place")
+    found = np.zeros(table.info["rows"], dtype=np.int32)
+    for start, frame in table.blocks(name):
+        rows = read(frame[name]).to_frame("value")
+        joined = rows.join(places, on="value", how="left", maintain_order="left")
+        place = joined["place"].cast(pl.Int32).fill_null(-1)
+        found[start : start + len(frame)] = place.to_numpy()
+    return found

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.data.clicks.encoder import Encoder
+from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 
 Ints = NDArray[np.int64]
-FORMAT = 1  # of what is saved: raise it when there are other arrays, or others in them, than before
+FORMAT = 2  # of what is saved: raise it when there are other arrays, or others in them, than before
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,7 @@ class Encoded:
     weight: float32 [N], or None where each row counts once.
     group: int32 [N], -1 for a row of no group; or None.
     train, val, test: int64, the rows of each part, rising.
-    vocabulary: ``field``, ``value`` (null for the category of empty values), ``id`` (Int32, row of
-        the embedding table) and ``count`` (rows of training that have it).
-    statistics: ``field``, ``mean`` and ``deviation`` of each number in training, after the
-        logarithm if there is one.
+    vocabulary, statistics: what was fitted, as :class:`Encoder` has them.
     boundaries: times where validation and test begin in a temporal split, else None.
     counts: what the split left, by name.
     notes: what the user should know, in sentences.
@@ -57,21 +54,15 @@ class Encoded:
         rows: Ints = getattr(self, name)
         return rows
 
-    def save(self, folder: Path) -> None:
-        """Write everything into ``folder``, whole or not at all."""
-        with atomic_folder(folder) as temporary:
-            for name in (*_ARRAYS, *_OPTIONAL):
-                if getattr(self, name) is not None:
-                    np.save(temporary / f"{name}.npy", getattr(self, name), allow_pickle=False)
-            self.vocabulary.write_parquet(temporary / "vocabulary.parquet")
-            self.statistics.write_parquet(temporary / "statistics.parquet")
-            facts = {name: getattr(self, name) for name in ("boundaries", "counts", "notes")}
-            write_json(temporary / "facts.json", {"fields": self.schema.fields, **facts})
+    def encoder(self, fields: Fields) -> Encoder:
+        """What was fitted, as it encodes further rows."""
+        return Encoder(fields, self.schema, self.vocabulary, self.statistics)
 
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
-        """Map the arrays of a saved one into memory, read-only."""
+        """Map the arrays that :func:`encode` wrote into memory, read-only."""
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+        fields = pl.read_parquet(folder / "fields.parquet").rows()
 
         def array(name: str) -> Any:
             return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -80,16 +71,12 @@ class Encoded:
             return array(name) if (folder / f"{name}.npy").exists() else None
 
         return cls(
-            schema=ClickSchema(tuple(Field(*field) for field in facts["fields"])),
-            **{name: array(name) for name in _ARRAYS},
-            **{name: optional(name) for name in _OPTIONAL},
+            schema=ClickSchema(tuple(Field(*field) for field in fields)),
+            **{name: array(name) for name in ("ids", "values", "label", "train", "val", "test")},
+            **{name: optional(name) for name in ("weight", "group")},
             vocabulary=pl.read_parquet(folder / "vocabulary.parquet"),
             statistics=pl.read_parquet(folder / "statistics.parquet"),
             boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
         )
-
-
-_ARRAYS = ("ids", "values", "label", "train", "val", "test")
-_OPTIONAL = ("weight", "group")

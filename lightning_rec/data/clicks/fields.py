@@ -1,6 +1,7 @@
 """What the columns of a table of clicks mean: declared by the user, and as models see it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pydantic import PositiveInt
@@ -8,6 +9,7 @@ from pydantic import PositiveInt
 from lightning_rec.errors import UserError, listed, nearest
 
 Kind = Literal["categorical", "multi_valued", "numeric"]
+Buckets = PositiveInt | Literal["log_square"]
 
 
 @dataclass(frozen=True)
@@ -23,17 +25,29 @@ class Fields:
         weight: column of what each row counts for in the loss; None counts each once.
         group: column whose values part the rows for GAUC, mostly the user; None measures no GAUC.
         time: column of times, for a temporal split.
+        slices: categorical columns by which the figures of the test are cut: into rows whose
+            category training does not know, and those with few and with many training rows.
         min_count: a category seen fewer times in training is unknown.
+        min_counts: ``min_count`` of single columns, where it differs.
+        hash_size: by column, how many rows its categories share: the hash of a value chooses one,
+            and no vocabulary is kept. For columns with more categories than memory has room for.
+        buckets: columns among ``numeric`` that are read as categories: their number of equally
+            frequent buckets in training, or ``log_square``, the rule of the winners of Criteo's
+            challenge (Juan et al., 2014): floor(log(x)²) above 2, else x without its fraction.
+        dims: by column, the width of its categories' vectors where it is not ``model.dim``; a
+            linear map brings them to it. A narrow one saves memory where there are many.
         missing: where an empty category goes: to a category of its ``own``, if it is seen in
             training, or to the ``unknown`` one, where unseen and rare ones go. An empty list of
-            values has no vector. A number that is missing or infinite becomes the mean of train.
+            values has no vector. A number that is missing or infinite becomes the mean of train;
+            one with buckets is an empty category.
         scale: what is done to numbers: ``standard`` (mean 0, deviation 1 in training), ``log``
             (sign(x) log(1 + |x|), then standard), or ``none``.
         separator: parts the values of a text column that is multi-valued.
         max_values: of a row's values in a multi-valued column, the first so many are read.
 
     Raises:
-        UserError: if no feature is named, or a column has two parts to play.
+        UserError: if no feature is named, a column has two parts to play, or a setting is about a
+            column that is no feature of its kind.
     """
 
     categorical: tuple[str, ...] = ()
@@ -44,7 +58,12 @@ class Fields:
     weight: str | None = None
     group: str | None = None
     time: str | None = None
+    slices: tuple[str, ...] = ()
     min_count: PositiveInt = 1
+    min_counts: Mapping[str, PositiveInt] = field(default_factory=dict)
+    hash_size: Mapping[str, PositiveInt] = field(default_factory=dict)
+    buckets: Mapping[str, Buckets] = field(default_factory=dict)
+    dims: Mapping[str, PositiveInt] = field(default_factory=dict)
     missing: Literal["own", "unknown"] = "own"
     scale: Literal["standard", "log", "none"] = "standard"
     separator: str = "|"
@@ -64,11 +83,42 @@ class Fields:
                 f"data.fields uses the column {listed(doubled)} for two things: a column is one "
                 "kind of feature, or the label, or the weight."
             )
+        words = self.categorical + self.multi_valued
+        self._check_settings("buckets", self.numeric, "numeric")
+        self._check_settings("hash_size", words, "categorical or multi_valued")
+        categories = self.singles + self.multi_valued
+        self._check_settings("dims", categories, "categories")
+        counted = [name for name in categories if name not in self.hash_size]
+        self._check_settings("min_counts", counted, "categories that are counted")
+        sliced = [name for name in counted if name in self.categorical]
+        self._check_settings("slices", sliced, "categorical and not hashed")
+
+    def _check_settings(self, key: str, columns: Sequence[str], kind: str) -> None:
+        for name in getattr(self, key):
+            if name not in columns:
+                raise UserError(
+                    f"data.fields.{key} speaks of '{name}', which is not among the columns that "
+                    f"are {kind} ({listed(columns) or 'there are none'}).{nearest(name, columns)}"
+                )
 
     @property
     def features(self) -> tuple[str, ...]:
         """All columns that are features, in the order in which models see them."""
-        return self.categorical + self.multi_valued + self.numeric
+        return self.singles + self.multi_valued + self.scaled
+
+    @property
+    def singles(self) -> tuple[str, ...]:
+        """Columns of one category each: the categorical ones, then numbers with buckets."""
+        return self.categorical + tuple(name for name in self.numeric if name in self.buckets)
+
+    @property
+    def scaled(self) -> tuple[str, ...]:
+        """Columns of numbers that stay numbers."""
+        return tuple(name for name in self.numeric if name not in self.buckets)
+
+    def least(self, name: str) -> int:
+        """How often a category of this column must be seen in training to be known."""
+        return self.min_counts.get(name, self.min_count)
 
     def roles(self) -> dict[str, str]:
         """Column of each role that is no feature, for the roles that have one."""
@@ -76,8 +126,8 @@ class Fields:
         return {role: column for role, column in roles.items() if column is not None}
 
     def settings(self) -> dict[str, Any]:
-        """All settings, for the record."""
-        return asdict(self)
+        """All settings that change what the rows are encoded to."""
+        return {key: value for key, value in asdict(self).items() if key not in ("dims", "slices")}
 
     def check(self, name: str, columns: list[str]) -> None:
         """Raise UserError if a column that is named is not among ``columns`` of the data."""
@@ -94,10 +144,11 @@ class Fields:
 class Field(NamedTuple):
     """A feature as models see it.
 
-    name: of the column.  kind: which kind.
+    name: of the column.  kind: which kind; a number with buckets is categorical.
     start, size: it owns the rows ``start`` to ``start + size - 1`` of the embedding table: the
         first for unknown values and then one per category; a number has one row.
     width: columns of ``ids`` it has: 1 for a category, more for many, 0 for a number.
+    dim: width of its vectors, where it is not that of the model.
     """
 
     name: str
@@ -105,6 +156,7 @@ class Field(NamedTuple):
     start: int
     size: int
     width: int
+    dim: int | None = None
 
 
 class ClickSchema(NamedTuple):
@@ -124,6 +176,16 @@ class ClickSchema(NamedTuple):
     def num_rows(self) -> int:
         """Rows of the embedding table."""
         return 1 + sum(field.size for field in self.fields)
+
+    @property
+    def columns(self) -> int:
+        """Columns of ``ids``."""
+        return sum(field.width for field in self.fields)
+
+    def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
+        """The same fields, with widths of vectors by name: those of the model for all others."""
+        fields = tuple(each._replace(dim=dims.get(each.name)) for each in self.fields)
+        return self._replace(fields=fields)
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
         """The fields of one kind."""

@@ -1,6 +1,7 @@
 """From a source of clicks and a protocol to audited arrays: prepared once, audited every time."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,8 +58,9 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
         with alone(folder):
             if not folder.exists():
                 dealt = protocol.deal(table, source.fields)
-                encode(table, source.fields, dealt).save(folder)
+                encode(table, source.fields, dealt, folder)
     encoded = Encoded.load(folder)
+    encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
     return AuditedClicks(table, encoded, audit_clicks(table, source.fields, encoded))

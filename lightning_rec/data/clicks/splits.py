@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt
 
 from lightning_rec.data.chance import bits
+from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.table import PART, PARTS, ClickTable
+from lightning_rec.data.clicks.table import BLOCK, PART, PARTS, ClickTable
 from lightning_rec.data.times import raw_time
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
@@ -97,10 +98,13 @@ class RandomRows(RowProtocol):
         if self.whole_groups:
             if fields.group is None:
                 raise UserError("protocol.whole_groups=true needs data.fields.group=COLUMN.")
-            ids = table.rows.select(pl.col(fields.group).rank("dense")).collect()[fields.group]
-            member = ids.fill_null(0).to_numpy().astype(np.int64)
+            member = codes(table, fields.group, lambda values: values) + 1
             number = int(member.max()) + 1
-        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
+        words = np.empty(number, dtype=np.uint64)
+        for start in range(0, number, BLOCK):
+            place = np.arange(start, min(number, start + BLOCK))
+            words[place] = bits(self.seed, place)
+        order = np.argsort(words, kind="stable")
         part = np.zeros(number, dtype=np.int8)
         held = round(number * self.test)
         part[order[:held]] = PARTS.index("test")
@@ -154,29 +158,30 @@ class GivenRows(RowProtocol):
                 "protocol=random_rows or temporal_rows; your own files can be given as "
                 "data.path=TRAIN data.val=FILE data.test=FILE."
             )
-        marks = table.rows.select(PART).collect()[PART]
-        if unknown := sorted(set(marks.unique().to_list()) - set(PARTS)):
-            raise UserError(f"{PART} holds {listed(unknown)}; it is one of {listed(PARTS)}.")
-        numbers = marks.replace_strict(PARTS, range(len(PARTS)), return_dtype=pl.Int8)
-        return Dealt(numbers.to_numpy())
+        part = np.zeros(table.info["rows"], dtype=np.int8)
+        for start, frame in table.blocks(PART):
+            if unknown := sorted(set(frame[PART].unique().to_list()) - set(PARTS)):
+                raise UserError(f"{PART} holds {listed(unknown)}; it is one of {listed(PARTS)}.")
+            numbers = frame[PART].replace_strict(PARTS, range(len(PARTS)), return_dtype=pl.Int8)
+            part[start : start + len(frame)] = numbers.to_numpy()
+        return Dealt(part)
 
 
 def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:
     """Times of the rows, float64 [N]. Raises UserError if there are none, or one is no time."""
-    name = table.info["name"]
     if fields.time is None:
         raise UserError(
-            f"protocol=temporal_rows needs times: name the column of {name} that holds them, "
-            "data.fields.time=COLUMN, or use protocol=random_rows."
+            f"protocol=temporal_rows needs times: name the column of {table.info['name']} that "
+            "holds them, data.fields.time=COLUMN, or use protocol=random_rows."
         )
-    column = table.rows.select(fields.time).collect()[fields.time]
-    kept = column.drop_nulls()
-    first = str(kept[0]).strip() if column.dtype == pl.String and len(kept) else None
-    found = column.to_frame().select(raw_time(fields.time, column.dtype, first)).to_series()
-    if found.null_count():
-        row = int(found.is_null().arg_max() or 0)
-        raise UserError(
-            f"{name}, row {row + 1}: '{column[row]}' in column '{fields.time}' is no time "
-            f"({found.null_count():,} such rows)."
-        )
-    return found.to_numpy()
+    given = table.rows.select(fields.time).drop_nulls().head(1).collect()[fields.time]
+    first = str(given[0]).strip() if given.dtype == pl.String and len(given) else None
+    found = np.zeros(table.info["rows"])
+    faults = Faults(table)
+    for start, frame in table.blocks(fields.time):
+        column = frame[fields.time]
+        read = frame.select(raw_time(fields.time, column.dtype, first)).to_series()
+        faults.add(start, column, read.is_null().to_numpy())
+        found[start : start + len(frame)] = read.fill_null(0).to_numpy()
+    faults.told(f"'{{value}}' in column '{fields.time}' is no time")
+    return found

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,7 @@ from lightning_rec.errors import UserError
 PART = "__part"  # the column of a given split: one of PARTS in each row
 PARTS = ("train", "val", "test")
 _VERSION = 1  # raise it whenever the same raw files would be read differently
-_BLOCK = 1_000_000  # rows that are hashed at once
+BLOCK = 1 << 18  # rows that lie, and are read, together
 
 
 class ClickSource(Raw, Protocol):
@@ -55,6 +55,15 @@ class ClickTable:
         """The rows."""
         return pl.scan_parquet(self.folder / "clicks.parquet")
 
+    def blocks(self, *columns: str) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Some columns of all rows, so many rows at a time that memory does not depend on the size.
+
+        Yields the number of the first row, and the rows.
+        """
+        chosen, rows = self.rows.select(columns), self.info["rows"]
+        for start in range(0, rows, BLOCK):
+            yield start, chosen.slice(start, BLOCK).collect()
+
 
 def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
     """Read a source once and keep it below ``cache/prepared``.
@@ -66,23 +75,23 @@ def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
 
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
         tell(f"{source.name}: reading")
-        source.read(files).sink_parquet(folder / "clicks.parquet")
+        source.read(files).sink_parquet(folder / "clicks.parquet", row_group_size=BLOCK)
         tell(f"{source.name}: taking the checksum")
-        return _info(source, ClickTable(folder))
+        return _info(source, pl.scan_parquet(folder / "clicks.parquet"))
 
     table = ClickTable(stored(source, cache, _VERSION, write))
     source.fields.check(source.name, table.rows.collect_schema().names())
     return table
 
 
-def _info(source: ClickSource, table: ClickTable) -> dict[str, Any]:
-    rows = table.rows.select(pl.len()).collect().item()
+def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
+    rows = table.select(pl.len()).collect().item()
     if not rows:
         raise UserError(f"{source.name}: the raw files hold no rows.")
     return {
         "name": source.name,
         "rows": rows,
-        "data_hash": _data_hash(table.rows),
+        "data_hash": _data_hash(table, rows),
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
         "version": _VERSION,
@@ -90,14 +99,16 @@ def _info(source: ClickSource, table: ClickTable) -> dict[str, Any]:
     }
 
 
-def _data_hash(rows: pl.LazyFrame) -> str:
+def _data_hash(table: pl.LazyFrame, rows: int) -> str:
     """SHA-256 of all columns as text, by name: the same whatever files the rows came from."""
     digest = hashlib.sha256()
-    for name, dtype in sorted(rows.collect_schema().items()):
-        column = pl.col(name).list.join("\x1e") if isinstance(dtype, pl.List) else pl.col(name)
-        values = rows.select(column.cast(pl.String).fill_null("\x00")).collect()[name]
-        digest.update(f"{name} {len(values)}\x1d".encode())
-        for start in range(0, len(values), _BLOCK):
-            text = values[start : start + _BLOCK].str.join("\x1f").item()
-            digest.update(f"{text}\x1f".encode())
+    for name, dtype in sorted(table.collect_schema().items()):
+        column = pl.col(name)
+        if isinstance(dtype, pl.List):
+            column = column.cast(pl.List(pl.String)).list.join("\x1e")
+        text = column.cast(pl.String).fill_null("\x00").str.join("\x1f")
+        digest.update(f"{name} {rows}\x1d".encode())
+        for start in range(0, rows, BLOCK):
+            block = table.select(name).slice(start, BLOCK).select(text).collect().item()
+            digest.update(f"{block}\x1f".encode())
     return digest.hexdigest()

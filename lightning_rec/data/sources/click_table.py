@@ -7,8 +7,8 @@ import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART
-from lightning_rec.data.tabular import Table, open_table, table_files
-from lightning_rec.errors import UserError, listed
+from lightning_rec.data.tabular import open_table, same_columns, table_files
+from lightning_rec.errors import UserError
 
 
 class ClickTableSource:
@@ -59,24 +59,11 @@ class ClickTableSource:
         first = tables["train"]
         self.fields.check(str(first.path), first.schema.names())
         for table in tables.values():
-            _check_columns(first, table)
+            same_columns(first.path, first.schema, table.path, table.schema)
         if len(tables) == 1:
-            return first.collect(first.frame).lazy()
+            return first.sound()
         frames = [
-            table.collect(table.frame)
-            .select(first.schema.names())
-            .with_columns(pl.lit(part).alias(PART))
+            table.sound().select(first.schema.names()).with_columns(pl.lit(part).alias(PART))
             for part, table in tables.items()
         ]
-        return pl.concat(frames, how="vertical_relaxed").lazy()
-
-
-def _check_columns(first: Table, table: Table) -> None:
-    """Raise UserError if two files differ in their columns."""
-    here, there = set(table.schema.names()), set(first.schema.names())
-    if here != there:
-        missing, more = sorted(there - here), sorted(here - there)
-        told = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(more)}"] * bool(more)
-        raise UserError(
-            f"{table.path} does not have the columns of {first.path}: it {' and '.join(told)}."
-        )
+        return pl.concat(frames, how="vertical_relaxed")

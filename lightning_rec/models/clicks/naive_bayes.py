@@ -14,6 +14,8 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.parts import ClickModel, FirstOrder
 
+BLOCK = 1 << 20  # rows that are counted at once
+
 
 class NaiveBayes(ClickModel):
     """z = logit(rate) + sum over fields of (logit(rate of the value) - logit(rate)).
@@ -33,12 +35,14 @@ class NaiveBayes(ClickModel):
 
     def fit(self, encoded: Encoded) -> None:
         """Count the training rows, and them alone."""
-        train = np.asarray(encoded.train)
-        ids, label = encoded.ids[train], encoded.label[train].astype(np.float64)
-        rows, rate = self.schema.num_rows, float(label.mean())
-        seen = np.bincount(ids.ravel(), minlength=rows)
-        each = np.repeat(label, ids.shape[1])
-        clicks = np.bincount(ids.ravel(), weights=each, minlength=rows)
+        train, rows = np.asarray(encoded.train), self.schema.num_rows
+        rate = float(encoded.label[train].mean(dtype=np.float64))
+        seen, clicks = np.zeros(rows), np.zeros(rows)
+        for some in np.split(train, range(BLOCK, len(train), BLOCK)):
+            ids, label = encoded.ids[some], encoded.label[some].astype(np.float64)
+            seen += np.bincount(ids.ravel(), minlength=rows)
+            each = np.repeat(label, ids.shape[1])
+            clicks += np.bincount(ids.ravel(), weights=each, minlength=rows)
         rates = (clicks + self.strength * rate) / (seen + self.strength)
         weights = torch.logit(torch.from_numpy(rates)) - torch.logit(torch.tensor(rate))
         weights[0] = 0  # fills lists, and stands for no value

@@ -11,16 +11,17 @@ distribution, biases 0; linear, batch norm, activation, dropout. Shapes: B rows,
 from abc import ABC, abstractmethod
 from typing import Annotated, Protocol, runtime_checkable
 
+import pydantic
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.models.layers import Dropout
 
-Probability = Annotated[float, Field(ge=0, lt=1)]
+Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
 EMBEDDING_STD = 1e-4
 
@@ -54,37 +55,95 @@ class FieldVectors(nn.Module):
     """One vector per field, out of one table for all fields.
 
     A category has a row of the table; a list of values the mean of theirs, or zeros if it is empty;
-    a number its value times its field's row.
+    a number its value times its field's row. A field with a ``dim`` of its own has a table of its
+    own, and a linear map to the common width.
 
     Args:
         schema: which rows belong to which field.
         dim: width of a vector.
     """
 
+    numbers: Tensor
+    shift: Tensor
+
     def __init__(self, schema: ClickSchema, dim: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(schema.num_rows, dim, padding_idx=0)
-        nn.init.normal_(self.table.weight, std=EMBEDDING_STD)
-        with torch.no_grad():
-            self.table.weight[0] = 0
+        apart = [field for field in schema.fields if field.dim not in (None, dim)]
+        self.apart = nn.ModuleList(OwnTable(field, schema, dim) for field in apart)
+        kept = schema.num_rows - sum(field.size for field in apart)
+        self.table = _embedding(kept, dim)
         self.single = len(schema.of("categorical"))
         self.widths = [field.width for field in schema.of("multi_valued")]
-        self.first_number = schema.num_rows - len(schema.of("numeric"))
+        numbers = torch.arange(kept - len(schema.of("numeric")), kept)
+        self.register_buffer("numbers", numbers.int(), persistent=False)  # their rows
+        self.register_buffer("shift", _shift(schema, apart), persistent=False)
 
     def forward(self, rows: Rows) -> Tensor:
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
-        vectors = self.table(rows.ids)  # [B, I, dim]
+        ids = (rows.ids - self.shift).clamp(min=0) if self.apart else rows.ids
+        # One look-up for all: each would bring a gradient of the size of the table.
+        asked = torch.cat([ids.flatten(), self.numbers])
+        vectors, of_numbers = torch.split(self.table(asked), [ids.numel(), len(self.numbers)])
+        vectors = vectors.view(*ids.shape, self.table.embedding_dim)  # [B, I, dim]
+        for own in self.apart:
+            assert isinstance(own, OwnTable)
+            vectors = own.added_to(vectors, rows.ids)
         sizes = [self.single, *self.widths]
         # Split, since slices would make a copy each of the whole gradient.
         single, *lists = torch.split(vectors, sizes, dim=1)
         fields = [single]
-        for own, ids in zip(lists, torch.split(rows.ids, sizes, dim=1)[1:], strict=True):
-            number = (ids > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
-            fields.append(own.sum(dim=1, keepdim=True) / number[:, :, None])
+        for values, of in zip(lists, torch.split(rows.ids, sizes, dim=1)[1:], strict=True):
+            number = (of > 0).sum(dim=1, keepdim=True).clamp(min=1)  # [B, 1]
+            fields.append(values.sum(dim=1, keepdim=True) / number[:, :, None])
         if rows.values.shape[1]:
-            number_rows = self.table.weight[self.first_number :]  # [D', dim]
-            fields.append(rows.values[:, :, None] * number_rows)
+            fields.append(rows.values[:, :, None] * of_numbers)  # [B, D', 1] x [D', dim]
         return torch.cat(fields, dim=1) if len(fields) > 1 else fields[0]
+
+
+class OwnTable(nn.Module):
+    """The vectors of one field in a width of their own, mapped to the common one.
+
+    Args:
+        field: whose they are.
+        schema: all fields, to know its columns of ids.
+        dim: the common width.
+    """
+
+    columns: Tensor
+
+    def __init__(self, field: Field, schema: ClickSchema, dim: int) -> None:
+        super().__init__()
+        assert field.dim is not None
+        before = sum(other.width for other in schema.fields[: schema.fields.index(field)])
+        columns = torch.arange(before, before + field.width)
+        self.register_buffer("columns", columns, persistent=False)
+        self.start = field.start
+        self.table = _embedding(field.size + 1, field.dim)
+        self.project = nn.Linear(field.dim, dim, bias=False)
+
+    def added_to(self, vectors: Tensor, ids: Tensor) -> Tensor:
+        """Add this field's vectors, at its columns, to float [B, I, dim]; ids int32 [B, I]."""
+        own = (ids[:, self.columns] - (self.start - 1)).clamp(min=0)  # 0 still fills lists
+        return vectors.index_add(1, self.columns, self.project(self.table(own)).to(vectors.dtype))
+
+
+def _embedding(rows: int, dim: int) -> nn.Embedding:
+    table = nn.Embedding(rows, dim, padding_idx=0)
+    nn.init.normal_(table.weight, std=EMBEDDING_STD)
+    with torch.no_grad():
+        table.weight[0] = 0
+    return table
+
+
+def _shift(schema: ClickSchema, apart: list[Field]) -> Tensor:
+    """What to take from each column of ids, int32 [I], so that tables apart leave no gap."""
+    shift, gone = [], 0
+    for field in schema.fields:
+        if field in apart:
+            gone += field.size
+        # Ids of a field with a table of its own become 0, whose vector is zeros.
+        shift += [schema.num_rows if field in apart else gone] * field.width
+    return torch.tensor(shift, dtype=torch.int32)
 
 
 class FirstOrder(nn.Module):
@@ -92,7 +151,7 @@ class FirstOrder(nn.Module):
 
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()
-        self.fields = FieldVectors(schema, 1)
+        self.fields = FieldVectors(schema.with_dims({}), 1)
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, rows: Rows) -> Tensor:

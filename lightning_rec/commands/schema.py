@@ -1,0 +1,83 @@
+"""``lightning-rec data schema PATH``: a config for somebody's clicks, guessed, to be edited."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
+from lightning_rec.data.tabular import open_table
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.files import write_text
+
+_KEYS = (*ROLES, "positive_from", "name", "out")
+
+
+def schema(arguments: list[str], console: Console) -> int:
+    """Guess, show and write. Raises UserError on bad input, and if the config is there already."""
+    if not arguments or "=" in arguments[0]:
+        raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")
+    path, settings = Path(arguments[0]).expanduser(), {}
+    for argument in arguments[1:]:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in _KEYS:
+            raise UserError(
+                f"'{argument}' is not understood.{nearest(key, _KEYS)} There are: {listed(_KEYS)}."
+            )
+        settings[key] = value
+    name = settings.get("name", path.name.split(".")[0] or "clicks")
+    folder = Path(settings.get("out", "my_conf")).expanduser()
+    target = folder / "data" / f"{name}.yaml"
+    if target.exists():
+        raise UserError(f"{target} is there already: edit it, remove it, or say name= or out=.")
+    given = {role: settings[role] for role in ROLES if role in settings}
+    guesses, separator = guess(open_table(path), given)
+    console.print(_shown(path, guesses))
+    for each in guesses:
+        if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
+            console.print(
+                f"The label '{each.name}' is more than 0 and 1: set positive_from to the least "
+                "that counts as a click."
+            )
+    fields = fields_of(guesses, separator, _number(settings.get("positive_from")))
+    write_text(target, _written(path, name, fields))
+    console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
+    console.print(
+        f"  lightning-rec train --config-dir {folder} model=deepfm data={name}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+    return 0
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise UserError(f"positive_from={text}: it must be a number.") from None
+
+
+def _shown(path: Path, guesses: list[Guess]) -> Table:
+    table = Table(title=path.name, title_justify="left")
+    for heading in ("column", "type", "kind"):
+        table.add_column(heading, no_wrap=heading != "type")
+    for heading in ("distinct,\nabout", "empty", "vectors\nof 16,\nMiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("because")
+    for each in guesses:
+        cost = f"{each.megabytes:,.1f}" if each.megabytes else ""
+        numbers = (f"{each.distinct:,}", f"{each.empty:.1%}", cost)
+        kind = f"{each.kind}, group" if each.group else each.kind
+        table.add_row(each.name, each.dtype, kind, *numbers, each.why)
+    return table
+
+
+def _written(path: Path, name: str, fields: dict[str, Any]) -> str:
+    """The YAML of a data set."""
+    node = {"name": name, "path": str(path), "fields": fields}
+    text = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    return (
+        "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"
+        f"defaults: [click_table, _self_]\n\n{text}"
+    )

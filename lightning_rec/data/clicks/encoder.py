@@ -1,0 +1,153 @@
+"""What was fitted on the training rows, and how it makes arrays of any rows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks import columns, hashing
+from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+
+SCHEMA = {
+    "name": pl.String, "kind": pl.String, "start": pl.Int64, "size": pl.Int64, "width": pl.Int64
+}  # fmt: skip
+VOCABULARY = {"field": pl.String, "value": pl.String, "id": pl.Int32, "count": pl.Int64}
+STATISTICS: dict[str, Any] = {
+    "field": pl.String, "mean": pl.Float64, "deviation": pl.Float64, "edges": pl.List(pl.Float64)
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes ids and numbers of rows. Whatever a row holds, it has a place: nothing is refused.
+
+    An unseen or rare category goes to its field's unknown row; an empty one to its own row if
+    training has some, or the unknown one; a missing or infinite number to the mean, or, with
+    buckets, where empty categories go.
+
+    fields: what the columns mean.
+    schema: the fields as models see them.
+    vocabulary: ``field``, ``value`` (null for the category of empty values), ``id`` (Int32, row of
+        the embedding table) and ``count`` (rows of training that have it). Fields that are hashed
+        have none.
+    statistics: ``field``, ``mean`` and ``deviation`` of each number in training, after the
+        logarithm if there is one; ``edges`` of its buckets instead, where it has quantiles.
+    """
+
+    fields: Fields
+    schema: ClickSchema
+    vocabulary: pl.DataFrame
+    statistics: pl.DataFrame
+
+    def ids(self, rows: pl.DataFrame) -> NDArray[np.int32]:
+        """Rows of the embedding table, int32 [n, I], of rows with the columns of the features."""
+        ids = np.zeros((len(rows), self.schema.columns), dtype=np.int32)
+        place = 0
+        for field in self.schema.fields:
+            if field.kind == "multi_valued":
+                self._lists(field, rows[field.name], ids[:, place : place + field.width])
+            elif field.kind == "categorical":
+                ids[:, place] = self._looked_up(field, self._categories(rows[field.name]))
+            place += field.width
+        return ids
+
+    def values(self, rows: pl.DataFrame) -> NDArray[np.float32]:
+        """Scaled numbers, float32 [n, D], of rows with the columns of the features."""
+        values = np.zeros((len(rows), len(self.fields.scaled)), dtype=np.float32)
+        for place, name in enumerate(self.fields.scaled):
+            numbers = number(rows[name], self.fields)
+            _, mean, deviation, _ = self.statistics.row(by_predicate=pl.col("field") == name)
+            numbers = np.where(np.isnan(numbers), mean, numbers)
+            if self.fields.scale != "none":
+                numbers = (numbers - mean) / (deviation or 1.0)
+            values[:, place] = numbers
+        return values
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All that was fitted, by name; with ``data.fields`` of the config it can be read again."""
+        schema = pl.DataFrame(
+            [each[: len(SCHEMA)] for each in self.schema.fields], schema=SCHEMA, orient="row"
+        )
+        return {"fields": schema, "vocabulary": self.vocabulary, "statistics": self.statistics}
+
+    @classmethod
+    def read(cls, folder: Path, fields: Fields) -> "Encoder":
+        """What :meth:`tables` gave, written as Parquet into ``folder``."""
+        named = (pl.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
+        schema, vocabulary, statistics = named
+        return cls(
+            fields, ClickSchema(tuple(Field(*row) for row in schema.rows())), vocabulary, statistics
+        )
+
+    @cached_property
+    def _known(self) -> dict[str, pl.DataFrame]:
+        parts = self.vocabulary.partition_by("field", as_dict=True)
+        return {str(name): part for (name,), part in parts.items()}
+
+    def _categories(self, column: pl.Series) -> pl.Series:
+        return categories(column, self.fields, self._edges(column.name))
+
+    def _edges(self, name: str) -> list[float]:
+        if name not in self.fields.buckets or self.fields.buckets[name] == "log_square":
+            return []
+        edges: list[float] = self.statistics.row(by_predicate=pl.col("field") == name)[3]
+        return edges
+
+    def _lists(self, field: Field, column: pl.Series, ids: NDArray[np.int32]) -> None:
+        values = columns.lists(column, self.fields.separator).list.head(field.width)
+        row, place = places(values)
+        flat = values.explode(empty_as_null=False, keep_nulls=False)
+        ids[row, place] = self._looked_up(field, flat)
+
+    def _looked_up(self, field: Field, values: pl.Series) -> NDArray[np.int32]:
+        """The id of each value, that of the unknown where there is none: int32 [n]."""
+        if field.name in self.fields.hash_size:
+            hashed = field.start + 1 + hashing.buckets(values, self.fields.hash_size[field.name])
+            return np.where(values.is_null().to_numpy(), field.start, hashed).astype(np.int32)
+        joined = values.to_frame("value").join(
+            self._known.get(field.name, self.vocabulary.clear()).select("value", "id"),
+            on="value",
+            how="left",
+            nulls_equal=True,
+            maintain_order="left",
+        )
+        ids: NDArray[np.int32] = joined["id"].fill_null(field.start).to_numpy()
+        return ids
+
+
+_TABLES = ("fields", "vocabulary", "statistics")
+
+
+def categories(column: pl.Series, fields: Fields, edges: list[float]) -> pl.Series:
+    """Categories as text, null where empty: those of the column, or its numbers' buckets."""
+    kind = fields.buckets.get(column.name)
+    if kind is None:
+        return columns.text(column)
+    found = columns.numbers(column)
+    there = np.isfinite(found)
+    found = np.where(there, found, 0.0)
+    if kind == "log_square":
+        bucket = np.where(found > 2, np.floor(np.log(np.maximum(found, 1)) ** 2), np.trunc(found))
+    else:
+        bucket = np.searchsorted(edges, found, side="right")
+    text = pl.Series(column.name, bucket.astype(np.int64)).cast(pl.String)
+    return text.set(pl.Series(~there), None)
+
+
+def number(column: pl.Series, fields: Fields) -> NDArray[np.float64]:
+    """Numbers before they are scaled, float64 [n]: logarithms if so declared, NaN if not finite."""
+    found = columns.numbers(column)
+    if fields.scale == "log":
+        found = np.sign(found) * np.log1p(np.abs(found))
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def places(values: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and place in it of each value of a column of lists: int64 [V], int64 [V]."""
+    length = values.list.len().fill_null(0).to_numpy().astype(np.int64)
+    row = np.repeat(np.arange(len(values)), length)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)

@@ -1,0 +1,220 @@
+"""A first guess at what the columns of a table of clicks mean, to be looked at and edited."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.data.tabular import Table
+from lightning_rec.data.times import is_dates, raw_time
+from lightning_rec.errors import UserError, listed, nearest
+
+ROLES = ("label", "group", "time", "weight")
+_NAMES = {
+    "label": r"label|click(ed)?|is_click|target|y|converted|liked|bought|rating|stars",
+    "group": r"(user|visitor|customer|member|account|client|session)(_?(id|no|code))?|uid",
+    "item": r"(item|product|article|movie|ad|campaign)(_?(id|no|code))?|iid|sku",
+    "time": r"time.*|ts|date.*|created.*|when|.*_(at|time|ts|date)",
+    "id": r"id|.*_(id|no|code)|zip.*",
+}
+_HEAD = 100_000  # rows by whose values kinds are guessed
+_MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
+_HASHED = 1_000_000  # categories beyond which hashing is proposed, and into how many rows
+_VECTOR_BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a column seems to be.
+
+    kind: ``categorical``, ``multi_valued``, ``numeric``, one of ``ROLES``, or ``left out``.
+    distinct: values, about.  empty: share of rows without one.
+    why: what led to it, in a few words.
+    group: whether it parts the rows for GAUC, besides what it is.
+    """
+
+    name: str
+    dtype: str
+    kind: str
+    distinct: int
+    empty: float
+    why: str = ""
+    group: bool = False
+
+    @property
+    def megabytes(self) -> float:
+        """Memory of the vectors that it needs, 16 wide, with gradients and Adam's moments."""
+        rows = {"numeric": 1, "categorical": self.distinct, "multi_valued": self.distinct}
+        return min(rows.get(self.kind, 0), _HASHED) * _VECTOR_BYTES / 2**20
+
+
+def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
+    """Guess every column.
+
+    Args:
+        table: the table.
+        given: columns of roles that the user named: ``label``, ``group``, ``time``, ``weight``.
+
+    Returns:
+        A guess for each column, and the separator of values in text with many of them.
+
+    Raises:
+        UserError: if a column that is given is not there, or none can be the label.
+    """
+    schema = table.schema
+    for role, column in given.items():
+        if column not in schema:
+            raise UserError(
+                f"{table.path} has no column '{column}' for {role}; it has: "
+                f"{listed(schema.names())}.{nearest(column, schema.names())}"
+            )
+    rows, counts = _counts(table)
+    head = table.collect(table.frame.head(_HEAD))
+    separator = _separator(head)
+    roles = {**_roles(head, given), **given}
+    if "label" not in roles:
+        raise UserError(
+            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN; it "
+            f"has: {listed(schema.names())}."
+        )
+    taken = {column: role for role, column in roles.items() if role != "group"}
+    guesses = []
+    for name, dtype in schema.items():
+        distinct, empty = counts[name]
+        if name in taken:
+            kind, why = taken[name], "as given" if name in given.values() else "its name and values"
+        else:
+            kind, why = _kind(head[name], rows, distinct, separator)
+        group = name == roles.get("group")
+        guesses.append(Guess(name, str(dtype), kind, distinct, empty, why, group))
+    return guesses, separator
+
+
+def fields_of(guesses: list[Guess], separator: str, positive_from: float | None) -> dict[str, Any]:
+    """The guesses as ``data.fields`` of a config."""
+    kinds = ("categorical", "multi_valued", "numeric")
+    features = {kind: [each.name for each in guesses if each.kind == kind] for kind in kinds}
+    roles: dict[str, Any] = dict.fromkeys(ROLES)
+    roles |= {each.kind: each.name for each in guesses if each.kind in ROLES}
+    roles["group"] = next((each.name for each in guesses if each.group), None)
+    many = (each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED)
+    large = [each.name for each in many]
+    return {
+        **features,
+        "label": roles.pop("label"),
+        "positive_from": positive_from,
+        **roles,
+        "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
+        "hash_size": dict.fromkeys(large, _HASHED),
+        "separator": separator,
+    }
+
+
+def _sliced(name: str) -> bool:
+    return any(re.fullmatch(_NAMES[role], name.lower()) for role in ("group", "item"))
+
+
+def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
+    """Rows, and for each column its distinct values, about, and the share of empty rows."""
+    chosen = [pl.len().alias("\x00rows")]
+    for name, dtype in table.schema.items():
+        column = pl.col(name)
+        empty = column.is_null()
+        if dtype == pl.String:
+            empty = (column.str.strip_chars() == "").fill_null(True)
+        values = column.explode() if isinstance(dtype, pl.List) else column
+        chosen += [values.approx_n_unique().alias(f"{name}\x00n"), empty.mean().alias(name)]
+    found = table.collect(table.frame.select(chosen)).row(0, named=True)
+    if not found["\x00rows"]:
+        raise UserError(f"{table.path} holds no rows.")
+    names = table.schema.names()
+    return found["\x00rows"], {name: (found[f"{name}\x00n"], found[name]) for name in names}
+
+
+def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
+    """Columns of the roles by name and values, for those that are not given."""
+    found: dict[str, str] = {}
+    for role, test in (("label", _binary), ("group", None), ("time", _timely)):
+        for name in head.columns:
+            free = name not in (*given.values(), *found.values())
+            sounds = re.fullmatch(_NAMES[role], name.lower())
+            if role not in given and free and sounds and (test is None or test(head[name])):
+                found[role] = name
+                break
+    return found
+
+
+def _binary(column: pl.Series) -> bool:
+    numbers = _numbers(column)
+    return numbers is not None and set(numbers.drop_nulls().unique()) == {0.0, 1.0}
+
+
+def _timely(column: pl.Series) -> bool:
+    there = column.drop_nulls()
+    if column.dtype.is_nested() or not len(there):
+        return False
+    first = str(there[0]).strip() if column.dtype == pl.String else None
+    if not (
+        column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
+    ):
+        return False
+    read = there.to_frame().select(raw_time(column.name, column.dtype, first)).to_series()
+    return not read.null_count()
+
+
+def _numbers(column: pl.Series) -> pl.Series | None:
+    """The column as numbers, null where it is empty; None if it holds something else."""
+    if column.dtype == pl.Boolean:
+        return column.cast(pl.Float64)
+    if column.dtype.is_nested() or column.dtype.is_temporal():
+        return None
+    words = column.cast(pl.String).str.strip_chars()
+    found = words.cast(pl.Float64, strict=False)
+    there = (words != "") & ~words.str.to_lowercase().is_in(["nan", "null"])
+    return None if (there & found.is_null()).any() else found
+
+
+def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[str, str]:
+    """Kind of a feature, and why."""
+    if isinstance(column.dtype, pl.List):
+        return "multi_valued", "lists"
+    if column.dtype.is_temporal():
+        return "left out", "a time"
+    if distinct <= 1:
+        return "left out", "one value alone"
+    numbers, lower = _numbers(column), column.name.lower()
+    named = any(re.fullmatch(_NAMES[ids], lower) for ids in ("id", "group", "item"))
+    if numbers is None:
+        if _parted(column, separator):
+            return "multi_valued", f"values parted by {separator}"
+        if distinct > 0.95 * rows > _MANY:
+            return "left out", "another value in each row"
+        return "categorical", "text"
+    whole = (numbers.drop_nulls() == numbers.drop_nulls().floor()).all()
+    if not whole:
+        return "numeric", "fractions"
+    if distinct > 0.95 * rows > _MANY and named:
+        return "left out", "another value in each row"
+    if distinct > _MANY and not named:
+        return "numeric", "many whole numbers"
+    return "categorical", "an id, by its name" if named else "few whole numbers"
+
+
+def _separator(head: pl.DataFrame) -> str:
+    """The separator that most text columns have in a tenth of their values or more."""
+    texts = [head[name] for name in head.columns if head.schema[name] == pl.String]
+    found = {mark: sum(_parted(column, mark) for column in texts) for mark in "|;,"}
+    return max(found, key=lambda mark: found[mark])
+
+
+def _parted(column: pl.Series, separator: str) -> bool:
+    """Whether many values are lists: parted, of parts that come back in other values."""
+    there = column.cast(pl.String).drop_nulls()
+    there = there.filter(there.str.strip_chars() != "").unique()
+    parts = there.str.split(separator)
+    return bool(
+        len(there)
+        and (parts.list.len() > 1).mean() >= 0.1  # type: ignore[operator]
+        and parts.explode().n_unique() < parts.list.len().sum() / 2
+    )

@@ -1,0 +1,49 @@
+"""Tables of a run that are better looked at than read, as PNG."""
+
+import logging
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def draw(tables: Mapping[str, pl.DataFrame], folder: Path) -> dict[str, Path]:
+    """Draw those of a run's tables that have a plot, ``NAME.png`` beside ``NAME.parquet``.
+
+    Returns the files by name; none where matplotlib is not installed (the extra ``plots``).
+    """
+    wanted = [name for name in PLOTS if name in tables]
+    if wanted and find_spec("matplotlib") is None:
+        log.info("No plot is drawn without matplotlib: pip install 'lightning-rec[plots]'.")
+        return {}
+    files = {}
+    for name in wanted:
+        from matplotlib.figure import Figure  # slow to import
+
+        figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+        PLOTS[name](figure, tables[name])
+        files[name] = folder / f"{name}.png"
+        with atomic_path(files[name]) as temporary:
+            figure.savefig(temporary, format="png")
+    return files
+
+
+def reliability(figure: Any, bins: pl.DataFrame) -> None:
+    """Predicted probabilities against the rates that came, and how many rows are in each bin."""
+    bins = bins.filter(pl.col("rows") > 0)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    above.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="as it should be")
+    above.plot(bins["predicted"], bins["rate"], marker="o", label="test")
+    above.set(ylabel="share of clicks", xlim=(0, 1), ylim=(0, 1), title="Reliability")
+    above.legend(loc="upper left")
+    below.bar(bins["from"], bins["rows"], width=0.1, align="edge", edgecolor="white")
+    below.set(xlabel="predicted probability", ylabel="rows")
+
+
+PLOTS: dict[str, Callable[[Any, pl.DataFrame], None]] = {"reliability": reliability}
