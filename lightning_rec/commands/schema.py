@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +60,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _shown(path: Path, guesses: list[Guess]) -> Table:
-    table = Table(title=path.name, title_justify="left")
+    table = Table(title=path.name, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for heading in ("column", "type", "kind"):
         table.add_column(heading, no_wrap=heading != "type")
     for heading in ("distinct,\nabout", "empty", "vectors\nof 16,\nMiB"):

@@ -188,14 +188,14 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
     if numbers is None:
         if _parted(column, separator):
             return "multi_valued", f"values parted by {separator}"
-        if distinct > 0.95 * rows > _MANY:
-            return "left out", "another value in each row"
+        if distinct > 0.8 * rows > _MANY:
+            return "left out", "another value in nearly each row"
         return "categorical", "text"
     whole = (numbers.drop_nulls() == numbers.drop_nulls().floor()).all()
     if not whole:
         return "numeric", "fractions"
-    if distinct > 0.95 * rows > _MANY and named:
-        return "left out", "another value in each row"
+    if distinct > 0.8 * rows > _MANY and named:
+        return "left out", "another value in nearly each row"
     if distinct > _MANY and not named:
         return "numeric", "many whole numbers"
     return "categorical", "an id, by its name" if named else "few whole numbers"
