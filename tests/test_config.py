@@ -18,7 +18,7 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema"},
-    "batches": {"split", "seed", "window", "candidates", "encoded"},
+    "batches": {"split", "seed", "window", "candidates", "encoded", "histories"},
     "loss": {"split"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
