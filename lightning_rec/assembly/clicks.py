@@ -76,7 +76,8 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
-        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed)
+        reads = getattr(self.sketch, "reads_history", False)
+        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed, histories=reads)
         assert isinstance(module, ClickData)
         return module
 
@@ -196,7 +197,8 @@ def _sketch(fields: Fields) -> ClickSchema:
     for kind, names in kinds.items():
         for name in names:
             made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
-    return ClickSchema(tuple(made)).with_dims(fields.dims)
+    longest = fields.history_max_len if fields.has_history else 0
+    return ClickSchema(tuple(made), fields.item, longest).with_dims(fields.dims)
 
 
 def _metrics(loaded: AuditedClicks, stage: str, slices: Slices | None = None) -> ClickMetrics:

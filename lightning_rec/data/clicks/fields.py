@@ -243,8 +243,11 @@ class ClickSchema(NamedTuple):
 
     def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
         """The same fields, with widths of vectors by name: those of the model for all others."""
-        fields = tuple(each._replace(dim=dims.get(each.name)) for each in self.fields)
-        return self._replace(fields=fields)
+        fields = (
+            each if each.kind == "encoded" else each._replace(dim=dims.get(each.name))
+            for each in self.fields
+        )
+        return self._replace(fields=tuple(fields))
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
         """The fields of one kind."""
