@@ -141,8 +141,11 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     if task.trains:
         with run.timed("fit"), distributed.joined_by(run.path):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        run.note(cost=_cost(task))
         _take_best(trainer, task)
     run.save_model(task.model)
+    if task.tuned is not None and task.tuned.partial and is_first():
+        task.tuned.save(run.path / "adapter.safetensors")
     with run.timed("evaluate"):
         _evaluate(trainer, task, data, validates=loaded.validates)
     columns = {type(task.model).__name__: task.figures}
@@ -175,6 +178,17 @@ def _take_best(trainer: Trainer, task: Task) -> None:
     if best.is_file():
         saved = torch.load(best, map_location="cpu", weights_only=True)
         task.load_state_dict(saved["state_dict"])
+
+
+def _cost(task: Task) -> dict[str, float]:
+    """What is trained, and how long an epoch of this process took, validation included."""
+    trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
+    seconds = task.epoch_seconds
+    return {
+        "trained_parameters": trained,
+        "epochs": len(seconds),
+        "epoch_seconds": round(sum(seconds) / max(1, len(seconds)), 3),
+    }
 
 
 def _baseline(

@@ -18,7 +18,7 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema"},
-    "batches": {"split", "seed", "window", "candidates", "encoded"},
+    "batches": {"split", "seed", "window", "candidates", "encoded", "histories"},
     "loss": {"split"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
@@ -91,6 +91,10 @@ CLICK_MODELS = [
 ]
 
 
+HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
+HISTORY_MODELS = ("din", "bst")
+
+
 @pytest.mark.parametrize("data", config.choices("data"))
 @pytest.mark.parametrize("model", config.choices("model"))
 def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, model: str) -> None:
@@ -99,6 +103,14 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
         with pytest.raises(
             UserError, match=f"data=.* holds .*{'model=' if data in CLICKS else 'click'}"
         ):
+            assembly.assemble(config.compose(choices))
+        return
+    if model in HISTORY_MODELS and data not in HISTORIES:
+        with pytest.raises(UserError, match=r"data\.fields\.past=clicks"):
+            assembly.assemble(config.compose(choices))
+        return
+    if model == "two_tower" and not config.compose(choices).data.fields.item:
+        with pytest.raises(UserError, match=r"item_fields"):
             assembly.assemble(config.compose(choices))
         return
     problem = assembly.assemble(config.compose(choices))
@@ -199,6 +211,20 @@ MISUSE = {
     "model=autoint model.heads=3": ["model.heads=3", "attention_dim=32"],
     "model=deepfm model.mlp=[0]": ["model.mlp", "greater than 0"],
     "model=deepfm task.embedding_l2=-1": ["task.embedding_l2=-1"],
+    "model=din data=frappe": ["DIN reads what somebody did before", "data.fields.past=clicks"],
+    "model=deepfm data=frappe data.fields.past=clicks": ["data.fields.time=COLUMN"],
+    "model=deepfm data.fields.item=null": ["data.fields.item=null", "user, item"],
+    "model=deepfm data.fields.past=all": ["data.fields", "'clicks' or 'rows'"],
+    "model=deepfm model@encoder.model=sasrec data.fields.past=null": ["no history to encode"],
+    "model=deepfm model@encoder.model=ease": ["EASE does not learn from the order"],
+    "model=deepfm model@encoder.model=deepfm": ["no model of sequences"],
+    "model=deepfm model@encoder.model=sasrec encoder.model.heads=3": ["heads=3", "dim=64"],
+    "model=deepfm encoder.run=nowhere": ["There is no folder nowhere"],
+    "model=naive_bayes model@encoder.model=sasrec": ["NaiveBayes is fitted by counting", "encoder"],
+    "model=deepfm adapter=lora": ["adapter=LoRA tunes what was trained before", "encoder.run="],
+    "adapter=frozen": ["task=sequence", "nothing to adapt"],
+    "model=din model.activation=relu": ["model.activation=relu", "'dice' or 'prelu'"],
+    "model=bst model.heads=3": ["model.heads=3", "dim=16"],
     "model=deepfm schedule.factor=2": ["schedule.factor=2", "less than 1"],
 }  # fmt: skip
 

@@ -21,7 +21,8 @@ def test_every_experiment_runs_for_a_step(
     if "fields" in composed.data:
         table = (
             f"data=click_table data.path={click_csv} protocol=random_rows data.fields.label=clicked "
-            "data.fields.categorical=[uid,sku] data.fields.group=uid"
+            "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
+            "data.fields.past=clicks data.fields.time=ts"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
     if "negatives" in (composed.get("loss") or {}):

@@ -53,7 +53,7 @@ def shortened(words: list[str]) -> list[str]:
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "number"), [("README.md", 10), ("docs/clicks.md", 6)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 10), ("docs/clicks.md", 11)])
 def test_every_command_of_the_page(
     page: str,
     number: int,

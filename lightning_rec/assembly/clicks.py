@@ -10,6 +10,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
+from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
@@ -21,6 +24,7 @@ from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.click_slices import slices_of
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
 from lightning_rec.metrics.slices import Slices
+from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.tasks.click import ClickTask
 from lightning_rec.tasks.optimizers import LazyAdamW
@@ -50,6 +54,8 @@ class Clicks(Problem[AuditedClicks]):
                 "label and declared fields: data=click_table reads any table, and for "
                 "MovieLens-100K there is data=ml_100k_clicks."
             )
+        self.encoder, self.pretrained = encoder_node(cfg)
+        self.adapter = self._checked_adapter()
         self.protocol = config.build("protocol", cfg.protocol)
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
@@ -59,6 +65,8 @@ class Clicks(Problem[AuditedClicks]):
         with torch.device("meta"):
             schema = _sketch(self.source.fields)
             self.sketch = self.make_model(schema)
+            if isinstance(self.sketch, WithHistory):
+                Tuned(self.sketch.encoder.model, self.adapter)
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
         _check_sparse(cfg)
@@ -66,23 +74,44 @@ class Clicks(Problem[AuditedClicks]):
         self._check_training(known, self.protocol.validates)
 
     def make_model(self, schema: ClickSchema) -> nn.Module:
-        """The model over a schema."""
-        model: nn.Module = self._build("model", schema=schema)
-        return model
+        """The model over a schema, with its encoder of histories if there is one."""
+        if self.encoder is None:
+            model: nn.Module = self._build("model", schema=schema)
+            return model
+        encoder = make_encoder(self.encoder, self.pretrained, schema)
+        head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
+        if isinstance(head, FittedToClicks):
+            raise UserError(
+                f"{type(head).__name__} is fitted by counting and takes no encoder: drop encoder."
+            )
+        return WithHistory(encoder, head)
 
     def load(self, cache: Path) -> AuditedClicks:
-        """Prepare, split, encode and audit the rows."""
-        return load_clicks(self.source, self.protocol, cache)
+        """Prepare, split, encode and audit the rows, and an encoder from before."""
+        loaded = load_clicks(self.source, self.protocol, cache)
+        if self.pretrained is not None:
+            self.pretrained.check_time(loaded)
+        return loaded
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
-        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed)
+        reads = getattr(self.sketch, "reads_history", False)
+        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed, histories=reads)
         assert isinstance(module, ClickData)
         return module
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over a fresh model, fitted already if it is fitted by counting."""
-        return self._task(self.make_model(data.schema), loaded)
+        model = self.make_model(data.schema)
+        if not isinstance(model, WithHistory):
+            return self._task(model, loaded)
+        if self.pretrained is not None:
+            self.pretrained.run.load_model(model.encoder.model)
+            model.encoder.codes = self.pretrained.codes(loaded.encoded)
+        task = self._task(model, loaded)
+        task.tuned = Tuned(model.encoder.model, self.adapter)
+        task.tuned.report()
+        return task
 
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> ClickTask | None:
         """The task over ``cfg.baseline``, a model fitted by counting."""
@@ -130,13 +159,29 @@ class Clicks(Problem[AuditedClicks]):
         """Name and class of each part."""
         fields = self.source.fields.features
         weights = sum(parameter.numel() for parameter in self.sketch.parameters())
-        name = type(self.sketch).__name__
+        encoder = {}
+        head = self.sketch
+        if isinstance(head, WithHistory):
+            encoder["encoder"] = f"{type(head.encoder.model).__name__}, {_origin(self.pretrained)}"
+            head = head.head
+        name = type(head).__name__
         return {
             "source": type(self.source).__name__,
             "fields": listed(fields, 30),
             "protocol": type(self.protocol).__name__,
+            **encoder,
             "model": f"{name}, {weights:,} parameters with {SKETCH_SIZE} categories per field",
         }
+
+    def _checked_adapter(self) -> Adapter:
+        """How the encoder is tuned. Raises UserError where there is nothing to tune so."""
+        adapter = self._adapter()
+        if self.pretrained is None and not isinstance(adapter, Full):
+            raise UserError(
+                f"adapter={type(adapter).__name__} tunes what was trained before: say "
+                "encoder.run=FOLDER, or adapter=full."
+            )
+        return adapter
 
     def _task(self, model: nn.Module, loaded: AuditedClicks) -> ClickTask:
         if isinstance(model, FittedToClicks):
@@ -184,6 +229,10 @@ def _check_sparse(cfg: DictConfig) -> None:
         )
 
 
+def _origin(pretrained: Pretrained | None) -> str:
+    return "from scratch" if pretrained is None else f"from {pretrained.run.path}"
+
+
 def _sketch(fields: Fields) -> ClickSchema:
     """A small schema with the fields that are declared."""
     kinds: dict[Kind, tuple[str, ...]] = {
@@ -196,7 +245,8 @@ def _sketch(fields: Fields) -> ClickSchema:
     for kind, names in kinds.items():
         for name in names:
             made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
-    return ClickSchema(tuple(made)).with_dims(fields.dims)
+    longest = fields.history_max_len if fields.has_history else 0
+    return ClickSchema(tuple(made), fields.item, longest).with_dims(fields.dims)
 
 
 def _metrics(loaded: AuditedClicks, stage: str, slices: Slices | None = None) -> ClickMetrics:

@@ -17,6 +17,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lightning_rec import config
+from lightning_rec.adapters.base import Adapter
+from lightning_rec.adapters.whole import Full
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
@@ -130,6 +132,11 @@ class Problem(ABC, Generic[L]):
         settings = config.plain(self.cfg[node])
         taken = inspect.signature(config.target(node, settings)).parameters
         return config.build(node, settings, **{k: v for k, v in live.items() if k in taken})
+
+    def _adapter(self) -> Adapter:
+        """How a part that was trained before is tuned; runs of earlier versions tune it whole."""
+        adapter: Adapter = self._build("adapter") if self.cfg.get("adapter") else Full()
+        return adapter
 
     def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         optimizer: Optimizer = self._build("optimizer", params=parameters)

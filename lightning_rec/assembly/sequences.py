@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
+from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
@@ -47,6 +48,11 @@ class Sequences(Problem[Audited]):
             raise UserError(
                 "task=sequence needs an objective: "
                 f"objective={'|'.join(config.choices('objective'))}."
+            )
+        if not isinstance(self._adapter(), Full):
+            raise UserError(
+                "task=sequence trains its model from scratch, so that there is nothing to adapt: "
+                "drop adapter=. A model of clicks can adapt an encoder, encoder.run=FOLDER."
             )
         self.objective: Objective = config.build("objective", cfg.objective)
         with torch.device("meta"):

@@ -65,6 +65,9 @@ def _frozen(cfg: DictConfig) -> DictConfig:
     for key in ("path", "catalogue", "val", "test"):
         if isinstance(resolved.data.get(key), str):
             resolved.data[key] = str(Path(resolved.data[key]).absolute())
+    encoder = resolved.get("encoder")
+    if encoder and encoder.get("run"):
+        encoder.run = str(Path(encoder.run).absolute())
     return resolved
 
 

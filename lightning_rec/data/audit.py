@@ -13,7 +13,10 @@ Ints = NDArray[np.int64]
 
 
 class LeakError(Exception):
-    """The split leaks: a bug, not bad input. The message names the check and the first culprit."""
+    """Something learnt from what it is tested on. The message names the check and the culprit.
+
+    In a split it is a bug, not bad input; a part that was trained before can be at fault as well.
+    """
 
 
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     if source.time is not None:
         first_test = source.time[np.asarray(split.test.row)].min()
         late = float((source.time[train] > first_test).mean())
+        facts["last training time"] = int(source.time[train].max())
         facts["share of training after the first test target"] = round(late, 4)
     return facts
 

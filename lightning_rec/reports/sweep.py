@@ -13,6 +13,7 @@ from rich.table import Table
 
 from lightning_rec.files import write_json
 
+COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
 
 
@@ -78,9 +79,10 @@ def _job(folder: Path) -> dict[str, Any]:
             "comparable": _hashes(run),
             "overrides": overrides,
             "metrics": json.loads(metrics.read_text()) if metrics.exists() else {},
+            "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}}
+        empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}, "cost": {}}
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
 
 
@@ -100,8 +102,9 @@ def _number(card: Path) -> tuple[int, str]:
 def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[str, Any]]:
     """Group jobs that differ in nothing but the seed; best mean of ``monitor`` first.
 
-    Returns a row per group: ``setting``, ``jobs`` (how many), ``failed``, and for each figure its
-    ``mean`` and sample standard deviation ``sd`` (None for a single job).
+    Returns a row per group: ``setting``, ``jobs`` (how many), ``failed``, for each figure its
+    ``mean`` and sample standard deviation ``sd`` (None for a single job), and likewise the costs:
+    parameters that are trained, seconds per epoch, largest resident memory in MiB.
     """
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -115,11 +118,15 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     rows = []
     for setting, members in groups.items():
         done = [job["metrics"] for job in members if job["metrics"]]
-        names = sorted(set.intersection(*(set(figures) for figures in done))) if done else []
-        figures = {name: _spread([metrics[name] for metrics in done]) for name in names}
-        failed = len(members) - len(done)
+        costs = [job["cost"] for job in members if job["metrics"]]
         rows.append(
-            {"setting": setting, "jobs": len(members), "failed": failed, "figures": figures}
+            {
+                "setting": setting,
+                "jobs": len(members),
+                "failed": len(members) - len(done),
+                "figures": _spreads(done),
+                "costs": _spreads(costs),
+            }
         )
     worst = float("-inf") if mode == "max" else float("inf")
 
@@ -128,6 +135,12 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
         return value
 
     return sorted(rows, key=merit, reverse=mode == "max")
+
+
+def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    """The spread of each number that all jobs have."""
+    names = sorted(set.intersection(*(set(numbers) for numbers in jobs))) if jobs else []
+    return {name: _spread([numbers[name] for numbers in jobs]) for name in names}
 
 
 def _spread(values: list[float]) -> dict[str, float | None]:
@@ -146,11 +159,21 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     columns = list(dict.fromkeys((monitor, *columns)))
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
+    costs = [name for name in COSTS if any(name in row["costs"] for row in rows)]
+    for name in costs:
+        shown.add_column(COSTS[name], justify="right", no_wrap=True)
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]
+        cells += [_cost(name, row["costs"].get(name)) for name in costs]
         shown.add_row(row["setting"], number, *cells)
     return shown
+
+
+def _cost(name: str, figure: dict[str, float | None] | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure['mean']:,.2f}" if name == "epoch_seconds" else f"{figure['mean']:,.0f}"
 
 
 def _cell(figure: dict[str, float | None] | None) -> str:

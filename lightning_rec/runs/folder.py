@@ -85,6 +85,7 @@ class RunFolder:
 
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        provenance.forget_peak_memory()
         self.card = provenance.card() | {"overrides": overrides}
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -180,6 +181,15 @@ class RunFolder:
         if is_first():
             with atomic_path(self.path / f"{name}.parquet") as temporary:
                 table.write_parquet(temporary)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Read what :meth:`save_table` wrote. Raises UserError if it is missing or broken."""
+        path = self.path / f"{name}.parquet"
+        try:
+            return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} cannot be read: {reason}.") from error
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -1,5 +1,6 @@
 """The provenance card: what code, config, data and machine made a result."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -65,6 +66,12 @@ def peak_memory_mib() -> float:
         return round(int(line.split()[1]) / 2**10, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def forget_peak_memory() -> None:
+    """Let :func:`peak_memory_mib` begin again: jobs of a sweep share one process."""
+    with contextlib.suppress(OSError):  # there is such a file on Linux alone
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _packages() -> dict[str, str]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_rec.adapters.base import Tuned
 from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
 from lightning_rec.tasks.schedules import Plateau
@@ -48,6 +49,8 @@ class Task(pl.LightningModule):
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
         self.plateau: Plateau | None = None
         self.remembered: dict[str, Any] | None = None
+        self.tuned: Tuned | None = None  # a part that was trained before
+        self.epoch_seconds: list[float] = []  # of this process, validation included
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def setup(self, stage: str) -> None:
@@ -108,7 +111,8 @@ class Task(pl.LightningModule):
                 f"{self.current_epoch}: lower optimizer.lr, or clip harder with "
                 "trainer.gradient_clip_val. The checkpoint of the epoch before it is kept."
             )
-        self.log("train/epoch_seconds", time.perf_counter() - self.epoch_start)
+        self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
+        self.log("train/epoch_seconds", self.epoch_seconds[-1])
 
     def configure_optimizers(self) -> Any:
         """One optimizer; a schedule that moves with each step, or one that watches a figure.
@@ -136,6 +140,11 @@ class Task(pl.LightningModule):
         """Hand a resumed schedule what it remembered."""
         if self.plateau is not None and self.remembered is not None:
             self.plateau.load_state_dict(self.remembered)
+
+    def on_fit_end(self) -> None:
+        """See that nothing has moved that should stay."""
+        if self.tuned is not None:
+            self.tuned.check()
 
     def configure_gradient_clipping(
         self,

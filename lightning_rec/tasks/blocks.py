@@ -1,50 +1,14 @@
-"""Work cut into blocks: sequences of like length together, the catalogue piece by piece.
-
-Neither changes a result: blocks of sequences save computing on padding, blocks of items bound the
-memory that scores take.
-"""
+"""The catalogue ranked piece by piece: no result changes, and the memory of scores is bound."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
 from lightning_rec.metrics.functional import rank_among
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.layers import round_up
 
 SCORE_BYTES = 8 * 2**20  # scores held at once in evaluation: what a processor's cache holds
-
-
-def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int | None) -> Tensor:
-    """Make queries of a batch, its rows in blocks that are cut to their own longest row.
-
-    A batch of random sequences is padding to a good part. Rows come longest first, so that a
-    block holds rows of about one length.
-
-    Args:
-        model: makes the queries.
-        histories: int64 [B, L] items, the longest rows first.
-        at: bool [B, L] or int64 [B]; see :meth:`SequenceModel.forward`.
-        tokens: places in a block; None takes the batch as one block, which suits devices other
-            than CPUs.
-
-    Returns:
-        float [M, Q], in the order of rows.
-    """
-    if tokens is None or histories.items.shape[1] == 1 or not len(histories.items):
-        whole: Tensor = model(histories, at)
-        return whole
-    lengths = (histories.items != model.schema.padding).sum(dim=1).tolist()
-    queries, start = [], 0
-    while start < len(lengths):
-        longest = round_up(max(1, *lengths[start:]), 8)
-        rows = slice(start, start + max(1, tokens // longest // 4 * 4))  # few shapes occur
-        part = Histories(histories.items[rows, :longest], histories.user[rows])
-        queries.append(model(part, at[rows, :longest] if at.dim() == 2 else at[rows]))
-        start = rows.stop
-    return torch.cat(queries)
 
 
 class Ranked(NamedTuple):

@@ -12,9 +12,10 @@ from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel
+from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective, WithTerm
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.blocks import encode, rank_catalogue, rank_sample
+from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
 
 
 class SequenceTask(Task):

@@ -63,12 +63,13 @@ def test_collm_keeps_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     files = {
         "train.tsv.gz": head + "1\t1\t1\t994556598\t1\t0\n1\t2\t0\t994556636\t1\t0 1\n",
         "valid.tsv.gz": head + "7\t2\t1\t1018930306\t1\t0\n",
-        "test.tsv.gz": head + "4\t3\t0\t1040544350\t0\t0\n",
+        "test.tsv.gz": head + "4\t3\t0\t1040544350\t0\t0 10 2\n",
         "items.tsv.gz": 'iid\ttitle\n1\t"Great" Escape, The (1963)\n2\tSting, The (1973)\n',
     }
     rows = rows_of("ml_1m_collm", tmp_path, files, monkeypatch)
     assert rows[PART].to_list() == ["train", "train", "val", "test"]
     assert rows["label"].to_list() == [1, 0, 1, 0]
+    assert rows["history"].to_list() == ["", "1", "", "10 2"]
     assert rows["title"].to_list()[1:] == ["Sting, The (1973)"] * 2 + [None]
 
 
@@ -164,7 +165,7 @@ def real(name: str, protocol: str, folder: Path) -> AuditedClicks:
         ("ml_100k_clicks", "random_rows", 100_000, 0.5538, "3f5ae2125ba4"),
         ("ml_100k_clicks", "temporal_rows", 100_000, 0.5538, "3f5ae2125ba4"),
         ("frappe", "random_rows", 288_609, 0.3333, "bc177695a558"),
-        ("ml_1m_collm", "given_rows", 51_623, 0.5364, "f2132bb8c7bc"),
+        ("ml_1m_collm", "given_rows", 51_623, 0.5364, "f54ca3c902e2"),
         ("criteo_sample", "given_rows", 8_000, 0.2159, "505daa94480e"),
         ("avazu_sample", "given_rows", 8_999, 0.1736, "bbc5006c3925"),
     ],

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from lightning_rec import assembly, config
 from lightning_rec.assembly import Clicks
+from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import ClickData, Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.tasks.click import ClickTask
 
@@ -30,9 +33,11 @@ SCHEMA = ClickSchema(
         Field("tags", "multi_valued", 17, 5, 3),
         Field("age", "numeric", 22, 1, 0),
         Field("price", "numeric", 23, 1, 0),
-    )
+    ),
+    "item",
+    6,
 )
-CATEGORIES = ClickSchema(SCHEMA.fields[:2])
+CATEGORIES = ClickSchema(SCHEMA.fields[:2], "item", 6)
 NUMBERS = ClickSchema((Field("age", "numeric", 1, 1, 0), Field("price", "numeric", 2, 1, 0)))
 MODELS = [
     name
@@ -47,11 +52,13 @@ SMALL = {
     "cin": [4],
     "block_dim": 8,
     "gate": [4],
+    "attention": [8],
+    "width": 8,
 }
 
 
 def some(number: int, schema: ClickSchema = SCHEMA, seed: int = 0) -> Rows:
-    """Rows with any ids of their fields, unknown ones too, and lists of any length."""
+    """Rows with any ids of their fields, unknown ones too, and lists and histories of any length."""
     chance = np.random.default_rng(seed)
     columns = []
     for field in schema.fields:
@@ -62,7 +69,19 @@ def some(number: int, schema: ClickSchema = SCHEMA, seed: int = 0) -> Rows:
         columns.append(ids)
     values = chance.normal(size=(number, len(schema.of("numeric")))).astype(np.float32)
     ids = np.concatenate(columns, axis=1).astype(np.int32)
-    return Rows(torch.from_numpy(ids), torch.from_numpy(values))
+    rows = Rows(torch.from_numpy(ids), torch.from_numpy(values))
+    if (history := schema.history) is None:
+        return rows
+    length = np.sort(chance.integers(0, history.max_len + 1, size=(number, 1)), axis=0)[::-1]
+    items = chance.integers(history.num_items, size=(number, history.max_len))
+    items = np.where(np.arange(history.max_len) < length, items, history.padding)
+    return rows._replace(history=Histories(torch.from_numpy(items), torch.zeros(number).long()))
+
+
+def cut(rows: Rows, at: slice) -> Rows:
+    """Some of the rows."""
+    history = rows.history and Histories(rows.history.items[at], rows.history.user[at])
+    return Rows(rows.ids[at], rows.values[at], history)
 
 
 def clicks(number: int = 48) -> Encoded:
@@ -74,9 +93,15 @@ def clicks(number: int = 48) -> Encoded:
     label = ((rows.ids[:, 0] + rows.ids[:, 1]) % 2).float().numpy()
     every = np.arange(number)
     empty = polars.DataFrame()
+    assert rows.history is not None
+    real = rows.history.items.numpy() != 8
+    end = np.cumsum(real.sum(axis=1))
+    past = Past(
+        rows.history.items.numpy()[real].astype(np.int32), end - real.sum(axis=1), end, None
+    )
     return Encoded(
         SCHEMA, rows.ids.numpy(), rows.values.numpy(), label, None, rows.ids[:, 0].numpy(), every,
-        every, every, empty, empty, None, {},
+        every, every, empty, empty, None, {}, past=past,
     )  # fmt: skip
 
 
@@ -125,6 +150,10 @@ def test_there_are_models() -> None:
     "schema", [SCHEMA, CATEGORIES, NUMBERS], ids=["all", "categories", "numbers"]
 )
 def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickSchema) -> None:
+    if schema is NUMBERS and name in NEEDS_ITEMS:
+        with pytest.raises(UserError, match=r"data\.fields\.item"):
+            made(name, schema=schema)
+        return
     model = made(name, schema=schema)
     assert isinstance(model, ClickModel)
     for number in (1, 2, 33):
@@ -134,11 +163,31 @@ def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickS
         assert logits.isfinite().all()
 
 
+READERS = [name for name in MODELS if made(name).reads_history]
+NEEDS_ITEMS = [*READERS, "two_tower"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_histories_count_for_those_who_read_them_and_their_padding_for_nobody(name: str) -> None:
+    model, rows = made(name), some(30)
+    assert rows.history is not None
+    before, items = ask(model, rows), rows.history.items
+    wider = nn.functional.pad(items, (0, 2), value=8)
+    cut_off = items[:, : int((items != 8).sum(dim=1).max())]
+    for padded in (wider, cut_off):
+        same = rows._replace(history=rows.history._replace(items=padded))
+        torch.testing.assert_close(ask(model, same), before, atol=1e-5, rtol=1e-5)
+    other = torch.where(items == 8, items, (items + 1) % 8)
+    changed = ask(model, rows._replace(history=rows.history._replace(items=other)))
+    with_items = (items != 8).any(dim=1)
+    assert ((changed != before) == (with_items & (name in READERS))).all()
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_company_changes_no_logit(name: str) -> None:
     model, rows = made(name), some(9)
     together = ask(model, rows)
-    alone = [ask(model, Rows(rows.ids[i : i + 1], rows.values[i : i + 1])) for i in range(9)]
+    alone = [ask(model, cut(rows, slice(i, i + 1))) for i in range(9)]
     torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=1e-5)
 
 
@@ -148,7 +197,7 @@ def test_the_order_of_a_list_and_its_filling_change_nothing(name: str) -> None:
     turned = rows.ids.clone()
     turned[:, 2:5] = turned[:, 2:5].flip(1)
     torch.testing.assert_close(
-        ask(model, Rows(turned, rows.values)), ask(model, rows), atol=1e-5, rtol=1e-5
+        ask(model, rows._replace(ids=turned)), ask(model, rows), atol=1e-5, rtol=1e-5
     )
 
 
@@ -156,7 +205,9 @@ def test_the_order_of_a_list_and_its_filling_change_nothing(name: str) -> None:
 def test_unknown_categories_and_empty_lists_are_no_crash(name: str) -> None:
     model = made(name)
     ids = torch.tensor([[1, 8, 0, 0, 0], [1, 8, 17, 0, 0]], dtype=torch.int32)
-    assert ask(model, Rows(ids, torch.tensor([[0.0, 0.0], [1e6, -1e6]]))).isfinite().all()
+    numbers = torch.tensor([[0.0, 0.0], [1e6, -1e6]])
+    rows = cut(some(2), slice(0, 2))._replace(ids=ids, values=numbers)
+    assert ask(model, rows).isfinite().all()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -167,9 +218,9 @@ def test_every_kind_of_field_counts(name: str) -> None:
         ids = rows.ids.clone()
         start, size = SCHEMA.fields[field].start, SCHEMA.fields[field].size
         ids[:, column] = start + (ids[:, column] - start + 1) % size
-        assert not torch.equal(ask(model, Rows(ids, rows.values)), before), field
+        assert not torch.equal(ask(model, rows._replace(ids=ids)), before), field
     if name in LEARNERS:
-        assert not torch.equal(ask(model, Rows(rows.ids, rows.values + 1)), before)
+        assert not torch.equal(ask(model, rows._replace(values=rows.values + 1)), before)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -227,7 +278,7 @@ def test_it_learns_some_rows_by_heart(name: str) -> None:
     trainer, task, data = trained(name, 250)
     trainer.test(task, data, verbose=False)
     # Odd users click odd items: without pairs of fields there is only the noise to learn.
-    assert task.figures["test/auc"] > (0.7 if name == "lr" else 0.99)
+    assert task.figures["test/auc"] > (0.7 if name in ("lr", "two_tower") else 0.99)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -95,3 +95,19 @@ def test_sparse_gradients_are_the_dense_ones(dims: dict[str, int]) -> None:
         assert gradient is not None
         assert gradient.is_sparse == (name in tables)
         torch.testing.assert_close(gradient.to_dense(), dense[name])
+
+
+@pytest.mark.parametrize("dims", [{}, {"user": 2}, {"item": 3}, {"user": 2, "item": 9, "tags": 1}])
+def test_items_of_histories_have_the_vectors_of_items_shown(dims: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    schema = SCHEMA._replace(item="item", max_len=4).with_dims(dims)
+    vectors = FieldVectors(schema, DIM)
+    for module in vectors.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+            module.weight.data[0] = 0
+    shown = vectors(ROWS._replace(ids=torch.tensor([[1, 6, 0, 0], [1, 7, 0, 0]]).int(), values=ROWS.values[:2]))  # fmt: skip
+    items = vectors.items(torch.tensor([[0, 1, 2], [1, 1, 2]]))  # 2 is padding
+    torch.testing.assert_close(items[0, :2], shown[:, 1])
+    torch.testing.assert_close(items[1, :2], shown[[1, 1], 1])
+    assert (items[:, 2] == 0).all()

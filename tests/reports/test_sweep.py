@@ -22,6 +22,7 @@ def job(*overrides: str, **figures: float) -> dict[str, Any]:
         "error": None,
         "overrides": list(overrides),
         "metrics": metrics,
+        "cost": {"epoch_seconds": 10 * figures["ndcg"]} if figures else {},
     }
 
 
@@ -41,7 +42,8 @@ def test_jobs_are_grouped_by_all_but_the_seed_best_first() -> None:
     assert rows[1]["figures"][MONITOR]["mean"] == pytest.approx(0.15)
     assert rows[1]["figures"][MONITOR]["sd"] == pytest.approx(statistics.stdev([0.1, 0.2]))
     assert rows[0]["figures"][MONITOR] == {"mean": 0.3, "sd": None}
-    assert rows[2]["figures"] == {}
+    assert rows[2]["figures"] == rows[2]["costs"] == {}
+    assert rows[1]["costs"]["epoch_seconds"]["mean"] == pytest.approx(1.5)
 
 
 def test_where_less_is_better_the_least_comes_first_and_failures_last() -> None:
@@ -62,6 +64,9 @@ def test_the_table_shows_means_deviations_and_failures() -> None:
     text = console.export_text()
     assert "0.1500 ± 0.0707" in text
     assert "2 (1 failed)" in text
+    assert "s/epoch" in text
+    assert "1.50" in text
+    assert "MiB" not in text  # nothing is known of it
     assert text.index("dim=64") < text.index("dim=32")
 
 
@@ -72,6 +77,8 @@ def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
         card = {
             "status": "failed" if failed else "completed",
             "error": "UserError: no" if failed else None,
+            "peak_memory_mib": 300.5,
+            "cost": {"trained_parameters": 9, "epochs": 2},
         }
         (tmp_path / name / "run.json").write_text(json.dumps(card))
         (tmp_path / name / "overrides.yaml").write_text(f"- {name.partition('_')[2]}\n")
@@ -83,6 +90,7 @@ def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
     assert [found["metrics"] for found in jobs] == [{MONITOR: 0.5}, {}, {MONITOR: 0.5}]
     assert (jobs[1]["status"], jobs[1]["error"]) == ("failed", "UserError: no")
     assert jobs[0]["overrides"] == ["seed=1"]
+    assert jobs[0]["cost"] == {"peak_memory_mib": 300.5, "trained_parameters": 9}
 
 
 def test_a_broken_run_does_not_cost_the_others_their_table(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck, fail
+from lightning_rec.data.clicks.audit_histories import audit_histories
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.splits import times
@@ -22,12 +23,17 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card:
     how many of the rows of each part were trained on, clicked, or hold a category that training
-    has not. Raises LeakError when a check fails.
+    has not.
+
+    Raises:
+        LeakError: when a check fails.
+        UserError: when a history that came with the data holds what comes later.
     """
     part = _parts(encoded)
     if encoded.boundaries is not None:
         _check_boundaries(times(table, fields), part, encoded.boundaries)
     unknown = _check_fields(table, fields, encoded, part == 0)
+    audit_histories(table, fields, encoded, part)
     facts: dict[str, Any] = {}
     for place, name in enumerate(PARTS):
         inside = part == place

@@ -9,7 +9,9 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.batches import Histories, gather
+from lightning_rec.data.clicks.encoded import Encoded, Ints
+from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.datamodules import loader
 
 
@@ -18,14 +20,19 @@ class Rows(NamedTuple):
 
     ids: int32 [B, I]; rows of the embedding table, as :class:`Encoded` has them.
     values: float32 [B, D]; numbers, scaled.
+    history: past items, int64 [B, L] codes padded on the right by their number, the longest first;
+        None where the model reads none.
+    encoded: float [B, Q]; what an encoder made of the history, before a head reads it.
     """
 
     ids: Tensor
     values: Tensor
+    history: Histories | None = None
+    encoded: Tensor | None = None
 
 
 class ClickBatch(NamedTuple):
-    """Some rows, with what came of them.
+    """Some rows, with what came of them; the longest histories first, if there are any.
 
     example: int64 [B]; their numbers within the part.
     rows: what a model reads.
@@ -40,10 +47,17 @@ class ClickBatch(NamedTuple):
 
 
 class ClickSet(Dataset[ClickBatch]):
-    """The rows of a part, fetched as whole batches."""
+    """The rows of a part, fetched as whole batches.
 
-    def __init__(self, encoded: Encoded, part: str) -> None:
+    Args:
+        encoded: the arrays that batches are cut from.
+        part: ``train``, ``val`` or ``test``.
+        histories: whether they come with their histories.
+    """
+
+    def __init__(self, encoded: Encoded, part: str, histories: bool = False) -> None:
         self.encoded, self.rows = encoded, np.asarray(encoded.part(part))
+        self.past = encoded.past if histories else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,14 +65,29 @@ class ClickSet(Dataset[ClickBatch]):
     def __getitems__(self, indices: list[int]) -> ClickBatch:
         """Fetch the rows with these numbers."""
         number = np.asarray(indices, dtype=np.int64)
+        history = None
+        if self.past is not None:
+            number, history = self._histories(number, self.past)
         at, encoded = self.rows[number], self.encoded
         weight = encoded.weight
         return ClickBatch(
             torch.from_numpy(number),
-            Rows(torch.from_numpy(encoded.ids[at]), torch.from_numpy(encoded.values[at])),
+            Rows(torch.from_numpy(encoded.ids[at]), torch.from_numpy(encoded.values[at]), history),
             torch.from_numpy(encoded.label[at]),
             None if weight is None else torch.from_numpy(weight[at]),
         )
+
+    def _histories(self, number: Ints, past: Past) -> tuple[Ints, Histories]:
+        """The rows in the order of their histories, the longest first, and these."""
+        schema = self.encoded.schema.history
+        assert schema is not None
+        at = self.rows[number]
+        end = past.end[at]
+        start = np.maximum(past.start[at], end - schema.max_len)
+        order = np.argsort(start - end, kind="stable")
+        items = gather(past.items, start[order], end[order], schema.padding)
+        nobody = torch.zeros(len(number), dtype=torch.int64)
+        return number[order], Histories(items, nobody)
 
 
 class ClickData(pl.LightningDataModule):
@@ -67,6 +96,7 @@ class ClickData(pl.LightningDataModule):
     Args:
         encoded: the arrays that batches are cut from.
         seed: fixes the order of training batches, together with the epoch.
+        histories: whether batches come with their histories.
         batch_size: rows per training batch and process.
         eval_batch_size: rows per batch in evaluation.
         num_workers: processes that prepare batches; 0 prepares them in the training process,
@@ -77,11 +107,13 @@ class ClickData(pl.LightningDataModule):
         self,
         encoded: Encoded,
         seed: int,
+        histories: bool = False,
         batch_size: PositiveInt = 4096,
         eval_batch_size: PositiveInt = 16384,
         num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
+        self.histories = histories
         self.encoded, self.seed, self.schema = encoded, seed, encoded.schema
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers = num_workers
@@ -99,5 +131,5 @@ class ClickData(pl.LightningDataModule):
         return self._loader("test", self.eval_batch_size, shuffle=False)
 
     def _loader(self, part: str, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
-        dataset = ClickSet(self.encoded, part)
+        dataset = ClickSet(self.encoded, part, self.histories)
         return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)

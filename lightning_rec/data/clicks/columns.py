@@ -32,14 +32,18 @@ def text(column: pl.Series) -> pl.Series:
 
 def lists(column: pl.Series, separator: str) -> pl.Series:
     """Many values in each row as List[String], without empty and doubled ones."""
+    return sequences(column, separator).list.unique(maintain_order=True)
+
+
+def sequences(column: pl.Series, separator: str) -> pl.Series:
+    """Values in an order in each row as List[String], without empty ones."""
     values = pl.col(column.name)
     if not isinstance(column.dtype, pl.List):
         values = values.cast(pl.String).str.split(separator)
     trimmed = values.cast(pl.List(pl.String)).list.eval(
         pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
     )
-    unique = trimmed.list.unique(maintain_order=True)
-    return column.to_frame().select(unique).to_series()
+    return column.to_frame().select(trimmed).to_series()
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:

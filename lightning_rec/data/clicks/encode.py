@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
+from lightning_rec.data.clicks.histories import Past, past_of
 from lightning_rec.data.clicks.splits import Dealt
 from lightning_rec.data.clicks.table import PARTS, ClickTable
 from lightning_rec.errors import UserError, listed
@@ -39,19 +41,24 @@ def encode(table: ClickTable, fields: Fields, dealt: Dealt, folder: Path) -> Enc
     encoder = fit(table, fields, dealt.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     facts = {"boundaries": dealt.boundaries, "counts": counts, "notes": _notes(name, parts)}
+    longest = fields.history_max_len if fields.has_history else 0
     with atomic_folder(folder) as temporary:
-        _write_features(table, encoder, temporary)
+        ids = _write_features(table, encoder, temporary)
+        if fields.has_history:
+            past, unknown = past_of(table, encoder, dealt, ids, label, arrays["group"])
+            arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
+            counts |= _counted(name, fields, past, unknown)
         for key, array in arrays.items():
             if array is not None:
                 np.save(temporary / f"{key}.npy", array, allow_pickle=False)
         for key, fitted in encoder.tables().items():
             fitted.write_parquet(temporary / f"{key}.parquet")
-        write_json(temporary / "facts.json", facts)
+        write_json(temporary / "facts.json", facts | {"item": fields.item, "max_len": longest})
     return Encoded.load(folder)
 
 
-def _write_features(table: ClickTable, encoder: Encoder, folder: Path) -> None:
-    """Write ids and numbers, a block of rows at a time."""
+def _write_features(table: ClickTable, encoder: Encoder, folder: Path) -> NDArray[np.int32]:
+    """Write ids and numbers, a block of rows at a time; returns the ids, int32 [N, I], mapped."""
     rows, schema, scaled = table.info["rows"], encoder.schema, len(encoder.fields.scaled)
     ids = open_memmap(folder / "ids.npy", "w+", np.int32, (rows, schema.columns))
     values = open_memmap(folder / "values.npy", "w+", np.float32, (rows, scaled))
@@ -60,6 +67,23 @@ def _write_features(table: ClickTable, encoder: Encoder, folder: Path) -> None:
         values[start : start + len(frame)] = encoder.values(frame)
     ids.flush()
     values.flush()
+    mapped: NDArray[np.int32] = ids
+    return mapped
+
+
+def _counted(name: str, fields: Fields, past: Past, unknown: int) -> dict[str, int]:
+    """What is to be known of the histories. Raises UserError if all of them are empty."""
+    length = past.end - past.start
+    if not length.any():
+        raise UserError(
+            f"{name}: no row has a history with a '{fields.item}' that is known from training: "
+            "check data.fields.history, past, item, group and time."
+        )
+    return {
+        "rows without a history": int((length == 0).sum()),
+        "longest history": int(length.max()),
+        "unknown items in histories": unknown,
+    }
 
 
 def _notes(name: str, parts: dict[str, Ints]) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+from lightning_rec.data.clicks.histories import Past
 
 Ints = NDArray[np.int64]
-FORMAT = 2  # of what is saved: raise it when there are other arrays, or others in them, than before
+FORMAT = 3  # of what is saved: raise it when there are other arrays, or others in them, than before
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Encoded:
     boundaries: times where validation and test begin in a temporal split, else None.
     counts: what the split left, by name.
     notes: what the user should know, in sentences.
+    past: what happened before each row, or None where no history is declared.
     """
 
     schema: ClickSchema
@@ -48,6 +50,7 @@ class Encoded:
     boundaries: tuple[float, float] | None
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
+    past: Past | None = None
 
     def part(self, name: str) -> Ints:
         """Rows of a part: ``train``, ``val`` or ``test``."""
@@ -71,7 +74,9 @@ class Encoded:
             return array(name) if (folder / f"{name}.npy").exists() else None
 
         return cls(
-            schema=ClickSchema(tuple(Field(*field) for field in fields)),
+            schema=ClickSchema(
+                tuple(Field(*field) for field in fields), facts["item"], facts["max_len"]
+            ),
             **{name: array(name) for name in ("ids", "values", "label", "train", "val", "test")},
             **{name: optional(name) for name in ("weight", "group")},
             vocabulary=pl.read_parquet(folder / "vocabulary.parquet"),
@@ -79,4 +84,7 @@ class Encoded:
             boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
+            past=Past(*(optional(f"past_{name}") for name in Past._fields))
+            if facts["max_len"]
+            else None,
         )

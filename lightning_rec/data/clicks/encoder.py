@@ -51,7 +51,7 @@ class Encoder:
             if field.kind == "multi_valued":
                 self._lists(field, rows[field.name], ids[:, place : place + field.width])
             elif field.kind == "categorical":
-                ids[:, place] = self._looked_up(field, self._categories(rows[field.name]))
+                ids[:, place] = self.looked_up(field, self._categories(rows[field.name]))
             place += field.width
         return ids
 
@@ -97,13 +97,7 @@ class Encoder:
         edges: list[float] = self.statistics.row(by_predicate=pl.col("field") == name)[3]
         return edges
 
-    def _lists(self, field: Field, column: pl.Series, ids: NDArray[np.int32]) -> None:
-        values = columns.lists(column, self.fields.separator).list.head(field.width)
-        row, place = places(values)
-        flat = values.explode(empty_as_null=False, keep_nulls=False)
-        ids[row, place] = self._looked_up(field, flat)
-
-    def _looked_up(self, field: Field, values: pl.Series) -> NDArray[np.int32]:
+    def looked_up(self, field: Field, values: pl.Series) -> NDArray[np.int32]:
         """The id of each value, that of the unknown where there is none: int32 [n]."""
         if field.name in self.fields.hash_size:
             hashed = field.start + 1 + hashing.buckets(values, self.fields.hash_size[field.name])
@@ -117,6 +111,12 @@ class Encoder:
         )
         ids: NDArray[np.int32] = joined["id"].fill_null(field.start).to_numpy()
         return ids
+
+    def _lists(self, field: Field, column: pl.Series, ids: NDArray[np.int32]) -> None:
+        values = columns.lists(column, self.fields.separator).list.head(field.width)
+        row, place = places(values)
+        flat = values.explode(empty_as_null=False, keep_nulls=False)
+        ids[row, place] = self.looked_up(field, flat)
 
 
 _TABLES = ("fields", "vocabulary", "statistics")

@@ -6,9 +6,10 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import PositiveInt
 
+from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed, nearest
 
-Kind = Literal["categorical", "multi_valued", "numeric"]
+Kind = Literal["categorical", "multi_valued", "numeric", "encoded"]
 Buckets = PositiveInt | Literal["log_square"]
 
 
@@ -24,7 +25,14 @@ class Fields:
         positive_from: where the label is a number such as a rating, the least that counts as 1.
         weight: column of what each row counts for in the loss; None counts each once.
         group: column whose values part the rows for GAUC, mostly the user; None measures no GAUC.
-        time: column of times, for a temporal split.
+        time: column of times, for a temporal split and for ``past``.
+        item: the categorical column whose values a history holds; None where rows have none.
+        history: column of past items, oldest first: lists, or text parted by ``separator``.
+        past: makes the histories out of the log instead: the rows of the same ``group`` that are
+            strictly earlier in ``time``, those with label 1 (``clicks``) or all (``rows``). A row
+            sees rows of its own part and of those before it: none of training sees a label that is
+            held out.
+        history_max_len: of a history, the latest so many items are read.
         slices: categorical columns by which the figures of the test are cut: into rows whose
             category training does not know, and those with few and with many training rows.
         min_count: a category seen fewer times in training is unknown.
@@ -46,8 +54,8 @@ class Fields:
         max_values: of a row's values in a multi-valued column, the first so many are read.
 
     Raises:
-        UserError: if no feature is named, a column has two parts to play, or a setting is about a
-            column that is no feature of its kind.
+        UserError: if no feature is named, a column has two parts to play, a setting is about a
+            column that is no feature of its kind, or a history lacks what it is made of.
     """
 
     categorical: tuple[str, ...] = ()
@@ -58,6 +66,10 @@ class Fields:
     weight: str | None = None
     group: str | None = None
     time: str | None = None
+    item: str | None = None
+    history: str | None = None
+    past: Literal["clicks", "rows"] | None = None
+    history_max_len: PositiveInt = 50
     slices: tuple[str, ...] = ()
     min_count: PositiveInt = 1
     min_counts: Mapping[str, PositiveInt] = field(default_factory=dict)
@@ -77,11 +89,11 @@ class Fields:
                 "data.fields names no feature: say data.fields.categorical=[COLUMN,…], "
                 "data.fields.multi_valued=[…] or data.fields.numeric=[…]."
             )
-        used = [*self.features, self.label, *([self.weight] if self.weight else [])]
+        used = [*self.features, self.label, *filter(None, (self.weight, self.history))]
         if doubled := sorted({name for name in used if used.count(name) > 1}):
             raise UserError(
                 f"data.fields uses the column {listed(doubled)} for two things: a column is one "
-                "kind of feature, or the label, or the weight."
+                "kind of feature, or the label, or the weight, or the history."
             )
         words = self.categorical + self.multi_valued
         self._check_settings("buckets", self.numeric, "numeric")
@@ -92,6 +104,26 @@ class Fields:
         self._check_settings("min_counts", counted, "categories that are counted")
         sliced = [name for name in counted if name in self.categorical]
         self._check_settings("slices", sliced, "categorical and not hashed")
+        self._check_history(sliced)
+
+    def _check_history(self, columns: Sequence[str]) -> None:
+        if self.history and self.past:
+            raise UserError(
+                f"data.fields.history={self.history} gives histories and data.fields.past="
+                f"{self.past} makes them: set one of them to null."
+            )
+        if (self.item or self.has_history) and self.item not in columns:
+            raise UserError(
+                f"data.fields.item={self.item or 'null'}: it must be the categorical column whose "
+                f"values histories hold, not hashed: one of {listed(columns)}."
+            )
+        missing = [key for key in ("group", "time") if self.past and not getattr(self, key)]
+        if missing:
+            raise UserError(
+                f"data.fields.past={self.past} makes histories of the rows of a group by time: set "
+                + " and ".join(f"data.fields.{key}=COLUMN" for key in missing)
+                + "."
+            )
 
     def _check_settings(self, key: str, columns: Sequence[str], kind: str) -> None:
         for name in getattr(self, key):
@@ -100,6 +132,11 @@ class Fields:
                     f"data.fields.{key} speaks of '{name}', which is not among the columns that "
                     f"are {kind} ({listed(columns) or 'there are none'}).{nearest(name, columns)}"
                 )
+
+    @property
+    def has_history(self) -> bool:
+        """Whether rows have histories."""
+        return self.history is not None or self.past is not None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -122,7 +159,7 @@ class Fields:
 
     def roles(self) -> dict[str, str]:
         """Column of each role that is no feature, for the roles that have one."""
-        roles = {name: getattr(self, name) for name in ("label", "weight", "group", "time")}
+        roles = {name: getattr(self, name) for name in _ROLES}
         return {role: column for role, column in roles.items() if column is not None}
 
     def settings(self) -> dict[str, Any]:
@@ -141,14 +178,19 @@ class Fields:
                 )
 
 
+_ROLES = ("label", "weight", "group", "time", "item", "history")
+
+
 class Field(NamedTuple):
     """A feature as models see it.
 
     name: of the column.  kind: which kind; a number with buckets is categorical.
     start, size: it owns the rows ``start`` to ``start + size - 1`` of the embedding table: the
-        first for unknown values and then one per category; a number has one row.
+        first for unknown values and then one per category; a number has one row, and what an
+        encoder makes of the history none.
     width: columns of ``ids`` it has: 1 for a category, more for many, 0 for a number.
-    dim: width of its vectors, where it is not that of the model.
+    dim: width of its vectors, where it is not that of the model; of what an encoder makes, its
+        width.
     """
 
     name: str
@@ -160,12 +202,29 @@ class Field(NamedTuple):
 
 
 class ClickSchema(NamedTuple):
-    """The runtime facts that a model of clicks needs: its fields, categories first, numbers last.
+    """The runtime facts that a model of clicks needs.
+
+    fields: categories first, then lists, numbers, and what an encoder makes of the history.
+    item: name of the field of items, whose values a history holds; None where it is not declared.
+    max_len: most items of a history; 0 where rows have none.
 
     Row 0 of the embedding table belongs to no field: it fills short lists of values.
     """
 
     fields: tuple[Field, ...]
+    item: str | None = None
+    max_len: int = 0
+
+    @property
+    def history(self) -> Schema | None:
+        """Histories as models of sequences know them; None where rows have none.
+
+        Item ``c`` of a history is the category with row ``start + 1 + c`` of the field ``item``.
+        Nobody has a code: a history alone says whose it is.
+        """
+        if not self.max_len or self.item is None:
+            return None
+        return Schema(self.fields[self.place(self.item)].size - 1, self.max_len, 1)
 
     @property
     def num_fields(self) -> int:
@@ -184,8 +243,11 @@ class ClickSchema(NamedTuple):
 
     def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
         """The same fields, with widths of vectors by name: those of the model for all others."""
-        fields = tuple(each._replace(dim=dims.get(each.name)) for each in self.fields)
-        return self._replace(fields=fields)
+        fields = (
+            each if each.kind == "encoded" else each._replace(dim=dims.get(each.name))
+            for each in self.fields
+        )
+        return self._replace(fields=tuple(fields))
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
         """The fields of one kind."""

@@ -5,23 +5,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import FORMAT, Encoded
-from lightning_rec.data.clicks.splits import RowProtocol
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.locks import alone
+from lightning_rec.data.times import divisor
 from lightning_rec.files import sha256_json
 
 log = logging.getLogger(__name__)
 
 
 class AuditedClicks(NamedTuple):
-    """The table of clicks, its arrays, and what the audit counted."""
+    """The table of clicks, its arrays, what the audit counted, and when what is held out begins.
+
+    held_out_from: when the first row of validation or test is, in seconds; None where that is
+        unknown.
+    """
 
     table: ClickTable
     encoded: Encoded
     facts: dict[str, Any]
+    held_out_from: float | None = None
 
     @property
     def name(self) -> str:
@@ -63,4 +72,16 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
-    return AuditedClicks(table, encoded, audit_clicks(table, source.fields, encoded))
+    facts = audit_clicks(table, source.fields, encoded)
+    return AuditedClicks(table, encoded, facts, _held_out_from(table, source.fields, encoded))
+
+
+def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float | None:
+    if fields.time is None:
+        return None
+    time = times(table, fields)
+    try:
+        unit = divisor(float(time.min()), float(time.max()), "auto")
+    except ValueError:  # neither seconds nor milliseconds
+        return None
+    return float(time[np.concatenate([encoded.val, encoded.test])].min()) / unit

@@ -45,7 +45,8 @@ class MovieLens1MCoLLM(PublicClicks):
     """MovieLens-1M as CoLLM cut it into clicks, with its own split (Zhang et al., 2023).
 
     Columns: ``uid``, ``iid``, ``label`` (rating 4 or 5), ``timestamp``, ``not_cold``, ``history``
-    (items clicked before, parted by blanks, 0 for none), and ``title`` where items.tsv.gz is there.
+    (items clicked before, parted by blanks; the 0 that each begins with in the files is no item),
+    and ``title`` where items.tsv.gz is there.
     """
 
     public: ClassVar[PublicData] = ML_1M_COLLM
@@ -55,6 +56,7 @@ class MovieLens1MCoLLM(PublicClicks):
         types: dict[str, Any] = dict.fromkeys(("uid", "iid", "history"), pl.String)
         types |= {"label": pl.Int8, "timestamp": pl.Int64, "not_cold": pl.Int8}
         rows = marked(files, lambda file: pl.scan_csv(file, separator="\t", schema_overrides=types))
+        rows = rows.with_columns(pl.col("history").str.replace("^0( |$)", ""))
         about = [file for file in files if file.name == "items.tsv.gz"]
         if not about:
             return rows

@@ -9,7 +9,8 @@ distribution, biases 0; linear, batch norm, activation, dropout. Shapes: B rows,
 """
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import pydantic
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.split import Schema
 from lightning_rec.models.layers import Dropout
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -27,7 +29,12 @@ EMBEDDING_STD = 1e-4
 
 
 class ClickModel(nn.Module, ABC):
-    """A module that gives a row of clicks the logit of its probability."""
+    """A module that gives a row of clicks the logit of its probability.
+
+    ``reads_history`` says whether it needs the histories of the rows itself.
+    """
+
+    reads_history: ClassVar[bool] = False
 
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()
@@ -38,7 +45,7 @@ class ClickModel(nn.Module, ABC):
         """Logits, float [B].
 
         Args:
-            rows: ids int32 [B, I] and values float32 [B, D'].
+            rows: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
         """
 
 
@@ -51,12 +58,19 @@ class FittedToClicks(Protocol):
         ...
 
 
+def history_of(rows: Rows) -> Tensor:
+    """The items of the histories of ``rows``, int64 [B, L], for a model that reads them."""
+    assert rows.history is not None, "batches are cut with histories for models that read them"
+    return rows.history.items
+
+
 class FieldVectors(nn.Module):
     """One vector per field, out of one table for all fields.
 
     A category has a row of the table; a list of values the mean of theirs, or zeros if it is empty;
-    a number its value times its field's row. A field with a ``dim`` of its own has a table of its
-    own, and a linear map to the common width.
+    a number its value times its field's row; what an encoder made of the history a linear map of
+    it. A field with a ``dim`` of its own has a table of its own, and a linear map to the common
+    width.
 
     Args:
         schema: which rows belong to which field.
@@ -68,7 +82,8 @@ class FieldVectors(nn.Module):
 
     def __init__(self, schema: ClickSchema, dim: int) -> None:
         super().__init__()
-        apart = [field for field in schema.fields if field.dim not in (None, dim)]
+        encoded = schema.of("encoded")
+        apart = [f for f in schema.fields if f not in encoded and f.dim not in (None, dim)]
         self.apart = nn.ModuleList(OwnTable(field, schema, dim) for field in apart)
         kept = schema.num_rows - sum(field.size for field in apart)
         self.table = _embedding(kept, dim)
@@ -77,6 +92,9 @@ class FieldVectors(nn.Module):
         numbers = torch.arange(kept - len(schema.of("numeric")), kept)
         self.register_buffer("numbers", numbers.int(), persistent=False)  # their rows
         self.register_buffer("shift", _shift(schema, apart), persistent=False)
+        self.maps = nn.ModuleList(nn.Linear(field.dim or dim, dim) for field in encoded)
+        self.history = schema.history
+        self.item = schema.fields[schema.place(schema.item)] if schema.item else None
 
     def forward(self, rows: Rows) -> Tensor:
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
@@ -97,7 +115,24 @@ class FieldVectors(nn.Module):
             fields.append(values.sum(dim=1, keepdim=True) / number[:, :, None])
         if rows.values.shape[1]:
             fields.append(rows.values[:, :, None] * of_numbers)  # [B, D', 1] x [D', dim]
+        for of_history in self.maps:
+            assert rows.encoded is not None
+            fields.append(of_history(rows.encoded)[:, None])
         return torch.cat(fields, dim=1) if len(fields) > 1 else fields[0]
+
+    def items(self, codes: Tensor) -> Tensor:
+        """Vectors of items of histories: int64 of any shape -> float [..., dim], padding is 0."""
+        assert self.history is not None
+        assert self.item is not None
+        filling, gone = codes == self.history.padding, 0
+        for own in self.apart:
+            assert isinstance(own, OwnTable)
+            if own.start == self.item.start:
+                return own.vectors((codes + 2).masked_fill(filling, 0))  # after 0 and the unknown
+            gone += (own.table.num_embeddings - 1) * (own.start < self.item.start)
+        rows = codes + (self.item.start + 1 - gone)
+        vectors: Tensor = self.table(rows.masked_fill(filling, 0))
+        return vectors
 
 
 class OwnTable(nn.Module):
@@ -124,7 +159,12 @@ class OwnTable(nn.Module):
     def added_to(self, vectors: Tensor, ids: Tensor) -> Tensor:
         """Add this field's vectors, at its columns, to float [B, I, dim]; ids int32 [B, I]."""
         own = (ids[:, self.columns] - (self.start - 1)).clamp(min=0)  # 0 still fills lists
-        return vectors.index_add(1, self.columns, self.project(self.table(own)).to(vectors.dtype))
+        return vectors.index_add(1, self.columns, self.vectors(own).to(vectors.dtype))
+
+    def vectors(self, rows: Tensor) -> Tensor:
+        """Rows of the table, brought to the common width: int of any shape -> float [..., dim]."""
+        vectors: Tensor = self.project(self.table(rows))
+        return vectors
 
 
 def _embedding(rows: int, dim: int) -> nn.Embedding:
@@ -161,7 +201,7 @@ class FirstOrder(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """Layers of linear, batch norm, ReLU and dropout, in this order.
+    """Layers of linear, batch norm, activation and dropout, in this order.
 
     Args:
         inputs: width of what comes in.
@@ -169,6 +209,7 @@ class MLP(nn.Sequential):
         dropout: chance of an element to be zeroed while training.
         batch_norm: whether there is any.
         output: whether a linear map to one number follows.
+        activation: makes what follows a layer of some width; None takes ReLU.
     """
 
     def __init__(
@@ -178,16 +219,27 @@ class MLP(nn.Sequential):
         dropout: float,
         batch_norm: bool,
         output: bool = True,
+        activation: Callable[[int], nn.Module] | None = None,
     ) -> None:
         layers: list[nn.Module] = []
         for before, width in zip((inputs, *widths), widths, strict=False):
             layers.append(nn.Linear(before, width))
             if batch_norm:
                 layers.append(nn.BatchNorm1d(width))
-            layers += [nn.ReLU(), Dropout(dropout)]
+            layers += [activation(width) if activation else nn.ReLU(), Dropout(dropout)]
         if output:
             layers.append(nn.Linear(widths[-1] if widths else inputs, 1))
         super().__init__(*layers)
+
+
+def needs_history(model: str, schema: ClickSchema) -> Schema:
+    """The schema of the histories. Raises ValueError, for ``model``, where rows have none."""
+    if schema.history is None:
+        raise ValueError(
+            f"{model} reads what somebody did before: say data.fields.item=COLUMN and "
+            "data.fields.history=COLUMN, or data.fields.past=clicks to make histories of the log"
+        )
+    return schema.history
 
 
 def initialise(model: nn.Module) -> None:

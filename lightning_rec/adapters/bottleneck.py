@@ -1,0 +1,70 @@
+"""Bottleneck adapters: little networks after parts of a layer, near the identity at the start.
+
+Houlsby et al., Parameter-Efficient Transfer Learning for NLP, ICML 2019, arXiv:1902.00751.
+Pfeiffer et al., AdapterFusion, EACL 2021, arXiv:2005.00247: one a layer, after the feed-forward.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.adapters.base import Adapter, freeze, outputs_of, replace, targets_of
+
+INIT_STD = 0.01  # of the paper, cut off at two deviations
+
+
+class Bottleneck(Adapter):
+    """h + W_up GELU(W_down h + b) + b' after each target; these alone are tuned (figure 2).
+
+    The targets are the linear maps that end a sub-layer, before its residual: that of the attention
+    and that of the feed-forward (Houlsby), or the latter alone (Pfeiffer).
+
+    Args:
+        width: of the bottleneck, the paper's m.
+        targets: ends of the names of what it comes after.
+    """
+
+    def __init__(
+        self, width: PositiveInt = 16, targets: tuple[str, ...] = ("output", "contract")
+    ) -> None:
+        self.width, self.targets = width, targets
+
+    def attach(self, module: nn.Module) -> set[str]:
+        """Put a network after each target."""
+        names = targets_of(module, self.targets)
+        freeze(module)
+        for name in names:
+            replace(module, name, Followed(module.get_submodule(name), self.width))
+        new = ("down.weight", "down.bias", "up.weight", "up.bias")
+        return {f"{name}.{part}" for name in names for part in new}
+
+
+class Followed(nn.Module):
+    """A linear map and the bottleneck after it.
+
+    Args:
+        base: the linear map.
+        width: of the bottleneck.
+    """
+
+    def __init__(self, base: nn.Module, width: int) -> None:
+        super().__init__()
+        self.base, outputs = base, outputs_of(base)
+        assert outputs is not None
+        weight = base.get_parameter("weight")
+        like: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+        self.down = nn.Linear(outputs, width, **like)
+        self.up = nn.Linear(width, outputs, **like)
+        with torch.no_grad():
+            for linear in (self.down, self.up):
+                nn.init.trunc_normal_(linear.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [..., in] -> [..., out]."""
+        hidden: Tensor = self.base(x)
+        change: Tensor = self.up(functional.gelu(self.down(hidden)))
+        return hidden + change

@@ -1,0 +1,180 @@
+"""The encoder of histories that a config names: a model of sequences, new or from a run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_rec import config
+from lightning_rec.data.audit import LeakError
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.split import Schema
+from lightning_rec.errors import UserError, listed
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.clicks.encoded import HistoryEncoder
+from lightning_rec.objectives.base import Objective
+from lightning_rec.runs.folder import RunFolder
+
+LEAST_SHARED = 0.5  # of the items of the rows, that an encoder must know
+
+
+class Pretrained:
+    """A finished run of sequences: its model, weights and catalogue.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        UserError: if it is no completed run of sequences.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.run = RunFolder.open(folder)
+        self.settings = self.run.config
+        if self.run.card.get("status") != "completed":
+            raise UserError(
+                f"encoder.run={folder} is {self.run.card.get('status')}, not completed: go on with "
+                f"it first, resume={folder}."
+            )
+        if not self.settings.get("objective"):
+            raise UserError(
+                f"encoder.run={folder} is no run of sequences: train one, such as "
+                "experiment=bert4rec_ml100k_pretrain, and name its folder."
+            )
+        self.items: list[str] = self.run.table("items").sort("code")["item"].to_list()
+        self.max_len = int(self.settings.batches.max_len)
+
+    def codes(self, encoded: Encoded) -> torch.Tensor:
+        """The run's code of each item of the rows, by raw id: int64 [V + 1], see HistoryEncoder.
+
+        Raises UserError where fewer than half of the items are known to the run.
+        """
+        history = encoded.schema.history
+        assert history is not None
+        known = encoded.vocabulary.filter(pl.col("field") == encoded.schema.item).sort("id")
+        code = dict(zip(self.items, range(len(self.items)), strict=True))
+        padding = len(self.items)
+        values = known["value"].to_list()
+        codes = [code.get(value, padding) for value in values]
+        shared = sum(each != padding for each in codes)
+        if shared < LEAST_SHARED * len(codes):
+            raise UserError(
+                f"encoder.run={self.run.path} was trained on another catalogue: of the "
+                f"{len(codes):,} items of '{encoded.schema.item}' it knows {shared:,}. Its items "
+                f"are like {listed(self.items, 3)}, those of the rows like {listed(values, 3)}: "
+                "take a run on the same items."
+            )
+        return torch.tensor([*codes, padding])
+
+    def check_time(self, loaded: AuditedClicks) -> None:
+        """Refuse an encoder that was trained on what comes after the training rows.
+
+        Raises:
+            LeakError: if it was.
+            UserError: if it cannot be told.
+        """
+        held_out = loaded.held_out_from
+        trained: float | None = (self.run.card.get("audit") or {}).get("last training time")
+        if held_out is None or trained is None:
+            wanted = "data.fields.time=COLUMN" if held_out is None else "a run on data with times"
+            raise UserError(
+                f"encoder.run={self.run.path}: whether it was trained on what comes after the "
+                f"training rows cannot be told without times: it needs {wanted}."
+            )
+        if trained >= held_out:
+            raise LeakError(
+                f"leak audit: encoder.run={self.run.path} was trained on events up to "
+                f"{_moment(trained)}, but the first row that is held out is of "
+                f"{_moment(held_out)}. Split the rows by time (protocol=temporal_rows) and "
+                "pretrain with protocol=temporal and the same quantiles."
+            )
+
+
+def _moment(seconds: float) -> str:
+    return f"{np.datetime64(int(seconds), 's')}Z"
+
+
+def encoder_node(cfg: DictConfig) -> tuple[dict[str, Any] | None, Pretrained | None]:
+    """The model that ``cfg.encoder`` names, and the run it comes from; None where there is none.
+
+    Raises UserError where the run has another model than the config.
+    """
+    node = config.plain(cfg.get("encoder")) or {}
+    model = node.get("model")
+    if not node.get("run"):
+        return model, None
+    pretrained = Pretrained(Path(node["run"]))
+    theirs = config.plain(pretrained.settings.model)
+    if model is not None and model != theirs:
+        keys = model.keys() | theirs.keys()
+        differing = sorted(key for key in keys if model.get(key) != theirs.get(key))
+        raise UserError(
+            f"encoder.model is not the model of encoder.run={node['run']}: they differ in "
+            f"{listed(differing)}. The run's model is taken if you drop model@encoder.model=."
+        )
+    return theirs, pretrained
+
+
+def make_encoder(
+    node: dict[str, Any], pretrained: Pretrained | None, schema: ClickSchema
+) -> HistoryEncoder:
+    """The encoder over the histories of ``schema``, its weights still new, its codes its own.
+
+    Raises:
+        UserError: if the model cannot be one, or rows have no histories, or longer ones.
+    """
+    history = schema.history
+    if history is None:
+        raise UserError(
+            "encoder: there is no history to encode: say data.fields.item=COLUMN and "
+            "data.fields.history=COLUMN, or data.fields.past=clicks."
+        )
+    _check_kind(node)
+    if pretrained is None:
+        made = Schema(history.num_items, history.max_len, 1)
+        objective = _published(node)
+    else:
+        if history.max_len > pretrained.max_len:
+            raise UserError(
+                f"data.fields.history_max_len={history.max_len}: the encoder of "
+                f"{pretrained.run.path} reads {pretrained.max_len} items at most."
+            )
+        made = Schema(len(pretrained.items), pretrained.max_len, 1)
+        objective = config.build("objective", pretrained.settings.objective)
+    with torch.device("cpu"):  # how wide its queries are is found by asking
+        model: SequenceModel = config.build("encoder.model", node, schema=made)
+        return HistoryEncoder(model, objective.question)
+
+
+def _published(node: dict[str, Any]) -> Objective:
+    """The objective that the paper of a model has."""
+    kind = config.target("encoder.model", node)
+    names = getattr(kind, "objectives", ("",))
+    settings = OmegaConf.load(config.config_dir() / "objective" / f"{names[0]}.yaml")
+    objective: Objective = config.build("objective", settings)
+    return objective
+
+
+def _check_kind(node: dict[str, Any]) -> None:
+    """Raise UserError unless the node's model makes its queries of histories alone, by learning."""
+    kind = config.target("encoder.model", node)
+    if not (isinstance(kind, type) and issubclass(kind, SequenceModel)):
+        raise UserError(
+            f"encoder.model={node['_target_']} is no model of sequences: say "
+            "model@encoder.model=sasrec or another one of them."
+        )
+    if set(kind.objectives) & {"closed_form", "user_item"}:
+        raise UserError(
+            f"{kind.__name__} does not learn from the order of a history, and cannot encode one: "
+            "say model@encoder.model=sasrec or the like."
+        )
+    if node.get("user_vectors"):
+        raise UserError(
+            f"{kind.__name__} with encoder.model.user_vectors=true knows users by their codes, and "
+            "rows of clicks have none: use one with user_vectors=false."
+        )

@@ -1,0 +1,115 @@
+"""Histories of rows: given in a column, or made of the log, as slices of one flat array."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks.encoder import Encoder, places
+from lightning_rec.data.clicks.fields import Field
+from lightning_rec.data.clicks.splits import Dealt, times
+from lightning_rec.data.clicks.table import PARTS, ClickTable
+
+Ints = NDArray[np.int64]
+
+
+class Past(NamedTuple):
+    """What happened before each row.
+
+    items: int32 [S], codes: 0 for the first known category of the item field.
+    start, end: int64 [N]; the history of row ``i`` is ``items[start[i]:end[i]]``, oldest first.
+    rows: int64 [S], the row of the table that an item is of; None where a column gave the items.
+    """
+
+    items: NDArray[np.int32]
+    start: Ints
+    end: Ints
+    rows: Ints | None
+
+
+def past_of(
+    table: ClickTable,
+    encoder: Encoder,
+    dealt: Dealt,
+    ids: NDArray[np.int32],
+    label: NDArray[np.float32],
+    group: NDArray[np.int32] | None,
+) -> tuple[Past, int]:
+    """The histories that the fields declare, and how many items were left out as unknown.
+
+    Args:
+        table: the rows.
+        encoder: what was fitted; its fields name a history.
+        dealt: what each row is for.
+        ids: int32 [N, I], of all rows.
+        label: float32 [N], 0 or 1.
+        group: int32 [N], -1 for none; or None.
+
+    Raises:
+        UserError: if a time is none.
+    """
+    fields, schema = encoder.fields, encoder.schema
+    place = schema.place(str(fields.item))  # categories have one column of ids each, and come first
+    first = schema.fields[place].start + 1
+    if fields.history is not None:
+        return _given(table, encoder, schema.fields[place])
+    assert group is not None
+    eligible = (group >= 0) & ((label == 1) | (fields.past == "rows"))
+    known = encoder.vocabulary.filter(pl.col("field") == fields.item)
+    empty = known.filter(pl.col("value").is_null())["id"].to_numpy()
+    item = np.asarray(ids[:, place])
+    code = np.where(eligible & ~np.isin(item, empty), item - first, -1)
+    past = _derived(group, times(table, fields), code, dealt)
+    return past, int((eligible & (code < 0)).sum())
+
+
+def _given(table: ClickTable, encoder: Encoder, item: Field) -> tuple[Past, int]:
+    """The latest known items of each list, lists one after another."""
+    fields, unknown = encoder.fields, 0
+    assert fields.history is not None
+    items, numbers = [], []
+    for _, frame in table.blocks(fields.history):
+        lists = columns.sequences(frame[fields.history], fields.separator)
+        row, _ = places(lists)
+        flat = lists.explode(empty_as_null=False, keep_nulls=False)
+        code = encoder.looked_up(item, flat) - (item.start + 1)
+        there = code >= 0
+        unknown += int((~there).sum())
+        row, code = row[there], code[there]
+        number = np.bincount(row, minlength=len(lists))
+        latest = np.cumsum(number)[row] - np.arange(len(row)) <= fields.history_max_len
+        items.append(code[latest].astype(np.int32))
+        numbers.append(np.minimum(number, fields.history_max_len))
+    end = np.cumsum(np.concatenate(numbers))
+    return Past(np.concatenate(items), np.append(0, end[:-1]), end, None), unknown
+
+
+def _derived(
+    group: NDArray[np.int32], time: NDArray[np.float64], code: NDArray[np.int32], dealt: Dealt
+) -> Past:
+    """Slices of the sequences of groups: rows with a code of 0 and more, strictly earlier in time.
+
+    A split at moments of time needs one sequence per group. In any other, a row of training may be
+    later than one of the test, so each part has sequences of its own, without what is held out.
+    """
+    moment = np.unique(time, return_inverse=True)[1].astype(np.int64)
+    moments = int(moment.max()) + 1
+    key = group.astype(np.int64) * moments + moment  # by group, then by time
+    start, end = np.zeros((2, len(key)), dtype=np.int64)
+    sequences: list[Ints] = []
+    parts = range(len(PARTS)) if dealt.boundaries is None else (None,)
+    before = 0
+    for part in parts:
+        chosen = (code >= 0) if part is None else (code >= 0) & (dealt.part <= part)
+        event = np.flatnonzero(chosen)
+        event = event[np.argsort(key[event], kind="stable")]  # ties in the order of the source
+        mine = (group >= 0) & (True if part is None else dealt.part == part)
+        first = group[mine].astype(np.int64) * moments
+        start[mine] = before + np.searchsorted(key[event], first)
+        end[mine] = before + np.searchsorted(key[event], key[mine])
+        sequences.append(event)
+        before += len(event)
+    rows = np.concatenate(sequences)
+    return Past(code[rows].astype(np.int32), start, end, rows)

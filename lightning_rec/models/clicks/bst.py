@@ -1,0 +1,146 @@
+"""BST: a transformer over what somebody did before, and the item shown at its end.
+
+Chen et al., Behavior Sequence Transformer for E-commerce Recommendation in Alibaba, DLP-KDD 2019,
+arXiv:1905.06874. Shapes: B rows, F fields, L items, D = dim, N = longest history.
+"""
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.models.blocks import blocks
+from lightning_rec.models.clicks.parts import (
+    MLP,
+    ClickModel,
+    FieldVectors,
+    Probability,
+    Widths,
+    history_of,
+    initialise,
+    needs_history,
+)
+from lightning_rec.models.layers import Dropout, attend
+
+BLOCK_TOKENS = 8192  # places computed at once on a CPU
+
+
+class BST(ClickModel):
+    """z = MLP([fields, transformer([e_A, e_1, …, e_L])]) with LeakyReLU (figure 1, section 2.3).
+
+    The paper tells places by the time that has passed since; histories here have an order alone,
+    so they are counted back from the item shown. What comes out is read place by place, the item
+    shown first, as far back as the longest history goes. Items share their vectors.
+
+    Args:
+        schema: the fields, and the history.
+        dim: width of the vectors.
+        depth: number of transformer layers (1 in the paper).
+        heads: attention heads; must divide ``dim``.
+        mlp: widths of the network.
+        dropout: in the layers and in the network.
+        batch_norm: in the network.
+
+    Raises:
+        ValueError: if rows have no history, or ``heads`` does not divide ``dim``.
+    """
+
+    reads_history: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        schema: ClickSchema,
+        dim: PositiveInt = 16,
+        depth: PositiveInt = 1,
+        heads: PositiveInt = 2,
+        mlp: Widths = (256, 128, 64),
+        dropout: Probability = 0.2,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__(schema)
+        if dim % heads:
+            raise ValueError(f"heads={heads} must divide dim={dim}")
+        history = needs_history("BST", schema)
+        self.padding, self.longest = history.padding, history.max_len
+        self.item = schema.place(str(schema.item))
+        self.fields = FieldVectors(schema, dim)
+        self.position = nn.Embedding(self.longest + 1, dim)
+        self.layers = nn.ModuleList(Layer(dim, heads, dropout) for _ in range(depth))
+        inputs = (schema.num_fields + self.longest + 1) * dim
+        self.deep = MLP(inputs, mlp, dropout, batch_norm, activation=lambda _: nn.LeakyReLU())
+        nn.init.normal_(self.position.weight, std=0.02)
+        initialise(self)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        vectors = self.fields(rows)  # [B, F, D]
+        items, shown = history_of(rows), vectors[:, self.item]
+        length = (items != self.padding).sum(dim=1)  # [B]
+        tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
+        read = [
+            self.read(items[part, :longest], shown[part], length[part])
+            for part, longest in blocks(length.tolist(), items.shape[1], tokens)
+        ]
+        logits: Tensor = self.deep(torch.cat([vectors.flatten(1), torch.cat(read)], dim=1))[:, 0]
+        return logits
+
+    def read(self, items: Tensor, shown: Tensor, length: Tensor) -> Tensor:
+        """What comes out for each place, counted back from the item shown.
+
+        Args:
+            items: int64 [B, L].
+            shown: float [B, D].
+            length: int64 [B], items of each history.
+
+        Returns:
+            float [B, (N + 1) D], zero where a history does not go back so far.
+        """
+        places = torch.arange(items.shape[1], device=items.device)
+        back = (length[:, None] - places).clamp(min=0)  # [B, L]; 1 is the latest
+        back = functional.pad(back, (1, 0))  # the item shown comes first, at 0
+        x = torch.cat([shown[:, None], self.fields.items(items)], dim=1) + self.position(back)
+        there = functional.pad(items != self.padding, (1, 0), value=True)  # [B, L + 1]
+        for layer in self.layers:
+            x = layer(x, there[:, None, None, :])
+        slots = torch.arange(self.longest + 1, device=items.device).expand(len(items), -1)
+        at = (1 + length[:, None] - slots).clamp(0, items.shape[1]) * (slots > 0)
+        filled = (slots <= length[:, None]).to(x.dtype)
+        read: Tensor = x.take_along_dim(at[:, :, None], dim=1) * filled[:, :, None]
+        return read.flatten(1)
+
+
+class Layer(nn.Module):
+    """S = LN(x + attention(x)), then LN(S + W₂ LeakyReLU(W₁ S)) (equations 4 to 6).
+
+    Args:
+        dim: width of the vectors.
+        heads: attention heads; must divide ``dim``.
+        dropout: on attention weights and after each part.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, 4 * dim)
+        self.contract = nn.Linear(4 * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
+        """Float [B, L, D], bool [B, 1, 1, L] -> float [B, L, D]."""
+        dropped = self.dropout.p if self.training else 0.0
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        attended = attend(query, key, value, self.heads, visible, dropped)
+        hidden = self.attention_norm(x + self.dropout(self.output(attended)))
+        inner = self.contract(functional.leaky_relu(self.expand(hidden)))
+        fed: Tensor = self.norm(hidden + self.dropout(inner))
+        return fed

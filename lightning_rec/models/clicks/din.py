@@ -1,0 +1,108 @@
+"""DIN: what somebody did before, weighed by what it has to do with the item shown.
+
+Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018, arXiv:1706.06978.
+Shapes: B rows, F fields, D = dim, S items in all histories of the batch.
+"""
+
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.models.clicks.parts import (
+    MLP,
+    ClickModel,
+    FieldVectors,
+    Probability,
+    Widths,
+    history_of,
+    initialise,
+    needs_history,
+)
+
+
+class Dice(nn.Module):
+    """f(s) = p(s) s + (1 - p(s)) α s, p(s) = σ((s - E[s]) / √(Var[s] + ε)) (equation 3).
+
+    Mean and variance are those of the batch, and in evaluation their moving averages.
+
+    Args:
+        width: how many s there are; each has an α of its own.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(width))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Float [n, width] -> the same."""
+        several = self.training and len(x) > 1  # one row has no variance
+        scaled = functional.batch_norm(x, self.mean, self.variance, training=several, eps=1e-8)
+        share = torch.sigmoid(scaled)
+        return share * x + (1 - share) * self.alpha * x
+
+
+class DIN(ClickModel):
+    """z = MLP([fields, v_U]), v_U = Σ_j a(e_j, v_A) e_j over the items of the history (equation 2).
+
+    The activation unit a is a network over [e_j, v_A, e_j - v_A, e_j ⊙ v_A]: the authors' code has
+    this for the outer product of the paper. Weights are not normalised, so that v_U keeps the
+    intensity of an interest (section 4.3). Items of histories and shown items share their vectors.
+
+    Args:
+        schema: the fields, and the history.
+        dim: width of the vectors.
+        attention: widths of the activation unit.
+        mlp: widths of the network.
+        activation: in both: ``dice``, or ``prelu``, which Dice was made of.
+        dropout: in the network.
+        batch_norm: in the network.
+
+    Raises:
+        ValueError: if rows have no history.
+    """
+
+    reads_history: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        schema: ClickSchema,
+        dim: PositiveInt = 16,
+        attention: Widths = (80, 40),
+        mlp: Widths = (200, 80),
+        activation: Literal["dice", "prelu"] = "dice",
+        dropout: Probability = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__(schema)
+        self.padding = needs_history("DIN", schema).padding
+        self.item = schema.place(str(schema.item))
+        make = Dice if activation == "dice" else partial(nn.PReLU, init=0.25)
+        self.fields = FieldVectors(schema, dim)
+        self.unit = MLP(4 * dim, attention, 0.0, batch_norm=False, activation=make)
+        self.deep = MLP((schema.num_fields + 1) * dim, mlp, dropout, batch_norm, activation=make)
+        initialise(self)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        vectors = self.fields(rows)  # [B, F, D]
+        interest = self.interest(history_of(rows), vectors[:, self.item])
+        logits: Tensor = self.deep(torch.cat([vectors.flatten(1), interest], dim=1))[:, 0]
+        return logits
+
+    def interest(self, items: Tensor, shown: Tensor) -> Tensor:
+        """v_U: int64 [B, L] items and float [B, D] vectors of what is shown -> float [B, D]."""
+        row, place = (items != self.padding).nonzero(as_tuple=True)  # what is padding costs nothing
+        past, target = self.fields.items(items[row, place]), shown[row]  # [S, D]
+        weight = self.unit(torch.cat([past, target, past - target, past * target], dim=1))  # [S, 1]
+        return torch.zeros_like(shown).index_add(0, row, weight * past)

@@ -1,0 +1,113 @@
+"""Any model of sequences as the encoder of histories, for any head of clicks.
+
+What it makes of a history joins the fields of the head as one more. Shapes: B rows, L items,
+Q = width of the encoder's queries.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.blocks import encode
+from lightning_rec.models.clicks.parts import ClickModel
+
+BLOCK_TOKENS = 4096  # places encoded at once on a CPU
+NAME = "encoded history"  # of the field
+
+Ask = Callable[[Histories, Schema], tuple[Histories, Tensor]]
+"""How a model is asked for the next item: what it is shown, and at which places, int64 [B]."""
+
+
+class HistoryEncoder(nn.Module):
+    """Histories -> what a model of sequences would score their next items with.
+
+    Args:
+        model: of sequences; its item table is its own.
+        ask: how it is asked for the item after a history.
+        codes: int64 [V + 1], the model's code of each item of the rows, its padding where it has
+            none, and padding for padding; None where the codes are the same. Items it does not know
+            are left out.
+    """
+
+    codes: Tensor | None
+
+    def __init__(self, model: SequenceModel, ask: Ask, codes: Tensor | None = None) -> None:
+        super().__init__()
+        self.model, self.ask = model, ask
+        self.register_buffer("codes", codes)
+        self.nothing = nn.Parameter(torch.zeros(width_of(model, ask)))
+
+    def forward(self, histories: Histories) -> Tensor:
+        """Float [B, Q]; a vector of its own stands for a history without items."""
+        padding = self.model.schema.padding
+        items = histories.items
+        if self.codes is not None:
+            items = _together(self.codes[items], padding)
+        there = (items != padding).any(dim=1)
+        made = self.nothing.expand(len(items), -1)
+        if not there.any():
+            return made
+        asked = self.ask(Histories(items[there], histories.user[there]), self.model.schema)
+        tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
+        queries = encode(self.model, *asked, tokens)
+        return made.index_put((there.nonzero()[:, 0],), queries.to(made.dtype))
+
+    def train(self, mode: bool = True) -> "HistoryEncoder":
+        """A model of which nothing is tuned drops nothing either."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            self.model.eval()
+        return self
+
+
+class WithHistory(ClickModel):
+    """A head that reads, as one more field, what an encoder makes of the history.
+
+    Args:
+        encoder: of the histories.
+        head: made over :func:`with_field` of the schema.
+    """
+
+    reads_history: ClassVar[bool] = True
+
+    def __init__(self, encoder: HistoryEncoder, head: ClickModel) -> None:
+        super().__init__(head.schema)
+        self.encoder, self.head = encoder, head
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        assert rows.history is not None
+        logits: Tensor = self.head(rows._replace(encoded=self.encoder(rows.history)))
+        return logits
+
+
+def with_field(schema: ClickSchema, width: int) -> ClickSchema:
+    """The schema with one field more: what an encoder of this width makes of the history."""
+    return schema._replace(fields=(*schema.fields, Field(NAME, "encoded", 0, 0, 0, width)))
+
+
+@torch.no_grad()
+def width_of(model: SequenceModel, ask: Ask) -> int:
+    """How wide the queries of a model are: Q."""
+    device = next(model.parameters()).device
+    shown = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    mode = model.training
+    asked = ask(Histories(shown, shown[0]), model.schema)
+    width = int(model.eval()(*asked).shape[1])
+    model.train(mode)
+    return width
+
+
+def _together(items: Tensor, padding: int) -> Tensor:
+    """Items moved to the left over what is padding among them: int64 [B, L], perhaps narrower."""
+    gaps, order = (items == padding).to(torch.int8).sort(dim=1, stable=True)
+    longest = int((gaps == 0).sum(dim=1).max())
+    narrow = min(items.shape[1], max(1, longest))
+    return items.gather(1, order[:, :narrow])

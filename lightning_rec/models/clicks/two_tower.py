@@ -1,0 +1,86 @@
+"""Two towers: one reads who somebody is, the other what is shown; they meet at the very end.
+
+Huang et al., Learning Deep Structured Semantic Models for Web Search using Clickthrough Data, CIKM
+2013; Yi et al., Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations,
+RecSys 2019. Shapes: B rows, D = dim, T = width of the towers' output.
+"""
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.models.clicks.parts import (
+    MLP,
+    ClickModel,
+    FieldVectors,
+    Probability,
+    Widths,
+    initialise,
+)
+
+
+class TwoTower(ClickModel):
+    """p = σ(w · [h_user ⊕ g_item] + b), or p = σ(h_user · g_item + b).
+
+    In the first form what is shown adds to who sees it, no more; by the second, items can be
+    searched by their vectors.
+
+    Args:
+        schema: the fields.
+        dim: width of the vectors.
+        mlp: widths of each tower.
+        width: T, of what comes out of each.
+        dot: whether they meet in an inner product.
+        item_fields: names of the fields that the tower of the item reads; none takes the field that
+            ``data.fields.item`` names. The other tower reads all others, an encoded history among
+            them.
+        dropout: in the towers.
+        batch_norm: in the towers.
+
+    Raises:
+        ValueError: if a tower is left without fields.
+    """
+
+    def __init__(
+        self,
+        schema: ClickSchema,
+        dim: PositiveInt = 16,
+        mlp: Widths = (128,),
+        width: PositiveInt = 32,
+        dot: bool = False,
+        item_fields: tuple[str, ...] = (),
+        dropout: Probability = 0.2,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__(schema)
+        names = item_fields or ((schema.item,) if schema.item else ())
+        self.of_item = [schema.place(name) for name in names]
+        self.of_user = [i for i in range(schema.num_fields) if i not in self.of_item]
+        if not self.of_item or not self.of_user:
+            raise ValueError(
+                "item_fields=[…] must name the fields of the item and leave some for the user "
+                "(none: the field that data.fields.item names)"
+            )
+
+        def tower(fields: int) -> nn.Module:
+            hidden = MLP(fields * dim, mlp, dropout, batch_norm, output=False)
+            return nn.Sequential(hidden, nn.Linear(mlp[-1] if mlp else fields * dim, width))
+
+        self.fields = FieldVectors(schema, dim)
+        self.user, self.shown = tower(len(self.of_user)), tower(len(self.of_item))
+        self.output = None if dot else nn.Linear(2 * width, 1, bias=False)
+        self.bias = nn.Parameter(torch.zeros(()))
+        initialise(self)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B]."""
+        vectors = self.fields(rows)  # [B, F, D]
+        user = self.user(vectors[:, self.of_user].flatten(1))  # [B, T]
+        shown = self.shown(vectors[:, self.of_item].flatten(1))
+        if self.output is None:
+            logits: Tensor = torch.linalg.vecdot(user, shown)
+        else:
+            logits = self.output(torch.cat([user, shown], dim=1))[:, 0]
+        return logits + self.bias

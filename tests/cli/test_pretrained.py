@@ -1,0 +1,182 @@
+"""Pretrain, then tune: a finished run of sequences as the encoder of clicks, by every adapter."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from processes import read
+from safetensors.torch import load_file
+
+from lightning_rec import cli, config
+from lightning_rec.data.audit import LeakError
+
+pytest.importorskip("peft")
+Refused = Callable[..., str]
+ADAPTERS = config.choices("adapter")
+QUICK = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "logger=none", "baseline=null"]  # fmt: skip
+
+
+def pretrained(log: Path, folder: Path, protocol: str = "temporal") -> Path:
+    """A small BERT4Rec, trained."""
+    data = ["data=table", f"data.path={log}", "data.user=uid", "data.item=sku", "data.time=ts"]
+    small = ["model.dim=16", "model.depth=2", "batches.max_len=10", "protocol.cutoffs=[5,10]"]
+    arguments = [*data, *small, f"protocol={protocol}", *QUICK]
+    assert cli.run(["train", *arguments, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on what comes before the boundary; tests only read it."""
+    return pretrained(log_csv, tmp_path_factory.mktemp("pretrained") / "run")
+
+
+@pytest.fixture(scope="module")
+def clicks(log_csv: Path) -> list[str]:
+    """Overrides of a run on the same log as clicks."""
+    return [
+        "model=deepfm", "data=click_table", f"data.path={log_csv}", "data.fields.label=stars",
+        "data.fields.positive_from=3", "data.fields.categorical=[uid,sku]", "data.fields.group=uid",
+        "data.fields.item=sku", "data.fields.past=clicks", "data.fields.time=ts",
+        "data.fields.history_max_len=8", "protocol=temporal_rows", "model.dim=4", "model.mlp=[8]",
+        "batches.batch_size=64", *QUICK,
+    ]  # fmt: skip
+
+
+def test_every_adapter_in_one_table(
+    run: Path,
+    clicks: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    clicks = [each for each in clicks if not each.startswith("trainer.max_epochs")]
+    sweep = [f"adapter={','.join(ADAPTERS)}", f"encoder.run={run}", f"run_dir={tmp_path}"]
+    assert cli.run(["train", "-m", *clicks, *sweep, "trainer.max_epochs=2"]) == 0
+    (table,) = read(tmp_path / "sweep.json")["tables"]
+    rows = {row["setting"].removeprefix("adapter="): row for row in table["rows"]}
+    assert set(rows) == set(ADAPTERS)
+    trained = {name: row["costs"]["trained_parameters"]["mean"] for name, row in rows.items()}
+    assert trained["frozen"] < min(trained["lora"], trained["bottleneck"])
+    assert max(trained["lora"], trained["bottleneck"]) < trained["top_layers"] < trained["full"]
+    assert all(row["figures"]["test/auc"]["mean"] > 0 for row in rows.values())
+    assert all(row["costs"]["peak_memory_mib"]["mean"] > 100 for row in rows.values())
+    out = capfd.readouterr().out
+    assert all(column in out for column in ("test/auc", "test/gauc", "trained", "s/epoch", "MiB"))
+    before = load_file(run / "weights.safetensors")
+    for number, name in enumerate(ADAPTERS):
+        folder = tmp_path / str(number)
+        assert f"adapter={name}" in (folder / "overrides.yaml").read_text()
+        after = load_file(folder / "weights.safetensors")
+        same = {
+            key: torch.equal(after[f"encoder.model.{key}"], value)
+            for key, value in before.items()
+            if f"encoder.model.{key}" in after
+        }
+        moved = {key for key, equal in same.items() if not equal}
+        if name == "full":
+            assert {"item.weight", "layers.0.query.weight"} <= moved
+        elif name == "top_layers":
+            assert "layers.1.query.weight" in moved
+            assert all(key.startswith(("layers.1", "transform")) for key in moved)
+        else:
+            assert not moved
+        assert len(same) > 20
+        assert cli.run(["evaluate", f"run={folder}"]) == 0
+        assert "to the last bit" in capfd.readouterr().out
+        assert "tuned" in (folder / "train.log").read_text()
+        kept = folder / "adapter.safetensors"
+        assert kept.exists() == (name not in ("full", "frozen"))
+        if kept.exists():
+            for key, value in load_file(kept).items():
+                assert torch.equal(value, after[f"encoder.model.{key}"])
+
+
+def test_items_are_those_of_the_run_by_their_ids(
+    run: Path, clicks: list[str], tmp_path: Path
+) -> None:
+    short = ["adapter=frozen", f"encoder.run={run}", f"run_dir={tmp_path / 'r'}"]
+    assert cli.run(["train", *clicks, *short]) == 0
+    codes = load_file(tmp_path / "r/weights.safetensors")["encoder.codes"].tolist()
+    theirs = pl.read_parquet(run / "items.parquet").sort("code")["item"].to_list()
+    known = pl.read_parquet(tmp_path / "r/vocabulary.parquet").filter(pl.col("field") == "sku")
+    ours = known.sort("id")["value"].to_list()
+    assert [theirs[code] for code in codes[:-1]] == ours
+    assert codes[-1] == len(theirs)
+    assert theirs != ours
+
+
+def test_an_encoder_from_scratch_learns_too(clicks: list[str], tmp_path: Path) -> None:
+    scratch = ["model@encoder.model=gru4rec", "encoder.model.dim=8"]
+    assert cli.run(["train", *clicks, *scratch, f"run_dir={tmp_path / 'r'}"]) == 0
+    assert "encoder.model.item.weight" in load_file(tmp_path / "r/weights.safetensors")
+
+
+def test_what_was_trained_on_the_future_is_refused(
+    log_csv: Path, run: Path, clicks: list[str], tmp_path: Path
+) -> None:
+    later = pretrained(log_csv, tmp_path / "later", "leave_one_out")
+    where = f"run_dir={tmp_path / 'r'}"
+    with pytest.raises(LeakError, match=r"trained on events up to .*protocol=temporal_rows"):
+        cli.run(["train", *clicks, f"encoder.run={later}", where])
+    with pytest.raises(LeakError, match=r"trained on events up to"):
+        cli.run(["train", *clicks, f"encoder.run={run}", "protocol.val_from=0.7", where + "2"])
+
+
+def test_without_times_nothing_can_be_told(
+    log_frame: pl.DataFrame, run: Path, clicks: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    frame = log_frame.with_columns(past=pl.lit("i01 i02"))
+    frame.write_parquet(tmp_path / "log.parquet")
+    given = [f"data.path={tmp_path / 'log.parquet'}", "data.fields.time=null", "data.fields.past=null", "data.fields.history=past", "data.fields.separator=' '", "protocol=random_rows"]  # fmt: skip
+    clicks = [each for each in clicks if not each.startswith(("protocol", "data.path"))]
+    sentence = refused("train", *clicks, *given, f"encoder.run={run}", f"run_dir={tmp_path / 'r'}")
+    assert "cannot be told without times: it needs data.fields.time=COLUMN" in sentence
+
+
+def test_a_run_on_another_catalogue_is_refused(
+    log_frame: pl.DataFrame, run: Path, clicks: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.csv"
+    log_frame.with_columns(sku=pl.col("sku").str.replace("i", "film ")).write_csv(path)
+    clicks = [each for each in clicks if not each.startswith("data.path")]
+    other = [f"data.path={path}", f"encoder.run={run}", f"run_dir={tmp_path / 'r'}"]
+    sentence = refused("train", *clicks, *other)
+    assert "of the 40 items of 'sku' it knows 0" in sentence
+    assert "film " in sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["data.fields.history_max_len=11"], "reads 10 items at most"),
+        (["model@encoder.model=bert4rec", "encoder.model.depth=1"], "they differ in depth, dim"),
+        (["model@encoder.model=sasrec"], "they differ in _target_, attention_dropout"),
+        (["adapter=lora", "adapter.targets=[quary]"], "Did you mean 'query'?"),
+        (["adapter=top_layers", "adapter.k=3"], "has 2 layers"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_any_data_is_read(
+    overrides: list[str], said: str, run: Path, clicks: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    names = {each.partition("=")[0] for each in overrides}
+    clicks = [each for each in clicks if each.partition("=")[0] not in names]
+    sentence = refused("train", *clicks, f"encoder.run={run}", *overrides, f"run_dir={tmp_path / 'r'}")  # fmt: skip
+    assert said in sentence
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_of_clicks_or_an_unfinished_one_encodes_nothing(
+    run: Path, clicks: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    assert cli.run(["train", *clicks, f"run_dir={tmp_path / 'clicks'}"]) == 0
+    sentence = refused("train", *clicks, f"encoder.run={tmp_path / 'clicks'}", f"run_dir={tmp_path / 'r'}")  # fmt: skip
+    assert "no run of sequences" in sentence
+    card = read(tmp_path / "clicks/run.json") | {"status": "interrupted"}
+    (tmp_path / "clicks/run.json").write_text(json.dumps(card))
+    sentence = refused("train", *clicks, f"encoder.run={tmp_path / 'clicks'}", f"run_dir={tmp_path / 'r'}")  # fmt: skip
+    assert "is interrupted, not completed" in sentence
