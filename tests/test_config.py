@@ -46,6 +46,13 @@ WITH = {
         "data.fields.categorical=[a,b]",
     ],
     ("objective", "closed_form"): ["model=popularity"],
+    ("model", "esmm"): [
+        "data=ml_100k_clicks",
+        "data.fields.label=null",
+        "data.fields.positive_from=null",
+        "+data.fields.goals={click: {column: rated}, buy: {column: bought}}",
+        "monitor=val/click/auc",
+    ],
 }
 
 
@@ -98,7 +105,10 @@ HISTORY_MODELS = ("din", "bst")
 @pytest.mark.parametrize("data", config.choices("data"))
 @pytest.mark.parametrize("model", config.choices("model"))
 def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, model: str) -> None:
-    choices = [f"data={data}", f"model={model}", *WITH.get(("data", data), [])]
+    choices = [f"model={model}", *WITH.get(("data", data), [])]
+    if data in CLICKS:
+        choices += WITH.get(("model", model), [])
+    choices.append(f"data={data}")
     if (data in CLICKS) != (model in CLICK_MODELS):
         with pytest.raises(
             UserError, match=f"data=.* holds .*{'model=' if data in CLICKS else 'click'}"

@@ -22,7 +22,7 @@ from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
 from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.click_slices import slices_of
-from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
+from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
 from lightning_rec.metrics.slices import Slices
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
@@ -70,7 +70,14 @@ class Clicks(Problem[AuditedClicks]):
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
         _check_sparse(cfg)
-        known = [f"val/{name}" for name in FIGURES]
+        goals = tuple(self.source.fields.targets)
+        if len(goals) > 1 and not self.sketch.several:
+            raise UserError(
+                f"{type(self.sketch).__name__} predicts one goal, but data.fields.goals has "
+                f"{listed(goals)}: say model=shared_bottom, mmoe, ple or esmm, or declare one."
+            )
+        prefixes = [f"{goal}/" for goal in goals] if len(goals) > 1 else [""]
+        known = [f"val/{prefix}{name}" for prefix in prefixes for name in FIGURES]
         self._check_training(known, self.protocol.validates)
 
     def make_model(self, schema: ClickSchema) -> nn.Module:
@@ -103,6 +110,8 @@ class Clicks(Problem[AuditedClicks]):
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over a fresh model, fitted already if it is fitted by counting."""
         model = self.make_model(data.schema)
+        if model.in_order:
+            _check_order(loaded)
         if not isinstance(model, WithHistory):
             return self._task(model, loaded)
         if self.pretrained is not None:
@@ -122,37 +131,31 @@ class Clicks(Problem[AuditedClicks]):
     def tables(self, task: ClickTask, loaded: AuditedClicks) -> dict[str, pl.DataFrame]:
         """What was predicted for each row of the test and how it fits, and what was fitted."""
         found, encoded = task.predictions["test"], loaded.encoded
-        probability, label = found.probability.cpu(), found.label.cpu()
-        bins = reliability(probability, label, BINS)
+        example = next(iter(found.values())).example.cpu().numpy()
+        columns, bins = {"row": np.asarray(encoded.test)[example]}, []
+        for goal, of in found.items():
+            suffix = f"_{goal}" if len(found) > 1 else ""
+            columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
+            columns[f"probability{suffix}"] = of.probability.cpu().numpy()
+            bins.append(_bins(goal, of))
         return {
-            "test_rows": pl.DataFrame(
-                {
-                    "row": np.asarray(encoded.test)[found.example.cpu().numpy()],
-                    "label": label.numpy().astype(np.int8),
-                    "probability": probability.numpy(),
-                }
-            ),
-            "reliability": pl.DataFrame(
-                {
-                    "from": np.arange(BINS) / BINS,
-                    "rows": bins.rows.long().numpy(),
-                    "predicted": bins.predicted.numpy(),
-                    "rate": bins.rate.numpy(),
-                }
-            ),
+            "test_rows": pl.DataFrame(columns),
+            "reliability": pl.concat(bins),
             **encoded.encoder(self.source.fields).tables(),
         }
 
     def beside(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:
-        """RelaImpr of the AUC: (AUC - 0.5) / (AUC of the baseline - 0.5) - 1."""
-        names = [name for name in ("val/auc", "test/auc") if name in figures and name in baseline]
+        """RelaImpr of each AUC: (AUC - 0.5) / (AUC of the baseline - 0.5) - 1."""
+        goals = self.source.fields.goals
+        names = [f"{goal}/auc" for goal in goals] or ["auc"]
+        areas = [f"{stage}/{name}" for stage in ("val", "test") for name in names]
         return {
-            f"{name.partition('/')[0]}/rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5)
+            f"{name.removesuffix('auc')}rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5)
             - 1
-            for name in names
-            if baseline[name] != 0.5
+            for name in areas
+            if name in figures and baseline.get(name, 0.5) != 0.5
         }
 
     def parts(self) -> dict[str, str]:
@@ -233,6 +236,18 @@ def _origin(pretrained: Pretrained | None) -> str:
     return "from scratch" if pretrained is None else f"from {pretrained.run.path}"
 
 
+def _check_order(loaded: AuditedClicks) -> None:
+    """Raise UserError if a goal was reached in a row without the one before it."""
+    goals, label = loaded.encoded.schema.goals, loaded.encoded.label
+    row, goal = np.nonzero(label[:, 1:] > label[:, :-1])
+    if len(row):
+        raise UserError(
+            f"{loaded.name}, row {row[0] + 1}: there is '{goals[goal[0] + 1]}' without "
+            f"'{goals[goal[0]]}' ({len(row):,} such rows), but the model wants goals in the order "
+            "in which they come: turn data.fields.goals round, or choose another model."
+        )
+
+
 def _sketch(fields: Fields) -> ClickSchema:
     """A small schema with the fields that are declared."""
     kinds: dict[Kind, tuple[str, ...]] = {
@@ -246,14 +261,35 @@ def _sketch(fields: Fields) -> ClickSchema:
         for name in names:
             made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
     longest = fields.history_max_len if fields.has_history else 0
-    return ClickSchema(tuple(made), fields.item, longest).with_dims(fields.dims)
+    goals = tuple(fields.targets)
+    return ClickSchema(tuple(made), fields.item, longest, goals).with_dims(fields.dims)
 
 
-def _metrics(loaded: AuditedClicks, stage: str, slices: Slices | None = None) -> ClickMetrics:
-    encoded = loaded.encoded
+def _metrics(
+    loaded: AuditedClicks, stage: str, slices: Slices | None = None
+) -> dict[str, ClickMetrics]:
+    """What measures each goal."""
+    encoded, goals = loaded.encoded, loaded.encoded.schema.goals
     rows = np.asarray(encoded.part(stage))
     group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
-    return ClickMetrics(torch.from_numpy(encoded.label[rows]), group, slices)
+    labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
+    return {
+        goal: ClickMetrics(label, group, slices) for goal, label in zip(goals, labels, strict=True)
+    }
+
+
+def _bins(goal: str, found: Predictions) -> pl.DataFrame:
+    """How probabilities of a goal fit what came, by bins of equal width."""
+    bins = reliability(found.probability.cpu(), found.label.cpu(), BINS)
+    return pl.DataFrame(
+        {
+            "goal": goal,
+            "from": np.arange(BINS) / BINS,
+            "rows": bins.rows.long().numpy(),
+            "predicted": bins.predicted.numpy(),
+            "rate": bins.rate.numpy(),
+        }
+    )
 
 
 def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:

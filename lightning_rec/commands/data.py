@@ -156,7 +156,9 @@ def _prepare_clicks(source: ClickSource, console: Console) -> None:
     info, fields = clicks.info, source.fields
     table = Table(title=info["name"], title_justify="left", show_header=False)
     table.add_row("rows", f"{info['rows']:,}")
-    table.add_row("clicks", f"{label(clicks, fields).mean():.2%}")
+    labels = label(clicks, fields).reshape(info["rows"], -1)
+    for goal, rate in zip(fields.targets, labels.mean(axis=0), strict=True):
+        table.add_row(f"{goal}s" if fields.label else goal, f"{rate:.2%}")
     table.add_row("licence", info["licence"])
     table.add_row("data hash", info["data_hash"][:12])
     console.print(table)

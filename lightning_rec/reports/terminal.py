@@ -22,8 +22,9 @@ def shown(names: Iterable[str], monitor: str) -> list[str]:
     of the monitored metric; what was ranked among samples after what was ranked among all items.
     """
     names = set(names)
-    if "logloss" in names:
-        return [name for name in (*FIGURES, "rela_impr") if name in names]
+    if goals := _goals(names):
+        rows = [f"{goal}{figure}" for goal in goals for figure in (*FIGURES, "rela_impr")]
+        return [name for name in rows if name in names]
     parts = [found for name in names if (found := _CUTOFF.match(name))]
     cutoffs = sorted({int(part[2]) for part in parts})
     monitored = _CUTOFF.match(monitor.rpartition("/")[2])
@@ -62,9 +63,15 @@ def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> T
     return table
 
 
+def _goals(names: Iterable[str]) -> list[str]:
+    """What stands before the figures of each goal of clicks, nothing if there is one; or none."""
+    parted = (name.rpartition("/") for name in names)
+    return sorted(f"{goal}{slash}" for goal, slash, figure in parted if figure == "threshold")
+
+
 def _title(names: Iterable[str]) -> str:
     """What the figures are of."""
-    if "logloss" in names:
+    if _goals(names):
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
     if any("_sampled" in name for name in names):
         return "All items ranked but those seen; _sampled: the target among a sample"
@@ -74,30 +81,35 @@ def _title(names: Iterable[str]) -> str:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if name.startswith("gauc_groups") else f"{value:.4f}"
+    return f"{value:,.0f}" if name.rpartition("/")[2].startswith("gauc_groups") else f"{value:.4f}"
 
 
 def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table | None:
-    """The test's figure of each slice of the examples, for each model; None without slices."""
+    """The test's figure of each slice of the examples, for each model; None without slices.
+
+    Of several goals it is the one that is monitored.
+    """
+    goal, slash, watched = monitor.partition("/")[2].rpartition("/")
+    start = f"test/{goal}{slash}"
+    parts = [name.removeprefix(start).split("/") for f in columns.values() for name in f]
+    of_slices = [part for part in parts if len(part) == 2]
     counts = {
-        name.split("/")[1]: int(number)
+        part: int(number)
         for figures in columns.values()
-        for name, number in figures.items()
-        if name.startswith("test/") and name.endswith("/examples") and number
+        for part, _ in of_slices
+        if (number := figures.get(f"{start}{part}/examples"))
     }
     if not counts:
         return None
-    first = next(iter(columns.values()))
-    figures_of = {n.split("/")[2] for n in first if n.startswith("test/") and n.count("/") == 2}
-    measured = sorted(figures_of - {"examples"})
-    wanted = monitor.rpartition("/")[2].partition("@")[0]
+    measured = sorted({figure for part, figure in of_slices if part in counts} - {"examples"})
+    wanted = watched.partition("@")[0]
     metric = next((n for n in measured if n.partition("@")[0] == wanted), measured[0])
-    table = Table(title=f"Where it works: test/{metric} by slice", title_justify="left")
+    table = Table(title=f"Where it works: {start}{metric} by slice", title_justify="left")
     table.add_column("slice")
     for name in ("examples", *columns):
         table.add_column(name, justify="right")
     for part, number in counts.items():
-        figures = (f.get(f"test/{part}/{metric}") for f in columns.values())
+        figures = (f.get(f"{start}{part}/{metric}") for f in columns.values())
         cells = (f"{value:.4f}" if value is not None else "" for value in figures)
         table.add_row(part.replace("_", " "), f"{number:,}", *cells)
     return table

@@ -19,17 +19,21 @@ from lightning_rec.tasks.base import Task
 class ClickTask(Task):
     """Trains any model of clicks by the likelihood of the labels.
 
+    Where there are several goals, the loss is the sum of theirs, and each has all figures, as
+    ``val/GOAL/auc``; a model of one goal has them as ``val/auc``.
+
     Args:
-        model: gives each row a logit.
+        model: gives each row a logit, for each goal if there are several.
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
-        metrics: for ``val`` and ``test``.
+        metrics: for ``val`` and ``test``, by goal.
         seed: reseeds torch at each epoch, together with the epoch and the process.
         embedding_l2: half of this times the sum of squares of all embedding tables, rows that the
             batch does not read included, joins the mean loss of each step, as in BARS.
         l2: likewise for all other weights.
         sparse: give embedding tables sparse gradients, for very large ones: with
             ``optimizer=lazy_adamw`` a step then costs what the batch reads, whatever the table has.
+        goal_weights: what the loss of a goal counts for, where it is not 1.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
     """
@@ -41,11 +45,12 @@ class ClickTask(Task):
         model: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], Any],
-        metrics: Mapping[str, ClickMetrics],
+        metrics: Mapping[str, Mapping[str, ClickMetrics]],
         seed: int,
         embedding_l2: NonNegativeFloat = 0.0,
         l2: NonNegativeFloat = 0.0,
         sparse: bool = False,
+        goal_weights: Mapping[str, NonNegativeFloat] | None = None,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
@@ -53,22 +58,26 @@ class ClickTask(Task):
         for module in model.modules():
             if isinstance(module, nn.Embedding):
                 module.sparse = sparse
-        self.metrics = nn.ModuleDict(metrics)
+        self.goals = tuple(metrics["val"])
+        weights = dict(goal_weights or {})
+        if unknown := [name for name in weights if name not in self.goals]:
+            raise ValueError(f"goal_weights: there is no goal {unknown[0]}, but {self.goals}")
+        self.goal_weights = [weights.get(goal, 1.0) for goal in self.goals]
+        self.metrics = nn.ModuleDict(
+            {f"{stage} {goal}": each for stage, of in metrics.items() for goal, each in of.items()}
+        )
         self.embedding_l2, self.l2 = embedding_l2, l2
-        self.threshold = 0.5  # until validation chooses a better one
-        self.predictions: dict[str, Predictions] = {}
+        # Of each goal, until validation chooses a better one.
+        self.threshold = dict.fromkeys(self.goals, 0.5)
+        self.predictions: dict[str, dict[str, Predictions]] = {}
 
     def loss_of(self, batch: ClickBatch) -> Tensor:
         """Mean negative log-likelihood of the labels, by weight if they have any, and penalties."""
-        logits = self.model(batch.rows)
-        if batch.weight is None:
-            loss = functional.binary_cross_entropy_with_logits(logits, batch.label)
-        else:
-            each = functional.binary_cross_entropy_with_logits(
-                logits, batch.label, batch.weight, reduction="sum"
-            )
-            loss = each / batch.weight.sum().clamp(min=torch.finfo(each.dtype).tiny)
-        return loss + self.penalty()
+        logits, labels = self._by_goal(self.model(batch.rows)), self._by_goal(batch.label)
+        loss = self.penalty()
+        for factor, logit, label in zip(self.goal_weights, logits, labels, strict=True):
+            loss = loss + factor * _likelihood(logit, label, batch.weight)
+        return torch.as_tensor(loss)
 
     def penalty(self) -> Tensor | float:
         """What the size of the weights costs, scalar."""
@@ -91,7 +100,8 @@ class ClickTask(Task):
     def on_validation_epoch_end(self) -> None:
         """Choose the threshold, and log the figures of validation."""
         found = self._found("val")
-        self.threshold = float(best_threshold(found.probability, found.label))
+        for goal, of in found.items():
+            self.threshold[goal] = float(best_threshold(of.probability, of.label))
         self._measure("val", found)
 
     def on_test_epoch_end(self) -> None:
@@ -101,22 +111,42 @@ class ClickTask(Task):
     def _predict(self, batch: ClickBatch, stage: str) -> None:
         # A process that got no rows has to bring something to the exchange.
         logits = self.model(batch.rows) if len(batch.example) else batch.label
-        self._metrics(stage).update(batch.example, logits)
+        for goal, logit in zip(self.goals, self._by_goal(logits), strict=True):
+            self._metrics(stage, goal).update(batch.example, logit)
 
-    def _found(self, stage: str) -> Predictions:
-        metrics = self._metrics(stage)
-        found: Predictions = metrics.compute()
-        metrics.reset()
+    def _by_goal(self, values: Tensor) -> tuple[Tensor, ...]:
+        """What a model or a batch has for each row, float [B] or [B, G]: G times float [B]."""
+        return values.reshape(-1, len(self.goals)).unbind(dim=1)
+
+    def _found(self, stage: str) -> dict[str, Predictions]:
+        found = {}
+        for goal in self.goals:
+            metrics = self._metrics(stage, goal)
+            found[goal] = metrics.compute()
+            metrics.reset()
         return found
 
-    def _measure(self, stage: str, found: Predictions) -> None:
+    def _measure(self, stage: str, found: dict[str, Predictions]) -> None:
         self.predictions[stage] = found
-        self._record(stage, self._metrics(stage).figures(found, self.threshold))
+        figures: dict[str, Tensor] = {}
+        for goal, of in found.items():
+            measured = self._metrics(stage, goal).figures(of, self.threshold[goal])
+            prefix = f"{goal}/" if len(self.goals) > 1 else ""
+            figures |= {f"{prefix}{name}": figure for name, figure in measured.items()}
+        self._record(stage, figures)
 
-    def _metrics(self, stage: str) -> ClickMetrics:
-        metrics = self.metrics[stage]
+    def _metrics(self, stage: str, goal: str) -> ClickMetrics:
+        metrics = self.metrics[f"{stage} {goal}"]
         assert isinstance(metrics, ClickMetrics)
         return metrics
+
+
+def _likelihood(logit: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean negative log-likelihood, by weight if there are any."""
+    if weight is None:
+        return functional.binary_cross_entropy_with_logits(logit, label)
+    each = functional.binary_cross_entropy_with_logits(logit, label, weight, reduction="sum")
+    return each / weight.sum().clamp(min=torch.finfo(each.dtype).tiny)
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

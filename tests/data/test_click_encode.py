@@ -15,7 +15,7 @@ from lightning_rec.data.clicks.batches import ClickData, ClickSet
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.encoder import Encoder
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.hashing import buckets
 from lightning_rec.data.clicks.pipeline import load_clicks
 from lightning_rec.data.clicks.splits import Dealt, RandomRows, times
@@ -127,6 +127,48 @@ def test_labels_weights_and_groups_are_those_of_the_rows(tmp_path: Path) -> None
 def test_faults_are_told(tmp_path: Path, change: dict[str, list[Any]], said: str) -> None:
     with pytest.raises(UserError, match=said.replace("(", r"\(")):
         encoded(tmp_path, TABLE | change)
+
+
+STARS = {"stars": [1, 3, 4, 5, 2, 5, 5, 1], "label": TABLE["label"]}
+LIKED = Goal("stars", 3)
+
+
+def test_goals_are_columns_of_the_labels_in_their_order(tmp_path: Path) -> None:
+    goals = {"liked": LIKED, "loved": Goal("stars", 5), "clicked": Goal("label")}
+    made = encoded(tmp_path, TABLE | STARS, label=None, goals=goals)
+    assert made.schema.goals == ("liked", "loved", "clicked")
+    assert made.label[:, 0].tolist() == [0, 1, 1, 1, 0, 1, 1, 0]
+    assert made.label[:, 1].tolist() == [0, 0, 0, 1, 0, 1, 1, 0]
+    assert made.label[:, 2].tolist() == TABLE["label"]
+    batch = ClickSet(made, "val").__getitems__([1, 0])
+    assert batch.label.tolist() == [[1, 1, 0], [0, 0, 1]]
+    encoder = made.encoder(replace(FIELDS, label=None, goals=goals))
+    for key, fitted in encoder.tables().items():
+        fitted.write_parquet(tmp_path / f"{key}.parquet")
+    assert Encoder.read(tmp_path, encoder.fields).schema == made.schema
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"goals": {"liked": LIKED}}, "has a label and goals"),
+        ({"label": None, "goals": {"a b": LIKED}}, "a goal cannot be called a b"),
+        ({"label": None, "goals": {"old": Goal("age", 1.0)}}, "the column age for two things"),
+        ({"label": None, "goals": {"liked": Goal("starts")}}, "goals.liked.column; it has"),
+        ({"label": None, "goals": {"liked": Goal("stars")}}, "goals.liked.positive_from=NUMBER"),
+        (
+            {"label": None, "goals": {"liked": LIKED, "top": Goal("stars", 6)}},
+            "small, train, top: all 4 labels are 0",
+        ),
+    ],
+)
+def test_faulty_goals_are_told(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    def declared() -> None:
+        replace(FIELDS, **change).check("small", [*TABLE, "stars"])
+        encoded(tmp_path, TABLE | STARS, **change)
+
+    with pytest.raises(UserError, match=said):
+        declared()
 
 
 def test_any_size_of_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ SCHEMA = ClickSchema(
     "item",
     6,
 )
+GOALS = ("click", "buy")  # of models of several goals
 CATEGORIES = ClickSchema(SCHEMA.fields[:2], "item", 6)
 NUMBERS = ClickSchema((Field("age", "numeric", 1, 1, 0), Field("price", "numeric", 2, 1, 0)))
 MODELS = [
@@ -105,11 +107,34 @@ def clicks(number: int = 48) -> Encoded:
     )  # fmt: skip
 
 
+def several(name: str) -> bool:
+    """Whether the model has several goals."""
+    model = config.compose([f"model={name}"]).model
+    return bool(getattr(config.target("model", config.plain(model)), "several", False))
+
+
+def clicks_for(name: str) -> Encoded:
+    """The rows; for models of several goals, half of the users buy what they click."""
+    encoded = clicks()
+    if not several(name):
+        return encoded
+    bought = encoded.label * (encoded.ids[:, 0] % 2)
+    label = np.stack([encoded.label, bought], axis=1)
+    return replace(encoded, schema=SCHEMA._replace(goals=GOALS), label=label)
+
+
 def composed(name: str, **settings: Any) -> DictConfig:
     """The config of a small one, with what else the model's own YAML knows of ``settings``."""
     keys = config.compose([f"model={name}"]).model
     wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
     values = [f"model.{key}={value}" for key, value in wanted.items()]
+    if several(name):
+        values += [
+            "data.fields.label=null",
+            "data.fields.positive_from=null",
+            "+data.fields.goals={click: {column: clicked}, buy: {column: bought}}",
+            "monitor=val/click/auc",
+        ]
     return config.compose([f"model={name}", "data.fields.slices=[]", *values])
 
 
@@ -118,11 +143,11 @@ def made(name: str, seed: int = 0, schema: ClickSchema = SCHEMA, **settings: Any
     problem = assembly.assemble(composed(name, **settings))
     assert isinstance(problem, Clicks)
     torch.manual_seed(seed)
-    model = problem.make_model(schema)
+    model = problem.make_model(schema._replace(goals=GOALS) if several(name) else schema)
     if isinstance(model, FittedToClicks):
         if schema is SCHEMA:
-            encoded = clicks()
-            encoded.label[:] = np.random.default_rng(seed).random(len(encoded.label)) < 0.5
+            encoded = clicks_for(name)
+            encoded.label[:] = np.random.default_rng(seed).random(encoded.label.shape) < 0.5
             model.fit(encoded)
     else:
         for module in model.modules():
@@ -158,7 +183,7 @@ def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickS
     assert isinstance(model, ClickModel)
     for number in (1, 2, 33):
         logits = ask(model, some(number, schema))
-        assert logits.shape == (number,)
+        assert logits.shape == ((number, len(GOALS)) if several(name) else (number,))
         assert logits.dtype == torch.float32
         assert logits.isfinite().all()
 
@@ -247,7 +272,8 @@ def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_weight_is_learnt(name: str) -> None:
     model = made(name).train()
-    nn.functional.binary_cross_entropy_with_logits(model(some(64)), torch.ones(64)).backward()
+    logits = model(some(64))
+    nn.functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits)).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -258,7 +284,7 @@ def trained(
     cfg = composed(name, **settings)
     cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
     problem = assembly.assemble(cfg)
-    loaded = AuditedClicks(None, clicks(), {})  # type: ignore[arg-type]
+    loaded = AuditedClicks(None, clicks_for(name), {})  # type: ignore[arg-type]
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)
@@ -278,7 +304,8 @@ def test_it_learns_some_rows_by_heart(name: str) -> None:
     trainer, task, data = trained(name, 250)
     trainer.test(task, data, verbose=False)
     # Odd users click odd items: without pairs of fields there is only the noise to learn.
-    assert task.figures["test/auc"] > (0.7 if name in ("lr", "two_tower") else 0.99)
+    for figure in [f"test/{goal}/auc" for goal in GOALS] if several(name) else ["test/auc"]:
+        assert task.figures[figure] > (0.7 if name in ("lr", "two_tower") else 0.99)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -236,17 +236,23 @@ def test_every_model_of_sequences_encodes_histories(name: str) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_takes_an_encoded_history_and_teaches_the_encoder(name: str) -> None:
-    cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *SMALL])
+    goals = ["+data.fields.goals={click: {column: rating}, buy: {column: bought}}"]
+    goals += ["data.fields.label=null", "data.fields.positive_from=null", "monitor=val/buy/auc"]
+    model = config.compose([f"model={name}"]).model
+    several = getattr(config.target("model", config.plain(model)), "several", False)
+    more = [*SMALL, *(goals if several else [])]
+    cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *more])
     problem = assembly.assemble(cfg)
     assert isinstance(problem, Clicks)
-    model = problem.make_model(SCHEMA)
+    model = problem.make_model(SCHEMA._replace(goals=("click", "buy")) if several else SCHEMA)
     assert isinstance(model, WithHistory)
     assert model.reads_history
     visible(model)
     before = model(ROWS)
-    assert before.shape == (4,)
+    assert before.shape == ((4, 2) if several else (4,))
     other = ROWS._replace(history=Histories((ITEMS + 1) % 8 * (ITEMS != 8) + 8 * (ITEMS == 8), torch.zeros(4).long()))  # fmt: skip
-    assert (model(other) != before).tolist() == [True, True, True, False]
+    changed = (model(other) != before).reshape(4, -1).any(dim=1)
+    assert changed.tolist() == [True, True, True, False]
     before.sum().backward()
     learnt = model.encoder.model.blocks[0].query.weight.grad
     assert learnt is not None

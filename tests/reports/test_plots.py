@@ -9,6 +9,7 @@ from lightning_rec.reports import plots
 
 BINS = pl.DataFrame(
     {
+        "goal": "click",
         "from": [0.0, 0.5, 0.9],
         "rows": [30, 0, 10],
         "predicted": [0.2, float("nan"), 0.95],

@@ -8,8 +8,10 @@ import torch
 
 from lightning_rec.data.clicks.batches import ClickBatch, Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.metrics.classification import auc, best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.models.clicks.deepfm import DeepFM
+from lightning_rec.models.clicks.shared_bottom import SharedBottom
 from lightning_rec.tasks.base import clip_norm
 from lightning_rec.tasks.click import ClickTask, split_parameters
 from lightning_rec.tasks.optimizers import LazyAdamW
@@ -24,7 +26,7 @@ BATCH = ClickBatch(
 
 def made(**settings: Any) -> ClickTask:
     torch.manual_seed(0)
-    metrics = {stage: ClickMetrics(BATCH.label) for stage in ("val", "test")}
+    metrics = {stage: {"click": ClickMetrics(BATCH.label)} for stage in ("val", "test")}
     model = DeepFM(SCHEMA, dim=4, mlp=(5,))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
@@ -100,3 +102,49 @@ def test_clipping_is_torchs_for_sparse_gradients_too(limit: float) -> None:
         gradients.append([p.grad.to_dense() for p in task.model.parameters()])
     for theirs, ours in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+GOALS = ("click", "buy")
+LABELS = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
+
+
+def of_goals(**settings: Any) -> ClickTask:
+    torch.manual_seed(0)
+    model = SharedBottom(SCHEMA._replace(goals=GOALS), dim=4, mlp=(5,), tower=())
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    metrics = {
+        stage: {goal: ClickMetrics(LABELS[:, place]) for place, goal in enumerate(GOALS)}
+        for stage in ("val", "test")
+    }
+    return ClickTask(model, None, None, metrics, 1, **settings).eval()  # type: ignore[arg-type]
+
+
+def test_the_loss_of_several_goals_is_the_weighed_sum_of_theirs() -> None:
+    batch = BATCH._replace(label=LABELS)
+    p = torch.sigmoid(of_goals().model(BATCH.rows)).tolist()
+    each = [
+        -sum(math.log(p[r][g] if LABELS[r, g] else 1 - p[r][g]) for r in range(3)) / 3
+        for g in range(2)
+    ]
+    assert float(of_goals().loss_of(batch).detach()) == pytest.approx(sum(each), rel=1e-5)
+    weighed = of_goals(goal_weights={"buy": 0.3}).loss_of(batch)
+    assert float(weighed.detach()) == pytest.approx(each[0] + 0.3 * each[1], rel=1e-5)
+    with pytest.raises(ValueError, match="there is no goal bye"):
+        of_goals(goal_weights={"bye": 1.0})
+
+
+def test_each_goal_has_its_figures_and_its_threshold() -> None:
+    task, batch = of_goals(), BATCH._replace(label=LABELS)
+    kept: dict[str, Any] = {}
+    task._record = lambda stage, figures: kept.update({stage: figures})  # type: ignore[method-assign]
+    with torch.no_grad():
+        task.validation_step(batch, 0)
+        logits = task.model(batch.rows)
+    task.on_validation_epoch_end()
+    for place, goal in enumerate(GOALS):
+        wanted = auc(logits[:, place], LABELS[:, place])
+        assert kept["val"][f"{goal}/auc"] == wanted
+        chosen = best_threshold(torch.sigmoid(logits[:, place].double()), LABELS[:, place])
+        assert task.threshold[goal] == float(chosen) == float(kept["val"][f"{goal}/threshold"])
+    assert "auc" not in kept["val"]

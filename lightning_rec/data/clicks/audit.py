@@ -38,8 +38,10 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
     for place, name in enumerate(PARTS):
         inside = part == place
         if inside.any():
-            rate = float(encoded.label[inside].mean(dtype=np.float64))
-            facts[f"{name} rate"] = round(rate, 4)
+            rates = encoded.label[inside].reshape(inside.sum(), -1).mean(axis=0, dtype=np.float64)
+            for goal, rate in zip(encoded.schema.goals, rates, strict=True):
+                several = f" of {goal}" if len(rates) > 1 else ""
+                facts[f"{name} rate{several}"] = round(float(rate), 4)
             facts[f"{name} rows with an unknown category"] = int((unknown & inside).sum())
     return facts
 

@@ -51,7 +51,8 @@ def _check_made(
     assert group is not None
     rows, group = np.asarray(past.rows), np.asarray(group)
     if fields.past == "clicks":
-        fail("an item of a history is of no click", np.asarray(encoded.label)[rows] != 1)
+        clicked = np.asarray(encoded.label).reshape(len(group), -1)[:, 0]
+        fail("an item of a history is of no click", clicked[rows] != 1)
     wrong = _items(encoded)[rows] != np.asarray(past.items)
     fail("an item of a history is not that of its row", wrong)
     there = np.flatnonzero(np.asarray(past.end) > np.asarray(past.start))

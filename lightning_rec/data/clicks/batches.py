@@ -36,7 +36,7 @@ class ClickBatch(NamedTuple):
 
     example: int64 [B]; their numbers within the part.
     rows: what a model reads.
-    label: float32 [B]; 0 or 1.
+    label: float32 [B]; 0 or 1; [B, G] where there are several goals.
     weight: float32 [B]; or None where each row counts once.
     """
 

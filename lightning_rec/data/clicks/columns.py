@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.errors import UserError
 
@@ -91,9 +91,20 @@ class Faults:
 
 
 def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
-    """The labels, float32 [N] of 0 and 1. Raises UserError for anything else."""
-    name, least = fields.label, fields.positive_from
-    assert name is not None
+    """The labels, float32 [N] of 0 and 1, or [N, G] of several goals.
+
+    Raises:
+        UserError: for anything else.
+    """
+    labels = [
+        _label(table, goal, f"data.fields.goals.{name}" if fields.goals else "data.fields")
+        for name, goal in fields.targets.items()
+    ]
+    return labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
+
+
+def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
+    name, least = goal.column, goal.positive_from
     labels = np.zeros(table.info["rows"], dtype=np.float32)
     faults = Faults(table)
     for start, frame in table.blocks(name):
@@ -108,7 +119,7 @@ def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
         + (
             "a number"
             if least is not None
-            else "0 or 1, for ratings and the like say data.fields.positive_from=NUMBER"
+            else f"0 or 1, for ratings and the like say {node}.positive_from=NUMBER"
         )
     )
     return labels

@@ -34,8 +34,11 @@ def encode(table: ClickTable, fields: Fields, dealt: Dealt, folder: Path) -> Enc
         if not len(parts[part]):
             raise UserError(f"{name}: the protocol leaves no rows in {part}.")
     label = columns.label(table, fields)
+    first, *_ = by_goal = label.reshape(len(label), -1).T
     for part, rows in parts.items():
-        columns.check_classes(f"{name}, {part}", label[rows])
+        for goal, labels in zip(fields.targets, by_goal, strict=True):
+            told = f", {goal}" if fields.goals else ""
+            columns.check_classes(f"{name}, {part}{told}", labels[rows])
     arrays: dict[str, Any] = {"label": label, **parts}
     arrays["weight"], arrays["group"] = columns.weight(table, fields), columns.group(table, fields)
     encoder = fit(table, fields, dealt.part == PARTS.index("train"))
@@ -45,7 +48,7 @@ def encode(table: ClickTable, fields: Fields, dealt: Dealt, folder: Path) -> Enc
     with atomic_folder(folder) as temporary:
         ids = _write_features(table, encoder, temporary)
         if fields.has_history:
-            past, unknown = past_of(table, encoder, dealt, ids, label, arrays["group"])
+            past, unknown = past_of(table, encoder, dealt, ids, first, arrays["group"])
             arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
             counts |= _counted(name, fields, past, unknown)
         for key, array in arrays.items():
@@ -53,7 +56,8 @@ def encode(table: ClickTable, fields: Fields, dealt: Dealt, folder: Path) -> Enc
                 np.save(temporary / f"{key}.npy", array, allow_pickle=False)
         for key, fitted in encoder.tables().items():
             fitted.write_parquet(temporary / f"{key}.parquet")
-        write_json(temporary / "facts.json", facts | {"item": fields.item, "max_len": longest})
+        known = {"item": fields.item, "max_len": longest, "goals": tuple(fields.targets)}
+        write_json(temporary / "facts.json", facts | known)
     return Encoded.load(folder)
 
 

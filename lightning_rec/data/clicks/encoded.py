@@ -14,7 +14,7 @@ from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
 
 Ints = NDArray[np.int64]
-FORMAT = 3  # of what is saved: raise it when there are other arrays, or others in them, than before
+FORMAT = 4  # of what is saved: raise it when there are other arrays, or others in them, than before
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Encoded:
     ids: int32 [N, I], rows of the embedding table: one column per category, then those of each
         multi-valued field, filled up with 0.
     values: float32 [N, D], the numbers, scaled.
-    label: float32 [N], 0 or 1.
+    label: float32 [N], 0 or 1; [N, G] where there are several goals.
     weight: float32 [N], or None where each row counts once.
     group: int32 [N], -1 for a row of no group; or None.
     train, val, test: int64, the rows of each part, rising.
@@ -75,7 +75,10 @@ class Encoded:
 
         return cls(
             schema=ClickSchema(
-                tuple(Field(*field) for field in fields), facts["item"], facts["max_len"]
+                tuple(Field(*field) for field in fields),
+                facts["item"],
+                facts["max_len"],
+                tuple(facts["goals"]),
             ),
             **{name: array(name) for name in ("ids", "values", "label", "train", "val", "test")},
             **{name: optional(name) for name in ("weight", "group")},

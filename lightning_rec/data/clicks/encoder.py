@@ -77,11 +77,10 @@ class Encoder:
     @classmethod
     def read(cls, folder: Path, fields: Fields) -> "Encoder":
         """What :meth:`tables` gave, written as Parquet into ``folder``."""
-        named = (pl.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
-        schema, vocabulary, statistics = named
-        return cls(
-            fields, ClickSchema(tuple(Field(*row) for row in schema.rows())), vocabulary, statistics
-        )
+        read = (pl.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
+        schema, vocabulary, statistics = read
+        named = tuple(Field(*row) for row in schema.rows())
+        return cls(fields, ClickSchema(named, goals=tuple(fields.targets)), vocabulary, statistics)
 
     @cached_property
     def _known(self) -> dict[str, pl.DataFrame]:

@@ -14,6 +14,19 @@ Buckets = PositiveInt | Literal["log_square"]
 
 
 @dataclass(frozen=True)
+class Goal:
+    """Something that may come of a row.
+
+    Args:
+        column: where it stands whether it did, 0 or 1.
+        positive_from: where the column is a number such as a rating, the least that counts as 1.
+    """
+
+    column: str
+    positive_from: float | None = None
+
+
+@dataclass(frozen=True)
 class Fields:
     """Which columns are features, of what kind, and what the others are for.
 
@@ -23,6 +36,7 @@ class Fields:
         numeric: columns of numbers.
         label: column of what is predicted, 0 or 1.
         positive_from: where the label is a number such as a rating, the least that counts as 1.
+        goals: instead of the label, several of them by name, for models of several goals at once.
         weight: column of what each row counts for in the loss; None counts each once.
         group: column whose values part the rows for GAUC, mostly the user; None measures no GAUC.
         time: column of times, for a temporal split and for ``past``.
@@ -63,6 +77,7 @@ class Fields:
     numeric: tuple[str, ...] = ()
     label: str | None = None
     positive_from: float | None = None
+    goals: Mapping[str, Goal] = field(default_factory=dict)
     weight: str | None = None
     group: str | None = None
     time: str | None = None
@@ -82,14 +97,22 @@ class Fields:
     max_values: PositiveInt = 10
 
     def __post_init__(self) -> None:
-        if self.label is None:
+        if self.label is None and not self.goals:
             raise UserError("data.fields.label is not set: say data.fields.label=COLUMN.")
+        if self.label is not None and self.goals:
+            raise UserError(
+                "data.fields has a label and goals: say data.fields.label=null "
+                "data.fields.positive_from=null, or leave out data.fields.goals."
+            )
+        if odd := [name for name in self.goals if not name.isidentifier()]:
+            raise UserError(f"data.fields.goals: a goal cannot be called {listed(odd)}.")
         if not self.features:
             raise UserError(
                 "data.fields names no feature: say data.fields.categorical=[COLUMN,…], "
                 "data.fields.multi_valued=[…] or data.fields.numeric=[…]."
             )
-        used = [*self.features, self.label, *filter(None, (self.weight, self.history))]
+        labels = {goal.column for goal in self.targets.values()}  # goals may share one
+        used = [*self.features, *labels, *filter(None, (self.weight, self.history))]
         if doubled := sorted({name for name in used if used.count(name) > 1}):
             raise UserError(
                 f"data.fields uses the column {listed(doubled)} for two things: a column is one "
@@ -139,6 +162,13 @@ class Fields:
         return self.history is not None or self.past is not None
 
     @property
+    def targets(self) -> Mapping[str, Goal]:
+        """What is predicted, by name: the goals, or ``click`` by the label."""
+        if self.label is None:
+            return self.goals
+        return {"click": Goal(self.label, self.positive_from)}
+
+    @property
     def features(self) -> tuple[str, ...]:
         """All columns that are features, in the order in which models see them."""
         return self.singles + self.multi_valued + self.scaled
@@ -160,6 +190,7 @@ class Fields:
     def roles(self) -> dict[str, str]:
         """Column of each role that is no feature, for the roles that have one."""
         roles = {name: getattr(self, name) for name in _ROLES}
+        roles |= {f"goals.{name}.column": goal.column for name, goal in self.goals.items()}
         return {role: column for role, column in roles.items() if column is not None}
 
     def settings(self) -> dict[str, Any]:
@@ -207,6 +238,7 @@ class ClickSchema(NamedTuple):
     fields: categories first, then lists, numbers, and what an encoder makes of the history.
     item: name of the field of items, whose values a history holds; None where it is not declared.
     max_len: most items of a history; 0 where rows have none.
+    goals: names of what is predicted, mostly one.
 
     Row 0 of the embedding table belongs to no field: it fills short lists of values.
     """
@@ -214,6 +246,7 @@ class ClickSchema(NamedTuple):
     fields: tuple[Field, ...]
     item: str | None = None
     max_len: int = 0
+    goals: tuple[str, ...] = ("click",)
 
     @property
     def history(self) -> Schema | None:

@@ -38,7 +38,7 @@ def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> Encoder:
         fitter.scaled(name)
     return Encoder(
         fields,
-        ClickSchema(tuple(fitter.done)),
+        ClickSchema(tuple(fitter.done), goals=tuple(fields.targets)),
         pl.concat([pl.DataFrame(schema=VOCABULARY), *fitter.vocabulary]),
         pl.DataFrame(fitter.statistics, schema=STATISTICS, orient="row"),
     )

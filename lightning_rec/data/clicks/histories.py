@@ -44,7 +44,7 @@ def past_of(
         encoder: what was fitted; its fields name a history.
         dealt: what each row is for.
         ids: int32 [N, I], of all rows.
-        label: float32 [N], 0 or 1.
+        label: float32 [N], 0 or 1; of the first goal, if there are several.
         group: int32 [N], -1 for none; or None.
 
     Raises:

@@ -80,9 +80,10 @@ class WithHistory(ClickModel):
     def __init__(self, encoder: HistoryEncoder, head: ClickModel) -> None:
         super().__init__(head.schema)
         self.encoder, self.head = encoder, head
+        self.several, self.in_order = head.several, head.in_order
 
     def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B]."""
+        """Logits, float [B], or [B, G] of several goals."""
         assert rows.history is not None
         logits: Tensor = self.head(rows._replace(encoded=self.encoder(rows.history)))
         return logits

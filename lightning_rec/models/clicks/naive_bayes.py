@@ -7,12 +7,12 @@ Classification and Scene Analysis, 1973, and many others.
 import numpy as np
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import ClickModel, FirstOrder
+from lightning_rec.models.clicks.parts import ClickModel, FieldVectors
 
 BLOCK = 1 << 20  # rows that are counted at once
 
@@ -21,35 +21,41 @@ class NaiveBayes(ClickModel):
     """z = logit(rate) + sum over fields of (logit(rate of the value) - logit(rate)).
 
     Rates of values are drawn to the rate of all rows, as if ``strength`` more rows had that one. A
-    list of values counts as the mean of theirs; numbers are not read.
+    list of values counts as the mean of theirs; numbers are not read. Goals are counted apart.
 
     Args:
         schema: the fields.
         strength: rows that the common rate is worth.
     """
 
+    several = True
+
     def __init__(self, schema: ClickSchema, strength: PositiveFloat = 20.0) -> None:
         super().__init__(schema)
         self.strength = strength
-        self.linear = FirstOrder(schema).requires_grad_(False)
+        self.fields = FieldVectors(schema.with_dims({}), len(schema.goals))
+        self.bias = nn.Parameter(torch.zeros(len(schema.goals)))
+        self.requires_grad_(False)
 
     def fit(self, encoded: Encoded) -> None:
         """Count the training rows, and them alone."""
         train, rows = np.asarray(encoded.train), self.schema.num_rows
-        rate = float(encoded.label[train].mean(dtype=np.float64))
-        seen, clicks = np.zeros(rows), np.zeros(rows)
+        labels = encoded.label.reshape(len(encoded.label), -1)  # [N, G]
+        rate = labels[train].mean(axis=0, dtype=np.float64)
+        seen, clicks = np.zeros((rows, 1)), np.zeros((rows, len(rate)))
         for some in np.split(train, range(BLOCK, len(train), BLOCK)):
-            ids, label = encoded.ids[some], encoded.label[some].astype(np.float64)
-            seen += np.bincount(ids.ravel(), minlength=rows)
-            each = np.repeat(label, ids.shape[1])
-            clicks += np.bincount(ids.ravel(), weights=each, minlength=rows)
+            ids = encoded.ids[some]
+            seen[:, 0] += np.bincount(ids.ravel(), minlength=rows)
+            for goal, label in enumerate(labels[some].T.astype(np.float64)):
+                each = np.repeat(label, ids.shape[1])
+                clicks[:, goal] += np.bincount(ids.ravel(), weights=each, minlength=rows)
         rates = (clicks + self.strength * rate) / (seen + self.strength)
-        weights = torch.logit(torch.from_numpy(rates)) - torch.logit(torch.tensor(rate))
+        weights = torch.logit(torch.from_numpy(rates)) - torch.logit(torch.from_numpy(rate))
         weights[0] = 0  # fills lists, and stands for no value
-        self.linear.fields.table.weight.copy_(weights[:, None])
-        self.linear.bias.fill_(float(np.log(rate / (1 - rate))))
+        self.fields.table.weight.copy_(weights)
+        self.bias.copy_(torch.logit(torch.from_numpy(rate)))
 
     def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B]."""
-        logits: Tensor = self.linear(rows)
+        """Logits, float [B, G]."""
+        logits: Tensor = self.fields(rows).sum(dim=1) + self.bias
         return logits

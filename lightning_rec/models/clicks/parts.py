@@ -31,10 +31,14 @@ EMBEDDING_STD = 1e-4
 class ClickModel(nn.Module, ABC):
     """A module that gives a row of clicks the logit of its probability.
 
-    ``reads_history`` says whether it needs the histories of the rows itself.
+    ``reads_history`` says whether it needs the histories of the rows itself, ``several`` whether it
+    gives a logit for each of several goals, ``in_order`` whether a goal comes only after the others
+    before it.
     """
 
     reads_history: ClassVar[bool] = False
+    several: bool = False
+    in_order: bool = False
 
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()
@@ -42,7 +46,7 @@ class ClickModel(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B].
+        """Logits, float [B], or [B, G] of models of several goals.
 
         Args:
             rows: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
