@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.layers import Dropout
+from lightning_rec.models.layers import Dropout, Embedding
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
@@ -63,7 +63,7 @@ class FieldVectors(nn.Module):
 
     def __init__(self, schema: ClickSchema, dim: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(schema.num_rows, dim, padding_idx=0)
+        self.table = Embedding(schema.num_rows, dim, padding_idx=0)
         nn.init.normal_(self.table.weight, std=EMBEDDING_STD)
         with torch.no_grad():
             self.table.weight[0] = 0
