@@ -1,4 +1,4 @@
-"""The same arithmetic, done sooner: matrix products, dropout masks and attention on a CPU.
+"""The same arithmetic, done sooner: products, dropout masks, attention, single weights on a CPU.
 
 Until :func:`use` says otherwise, each function here is torch's own. The tests hold the two forms
 against each other.
@@ -24,7 +24,8 @@ def use(fast: bool) -> None:
     products stay with MKL.
 
     Args:
-        fast: on a CPU, products by oneDNN, dropout masks from 16-bit draws, attention of these.
+        fast: on a CPU, products by oneDNN, dropout masks from 16-bit draws, attention of these,
+            gradients of single weights by counting.
     """
     if fast == _state["fast"]:
         return
@@ -61,6 +62,42 @@ def dropout(x: Tensor, p: float) -> Tensor:
     kept = torch.from_numpy(draws.view(np.int16)[: x.numel()]).view(x.shape).float()
     kept.ge_(threshold - 32768).mul_(65536 / (65536 - threshold))  # floats: truth values are slow
     return x * kept.to(x.dtype)
+
+
+def weights_of(table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
+    """Look up single weights; their gradient is counted together.
+
+    torch adds to the gradient of a table row by row, which costs as much for one number as for
+    sixteen; and it divides rows among threads, which leaves the few rows that are read most to one.
+
+    Args:
+        table: float [R, 1].
+        ids: int [...], rows of it.
+        padding: row that gets no gradient.
+
+    Returns:
+        float [..., 1].
+    """
+    if not _sooner(table):
+        return F.embedding(ids, table, padding)
+    found: Tensor = _Weights.apply(table, ids, padding)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Weights(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.rows, ctx.padding = len(table), padding
+        return F.embedding(ids, table)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (ids,) = ctx.saved_tensors
+        summed = torch.bincount(ids.flatten(), gradient.flatten(), minlength=ctx.rows)
+        if ctx.padding is not None:
+            summed[ctx.padding] = 0
+        return summed.to(gradient.dtype)[:, None], None, None
 
 
 def attention(

@@ -26,6 +26,16 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+class Embedding(nn.Embedding):
+    """A table of vectors; one of single weights is sooner on a CPU."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Int [...] -> float [..., dim]."""
+        if self.embedding_dim > 1 or self.sparse:
+            return super().forward(ids)
+        return kernels.weights_of(self.weight, ids, self.padding_idx)
+
+
 def attend(
     query: Tensor,
     key: Tensor,

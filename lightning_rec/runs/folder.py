@@ -39,6 +39,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.card: dict[str, Any] = {}
+        self._cpu_before = time.process_time()  # of the jobs before it, in a sweep
 
     @classmethod
     def create(cls, path: Path, cfg: DictConfig, overrides: list[str]) -> "RunFolder":
@@ -112,7 +113,7 @@ class RunFolder:
         self.note(
             status=status,
             finished=provenance.now(),
-            cpu_seconds=round(time.process_time(), 1),
+            cpu_seconds=round(time.process_time() - self._cpu_before, 1),
             peak_memory_mib=provenance.peak_memory_mib(),
             error=f"{type(error).__name__}: {error}" if error is not None else None,
         )

@@ -141,3 +141,21 @@ def test_outside_all_is_torchs_own_to_the_bit() -> None:
         F.scaled_dot_product_attention(*inputs, is_causal=True),
     )
     assert not torch.equal(plain, ours)
+
+
+@pytest.mark.parametrize("padding", [0, None])
+def test_single_weights_have_the_gradient_of_torch(padding: int | None) -> None:
+    torch.manual_seed(0)
+    table = torch.randn(50, 1, requires_grad=True)
+    ids = torch.randint(0, 40, (200, 6), dtype=torch.int32)  # the last rows are not read
+    sooner, plain = kernels.weights_of(table, ids, padding), F.embedding(ids, table, padding)
+    assert torch.equal(sooner, plain)
+    torch.testing.assert_close(gradients(sooner, table), gradients(plain, table))
+
+
+def test_single_weights_are_looked_up_by_torch_where_it_should_be_plain() -> None:
+    table = torch.randn(5, 1, requires_grad=True)
+    ids = torch.tensor([[1, 2]])
+    assert "Weights" in kernels.weights_of(table, ids, 0).grad_fn.name()
+    kernels.use(fast=False)
+    assert "Embedding" in kernels.weights_of(table, ids, 0).grad_fn.name()

@@ -57,6 +57,16 @@ def test_a_run_is_opened_as_it_was_left(run: RunFolder) -> None:
     assert not list(run.path.glob(".*"))
 
 
+def test_processor_time_is_that_of_the_run_not_of_the_sweep(
+    tmp_path: Path, cfg: DictConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.process_time", lambda: 100.0)
+    run = RunFolder.create(tmp_path / "second", cfg, [])
+    monkeypatch.setattr("time.process_time", lambda: 103.5)
+    run.finish("completed")
+    assert run.card["cpu_seconds"] == 3.5
+
+
 def test_the_card_says_what_made_the_run(run: RunFolder) -> None:
     card = RunFolder.open(run.path).card
     assert {

@@ -21,7 +21,7 @@ from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.split import Schema
-from lightning_rec.models.layers import Dropout
+from lightning_rec.models.layers import Dropout, Embedding
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
@@ -171,8 +171,8 @@ class OwnTable(nn.Module):
         return vectors
 
 
-def _embedding(rows: int, dim: int) -> nn.Embedding:
-    table = nn.Embedding(rows, dim, padding_idx=0)
+def _embedding(rows: int, dim: int) -> Embedding:
+    table = Embedding(rows, dim, padding_idx=0)
     nn.init.normal_(table.weight, std=EMBEDDING_STD)
     with torch.no_grad():
         table.weight[0] = 0
