@@ -85,7 +85,12 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
     except (NameError, PydanticUserError):
         return value  # an annotation that cannot be read
     except ValidationError as error:
-        reasons = dict.fromkeys(detail["msg"] for detail in error.errors())
+        details = error.errors()
+        inner = details[0]["loc"][:1]
+        if isinstance(value, dict) and inner and inner[0] in value:  # one key of many is at fault
+            key, value = f"{key}.{inner[0]}", value[inner[0]]
+            details = [detail for detail in details if detail["loc"][:1] == inner]
+        reasons = dict.fromkeys(detail["msg"] for detail in details)
         raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
 
 

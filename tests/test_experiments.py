@@ -19,8 +19,10 @@ def test_every_experiment_runs_for_a_step(
     step = "trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.check_val_every_n_epoch=1"
     composed = config.compose([f"experiment={experiment}"])
     if "fields" in composed.data:
+        by_time = composed.protocol._target_.endswith("TemporalRows")
+        protocol = "temporal_rows" if by_time else "random_rows"
         table = (
-            f"data=click_table data.path={click_csv} protocol=random_rows data.fields.label=clicked "
+            f"data=click_table data.path={click_csv} protocol={protocol} data.fields.label=clicked "
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
         )

@@ -13,7 +13,11 @@ from rich.table import Table
 
 from lightning_rec.files import write_json
 
-COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
+COSTS = {
+    "trained_parameters": "parameters trained",
+    "epoch_seconds": "seconds per epoch",
+    "peak_memory_mib": "peak memory, MiB",
+}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
 
 
@@ -32,6 +36,8 @@ class SweepSummary(Callback):
         console = Console()
         for entry in tables:
             console.print(table(entry["rows"], monitor, entry["data and protocol"]))
+            if costs := costs_table(entry["rows"]):
+                console.print(costs)
         console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
         if any(folder.glob("*/wandb/offline-run-*")):
             runs = f"{shlex.quote(str(folder.absolute()))}/*/wandb/offline-run-*"
@@ -159,14 +165,24 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     columns = list(dict.fromkeys((monitor, *columns)))
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
-    costs = [name for name in COSTS if any(name in row["costs"] for row in rows)]
-    for name in costs:
-        shown.add_column(COSTS[name], justify="right", no_wrap=True)
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]
-        cells += [_cost(name, row["costs"].get(name)) for name in costs]
         shown.add_row(row["setting"], number, *cells)
+    return shown
+
+
+def costs_table(rows: list[dict[str, Any]]) -> Table | None:
+    """What each setting cost, in the same order, as a terminal table; None if nothing is known."""
+    names = [name for name in COSTS if any(name in row["costs"] for row in rows)]
+    if not names:
+        return None
+    shown = Table(title="What it cost: means over jobs", title_justify="left")
+    shown.add_column("setting", overflow="fold")
+    for name in names:
+        shown.add_column(COSTS[name], justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(row["setting"], *(_cost(name, row["costs"].get(name)) for name in names))
     return shown
 
 

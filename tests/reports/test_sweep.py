@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lightning_rec.reports.sweep import collect, summarise, table
+from lightning_rec.reports.sweep import collect, costs_table, summarise, table
 
 MONITOR = "val/ndcg@10"
 
@@ -64,10 +64,20 @@ def test_the_table_shows_means_deviations_and_failures() -> None:
     text = console.export_text()
     assert "0.1500 ± 0.0707" in text
     assert "2 (1 failed)" in text
-    assert "s/epoch" in text
-    assert "1.50" in text
-    assert "MiB" not in text  # nothing is known of it
     assert text.index("dim=64") < text.index("dim=32")
+
+
+def test_costs_are_shown_as_far_as_they_are_known() -> None:
+    console = Console(record=True, width=80)
+    shown = costs_table(summarise(JOBS, MONITOR, "max"))
+    assert shown is not None
+    console.print(shown)
+    text = console.export_text()
+    assert "seconds per epoch" in text
+    assert "1.50" in text
+    assert "model.dim=32" in text
+    assert "MiB" not in text  # nothing is known of it
+    assert costs_table(summarise([job("seed=1")], MONITOR, "max")) is None
 
 
 def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
