@@ -246,4 +246,4 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
     message = str(refusal.value)
     assert all(word in message for word in MISUSE[slip]), message
     assert "\n" not in message
-    assert len(message) < 500
+    assert len(message) < 600

@@ -21,8 +21,15 @@ def test_every_experiment_runs_for_a_step(
     if "fields" in composed.data:
         by_time = composed.protocol._target_.endswith("TemporalRows")
         protocol = "temporal_rows" if by_time else "random_rows"
+        label = "data.fields.label=clicked"
+        if goals := composed.data.fields.goals:
+            columns = zip(goals, (("clicked", 1), ("worth", 2)), strict=True)
+            label = " ".join(
+                f"data.fields.goals.{goal}.column={column} data.fields.goals.{goal}.positive_from={least}"
+                for goal, (column, least) in columns
+            )
         table = (
-            f"data=click_table data.path={click_csv} protocol={protocol} data.fields.label=clicked "
+            f"data=click_table data.path={click_csv} protocol={protocol} {label} "
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
         )

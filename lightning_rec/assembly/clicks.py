@@ -12,6 +12,12 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.click_checks import (
+    check_goals,
+    check_model,
+    check_order,
+    check_sparse,
+)
 from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.batches import ClickData
@@ -25,9 +31,8 @@ from lightning_rec.metrics.click_slices import slices_of
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
 from lightning_rec.metrics.slices import Slices
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
-from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.models.clicks.parts import FittedToClicks
 from lightning_rec.tasks.click import ClickTask
-from lightning_rec.tasks.optimizers import LazyAdamW
 
 SKETCH_SIZE = 10  # categories of each field of the model that is built, without memory, as a check
 
@@ -40,7 +45,7 @@ class Clicks(Problem[AuditedClicks]):
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
-        _check_model(cfg)
+        check_model(cfg)
         for node in ("objective", "loss"):
             if cfg.get(node):
                 raise UserError(
@@ -69,13 +74,9 @@ class Clicks(Problem[AuditedClicks]):
                 Tuned(self.sketch.encoder.model, self.adapter)
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
-        _check_sparse(cfg)
+        check_sparse(cfg)
         goals = tuple(self.source.fields.targets)
-        if len(goals) > 1 and not self.sketch.several:
-            raise UserError(
-                f"{type(self.sketch).__name__} predicts one goal, but data.fields.goals has "
-                f"{listed(goals)}: say model=shared_bottom, mmoe, ple or esmm, or declare one."
-            )
+        check_goals(self.sketch, goals)
         prefixes = [f"{goal}/" for goal in goals] if len(goals) > 1 else [""]
         known = [f"val/{prefix}{name}" for prefix in prefixes for name in FIGURES]
         self._check_training(known, self.protocol.validates)
@@ -111,7 +112,7 @@ class Clicks(Problem[AuditedClicks]):
         """The task over a fresh model, fitted already if it is fitted by counting."""
         model = self.make_model(data.schema)
         if model.in_order:
-            _check_order(loaded)
+            check_order(loaded)
         if not isinstance(model, WithHistory):
             return self._task(model, loaded)
         if self.pretrained is not None:
@@ -205,47 +206,8 @@ class Clicks(Problem[AuditedClicks]):
         return task
 
 
-def _check_model(cfg: DictConfig) -> None:
-    """Raise UserError unless the config's model is one of clicks."""
-    wanted = config.target("model", config.plain(cfg.model))
-    if isinstance(wanted, type) and not issubclass(wanted, ClickModel):
-        raise UserError(
-            f"{wanted.__name__} is no model of clicks, which task=click needs: say model=deepfm or "
-            "another one of them; each brings the task along."
-        )
-
-
-def _check_sparse(cfg: DictConfig) -> None:
-    """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
-    if not cfg.task.get("sparse"):
-        return
-    if config.target("optimizer", config.plain(cfg.optimizer)) is not LazyAdamW:
-        raise UserError(
-            "task.sparse=true needs optimizer=lazy_adamw: others move every row of the table at "
-            "each step, or take no sparse gradients."
-        )
-    if cfg.task.get("embedding_l2"):
-        raise UserError(
-            f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
-            "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "
-            "draws in the rows that a batch reads."
-        )
-
-
 def _origin(pretrained: Pretrained | None) -> str:
     return "from scratch" if pretrained is None else f"from {pretrained.run.path}"
-
-
-def _check_order(loaded: AuditedClicks) -> None:
-    """Raise UserError if a goal was reached in a row without the one before it."""
-    goals, label = loaded.encoded.schema.goals, loaded.encoded.label
-    row, goal = np.nonzero(label[:, 1:] > label[:, :-1])
-    if len(row):
-        raise UserError(
-            f"{loaded.name}, row {row[0] + 1}: there is '{goals[goal[0] + 1]}' without "
-            f"'{goals[goal[0]]}' ({len(row):,} such rows), but the model wants goals in the order "
-            "in which they come: turn data.fields.goals round, or choose another model."
-        )
 
 
 def _sketch(fields: Fields) -> ClickSchema:

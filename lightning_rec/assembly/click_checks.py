@@ -1,0 +1,59 @@
+"""What of a config of clicks does not go together, told before anything is trained."""
+
+import numpy as np
+from omegaconf import DictConfig
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.errors import UserError, listed
+from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.tasks.optimizers import LazyAdamW
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Raise UserError unless the config's model is one of clicks."""
+    wanted = config.target("model", config.plain(cfg.model))
+    if isinstance(wanted, type) and not issubclass(wanted, ClickModel):
+        raise UserError(
+            f"{wanted.__name__} is no model of clicks, which task=click needs: say model=deepfm or "
+            "another one of them; each brings the task along."
+        )
+
+
+def check_sparse(cfg: DictConfig) -> None:
+    """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
+    if not cfg.task.get("sparse"):
+        return
+    if config.target("optimizer", config.plain(cfg.optimizer)) is not LazyAdamW:
+        raise UserError(
+            "task.sparse=true needs optimizer=lazy_adamw: others move every row of the table at "
+            "each step, or take no sparse gradients."
+        )
+    if cfg.task.get("embedding_l2"):
+        raise UserError(
+            f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
+            "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "
+            "draws in the rows that a batch reads."
+        )
+
+
+def check_order(loaded: AuditedClicks) -> None:
+    """Raise UserError if a goal was reached in a row without the one before it."""
+    goals, label = loaded.encoded.schema.goals, loaded.encoded.label
+    row, goal = np.nonzero(label[:, 1:] > label[:, :-1])
+    if len(row):
+        raise UserError(
+            f"{loaded.name}, row {row[0] + 1}: there is '{goals[goal[0] + 1]}' without "
+            f"'{goals[goal[0]]}' ({len(row):,} such rows), but the model wants goals in the order "
+            "in which they come: turn data.fields.goals round, or choose another model."
+        )
+
+
+def check_goals(model: nn.Module, goals: tuple[str, ...]) -> None:
+    """Raise UserError if there are several goals for a model of one."""
+    if len(goals) > 1 and not getattr(model, "several", False):
+        raise UserError(
+            f"{type(model).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
+            "say model=shared_bottom, mmoe, ple or esmm, or declare one."
+        )
