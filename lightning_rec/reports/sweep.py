@@ -13,11 +13,7 @@ from rich.table import Table
 
 from lightning_rec.files import write_json
 
-COSTS = {
-    "trained_parameters": "parameters trained",
-    "epoch_seconds": "seconds per epoch",
-    "peak_memory_mib": "peak memory, MiB",
-}
+COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
 
 
@@ -177,7 +173,10 @@ def costs_table(rows: list[dict[str, Any]]) -> Table | None:
     names = [name for name in COSTS if any(name in row["costs"] for row in rows)]
     if not names:
         return None
-    shown = Table(title="What it cost: means over jobs", title_justify="left")
+    shown = Table(
+        title="What it cost: parameters trained, seconds per epoch, peak memory",
+        title_justify="left",
+    )
     shown.add_column("setting", overflow="fold")
     for name in names:
         shown.add_column(COSTS[name], justify="right", no_wrap=True)

@@ -73,7 +73,7 @@ def test_costs_are_shown_as_far_as_they_are_known() -> None:
     assert shown is not None
     console.print(shown)
     text = console.export_text()
-    assert "seconds per epoch" in text
+    assert "s/epoch" in text
     assert "1.50" in text
     assert "model.dim=32" in text
     assert "MiB" not in text  # nothing is known of it
