@@ -46,7 +46,7 @@ def shortened(words: list[str]) -> list[str]:
         return words
     given = " ".join(words)
     short = [extra for extra in SHORT if extra.partition("=")[0] not in given]
-    other_model = "model=" in given
+    other_model = "model=" in given or "experiment=" in given
     logger = [] if "logger=" in given else ["logger=csv"]
     return [*words, *(extra for extra in short if not (other_model and "model." in extra)), *logger]
 

@@ -445,7 +445,7 @@ def test_candidates_come_from_yaml_and_a_slip_is_named() -> None:
         ({"by": "rank"}, "'popular' or 'uniform'"),
         ({"count": 3}, "Unexpected keyword"),
     ):
-        with pytest.raises(UserError, match=rf"protocol\.candidates=.*{words}"):
+        with pytest.raises(UserError, match=rf"protocol\.candidates.*{words}"):
             config.build("protocol", node | {"candidates": wrong})
 
 
