@@ -12,7 +12,7 @@ from rich.console import Console
 def loading() -> Iterator[None]:
     """Tell that something is loading, and import it without collecting garbage, which is sooner.
 
-    Modules make a million objects that stay. They are looked through again and again while they
+    Modules make many objects that stay. They are looked through again and again while they
     come, and would be at each later collection: hence they are frozen, once.
     """
     if "torch" in sys.modules or not gc.isenabled():
