@@ -67,8 +67,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
 def weights_of(table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
     """Look up single weights; their gradient is counted together.
 
-    torch adds to the gradient of a table row by row, however narrow they are, and divides rows among
-    threads, which leaves the few rows that are read most to one.
+    torch adds to the gradient of a table row by row, however narrow, and divides rows among
+    threads, which leaves the few that are read most to one.
 
     Args:
         table: float [R, 1].

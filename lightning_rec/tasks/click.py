@@ -32,7 +32,7 @@ class ClickTask(Task):
             batch does not read included, joins the mean loss of each step, as in BARS.
         l2: likewise for all other weights.
         sparse: give embedding tables sparse gradients, for very large ones: with
-            ``optimizer=lazy_adamw`` a step then moves the rows that the batch reads alone.
+            ``optimizer=lazy_adamw`` a step moves only the rows that the batch reads.
         goal_weights: what the loss of a goal counts for, where it is not 1.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
