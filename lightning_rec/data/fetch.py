@@ -50,22 +50,19 @@ class Layout:
         return [folder / name for name in self.files + self.extras if (folder / name).is_file()]
 
 
-@dataclass(frozen=True)
-class PublicData:
-    """A data set that everybody can get: what it is, and where its raw files are.
+@dataclass(frozen=True, kw_only=True)
+class PublicFiles:
+    """Files that everybody can get: what they are, and where they are.
 
-    name: as in ``data=name``, and of its folder in the cache.
-    title, licence, users, items, events, megabytes: for the list of data sets.
-    folders: names of sub-folders in which people keep it.
-    layouts: the forms in which it comes, the preferred one first.
+    name: of their folder in the cache.
+    title, licence, megabytes: to be shown.
+    folders: names of sub-folders in which people keep them.
+    layouts: the forms in which they come, the preferred one first.
     """
 
     name: str
     title: str
     licence: str
-    users: int
-    items: int
-    events: int
     megabytes: float
     folders: tuple[str, ...]
     layouts: tuple[Layout, ...]
@@ -149,6 +146,18 @@ class PublicData:
             f"Put {choices} into a folder {self.folders[0]}/ and set {DATA_VARIABLE} to the "
             "folder that holds it."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicData(PublicFiles):
+    """A data set that everybody can get, as ``data=name``.
+
+    users, items, events: for the list of data sets.
+    """
+
+    users: int
+    items: int
+    events: int
 
 
 def _intact(folder: Path, files: list[Path]) -> bool:

@@ -1,0 +1,94 @@
+"""The language model that a config names, ready to read texts."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
+from lightning_rec.errors import UserError
+from lightning_rec.models.text.encoder import Pooling, TextEncoder
+
+_NOTED: dict[str, Pooling] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_mean_tokens": "mean",
+}
+
+
+class Language(NamedTuple):
+    """A pretrained language model.
+
+    encoder: the model and how its states become a vector.
+    tokenizer: of transformers.
+    fingerprint: of all that decides what it computes.
+    name: as the config has it.
+    """
+
+    encoder: TextEncoder
+    tokenizer: Any
+    fingerprint: str
+    name: str
+
+
+def load_language(name: str, pooling: Pooling | None = None, normalize: bool = True) -> Language:
+    """Load a language model without its head, and its tokenizer, from safetensors alone.
+
+    Args:
+        name: a folder, or an id of the hub; see :func:`lightning_rec.data.text.hub.find_model`.
+        pooling: how a text becomes one vector; None takes what the model was trained with, as far
+            as its folder says so, and else the mean, or the last token of a causal model.
+        normalize: make each vector of length 1.
+
+    Raises:
+        UserError: if it is not to be had, cannot be read, or its tokenizer does not fit it.
+    """
+    folder = find_model(name)
+    try:
+        transformers = import_module("transformers")
+    except ImportError as error:
+        raise missing_library("transformers") from error
+    model, tokenizer = _loaded(transformers, folder, name)
+    words, known = len(tokenizer), model.get_input_embeddings().num_embeddings
+    if words > known:
+        raise UserError(
+            f"{folder}: its tokenizer has {words:,} words and its model knows {known:,} of them: "
+            "they do not belong together."
+        )
+    encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
+    return Language(encoder, tokenizer, fingerprint(folder), name)
+
+
+def _loaded(transformers: Any, folder: Path, name: str) -> tuple[Any, Any]:
+    quiet = transformers.utils.logging
+    before = quiet.get_verbosity()
+    quiet.set_verbosity_error()  # heads that are left out are no news
+    quiet.disable_progress_bar()
+    try:
+        model = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # of many kinds: what is missing, broken, or of another version
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"The language model '{name}' in {folder} cannot be read: {reason}") from error
+    finally:
+        quiet.set_verbosity(before)
+    if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do
+        tokenizer.pad_token = tokenizer.eos_token
+    return model, tokenizer
+
+
+def _pooling(folder: Path, model: Any) -> Pooling:
+    """What sentence-transformers noted, or what suits the architecture."""
+    noted = folder / "1_Pooling" / "config.json"
+    if noted.is_file():
+        settings = json.loads(noted.read_text())
+        return next((_NOTED[key] for key in _NOTED if settings.get(key)), "mean")
+    auto = import_module("transformers.models.auto.modeling_auto")
+    # Encoders that can be made causal as well, such as BERT, are in both lists.
+    kind = str(model.config.model_type)
+    causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "last" if causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES else "mean"

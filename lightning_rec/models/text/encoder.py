@@ -1,0 +1,115 @@
+"""A language model of transformers that makes one vector of each text.
+
+Reimers and Gurevych, Sentence-BERT, EMNLP 2019, arXiv:1908.10084 (section 3: pooling). Shapes: B
+texts, T tokens, E = width of the language model.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.text.texts import Tokens
+
+Pooling = Literal["mean", "cls", "last"]
+
+
+class TextEncoder(nn.Module):
+    """Texts -> vectors, whole, or from some layer on where what lies below is known already.
+
+    Args:
+        model: of transformers, without a head: gives ``last_hidden_state``.
+        pooling: ``mean`` of the tokens' states, that of the first one (``cls``), or of the
+            ``last`` one, which alone has read all of the text in a causal model.
+        normalize: make each vector of length 1.
+    """
+
+    def __init__(self, model: nn.Module, pooling: Pooling = "mean", normalize: bool = True) -> None:
+        super().__init__()
+        self.model, self.pooling, self.normalize = model, pooling, normalize
+
+    @property
+    def width(self) -> int:
+        """E, of the vectors."""
+        config: Any = self.model.config
+        return int(config.hidden_size)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the language model, the lowest first."""
+        lists = [m for m in self.model.modules() if isinstance(m, nn.ModuleList)]
+        return max(lists, key=len)
+
+    def forward(self, tokens: Tokens, below: Tensor | None = None, depth: int = 0) -> Tensor:
+        """Make vectors of texts.
+
+        Args:
+            tokens: B texts.
+            below: float [B, T, E], what the first ``depth`` layers make of them, if known.
+            depth: layers that are not computed then.
+
+        Returns:
+            float [B, E]
+        """
+        layers = self.layers
+        with _passing(layers[:depth], below):
+            states = self._states(tokens)
+        return self.pool(states, tokens.there)
+
+    @torch.no_grad()
+    def lower(self, tokens: Tokens, depth: int) -> Tensor:
+        """What the first ``depth`` layers make of texts: float [B, T, E], without gradients."""
+        layers = self.layers
+        kept: list[Tensor] = []
+        hook = layers[depth - 1].register_forward_hook(lambda *call: kept.append(_first(call[2])))
+        try:
+            with _passing(layers[depth:], None):
+                self._states(tokens)
+        finally:
+            hook.remove()
+        return kept[0]
+
+    def pool(self, states: Tensor, there: Tensor) -> Tensor:
+        """States of tokens, float [B, T, E] and bool [B, T] -> float [B, E]."""
+        if self.pooling == "cls":
+            vectors = states[:, 0]
+        elif self.pooling == "last":
+            last = there.sum(dim=1) - 1
+            vectors = states[torch.arange(len(states), device=states.device), last]
+        else:
+            weight = there[..., None].to(states.dtype)
+            vectors = (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    def _states(self, tokens: Tokens) -> Tensor:
+        made = self.model(input_ids=tokens.ids, attention_mask=tokens.there.long())
+        states: Tensor = made.last_hidden_state
+        return states
+
+
+def _first(made: Any) -> Tensor:
+    """The states among what a layer returns."""
+    states: Tensor = made[0] if isinstance(made, tuple) else made
+    return states
+
+
+@contextmanager
+def _passing(layers: nn.ModuleList, states: Tensor | None) -> Iterator[None]:
+    """Let layers compute nothing and pass on what they are given; the first one: ``states``.
+
+    What a layer is called with besides differs between models, and is left to them this way.
+    """
+
+    def passing(instead: Tensor | None) -> Callable[..., Tensor]:
+        return lambda hidden_states, *_, **__: hidden_states if instead is None else instead
+
+    for place, layer in enumerate(layers):
+        layer.forward = passing(states if place == 0 else None)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # what its class says holds again
