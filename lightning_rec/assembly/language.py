@@ -5,7 +5,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
+import torch
+
+from lightning_rec.data.text.hub import fingerprint, missing_library
 from lightning_rec.errors import UserError
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 
@@ -22,33 +24,33 @@ class Language(NamedTuple):
     encoder: the model and how its states become a vector.
     tokenizer: of transformers.
     fingerprint: of all that decides what it computes.
-    name: as the config has it.
     """
 
     encoder: TextEncoder
     tokenizer: Any
     fingerprint: str
-    name: str
 
 
-def load_language(name: str, pooling: Pooling | None = None, normalize: bool = True) -> Language:
+def load_language(
+    folder: Path, pooling: Pooling | None = None, normalize: bool = True, sketch: bool = False
+) -> Language:
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
     Args:
-        name: a folder, or an id of the hub; see :func:`lightning_rec.data.text.hub.find_model`.
+        folder: where it lies; see :func:`lightning_rec.data.text.hub.find_model`.
         pooling: how a text becomes one vector; None takes what the model was trained with, as far
             as its folder says so, and else the mean, or the last token of a causal model.
         normalize: make each vector of length 1.
+        sketch: leave the weights out: the model takes no memory and computes nothing.
 
     Raises:
-        UserError: if it is not to be had, cannot be read, or its tokenizer does not fit it.
+        UserError: if it cannot be read, or its tokenizer does not fit it.
     """
-    folder = find_model(name)
     try:
         transformers = import_module("transformers")
     except ImportError as error:
         raise missing_library("transformers") from error
-    model, tokenizer = _loaded(transformers, folder, name)
+    model, tokenizer = _loaded(transformers, folder, sketch)
     words, known = len(tokenizer), model.get_input_embeddings().num_embeddings
     if words > known:
         raise UserError(
@@ -56,24 +58,26 @@ def load_language(name: str, pooling: Pooling | None = None, normalize: bool = T
             "they do not belong together."
         )
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
-    return Language(encoder, tokenizer, fingerprint(folder), name)
+    return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
 
 
-def _loaded(transformers: Any, folder: Path, name: str) -> tuple[Any, Any]:
+def _loaded(transformers: Any, folder: Path, sketch: bool) -> tuple[Any, Any]:
     quiet = transformers.utils.logging
     before = quiet.get_verbosity()
     quiet.set_verbosity_error()  # heads that are left out are no news
     quiet.disable_progress_bar()
     try:
-        model = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        safe = {"local_files_only": True, "trust_remote_code": False}
+        if sketch:
+            with torch.device("meta"):
+                settings = transformers.AutoConfig.from_pretrained(folder, **safe)
+                model = transformers.AutoModel.from_config(settings)
+        else:
+            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
     except Exception as error:  # of many kinds: what is missing, broken, or of another version
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"The language model '{name}' in {folder} cannot be read: {reason}") from error
+        raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
     finally:
         quiet.set_verbosity(before)
     if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do

@@ -11,6 +11,7 @@ from torch import nn
 
 from lightning_rec import config
 from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.items import Texts
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
@@ -49,10 +50,12 @@ class Sequences(Problem[Audited]):
                 "task=sequence needs an objective: "
                 f"objective={'|'.join(config.choices('objective'))}."
             )
-        if not isinstance(self._adapter(), Full):
+        self.texts: Texts | None = config.build("item", cfg.item) if cfg.get("item") else None
+        if self.texts is None and not isinstance(self._adapter(), Full):
             raise UserError(
                 "task=sequence trains its model from scratch, so that there is nothing to adapt: "
-                "drop adapter=. A model of clicks can adapt an encoder, encoder.run=FOLDER."
+                "drop adapter=. A language model can be adapted, item=text, and a model of clicks "
+                "can adapt an encoder, encoder.run=FOLDER."
             )
         self.objective: Objective = config.build("objective", cfg.objective)
         with torch.device("meta"):
@@ -61,6 +64,8 @@ class Sequences(Problem[Audited]):
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
         self._check_pairing()
+        if self.texts is not None:
+            self.texts.check(self.sketch, self._adapter(), self._loss_class())
         if cfg.get("loss"):
             config.check("loss", config.plain(cfg.loss))
         self.protocol = config.build("protocol", cfg.protocol)
@@ -102,8 +107,14 @@ class Sequences(Problem[Audited]):
     def make_task(self, loaded: Audited, data: SequenceData) -> SequenceTask:
         """The task over a fresh model, fitted already if it is fitted in closed form."""
         model = self._ready(self.make_model(data.schema), loaded)
+        tuned = None
+        if self.texts is not None:
+            about, cache = self._catalogue(loaded), loaded.data.folder.parents[1]
+            tuned = self.texts.put_into(model, self._adapter(), data.schema, about, cache)
         loss = self._build("loss", split=loaded.split) if self.cfg.get("loss") else None
-        return self._task(model, self.objective, loss, loaded)
+        task = self._task(model, self.objective, loss, loaded)
+        task.tuned = tuned
+        return task
 
     def make_baseline(self, loaded: Audited, data: SequenceData) -> SequenceTask | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""
@@ -123,7 +134,7 @@ class Sequences(Problem[Audited]):
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
         weights = sum(parameter.numel() for parameter in self.sketch.parameters())
-        loss = config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
+        loss = self._loss_class()
         return {
             "source": type(self.source).__name__,
             "protocol": type(self.protocol).__name__,
@@ -142,10 +153,18 @@ class Sequences(Problem[Audited]):
     def _ready(self, model: nn.Module, loaded: Audited) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
         if isinstance(model, ReadsCatalogue):
-            model.read_catalogue(loaded.data.items[loaded.split.vocabulary.tolist()])
+            model.read_catalogue(self._catalogue(loaded))
         if isinstance(model, Fitted):
             model.fit(loaded.split)
         return model
+
+    def _catalogue(self, loaded: Audited) -> pl.DataFrame:
+        """Row i describes item i."""
+        rows: pl.DataFrame = loaded.data.items[loaded.split.vocabulary.tolist()]
+        return rows
+
+    def _loss_class(self) -> Any:
+        return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
 
     def _task(
         self, model: nn.Module, objective: Objective, loss: nn.Module | None, loaded: Audited

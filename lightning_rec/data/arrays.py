@@ -1,6 +1,6 @@
 """From events, marked with what they are for, to the flat arrays of a split."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from lightning_rec.errors import listed
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Cold = Literal["miss", "exclude", "rank"]
 
 
 class Targets(NamedTuple):
@@ -30,7 +31,7 @@ def arrays(
     counts: dict[str, int],
     protocol: str,
     *,
-    cold_targets: bool,
+    cold_targets: Cold,
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from.
 
@@ -40,11 +41,16 @@ def arrays(
         targets: what each event is for.
         counts: what the filters left, to be kept with what the split left.
         protocol: its name, for the notes.
-        cold_targets: whether targets without training events are kept, as misses.
+        cold_targets: what becomes of targets without training events: ``miss`` keeps them as such,
+            ``exclude`` does not, ``rank`` makes all items without training events candidates, with
+            the highest codes.
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
     vocabulary = np.flatnonzero(train_counts)
+    trained = len(vocabulary)
+    if cold_targets == "rank":
+        vocabulary = np.append(vocabulary, np.flatnonzero(train_counts == 0))
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
     item = code[events.item]
@@ -54,18 +60,19 @@ def arrays(
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
 
     def examples(mask: Mask) -> Examples:
-        at = np.flatnonzero(mask if cold_targets else mask & known)
+        at = np.flatnonzero(mask & known if cold_targets == "exclude" else mask)
         at = at[before[at] > offsets[events.user[at]]]  # something known happened before
         return Examples(events.user[at], before[at], item[at], events.row[at])
 
     val, test = examples(targets.val), examples(targets.test)
+    cold = ~known | (item >= trained)
     counts = counts | {
         "users": len(np.unique(events.user)),
         "train events": int(targets.train.sum()),
         "val targets": val.size,
         "test targets": test.size,
-        "cold val targets": int((item[targets.val] < 0).sum()),
-        "cold test targets": int((item[targets.test] < 0).sum()),
+        "cold val targets": int(cold[targets.val].sum()),
+        "cold test targets": int(cold[targets.test].sum()),
     }
     notes = _notes(data, events.user, test, protocol)
     return Split(

@@ -40,7 +40,7 @@ class Examples(NamedTuple):
     """Evaluation targets, all int64 [n].
 
     user: user code.  end: the history is ``items[offsets[user]:end]`` of the split.
-    target: item code, or -1 for an item without training events.  row: row in the source table.
+    target: item code, or -1 for an item that is no candidate.  row: row in the source table.
     """
 
     user: Ints
@@ -85,8 +85,13 @@ class Split:
 
     @property
     def num_items(self) -> int:
-        """Number of candidates: items with at least one training event."""
+        """Number of candidates."""
         return len(self.vocabulary)
+
+    @property
+    def num_trained(self) -> int:
+        """Number of candidates with training events; the others have the highest codes."""
+        return int(np.count_nonzero(self.train_counts))
 
     @property
     def num_users(self) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Ints, Mask, Targets, arrays
+from lightning_rec.data.arrays import Cold, Ints, Mask, Targets, arrays
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered, filtered
@@ -25,6 +25,7 @@ SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol c
 # is what was done before they came: so the runs of that time keep their hash.
 _LATER = {
     "drop_repeats", "candidates", "val_users", "val_seed", "others_train", "nested", "new_users",
+    "new_items", "new_items_seed",
 }  # fmt: skip
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -42,11 +43,16 @@ class Protocol(ABC):
         cutoffs: the ``k`` of ``recall@k`` and its kin.
         cold_targets: a target without any training event is no candidate. ``miss`` counts it as
             not found, ``exclude`` leaves it out of the figures; both say how many there were.
+            ``rank`` makes every item of the catalogue a candidate, for models that know items by
+            what is said of them.
         candidates: a sample that targets are ranked among, for old tables; None ranks the whole
             catalogue.
         val_users: validate on this many users at most, drawn at random from those who have a
             validation target; None takes all of them, 0 leaves no validation.
         val_seed: fixes that draw.
+        new_items: share of the items that have no event in training or in any history before the
+            targets, drawn at random, as if they had come to the catalogue afterwards.
+        new_items_seed: fixes that draw.
     """
 
     min_rating: float | None = None
@@ -54,10 +60,12 @@ class Protocol(ABC):
     item_core: NonNegativeInt = 0
     drop_repeats: bool = False
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20)
-    cold_targets: Literal["miss", "exclude"] = "miss"
+    cold_targets: Cold = "miss"
     candidates: Candidates | None = None
     val_users: NonNegativeInt | None = None
     val_seed: NonNegativeInt = 0
+    new_items: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    new_items_seed: NonNegativeInt = 0
 
     name: ClassVar[str]
 
@@ -67,7 +75,8 @@ class Protocol(ABC):
             field.name for field in fields(self) if getattr(self, field.name) == field.default
         }
         told = {key: value for key, value in asdict(self).items() if key not in _LATER & default}
-        return {"name": self.name, "candidates": "train vocabulary, seen filtered", **told}
+        ranked = "catalogue" if self.cold_targets == "rank" else "train vocabulary"
+        return {"name": self.name, "candidates": f"{ranked}, seen filtered", **told}
 
     def hash(self) -> str:
         """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
@@ -79,10 +88,15 @@ class Protocol(ABC):
 
     def split(self, data: Interactions) -> Split:
         """Filter, order and split. Raises UserError where nothing is left or data is missing."""
+        if self.candidates is not None and self.cold_targets == "rank":
+            raise UserError(
+                "protocol.candidates draws from items with training events, and "
+                "protocol.cold_targets=rank ranks those without as well: choose one of them."
+            )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters)
-        cold = self.cold_targets == "miss"
-        split = arrays(data, events, self.choose(events), counts, self.name, cold_targets=cold)
+        events, targets = self._without_new_items(events, self.choose(events))
+        split = arrays(data, events, targets, counts, self.name, cold_targets=self.cold_targets)
         self._check(split)
         return split
 
@@ -93,6 +107,19 @@ class Protocol(ABC):
         users = np.unique(events.user[held])
         drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
         return held & np.isin(events.user, drawn)
+
+    def _without_new_items(self, events: Ordered, targets: Targets) -> tuple[Ordered, Targets]:
+        """Take events of ``new_items`` away that are no targets."""
+        if not self.new_items:
+            return events, targets
+        items = np.unique(events.item)
+        order = np.argsort(bits(self.new_items_seed, items), kind="stable")
+        new = items[order[: round(self.new_items * len(items))]]
+        kept = ~np.isin(events.item, new) | targets.val | targets.test
+        time = None if events.time is None else events.time[kept]
+        masks = (mask[kept] for mask in (targets.train, targets.val, targets.test))
+        events = Ordered(events.user[kept], events.item[kept], events.row[kept], time)
+        return events, Targets(*masks, targets.boundaries)
 
     def _check(self, split: Split) -> None:
         wanted = {"validation": split.val} if self.val_users != 0 else {}

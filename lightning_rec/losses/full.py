@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions
 from lightning_rec.models.base import InnerProduct, SequenceModel
 
@@ -20,18 +21,23 @@ class FullSoftmax(nn.Module):
 
     Args:
         block: predictions scored at once.
+        split: whose items without training events are left out, so that no one learns that they
+            are never asked for; None leaves none out.
     """
 
-    def __init__(self, block: PositiveInt = 256) -> None:
+    def __init__(self, block: PositiveInt = 256, split: Split | None = None) -> None:
         super().__init__()
         self.block = block
+        cold = split is not None and split.num_trained < split.num_items
+        self.trained = split.num_trained if split is not None and cold else None
 
     def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
         """Mean over the M predictions -> scalar."""
         queries, targets = predictions.queries, predictions.targets
         if not isinstance(model, InnerProduct):
-            return F.cross_entropy(model.scores(queries), targets)
+            return F.cross_entropy(model.scores(queries)[:, : self.trained], targets)
         weight, bias = model.vectors()
+        weight, bias = weight[: self.trained], None if bias is None else bias[: self.trained]
         return linear_cross_entropy(queries, weight, bias, targets, self.block)
 
 

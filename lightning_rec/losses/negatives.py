@@ -50,15 +50,16 @@ class Negatives(nn.Module):
     ) -> None:
         super().__init__()
         train_counts = torch.from_numpy(split.train_counts.copy())
-        num_items = len(train_counts)
-        if number >= num_items:
+        trained = split.num_trained
+        if number >= trained:
             raise UserError(
-                f"loss.negatives={number}, but there are only {num_items:,} items: draw fewer, or "
+                f"loss.negatives={number}, but there are only {trained:,} items: draw fewer, or "
                 "use loss=full_softmax, which scores them all."
             )
+        self.trained = trained
         self.number, self.shared, self.positives = number, shared, positives
-        self.num_items, self.uniform = num_items, popularity == 0
-        share = train_counts.double() ** popularity
+        self.num_items, self.uniform = split.num_items, popularity == 0
+        share = torch.where(train_counts > 0, train_counts.double() ** popularity, 0.0)
         buffers = {
             "log_share": (share / share.sum()).log().float(),  # [num_items]
             "edges": (share.cumsum(0) / share.sum())[:-1],
@@ -94,7 +95,7 @@ class Negatives(nn.Module):
 
     def _sample(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         if self.uniform:
-            return torch.randint(self.num_items, shape, device=device)
+            return torch.randint(self.trained, shape, device=device)
         chance = torch.rand(shape, dtype=torch.float64, device=device)
         return torch.searchsorted(self.edges, chance, right=True)
 
@@ -113,12 +114,23 @@ class Negatives(nn.Module):
         return items, owned
 
     def _owned(self, items: Tensor, user: Tensor) -> Tensor:
-        """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n]."""
-        wanted = user[:, None] * self.num_items + items
-        if not len(self.owned):
-            return torch.zeros_like(wanted, dtype=torch.bool)
-        place = torch.searchsorted(self.owned, wanted).clamp(max=len(self.owned) - 1)
-        return self.owned[place] == wanted
+        return owns(self.owned, items, user, self.num_items)
+
+
+def owns(owned: Tensor, items: Tensor, user: Tensor, num_items: int) -> Tensor:
+    """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n].
+
+    Args:
+        owned: what :func:`owned` gives.
+        items: item codes.
+        user: user codes.
+        num_items: of the split.
+    """
+    wanted = user[:, None] * num_items + items
+    if not len(owned):
+        return torch.zeros_like(wanted, dtype=torch.bool)
+    place = torch.searchsorted(owned, wanted).clamp(max=len(owned) - 1)
+    return owned[place] == wanted
 
 
 def owned(split: Split) -> Tensor:

@@ -27,7 +27,7 @@ def slices_of(history: Tensor, target: Tensor, train_counts: Tensor) -> dict[str
 
     Args:
         history: int64 [n], number of events before each example's target, at least 1.
-        target: int64 [n], item codes; -1 for an item without training events.
+        target: int64 [n], item codes; -1 for an item that is no candidate.
         train_counts: int64 [num_items].
 
     Returns:
@@ -37,8 +37,9 @@ def slices_of(history: Tensor, target: Tensor, train_counts: Tensor) -> dict[str
     for start, after in zip(HISTORY_FROM, (*HISTORY_FROM[1:], None), strict=True):
         inside = history >= start if after is None else (history >= start) & (history < after)
         slices[f"history_{start}_{'up' if after is None else after - 1}"] = inside
-    warm = target >= 0
-    head = warm & head_items(train_counts)[target.clamp(min=0)]
+    there = target.clamp(min=0)
+    warm = (target >= 0) & (train_counts[there] > 0)
+    head = warm & head_items(train_counts)[there]
     return {**slices, "head": head, "tail": warm & ~head, "cold": ~warm, "warm": warm}
 
 

@@ -28,6 +28,7 @@ class Task(pl.LightningModule):
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
         seed: reseeds torch at each epoch, together with the epoch and the process.
+        tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
     """
@@ -39,11 +40,13 @@ class Task(pl.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], Any],
         seed: int,
+        tuned_lr: float | None,
         arithmetic: Literal["fast", "plain"],
     ) -> None:
         super().__init__()
         self.model, self.trains = model, trains
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
+        self.tuned_lr = tuned_lr
         self.fast = arithmetic == "fast"
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
@@ -120,12 +123,24 @@ class Task(pl.LightningModule):
         The latter is moved and saved here: Lightning would move it after the checkpoint of the
         epoch is written, and a resumed run would miss that.
         """
-        optimizer = self.make_optimizer(self.model.parameters())
+        optimizer = self.make_optimizer(self._parameters())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         if isinstance(schedule, Plateau):
             self.plateau = schedule
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameters(self) -> Any:
+        """All weights that move; those of a part that was trained before as a group of their own."""
+        moving = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if self.tuned is None or self.tuned_lr is None:
+            return moving
+        before = {id(parameter) for parameter in self.tuned.module.parameters()}
+        groups = [
+            {"params": [p for p in moving if id(p) not in before]},
+            {"params": [p for p in moving if id(p) in before], "lr": self.tuned_lr},
+        ]
+        return [group for group in groups if group["params"]]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what a schedule that watches a figure remembers."""

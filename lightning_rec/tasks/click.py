@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -34,6 +34,7 @@ class ClickTask(Task):
         sparse: give embedding tables sparse gradients, for very large ones: with
             ``optimizer=lazy_adamw`` a step moves only the rows that the batch reads.
         goal_weights: what the loss of a goal counts for, where it is not 1.
+        tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
     """
@@ -51,10 +52,11 @@ class ClickTask(Task):
         l2: NonNegativeFloat = 0.0,
         sparse: bool = False,
         goal_weights: Mapping[str, NonNegativeFloat] | None = None,
+        tuned_lr: PositiveFloat | None = None,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
-        super().__init__(model, trains, optimizer, schedule, seed, arithmetic)
+        super().__init__(model, trains, optimizer, schedule, seed, tuned_lr, arithmetic)
         for module in model.modules():
             if isinstance(module, nn.Embedding):
                 module.sparse = sparse

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -13,6 +13,7 @@ from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.models.blocks import encode
+from lightning_rec.models.text.items import TextItems
 from lightning_rec.objectives.base import Objective, WithTerm
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
@@ -31,6 +32,7 @@ class SequenceTask(Task):
         sampled: of samples, where the protocol has any, for ``val`` and ``test``.
         seed: reseeds torch at each epoch, together with the epoch and the process.
         block_tokens: places that are encoded at once on a CPU; other devices take a batch whole.
+        tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
         arithmetic: ``plain`` computes by torch's own functions alone; see
             :mod:`lightning_rec.models.kernels`.
     """
@@ -48,19 +50,23 @@ class SequenceTask(Task):
         sampled: Mapping[str, RankingMetrics] | None,
         seed: int,
         block_tokens: PositiveInt = 4096,
+        tuned_lr: PositiveFloat | None = None,
         arithmetic: Literal["fast", "plain"] = "fast",
     ) -> None:
-        super().__init__(model, loss is not None, optimizer, schedule, seed, arithmetic)
+        super().__init__(model, loss is not None, optimizer, schedule, seed, tuned_lr, arithmetic)
         assert isinstance(model, SequenceModel)
         self.schema = model.schema
         self.objective, self.loss = objective, loss
         self.block_tokens = block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
         self.ranks: dict[str, Ranks] = {}
+        self.texts = [part for part in model.modules() if isinstance(part, TextItems)]
 
     def loss_of(self, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""
         assert self.loss is not None
+        for texts in self.texts:
+            texts.begin(batch.histories.items)
         histories, at, targets = self.objective.lesson(batch.histories, self.schema)
         row = at.nonzero()[:, 0]
         queries = self._encode(histories, at)

@@ -1,0 +1,128 @@
+"""Items as a config has them: by their ids, by their texts, or by both."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import PositiveFloat, PositiveInt
+from torch import nn
+
+from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.assembly.language import Language, load_language
+from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
+from lightning_rec.data.split import Schema
+from lightning_rec.data.text.hub import find_model
+from lightning_rec.data.text.texts import Tokenized, texts_hash, tokenize, written
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
+from lightning_rec.losses.full import FullSoftmax
+from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, whitening
+
+log = logging.getLogger(__name__)
+
+
+class Texts:
+    """Items are known by what the catalogue says of them, read by a pretrained language model.
+
+    Args:
+        encoder: the language model: a folder, or an id of the hub.
+        template: text with names of the catalogue's columns in braces.
+        max_tokens: longest text.
+        pooling: how a text becomes one vector; None takes what the model was trained with.
+        normalize: make each vector of length 1.
+        whiten: make the vectors of the training items uncorrelated and of equal spread.
+        ids: add a vector of each item's own.
+        cache_gb: most that the states below the lowest tuned layer may take on disk; else they
+            are computed at each step.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "all-MiniLM-L6-v2",
+        template: str = "{title}",
+        max_tokens: PositiveInt = 32,
+        pooling: Pooling | None = None,
+        normalize: bool = True,
+        whiten: bool = True,
+        ids: bool = False,
+        cache_gb: PositiveFloat = 8.0,
+    ) -> None:
+        self.name, self.template, self.max_tokens = encoder, template, max_tokens
+        self.pooling, self.normalize = pooling, normalize
+        self.whiten, self.ids, self.cache_gb = whiten, ids, cache_gb
+
+    def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
+        """Refuse early what could not work. Raises UserError."""
+        if not isinstance(getattr(model, "item", None), nn.Embedding):
+            raise UserError(
+                f"item=text: {type(model).__name__} has no table of items that texts could stand "
+                "for. Models of sequences have one, such as model=sasrec."
+            )
+        language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
+        live = bool(Tuned(language.encoder, adapter).names)
+        if live and loss is FullSoftmax:
+            raise UserError(
+                "loss=full_softmax scores the whole catalogue, so that a language model that is "
+                "tuned would have to read all of it at every step: say loss=in_batch, or "
+                "adapter=frozen."
+            )
+
+    def put_into(
+        self, model: Any, adapter: Adapter, schema: Schema, catalogue: pl.DataFrame, cache: Path
+    ) -> Tuned | None:
+        """Let texts stand for the item table of a model.
+
+        Args:
+            model: of sequences; its ``item`` is replaced.
+            adapter: how the language model is tuned.
+            schema: of the model.
+            catalogue: row i describes item i.
+            cache: folder for what is made once.
+
+        Returns:
+            The language model under its adapter; None if nothing of it is tuned.
+
+        Raises:
+            UserError: where the catalogue or the language model has not what is asked for.
+        """
+        language = load_language(find_model(self.name), self.pooling, self.normalize)
+        texts = written(catalogue, self.template)
+        tokens = tokenize(texts, language.tokenizer, self.max_tokens)
+        folder = cache / "texts" / self._key(language, texts)
+        known = read_vectors(language.encoder, tokens, folder / "vectors.npy")
+        tuned = Tuned(language.encoder, adapter)
+        tuned.report()
+        reads: KnownTexts | ReadTexts = KnownTexts(known)
+        if tuned.names:
+            reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
+        dim, device = model.item.embedding_dim, model.item.weight.device
+        made = TextItems(schema, dim, reads, self.ids, whitening(known) if self.whiten else None)
+        model.item = made.to(device)
+        return tuned if tuned.names else None
+
+    def _lower(self, tuned: Tuned, tokens: Tokenized, folder: Path) -> Any:
+        """What lies below the lowest layer that is tuned, if that is worth keeping."""
+        encoder = tuned.module
+        assert isinstance(encoder, TextEncoder)
+        depth = tuned.lowest_tuned(encoder.layers)
+        if not depth:
+            return None
+        wanted = 4 * int(tokens.offsets[-1]) * encoder.width / 2**30
+        if wanted > self.cache_gb:
+            log.warning(
+                "What lies below layer %d would take %.1f GiB, more than item.cache_gb=%g: it is "
+                "computed at each step.", depth, wanted, self.cache_gb,
+            )  # fmt: skip
+            return None
+        lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}.npy")
+        if not agrees(encoder, tokens, lower):
+            log.warning("%s cannot go on from a layer within: all is computed.", self.name)
+            return None
+        return lower
+
+    def _key(self, language: Language, texts: list[str]) -> str:
+        encoder = language.encoder
+        facts = [language.fingerprint, texts_hash(texts), self.max_tokens]
+        return sha256_json([*facts, encoder.pooling, encoder.normalize])[:24]

@@ -1,0 +1,118 @@
+"""What a frozen language model makes of many texts: computed once, kept in the cache, mapped."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from lightning_rec.data.locks import alone
+from lightning_rec.data.text.texts import Tokenized, places
+from lightning_rec.files import atomic_path
+from lightning_rec.models.text.encoder import TextEncoder
+from lightning_rec.models.text.items import cuts
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """States of all tokens of all texts above the lowest layers of a language model.
+
+    depth: number of these layers.
+    offsets: int64 [N + 1], of the texts.
+    states: float32 [S, E], memory-mapped.
+    """
+
+    depth: int
+    offsets: NDArray[np.int64]
+    states: Floats
+
+    def take(self, which: Tensor) -> Tensor:
+        """Of the texts with these numbers, int64 [n]: float [n, T, E], 0 behind the end."""
+        at, inside = places(self.offsets, which.numpy())
+        found = self.states[np.where(inside, at, 0)]
+        found[~inside] = 0
+        return torch.from_numpy(found)
+
+
+def read_vectors(encoder: TextEncoder, tokens: Tokenized, path: Path) -> Tensor:
+    """The vector of each text, float32 [N, E], memory-mapped from ``path``; made if need be."""
+
+    def write(out: Floats, which: NDArray[np.int64]) -> None:
+        out[which] = encoder(tokens.take(which).to(_device(encoder))).cpu().numpy()
+
+    return torch.from_numpy(_kept(path, (len(tokens), encoder.width), tokens, encoder, write))
+
+
+def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, path: Path) -> Activations:
+    """States above the ``depth`` lowest layers, memory-mapped from ``path``; made if need be."""
+
+    def write(out: Floats, which: NDArray[np.int64]) -> None:
+        batch = tokens.take(which)
+        states = encoder.lower(batch.to(_device(encoder)), depth).cpu().numpy()
+        at, inside = places(tokens.offsets, which)
+        out[at[inside]] = states[inside]
+
+    shape = (int(tokens.offsets[-1]), encoder.width)
+    return Activations(depth, tokens.offsets, _kept(path, shape, tokens, encoder, write))
+
+
+def agrees(encoder: TextEncoder, tokens: Tokenized, lower: Activations) -> bool:
+    """Whether the language model goes on from what was kept as if it had begun from the start.
+
+    Not every architecture hands states from layer to layer as this takes for granted.
+    """
+    few = torch.arange(min(4, len(tokens)))
+    batch, device = tokens.take(few.numpy()), _device(encoder)
+    with torch.no_grad():
+        whole = encoder(batch.to(device))
+        on = encoder(batch.to(device), lower.take(few).to(device), lower.depth)
+    return torch.allclose(whole, on, atol=1e-5)
+
+
+def _kept(
+    path: Path,
+    shape: tuple[int, ...],
+    tokens: Tokenized,
+    encoder: TextEncoder,
+    write: Callable[[Floats, NDArray[np.int64]], None],
+) -> Any:
+    """The array at ``path``, float32 of ``shape``; filled first, block by block, if it is not."""
+    if not path.exists():
+        with alone(path):
+            if not path.exists():
+                with atomic_path(path) as temporary:
+                    out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+                    mode = encoder.training
+                    encoder.eval()
+                    with torch.no_grad():
+                        for which in _blocks(tokens):
+                            write(out, which)
+                    encoder.train(mode)
+                    out.flush()
+                    del out
+    return np.load(path, mmap_mode="c")  # torch warns of arrays that cannot be written
+
+
+def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
+    """Numbers of texts of about one length, some at a time, with a bar."""
+    order = np.argsort(tokens.lengths, kind="stable")
+    ends = cuts(tokens.lengths[order].tolist())
+    starts = [0, *ends[:-1]]
+    console = Console(stderr=True)
+    pairs = list(zip(starts, ends, strict=True))
+    for start, end in track(
+        pairs, f"Reading {len(tokens):,} texts", console=console, transient=True
+    ):
+        yield order[start:end]
+
+
+def _device(encoder: TextEncoder) -> torch.device:
+    return next(encoder.parameters()).device

@@ -1,0 +1,50 @@
+"""Cross-entropy over the batch's own targets: what each asks for is what the others do not."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.split import Split
+from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.negatives import owned, owns
+from lightning_rec.models.base import SequenceModel
+
+
+class InBatch(nn.Module):
+    """Softmax over the distinct targets of the batch, corrected for how often each is one.
+
+    Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations,
+    RecSys 2019 (equations 3 to 5). No item has to be read that the batch does not read anyway,
+    which is what counts where items are read by a language model.
+
+    Args:
+        split: whose training events are counted, and avoided.
+        log_q: subtract from each score the log of how often the item is in training.
+        positives: let items that the user has in training count as negatives.
+    """
+
+    log_share: Tensor
+    owned: Tensor
+
+    def __init__(self, split: Split, log_q: bool = True, positives: bool = False) -> None:
+        super().__init__()
+        self.log_q, self.positives, self.num_items = log_q, positives, split.num_items
+        share = np.asarray(split.train_counts, dtype=np.float64)
+        share = np.log(np.maximum(share, 1) / share.sum())
+        self.register_buffer("log_share", torch.from_numpy(share).float(), persistent=False)
+        kept = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
+        self.register_buffer("owned", kept, persistent=False)
+
+    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Mean over the M predictions -> scalar."""
+        items, place = torch.unique(predictions.targets, return_inverse=True)
+        scores = model.scores(predictions.queries, items)
+        if self.log_q:
+            scores = scores - self.log_share[items]
+        if not self.positives:
+            of_user = items.expand(len(predictions.user), -1)
+            theirs = owns(self.owned, of_user, predictions.user, self.num_items)
+            theirs = theirs[predictions.row].scatter(1, place[:, None], False)
+            scores = scores.masked_fill(theirs, -torch.inf)
+        return functional.cross_entropy(scores, place)

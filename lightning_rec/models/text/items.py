@@ -1,0 +1,202 @@
+"""Items known by their texts, where a model of sequences has its table of items.
+
+Shapes: V = num_items, E = width of the language model, D = dim of the model of sequences, n = items
+asked for at once.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.split import Schema
+from lightning_rec.data.text.texts import Tokenized
+from lightning_rec.models.text.encoder import TextEncoder
+
+INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
+BLOCK_TOKENS = 4096  # that a language model reads at once
+
+
+class Lower(Protocol):
+    """What the lowest layers of a language model make of every text, computed before."""
+
+    depth: int
+
+    def take(self, which: Tensor) -> Tensor:
+        """Of the texts with these numbers, int64 [n]: float [n, T, E], 0 behind the end."""
+        ...
+
+
+class KnownTexts(nn.Module):
+    """Vectors of all texts, made once by a language model that is not tuned.
+
+    Args:
+        vectors: float [V, E]; they belong to no state, since they can be made again.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("vectors", vectors, persistent=False)
+
+    @property
+    def width(self) -> int:
+        """E."""
+        return self.vectors.shape[1]
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Int64 [n] -> float [n, E]."""
+        return functional.embedding(items, self.vectors)
+
+
+class ReadTexts(nn.Module):
+    """Texts that a language model reads again whenever they are asked for, since it is tuned.
+
+    Args:
+        encoder: the language model.
+        tokens: of all texts.
+        lower: what its lowest layers make of them, where these are not tuned; None to compute it.
+    """
+
+    def __init__(self, encoder: TextEncoder, tokens: Tokenized, lower: Lower | None) -> None:
+        super().__init__()
+        self.encoder, self.tokens, self.lower = encoder, tokens, lower
+
+    @property
+    def width(self) -> int:
+        """E."""
+        return self.encoder.width
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Int64 [n] -> float [n, E], read in blocks of like length."""
+        if not len(items):
+            return torch.zeros(0, self.width, device=items.device)
+        which = items.cpu()
+        lengths = torch.from_numpy(self.tokens.lengths[which.numpy()])
+        order = lengths.argsort(stable=True)
+        made, start = [], 0
+        for stop in cuts(lengths[order].tolist()):
+            made.append(self._block(which[order[start:stop]], items.device))
+            start = stop
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+        return torch.cat(made)[back.to(items.device)]
+
+    def _block(self, which: Tensor, device: torch.device) -> Tensor:
+        tokens = self.tokens.take(which.numpy()).to(device)
+        if self.lower is None:
+            made: Tensor = self.encoder(tokens)
+        else:
+            made = self.encoder(tokens, self.lower.take(which).to(device), self.lower.depth)
+        return made
+
+
+def cuts(lengths: list[int]) -> list[int]:
+    """Where to cut texts into blocks, given their lengths, the shortest first: ends of blocks."""
+    ends, start = [], 0
+    for stop, length in enumerate(lengths, 1):
+        if stop == len(lengths) or (stop + 1 - start) * max(length, 1) > BLOCK_TOKENS:
+            ends.append(stop)
+            start = stop
+    return ends
+
+
+class TextItems(nn.Module):
+    """Vectors of items read off their texts, projected; used as if it were an ``nn.Embedding``.
+
+    Whitening (Huang et al., WhitenedCSE; Zhang et al., Are ID Embeddings Necessary?, 2024,
+    arXiv:2402.10602) makes directions count alike that a language model hardly uses.
+
+    Args:
+        schema: number of items, codes of padding and mask, which have vectors of their own.
+        dim: D, width of the result.
+        texts: vectors of texts.
+        ids: add a vector of each item's own.
+        whiten: the mean, float [E], and the map, float [E, E], that whiten texts; None leaves them.
+    """
+
+    mean: Tensor | None
+    basis: Tensor | None
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int,
+        texts: KnownTexts | ReadTexts,
+        ids: bool = False,
+        whiten: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_items, self.embedding_dim = schema.num_items, dim
+        self.texts = texts
+        self.project = nn.Linear(texts.width, dim)
+        self.special = nn.Embedding(2, dim, padding_idx=0)
+        self.ids = nn.Embedding(schema.num_items, dim) if ids else None
+        mean, basis = whiten or (None, None)
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+        for table in (self.project, self.special, *([self.ids] if self.ids is not None else [])):
+            nn.init.normal_(table.weight, std=INIT_STD)
+        nn.init.zeros_(self.project.bias)
+        with torch.no_grad():
+            self.special.weight[0].zero_()
+        self._step: tuple[Tensor, Tensor] | None = None
+        self._all: tuple[tuple[object, ...], Tensor] | None = None
+
+    def begin(self, items: Tensor) -> None:
+        """A step of training begins that reads these items, int64 of any shape: each text once."""
+        codes = torch.unique(items)
+        special = torch.arange(self.num_items, self.num_items + 2, device=items.device)
+        codes = torch.cat([codes[codes < self.num_items], special])
+        self._step = codes, self._vectors(codes)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Int64 [...] -> float [..., D]."""
+        if not torch.is_grad_enabled():
+            return functional.embedding(items, self.weight)
+        codes, vectors = self._step or (items.new_zeros(0), None)
+        place = torch.searchsorted(codes, items).clamp(max=max(0, len(codes) - 1))
+        if vectors is None or not torch.equal(codes[place], items):
+            codes, place = torch.unique(items, return_inverse=True)
+            vectors = self._vectors(codes)
+        return functional.embedding(place, vectors)
+
+    @property
+    def weight(self) -> Tensor:
+        """All vectors, float [V + 2, D]; without gradients they are made once, until they move."""
+        everything = torch.arange(self.num_items + 2, device=self.project.weight.device)
+        if torch.is_grad_enabled():
+            return self._vectors(everything)
+        state = tuple((parameter._version, parameter.device) for parameter in self.parameters())
+        if self._all is None or self._all[0] != state or self.training:
+            self._all = state, self._vectors(everything)
+        return self._all[1]
+
+    def _vectors(self, codes: Tensor) -> Tensor:
+        """Sorted codes, int64 [n] -> float [n, D]."""
+        real = codes[codes < self.num_items]
+        read = self.texts(real)
+        if self.mean is not None and self.basis is not None:
+            read = (read - self.mean) @ self.basis
+        made = self.project(read)
+        if self.ids is not None:
+            made = made + self.ids(real)
+        return torch.cat([made, self.special(codes[len(real) :] - self.num_items)])
+
+
+def whitening(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """What makes vectors uncorrelated, of equal spread, and of length 1 on average (PCA).
+
+    Args:
+        vectors: float [n, E].
+
+    Returns:
+        mean, float [E], and the map to apply after it is subtracted, float [E, E].
+    """
+    wide = vectors.double()
+    mean = wide.mean(dim=0)
+    spread, directions = torch.linalg.eigh(torch.cov((wide - mean).T))
+    # Directions in which nothing varies stay as they are, else noise would be blown up.
+    scale = spread.clamp(min=float(spread.max()) * 1e-6).rsqrt() / wide.shape[1] ** 0.5
+    return mean.float(), (directions * scale).float()
