@@ -50,7 +50,8 @@ class Sequences(Problem[Audited]):
                 "task=sequence needs an objective: "
                 f"objective={'|'.join(config.choices('objective'))}."
             )
-        self.texts: Texts | None = config.build("item", cfg.item) if cfg.get("item") else None
+        by_texts = (cfg.get("item") or {}).get("_target_")  # nothing is to be built of ids
+        self.texts: Texts | None = config.build("item", cfg.item) if by_texts else None
         if self.texts is None and not isinstance(self._adapter(), Full):
             raise UserError(
                 "task=sequence trains its model from scratch, so that there is nothing to adapt: "
