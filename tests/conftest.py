@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 import torch
 
+from languages import WORDS, language
+
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
@@ -150,3 +152,29 @@ def click_fields() -> Fields:
         group="uid",
         time="ts",
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT of three layers, 16 wide, and its tokenizer."""
+    pytest.importorskip("transformers")
+    return language("bert", tmp_path_factory.mktemp("language") / "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random GPT-2 of three layers, 16 wide, and its tokenizer."""
+    pytest.importorskip("transformers")
+    return language("gpt2", tmp_path_factory.mktemp("language") / "gpt2")
+
+
+@pytest.fixture(scope="session")
+def catalogue_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A title of two words and a list of kinds for each of the log's items, and two items more."""
+    path = tmp_path_factory.mktemp("catalogue") / "catalogue.csv"
+    rows = [
+        (f"i{item:02d}", f"{WORDS[item % 10]} {WORDS[10 + item // 10]}", WORDS[20 + item % 3])
+        for item in range(ITEMS + 2)
+    ]
+    pl.DataFrame(rows, schema=["sku", "title", "kind"], orient="row").write_csv(path)
+    return path

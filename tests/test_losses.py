@@ -14,6 +14,7 @@ from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
+from lightning_rec.losses.in_batch import InBatch
 from lightning_rec.losses.negatives import Negatives, owned
 from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
 from lightning_rec.models.base import InnerProduct, ItemVectors
@@ -255,3 +256,32 @@ def test_what_users_own_is_what_they_have_in_training(leave_one_out: Split) -> N
     bounds = enumerate(zip(split.offsets[:-1], split.train_end, strict=True))
     pairs = {(user, int(item)) for user, (a, b) in bounds for item in split.items[a:b]}
     assert [divmod(key, split.num_items) for key in owned(split).tolist()] == sorted(pairs)
+
+
+@pytest.mark.parametrize("positives", [False, True])
+def test_in_batch_softmax_is_that_of_the_paper(positives: bool) -> None:
+    counts = torch.arange(1, ITEMS + 1)
+    model, made = Table(), predictions()
+    loss = InBatch(split_of(SEEN, counts), positives=positives)(model, made)
+    total = 0.0
+    for query, target, row in zip(made.queries, made.targets, made.row, strict=True):
+        exponentials = {
+            item: math.exp(float(query @ model.weight[item] + model.bias[item]) - math.log(counts[item] / counts.sum()))
+            for item in set(made.targets.tolist())
+            if positives or item == target or item not in SEEN[row].tolist()
+        }
+        total -= math.log(exponentials[int(target)] / sum(exponentials.values()))
+    assert float(loss) == pytest.approx(total / len(made.targets), rel=1e-5)
+
+
+def test_items_without_training_events_are_no_negatives() -> None:
+    counts = torch.ones(ITEMS, dtype=torch.int64)
+    counts[20:] = 0
+    split, model, made = split_of(SEEN % 20, counts), Table(), predictions()
+    made = made._replace(targets=made.targets % 20)
+    scores = model.scores(made.queries)[:, :20]
+    wanted = F.cross_entropy(scores, made.targets)
+    torch.testing.assert_close(FullSoftmax(split=split)(model, made), wanted)
+    for popularity in (0.0, 0.5):
+        drawn = Negatives(split, 15, "sequence", popularity, positives=True).draw(made)
+        assert drawn.items.max() < 20

@@ -521,3 +521,28 @@ def test_new_users_have_targets_from_the_second_event_with_a_known_history(
         ("a", ["x", "y", "z"], "x", 9),
     ]
     audit(data, new)
+
+
+def test_new_items_are_in_no_history_and_can_be_ranked(interactions: Interactions) -> None:
+    made = LeaveOneOut(cutoffs=(1, 5, 10), new_items=0.25, cold_targets="rank").split(interactions)
+    audit(interactions, made)
+    cold = np.arange(made.num_trained, made.num_items)
+    assert made.num_trained == 30
+    assert made.num_items == 40
+    assert not made.train_counts[cold].any()
+    trained = np.concatenate(
+        [made.items[a:b] for a, b in zip(made.offsets[:-1], made.train_end, strict=True)]
+    )
+    assert not np.isin(trained, cold).any()
+    assert np.isin(made.test.target, cold).sum() == made.counts["cold test targets"] > 0
+    missed = LeaveOneOut(cutoffs=(1, 5, 10), new_items=0.25).split(interactions)
+    assert missed.num_items == 30
+    assert (missed.test.target < 0).sum() == made.counts["cold test targets"]
+    assert missed.test.size == made.test.size
+    other = LeaveOneOut(cutoffs=(1, 5, 10), new_items=0.25, new_items_seed=1).split(interactions)
+    assert not np.array_equal(other.vocabulary, missed.vocabulary)
+
+
+def test_protocols_without_new_items_keep_their_hash() -> None:
+    assert "new_items" not in LeaveOneOut().settings()
+    assert LeaveOneOut(new_items=0.1).hash() != LeaveOneOut().hash()

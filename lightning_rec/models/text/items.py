@@ -95,8 +95,8 @@ class ReadTexts(nn.Module):
 def cuts(lengths: list[int]) -> list[int]:
     """Where to cut texts into blocks, given their lengths, the shortest first: ends of blocks."""
     ends, start = [], 0
-    for stop, length in enumerate(lengths, 1):
-        if stop == len(lengths) or (stop + 1 - start) * max(length, 1) > BLOCK_TOKENS:
+    for stop, following in enumerate([*lengths[1:], None], 1):
+        if following is None or (stop + 1 - start) * following > BLOCK_TOKENS:
             ends.append(stop)
             start = stop
     return ends

@@ -1,0 +1,75 @@
+"""Texts instead of ids, through the command line: trained, adapted, evaluated again, refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from processes import read
+from safetensors.torch import load_file
+
+from lightning_rec import cli
+
+pytest.importorskip("peft")
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def texts(small: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]:
+    """Overrides of a small SASRec over titles."""
+    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
+    return [*small, *about, "model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("item", ["text", "text_and_ids"])
+@pytest.mark.parametrize("adapter", ["frozen", "lora", "top_layers"])
+def test_a_run_over_texts_is_repeated_to_the_last_bit(
+    texts: list[str], item: str, adapter: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    arguments = [*texts, f"item={item}", f"adapter={adapter}", f"run_dir={folder}"]
+    assert cli.run(["train", *arguments]) == 0
+    figures = read(folder / "metrics.json")
+    assert figures["test/recall@10"] > 0
+    assert cli.run(["evaluate", f"run={folder}"]) == 0
+    weights = load_file(folder / "weights.safetensors")
+    assert ("item.ids.weight" in weights) == (item == "text_and_ids")
+    assert any("encoder" in name for name in weights) == (adapter != "frozen")
+    assert (folder / "adapter.safetensors").exists() == (adapter != "frozen")
+
+
+@pytest.mark.parametrize("model", ["bert4rec", "gru4rec", "hstu", "decoder", "caser"])
+def test_other_models_take_texts_too(texts: list[str], model: str, tmp_path: Path) -> None:
+    if model in ("gru4rec", "caser"):
+        texts = [each for each in texts if not each.startswith("model.depth")]
+    arguments = [*texts, f"model={model}", "loss=in_batch", f"run_dir={tmp_path / 'run'}"]
+    assert cli.run(["train", *arguments, "trainer.max_epochs=1"]) == 0
+
+
+def test_new_items_are_ranked_by_their_texts(texts: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    new = ["protocol.new_items=0.2", "protocol.cold_targets=rank"]
+    assert cli.run(["train", *texts, *new, f"run_dir={folder}"]) == 0
+    figures, card = read(folder / "metrics.json"), read(folder / "card.json")
+    assert figures["test/cold/examples"] == card["split"]["cold test targets"] > 0
+    assert "test/cold/ndcg@10" in figures
+    items = pl.read_parquet(folder / "items.parquet")
+    assert len(items) == 42  # two of which nobody ever had
+    ranks = pl.read_parquet(folder / "test_users.parquet")
+    assert ranks["rank"].null_count() == 0
+
+
+def test_what_cannot_work_is_refused_before_any_data(
+    texts: list[str], refused: Refused, tiny_gpt: Path
+) -> None:
+    told = refused("train", *texts, "adapter=lora", "loss=full_softmax")
+    assert "loss=in_batch" in told
+    told = refused("train", *texts, "item.template={titel}")
+    assert "Did you mean 'title'?" in told
+    told = refused("train", *texts, "model=ease")
+    assert "no table of items" in told
+    told = refused("train", *texts, "adapter=lora", "adapter.targets=[quary]")
+    assert "Did you mean 'query'?" in told
+    told = refused("train", *texts, "item.encoder=/nowhere/at/all")
+    assert "no folder" in told
+    assert "drop adapter=" in refused("train", *texts, "item=ids", "adapter=lora")

@@ -1,0 +1,52 @@
+"""Tiny language models with tokenizers of their own, as folders: built, never fetched."""
+
+from pathlib import Path
+from typing import Any
+
+WORDS = """red green blue round square small large soft hard old new warm cold sweet bitter light
+dark heavy quick slow item lamp chair table angle bracket door wood steel paint yes no liked did the
+user a of and is""".split()
+
+
+def language(kind: str, folder: Path, depth: int = 3, width: int = 16) -> Path:
+    """A random ``bert`` or ``gpt2`` over ``WORDS`` in ``folder``, as save_pretrained writes it."""
+    import torch
+    import transformers
+
+    tokenizer = _tokenizer(kind)
+    settings: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    if kind == "gpt2":
+        end = tokenizer.eos_token_id
+        settings |= {"n_embd": width, "n_layer": depth, "n_head": 2, "n_positions": 64, "bos_token_id": end, "eos_token_id": end}  # fmt: skip
+    else:
+        settings |= {"hidden_size": width, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(kind, initializer_range=0.3, **settings)
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(kind: str) -> Any:
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    special = ["<pad>", "<unk>", "<end>"] if kind == "gpt2" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # fmt: skip
+    made = Tokenizer(
+        models.WordLevel(
+            {word: i for i, word in enumerate([*special, *WORDS])}, unk_token=special[1]
+        )
+    )
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad_token": special[0], "unk_token": special[1]}
+    if kind == "gpt2":
+        names |= {"eos_token": "<end>", "bos_token": "<end>"}
+    else:
+        made.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
+        names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)

@@ -1,0 +1,154 @@
+"""Items known by their texts: the same vectors however they are asked for, each text read once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.whole import TopLayers
+from lightning_rec.assembly.language import load_language
+from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
+from lightning_rec.data.split import Schema
+from lightning_rec.data.text.texts import Tokenized, tokenize
+from lightning_rec.models.text.encoder import TextEncoder
+from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, cuts, whitening
+
+TEXTS = ["red lamp", "old chair of wood", "a", "large soft blue table and steel door", "angle bracket"]  # fmt: skip
+SCHEMA = Schema(len(TEXTS), 4, 1)
+KINDS = pytest.mark.parametrize("kind", ["bert", "gpt"])
+
+
+@pytest.fixture
+def read(kind: str, tiny_bert: Path, tiny_gpt: Path) -> tuple[TextEncoder, Tokenized]:
+    language = load_language({"bert": tiny_bert, "gpt": tiny_gpt}[kind])
+    return language.encoder.eval(), tokenize(TEXTS, language.tokenizer, 16)
+
+
+def alone(encoder: TextEncoder, tokens: Tokenized) -> Tensor:
+    """Each text by itself, by nothing but transformers."""
+    vectors = []
+    for start, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
+        ids = torch.from_numpy(tokens.ids[start:end].astype("int64"))[None]
+        states = encoder.model(input_ids=ids).last_hidden_state[0]
+        vectors.append(states[-1] if encoder.pooling == "last" else states.mean(dim=0))
+    return nn.functional.normalize(torch.stack(vectors), dim=1)
+
+
+@KINDS
+def test_vectors_do_not_depend_on_company(
+    read: tuple[TextEncoder, Tokenized], tmp_path: Path
+) -> None:
+    encoder, tokens = read
+    with torch.no_grad():
+        wanted = alone(encoder, tokens)
+        kept = read_vectors(encoder, tokens, tmp_path / "vectors.npy")
+        torch.testing.assert_close(kept, wanted, atol=1e-5, rtol=0)
+        live = ReadTexts(encoder, tokens, None)
+        asked = torch.tensor([3, 0, 4, 2])
+        torch.testing.assert_close(live(asked), wanted[asked], atol=1e-5, rtol=0)
+    assert torch.equal(read_vectors(encoder, tokens, tmp_path / "vectors.npy"), kept)
+
+
+@KINDS
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_it_goes_on_from_what_lies_below(
+    read: tuple[TextEncoder, Tokenized], depth: int, tmp_path: Path
+) -> None:
+    encoder, tokens = read
+    lower = read_lower(encoder, tokens, depth, tmp_path / "lower.npy")
+    assert agrees(encoder, tokens, lower)
+    asked = torch.tensor([1, 4, 3])
+    computed: list[int] = []
+    hooks = [
+        module.register_forward_hook(lambda *_, place=place: computed.append(place))
+        for place, layer in enumerate(encoder.layers)
+        for module in layer.children()
+    ]
+    on = ReadTexts(encoder, tokens, lower)(asked)
+    assert set(computed) == set(range(depth, 3))
+    for hook in hooks:
+        hook.remove()
+    whole = ReadTexts(encoder, tokens, None)(asked)
+    torch.testing.assert_close(on, whole, atol=1e-5, rtol=0)
+    weights = [parameter for layer in encoder.layers[depth:] for parameter in layer.parameters()]
+    if weights:
+        wanted = torch.autograd.grad(whole.square().sum() + whole[0, 0], weights, allow_unused=True)
+        found = torch.autograd.grad(on.square().sum() + on[0, 0], weights, allow_unused=True)
+        for one, other in zip(found, wanted, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+def test_a_model_that_does_not_go_on_is_found_out(
+    read: tuple[TextEncoder, Tokenized], tmp_path: Path
+) -> None:
+    encoder, tokens = read
+    lower = read_lower(encoder, tokens, 2, tmp_path / "lower.npy")
+    lower.states[:] += 1
+    assert not agrees(encoder, tokens, lower)
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+@pytest.mark.parametrize("ids", [False, True])
+def test_each_text_of_a_step_is_read_once(
+    read: tuple[TextEncoder, Tokenized], ids: bool
+) -> None:
+    encoder, tokens = read
+    Tuned(encoder, TopLayers(1))
+    items = TextItems(SCHEMA, 8, ReadTexts(encoder, tokens, None), ids)
+    texts: list[int] = []
+    encoder.register_forward_hook(lambda _, arguments, made: texts.append(len(made)))
+    asked = torch.tensor([[0, 3, 3, 5], [4, 0, 5, 6]])  # 5 is padding, 6 the mask
+    items.begin(asked)
+    made = items(asked)
+    parts = [items(asked[:1]), items(asked[1:])]
+    assert sum(texts) == 3
+    torch.testing.assert_close(torch.cat(parts), made)
+    assert made.shape == (2, 4, 8)
+    assert torch.equal(made[0, 3], torch.zeros(8))
+    assert not torch.equal(made[1, 3], torch.zeros(8))
+    items(torch.tensor([1]))  # one that was not announced
+    assert sum(texts) == 4
+    with torch.no_grad():
+        torch.testing.assert_close(items(asked), made)
+        torch.testing.assert_close(items.weight[asked], made)
+        assert sum(texts) == 4 + len(TEXTS)  # the whole catalogue, once
+        items.project.weight += 1
+        assert not torch.allclose(items(asked), made)
+    made.sum().backward()
+    moved = {name for name, p in items.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any("layer.2" in name for name in moved)
+    assert not any("layer.1" in name for name in moved)
+    assert ("ids.weight" in moved) == ids
+
+
+def test_known_vectors_are_in_no_state() -> None:
+    items = TextItems(SCHEMA, 8, KnownTexts(torch.randn(5, 6)), False, whitening(torch.randn(20, 6)))
+    assert set(items.state_dict()) == {"project.weight", "project.bias", "special.weight", "mean", "basis"}  # fmt: skip
+    asked = torch.tensor([2, 0])
+    with torch.no_grad():
+        still = items(asked)
+    torch.testing.assert_close(items(asked), still)
+
+
+def test_whitened_vectors_are_uncorrelated_and_of_length_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(500, 6, generator=generator) @ torch.randn(6, 6, generator=generator) + 3
+    mean, basis = whitening(vectors)
+    white = (vectors - mean) @ basis
+    torch.testing.assert_close(torch.cov(white.T), torch.eye(6) / 6, atol=1e-4, rtol=0)
+    flat = torch.cat([vectors, torch.zeros(500, 1)], dim=1)  # a direction in which nothing varies
+    assert ((flat - whitening(flat)[0]) @ whitening(flat)[1]).isfinite().all()
+
+
+def test_blocks_hold_all_texts_and_few_tokens() -> None:
+    lengths = sorted([3, 2000, 2000, 5, 9000, 1])
+    ends = cuts(lengths)
+    assert ends[-1] == len(lengths)
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        assert end > start
+        assert (end - start) * lengths[end - 1] <= 4096 or end - start == 1
