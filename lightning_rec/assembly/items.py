@@ -70,7 +70,13 @@ class Texts:
             )
 
     def put_into(
-        self, model: Any, adapter: Adapter, schema: Schema, catalogue: pl.DataFrame, cache: Path
+        self,
+        model: Any,
+        adapter: Adapter,
+        schema: Schema,
+        catalogue: pl.DataFrame,
+        trained: int,
+        cache: Path,
     ) -> Tuned | None:
         """Let texts stand for the item table of a model.
 
@@ -79,6 +85,7 @@ class Texts:
             adapter: how the language model is tuned.
             schema: of the model.
             catalogue: row i describes item i.
+            trained: items with training events, the first ones; whitening is fitted to them.
             cache: folder for what is made once.
 
         Returns:
@@ -98,7 +105,8 @@ class Texts:
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
         dim, device = model.item.embedding_dim, model.item.weight.device
-        made = TextItems(schema, dim, reads, self.ids, whitening(known) if self.whiten else None)
+        white = whitening(known[:trained]) if self.whiten else None
+        made = TextItems(schema, dim, reads, self.ids, white)
         model.item = made.to(device)
         return tuned if tuned.names else None
 

@@ -111,7 +111,8 @@ class Sequences(Problem[Audited]):
         tuned = None
         if self.texts is not None:
             about, cache = self._catalogue(loaded), loaded.data.folder.parents[1]
-            tuned = self.texts.put_into(model, self._adapter(), data.schema, about, cache)
+            adapter, trained = self._adapter(), loaded.split.num_trained
+            tuned = self.texts.put_into(model, adapter, data.schema, about, trained, cache)
         loss = self._build("loss", split=loaded.split) if self.cfg.get("loss") else None
         task = self._task(model, self.objective, loss, loaded)
         task.tuned = tuned
