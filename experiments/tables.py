@@ -12,6 +12,7 @@ from typing import Any
 import clicks
 import options
 import rows
+import text
 from layout import markdown, mean_sd, welch
 
 HERE = Path(__file__).parent
@@ -108,6 +109,7 @@ TABLES = {
     rows.HERE / "README.md": {"rows": published},
     options.HERE / "README.md": {"effects": effects},
     clicks.HERE / "README.md": clicks.TABLES,
+    text.HERE / "README.md": text.TABLES,
 }
 
 
@@ -115,24 +117,24 @@ def main() -> None:
     """Write, or with ``--check`` compare, every table."""
     stale = []
     for path, record in rows.records().items():
-        text = json.dumps(record, indent=1) + "\n"
-        if not path.exists() or path.read_text() != text:
+        content = json.dumps(record, indent=1) + "\n"
+        if not path.exists() or path.read_text() != content:
             stale.append(path)
             if "--check" not in sys.argv:
-                path.write_text(text)
+                path.write_text(content)
     for page, tables in TABLES.items():
-        text = page.read_text()
+        content = page.read_text()
         for name, build in tables.items():
             start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-            before, _, rest = text.partition(start)
+            before, _, rest = content.partition(start)
             _, found, after = rest.partition(end)
             if not found:
                 raise SystemExit(f"{page} has no {start} … {end}")
-            text = f"{before}{start}\n{build()}\n{end}{after}"
-        if text != page.read_text():
+            content = f"{before}{start}\n{build()}\n{end}{after}"
+        if content != page.read_text():
             stale.append(page)
             if "--check" not in sys.argv:
-                page.write_text(text)
+                page.write_text(content)
     if "--check" in sys.argv and stale:
         raise SystemExit(f"out of date, run 'make tables': {', '.join(map(str, stale))}")
 

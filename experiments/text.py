@@ -1,0 +1,62 @@
+"""Texts instead of ids on real data: the tables of ``experiments/text``.
+
+``runs/DATA_SETTING_seed*.json``, written by ``record.py``.
+"""
+
+import json
+import statistics
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from layout import markdown, mean_sd, welch
+
+HERE = Path(__file__).parent / "text"
+SETTINGS = {
+    "ids": ("ids", "`item=ids`"),
+    "text": ("text, frozen", "`item=text`"),
+    "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
+    "top_layers": ("text, top layer", "`item=text adapter=top_layers`"),
+    "lora": ("text, LoRA in the top layer", "`item=text adapter=lora adapter.top=1`"),
+    "bottleneck": (
+        "text, bottleneck in the top layer",
+        "`item=text adapter=bottleneck adapter.top=1`",
+    ),
+}
+SHOWN = (
+    "test/recall@10", "test/ndcg@10", "test/warm/ndcg@10", "test/cold/ndcg@10",
+    "test/cold/recall@10",
+)  # fmt: skip
+HEADER = [
+    "items by", "what to say", "seeds", *SHOWN, "ndcg@10 minus ids [95 %]", "trained parameters",
+    "s/epoch", "MiB", "CPU minutes",
+]  # fmt: skip
+
+
+def load(data: str, setting: str) -> list[dict[str, Any]]:
+    """The runs of a setting, ordered by seed."""
+    paths = HERE.glob(f"runs/{data}_{setting}_seed*.json")
+    return sorted((json.loads(path.read_text()) for path in paths), key=lambda run: run["seed"])
+
+
+def figures(data: str) -> str:
+    """One line for each setting that has runs."""
+    lines = []
+    first = [run["metrics"]["test/ndcg@10"] for run in load(data, "ids")]
+    for setting, (title, words) in SETTINGS.items():
+        if not (runs := load(data, setting)):
+            continue
+        cells = [mean_sd([run["metrics"].get(name, 0.0) for run in runs]) for name in SHOWN]
+        own = [run["metrics"]["test/ndcg@10"] for run in runs]
+        beside = welch(own, first) if setting != "ids" and min(len(own), len(first)) > 1 else ""
+        costs = [
+            f"{runs[0]['cost']['trained_parameters']:,}",
+            f"{statistics.median(run['cost']['epoch_seconds'] for run in runs):.1f}",
+            f"{statistics.median(run['peak_memory_mib'] for run in runs):.0f}",
+            f"{statistics.median(run['cpu_seconds'] for run in runs) / 60:.0f}",
+        ]
+        lines.append([title, words, str(len(runs)), *cells, beside, *costs])
+    return markdown(HEADER, lines)
+
+
+TABLES = {"beauty": partial(figures, "beauty"), "toys": partial(figures, "toys")}
