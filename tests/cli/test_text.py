@@ -84,6 +84,7 @@ def test_what_cannot_work_is_refused_before_any_data(
     assert "Did you mean 'query'?" in told
     told = refused("train", *texts, "item.encoder=/nowhere/at/all")
     assert "no folder" in told
+    assert "item=text" in refused("train", *texts, "model=zero_shot", "item=ids")
     told = refused("train", *texts, "model=zero_shot", "adapter=full")
     assert "adapter=frozen" in told
     assert "drop adapter=" in refused("train", *texts, "item=ids", "adapter=lora")
