@@ -114,6 +114,8 @@ class Texts:
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
+            for layer in language.encoder.layers[tuned.lowest_tuned(language.encoder.layers) :]:
+                layer.train()  # what is not tuned drops nothing either
         dim, device = model.item.embedding_dim, model.item.weight.device
         made = TextItems(schema, dim, reads, self.ids, white)
         model.item = made.to(device)
