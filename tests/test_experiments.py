@@ -13,7 +13,12 @@ CLONE = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("experiment", config.choices("experiment"))
 def test_every_experiment_runs_for_a_step(
-    experiment: str, log_csv: Path, click_csv: Path, tmp_path: Path
+    experiment: str,
+    log_csv: Path,
+    click_csv: Path,
+    catalogue_csv: Path,
+    tiny_bert: Path,
+    tmp_path: Path,
 ) -> None:
     table = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts"
     step = "trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.check_val_every_n_epoch=1"
@@ -34,6 +39,8 @@ def test_every_experiment_runs_for_a_step(
             "data.fields.past=clicks data.fields.time=ts"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
+    if "encoder" in (composed.get("item") or {}):
+        overrides += [f"item.encoder={tiny_bert}", 'item.template="{title} {kind}"', f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
     if "negatives" in (composed.get("loss") or {}):
         overrides.append("loss.negatives=5")  # the log has forty items
     assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0

@@ -9,10 +9,11 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.whole import Frozen
 from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.hub import find_model
+from lightning_rec.data.text.hub import find_model, model_here
 from lightning_rec.data.text.texts import Tokenized, texts_hash, tokenize, written
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
@@ -62,8 +63,10 @@ class Texts:
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
-        language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
-        live = bool(Tuned(language.encoder, adapter).names)
+        live = not isinstance(adapter, Frozen)
+        if (folder := model_here(self.name)) is not None:  # else it is fetched with the data
+            language = load_language(folder, self.pooling, self.normalize, sketch=True)
+            adapter.attach(language.encoder)
         if live and not has_table:
             raise UserError(
                 f"{type(model).__name__} is not trained, and takes adapter=frozen alone."

@@ -123,15 +123,15 @@ class Task(pl.LightningModule):
         The latter is moved and saved here: Lightning would move it after the checkpoint of the
         epoch is written, and a resumed run would miss that.
         """
-        optimizer = self.make_optimizer(self._parameters())
+        optimizer = self.make_optimizer(self._groups())
         schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         if isinstance(schedule, Plateau):
             self.plateau = schedule
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _parameters(self) -> Any:
-        """All weights that move; those of a part that was trained before as a group of their own."""
+    def _groups(self) -> Any:
+        """What moves; of a part that was trained before it is a group of its own."""
         moving = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.tuned is None or self.tuned_lr is None:
             return moving

@@ -76,7 +76,7 @@ def test_what_cannot_work_is_refused_before_any_data(
 ) -> None:
     told = refused("train", *texts, "adapter=lora", "loss=full_softmax")
     assert "loss=in_batch" in told
-    told = refused("train", *texts, "item.template={titel}")
+    told = refused("train", *texts, 'item.template="{titel}"')
     assert "Did you mean 'title'?" in told
     told = refused("train", *texts, "model=ease")
     assert "no table of items" in told
