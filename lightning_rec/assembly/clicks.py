@@ -85,6 +85,11 @@ class Clicks(Problem[AuditedClicks]):
         """The model over a schema, with its encoder of histories if there is one."""
         if self.encoder is None:
             model: nn.Module = self._build("model", schema=schema)
+            if getattr(model, "reads_scores", False):
+                raise UserError(
+                    f"{type(model).__name__} needs a model of sequences that scores the items: say "
+                    "encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec."
+                )
             return model
         encoder = make_encoder(self.encoder, self.pretrained, schema)
         head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
