@@ -13,6 +13,9 @@ from layout import markdown, mean_sd, welch
 
 HERE = Path(__file__).parent / "text"
 SETTINGS = {
+    "popularity": ("none: popularity", "`model=popularity`"),
+    "tfidf": ("words, nothing trained", "`model=tfidf`"),
+    "zero_shot": ("text, nothing trained", "`model=zero_shot`"),
     "ids": ("ids", "`item=ids`"),
     "text": ("text, frozen", "`item=text`"),
     "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
@@ -49,9 +52,10 @@ def figures(data: str) -> str:
         cells = [mean_sd([run["metrics"].get(name, 0.0) for run in runs]) for name in SHOWN]
         own = [run["metrics"]["test/ndcg@10"] for run in runs]
         beside = welch(own, first) if setting != "ids" and min(len(own), len(first)) > 1 else ""
+        trained = [run["cost"] for run in runs if "cost" in run]
         costs = [
-            f"{runs[0]['cost']['trained_parameters']:,}",
-            f"{statistics.median(run['cost']['epoch_seconds'] for run in runs):.1f}",
+            f"{trained[0]['trained_parameters']:,}" if trained else "0",
+            f"{statistics.median(cost['epoch_seconds'] for cost in trained):.1f}" if trained else "",
             f"{statistics.median(run['peak_memory_mib'] for run in runs):.0f}",
             f"{statistics.median(run['cpu_seconds'] for run in runs) / 60:.0f}",
         ]

@@ -17,6 +17,7 @@ from lightning_rec.data.text.texts import Tokenized, texts_hash, tokenize, writt
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.losses.full import FullSoftmax
+from lightning_rec.models.base import ReadsTexts
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, whitening
 
@@ -55,13 +56,18 @@ class Texts:
 
     def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
         """Refuse early what could not work. Raises UserError."""
-        if not isinstance(getattr(model, "item", None), nn.Embedding):
+        has_table = isinstance(getattr(model, "item", None), nn.Embedding)
+        if not has_table and not isinstance(model, ReadsTexts):
             raise UserError(
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
         language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
         live = bool(Tuned(language.encoder, adapter).names)
+        if live and not has_table:
+            raise UserError(
+                f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
+            )
         if live and loss is FullSoftmax:
             raise UserError(
                 "loss=full_softmax scores the whole catalogue, so that a language model that is "
@@ -99,13 +105,18 @@ class Texts:
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
         folder = cache / "texts" / self._key(language, texts)
         known = read_vectors(language.encoder, tokens, folder / "vectors.npy")
+        white = whitening(known[:trained]) if self.whiten else None
+        if isinstance(model, ReadsTexts):
+            model.read_texts(known if white is None else (known - white[0]) @ white[1])
+            return None
         tuned = Tuned(language.encoder, adapter)
         tuned.report()
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
+            for layer in language.encoder.layers[tuned.lowest_tuned(language.encoder.layers) :]:
+                layer.train()  # what is not tuned drops nothing either
         dim, device = model.item.embedding_dim, model.item.weight.device
-        white = whitening(known[:trained]) if self.whiten else None
         made = TextItems(schema, dim, reads, self.ids, white)
         model.item = made.to(device)
         return tuned if tuned.names else None

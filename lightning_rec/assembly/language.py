@@ -80,6 +80,8 @@ def _loaded(transformers: Any, folder: Path, sketch: bool) -> tuple[Any, Any]:
         raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
     finally:
         quiet.set_verbosity(before)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # a map over the first token that no vector here is made of
     if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do
         tokenizer.pad_token = tokenizer.eos_token
     return model, tokenizer

@@ -22,7 +22,7 @@ from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks, metric_names
 from lightning_rec.metrics.slices import slices_of
-from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
+from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.tasks.examples import Example, catalogue, examples_of
@@ -65,6 +65,8 @@ class Sequences(Problem[Audited]):
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
         self._check_pairing()
+        if self.texts is None and isinstance(self.sketch, ReadsTexts):
+            raise UserError(f"{type(self.sketch).__name__} reads texts: say item=text.")
         if self.texts is not None:
             self.texts.check(self.sketch, self._adapter(), self._loss_class())
         if cfg.get("loss"):

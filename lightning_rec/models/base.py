@@ -94,6 +94,15 @@ class ReadsCatalogue(Protocol):
 
 
 @runtime_checkable
+class ReadsTexts(Protocol):
+    """A model that knows items by what a language model makes of their texts, and has no table."""
+
+    def read_texts(self, vectors: Tensor) -> None:
+        """Take the vectors of all items' texts, float [V, E]."""
+        ...
+
+
+@runtime_checkable
 class Penalised(Protocol):
     """A model whose paper adds to the loss a penalty on what a step reads."""
 

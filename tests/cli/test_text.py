@@ -46,6 +46,18 @@ def test_other_models_take_texts_too(texts: list[str], model: str, tmp_path: Pat
     assert cli.run(["train", *arguments, "trainer.max_epochs=1"]) == 0
 
 
+@pytest.mark.parametrize("whiten", [True, False])
+def test_nothing_is_trained_in_zero_shots(
+    texts: list[str], catalogue_csv: Path, whiten: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    kept = [each for each in texts if not each.startswith(("model", "loss", "item=", "batches.batch_size"))]  # fmt: skip
+    arguments = [*kept, "model=zero_shot", f"item.whiten={whiten}", f"run_dir={folder}"]
+    assert cli.run(["train", *arguments]) == 0
+    assert read(folder / "metrics.json")["test/recall@10"] > 0
+    assert cli.run(["evaluate", f"run={folder}"]) == 0
+
+
 def test_new_items_are_ranked_by_their_texts(texts: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     new = ["protocol.new_items=0.2", "protocol.cold_targets=rank"]
@@ -72,4 +84,7 @@ def test_what_cannot_work_is_refused_before_any_data(
     assert "Did you mean 'query'?" in told
     told = refused("train", *texts, "item.encoder=/nowhere/at/all")
     assert "no folder" in told
+    assert "item=text" in refused("train", *texts, "model=zero_shot", "item=ids")
+    told = refused("train", *texts, "model=zero_shot", "adapter=full")
+    assert "adapter=frozen" in told
     assert "drop adapter=" in refused("train", *texts, "item=ids", "adapter=lora")

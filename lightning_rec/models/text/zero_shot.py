@@ -1,0 +1,54 @@
+"""No training at all: items are recommended whose texts are near those of the history.
+
+Shapes: M queries, V = num_items, E = width of the language model.
+"""
+
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveFloat
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.classic.parts import past
+
+
+class ZeroShot(InnerProduct):
+    """The score of an item is the inner product of its text's vector with the history's mean.
+
+    What TF-IDF does with words, with what a language model makes of texts.
+
+    Args:
+        schema: number of items.
+        half_life: events after which one of the history weighs half; None weighs all alike.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    texts: Tensor
+
+    def __init__(self, schema: Schema, half_life: PositiveFloat | None = None) -> None:
+        super().__init__(schema)
+        self.half_life = half_life
+        self.register_buffer("texts", torch.zeros(schema.num_items, 0), persistent=False)
+
+    def read_texts(self, vectors: Tensor) -> None:
+        """Take the vectors of all texts, float [V, E], each made to length 1."""
+        self.texts = functional.normalize(vectors.to(self.texts.device), dim=1)
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """The weighted mean of the history's items: float [M, E]."""
+        items, read, age = past(histories, at, self.schema.num_items)
+        weight = read.float()
+        if self.half_life is not None:
+            weight = weight * 0.5 ** (age.clamp(min=0) / self.half_life)
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        return functional.embedding_bag(
+            items.masked_fill(~read, 0), self.texts, per_sample_weights=weight, mode="sum"
+        )
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """Vectors of texts; there is no bias."""
+        return ItemVectors(self.texts if items is None else self.texts[items], None)
