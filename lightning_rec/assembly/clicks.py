@@ -27,7 +27,7 @@ from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
 from lightning_rec.metrics.classification import reliability
-from lightning_rec.metrics.click_slices import slices_of
+from lightning_rec.metrics.click_slices import history_slices, slices_of
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
 from lightning_rec.metrics.slices import Slices
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
@@ -85,6 +85,11 @@ class Clicks(Problem[AuditedClicks]):
         """The model over a schema, with its encoder of histories if there is one."""
         if self.encoder is None:
             model: nn.Module = self._build("model", schema=schema)
+            if getattr(model, "reads_scores", False):
+                raise UserError(
+                    f"{type(model).__name__} needs a model of sequences that scores the items: say "
+                    "encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec."
+                )
             return model
         encoder = make_encoder(self.encoder, self.pretrained, schema)
         head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
@@ -255,7 +260,7 @@ def _bins(goal: str, found: Predictions) -> pl.DataFrame:
 
 
 def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The slices of the test by how often training has a row's category of these fields."""
+    """The slices of the test by how often training has a row's category, and by its history."""
     encoded = loaded.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
@@ -266,4 +271,9 @@ def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Te
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
         seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
         slices |= slices_of(name, torch.from_numpy(seen))
+    if encoded.past is not None:
+        test = np.asarray(encoded.test)
+        slices |= history_slices(
+            torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
+        )
     return slices
