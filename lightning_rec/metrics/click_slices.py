@@ -31,7 +31,7 @@ def slices_of(name: str, seen: Tensor) -> dict[str, Tensor]:
 
 
 def history_slices(length: Tensor) -> dict[str, Tensor]:
-    """The slices of all rows by their histories: ``history_0``, ``history_1_4`` … ``history_50_up``.
+    """The slices of all rows by histories: ``history_0``, ``history_1_4`` … ``history_50_up``.
 
     Args:
         length: int64 [n], items before the row that a model may read.
