@@ -46,6 +46,7 @@ WITH = {
         "data.fields.categorical=[a,b]",
     ],
     ("objective", "closed_form"): ["model=popularity"],
+    ("model", "sequence_score"): ["model@encoder.model=sasrec"],
     ("model", "esmm"): [
         "data=ml_100k_clicks",
         "data.fields.label=null",
@@ -99,7 +100,7 @@ CLICK_MODELS = [
 
 
 HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
-HISTORY_MODELS = ("din", "bst")
+HISTORY_MODELS = ("din", "bst", "sequence_score")
 
 
 @pytest.mark.parametrize("data", config.choices("data"))
@@ -216,7 +217,7 @@ MISUSE = {
     "model=deepfm data.fields.min_count=0": ["data.fields.min_count=0: ", "greater than"],
     "model=deepfm protocol.val=0.5 protocol.test=0.5": ["protocol.val=0.5", "train"],
     "model=deepfm monitor=val/acu": ["monitor=val/acu", "'val/auc'"],
-    "model=deepfm monitor=val/ndcg@10": ["monitor=val/ndcg@10", "val/auc"],
+    "model=deepfm monitor=val/ndcg@3": ["monitor=val/ndcg@3", "val/ndcg@5"],
     "model=finalmlp model.context=[usr]": ["model", "no field 'usr'", "'user'"],
     "model=autoint model.heads=3": ["model.heads=3", "attention_dim=32"],
     "model=deepfm model.mlp=[0]": ["model.mlp", "greater than 0"],

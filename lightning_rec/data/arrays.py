@@ -68,11 +68,11 @@ def arrays(
     counts = counts | {
         "users": len(np.unique(events.user)),
         "train events": int(targets.train.sum()),
+        **{f"{stage} targets": part.size for stage, part in (("val", val), ("test", test))},
+        "cold val targets": int(cold[targets.val].sum()),
+        "cold test targets": int(cold[targets.test].sum()),
+        "users not evaluated": len(np.setdiff1d(events.user, test.user)),
     }
-    counts |= {"val targets": val.size, "test targets": test.size}
-    counts |= {"cold val targets": int(cold[targets.val].sum())}
-    counts |= {"cold test targets": int(cold[targets.test].sum())}
-    notes = _notes(data, events.user, test, protocol)
     return Split(
         offsets=offsets,
         items=item[known].astype(np.int32),
@@ -83,8 +83,8 @@ def arrays(
         val=val,
         test=test,
         boundaries=targets.boundaries,
-        counts=counts | {"users not evaluated": len(np.setdiff1d(events.user, test.user))},
-        notes=notes,
+        counts=counts,
+        notes=_notes(data, events.user, test, protocol),
         times=None if events.time is None else events.time[known],
     )
 
