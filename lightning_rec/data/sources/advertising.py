@@ -1,4 +1,4 @@
-"""Criteo and Avazu, samples in the real formats and whole: advertisements shown, and whether clicked."""
+"""Criteo and Avazu: advertisements that were shown, and whether they were clicked."""
 
 from pathlib import Path
 from typing import ClassVar
