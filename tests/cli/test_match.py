@@ -9,6 +9,7 @@ import pytest
 from processes import command, read
 
 from lightning_rec import cli
+from lightning_rec.data.sources.home_depot import HOME_DEPOT
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
@@ -279,3 +280,18 @@ def test_the_figures_of_pairs_that_are_prepared(
     out = capfd.readouterr().out
     assert "576" in out
     assert "16.67%" in out
+
+
+@pytest.mark.real
+def test_home_depot_by_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    if HOME_DEPOT.here() is None:
+        pytest.skip("Home Depot is not here")
+    folder = tmp_path / "bm25"
+    arguments = ["experiment=search_home_depot", "model=bm25", "logger=none", f"run_dir={folder}"]
+    assert cli.run(["train", *arguments]) == 0
+    metrics = read(folder / "metrics.json")
+    assert metrics["test/ndcg@10"] == pytest.approx(0.342, abs=0.001)
+    assert metrics["test/pairs/rmse"] == pytest.approx(0.519, abs=0.001)
+    capfd.readouterr()
+    assert cli.run(["search", f"run={folder}", "angle bracket"]) == 0
+    assert "Angle Bracket" in capfd.readouterr().out
