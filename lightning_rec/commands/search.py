@@ -1,5 +1,6 @@
 """``lightning-rec search run=FOLDER "query"``: the best items of a run's catalogue."""
 
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,7 @@ Examples:
   lightning-rec search run=FOLDER "1/2 in. drill bit"
 """
 
+_KEY = re.compile(r"[a-z_.]+=")
 _LONGEST = 200  # characters of a query that are shown
 
 
@@ -36,6 +38,11 @@ def run(arguments: list[str]) -> int:
     folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
     numbers = [argument[2:] for argument in arguments if argument.startswith("k=")]
     queries = [argument for argument in arguments if not argument.startswith(("run=", "k="))]
+    if unknown := [name for query in queries if (name := _KEY.match(query))]:
+        raise UserError(
+            f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a blank "
+            "before the '='."
+        )
     if len(folders) != 1 or not folders[0] or len(numbers) > 1:
         raise UserError('Say which run: lightning-rec search run=FOLDER "QUERY"')
     if not queries:

@@ -62,6 +62,12 @@ def test_scores_are_those_of_the_formula(fitted: BM25) -> None:
     torch.testing.assert_close(fitted.pairs(texts, query, item), found[query, item])
 
 
+def test_queries_of_which_it_knows_no_word_find_nothing(fitted: BM25) -> None:
+    queries = fitted.read(["nothing like it", "?"], item=False)
+    scores = fitted.against(queries.take(torch.arange(2).numpy()), None)
+    assert torch.equal(scores, torch.zeros(2, len(TITLES)))
+
+
 def test_it_is_whole_once_loaded(fitted: BM25, tmp_path: Path) -> None:
     save_file(fitted.state_dict(), tmp_path / "bm25.safetensors")
     other = BM25(k1=1.4, b=0.6, stemmer=None)

@@ -114,8 +114,9 @@ class Tokenized:
     def take(self, which: NDArray[np.int64]) -> Tokens:
         """The texts with these numbers, int64 [B], as one batch."""
         at, inside = places(self.offsets, which)
-        ids = np.where(inside, self.ids[np.where(inside, at, 0)], self.padding)
-        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))
+        ids = np.full(at.shape, self.padding, dtype=np.int64)
+        ids[inside] = self.ids[at[inside]]
+        return Tokens(torch.from_numpy(ids), torch.from_numpy(inside))
 
     def save(self, folder: Path) -> None:
         """Write it into a folder, whole or not at all."""
