@@ -56,7 +56,8 @@ class Matching(Problem[AuditedMatches]):
             raise UserError(
                 f"{type(self.sketch).__name__} has no language model to adapt: drop adapter=."
             )
-        self.tune(self.sketch)
+        with torch.device("meta"):
+            self.tune(self.sketch)
         check_loss(cfg, self.sketch)
         if cfg.baseline:
             config.build("baseline", cfg.baseline)

@@ -107,6 +107,8 @@ def test_bm25_is_searched_and_finds_nothing_for_strange_words(
     out = capfd.readouterr().out
     assert "red green lamp" in out.splitlines()[4]
     assert "жёлтый: nothing was found." in out
+    assert cli.run(["search", f"run={tmp_path / 'r'}", "!!!"]) == 0
+    assert "!!!: nothing was found." in capfd.readouterr().out
     assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
 
 
@@ -135,7 +137,9 @@ def test_without_training_it_is_measured_as_it_comes(bi_encoder: list[str], tmp_
     assert all(frozen[name] == pytest.approx(none[name], abs=1e-6) for name in own)
 
 
-@pytest.mark.parametrize("adapter", ["top_layers", "bottleneck"])
+@pytest.mark.parametrize(
+    "adapter", ["top_layers", "bottleneck", "bitfit", "adalora", "ia3", "prefix", "prompt"]
+)
 def test_it_is_tuned_by_any_adapter(bi_encoder: list[str], adapter: str, tmp_path: Path) -> None:
     targets = ["adapter.targets=[output.dense]"] if adapter == "bottleneck" else []
     arguments = [*bi_encoder, f"adapter={adapter}", *targets, f"run_dir={tmp_path / 'r'}"]
@@ -250,6 +254,7 @@ def test_a_search_that_cannot_be(
     assert "from 1 to 48 items" in refused("search", f"run={run}", "red lamp", "k=49")
     assert "from 1 to 48 items" in refused("search", f"run={run}", "red lamp", "k=0")
     assert "must be a whole number" in refused("search", f"run={run}", "red lamp", "k=all")
+    assert "topk= is no key" in refused("search", f"run={run}", "red lamp", "topk=3")
     assert "There is no folder" in refused("search", f"run={tmp_path / 'no'}", "red lamp")
     assert "not a run folder" in refused("search", f"run={tmp_path}", "red lamp")
     cli.run(["train", *small, f"run_dir={tmp_path / 'sequence'}"])
