@@ -40,8 +40,8 @@ def run(arguments: list[str]) -> int:
     queries = [argument for argument in arguments if not argument.startswith(("run=", "k="))]
     if unknown := [name for query in queries if (name := _KEY.match(query))]:
         raise UserError(
-            f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a blank "
-            "before the '='."
+            f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a "
+            "blank before the '='."
         )
     if len(folders) != 1 or not folders[0] or len(numbers) > 1:
         raise UserError('Say which run: lightning-rec search run=FOLDER "QUERY"')
