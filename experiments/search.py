@@ -16,11 +16,19 @@ SETTINGS = {
     "zero_shot": ("bi-encoder as it comes", "`adapter=frozen`"),
     "bi_lora": ("bi-encoder, LoRA", "`adapter=lora optimizer.lr=0.001`"),
     "bi_full": ("bi-encoder, whole", "`adapter=full`"),
+    "bi_hard": (
+        "bi-encoder, LoRA, hard negatives of BM25",
+        "`adapter=lora optimizer.lr=0.001 negatives=bm25`",
+    ),
     "cross_lora": (
         "cross-encoder, LoRA",
         "`model=cross_encoder adapter=lora optimizer.lr=0.001`",
     ),
     "cross_full": ("cross-encoder, whole", "`model=cross_encoder adapter=full`"),
+    "cross_hard": (
+        "cross-encoder, LoRA, hard negatives of BM25",
+        "`model=cross_encoder adapter=lora optimizer.lr=0.001 negatives=bm25`",
+    ),
 }
 RANKED = ("ndcg@10", "mrr", "recall@10", "recall@100", "judged/ndcg@10")
 PAIRS = tuple(f"pairs/{name}" for name in ("auc", "accuracy", "precision", "recall", "f1", "rmse"))
@@ -33,7 +41,13 @@ def load(setting: str) -> list[dict[str, Any]]:
 
 
 def figures(names: tuple[str, ...]) -> str:
-    """One line for each setting, with these figures of the test."""
+    """One line for each setting, with these figures of the test.
+
+    Raises SystemExit if runs are of other data or another protocol, and do not compare.
+    """
+    every = [run for setting in SETTINGS for run in load(setting)]
+    if len({(run["data_hash"], run["protocol_hash"]) for run in every}) > 1:
+        raise SystemExit("the runs of experiments/search are not all of the same data and protocol")
     lines = []
     for setting, (title, words) in SETTINGS.items():
         runs = load(setting)
