@@ -148,7 +148,7 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
         with pytest.raises(UserError, match=r"data\.fields\.past=clicks"):
             assembly.assemble(config.compose(choices))
         return
-    if model == "two_tower" and not config.compose(choices).data.fields.item:
+    if model in ("click_neumf", "two_tower") and not config.compose(choices).data.fields.item:
         with pytest.raises(UserError, match=r"item_fields"):
             assembly.assemble(config.compose(choices))
         return
