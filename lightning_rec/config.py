@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec.errors import UserError, listed, nearest
 
+_LISTED = 450  # characters, more or less, of the choices that an error names
+
 
 def config_dir() -> Path:
     """The folder of shipped configs: inside the package when installed, beside it in a clone."""
@@ -127,9 +129,10 @@ def translate(error: Exception) -> UserError:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        fit = _LISTED * len(error.options) // max(1, len(", ".join(error.options)))
         return UserError(
             f"Unknown choice {group}={name}.{nearest(name, error.options)} "
-            f"There are: {listed(error.options, 30)}."
+            f"There are: {listed(error.options, fit)}."
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return unknown_key(cause)

@@ -18,6 +18,8 @@ def test_every_experiment_runs_for_a_step(
     click_csv: Path,
     catalogue_csv: Path,
     tiny_bert: Path,
+    pairs_csv: Path,
+    tiny_minilm: Path,
     tmp_path: Path,
 ) -> None:
     table = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts"
@@ -37,6 +39,11 @@ def test_every_experiment_runs_for_a_step(
             f"data=click_table data.path={click_csv} protocol={protocol} {label} "
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
+        )
+    if "positive_from" in composed.data:
+        table = (
+            f"data=pairs data.path={pairs_csv} data.query=term data.title=name data.item=sku "
+            "data.relevance=grade protocol.cutoffs=[1,5,10]"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
     if "encoder" in (composed.get("item") or {}):

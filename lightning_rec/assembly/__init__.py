@@ -6,17 +6,23 @@ from omegaconf import DictConfig
 
 from lightning_rec import config
 from lightning_rec.assembly.clicks import Clicks
+from lightning_rec.assembly.matching import Matching
 from lightning_rec.assembly.problem import Loaded, Problem
 from lightning_rec.assembly.sequences import Sequences
 from lightning_rec.assembly.trainer import make_trainer
 from lightning_rec.errors import UserError, listed
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.click import ClickTask
+from lightning_rec.tasks.match import MatchTask
 from lightning_rec.tasks.sequence import SequenceTask
 
-__all__ = ["Clicks", "Loaded", "Problem", "Sequences", "assemble", "make_trainer"]
+__all__ = ["Clicks", "Loaded", "Matching", "Problem", "Sequences", "assemble", "make_trainer"]
 
-PROBLEMS: dict[type[Task], type[Problem[Any]]] = {SequenceTask: Sequences, ClickTask: Clicks}
+PROBLEMS: dict[type[Task], type[Problem[Any]]] = {
+    SequenceTask: Sequences,
+    ClickTask: Clicks,
+    MatchTask: Matching,
+}
 
 
 def assemble(cfg: DictConfig) -> Problem[Any]:

@@ -154,3 +154,20 @@ def test_blocks_hold_all_texts_and_few_tokens() -> None:
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         assert end > start
         assert (end - start) * lengths[end - 1] <= 4096 or end - start == 1
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_vectors_are_made_anew_when_an_evaluation_begins(fused: bool) -> None:
+    items = TextItems(SCHEMA, 8, KnownTexts(torch.randn(len(TEXTS), 6)))
+    optimizer = torch.optim.AdamW(items.parameters(), lr=0.1, fused=fused)
+    items.eval()
+    with torch.no_grad():
+        before = items.weight
+        assert items.weight is before
+    items.train()
+    items(torch.tensor([0, 1])).sum().backward()
+    optimizer.step()
+    items.eval()
+    with torch.no_grad():
+        assert not torch.equal(items.weight, before)
+        assert torch.equal(items.weight, items(torch.arange(len(TEXTS) + 2)))

@@ -146,6 +146,15 @@ class TextItems(nn.Module):
         self._step: tuple[Tensor, Tensor] | None = None
         self._all: tuple[tuple[object, ...], Tensor] | None = None
 
+    def train(self, mode: bool = True) -> "TextItems":
+        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
+
+        Fused optimizers move them without raising the versions.
+        """
+        self._all = None
+        super().train(mode)
+        return self
+
     def begin(self, items: Tensor) -> None:
         """A step of training begins that reads these items, int64 of any shape: each text once."""
         codes = torch.unique(items)
