@@ -159,6 +159,8 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     tables = problem.tables(task, loaded)
     for name, table in tables.items():
         run.save_table(name, table)
+    if is_first():
+        problem.leave(task, run.path)
     pictures = plots.draw(tables, run.path) if is_first() else {}
     tracking.end(trainer, _flat(columns), run.card["seconds"], examples, pictures)
     _show(run, columns, cfg.monitor, examples)

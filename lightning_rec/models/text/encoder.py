@@ -17,7 +17,11 @@ from lightning_rec.data.text.texts import Tokens
 Pooling = Literal["mean", "cls", "last"]
 
 
-class TextEncoder(nn.Module):
+class LanguageModel(nn.Module):
+    """A language model that was trained before: no penalty draws its weights to zero."""
+
+
+class TextEncoder(LanguageModel):
     """Texts -> vectors, whole, or from some layer on where what lies below is known already.
 
     Args:

@@ -1,0 +1,72 @@
+"""A language model with its head over words, asked at some places alone.
+
+The head is as wide as the vocabulary: computed at every place it would cost more than the layers of
+a small model. Shapes: B texts, T tokens, M places asked about, W words.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.data.text.texts import Tokens
+from lightning_rec.models.layers import pick
+from lightning_rec.models.text.encoder import LanguageModel
+
+
+class WordModel(LanguageModel):
+    """Texts -> a logit for every word, at the places asked about.
+
+    Args:
+        model: of transformers, with a head: for masked words, or for the next one.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def body(self) -> nn.Module:
+        """The language model without its head."""
+        body: Any = self.model.base_model
+        assert isinstance(body, nn.Module)
+        return body
+
+    @property
+    def num_words(self) -> int:
+        """W."""
+        config: Any = self.model.config
+        return int(config.vocab_size)
+
+    def forward(self, tokens: Tokens, at: Tensor) -> Tensor:
+        """Logits of the words.
+
+        Args:
+            tokens: B texts.
+            at: bool [B, T] with M True places, or int64 [B], one place in each text.
+
+        Returns:
+            float [M, W] in the order of texts, then places (M = B for one place in each text).
+        """
+        body = self.body
+        made = body(input_ids=tokens.ids, attention_mask=tokens.there.long())
+        asked = pick(made.last_hidden_state, at)  # [M, E]
+        asked = asked.to(next(self.model.parameters()).dtype)
+        # In half precision, many words would have one and the same logit.
+        with _known(body, asked[None]), torch.autocast(asked.device.type, enabled=False):
+            logits: Tensor = self.model(input_ids=tokens.ids).logits[0]
+        return logits
+
+
+@contextmanager
+def _known(body: nn.Module, states: Tensor) -> Iterator[None]:
+    """Let a model find its states made already, so that its head, whatever it is, reads these."""
+    made = import_module("transformers.modeling_outputs").BaseModelOutputWithPastAndCrossAttentions
+    body.forward = lambda *_, **__: made(last_hidden_state=states)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del body.forward  # what its class says holds again
