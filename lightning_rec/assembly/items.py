@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, Tuned
-from lightning_rec.assembly.language import Language, load_language
+from lightning_rec.assembly.language import Language, check_length, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.hub import find_model
@@ -19,7 +20,14 @@ from lightning_rec.files import sha256_json
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsTexts
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
-from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, whitening
+from lightning_rec.models.text.items import (
+    ItemTexts,
+    KnownTexts,
+    ReadTexts,
+    TextItems,
+    Whitened,
+    whitening,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +70,7 @@ class Texts:
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
-        language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
-        live = bool(Tuned(language.encoder, adapter).names)
+        live = bool(self.sketch(adapter).names)
         if live and not has_table:
             raise UserError(
                 f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
@@ -74,6 +81,18 @@ class Texts:
                 "tuned would have to read all of it at every step: say loss=in_batch, or "
                 "adapter=frozen."
             )
+
+    def sketch(self, adapter: Adapter) -> Tuned:
+        """The language model without its weights, under an adapter. Raises UserError."""
+        language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
+        check_length(language.encoder.model, "item.max_tokens", self.max_tokens)
+        return Tuned(language.encoder, adapter)
+
+    def width(self, adapter: Adapter) -> int:
+        """E, of the vectors of texts. Raises UserError, as :meth:`sketch` does."""
+        encoder = self.sketch(adapter).module
+        assert isinstance(encoder, TextEncoder)
+        return encoder.width
 
     def put_into(
         self,
@@ -100,24 +119,39 @@ class Texts:
         Raises:
             UserError: where the catalogue or the language model has not what is asked for.
         """
+        texts, tuned = self.read(adapter, catalogue, trained, cache)
+        if isinstance(model, ReadsTexts):
+            model.read_texts(texts(torch.arange(len(catalogue))))
+            return None
+        dim, device = model.item.embedding_dim, model.item.weight.device
+        model.item = TextItems(schema, dim, texts, self.ids).to(device)
+        return tuned
+
+    def read(
+        self, adapter: Adapter, catalogue: pl.DataFrame, trained: int, cache: Path
+    ) -> tuple[ItemTexts, Tuned | None]:
+        """Read the texts of a catalogue: once, or whenever they are asked for, where that is tuned.
+
+        Args, errors: those of :meth:`put_into`.
+
+        Returns:
+            What makes vectors of the items, and the language model under its adapter; None if
+            nothing of it is tuned.
+        """
         language = load_language(find_model(self.name), self.pooling, self.normalize)
         texts = written(catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
         folder = cache / "texts" / self._key(language, texts)
         known = read_vectors(language.encoder, tokens, folder / "vectors.npy")
-        white = whitening(known[:trained]) if self.whiten else None
-        if isinstance(model, ReadsTexts):
-            model.read_texts(known if white is None else (known - white[0]) @ white[1])
-            return None
         tuned = Tuned(language.encoder, adapter)
         tuned.report()
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
-        dim, device = model.item.embedding_dim, model.item.weight.device
-        made = TextItems(schema, dim, reads, self.ids, white)
-        model.item = made.to(device)
-        return tuned if tuned.names else None
+        made: ItemTexts = reads
+        if self.whiten:
+            made = Whitened(reads, *whitening(known[:trained]))
+        return made, tuned if tuned.names else None
 
     def _lower(self, tuned: Tuned, tokens: Tokenized, folder: Path) -> Any:
         """What lies below the lowest layer that is tuned, if that is worth keeping."""

@@ -48,7 +48,7 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
     Raises:
         UserError: if the template names no column, or one that is not there.
     """
-    names = list(dict.fromkeys(_FIELD.findall(template)))
+    names = columns_of(template)
     if not names:
         raise UserError(
             f"template='{template}' names no column: say for instance '{{title}}'. There are: "
@@ -60,7 +60,7 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
                 f"template='{template}': the catalogue has no column '{name}'."
                 f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}."
             )
-    filled = [_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
+    filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
     columns = catalogue.select(filled)
     pieces = _FIELD.split(template)  # words and names in turn
     parts = [
@@ -79,7 +79,13 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
     return [text or empty for text in made.to_list()]
 
 
-def _text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+def columns_of(template: str) -> list[str]:
+    """The columns that a template names, each once."""
+    return list(dict.fromkeys(_FIELD.findall(template)))
+
+
+def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as String, lists joined by commas, nothing as the empty text."""
     column = pl.col(name)
     if isinstance(catalogue.schema[name], pl.List):
         column = column.cast(pl.List(pl.String)).list.join(", ")
@@ -137,20 +143,27 @@ def places(
     return at, at < end[:, None]
 
 
-def tokenize(texts: list[str], tokenizer: Any, max_tokens: int) -> Tokenized:
+def tokenize(
+    texts: list[str], tokenizer: Any, max_tokens: int, special: bool = True
+) -> Tokenized:
     """Make tokens of texts, each cut off after ``max_tokens``, special ones among them.
 
     Args:
         texts: N of them, of any length.
         tokenizer: of transformers.
         max_tokens: longest text.
+        special: whether special tokens, such as one that begins a text, are put around each.
     """
     lengths, ids = [np.zeros(1, dtype=np.int64)], []
     most = _CHARACTERS * max_tokens
     for start in range(0, len(texts), _CHUNK):
         chunk = [text[:most] for text in texts[start : start + _CHUNK]]
         made = tokenizer(
-            chunk, truncation=True, max_length=max_tokens, return_attention_mask=False
+            chunk,
+            truncation=True,
+            max_length=max_tokens,
+            add_special_tokens=special,
+            return_attention_mask=False,
         )["input_ids"]
         lengths.append(np.fromiter(map(len, made), dtype=np.int64, count=len(made)))
         ids.append(np.fromiter((i for text in made for i in text), dtype=np.int32))
