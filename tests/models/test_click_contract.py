@@ -45,6 +45,7 @@ MODELS = [
     name
     for name in config.choices("model")
     if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
+    and name != "tallrec"  # reads a language model: tests/text/test_prompts.py
 ]
 SMALL = {
     "dim": 8,

@@ -200,7 +200,7 @@ HEADS = [
     name
     for name in config.choices("model")
     if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
-    and name != "naive_bayes"
+    and name not in ("naive_bayes", "tallrec")
 ]
 SMALL = ["encoder.model.dim=8"]
 
