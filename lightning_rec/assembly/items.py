@@ -148,6 +148,7 @@ class Texts:
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
+            language.encoder.drop_from(tuned.lowest_tuned(language.encoder.layers))
         made: ItemTexts = reads
         if self.whiten:
             made = Whitened(reads, *whitening(known[:trained]))

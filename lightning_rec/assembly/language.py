@@ -149,6 +149,8 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
     model, tokenizer, fresh = _read(folder, read)
+    if kind == "AutoModel" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # a map over the first token that no vector here is made of
     if kind != "AutoModelForMaskedLM" and hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # nothing is written on here: each text is read once
     if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do

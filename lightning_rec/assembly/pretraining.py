@@ -109,6 +109,7 @@ class Pretraining(Problem[AuditedTexts]):
         """The task over the language model; its head is trained, whatever else is."""
         words = self.words.load()
         tuned = Tuned(words.model.body, self._adapter())
+        words.model.drop_from(tuned.lowest_tuned(words.model.layers))
         tuned.report()
         task = self._task(self.words.model(words))
         task.tuned = tuned

@@ -150,6 +150,7 @@ class PromptedClicks(Clicks):
         titles = written(loaded.items.about, self.question.title)
         model = self._asking(data.schema, words, titles)
         tuned = Tuned(words.model, self.adapter)
+        words.model.drop_from(tuned.lowest_tuned(words.model.layers))
         tuned.report()
         task = self._task(model, loaded)
         task.tuned = tuned

@@ -24,10 +24,6 @@ class WordModel(LanguageModel):
         model: of transformers, with a head: for masked words, or for the next one.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
     @property
     def body(self) -> nn.Module:
         """The language model without its head."""
