@@ -127,7 +127,15 @@ class PromptedClicks(Clicks):
 
     def __init__(self, cfg: DictConfig) -> None:
         self.question: Question = config.build("model", cfg.model)
+        for key, part in (("item", "_target_"), ("encoder", "run"), ("encoder", "model")):
+            if (cfg.get(key) or {}).get(part):
+                raise UserError(
+                    f"A language model that is asked reads titles in its prompt, and takes no {key}: "
+                    f"drop {key}."
+                )
         super().__init__(cfg)
+        assert isinstance(self.sketch, TALLRec)
+        Tuned(self.sketch.words, self.adapter)
 
     @property
     def wording(self) -> str | None:
@@ -136,11 +144,6 @@ class PromptedClicks(Clicks):
 
     def make_model(self, schema: ClickSchema) -> nn.Module:
         """The model without its weights, and without a title."""
-        for key, there in (("item", self.texts), ("encoder", self.encoder)):
-            if there is not None:
-                raise UserError(
-                    f"{self.question.name} reads titles in its prompt and takes no {key}: drop {key}."
-                )
         return self._asking(schema, self.question.load(sketch=True), [])
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:

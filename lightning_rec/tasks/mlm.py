@@ -102,7 +102,8 @@ class MaskedWords(Task):
         none = torch.zeros(0, dtype=torch.int64, device=self.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(Answers(none, none, none, none.double()))
-        self.answers[stage] = metrics.compute()
+        # One text alone would come back without its dimension.
+        self.answers[stage] = Answers(*(values.reshape(-1) for values in metrics.compute()))
         metrics.reset()
         self._record(stage, metrics.figures(self.answers[stage]))
 

@@ -47,22 +47,34 @@ class WordModel(LanguageModel):
         Returns:
             float [M, W] in the order of texts, then places (M = B for one place in each text).
         """
-        body = self.body
-        made = body(input_ids=tokens.ids, attention_mask=tokens.there.long())
+        made = self.body(input_ids=tokens.ids, attention_mask=tokens.there.long())
         asked = pick(made.last_hidden_state, at)  # [M, E]
         asked = asked.to(next(self.model.parameters()).dtype)
         # In half precision, many words would have one and the same logit.
-        with _known(body, asked[None]), torch.autocast(asked.device.type, enabled=False):
+        with self._made(asked[None]), torch.autocast(asked.device.type, enabled=False):
             logits: Tensor = self.model(input_ids=tokens.ids).logits[0]
         return logits
 
+    @contextmanager
+    def _made(self, states: Tensor) -> Iterator[None]:
+        """Let states stand for the body, so that the head, whatever it is, reads these."""
+        model: Any = self.model
+        body = self.body
+        setattr(model, model.base_model_prefix, _Made(states))
+        try:
+            yield
+        finally:
+            setattr(model, model.base_model_prefix, body)
 
-@contextmanager
-def _known(body: nn.Module, states: Tensor) -> Iterator[None]:
-    """Let a model find its states made already, so that its head, whatever it is, reads these."""
-    made = import_module("transformers.modeling_outputs").BaseModelOutputWithPastAndCrossAttentions
-    body.forward = lambda *_, **__: made(last_hidden_state=states)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del body.forward  # what its class says holds again
+
+class _Made(nn.Module):
+    """A body that has its result already."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        """What models of transformers return."""
+        outputs = import_module("transformers.modeling_outputs")
+        return outputs.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
