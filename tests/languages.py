@@ -14,7 +14,10 @@ def language(kind: str, folder: Path, depth: int = 3, width: int = 16) -> Path:
     import transformers
 
     tokenizer = _tokenizer(kind)
-    settings: dict[str, Any] = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     if kind == "gpt2":
         end = tokenizer.eos_token_id
         settings |= {"n_embd": width, "n_layer": depth, "n_head": 2, "n_positions": 64, "bos_token_id": end, "eos_token_id": end}  # fmt: skip

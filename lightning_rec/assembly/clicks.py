@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -219,7 +219,7 @@ class Clicks(Problem[AuditedClicks]):
         return Full() if self.pretrained is None else self.adapter
 
     def _encoded(self, model: WithHistory, loaded: AuditedClicks) -> Tuned:
-        """The encoder of histories, with its weights if it was trained before, under its adapter."""
+        """The encoder of histories, its weights loaded if it was trained before, adapted."""
         if self.pretrained is not None:
             self.pretrained.load_into(model.encoder.model, cache_of(loaded))
             model.encoder.codes = self.pretrained.codes(loaded.encoded)
@@ -238,9 +238,7 @@ class Clicks(Problem[AuditedClicks]):
             metrics={
                 "val": metrics_of(loaded, "val"),
                 # Slices in the test alone, which is made once.
-                "test": metrics_of(
-                    loaded, "test", click_slices(loaded, self.source.fields.slices)
-                ),
+                "test": metrics_of(loaded, "test", click_slices(loaded, self.source.fields.slices)),
             },
             seed=self.cfg.seed,
         )

@@ -85,7 +85,9 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
     """
     kind, names, said = _HEADS[head]
     kinds = getattr(_library("transformers.models.auto.modeling_auto"), names)
-    settings = _read(folder, lambda library, safe: library.AutoConfig.from_pretrained(folder, **safe))
+    settings = _read(
+        folder, lambda library, safe: library.AutoConfig.from_pretrained(folder, **safe)
+    )
     if settings.model_type not in kinds:
         raise UserError(
             f"The language model in {folder} is a {settings.model_type}, which says no {said}: "

@@ -120,7 +120,8 @@ class Pretraining(Problem[AuditedTexts]):
         if not self.cfg.baseline:
             return None
         kind = config.target("baseline", config.plain(self.cfg.baseline))
-        assert isinstance(kind, type) and issubclass(kind, MaskedLM)
+        assert isinstance(kind, type)
+        assert issubclass(kind, MaskedLM)
         return self._task(self.words.model(self.words.load(), kind))
 
     def tables(self, task: MaskedWords, loaded: AuditedTexts) -> dict[str, pl.DataFrame]:
@@ -138,7 +139,7 @@ class Pretraining(Problem[AuditedTexts]):
         }
 
     def leave(self, task: MaskedWords, folder: Path) -> None:
-        """Write the language model, what was put into it added to its weights, and its tokenizer."""
+        """Write the language model, an adapter merged into its weights, and its tokenizer."""
         assert task.tuned is not None
         if task.tuned.added:
             task.tuned.merge()

@@ -130,7 +130,7 @@ class PromptedClicks(Clicks):
         for key, part in (("item", "_target_"), ("encoder", "run"), ("encoder", "model")):
             if (cfg.get(key) or {}).get(part):
                 raise UserError(
-                    f"A language model that is asked reads titles in its prompt, and takes no {key}: "
+                    f"A language model that is asked has titles in its prompt, and takes no {key}: "
                     f"drop {key}."
                 )
         super().__init__(cfg)

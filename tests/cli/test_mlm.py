@@ -101,7 +101,9 @@ def test_texts_of_clicks_do_as_well(
     arguments = [*kept, *clicks, f"run_dir={tmp_path / 'r'}"]
     assert cli.run(["train", *arguments, "model.template='item {sku}'"]) == 0
     assert read(tmp_path / "r/run.json")["audit"]["texts"] == 15
-    sentence = refused("train", *arguments, "model.template='{clicked}'", f"run_dir={tmp_path / 's'}")
+    sentence = refused(
+        "train", *arguments, "model.template='{clicked}'", f"run_dir={tmp_path / 's'}"
+    )
     assert "'clicked' is data.fields.label" in sentence
 
 

@@ -32,9 +32,7 @@ FIELDS = Fields(categorical=("item",), label="label", item="item")
 DEALT = Dealt(np.array([0, 0, 0, 0, 2, 2, 2, 2], dtype=np.int8))
 
 
-def made(
-    folder: Path, template: str, fields: Fields = FIELDS
-) -> tuple[ClickTable, Encoded, Items]:
+def made(folder: Path, template: str, fields: Fields = FIELDS) -> tuple[ClickTable, Encoded, Items]:
     path = folder / "small.parquet"
     pl.DataFrame(TABLE, strict=False).write_parquet(path)
     table = prepare_clicks(ClickTableSource(fields, str(path)), folder / "cache")

@@ -18,7 +18,9 @@ from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.tallrec import TALLRec
 
 TITLES = ["red lamp", "old chair", "blue door of steel", "warm", "table"]
-SCHEMA = ClickSchema((Field("item", "categorical", 1, 5, 1),), "item", 6)  # of 5 titles, 4 are known
+SCHEMA = ClickSchema(
+    (Field("item", "categorical", 1, 5, 1),), "item", 6
+)  # of 5 titles, 4 are known
 PADDING = 4
 PROMPT = "the user liked {history} and would like {item} yes or no"
 PAST = [[0, 1, 2], [3], [], [2, 2, 1, 0, 3, 1]]
@@ -58,7 +60,9 @@ def asked(model: TALLRec) -> list[list[int]]:
     return [ids[there].tolist() for ids, there in zip(made.ids, made.there, strict=True)]
 
 
-@pytest.mark.parametrize("prompt", [PROMPT, "{item} liked by the user of {history}", "{history}{item}"])
+@pytest.mark.parametrize(
+    "prompt", [PROMPT, "{item} liked by the user of {history}", "{history}{item}"]
+)
 def test_tokens_are_those_of_the_text(make: Make, prompt: str) -> None:
     model, words = make(prompt=prompt)
     spaced = prompt.replace("}{", "} {")
@@ -107,7 +111,10 @@ def test_probabilities_are_the_softmax_of_two_words_after_the_prompt(
         ({"prompt": "the user liked {history}"}, r"must hold \{history\} and \{item\}"),
         ({"prompt": "{history} {item} {item}"}, r"each once"),
         ({"prompt": "{history} {item} {user}"}, r"no other braces"),
-        ({"yes_word": "yes yes"}, r"model\.yes_word='yes yes' must be a single token .* reads \['yes', 'yes'\]"),
+        (
+            {"yes_word": "yes yes"},
+            r"model\.yes_word='yes yes' must be a single token .* reads \['yes', 'yes'\]",
+        ),
         ({"no_word": "perhaps"}, r"model\.no_word='perhaps' must be a single token"),
         ({"no_word": "Yes"}, r"are one token"),
         ({"max_tokens": 10}, r"model\.max_tokens=10: without any history the longest prompt takes"),

@@ -101,9 +101,7 @@ def test_a_model_that_does_not_go_on_is_found_out(
 
 @pytest.mark.parametrize("kind", ["bert"])
 @pytest.mark.parametrize("ids", [False, True])
-def test_each_text_of_a_step_is_read_once(
-    read: tuple[TextEncoder, Tokenized], ids: bool
-) -> None:
+def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], ids: bool) -> None:
     encoder, tokens = read
     Tuned(encoder, TopLayers(1))
     items = TextItems(SCHEMA, 8, ReadTexts(encoder, tokens, None), ids)

@@ -16,7 +16,7 @@ from lightning_rec.data.datamodules import loader
 
 
 class TextVectors(NamedTuple):
-    """What a language model makes of the texts of the items that some rows show or have in the past.
+    """What a language model makes of the texts of the items that some rows show, or know of.
 
     codes: int64 [n], rising; of the items.
     vectors: float [n, E].

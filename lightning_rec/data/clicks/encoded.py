@@ -34,8 +34,8 @@ class Encoded:
     counts: what the split left, by name.
     notes: what the user should know, in sentences.
     past: what happened before each row, or None where no history is declared.
-    shown: int32 [N], the code of the item of each row, as :class:`Items` has it; None where no model
-        reads texts. It is not saved.
+    shown: int32 [N], the code of the item of each row, as :class:`Items` has it; None where no
+        model reads texts. It is not saved.
     """
 
     schema: ClickSchema

@@ -118,8 +118,8 @@ def _of_run(folder: Path) -> Path:
     if not left.is_dir():
         status = json.loads((folder / "run.json").read_text()).get("status")
         raise UserError(
-            f"The run {folder} is {status} and has no {RUN_MODEL}/: completed runs of task=mlm leave "
-            "one, such as experiment=mlm_catalogue_beauty."
+            f"The run {folder} is {status} and has no {RUN_MODEL}/: completed runs of task=mlm "
+            "leave one, such as experiment=mlm_catalogue_beauty."
         )
     return left
 

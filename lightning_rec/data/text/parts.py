@@ -60,7 +60,7 @@ class RandomTexts:
         return sha256_json({"version": TEXT_SPLIT_VERSION, **self.settings()})
 
     def deal(self, texts: Sequence[str]) -> dict[str, Ints]:
-        """The numbers of the texts of each part, rising: int64. Raises UserError if one is empty."""
+        """Numbers of the texts of each part, rising: int64. Raises UserError if one is empty."""
         same = np.array([plain(text) for text in texts], dtype=object)
         kind = np.unique(same, return_inverse=True)[1]
         number = int(kind.max(initial=-1)) + 1
@@ -112,9 +112,7 @@ def plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def audit_texts(
-    texts: Sequence[str], tokens: Tokenized, parts: dict[str, Ints]
-) -> dict[str, Any]:
+def audit_texts(texts: Sequence[str], tokens: Tokenized, parts: dict[str, Ints]) -> dict[str, Any]:
     """Check that each text is in one part alone, and no text of one part in another.
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card.
@@ -125,10 +123,7 @@ def audit_texts(
     times = np.bincount(np.concatenate(list(parts.values())), minlength=len(texts))
     if (times != 1).any():
         raise LeakError("leak audit: a text is in no part, or in two. Please report this bug.")
-    words = {
-        name: {plain(texts[at]) for at in which.tolist()}
-        for name, which in parts.items()
-    }
+    words = {name: {plain(texts[at]) for at in which.tolist()} for name, which in parts.items()}
     if (words["train"] & words["test"]) or (words["train"] | words["test"]) & words["val"]:
         raise LeakError("leak audit: a text is in two parts. Please report this bug.")
     return {

@@ -143,9 +143,7 @@ def places(
     return at, at < end[:, None]
 
 
-def tokenize(
-    texts: list[str], tokenizer: Any, max_tokens: int, special: bool = True
-) -> Tokenized:
+def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = True) -> Tokenized:
     """Make tokens of texts, each cut off after ``max_tokens``, special ones among them.
 
     Args:

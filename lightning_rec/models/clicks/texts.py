@@ -1,6 +1,6 @@
 """Items of clicks known by their texts, for any head; each text of a batch is read once.
 
-Shapes: B rows, n items that they show or have in the past, V items, E = width of the language model.
+Shapes: B rows, n items that they show or know of, V items, E = width of the language model.
 """
 
 import torch
