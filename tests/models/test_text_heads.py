@@ -146,6 +146,7 @@ def test_each_text_of_a_batch_is_read_once_and_all_of_them_once_to_evaluate() ->
     model = WithTexts(texts, NUMBER, head)  # type: ignore[arg-type]
     model(KNOWN)
     assert texts.asked == [8]  # 0, 1, 2, 3, 4, 5, 7 and 10
+    model.eval()
     with torch.no_grad():
         once, again = model(KNOWN), model(KNOWN)
         assert texts.asked == [8, NUMBER]

@@ -152,5 +152,5 @@ def test_parts_without_texts_are_refused() -> None:
     with pytest.raises(UserError, match="must leave something"):
         RandomTexts(0.5, 0.5)
     with pytest.raises(UserError, match="leaves no text in test of 3 different ones"):
-        RandomTexts().deal(["a", "b", "c", "A"])
+        RandomTexts(0.0).deal(["a", "b", "c", "A"])
     assert not len(RandomTexts(0.0, 0.5).deal(["a", "b"])["val"])

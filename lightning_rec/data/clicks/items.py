@@ -50,15 +50,15 @@ def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str)
         value = columns.text(frame[item])
         late = np.flatnonzero(shown[here] < 0)
         shown[here][late] = [code[each] for each in value[late.tolist()].to_list()]
-        told = frame.select(as_text(frame, name).alias(name) for name in names)
-        said.append(told.with_columns(code=pl.Series(shown[here])).unique())
+        texts = (as_text(frame, name).alias(name) for name in names)
+        said.append(frame.select(pl.Series("code", shown[here]), *texts).unique())
     each = [pl.col(name).filter(pl.col(name) != "").unique().sort() for name in names]
     told = pl.concat(said).group_by("code").agg(each).sort("code")
     items = pl.Series(item, [*values, *code], dtype=pl.String)
     for name in names:
         _check_one(table, items, told[name])
-    about = told.select(pl.col(name).list.get(0, null_on_oob=True) for name in names)
-    return Items(shown, about.insert_column(0, items), len(values))
+    columns_said = (told[name].list.get(0, null_on_oob=True) for name in names)
+    return Items(shown, pl.DataFrame([items, *columns_said]), len(values))
 
 
 def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
