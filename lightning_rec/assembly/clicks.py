@@ -103,7 +103,7 @@ class Clicks(Problem[AuditedClicks]):
         if self.texts is not None:
             schema = schema._replace(text=self.width, by_id=self.texts.ids)
         if self.encoder is None:
-            head: nn.Module = self._build("model", schema=schema)
+            head: ClickModel = self._build("model", schema=schema)
         else:
             encoder = make_encoder(self.encoder, self.pretrained, schema)
             head = self._build("model", schema=with_field(schema, len(encoder.nothing)))

@@ -145,7 +145,8 @@ class Pretraining(Problem[AuditedTexts]):
             task.tuned.merge()
         left, began = folder / RUN_MODEL, find_model(self.words.name)
         with atomic_folder(left) as temporary:
-            task.model.words.model.save_pretrained(temporary)
+            model: Any = task.model.words.model
+            model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
             if (began / POOLING).is_file():  # how its states become a vector
                 (temporary / POOLING.parent).mkdir()

@@ -146,7 +146,8 @@ class FieldVectors(nn.Module):
         if self.text is None:
             return self._by_id(codes, filling)
         assert texts is not None
-        read = self.text(codes.masked_fill(filling, 0), texts).masked_fill(filling[..., None], 0)
+        read: Tensor = self.text(codes.masked_fill(filling, 0), texts)
+        read = read.masked_fill(filling[..., None], 0)
         return read + self._by_id(codes, filling) if self.by_id else read
 
     def _by_id(self, codes: Tensor, filling: Tensor) -> Tensor:
