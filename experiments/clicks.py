@@ -26,6 +26,16 @@ MODELS = {
     "masknet": "MaskNet",
     "finalmlp": "FinalMLP",
 }
+SIDE_BY_SIDE = {
+    **{name: MODELS[name] for name in ("lr", "fm", "deepfm", "dcnv2", "finalmlp")},
+    "din": "DIN",
+    "two_tower": "two towers",
+    "bert4rec": "BERT4Rec, its own scores",
+    "sasrec": "SASRec, its own scores",
+    "gru4rec": "GRU4Rec, its own scores",
+    "deepfm_bert4rec": "DeepFM over a frozen BERT4Rec",
+}
+RANKED = ("test/auc", "test/gauc", "test/logloss", "test/ndcg@10", "test/recall@5", "test/mrr")
 PEERS = {"fuxictr": "FuxiCTR", "rechub": "torch-rechub"}
 SHOWN = ("test/auc", "test/gauc", "test/logloss", "test/ece", "val/auc")
 SAME = ("data_hash", "protocol_hash")
@@ -75,6 +85,21 @@ def parity(data: str) -> str:
     )
 
 
+def side_by_side() -> str:
+    """Models of clicks and of sequences on the same rows: AUC, and the order within users."""
+    lines: list[list[str]] = []
+    for model, title in SIDE_BY_SIDE.items():
+        if not (runs := ours("harness", model)):
+            continue
+        if not lines:
+            first = runs[0]["metrics"]
+            cells = [f"{first[f'naivebayes/{name}']:.4f}" for name in RANKED]
+            lines.append(["naive Bayes", *cells, ""])
+        cells = [mean_sd([run["metrics"][name] for run in runs]) for name in RANKED]
+        lines.append([title, *cells, str(len(runs))])
+    return markdown(["model", *RANKED, "seeds"], lines)
+
+
 def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
     for run in runs:
         if any(run[key] != theirs[key] for key in SAME):
@@ -84,6 +109,7 @@ def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
 TABLES = {
     "ml100k": partial(figures, "ml100k"),
     "ml100k-parity": partial(parity, "ml100k"),
+    "harness": side_by_side,
     "frappe": partial(figures, "frappe"),
     "frappe-parity": partial(parity, "frappe"),
 }

@@ -143,6 +143,8 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         run.note(cost=_cost(task))
         _take_best(trainer, task)
+        if task.tuned is not None:
+            task.tuned.conclude()
     run.save_model(task.model)
     if task.tuned is not None and task.tuned.partial and is_first():
         task.tuned.save(run.path / "adapter.safetensors")

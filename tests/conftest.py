@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-
 from languages import WORDS, language
 
 from lightning_rec.data.clicks.fields import Fields

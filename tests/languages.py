@@ -3,9 +3,48 @@
 from pathlib import Path
 from typing import Any
 
-WORDS = """red green blue round square small large soft hard old new warm cold sweet bitter light
-dark heavy quick slow item lamp chair table angle bracket door wood steel paint yes no liked did the
-user a of and is""".split()
+WORDS = [
+    "red",
+    "green",
+    "blue",
+    "round",
+    "square",
+    "small",
+    "large",
+    "soft",
+    "hard",
+    "old",
+    "new",
+    "warm",
+    "cold",
+    "sweet",
+    "bitter",
+    "light",
+    "dark",
+    "heavy",
+    "quick",
+    "slow",
+    "item",
+    "lamp",
+    "chair",
+    "table",
+    "angle",
+    "bracket",
+    "door",
+    "wood",
+    "steel",
+    "paint",
+    "yes",
+    "no",
+    "liked",
+    "did",
+    "the",
+    "user",
+    "a",
+    "of",
+    "and",
+    "is",
+]
 
 
 def language(kind: str, folder: Path, depth: int = 3, width: int = 16) -> Path:

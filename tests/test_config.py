@@ -192,7 +192,7 @@ MISUSE = {
     "batches.batchsize=1": ["batches.batchsize", "'batch_size'"],
     "objective.mask_prob=2": ["objective.mask_prob=2", "less than 1"],
     "protocol.cutoffs=[0]": ["protocol.cutoffs", "greater than 0"],
-    "protocol.cold_targets=drop": ["protocol.cold_targets=drop", "'miss' or 'exclude'"],
+    "protocol.cold_targets=drop": ["protocol.cold_targets=drop", "'miss', 'exclude' or 'rank'"],
     "optimizer.lr=-1": ["optimizer", "-1"],
     "schedule.warmup=2": ["schedule.warmup=2", "less than 1"],
     "schedule.decay=cos": ["schedule.decay=cos", "'cosine'"],

@@ -266,7 +266,10 @@ def test_in_batch_softmax_is_that_of_the_paper(positives: bool) -> None:
     total = 0.0
     for query, target, row in zip(made.queries, made.targets, made.row, strict=True):
         exponentials = {
-            item: math.exp(float(query @ model.weight[item] + model.bias[item]) - math.log(counts[item] / counts.sum()))
+            item: math.exp(
+                (query @ model.weight[item] + model.bias[item]).item()
+                - math.log(counts[item] / counts.sum())
+            )
             for item in set(made.targets.tolist())
             if positives or item == target or item not in SEEN[row].tolist()
         }

@@ -3,23 +3,44 @@
 import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.adapters.places import after, within
+from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_path
 
 log = logging.getLogger(__name__)
 
+MARK = "tuned_by"  # attribute of modules that an adapter is attached to
+
 
 class AdapterError(Exception):
     """An adapter did what it must not, such as moving a frozen weight: a bug, not bad input."""
+
+
+class Course:
+    """What goes on beside the steps of one training of a module; for most adapters nothing does."""
+
+    def penalty(self) -> Tensor | float:
+        """What joins the loss of each batch, scalar."""
+        return 0.0
+
+    def after_step(self, step: int) -> None:
+        """Do what follows a step of the optimizer, gradients still there; the first step is 1."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must find again: tensors, numbers, strings, lists and dicts."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
 
 
 class Adapter(ABC):
@@ -40,6 +61,14 @@ class Adapter(ABC):
         """
         raise UserError(f"{type(self).__name__} leaves nothing that could be merged.")
 
+    def course(self, module: nn.Module, total_steps: int) -> Course:
+        """What goes on beside the steps of a training of ``module``, which it is attached to."""
+        return Course()
+
+    def outcome(self, module: nn.Module) -> str:
+        """What is worth to be known of ``module`` after training; empty if nothing is."""
+        return ""
+
 
 class Part(NamedTuple):
     """A part of a module: its name, how many parameters it has, and how many of them are tuned."""
@@ -56,13 +85,22 @@ class Tuned:
         module: what is tuned; changed in place.
         adapter: how.
 
+    Attributes:
+        names: of the parameters that are tuned.
+        course: what goes on beside the steps of the training that was begun.
+
     Raises:
-        UserError: where the module has not what the adapter asks for.
+        UserError: where the module has not what the adapter asks for, or is under one already.
         AdapterError: if something else than what was asked for would be tuned.
     """
 
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
-        self.module, self.adapter = module, adapter
+        self.module, self.adapter, self.course = module, adapter, Course()
+        if under := _adapter_on(module):
+            raise UserError(
+                f"{type(module).__name__} is under {under} already, and takes no second adapter: "
+                "merge that one first, or load the module anew."
+            )
         base = dict(module.named_parameters())
         self.names = adapter.attach(module)
         moving = {name for name, p in module.named_parameters() if p.requires_grad}
@@ -72,16 +110,53 @@ class Tuned:
                 f"{type(adapter).__name__} tunes {listed(sorted(moving), 5)}, which is not what "
                 f"was asked for ({listed(differing, 5)}). This is a bug: please report it."
             )
+        for each in module.modules():
+            vars(each)[MARK] = type(adapter).__name__
+        self.added = self.names - base.keys()
         self.frozen = {name: p for name, p in base.items() if not p.requires_grad}
-        self.base_hash = self._hash()
+        self.base_hash, self.start_hash = _hash(self.frozen), _hash(self.weights)
 
     def check(self) -> None:
         """Raise AdapterError if a weight that should stay has moved by a single bit."""
-        if self._hash() != self.base_hash:
+        if _hash(self.frozen) != self.base_hash:
             raise AdapterError(
                 f"frozen weights moved under {type(self.adapter).__name__}. This is a bug: please "
                 "report it."
             )
+
+    def begin(self, total_steps: int) -> None:
+        """Begin a training: what goes on beside its steps is ``course`` from now on."""
+        self.course = self.adapter.course(self.module, total_steps)
+
+    def conclude(self) -> None:
+        """Log what came of a training."""
+        name = type(self.adapter).__name__
+        if outcome := self.adapter.outcome(self.module):
+            log.info("%s: %s", name, outcome)
+        if self.names and _hash(self.weights) == self.start_hash:
+            log.warning("%s: nothing of what it tunes has moved in the training.", name)
+
+    def merge(self) -> None:
+        """Put the effect of the adapter into the weights that stay; see :meth:`Adapter.merge`."""
+        self.adapter.merge(self.module)
+        for each in self.module.modules():
+            vars(each).pop(MARK, None)
+
+    def lowest_tuned(self, layers: nn.ModuleList) -> int:
+        """The first of ``layers``, a part of the module, that tuning can change the result of.
+
+        What the layers below it make of an input is the same throughout the training. It is 0 where
+        anything is tuned that comes before the layers, and their number where nothing is that comes
+        before their end. Modules registered after the layers are taken to be used after them; what
+        an adapter has added elsewhere may act anywhere.
+        """
+        (name,) = (name for name, each in self.module.named_modules() if each is layers)
+        inside = within(self.names, [name])
+        later = within(self.names - self.added, after(self.module, name))
+        if len(inside) + len(later) < len(self.names):
+            return 0
+        places = [int(each.removeprefix(f"{name}.").partition(".")[0]) for each in inside]
+        return min(places, default=len(layers))
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -144,59 +219,28 @@ class Tuned:
             for name, value in state.items():
                 own[name].copy_(value)
 
-    def _hash(self) -> str:
-        """SHA-256 of the frozen weights, to the last bit."""
-        digest = hashlib.sha256()
-        for name, parameter in sorted(self.frozen.items()):
-            value = parameter.detach().cpu().contiguous()
-            if not value.is_meta:
-                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
 
 def freeze(module: nn.Module) -> None:
     """Let no parameter of ``module`` move."""
     module.requires_grad_(False)
 
 
-def outputs_of(module: nn.Module) -> int | None:
-    """How wide the result of a linear map is; None for a module that is none.
-
-    The Conv1D of transformers, which GPT-2 is made of, is a linear map too.
-    """
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    return int(str(module.nf)) if type(module).__name__ == "Conv1D" else None
-
-
-def targets_of(module: nn.Module, targets: Iterable[str]) -> list[str]:
-    """Names of the linear maps within ``module`` that are targeted, in its order.
-
-    Args:
-        module: where they are looked for.
-        targets: ends of dotted names: ``query`` is ``layers.0.query`` and ``layers.1.query``.
-
-    Raises:
-        UserError: if a target is the end of no name of a linear map; it lists those there are.
-    """
-    names = [name for name, each in module.named_modules() if outputs_of(each) is not None]
-    chosen: set[str] = set()
-    for target in targets:
-        found = {name for name in names if f".{name}".endswith(f".{target}")}
-        if not found:
-            ends = list(dict.fromkeys(name.rpartition(".")[2] for name in names))
-            raise UserError(
-                f"adapter.targets: {type(module).__name__} has no linear map "
-                f"'{target}'.{nearest(target, ends)} There are: {listed(ends, 30) or 'none'}."
-            )
-        chosen |= found
-    if not chosen:
-        raise UserError("adapter.targets names nothing that would be tuned: say targets=[…].")
-    return [name for name in names if name in chosen]
+def _adapter_on(module: nn.Module) -> str | None:
+    """The adapter that ``module`` or a part of it is under: ours, or one that peft put there."""
+    for each in module.modules():
+        if MARK in vars(each):
+            return str(vars(each)[MARK])
+        if hasattr(each, "adapter_layer_names"):
+            return type(each).__module__.rpartition("tuners.")[2].partition(".")[0]
+    return None
 
 
-def replace(module: nn.Module, name: str, by: nn.Module) -> None:
-    """Put ``by`` where ``name`` is in ``module``."""
-    parent, _, last = name.rpartition(".")
-    setattr(module.get_submodule(parent), last, by)
+def _hash(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights and their names, to the last bit; those without memory count as none."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        if not weight.is_meta:
+            value = weight.detach().cpu().contiguous()
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -4,14 +4,15 @@ Houlsby et al., Parameter-Efficient Transfer Learning for NLP, ICML 2019, arXiv:
 Pfeiffer et al., AdapterFusion, EACL 2021, arXiv:2005.00247: one a layer, after the feed-forward.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.adapters.base import Adapter, freeze, outputs_of, replace, targets_of
+from lightning_rec.adapters.base import Adapter, freeze
+from lightning_rec.adapters.places import Family, known, outputs_of, replace, targets_of
 
 INIT_STD = 0.01  # of the paper, cut off at two deviations
 
@@ -19,27 +20,39 @@ INIT_STD = 0.01  # of the paper, cut off at two deviations
 class Bottleneck(Adapter):
     """h + W_up GELU(W_down h + b) + b' after each target; these alone are tuned (figure 2).
 
-    The targets are the linear maps that end a sub-layer, before its residual: that of the attention
-    and that of the feed-forward (Houlsby), or the latter alone (Pfeiffer).
+    The targets are the linear maps that end a sub-layer, before its residual.
 
     Args:
         width: of the bottleneck, the paper's m.
-        targets: ends of the names of what it comes after.
+        placement: where targets=None puts them: after attention and feed-forward (``houlsby``), or
+            after the feed-forward alone (``pfeiffer``).
+        targets: ends of the names of what it comes after; None goes by ``placement``.
+        top: only in the last layers; None takes all.
     """
 
     def __init__(
-        self, width: PositiveInt = 16, targets: tuple[str, ...] = ("output", "contract")
+        self,
+        width: PositiveInt = 16,
+        placement: Literal["houlsby", "pfeiffer"] = "houlsby",
+        targets: tuple[str, ...] | None = None,
+        top: PositiveInt | None = None,
     ) -> None:
-        self.width, self.targets = width, targets
+        self.width, self.placement, self.targets, self.top = width, placement, targets, top
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put a network after each target."""
-        names = targets_of(module, self.targets)
+        targets = known(module, self._ends) if self.targets is None else self.targets
+        names = targets_of(module, targets, self.top)
         freeze(module)
         for name in names:
             replace(module, name, Followed(module.get_submodule(name), self.width))
         new = ("down.weight", "down.bias", "up.weight", "up.bias")
         return {f"{name}.{part}" for name in names for part in new}
+
+    def _ends(self, family: Family) -> tuple[str, ...]:
+        if self.placement == "pfeiffer":
+            return (family.fed,)
+        return family.attended, family.fed
 
 
 class Followed(nn.Module):

@@ -3,26 +3,27 @@
 Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685.
 """
 
-from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
-from lightning_rec.adapters.base import Adapter, replace, targets_of
-from lightning_rec.errors import UserError
+from lightning_rec.adapters.injected import Injected
+from lightning_rec.adapters.places import known, targets_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class LoRA(Adapter):
+class LoRA(Injected):
     """h = W x + (α / r) B A x, where A and B alone are tuned; B begins at 0 (section 4.1).
 
     Args:
         rank: r, the width between A and B.
         alpha: α; the change is scaled by α / r.
         dropout: on what A reads.
-        targets: ends of the names of the linear maps that get one.
+        targets: ends of the names of the linear maps that get one; None takes those that make
+            queries and values, as the paper does.
+        top: only in the last layers; None takes all.
 
     Raises:
         UserError: if peft is not installed.
@@ -33,14 +34,17 @@ class LoRA(Adapter):
         rank: PositiveInt = 8,
         alpha: PositiveFloat = 16.0,
         dropout: Share = 0.0,
-        targets: tuple[str, ...] = ("query", "value"),
+        targets: tuple[str, ...] | None = None,
+        top: PositiveInt | None = None,
     ) -> None:
-        self.rank, self.alpha, self.dropout, self.targets = rank, alpha, dropout, targets
-        self.peft = _peft()
+        super().__init__()
+        self.rank, self.alpha, self.dropout = rank, alpha, dropout
+        self.targets, self.top = targets, top
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put matrices beside the targets."""
-        names = targets_of(module, self.targets)
+        targets = known(module, lambda f: f.query_value) if self.targets is None else self.targets
+        names = targets_of(module, targets, self.top)
         settings = self.peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -49,24 +53,3 @@ class LoRA(Adapter):
         )
         self.peft.inject_adapter_in_model(settings, module)
         return {f"{name}.lora_{part}.default.weight" for name in names for part in "AB"}
-
-    def merge(self, module: nn.Module) -> None:
-        """Add B A to the weights of the targets, and take A and B out."""
-        layers = {
-            name: each
-            for name, each in module.named_modules()
-            if isinstance(each, self.peft.tuners.lora.LoraLayer)
-        }
-        for name, layer in layers.items():
-            layer.merge()
-            replace(module, name, layer.get_base_layer())
-
-
-def _peft() -> Any:
-    try:
-        return import_module("peft")
-    except ImportError as error:
-        raise UserError(
-            "adapter=lora needs peft, which is not installed: pip install 'lightning-rec[hub]'. "
-            "adapter=bottleneck and adapter=top_layers do without."
-        ) from error

@@ -1,10 +1,15 @@
-"""Without adding anything: all weights are tuned, none, or those of the top layers."""
+"""Without adding anything: all weights are tuned, none, those of the top layers, or the biases.
+
+Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+Language-models, ACL 2022, arXiv:2106.10199.
+"""
 
 from pydantic import PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, freeze
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.adapters.places import top_of, within
+from lightning_rec.errors import UserError
 
 
 class Full(Adapter):
@@ -38,38 +43,37 @@ class TopLayers(Adapter):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Let the last ``k`` layers move. Raises UserError if there are none, or fewer."""
-        name, layers = self._stack(module)
-        if len(layers) < self.k:
-            raise UserError(
-                f"adapter.k={self.k}: {type(module).__name__} has {len(layers)} layers in '{name}'."
-            )
+        top = [module.get_submodule(name) for name in top_of(module, self.k, self.layers, "k")]
         freeze(module)
-        top = [*layers[len(layers) - self.k :], *_after(module, name)]
         for part in top:
             part.requires_grad_(True)
         moving = {id(parameter) for part in top for parameter in part.parameters()}
         return {name for name, parameter in module.named_parameters() if id(parameter) in moving}
 
-    def _stack(self, module: nn.Module) -> tuple[str, nn.ModuleList]:
-        lists = {n: m for n, m in module.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
-        if not lists:
-            raise UserError(f"adapter: {type(module).__name__} has no list of layers to tune.")
-        name = self.layers or max(lists, key=lambda each: len(lists[each]))
-        if name not in lists:
+
+class BitFit(Adapter):
+    """The biases alone are tuned, those of LayerNorms among them: what is called ``bias``.
+
+    Args:
+        top: only those in the last layers, and in what is registered after them; None takes all.
+    """
+
+    def __init__(self, top: PositiveInt | None = None) -> None:
+        self.top = top
+
+    def attach(self, module: nn.Module) -> set[str]:
+        """Let the biases move. Raises UserError if there are none."""
+        names = [name for name, _ in module.named_parameters()]
+        biases = [name for name in names if name.rpartition(".")[2] == "bias"]
+        if self.top is not None:
+            biases = within(biases, top_of(module, self.top))
+        if not biases:
+            where = f"the last {self.top} layers of " if self.top else ""
             raise UserError(
-                f"adapter.layers={name}: {type(module).__name__} has no such list of layers."
-                f"{nearest(name, lists)} There are: {listed(lists)}."
+                f"adapter=bitfit tunes biases, and {where}{type(module).__name__} has none: "
+                "adapter=lora, bottleneck and top_layers do without."
             )
-        return name, lists[name]
-
-
-def _after(module: nn.Module, name: str) -> list[nn.Module]:
-    """Modules that are registered after the one called ``name``, at each level above it."""
-    found: list[nn.Module] = []
-    here = module
-    for step in name.split("."):
-        children = dict(here.named_children())
-        below = [*children].index(step)
-        found += [*children.values()][below + 1 :]
-        here = children[step]
-    return found
+        freeze(module)
+        for name in biases:
+            module.get_parameter(name).requires_grad_(True)
+        return set(biases)

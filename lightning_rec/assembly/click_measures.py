@@ -6,7 +6,7 @@ import torch
 
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.metrics.classification import reliability
-from lightning_rec.metrics.click_slices import slices_of
+from lightning_rec.metrics.click_slices import history_slices, slices_of
 from lightning_rec.metrics.clicks import BINS, ClickMetrics, Predictions
 from lightning_rec.metrics.slices import Slices
 
@@ -39,7 +39,7 @@ def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
 
 
 def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The slices of the test by how often training has a row's category of these fields."""
+    """The slices of the test by how often training has a row's category, and by its history."""
     encoded = loaded.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
@@ -50,4 +50,9 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
         seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
         slices |= slices_of(name, torch.from_numpy(seen))
+    if encoded.past is not None:
+        test = np.asarray(encoded.test)
+        slices |= history_slices(
+            torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
+        )
     return slices

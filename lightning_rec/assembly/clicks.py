@@ -36,6 +36,7 @@ from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.models.clicks.texts import WithTexts
+from lightning_rec.models.text.items import ItemTexts
 from lightning_rec.tasks.click import ClickTask
 
 SKETCH_SIZE = 10  # categories of each field of the model that is built, without memory, as a check
@@ -69,7 +70,8 @@ class Clicks(Problem[AuditedClicks]):
         self.encoder, self.pretrained = encoder_node(cfg)
         check_texts(cfg, self.source.fields)
         self.adapter = self._checked_adapter()
-        self.width = 0 if self.texts is None else self.texts.width(self.adapter)
+        sketch = None if self.texts is None else self.texts.sketch(self.adapter)
+        self.width = SKETCH_SIZE if sketch is None else sketch.width  # of texts
         self.protocol = config.build("protocol", cfg.protocol)
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
@@ -104,6 +106,11 @@ class Clicks(Problem[AuditedClicks]):
             schema = schema._replace(text=self.width, by_id=self.texts.ids)
         if self.encoder is None:
             head: ClickModel = self._build("model", schema=schema)
+            if getattr(head, "reads_scores", False):
+                raise UserError(
+                    f"{type(head).__name__} needs a model of sequences that scores the items: say "
+                    "encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec."
+                )
         else:
             encoder = make_encoder(self.encoder, self.pretrained, schema)
             head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
@@ -133,15 +140,14 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over a fresh model, fitted already if it is fitted by counting."""
+        texts, read = self._read(loaded)
         model: nn.Module = self.make_model(data.schema)
         assert isinstance(model, ClickModel)
         if model.in_order:
             check_order(loaded)
         tuned = self._encoded(model, loaded) if isinstance(model, WithHistory) else None
-        if self.texts is not None and loaded.items is not None:
-            about, trained = loaded.items.about, loaded.items.trained
-            texts, tuned = self.texts.read(self.adapter, about, trained, cache_of(loaded))
-            model = WithTexts(texts, len(about), model)
+        if texts is not None and loaded.items is not None:
+            tuned, model = read, WithTexts(texts, len(loaded.items.about), model)
         task = self._task(model, loaded)
         task.tuned = tuned
         return task
@@ -217,6 +223,15 @@ class Clicks(Problem[AuditedClicks]):
     def _encoder_adapter(self) -> Adapter:
         """How the encoder of histories is tuned: as the config says, if it was trained before."""
         return Full() if self.pretrained is None else self.adapter
+
+    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, Tuned | None]:
+        """What makes vectors of the texts of items, and the language model under its adapter."""
+        if self.texts is None or loaded.items is None:
+            return None, None
+        about, trained = loaded.items.about, loaded.items.trained
+        texts, tuned = self.texts.read(self.adapter, about, trained, cache_of(loaded))
+        self.width = texts.width
+        return texts, tuned
 
     def _encoded(self, model: WithHistory, loaded: AuditedClicks) -> Tuned:
         """The encoder of histories, its weights loaded if it was trained before, adapted."""

@@ -10,10 +10,11 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.whole import Frozen
 from lightning_rec.assembly.language import Language, check_length, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.hub import find_model
+from lightning_rec.data.text.hub import find_model, model_here
 from lightning_rec.data.text.texts import Tokenized, texts_hash, tokenize, written
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
@@ -70,7 +71,8 @@ class Texts:
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
-        live = bool(self.sketch(adapter).names)
+        live = not isinstance(adapter, Frozen)
+        self.sketch(adapter)
         if live and not has_table:
             raise UserError(
                 f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
@@ -82,17 +84,17 @@ class Texts:
                 "adapter=frozen."
             )
 
-    def sketch(self, adapter: Adapter) -> Tuned:
-        """The language model without its weights, under an adapter. Raises UserError."""
-        language = load_language(find_model(self.name), self.pooling, self.normalize, sketch=True)
-        check_length(language.encoder.model, "item.max_tokens", self.max_tokens)
-        return Tuned(language.encoder, adapter)
+    def sketch(self, adapter: Adapter) -> TextEncoder | None:
+        """The language model under an adapter, without its weights: as a check, if it is here.
 
-    def width(self, adapter: Adapter) -> int:
-        """E, of the vectors of texts. Raises UserError, as :meth:`sketch` does."""
-        encoder = self.sketch(adapter).module
-        assert isinstance(encoder, TextEncoder)
-        return encoder.width
+        Else it is fetched with the data. Raises UserError where they do not fit.
+        """
+        if (folder := model_here(self.name)) is None:
+            return None
+        language = load_language(folder, self.pooling, self.normalize, sketch=True)
+        check_length(language.encoder.model, "item.max_tokens", self.max_tokens)
+        adapter.attach(language.encoder)
+        return language.encoder
 
     def put_into(
         self,

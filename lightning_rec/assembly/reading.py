@@ -98,7 +98,9 @@ def _kept(
                     encoder.train(mode)
                     out.flush()
                     del out
-    return np.load(path, mmap_mode="c")  # torch warns of arrays that cannot be written
+    return np.load(
+        path, mmap_mode="c", allow_pickle=False
+    )  # torch warns of arrays that cannot be written
 
 
 def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:

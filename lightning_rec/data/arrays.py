@@ -47,10 +47,9 @@ def arrays(
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
-    vocabulary = np.flatnonzero(train_counts)
-    trained = len(vocabulary)
-    if cold_targets == "rank":
-        vocabulary = np.append(vocabulary, np.flatnonzero(train_counts == 0))
+    # Items with training events first, each kind in the order of the catalogue.
+    vocabulary, trained = np.argsort(train_counts == 0, kind="stable"), np.sum(train_counts > 0)
+    vocabulary = vocabulary if cold_targets == "rank" else vocabulary[:trained]
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
     item = code[events.item]
@@ -69,11 +68,10 @@ def arrays(
     counts = counts | {
         "users": len(np.unique(events.user)),
         "train events": int(targets.train.sum()),
-        "val targets": val.size,
-        "test targets": test.size,
-        "cold val targets": int(cold[targets.val].sum()),
-        "cold test targets": int(cold[targets.test].sum()),
     }
+    counts |= {"val targets": val.size, "test targets": test.size}
+    counts |= {"cold val targets": int(cold[targets.val].sum())}
+    counts |= {"cold test targets": int(cold[targets.test].sum())}
     notes = _notes(data, events.user, test, protocol)
     return Split(
         offsets=offsets,

@@ -117,9 +117,9 @@ class Protocol(ABC):
         new = items[order[: round(self.new_items * len(items))]]
         kept = ~np.isin(events.item, new) | targets.val | targets.test
         time = None if events.time is None else events.time[kept]
-        masks = (mask[kept] for mask in (targets.train, targets.val, targets.test))
+        train, val, test = (mask[kept] for mask in targets[:3])
         events = Ordered(events.user[kept], events.item[kept], events.row[kept], time)
-        return events, Targets(*masks, targets.boundaries)
+        return events, Targets(train, val, test, targets.boundaries)
 
     def _check(self, split: Split) -> None:
         wanted = {"validation": split.val} if self.val_users != 0 else {}

@@ -1,4 +1,4 @@
-"""Figures of slices of rows: by how often training has what a row is about, cold or warm.
+"""Figures of slices of rows: by how often training has what a row is about, by its history.
 
 As for rankings, where a row belongs is known before anything is predicted.
 """
@@ -10,6 +10,7 @@ from lightning_rec.metrics import classification as F
 from lightning_rec.metrics.slices import Slices
 
 SEEN_FROM = (1, 10, 100)  # where the slices by training rows begin
+PAST_FROM = (0, 1, 5, 10, 20, 50)  # where those by length of history begin
 
 
 def slices_of(name: str, seen: Tensor) -> dict[str, Tensor]:
@@ -26,10 +27,28 @@ def slices_of(name: str, seen: Tensor) -> dict[str, Tensor]:
     Returns:
         bool [n] for each slice.
     """
-    slices = {f"{name}_cold": seen == 0, f"{name}_warm": seen > 0}
-    for start, after in zip(SEEN_FROM, (*SEEN_FROM[1:], None), strict=True):
-        inside = seen >= start if after is None else (seen >= start) & (seen < after)
-        slices[f"{name}_{start}_{'up' if after is None else after - 1}"] = inside
+    return {f"{name}_cold": seen == 0, f"{name}_warm": seen > 0, **_cut(name, seen, SEEN_FROM)}
+
+
+def history_slices(length: Tensor) -> dict[str, Tensor]:
+    """The slices of all rows by histories: ``history_0``, ``history_1_4`` … ``history_50_up``.
+
+    Args:
+        length: int64 [n], items before the row that a model may read.
+
+    Returns:
+        bool [n] for each slice.
+    """
+    return _cut("history", length, PAST_FROM)
+
+
+def _cut(name: str, number: Tensor, starts: tuple[int, ...]) -> dict[str, Tensor]:
+    """Slices from one start to the next, named after both ends."""
+    slices = {}
+    for start, after in zip(starts, (*starts[1:], None), strict=True):
+        inside = number >= start if after is None else (number >= start) & (number < after)
+        last = "_up" if after is None else f"_{after - 1}" if after - 1 > start else ""
+        slices[f"{name}_{start}{last}"] = inside
     return slices
 
 

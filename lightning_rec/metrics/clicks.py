@@ -7,12 +7,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_rec.metrics import classification as F
+from lightning_rec.metrics import grouped
 from lightning_rec.metrics.click_slices import sliced
 from lightning_rec.metrics.slices import Slices
 
 FIGURES = (
     "auc", "gauc", "gauc_groups", "gauc_groups_left_out", "logloss", "information_gain", "pr_auc",
-    "f1", "precision", "recall", "accuracy", "threshold", "ece", "rate",
+    "f1", "precision", "recall", "accuracy", "threshold", "ece", "rate", *grouped.names(),
 )  # fmt: skip
 BINS = 10  # of the calibration error
 
@@ -38,7 +39,8 @@ class ClickMetrics(Metric):
 
     Args:
         label: float32 [number of all examples], 0 or 1.
-        group: int32 [number of all examples], -1 for none; None leaves out GAUC.
+        group: int32 [number of all examples], -1 for none; None leaves out GAUC and what is ranked
+            within groups.
         slices: bool [number of all examples] by name; some figures are told for each of them.
     """
 
@@ -91,10 +93,12 @@ class ClickMetrics(Metric):
         }
         if self.group is None:
             return figures
-        grouped = F.gauc(logit, label, self.group[example])
-        if grouped.groups:  # else no group has both classes
-            figures["gauc"] = grouped.gauc
-        counts = {"gauc_groups": grouped.groups, "gauc_groups_left_out": grouped.left_out}
+        group = self.group[example]
+        areas = F.gauc(logit, label, group)
+        if areas.groups:  # else no group has both classes
+            figures["gauc"] = areas.gauc
+        figures |= grouped.ranking(logit, label, group)
+        counts = {"gauc_groups": areas.groups, "gauc_groups_left_out": areas.left_out}
         return figures | {name: count.double() for name, count in counts.items()}
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -51,7 +52,7 @@ class Task(pl.LightningModule):
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
         self.plateau: Plateau | None = None
-        self.remembered: dict[str, Any] | None = None
+        self.remembered: dict[str, Any] = {}
         self.tuned: Tuned | None = None  # a part that was trained before
         self.epoch_seconds: list[float] = []  # of this process, validation included
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
@@ -73,6 +74,8 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""
         loss = self.loss_of(batch)
+        if self.tuned is not None:
+            loss = loss + self.tuned.course.penalty()
         seen = loss.detach()
         first = ~seen.isfinite() & (self.bad_batch < 0)
         self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
@@ -123,43 +126,63 @@ class Task(pl.LightningModule):
         The latter is moved and saved here: Lightning would move it after the checkpoint of the
         epoch is written, and a resumed run would miss that.
         """
-        optimizer = self.make_optimizer(self._parameters())
-        schedule = self.make_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        optimizer = self.make_optimizer(self._groups())
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.make_schedule(optimizer, steps)
+        if self.tuned is not None:
+            self.tuned.begin(steps)
         if isinstance(schedule, Plateau):
             self.plateau = schedule
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _parameters(self) -> Any:
-        """All weights that move; those of a part that was trained before as a group of their own."""
+    def _groups(self) -> Any:
+        """What moves; of a part that was trained before it is a group of its own."""
         moving = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.tuned is None or self.tuned_lr is None:
             return moving
         before = {id(parameter) for parameter in self.tuned.module.parameters()}
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in moving if id(p) not in before]},
             {"params": [p for p in moving if id(p) in before], "lr": self.tuned_lr},
         ]
         return [group for group in groups if group["params"]]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save what a schedule that watches a figure remembers."""
+        """Save what a schedule that watches a figure remembers, and what an adapter does."""
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
+        if self.tuned is not None:
+            checkpoint["course"] = self.tuned.course.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep it until there is a schedule to hand it to."""
-        self.remembered = checkpoint.get("plateau")
+        """Keep it until there is somebody to hand it to."""
+        self.remembered = {key: checkpoint.get(key) for key in ("plateau", "course")}
 
     def on_fit_start(self) -> None:
-        """Hand a resumed schedule what it remembered."""
-        if self.plateau is not None and self.remembered is not None:
-            self.plateau.load_state_dict(self.remembered)
+        """Hand out what was remembered, if the training is resumed."""
+        plateau, course = self.remembered.get("plateau"), self.remembered.get("course")
+        if self.plateau is not None and plateau is not None:
+            self.plateau.load_state_dict(plateau)
+        if self.tuned is not None and course is not None:
+            self.tuned.course.load_state_dict(course)
 
     def on_fit_end(self) -> None:
         """See that nothing has moved that should stay."""
         if self.tuned is not None:
             self.tuned.check()
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step, then let an adapter do what follows a step: here gradients are still there."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.tuned is not None:
+            self.tuned.course.after_step(self.global_step + 1)  # Lightning counts it later
 
     def configure_gradient_clipping(
         self,

@@ -11,19 +11,24 @@ from processes import read
 from safetensors.torch import load_file
 
 from lightning_rec import cli, config
+from lightning_rec.adapters.adalora import Shrinking
 from lightning_rec.data.audit import LeakError
+from lightning_rec.tasks.click import ClickTask
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]
-ADAPTERS = config.choices("adapter")
+# Virtual tokens are for models of transformers alone.
+ADAPTERS = [name for name in config.choices("adapter") if name not in ("prefix", "prompt")]
 QUICK = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "logger=none", "baseline=null"]  # fmt: skip
 
 
-def pretrained(log: Path, folder: Path, protocol: str = "temporal") -> Path:
-    """A small BERT4Rec, trained."""
+def pretrained(
+    log: Path, folder: Path, protocol: str = "temporal", model: str = "bert4rec"
+) -> Path:
+    """A small model of sequences, trained."""
     data = ["data=table", f"data.path={log}", "data.user=uid", "data.item=sku", "data.time=ts"]
     small = ["model.dim=16", "model.depth=2", "batches.max_len=10", "protocol.cutoffs=[5,10]"]
-    arguments = [*data, *small, f"protocol={protocol}", *QUICK]
+    arguments = [f"model={model}", *data, *small, f"protocol={protocol}", *QUICK]
     assert cli.run(["train", *arguments, f"run_dir={folder}"]) == 0
     return folder
 
@@ -32,6 +37,12 @@ def pretrained(log: Path, folder: Path, protocol: str = "temporal") -> Path:
 def run(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on what comes before the boundary; tests only read it."""
     return pretrained(log_csv, tmp_path_factory.mktemp("pretrained") / "run")
+
+
+@pytest.fixture(scope="module")
+def decoder(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Likewise, of transformers."""
+    return pretrained(log_csv, tmp_path_factory.mktemp("decoder") / "run", model="decoder")
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +67,9 @@ def test_every_adapter_in_one_table(
     rows = {row["setting"].removeprefix("adapter="): row for row in table["rows"]}
     assert set(rows) == set(ADAPTERS)
     trained = {name: row["costs"]["trained_parameters"]["mean"] for name, row in rows.items()}
-    assert trained["frozen"] < min(trained["lora"], trained["bottleneck"])
-    assert max(trained["lora"], trained["bottleneck"]) < trained["top_layers"] < trained["full"]
+    small = [trained[name] for name in ADAPTERS if name not in ("frozen", "top_layers", "full")]
+    assert trained["frozen"] < min(small)
+    assert max(small) < trained["top_layers"] < trained["full"]
     assert all(row["figures"]["test/auc"]["mean"] > 0 for row in rows.values())
     assert all(row["costs"]["peak_memory_mib"]["mean"] > 100 for row in rows.values())
     out = capfd.readouterr().out
@@ -79,6 +91,9 @@ def test_every_adapter_in_one_table(
         elif name == "top_layers":
             assert "layers.1.query.weight" in moved
             assert all(key.startswith(("layers.1", "transform")) for key in moved)
+        elif name == "bitfit":
+            assert {"norm.bias", "layers.0.query.bias"} <= moved
+            assert all(key.endswith(".bias") for key in moved)
         else:
             assert not moved
         assert len(same) > 20
@@ -90,6 +105,66 @@ def test_every_adapter_in_one_table(
         if kept.exists():
             for key, value in load_file(kept).items():
                 assert torch.equal(value, after[f"encoder.model.{key}"])
+
+
+def test_the_ranks_of_adalora_shrink_and_a_broken_run_goes_on(
+    run: Path, clicks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clicks = [each for each in clicks if not each.startswith("trainer.max_epochs")]
+    settings = ["adapter=adalora", "adapter.init_rank=4", "adapter.rank=2", "adapter.interval=2", f"encoder.run={run}", "trainer.max_epochs=4", "trainer.accumulate_grad_batches=2", "callbacks=[checkpoint]"]  # fmt: skip
+    steps, after_step = [], Shrinking.after_step
+
+    def counted(course: Shrinking, step: int) -> None:
+        steps.append(step)
+        after_step(course, step)
+
+    def stopped(task: ClickTask) -> None:
+        if task.current_epoch == 2:
+            raise RuntimeError("the power went")
+
+    monkeypatch.setattr(Shrinking, "after_step", counted)
+    assert cli.run(["train", *clicks, *settings, f"run_dir={tmp_path / 'whole'}"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ClickTask, "on_train_epoch_start", stopped)
+        with pytest.raises(RuntimeError, match="the power went"):
+            cli.run(["train", *clicks, *settings, f"run_dir={tmp_path / 'broken'}"])
+    assert cli.run(["train", f"resume={tmp_path / 'broken'}"]) == 0
+    whole, broken = (torch.load(
+        tmp_path / name / "checkpoints/last.ckpt", weights_only=True
+    ) for name in ("whole", "broken"))  # fmt: skip
+    assert steps == 2 * list(
+        range(1, whole["global_step"] + 1)
+    )  # once for each, not for each batch
+    for key, value in whole["state_dict"].items():
+        assert torch.equal(value, broken["state_dict"][key]), key
+    parts = [value for key, value in whole["state_dict"].items() if ".lora_E." in key]
+    assert [len(part) for part in parts] == [4] * 4
+    assert sum(int(part.count_nonzero()) for part in parts) == 2 * 4
+    assert whole["course"]["kept"] == broken["course"]["kept"]
+    kept = load_file(tmp_path / "whole/adapter.safetensors")  # of the best epoch, not the last
+    left = sum(int(value.count_nonzero()) for key, value in kept.items() if ".lora_E." in key)
+    assert f"; {left} of 16 are left" in (tmp_path / "whole/train.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_virtual_tokens_are_for_what_is_made_of_transformers(
+    name: str, run: Path, decoder: Path, clicks: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    asked = [f"adapter={name}", "adapter.tokens=2", f"run_dir={tmp_path / 'r'}"]
+    sentence = refused("train", *clicks, *asked, f"encoder.run={run}")
+    assert f"adapter={name} puts virtual tokens before" in sentence
+    assert "BERT4Rec holds none. adapter=lora" in sentence
+    assert cli.run(["train", *clicks, *asked, f"encoder.run={decoder}"]) == 0
+    before, after = (
+        load_file(folder / "weights.safetensors") for folder in (decoder, tmp_path / "r")
+    )
+    assert all(torch.equal(after[f"encoder.model.{key}"], value) for key, value in before.items())
+    (weight,) = load_file(tmp_path / "r/adapter.safetensors")
+    assert weight == "body.virtual.made.embedding.weight"
+    assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
+    more = [each for each in asked if "tokens" not in each]
+    sentence = refused("train", *clicks, *more, "adapter.tokens=3", f"encoder.run={decoder}", "run_dir=" + str(tmp_path / "more"))  # fmt: skip
+    assert "has 10 places, 3 of which are its virtual tokens', but a text has 8" in sentence
 
 
 def test_items_are_those_of_the_run_by_their_ids(

@@ -1,6 +1,7 @@
 """The loss of clicks: likelihoods by weight, and the two penalties, each on its own weights."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +71,15 @@ def test_penalties_are_on_whole_tables_and_on_all_other_weights_apart() -> None:
 
 def test_without_penalties_nothing_is_added() -> None:
     assert made().penalty() == 0.0
+
+
+def test_what_an_adapter_adds_joins_the_loss_of_a_step() -> None:
+    task = made()
+    task._logs_now = lambda: False  # type: ignore[method-assign]
+    plain = float(task.training_step(BATCH, 0).detach())
+    course = SimpleNamespace(penalty=lambda: 3.0)
+    task.tuned = SimpleNamespace(course=course)  # type: ignore[assignment]
+    assert float(task.training_step(BATCH, 0).detach()) == pytest.approx(plain + 3)
 
 
 def test_sparse_gradients_step_as_dense_ones_do() -> None:

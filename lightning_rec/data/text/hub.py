@@ -77,8 +77,23 @@ MINILM = PublicFiles(
 KNOWN = {"sentence-transformers/all-MiniLM-L6-v2": MINILM, "all-MiniLM-L6-v2": MINILM}
 
 
+def model_here(name: str) -> Path | None:
+    """The folder of a language model if it is on this machine already; see :func:`find_model`."""
+    if Path(name).expanduser().is_dir():
+        return find_model(name)
+    if name in KNOWN:
+        files = KNOWN[name].here()
+        return files[0].parent if files else None
+    try:
+        return Path(import_hub().snapshot_download(name, local_files_only=True))
+    except UserError:
+        raise
+    except Exception:  # of a dozen kinds; whether it can be had is seen when it is needed
+        return None
+
+
 def find_model(name: str) -> Path:
-    """The folder of a language model.
+    """The folder of a language model, fetched if need be.
 
     Args:
         name: a folder, that of a run which left a language model (``task=mlm``), an id of the hub,

@@ -4,7 +4,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -129,9 +129,11 @@ class Tokenized:
     @classmethod
     def load(cls, folder: Path) -> "Tokenized":
         """Read what :meth:`save` wrote, memory-mapped."""
-        offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-        ids = np.load(folder / "ids.npy", mmap_mode="r")
-        return cls(offsets, ids, int(np.load(folder / "padding.npy")))
+
+        def array(name: str, mode: Literal["r"] | None = "r") -> Any:
+            return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
+
+        return cls(array("offsets"), array("ids"), int(array("padding", None)))
 
 
 def places(

@@ -59,6 +59,23 @@ class HistoryEncoder(nn.Module):
         queries = encode(self.model, *asked, tokens)
         return made.index_put((there.nonzero()[:, 0],), queries.to(made.dtype))
 
+    def score(self, histories: Histories, items: Tensor) -> Tensor:
+        """How the model scores an item of each row after its history.
+
+        Args:
+            histories: of B rows.
+            items: int64 [B], codes as those of the histories; -1 for an unknown one.
+
+        Returns:
+            float [B, 1], NaN for an item that the model does not know.
+        """
+        padding = self.model.schema.padding
+        if self.codes is not None:
+            items = self.codes[items]  # the last one, that of padding, for -1
+        known = (items >= 0) & (items != padding)
+        scores = self.model.scores(self(histories), items.masked_fill(~known, 0)[:, None])
+        return scores.masked_fill(~known[:, None], torch.nan)
+
     def train(self, mode: bool = True) -> "HistoryEncoder":
         """A model of which nothing is tuned drops nothing either."""
         super().train(mode)
@@ -81,11 +98,17 @@ class WithHistory(ClickModel):
         super().__init__(head.schema)
         self.encoder, self.head = encoder, head
         self.several, self.in_order = head.several, head.in_order
+        self.item = head.schema.place(str(head.schema.item))
+        self.first = head.schema.fields[self.item].start + 1  # the row of the first known item
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""
         assert rows.history is not None
-        logits: Tensor = self.head(rows._replace(encoded=self.encoder(rows.history)))
+        if self.head.reads_scores:
+            encoded = self.encoder.score(rows.history, rows.ids[:, self.item].long() - self.first)
+        else:
+            encoded = self.encoder(rows.history)
+        logits: Tensor = self.head(rows._replace(encoded=encoded))
         return logits
 
 

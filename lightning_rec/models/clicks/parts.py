@@ -33,10 +33,11 @@ class ClickModel(nn.Module, ABC):
 
     ``reads_history`` says whether it needs the histories of the rows itself, ``several`` whether it
     gives a logit for each of several goals, ``in_order`` whether a goal comes only after the others
-    before it.
+    before it, ``reads_scores`` whether an encoder brings it the score of the item shown.
     """
 
     reads_history: ClassVar[bool] = False
+    reads_scores: ClassVar[bool] = False
     several: bool = False
     in_order: bool = False
 

@@ -167,8 +167,10 @@ class TextItems(nn.Module):
         self.project = nn.Linear(texts.width, dim)
         self.special = nn.Embedding(2, dim, padding_idx=0)
         self.ids = nn.Embedding(schema.num_items, dim) if ids else None
-        for table in (self.project, self.special, *([self.ids] if self.ids is not None else [])):
-            nn.init.normal_(table.weight, std=INIT_STD)
+        for weight in (self.project.weight, self.special.weight):
+            nn.init.normal_(weight, std=INIT_STD)
+        if self.ids is not None:
+            nn.init.normal_(self.ids.weight, std=INIT_STD)
         nn.init.zeros_(self.project.bias)
         with torch.no_grad():
             self.special.weight[0].zero_()

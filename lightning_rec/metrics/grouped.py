@@ -1,0 +1,69 @@
+"""Ranking within groups of judged rows: what each user was shown, in the order of the scores.
+
+Pure functions of all rows: exact, without a Python loop, in float64. Several rows of a group may be
+clicks, unlike in :mod:`lightning_rec.metrics.functional`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+CUTOFFS = (5, 10)
+
+
+def names(cutoffs: Sequence[int] = CUTOFFS) -> list[str]:
+    """Names of the figures."""
+    return [*(f"{kind}@{k}" for kind in ("ndcg", "recall") for k in cutoffs), "mrr"]
+
+
+def ranking(
+    score: Tensor, label: Tensor, group: Tensor, cutoffs: Sequence[int] = CUTOFFS
+) -> dict[str, Tensor]:
+    """NDCG, recall and reciprocal rank of the first click, within groups, mean over groups.
+
+    Groups of one class say nothing of an order and are left out, as are rows of no group. Rows of
+    one score count against the model: those without a click stand first. Gains are 0 and 1
+    (Järvelin and Kekäläinen, TOIS 2002).
+
+    Args:
+        score: float [n].
+        label: 0 or 1, [n].
+        group: int [n], numbers from 0; -1 for a row of no group.
+        cutoffs: the k of ``ndcg@k`` and ``recall@k``.
+
+    Returns:
+        float64 scalars by name; nothing where no group has both classes.
+    """
+    kept = group >= 0
+    score, label, group = score[kept], label[kept].double(), group[kept].long()
+    order = torch.argsort(label, stable=True)
+    order = order[torch.argsort(score[order], descending=True, stable=True)]
+    order = order[torch.argsort(group[order], stable=True)]
+    label, group = label[order], group[order]
+    rows = torch.bincount(group)
+    clicks = torch.bincount(group, weights=label)
+    both = (clicks > 0) & (clicks < rows)
+    if not both.any():
+        return {}
+    place = torch.arange(len(group), device=group.device) - (rows.cumsum(0) - rows)[group]
+    gain = label / torch.log2(place.double() + 2)
+
+    def of_groups(values: Tensor) -> Tensor:
+        """Sums over the rows of each group that has both classes."""
+        return torch.bincount(group, weights=values, minlength=len(rows))[both]
+
+    places = torch.arange(max(cutoffs), dtype=torch.float64, device=group.device)
+    ideal = torch.cat([places.new_zeros(1), (1 / torch.log2(places + 2)).cumsum(0)])
+    found, figures = clicks[both], {}
+    for k in cutoffs:
+        inside = place < k
+        best = ideal[found.long().clamp(max=k)]
+        figures[f"ndcg@{k}"] = (of_groups(gain * inside) / best).mean()
+    for k in cutoffs:
+        figures[f"recall@{k}"] = (of_groups(label * (place < k)) / found).mean()
+    far = torch.full_like(place, len(place))
+    first = torch.full_like(rows, len(place)).scatter_reduce(
+        0, group, torch.where(label > 0, place, far), "amin"
+    )
+    return figures | {"mrr": (1 / (first[both].double() + 1)).mean()}
