@@ -87,30 +87,33 @@ class ReadTexts(nn.Module):
         return made
 
 
-def in_blocks(lengths: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+def in_blocks(
+    lengths: Tensor, compute: Callable[[Tensor], Tensor], tokens: int | None = None
+) -> Tensor:
     """Compute rows, texts or the like, in blocks of like length.
 
     Args:
         lengths: int64 [n], in tokens; n > 0.
         compute: numbers of some rows, int64 [m] -> [m, ...].
+        tokens: in a block.
 
     Returns:
         [n, ...], in the order of the rows.
     """
     order = lengths.argsort(stable=True)
     made, start = [], 0
-    for stop in cuts(lengths[order].tolist()):
+    for stop in cuts(lengths[order].tolist(), tokens or BLOCK_TOKENS):
         made.append(compute(order[start:stop]))
         start = stop
     back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
     return torch.cat(made)[back.to(made[0].device)]
 
 
-def cuts(lengths: list[int]) -> list[int]:
+def cuts(lengths: list[int], tokens: int = BLOCK_TOKENS) -> list[int]:
     """Where to cut texts into blocks, given their lengths, the shortest first: ends of blocks."""
     ends, start = [], 0
     for stop, following in enumerate([*lengths[1:], None], 1):
-        if following is None or (stop + 1 - start) * following > BLOCK_TOKENS:
+        if following is None or (stop + 1 - start) * following > tokens:
             ends.append(stop)
             start = stop
     return ends

@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lightning_rec.data.text.texts import Tokens
 from lightning_rec.models.layers import pick
 from lightning_rec.models.text.encoder import LanguageModel
+from lightning_rec.models.text.items import in_blocks
+
+BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
 
 
 class WordModel(LanguageModel):
@@ -47,13 +51,26 @@ class WordModel(LanguageModel):
         Returns:
             float [M, W] in the order of texts, then places (M = B for one place in each text).
         """
-        made = self.body(input_ids=tokens.ids, attention_mask=tokens.there.long())
-        asked = pick(made.last_hidden_state, at)  # [M, E]
+        asked = pick(self._states(tokens), at)  # [M, E]
         asked = asked.to(next(self.model.parameters()).dtype)
         # In half precision, many words would have one and the same logit.
         with self._made(asked[None]), torch.autocast(asked.device.type, enabled=False):
             logits: Tensor = self.model(input_ids=tokens.ids).logits[0]
         return logits
+
+    def _states(self, tokens: Tokens) -> Tensor:
+        """What the body makes of all tokens, float [B, T, E]; a CPU reads texts of like length."""
+        width, lengths = tokens.ids.shape[1], tokens.there.sum(dim=1)
+
+        def read(which: Tensor) -> Tensor:
+            longest = max(1, int(lengths[which].max()))
+            ids, there = tokens.ids[which, :longest], tokens.there[which, :longest]
+            made = self.body(input_ids=ids, attention_mask=there.long())
+            return functional.pad(made.last_hidden_state, (0, 0, 0, width - longest))
+
+        if tokens.ids.device.type != "cpu":
+            return read(torch.arange(len(lengths), device=lengths.device))
+        return in_blocks(lengths, read, BLOCK_TOKENS)
 
     @contextmanager
     def _made(self, states: Tensor) -> Iterator[None]:
