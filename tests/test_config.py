@@ -57,6 +57,7 @@ WITH = {
         "data.fields.categorical=[a,b]",
     ],
     ("objective", "closed_form"): ["model=popularity"],
+    ("model", "sequence_score"): ["model@encoder.model=sasrec"],
     ("model", "esmm"): [
         "data=ml_100k_clicks",
         "data.fields.label=null",
@@ -110,7 +111,7 @@ CLICK_MODELS = [
 
 
 HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
-HISTORY_MODELS = ("din", "bst")
+HISTORY_MODELS = ("din", "bst", "sequence_score")
 # They read with a language model: tests/cli has them.
 READERS = ("zero_shot", "masked_lm", "tallrec")
 
@@ -232,7 +233,7 @@ MISUSE = {
     "model=deepfm data.fields.min_count=0": ["data.fields.min_count=0: ", "greater than"],
     "model=deepfm protocol.val=0.5 protocol.test=0.5": ["protocol.val=0.5", "train"],
     "model=deepfm monitor=val/acu": ["monitor=val/acu", "'val/auc'"],
-    "model=deepfm monitor=val/ndcg@10": ["monitor=val/ndcg@10", "val/auc"],
+    "model=deepfm monitor=val/ndcg@3": ["monitor=val/ndcg@3", "val/ndcg@5"],
     "model=finalmlp model.context=[usr]": ["model", "no field 'usr'", "'user'"],
     "model=autoint model.heads=3": ["model.heads=3", "attention_dim=32"],
     "model=deepfm model.mlp=[0]": ["model.mlp", "greater than 0"],

@@ -116,7 +116,6 @@ class Shrinking(Course):
         self.module, self.weight = module, settings.orth_reg_weight
         self.last = settings.total_step - settings.tfinal  # the step of the last cut
         self.allocator = allocator(module, settings, "default")
-        self.kept: dict[str, list[bool]] = {}  # which elements of each E, since the latest cut
 
     def penalty(self) -> Tensor | float:
         """How far from orthogonal A and B are: the mean of their Frobenius norms, by its weight."""
@@ -130,21 +129,21 @@ class Shrinking(Course):
         return cost
 
     def after_step(self, step: int) -> None:
-        """Weigh what the step showed to matter, and cut when it is time; then keep to that."""
-        if step > self.last and self.kept:
-            self.allocator.mask_using_rank_pattern(self.module, self.kept)
-            return
+        """Weigh what the step showed to matter, and cut when it is time.
+
+        What is learnt of importance ends before the last cut, which is repeated at each step after
+        it, so that what is cut stays so.
+        """
         for name, parameter in self.module.named_parameters():
             if ".lora_" in name and parameter.grad is None:  # the batch did not come by here
                 parameter.grad = torch.zeros_like(parameter)
         at, final = min(step, self.last), step >= self.last
-        _, kept = self.allocator.update_and_allocate(self.module, at, force_mask=final)
-        self.kept = kept or self.kept
+        self.allocator.update_and_allocate(self.module, at, force_mask=final)
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learnt of importance, and what is kept."""
-        importance, uncertainty = self.allocator.exp_avg_ipt, self.allocator.exp_avg_unc
-        return {"importance": importance, "uncertainty": uncertainty, "kept": self.kept}
+        """What was learnt of importance."""
+        found = self.allocator
+        return {"importance": found.exp_avg_ipt, "uncertainty": found.exp_avg_unc}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
@@ -154,7 +153,6 @@ class Shrinking(Course):
         # peft begins anew for names that are not in ipt, which holds nothing of the past itself.
         self.allocator.ipt = dict(importance)
         self.allocator.exp_avg_ipt, self.allocator.exp_avg_unc = importance, uncertainty
-        self.kept = state["kept"]
 
 
 def ranks_of(module: nn.Module) -> dict[str, int]:

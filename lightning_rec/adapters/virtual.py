@@ -238,7 +238,7 @@ class Inputs(Tokens):
         words = call.get("inputs_embeds")
         if words is None:
             words = host.get_input_embeddings()(call["input_ids"])  # [B, T, D]
-        virtual = self(host).to(words.dtype).expand(batch, -1, -1)
+        virtual = self(host).expand(batch, -1, -1)
         call |= {"input_ids": None, "inputs_embeds": torch.cat([virtual, words], dim=1)}
         if (types := call.get("token_type_ids")) is not None:
             none = types.new_zeros(batch, self.tokens)

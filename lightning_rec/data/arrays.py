@@ -65,14 +65,6 @@ def arrays(
 
     val, test = examples(targets.val), examples(targets.test)
     cold = ~known | (item >= trained)
-    counts = counts | {
-        "users": len(np.unique(events.user)),
-        "train events": int(targets.train.sum()),
-    }
-    counts |= {"val targets": val.size, "test targets": test.size}
-    counts |= {"cold val targets": int(cold[targets.val].sum())}
-    counts |= {"cold test targets": int(cold[targets.test].sum())}
-    notes = _notes(data, events.user, test, protocol)
     return Split(
         offsets=offsets,
         items=item[known].astype(np.int32),
@@ -83,10 +75,25 @@ def arrays(
         val=val,
         test=test,
         boundaries=targets.boundaries,
-        counts=counts | {"users not evaluated": len(np.setdiff1d(events.user, test.user))},
-        notes=notes,
+        counts=counts | _counts(events.user, targets, val, test, cold),
+        notes=_notes(data, events.user, test, protocol),
         times=None if events.time is None else events.time[known],
     )
+
+
+def _counts(
+    user: Ints, targets: Targets, val: Examples, test: Examples, cold: Mask
+) -> dict[str, int]:
+    """What the split left, by name; ``cold`` says which events have untrained items."""
+    return {
+        "users": len(np.unique(user)),
+        "train events": int(targets.train.sum()),
+        "val targets": val.size,
+        "test targets": test.size,
+        "cold val targets": int(cold[targets.val].sum()),
+        "cold test targets": int(cold[targets.test].sum()),
+        "users not evaluated": len(np.setdiff1d(user, test.user)),
+    }
 
 
 def _notes(data: Interactions, user: Ints, test: Examples, protocol: str) -> tuple[str, ...]:

@@ -90,8 +90,8 @@ class Split:
 
     @property
     def num_trained(self) -> int:
-        """Number of candidates with training events; the others have the highest codes."""
-        return int(np.count_nonzero(self.train_counts))
+        """Number of candidates with training events; those without have the highest codes."""
+        return int(np.flatnonzero(self.train_counts).max(initial=-1)) + 1
 
     @property
     def num_users(self) -> int:

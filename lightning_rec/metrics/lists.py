@@ -12,10 +12,10 @@ HEAD_SHARE = 0.2  # the popular items: this share of the catalogue, by training 
 
 
 def head_items(train_counts: Tensor) -> Tensor:
-    """The 20 % of trained items with most events, at least one of them: bool [num_items]."""
+    """The 20 % of items with most training events, at least one of them: bool [num_items]."""
     popular = torch.argsort(train_counts, descending=True, stable=True)
     head = torch.zeros_like(train_counts, dtype=torch.bool)
-    head[popular[: max(1, round(HEAD_SHARE * int((train_counts > 0).sum())))]] = True
+    head[popular[: max(1, round(HEAD_SHARE * len(train_counts)))]] = True
     return head
 
 

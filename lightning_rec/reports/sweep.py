@@ -156,7 +156,7 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     shown.add_column("setting", overflow="fold")
     shown.add_column("jobs", justify="right")
     there = {name for row in rows for name in row["figures"]}
-    ranked = any(name in there for name in SHOWN[:2])  # the AUC of a ranking is not that of clicks
+    ranked = SHOWN[-1] not in there  # the AUC of a ranking is not that of clicks
     columns = [name for name in (SHOWN[:2] if ranked else SHOWN[2:]) if name in there]
     columns = list(dict.fromkeys((monitor, *columns)))
     for name in columns:

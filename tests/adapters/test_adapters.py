@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_modules import ITEMS, MODULES, adapter, layers_of, stepped, tuned
+from tiny_modules import ITEMS, MODULES, adapter, layers_of, node, stepped, tuned
 from torch import nn
 
 from lightning_rec import config
@@ -118,6 +118,7 @@ def test_the_parts_add_up_and_are_logged(
     share = sum(p.tuned for p in parts) / everything
     assert share == {"full": 1, "frozen": 0}.get(name, share)
     assert name in ("full", "frozen") or 0 < share < 1
+    assert made.partial == (name not in ("full", "frozen"))
     with caplog.at_level("INFO", "lightning_rec"):
         made.report()
     assert f"{sum(p.tuned for p in parts):,}" in caplog.text
@@ -164,10 +165,12 @@ def test_below_what_is_tuned_nothing_changes(name: str, module: str) -> None:
 
 @EVERY
 def test_its_yaml_holds_every_keyword_with_its_default(name: str) -> None:
-    node = config.plain(config.compose([f"adapter={name}"]).adapter)
-    kind = config.target("adapter", node)
+    settings = node(name)
+    kind = config.target("adapter", settings)
     keywords = {} if kind.__init__ is object.__init__ else inspect.signature(kind).parameters
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in node.items() if k != "_target_"}
+    given = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "_target_"
+    }
     assert given == {key: parameter.default for key, parameter in keywords.items()}
 
 

@@ -8,7 +8,7 @@ from tiny_modules import Hub, Ours, adapter, hub_model, layers_of, stepped, tune
 from torch import nn
 
 from lightning_rec.adapters.base import Tuned
-from lightning_rec.adapters.places import within
+from lightning_rec.adapters.places import top_of, within
 from lightning_rec.errors import UserError
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
 from lightning_rec.models.sequential.hstu import HSTU
@@ -153,7 +153,9 @@ def test_what_tunes_below_the_layers_or_anywhere_leaves_nothing_the_same() -> No
         return made.lowest_tuned(layers_of(made.module))
 
     assert lowest("full", "bert") == lowest("prefix", "bert") == lowest("bitfit", "bert") == 0
-    assert lowest("lora", "bert", targets=["layer.1.attention.self.key"]) == 1
+    assert (
+        lowest("lora", "bert", targets=["layer.2.attention.self.key", "layer.1.output.dense"]) == 1
+    )
     assert lowest("lora", "bert", targets=["layer.1.attention.self.key", "pooler.dense"]) == 0
     assert lowest("frozen", "bert") == 3
 
@@ -218,3 +220,14 @@ def test_a_name_that_begins_like_another_is_not_in_it() -> None:
     assert within(names, ["layer.1"]) == ["layer.1", "layer.1.weight"]
     assert within(names, ["layer"]) == names[:4]
     assert within(names, []) == []
+
+
+def test_the_longest_list_is_that_of_the_layers() -> None:
+    """And of equally long ones the first."""
+    lists = {"few": 2, "many": 3, "others": 3}
+    module = nn.ModuleDict(
+        {name: nn.ModuleList(nn.Linear(2, 2) for _ in range(n)) for name, n in lists.items()}
+    )
+    assert top_of(module, 1) == ["many.2", "others"]
+    assert top_of(module, 1, "few") == ["few.1", "many", "others"]
+    assert top_of(module, 3, "others") == ["others.0", "others.1", "others.2"]

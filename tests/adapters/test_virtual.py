@@ -137,6 +137,29 @@ def test_kinds_of_tokens_come_along(name: str) -> None:
     assert not torch.allclose(given, plain, atol=1e-4)
 
 
+def test_a_prompt_is_of_the_first_kind() -> None:
+    model = model_of("bert")
+    kinds = torch.tensor([[0, 0, 0, 1, 1]])
+    with torch.no_grad():
+        whole = model(input_ids=TEXT[:1], token_type_ids=kinds).last_hidden_state[:, 2:]
+        words = model.get_input_embeddings()(TEXT[0, :2]).clone()
+    put(under("prompt", model, tokens=2), words)
+    with torch.no_grad():
+        found = model(input_ids=TEXT[:1, 2:], token_type_ids=kinds[:, 2:]).last_hidden_state
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_what_cannot_be_pooled_anew_is_left_out() -> None:
+    """ALBERT pools by more than its pooler, which is a linear map."""
+    model = model_of("albert", embedding_size=16)
+    pooled = model(input_ids=TEXT).pooler_output
+    assert pooled.shape == (2, 16)
+    under("prompt", model)
+    out = model(input_ids=TEXT)
+    assert out.last_hidden_state.shape == (2, 5, 16)
+    assert out.pooler_output is None
+
+
 def test_a_prefix_can_be_made_by_a_network_while_it_is_tuned() -> None:
     module = Hub("bert").eval()
     made = under("prefix", module, tokens=4, hidden=6)
@@ -168,6 +191,7 @@ def test_our_decoder_takes_them_before_its_items(name: str) -> None:
     before = model(Histories(items, nobody), torch.tensor([4, 4]))
     made = under(name, model, tokens=3)
     assert made.lowest_tuned(layers_of(model)) == 0
+    assert all(float(weight.std()) < 0.03 for weight in made.weights.values())  # as items are
     for weight in made.weights.values():
         nn.init.normal_(weight)
     after = model(Histories(items, nobody), torch.tensor([4, 4]))

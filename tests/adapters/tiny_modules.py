@@ -1,6 +1,7 @@
 """Small modules to be tuned, ours and those of transformers, and a rough way to train them."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -76,8 +77,15 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@cache
+def node(name: str) -> dict[str, Any]:
+    """Its part of the config."""
+    made: dict[str, Any] = config.plain(config.compose([f"adapter={name}"]).adapter)
+    return made
+
+
 def adapter(name: str, **settings: Any) -> Adapter:
-    made: Adapter = config.build("adapter", config.plain(config.compose([f"adapter={name}"]).adapter) | settings)  # fmt: skip
+    made: Adapter = config.build("adapter", node(name) | settings)
     return made
 
 

@@ -95,7 +95,10 @@ def data(*origins: Origin) -> PublicData:
         Layout("plain", ("log.txt",), ("items.txt",), origins),
         Layout("other", ("log.inter",)),
     )
-    return PublicData("tiny", "Tiny", "none", 1, 1, 1, 0.1, ("tiny", "tiny-log"), layouts)
+    return PublicData(
+        name="tiny", title="Tiny", licence="none", users=1, items=1, events=1, megabytes=0.1,
+        folders=("tiny", "tiny-log"), layouts=layouts,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("place", ["tiny", "tiny-log", "."])

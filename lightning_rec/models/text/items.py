@@ -199,7 +199,7 @@ class TextItems(nn.Module):
         if not torch.is_grad_enabled():
             return functional.embedding(items, self.weight)
         codes, vectors = self._step or (items.new_zeros(0), None)
-        place = torch.searchsorted(codes, items).clamp(max=max(0, len(codes) - 1))
+        place = torch.searchsorted(codes, items.contiguous()).clamp(max=max(0, len(codes) - 1))
         if vectors is None or not torch.equal(codes[place], items):
             codes, place = torch.unique(items, return_inverse=True)
             vectors = self._vectors(codes)
