@@ -158,3 +158,20 @@ def test_each_text_of_a_batch_is_read_once_and_all_of_them_once_to_evaluate() ->
     assert model.head.schema.history is not None
     with pytest.raises(AssertionError):
         model(rows)  # DIN reads histories, whatever its items are known by
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_texts_are_read_anew_when_an_evaluation_begins(fused: bool) -> None:
+    texts, head = Counted(), plain(DIN(known(SCHEMA, False), dim=3))
+    assert isinstance(head, DIN)
+    model = WithTexts(texts, NUMBER, head)  # type: ignore[arg-type]
+    optimizer = torch.optim.Adam(texts.parameters(), lr=0.1, fused=fused)
+    model.eval()
+    with torch.no_grad():
+        before = model(KNOWN)
+    model.train()
+    model(KNOWN).sum().backward()
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        assert not torch.equal(model(KNOWN), before)

@@ -26,6 +26,15 @@ class WithTexts(ClickModel):
         self.several, self.in_order = head.several, head.in_order
         self._all: tuple[tuple[int, ...], Tensor] | None = None
 
+    def train(self, mode: bool = True) -> "WithTexts":
+        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
+
+        Fused optimizers move them without raising the versions.
+        """
+        self._all = None
+        super().train(mode)
+        return self
+
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""
         assert rows.item is not None
