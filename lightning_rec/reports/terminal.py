@@ -71,9 +71,8 @@ def _goals(names: Iterable[str]) -> list[str]:
     return sorted(f"{goal}{slash}" for goal, slash, figure in parted if figure == "threshold")
 
 
-def _title(names: Iterable[str]) -> str:
+def _title(names: set[str]) -> str:
     """What the figures are of."""
-    names = set(names)
     if _goals(names):
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
     if "perplexity" in names:

@@ -152,7 +152,7 @@ def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = 
         texts: N of them, of any length.
         tokenizer: of transformers.
         max_tokens: longest text.
-        special: whether special tokens, such as one that begins a text, are put around each.
+        special: put the special tokens of a text that stands alone around it.
     """
     lengths, ids = [np.zeros(1, dtype=np.int64)], []
     most = _CHARACTERS * max_tokens
@@ -160,9 +160,9 @@ def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = 
         chunk = [text[:most] for text in texts[start : start + _CHUNK]]
         made = tokenizer(
             chunk,
+            add_special_tokens=special,
             truncation=True,
             max_length=max_tokens,
-            add_special_tokens=special,
             return_attention_mask=False,
         )["input_ids"]
         lengths.append(np.fromiter(map(len, made), dtype=np.int64, count=len(made)))
