@@ -88,7 +88,9 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
     settings = _read(
         folder, lambda library, safe: library.AutoConfig.from_pretrained(folder, **safe)
     )
-    if settings.model_type not in kinds:
+    # Encoders that can be made causal, such as BERT, are among the causal ones too.
+    made_causal = getattr(settings, "is_decoder", False) or not _reads_both_ways(settings)
+    if settings.model_type not in kinds or (head == "causal" and not made_causal):
         raise UserError(
             f"The language model in {folder} is a {settings.model_type}, which says no {said}: "
             f"take one such as {'BERT or RoBERTa' if head == 'masked' else 'GPT-2 or Qwen3'}."
@@ -173,7 +175,11 @@ def _pooling(folder: Path, model: Any) -> Pooling:
         settings = json.loads(noted.read_text())
         return next((_NOTED[key] for key in _NOTED if settings.get(key)), "mean")
     auto = import_module("transformers.models.auto.modeling_auto")
-    # Encoders that can be made causal as well, such as BERT, are in both lists.
-    kind = str(model.config.model_type)
-    causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return "last" if causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES else "mean"
+    causal = model.config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "last" if causal and not _reads_both_ways(model.config) else "mean"
+
+
+def _reads_both_ways(settings: Any) -> bool:
+    """Whether models of this kind were made to see what follows a word as well."""
+    auto = import_module("transformers.models.auto.modeling_auto")
+    return settings.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES

@@ -80,6 +80,14 @@ def test_what_cannot_work_is_told(
     assert said in refused("train", *kept, *overrides, f"run_dir={tmp_path / 'r'}")
 
 
+def test_a_model_that_reads_both_ways_is_not_asked(
+    asked: list[str], refused: Refused, tiny_bert: Path, tmp_path: Path
+) -> None:
+    kept = [each for each in asked if not each.startswith("model.encoder")]
+    sentence = refused("train", *kept, f"model.encoder={tiny_bert}", f"run_dir={tmp_path / 'r'}")
+    assert "is a bert, which says no next words: take one such as GPT-2" in sentence
+
+
 def test_no_network_is_told(
     asked: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,8 @@ KNOWN = {"sentence-transformers/all-MiniLM-L6-v2": MINILM, "all-MiniLM-L6-v2": M
 
 def model_here(name: str) -> Path | None:
     """The folder of a language model if it is on this machine already; see :func:`find_model`."""
-    if Path(name).expanduser().is_dir():
+    folder = Path(name).expanduser()
+    if folder.is_dir() or folder.is_absolute():  # no id of the hub begins with a slash
         return find_model(name)
     if name in KNOWN:
         files = KNOWN[name].here()
