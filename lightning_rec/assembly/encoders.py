@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
+from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly.items import Texts
 from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
@@ -81,14 +82,17 @@ class Pretrained:
         model as the run has tuned it: only the model of sequences can be tuned further.
 
         Raises:
-            UserError: if the weights, or the language model that the run began with, are missing.
+            UserError: if the weights, or the language model that the run began with, are missing,
+                or the latter is another one now.
         """
         item = config.plain(self.settings.get("item")) or {}
         if item.get("_target_"):
             texts: Texts = config.build("item", item)
             adapter = config.build("adapter", self.settings.adapter)
             number = len(self.catalogue)  # whitening comes with the weights
-            texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
+            read = texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
+            if read is not None and read.partial:
+                read.check_base(self.run.path / TUNED)
         self.run.load_model(model)
         for part in list(model.modules()):
             if isinstance(part, TextItems):

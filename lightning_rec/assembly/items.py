@@ -65,7 +65,9 @@ class Texts:
 
     def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
         """Refuse early what could not work. Raises UserError."""
-        has_table = isinstance(getattr(model, "item", None), nn.Embedding)
+        table = getattr(model, "item", None)
+        # Padding tells tables of sequences from those that stand beside a table of users.
+        has_table = isinstance(table, nn.Embedding) and table.padding_idx is not None
         if not has_table and not isinstance(model, ReadsTexts):
             raise UserError(
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "

@@ -1,12 +1,13 @@
 """Clicks over texts of items, through the command line: frozen, tuned, with histories, refused."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from processes import read
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli
 
@@ -67,6 +68,19 @@ def test_new_items_are_told_apart_by_their_texts_alone(
         new = rows.filter(skus.str.starts_with("new"))
         cold[item] = new["probability"].round(6).n_unique()
     assert cold == {"ids": 1, "text": 2}
+
+
+def test_an_adapter_is_not_read_over_another_language_model(
+    clicks: list[str], tiny_bert: Path, refused: Refused, tmp_path: Path
+) -> None:
+    folder, other = tmp_path / "run", tmp_path / "other"
+    assert cli.run(["train", *clicks, "adapter=lora", f"run_dir={folder}"]) == 0
+    shutil.copytree(tiny_bert, other)
+    weights = load_file(other / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"] += 0.1
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    sentence = refused("evaluate", f"run={folder}", f"item.encoder={other}")
+    assert "was tuned on another base model" in sentence
 
 
 @pytest.mark.parametrize("model", ["two_tower", "bst", "lr", "dcnv2"])
