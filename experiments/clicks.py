@@ -35,6 +35,19 @@ SIDE_BY_SIDE = {
     "gru4rec": "GRU4Rec, its own scores",
     "deepfm_bert4rec": "DeepFM over a frozen BERT4Rec",
 }
+TUNED = {
+    "none": "DeepFM alone",
+    "scratch": "over an encoder from scratch",
+    "frozen": "pretrained, frozen",
+    "top_layers": "pretrained, top layer",
+    "bitfit": "pretrained, BitFit",
+    "lora": "pretrained, LoRA",
+    "adalora": "pretrained, AdaLoRA",
+    "ia3": "pretrained, IA3",
+    "bottleneck": "pretrained, bottleneck",
+    "full": "pretrained, all of it",
+}
+GOAL_MODELS = {"shared_bottom": "shared bottom", "mmoe": "MMoE", "ple": "PLE", "esmm": "ESMM"}
 RANKED = ("test/auc", "test/gauc", "test/logloss", "test/ndcg@10", "test/recall@5", "test/mrr")
 PEERS = {"fuxictr": "FuxiCTR", "rechub": "torch-rechub"}
 SHOWN = ("test/auc", "test/gauc", "test/logloss", "test/ece", "val/auc")
@@ -100,6 +113,35 @@ def side_by_side() -> str:
     return markdown(["model", *RANKED, "seeds"], lines)
 
 
+def tuned() -> str:
+    """DeepFM over BERT4Rec, pretrained and tuned in many ways: figures and what they cost."""
+    shown = ("test/auc", "test/gauc", "test/logloss")
+    lines = []
+    for name, title in TUNED.items():
+        if not (runs := ours("then", name)):
+            continue
+        cells = [mean_sd([run["metrics"][figure] for run in runs]) for figure in shown]
+        costs = [
+            [run["cost"][key] for run in runs] for key in ("trained_parameters", "epoch_seconds")
+        ]
+        memory = statistics.median(run["peak_memory_mib"] for run in runs)
+        cost = [f"{costs[0][0]:,}", f"{statistics.median(costs[1]):.1f}", f"{memory:,.0f}"]
+        lines.append([title, *cells, *cost, str(len(runs))])
+    header = ["encoder", *shown, "trained parameters", "seconds an epoch", "peak MiB", "seeds"]
+    return markdown(header, lines)
+
+
+def several() -> str:
+    """Models of several goals, and each goal by itself."""
+    lines = []
+    names = [f"test/{goal}/{figure}" for goal in ("like", "love") for figure in ("auc", "gauc")]
+    for model, title in GOAL_MODELS.items():
+        if runs := ours("goals", model):
+            cells = [mean_sd([run["metrics"][name] for run in runs]) for name in names]
+            lines.append([title, *cells, str(len(runs))])
+    return markdown(["model", *names, "seeds"], lines)
+
+
 def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
     for run in runs:
         if any(run[key] != theirs[key] for key in SAME):
@@ -110,6 +152,8 @@ TABLES = {
     "ml100k": partial(figures, "ml100k"),
     "ml100k-parity": partial(parity, "ml100k"),
     "harness": side_by_side,
+    "tuned": tuned,
+    "goals": several,
     "frappe": partial(figures, "frappe"),
     "frappe-parity": partial(parity, "frappe"),
 }

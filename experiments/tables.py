@@ -104,7 +104,11 @@ def effects() -> str:
 
 
 TABLES = {
-    HERE.parent / "README.md": {"results": results, "parity": parity},
+    HERE.parent / "README.md": {
+        "results": results,
+        "parity": parity,
+        "harness": clicks.side_by_side,
+    },
     PARITY / "README.md": {"parity": parity},
     rows.HERE / "README.md": {"rows": published},
     options.HERE / "README.md": {"effects": effects},

@@ -129,7 +129,7 @@ def translate(error: Exception) -> UserError:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return UserError(
             f"Unknown choice {group}={name}.{nearest(name, error.options)} "
-            f"There are: {listed(error.options, 30)}."
+            f"There are: {listed(error.options, 50)}."
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return unknown_key(cause)

@@ -133,7 +133,7 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
         with pytest.raises(UserError, match=r"data\.fields\.past=clicks"):
             assembly.assemble(config.compose(choices))
         return
-    if model == "two_tower" and not config.compose(choices).data.fields.item:
+    if model in ("click_neumf", "two_tower") and not config.compose(choices).data.fields.item:
         with pytest.raises(UserError, match=r"item_fields"):
             assembly.assemble(config.compose(choices))
         return
@@ -269,4 +269,4 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
     message = str(refusal.value)
     assert all(word in message for word in MISUSE[slip]), message
     assert "\n" not in message
-    assert len(message) < 600
+    assert len(message) < 800  # some list every experiment

@@ -191,7 +191,7 @@ def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickS
 
 
 READERS = [name for name in MODELS if made(name).reads_history]
-NEEDS_ITEMS = [*READERS, "two_tower"]
+NEEDS_ITEMS = [*READERS, "click_neumf", "two_tower"]
 
 
 @pytest.mark.parametrize("name", MODELS)

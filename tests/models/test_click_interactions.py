@@ -15,6 +15,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.models.clicks import naive_bayes
 from lightning_rec.models.clicks.autoint import Interacting
+from lightning_rec.models.clicks.click_neumf import ClickNeuMF
 from lightning_rec.models.clicks.dcn import DCN, Cross
 from lightning_rec.models.clicks.dcnv2 import DCNv2, MatrixCross
 from lightning_rec.models.clicks.deepfm import DeepFM
@@ -308,3 +309,17 @@ def test_naive_bayes_counts(block: int, monkeypatch: pytest.MonkeyPatch) -> None
 
     # Row 0 was seen once, with a click, in each of its values; values of row 2 never.
     close(model(ROWS)[:, 0], [3 * odds(1, 1), 2 * odds(0, 1), 0])
+
+
+def test_neumf_weighs_the_products_of_user_and_item_beside_a_network() -> None:
+    model = ClickNeuMF(SCHEMA, D, (6,), ("item", "tags")).eval()
+    random_weights(model)
+    vectors, network = model.gmf(ROWS), model.deep(model.fields(ROWS).flatten(1))
+    for row in range(B):
+        user, item = (
+            [sum(float(vectors[row, f, d].detach()) for f in side) for d in range(D)]
+            for side in ((0, 3), (1, 2))
+        )
+        h = model.output.weight[0].tolist()
+        wanted = sum(h[d] * user[d] * item[d] for d in range(D)) + float(network[row].detach())
+        assert float(model(ROWS)[row].detach()) == pytest.approx(wanted, rel=1e-4)

@@ -17,7 +17,7 @@ from lightning_rec.errors import UserError
 
 PART = "__part"  # the column of a given split: one of PARTS in each row
 PARTS = ("train", "val", "test")
-_VERSION = 2  # raise it whenever the same raw files would be read differently
+_VERSION = 3  # raise it whenever the same raw files would be read differently
 BLOCK = 1 << 18  # rows that lie, and are read, together
 
 

@@ -1,4 +1,4 @@
-"""Samples of Criteo and Avazu in the real formats: advertisements shown, and whether clicked."""
+"""Criteo and Avazu: advertisements that were shown, and whether they were clicked."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -6,6 +6,7 @@ from typing import ClassVar
 import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
+from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.data.sources.public_clicks import PublicClicks, marked
 
 _CRITEO = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
@@ -53,7 +54,7 @@ class CriteoSample(PublicClicks):
 
 
 class AvazuSample(PublicClicks):
-    """Avazu's mobile advertising: ``click``, categories, ``weekday`` and the hour ``of_day``."""
+    """Avazu's mobile advertising: ``click``, categories, ``weekday``, ``weekend``, ``of_day``."""
 
     public: ClassVar[PublicData] = AVAZU_SAMPLE
 
@@ -61,7 +62,18 @@ class AvazuSample(PublicClicks):
         """Train, validation and test below one another; only the first has a header."""
         types = dict.fromkeys(_AVAZU, pl.String)
         rows = marked(files, lambda file: pl.scan_csv(file, has_header=False, schema=types))
-        hour = pl.col("hour")  # 14102100: 2014-10-21, midnight
-        day = hour.str.head(6).str.to_date("%y%m%d")
-        rows = rows.filter(pl.col("id") != "id")
-        return rows.with_columns(weekday=day.dt.weekday(), of_day=hour.str.tail(2))
+        return _with_time(rows.filter(pl.col("id") != "id"))
+
+
+class AvazuTable(ClickTableSource):
+    """Avazu as files of one's own, such as a split of BARS: a table with the times made out."""
+
+    def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Adds ``weekday`` (1 to 7), ``weekend`` and the hour ``of_day``."""
+        return _with_time(rows)
+
+
+def _with_time(rows: pl.LazyFrame) -> pl.LazyFrame:
+    hour = pl.col("hour").cast(pl.String)  # 14102100: 2014-10-21, midnight
+    day = hour.str.head(6).str.to_date("%y%m%d").dt.weekday()
+    return rows.with_columns(weekday=day, weekend=day > 5, of_day=hour.str.tail(2))

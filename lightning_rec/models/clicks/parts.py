@@ -221,6 +221,23 @@ class MLP(nn.Sequential):
         super().__init__(*layers)
 
 
+def sides(schema: ClickSchema, item_fields: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Places in the schema of the fields of whoever is shown something, and of what is shown.
+
+    The second are ``item_fields``, or without any the field that ``data.fields.item`` names; the
+    first all others. Raises ValueError if one side is left without fields.
+    """
+    names = item_fields or ((schema.item,) if schema.item else ())
+    of_item = [schema.place(name) for name in names]
+    of_user = [place for place in range(schema.num_fields) if place not in of_item]
+    if not of_item or not of_user:
+        raise ValueError(
+            "item_fields=[…] must name the fields of the item and leave some for the user "
+            "(none: the field that data.fields.item names)"
+        )
+    return of_user, of_item
+
+
 def needs_history(model: str, schema: ClickSchema) -> Schema:
     """The schema of the histories. Raises ValueError, for ``model``, where rows have none."""
     if schema.history is None:

@@ -18,6 +18,7 @@ from lightning_rec.models.clicks.parts import (
     Probability,
     Widths,
     initialise,
+    sides,
 )
 
 
@@ -55,14 +56,7 @@ class TwoTower(ClickModel):
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)
-        names = item_fields or ((schema.item,) if schema.item else ())
-        self.of_item = [schema.place(name) for name in names]
-        self.of_user = [i for i in range(schema.num_fields) if i not in self.of_item]
-        if not self.of_item or not self.of_user:
-            raise ValueError(
-                "item_fields=[…] must name the fields of the item and leave some for the user "
-                "(none: the field that data.fields.item names)"
-            )
+        self.of_user, self.of_item = sides(schema, item_fields)
 
         def tower(fields: int) -> nn.Module:
             hidden = MLP(fields * dim, mlp, dropout, batch_norm, output=False)
