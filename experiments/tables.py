@@ -12,6 +12,7 @@ from typing import Any
 import clicks
 import options
 import rows
+import search
 import text
 from layout import markdown, mean_sd, welch
 
@@ -114,6 +115,7 @@ TABLES = {
     options.HERE / "README.md": {"effects": effects},
     clicks.HERE / "README.md": clicks.TABLES,
     text.HERE / "README.md": text.TABLES,
+    search.HERE / "README.md": search.TABLES,
 }
 
 

@@ -11,6 +11,7 @@ from lightning_rec.errors import UserError, nearest
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
     "evaluate": "the test figures of a run again, from its saved weights",
+    "search": "the best items of a run of matching for a query",
     "data": "list, prepare and check data sets",
     "show": "the composed config and the parts it builds, without running",
 }

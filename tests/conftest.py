@@ -1,6 +1,7 @@
 """A synthetic log of known structure, in every form the tests need, and a quiet environment."""
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import torch
 from languages import WORDS, language
 
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.splits import LeaveOneOut, Temporal
+from lightning_rec.files import sha256_file, write_json
 
 USERS, ITEMS, MAX_LEN = 60, 40, 10
 
@@ -190,4 +193,52 @@ def titled_clicks(click_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFa
     frame = click_frame.with_columns(sku=pl.when(late).then(new).otherwise("sku"))
     path = tmp_path_factory.mktemp("titled") / "clicks.parquet"
     frame.with_columns(title=pl.col("sku").replace_strict(titles)).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_minilm(tiny_bert: Path) -> Path:
+    """The tiny BERT where the cache has all-MiniLM-L6-v2, so that configs which name it find it."""
+    folder = cache_dir() / "raw" / "all_minilm_l6_v2" / "safetensors"
+    if not folder.exists():
+        shutil.copytree(tiny_bert, folder)
+        write_json(folder / "checksums.json", {f.name: sha256_file(f) for f in folder.iterdir()})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pairs_frame() -> pl.DataFrame:
+    """96 queries of an adjective and a noun, six products judged for each: term, sku, name, grade.
+
+    A product has two adjectives and a noun. It is a perfect match (3) if it has both words of the
+    query, a partial one (2) if it has one of them, and irrelevant (1) if it has none.
+    """
+    chance = random.Random(5)
+    nouns, adjectives = ["lamp", "chair", "table", "bracket", "door", "paint"], WORDS[:16]
+    products = [
+        (f"p{len(nouns) * pair + place:02d}", f"{one} {other} {noun}")
+        for pair, (one, other) in enumerate(zip(adjectives[::2], adjectives[1::2], strict=True))
+        for place, noun in enumerate(nouns)
+    ]
+    rows = []
+    for adjective in adjectives:
+        for noun in nouns:
+            by_shared: dict[int, list[tuple[str, str]]] = {0: [], 1: [], 2: []}
+            for product in products:
+                by_shared[len({adjective, noun} & set(product[1].split()))].append(product)
+            judged = [
+                (product, 1 + shared)
+                for shared, number in ((2, 1), (1, 3), (0, 2))
+                for product in chance.sample(by_shared[shared], number)
+            ]
+            chance.shuffle(judged)
+            rows += [(f"{adjective} {noun}", *product, grade) for product, grade in judged]
+    return pl.DataFrame(rows, schema=["term", "sku", "name", "grade"], orient="row")
+
+
+@pytest.fixture(scope="session")
+def pairs_csv(pairs_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pairs as a CSV file."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    pairs_frame.write_csv(path)
     return path

@@ -19,7 +19,7 @@ CHOICES = [
 ]
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
-    "model": {"schema"},
+    "model": {"schema", "load"},
     "batches": {
         "split",
         "seed",
@@ -29,8 +29,11 @@ LIVE = {
         "histories",
         "tokens",
         "parts",
+        "matches",
+        "positives",
     },
-    "loss": {"split"},
+    "loss": {"split", "pairs"},
+    "negatives": {"matches", "positives"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
     "task": {
@@ -42,11 +45,20 @@ LIVE = {
         "metrics",
         "sampled",
         "seed",
+        "finder",
+        "scale",
+        "negatives",
     },
 }
-CLICKS = [
-    name for name in config.choices("data") if "fields" in config.compose([f"data={name}"]).data
-]
+
+
+def of_kind(key: str) -> list[str]:
+    names = config.choices("data")
+    return [name for name in names if key in config.compose([f"data={name}"]).data]
+
+
+CLICKS, PAIRS = of_kind("fields"), of_kind("positive_from")
+NEEDS_LANGUAGE = pytest.mark.usefixtures("tiny_minilm")
 IN_RUN = [("save_dir", None), ("dirpath", None)]  # set to the run folder's own
 # What a choice needs beside it to be valid.
 WITH = {
@@ -56,6 +68,15 @@ WITH = {
         "data.fields.label=y",
         "data.fields.categorical=[a,b]",
     ],
+    ("data", "pairs"): [
+        "data.path=pairs.csv",
+        "data.query=q",
+        "data.title=t",
+        "data.relevance=r",
+        "data.positive_from=2",
+    ],
+    ("negatives", "bm25"): ["model=bi_encoder"],
+    ("negatives", "self"): ["model=bi_encoder"],
     ("objective", "closed_form"): ["model=popularity"],
     ("model", "sequence_score"): ["model@encoder.model=sasrec"],
     ("model", "esmm"): [
@@ -103,11 +124,12 @@ def test_every_choice_composes_and_its_keys_are_its_constructors(group: str, nam
             assert set(node) - {"_target_"} == keywords(built) - LIVE.get(group, set())
 
 
-CLICK_MODELS = [
-    name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
-]
+def models_of(task: str) -> list[str]:
+    tasks = {name: config.compose([f"model={name}"]).task for name in config.choices("model")}
+    return [name for name, node in tasks.items() if node._target_.endswith(task)]
+
+
+CLICK_MODELS, MATCH_MODELS = models_of("ClickTask"), models_of("MatchTask")
 
 
 HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
@@ -116,6 +138,7 @@ HISTORY_MODELS = ("din", "bst", "sequence_score")
 READERS = ("zero_shot", "masked_lm", "tallrec")
 
 
+@NEEDS_LANGUAGE
 @pytest.mark.parametrize("data", config.choices("data"))
 @pytest.mark.parametrize("model", [m for m in config.choices("model") if m not in READERS])
 def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, model: str) -> None:
@@ -123,10 +146,8 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
     if data in CLICKS:
         choices += WITH.get(("model", model), [])
     choices.append(f"data={data}")
-    if (data in CLICKS) != (model in CLICK_MODELS):
-        with pytest.raises(
-            UserError, match=f"data=.* holds .*{'model=' if data in CLICKS else 'click'}"
-        ):
+    if (data in CLICKS, data in PAIRS) != (model in CLICK_MODELS, model in MATCH_MODELS):
+        with pytest.raises(UserError, match=r"data=.* holds .*(model=|data=)"):
             assembly.assemble(config.compose(choices))
         return
     if model in HISTORY_MODELS and data not in HISTORIES:
@@ -143,6 +164,7 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
         assert problem.objective.name == problem.sketch.objectives[0]  # type: ignore[index]
 
 
+@NEEDS_LANGUAGE
 @pytest.mark.parametrize("name", config.choices("experiment"))
 def test_every_experiment_assembles_and_is_short(
     name: str, tiny_bert: Path, tiny_gpt: Path
@@ -222,7 +244,7 @@ MISUSE = {
     "model=deepfm loss=bpr": ["takes no loss"],
     "model=deepfm objective=next_item": ["takes no objective"],
     "model=deepfm protocol=leave_one_out": ["protocol=leave_one_out", "random_rows"],
-    "protocol=random_rows": ["protocol=random_rows splits rows", "leave_one_out"],
+    "protocol=random_rows": ["protocol=random_rows splits no histories", "leave_one_out"],
     "model=deepfm data=ml_100k": ["data=ml_100k holds interactions", "data=ml_100k_clicks"],
     "data=frappe": ["data=frappe holds clicks", "model=deepfm"],
     "model=deepfm data=click_table": ["data.fields.label is not set"],
@@ -258,10 +280,31 @@ MISUSE = {
     "model=deepfm item=text item.encoder=/nowhere": ["'/nowhere' is no folder"],
     "model=din model.activation=relu": ["model.activation=relu", "'dice' or 'prelu'"],
     "model=bst model.heads=3": ["model.heads=3", "dim=16"],
+    "task=match": ["BERT4Rec is no model of matching", "model=bi_encoder"],
+    "model=bi_encoder task=sequence": ["BiEncoder is no model of sequences"],
+    "model=bi_encoder data=ml_100k": ["data=ml_100k holds no pairs", "data=home_depot"],
+    "model=bi_encoder protocol=random_rows": ["protocol=random_rows splits no queries", "by_query"],
+    "model=deepfm protocol=by_query": ["protocol=by_query splits no rows", "random_rows"],
+    "protocol=by_query": ["protocol=by_query splits no histories", "leave_one_out"],
+    "data=home_depot": ["data=home_depot holds pairs", "model=bi_encoder"],
+    "loss=info_nce": ["InfoNCE is a loss of matching"],
+    "model=bi_encoder loss=in_batch": ["InBatch is none of matching", "info_nce"],
+    "model=cross_encoder loss=info_nce": ["CrossEncoder cannot learn by InfoNCE", "relevance_bce"],
+    "model=bm25 loss=info_nce": ["BM25 is fitted to texts and takes no loss"],
+    "model=bm25 negatives=self": ["BM25 is not trained, and takes no negatives"],
+    "model=cross_encoder negatives=self": ["CrossEncoder rank the catalogue", "negatives=bm25"],
+    "model=cross_encoder model.first=nowhere": ["There is no folder nowhere"],
+    "model=bm25 adapter=lora": ["BM25 has no language model to adapt"],
+    "model=bm25 model.b=2": ["model.b=2", "less than or equal to 1"],
+    "model=bi_encoder data=pairs": ["data.path is not set"],
+    "model=bi_encoder protocol.val=0.6 protocol.test=0.4": ["protocol.val=0.6", "train"],
+    "model=bi_encoder model.pooling=max": ["model.pooling=max"],
+    "model=bi_encoder monitor=val/ndgc@10": ["monitor=val/ndgc@10", "val/judged/ndcg@10"],
     "model=deepfm schedule.factor=2": ["schedule.factor=2", "less than 1"],
 }  # fmt: skip
 
 
+@NEEDS_LANGUAGE
 @pytest.mark.parametrize("slip", list(MISUSE))
 def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> None:
     with pytest.raises(UserError) as refusal:

@@ -20,6 +20,8 @@ def test_every_experiment_runs_for_a_step(
     titled_clicks: Path,
     tiny_bert: Path,
     tiny_gpt: Path,
+    pairs_csv: Path,
+    tiny_minilm: Path,
     tmp_path: Path,
 ) -> None:
     table = (
@@ -42,6 +44,11 @@ def test_every_experiment_runs_for_a_step(
             f"data=click_table data.path={titled_clicks} protocol={protocol} {label} "
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
+        )
+    if "positive_from" in composed.data:
+        table = (
+            f"data=pairs data.path={pairs_csv} data.query=term data.title=name data.item=sku "
+            "data.relevance=grade protocol.cutoffs=[1,5,10]"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
     overrides += with_tiny(composed, tiny_bert, tiny_gpt)

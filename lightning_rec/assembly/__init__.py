@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from lightning_rec import config
 from lightning_rec.assembly.clicks import Clicks
+from lightning_rec.assembly.matching import Matching
 from lightning_rec.assembly.pretraining import Pretraining
 from lightning_rec.assembly.problem import Loaded, Problem
 from lightning_rec.assembly.prompts import PromptedClicks
@@ -14,12 +15,14 @@ from lightning_rec.assembly.trainer import make_trainer
 from lightning_rec.errors import UserError, listed
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.click import ClickTask
+from lightning_rec.tasks.match import MatchTask
 from lightning_rec.tasks.mlm import MaskedWords
 from lightning_rec.tasks.sequence import SequenceTask
 
 __all__ = [
     "Clicks",
     "Loaded",
+    "Matching",
     "Pretraining",
     "Problem",
     "PromptedClicks",
@@ -32,6 +35,7 @@ PROBLEMS: dict[type[Task], type[Problem[Any]]] = {
     SequenceTask: Sequences,
     ClickTask: Clicks,
     MaskedWords: Pretraining,
+    MatchTask: Matching,
 }
 
 

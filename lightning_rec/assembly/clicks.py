@@ -24,7 +24,7 @@ from lightning_rec.assembly.click_checks import (
 from lightning_rec.assembly.click_measures import bins_of, click_slices, metrics_of
 from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
 from lightning_rec.assembly.items import Texts
-from lightning_rec.assembly.problem import Problem
+from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.items import items_of
@@ -61,8 +61,8 @@ class Clicks(Problem[AuditedClicks]):
         self.source = config.build("data", cfg.data)
         if not hasattr(self.source, "fields"):
             raise UserError(
-                f"data={self.source.name} holds interactions, but task=click needs rows with a "
-                "label and declared fields: data=click_table reads any table, and for "
+                f"data={self.source.name} holds {held(self.source)}, but task=click needs rows "
+                "with a label and declared fields: data=click_table reads any table, and for "
                 "MovieLens-100K there is data=ml_100k_clicks."
             )
         by_texts = (cfg.get("item") or {}).get("_target_")  # nothing is to be built of ids
@@ -75,8 +75,8 @@ class Clicks(Problem[AuditedClicks]):
         self.protocol = config.build("protocol", cfg.protocol)
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
-                f"protocol={self.protocol.name} splits users' histories, but task=click takes one "
-                "that splits rows: random_rows, temporal_rows or given_rows."
+                f"protocol={self.protocol.name} splits no rows of clicks, but task=click takes one "
+                "that does: random_rows, temporal_rows or given_rows."
             )
         with torch.device("meta"):
             schema = _sketch(self.source.fields)

@@ -69,6 +69,13 @@ class Loaded(Protocol):
 L = TypeVar("L", bound=Loaded)
 
 
+def held(source: Any) -> str:
+    """What a source holds, in words."""
+    if hasattr(source, "fields"):
+        return "clicks, row by row"
+    return "pairs of a query and an item" if hasattr(source, "graded") else "interactions"
+
+
 class Problem(ABC, Generic[L]):
     """One of the problems that the house knows, as a config has it.
 

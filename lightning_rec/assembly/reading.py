@@ -1,5 +1,6 @@
 """What a frozen language model makes of many texts: computed once, kept in the cache, mapped."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from lightning_rec.data.text.texts import Tokenized, places
 from lightning_rec.files import atomic_path
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import cuts
+from lightning_rec.tasks.retrieval import read_all, weights_hash
 
 Floats = NDArray[np.float32]
 
@@ -118,3 +120,17 @@ def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
 
 def _device(encoder: TextEncoder) -> torch.device:
     return next(encoder.parameters()).device
+
+
+def kept_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tensor:
+    """The vector of each text, float [N, E]: kept in ``folder`` unless the encoder is to be tuned.
+
+    They are found again by all that decides them: weights and tokens.
+    """
+    if any(parameter.requires_grad for parameter in encoder.parameters()):
+        return read_all(encoder, tokens)
+    settings = f"{encoder.pooling} {encoder.normalize} {weights_hash(encoder)}"
+    digest = hashlib.sha256(settings.encode())
+    for array in (tokens.offsets, tokens.ids):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return read_vectors(encoder, tokens, folder / digest.hexdigest()[:24] / "vectors.npy")

@@ -12,7 +12,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.items import Texts
-from lightning_rec.assembly.problem import Problem
+from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import Audited, load
@@ -20,6 +20,7 @@ from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
+from lightning_rec.losses.matching import MatchLoss
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks, metric_names
 from lightning_rec.metrics.slices import slices_of
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
@@ -69,20 +70,19 @@ class Sequences(Problem[Audited]):
             raise UserError(f"{type(self.sketch).__name__} reads texts: say item=text.")
         if self.texts is not None:
             self.texts.check(self.sketch, self._adapter(), self._loss_class())
-        if cfg.get("loss"):
-            config.check("loss", config.plain(cfg.loss))
+        self._check_loss()
         self.protocol = config.build("protocol", cfg.protocol)
         if not isinstance(self.protocol, Protocol):
             raise UserError(
-                f"protocol={self.protocol.name} splits rows of clicks, but task=sequence takes one "
-                "that splits users' histories, such as leave_one_out or temporal."
+                f"protocol={self.protocol.name} splits no histories of users, but task=sequence "
+                "takes one that does, such as leave_one_out or temporal."
             )
         self.source = config.build("data", cfg.data)
-        if hasattr(self.source, "fields"):
+        if (holds := held(self.source)) != "interactions":
             raise UserError(
-                f"data={self.source.name} holds clicks, row by row, but "
-                f"{type(self.sketch).__name__} learns sequences: choose another data=, or a model "
-                "of clicks, such as model=deepfm."
+                f"data={self.source.name} holds {holds}, but {type(self.sketch).__name__} learns "
+                "sequences: choose another data=, or a model of clicks, such as model=deepfm, or "
+                "of matching, such as model=bi_encoder."
             )
         self._check_training(self._known_figures(), self.protocol.val_users != 0)
 
@@ -166,6 +166,15 @@ class Sequences(Problem[Audited]):
         """Row i describes item i."""
         rows: pl.DataFrame = loaded.data.items[loaded.split.vocabulary.tolist()]
         return rows
+
+    def _check_loss(self) -> None:
+        if loss := self._loss_class():
+            config.check("loss", config.plain(self.cfg.loss))
+            if isinstance(loss, type) and issubclass(loss, MatchLoss):
+                raise UserError(
+                    f"{loss.__name__} is a loss of matching, which task=sequence does not know: "
+                    "drop loss=, which the model brings along, or choose another one."
+                )
 
     def _loss_class(self) -> Any:
         return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None

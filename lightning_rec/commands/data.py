@@ -16,6 +16,7 @@ from lightning_rec.data.check import check_file
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, prepare_clicks
 from lightning_rec.data.fetch import PublicData, cache_dir
+from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.statistics import statistics
@@ -39,6 +40,7 @@ Examples:
   lightning-rec data name=ml_100k
   lightning-rec data name=table path=log.csv user=uid item=sku time=ts
   lightning-rec data name=frappe
+  lightning-rec data name=home_depot
   lightning-rec data check log.csv user=uid item=sku time=ts
   lightning-rec data schema clicks.csv label=clicked
 """
@@ -111,6 +113,8 @@ def _list(console: Console) -> None:
         public = getattr(config.target("data", node), "public", None)
         if not isinstance(public, PublicData):
             own = "your own clicks" if "fields" in node else "your own log"
+            if "positive_from" in node:
+                own = "your own pairs"
             if node.get("path"):
                 own = "files put there"
             table.add_row(name, own, "", "", "", "", "yours", "")
@@ -135,6 +139,9 @@ def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
     source = config.build("data", config.plain(OmegaConf.merge(node, given)))
     if "fields" in node:
         _prepare_clicks(source, console)
+        return
+    if "positive_from" in node:
+        _prepare_pairs(source, console)
         return
     data = prepare(source, cache_dir())
     info = data.info
@@ -174,6 +181,23 @@ def _prepare_clicks(source: ClickSource, console: Console) -> None:
         features.add_row(name, "multi_valued", f"{number:,}")
     console.print(features)
     console.print(f"Prepared in {clicks.folder}", soft_wrap=True, highlight=False)
+
+
+def _prepare_pairs(source: PairSource, console: Console) -> None:
+    """Prepare a data set of pairs and print its figures."""
+    pairs = prepare_pairs(source, cache_dir())
+    info, relevance = pairs.info, pairs.relevance
+    table = Table(title=info["name"], title_justify="left", show_header=False)
+    for name, count in info["counts"].items():
+        table.add_row(name, f"{count:,}")
+    low, high = pairs.scale
+    spread = f"{relevance.mean():.2f} ± {relevance.std():.2f}"
+    table.add_row("relevance", f"{spread}, from {low:g} to {high:g}")
+    table.add_row(f"relevant, from {info['positive_from']:g} on", f"{pairs.positive.mean():.2%}")
+    table.add_row("licence", info["licence"])
+    table.add_row("data hash", info["data_hash"][:12])
+    console.print(table)
+    console.print(f"Prepared in {pairs.folder}", soft_wrap=True, highlight=False)
 
 
 def _top(data: Interactions) -> Table:

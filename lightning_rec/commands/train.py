@@ -65,6 +65,10 @@ def _frozen(cfg: DictConfig) -> DictConfig:
     for key in ("path", "catalogue", "val", "test"):
         if isinstance(resolved.data.get(key), str):
             resolved.data[key] = str(Path(resolved.data[key]).absolute())
+    for node, key in (("model", "encoder"), ("model", "first"), ("item", "encoder")):
+        named = (resolved.get(node) or {}).get(key)
+        if isinstance(named, str) and named != "bm25" and Path(named).is_dir():
+            resolved[node][key] = str(Path(named).absolute())
     encoder = resolved.get("encoder")
     if encoder and encoder.get("run"):
         encoder.run = str(Path(encoder.run).absolute())

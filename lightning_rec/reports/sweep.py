@@ -15,6 +15,7 @@ from lightning_rec.files import write_json
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
+OF_MATCHING = ("test/judged/ndcg@10", "test/pairs/auc", "test/pairs/rmse")
 
 
 class SweepSummary(Callback):
@@ -157,7 +158,8 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     shown.add_column("jobs", justify="right")
     there = {name for row in rows for name in row["figures"]}
     ranked = SHOWN[-1] not in there  # the AUC of a ranking is not that of clicks
-    columns = [name for name in (SHOWN[:2] if ranked else SHOWN[2:]) if name in there]
+    wanted = (*(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
+    columns = [name for name in wanted if name in there]
     columns = list(dict.fromkeys((monitor, *columns)))
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_rec.metrics.clicks import FIGURES
+from lightning_rec.metrics.matching import PAIRS
 from lightning_rec.tasks.examples import Example
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
@@ -22,6 +23,8 @@ def shown(names: Iterable[str], monitor: str) -> list[str]:
     others at that of the monitored metric; what was ranked among samples comes last.
     """
     names = set(names)
+    if any(name.startswith("judged/") for name in names):
+        return _of_matching(names)
     if goals := _goals(names):
         rows = [f"{goal}{figure}" for goal in goals for figure in (*FIGURES, "rela_impr")]
         return [name for name in rows if name in names]
@@ -37,6 +40,19 @@ def shown(names: Iterable[str], monitor: str) -> list[str]:
         one = [f"{kind}@{k}{suffix}" for kind in AT_ONE_CUTOFF]
         rows += [*every, f"mrr{suffix}", f"auc{suffix}", *one]
     return [name for name in rows if name in names]
+
+
+def _of_matching(names: set[str]) -> list[str]:
+    """Ranked catalogue first, then judged items, then pairs."""
+
+    def order(name: str) -> tuple[str, int]:
+        kind, _, cutoff = name.partition("@")
+        return kind, int(cutoff or 0)
+
+    ranked = sorted((name for name in names if "/" not in name), key=order)
+    judged = sorted((name for name in names if name.startswith("judged/")), key=order)
+    pairs = [f"pairs/{figure}" for figure in PAIRS if f"pairs/{figure}" in names]
+    return [*ranked, *judged, *pairs]
 
 
 def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table:
@@ -73,6 +89,8 @@ def _goals(names: Iterable[str]) -> list[str]:
 
 def _title(names: set[str]) -> str:
     """What the figures are of."""
+    if any(name.startswith("judged/") for name in names):
+        return "All items ranked; judged: those of a query alone; pairs: each on its own"
     if _goals(names):
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
     if "perplexity" in names:
@@ -94,6 +112,8 @@ def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Ta
     Of several goals it is the one that is monitored.
     """
     goal, slash, watched = monitor.partition("/")[2].rpartition("/")
+    if goal in ("judged", "pairs"):  # no goals, but kinds of figures
+        goal = slash = ""
     start = f"test/{goal}{slash}"
     parts = [name.removeprefix(start).split("/") for f in columns.values() for name in f]
     of_slices = [part for part in parts if len(part) == 2]

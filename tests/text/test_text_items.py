@@ -172,3 +172,20 @@ def test_settled_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> N
         items.settle()
         torch.testing.assert_close(items(asked), before)
     assert not any("encoder" in name for name in items.state_dict())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_vectors_are_made_anew_when_an_evaluation_begins(fused: bool) -> None:
+    items = TextItems(SCHEMA, 8, KnownTexts(torch.randn(len(TEXTS), 6)))
+    optimizer = torch.optim.AdamW(items.parameters(), lr=0.1, fused=fused)
+    items.eval()
+    with torch.no_grad():
+        before = items.weight
+        assert items.weight is before
+    items.train()
+    items(torch.tensor([0, 1])).sum().backward()
+    optimizer.step()
+    items.eval()
+    with torch.no_grad():
+        assert not torch.equal(items.weight, before)
+        assert torch.equal(items.weight, items(torch.arange(len(TEXTS) + 2)))

@@ -27,14 +27,18 @@ class Tokens(NamedTuple):
 
     ids: int64 [B, T], padded on the right.
     there: bool [B, T], False for padding.
+    kinds: int64 [B, T], 0 for the first and 1 for the second of two texts that are read as one,
+        where the model tells them apart; or None.
     """
 
     ids: Tensor
     there: Tensor
+    kinds: Tensor | None = None
 
     def to(self, device: torch.device) -> "Tokens":
         """The same on a device."""
-        return Tokens(self.ids.to(device), self.there.to(device))
+        kinds = None if self.kinds is None else self.kinds.to(device)
+        return Tokens(self.ids.to(device), self.there.to(device), kinds)
 
 
 def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
@@ -116,8 +120,9 @@ class Tokenized:
     def take(self, which: NDArray[np.int64]) -> Tokens:
         """The texts with these numbers, int64 [B], as one batch."""
         at, inside = places(self.offsets, which)
-        ids = np.where(inside, self.ids[np.where(inside, at, 0)], self.padding)
-        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))
+        ids = np.full(at.shape, self.padding, dtype=np.int64)
+        ids[inside] = self.ids[at[inside]]
+        return Tokens(torch.from_numpy(ids), torch.from_numpy(inside))
 
     def save(self, folder: Path) -> None:
         """Write it into a folder, whole or not at all."""

@@ -104,7 +104,8 @@ class TextEncoder(LanguageModel):
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
     def _states(self, tokens: Tokens) -> Tensor:
-        made = self.model(input_ids=tokens.ids, attention_mask=tokens.there.long())
+        kinds = {} if tokens.kinds is None else {"token_type_ids": tokens.kinds}
+        made = self.model(input_ids=tokens.ids, attention_mask=tokens.there.long(), **kinds)
         states: Tensor = made.last_hidden_state
         return states
 

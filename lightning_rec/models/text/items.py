@@ -187,6 +187,15 @@ class TextItems(nn.Module):
         everything = torch.arange(self.num_items, device=self.project.weight.device)
         self.texts = KnownTexts(self.texts(everything))
 
+    def train(self, mode: bool = True) -> "TextItems":
+        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
+
+        Fused optimizers move them without raising the versions.
+        """
+        self._all = None
+        super().train(mode)
+        return self
+
     def begin(self, items: Tensor) -> None:
         """A step of training begins that reads these items, int64 of any shape: each text once."""
         codes = torch.unique(items)

@@ -1,0 +1,258 @@
+"""The problem of matching: which items belong to a query, both known by their texts."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.language import Language, load_language
+from lightning_rec.assembly.match_checks import check_data, check_loss, check_model, same_data
+from lightning_rec.assembly.problem import Problem
+from lightning_rec.assembly.reading import kept_vectors
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.data.matching.batches import MatchData
+from lightning_rec.data.matching.pairs import PairSource
+from lightning_rec.data.matching.pipeline import AuditedMatches, load_matches
+from lightning_rec.data.matching.splits import ByQuery
+from lightning_rec.data.text.hub import find_model
+from lightning_rec.data.text.texts import written
+from lightning_rec.errors import UserError
+from lightning_rec.metrics.matching import MatchMetrics, metric_names
+from lightning_rec.models.text.cross_encoder import CrossEncoder
+from lightning_rec.models.text.encoder import Pooling
+from lightning_rec.models.text.matcher import FittedToTexts, Matcher, Retriever, Texts
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.tasks.match import MatchTask
+from lightning_rec.tasks.mining import HardNegatives
+from lightning_rec.tasks.retrieval import Finder, Rerank, Retrieve
+
+WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
+
+
+class Matching(Problem[AuditedMatches]):
+    """Learn from judged pairs of a query and an item, find items for queries."""
+
+    protocol: ByQuery
+    source: PairSource
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        check_model(cfg)
+        self.source = config.build("data", cfg.data)
+        self.protocol = config.build("protocol", cfg.protocol)
+        check_data(cfg, self.source, self.protocol)
+        self.adapter = self._adapter()
+        self.first = self._first_run()
+        self.sketch = self.make_model(sketch=True)
+        if not hasattr(self.sketch, "text") and not isinstance(self.adapter, Full):
+            raise UserError(
+                f"{type(self.sketch).__name__} has no language model to adapt: drop adapter=."
+            )
+        with torch.device("meta"):
+            self.tune(self.sketch)
+        check_loss(cfg, self.sketch)
+        if cfg.baseline:
+            config.build("baseline", cfg.baseline)
+        ranked = "val" in cfg.task.ranked
+        known = [f"val/{name}" for name in metric_names(self.protocol.cutoffs, ranked)]
+        self._check_training(known, self.protocol.validates)
+
+    def make_model(self, sketch: bool = False) -> Matcher:
+        """The model, its head new, its language model as it was trained before.
+
+        A ``sketch`` takes no memory and computes nothing.
+        """
+        with torch.device("meta" if sketch else "cpu"):
+            load = partial(_load, sketch=sketch)
+            model: Matcher = self._build("model", load=load, **self._made_first(sketch))
+        return model
+
+    def tune(self, model: nn.Module) -> Tuned | None:
+        """Put the language model of a model under the adapter; None where there is none."""
+        text = getattr(model, "text", None)
+        return None if text is None else Tuned(text, self.adapter)
+
+    def restored(self, run: RunFolder) -> Matcher:
+        """The model of a finished run, with its weights, to be used and not trained."""
+        model = self.make_model()
+        self.tune(model)
+        run.load_model(model)
+        return model.requires_grad_(False).eval()
+
+    def load(self, cache: Path) -> AuditedMatches:
+        """Prepare, split and audit the pairs."""
+        loaded = load_matches(self.source, self.protocol, cache)
+        if self.first is not None:
+            same_data(self.first, loaded.data_hash, self.protocol.hash())
+        return loaded
+
+    def make_data(self, loaded: AuditedMatches) -> MatchData:
+        """The data module over audited data."""
+        positives = getattr(self._loss_class(), "positives", False)
+        seed = self.cfg.seed
+        module = self._build("batches", matches=loaded.matches, seed=seed, positives=positives)
+        assert isinstance(module, MatchData)
+        return module
+
+    def make_task(self, loaded: AuditedMatches, data: MatchData) -> MatchTask:
+        """The task over a fresh model, fitted already if it is fitted to texts."""
+        model = self.make_model()
+        tuned = self.tune(model)
+        if tuned is not None and tuned.names:
+            tuned.module.train()  # it comes as it is evaluated, and would drop nothing
+        finder = make_finder(model, *_texts(loaded))
+        task = self._task(model, finder, loaded, self._loss(loaded), self._negatives(loaded))
+        task.tuned = tuned
+        if tuned is not None:
+            tuned.report()
+        return task
+
+    def make_baseline(self, loaded: AuditedMatches, data: MatchData) -> MatchTask | None:
+        """The task over ``cfg.baseline``, a model that is fitted to texts."""
+        if not self.cfg.baseline:
+            return None
+        model = config.build("baseline", self.cfg.baseline)
+        return self._task(model, make_finder(model, *_texts(loaded)), loaded, None, None)
+
+    def tables(self, task: MatchTask, loaded: AuditedMatches) -> dict[str, pl.DataFrame]:
+        """One row per test query, and the catalogue."""
+        each = task.metrics["test"].per_query(task.found["test"])  # type: ignore[operator]
+        columns = {name: values.cpu().numpy() for name, values in each.items()}
+        texts = loaded.matches.pairs.queries["query"].gather(columns.pop("query").tolist())
+        items = loaded.matches.pairs.items.with_row_index("code")
+        return {"test_queries": pl.DataFrame({"query": texts, **columns}), "items": items}
+
+    def parts(self) -> dict[str, str]:
+        """Name and class of each part."""
+        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        loss = self._loss_class()
+        name = type(self.sketch).__name__
+        first = {"first": str(self.cfg.model.first)} if "first" in self.cfg.model else {}
+        return {
+            "source": type(self.source).__name__,
+            "protocol": type(self.protocol).__name__,
+            "loss": loss.__name__ if loss else "none",
+            "adapter": type(self.adapter).__name__,
+            **first,
+            "model": f"{name}, {weights:,} parameters",
+        }
+
+    def _first_run(self) -> RunFolder | None:
+        """The run that a model which re-ranks names; None where it names none."""
+        first = self.cfg.model.get("first")
+        if first is None or first == "bm25":
+            return None
+        run = RunFolder.open(Path(first))
+        if run.card.get("status") != "completed":
+            raise UserError(f"model.first={first} is {run.card.get('status')}, not completed.")
+        wanted = config.target("model", config.plain(run.config.model))
+        if not (isinstance(wanted, type) and issubclass(wanted, Retriever)):
+            raise UserError(
+                f"model.first={first} is a run of {wanted.__name__}, which ranks no catalogue: "
+                "name one of BM25 or of a bi-encoder, or say model.first=bm25."
+            )
+        return run
+
+    def _made_first(self, sketch: bool) -> dict[str, Any]:
+        """What finds the items that the model re-ranks, if it does."""
+        if "first" not in self.cfg.model:
+            return {}
+        if self.first is None:
+            settings = config.plain(OmegaConf.load(config.config_dir() / "model" / "bm25.yaml"))
+            del settings["defaults"]
+            return {"first": config.build("model.first", settings)}
+        problem = Matching(self.first.config)
+        return {"first": problem.sketch if sketch else problem.restored(self.first)}
+
+    def _loss_class(self) -> Any:
+        return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
+
+    def _loss(self, loaded: AuditedMatches) -> Any:
+        return self._build("loss", pairs=loaded.matches.pairs) if self.cfg.get("loss") else None
+
+    def _negatives(self, loaded: AuditedMatches) -> HardNegatives | None:
+        """What draws hard negatives, by another model if the config names one."""
+        node = config.plain(self.cfg.get("negatives"))
+        if not node:
+            return None
+        by = None
+        if node.get("by"):
+            model = config.build("negatives.by", node["by"])
+            by = make_finder(model, *_texts(loaded))
+        live = {"matches": loaded.matches, "positives": self._loss_class().positives, "by": by}
+        made: HardNegatives = config.build("negatives", node, **live)
+        return made
+
+    def _task(
+        self,
+        model: Matcher,
+        finder: Finder,
+        loaded: AuditedMatches,
+        loss: Any,
+        negatives: HardNegatives | None,
+    ) -> MatchTask:
+        pairs, cutoffs = loaded.matches.pairs, self.protocol.cutoffs
+        ranked = self.cfg.task.ranked
+        task = self._build(
+            "task",
+            model=model,
+            loss=loss,
+            finder=finder,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            metrics={
+                "val": MatchMetrics(pairs, cutoffs, "val" in ranked),
+                # Slices in the test alone, which is made once.
+                "test": MatchMetrics(pairs, cutoffs, "test" in ranked, _slices(loaded)),
+            },
+            scale=pairs.scale,
+            negatives=negatives,
+            seed=self.cfg.seed,
+        )
+        assert isinstance(task, MatchTask)
+        return task
+
+
+def make_finder(model: Matcher, queries: list[str], items: list[str]) -> Finder:
+    """What finds ``items`` for ``queries``; what is fitted to texts is fitted first."""
+    for part in model.modules():
+        if isinstance(part, FittedToTexts) and not part.fitted:
+            part.fit(items)
+    texts = Texts(model.read(queries, item=False), model.read(items, item=True))
+    make = partial(kept_vectors, folder=cache_dir() / "texts")
+    if isinstance(model, Retriever):
+        return Retrieve(model, texts, make)
+    assert isinstance(model, CrossEncoder)
+    first = make_finder(model.first, queries, items)
+    assert isinstance(first, Retrieve)
+    return Rerank(model, texts, first, model.rerank)
+
+
+def _load(name: str, pooling: Pooling | None, normalize: bool, *, sketch: bool) -> Language:
+    return load_language(find_model(name), pooling, normalize, sketch)
+
+
+def _texts(loaded: AuditedMatches) -> tuple[list[str], list[str]]:
+    """All queries, and the texts of all items."""
+    pairs = loaded.matches.pairs
+    return pairs.queries["query"].to_list(), written(pairs.items, "{title}")
+
+
+def _slices(loaded: AuditedMatches) -> dict[str, torch.Tensor]:
+    """The slices of the queries by their number of words."""
+    words = pl.col("query").str.extract_all(r"\S+").list.len()
+    number = loaded.matches.pairs.queries.select(words)["query"].to_numpy()
+    slices = {}
+    for start, after in zip(WORDS_FROM, (*WORDS_FROM[1:], None), strict=True):
+        inside = number >= start if after is None else (number >= start) & (number < after)
+        name = f"words_{start}_{'up' if after is None else after - 1}"
+        slices[name] = torch.from_numpy(np.ascontiguousarray(inside))
+    return slices

@@ -1,0 +1,69 @@
+"""``lightning-rec search run=FOLDER "query"``: the best items of a run's catalogue."""
+
+import re
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_rec.commands.loading import loading
+from lightning_rec.commands.usage import wanted
+from lightning_rec.errors import UserError
+
+HELP = """\
+The best items of a run's catalogue for a query, by title, with their scores.
+
+usage: lightning-rec search run=FOLDER [k=NUMBER] "QUERY" ["QUERY" ...]
+
+FOLDER is a completed run of matching: of BM25, of a bi-encoder, or of a cross-encoder, which
+re-ranks what its first stage finds. The vectors of the catalogue are made once and kept in the
+cache. k is 10 if nothing is said.
+
+Examples:
+  lightning-rec search run=runs/2026-01-31_12-00-00_home_depot_bi_encoder "angle bracket"
+  lightning-rec search run=FOLDER k=5 "deck screws" "rain shower head"
+  lightning-rec search run=FOLDER "1/2 in. drill bit"
+"""
+
+_KEY = re.compile(r"[a-z_.]+=")
+_LONGEST = 200  # characters of a query that are shown
+
+
+def run(arguments: list[str]) -> int:
+    """Print a table for each query. Raises UserError on bad input."""
+    if wanted(arguments):
+        print(HELP)
+        return 0
+    folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
+    numbers = [argument[2:] for argument in arguments if argument.startswith("k=")]
+    queries = [argument for argument in arguments if not argument.startswith(("run=", "k="))]
+    if unknown := [name for query in queries if (name := _KEY.match(query))]:
+        raise UserError(
+            f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a "
+            "blank before the '='."
+        )
+    if len(folders) != 1 or not folders[0] or len(numbers) > 1:
+        raise UserError('Say which run: lightning-rec search run=FOLDER "QUERY"')
+    if not queries:
+        raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
+    k = _number(numbers[0]) if numbers else 10
+    with loading():
+        from lightning_rec.assembly.searching import Search
+
+    tables = Search(Path(folders[0]))(queries, k)
+    console = Console()
+    for query, found in zip(queries, tables, strict=True):
+        asked = escape(query if len(query) <= _LONGEST else f"{query[:_LONGEST]}…")
+        shown = Table("rank", "score", "title", "item", title=asked, title_justify="left")
+        for rank, score, item, title in found.iter_rows():
+            shown.add_row(str(rank), f"{score:.4f}", escape(title or ""), escape(item))
+        console.print(shown if len(found) else f"{asked}: nothing was found.")
+    return 0
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"k={text}: it must be a whole number.") from None

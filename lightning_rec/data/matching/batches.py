@@ -1,0 +1,141 @@
+"""Whole batches of pairs and of queries, by their codes, and the data module that deals them."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_rec.data.datamodules import loader
+from lightning_rec.data.matching.splits import Matches
+
+
+class PairBatch(NamedTuple):
+    """Some pairs to learn from.
+
+    query, item: int64 [B]; codes.
+    gain: float32 [B]; relevance from 0 to 1.
+    """
+
+    query: Tensor
+    item: Tensor
+    gain: Tensor
+
+
+class QueryBatch(NamedTuple):
+    """Some queries with all S pairs that are judged of them, query by query.
+
+    query: int64 [B]; codes.
+    row: int64 [S]; the row of each pair's query in this batch.
+    item: int64 [S]; codes.
+    pair: int64 [S]; numbers of the pairs.
+    """
+
+    query: Tensor
+    row: Tensor
+    item: Tensor
+    pair: Tensor
+
+
+class PairSet(Dataset[PairBatch]):
+    """The pairs of the training queries, fetched as whole batches.
+
+    Args:
+        matches: the pairs.
+        positives: take relevant pairs alone.
+    """
+
+    def __init__(self, matches: Matches, positives: bool) -> None:
+        self.pairs = matches.pairs
+        at = matches.pairs_of("train")
+        self.at = at[self.pairs.positive[at]] if positives else at
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitems__(self, indices: list[int]) -> PairBatch:
+        """Fetch the pairs with these numbers."""
+        at = self.at[np.asarray(indices, dtype=np.int64)]
+        return PairBatch(
+            torch.from_numpy(self.pairs.query[at]),
+            torch.from_numpy(self.pairs.item[at].astype(np.int64)),
+            torch.from_numpy(self.pairs.gain[at]),
+        )
+
+
+class QuerySet(Dataset[QueryBatch]):
+    """The queries of a part, fetched as whole batches.
+
+    Args:
+        matches: the pairs.
+        part: ``val`` or ``test``.
+    """
+
+    def __init__(self, matches: Matches, part: str) -> None:
+        self.pairs, self.queries = matches.pairs, matches.part(part)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __getitems__(self, indices: list[int]) -> QueryBatch:
+        """Fetch the queries with these numbers."""
+        query = self.queries[np.asarray(indices, dtype=np.int64)]
+        start = self.pairs.offsets[query]
+        number = self.pairs.offsets[query + 1] - start
+        row = np.repeat(np.arange(len(query)), number)
+        before = np.cumsum(number) - number
+        at = np.arange(len(row)) - before[row] + start[row]
+        return QueryBatch(
+            torch.from_numpy(query),
+            torch.from_numpy(row),
+            torch.from_numpy(self.pairs.item[at].astype(np.int64)),
+            torch.from_numpy(at),
+        )
+
+
+class MatchData(pl.LightningDataModule):
+    """Shuffled training pairs to learn from; the queries of validation and test in their order.
+
+    Args:
+        matches: the pairs that batches are cut from.
+        seed: fixes the order of training batches, together with the epoch.
+        positives: learn from relevant pairs alone.
+        batch_size: pairs per training batch and process.
+        eval_batch_size: queries per batch in evaluation.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest: a batch is one look-up in memory.
+    """
+
+    def __init__(
+        self,
+        matches: Matches,
+        seed: int,
+        positives: bool = False,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 128,
+        num_workers: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.matches, self.seed, self.positives = matches, seed, positives
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training pairs."""
+        pairs = PairSet(self.matches, self.positives)
+        return loader(self, pairs, self.batch_size, self.seed, self.num_workers, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation queries."""
+        return self._queries("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test queries."""
+        return self._queries("test")
+
+    def _queries(self, part: str) -> DataLoader[Any]:
+        queries, size = QuerySet(self.matches, part), self.eval_batch_size
+        return loader(self, queries, size, self.seed, self.num_workers, shuffle=False)

@@ -1,0 +1,105 @@
+"""Protocols of matching: which queries train, which choose the best epoch, which are tested.
+
+As for sequences, a protocol has a hash, and figures with different hashes do not compare.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lightning_rec.data.chance import bits
+from lightning_rec.data.matching.pairs import Ints, Pairs
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
+
+QUERY_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
+PARTS = ("train", "val", "test")
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Pairs under a protocol.
+
+    pairs: all of them.
+    train, val, test: int64, the queries of each part, rising.
+    """
+
+    pairs: Pairs
+    train: Ints
+    val: Ints
+    test: Ints
+
+    def part(self, name: str) -> Ints:
+        """Queries of a part: ``train``, ``val`` or ``test``."""
+        queries: Ints = getattr(self, name)
+        return queries
+
+    def pairs_of(self, name: str) -> Ints:
+        """Numbers of the pairs of a part, rising: int64."""
+        inside = np.zeros(self.pairs.num_queries, dtype=bool)
+        inside[self.part(name)] = True
+        return np.flatnonzero(inside[self.pairs.query])
+
+
+@dataclass(frozen=True)
+class ByQuery:
+    """Queries at random: all pairs of a query are in one part.
+
+    Args:
+        val: share of the queries for validation; 0 leaves none.
+        test: share of the queries for the test.
+        seed: fixes the draw, which depends on it and on the place of a query alone.
+        cutoffs: the k of ``ndcg@k`` and ``recall@k``.
+
+    Raises:
+        UserError: if nothing is left to train or to test on.
+    """
+
+    val: Share = 0.05
+    test: Share = 0.1
+    seed: NonNegativeInt = 0
+    cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)
+
+    name: ClassVar[str] = "by_query"
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1 or not self.test:
+            raise UserError(
+                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
+                "train on, and something to test on."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, for the record."""
+        return {"name": self.name, **asdict(self), "cutoffs": list(self.cutoffs)}
+
+    def hash(self) -> str:
+        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
+        return sha256_json({"version": QUERY_SPLIT_VERSION, **self.settings()})
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return self.val > 0
+
+    def deal(self, pairs: Pairs) -> Matches:
+        """Order queries by random numbers of their places, and cut the order twice.
+
+        Raises UserError where a part is left without a query, or a cut-off is beyond the items.
+        """
+        name, number = pairs.info["name"], pairs.num_queries
+        if max(self.cutoffs) > pairs.num_items:
+            raise UserError(
+                f"protocol.cutoffs has {max(self.cutoffs)}, but {name} has only "
+                f"{pairs.num_items:,} items."
+            )
+        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
+        tested, validated = round(number * self.test), round(number * self.val)
+        test, val, train = np.split(order, [tested, tested + validated])
+        for part, queries in (("train", train), ("test", test)):
+            if not len(queries):
+                raise UserError(f"{name}: of {number} queries the protocol leaves none in {part}.")
+        return Matches(pairs, np.sort(train), np.sort(val), np.sort(test))

@@ -1,0 +1,104 @@
+"""Anybody's own pairs of a query and an item: CSV, TSV, gzip of either, Parquet, a folder of it."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from lightning_rec.data.tabular import Table, open_table, table_files
+from lightning_rec.errors import UserError, listed, nearest
+
+Scale = tuple[float, float]
+
+
+class PairTable:
+    """Reads pairs from ``path``.
+
+    Args:
+        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
+        query: column of what was asked for. Must be set.
+        title: column of the items' texts. Must be set.
+        item: column of item ids; None takes the titles.
+        relevance: column of how well they fit, numbers; None: every pair is a relevant one.
+        positive_from: the least relevance that counts as relevant. Must be set with ``relevance``.
+        scale: the lowest and the highest relevance; None takes those that occur.
+        name: of the data set; None takes the file's.
+
+    Raises:
+        UserError: if something is not set that must be.
+    """
+
+    licence: ClassVar[str] = "yours"
+
+    def __init__(
+        self,
+        path: str | None = None,
+        query: str | None = None,
+        title: str | None = None,
+        item: str | None = None,
+        relevance: str | None = None,
+        positive_from: float | None = None,
+        scale: Scale | None = None,
+        name: str | None = None,
+    ) -> None:
+        if path is None:
+            raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
+        if query is None or title is None:
+            missing = "query" if query is None else "title"
+            raise UserError(f"data.{missing} is not set: name a column, data.{missing}=COLUMN.")
+        if relevance is not None and positive_from is None:
+            raise UserError(
+                "data.positive_from is not set: say from which value in column "
+                f"'{relevance}' on a pair counts as relevant, data.positive_from=NUMBER."
+            )
+        if scale is not None and scale[0] >= scale[1]:
+            raise UserError(f"data.scale={list(scale)}: the lowest relevance comes first.")
+        self.path = Path(path).expanduser()
+        columns = {"query": query, "item": item or title, "title": title, "relevance": relevance}
+        self.columns = {role: column for role, column in columns.items() if column is not None}
+        self.graded, self.scale = relevance is not None, scale
+        self.positive_from = 1.0 if positive_from is None else positive_from
+        self.name = name or self.path.name.split(".")[0] or "pairs"
+
+    def files(self) -> list[Path]:
+        """The files. Raises UserError if there are none."""
+        return table_files(self.path)
+
+    def settings(self) -> dict[str, Any]:
+        """Which columns are read, and what relevance means."""
+        return {**self.columns, "positive_from": self.positive_from, "scale": self.scale}
+
+    def read(self, files: list[Path]) -> pl.DataFrame:
+        """All rows. Raises UserError for what is broken, missing or no number."""
+        table = open_table(self.path)
+        there = table.schema.names()
+        for role, column in self.columns.items():
+            if column not in there:
+                raise UserError(
+                    f"{self.path} has no column '{column}' for data.{role}."
+                    f"{nearest(column, there)} It has: {listed(there)}."
+                )
+        chosen = [pl.col(column).alias(role) for role, column in self.columns.items()]
+        rows = table.collect(table.frame.select(chosen))
+        texts = [_text(role) for role in ("query", "item", "title")]
+        if not self.graded:
+            return rows.select(*texts, relevance=pl.lit(1.0))
+        numbers = rows["relevance"].cast(pl.Float64, strict=False)
+        _check(table, self.columns["relevance"], rows["relevance"], numbers)
+        return rows.select(texts).with_columns(relevance=numbers)
+
+
+def _text(role: str) -> pl.Expr:
+    text = pl.col(role).cast(pl.String)
+    return pl.when(text.str.strip_chars() != "").then(text).alias(role)
+
+
+def _check(table: Table, column: str, values: pl.Series, numbers: pl.Series) -> None:
+    """Raise UserError naming the first value that is no finite number."""
+    bad = (numbers.is_null() | ~numbers.fill_null(0).is_finite()).arg_true()
+    if len(bad):
+        more = f" ({len(bad):,} such rows)" if len(bad) > 1 else ""
+        raise UserError(
+            f"{table.where(int(bad[0]))}: '{values[int(bad[0])]}' in column '{column}' for "
+            f"data.relevance is no number{more}."
+        )

@@ -1,0 +1,81 @@
+"""Bi-encoder: query and item become a vector each, by one language model; how near they are counts.
+
+Reimers and Gurevych, Sentence-BERT, EMNLP 2019, arXiv:1908.10084; Karpukhin et al., Dense Passage
+Retrieval, EMNLP 2020, arXiv:2004.04906. Shapes: B queries, S pairs, N items, E = width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
+from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.models.text.items import ReadTexts
+from lightning_rec.models.text.matcher import Load, Retriever, Texts, check_length, in_blocks
+
+
+class BiEncoder(Retriever):
+    """The score of a pair is the inner product of both vectors, their cosine if normalised.
+
+    Args:
+        load: finds the language model.
+        encoder: its name: a folder, or an id of the hub.
+        pooling: how a text becomes one vector; None takes what the model was trained with.
+        normalize: make each vector of length 1.
+        max_query_tokens: longest query.
+        max_item_tokens: longest text of an item.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        encoder: str = "all-MiniLM-L6-v2",
+        pooling: Pooling | None = None,
+        normalize: bool = True,
+        max_query_tokens: PositiveInt = 16,
+        max_item_tokens: PositiveInt = 32,
+    ) -> None:
+        super().__init__()
+        language = load(encoder, pooling, normalize)
+        self.text, self.tokenizer = language.encoder, language.tokenizer
+        self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
+        check_length(self.text, max_query_tokens, "max_query_tokens")
+        check_length(self.text, max_item_tokens, "max_item_tokens")
+
+    def read(self, texts: list[str], *, item: bool) -> Tokenized:
+        """Tokens of each text, special ones among them."""
+        longest = self.max_item_tokens if item else self.max_query_tokens
+        return tokenize(texts, self.tokenizer, longest)
+
+    def vectors(self, tokens: Tokens) -> Tensor:
+        """The vector of each text: float [B, E]."""
+        return in_blocks(self.text, tokens)
+
+    def forward(self, queries: Tokens, items: Tokens) -> Tensor:
+        """Score B pairs, one after the other: float [B]."""
+        scores: Tensor = torch.linalg.vecdot(self.vectors(queries), self.vectors(items))
+        return scores
+
+    def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:
+        """Score pairs, each text read once: float [S]."""
+        vectors = []
+        for tokens, codes in zip(texts, (query, item), strict=True):
+            once, place = torch.unique(codes, return_inverse=True)
+            vectors.append(ReadTexts(self.text, tokens, None)(once)[place])
+        scores: Tensor = torch.linalg.vecdot(*vectors)
+        return scores
+
+    def index(
+        self, items: Tokenized, make: Callable[[TextEncoder, Tokenized], Tensor]
+    ) -> Tensor | None:
+        """The vector of each item: float [N, E]."""
+        device = next(self.text.parameters()).device
+        return make(self.text, items).to(device)
+
+    def against(self, queries: Tokens, index: Tensor | None) -> Tensor:
+        """Score the whole catalogue: float [B, N]."""
+        assert index is not None
+        return functional.linear(self.vectors(queries), index)

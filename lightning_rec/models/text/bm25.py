@@ -1,0 +1,167 @@
+"""BM25: items are found by the words they share with the query, rare words first.
+
+Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009, in the form of
+Lucene (Kamphuis et al., ECIR 2020); the index is made by bm25s (Lù, 2024, arXiv:2407.03618).
+Shapes: B queries, S pairs, N items, W words.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat
+from scipy import sparse
+from torch import Tensor
+
+from lightning_rec.data.text.texts import Tokenized, Tokens
+from lightning_rec.errors import UserError
+from lightning_rec.models.classic.parts import Sparse
+from lightning_rec.models.text.encoder import TextEncoder
+from lightning_rec.models.text.matcher import Retriever, Texts
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class BM25(Retriever):
+    """The sum over the query's words w of idf(w) tf / (tf + k1 (1 - b + b |item| / mean length)).
+
+    tf counts w in the item's text, and idf(w) = log(1 + (N - n + 0.5) / (n + 0.5)) where n of N
+    items have w. A word is a run of letters and digits of any script, in lower case, stemmed. An
+    item without any word of the query is not found. Nothing is learnt from queries.
+
+    Args:
+        k1: how fast further occurrences of a word stop to count.
+        b: how much longer texts are marked down.
+        stemmer: language of Snowball's stemmer (Porter, 2001), by PyStemmer; None keeps words.
+
+    Raises:
+        UserError: if a library is not installed, or there is no such stemmer.
+    """
+
+    floor = 0.0
+    words: Tensor
+
+    def __init__(
+        self, k1: NonNegativeFloat = 1.2, b: Share = 0.75, stemmer: str | None = "english"
+    ) -> None:
+        super().__init__()
+        self.k1, self.b = k1, b
+        self.library = _library("bm25s")
+        self.stemmer = None if stemmer is None else _stemmer(stemmer)
+        self.weights = Sparse(0)  # [N, W]
+        self.register_buffer("words", torch.zeros(0, dtype=torch.uint8))  # UTF-8, parted by \n
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it has read a catalogue, or what was made of one."""
+        return len(self.weights.indptr) > 1
+
+    def fit(self, texts: list[str]) -> None:
+        """Weigh the words of each item; text i is that of item i."""
+        found = self._words(texts)
+        vocabulary = found["word"].unique().sort()
+        if not len(vocabulary):
+            raise UserError("BM25: there are no words in the items' texts.")
+        self.words = torch.from_numpy(_bytes(vocabulary)).to(self.words.device)
+        read = self.read(texts, item=True)
+        lists = np.split(read.ids, read.offsets[1:-1])
+        index = self.library.BM25(k1=self.k1, b=self.b, method="lucene")
+        codes = {word: code for code, word in enumerate(vocabulary)}
+        index.index(([each.tolist() for each in lists], codes), show_progress=False)
+        made = index.scores
+        shape = (len(texts), len(made["indptr"]) - 1)
+        columns = sparse.csc_array((made["data"], made["indices"], made["indptr"]), shape=shape)
+        weights = Sparse(len(texts), len(vocabulary)).to(self.words.device)
+        weights.keep(columns.tocsr()[:, : len(vocabulary)])
+        self.weights = weights
+
+    def read(self, texts: list[str], *, item: bool) -> Tokenized:
+        """The words of each text that the catalogue has, by their places in the vocabulary."""
+        known = pl.DataFrame({"word": _strings(self.words)}).with_row_index("code")
+        found = self._words(texts).join(known, on="word", how="inner", maintain_order="left")
+        lengths = np.bincount(found["row"].to_numpy(), minlength=len(texts))
+        offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
+        return Tokenized(offsets, found["code"].to_numpy().astype(np.int32), 0)
+
+    def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:
+        """Score pairs: float [S]; 0 where they share no word."""
+        counts = self._counts(texts.queries.take(query.cpu().numpy()))
+        shared = counts.multiply(self._matrix()[item.cpu().numpy()])
+        scores = np.asarray(shared.sum(axis=1), dtype=np.float32)
+        return torch.from_numpy(scores).flatten().to(query.device)
+
+    def index(
+        self, items: Tokenized, make: Callable[[TextEncoder, Tokenized], Tensor]
+    ) -> Tensor | None:
+        """Nothing: the index is what was fitted."""
+        return None
+
+    def against(self, queries: Tokens, index: Tensor | None) -> Tensor:
+        """Score the whole catalogue: float [B, N]."""
+        scores = (self._matrix() @ self._counts(queries).T).toarray()
+        return torch.from_numpy(scores).T.contiguous().to(queries.ids.device)
+
+    def _matrix(self) -> sparse.csr_array:
+        """Weight of each word in each item, sparse [N, W]."""
+        if self.weights.columns is None:  # it was loaded
+            self.weights.columns = len(_strings(self.words))
+        return self.weights.scipy()
+
+    def _counts(self, queries: Tokens) -> sparse.csr_array:
+        """How often each query has each word, sparse [B, W]."""
+        row, place = (index.cpu() for index in queries.there.nonzero(as_tuple=True))
+        at = (row.numpy(), queries.ids.cpu()[row, place].numpy())
+        ones = np.ones(len(row), dtype=np.float32)
+        return sparse.csr_array((ones, at), shape=(len(queries.ids), self._matrix().shape[1]))
+
+    def _words(self, texts: list[str]) -> pl.DataFrame:
+        """All words of all texts in their order: ``row``, ``word``."""
+        rows = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_row_index("row")
+        words = pl.col("text").str.to_lowercase().str.extract_all(r"\w+").alias("word")
+        found = rows.select("row", words).explode("word").drop_nulls()
+        if self.stemmer is None:
+            return found
+        once = found["word"].unique()
+        stems = pl.Series(self.stemmer.stemWords(once.to_list()), dtype=pl.String)
+        return found.with_columns(pl.col("word").replace_strict(once, stems))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        saved = {name: state_dict.get(prefix + name) for name in ("words", "weights.indptr")}
+        if (words := saved["words"]) is not None:
+            self.words = self.words.new_empty(words.shape)
+        if (rows := saved["weights.indptr"]) is not None:
+            self.weights = Sparse(len(rows) - 1).to(self.words.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _bytes(words: pl.Series) -> NDArray[np.uint8]:
+    """Words as one row of bytes; no word has a line break in it."""
+    return np.frombuffer(bytearray("\n".join(words.to_list()).encode()), dtype=np.uint8)
+
+
+def _strings(words: Tensor) -> list[str]:
+    text = words.cpu().numpy().tobytes().decode()
+    return text.split("\n") if text else []
+
+
+def _stemmer(language: str) -> Any:
+    library = _library("Stemmer")
+    try:
+        return library.Stemmer(language)
+    except KeyError:
+        there = ", ".join(library.algorithms())
+        raise UserError(f"model.stemmer={language}: there are {there}, and null.") from None
+
+
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = {"Stemmer": "PyStemmer"}.get(name, name)
+        raise UserError(
+            f"BM25 needs {package}, which is not installed: pip install 'lightning-rec[hub]'."
+        ) from error

@@ -1,0 +1,93 @@
+"""Cross-encoder: query and item are read together, as one text, and a linear head scores the pair.
+
+Nogueira and Cho, Passage Re-ranking with BERT, 2019, arXiv:1901.04085; Reimers and Gurevych,
+Sentence-BERT, EMNLP 2019. Too slow to score a whole catalogue, it re-ranks what another one finds.
+Shapes: S pairs.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.text.joined import Joint
+from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
+from lightning_rec.models.text.encoder import Pooling
+from lightning_rec.models.text.items import cuts
+from lightning_rec.models.text.matcher import (
+    Load,
+    Matcher,
+    Retriever,
+    Texts,
+    check_length,
+    in_blocks,
+)
+
+INIT_STD = 0.02
+
+
+class CrossEncoder(Matcher):
+    """A language model over ``[CLS] query [SEP] item [SEP]``, pooled, and a linear head.
+
+    Args:
+        load: finds the language model.
+        first: finds the items that are re-ranked. In a config ``bm25``, or the folder of a run of
+            BM25 or of a bi-encoder on the same data and protocol.
+        rerank: how many of its best are re-ranked.
+        encoder: name of the language model: a folder, or an id of the hub.
+        pooling: how a pair becomes one vector; None takes what the model was trained with.
+        max_query_tokens: longest query, without special tokens.
+        max_item_tokens: longest text of an item, without special tokens.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        first: Any = "bm25",
+        rerank: PositiveInt = 50,
+        encoder: str = "all-MiniLM-L6-v2",
+        pooling: Pooling | None = None,
+        max_query_tokens: PositiveInt = 16,
+        max_item_tokens: PositiveInt = 32,
+    ) -> None:
+        super().__init__()
+        assert isinstance(first, Retriever)
+        language = load(encoder, pooling, False)
+        self.text, self.tokenizer = language.encoder, language.tokenizer
+        self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
+        config: Any = self.text.model.config
+        told_apart = getattr(config, "type_vocab_size", 0) > 1
+        joint = Joint.of(self.tokenizer)
+        self.joint = joint._replace(kinds=joint.kinds and told_apart)
+        longest = max_query_tokens + max_item_tokens + joint.size
+        check_length(self.text, longest, "max_query_tokens and max_item_tokens")
+        self.head = nn.Linear(self.text.width, 1)
+        nn.init.normal_(self.head.weight, std=INIT_STD)
+        nn.init.zeros_(self.head.bias)
+        self.first, self.rerank = first.requires_grad_(False), rerank
+
+    def read(self, texts: list[str], *, item: bool) -> Tokenized:
+        """Tokens of each text, without special ones."""
+        longest = self.max_item_tokens if item else self.max_query_tokens
+        return tokenize(texts, self.tokenizer, longest, special=False)
+
+    def forward(self, queries: Tokens, items: Tokens) -> Tensor:
+        """Score S pairs, one after the other: float [S]."""
+        scores: Tensor = self.head(in_blocks(self.text, self.joint.write(queries, items)))[:, 0]
+        return scores
+
+    def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:
+        """Score pairs, in blocks of like length: float [S]."""
+        one, other = query.cpu().numpy(), item.cpu().numpy()
+        lengths = texts.queries.lengths[one] + texts.items.lengths[other] + self.joint.size
+        order = torch.argsort(torch.from_numpy(lengths), stable=True)
+        rows, made, start = order.numpy(), [query.new_zeros(0, dtype=torch.float32)], 0
+        for stop in cuts(lengths[rows].tolist()) if len(rows) else []:
+            which = rows[start:stop]
+            queries, items = texts.queries.take(one[which]), texts.items.take(other[which])
+            made.append(self(queries.to(query.device), items.to(query.device)).float())
+            start = stop
+        scores = torch.cat(made)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+        return scores[back.to(scores.device)]

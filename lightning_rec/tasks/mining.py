@@ -1,0 +1,69 @@
+"""Hard negatives: items that look right for a query and are not relevant to it.
+
+Karpukhin et al., EMNLP 2020 (section 3.2) take them from BM25; Xiong et al., Approximate Nearest
+Neighbor Negative Contrastive Learning, ICLR 2021, arXiv:2007.00808, from the model that learns.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from lightning_rec.data.matching.splits import Matches
+from lightning_rec.losses.negatives import owns
+from lightning_rec.tasks.retrieval import Finder
+
+BLOCK = 1024  # queries that are looked up at once
+
+
+class HardNegatives:
+    """Draws from the best items of each training query that are not judged relevant to it.
+
+    Args:
+        matches: the pairs.
+        positives: whether what learns takes relevant pairs alone; else the other judged pairs are
+            lessons already, and are not drawn either.
+        by: finds the items, once, before training; None: the model itself does, before each epoch.
+        number: items drawn for each pair.
+        depth: how many of the best are drawn from.
+
+    Raises:
+        ValueError: if more are to be drawn than there are to draw from.
+    """
+
+    def __init__(
+        self,
+        matches: Matches,
+        positives: bool,
+        by: Any = None,
+        number: PositiveInt = 1,
+        depth: PositiveInt = 30,
+    ) -> None:
+        if number > depth:
+            raise ValueError(f"number={number} must not be more than depth={depth}")
+        self.matches, self.number, self.depth = matches, number, depth
+        self.by: Finder | None = by
+        self.owned = torch.from_numpy(matches.pairs.keys(positives))
+        self.best: Tensor | None = None  # int64 [Q, depth], -1 for what may not be drawn
+
+    def refresh(self, itself: Finder, device: torch.device) -> None:
+        """An epoch begins: look for items, unless they would be the same again."""
+        if self.best is not None and self.by is not None:
+            return
+        finder = self.by or itself
+        finder.renew()
+        pairs, train = self.matches.pairs, torch.from_numpy(self.matches.train)
+        self.best = torch.full((pairs.num_queries, self.depth), -1)
+        for query in torch.split(train, BLOCK):
+            items = finder(query.to(device), self.depth).items.cpu()
+            barred = owns(self.owned, items, query, pairs.num_items)
+            self.best[query, : items.shape[1]] = items.masked_fill(barred, -1)
+
+    def draw(self, query: Tensor) -> Tensor:
+        """Items for queries, int64 [B], drawn by torch's generator: int64 [B, number], or -1."""
+        assert self.best is not None
+        best = self.best[query.cpu()]
+        chance = torch.rand(best.shape).masked_fill(best < 0, -1.0)
+        place = torch.topk(chance, self.number, dim=1).indices
+        return best.gather(1, place).to(query.device)
