@@ -101,6 +101,6 @@ def with_tiny(composed: Any, bert: Path, gpt: Path) -> list[str]:
         found += [f"item.encoder={bert}", "item.template='{title}'"]
     if "prompt" in composed.model:
         found += [f"model.encoder={gpt}", "model.prompt='{history} and {item}'", "model.max_tokens=60", "model.yes_word=yes", "model.no_word=no", "adapter.targets=[c_attn]"]  # fmt: skip
-    elif "encoder" in composed.model:
+    elif "template" in composed.model:
         found += [f"model.encoder={bert}", "model.template='{title}'"]
     return found
