@@ -107,7 +107,7 @@ def costs(runs: list[dict[str, Any]]) -> list[str]:
         f"{trained[0]['trained_parameters']:,}" if trained else "0",
         f"{statistics.median(cost['epoch_seconds'] for cost in trained):.1f}" if trained else "",
         f"{statistics.median(run['peak_memory_mib'] for run in runs):.0f}",
-        f"{statistics.median(run['cpu_seconds'] for run in runs) / 60:.0f}",
+        f"{statistics.median(run['cpu_seconds'] for run in runs) / 60:.1f}",
     ]
 
 

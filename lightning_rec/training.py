@@ -153,7 +153,7 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         task.tuned.save(run.path / TUNED)
     with run.timed("evaluate"):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    columns = {type(task.model).__name__: task.figures}
+    columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
             beside = _baseline(baseline, data, trainer, validates=loaded.validates)
@@ -205,7 +205,7 @@ def _baseline(
     loggers, trainer.loggers = trainer.loggers, []
     _evaluate(trainer, task, data, validates=validates)
     trainer.loggers = loggers
-    return {type(task.model).__name__: task.figures}
+    return {task.title: task.figures}
 
 
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:

@@ -74,6 +74,11 @@ class ClickTask(Task):
         self.threshold = dict.fromkeys(self.goals, 0.5)
         self.predictions: dict[str, dict[str, Predictions]] = {}
 
+    @property
+    def title(self) -> str:
+        """What the model is called in tables: by its head, whatever stands around that."""
+        return self.model.title
+
     def loss_of(self, batch: ClickBatch) -> Tensor:
         """Mean negative log-likelihood of the labels, by weight if they have any, and penalties."""
         logits, labels = self._by_goal(self.model(batch.rows)), self._by_goal(batch.label)

@@ -38,7 +38,9 @@ def test_a_run_over_texts_is_repeated_to_the_last_bit(
     arguments = [*clicks, f"item={item}", f"adapter={adapter}", f"run_dir={folder}"]
     assert cli.run(["train", *arguments]) == 0
     assert cli.run(["evaluate", f"run={folder}"]) == 0
-    assert "to the last bit" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "to the last bit" in said
+    assert " DIN ┃" in said  # not what stands around it
     weights = load_file(folder / "weights.safetensors")
     vocabulary = pl.read_parquet(folder / "vocabulary.parquet")
     sizes = {name: len(of) + 1 for (name,), of in vocabulary.partition_by("field", as_dict=True).items()}  # fmt: skip

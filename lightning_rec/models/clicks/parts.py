@@ -45,6 +45,11 @@ class ClickModel(nn.Module, ABC):
         super().__init__()
         self.schema = schema
 
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        return type(self).__name__
+
     @abstractmethod
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of models of several goals.

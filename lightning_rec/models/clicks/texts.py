@@ -26,6 +26,11 @@ class WithTexts(ClickModel):
         self.several, self.in_order = head.several, head.in_order
         self._all: tuple[tuple[int, ...], Tensor] | None = None
 
+    @property
+    def title(self) -> str:
+        """What its head is called."""
+        return self.head.title
+
     def train(self, mode: bool = True) -> "WithTexts":
         """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
 
