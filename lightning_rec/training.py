@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from lightning_rec import assembly, config
+from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
@@ -79,6 +80,8 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         _check_data(run, problem, loaded)
         data = problem.make_data(loaded)
         task = problem.make_task(loaded, data)
+        if task.tuned is not None and task.tuned.partial:
+            task.tuned.check_base(run.path / TUNED)
         run.load_model(task.model)
         trainer = assembly.make_trainer(cfg, run.path, training=False)
         _evaluate(trainer, task, data, validates=loaded.validates)
@@ -147,10 +150,10 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
             task.tuned.conclude()
     run.save_model(task.model)
     if task.tuned is not None and task.tuned.partial and is_first():
-        task.tuned.save(run.path / "adapter.safetensors")
+        task.tuned.save(run.path / TUNED)
     with run.timed("evaluate"):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    columns = {type(task.model).__name__: task.figures}
+    columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
             beside = _baseline(baseline, data, trainer, validates=loaded.validates)
@@ -161,6 +164,8 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     tables = problem.tables(task, loaded)
     for name, table in tables.items():
         run.save_table(name, table)
+    if is_first():
+        problem.leave(task, run.path)
     pictures = plots.draw(tables, run.path) if is_first() else {}
     tracking.end(trainer, _flat(columns), run.card["seconds"], examples, pictures)
     _show(run, columns, cfg.monitor, examples)
@@ -200,7 +205,7 @@ def _baseline(
     loggers, trainer.loggers = trainer.loggers, []
     _evaluate(trainer, task, data, validates=validates)
     trainer.loggers = loggers
-    return {type(task.model).__name__: task.figures}
+    return {task.title: task.figures}
 
 
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:

@@ -183,6 +183,20 @@ def catalogue_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def titled_clicks(click_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clicks with a title of three words for each item; the latest rows are of two new items."""
+    chance = random.Random(5)
+    skus = [*(f"i{item}" for item in range(15)), "new0", "new1"]
+    titles = {sku: " ".join(chance.sample(WORDS, 3)) for sku in skus}
+    late = pl.col("ts") >= pl.col("ts").quantile(0.95)
+    new = pl.lit("new") + (pl.col("ts") // 60 % 2).cast(pl.String)
+    frame = click_frame.with_columns(sku=pl.when(late).then(new).otherwise("sku"))
+    path = tmp_path_factory.mktemp("titled") / "clicks.parquet"
+    frame.with_columns(title=pl.col("sku").replace_strict(titles)).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_minilm(tiny_bert: Path) -> Path:
     """The tiny BERT where the cache has all-MiniLM-L6-v2, so that configs which name it find it."""
     folder = cache_dir() / "raw" / "all_minilm_l6_v2" / "safetensors"

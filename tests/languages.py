@@ -92,3 +92,15 @@ def _tokenizer(kind: str) -> Any:
         )
         names |= {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def with_tiny(composed: Any, bert: Path, gpt: Path) -> list[str]:
+    """Overrides that let a composed config read with tiny models, and only titles."""
+    found = []
+    if "encoder" in (composed.get("item") or {}):
+        found += [f"item.encoder={bert}", "item.template='{title}'"]
+    if "prompt" in composed.model:
+        found += [f"model.encoder={gpt}", "model.prompt='{history} and {item}'", "model.max_tokens=60", "model.yes_word=yes", "model.no_word=no", "adapter.targets=[c_attn]"]  # fmt: skip
+    elif "template" in composed.model:
+        found += [f"model.encoder={bert}", "model.template='{title}'"]
+    return found

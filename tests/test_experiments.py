@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from languages import with_tiny
 
 from lightning_rec import cli, config
 
@@ -15,17 +16,21 @@ CLONE = Path(__file__).parent.parent
 def test_every_experiment_runs_for_a_step(
     experiment: str,
     log_csv: Path,
-    click_csv: Path,
     catalogue_csv: Path,
+    titled_clicks: Path,
     tiny_bert: Path,
+    tiny_gpt: Path,
     pairs_csv: Path,
     tiny_minilm: Path,
     tmp_path: Path,
 ) -> None:
-    table = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts"
+    table = (
+        f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts "
+        f"data.catalogue={catalogue_csv} data.catalogue_item=sku data.catalogue_title=title"
+    )
     step = "trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.check_val_every_n_epoch=1"
     composed = config.compose([f"experiment={experiment}"])
-    if "fields" in composed.data:
+    if "fields" in composed.data:  # clicks
         by_time = composed.protocol._target_.endswith("TemporalRows")
         protocol = "temporal_rows" if by_time else "random_rows"
         label = "data.fields.label=clicked"
@@ -36,7 +41,7 @@ def test_every_experiment_runs_for_a_step(
                 for goal, (column, least) in columns
             )
         table = (
-            f"data=click_table data.path={click_csv} protocol={protocol} {label} "
+            f"data=click_table data.path={titled_clicks} protocol={protocol} {label} "
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
         )
@@ -46,8 +51,7 @@ def test_every_experiment_runs_for_a_step(
             "data.relevance=grade protocol.cutoffs=[1,5,10]"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
-    if "encoder" in (composed.get("item") or {}):
-        overrides += [f"item.encoder={tiny_bert}", 'item.template="{title} {kind}"', f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
+    overrides += with_tiny(composed, tiny_bert, tiny_gpt)
     if "negatives" in (composed.get("loss") or {}):
         overrides.append("loss.negatives=5")  # the log has forty items
     assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lightning_rec.adapters.places import after, within
@@ -19,6 +19,7 @@ from lightning_rec.files import atomic_path
 log = logging.getLogger(__name__)
 
 MARK = "tuned_by"  # attribute of modules that an adapter is attached to
+TUNED = "adapter.safetensors"  # in the folder of a run: what was tuned, alone
 
 
 class AdapterError(Exception):
@@ -198,16 +199,20 @@ class Tuned:
         with atomic_path(path) as temporary:
             temporary.write_bytes(save(state, {"base": self.base_hash}))
 
-    def load(self, path: Path) -> None:
-        """Read what :meth:`save` wrote. Raises UserError if it is of another base or adapter."""
+    def check_base(self, path: Path) -> None:
+        """Raise UserError unless what :meth:`save` wrote was tuned on this very base."""
         try:
             with safe_open(path, framework="pt") as file:
                 base = (file.metadata() or {}).get("base")
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
         if base != self.base_hash:
             raise UserError(f"{path} was tuned on another base model, and fits only that one.")
+
+    def load(self, path: Path) -> None:
+        """Read what :meth:`save` wrote. Raises UserError if it is of another base or adapter."""
+        self.check_base(path)
+        state = load_file(path)
         own = dict(self.module.named_parameters())
         fits = state.keys() == self.names
         if not fits or any(state[name].shape != own[name].shape for name in state):

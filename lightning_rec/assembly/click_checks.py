@@ -5,19 +5,35 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import UserError, listed
-from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.tasks.optimizers import LazyAdamW
 
 
-def check_model(cfg: DictConfig) -> None:
-    """Raise UserError unless the config's model is one of clicks."""
+def check_model(cfg: DictConfig, kind: type) -> None:
+    """Raise UserError unless the config's model is one of clicks, of the given kind."""
     wanted = config.target("model", config.plain(cfg.model))
-    if isinstance(wanted, type) and not issubclass(wanted, ClickModel):
+    if isinstance(wanted, type) and not issubclass(wanted, kind):
         raise UserError(
             f"{wanted.__name__} is no model of clicks, which task=click needs: say model=deepfm or "
             "another one of them; each brings the task along."
+        )
+
+
+def check_texts(cfg: DictConfig, fields: Fields) -> None:
+    """Raise UserError if texts are to be read, but no row says of which item."""
+    if not (cfg.get("item") or {}).get("_target_"):
+        return
+    if fields.item is None:
+        raise UserError(
+            "item=text: no row says which item it shows: say data.fields.item=COLUMN, one of "
+            f"{listed(fields.categorical) or 'data.fields.categorical'}."
+        )
+    if (cfg.get("encoder") or {}).get("run"):
+        raise UserError(
+            "item=text and encoder.run=FOLDER both bring something that was trained before, and "
+            "adapter= could mean either: drop one of them."
         )
 
 

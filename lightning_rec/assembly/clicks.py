@@ -1,7 +1,9 @@
 """The problem of clicks: how probable it is that a row, somebody and something, is one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -17,21 +19,24 @@ from lightning_rec.assembly.click_checks import (
     check_model,
     check_order,
     check_sparse,
+    check_texts,
 )
+from lightning_rec.assembly.click_measures import bins_of, click_slices, metrics_of
 from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
+from lightning_rec.assembly.items import Texts
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
+from lightning_rec.data.clicks.items import items_of
 from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
-from lightning_rec.metrics.classification import reliability
-from lightning_rec.metrics.click_slices import history_slices, slices_of
-from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
-from lightning_rec.metrics.slices import Slices
+from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
-from lightning_rec.models.clicks.parts import FittedToClicks
+from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.models.clicks.texts import WithTexts
+from lightning_rec.models.text.items import ItemTexts
 from lightning_rec.tasks.click import ClickTask
 
 SKETCH_SIZE = 10  # categories of each field of the model that is built, without memory, as a check
@@ -40,12 +45,13 @@ SKETCH_SIZE = 10  # categories of each field of the model that is built, without
 class Clicks(Problem[AuditedClicks]):
     """Learn from rows with a label, predict the probability of it."""
 
+    kind: ClassVar[type] = ClickModel  # what cfg.model names
     protocol: RowProtocol
     source: ClickSource
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
-        check_model(cfg)
+        check_model(cfg, self.kind)
         for node in ("objective", "loss"):
             if cfg.get(node):
                 raise UserError(
@@ -59,8 +65,13 @@ class Clicks(Problem[AuditedClicks]):
                 "with a label and declared fields: data=click_table reads any table, and for "
                 "MovieLens-100K there is data=ml_100k_clicks."
             )
+        by_texts = (cfg.get("item") or {}).get("_target_")  # nothing is to be built of ids
+        self.texts: Texts | None = config.build("item", cfg.item) if by_texts else None
         self.encoder, self.pretrained = encoder_node(cfg)
+        check_texts(cfg, self.source.fields)
         self.adapter = self._checked_adapter()
+        sketch = None if self.texts is None else self.texts.sketch(self.adapter)
+        self.width = SKETCH_SIZE if sketch is None else sketch.width  # of texts
         self.protocol = config.build("protocol", cfg.protocol)
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
@@ -71,7 +82,7 @@ class Clicks(Problem[AuditedClicks]):
             schema = _sketch(self.source.fields)
             self.sketch = self.make_model(schema)
             if isinstance(self.sketch, WithHistory):
-                Tuned(self.sketch.encoder.model, self.adapter)
+                Tuned(self.sketch.encoder.model, self._encoder_adapter())
             if cfg.baseline:
                 config.build("baseline", cfg.baseline, schema=schema)
         check_sparse(cfg)
@@ -81,30 +92,44 @@ class Clicks(Problem[AuditedClicks]):
         known = [f"val/{prefix}{name}" for prefix in prefixes for name in FIGURES]
         self._check_training(known, self.protocol.validates)
 
+    @property
+    def wording(self) -> str | None:
+        """The template of the text of an item; None where no texts are read."""
+        return None if self.texts is None else self.texts.template
+
     def make_model(self, schema: ClickSchema) -> nn.Module:
-        """The model over a schema, with its encoder of histories if there is one."""
+        """The model over a schema, with its encoder of histories if there is one.
+
+        One whose items are known by texts is a head that has to be given them.
+        """
+        if self.texts is not None:
+            schema = schema._replace(text=self.width, by_id=self.texts.ids)
         if self.encoder is None:
-            model: nn.Module = self._build("model", schema=schema)
-            if getattr(model, "reads_scores", False):
+            head: ClickModel = self._build("model", schema=schema)
+            if getattr(head, "reads_scores", False):
                 raise UserError(
-                    f"{type(model).__name__} needs a model of sequences that scores the items: say "
+                    f"{type(head).__name__} needs a model of sequences that scores the items: say "
                     "encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec."
                 )
-            return model
-        encoder = make_encoder(self.encoder, self.pretrained, schema)
-        head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
-        if isinstance(head, FittedToClicks):
+        else:
+            encoder = make_encoder(self.encoder, self.pretrained, schema)
+            head = self._build("model", schema=with_field(schema, len(encoder.nothing)))
+        if isinstance(head, FittedToClicks) and (self.encoder or self.texts):
+            part = "encoder" if self.encoder else "item"
             raise UserError(
-                f"{type(head).__name__} is fitted by counting and takes no encoder: drop encoder."
+                f"{type(head).__name__} is fitted by counting and takes no {part}: drop {part}."
             )
-        return WithHistory(encoder, head)
+        return head if self.encoder is None else WithHistory(encoder, head)
 
     def load(self, cache: Path) -> AuditedClicks:
-        """Prepare, split, encode and audit the rows, and an encoder from before."""
+        """Prepare, split, encode and audit the rows, an encoder from before, and texts of items."""
         loaded = load_clicks(self.source, self.protocol, cache)
         if self.pretrained is not None:
             self.pretrained.check_time(loaded)
-        return loaded
+        if self.wording is None:
+            return loaded
+        items = items_of(loaded.table, self.source.fields, loaded.encoded, self.wording)
+        return loaded._replace(items=items, encoded=replace(loaded.encoded, shown=items.shown))
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
@@ -115,17 +140,16 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over a fresh model, fitted already if it is fitted by counting."""
-        model = self.make_model(data.schema)
+        texts, read = self._read(loaded)
+        model: nn.Module = self.make_model(data.schema)
+        assert isinstance(model, ClickModel)
         if model.in_order:
             check_order(loaded)
-        if not isinstance(model, WithHistory):
-            return self._task(model, loaded)
-        if self.pretrained is not None:
-            self.pretrained.run.load_model(model.encoder.model)
-            model.encoder.codes = self.pretrained.codes(loaded.encoded)
+        tuned = self._encoded(model, loaded) if isinstance(model, WithHistory) else None
+        if texts is not None and loaded.items is not None:
+            tuned, model = read, WithTexts(texts, len(loaded.items.about), model)
         task = self._task(model, loaded)
-        task.tuned = Tuned(model.encoder.model, self.adapter)
-        task.tuned.report()
+        task.tuned = tuned
         return task
 
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> ClickTask | None:
@@ -143,11 +167,13 @@ class Clicks(Problem[AuditedClicks]):
             suffix = f"_{goal}" if len(found) > 1 else ""
             columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
             columns[f"probability{suffix}"] = of.probability.cpu().numpy()
-            bins.append(_bins(goal, of))
+            bins.append(bins_of(goal, of))
+        items = {} if loaded.items is None else {"items": loaded.items.about.with_row_index("code")}
         return {
             "test_rows": pl.DataFrame(columns),
             "reliability": pl.concat(bins),
             **encoded.encoder(self.source.fields).tables(),
+            **items,
         }
 
     def beside(
@@ -166,31 +192,55 @@ class Clicks(Problem[AuditedClicks]):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        fields = self.source.fields.features
         weights = sum(parameter.numel() for parameter in self.sketch.parameters())
-        encoder = {}
-        head = self.sketch
+        parts, head = {}, self.sketch
         if isinstance(head, WithHistory):
-            encoder["encoder"] = f"{type(head.encoder.model).__name__}, {_origin(self.pretrained)}"
+            parts["encoder"] = f"{type(head.encoder.model).__name__}, {_origin(self.pretrained)}"
             head = head.head
-        name = type(head).__name__
+        if self.texts is not None:
+            by = "texts and ids" if self.texts.ids else "texts"
+            parts["items"] = f"by {by}, read by {self.texts.name}"
         return {
             "source": type(self.source).__name__,
-            "fields": listed(fields, 30),
+            "fields": listed(self.source.fields.features, 30),
             "protocol": type(self.protocol).__name__,
-            **encoder,
-            "model": f"{name}, {weights:,} parameters with {SKETCH_SIZE} categories per field",
+            **parts,
+            "model": f"{type(head).__name__}, {weights:,} parameters with {SKETCH_SIZE} categories "
+            "per field",
         }
 
     def _checked_adapter(self) -> Adapter:
-        """How the encoder is tuned. Raises UserError where there is nothing to tune so."""
+        """How what was trained before is tuned. Raises UserError where there is no such part."""
         adapter = self._adapter()
-        if self.pretrained is None and not isinstance(adapter, Full):
+        before = self.pretrained is not None or self.wording is not None
+        if not before and not isinstance(adapter, Full):
             raise UserError(
                 f"adapter={type(adapter).__name__} tunes what was trained before: say "
-                "encoder.run=FOLDER, or adapter=full."
+                "encoder.run=FOLDER or item=text, or adapter=full."
             )
         return adapter
+
+    def _encoder_adapter(self) -> Adapter:
+        """How the encoder of histories is tuned: as the config says, if it was trained before."""
+        return Full() if self.pretrained is None else self.adapter
+
+    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, Tuned | None]:
+        """What makes vectors of the texts of items, and the language model under its adapter."""
+        if self.texts is None or loaded.items is None:
+            return None, None
+        about, trained = loaded.items.about, loaded.items.trained
+        texts, tuned = self.texts.read(self.adapter, about, trained, cache_of(loaded))
+        self.width = texts.width
+        return texts, tuned
+
+    def _encoded(self, model: WithHistory, loaded: AuditedClicks) -> Tuned:
+        """The encoder of histories, its weights loaded if it was trained before, adapted."""
+        if self.pretrained is not None:
+            self.pretrained.load_into(model.encoder.model, cache_of(loaded))
+            model.encoder.codes = self.pretrained.codes(loaded.encoded)
+        tuned = Tuned(model.encoder.model, self._encoder_adapter())
+        tuned.report()
+        return tuned
 
     def _task(self, model: nn.Module, loaded: AuditedClicks) -> ClickTask:
         if isinstance(model, FittedToClicks):
@@ -201,14 +251,19 @@ class Clicks(Problem[AuditedClicks]):
             optimizer=self._optimizer,
             schedule=self._schedule,
             metrics={
-                "val": _metrics(loaded, "val"),
+                "val": metrics_of(loaded, "val"),
                 # Slices in the test alone, which is made once.
-                "test": _metrics(loaded, "test", _slices(loaded, self.source.fields.slices)),
+                "test": metrics_of(loaded, "test", click_slices(loaded, self.source.fields.slices)),
             },
             seed=self.cfg.seed,
         )
         assert isinstance(task, ClickTask)
         return task
+
+
+def cache_of(loaded: AuditedClicks) -> Path:
+    """The cache that clicks were prepared in."""
+    return loaded.table.folder.parents[1]
 
 
 def _origin(pretrained: Pretrained | None) -> str:
@@ -230,50 +285,3 @@ def _sketch(fields: Fields) -> ClickSchema:
     longest = fields.history_max_len if fields.has_history else 0
     goals = tuple(fields.targets)
     return ClickSchema(tuple(made), fields.item, longest, goals).with_dims(fields.dims)
-
-
-def _metrics(
-    loaded: AuditedClicks, stage: str, slices: Slices | None = None
-) -> dict[str, ClickMetrics]:
-    """What measures each goal."""
-    encoded, goals = loaded.encoded, loaded.encoded.schema.goals
-    rows = np.asarray(encoded.part(stage))
-    group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
-    labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
-    return {
-        goal: ClickMetrics(label, group, slices) for goal, label in zip(goals, labels, strict=True)
-    }
-
-
-def _bins(goal: str, found: Predictions) -> pl.DataFrame:
-    """How probabilities of a goal fit what came, by bins of equal width."""
-    bins = reliability(found.probability.cpu(), found.label.cpu(), BINS)
-    return pl.DataFrame(
-        {
-            "goal": goal,
-            "from": np.arange(BINS) / BINS,
-            "rows": bins.rows.long().numpy(),
-            "predicted": bins.predicted.numpy(),
-            "rate": bins.rate.numpy(),
-        }
-    )
-
-
-def _slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The slices of the test by how often training has a row's category, and by its history."""
-    encoded = loaded.encoded
-    slices: dict[str, torch.Tensor] = {}
-    for name in names:
-        place = encoded.schema.place(name)  # categories have one column of ids each, and come first
-        field = encoded.schema.fields[place]
-        known = encoded.vocabulary.filter(pl.col("field") == name)
-        counts = np.zeros(field.size, dtype=np.int64)
-        counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
-        seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
-        slices |= slices_of(name, torch.from_numpy(seen))
-    if encoded.past is not None:
-        test = np.asarray(encoded.test)
-        slices |= history_slices(
-            torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
-        )
-    return slices

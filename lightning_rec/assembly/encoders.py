@@ -9,6 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
+from lightning_rec.adapters.base import TUNED
+from lightning_rec.assembly.items import Texts
 from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
@@ -17,6 +19,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.encoded import HistoryEncoder
+from lightning_rec.models.text.items import TextItems
 from lightning_rec.objectives.base import Objective
 from lightning_rec.runs.folder import RunFolder
 
@@ -46,7 +49,8 @@ class Pretrained:
                 f"encoder.run={folder} is no run of sequences: train one, such as "
                 "experiment=bert4rec_ml100k_pretrain, and name its folder."
             )
-        self.items: list[str] = self.run.table("items").sort("code")["item"].to_list()
+        self.catalogue = self.run.table("items").sort("code")
+        self.items: list[str] = self.catalogue["item"].to_list()
         self.max_len = int(self.settings.batches.max_len)
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
@@ -70,6 +74,29 @@ class Pretrained:
                 "take a run on the same items."
             )
         return torch.tensor([*codes, padding])
+
+    def load_into(self, model: SequenceModel, cache: Path) -> None:
+        """Give a model the weights of the run.
+
+        Where the run knows items by their texts, these are read once and for all, by the language
+        model as the run has tuned it: only the model of sequences can be tuned further.
+
+        Raises:
+            UserError: if the weights, or the language model that the run began with, are missing,
+                or the latter is another one now.
+        """
+        item = config.plain(self.settings.get("item")) or {}
+        if item.get("_target_"):
+            texts: Texts = config.build("item", item)
+            adapter = config.build("adapter", self.settings.adapter)
+            number = len(self.catalogue)  # whitening comes with the weights
+            read = texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
+            if read is not None and read.partial:
+                read.check_base(self.run.path / TUNED)
+        self.run.load_model(model)
+        for part in list(model.modules()):
+            if isinstance(part, TextItems):
+                part.settle()
 
     def check_time(self, loaded: AuditedClicks) -> None:
         """Refuse an encoder that was trained on what comes after the training rows.

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.language import Language, load_language
+from lightning_rec.assembly.language import Language, check_length, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.hub import find_model, model_here
@@ -20,7 +21,14 @@ from lightning_rec.files import sha256_json
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsTexts
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
-from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, whitening
+from lightning_rec.models.text.items import (
+    ItemTexts,
+    KnownTexts,
+    ReadTexts,
+    TextItems,
+    Whitened,
+    whitening,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +65,16 @@ class Texts:
 
     def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
         """Refuse early what could not work. Raises UserError."""
-        has_table = isinstance(getattr(model, "item", None), nn.Embedding)
+        table = getattr(model, "item", None)
+        # Padding tells tables of sequences from those that stand beside a table of users.
+        has_table = isinstance(table, nn.Embedding) and table.padding_idx is not None
         if not has_table and not isinstance(model, ReadsTexts):
             raise UserError(
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
         live = not isinstance(adapter, Frozen)
-        if (folder := model_here(self.name)) is not None:  # else it is fetched with the data
-            language = load_language(folder, self.pooling, self.normalize, sketch=True)
-            adapter.attach(language.encoder)
+        self.sketch(adapter)
         if live and not has_table:
             raise UserError(
                 f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
@@ -77,6 +85,18 @@ class Texts:
                 "tuned would have to read all of it at every step: say loss=in_batch, or "
                 "adapter=frozen."
             )
+
+    def sketch(self, adapter: Adapter) -> TextEncoder | None:
+        """The language model under an adapter, without its weights: as a check, if it is here.
+
+        Else it is fetched with the data. Raises UserError where they do not fit.
+        """
+        if (folder := model_here(self.name)) is None:
+            return None
+        language = load_language(folder, self.pooling, self.normalize, sketch=True)
+        check_length(language.encoder.model, "item.max_tokens", self.max_tokens)
+        adapter.attach(language.encoder)
+        return language.encoder
 
     def put_into(
         self,
@@ -103,26 +123,40 @@ class Texts:
         Raises:
             UserError: where the catalogue or the language model has not what is asked for.
         """
+        texts, tuned = self.read(adapter, catalogue, trained, cache)
+        if isinstance(model, ReadsTexts):
+            model.read_texts(texts(torch.arange(len(catalogue))))
+            return None
+        dim, device = model.item.embedding_dim, model.item.weight.device
+        model.item = TextItems(schema, dim, texts, self.ids).to(device)
+        return tuned
+
+    def read(
+        self, adapter: Adapter, catalogue: pl.DataFrame, trained: int, cache: Path
+    ) -> tuple[ItemTexts, Tuned | None]:
+        """Read the texts of a catalogue: once, or whenever they are asked for, where that is tuned.
+
+        Args, errors: those of :meth:`put_into`.
+
+        Returns:
+            What makes vectors of the items, and the language model under its adapter; None if
+            nothing of it is tuned.
+        """
         language = load_language(find_model(self.name), self.pooling, self.normalize)
         texts = written(catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
         folder = cache / "texts" / self._key(language, texts)
         known = read_vectors(language.encoder, tokens, folder / "vectors.npy")
-        white = whitening(known[:trained]) if self.whiten else None
-        if isinstance(model, ReadsTexts):
-            model.read_texts(known if white is None else (known - white[0]) @ white[1])
-            return None
         tuned = Tuned(language.encoder, adapter)
         tuned.report()
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
             reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
-            for layer in language.encoder.layers[tuned.lowest_tuned(language.encoder.layers) :]:
-                layer.train()  # what is not tuned drops nothing either
-        dim, device = model.item.embedding_dim, model.item.weight.device
-        made = TextItems(schema, dim, reads, self.ids, white)
-        model.item = made.to(device)
-        return tuned if tuned.names else None
+            language.encoder.drop_from(tuned.lowest_tuned(language.encoder.layers))
+        made: ItemTexts = reads
+        if self.whiten:
+            made = Whitened(reads, *whitening(known[:trained]))
+        return made, tuned if tuned.names else None
 
     def _lower(self, tuned: Tuned, tokens: Tokenized, folder: Path) -> Any:
         """What lies below the lowest layer that is tuned, if that is worth keeping."""

@@ -1,20 +1,29 @@
 """The language model that a config names, ready to read texts."""
 
 import json
+import logging
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from lightning_rec.data.text.hub import fingerprint, missing_library
 from lightning_rec.errors import UserError
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.models.text.words import WordModel
 
+log = logging.getLogger(__name__)
+
+POOLING = Path("1_Pooling") / "config.json"  # where sentence-transformers notes it
 _NOTED: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_lasttoken": "last",
     "pooling_mode_mean_tokens": "mean",
+}
+_HEADS = {
+    "masked": ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES", "hidden words"),
+    "causal": ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "next words"),
 }
 
 
@@ -29,6 +38,17 @@ class Language(NamedTuple):
     encoder: TextEncoder
     tokenizer: Any
     fingerprint: str
+
+
+class Words(NamedTuple):
+    """A pretrained language model with its head over words.
+
+    model: both of them.
+    tokenizer: of transformers.
+    """
+
+    model: WordModel
+    tokenizer: Any
 
 
 def load_language(
@@ -46,55 +66,120 @@ def load_language(
     Raises:
         UserError: if it cannot be read, or its tokenizer does not fit it.
     """
+    model, tokenizer, _ = _loaded("AutoModel", folder, sketch)
+    encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
+    return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
+
+
+def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = False) -> Words:
+    """Load a language model with its head over words, and its tokenizer, from safetensors alone.
+
+    Args:
+        folder: where it lies; see :func:`lightning_rec.data.text.hub.find_model`.
+        head: for the words that are ``masked``, or for the next one, of a ``causal`` model. One for
+            masked words may be missing, and is made anew then.
+        sketch: leave the weights out: the model takes no memory and computes nothing.
+
+    Raises:
+        UserError: if it cannot be read, has no such head, or its tokenizer does not fit it.
+    """
+    kind, names, said = _HEADS[head]
+    kinds = getattr(_library("transformers.models.auto.modeling_auto"), names)
+    settings = _read(
+        folder, lambda library, safe: library.AutoConfig.from_pretrained(folder, **safe)
+    )
+    # Encoders that can be made causal, such as BERT, are among the causal ones too.
+    made_causal = getattr(settings, "is_decoder", False) or not _reads_both_ways(settings)
+    if settings.model_type not in kinds or (head == "causal" and not made_causal):
+        raise UserError(
+            f"The language model in {folder} is a {settings.model_type}, which says no {said}: "
+            f"take one such as {'BERT or RoBERTa' if head == 'masked' else 'GPT-2 or Qwen3'}."
+        )
+    model, tokenizer, fresh = _loaded(kind, folder, sketch)
+    if fresh and head == "causal":
+        raise UserError(
+            f"The language model in {folder} came without its head over words: take the whole one."
+        )
+    if fresh:
+        log.warning("%s came without its head for hidden words: it starts anew.", folder)
+    if head == "masked" and tokenizer.mask_token_id is None:
+        raise UserError(f"The tokenizer in {folder} has no token for hidden words (mask_token).")
+    return Words(WordModel(model), tokenizer)
+
+
+def check_length(model: Any, key: str, max_tokens: int) -> None:
+    """Raise UserError, naming the ``key``, if a language model cannot read so many tokens."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    if most is not None and max_tokens > most:
+        raise UserError(f"{key}={max_tokens}: the language model reads {most} tokens at most.")
+
+
+def _library(name: str) -> Any:
     try:
-        transformers = import_module("transformers")
+        return import_module(name)
     except ImportError as error:
         raise missing_library("transformers") from error
-    model, tokenizer = _loaded(transformers, folder, sketch)
+
+
+def _read(folder: Path, what: Any) -> Any:
+    """What transformers reads from a folder, silently. Raises UserError if it cannot."""
+    transformers = _library("transformers")
+    quiet = transformers.utils.logging
+    before = quiet.get_verbosity()
+    quiet.set_verbosity_error()  # heads that are left out are no news
+    quiet.disable_progress_bar()
+    try:
+        return what(transformers, {"local_files_only": True, "trust_remote_code": False})
+    except Exception as error:  # of many kinds: what is missing, broken, or of another version
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
+    finally:
+        quiet.set_verbosity(before)
+
+
+def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]:
+    """The model, its tokenizer, and names of weights that the folder lacks."""
+
+    def read(transformers: Any, safe: dict[str, Any]) -> tuple[Any, Any, list[str]]:
+        auto, fresh = getattr(transformers, kind), []
+        if sketch:
+            with torch.device("meta"):
+                settings = transformers.AutoConfig.from_pretrained(folder, **safe)
+                model = auto.from_config(settings)
+        else:
+            how = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
+            model, told = auto.from_pretrained(folder, **how, **safe)
+            fresh = sorted(told["missing_keys"])
+        return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
+
+    model, tokenizer, fresh = _read(folder, read)
+    if kind == "AutoModel" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # a map over the first token that no vector here is made of
+    if kind != "AutoModelForMaskedLM" and hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # nothing is written on here: each text is read once
+    if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do
+        tokenizer.pad_token = tokenizer.eos_token
     words, known = len(tokenizer), model.get_input_embeddings().num_embeddings
     if words > known:
         raise UserError(
             f"{folder}: its tokenizer has {words:,} words and its model knows {known:,} of them: "
             "they do not belong together."
         )
-    encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
-    return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
-
-
-def _loaded(transformers: Any, folder: Path, sketch: bool) -> tuple[Any, Any]:
-    quiet = transformers.utils.logging
-    before = quiet.get_verbosity()
-    quiet.set_verbosity_error()  # heads that are left out are no news
-    quiet.disable_progress_bar()
-    try:
-        safe = {"local_files_only": True, "trust_remote_code": False}
-        if sketch:
-            with torch.device("meta"):
-                settings = transformers.AutoConfig.from_pretrained(folder, **safe)
-                model = transformers.AutoModel.from_config(settings)
-        else:
-            model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True, **safe)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-    except Exception as error:  # of many kinds: what is missing, broken, or of another version
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
-    finally:
-        quiet.set_verbosity(before)
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # a map over the first token that no vector here is made of
-    if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do
-        tokenizer.pad_token = tokenizer.eos_token
-    return model, tokenizer
+    return model, tokenizer, fresh
 
 
 def _pooling(folder: Path, model: Any) -> Pooling:
     """What sentence-transformers noted, or what suits the architecture."""
-    noted = folder / "1_Pooling" / "config.json"
+    noted = folder / POOLING
     if noted.is_file():
         settings = json.loads(noted.read_text())
         return next((_NOTED[key] for key in _NOTED if settings.get(key)), "mean")
     auto = import_module("transformers.models.auto.modeling_auto")
-    # Encoders that can be made causal as well, such as BERT, are in both lists.
-    kind = str(model.config.model_type)
-    causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return "last" if causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES else "mean"
+    causal = model.config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "last" if causal and not _reads_both_ways(model.config) else "mean"
+
+
+def _reads_both_ways(settings: Any) -> bool:
+    """Whether models of this kind were made to see what follows a word as well."""
+    auto = import_module("transformers.models.auto.modeling_auto")
+    return settings.model_type in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES

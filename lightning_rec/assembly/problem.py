@@ -124,6 +124,9 @@ class Problem(ABC, Generic[L]):
     def parts(self) -> dict[str, str]:
         """Name and class of what was built, to be shown."""
 
+    def leave(self, task: Any, folder: Path) -> None:
+        """Write what else a tested task leaves in its run folder; the task may be changed by it."""
+
     def examples(self, task: Any, loaded: L) -> list[Example]:
         """Users with their recommendations, where a problem has such."""
         return []

@@ -19,8 +19,8 @@ _CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
 def shown(names: Iterable[str], monitor: str) -> list[str]:
     """The metrics worth a row, in reading order; ``metrics.json`` has them all.
 
-    All of those of clicks. Of rankings recall and ndcg at every cut-off, the others at the cut-off
-    of the monitored metric; what was ranked among samples after what was ranked among all items.
+    All of those of clicks and of hidden words. Of rankings recall and ndcg at every cut-off, the
+    others at that of the monitored metric; what was ranked among samples comes last.
     """
     names = set(names)
     if any(name.startswith("judged/") for name in names):
@@ -30,6 +30,8 @@ def shown(names: Iterable[str], monitor: str) -> list[str]:
         return [name for name in rows if name in names]
     parts = [found for name in names if (found := _CUTOFF.match(name))]
     cutoffs = sorted({int(part[2]) for part in parts})
+    if not cutoffs:
+        return sorted(names)
     monitored = _CUTOFF.match(monitor.rpartition("/")[2])
     k = monitored[2] if monitored else max(cutoffs)
     rows = []
@@ -91,6 +93,8 @@ def _title(names: set[str]) -> str:
         return "All items ranked; judged: those of a query alone; pairs: each on its own"
     if _goals(names):
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
+    if "perplexity" in names:
+        return "Hidden words, each of them behind the mask"
     if any("_sampled" in name for name in names):
         return "All items ranked but those seen; _sampled: the target among a sample"
     return "Full ranking, seen items filtered"

@@ -153,7 +153,12 @@ class RunFolder:
     def save_model(self, model: torch.nn.Module) -> None:
         """Write the weights as safetensors."""
         if is_first():
-            state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+            state, known = {}, set()
+            for name, value in model.state_dict().items():
+                value = value.cpu().contiguous()
+                # Safetensors refuses weights that are tied, one memory under two names.
+                state[name] = value.clone() if value.data_ptr() in known else value
+                known.add(value.data_ptr())
             with atomic_path(self.path / "weights.safetensors") as temporary:
                 temporary.write_bytes(save(state))
 

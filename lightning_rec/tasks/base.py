@@ -71,6 +71,11 @@ class Task(pl.LightningModule):
     def loss_of(self, batch: Any) -> Tensor:
         """The loss of a training batch, float scalar."""
 
+    @property
+    def title(self) -> str:
+        """What the model is called in tables."""
+        return type(self.model).__name__
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""
         loss = self.loss_of(batch)

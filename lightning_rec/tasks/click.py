@@ -13,6 +13,7 @@ from lightning_rec.data.clicks.batches import ClickBatch
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.models.text.encoder import LanguageModel
 from lightning_rec.tasks.base import Task
 
 
@@ -57,7 +58,7 @@ class ClickTask(Task):
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
         super().__init__(model, trains, optimizer, schedule, seed, tuned_lr, arithmetic)
-        for module in model.modules():
+        for module in own_modules(model):
             if isinstance(module, nn.Embedding):
                 module.sparse = sparse
         self.goals = tuple(metrics["val"])
@@ -72,6 +73,11 @@ class ClickTask(Task):
         # Of each goal, until validation chooses a better one.
         self.threshold = dict.fromkeys(self.goals, 0.5)
         self.predictions: dict[str, dict[str, Predictions]] = {}
+
+    @property
+    def title(self) -> str:
+        """What the model is called in tables: by its head, whatever stands around that."""
+        return self.model.title
 
     def loss_of(self, batch: ClickBatch) -> Tensor:
         """Mean negative log-likelihood of the labels, by weight if they have any, and penalties."""
@@ -151,11 +157,23 @@ def _likelihood(logit: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
     return each / weight.sum().clamp(min=torch.finfo(each.dtype).tiny)
 
 
+def own_modules(model: nn.Module) -> list[nn.Module]:
+    """The modules within a model, but for those of a language model in it."""
+    if isinstance(model, LanguageModel):
+        return []
+    return [model, *(each for child in model.children() for each in own_modules(child))]
+
+
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Weights of embedding tables, and all others, as far as they are trained."""
-    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    """Weights of embedding tables, and all others, as far as they are trained.
+
+    Those of a language model are neither: they were trained before, and are drawn to no zero.
+    """
+    modules = own_modules(model)
+    embeddings = [module for module in modules if isinstance(module, nn.Embedding)]
     tables = {id(table) for module in embeddings for table in module.parameters()}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    own = {id(each): each for part in modules for each in part.parameters(recurse=False)}
+    trained = [parameter for parameter in own.values() if parameter.requires_grad]
     return (
         [parameter for parameter in trained if id(parameter) in tables],
         [parameter for parameter in trained if id(parameter) not in tables],

@@ -200,7 +200,7 @@ HEADS = [
     name
     for name in config.choices("model")
     if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
-    and name not in ("naive_bayes", "sequence_score")  # which reads no queries, but scores
+    and name not in ("naive_bayes", "sequence_score", "tallrec")  # which read no queries
 ]
 SMALL = ["encoder.model.dim=8"]
 

@@ -13,7 +13,14 @@ from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
 from lightning_rec.models.text.encoder import TextEncoder
-from lightning_rec.models.text.items import KnownTexts, ReadTexts, TextItems, cuts, whitening
+from lightning_rec.models.text.items import (
+    KnownTexts,
+    ReadTexts,
+    TextItems,
+    Whitened,
+    cuts,
+    whitening,
+)
 
 TEXTS = ["red lamp", "old chair of wood", "a", "large soft blue table and steel door", "angle bracket"]  # fmt: skip
 SCHEMA = Schema(len(TEXTS), 4, 1)
@@ -127,10 +134,9 @@ def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], i
 
 
 def test_known_vectors_are_in_no_state() -> None:
-    items = TextItems(
-        SCHEMA, 8, KnownTexts(torch.randn(5, 6)), False, whitening(torch.randn(20, 6))
-    )
-    assert set(items.state_dict()) == {"project.weight", "project.bias", "special.weight", "mean", "basis"}  # fmt: skip
+    texts = Whitened(KnownTexts(torch.randn(5, 6)), *whitening(torch.randn(20, 6)))
+    items = TextItems(SCHEMA, 8, texts)
+    assert set(items.state_dict()) == {"project.weight", "project.bias", "special.weight", "texts.mean", "texts.basis"}  # fmt: skip
     asked = torch.tensor([2, 0])
     with torch.no_grad():
         still = items(asked)
@@ -154,6 +160,18 @@ def test_blocks_hold_all_texts_and_few_tokens() -> None:
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         assert end > start
         assert (end - start) * lengths[end - 1] <= 4096 or end - start == 1
+
+
+def test_settled_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> None:
+    language = load_language(tiny_bert)
+    tokens = tokenize(TEXTS, language.tokenizer, 16)
+    items = TextItems(SCHEMA, 8, ReadTexts(language.encoder, tokens, None)).eval()
+    asked = torch.tensor([[3, 0, 5], [4, 6, 1]])
+    with torch.no_grad():
+        before = items(asked)
+        items.settle()
+        torch.testing.assert_close(items(asked), before)
+    assert not any("encoder" in name for name in items.state_dict())
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -15,6 +15,17 @@ from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.datamodules import loader
 
 
+class TextVectors(NamedTuple):
+    """What a language model makes of the texts of the items that some rows show, or know of.
+
+    codes: int64 [n], rising; of the items.
+    vectors: float [n, E].
+    """
+
+    codes: Tensor
+    vectors: Tensor
+
+
 class Rows(NamedTuple):
     """What a model reads.
 
@@ -23,12 +34,17 @@ class Rows(NamedTuple):
     history: past items, int64 [B, L] codes padded on the right by their number, the longest first;
         None where the model reads none.
     encoded: float [B, Q]; what an encoder made of the history, before a head reads it.
+    item: int64 [B]; codes of the items shown, as :class:`Items` has them; None where texts are not
+        read.
+    texts: of the items shown and past, before a head reads them.
     """
 
     ids: Tensor
     values: Tensor
     history: Histories | None = None
     encoded: Tensor | None = None
+    item: Tensor | None = None
+    texts: TextVectors | None = None
 
 
 class ClickBatch(NamedTuple):
@@ -72,7 +88,12 @@ class ClickSet(Dataset[ClickBatch]):
         weight = encoded.weight
         return ClickBatch(
             torch.from_numpy(number),
-            Rows(torch.from_numpy(encoded.ids[at]), torch.from_numpy(encoded.values[at]), history),
+            Rows(
+                torch.from_numpy(encoded.ids[at]),
+                torch.from_numpy(encoded.values[at]),
+                history,
+                item=None if encoded.shown is None else torch.from_numpy(encoded.shown[at]).long(),
+            ),
             torch.from_numpy(encoded.label[at]),
             None if weight is None else torch.from_numpy(weight[at]),
         )

@@ -34,6 +34,8 @@ class Encoded:
     counts: what the split left, by name.
     notes: what the user should know, in sentences.
     past: what happened before each row, or None where no history is declared.
+    shown: int32 [N], the code of the item of each row, as :class:`Items` has it; None where no
+        model reads texts. It is not saved.
     """
 
     schema: ClickSchema
@@ -51,6 +53,7 @@ class Encoded:
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
     past: Past | None = None
+    shown: NDArray[np.int32] | None = None
 
     def part(self, name: str) -> Ints:
         """Rows of a part: ``train``, ``val`` or ``test``."""

@@ -11,6 +11,7 @@ from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.locks import alone
@@ -25,12 +26,14 @@ class AuditedClicks(NamedTuple):
 
     held_out_from: when the first row of validation or test is, in seconds; None where that is
         unknown.
+    items: what the table says of the items, where a model reads texts.
     """
 
     table: ClickTable
     encoded: Encoded
     facts: dict[str, Any]
     held_out_from: float | None = None
+    items: Items | None = None
 
     @property
     def name(self) -> str:

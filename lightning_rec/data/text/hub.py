@@ -1,6 +1,7 @@
 """Where a pretrained language model lies: a folder, or an id of the Hugging Face hub."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +13,7 @@ from lightning_rec.data.origins import Origin, Unavailable, Wheel
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file
 
+RUN_MODEL = "language_model"  # the folder in that of a run
 _NEEDED = ("config.json", "model.safetensors")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 # Nothing that could hold a pickle is asked for.
@@ -77,7 +79,8 @@ KNOWN = {"sentence-transformers/all-MiniLM-L6-v2": MINILM, "all-MiniLM-L6-v2": M
 
 def model_here(name: str) -> Path | None:
     """The folder of a language model if it is on this machine already; see :func:`find_model`."""
-    if Path(name).expanduser().is_dir():
+    folder = Path(name).expanduser()
+    if folder.is_dir() or folder.is_absolute():  # no id of the hub begins with a slash
         return find_model(name)
     if name in KNOWN:
         files = KNOWN[name].here()
@@ -94,12 +97,15 @@ def find_model(name: str) -> Path:
     """The folder of a language model, fetched if need be.
 
     Args:
-        name: a folder, an id of the hub, or the last part of an id that is known here.
+        name: a folder, that of a run which left a language model (``task=mlm``), an id of the hub,
+            or the last part of an id that is known here.
 
     Raises:
         UserError: if it is neither here nor to be had; it says which files are wanted where.
     """
     folder = Path(name).expanduser()
+    if (folder / "run.json").is_file():
+        folder = _of_run(folder)
     if folder.is_dir():
         missing = [file for file in _NEEDED[:1] if not (folder / file).is_file()]
         if missing:
@@ -120,6 +126,18 @@ def fingerprint(folder: Path) -> str:
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         digest.update(f"{path.name} {sha256_file(path)}".encode())
     return digest.hexdigest()
+
+
+def _of_run(folder: Path) -> Path:
+    """What a run left. Raises UserError if it has no language model, or not yet."""
+    left = folder / RUN_MODEL
+    if not left.is_dir():
+        status = json.loads((folder / "run.json").read_text()).get("status")
+        raise UserError(
+            f"The run {folder} is {status} and has no {RUN_MODEL}/: completed runs of task=mlm "
+            "leave one, such as experiment=mlm_catalogue_beauty."
+        )
+    return left
 
 
 def _of_hub(name: str) -> Path:

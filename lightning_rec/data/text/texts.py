@@ -52,7 +52,7 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
     Raises:
         UserError: if the template names no column, or one that is not there.
     """
-    names = list(dict.fromkeys(_FIELD.findall(template)))
+    names = columns_of(template)
     if not names:
         raise UserError(
             f"template='{template}' names no column: say for instance '{{title}}'. There are: "
@@ -64,7 +64,7 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
                 f"template='{template}': the catalogue has no column '{name}'."
                 f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}."
             )
-    filled = [_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
+    filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
     columns = catalogue.select(filled)
     pieces = _FIELD.split(template)  # words and names in turn
     parts = [
@@ -83,7 +83,13 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
     return [text or empty for text in made.to_list()]
 
 
-def _text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+def columns_of(template: str) -> list[str]:
+    """The columns that a template names, each once."""
+    return list(dict.fromkeys(_FIELD.findall(template)))
+
+
+def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as String, lists joined by commas, nothing as the empty text."""
     column = pl.col(name)
     if isinstance(catalogue.schema[name], pl.List):
         column = column.cast(pl.List(pl.String)).list.join(", ")

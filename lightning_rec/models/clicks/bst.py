@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.batches import Rows, TextVectors
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.blocks import blocks
 from lightning_rec.models.clicks.parts import (
@@ -82,19 +82,22 @@ class BST(ClickModel):
         length = (items != self.padding).sum(dim=1)  # [B]
         tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
         read = [
-            self.read(items[part, :longest], shown[part], length[part])
+            self.read(items[part, :longest], shown[part], length[part], rows.texts)
             for part, longest in blocks(length.tolist(), items.shape[1], tokens)
         ]
         logits: Tensor = self.deep(torch.cat([vectors.flatten(1), torch.cat(read)], dim=1))[:, 0]
         return logits
 
-    def read(self, items: Tensor, shown: Tensor, length: Tensor) -> Tensor:
+    def read(
+        self, items: Tensor, shown: Tensor, length: Tensor, texts: TextVectors | None = None
+    ) -> Tensor:
         """What comes out for each place, counted back from the item shown.
 
         Args:
             items: int64 [B, L].
             shown: float [B, D].
             length: int64 [B], items of each history.
+            texts: of the items, where they are known by texts.
 
         Returns:
             float [B, (N + 1) D], zero where a history does not go back so far.
@@ -102,7 +105,8 @@ class BST(ClickModel):
         places = torch.arange(items.shape[1], device=items.device)
         back = (length[:, None] - places).clamp(min=0)  # [B, L]; 1 is the latest
         back = functional.pad(back, (1, 0))  # the item shown comes first, at 0
-        x = torch.cat([shown[:, None], self.fields.items(items)], dim=1) + self.position(back)
+        past = self.fields.items(items, texts)
+        x = torch.cat([shown[:, None], past], dim=1) + self.position(back)
         there = functional.pad(items != self.padding, (1, 0), value=True)  # [B, L + 1]
         for layer in self.layers:
             x = layer(x, there[:, None, None, :])

@@ -101,6 +101,11 @@ class WithHistory(ClickModel):
         self.item = head.schema.place(str(head.schema.item))
         self.first = head.schema.fields[self.item].start + 1  # the row of the first known item
 
+    @property
+    def title(self) -> str:
+        """What its head is called."""
+        return self.head.title
+
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""
         assert rows.history is not None

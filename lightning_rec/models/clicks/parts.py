@@ -17,15 +17,15 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.batches import Rows, TextVectors
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.split import Schema
-from lightning_rec.models.layers import Dropout, Embedding
+from lightning_rec.models.clicks.tables import OwnTable, TextMap, embedding
+from lightning_rec.models.layers import Dropout
 
 Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
-EMBEDDING_STD = 1e-4
 
 
 class ClickModel(nn.Module, ABC):
@@ -44,6 +44,11 @@ class ClickModel(nn.Module, ABC):
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()
         self.schema = schema
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables."""
+        return type(self).__name__
 
     @abstractmethod
     def forward(self, rows: Rows) -> Tensor:
@@ -75,7 +80,7 @@ class FieldVectors(nn.Module):
     A category has a row of the table; a list of values the mean of theirs, or zeros if it is empty;
     a number its value times its field's row; what an encoder made of the history a linear map of
     it. A field with a ``dim`` of its own has a table of its own, and a linear map to the common
-    width.
+    width. Where items have texts, a linear map of these is added to their vectors, or stands alone.
 
     Args:
         schema: which rows belong to which field.
@@ -89,21 +94,26 @@ class FieldVectors(nn.Module):
         super().__init__()
         encoded = schema.of("encoded")
         apart = [f for f in schema.fields if f not in encoded and f.dim not in (None, dim)]
+        self.item = schema.fields[schema.place(schema.item)] if schema.item else None
+        self.text, self.by_id = TextMap(schema, dim) if schema.text else None, schema.by_id
+        unread = [self.item] if self.item is not None and not schema.by_id else []
+        apart = [field for field in apart if field not in unread]
         self.apart = nn.ModuleList(OwnTable(field, schema, dim) for field in apart)
-        kept = schema.num_rows - sum(field.size for field in apart)
-        self.table = _embedding(kept, dim)
+        gone = [*apart, *unread]
+        self.gaps = bool(gone)
+        kept = schema.num_rows - sum(field.size for field in gone)
+        self.table = embedding(kept, dim)
         self.single = len(schema.of("categorical"))
         self.widths = [field.width for field in schema.of("multi_valued")]
         numbers = torch.arange(kept - len(schema.of("numeric")), kept)
         self.register_buffer("numbers", numbers.int(), persistent=False)  # their rows
-        self.register_buffer("shift", _shift(schema, apart), persistent=False)
+        self.register_buffer("shift", _shift(schema, gone), persistent=False)
         self.maps = nn.ModuleList(nn.Linear(field.dim or dim, dim) for field in encoded)
         self.history = schema.history
-        self.item = schema.fields[schema.place(schema.item)] if schema.item else None
 
     def forward(self, rows: Rows) -> Tensor:
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
-        ids = (rows.ids - self.shift).clamp(min=0) if self.apart else rows.ids
+        ids = (rows.ids - self.shift).clamp(min=0) if self.gaps else rows.ids
         # One look-up for all: each would bring a gradient of the size of the table.
         asked = torch.cat([ids.flatten(), self.numbers])
         vectors, of_numbers = torch.split(self.table(asked), [ids.numel(), len(self.numbers)])
@@ -111,6 +121,8 @@ class FieldVectors(nn.Module):
         for own in self.apart:
             assert isinstance(own, OwnTable)
             vectors = own.added_to(vectors, rows.ids)
+        if self.text is not None:
+            vectors = self.text.added_to(vectors, rows)
         sizes = [self.single, *self.widths]
         # Split, since slices would make a copy each of the whole gradient.
         single, *lists = torch.split(vectors, sizes, dim=1)
@@ -125,11 +137,28 @@ class FieldVectors(nn.Module):
             fields.append(of_history(rows.encoded)[:, None])
         return torch.cat(fields, dim=1) if len(fields) > 1 else fields[0]
 
-    def items(self, codes: Tensor) -> Tensor:
-        """Vectors of items of histories: int64 of any shape -> float [..., dim], padding is 0."""
+    def items(self, codes: Tensor, texts: TextVectors | None = None) -> Tensor:
+        """Vectors of items of histories.
+
+        Args:
+            codes: int64 of any shape.
+            texts: of these items, where they are known by texts.
+
+        Returns:
+            float [..., dim], 0 for padding.
+        """
         assert self.history is not None
+        filling = codes == self.history.padding
+        if self.text is None:
+            return self._by_id(codes, filling)
+        assert texts is not None
+        read: Tensor = self.text(codes.masked_fill(filling, 0), texts)
+        read = read.masked_fill(filling[..., None], 0)
+        return read + self._by_id(codes, filling) if self.by_id else read
+
+    def _by_id(self, codes: Tensor, filling: Tensor) -> Tensor:
         assert self.item is not None
-        filling, gone = codes == self.history.padding, 0
+        gone = 0
         for own in self.apart:
             assert isinstance(own, OwnTable)
             if own.start == self.item.start:
@@ -138,46 +167,6 @@ class FieldVectors(nn.Module):
         rows = codes + (self.item.start + 1 - gone)
         vectors: Tensor = self.table(rows.masked_fill(filling, 0))
         return vectors
-
-
-class OwnTable(nn.Module):
-    """The vectors of one field in a width of their own, mapped to the common one.
-
-    Args:
-        field: whose they are.
-        schema: all fields, to know its columns of ids.
-        dim: the common width.
-    """
-
-    columns: Tensor
-
-    def __init__(self, field: Field, schema: ClickSchema, dim: int) -> None:
-        super().__init__()
-        assert field.dim is not None
-        before = sum(other.width for other in schema.fields[: schema.fields.index(field)])
-        columns = torch.arange(before, before + field.width)
-        self.register_buffer("columns", columns, persistent=False)
-        self.start = field.start
-        self.table = _embedding(field.size + 1, field.dim)
-        self.project = nn.Linear(field.dim, dim, bias=False)
-
-    def added_to(self, vectors: Tensor, ids: Tensor) -> Tensor:
-        """Add this field's vectors, at its columns, to float [B, I, dim]; ids int32 [B, I]."""
-        own = (ids[:, self.columns] - (self.start - 1)).clamp(min=0)  # 0 still fills lists
-        return vectors.index_add(1, self.columns, self.vectors(own).to(vectors.dtype))
-
-    def vectors(self, rows: Tensor) -> Tensor:
-        """Rows of the table, brought to the common width: int of any shape -> float [..., dim]."""
-        vectors: Tensor = self.project(self.table(rows))
-        return vectors
-
-
-def _embedding(rows: int, dim: int) -> Embedding:
-    table = Embedding(rows, dim, padding_idx=0)
-    nn.init.normal_(table.weight, std=EMBEDDING_STD)
-    with torch.no_grad():
-        table.weight[0] = 0
-    return table
 
 
 def _shift(schema: ClickSchema, apart: list[Field]) -> Tensor:

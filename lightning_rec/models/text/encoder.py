@@ -17,7 +17,32 @@ from lightning_rec.data.text.texts import Tokens
 Pooling = Literal["mean", "cls", "last"]
 
 
-class TextEncoder(nn.Module):
+class LanguageModel(nn.Module):
+    """A language model that was trained before: no penalty draws its weights to zero.
+
+    Args:
+        model: of transformers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the language model, the lowest first."""
+        lists = [m for m in self.model.modules() if isinstance(m, nn.ModuleList)]
+        return max(lists, key=len)
+
+    def drop_from(self, depth: int) -> None:
+        """Let the layers from ``depth`` on drop out while they learn; those below drop nothing."""
+        self.eval()
+        for layer in self.layers[depth:]:
+            layer.train()
+
+
+class TextEncoder(LanguageModel):
     """Texts -> vectors, whole, or from some layer on where what lies below is known already.
 
     Args:
@@ -28,20 +53,14 @@ class TextEncoder(nn.Module):
     """
 
     def __init__(self, model: nn.Module, pooling: Pooling = "mean", normalize: bool = True) -> None:
-        super().__init__()
-        self.model, self.pooling, self.normalize = model, pooling, normalize
+        super().__init__(model)
+        self.pooling, self.normalize = pooling, normalize
 
     @property
     def width(self) -> int:
         """E, of the vectors."""
         config: Any = self.model.config
         return int(config.hidden_size)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        """The layers of the language model, the lowest first."""
-        lists = [m for m in self.model.modules() if isinstance(m, nn.ModuleList)]
-        return max(lists, key=len)
 
     def forward(self, tokens: Tokens, below: Tensor | None = None, depth: int = 0) -> Tensor:
         """Make vectors of texts.

@@ -4,6 +4,7 @@ Shapes: V = num_items, E = width of the language model, D = dim of the model of 
 asked for at once.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -75,13 +76,7 @@ class ReadTexts(nn.Module):
             return torch.zeros(0, self.width, device=items.device)
         which = items.cpu()
         lengths = torch.from_numpy(self.tokens.lengths[which.numpy()])
-        order = lengths.argsort(stable=True)
-        made, start = [], 0
-        for stop in cuts(lengths[order].tolist()):
-            made.append(self._block(which[order[start:stop]], items.device))
-            start = stop
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-        return torch.cat(made)[back.to(items.device)]
+        return in_blocks(lengths, lambda rows: self._block(which[rows], items.device))
 
     def _block(self, which: Tensor, device: torch.device) -> Tensor:
         tokens = self.tokens.take(which.numpy()).to(device)
@@ -92,50 +87,89 @@ class ReadTexts(nn.Module):
         return made
 
 
-def cuts(lengths: list[int]) -> list[int]:
+def in_blocks(
+    lengths: Tensor, compute: Callable[[Tensor], Tensor], tokens: int | None = None
+) -> Tensor:
+    """Compute rows, texts or the like, in blocks of like length.
+
+    Args:
+        lengths: int64 [n], in tokens; n > 0.
+        compute: numbers of some rows, int64 [m] -> [m, ...].
+        tokens: in a block.
+
+    Returns:
+        [n, ...], in the order of the rows.
+    """
+    order = lengths.argsort(stable=True)
+    made, start = [], 0
+    for stop in cuts(lengths[order].tolist(), tokens or BLOCK_TOKENS):
+        made.append(compute(order[start:stop]))
+        start = stop
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    return torch.cat(made)[back.to(made[0].device)]
+
+
+def cuts(lengths: list[int], tokens: int = BLOCK_TOKENS) -> list[int]:
     """Where to cut texts into blocks, given their lengths, the shortest first: ends of blocks."""
     ends, start = [], 0
     for stop, following in enumerate([*lengths[1:], None], 1):
-        if following is None or (stop + 1 - start) * following > BLOCK_TOKENS:
+        if following is None or (stop + 1 - start) * following > tokens:
             ends.append(stop)
             start = stop
     return ends
 
 
+class Whitened(nn.Module):
+    """Vectors of texts, each direction of which counts alike, hardly used ones as well.
+
+    Huang et al., WhitenedCSE; Zhang et al., Are ID Embeddings Necessary?, 2024, arXiv:2402.10602.
+
+    Args:
+        texts: vectors as a language model makes them.
+        mean: float [E], is subtracted; see :func:`whitening`.
+        basis: float [E, E], is applied then.
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, texts: KnownTexts | ReadTexts, mean: Tensor, basis: Tensor) -> None:
+        super().__init__()
+        self.texts = texts
+        self.register_buffer("mean", mean)
+        self.register_buffer("basis", basis)
+
+    @property
+    def width(self) -> int:
+        """E."""
+        return self.texts.width
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Int64 [n] -> float [n, E]."""
+        white: Tensor = (self.texts(items) - self.mean) @ self.basis
+        return white
+
+
+ItemTexts = KnownTexts | ReadTexts | Whitened  # numbers of items, int64 [n] -> float [n, E]
+
+
 class TextItems(nn.Module):
     """Vectors of items read off their texts, projected; used as if it were an ``nn.Embedding``.
-
-    Whitening (Huang et al., WhitenedCSE; Zhang et al., Are ID Embeddings Necessary?, 2024,
-    arXiv:2402.10602) makes directions count alike that a language model hardly uses.
 
     Args:
         schema: number of items, codes of padding and mask, which have vectors of their own.
         dim: D, width of the result.
         texts: vectors of texts.
         ids: add a vector of each item's own.
-        whiten: the mean, float [E], and the map, float [E, E], that whiten texts; None leaves them.
     """
 
-    mean: Tensor | None
-    basis: Tensor | None
-
-    def __init__(
-        self,
-        schema: Schema,
-        dim: int,
-        texts: KnownTexts | ReadTexts,
-        ids: bool = False,
-        whiten: tuple[Tensor, Tensor] | None = None,
-    ) -> None:
+    def __init__(self, schema: Schema, dim: int, texts: ItemTexts, ids: bool = False) -> None:
         super().__init__()
         self.num_items, self.embedding_dim = schema.num_items, dim
         self.texts = texts
         self.project = nn.Linear(texts.width, dim)
         self.special = nn.Embedding(2, dim, padding_idx=0)
         self.ids = nn.Embedding(schema.num_items, dim) if ids else None
-        mean, basis = whiten or (None, None)
-        self.register_buffer("mean", mean)
-        self.register_buffer("basis", basis)
         for weight in (self.project.weight, self.special.weight):
             nn.init.normal_(weight, std=INIT_STD)
         if self.ids is not None:
@@ -145,6 +179,13 @@ class TextItems(nn.Module):
             self.special.weight[0].zero_()
         self._step: tuple[Tensor, Tensor] | None = None
         self._all: tuple[tuple[object, ...], Tensor] | None = None
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """From now on texts are what they are: what reads them is let go, and is tuned no more."""
+        self.texts.eval()
+        everything = torch.arange(self.num_items, device=self.project.weight.device)
+        self.texts = KnownTexts(self.texts(everything))
 
     def train(self, mode: bool = True) -> "TextItems":
         """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
@@ -187,10 +228,7 @@ class TextItems(nn.Module):
     def _vectors(self, codes: Tensor) -> Tensor:
         """Sorted codes, int64 [n] -> float [n, D]."""
         real = codes[codes < self.num_items]
-        read = self.texts(real)
-        if self.mean is not None and self.basis is not None:
-            read = (read - self.mean) @ self.basis
-        made = self.project(read)
+        made = self.project(self.texts(real))
         if self.ids is not None:
             made = made + self.ids(real)
         return torch.cat([made, self.special(codes[len(real) :] - self.num_items)])

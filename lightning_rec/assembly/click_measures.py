@@ -1,0 +1,58 @@
+"""What is measured of clicks: each goal, by slices of the test, and how well it was foretold."""
+
+import numpy as np
+import polars as pl
+import torch
+
+from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.metrics.classification import reliability
+from lightning_rec.metrics.click_slices import history_slices, slices_of
+from lightning_rec.metrics.clicks import BINS, ClickMetrics, Predictions
+from lightning_rec.metrics.slices import Slices
+
+
+def metrics_of(
+    loaded: AuditedClicks, stage: str, slices: Slices | None = None
+) -> dict[str, ClickMetrics]:
+    """What measures each goal."""
+    encoded, goals = loaded.encoded, loaded.encoded.schema.goals
+    rows = np.asarray(encoded.part(stage))
+    group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
+    labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
+    return {
+        goal: ClickMetrics(label, group, slices) for goal, label in zip(goals, labels, strict=True)
+    }
+
+
+def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
+    """How probabilities of a goal fit what came, by bins of equal width."""
+    found_bins = reliability(found.probability.cpu(), found.label.cpu(), BINS)
+    return pl.DataFrame(
+        {
+            "goal": goal,
+            "from": np.arange(BINS) / BINS,
+            "rows": found_bins.rows.long().numpy(),
+            "predicted": found_bins.predicted.numpy(),
+            "rate": found_bins.rate.numpy(),
+        }
+    )
+
+
+def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """The slices of the test by how often training has a row's category, and by its history."""
+    encoded = loaded.encoded
+    slices: dict[str, torch.Tensor] = {}
+    for name in names:
+        place = encoded.schema.place(name)  # categories have one column of ids each, and come first
+        field = encoded.schema.fields[place]
+        known = encoded.vocabulary.filter(pl.col("field") == name)
+        counts = np.zeros(field.size, dtype=np.int64)
+        counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
+        seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
+        slices |= slices_of(name, torch.from_numpy(seen))
+    if encoded.past is not None:
+        test = np.asarray(encoded.test)
+        slices |= history_slices(
+            torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
+        )
+    return slices

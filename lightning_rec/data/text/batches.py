@@ -1,0 +1,92 @@
+"""Whole batches of texts, and the Lightning data module that deals them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_rec.data.datamodules import loader
+from lightning_rec.data.text.texts import Tokenized, Tokens
+
+Ints = NDArray[np.int64]
+
+
+class TextBatch(NamedTuple):
+    """Some texts.
+
+    example: int64 [B]; their numbers within the part.
+    tokens: of the texts.
+    """
+
+    example: Tensor
+    tokens: Tokens
+
+
+class TextSet(Dataset[TextBatch]):
+    """The texts of a part, fetched as whole batches.
+
+    Args:
+        tokens: of all texts.
+        which: int64 [n], the numbers of those of this part.
+    """
+
+    def __init__(self, tokens: Tokenized, which: Ints) -> None:
+        self.tokens, self.which = tokens, which
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitems__(self, indices: list[int]) -> TextBatch:
+        """Fetch the texts with these numbers."""
+        number = np.asarray(indices, dtype=np.int64)
+        return TextBatch(torch.from_numpy(number), self.tokens.take(self.which[number]))
+
+
+class TextData(pl.LightningDataModule):
+    """Shuffled texts to learn from; those of validation and test in their order.
+
+    Args:
+        tokens: of all texts.
+        parts: int64, the numbers of the texts of ``train``, ``val`` and ``test``.
+        seed: fixes the order of training batches, together with the epoch.
+        batch_size: texts per training batch and process.
+        eval_batch_size: texts per batch in evaluation.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest: a batch is one look-up in memory.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokenized,
+        parts: Mapping[str, Ints],
+        seed: int,
+        batch_size: PositiveInt = 64,
+        eval_batch_size: PositiveInt = 256,
+        num_workers: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__()
+        self.tokens, self.parts, self.seed = tokens, parts, seed
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training texts."""
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Texts of validation."""
+        return self._loader("val", self.eval_batch_size, shuffle=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Texts of the test."""
+        return self._loader("test", self.eval_batch_size, shuffle=False)
+
+    def _loader(self, part: str, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
+        dataset = TextSet(self.tokens, self.parts[part])
+        return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)

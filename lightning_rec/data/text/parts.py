@@ -1,0 +1,134 @@
+"""Which texts of a catalogue train, validate and test; the audit of that."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from lightning_rec.data.audit import LeakError
+from lightning_rec.data.chance import bits
+from lightning_rec.data.text.texts import Tokenized, texts_hash
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
+
+TEXT_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
+PARTS = ("train", "val", "test")
+Share = Annotated[float, Field(ge=0, lt=1)]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RandomTexts:
+    """Texts at random, by ratio; texts that differ in capitals and blanks alone go to one part.
+
+    Args:
+        val: share of the different texts for validation; 0 leaves none.
+        test: share of the different texts for the test.
+        seed: fixes the draw.
+
+    Raises:
+        UserError: if nothing is left to train or to test on.
+    """
+
+    val: Share = 0.05
+    test: Share = 0.05
+    seed: NonNegativeInt = 0
+
+    name: ClassVar[str] = "random_texts"
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1 or not self.test:
+            raise UserError(
+                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
+                "train on, and something to test on."
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return self.val > 0
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, for the record."""
+        return {"name": self.name, **asdict(self)}
+
+    def hash(self) -> str:
+        """Hex SHA-256 of the settings: equal hashes on equal texts mean comparable figures."""
+        return sha256_json({"version": TEXT_SPLIT_VERSION, **self.settings()})
+
+    def deal(self, texts: Sequence[str]) -> dict[str, Ints]:
+        """Numbers of the texts of each part, rising: int64. Raises UserError if one is empty."""
+        same = np.array([plain(text) for text in texts], dtype=object)
+        kind = np.unique(same, return_inverse=True)[1]
+        number = int(kind.max(initial=-1)) + 1
+        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
+        part = np.zeros(number, dtype=np.int8)
+        held = round(number * self.test)
+        part[order[:held]] = PARTS.index("test")
+        part[order[held : held + round(number * self.val)]] = PARTS.index("val")
+        parts = {name: np.flatnonzero(part[kind] == place) for place, name in enumerate(PARTS)}
+        for name, which in parts.items():
+            if not len(which) and (name != "val" or self.validates):
+                raise UserError(
+                    f"protocol={self.name} leaves no text in {name} of {number:,} different ones: "
+                    "raise protocol.val or protocol.test, or take a larger catalogue."
+                )
+        return parts
+
+
+class AuditedTexts(NamedTuple):
+    """The texts of a catalogue, as tokens and in parts, and what the audit counted.
+
+    texts: N of them.  tokens: of each.  parts: int64, numbers of the texts of each part.
+    """
+
+    name: str
+    texts: list[str]
+    tokens: Tokenized
+    parts: dict[str, Ints]
+    facts: dict[str, Any]
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the texts, which are all that is learnt from."""
+        return texts_hash(self.texts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many texts are in each part."""
+        return {f"{name} texts": len(which) for name, which in self.parts.items()}
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are texts of validation."""
+        return len(self.parts["val"]) > 0
+
+
+def plain(text: str) -> str:
+    """A text without what differs in capitals and blanks alone."""
+    return " ".join(text.lower().split())
+
+
+def audit_texts(texts: Sequence[str], tokens: Tokenized, parts: dict[str, Ints]) -> dict[str, Any]:
+    """Check that each text is in one part alone, and no text of one part in another.
+
+    Runs before every training and evaluation. Returns what was counted, for the provenance card.
+
+    Raises:
+        LeakError: when a check fails. It is a bug of the protocol.
+    """
+    times = np.bincount(np.concatenate(list(parts.values())), minlength=len(texts))
+    if (times != 1).any():
+        raise LeakError("leak audit: a text is in no part, or in two. Please report this bug.")
+    words = {name: {plain(texts[at]) for at in which.tolist()} for name, which in parts.items()}
+    if (words["train"] & words["test"]) or (words["train"] | words["test"]) & words["val"]:
+        raise LeakError("leak audit: a text is in two parts. Please report this bug.")
+    return {
+        "texts": len(texts),
+        "different texts": sum(len(each) for each in words.values()),
+        "tokens": int(tokens.offsets[-1]),
+        "interactions read": 0,  # the catalogue alone: nothing that anybody did can leak
+    }

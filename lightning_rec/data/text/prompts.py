@@ -1,0 +1,119 @@
+"""Prompts about somebody's past and an item, put together of tokens, a whole batch at once.
+
+Words are tokenized once: the fixed parts of the prompt, and the title of each item. What a row asks
+is these parts in their order, so that no text is touched while training.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_rec.data.text.texts import Tokenized, Tokens, places
+
+Ints = NDArray[np.int64]
+
+
+class Wording(NamedTuple):
+    """The fixed parts of a prompt, as tokens.
+
+    before, between, after: what stands around the two places that are filled in.
+    separator: between two titles of the past.
+    nothing: instead of the past of somebody without any.
+    past_first: whether the past comes before the item.
+    """
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    separator: list[int]
+    nothing: list[int]
+    past_first: bool
+
+
+class Prompts:
+    """Codes of items -> prompts.
+
+    Of the past there are the latest titles that fit: the question and the item are never cut.
+
+    Args:
+        titles: of the items, as tokens.
+        wording: of the prompt.
+        max_titles: most titles of the past.
+        max_tokens: longest prompt; at least :attr:`shortest`.
+    """
+
+    def __init__(
+        self, titles: Tokenized, wording: Wording, max_titles: int, max_tokens: int
+    ) -> None:
+        self.max_titles, self.max_tokens, self.padding = max_titles, max_tokens, titles.padding
+        self.past_first = wording.past_first
+        fixed = [np.asarray(part, dtype=np.int32) for part in wording[:5]]
+        # The fixed parts lie behind the titles, and have the numbers that follow theirs.
+        self.before, self.between, self.after, self.separator, self.nothing = range(
+            len(titles), len(titles) + 5
+        )
+        self.ids = np.concatenate([titles.ids, *fixed])
+        ends = titles.offsets[-1] + np.cumsum([len(part) for part in fixed])
+        self.offsets: Ints = np.concatenate([titles.offsets, ends]).astype(np.int64)
+        self.length: Ints = np.diff(self.offsets)
+        self.longest_title = int(titles.lengths.max(initial=0))
+
+    @property
+    def shortest(self) -> int:
+        """Tokens of the prompt about the longest title, for somebody without a past."""
+        fixed = self.length[[self.before, self.between, self.after, self.nothing]]
+        return int(fixed.sum()) + self.longest_title
+
+    def of(self, item: Ints, past: Ints, padding: int) -> Tokens:
+        """Put prompts together.
+
+        Args:
+            item: int64 [B], codes of the items asked about.
+            past: int64 [B, L], codes, oldest first, padded on the right.
+            padding: the code of padding.
+
+        Returns:
+            The prompts, padded on the right.
+        """
+        column = np.full((len(item), 1), self.before)
+        asked = [item[:, None], np.full_like(column, self.between)]
+        titles = self._past(item, past, padding)
+        middle = [titles, asked[1], asked[0]] if self.past_first else [*asked, titles]
+        parts = np.concatenate([column, *middle, np.full_like(column, self.after)], axis=1)
+        return self._joined(parts)
+
+    def _past(self, item: Ints, past: Ints, padding: int) -> Ints:
+        """The parts of the past, with separators: int64 [B, P], -1 for no part."""
+        number = (past != padding).sum(axis=1)[:, None]
+        width = min(self.max_titles, past.shape[1])
+        place = number - width + np.arange(width)  # the latest, on the right
+        titles = np.take_along_axis(past, np.maximum(place, 0), axis=1)
+        there = place >= 0
+        titles = np.where(there, titles, self.separator)
+        cost = np.where(there, self.length[titles] + self.length[self.separator], 0)
+        fixed = self.length[[self.before, self.between, self.after]].sum()
+        # The first of the titles has no separator.
+        room = self.max_tokens - fixed - self.length[item] + self.length[self.separator]
+        fits = cost[:, ::-1].cumsum(axis=1)[:, ::-1] <= room[:, None]
+        kept = there & fits
+        after_another = kept & np.pad(kept[:, :-1], ((0, 0), (1, 0)))
+        pairs = np.stack(
+            [np.where(after_another, self.separator, -1), np.where(kept, titles, -1)], axis=2
+        )
+        nothing = np.where(kept.any(axis=1), -1, self.nothing)[:, None]
+        return np.concatenate([nothing, pairs.reshape(len(item), -1)], axis=1)
+
+    def _joined(self, parts: Ints) -> Tokens:
+        """The tokens of parts, one after the other: int64 [B, P], -1 for no part."""
+        flat = parts.ravel()
+        there = flat[flat >= 0]
+        length = self.length[there]
+        end = np.cumsum(length)
+        at = np.repeat(self.offsets[there] - (end - length), length) + np.arange(length.sum())
+        row = np.repeat(np.flatnonzero(flat >= 0) // parts.shape[1], length)
+        number = np.bincount(row, minlength=len(parts))
+        place, inside = places(np.append(0, np.cumsum(number)), np.arange(len(parts)))
+        ids = np.where(inside, self.ids[at][np.where(inside, place, 0)], self.padding)
+        return Tokens(torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(inside))

@@ -1,0 +1,82 @@
+"""What vectors of fields are looked up in, beside the common table: shapes as in ``parts``."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.clicks.batches import Rows, TextVectors
+from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.models.layers import Embedding
+
+EMBEDDING_STD = 1e-4
+
+
+def embedding(rows: int, dim: int) -> Embedding:
+    """A new table whose first row is zeros and stays so."""
+    table = Embedding(rows, dim, padding_idx=0)
+    nn.init.normal_(table.weight, std=EMBEDDING_STD)
+    with torch.no_grad():
+        table.weight[0] = 0
+    return table
+
+
+class OwnTable(nn.Module):
+    """The vectors of one field in a width of their own, mapped to the common one.
+
+    Args:
+        field: whose they are.
+        schema: all fields, to know its columns of ids.
+        dim: the common width.
+    """
+
+    columns: Tensor
+
+    def __init__(self, field: Field, schema: ClickSchema, dim: int) -> None:
+        super().__init__()
+        assert field.dim is not None
+        before = sum(other.width for other in schema.fields[: schema.fields.index(field)])
+        columns = torch.arange(before, before + field.width)
+        self.register_buffer("columns", columns, persistent=False)
+        self.start = field.start
+        self.table = embedding(field.size + 1, field.dim)
+        self.project = nn.Linear(field.dim, dim, bias=False)
+
+    def added_to(self, vectors: Tensor, ids: Tensor) -> Tensor:
+        """Add this field's vectors, at its columns, to float [B, I, dim]; ids int32 [B, I]."""
+        own = (ids[:, self.columns] - (self.start - 1)).clamp(min=0)  # 0 still fills lists
+        return vectors.index_add(1, self.columns, self.vectors(own).to(vectors.dtype))
+
+    def vectors(self, rows: Tensor) -> Tensor:
+        """Rows of the table, brought to the common width: int of any shape -> float [..., dim]."""
+        vectors: Tensor = self.project(self.table(rows))
+        return vectors
+
+
+class TextMap(nn.Module):
+    """What a language model made of the texts of items, mapped to the width of their vectors.
+
+    Args:
+        schema: of the texts, and where the item shown is among the columns of ids.
+        dim: the width of vectors.
+    """
+
+    column: Tensor
+
+    def __init__(self, schema: ClickSchema, dim: int) -> None:
+        super().__init__()
+        place = schema.place(str(schema.item))  # categories have one column each, and come first
+        self.register_buffer("column", torch.tensor([place]), persistent=False)
+        self.project = nn.Linear(schema.text, dim)
+
+    def forward(self, codes: Tensor, texts: TextVectors) -> Tensor:
+        """Codes of items, int64 of any shape -> float [..., dim]."""
+        place = torch.searchsorted(texts.codes, codes).clamp(max=len(texts.codes) - 1)
+        vectors = self.project(texts.vectors).to(self.project.weight.dtype)
+        return functional.embedding(place, vectors)
+
+    def added_to(self, vectors: Tensor, rows: Rows) -> Tensor:
+        """Add those of the items shown, at their column, to float [B, I, dim]."""
+        assert rows.item is not None
+        assert rows.texts is not None, "somebody has to read the texts first"
+        read = self(rows.item, rows.texts)[:, None]
+        return vectors.index_add(1, self.column, read)

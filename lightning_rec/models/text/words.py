@@ -1,0 +1,97 @@
+"""A language model with its head over words, asked at some places alone.
+
+The head is as wide as the vocabulary: computed at every place it would cost more than the layers of
+a small model. Shapes: B texts, T tokens, M places asked about, W words.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.text.texts import Tokens
+from lightning_rec.models.layers import pick
+from lightning_rec.models.text.encoder import LanguageModel
+from lightning_rec.models.text.items import in_blocks
+
+BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
+
+
+class WordModel(LanguageModel):
+    """Texts -> a logit for every word, at the places asked about.
+
+    Args:
+        model: of transformers, with a head: for masked words, or for the next one.
+    """
+
+    @property
+    def body(self) -> nn.Module:
+        """The language model without its head."""
+        body: Any = self.model.base_model
+        assert isinstance(body, nn.Module)
+        return body
+
+    @property
+    def num_words(self) -> int:
+        """W."""
+        config: Any = self.model.config
+        return int(config.vocab_size)
+
+    def forward(self, tokens: Tokens, at: Tensor) -> Tensor:
+        """Logits of the words.
+
+        Args:
+            tokens: B texts.
+            at: bool [B, T] with M True places, or int64 [B], one place in each text.
+
+        Returns:
+            float [M, W] in the order of texts, then places (M = B for one place in each text).
+        """
+        asked = pick(self._states(tokens), at)  # [M, E]
+        asked = asked.to(next(self.model.parameters()).dtype)
+        # In half precision, many words would have one and the same logit.
+        with self._made(asked[None]), torch.autocast(asked.device.type, enabled=False):
+            logits: Tensor = self.model(input_ids=tokens.ids).logits[0]
+        return logits
+
+    def _states(self, tokens: Tokens) -> Tensor:
+        """What the body makes of all tokens, float [B, T, E]; a CPU reads texts of like length."""
+        width, lengths = tokens.ids.shape[1], tokens.there.sum(dim=1)
+
+        def read(which: Tensor) -> Tensor:
+            longest = max(1, int(lengths[which].max()))
+            ids, there = tokens.ids[which, :longest], tokens.there[which, :longest]
+            made = self.body(input_ids=ids, attention_mask=there.long())
+            return functional.pad(made.last_hidden_state, (0, 0, 0, width - longest))
+
+        if tokens.ids.device.type != "cpu":
+            return read(torch.arange(len(lengths), device=lengths.device))
+        return in_blocks(lengths, read, BLOCK_TOKENS)
+
+    @contextmanager
+    def _made(self, states: Tensor) -> Iterator[None]:
+        """Let states stand for the body, so that the head, whatever it is, reads these."""
+        model: Any = self.model
+        body = self.body
+        setattr(model, model.base_model_prefix, _Made(states))
+        try:
+            yield
+        finally:
+            setattr(model, model.base_model_prefix, body)
+
+
+class _Made(nn.Module):
+    """A body that has its result already."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, *_: Any, **__: Any) -> Any:
+        """What models of transformers return."""
+        outputs = import_module("transformers.modeling_outputs")
+        return outputs.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
