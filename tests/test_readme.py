@@ -14,7 +14,10 @@ from lightning_rec.data.sources.movielens import MovieLens100K
 from lightning_rec.errors import UserError
 
 CLONE = Path(__file__).parent.parent
-SHORT = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "model.dim=16"]
+SHORT = [
+    "trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "trainer.limit_train_batches=5",
+    "model.dim=16",
+]  # fmt: skip
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """Prompts put together of tokens are the prompts as text, and are cut where they may be."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +135,10 @@ def test_a_model_that_reads_less_is_refused(tiny_gpt: Path) -> None:
         Question(str(tiny_gpt), PROMPT, max_tokens=100).load(sketch=True)
 
 
-def test_a_model_without_its_head_is_refused(tiny_bert: Path) -> None:
+def test_a_model_without_its_head_is_refused(tiny_gpt: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_gpt, tmp_path / "headless")
+    settings = json.loads((folder / "config.json").read_text())
+    # The head is no longer the table of words, and has no weights of its own.
+    (folder / "config.json").write_text(json.dumps(settings | {"tie_word_embeddings": False}))
     with pytest.raises(UserError, match="came without its head over words"):
-        load_words(tiny_bert, "causal")
+        load_words(folder, "causal")
