@@ -126,6 +126,7 @@ class Clicks(Problem[AuditedClicks]):
         loaded = load_clicks(self.source, self.protocol, cache)
         if self.pretrained is not None:
             self.pretrained.check_time(loaded)
+            self.pretrained.check_titles(loaded, str(self.source.fields.item))
         if self.wording is None:
             return loaded
         items = items_of(loaded.table, self.source.fields, loaded.encoded, self.wording)

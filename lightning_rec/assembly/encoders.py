@@ -12,6 +12,7 @@ from lightning_rec import config
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly.items import Texts
 from lightning_rec.data.audit import LeakError
+from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -24,6 +25,7 @@ from lightning_rec.objectives.base import Objective
 from lightning_rec.runs.folder import RunFolder
 
 LEAST_SHARED = 0.5  # of the items of the rows, that an encoder must know
+LEAST_ALIKE = 0.1  # of the titles of the same ids, or the ids mean other items
 
 
 class Pretrained:
@@ -98,6 +100,29 @@ class Pretrained:
             if isinstance(part, TextItems):
                 part.settle()
 
+    def check_titles(self, loaded: AuditedClicks, item: str) -> None:
+        """Refuse an encoder that means other items by the same ids, which are often mere numbers.
+
+        Titles tell, where both have any; order of words, case and years do not count.
+
+        Raises UserError if hardly any title is the same.
+        """
+        rows = loaded.table.rows
+        if "title" not in rows.collect_schema() or "title" not in self.catalogue.columns:
+            return
+        shown = rows.select(item, "title").drop_nulls().unique(item).collect(engine="streaming")
+        shown = pl.DataFrame({"item": columns.text(shown[item]), "shown": shown["title"]})
+        both = self.catalogue.join(shown, on="item").drop_nulls("title")
+        alike = both.filter(_words("title") == _words("shown"))
+        if len(alike) < LEAST_ALIKE * len(both):
+            first = both.row(0, named=True)
+            raise UserError(
+                f"encoder.run={self.run.path} was trained on another catalogue: of {len(both):,} "
+                f"items with the same id, {len(alike):,} have the same title. '{first['item']}' is "
+                f"'{first['title']}' there and '{first['shown']}' here: take a run on the same "
+                "items."
+            )
+
     def check_time(self, loaded: AuditedClicks) -> None:
         """Refuse an encoder that was trained on what comes after the training rows.
 
@@ -120,6 +145,12 @@ class Pretrained:
                 f"{_moment(held_out)}. Split the rows by time (protocol=temporal_rows) and "
                 "pretrain with protocol=temporal and the same quantiles."
             )
+
+
+def _words(title: str) -> pl.Expr:
+    """The words of titles, in the order of the alphabet."""
+    bare = pl.col(title).str.replace(r"\(\d{4}\)\s*$", "").str.to_lowercase()
+    return bare.str.extract_all(r"\w+").list.sort().list.join(" ")
 
 
 def _moment(seconds: float) -> str:

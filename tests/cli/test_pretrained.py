@@ -1,6 +1,7 @@
 """Pretrain, then tune: a finished run of sequences as the encoder of clicks, by every adapter."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +221,32 @@ def test_a_run_on_another_catalogue_is_refused(
     sentence = refused("train", *clicks, *other)
     assert "of the 40 items of 'sku' it knows 0" in sentence
     assert "film " in sentence
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_equal_ids_with_other_titles_are_another_catalogue(
+    other: bool,
+    log_frame: pl.DataFrame,
+    run: Path,
+    clicks: list[str],
+    refused: Refused,
+    tmp_path: Path,
+) -> None:
+    titled = shutil.copytree(run, tmp_path / "titled")
+    items = pl.read_parquet(titled / "items.parquet")
+    title = pl.lit("The Sting of ") + pl.col("item") + pl.lit(" (1973)")
+    items.with_columns(title=title).write_parquet(titled / "items.parquet")
+    shown = pl.lit("another " if other else "") + pl.col("sku") + pl.lit(" sting of, the")
+    log_frame.with_columns(title=shown).write_csv(tmp_path / "log.csv")
+    clicks = [each for each in clicks if not each.startswith("data.path")]
+    here = [f"data.path={tmp_path / 'log.csv'}", f"encoder.run={titled}", "adapter=frozen"]
+    here += ["data.fields.history_max_len=8", f"run_dir={tmp_path / 'r'}"]
+    if not other:
+        assert cli.run(["train", *clicks, *here]) == 0
+        return
+    sentence = refused("train", *clicks, *here)
+    assert "of 40 items with the same id, 0 have the same title" in sentence
+    assert "(1973)' there and 'another i" in sentence
 
 
 @pytest.mark.parametrize(
