@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -136,6 +136,13 @@ def translate(error: Exception) -> UserError:
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return unknown_key(cause)
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return UserError(
+            f"The override {error.override} cannot be read: say key=value. A value with braces, "
+            "commas, blanks or the like goes into quotes of its own: "
+            f"""'{key or "key"}="{value.strip("='")}"'."""
+        )
     text = " ".join(str(error).split())
     if isinstance(cause, OmegaConfBaseException):
         text += f" ({' '.join(str(cause).split())})"

@@ -248,6 +248,7 @@ MISUSE = {
     "seed=abc": ["seed=abc"],
     "monitor=val/ndgc@10": ["monitor=val/ndgc@10", "'val/ndcg@10'"],
     "=3": ["override"],
+    "model=zero_shot item.template={title}": ["item.template={title} cannot be read", """'item.template="{title}"'"""],
     "task=click": ["BERT4Rec is no model of clicks", "model=deepfm"],
     "model=deepfm task=sequence": ["DeepFM is no model of sequences"],
     "model=deepfm loss=bpr": ["takes no loss"],
