@@ -1,6 +1,7 @@
 """What each named option does to the figures: ``experiments/options``, several seeds of each.
 
 A run is named ``MODEL_OPTION_seed*.json`` (written by ``record.py``); MODEL_default is beside all.
+BERT4Rec as it comes is the experiment of ``bert4rec_ml100k``, whose runs are there.
 """
 
 import json
@@ -28,6 +29,8 @@ HEADER = [
 def load(model: str, option: str) -> list[dict[str, Any]]:
     """The runs of a model under an option."""
     paths = sorted(HERE.glob(f"runs/{model}_{option}_seed*.json"))
+    if (model, option) == ("bert4rec", "default"):
+        paths = sorted(HERE.parent.glob("bert4rec_ml100k/ours/ours_seed*.json"))
     return [json.loads(path.read_text()) for path in paths]
 
 
