@@ -101,6 +101,12 @@ def offline_records(run: Path) -> Iterator[Any]:
         yield record
 
 
+def exit_codes(run: Path) -> list[int]:
+    """With which the W&B run below ``run`` was closed."""
+    records = offline_records(run)
+    return [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"]
+
+
 def test_wandb_offline_holds_the_figures(run: Path) -> None:
     summary, config, history, exit_code = {}, {}, set(), None
     for record in offline_records(run):
@@ -137,11 +143,9 @@ def test_a_run_that_breaks_is_closed_and_marked(
     card = read(run / "run.json")
     assert card["status"] == "failed"
     assert card["error"] == "RuntimeError: it broke"
-    codes = [
-        record.exit.exit_code
-        for record in offline_records(run)
-        if record.WhichOneof("record_type") == "exit"
-    ]
+    deadline = time.monotonic() + 60  # W&B's own process writes on after it has said it is done
+    while not (codes := exit_codes(run)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert codes == [1]
 
 
