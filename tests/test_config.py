@@ -323,3 +323,7 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
     assert all(word in message for word in MISUSE[slip]), message
     assert "\n" not in message
     assert len(message) < 800  # some list every experiment
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own() -> None:
+    assert len({config.compose([]).run_dir for _ in range(5)}) == 5

@@ -16,7 +16,7 @@ usage: lightning-rec evaluate run=FOLDER [key=value]
 FOLDER is a run folder. Any value of its config can be changed by its dotted key.
 
 Examples:
-  lightning-rec evaluate run=runs/2026-01-31_12-00-00_ml_100k_bert4rec
+  lightning-rec evaluate run=runs/2026-01-31_12-00-00-123456_ml_100k_bert4rec
   lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
   lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
 """

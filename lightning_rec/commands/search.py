@@ -21,7 +21,7 @@ re-ranks what its first stage finds. The vectors of the catalogue are made once 
 cache. k is 10 if nothing is said.
 
 Examples:
-  lightning-rec search run=runs/2026-01-31_12-00-00_home_depot_bi_encoder "angle bracket"
+  lightning-rec search run=runs/2026-01-31_12-00-00-123456_home_depot_bi_encoder "angle bracket"
   lightning-rec search run=FOLDER k=5 "deck screws" "rain shower head"
   lightning-rec search run=FOLDER "1/2 in. drill bit"
 """

@@ -32,7 +32,7 @@ def _with_folder(arguments: list[str]) -> list[str]:
     sweeps = {"-m", "--multirun"} & set(arguments)
     if not sweeps or any(argument.startswith("run_dir=") for argument in arguments):
         return arguments
-    return [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S}_sweep"]
+    return [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"]
 
 
 def job(cfg: DictConfig) -> None:
