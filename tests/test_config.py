@@ -130,6 +130,11 @@ def models_of(task: str) -> list[str]:
 
 
 CLICK_MODELS, MATCH_MODELS = models_of("ClickTask"), models_of("MatchTask")
+TRAINED = [
+    name
+    for name in config.choices("model")
+    if ".models.sequential." in config.compose([f"model={name}"]).model._target_
+]
 
 
 HISTORIES = ("ml_100k_clicks", "ml_1m_collm")
@@ -138,24 +143,29 @@ HISTORY_MODELS = ("din", "bst", "sequence_score")
 READERS = ("zero_shot", "masked_lm", "tallrec")
 
 
-ONE_OF_EACH = {
-    "data": ("ml_100k", "ml_100k_clicks", "click_table", "pairs"),
-    "model": ("sasrec", "deepfm", "din", "two_tower", "bm25"),
-}
-PAIRED = sorted(  # each model and each data set, with one of every kind of the other
-    {(d, m) for d in ONE_OF_EACH["data"] for m in config.choices("model")}
-    | {(d, m) for d in config.choices("data") for m in ONE_OF_EACH["model"]}
-)
+def kinds(data: str, model: str) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
+    return (data in CLICKS, data in PAIRS), (model in CLICK_MODELS, model in MATCH_MODELS)
+
+
+# Of what does not go together, one of every kind is enough.
+ONE_OF_EACH = ("ml_100k", "ml_100k_clicks", "pairs", "sasrec", "deepfm", "bm25")
+PAIRED = [
+    (data, model)
+    for data in config.choices("data")
+    for model in config.choices("model")
+    if model not in READERS
+    and (len(set(kinds(data, model))) == 1 or data in ONE_OF_EACH or model in ONE_OF_EACH)
+]
 
 
 @NEEDS_LANGUAGE
-@pytest.mark.parametrize(("data", "model"), [pair for pair in PAIRED if pair[1] not in READERS])
+@pytest.mark.parametrize(("data", "model"), PAIRED)
 def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, model: str) -> None:
     choices = [f"model={model}", *WITH.get(("data", data), [])]
     if data in CLICKS:
         choices += WITH.get(("model", model), [])
     choices.append(f"data={data}")
-    if (data in CLICKS, data in PAIRS) != (model in CLICK_MODELS, model in MATCH_MODELS):
+    if len(set(kinds(data, model))) == 2:
         with pytest.raises(UserError, match=r"data=.* holds .*(model=|data=)"):
             assembly.assemble(config.compose(choices))
         return
@@ -185,6 +195,11 @@ def test_every_experiment_assembles_and_is_short(
     assert sum(bool(line.strip()) and not line.startswith("#") for line in lines) <= 20
     header = " ".join(line for line in lines if line.startswith("#"))
     assert all(word in header for word in ("Source", "Expected", "Cost"))
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_every_sequence_model_can_be_pretrained_to_be_an_encoder(model: str) -> None:
+    assembly.assemble(config.compose(["experiment=pretrain_ml100k", f"model={model}"]))
 
 
 def test_train_alone_is_the_readmes_experiment() -> None:

@@ -49,7 +49,7 @@ class Pretrained:
         if not self.settings.get("objective"):
             raise UserError(
                 f"encoder.run={folder} is no run of sequences: train one, such as "
-                "experiment=bert4rec_ml100k_pretrain, and name its folder."
+                "experiment=pretrain_ml100k, and name its folder."
             )
         self.catalogue = self.run.table("items").sort("code")
         self.items: list[str] = self.catalogue["item"].to_list()
