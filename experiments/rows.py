@@ -1,8 +1,8 @@
 """Published rows beside ours: ``experiments/sequences/ROW.json``, with a verdict each.
 
 ``rows.yaml`` says what was published, ``runs/ROW_seed*.json`` (written by ``record.py``) what came
-out here. The rule is that of the replications: within 5 % of the published figure, on the mean over
-seeds, for each figure of the row.
+out here, ``tried/NAME_seed*.json`` what came of other settings. The rule is that of the
+replications: within 5 % of the published figure, on the mean over seeds, for each figure.
 """
 
 import json
@@ -64,6 +64,26 @@ def records() -> dict[Path, dict[str, Any]]:
     asked: dict[str, Any] = yaml.safe_load((HERE / "rows.yaml").read_text())
     found = {HERE / f"{name}.json": row(name, settings) for name, settings in asked.items()}
     return {path: record for path, record in found.items() if record is not None}
+
+
+def tried() -> list[list[str]]:
+    """Cells of the table of what did not help: row, what, epochs, validation, that of the row."""
+    lines = []
+    for record in records().values():
+        own = runs_of(record["row"])[0]["curve"] if "tried" in record else {}
+        for name, what in record.get("tried", {}).items():
+            (path,) = HERE.glob(f"tried/{name}_seed*.json")
+            curve = json.loads(path.read_text())["curve"]
+            epochs = max(map(int, curve))
+            within = max(value for epoch, value in own.items() if int(epoch) <= epochs)
+            figures = [f"{max(curve.values()):.4f}", f"{within:.4f}", f"{max(own.values()):.4f}"]
+            lines.append([record["data"], record["title"], what, str(epochs), *figures])
+    return lines
+
+
+TRIED = [
+    "data", "row", "tried", "epochs", "best val/ndcg@10", "the row's by then", "the row's at last",
+]  # fmt: skip
 
 
 def table() -> list[list[str]]:

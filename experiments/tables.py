@@ -99,6 +99,11 @@ def published() -> str:
     return markdown(rows.HEADER, rows.table())
 
 
+def tried() -> str:
+    """Show what was tried and did not help."""
+    return markdown(rows.TRIED, rows.tried())
+
+
 def effects() -> str:
     """Show what each named option does to the figures."""
     return markdown(options.HEADER, options.table())
@@ -111,7 +116,7 @@ TABLES = {
         "harness": clicks.side_by_side,
     },
     PARITY / "README.md": {"parity": parity},
-    rows.HERE / "README.md": {"rows": published},
+    rows.HERE / "README.md": {"rows": published, "tried": tried},
     options.HERE / "README.md": {"effects": effects},
     clicks.HERE / "README.md": clicks.TABLES,
     text.HERE / "README.md": text.TABLES,

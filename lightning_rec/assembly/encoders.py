@@ -41,11 +41,7 @@ class Pretrained:
     def __init__(self, folder: Path) -> None:
         self.run = RunFolder.open(folder)
         self.settings = self.run.config
-        if self.run.card.get("status") != "completed":
-            raise UserError(
-                f"encoder.run={folder} is {self.run.card.get('status')}, not completed: go on with "
-                f"it first, resume={folder}."
-            )
+        self.run.check_completed("encoder.run")
         if not self.settings.get("objective"):
             raise UserError(
                 f"encoder.run={folder} is no run of sequences: train one, such as "

@@ -151,8 +151,7 @@ class Matching(Problem[AuditedMatches]):
         if first is None or first == "bm25":
             return None
         run = RunFolder.open(Path(first))
-        if run.card.get("status") != "completed":
-            raise UserError(f"model.first={first} is {run.card.get('status')}, not completed.")
+        run.check_completed("model.first")
         wanted = config.target("model", config.plain(run.config.model))
         if not (isinstance(wanted, type) and issubclass(wanted, Retriever)):
             raise UserError(

@@ -32,11 +32,7 @@ class Search:
                 "reads no queries: search takes a run of matching, such as one of model=bm25, "
                 "bi_encoder or cross_encoder."
             )
-        if run.card.get("status") != "completed":
-            raise UserError(
-                f"run={folder} is {run.card.get('status')}, not completed: go on with it first, "
-                f"resume={folder}."
-            )
+        run.check_completed("run")
         self.model = Matching(cfg).restored(run)
         self.items = run.table("items").sort("code")
 

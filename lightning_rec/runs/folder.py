@@ -76,6 +76,14 @@ class RunFolder:
         run.card = run._json("run.json")
         return run
 
+    def check_completed(self, key: str) -> None:
+        """Raises UserError, with the key that names the run, unless it is completed."""
+        if self.card.get("status") != "completed":
+            raise UserError(
+                f"{key}={self.path} is {self.card.get('status')}, not completed: go on with it "
+                f"first, resume={self.path}."
+            )
+
     def resume(self, cfg: DictConfig, overrides: list[str]) -> None:
         """Go on with an existing run under ``cfg``."""
         if is_first():

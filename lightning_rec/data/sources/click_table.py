@@ -60,13 +60,12 @@ class ClickTableSource:
         self.fields.check(str(first.path), self.derived(first.frame).collect_schema().names())
         for table in tables.values():
             same_columns(first.path, first.schema, table.path, table.schema)
-        frames = [
-            table.sound().select(first.schema.names()).with_columns(pl.lit(part).alias(PART))
-            for part, table in tables.items()
-        ]
-        return self.derived(
-            pl.concat(frames, how="vertical_relaxed") if len(frames) > 1 else first.sound()
-        )
+        names = first.schema.names()
+        parts = {part: table.sound().select(names) for part, table in tables.items()}
+        if len(parts) == 1:
+            return self.derived(parts["train"])
+        named = [rows.with_columns(pl.lit(part).alias(PART)) for part, rows in parts.items()]
+        return self.derived(pl.concat(named, how="vertical_relaxed"))
 
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with columns that are made of others; here there are none."""
