@@ -151,19 +151,15 @@ def translate(error: Exception) -> UserError:
 
 def unknown_key(error: OmegaConfBaseException) -> UserError:
     """Say which key is unknown, the nearest one, and those there are."""
-    key, siblings = str(error.full_key), _keys(error.parent_node)
-    last = key.rpartition(".")[2]
-    parent = key.rpartition(".")[0]
-    hint = nearest(last, siblings)
-    if parent:
-        there = f"{parent} has: {listed(siblings, 30)}."
-    else:
-        there = f"At the top there are: {listed(siblings, 30)}."
-    return UserError(f"Unknown key {key}.{hint} {there}")
-
-
-def _keys(node: Any) -> list[str]:
-    return [str(key) for key in node] if isinstance(node, DictConfig) else []
+    key, node = str(error.full_key), error.parent_node
+    there: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else {}
+    siblings = [str(name) for name in there]
+    parent, _, last = key.rpartition(".")
+    below = [name for name, value in there.items() if isinstance(value, dict) and last in value]
+    meant = ".".join(filter(None, (parent, *below[:1], last)))
+    hint = f" Did you mean '{meant}'?" if below else nearest(last, siblings)
+    where = f"{parent} has" if parent else "At the top there are"
+    return UserError(f"Unknown key {key}.{hint} {where}: {listed(siblings, 30)}.")
 
 
 def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:

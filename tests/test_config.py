@@ -225,6 +225,8 @@ def test_a_model_brings_its_objective_and_loss() -> None:
 
 MISUSE = {
     "model.dimm=3": ["Unknown key model.dimm", "'dim'"],
+    "lr=0.1": ["Unknown key lr", "'optimizer.lr'"],
+    "data=click_table data.label=clicked": ["Unknown key data.label", "'data.fields.label'"],
     "model=bert5rec": ["Unknown choice model=bert5rec", "'bert4rec'", "popularity"],
     "modl=bert4rec": ["modl", "'model'"],
     "data=ml100k": ["Unknown choice data=ml100k", "'ml_100k'"],
