@@ -1,16 +1,12 @@
 """Many clicks: preparing and one epoch over 20 million rows of 20 fields; exact metrics.
 
-``clicks_size.py [--rows 20000000] [--folder FOLDER] [--out FILE.json]``. The table is synthetic, a
-folder of Parquet. Preparing and training run in processes of their own, as does the measuring of
-metrics, while this one looks at their memory: what no file lies behind (``RssAnon``), which must
-fit into memory, apart from the pages of files that are mapped, which the system drops at need.
+``python -m benchmarks.clicks_size [--rows N] [--folder FOLDER] [--out FILE.json]``. The table
+is synthetic, a folder of Parquet. Preparing and training run in processes of their own, as does the
+measuring of metrics, while this one looks at their memory.
 """
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +17,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from benchmarks.harness.memory import watched
 from lightning_rec import assembly, config
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.files import write_json
@@ -28,6 +25,7 @@ from lightning_rec.metrics import classification as F
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.runs import provenance
 
+MODULE = "benchmarks.clicks_size"
 BLOCK = 1_000_000
 CATEGORIES = (10, 100, 1_000, 1_000, 10_000, 10_000, 10_000, 100_000, 100_000, 1_000_000)
 HASHED = {"h0": 200_000, "h1": 200_000}  # columns of ten million ids
@@ -126,31 +124,6 @@ def metrics(table: Path) -> dict[str, Any]:
 PHASES = {"prepare": prepare, "train": train, "metrics": metrics}
 
 
-def watched(phase: str, table: Path, cache: Path) -> dict[str, Any]:
-    """Run a phase in a process of its own; what it says, and the most memory it had."""
-    command = [sys.executable, __file__, "--phase", phase, "--folder", str(table)]
-    environment = os.environ | {"LIGHTNING_REC_CACHE": str(cache)}
-    most = {"RssAnon": 0, "RssFile": 0, "VmHWM": 0}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        status = Path(f"/proc/{process.pid}/status")
-        while process.poll() is None:
-            lines = status.read_text().splitlines() if status.exists() else []
-            for name, _, value in (line.partition(":") for line in lines):
-                if name in most:
-                    most[name] = max(most[name], int(value.split()[0]))
-            time.sleep(0.02)
-        assert process.stdout is not None
-        said = process.stdout.read().splitlines()
-    if process.returncode:
-        raise SystemExit(f"{phase} failed")
-    anonymous, mapped, peak = (round(value / 1024) for value in most.values())
-    return json.loads(said[-1]) | {
-        "peak_anonymous_mib": anonymous,
-        "peak_mapped_mib": mapped,
-        "peak_resident_mib": peak,
-    }
-
-
 def main() -> None:
     """Make the table, measure each phase, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,7 +138,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         table = Path(scratch) / "table"
         make_table(args.rows, table)
-        found = {phase: watched(phase, table, Path(scratch) / "cache") for phase in PHASES}
+        cache = Path(scratch) / "cache"
+        found = {
+            phase: watched(MODULE, ["--phase", phase, "--folder", str(table)], cache)
+            for phase in PHASES
+        }
     card = {key: provenance.card()[key] for key in ("version", "commit", "dirty", "machine")}
     fields = len(CATEGORIES) + len(HASHED) + NUMBERS + len(BUCKETS) + 1
     write_json(
