@@ -1,0 +1,91 @@
+"""What it buys to keep the states below the layers that are tuned: seconds of a training step.
+
+``python -m benchmarks.texts_steps [--out FILE.json] [--threads 2]``. SASRec on Beauty by texts,
+experiment=text_sasrec_beauty: frozen, LoRA in the top layer with kept states and with states that
+are computed at each step, LoRA in all layers. Every variant has a process of its own.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import seed_everything
+
+from lightning_rec import assembly, config
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.files import write_json
+from lightning_rec.runs import provenance
+
+MODULE = "benchmarks.texts_steps"
+TOP = ["adapter=lora", "adapter.top=1"]
+VARIANTS = {
+    "frozen": ["adapter=frozen"],
+    "top_kept": TOP,
+    "top_computed": [*TOP, "item.cache_gb=1e-6"],
+    "all": ["adapter=lora"],
+}
+WARMUP, STEPS = 2, 10
+
+
+def point(variant: str, threads: int) -> dict[str, Any]:
+    """Seconds until the first step, of each step, and the most memory there was."""
+    torch.set_num_threads(threads)
+    seed_everything(1, verbose=False)
+    start = time.perf_counter()
+    parts = assembly.assemble(
+        config.compose(["experiment=text_sasrec_beauty", *VARIANTS[variant]])
+    )
+    loaded = parts.load(cache_dir())
+    data = parts.make_data(loaded)
+    task = parts.make_task(loaded, data).train()
+    ready = time.perf_counter() - start
+    optimizer, seconds = task.make_optimizer(task.model.parameters()), []
+    start = time.perf_counter()
+    for batch in data.train_dataloader():
+        loss = task.loss_of(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - start)
+        if len(seconds) == WARMUP + STEPS:
+            break
+        start = time.perf_counter()
+    return {
+        "ready_seconds": round(ready, 1),
+        "step_seconds": round(statistics.median(seconds[WARMUP:]), 4),
+        "steps": [round(value, 4) for value in seconds[WARMUP:]],
+        "peak_memory_mib": provenance.peak_memory_mib(),
+    }
+
+
+def main() -> None:
+    """Measure every variant twice: the states are made by the first of them that asks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("texts_steps.json"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--point", choices=VARIANTS, help="one (used by the script itself)")
+    args = parser.parse_args()
+    if args.point:
+        print(json.dumps(point(args.point, args.threads)))
+        return
+    found = []
+    for repeat in (1, 2):
+        for variant in VARIANTS:
+            command = [sys.executable, "-m", MODULE, "--point", variant]
+            command += ["--threads", str(args.threads)]
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            found.append({"variant": variant, "repeat": repeat} | json.loads(said.splitlines()[-1]))
+            print(found[-1], flush=True)
+    card = {key: provenance.card()[key] for key in ("version", "commit", "dirty", "machine")}
+    settings = {"experiment": "text_sasrec_beauty", "threads": args.threads}
+    write_json(args.out, {"finished": provenance.now(), **card, **settings, "points": found})
+
+
+if __name__ == "__main__":
+    main()
