@@ -1,5 +1,8 @@
 """What several models share: layers over :mod:`lightning_rec.models.kernels`, reading at places."""
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +37,31 @@ class Embedding(nn.Embedding):
         if self.embedding_dim > 1 or self.sparse:
             return super().forward(ids)
         return kernels.weights_of(self.weight, ids, self.padding_idx)
+
+
+class Keeping(nn.Module):
+    """A module that keeps, in evaluation, what costs much to make, until its weights move."""
+
+    _kept: tuple[tuple[object, ...], Tensor] | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
+
+        Fused optimizers move them without raising the versions.
+        """
+        self._kept = None
+        return super().train(mode)
+
+    @torch.no_grad()
+    def kept(self, make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` makes of the weights, without gradients; while training, anew each time."""
+        if self.training:
+            return make()
+        # Of the weights alone: some language models write to their buffers whenever they read.
+        state = tuple((weight._version, weight.device) for weight in self.parameters())
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, make()
+        return self._kept[1]
 
 
 def attend(

@@ -1,8 +1,9 @@
-"""Reading at places, row by row and all at once."""
+"""Reading at places, row by row and all at once; keeping what was made until weights move."""
 
 import torch
+from torch import Tensor, nn
 
-from lightning_rec.models.layers import gather, pick
+from lightning_rec.models.layers import Keeping, gather, pick
 
 
 def test_gather_brings_what_pick_brings_in_the_same_order() -> None:
@@ -14,3 +15,32 @@ def test_gather_brings_what_pick_brings_in_the_same_order() -> None:
         read, there = gather(x, at)
         assert read.shape[:2] == there.shape
         assert torch.equal(read[there], pick(x, at))
+
+
+class Doubled(Keeping):
+    """Twice its weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+    def twice(self) -> Tensor:
+        return self.kept(lambda: self.weight * 2)
+
+
+def test_what_was_made_is_kept_until_weights_may_have_moved() -> None:
+    module = Doubled()
+    assert module.twice() is not module.twice()  # while training
+    assert not module.twice().requires_grad
+    module.eval()
+    before = module.twice()
+    assert before.tolist() == [2, 2]
+    assert module.twice() is before
+    with torch.no_grad():
+        module.weight += 1
+    assert module.twice().tolist() == [4, 4]
+    assert module.twice() is not before
+    module.weight.data += 1  # raises no version, as a fused optimizer does
+    nn.Sequential(module).train().eval()
+    assert module.twice().tolist() == [6, 6]
+    assert module.to("meta").twice().is_meta

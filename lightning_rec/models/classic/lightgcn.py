@@ -18,9 +18,10 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, Sparse, training_matrix, users_at
+from lightning_rec.models.layers import Keeping
 
 
-class LightGCN(InnerProduct):
+class LightGCN(Keeping, InnerProduct):
     """Vectors of users and items, the only parameters, summed over neighbours ``depth`` times.
 
     The result is the mean over the layers, the 0-th included (equation 4 with α_k = 1/(K + 1)).
@@ -53,7 +54,6 @@ class LightGCN(InnerProduct):
         self.graph = Sparse(nodes, nodes)
         self.l2 = Penalty(l2)
         self._step: Tensor | None = None  # what this training step's forward made
-        self._kept: tuple[tuple[Any, ...], Tensor] | None = None  # what evaluation reads
 
     def fit(self, split: Split) -> None:
         """Make the graph: D^-1/2 A D^-1/2 (equation 8), A the training matrix both ways."""
@@ -65,7 +65,7 @@ class LightGCN(InnerProduct):
 
     def train(self, mode: bool = True) -> "LightGCN":
         """Forget what was made in the other mode."""
-        self._step = self._kept = None
+        self._step = None
         return super().train(mode)
 
     def forward(self, histories: Histories, at: Tensor) -> Tensor:
@@ -100,12 +100,7 @@ class LightGCN(InnerProduct):
         """All vectors, float [N, D]: of this training step, or those kept in evaluation."""
         if self.training:
             return self._propagated() if self._step is None else self._step
-        # Loading weights and moving to another device both show here.
-        key = (self.node.weight._version, self.graph.indptr._version, self.node.weight.device)
-        if self._kept is None or self._kept[0] != key:
-            with torch.no_grad():
-                self._kept = (key, self._propagated())
-        return self._kept[1]
+        return self.kept(self._propagated)
 
     def _propagated(self) -> Tensor:
         arguments = (self.node.weight, self.graph.torch(), self.depth)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized
+from lightning_rec.models.layers import Keeping
 from lightning_rec.models.text.encoder import TextEncoder
 
 INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
@@ -153,7 +154,7 @@ class Whitened(nn.Module):
 ItemTexts = KnownTexts | ReadTexts | Whitened  # numbers of items, int64 [n] -> float [n, E]
 
 
-class TextItems(nn.Module):
+class TextItems(Keeping):
     """Vectors of items read off their texts, projected; used as if it were an ``nn.Embedding``.
 
     Args:
@@ -178,7 +179,6 @@ class TextItems(nn.Module):
         with torch.no_grad():
             self.special.weight[0].zero_()
         self._step: tuple[Tensor, Tensor] | None = None
-        self._all: tuple[tuple[object, ...], Tensor] | None = None
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -186,15 +186,6 @@ class TextItems(nn.Module):
         self.texts.eval()
         everything = torch.arange(self.num_items, device=self.project.weight.device)
         self.texts = KnownTexts(self.texts(everything))
-
-    def train(self, mode: bool = True) -> "TextItems":
-        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
-
-        Fused optimizers move them without raising the versions.
-        """
-        self._all = None
-        super().train(mode)
-        return self
 
     def begin(self, items: Tensor) -> None:
         """A step of training begins that reads these items, int64 of any shape: each text once."""
@@ -220,10 +211,7 @@ class TextItems(nn.Module):
         everything = torch.arange(self.num_items + 2, device=self.project.weight.device)
         if torch.is_grad_enabled():
             return self._vectors(everything)
-        state = tuple((parameter._version, parameter.device) for parameter in self.parameters())
-        if self._all is None or self._all[0] != state or self.training:
-            self._all = state, self._vectors(everything)
-        return self._all[1]
+        return self.kept(lambda: self._vectors(everything))
 
     def _vectors(self, codes: Tensor) -> Tensor:
         """Sorted codes, int64 [n] -> float [n, D]."""
