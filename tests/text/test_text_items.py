@@ -12,6 +12,7 @@ from lightning_rec.assembly.language import load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
+from lightning_rec.models.text import items as text_items
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import (
     KnownTexts,
@@ -151,6 +152,19 @@ def test_whitened_vectors_are_uncorrelated_and_of_length_one() -> None:
     torch.testing.assert_close(torch.cov(white.T), torch.eye(6) / 6, atol=1e-4, rtol=0)
     flat = torch.cat([vectors, torch.zeros(500, 1)], dim=1)  # a direction in which nothing varies
     assert ((flat - whitening(flat)[0]) @ whitening(flat)[1]).isfinite().all()
+
+
+def test_a_catalogue_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.randn(20, 6)
+    items = TextItems(SCHEMA, 8, Whitened(KnownTexts(vectors), *whitening(vectors)), ids=True)
+    mean, basis = whitening(vectors)
+    with torch.no_grad():
+        whole = items.train().weight
+        monkeypatch.setattr(text_items, "BLOCK_ITEMS", 3)
+        torch.testing.assert_close(items.weight, whole)
+    torch.testing.assert_close(whitening(vectors)[0], mean)
+    spread = [basis @ basis.T for basis in (basis, whitening(vectors)[1])]  # signs are free
+    torch.testing.assert_close(*spread, rtol=1e-4, atol=1e-4)
 
 
 def test_blocks_hold_all_texts_and_few_tokens() -> None:

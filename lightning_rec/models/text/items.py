@@ -18,6 +18,7 @@ from lightning_rec.models.text.encoder import TextEncoder
 
 INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
 BLOCK_TOKENS = 4096  # that a language model reads at once
+BLOCK_ITEMS = 2**16  # whose vectors of width E are there at once
 
 
 class Lower(Protocol):
@@ -216,24 +217,30 @@ class TextItems(Keeping):
     def _vectors(self, codes: Tensor) -> Tensor:
         """Sorted codes, int64 [n] -> float [n, D]."""
         real = codes[codes < self.num_items]
-        made = self.project(self.texts(real))
+        # E is wider than D: of a whole catalogue at once it would take the most memory there is.
+        parts = (real,) if torch.is_grad_enabled() else torch.split(real, BLOCK_ITEMS)
+        made = [self.project(self.texts(part)) for part in parts]
         if self.ids is not None:
-            made = made + self.ids(real)
-        return torch.cat([made, self.special(codes[len(real) :] - self.num_items)])
+            made = [vectors + self.ids(part) for vectors, part in zip(made, parts, strict=True)]
+        return torch.cat([*made, self.special(codes[len(real) :] - self.num_items)])
 
 
 def whitening(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """What makes vectors uncorrelated, of equal spread, and of length 1 on average (PCA).
 
     Args:
-        vectors: float [n, E].
+        vectors: float [n, E], perhaps memory-mapped.
 
     Returns:
         mean, float [E], and the map to apply after it is subtracted, float [E, E].
     """
-    wide = vectors.double()
-    mean = wide.mean(dim=0)
-    spread, directions = torch.linalg.eigh(torch.cov((wide - mean).T))
+    parts = torch.split(vectors, BLOCK_ITEMS)
+    mean = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0) / len(vectors)
+    covariance = vectors.new_zeros(2 * vectors.shape[1:], dtype=torch.float64)
+    for part in parts:
+        centred = part.double() - mean
+        covariance.addmm_(centred.T, centred, alpha=1 / max(1, len(vectors) - 1))
+    spread, directions = torch.linalg.eigh(covariance)
     # Directions in which nothing varies stay as they are, else noise would be blown up.
-    scale = spread.clamp(min=float(spread.max()) * 1e-6).rsqrt() / wide.shape[1] ** 0.5
+    scale = spread.clamp(min=float(spread.max()) * 1e-6).rsqrt() / vectors.shape[1] ** 0.5
     return mean.float(), (directions * scale).float()
