@@ -11,9 +11,10 @@ from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.data.text.joined import Joint
 from lightning_rec.data.text.texts import Tokens, tokenize
 from lightning_rec.models.text.bi_encoder import BiEncoder
+from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.matcher import Matcher, Retriever, Texts, in_blocks
+from lightning_rec.models.text.matcher import Matcher, Retriever, Texts
 from lightning_rec.tasks.retrieval import Rerank, Retrieve, read_all
 
 TITLES = [f"{one} {other} lamp" for one in ("red", "old", "soft") for other in ("steel", "wood")]
@@ -148,7 +149,7 @@ def test_blocks_change_nothing(tiny_bert: Path) -> None:
     encoder = load_language(tiny_bert).encoder.eval()
     tokens = tokenize(TITLES * 5, load_language(tiny_bert).tokenizer, 20).take(np.arange(45))
     with torch.no_grad():
-        torch.testing.assert_close(in_blocks(encoder, tokens), encoder(tokens), atol=1e-5, rtol=0)
+        torch.testing.assert_close(encode(encoder, tokens), encoder(tokens), atol=1e-5, rtol=0)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
+from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 from lightning_rec.models.text.items import ReadTexts
-from lightning_rec.models.text.matcher import Load, Retriever, Texts, check_length, in_blocks
+from lightning_rec.models.text.matcher import Load, Retriever, Texts, check_length
 
 
 class BiEncoder(Retriever):
@@ -52,7 +53,7 @@ class BiEncoder(Retriever):
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """The vector of each text: float [B, E]."""
-        return in_blocks(self.text, tokens)
+        return encode(self.text, tokens)
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score B pairs, one after the other: float [B]."""
