@@ -14,14 +14,8 @@ from torch import Tensor, nn
 from lightning_rec.data.text.joined import Joint
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
 from lightning_rec.models.text.blocks import encode, in_blocks
-from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.matcher import (
-    Load,
-    Matcher,
-    Retriever,
-    Texts,
-    check_length,
-)
+from lightning_rec.models.text.encoder import Pooling, check_length
+from lightning_rec.models.text.matcher import Load, Matcher, Retriever, Texts
 
 INIT_STD = 0.02
 
@@ -59,8 +53,8 @@ class CrossEncoder(Matcher):
         told_apart = getattr(config, "type_vocab_size", 0) > 1
         joint = Joint.of(self.tokenizer)
         self.joint = joint._replace(kinds=joint.kinds and told_apart)
-        longest = max_query_tokens + max_item_tokens + joint.size
-        check_length(self.text, longest, "max_query_tokens and max_item_tokens")
+        key = f"model.max_query_tokens + model.max_item_tokens + {joint.size} special tokens"
+        check_length(self.text, key, max_query_tokens + max_item_tokens + joint.size)
         self.head = nn.Linear(self.text.width, 1)
         nn.init.normal_(self.head.weight, std=INIT_STD)
         nn.init.zeros_(self.head.bias)

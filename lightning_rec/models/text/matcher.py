@@ -91,11 +91,3 @@ class FittedToTexts(Protocol):
     def fit(self, texts: list[str]) -> None:
         """Fit on the texts of the catalogue; text i is that of item i."""
         ...
-
-
-def check_length(encoder: TextEncoder, longest: int, key: str) -> None:
-    """Raise ValueError if a language model has fewer places than the ``longest`` text needs."""
-    config: Any = encoder.model.config
-    places = getattr(config, "max_position_embeddings", None)
-    if places is not None and longest > places:
-        raise ValueError(f"{key}: {longest} tokens at once, but the encoder reads {places} at most")
