@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.language import Language, check_length, load_language
+from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.hub import find_model, model_here
@@ -20,7 +20,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsTexts
-from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.models.text.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.models.text.items import (
     ItemTexts,
     KnownTexts,
@@ -94,7 +94,7 @@ class Texts:
         if (folder := model_here(self.name)) is None:
             return None
         language = load_language(folder, self.pooling, self.normalize, sketch=True)
-        check_length(language.encoder.model, "item.max_tokens", self.max_tokens)
+        check_length(language.encoder, "item.max_tokens", self.max_tokens)
         adapter.attach(language.encoder)
         return language.encoder
 

@@ -107,13 +107,6 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
     return Words(WordModel(model), tokenizer)
 
 
-def check_length(model: Any, key: str, max_tokens: int) -> None:
-    """Raise UserError, naming the ``key``, if a language model cannot read so many tokens."""
-    most = getattr(model.config, "max_position_embeddings", None)
-    if most is not None and max_tokens > most:
-        raise UserError(f"{key}={max_tokens}: the language model reads {most} tokens at most.")
-
-
 def _library(name: str) -> Any:
     try:
         return import_module(name)

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from lightning_rec import config
 from lightning_rec.adapters.base import Adapter, Tuned
-from lightning_rec.assembly.language import POOLING, Words, check_length, load_words
+from lightning_rec.assembly.language import POOLING, Words, load_words
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.items import text_columns
 from lightning_rec.data.clicks.table import prepare_clicks
@@ -22,6 +22,7 @@ from lightning_rec.data.text.texts import tokenize, written
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder
 from lightning_rec.metrics.words import FIGURES, WordMetrics
+from lightning_rec.models.text.encoder import check_length
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.mlm import MaskedWords
 
@@ -46,7 +47,7 @@ class CatalogueWords:
     def load(self, sketch: bool = False) -> Words:
         """The language model and its head. Raises UserError where it is not to be had."""
         words = load_words(find_model(self.name), "masked", sketch)
-        check_length(words.model.model, "model.max_tokens", self.max_tokens)
+        check_length(words.model, "model.max_tokens", self.max_tokens)
         return words
 
     def model(self, words: Words, kind: type[MaskedLM] = MaskedLM) -> MaskedLM:

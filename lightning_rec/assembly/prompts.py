@@ -10,7 +10,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import Tuned
 from lightning_rec.assembly.clicks import Clicks
-from lightning_rec.assembly.language import Words, check_length, load_words
+from lightning_rec.assembly.language import Words, load_words
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -19,6 +19,7 @@ from lightning_rec.data.text.prompts import Prompts, Wording
 from lightning_rec.data.text.texts import tokenize, written
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.tallrec import TALLRec
+from lightning_rec.models.text.encoder import check_length
 from lightning_rec.tasks.click import ClickTask
 
 _PLACES = re.compile(r"(\{[^{}]*\})")
@@ -65,7 +66,7 @@ class Question:
     def load(self, sketch: bool = False) -> Words:
         """The language model. Raises UserError where it is not to be had, or does not fit."""
         words = load_words(find_model(self.name), "causal", sketch)
-        check_length(words.model.model, "model.max_tokens", self.max_tokens)
+        check_length(words.model, "model.max_tokens", self.max_tokens)
         return words
 
     def about(self, schema: ClickSchema, words: Words, titles: list[str]) -> TALLRec:

@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_rec.data.locks import alone
 from lightning_rec.data.text.texts import Tokenized, places
 from lightning_rec.files import atomic_path
+from lightning_rec.models.text.blocks import cuts
 from lightning_rec.models.text.encoder import TextEncoder
-from lightning_rec.models.text.items import cuts
 from lightning_rec.tasks.retrieval import read_all, weights_hash
 
 Floats = NDArray[np.float32]
@@ -108,14 +108,9 @@ def _kept(
 def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
     """Numbers of texts of about one length, some at a time, with a bar."""
     order = np.argsort(tokens.lengths, kind="stable")
-    ends = cuts(tokens.lengths[order].tolist())
-    starts = [0, *ends[:-1]]
+    blocks = np.split(order, cuts(tokens.lengths[order].tolist())[:-1])
     console = Console(stderr=True)
-    pairs = list(zip(starts, ends, strict=True))
-    for start, end in track(
-        pairs, f"Reading {len(tokens):,} texts", console=console, transient=True
-    ):
-        yield order[start:end]
+    yield from track(blocks, f"Reading {len(tokens):,} texts", console=console, transient=True)
 
 
 def _device(encoder: TextEncoder) -> torch.device:

@@ -203,7 +203,10 @@ def test_pairs_without_judgements(
     ("overrides", "said"),
     [
         (["model.encoder=/nowhere/at/all"], "no folder, and the Hugging Face hub"),
-        (["model.max_item_tokens=100"], "100 tokens at once"),
+        (
+            ["model.max_item_tokens=100"],
+            "model.max_item_tokens=100: the language model reads 64 tokens at most",
+        ),
         (["~loss"], "BiEncoder needs a loss"),
         (["loss=full_softmax"], "FullSoftmax is none of matching"),
         (["negatives=bm25", "negatives.number=9", "negatives.depth=3"], "number=9"),

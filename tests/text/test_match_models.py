@@ -10,10 +10,12 @@ import torch
 from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.data.text.joined import Joint
 from lightning_rec.data.text.texts import Tokens, tokenize
+from lightning_rec.errors import UserError
 from lightning_rec.models.text.bi_encoder import BiEncoder
+from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.matcher import Matcher, Retriever, Texts, in_blocks
+from lightning_rec.models.text.matcher import Matcher, Retriever, Texts
 from lightning_rec.tasks.retrieval import Rerank, Retrieve, read_all
 
 TITLES = [f"{one} {other} lamp" for one in ("red", "old", "soft") for other in ("steel", "wood")]
@@ -138,9 +140,9 @@ def test_a_cross_encoder_reads_pairs_alike_in_any_company(folder: Path) -> None:
 
 
 def test_texts_longer_than_the_model_reads_are_refused(tiny_bert: Path) -> None:
-    with pytest.raises(ValueError, match=r"max_item_tokens: 65 tokens at once, but .* 64 at most"):
+    with pytest.raises(UserError, match=r"model\.max_item_tokens=65: .* reads 64 tokens at most"):
         BiEncoder(loader(tiny_bert), max_item_tokens=65)
-    with pytest.raises(ValueError, match="67 tokens at once"):
+    with pytest.raises(UserError, match=r"max_item_tokens \+ 3 special tokens=67: .* reads 64"):
         CrossEncoder(loader(tiny_bert), Plain(torch.zeros(1, 1)), max_item_tokens=48)
 
 
@@ -148,7 +150,7 @@ def test_blocks_change_nothing(tiny_bert: Path) -> None:
     encoder = load_language(tiny_bert).encoder.eval()
     tokens = tokenize(TITLES * 5, load_language(tiny_bert).tokenizer, 20).take(np.arange(45))
     with torch.no_grad():
-        torch.testing.assert_close(in_blocks(encoder, tokens), encoder(tokens), atol=1e-5, rtol=0)
+        torch.testing.assert_close(encode(encoder, tokens), encoder(tokens), atol=1e-5, rtol=0)
 
 
 @pytest.fixture

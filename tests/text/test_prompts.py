@@ -101,7 +101,7 @@ def test_probabilities_are_the_softmax_of_two_words_after_the_prompt(
             yes, no = (words.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
             share = torch.softmax(last[[yes, no]], dim=0)[0]
             torch.testing.assert_close(torch.sigmoid(logit), share, atol=1e-5, rtol=1e-4)
-        monkeypatch.setattr("lightning_rec.models.text.items.BLOCK_TOKENS", 40)
+        monkeypatch.setattr("lightning_rec.models.text.blocks.BLOCK_TOKENS", 40)
         monkeypatch.setattr("lightning_rec.models.text.words.BLOCK_TOKENS", 20)
         torch.testing.assert_close(model(ROWS), logits, atol=1e-5, rtol=1e-4)
     nn.functional.binary_cross_entropy_with_logits(model(ROWS), torch.ones(4)).backward()

@@ -13,13 +13,13 @@ from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
 from lightning_rec.models.text import items as text_items
+from lightning_rec.models.text.blocks import cuts
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import (
     KnownTexts,
     ReadTexts,
     TextItems,
     Whitened,
-    cuts,
     whitening,
 )
 

@@ -15,7 +15,8 @@ from lightning_rec.data.clicks.audit_histories import audit_histories
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.splits import times
-from lightning_rec.data.clicks.table import PARTS, ClickTable
+from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.shares import PARTS
 
 
 def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[str, Any]:

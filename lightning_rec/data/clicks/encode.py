@@ -14,7 +14,8 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
 from lightning_rec.data.clicks.splits import Dealt
-from lightning_rec.data.clicks.table import PARTS, ClickTable
+from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.shares import PARTS
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, write_json
 

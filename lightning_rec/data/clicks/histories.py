@@ -10,7 +10,8 @@ from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoder import Encoder, places
 from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.splits import Dealt, times
-from lightning_rec.data.clicks.table import PARTS, ClickTable
+from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.shares import PARTS
 
 Ints = NDArray[np.int64]
 

@@ -10,18 +10,17 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 
-from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.table import BLOCK, PART, PARTS, ClickTable
+from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.shares import PARTS, RandomShares, Share
 from lightning_rec.data.times import raw_time
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
 
 ROW_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Dealt(NamedTuple):
@@ -59,7 +58,7 @@ class RowProtocol(ABC):
 
 
 @dataclass(frozen=True)
-class RandomRows(RowProtocol):
+class RandomRows(RandomShares, RowProtocol):
     """Rows at random, by ratio.
 
     Args:
@@ -75,40 +74,19 @@ class RandomRows(RowProtocol):
 
     val: Share = 0.1
     test: Share = 0.1
-    seed: NonNegativeInt = 0
     whole_groups: bool = False
 
     name: ClassVar[str] = "random_rows"
 
-    def __post_init__(self) -> None:
-        if self.val + self.test >= 1 or not self.test:
-            raise UserError(
-                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
-                "train on, and something to test on."
-            )
-
-    @property
-    def validates(self) -> bool:
-        """Whether there is to be a validation part."""
-        return self.val > 0
-
     def deal(self, table: ClickTable, fields: Fields) -> Dealt:
-        """Order rows, or groups, by random numbers of their places, and cut the order twice."""
+        """Draw the rows, or groups, of each part."""
         number, member = table.info["rows"], None
         if self.whole_groups:
             if fields.group is None:
                 raise UserError("protocol.whole_groups=true needs data.fields.group=COLUMN.")
             member = codes(table, fields.group, lambda values: values) + 1
             number = int(member.max()) + 1
-        words = np.empty(number, dtype=np.uint64)
-        for start in range(0, number, BLOCK):
-            place = np.arange(start, min(number, start + BLOCK))
-            words[place] = bits(self.seed, place)
-        order = np.argsort(words, kind="stable")
-        part = np.zeros(number, dtype=np.int8)
-        held = round(number * self.test)
-        part[order[:held]] = PARTS.index("test")
-        part[order[held : held + round(number * self.val)]] = PARTS.index("val")
+        part = self.draw(number)
         return Dealt(part if member is None else part[member])
 
 

@@ -15,8 +15,7 @@ from lightning_rec.data.prepare import stored
 from lightning_rec.data.schema import Raw
 from lightning_rec.errors import UserError
 
-PART = "__part"  # the column of a given split: one of PARTS in each row
-PARTS = ("train", "val", "test")
+PART = "__part"  # the column of a given split: train, val or test in each row
 _VERSION = 3  # raise it whenever the same raw files would be read differently
 BLOCK = 1 << 18  # rows that lie, and are read, together
 

@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.audit import LeakError
-from lightning_rec.data.matching.splits import PARTS, Matches
+from lightning_rec.data.matching.splits import Matches
+from lightning_rec.data.shares import PARTS
 from lightning_rec.errors import listed
 
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from lightning_rec.data.matching.audit import audit_matches
 from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
-from lightning_rec.data.matching.splits import PARTS, ByQuery, Matches
+from lightning_rec.data.matching.splits import ByQuery, Matches
+from lightning_rec.data.shares import PARTS
 
 
 class AuditedMatches(NamedTuple):

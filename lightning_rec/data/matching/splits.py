@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
-from lightning_rec.data.chance import bits
 from lightning_rec.data.matching.pairs import Ints, Pairs
+from lightning_rec.data.shares import PARTS, RandomShares, Share
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
 QUERY_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
-PARTS = ("train", "val", "test")
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class ByQuery:
+class ByQuery(RandomShares):
     """Queries at random: all pairs of a query are in one part.
 
     Args:
@@ -60,17 +58,9 @@ class ByQuery:
 
     val: Share = 0.05
     test: Share = 0.1
-    seed: NonNegativeInt = 0
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)
 
     name: ClassVar[str] = "by_query"
-
-    def __post_init__(self) -> None:
-        if self.val + self.test >= 1 or not self.test:
-            raise UserError(
-                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
-                "train on, and something to test on."
-            )
 
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
@@ -80,13 +70,8 @@ class ByQuery:
         """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
         return sha256_json({"version": QUERY_SPLIT_VERSION, **self.settings()})
 
-    @property
-    def validates(self) -> bool:
-        """Whether there is to be a validation part."""
-        return self.val > 0
-
     def deal(self, pairs: Pairs) -> Matches:
-        """Order queries by random numbers of their places, and cut the order twice.
+        """Draw the queries of each part.
 
         Raises UserError where a part is left without a query, or a cut-off is beyond the items.
         """
@@ -96,10 +81,9 @@ class ByQuery:
                 f"protocol.cutoffs has {max(self.cutoffs)}, but {name} has only "
                 f"{pairs.num_items:,} items."
             )
-        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
-        tested, validated = round(number * self.test), round(number * self.val)
-        test, val, train = np.split(order, [tested, tested + validated])
+        drawn = self.draw(number)
+        train, val, test = (np.flatnonzero(drawn == place) for place in range(len(PARTS)))
         for part, queries in (("train", train), ("test", test)):
             if not len(queries):
                 raise UserError(f"{name}: of {number} queries the protocol leaves none in {part}.")
-        return Matches(pairs, np.sort(train), np.sort(val), np.sort(test))
+        return Matches(pairs, train, val, test)

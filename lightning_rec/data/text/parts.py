@@ -2,26 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
 
 from lightning_rec.data.audit import LeakError
-from lightning_rec.data.chance import bits
+from lightning_rec.data.shares import PARTS, RandomShares, Share
 from lightning_rec.data.text.texts import Tokenized, texts_hash
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
 TEXT_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
-PARTS = ("train", "val", "test")
-Share = Annotated[float, Field(ge=0, lt=1)]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class RandomTexts:
+class RandomTexts(RandomShares):
     """Texts at random, by ratio; texts that differ in capitals and blanks alone go to one part.
 
     Args:
@@ -35,21 +32,8 @@ class RandomTexts:
 
     val: Share = 0.05
     test: Share = 0.05
-    seed: NonNegativeInt = 0
 
     name: ClassVar[str] = "random_texts"
-
-    def __post_init__(self) -> None:
-        if self.val + self.test >= 1 or not self.test:
-            raise UserError(
-                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
-                "train on, and something to test on."
-            )
-
-    @property
-    def validates(self) -> bool:
-        """Whether there is to be a validation part."""
-        return self.val > 0
 
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
@@ -64,12 +48,8 @@ class RandomTexts:
         same = np.array([plain(text) for text in texts], dtype=object)
         kind = np.unique(same, return_inverse=True)[1]
         number = int(kind.max(initial=-1)) + 1
-        order = np.argsort(bits(self.seed, np.arange(number)), kind="stable")
-        part = np.zeros(number, dtype=np.int8)
-        held = round(number * self.test)
-        part[order[:held]] = PARTS.index("test")
-        part[order[held : held + round(number * self.val)]] = PARTS.index("val")
-        parts = {name: np.flatnonzero(part[kind] == place) for place, name in enumerate(PARTS)}
+        part = self.draw(number)[kind]
+        parts = {name: np.flatnonzero(part == place) for place, name in enumerate(PARTS)}
         for name, which in parts.items():
             if not len(which) and (name != "val" or self.validates):
                 raise UserError(

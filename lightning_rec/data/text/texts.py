@@ -40,6 +40,13 @@ class Tokens(NamedTuple):
         kinds = None if self.kinds is None else self.kinds.to(device)
         return Tokens(self.ids.to(device), self.there.to(device), kinds)
 
+    def some(self, which: Tensor) -> "Tokens":
+        """The texts with these numbers, int64 [b], no wider than the longest of them."""
+        there = self.there[which]
+        width = max(1, int(there.sum(dim=1).max()))
+        kinds = None if self.kinds is None else self.kinds[which, :width]
+        return Tokens(self.ids[which, :width], there[:, :width], kinds)
+
 
 def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
     """Each row of a table as a text.

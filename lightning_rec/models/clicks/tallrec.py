@@ -11,9 +11,8 @@ from torch import Tensor
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.text.prompts import Prompts
-from lightning_rec.data.text.texts import Tokens
 from lightning_rec.models.clicks.parts import ClickModel, history_of, needs_history
-from lightning_rec.models.text.items import in_blocks
+from lightning_rec.models.text.blocks import in_blocks
 from lightning_rec.models.text.words import WordModel
 
 
@@ -50,9 +49,8 @@ class TALLRec(ClickModel):
         length = prompts.there.sum(dim=1)
 
         def answered(which: Tensor) -> Tensor:
-            longest = int(length[which].max())
-            block = Tokens(prompts.ids[which, :longest], prompts.there[which, :longest])
-            logits = self.words(block.to(device), (length[which] - 1).to(device))  # [b, W]
+            some, last = prompts.some(which).to(device), (length[which] - 1).to(device)
+            logits = self.words(some, last)  # [b, W]
             difference: Tensor = logits[:, self.yes] - logits[:, self.no]
             return difference
 

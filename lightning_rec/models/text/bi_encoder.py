@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.models.text.blocks import encode
+from lightning_rec.models.text.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.models.text.items import ReadTexts
-from lightning_rec.models.text.matcher import Load, Retriever, Texts, check_length, in_blocks
+from lightning_rec.models.text.matcher import Load, Retriever, Texts
 
 
 class BiEncoder(Retriever):
@@ -42,8 +43,8 @@ class BiEncoder(Retriever):
         language = load(encoder, pooling, normalize)
         self.text, self.tokenizer = language.encoder, language.tokenizer
         self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
-        check_length(self.text, max_query_tokens, "max_query_tokens")
-        check_length(self.text, max_item_tokens, "max_item_tokens")
+        check_length(self.text, "model.max_query_tokens", max_query_tokens)
+        check_length(self.text, "model.max_item_tokens", max_item_tokens)
 
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
         """Tokens of each text, special ones among them."""
@@ -52,7 +53,7 @@ class BiEncoder(Retriever):
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """The vector of each text: float [B, E]."""
-        return in_blocks(self.text, tokens)
+        return encode(self.text, tokens)
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score B pairs, one after the other: float [B]."""

@@ -13,16 +13,9 @@ from torch import Tensor, nn
 
 from lightning_rec.data.text.joined import Joint
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.items import cuts
-from lightning_rec.models.text.matcher import (
-    Load,
-    Matcher,
-    Retriever,
-    Texts,
-    check_length,
-    in_blocks,
-)
+from lightning_rec.models.text.blocks import encode, in_blocks
+from lightning_rec.models.text.encoder import Pooling, check_length
+from lightning_rec.models.text.matcher import Load, Matcher, Retriever, Texts
 
 INIT_STD = 0.02
 
@@ -60,8 +53,8 @@ class CrossEncoder(Matcher):
         told_apart = getattr(config, "type_vocab_size", 0) > 1
         joint = Joint.of(self.tokenizer)
         self.joint = joint._replace(kinds=joint.kinds and told_apart)
-        longest = max_query_tokens + max_item_tokens + joint.size
-        check_length(self.text, longest, "max_query_tokens and max_item_tokens")
+        key = f"model.max_query_tokens + model.max_item_tokens + {joint.size} special tokens"
+        check_length(self.text, key, max_query_tokens + max_item_tokens + joint.size)
         self.head = nn.Linear(self.text.width, 1)
         nn.init.normal_(self.head.weight, std=INIT_STD)
         nn.init.zeros_(self.head.bias)
@@ -74,20 +67,20 @@ class CrossEncoder(Matcher):
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score S pairs, one after the other: float [S]."""
-        scores: Tensor = self.head(in_blocks(self.text, self.joint.write(queries, items)))[:, 0]
+        scores: Tensor = self.head(encode(self.text, self.joint.write(queries, items)))[:, 0]
         return scores
 
     def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:
         """Score pairs, in blocks of like length: float [S]."""
+        if not len(query):
+            return query.new_zeros(0, dtype=torch.float32)
         one, other = query.cpu().numpy(), item.cpu().numpy()
-        lengths = texts.queries.lengths[one] + texts.items.lengths[other] + self.joint.size
-        order = torch.argsort(torch.from_numpy(lengths), stable=True)
-        rows, made, start = order.numpy(), [query.new_zeros(0, dtype=torch.float32)], 0
-        for stop in cuts(lengths[rows].tolist()) if len(rows) else []:
-            which = rows[start:stop]
+
+        def scored(rows: Tensor) -> Tensor:
+            which = rows.numpy()
             queries, items = texts.queries.take(one[which]), texts.items.take(other[which])
-            made.append(self(queries.to(query.device), items.to(query.device)).float())
-            start = stop
-        scores = torch.cat(made)
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-        return scores[back.to(scores.device)]
+            scores: Tensor = self(queries.to(query.device), items.to(query.device)).float()
+            return scores
+
+        lengths = texts.queries.lengths[one] + texts.items.lengths[other] + self.joint.size
+        return in_blocks(torch.from_numpy(lengths), scored)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.text.texts import Tokens
+from lightning_rec.errors import UserError
 
 Pooling = Literal["mean", "cls", "last"]
 
@@ -40,6 +41,14 @@ class LanguageModel(nn.Module):
         self.eval()
         for layer in self.layers[depth:]:
             layer.train()
+
+
+def check_length(model: LanguageModel, key: str, tokens: int) -> None:
+    """Raise UserError, naming the ``key``, if a language model cannot read so many tokens."""
+    config: Any = model.model.config
+    most = getattr(config, "max_position_embeddings", None)
+    if most is not None and tokens > most:
+        raise UserError(f"{key}={tokens}: the language model reads {most} tokens at most.")
 
 
 class TextEncoder(LanguageModel):

@@ -4,7 +4,6 @@ Shapes: V = num_items, E = width of the language model, D = dim of the model of 
 asked for at once.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -14,10 +13,10 @@ from torch.nn import functional
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized
 from lightning_rec.models.layers import Keeping
+from lightning_rec.models.text.blocks import in_blocks
 from lightning_rec.models.text.encoder import TextEncoder
 
 INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
-BLOCK_TOKENS = 4096  # that a language model reads at once
 BLOCK_ITEMS = 2**16  # whose vectors of width E are there at once
 
 
@@ -87,38 +86,6 @@ class ReadTexts(nn.Module):
         else:
             made = self.encoder(tokens, self.lower.take(which).to(device), self.lower.depth)
         return made
-
-
-def in_blocks(
-    lengths: Tensor, compute: Callable[[Tensor], Tensor], tokens: int | None = None
-) -> Tensor:
-    """Compute rows, texts or the like, in blocks of like length.
-
-    Args:
-        lengths: int64 [n], in tokens; n > 0.
-        compute: numbers of some rows, int64 [m] -> [m, ...].
-        tokens: in a block.
-
-    Returns:
-        [n, ...], in the order of the rows.
-    """
-    order = lengths.argsort(stable=True)
-    made, start = [], 0
-    for stop in cuts(lengths[order].tolist(), tokens or BLOCK_TOKENS):
-        made.append(compute(order[start:stop]))
-        start = stop
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    return torch.cat(made)[back.to(made[0].device)]
-
-
-def cuts(lengths: list[int], tokens: int = BLOCK_TOKENS) -> list[int]:
-    """Where to cut texts into blocks, given their lengths, the shortest first: ends of blocks."""
-    ends, start = [], 0
-    for stop, following in enumerate([*lengths[1:], None], 1):
-        if following is None or (stop + 1 - start) * following > tokens:
-            ends.append(stop)
-            start = stop
-    return ends
 
 
 class Whitened(nn.Module):

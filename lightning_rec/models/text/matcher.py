@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from lightning_rec.data.text.texts import Tokenized, Tokens
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 
-BLOCK_ROWS = 16  # texts that are read at once on a CPU, where padding costs more than calls
-
 
 class Texts(NamedTuple):
     """Queries and the items of a catalogue, as a model reads them, by their codes."""
@@ -93,34 +91,3 @@ class FittedToTexts(Protocol):
     def fit(self, texts: list[str]) -> None:
         """Fit on the texts of the catalogue; text i is that of item i."""
         ...
-
-
-def in_blocks(read: Callable[[Tokens], Tensor], tokens: Tokens) -> Tensor:
-    """Read texts in blocks of like length: no result changes, less padding is computed.
-
-    Args:
-        read: makes float [B, …] of B texts.
-        tokens: B texts.
-
-    Returns:
-        float [B, …], in the order of ``tokens``.
-    """
-    if tokens.ids.device.type != "cpu" or len(tokens.ids) <= BLOCK_ROWS:
-        return read(tokens)
-    lengths = tokens.there.sum(dim=1)
-    order = torch.argsort(lengths, stable=True)
-    made = []
-    for rows in torch.split(order, BLOCK_ROWS):
-        width = max(1, int(lengths[rows[-1]]))
-        kinds = None if tokens.kinds is None else tokens.kinds[rows, :width]
-        made.append(read(Tokens(tokens.ids[rows, :width], tokens.there[rows, :width], kinds)))
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    return torch.cat(made)[back]
-
-
-def check_length(encoder: TextEncoder, longest: int, key: str) -> None:
-    """Raise ValueError if a language model has fewer places than the ``longest`` text needs."""
-    config: Any = encoder.model.config
-    places = getattr(config, "max_position_embeddings", None)
-    if places is not None and longest > places:
-        raise ValueError(f"{key}: {longest} tokens at once, but the encoder reads {places} at most")

@@ -6,6 +6,7 @@ a small model. Shapes: B texts, T tokens, M places asked about, W words.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -15,8 +16,8 @@ from torch.nn import functional
 
 from lightning_rec.data.text.texts import Tokens
 from lightning_rec.models.layers import pick
+from lightning_rec.models.text.blocks import cuts, in_blocks
 from lightning_rec.models.text.encoder import LanguageModel
-from lightning_rec.models.text.items import in_blocks
 
 BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
 
@@ -63,14 +64,13 @@ class WordModel(LanguageModel):
         width, lengths = tokens.ids.shape[1], tokens.there.sum(dim=1)
 
         def read(which: Tensor) -> Tensor:
-            longest = max(1, int(lengths[which].max()))
-            ids, there = tokens.ids[which, :longest], tokens.there[which, :longest]
-            made = self.body(input_ids=ids, attention_mask=there.long())
-            return functional.pad(made.last_hidden_state, (0, 0, 0, width - longest))
+            some = tokens.some(which)
+            made = self.body(input_ids=some.ids, attention_mask=some.there.long())
+            return functional.pad(made.last_hidden_state, (0, 0, 0, width - some.ids.shape[1]))
 
         if tokens.ids.device.type != "cpu":
             return read(torch.arange(len(lengths), device=lengths.device))
-        return in_blocks(lengths, read, BLOCK_TOKENS)
+        return in_blocks(lengths, read, partial(cuts, tokens=BLOCK_TOKENS))
 
     @contextmanager
     def _made(self, states: Tensor) -> Iterator[None]:

@@ -1,0 +1,56 @@
+"""Things dealt to training, validation and test at random, by ratio, whatever they are."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
+
+from lightning_rec.data.chance import bits
+from lightning_rec.errors import UserError
+
+PARTS = ("train", "val", "test")
+Share = Annotated[float, Field(ge=0, lt=1)]
+_BLOCK = 1 << 18  # random numbers made at once
+
+
+@dataclass(frozen=True)
+class RandomShares:
+    """Deals things at random: shares ``val`` and ``test``, and the rest to train on, by ``seed``.
+
+    Raises UserError if nothing is left to train or to test on.
+    """
+
+    val: Share
+    test: Share
+    seed: NonNegativeInt = 0
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1 or not self.test:
+            raise UserError(
+                f"protocol.val={self.val} and protocol.test={self.test} must leave something to "
+                "train on, and something to test on."
+            )
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return self.val > 0
+
+    def draw(self, number: int) -> NDArray[np.int8]:
+        """Order things by random numbers of their places, and cut the order twice.
+
+        Returns:
+            int8 [number], the place in ``PARTS`` of each.
+        """
+        words = np.empty(number, dtype=np.uint64)
+        for start in range(0, number, _BLOCK):
+            place = np.arange(start, min(number, start + _BLOCK))
+            words[place] = bits(self.seed, place)
+        order = np.argsort(words, kind="stable")
+        part = np.zeros(number, dtype=np.int8)
+        held = round(number * self.test)
+        part[order[:held]] = PARTS.index("test")
+        part[order[held : held + round(number * self.val)]] = PARTS.index("val")
+        return part
