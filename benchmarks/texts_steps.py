@@ -38,9 +38,7 @@ def point(variant: str, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     seed_everything(1, verbose=False)
     start = time.perf_counter()
-    parts = assembly.assemble(
-        config.compose(["experiment=text_sasrec_beauty", *VARIANTS[variant]])
-    )
+    parts = assembly.assemble(config.compose(["experiment=text_sasrec_beauty", *VARIANTS[variant]]))
     loaded = parts.load(cache_dir())
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data).train()
