@@ -5,17 +5,16 @@ arXiv:2303.10512.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import Course
 from lightning_rec.adapters.injected import Injected
 from lightning_rec.adapters.places import known, targets_of
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class AdaLoRA(Injected):
@@ -45,11 +44,11 @@ class AdaLoRA(Injected):
         init_rank: PositiveInt = 12,
         rank: PositiveInt = 8,
         alpha: PositiveFloat = 16.0,
-        dropout: Share = 0.0,
+        dropout: BelowOne = 0.0,
         targets: tuple[str, ...] | None = None,
         top: PositiveInt | None = None,
-        warmup: Share = 0.1,
-        cooldown: Share = 0.3,
+        warmup: BelowOne = 0.1,
+        cooldown: BelowOne = 0.3,
         interval: PositiveInt = 10,
         orthogonality: NonNegativeFloat = 0.5,
     ) -> None:

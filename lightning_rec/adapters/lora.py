@@ -3,15 +3,12 @@
 Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685.
 """
 
-from typing import Annotated
-
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.injected import Injected
 from lightning_rec.adapters.places import known, targets_of
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class LoRA(Injected):
@@ -33,7 +30,7 @@ class LoRA(Injected):
         self,
         rank: PositiveInt = 8,
         alpha: PositiveFloat = 16.0,
-        dropout: Share = 0.0,
+        dropout: BelowOne = 0.0,
         targets: tuple[str, ...] | None = None,
         top: PositiveInt | None = None,
     ) -> None:

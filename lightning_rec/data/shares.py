@@ -1,17 +1,16 @@
 """Things dealt to training, validation and test at random, by ratio, whatever they are."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt
+from pydantic import NonNegativeInt
 
 from lightning_rec.data.chance import bits
 from lightning_rec.errors import UserError
+from lightning_rec.ranges import BelowOne
 
 PARTS = ("train", "val", "test")
-Share = Annotated[float, Field(ge=0, lt=1)]
 _BLOCK = 1 << 18  # random numbers made at once
 
 
@@ -22,8 +21,8 @@ class RandomShares:
     Raises UserError if nothing is left to train or to test on.
     """
 
-    val: Share
-    test: Share
+    val: BelowOne
+    test: BelowOne
     seed: NonNegativeInt = 0
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Split
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
+from lightning_rec.ranges import BelowOne
 
 SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 # Settings that came later. They are left out of the record while they are at their default, which
@@ -64,7 +65,7 @@ class Protocol(ABC):
     candidates: Candidates | None = None
     val_users: NonNegativeInt | None = None
     val_seed: NonNegativeInt = 0
-    new_items: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
 
     name: ClassVar[str]

@@ -1,10 +1,9 @@
 """Losses that score the target against some drawn items instead of the whole catalogue."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +11,7 @@ from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.negatives import Negatives, Shared
 from lightning_rec.models.base import InnerProduct, SequenceModel
+from lightning_rec.ranges import UpToOne
 
 
 class Sampled(nn.Module, ABC):
@@ -132,7 +132,7 @@ class GBCE(Sampled):
         shared: Shared = "sequence",
         popularity: NonNegativeFloat = 0.0,
         positives: bool = False,
-        calibration: Annotated[float, Field(ge=0, le=1)] = 0.75,
+        calibration: UpToOne = 0.75,
     ) -> None:
         super().__init__(split, negatives, shared, popularity, positives)
         rate = negatives / (split.num_items - 1)

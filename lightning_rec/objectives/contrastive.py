@@ -1,9 +1,9 @@
 """The contrastive objective: next items, and views of one sequence alike, those of others not."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,8 +12,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.objectives import augmentations
 from lightning_rec.objectives.base import Encode
 from lightning_rec.objectives.next_item import NextItem
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from lightning_rec.ranges import UpToOne
 
 
 class Contrastive(NextItem):
@@ -37,9 +36,9 @@ class Contrastive(NextItem):
 
     def __init__(
         self,
-        crop: Share = 0.6,
-        mask: Share = 0.3,
-        reorder: Share = 0.6,
+        crop: UpToOne = 0.6,
+        mask: UpToOne = 0.3,
+        reorder: UpToOne = 0.6,
         temperature: PositiveFloat = 1.0,
         weight: NonNegativeFloat = 0.1,
     ) -> None:

@@ -8,8 +8,7 @@ from pydantic import Field
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.objectives.base import Lesson, Question, latest
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from lightning_rec.ranges import UpToOne
 
 
 class MaskedItem:
@@ -25,7 +24,7 @@ class MaskedItem:
     name: ClassVar[str] = "masked_item"
 
     def __init__(
-        self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: Share = 0.1
+        self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: UpToOne = 0.1
     ) -> None:
         self.mask_prob, self.mask_last = mask_prob, mask_last
 

@@ -1,14 +1,14 @@
 """An optimizer whose step costs what was touched, not what there is."""
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class LazyAdamW(Optimizer):
@@ -32,7 +32,7 @@ class LazyAdamW(Optimizer):
         params: Iterable[nn.Parameter],
         lr: PositiveFloat = 0.001,
         weight_decay: NonNegativeFloat = 0.0,
-        betas: tuple[Beta, Beta] = (0.9, 0.999),
+        betas: tuple[BelowOne, BelowOne] = (0.9, 0.999),
         eps: PositiveFloat = 1e-8,
     ) -> None:
         super().__init__(

@@ -7,13 +7,15 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from lightning_rec.ranges import BelowOne, UpToOne
+
 
 def warmup_decay(
     optimizer: Optimizer,
     total_steps: int,
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05,
+    warmup: BelowOne = 0.05,
     decay: Literal["linear", "cosine", "none"] = "linear",
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    floor: UpToOne = 0.0,
 ) -> LambdaLR:
     """Rise linearly from 0 to the optimizer's rate, then decay to ``floor`` of it.
 

@@ -15,10 +15,11 @@ from pydantic import Field
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART, ClickTable
-from lightning_rec.data.shares import PARTS, RandomShares, Share
+from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.times import raw_time
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
+from lightning_rec.ranges import BelowOne
 
 ROW_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 
@@ -72,8 +73,8 @@ class RandomRows(RandomShares, RowProtocol):
         UserError: if nothing is left to train or to test on.
     """
 
-    val: Share = 0.1
-    test: Share = 0.1
+    val: BelowOne = 0.1
+    test: BelowOne = 0.1
     whole_groups: bool = False
 
     name: ClassVar[str] = "random_rows"

@@ -10,9 +10,10 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from lightning_rec.data.matching.pairs import Ints, Pairs
-from lightning_rec.data.shares import PARTS, RandomShares, Share
+from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
+from lightning_rec.ranges import BelowOne
 
 QUERY_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 
@@ -56,8 +57,8 @@ class ByQuery(RandomShares):
         UserError: if nothing is left to train or to test on.
     """
 
-    val: Share = 0.05
-    test: Share = 0.1
+    val: BelowOne = 0.05
+    test: BelowOne = 0.1
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)
 
     name: ClassVar[str] = "by_query"

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.audit import LeakError
-from lightning_rec.data.shares import PARTS, RandomShares, Share
+from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.text.texts import Tokenized, texts_hash
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
+from lightning_rec.ranges import BelowOne
 
 TEXT_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 Ints = NDArray[np.int64]
@@ -30,8 +31,8 @@ class RandomTexts(RandomShares):
         UserError: if nothing is left to train or to test on.
     """
 
-    val: Share = 0.05
-    test: Share = 0.05
+    val: BelowOne = 0.05
+    test: BelowOne = 0.05
 
     name: ClassVar[str] = "random_texts"
 

@@ -14,11 +14,11 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
 from lightning_rec.models.layers import Dropout
+from lightning_rec.ranges import BelowOne
 
 
 class Interacting(nn.Module):
@@ -76,7 +76,7 @@ class AutoInt(ClickModel):
         depth: PositiveInt = 2,
         heads: PositiveInt = 2,
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

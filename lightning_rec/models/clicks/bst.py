@@ -18,13 +18,13 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     history_of,
     initialise,
     needs_history,
 )
 from lightning_rec.models.layers import Dropout, attend
+from lightning_rec.ranges import BelowOne
 
 BLOCK_TOKENS = 8192  # places computed at once on a CPU
 
@@ -58,7 +58,7 @@ class BST(ClickModel):
         depth: PositiveInt = 1,
         heads: PositiveInt = 2,
         mlp: Widths = (256, 128, 64),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = False,
     ) -> None:
         super().__init__(schema)

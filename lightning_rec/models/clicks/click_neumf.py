@@ -12,11 +12,11 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
     sides,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class ClickNeuMF(ClickModel):
@@ -44,7 +44,7 @@ class ClickNeuMF(ClickModel):
         dim: PositiveInt = 16,
         mlp: Widths = (128, 128, 128),
         item_fields: tuple[str, ...] = (),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

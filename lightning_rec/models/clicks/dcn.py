@@ -14,10 +14,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class Cross(nn.Module):
@@ -54,7 +54,7 @@ class DCN(ClickModel):
         dim: PositiveInt = 16,
         depth: PositiveInt = 3,
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -16,10 +16,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class MatrixCross(nn.Module):
@@ -64,7 +64,7 @@ class DCNv2(ClickModel):
         rank: PositiveInt | None = None,
         structure: Literal["parallel", "stacked"] = "parallel",
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -18,12 +18,12 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     history_of,
     initialise,
     needs_history,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class Dice(nn.Module):
@@ -81,7 +81,7 @@ class DIN(ClickModel):
         attention: Widths = (80, 40),
         mlp: Widths = (200, 80),
         activation: Literal["dice", "prelu"] = "dice",
-        dropout: Probability = 0.0,
+        dropout: BelowOne = 0.0,
         batch_norm: bool = False,
     ) -> None:
         super().__init__(schema)

@@ -15,10 +15,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class ESMM(ClickModel):
@@ -47,7 +47,7 @@ class ESMM(ClickModel):
         schema: ClickSchema,
         dim: PositiveInt = 16,
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -18,10 +18,10 @@ from lightning_rec.models.clicks.parts import (
     ClickModel,
     FieldVectors,
     FirstOrder,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class Squeeze(nn.Module):
@@ -95,7 +95,7 @@ class FiBiNET(ClickModel):
         reduction: PositiveInt = 3,
         bilinear: Literal["all", "each", "pair"] = "pair",
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

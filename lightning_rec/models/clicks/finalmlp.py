@@ -14,10 +14,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class Gate(nn.Module):
@@ -101,8 +101,8 @@ class FinalMLP(ClickModel):
         dim: PositiveInt = 16,
         mlp: Widths = (128, 128, 128),
         mlp2: Widths = (128,),
-        dropout: Probability = 0.2,
-        dropout2: Probability = 0.2,
+        dropout: BelowOne = 0.2,
+        dropout2: BelowOne = 0.2,
         batch_norm: bool = True,
         gated: bool = True,
         gate: Widths = (64,),

@@ -16,11 +16,11 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
 from lightning_rec.models.layers import Dropout
+from lightning_rec.ranges import BelowOne
 
 
 class MaskBlock(nn.Module):
@@ -73,7 +73,7 @@ class MaskNet(ClickModel):
         block_dim: PositiveInt = 64,
         reduction: PositiveFloat = 1.0,
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
     ) -> None:
         super().__init__(schema)
         width = schema.num_fields * dim

@@ -14,10 +14,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class MMoE(ClickModel):
@@ -42,7 +42,7 @@ class MMoE(ClickModel):
         experts: PositiveInt = 4,
         mlp: Widths = (128, 64),
         tower: Widths = (64,),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -10,9 +10,8 @@ distribution, biases 0; linear, batch norm, activation, dropout. Shapes: B rows,
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
-import pydantic
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -24,7 +23,6 @@ from lightning_rec.data.split import Schema
 from lightning_rec.models.clicks.tables import OwnTable, TextMap, embedding
 from lightning_rec.models.layers import Dropout
 
-Probability = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Widths = tuple[PositiveInt, ...]
 
 

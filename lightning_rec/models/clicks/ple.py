@@ -15,10 +15,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class PLE(ClickModel):
@@ -47,7 +47,7 @@ class PLE(ClickModel):
         shared_experts: PositiveInt = 2,
         expert: Widths = (64,),
         tower: Widths = (64,),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -13,10 +13,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class SharedBottom(ClickModel):
@@ -39,7 +39,7 @@ class SharedBottom(ClickModel):
         dim: PositiveInt = 16,
         mlp: Widths = (128, 128),
         tower: Widths = (64,),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -15,11 +15,11 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Probability,
     Widths,
     initialise,
     sides,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class TwoTower(ClickModel):
@@ -52,7 +52,7 @@ class TwoTower(ClickModel):
         width: PositiveInt = 32,
         dot: bool = False,
         item_fields: tuple[str, ...] = (),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

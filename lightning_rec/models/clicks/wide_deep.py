@@ -14,10 +14,10 @@ from lightning_rec.models.clicks.parts import (
     ClickModel,
     FieldVectors,
     FirstOrder,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class WideDeep(ClickModel):
@@ -36,7 +36,7 @@ class WideDeep(ClickModel):
         schema: ClickSchema,
         dim: PositiveInt = 16,
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -15,10 +15,10 @@ from lightning_rec.models.clicks.parts import (
     ClickModel,
     FieldVectors,
     FirstOrder,
-    Probability,
     Widths,
     initialise,
 )
+from lightning_rec.ranges import BelowOne
 
 
 class CIN(nn.Module):
@@ -67,7 +67,7 @@ class XDeepFM(ClickModel):
         dim: PositiveInt = 16,
         cin: Widths = (16, 16),
         mlp: Widths = (128, 128, 128),
-        dropout: Probability = 0.2,
+        dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -4,10 +4,10 @@ Sun et al., CIKM 2019, arXiv:1904.06690. Shapes: B sequences, L places, D = dim,
 V = num_items, M queries.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, attend, gather
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class BERT4Rec(InnerProduct):
@@ -49,8 +48,8 @@ class BERT4Rec(InnerProduct):
         depth: PositiveInt = 2,
         heads: PositiveInt = 2,
         feedforward: PositiveInt = 4,
-        dropout: Share = 0.2,
-        attention_dropout: Share = 0.2,
+        dropout: BelowOne = 0.2,
+        attention_dropout: BelowOne = 0.2,
         init: Literal["xavier", "paper"] = "xavier",
     ) -> None:
         super().__init__(schema)

@@ -4,10 +4,10 @@ Tang and Wang, WSDM 2018, arXiv:1809.07426. Shapes: B sequences, L places, T = l
 V = num_items, M queries.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class Caser(InnerProduct):
@@ -48,7 +47,7 @@ class Caser(InnerProduct):
         length: PositiveInt = 5,
         horizontal: PositiveInt = 16,
         vertical: PositiveInt = 4,
-        dropout: Share = 0.5,
+        dropout: BelowOne = 0.5,
         user_vectors: bool = True,
     ) -> None:
         super().__init__(schema)

@@ -6,10 +6,10 @@ L places, D = dim, V = num_items, M queries.
 """
 
 from importlib import import_module
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
@@ -17,8 +17,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class Decoder(InnerProduct):
@@ -50,7 +49,7 @@ class Decoder(InnerProduct):
         depth: PositiveInt = 2,
         heads: PositiveInt = 2,
         feedforward: PositiveInt = 4,
-        dropout: Share = 0.2,
+        dropout: BelowOne = 0.2,
     ) -> None:
         super().__init__(schema)
         if dim % heads:

@@ -4,10 +4,10 @@ Zhou, Yu, Zhao and Wen, WWW 2022, arXiv:2202.13556. Shapes: B sequences, L place
 V = num_items, M queries.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class FMLP(InnerProduct):
@@ -44,7 +43,7 @@ class FMLP(InnerProduct):
         dim: PositiveInt = 64,
         depth: PositiveInt = 2,
         feedforward: PositiveInt = 4,
-        dropout: Share = 0.2,
+        dropout: BelowOne = 0.2,
     ) -> None:
         super().__init__(schema)
         self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)

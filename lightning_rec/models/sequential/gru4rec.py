@@ -4,18 +4,17 @@ Hidasi, Karatzoglou, Baltrunas and Tikk, ICLR 2016, arXiv:1511.06939; Hidasi and
 2018, arXiv:1706.03847. Shapes: B sequences, L places, D = dim, V = num_items, M queries.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class GRU4Rec(InnerProduct):
@@ -40,7 +39,7 @@ class GRU4Rec(InnerProduct):
         schema: Schema,
         dim: PositiveInt = 64,
         depth: PositiveInt = 1,
-        dropout: Share = 0.2,
+        dropout: BelowOne = 0.2,
         tied: bool = True,
     ) -> None:
         super().__init__(schema)

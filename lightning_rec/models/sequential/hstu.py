@@ -5,10 +5,10 @@ B sequences, L places, D = dim, H heads, A = attention_dim, C = linear_dim, V = 
 M queries.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,8 +16,8 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.ranges import BelowOne
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 EPSILON = 1e-6  # of all norms in the authors' code
 
 
@@ -49,7 +49,7 @@ class HSTU(InnerProduct):
         heads: PositiveInt = 1,
         attention_dim: PositiveInt = 50,
         linear_dim: PositiveInt = 50,
-        dropout: Share = 0.2,
+        dropout: BelowOne = 0.2,
         normalize: bool = True,
         temperature: PositiveFloat = 0.05,
     ) -> None:

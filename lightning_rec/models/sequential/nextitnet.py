@@ -15,8 +15,8 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.ranges import BelowOne
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 Dilations = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
@@ -41,7 +41,7 @@ class NextItNet(InnerProduct):
         dim: PositiveInt = 64,
         kernel: PositiveInt = 3,
         dilations: Dilations = (1, 4),
-        dropout: Share = 0.0,
+        dropout: BelowOne = 0.0,
         tied: bool = False,
     ) -> None:
         super().__init__(schema)

@@ -4,10 +4,10 @@ Kang and McAuley, ICDM 2018, arXiv:1808.09781. Shapes: B sequences, L places, D 
 V = num_items, M queries.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, attend, pick, up_to
-
-Share = Annotated[float, Field(ge=0, lt=1)]
+from lightning_rec.ranges import BelowOne
 
 
 class SASRec(InnerProduct):
@@ -49,8 +48,8 @@ class SASRec(InnerProduct):
         depth: PositiveInt = 2,
         heads: PositiveInt = 1,
         feedforward: PositiveInt = 1,
-        dropout: Share = 0.1,
-        attention_dropout: Share = 0.1,
+        dropout: BelowOne = 0.1,
+        attention_dropout: BelowOne = 0.1,
         sparse: bool = False,
     ) -> None:
         super().__init__(schema)

@@ -7,13 +7,13 @@ Shapes: B queries, S pairs, N items, W words.
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat
+from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
@@ -22,8 +22,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.models.classic.parts import Sparse
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.matcher import Retriever, Texts
-
-Share = Annotated[float, Field(ge=0, le=1)]
+from lightning_rec.ranges import UpToOne
 
 
 class BM25(Retriever):
@@ -46,7 +45,7 @@ class BM25(Retriever):
     words: Tensor
 
     def __init__(
-        self, k1: NonNegativeFloat = 1.2, b: Share = 0.75, stemmer: str | None = "english"
+        self, k1: NonNegativeFloat = 1.2, b: UpToOne = 0.75, stemmer: str | None = "english"
     ) -> None:
         super().__init__()
         self.k1, self.b = k1, b

@@ -1,0 +1,8 @@
+"""Ranges of settings that many constructors ask for."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+BelowOne = Annotated[float, Field(ge=0, lt=1)]  # a share that leaves something, as dropout
+UpToOne = Annotated[float, Field(ge=0, le=1)]
