@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.texts_size [--texts N] [--folder FOLDER] [--out FILE.json]``. Titles are
 made of the words of Beauty's; the language model has the tokens and the width of all-MiniLM-L6-v2,
-random weights, and one layer, since memory is asked about. Each phase has a process of its own, which this one watches.
+random weights, and one layer, since memory is asked about. Each phase has a process of its own,
+which this one watches.
 """
 
 import argparse
