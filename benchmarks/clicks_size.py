@@ -23,6 +23,7 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.files import write_json
 from lightning_rec.metrics import classification as F
 from lightning_rec.metrics.clicks import ClickMetrics
+from lightning_rec.metrics.order import in_order
 from lightning_rec.runs import provenance
 
 MODULE = "benchmarks.clicks_size"
@@ -113,11 +114,11 @@ def metrics(table: Path) -> dict[str, Any]:
         compute()
         seconds[name] = round(time.perf_counter() - start, 2)
 
-    timed("auc", lambda: F.auc(logit, label))
-    timed("gauc", lambda: F.gauc(logit, label, group))
+    timed("auc", lambda: F.auc(in_order(logit, label)))
+    timed("gauc", lambda: F.gauc(in_order(logit, label, group)))
     every = ClickMetrics(label, group)
     every.update(torch.arange(rows), logit)
-    timed("all figures", lambda: every.figures(every.compute(), 0.5))
+    timed("all figures", lambda: every.figures(every.predictions(), 0.5))
     return {"rows": rows, "seconds": seconds}
 
 

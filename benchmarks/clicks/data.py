@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_rec.metrics.classification import auc, logloss
+from lightning_rec.metrics.order import in_order
 
 PARTS = ("train", "val", "test")
 LABEL = "label"
@@ -96,4 +97,4 @@ def figures(probability: NDArray[Any], label: NDArray[Any], part: str) -> dict[s
     p = torch.from_numpy(np.asarray(probability, dtype=np.float64))
     y = torch.from_numpy(label)
     logit = torch.logit(p, eps=2**-25)
-    return {f"{part}/auc": float(auc(p, y)), f"{part}/logloss": float(logloss(logit, y))}
+    return {f"{part}/auc": float(auc(in_order(p, y))), f"{part}/logloss": float(logloss(logit, y))}

@@ -21,6 +21,7 @@ from benchmarks.clicks.data import LABEL, Export
 from benchmarks.clicks.measure import run
 from benchmarks.harness.probe import Step
 from lightning_rec.metrics.classification import auc
+from lightning_rec.metrics.order import in_order
 
 IMPORT_SECONDS = record.since_start()
 Rows = tuple[Tensor, Tensor, Tensor]
@@ -180,7 +181,7 @@ class Limit:
 
     def evaluate(self) -> dict[str, float]:
         """The exact AUC of validation."""
-        return {"auc": float(auc(self._logits("val"), self.rows["val"][2]))}
+        return {"auc": float(auc(in_order(self._logits("val"), self.rows["val"][2])))}
 
     def probabilities(self, part: str) -> NDArray[np.float64]:
         """Sigmoid of the logits."""

@@ -237,13 +237,14 @@ def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
 def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
     """One row per test target; rank is null where the target was no candidate."""
     split: Split = loaded.split
-    user = np.asarray(split.test.user)
+    of = ranks.example.cpu().numpy()  # all, but for trainer.limit_test_batches
+    user = np.asarray(split.test.user)[of]
     rank = pl.Series(ranks.rank.cpu().numpy())
     return pl.DataFrame(
         {
             "user": loaded.data.users["user"].gather(user.tolist()),
             "rank": rank.set(rank == 0, None),
             "candidates": ranks.candidates.cpu().numpy(),
-            "history": np.asarray(split.test.end) - split.offsets[:-1][user],
+            "history": np.asarray(split.test.end)[of] - split.offsets[:-1][user],
         }
     )

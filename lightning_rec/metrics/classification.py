@@ -9,23 +9,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_rec.metrics.order import Ordered, Runs
 
-def auc(score: Tensor, label: Tensor) -> Tensor:
+
+def auc(order: Ordered) -> Tensor:
     """Area under the ROC curve: the share of pairs of a click and a non-click in the right order.
 
-    By the ranks of the clicks (Mann and Whitney): (sum of ranks - P (P + 1) / 2) / (P N).
-
     Args:
-        score: float [n].
-        label: 0 or 1, [n].
+        order: of all rows as one group.
 
     Returns:
         float64 scalar; NaN where a class is missing.
     """
-    positive = label.double()
-    ranks = _ranks(score)
-    clicks, others = positive.sum(), (1 - positive).sum()
-    return ((ranks * positive).sum() - clicks * (clicks + 1) / 2) / (clicks * others)
+    clicks, rows = order.label.sum(), len(order.label)
+    return _won(order.runs, clicks.new_zeros(1)).sum() / (clicks * (rows - clicks))
 
 
 class Grouped(NamedTuple):
@@ -40,33 +37,31 @@ class Grouped(NamedTuple):
     left_out: Tensor
 
 
-def gauc(score: Tensor, label: Tensor, group: Tensor) -> Grouped:
+def gauc(order: Ordered) -> Grouped:
     """Area under the curve within each group, weighted by rows (Zhu et al., KDD 2017).
 
     A group of one class has no area and is left out; so are rows of no group.
-
-    Args:
-        score: float [n].
-        label: 0 or 1, [n].
-        group: int [n], numbers from 0; -1 for a row of no group.
     """
-    kept = group >= 0
-    score, positive, group = score[kept], label[kept].double(), group[kept].long()
-    order = torch.argsort(score, stable=True)
-    order = order[torch.argsort(group[order], stable=True)]
-    score, positive, group = score[order], positive[order], group[order]
-    ranks = _ranks_in_order(_runs(group, score))  # of all rows; groups stand one after another
-    rows = torch.bincount(group).double()
-    before = torch.cumsum(rows, 0) - rows
-    within = ranks - before[group]
-    clicks = torch.zeros_like(rows).index_add_(0, group, positive)
-    summed = torch.zeros_like(rows).index_add_(0, group, within * positive)
+    rows = torch.bincount(order.group).double()
+    clicks = torch.bincount(order.group, weights=order.label)
+    won = _won(order.runs, torch.cumsum(clicks, 0) - clicks)
     both = (clicks > 0) & (clicks < rows)
-    clicks, others, summed = clicks[both], (rows - clicks)[both], summed[both]
-    areas = (summed - clicks * (clicks + 1) / 2) / (clicks * others)
-    weight = rows[both]
+    won = torch.bincount(order.runs.group, weights=won)[both]
+    weight, clicks = rows[both], clicks[both]
+    areas = won / (clicks * (weight - clicks))
     left_out = ((rows > 0) & ~both).sum()
     return Grouped((areas * weight).sum() / weight.sum(), both.sum(), left_out)
+
+
+def _won(runs: Runs, before: Tensor) -> Tensor:
+    """Pairs of a click and a non-click of each run that the click wins, ties worth half: [r].
+
+    Args:
+        runs: float64 [r].
+        before: float64 [groups], clicks of the groups before each.
+    """
+    above = torch.cumsum(runs.clicks, 0) - runs.clicks - before[runs.group]
+    return (runs.rows - runs.clicks) * (above + runs.clicks / 2)
 
 
 def logloss(logit: Tensor, label: Tensor) -> Tensor:
@@ -85,20 +80,24 @@ def information_gain(logit: Tensor, label: Tensor) -> Tensor:
     return 1 - logloss(logit, label) / entropy
 
 
-def average_precision(score: Tensor, label: Tensor) -> Tensor:
+def average_precision(order: Ordered) -> Tensor:
     """Area under the curve of precision and recall: sum of (R_n - R_(n-1)) P_n over thresholds."""
-    at = _thresholds(score, label)
-    precision = at.hits / at.chosen
-    recall = at.hits / at.hits[-1]
-    steps = torch.diff(recall, prepend=torch.zeros(1, dtype=recall.dtype, device=recall.device))
-    return (steps * precision).sum()
+    hits = torch.cumsum(order.runs.clicks, 0)
+    precision = hits / torch.cumsum(order.runs.rows, 0)
+    return (order.runs.clicks * precision).sum() / hits[-1]
 
 
-def best_threshold(score: Tensor, label: Tensor) -> Tensor:
-    """The score from which on to predict a click so that F1 is highest; the highest such score."""
-    at = _thresholds(score, label)
-    f1 = 2 * at.hits / (at.chosen + at.hits[-1])
-    return at.score[torch.argmax(f1)]
+def best_threshold(score: Tensor, order: Ordered) -> Tensor:
+    """The score from which on to predict a click so that F1 is highest; the highest such score.
+
+    Args:
+        score: float [n], in any order; it may be another one than that of ``order``, as long as
+            both rise together.
+        order: of all rows as one group.
+    """
+    chosen, hits = torch.cumsum(order.runs.rows, 0), torch.cumsum(order.runs.clicks, 0)
+    best = int(chosen[torch.argmax(2 * hits / (chosen + hits[-1]))])
+    return score.double().kthvalue(len(score) + 1 - best).values
 
 
 def at_threshold(score: Tensor, label: Tensor, threshold: float) -> dict[str, Tensor]:
@@ -144,44 +143,3 @@ def calibration_error(found: Reliability) -> Tensor:
     """Expected calibration error (Naeini et al., AAAI 2015): sum of n_b / n |rate - predicted|."""
     off = (found.rate - found.predicted).abs().nan_to_num(0.0)
     return (found.rows * off).sum() / found.rows.sum()
-
-
-class _Thresholds(NamedTuple):
-    """For each distinct score, from the highest down: rows chosen from it on, and their clicks."""
-
-    score: Tensor
-    chosen: Tensor
-    hits: Tensor
-
-
-def _thresholds(score: Tensor, label: Tensor) -> _Thresholds:
-    order = torch.argsort(score, descending=True, stable=True)
-    score = score[order]
-    last = torch.ones_like(score, dtype=torch.bool)  # of the rows with this very score
-    last[:-1] = score[1:] != score[:-1]
-    hits = torch.cumsum(label[order].double(), 0)[last]
-    chosen = torch.arange(1, len(score) + 1, dtype=torch.float64, device=score.device)[last]
-    return _Thresholds(score[last].double(), chosen, hits)
-
-
-def _ranks(score: Tensor) -> Tensor:
-    """Rank of each score from 1, the mean rank for ties: float64 [n]."""
-    order = torch.argsort(score, stable=True)
-    ranks = torch.empty(len(score), dtype=torch.float64, device=score.device)
-    ranks[order] = _ranks_in_order(_runs(score[order]))
-    return ranks
-
-
-def _runs(*columns: Tensor) -> Tensor:
-    """Whether each row begins a run of rows that are alike in all columns: bool [n]."""
-    begins = torch.ones(len(columns[0]), dtype=torch.bool, device=columns[0].device)
-    begins[1:] = torch.stack([column[1:] != column[:-1] for column in columns]).any(dim=0)
-    return begins
-
-
-def _ranks_in_order(begins: Tensor) -> Tensor:
-    """Ranks from 1 of rows in order, the mean for each run: float64 [n]."""
-    run = torch.cumsum(begins, 0) - 1
-    length = torch.bincount(run).double()
-    last = torch.cumsum(length, 0)
-    return (last - (length - 1) / 2)[run]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.metrics import classification as F
+from lightning_rec.metrics.order import in_order
 from lightning_rec.metrics.slices import Slices
 
 SEEN_FROM = (1, 10, 100)  # where the slices by training rows begin
@@ -72,7 +73,7 @@ def sliced(example: Tensor, logit: Tensor, label: Tensor, slices: Slices) -> dic
         z, y = logit[inside], label[inside]
         figures[f"{name}/examples"] = torch.tensor(float(len(z)), dtype=torch.float64)
         if len(z):
-            figures[f"{name}/auc"] = F.auc(z, y)
+            figures[f"{name}/auc"] = F.auc(in_order(z, y))
             figures[f"{name}/logloss"] = F.logloss(z, y)
             figures[f"{name}/rate"] = y.double().mean()
     return figures

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from lightning_rec.metrics import classification as F
 from lightning_rec.metrics import grouped
 from lightning_rec.metrics.click_slices import sliced
+from lightning_rec.metrics.order import Ordered, in_order
 from lightning_rec.metrics.slices import Slices
 
 FIGURES = (
@@ -22,12 +23,14 @@ class Predictions(NamedTuple):
     """What evaluation found, one row per example, ordered by example number.
 
     example: int64 [n].  logit: float32 [n].  probability: float64 [n].  label: float32 [n].
+    order: of the logits.
     """
 
     example: Tensor
     logit: Tensor
     probability: Tensor
     label: Tensor
+    order: Ordered
 
 
 class ClickMetrics(Metric):
@@ -65,12 +68,17 @@ class ClickMetrics(Metric):
         self.example.append(example)
         self.logit.append(logit.float())
 
-    def compute(self) -> Predictions:
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Numbers and logits of all examples, complete on every process."""
+        return _joined(self.example), _joined(self.logit)
+
+    def predictions(self) -> Predictions:
         """All predictions, complete on every process."""
-        example, logit = (_joined(part) for part in (self.example, self.logit))
-        order = torch.argsort(example)
-        example, logit = example[order], logit[order]
-        return Predictions(example, logit, torch.sigmoid(logit.double()), self.label[example])
+        example, logit = (part.reshape(-1) for part in self.compute())  # one alone is no scalar
+        rising = torch.argsort(example)
+        example, logit = example[rising], logit[rising]
+        probability, label = torch.sigmoid(logit.double()), self.label[example]
+        return Predictions(example, logit, probability, label, in_order(logit, label))
 
     def figures(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
         """All metrics by name, float64 scalars.
@@ -79,12 +87,12 @@ class ClickMetrics(Metric):
             found: of all examples.
             threshold: probability from which on a click is predicted.
         """
-        example, logit, probability, label = found
+        example, logit, probability, label, order = found
         figures = {
-            "auc": F.auc(logit, label),
+            "auc": F.auc(order),
             "logloss": F.logloss(logit, label),
             "information_gain": F.information_gain(logit, label),
-            "pr_auc": F.average_precision(logit, label),
+            "pr_auc": F.average_precision(order),
             **F.at_threshold(probability, label, threshold),
             "threshold": torch.tensor(threshold, dtype=torch.float64),
             "ece": F.calibration_error(F.reliability(probability, label, BINS)),
@@ -93,11 +101,11 @@ class ClickMetrics(Metric):
         }
         if self.group is None:
             return figures
-        group = self.group[example]
-        areas = F.gauc(logit, label, group)
+        order = in_order(logit, label, self.group[example])
+        areas = F.gauc(order)
         if areas.groups:  # else no group has both classes
             figures["gauc"] = areas.gauc
-        figures |= grouped.ranking(logit, label, group)
+        figures |= grouped.ranking(order)
         counts = {"gauc_groups": areas.groups, "gauc_groups_left_out": areas.left_out}
         return figures | {name: count.double() for name, count in counts.items()}
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_rec.metrics.order import Ordered
+
 CUTOFFS = (5, 10)
 
 
@@ -17,9 +19,7 @@ def names(cutoffs: Sequence[int] = CUTOFFS) -> list[str]:
     return [*(f"{kind}@{k}" for kind in ("ndcg", "recall") for k in cutoffs), "mrr"]
 
 
-def ranking(
-    score: Tensor, label: Tensor, group: Tensor, cutoffs: Sequence[int] = CUTOFFS
-) -> dict[str, Tensor]:
+def ranking(order: Ordered, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Tensor]:
     """NDCG, recall and reciprocal rank of the first click, within groups, mean over groups.
 
     Groups of one class say nothing of an order and are left out, as are rows of no group. Rows of
@@ -27,20 +27,13 @@ def ranking(
     (Järvelin and Kekäläinen, TOIS 2002).
 
     Args:
-        score: float [n].
-        label: 0 or 1, [n].
-        group: int [n], numbers from 0; -1 for a row of no group.
+        order: of the rows, by group.
         cutoffs: the k of ``ndcg@k`` and ``recall@k``.
 
     Returns:
         float64 scalars by name; nothing where no group has both classes.
     """
-    kept = group >= 0
-    score, label, group = score[kept], label[kept].double(), group[kept].long()
-    order = torch.argsort(label, stable=True)
-    order = order[torch.argsort(score[order], descending=True, stable=True)]
-    order = order[torch.argsort(group[order], stable=True)]
-    label, group = label[order], group[order]
+    label, group = order.label, order.group
     rows = torch.bincount(group)
     clicks = torch.bincount(group, weights=label)
     both = (clicks > 0) & (clicks < rows)

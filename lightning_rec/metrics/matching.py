@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.metrics import classification as C
 from lightning_rec.metrics import graded as F
+from lightning_rec.metrics.order import in_order
 
 PAIRS = ("auc", "rmse", "accuracy", "precision", "recall", "f1", "threshold", "rate")
 SLICED_AT = 10
@@ -102,7 +103,7 @@ class MatchMetrics(Metric):
         names = [name for name in each if "@" in name or name == "mrr"]
         figures = {name: F.defined(each[name]) for name in names}
         positive = self.positive[found.pair]
-        figures["pairs/auc"] = C.auc(found.score, positive)
+        figures["pairs/auc"] = C.auc(in_order(found.score, positive))
         figures["pairs/rate"] = positive.double().mean()
         if predicted is not None:
             figures["pairs/rmse"] = F.rmse(predicted, self.relevance[found.pair])

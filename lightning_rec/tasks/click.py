@@ -109,7 +109,7 @@ class ClickTask(Task):
         """Choose the threshold, and log the figures of validation."""
         found = self._found("val")
         for goal, of in found.items():
-            self.threshold[goal] = float(best_threshold(of.probability, of.label))
+            self.threshold[goal] = float(best_threshold(of.probability, of.order))
         self._measure("val", found)
 
     def on_test_epoch_end(self) -> None:
@@ -130,7 +130,7 @@ class ClickTask(Task):
         found = {}
         for goal in self.goals:
             metrics = self._metrics(stage, goal)
-            found[goal] = metrics.compute()
+            found[goal] = metrics.predictions()
             metrics.reset()
         return found
 

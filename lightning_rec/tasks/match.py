@@ -13,6 +13,7 @@ from lightning_rec.losses.matching import Lesson, MatchLoss
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.graded import line
 from lightning_rec.metrics.matching import MatchMetrics, Scored
+from lightning_rec.metrics.order import in_order
 from lightning_rec.models.text.matcher import Matcher
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.mining import HardNegatives
@@ -112,7 +113,8 @@ class MatchTask(Task):
         found = self._collected("val")
         metrics = self._metrics("val")
         positive = metrics.positive[found.pair]
-        self.threshold = float(best_threshold(found.score, positive)) if positive.any() else None
+        order = in_order(found.score, positive)
+        self.threshold = float(best_threshold(found.score, order)) if positive.any() else None
         self.line = line(found.score, metrics.relevance[found.pair])
         self._measure("val", found)
 
@@ -147,7 +149,7 @@ class MatchTask(Task):
         none = torch.zeros(0, dtype=torch.int64, device=self.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(none, none.float(), none)
-        found: Scored = metrics.compute()
+        found = Scored(*(part.reshape(-1) for part in metrics.compute()))  # one alone is no scalar
         metrics.reset()
         return found
 

@@ -340,3 +340,14 @@ def test_it_works_from_any_folder(small: list[str], tmp_path: Path) -> None:
         os.chdir(here)
     (made,) = (tmp_path / "runs").iterdir()
     assert made.name.endswith("table_bert4rec")
+
+
+def test_a_test_of_a_few_batches_records_these_alone(log_csv: Path, tmp_path: Path) -> None:
+    overrides = f"""data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts
+        model.dim=8 model.depth=1 batches.batch_size=16 batches.eval_batch_size=4
+        trainer.max_epochs=1 trainer.limit_test_batches=2 logger=csv"""
+    assert cli.run(["train", *overrides.split(), f"run_dir={tmp_path / 'run'}"]) == 0
+    users = pl.read_parquet(tmp_path / "run" / "test_users.parquet")
+    assert len(users) == 8
+    whole = read(tmp_path / "run" / "metrics.json")["test/recall@10"]
+    assert whole == pytest.approx((users["rank"] <= 10).mean())

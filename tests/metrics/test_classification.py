@@ -12,6 +12,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from lightning_rec.metrics import classification as F
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
+from lightning_rec.metrics.order import in_order
 
 
 def some(rows: int = 400, seed: int = 0, distinct: int = 37) -> tuple[Tensor, Tensor]:
@@ -33,12 +34,14 @@ def by_pairs(score: list[float], label: list[float]) -> float:
 @pytest.mark.parametrize("seed", range(3))
 def test_auc(seed: int) -> None:
     score, label = some(seed=seed)
-    assert float(F.auc(score, label)) == pytest.approx(
+    assert float(F.auc(in_order(score, label))) == pytest.approx(
         by_pairs(score.tolist(), label.tolist()), abs=1e-12
     )
-    assert float(F.auc(score, label)) == pytest.approx(sk.roc_auc_score(label, score), abs=1e-12)
-    assert float(F.auc(torch.zeros(10), label[:10])) == 0.5
-    assert math.isnan(F.auc(score, torch.ones_like(score)))
+    assert float(F.auc(in_order(score, label))) == pytest.approx(
+        sk.roc_auc_score(label, score), abs=1e-12
+    )
+    assert float(F.auc(in_order(torch.zeros(10), label[:10]))) == 0.5
+    assert math.isnan(F.auc(in_order(score, torch.ones_like(score))))
 
 
 def test_gauc_by_a_loop_over_groups() -> None:
@@ -53,7 +56,7 @@ def test_gauc_by_a_loop_over_groups() -> None:
             rows += int(inside.sum())
         else:
             left_out += 1
-    found = F.gauc(score, label, group)
+    found = F.gauc(in_order(score, label, group))
     assert float(found.gauc) == pytest.approx(total / rows, abs=1e-12)
     assert int(found.left_out) == left_out >= 2
     assert int(found.groups) == len(set(group.tolist()) - {-1}) - left_out
@@ -77,14 +80,14 @@ def test_losses() -> None:
 def test_average_precision(seed: int) -> None:
     score, label = some(seed=seed)
     wanted = sk.average_precision_score(label, score)
-    assert float(F.average_precision(score, label)) == pytest.approx(wanted, abs=1e-12)
+    assert float(F.average_precision(in_order(score, label))) == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_threshold_has_the_highest_f1(seed: int) -> None:
     score, label = some(seed=seed)
     every = {t: sk.f1_score(label, score.double() >= t) for t in score.double().unique().tolist()}
-    best = float(F.best_threshold(score, label))
+    best = float(F.best_threshold(score, in_order(score, label)))
     assert every[best] == pytest.approx(max(every.values()), abs=1e-12)
 
 
@@ -125,7 +128,7 @@ def test_figures_do_not_depend_on_batches_or_their_order() -> None:
         metrics = ClickMetrics(label, group)
         for part in parts:
             metrics.update(part, logit[part])
-        figures.append(metrics.figures(metrics.compute(), 0.5))
+        figures.append(metrics.figures(metrics.predictions(), 0.5))
     assert set(figures[0]) == set(FIGURES)
     assert {k: float(v) for k, v in figures[0].items()} == {
         k: float(v) for k, v in figures[1].items()
@@ -141,7 +144,7 @@ def test_a_part_of_the_examples_is_measured_on_its_own() -> None:
     metrics = ClickMetrics(label, torch.zeros(400, dtype=torch.int32))
     part = torch.arange(100, 200)
     metrics.update(part, logit[part])
-    figures = metrics.figures(metrics.compute(), 0.5)
+    figures = metrics.figures(metrics.predictions(), 0.5)
     assert (
         float(figures["auc"])
         == float(figures["gauc"])
@@ -152,6 +155,15 @@ def test_a_part_of_the_examples_is_measured_on_its_own() -> None:
 def test_groups_of_one_class_alone_leave_no_gauc() -> None:
     metrics = ClickMetrics(torch.tensor([1.0, 0.0]), torch.tensor([0, 1], dtype=torch.int32))
     metrics.update(torch.arange(2), torch.zeros(2))
-    figures = metrics.figures(metrics.compute(), 0.5)
+    figures = metrics.figures(metrics.predictions(), 0.5)
     assert "gauc" not in figures
     assert figures["gauc_groups_left_out"] == 2
+
+
+def test_one_row_alone_is_measured() -> None:
+    metrics = ClickMetrics(torch.ones(1), torch.zeros(1, dtype=torch.int32))
+    metrics.update(torch.arange(1), torch.zeros(1))
+    figures = metrics.figures(metrics.predictions(), 0.5)
+    assert float(figures["logloss"]) == pytest.approx(math.log(2))
+    assert float(figures["accuracy"]) == float(figures["pr_auc"]) == 1
+    assert math.isnan(figures["auc"])

@@ -30,7 +30,7 @@ def figures(order: np.ndarray) -> dict[str, float]:
     metrics = ClickMetrics(torch.from_numpy(LABEL), slices=SLICES)
     for part in np.array_split(order, 7):
         metrics.update(torch.from_numpy(part), torch.from_numpy(LOGIT[part]))
-    found = metrics.figures(metrics.compute(), 0.5)
+    found = metrics.figures(metrics.predictions(), 0.5)
     return {name: float(value) for name, value in found.items()}
 
 

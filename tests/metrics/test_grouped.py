@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import ndcg_score
 
 from lightning_rec.metrics.grouped import names, ranking
+from lightning_rec.metrics.order import in_order
 
 
 def test_it_is_what_scikit_learn_and_counting_say() -> None:
@@ -13,7 +14,7 @@ def test_it_is_what_scikit_learn_and_counting_say() -> None:
     group = chance.integers(-1, 30, 400)
     score, label = chance.permutation(400).astype(np.float32), chance.integers(0, 2, 400)
     label[group == 3], label[group == 4] = 0, 1
-    found = ranking(torch.from_numpy(score), torch.from_numpy(label), torch.from_numpy(group), (2, 5))  # fmt: skip
+    found = ranking(in_order(*map(torch.from_numpy, (score, label, group))), (2, 5))
     ndcg, recall, first = [], [], []
     for each in range(30):
         rows = group == each
@@ -32,11 +33,11 @@ def test_it_is_what_scikit_learn_and_counting_say() -> None:
 
 def test_ties_count_against_the_model() -> None:
     label = torch.tensor([1, 0, 0, 1])
-    found = ranking(torch.zeros(4), label, torch.tensor([0, 0, 0, 0]), (2, 4))
+    found = ranking(in_order(torch.zeros(4), label, torch.tensor([0, 0, 0, 0])), (2, 4))
     assert float(found["recall@2"]) == 0
     assert float(found["mrr"]) == pytest.approx(1 / 3)
 
 
 def test_no_group_with_both_classes_has_no_figures() -> None:
-    assert ranking(torch.zeros(2), torch.ones(2), torch.tensor([0, 1])) == {}
-    assert ranking(torch.zeros(2), torch.tensor([0, 1]), torch.tensor([-1, -1])) == {}
+    assert ranking(in_order(torch.zeros(2), torch.ones(2), torch.tensor([0, 1]))) == {}
+    assert ranking(in_order(torch.zeros(2), torch.tensor([0, 1]), torch.tensor([-1, -1]))) == {}

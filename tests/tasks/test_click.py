@@ -11,6 +11,7 @@ from lightning_rec.data.clicks.batches import ClickBatch, Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.metrics.classification import auc, best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics
+from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.deepfm import DeepFM
 from lightning_rec.models.clicks.shared_bottom import SharedBottom
 from lightning_rec.tasks.base import clip_norm
@@ -153,8 +154,9 @@ def test_each_goal_has_its_figures_and_its_threshold() -> None:
         logits = task.model(batch.rows)
     task.on_validation_epoch_end()
     for place, goal in enumerate(GOALS):
-        wanted = auc(logits[:, place], LABELS[:, place])
+        wanted = auc(in_order(logits[:, place], LABELS[:, place]))
         assert kept["val"][f"{goal}/auc"] == wanted
-        chosen = best_threshold(torch.sigmoid(logits[:, place].double()), LABELS[:, place])
+        likely = torch.sigmoid(logits[:, place].double())
+        chosen = best_threshold(likely, in_order(likely, LABELS[:, place]))
         assert task.threshold[goal] == float(chosen) == float(kept["val"][f"{goal}/threshold"])
     assert "auc" not in kept["val"]
