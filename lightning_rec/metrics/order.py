@@ -76,4 +76,5 @@ def _sorted(key: Tensor) -> Tensor:
     """Rising; NumPy sorts on a CPU several times as fast as torch."""
     if key.device.type == "cpu":
         return torch.from_numpy(np.sort(key.numpy()))
-    return torch.sort(key).values
+    rising: Tensor = torch.sort(key).values
+    return rising
