@@ -10,7 +10,7 @@ from lightning_rec.errors import UserError, nearest
 
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
-    "evaluate": "the test figures of a run again, from its saved weights",
+    "evaluate": "the figures of a run again, or of a model that nothing has trained",
     "search": "the best items of a run of matching for a query",
     "data": "list, prepare and check data sets",
     "show": "the composed config and the parts it builds, without running",

@@ -141,7 +141,7 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         tracking.begin(trainer, _described(cfg, run))
         seed_everything(cfg.seed, workers=True, verbose=False)
         task = problem.make_task(loaded, data)
-    if task.trains:
+    if task.trains and trainer.max_epochs != 0:
         with run.timed("fit"), distributed.joined_by(run.path):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         run.note(cost=_cost(task))

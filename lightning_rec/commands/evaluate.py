@@ -1,9 +1,10 @@
-"""``lightning-rec evaluate run=FOLDER``: the figures again, from the saved weights."""
+"""``lightning-rec evaluate``: the figures of a run again, or of a model that nothing has trained."""
 
 from pathlib import Path
 
 from rich.console import Console
 
+from lightning_rec.commands import train
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
@@ -12,22 +13,32 @@ HELP = """\
 The figures of a run again, from its saved weights, to the last bit; exit 1 if they differ.
 
 usage: lightning-rec evaluate run=FOLDER [key=value]
+       lightning-rec evaluate OVERRIDES
 
-FOLDER is a run folder. Any value of its config can be changed by its dotted key.
+FOLDER is a run folder. Any value of its config can be changed by its dotted key. Without run= the
+model that the overrides compose is measured as it comes, with a run folder of its own: what
+'lightning-rec train OVERRIDES trainer.max_epochs=0' does.
 
 Examples:
   lightning-rec evaluate run=runs/2026-01-31_12-00-00-123456_ml_100k_bert4rec
   lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
   lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
+  lightning-rec evaluate experiment=search_home_depot         # a language model, zero-shot
 """
 
 
 def run(arguments: list[str]) -> int:
-    """Evaluate again and compare with ``metrics.json``. Returns 1 if a figure differs."""
+    """Evaluate again and compare with ``metrics.json``. Returns 1 if a figure differs.
+
+    Without ``run=`` measure what the overrides compose, untrained.
+    """
     if wanted(arguments):
         print(HELP)
         return 0
     folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
+    composes = arguments and all("=" in each or each.startswith("-") for each in arguments)
+    if not folders and composes:
+        return train.run([*arguments, "trainer.max_epochs=0"])
     if len(folders) != 1 or not folders[0]:
         raise UserError("Say which run: lightning-rec evaluate run=FOLDER")
     overrides = [argument for argument in arguments if not argument.startswith("run=")]

@@ -351,3 +351,15 @@ def test_a_test_of_a_few_batches_records_these_alone(log_csv: Path, tmp_path: Pa
     assert len(users) == 8
     whole = read(tmp_path / "run" / "metrics.json")["test/recall@10"]
     assert whole == pytest.approx((users["rank"] <= 10).mean())
+
+
+def test_evaluate_measures_what_nothing_has_trained(log_csv: Path, tmp_path: Path) -> None:
+    overrides = f"""data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts
+        model.dim=8 model.depth=1 logger=csv"""
+    assert cli.run(["evaluate", *overrides.split(), f"run_dir={tmp_path / 'run'}"]) == 0
+    card, metrics = read(tmp_path / "run" / "run.json"), read(tmp_path / "run" / "metrics.json")
+    assert card["status"] == "completed"
+    assert "fit" not in card["seconds"]
+    assert "cost" not in card
+    assert 0 <= metrics["test/ndcg@10"] <= 1
+    assert cli.run(["evaluate", f"run={tmp_path / 'run'}"]) == 0
