@@ -1,4 +1,4 @@
-"""``lightning-rec evaluate``: the figures of a run again, or of a model that nothing has trained."""
+"""``lightning-rec evaluate``: figures of a run again, or of what nothing has trained."""
 
 from pathlib import Path
 
