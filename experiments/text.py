@@ -12,6 +12,7 @@ from typing import Any
 from layout import markdown, mean_sd, welch
 
 HERE = Path(__file__).parent / "text"
+SHORT = "item.max_tokens=16 trainer.max_epochs=8"  # what tuning can afford on one core
 SETTINGS = {
     "popularity": ("none: popularity", "`model=popularity`"),
     "tfidf": ("words, nothing trained", "`model=tfidf`"),
@@ -19,11 +20,15 @@ SETTINGS = {
     "ids": ("ids", "`item=ids`"),
     "text": ("text, frozen", "`item=text`"),
     "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
-    "top_layers": ("text, top layer", "`item=text adapter=top_layers`"),
-    "lora": ("text, LoRA in the top layer", "`item=text adapter=lora adapter.top=1`"),
-    "bottleneck": (
-        "text, bottleneck in the top layer",
-        "`item=text adapter=bottleneck adapter.top=1`",
+    "short_frozen": ("16 tokens, frozen", f"`item=text {SHORT}`"),
+    "short_top": ("16 tokens, top layer", f"`item=text adapter=top_layers {SHORT}`"),
+    "short_lora": (
+        "16 tokens, LoRA in the top layer",
+        f"`item=text adapter=lora adapter.top=1 task.tuned_lr=0.001 {SHORT}`",
+    ),
+    "short_bottleneck": (
+        "16 tokens, bottleneck in the top layer",
+        f"`item=text adapter=bottleneck adapter.top=1 task.tuned_lr=0.001 {SHORT}`",
     ),
 }
 SHOWN = (
