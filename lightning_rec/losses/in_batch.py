@@ -9,6 +9,9 @@ from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.negatives import owned, owns
 from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.layers import round_up
+
+EVEN = 128
 
 
 class InBatch(nn.Module):
@@ -39,7 +42,8 @@ class InBatch(nn.Module):
     def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
         """Mean over the M predictions -> scalar."""
         items, place = torch.unique(predictions.targets, return_inverse=True)
-        scores = model.scores(predictions.queries, items)
+        scores = model.scores(_even(predictions.queries), _even(items))
+        scores = scores[: len(place), : len(items)]
         if self.log_q:
             scores = scores - self.log_share[items]
         if not self.positives:
@@ -48,3 +52,12 @@ class InBatch(nn.Module):
             theirs = theirs[predictions.row].scatter(1, place[:, None], False)
             scores = scores.masked_fill(theirs, -torch.inf)
         return functional.cross_entropy(scores, place)
+
+
+def _even(rows: Tensor) -> Tensor:
+    """Repeat the first row until there are a multiple of ``EVEN``: [n, ...] -> [m, ...].
+
+    A processor's library compiles a product for each shape, and keeps it.
+    """
+    missing = round_up(len(rows), EVEN) - len(rows)
+    return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])

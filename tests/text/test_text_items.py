@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
 from lightning_rec.models.text import items as text_items
-from lightning_rec.models.text.blocks import cuts
+from lightning_rec.models.text.blocks import EVEN, cuts
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import (
     KnownTexts,
@@ -168,12 +169,16 @@ def test_a_catalogue_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_blocks_hold_all_texts_and_few_tokens() -> None:
-    lengths = sorted([3, 2000, 2000, 5, 9000, 1])
-    ends = cuts(lengths)
-    assert ends[-1] == len(lengths)
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        assert end > start
-        assert (end - start) * lengths[end - 1] <= 4096 or end - start == 1
+    chance = np.random.default_rng(0)
+    for some in ([3, 2000, 2000, 5, 9000, 1], [7], *chance.integers(1, 400, (20, 500)).tolist()):
+        lengths = sorted(some)
+        ends = cuts(lengths)
+        assert ends[-1] == len(lengths)
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            rows = end - start
+            assert rows > 0
+            assert rows * lengths[end - 1] <= 4096 or rows == 1
+            assert rows < EVEN or rows % EVEN == 0 or end == len(lengths)
 
 
 def test_settled_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> None:

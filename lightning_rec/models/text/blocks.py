@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_rec.data.text.texts import Tokens
 
 BLOCK_TOKENS = 4096  # that a language model reads at once
+EVEN = 8  # texts in a block are a multiple of it, so that few shapes occur
 BLOCK_ROWS = 16  # of a batch that are read at once on a CPU, where padding costs more than calls
 
 Cut = Callable[[list[int]], list[int]]  # lengths, the shortest first -> ends of blocks
@@ -20,9 +21,12 @@ def cuts(lengths: list[int], tokens: int | None = None) -> list[int]:
     """Where to cut texts into blocks of few ``tokens``, given their lengths, the shortest first."""
     ends, start = [], 0
     for stop, following in enumerate([*lengths[1:], None], 1):
-        if following is None or (stop + 1 - start) * following > (tokens or BLOCK_TOKENS):
+        if following is None:
             ends.append(stop)
-            start = stop
+            break
+        while stop > start and (stop + 1 - start) * following > (tokens or BLOCK_TOKENS):
+            start += (stop - start) // EVEN * EVEN or stop - start
+            ends.append(start)
     return ends
 
 
