@@ -15,13 +15,12 @@ from lightning_rec.data.arrays import Cold, Ints, Mask, Targets, arrays
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered, filtered
+from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Split
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
 
-SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 # Settings that came later. They are left out of the record while they are at their default, which
 # is what was done before they came: so the runs of that time keep their hash.
 _LATER = {
@@ -32,7 +31,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class Protocol(ABC):
+class Protocol(Hashed, ABC):
     """Filters, split, candidates and cut-offs.
 
     Args:
@@ -68,8 +67,6 @@ class Protocol(ABC):
     new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
 
-    name: ClassVar[str]
-
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
         default = {
@@ -78,10 +75,6 @@ class Protocol(ABC):
         told = {key: value for key, value in asdict(self).items() if key not in _LATER & default}
         ranked = "catalogue" if self.cold_targets == "rank" else "train vocabulary"
         return {"name": self.name, "candidates": f"{ranked}, seen filtered", **told}
-
-    def hash(self) -> str:
-        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
-        return sha256_json({"version": SPLIT_VERSION, **self.settings()})
 
     @abstractmethod
     def choose(self, events: Ordered) -> Targets:

@@ -4,8 +4,8 @@ As for sequences, a protocol has a hash, and figures with different hashes do no
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,13 +15,11 @@ from pydantic import Field
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.times import raw_time
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
-
-ROW_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 
 
 class Dealt(NamedTuple):
@@ -35,18 +33,8 @@ class Dealt(NamedTuple):
     boundaries: tuple[float, float] | None = None
 
 
-class RowProtocol(ABC):
+class RowProtocol(Hashed, ABC):
     """A way to deal rows to training, validation and test."""
-
-    name: ClassVar[str]
-
-    def settings(self) -> dict[str, Any]:
-        """All settings, for the record."""
-        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
-
-    def hash(self) -> str:
-        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
-        return sha256_json({"version": ROW_SPLIT_VERSION, **self.settings()})
 
     @property
     def validates(self) -> bool:

@@ -3,19 +3,17 @@
 As for sequences, a protocol has a hash, and figures with different hashes do not compare.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
 from lightning_rec.data.matching.pairs import Ints, Pairs
+from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
-
-QUERY_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Matches:
 
 
 @dataclass(frozen=True)
-class ByQuery(RandomShares):
+class ByQuery(RandomShares, Hashed):
     """Queries at random: all pairs of a query are in one part.
 
     Args:
@@ -62,14 +60,6 @@ class ByQuery(RandomShares):
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)
 
     name: ClassVar[str] = "by_query"
-
-    def settings(self) -> dict[str, Any]:
-        """All settings, for the record."""
-        return {"name": self.name, **asdict(self), "cutoffs": list(self.cutoffs)}
-
-    def hash(self) -> str:
-        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
-        return sha256_json({"version": QUERY_SPLIT_VERSION, **self.settings()})
 
     def deal(self, pairs: Pairs) -> Matches:
         """Draw the queries of each part.

@@ -1,25 +1,24 @@
 """Which texts of a catalogue train, validate and test; the audit of that."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.audit import LeakError
+from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.text.texts import Tokenized, texts_hash
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
 
-TEXT_SPLIT_VERSION = 1  # part of the hash: raise it when the meaning of a protocol changes
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class RandomTexts(RandomShares):
+class RandomTexts(RandomShares, Hashed):
     """Texts at random, by ratio; texts that differ in capitals and blanks alone go to one part.
 
     Args:
@@ -35,14 +34,6 @@ class RandomTexts(RandomShares):
     test: BelowOne = 0.05
 
     name: ClassVar[str] = "random_texts"
-
-    def settings(self) -> dict[str, Any]:
-        """All settings, for the record."""
-        return {"name": self.name, **asdict(self)}
-
-    def hash(self) -> str:
-        """Hex SHA-256 of the settings: equal hashes on equal texts mean comparable figures."""
-        return sha256_json({"version": TEXT_SPLIT_VERSION, **self.settings()})
 
     def deal(self, texts: Sequence[str]) -> dict[str, Ints]:
         """Numbers of the texts of each part, rising: int64. Raises UserError if one is empty."""
