@@ -1,7 +1,7 @@
 """A model of clicks of lightning_rec: speed, or the way up to an AUC.
 
 ``--variant bare`` trains the same network in a loop without Lightning; ``--variant plain`` computes
-by torch's own functions alone.
+by torch's own functions alone, ``--variant compiled`` by what torch.compile makes of them.
 """
 
 from benchmarks.harness import record  # its clock starts before the library is imported
@@ -32,7 +32,12 @@ MEASURES = {
     "speed": ["callbacks=[]", "trainer.limit_val_batches=0"],
     "time": ["callbacks.early_stopping=null"],  # the rate falls all the same
 }
-VARIANTS = {None: [], "bare": [], "plain": ["task.arithmetic=plain"]}
+VARIANTS = {
+    None: [],
+    "bare": [],
+    "plain": ["task.arithmetic=plain"],
+    "compiled": ["task.arithmetic=compiled"],
+}
 
 
 class Ours:

@@ -38,6 +38,7 @@ LIBRARIES = {
     "ours": Library("ours", "ours", MODELS, (SPEED, TIME)),
     "ours-bare": Library("ours", "ours", MODELS, (SPEED,), "bare"),
     "ours-plain": Library("ours", "ours", MODELS, (SPEED,), "plain"),
+    "ours-compiled": Library("ours", "ours", MODELS, (SPEED,), "compiled"),
     "limit": Library("ours", "limit", ("deepfm", "dcnv2"), (SPEED, TIME)),
     "fuxictr": Library("fuxictr", "fuxictr_peer", MODELS, (PARITY,)),
     "fuxictr-npz": Library("fuxictr", "fuxictr_peer", MODELS, (SPEED, TIME), "npz"),

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -19,6 +20,11 @@ from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
 from lightning_rec.tasks.schedules import Plateau
 
+Arithmetic = Literal["fast", "plain", "compiled"]
+"""How a model computes: ``fast`` by :mod:`lightning_rec.models.kernels`, ``plain`` by torch's own
+functions alone, ``compiled`` by what torch.compile makes of these, which takes some seconds of the
+first step."""
+
 
 class Task(pl.LightningModule):
     """Trains a model by whatever loss its problem has. There is one sub-class per problem.
@@ -30,8 +36,7 @@ class Task(pl.LightningModule):
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
         seed: reseeds torch at each epoch, together with the epoch and the process.
         tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
-        arithmetic: ``plain`` computes by torch's own functions alone; see
-            :mod:`lightning_rec.models.kernels`.
+        arithmetic: see :data:`Arithmetic`.
     """
 
     def __init__(
@@ -42,13 +47,13 @@ class Task(pl.LightningModule):
         schedule: Callable[[Optimizer, int], Any],
         seed: int,
         tuned_lr: float | None,
-        arithmetic: Literal["fast", "plain"],
+        arithmetic: Arithmetic,
     ) -> None:
         super().__init__()
         self.model, self.trains = model, trains
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.tuned_lr = tuned_lr
-        self.fast = arithmetic == "fast"
+        self.arithmetic = arithmetic
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
         self.plateau: Plateau | None = None
@@ -61,11 +66,23 @@ class Task(pl.LightningModule):
         """Let the whole stage compute fast, unless it should be plain."""
         # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
-        kernels.use(self.fast)
+        kernels.use(self.arithmetic == "fast")
+        if self.arithmetic == "compiled" and stage == "fit":
+            self._compile()
 
     def teardown(self, stage: str) -> None:
         """Leave torch as it was."""
         kernels.use(fast=False)
+
+    def _compile(self) -> None:
+        """Let torch compile the model, for whatever shapes, when it is first called."""
+        compilers = [os.environ.get("CXX", "c++"), "g++", "clang++"]
+        if self.device.type == "cpu" and not any(map(shutil.which, compilers)):
+            raise UserError(
+                "task.arithmetic=compiled needs a C++ compiler, and there is none (g++, clang++, "
+                "or what CXX names): install one, or say task.arithmetic=fast."
+            )
+        self.model.compile(dynamic=True)
 
     @abstractmethod
     def loss_of(self, batch: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """The LightningModule of clicks: the likelihood of what came, and how well it was foretold."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -14,7 +14,7 @@ from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.text.encoder import LanguageModel
-from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.base import Arithmetic, Task
 
 
 class ClickTask(Task):
@@ -36,8 +36,7 @@ class ClickTask(Task):
             ``optimizer=lazy_adamw`` a step moves only the rows that the batch reads.
         goal_weights: what the loss of a goal counts for, where it is not 1.
         tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
-        arithmetic: ``plain`` computes by torch's own functions alone; see
-            :mod:`lightning_rec.models.kernels`.
+        arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
     model: ClickModel
@@ -54,7 +53,7 @@ class ClickTask(Task):
         sparse: bool = False,
         goal_weights: Mapping[str, NonNegativeFloat] | None = None,
         tuned_lr: PositiveFloat | None = None,
-        arithmetic: Literal["fast", "plain"] = "fast",
+        arithmetic: Arithmetic = "fast",
     ) -> None:
         trains = any(parameter.requires_grad for parameter in model.parameters())
         super().__init__(model, trains, optimizer, schedule, seed, tuned_lr, arithmetic)

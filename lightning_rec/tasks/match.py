@@ -15,7 +15,7 @@ from lightning_rec.metrics.graded import line
 from lightning_rec.metrics.matching import MatchMetrics, Scored
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.text.matcher import Matcher
-from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.mining import HardNegatives
 from lightning_rec.tasks.retrieval import Finder
 
@@ -40,8 +40,7 @@ class MatchTask(Task):
         seed: reseeds torch at each epoch, together with the epoch and the process.
         ranked: stages in which the whole catalogue is ranked, not the judged items alone.
         tuned_lr: learning rate of the language model; None takes the optimizer's.
-        arithmetic: ``plain`` computes by torch's own functions alone; see
-            :mod:`lightning_rec.models.kernels`.
+        arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
     model: Matcher
@@ -59,7 +58,7 @@ class MatchTask(Task):
         seed: int,
         ranked: tuple[Stage, ...] = ("test",),
         tuned_lr: PositiveFloat | None = None,
-        arithmetic: Literal["fast", "plain"] = "fast",
+        arithmetic: Arithmetic = "fast",
     ) -> None:
         moves = any(parameter.requires_grad for parameter in model.parameters())
         trains = loss is not None and moves

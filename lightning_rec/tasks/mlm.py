@@ -1,7 +1,7 @@
 """The LightningModule of hidden words: what is hidden, what is learnt of it, what is measured."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -13,7 +13,7 @@ from lightning_rec.data.chance import bits, uniform
 from lightning_rec.data.text.batches import TextBatch
 from lightning_rec.metrics.words import Answers, WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
-from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.base import Arithmetic, Task
 
 ASKED_SEED = 0  # of what is hidden in validation and test: the same in every run
 
@@ -32,8 +32,7 @@ class MaskedWords(Task):
         seed: reseeds torch at each epoch, together with the epoch and the process.
         mask_prob: share of the words of each text that are hidden, at least one.
         tuned_lr: learning rate of the language model under its head; None takes the optimizer's.
-        arithmetic: ``plain`` computes by torch's own functions alone; see
-            :mod:`lightning_rec.models.kernels`.
+        arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
     model: MaskedLM
@@ -47,7 +46,7 @@ class MaskedWords(Task):
         seed: int,
         mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.15,
         tuned_lr: PositiveFloat | None = None,
-        arithmetic: Literal["fast", "plain"] = "fast",
+        arithmetic: Arithmetic = "fast",
     ) -> None:
         super().__init__(model, True, optimizer, schedule, seed, tuned_lr, arithmetic)
         self.mask_prob = mask_prob

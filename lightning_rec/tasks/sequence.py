@@ -1,7 +1,7 @@
 """The LightningModule of sequences: what is learnt, how it is ranked, what is measured."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -15,7 +15,7 @@ from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.text.items import TextItems
 from lightning_rec.objectives.base import Objective, WithTerm
-from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
 
 
@@ -33,8 +33,7 @@ class SequenceTask(Task):
         seed: reseeds torch at each epoch, together with the epoch and the process.
         block_tokens: places that are encoded at once on a CPU; other devices take a batch whole.
         tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
-        arithmetic: ``plain`` computes by torch's own functions alone; see
-            :mod:`lightning_rec.models.kernels`.
+        arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
     model: SequenceModel
@@ -51,7 +50,7 @@ class SequenceTask(Task):
         seed: int,
         block_tokens: PositiveInt = 4096,
         tuned_lr: PositiveFloat | None = None,
-        arithmetic: Literal["fast", "plain"] = "fast",
+        arithmetic: Arithmetic = "fast",
     ) -> None:
         super().__init__(model, loss is not None, optimizer, schedule, seed, tuned_lr, arithmetic)
         assert isinstance(model, SequenceModel)

@@ -9,6 +9,7 @@ import torch
 
 from lightning_rec.data.clicks.batches import ClickBatch, Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.errors import UserError
 from lightning_rec.metrics.classification import auc, best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.metrics.order import in_order
@@ -160,3 +161,26 @@ def test_each_goal_has_its_figures_and_its_threshold() -> None:
         chosen = best_threshold(likely, in_order(likely, LABELS[:, place]))
         assert task.threshold[goal] == float(chosen) == float(kept["val"][f"{goal}/threshold"])
     assert "auc" not in kept["val"]
+
+
+def test_a_compiled_model_learns_what_the_plain_one_does() -> None:
+    found = {}
+    for arithmetic in ("plain", "compiled"):
+        task = made(arithmetic=arithmetic)
+        task.setup("fit")
+        loss = task.loss_of(BATCH)
+        loss.backward()
+        assert isinstance(task.model, DeepFM)
+        gradient = task.model.fields.table.weight.grad
+        assert gradient is not None
+        found[arithmetic] = [float(loss.detach()), *gradient.flatten().tolist()]
+        assert bool(task.model._compiled_call_impl) == (arithmetic == "compiled")
+        assert not any("orig_mod" in name for name in task.state_dict())
+        task.teardown("fit")
+    assert found["compiled"] == pytest.approx(found["plain"], rel=1e-4, abs=1e-6)
+
+
+def test_without_a_compiler_there_is_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UserError, match=r"C\+\+ compiler.*task.arithmetic=fast"):
+        made(arithmetic="compiled").setup("fit")
