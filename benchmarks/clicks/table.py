@@ -15,6 +15,7 @@ TITLES = {
     "ours": "lightning_rec",
     "ours-bare": "the same without Lightning",
     "ours-plain": "`task.arithmetic=plain`",
+    "ours-compiled": "`task.arithmetic=compiled`",
     "limit": "plain PyTorch, hand-written",
     "fuxictr-npz": "FuxiCTR 2.3.10, npz",
     "fuxictr-parquet": "FuxiCTR 2.3.10, Parquet",
