@@ -14,9 +14,9 @@ from layout import markdown, mean_sd, welch
 HERE = Path(__file__).parent / "text"
 SHORT = "item.max_tokens=16 trainer.max_epochs=8"  # what tuning can afford on one core
 SETTINGS = {
-    "popularity": ("none: popularity", "`model=popularity`"),
-    "tfidf": ("words, nothing trained", "`model=tfidf`"),
-    "zero_shot": ("text, nothing trained", "`model=zero_shot`"),
+    "popularity": ("none: popularity", "`data=DATA model=popularity`"),
+    "tfidf": ("words, nothing trained", "`data=DATA model=tfidf`"),
+    "zero_shot": ("text, nothing trained", "`data=DATA model=zero_shot`"),
     "ids": ("ids", "`item=ids`"),
     "text": ("text, frozen", "`item=text`"),
     "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
