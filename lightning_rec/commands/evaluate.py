@@ -23,7 +23,7 @@ Examples:
   lightning-rec evaluate run=runs/2026-01-31_12-00-00-123456_ml_100k_bert4rec
   lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
   lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
-  lightning-rec evaluate experiment=search_home_depot         # a language model, zero-shot
+  lightning-rec evaluate model=zero_shot data=beauty          # a language model as it comes
 """
 
 
