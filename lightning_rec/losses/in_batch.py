@@ -11,7 +11,7 @@ from lightning_rec.losses.negatives import owned, owns
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.layers import round_up
 
-EVEN = 128
+EVEN = 128  # queries and items scored come in multiples of it
 
 
 class InBatch(nn.Module):
