@@ -30,6 +30,11 @@ def check_texts(cfg: DictConfig, fields: Fields) -> None:
             "item=text: no row says which item it shows: say data.fields.item=COLUMN, one of "
             f"{listed(fields.categorical) or 'data.fields.categorical'}."
         )
+    if cfg.item.get("id_dropout"):
+        raise UserError(
+            f"item.id_dropout={cfg.item.id_dropout} is for models of sequences; models of clicks "
+            "have one vector for all items they do not know: set item.id_dropout=0."
+        )
     if (cfg.get("encoder") or {}).get("run"):
         raise UserError(
             "item=text and encoder.run=FOLDER both bring something that was trained before, and "

@@ -29,6 +29,7 @@ from lightning_rec.models.text.items import (
     Whitened,
     whitening,
 )
+from lightning_rec.ranges import BelowOne
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Texts:
         normalize: make each vector of length 1.
         whiten: make the vectors of the training items uncorrelated and of equal spread.
         ids: add a vector of each item's own.
+        id_dropout: probability that an item goes without it for a step of training.
         cache_gb: most that the states below the lowest tuned layer may take on disk; else they
             are computed at each step.
     """
@@ -57,11 +59,18 @@ class Texts:
         normalize: bool = True,
         whiten: bool = True,
         ids: bool = False,
+        id_dropout: BelowOne = 0.0,
         cache_gb: PositiveFloat = 8.0,
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
         self.pooling, self.normalize = pooling, normalize
         self.whiten, self.ids, self.cache_gb = whiten, ids, cache_gb
+        self.id_dropout = id_dropout
+        if id_dropout and not ids:
+            raise UserError(
+                f"item.id_dropout={id_dropout}: items have no vectors of their own to drop: say "
+                "item=text_and_ids, or item.id_dropout=0."
+            )
 
     def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
         """Refuse early what could not work. Raises UserError."""
@@ -128,7 +137,8 @@ class Texts:
             model.read_texts(texts(torch.arange(len(catalogue))))
             return None
         dim, device = model.item.embedding_dim, model.item.weight.device
-        model.item = TextItems(schema, dim, texts, self.ids).to(device)
+        items = TextItems(schema, dim, texts, self.ids, trained=trained, id_dropout=self.id_dropout)
+        model.item = items.to(device)
         return tuned
 
     def read(

@@ -83,6 +83,8 @@ def test_what_cannot_work_is_refused_before_any_data(texts: list[str], refused: 
     assert "Did you mean 'query'?" in told
     told = refused("train", *texts, "item.encoder=/nowhere/at/all")
     assert "no folder" in told
+    told = refused("train", *texts, "item.id_dropout=0.2")
+    assert "item=text_and_ids" in told
     assert "item=text" in refused("train", *ids, "model=zero_shot", "item=ids")
     assert "adapter=frozen" in refused("train", *plain, "model=zero_shot", "adapter=full")
     assert "drop adapter=" in refused("train", *ids, "model=sasrec", "item=ids", "adapter=lora")

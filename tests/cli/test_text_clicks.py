@@ -142,6 +142,7 @@ def test_an_encoder_may_know_items_by_their_texts(
         (["adapter=lora", "adapter.targets=[quary]"], "Did you mean 'query'?"),
         (["data.fields.item=null", "data.fields.past=null"], "no row says which item it shows"),
         (["encoder.run=somewhere"], "There is no folder"),
+        (["item=text_and_ids", "item.id_dropout=0.2"], "is for models of sequences"),
     ],
 )
 def test_what_cannot_work_is_told(

@@ -168,6 +168,27 @@ def test_a_catalogue_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(*spread, rtol=1e-4, atol=1e-4)
 
 
+def test_items_go_without_their_own_vectors_as_often_as_asked() -> None:
+    schema = Schema(1000, 4, 1)
+    items = TextItems(
+        schema, 8, KnownTexts(torch.randn(1000, 6)), True, trained=600, id_dropout=0.3
+    )
+    assert items.ids is not None
+    assert not items.ids.weight[600:].any()  # what training has not is known by its text alone
+    asked = torch.arange(600)
+    read = items.project(items.texts(asked))
+    items.train()
+    added = items(asked) - read
+    dropped = (added == 0).all(dim=1)
+    assert 120 < dropped.sum() < 240
+    torch.testing.assert_close(added[~dropped], items.ids(asked)[~dropped])
+    assert not torch.equal(dropped, (items(asked) - read == 0).all(dim=1))  # anew at each step
+    items.begin(asked)
+    assert torch.equal(items(asked), items(asked))  # one and the same within a step
+    with torch.no_grad():
+        torch.testing.assert_close(items.eval()(asked) - read, items.ids(asked))
+
+
 def test_blocks_hold_all_texts_and_few_tokens() -> None:
     chance = np.random.default_rng(0)
     for some in ([3, 2000, 2000, 5, 9000, 1], [7], *chance.integers(1, 400, (20, 500)).tolist()):

@@ -130,19 +130,34 @@ class TextItems(Keeping):
         dim: D, width of the result.
         texts: vectors of texts.
         ids: add a vector of each item's own.
+        trained: number of items that training has, which are the first; the own vectors of others
+            are 0, and stay so, since no gradient reaches them. None for all.
+        id_dropout: probability that an item goes without its own vector for a step of training, so
+            that its text learns to do without (DropoutNet: Volkovs et al., NeurIPS 2017, section
+            4.1).
     """
 
-    def __init__(self, schema: Schema, dim: int, texts: ItemTexts, ids: bool = False) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        dim: int,
+        texts: ItemTexts,
+        ids: bool = False,
+        *,
+        trained: int | None = None,
+        id_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.num_items, self.embedding_dim = schema.num_items, dim
-        self.texts = texts
+        self.texts, self.id_dropout = texts, id_dropout
         self.project = nn.Linear(texts.width, dim)
         self.special = nn.Embedding(2, dim, padding_idx=0)
         self.ids = nn.Embedding(schema.num_items, dim) if ids else None
         for weight in (self.project.weight, self.special.weight):
             nn.init.normal_(weight, std=INIT_STD)
         if self.ids is not None:
-            nn.init.normal_(self.ids.weight, std=INIT_STD)
+            nn.init.zeros_(self.ids.weight)
+            nn.init.normal_(self.ids.weight[:trained], std=INIT_STD)
         nn.init.zeros_(self.project.bias)
         with torch.no_grad():
             self.special.weight[0].zero_()
@@ -188,8 +203,18 @@ class TextItems(Keeping):
         parts = (real,) if torch.is_grad_enabled() else torch.split(real, BLOCK_ITEMS)
         made = [self.project(self.texts(part)) for part in parts]
         if self.ids is not None:
-            made = [vectors + self.ids(part) for vectors, part in zip(made, parts, strict=True)]
+            made = [vectors + self._own(part) for vectors, part in zip(made, parts, strict=True)]
         return torch.cat([*made, self.special(codes[len(real) :] - self.num_items)])
+
+    def _own(self, codes: Tensor) -> Tensor:
+        """Vectors of the items' own, float [n, D]; in training some are 0."""
+        assert self.ids is not None
+        vectors: Tensor = self.ids(codes)
+        if not (self.training and self.id_dropout):
+            return vectors
+        # The others are not scaled up: an item has its own vector or none, never half of it.
+        gone = torch.rand(len(codes), 1, device=codes.device) < self.id_dropout
+        return vectors.masked_fill(gone, 0)
 
 
 def whitening(vectors: Tensor) -> tuple[Tensor, Tensor]:
