@@ -20,11 +20,20 @@ SETTINGS = {
     "ids": ("ids", "`item=ids`"),
     "text": ("text, frozen", "`item=text`"),
     "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
+    "id_dropout": (
+        "text ⊕ ids, frozen, ids dropped out",
+        "`item=text_and_ids item.id_dropout=0.2`",
+    ),
     "short_frozen": ("16 tokens, frozen", f"`item=text {SHORT}`"),
     "short_top": ("16 tokens, top layer", f"`item=text adapter=top_layers {SHORT}`"),
     "short_lora": (
         "16 tokens, LoRA in the top layer",
         f"`item=text adapter=lora adapter.top=1 task.tuned_lr=0.001 {SHORT}`",
+    ),
+    "short_lora_wide": (
+        "16 tokens, LoRA in every linear map of the top layer",
+        "`item=text adapter=lora adapter.top=1 adapter.targets=[query,key,value,dense] "
+        f"adapter.rank=7 task.tuned_lr=0.001 {SHORT}`",
     ),
     "short_bottleneck": (
         "16 tokens, bottleneck in the top layer",

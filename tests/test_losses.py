@@ -259,7 +259,7 @@ def test_what_users_own_is_what_they_have_in_training(leave_one_out: Split) -> N
 
 
 @pytest.mark.parametrize("positives", [False, True])
-def test_in_batch_softmax_is_that_of_the_paper(positives: bool) -> None:
+def test_in_batch_softmax_is_that_of_the_formula(positives: bool) -> None:
     counts = torch.arange(1, ITEMS + 1)
     model, made = Table(), predictions()
     loss = InBatch(split_of(SEEN, counts), positives=positives)(model, made)
@@ -268,13 +268,30 @@ def test_in_batch_softmax_is_that_of_the_paper(positives: bool) -> None:
         exponentials = {
             item: math.exp(
                 (query @ model.weight[item] + model.bias[item]).item()
-                - math.log(counts[item] / counts.sum())
+                - math.log(1 - (1 - float(counts[item] / counts.sum())) ** len(made.targets))
             )
             for item in set(made.targets.tolist())
             if positives or item == target or item not in SEEN[row].tolist()
         }
         total -= math.log(exponentials[int(target)] / sum(exponentials.values()))
     assert float(loss) == pytest.approx(total / len(made.targets), rel=1e-5)
+
+
+def test_in_batch_softmax_settles_where_the_full_one_does() -> None:
+    """Items asked for at random: the scores that fit best are the logs of their shares."""
+    counts = torch.arange(1, ITEMS + 1).pow(3)  # the last ones are in nearly every batch
+    model, share = Table(), counts / counts.sum()
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(share.log())
+    loss = InBatch(split_of(SEEN, counts), positives=True)
+    torch.manual_seed(0)
+    for _ in range(2000):
+        targets = torch.multinomial(share, 40, replacement=True)
+        rows = torch.zeros(40, dtype=torch.int64)
+        loss(model, Predictions(torch.zeros(40, DIM), targets, rows, rows[:1])).backward()
+    pull = model.bias.grad / 2000 / share  # of each item, beside how often it is asked for
+    assert pull.abs()[5:].max() < 0.05
 
 
 def test_items_without_training_events_are_no_negatives() -> None:

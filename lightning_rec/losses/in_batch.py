@@ -15,27 +15,29 @@ EVEN = 128  # queries and items scored come in multiples of it
 
 
 class InBatch(nn.Module):
-    """Softmax over the distinct targets of the batch, corrected for how often each is one.
+    """Softmax over the distinct targets of the batch, corrected for how likely each is there.
 
     Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations,
-    RecSys 2019 (equations 3 to 5). No item has to be read that the batch does not read anyway,
-    which is what counts where items are read by a language model.
+    RecSys 2019 (equations 3 to 5). There a target counts as often as it occurs, and the log of its
+    share p is subtracted; here it counts once, and is there at all among M targets with
+    1 - (1 - p)^M, which is what has to be subtracted then. No item has to be read that the batch
+    does not read anyway, which is what counts where items are read by a language model.
 
     Args:
         split: whose training events are counted, and avoided.
-        log_q: subtract from each score the log of how often the item is in training.
+        log_q: subtract from each score the log of that probability.
         positives: let items that the user has in training count as negatives.
     """
 
-    log_share: Tensor
+    share: Tensor
     owned: Tensor
 
     def __init__(self, split: Split, log_q: bool = True, positives: bool = False) -> None:
         super().__init__()
         self.log_q, self.positives, self.num_items = log_q, positives, split.num_items
-        share = np.asarray(split.train_counts, dtype=np.float64)
-        share = np.log(np.maximum(share, 1) / share.sum())
-        self.register_buffer("log_share", torch.from_numpy(share).float(), persistent=False)
+        counts = torch.from_numpy(np.asarray(split.train_counts, dtype=np.float64))
+        share = (counts.clamp(min=1) / counts.sum()).float()
+        self.register_buffer("share", share, persistent=False)
         kept = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
         self.register_buffer("owned", kept, persistent=False)
 
@@ -45,7 +47,8 @@ class InBatch(nn.Module):
         scores = model.scores(_even(predictions.queries), _even(items))
         scores = scores[: len(place), : len(items)]
         if self.log_q:
-            scores = scores - self.log_share[items]
+            there = -torch.expm1(len(place) * torch.log1p(-self.share[items]))
+            scores = scores - there.log()
         if not self.positives:
             of_user = items.expand(len(predictions.user), -1)
             theirs = owns(self.owned, of_user, predictions.user, self.num_items)
