@@ -18,6 +18,7 @@ from lightning_rec.models.text.encoder import TextEncoder
 
 INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
 BLOCK_ITEMS = 2**16  # whose vectors of width E are there at once
+TINY = 1e-12  # a spread of nothing, for vectors of length 1
 
 
 class Lower(Protocol):
@@ -220,19 +221,29 @@ class TextItems(Keeping):
 def whitening(vectors: Tensor) -> tuple[Tensor, Tensor]:
     """What makes vectors uncorrelated, of equal spread, and of length 1 on average (PCA).
 
+    The covariance is shrunk towards equal spread as far as so few vectors leave it open (Ledoit and
+    Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004, section
+    3.2): directions that hardly vary among them may do so in others, which would be blown up.
+
     Args:
         vectors: float [n, E], perhaps memory-mapped.
 
     Returns:
         mean, float [E], and the map to apply after it is subtracted, float [E, E].
     """
+    number, width = vectors.shape
     parts = torch.split(vectors, BLOCK_ITEMS)
-    mean = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0) / len(vectors)
-    covariance = vectors.new_zeros(2 * vectors.shape[1:], dtype=torch.float64)
+    mean = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0) / number
+    covariance = vectors.new_zeros(width, width, dtype=torch.float64)
+    fourth = vectors.new_zeros((), dtype=torch.float64)  # sum of the lengths, each to the fourth
     for part in parts:
         centred = part.double() - mean
-        covariance.addmm_(centred.T, centred, alpha=1 / max(1, len(vectors) - 1))
+        covariance.addmm_(centred.T, centred, alpha=1 / number)
+        fourth += centred.square().sum(dim=1).square().sum()
     spread, directions = torch.linalg.eigh(covariance)
-    # Directions in which nothing varies stay as they are, else noise would be blown up.
-    scale = spread.clamp(min=float(spread.max()) * 1e-6).rsqrt() / vectors.shape[1] ** 0.5
+    even, squares = spread.mean(), spread.square().sum()
+    uncertain = (fourth / number - squares) / number
+    shrinkage = (uncertain / (squares - width * even**2).clamp(min=TINY)).clamp(0, 1)
+    spread = (1 - shrinkage) * spread.clamp(min=0) + shrinkage * even
+    scale = spread.clamp(min=TINY).rsqrt() / width**0.5
     return mean.float(), (directions * scale).float()
