@@ -12,8 +12,8 @@ from pathlib import Path
 
 KEPT = (
     "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
-    "protocol_hash", "environment_hash", "packages", "python", "machine", "seconds",
-    "cpu_seconds", "peak_memory_mib", "cost", "overrides", "split", "audit",
+    "protocol_hash", "language_hash", "environment_hash", "packages", "python", "machine",
+    "seconds", "cpu_seconds", "peak_memory_mib", "cost", "overrides", "split", "audit",
 )  # fmt: skip
 
 

@@ -13,12 +13,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lightning_rec.adapters.places import after, within
+from lightning_rec.adapters.probe import Probe
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 MARK = "tuned_by"  # attribute of modules that an adapter is attached to
+PATIENCE = 32  # steps after which tuning should have had an effect; a power of two
 TUNED = "adapter.safetensors"  # in the folder of a run: what was tuned, alone
 
 
@@ -116,10 +118,12 @@ class Tuned:
         self.added = self.names - base.keys()
         self.frozen = {name: p for name, p in base.items() if not p.requires_grad}
         self.base_hash, self.start_hash = _hash(self.frozen), _hash(self.weights)
+        self.begun_hash = self.base_hash
+        self.probe: Probe | None = None
 
     def check(self) -> None:
         """Raise AdapterError if a weight that should stay has moved by a single bit."""
-        if _hash(self.frozen) != self.base_hash:
+        if _hash(self.frozen) != self.begun_hash:
             raise AdapterError(
                 f"frozen weights moved under {type(self.adapter).__name__}. This is a bug: please "
                 "report it."
@@ -127,15 +131,34 @@ class Tuned:
 
     def begin(self, total_steps: int) -> None:
         """Begin a training: what goes on beside its steps is ``course`` from now on."""
+        self.begun_hash = _hash(self.frozen)  # trainer.precision=bf16-true has cast them by now
         self.course = self.adapter.course(self.module, total_steps)
+        self.probe = Probe(self.module) if self.names else None
+
+    def after_step(self, step: int) -> None:
+        """See :meth:`Course.after_step`; see, too, whether tuning has had an effect by now."""
+        self.course.after_step(step)
+        if self.probe is not None and step.bit_count() == 1 and self.probe.moved():
+            self.probe = None
+        if self.probe is not None and step == PATIENCE:
+            log.warning("%s", self._idle(f"the first {step} steps"))
 
     def conclude(self) -> None:
         """Log what came of a training."""
-        name = type(self.adapter).__name__
         if outcome := self.adapter.outcome(self.module):
-            log.info("%s: %s", name, outcome)
-        if self.names and _hash(self.weights) == self.start_hash:
-            log.warning("%s: nothing of what it tunes has moved in the training.", name)
+            log.info("%s: %s", type(self.adapter).__name__, outcome)
+        if self.names and (
+            _hash(self.weights) == self.start_hash
+            or (self.probe is not None and not self.probe.moved())
+        ):
+            log.warning("%s", self._idle("the training"))
+
+    def _idle(self, meanwhile: str) -> str:
+        return (
+            f"{type(self.adapter).__name__}: after {meanwhile}, "
+            f"{type(self.module).__name__} makes of its input what it made before. Is the learning "
+            "rate of the tuned part (task.tuned_lr, or else optimizer.lr) high enough?"
+        )
 
     def merge(self) -> None:
         """Put the effect of the adapter into the weights that stay; see :meth:`Adapter.merge`."""

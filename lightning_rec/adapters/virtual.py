@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lightning_rec.adapters.base import Adapter, freeze
 from lightning_rec.adapters.injected import peft_for
 from lightning_rec.errors import UserError
+from lightning_rec.models.text.encoder import places_of
 
 OTHERS = "adapter=lora, adalora, ia3, bottleneck, bitfit, top_layers, full and frozen do work."
 NAME = "virtual"  # of what is put into the model
@@ -151,7 +152,7 @@ class Tokens(nn.Module, ABC):
 
     def __init__(self, host: Any, made: nn.Module, tokens: int) -> None:
         super().__init__()
-        self.made, self.tokens, self.places = made, tokens, _places(host)
+        self.made, self.tokens, self.places = made, tokens, places_of(host)
         self.arguments = [*inspect.signature(host.forward).parameters]
         host.register_forward_pre_hook(self._before, with_kwargs=True)
         host.register_forward_hook(self._behind, with_kwargs=True)
@@ -260,13 +261,3 @@ class Inputs(Tokens):
 def _inside(name: str, others: Iterable[str]) -> bool:
     """Whether the module of this name is a part of one of the others; the root's name is empty."""
     return any(not other or name.startswith(f"{other}.") for other in others if other != name)
-
-
-def _places(host: nn.Module) -> int | None:
-    """How many places the model has vectors for; None if it counts them in another way."""
-    for name, each in host.named_modules():
-        last = name.rpartition(".")[2]
-        if isinstance(each, nn.Embedding) and last in ("position_embeddings", "wpe"):
-            unused = 0 if each.padding_idx is None else each.padding_idx + 1  # as RoBERTa counts
-            return each.num_embeddings - unused
-    return None

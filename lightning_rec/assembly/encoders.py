@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly.items import Texts
+from lightning_rec.assembly.language import check_language
 from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
@@ -83,14 +83,13 @@ class Pretrained:
             UserError: if the weights, or the language model that the run began with, are missing,
                 or the latter is another one now.
         """
+        check_language(self.run)
         item = config.plain(self.settings.get("item")) or {}
         if item.get("_target_"):
             texts: Texts = config.build("item", item)
             adapter = config.build("adapter", self.settings.adapter)
             number = len(self.catalogue)  # whitening comes with the weights
-            read = texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
-            if read is not None and read.partial:
-                read.check_base(self.run.path / TUNED)
+            texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
         self.run.load_model(model)
         for part in list(model.modules()):
             if isinstance(part, TextItems):

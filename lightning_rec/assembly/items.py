@@ -82,6 +82,11 @@ class Texts:
                 f"item=text: {type(model).__name__} has no table of items that texts could stand "
                 "for. Models of sequences have one, such as model=sasrec."
             )
+        if isinstance(getattr(model, "output", None), nn.Embedding) and not self.ids:
+            raise UserError(
+                f"item=text: {type(model).__name__} scores items by a second table of vectors of "
+                "their own: say model.tied=true where it has that, or item=text_and_ids."
+            )
         live = not isinstance(adapter, Frozen)
         self.sketch(adapter)
         if live and not has_table:
@@ -139,6 +144,8 @@ class Texts:
         dim, device = model.item.embedding_dim, model.item.weight.device
         items = TextItems(schema, dim, texts, self.ids, trained=trained, id_dropout=self.id_dropout)
         model.item = items.to(device)
+        if not self.ids and isinstance(bias := getattr(model, "output_bias", None), nn.Parameter):
+            bias.requires_grad_(False)  # one for each item: it stays 0
         return tuned
 
     def read(
@@ -182,11 +189,14 @@ class Texts:
                 "computed at each step.", depth, wanted, self.cache_gb,
             )  # fmt: skip
             return None
-        lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}.npy")
-        if not agrees(encoder, tokens, lower):
+        try:
+            lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}.npy")
+            goes_on = agrees(encoder, tokens, lower)
+        except (IndexError, RuntimeError, TypeError, ValueError):
+            goes_on = False  # an architecture that hands on something else from layer to layer
+        if not goes_on:
             log.warning("%s cannot go on from a layer within: all is computed.", self.name)
-            return None
-        return lower
+        return lower if goes_on else None
 
     def _key(self, language: Language, texts: list[str]) -> str:
         encoder = language.encoder

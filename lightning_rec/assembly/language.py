@@ -4,23 +4,27 @@ import json
 import logging
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from omegaconf import DictConfig
 
-from lightning_rec.data.text.hub import fingerprint, missing_library
-from lightning_rec.errors import UserError
+from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
+from lightning_rec.errors import UserError, listed
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 from lightning_rec.models.text.words import WordModel
+from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 POOLING = Path("1_Pooling") / "config.json"  # where sentence-transformers notes it
+MODULES = "modules.json"  # where it notes what comes after one another
 _NOTED: dict[str, Pooling] = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_lasttoken": "last",
     "pooling_mode_mean_tokens": "mean",
 }
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken")
 _HEADS = {
     "masked": ("AutoModelForMaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES", "hidden words"),
     "causal": ("AutoModelForCausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", "next words"),
@@ -64,10 +68,14 @@ def load_language(
         sketch: leave the weights out: the model takes no memory and computes nothing.
 
     Raises:
-        UserError: if it cannot be read, or its tokenizer does not fit it.
+        UserError: if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
+            trained with another pooling than those here.
     """
-    model, tokenizer, _ = _loaded("AutoModel", folder, sketch)
+    model, tokenizer, fresh = _loaded("AutoModel", folder, sketch)
+    _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
+    if (folder / MODULES).is_file() and "models.Dense" in (folder / MODULES).read_text():
+        log.warning("%s: the linear map after the pooling (%s) is left out.", folder, MODULES)
     return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
 
 
@@ -81,7 +89,8 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
         sketch: leave the weights out: the model takes no memory and computes nothing.
 
     Raises:
-        UserError: if it cannot be read, has no such head, or its tokenizer does not fit it.
+        UserError: if it cannot be read, lacks weights, has no such head, or its tokenizer does not
+            fit it.
     """
     kind, names, said = _HEADS[head]
     kinds = getattr(_library("transformers.models.auto.modeling_auto"), names)
@@ -96,6 +105,8 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
             f"take one such as {'BERT or RoBERTa' if head == 'masked' else 'GPT-2 or Qwen3'}."
         )
     model, tokenizer, fresh = _loaded(kind, folder, sketch)
+    body = f"{model.base_model_prefix}."
+    _refuse_lost([name for name in fresh if name.startswith(body)], folder)
     if fresh and head == "causal":
         raise UserError(
             f"The language model in {folder} came without its head over words: take the whole one."
@@ -105,6 +116,36 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
     if head == "masked" and tokenizer.mask_token_id is None:
         raise UserError(f"The tokenizer in {folder} has no token for hidden words (mask_token).")
     return Words(WordModel(model), tokenizer)
+
+
+def language_hash(cfg: DictConfig) -> str | None:
+    """SHA-256 of the files of the language model that a config names; None if it names none.
+
+    Raises UserError if it is not to be had.
+    """
+    for node in ("item", "model"):
+        if isinstance(name := (cfg.get(node) or {}).get("encoder"), str):
+            return fingerprint(find_model(name))
+    return None
+
+
+def check_language(run: RunFolder, cfg: DictConfig | None = None) -> None:
+    """Raise UserError if a run began with other weights, settings or words than there are now."""
+    now, then = language_hash(cfg or run.config), run.card.get("language_hash")
+    if now and then and now != then:
+        raise UserError(
+            f"{run.path} was made with another language model than the one that is here now "
+            f"({then[:12]}, here {now[:12]}): bring back its files, or train anew."
+        )
+
+
+def _refuse_lost(names: list[str], folder: Path) -> None:
+    """Raise UserError if weights are not there: they would be drawn at random."""
+    if names:
+        raise UserError(
+            f"{folder} lacks {len(names)} weights of its model, such as {listed(names, 3)}: take "
+            "the files that belong to its config.json."
+        )
 
 
 def _library(name: str) -> Any:
@@ -135,6 +176,8 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
 
     def read(transformers: Any, safe: dict[str, Any]) -> tuple[Any, Any, list[str]]:
         auto, fresh = getattr(transformers, kind), []
+        if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+            raise FileNotFoundError(f"no tokenizer: one of {listed(list(_VOCABULARIES))} is wanted")
         if sketch:
             with torch.device("meta"):
                 settings = transformers.AutoConfig.from_pretrained(folder, **safe)
@@ -146,12 +189,19 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
     model, tokenizer, fresh = _read(folder, read)
+    if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
     if kind == "AutoModel" and getattr(model, "pooler", None) is not None:
         model.pooler = None  # a map over the first token that no vector here is made of
     if kind != "AutoModelForMaskedLM" and hasattr(model.config, "use_cache"):
         model.config.use_cache = False  # nothing is written on here: each text is read once
     if tokenizer.pad_token_id is None:  # what fills up is masked, so any word will do
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.mask_token_id is None and _reads_both_ways(model.config):
+        raise UserError(
+            f"{folder}: its model was trained on hidden words, but its tokenizer has no token for "
+            "them (mask_token): they do not belong together."
+        )
     words, known = len(tokenizer), model.get_input_embeddings().num_embeddings
     if words > known:
         raise UserError(
@@ -165,8 +215,18 @@ def _pooling(folder: Path, model: Any) -> Pooling:
     """What sentence-transformers noted, or what suits the architecture."""
     noted = folder / POOLING
     if noted.is_file():
-        settings = json.loads(noted.read_text())
-        return next((_NOTED[key] for key in _NOTED if settings.get(key)), "mean")
+        try:
+            settings = json.loads(noted.read_text())
+        except ValueError as error:
+            raise UserError(f"{noted} is no JSON: {error}") from error
+        chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on]
+        if len(chosen) != 1 or chosen[0] not in _NOTED:
+            raise UserError(
+                f"{noted} asks for {listed(chosen) or 'no pooling'}, which is not built: say which "
+                f"of {listed(list(get_args(Pooling)))} is to stand for it, as in item.pooling=mean "
+                "or model.pooling=mean."
+            )
+        return _NOTED[chosen[0]]
     auto = import_module("transformers.models.auto.modeling_auto")
     causal = model.config.model_type in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return "last" if causal and not _reads_both_ways(model.config) else "mean"

@@ -9,7 +9,7 @@ from lightning_rec import config
 from lightning_rec.data.audit import LeakError
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.errors import UserError
-from lightning_rec.losses.matching import MatchLoss
+from lightning_rec.losses.matching import MatchLoss, RelevanceBCE
 from lightning_rec.models.text.matcher import Matcher, Retriever
 from lightning_rec.runs.folder import RunFolder
 
@@ -75,6 +75,11 @@ def check_loss(cfg: DictConfig, sketch: nn.Module) -> None:
             )
         if not moves:
             raise UserError(f"{name} is fitted to texts and takes no loss: drop loss=.")
+        if loss is RelevanceBCE and cfg.model.get("normalize"):
+            raise UserError(
+                f"loss=relevance_bce: the cosine of {name} is no logit, which has to go beyond 1: "
+                "say model.normalize=false, loss=relevance_mse, or loss=info_nce."
+            )
         if not isinstance(sketch, loss.takes):
             raise UserError(
                 f"{name} cannot learn by {loss.__name__}, which is for {loss.takes.__name__}: say "

@@ -13,7 +13,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import Tuned
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.language import Language, load_language
+from lightning_rec.assembly.language import Language, check_language, load_language
 from lightning_rec.assembly.match_checks import check_data, check_loss, check_model, same_data
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.assembly.reading import kept_vectors
@@ -82,6 +82,7 @@ class Matching(Problem[AuditedMatches]):
 
     def restored(self, run: RunFolder) -> Matcher:
         """The model of a finished run, with its weights, to be used and not trained."""
+        check_language(run)
         model = self.make_model()
         self.tune(model)
         run.load_model(model)

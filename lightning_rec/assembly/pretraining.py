@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 from omegaconf import DictConfig
 from pydantic import PositiveInt
 
@@ -87,7 +88,8 @@ class Pretraining(Problem[AuditedTexts]):
         sketch = self.words.load(sketch=True)
         self.tokenizer = sketch.tokenizer
         self.sketch = self.words.model(sketch)
-        _check_adapter(Tuned(sketch.model.body, self._adapter()))
+        with torch.device("meta"):
+            _check_adapter(Tuned(sketch.model.body, self._adapter()))
         self._check_training([f"val/{name}" for name in FIGURES], self.protocol.validates)
 
     def load(self, cache: Path) -> AuditedTexts:

@@ -3,6 +3,7 @@
 import re
 from typing import Any, ClassVar
 
+import torch
 from omegaconf import DictConfig
 from pydantic import PositiveInt
 from torch import nn
@@ -136,7 +137,8 @@ class PromptedClicks(Clicks):
                 )
         super().__init__(cfg)
         assert isinstance(self.sketch, TALLRec)
-        Tuned(self.sketch.words, self.adapter)
+        with torch.device("meta"):
+            Tuned(self.sketch.words, self.adapter)
 
     @property
     def wording(self) -> str | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_rec.data.locks import alone
 from lightning_rec.data.text.texts import Tokenized, places
+from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_path
 from lightning_rec.models.text.blocks import cuts
 from lightning_rec.models.text.encoder import TextEncoder
@@ -48,7 +49,7 @@ def read_vectors(encoder: TextEncoder, tokens: Tokenized, path: Path) -> Tensor:
     """The vector of each text, float32 [N, E], memory-mapped from ``path``; made if need be."""
 
     def write(out: Floats, which: NDArray[np.int64]) -> None:
-        out[which] = encoder(tokens.take(which).to(_device(encoder))).cpu().numpy()
+        out[which] = encoder(tokens.take(which).to(_device(encoder))).float().cpu().numpy()
 
     return torch.from_numpy(_kept(path, (len(tokens), encoder.width), tokens, encoder, write))
 
@@ -58,7 +59,7 @@ def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, path: Path) 
 
     def write(out: Floats, which: NDArray[np.int64]) -> None:
         batch = tokens.take(which)
-        states = encoder.lower(batch.to(_device(encoder)), depth).cpu().numpy()
+        states = encoder.lower(batch.to(_device(encoder)), depth).float().cpu().numpy()
         at, inside = places(tokens.offsets, which)
         out[at[inside]] = states[inside]
 
@@ -94,15 +95,19 @@ def _kept(
                     out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
                     mode = encoder.training
                     encoder.eval()
-                    with torch.no_grad():
+                    # Whoever finds them later may ask for full precision.
+                    exact = torch.autocast(_device(encoder).type, enabled=False)
+                    with torch.no_grad(), exact:
                         for which in _blocks(tokens):
                             write(out, which)
                     encoder.train(mode)
                     out.flush()
                     del out
-    return np.load(
-        path, mmap_mode="c", allow_pickle=False
-    )  # torch warns of arrays that cannot be written
+    try:
+        # Torch warns of arrays that cannot be written.
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise UserError(f"{path} is broken ({error}): remove it, and it is made anew.") from error
 
 
 def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:

@@ -27,7 +27,7 @@ Examples:
 """
 
 _KEY = re.compile(r"[a-z_.]+=")
-_LONGEST = 200  # characters of a query that are shown
+_LONGEST = 200  # characters of a query or a title that are shown
 
 
 def run(arguments: list[str]) -> int:
@@ -43,7 +43,9 @@ def run(arguments: list[str]) -> int:
             f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a "
             "blank before the '='."
         )
-    if len(folders) != 1 or not folders[0] or len(numbers) > 1:
+    if len(numbers) > 1:
+        raise UserError(f"k= is said {len(numbers)} times: say it once.")
+    if len(folders) != 1 or not folders[0]:
         raise UserError('Say which run: lightning-rec search run=FOLDER "QUERY"')
     if not queries:
         raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
@@ -54,12 +56,16 @@ def run(arguments: list[str]) -> int:
     tables = Search(Path(folders[0]))(queries, k)
     console = Console()
     for query, found in zip(queries, tables, strict=True):
-        asked = escape(query if len(query) <= _LONGEST else f"{query[:_LONGEST]}…")
+        asked = _short(query)
         shown = Table("rank", "score", "title", "item", title=asked, title_justify="left")
         for rank, score, item, title in found.iter_rows():
-            shown.add_row(str(rank), f"{score:.4f}", escape(title or ""), escape(item))
+            shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), escape(item))
         console.print(shown if len(found) else f"{asked}: nothing was found.")
     return 0
+
+
+def _short(text: str) -> str:
+    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
 def _number(text: str) -> int:

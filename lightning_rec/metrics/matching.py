@@ -127,7 +127,7 @@ class MatchMetrics(Metric):
             each |= {f"ndcg@{k}": F.ndcg(rank, gain, group, k) for k in self.cutoffs}
             each |= {f"recall@{k}": F.recall(rank, positive, group, k) for k in self.cutoffs}
             each["mrr"] = F.mrr(rank, positive, group)
-            each["first"] = (1 / each["mrr"]).masked_fill(each["mrr"] == 0, torch.nan)
+            each["first"] = (1 / each["mrr"]).round().masked_fill(each["mrr"] == 0, torch.nan)
         judged = torch.bincount(group)
         relevant = torch.bincount(group[positive], minlength=len(judged))
         return {"query": query, "judged": judged, "relevant": relevant, **each}

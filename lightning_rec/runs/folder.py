@@ -32,6 +32,8 @@ from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
 
+BEGUN_WITH = ("data_hash", "protocol_hash", "language_hash")  # a resumed run must find it again
+
 
 class RunFolder:
     """A folder of one run. Only process 0 writes; every file appears whole or not at all."""
@@ -89,8 +91,9 @@ class RunFolder:
         if is_first():
             earlier = self.card.get("earlier", [])
             kept = {key: self.card.get(key) for key in ("started", "finished", "status", "commit")}
+            begun = {key: self.card[key] for key in BEGUN_WITH if key in self.card}
             self._start(cfg, [*self.card.get("overrides", []), *overrides])
-            self.note(earlier=[*earlier, kept])
+            self.note(earlier=[*earlier, kept], **begun)
 
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

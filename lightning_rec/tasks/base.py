@@ -204,7 +204,7 @@ class Task(pl.LightningModule):
         """Step, then let an adapter do what follows a step: here gradients are still there."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if self.tuned is not None:
-            self.tuned.course.after_step(self.global_step + 1)  # Lightning counts it later
+            self.tuned.after_step(self.global_step + 1)  # Lightning counts it later
 
     def configure_gradient_clipping(
         self,

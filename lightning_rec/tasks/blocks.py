@@ -94,8 +94,8 @@ def rank_sample(
     Returns:
         rank, candidates: int64 [B].
     """
-    scores = model.scores(queries, candidates.clamp(min=0)).float()
-    wanted = model.scores(queries, target.clamp(min=0)[:, None]).float()[:, 0]
+    scores = _exact(model, queries, candidates.clamp(min=0))
+    wanted = _exact(model, queries, target.clamp(min=0)[:, None])[:, 0]
     return rank_among(wanted, scores, known=target >= 0, there=candidates >= 0)
 
 
@@ -103,9 +103,18 @@ def _scores(model: SequenceModel, queries: Tensor, start: int, stop: int) -> Ten
     """Scores of the items from ``start`` to ``stop``; from here on, -inf will mean left out."""
     whole = start == 0 and stop == model.schema.num_items
     block = None if whole else torch.arange(start, stop, device=queries.device)
-    scores = model.scores(queries, block).float()
+    scores = _exact(model, queries, block)
     lowest = torch.finfo(scores.dtype).min
     return scores.nan_to_num_(nan=lowest, neginf=lowest)
+
+
+def _exact(model: SequenceModel, queries: Tensor, items: Tensor | None) -> Tensor:
+    """Scores, float32: in half precision, many items would have one and the same."""
+    device = queries.device.type
+    if torch.is_autocast_enabled(device) and queries.is_floating_point():
+        queries = queries.float()
+    with torch.autocast(device, enabled=False):
+        return model.scores(queries, items).float()
 
 
 def _pairs_left_out(

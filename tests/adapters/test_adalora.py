@@ -3,7 +3,6 @@
 import copy
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from lightning_rec.adapters.base import Tuned
 from lightning_rec.errors import UserError
 
 peft = pytest.importorskip("peft")
+CausalLMOutput = pytest.importorskip("transformers.modeling_outputs").CausalLMOutput
 STEPS = 40
 SETTINGS: dict[str, Any] = {
     "init_rank": 6,
@@ -76,7 +76,7 @@ class WithLoss(nn.Module):
         self.inner = module
 
     def forward(self) -> Any:
-        return SimpleNamespace(loss=loss_of(self.inner))
+        return CausalLMOutput(loss=loss_of(self.inner))
 
 
 def test_it_is_what_pefts_own_model_does() -> None:

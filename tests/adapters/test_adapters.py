@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_modules import ITEMS, MODULES, adapter, layers_of, node, stepped, tuned
+from tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, node, stepped, tuned
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Adapter, AdapterError, Tuned
+from lightning_rec.adapters.base import PATIENCE, Adapter, AdapterError, Tuned
 from lightning_rec.errors import UserError
 
 peft = pytest.importorskip("peft")
@@ -194,12 +194,37 @@ def test_outside_of_a_training_nothing_goes_on_beside_it(
     assert made.course.penalty() == 0.0
     assert made.course.state_dict() == {}
     made.conclude()
-    assert ("nothing of what it tunes has moved" in caplog.text) == (name != "frozen")
+    assert ("makes of its input what it made before" in caplog.text) == (name != "frozen")
     caplog.clear()
     if name != "frozen":
         stepped(made)
         made.conclude()
-        assert "moved" not in caplog.text
+        assert "made before" not in caplog.text
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("rate", [0.05, 1e-30])
+def test_a_training_without_effect_is_told(
+    name: str, module: str, rate: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    if name == "frozen":
+        return
+    made = tuned(name, module)
+    made.begin(total_steps=PATIENCE)
+    rest = [weight for n, weight in made.module.named_parameters() if n not in made.names]
+    optimizer = torch.optim.SGD(list(made.module.parameters()), lr=rate)
+    modes = [each.training for each in made.module.train().modules()]
+    for step in range(1, PATIENCE + 1):
+        optimizer.zero_grad()
+        loss_of(made.module).backward()
+        optimizer.step()
+        made.after_step(step)
+    assert [each.training for each in made.module.modules()] == modes
+    assert ("after the first 32 steps" in caplog.text) == (rate < 1e-9)
+    caplog.clear()
+    made.conclude()
+    assert ("after the training" in caplog.text) == (rate < 1e-9)
+    assert not any(weight.requires_grad for weight in rest)
 
 
 def test_another_adapters_file_and_a_broken_one_are_told(tmp_path: Path) -> None:

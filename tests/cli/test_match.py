@@ -221,6 +221,11 @@ def test_pairs_without_judgements(
         (["data.relevance=name"], "is no number"),
         (["baseline.stemmer=klingon"], "klingon"),
         (["loss.temperature=0"], "loss.temperature=0"),
+        (
+            ["loss=relevance_bce"],
+            "is no logit, which has to go beyond 1: say model.normalize=false",
+        ),
+        (["data.positive_from=4"], "to train on is relevant: lower data.positive_from"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(

@@ -66,7 +66,7 @@ def test_what_it_leaves_is_the_language_model_that_was_tuned(run: Path, tiny_ber
     assert load_language(find_model(str(run))).tokenizer("red lamp")["input_ids"] == load_language(tiny_bert).tokenizer("red lamp")["input_ids"]  # fmt: skip
 
 
-@pytest.mark.parametrize("adapter", ["lora", "top_layers"])
+@pytest.mark.parametrize("adapter", ["lora", "adalora", "top_layers"])
 def test_what_was_put_in_is_merged_and_everything_else_can_read_with_it(
     words: list[str], small: list[str], catalogue_csv: Path, adapter: str, tmp_path: Path
 ) -> None:

@@ -30,12 +30,12 @@ def asked(titled_clicks: Path, tiny_gpt: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("adapter", ["lora", "adalora", "full"])
 def test_it_learns_and_is_repeated_to_the_last_bit(
     asked: list[str], adapter: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    kept = [each for each in asked if adapter == "lora" or not each.startswith("adapter")]
+    kept = [each for each in asked if adapter != "full" or not each.startswith("adapter")]
     arguments = [*kept, f"adapter={adapter}", f"run_dir={folder}"]
     assert cli.run(["train", *arguments]) == 0
     rows, figures = pl.read_parquet(folder / "test_rows.parquet"), read(folder / "metrics.json")
@@ -46,7 +46,7 @@ def test_it_learns_and_is_repeated_to_the_last_bit(
     weights = load_file(folder / "weights.safetensors")
     head, words = (f"words.model.{name}.weight" for name in ("lm_head", "transformer.wte"))
     assert weights[head].equal(weights[words])  # tied, as they were
-    assert (folder / "adapter.safetensors").exists() == (adapter == "lora")
+    assert (folder / "adapter.safetensors").exists() == (adapter != "full")
     card = read(folder / "run.json")
     assert card["cost"]["trained_parameters"] > 0
 

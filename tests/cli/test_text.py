@@ -1,12 +1,13 @@
 """Texts instead of ids, through the command line: trained, adapted, evaluated again, refused."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from processes import read
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli
 
@@ -38,12 +39,39 @@ def test_a_run_over_texts_is_repeated_to_the_last_bit(
     assert (folder / "adapter.safetensors").exists() == (adapter != "frozen")
 
 
-@pytest.mark.parametrize("model", ["bert4rec", "gru4rec", "hstu", "decoder", "caser"])
+def test_texts_are_not_read_by_another_language_model(
+    texts: list[str], tiny_bert: Path, refused: Refused, tmp_path: Path
+) -> None:
+    folder, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(tiny_bert, mine)
+    assert cli.run(["train", *texts, f"item.encoder={mine}", f"run_dir={folder}"]) == 0
+    weights = load_file(mine / "model.safetensors")
+    save_file({name: value * 1.01 for name, value in weights.items()}, mine / "model.safetensors", {"format": "pt"})  # fmt: skip
+    assert "another language model" in refused("evaluate", f"run={folder}")
+    assert "another language model" in refused("train", f"resume={folder}", "trainer.max_epochs=9")
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("adapter", ["frozen", "lora"])
+def test_half_precision_will_do(
+    texts: list[str], precision: str, adapter: str, tmp_path: Path
+) -> None:
+    half = [f"adapter={adapter}", f"trainer.precision={precision}", f"run_dir={tmp_path / 'run'}"]
+    assert cli.run(["train", *texts, *half]) == 0
+
+
+@pytest.mark.parametrize("model", ["bert4rec", "gru4rec", "hstu", "decoder", "nextitnet"])
 def test_other_models_take_texts_too(texts: list[str], model: str, tmp_path: Path) -> None:
-    if model in ("gru4rec", "caser"):
+    if model in ("gru4rec", "nextitnet"):
         texts = [each for each in texts if not each.startswith("model.depth")]
+    if model == "nextitnet":
+        texts = [*texts, "model.tied=true"]
     arguments = [*texts, f"model={model}", "loss=in_batch", f"run_dir={tmp_path / 'run'}"]
     assert cli.run(["train", *arguments, "trainer.max_epochs=1"]) == 0
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    items = len(pl.read_parquet(tmp_path / "run" / "items.parquet"))
+    for name, weight in weights.items():  # what an item has of its own is its text alone
+        assert items not in weight.shape or not weight.any(), name
 
 
 @pytest.mark.parametrize("whiten", [True, False])
@@ -79,6 +107,11 @@ def test_what_cannot_work_is_refused_before_any_data(texts: list[str], refused: 
     told = refused("train", *texts, 'item.template="{titel}"')
     assert "Did you mean 'title'?" in told
     assert "no table of items" in refused("train", *plain, "model=ease")
+    shallow = [each for each in texts if not each.startswith("model.depth")]
+    for second in ("caser", "nextitnet"):
+        assert "say model.tied=true" in refused(
+            "train", *shallow, f"model={second}", "loss=in_batch"
+        )
     told = refused("train", *texts, "adapter=lora", "adapter.targets=[quary]")
     assert "Did you mean 'query'?" in told
     told = refused("train", *texts, "item.encoder=/nowhere/at/all")

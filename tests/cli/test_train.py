@@ -172,6 +172,19 @@ def test_resume_equals_an_unbroken_run(small: list[str], tmp_path: Path) -> None
     assert card["earlier"][0]["status"] == "running"
 
 
+def test_a_resumed_run_must_find_the_data_it_began_with(
+    small: list[str], log_csv: Path, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    log, folder = tmp_path / "log.csv", tmp_path / "run"
+    log.write_bytes(log_csv.read_bytes())
+    assert cli.run(["train", *small, f"data.path={log}", f"run_dir={folder}"]) == 0
+    *lines, _ = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines))
+    told = refused("train", f"resume={folder}", "trainer.max_epochs=9")
+    assert told.startswith("data_hash of ")
+    assert "the data or the protocol is not the one" in told
+
+
 def test_ctrl_c_ends_cleanly(small: list[str], tmp_path: Path) -> None:
     process = subprocess.Popen(
         [

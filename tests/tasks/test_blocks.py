@@ -68,3 +68,16 @@ def test_scores_that_are_no_numbers_count_against_the_model() -> None:
     assert ranked.rank[0] == 6
     model.table[:] = torch.nan
     assert rank_catalogue(model, torch.ones(2, 3), target, (none, none), 2).rank.tolist() == [6, 6]
+
+
+def test_half_precision_makes_no_ties() -> None:
+    torch.manual_seed(0)
+    model, queries = Whole(5000, 16), torch.randn(4, 16)
+    model.table = torch.randn(5000, 16)
+    nobody = torch.zeros(0, dtype=torch.int64)
+    target = torch.arange(4)
+    exact = rank_catalogue(model, queries, target, (nobody, nobody), 100)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = rank_catalogue(model, queries, target, (nobody, nobody), 100)
+    assert torch.equal(mixed.rank, exact.rank)
+    assert torch.equal(mixed.top, exact.top)

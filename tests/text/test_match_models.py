@@ -243,3 +243,20 @@ def test_modes_are_left_as_they_were(tiny_bert: Path) -> None:
     assert len(set(training.values())) == 2
     Retrieve(model, read(model))(torch.arange(4), 3)
     assert training == {name: module.training for name, module in model.named_modules()}
+
+
+@pytest.mark.parametrize("model", [BiEncoder, CrossEncoder])
+def test_half_precision_keeps_scores_apart(model: Any, tiny_bert: Path) -> None:
+    """Scores are float32 under autocast, as they are in validation, and hardly two are the same."""
+    first = [Plain(torch.zeros(1, 1))] if model is CrossEncoder else []
+    made = model(loader(tiny_bert), *first).eval()
+    colours = ["red", "green", "blue", "round", "square", "small", "large", "soft", "hard", "old"]
+    titles = [f"{one} {other} {third}" for one in colours for other in colours for third in colours]
+    items, queries = made.read(titles, item=True), made.read(["red lamp"], item=False)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        if model is BiEncoder:
+            found = made.against(queries.take(np.zeros(1, int)), made.index(items, read_all))[0]
+        else:
+            found = made(queries.take(np.zeros(1000, int)), items.take(np.arange(1000)))
+    assert found.dtype == torch.float32
+    assert len(found.unique()) > 300

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from languages import language
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from lightning_rec.assembly.language import load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
+from lightning_rec.errors import UserError
 from lightning_rec.models.text import items as text_items
 from lightning_rec.models.text.blocks import EVEN, cuts
 from lightning_rec.models.text.encoder import TextEncoder
@@ -27,13 +29,13 @@ from lightning_rec.models.text.items import (
 
 TEXTS = ["red lamp", "old chair of wood", "a", "large soft blue table and steel door", "angle bracket"]  # fmt: skip
 SCHEMA = Schema(len(TEXTS), 4, 1)
-KINDS = pytest.mark.parametrize("kind", ["bert", "gpt"])
+KINDS = pytest.mark.parametrize("kind", ["bert", "gpt2", "mpnet", "deberta-v2", "modernbert"])
 
 
 @pytest.fixture
-def read(kind: str, tiny_bert: Path, tiny_gpt: Path) -> tuple[TextEncoder, Tokenized]:
-    language = load_language({"bert": tiny_bert, "gpt": tiny_gpt}[kind])
-    return language.encoder.eval(), tokenize(TEXTS, language.tokenizer, 16)
+def read(kind: str, tmp_path: Path) -> tuple[TextEncoder, Tokenized]:
+    loaded = load_language(language(kind, tmp_path / kind))
+    return loaded.encoder.eval(), tokenize(TEXTS, loaded.tokenizer, 16)
 
 
 def alone(encoder: TextEncoder, tokens: Tokenized) -> Tensor:
@@ -232,6 +234,25 @@ def test_settled_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> N
         items.settle()
         torch.testing.assert_close(items(asked), before)
     assert not any("encoder" in name for name in items.state_dict())
+
+
+def test_what_is_kept_is_exact_whoever_asks_first(tiny_bert: Path, tmp_path: Path) -> None:
+    encoder, tokenizer, _ = load_language(tiny_bert)
+    tokens = tokenize(TEXTS, tokenizer, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = read_vectors(encoder, tokens, tmp_path / "coarse.npy")
+        assert not torch.equal(encoder(tokens.take(np.arange(2))), coarse[:2])
+    assert torch.equal(coarse, read_vectors(encoder, tokens, tmp_path / "exact.npy"))
+    read_vectors(encoder.bfloat16(), tokens, tmp_path / "half.npy")
+
+
+def test_a_broken_cache_is_told(tiny_bert: Path, tmp_path: Path) -> None:
+    encoder, tokenizer, _ = load_language(tiny_bert)
+    path = tmp_path / "vectors.npy"
+    for broken in (b"", b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4'"):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"vectors\.npy is broken"):
+            read_vectors(encoder, tokenize(TEXTS, tokenizer, 16), path)
 
 
 @pytest.mark.parametrize("fused", [False, True])

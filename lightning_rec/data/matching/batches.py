@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_rec.data.datamodules import loader
 from lightning_rec.data.matching.splits import Matches
+from lightning_rec.errors import UserError
 
 
 class PairBatch(NamedTuple):
@@ -46,12 +47,19 @@ class PairSet(Dataset[PairBatch]):
     Args:
         matches: the pairs.
         positives: take relevant pairs alone.
+
+    Raises:
+        UserError: if there is nothing to train on.
     """
 
     def __init__(self, matches: Matches, positives: bool) -> None:
         self.pairs = matches.pairs
         at = matches.pairs_of("train")
         self.at = at[self.pairs.positive[at]] if positives else at
+        if not len(self.at):
+            raise UserError(
+                f"None of the {len(at):,} pairs to train on is relevant: lower data.positive_from."
+            )
 
     def __len__(self) -> int:
         return len(self.at)

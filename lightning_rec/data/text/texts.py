@@ -3,8 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.files import atomic_folder, sha256_json
+from lightning_rec.files import sha256_json
 
 log = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _CHARACTERS = 64  # of a text that are read for each token that is kept; the rest is cut off unread
+_BETWEEN = " \t\n,;:|/-"  # stands between columns in a template
 _CHUNK = 4096  # texts tokenized at once
 
 
@@ -79,8 +79,11 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
         for place, piece in enumerate(pieces)
     ]
     nothing = pl.all_horizontal(pl.all().str.strip_chars() == "")
-    text = pl.when(nothing).then(pl.lit("")).otherwise(pl.concat_str(parts)).str.strip_chars()
-    made = columns.select(text.alias("text"))["text"]
+    some = pl.any_horizontal(pl.all().str.strip_chars() == "")
+    whole = pl.concat_str(parts).str.strip_chars()
+    # Where a column says nothing, what would have set it off from the next one says nothing either.
+    text = pl.when(some).then(whole.str.strip_chars(_BETWEEN)).otherwise(whole)
+    made = columns.select(pl.when(nothing).then(pl.lit("")).otherwise(text).alias("text"))["text"]
     missing = int((made == "").sum())
     if missing:
         log.warning(
@@ -105,7 +108,7 @@ def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Many texts as tokens, one after the other; memory-mapped once they were saved.
+    """Many texts as tokens, one after the other.
 
     offsets: int64 [N + 1]; text ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
     ids: int32 [S].
@@ -131,22 +134,6 @@ class Tokenized:
         ids[inside] = self.ids[at[inside]]
         return Tokens(torch.from_numpy(ids), torch.from_numpy(inside))
 
-    def save(self, folder: Path) -> None:
-        """Write it into a folder, whole or not at all."""
-        with atomic_folder(folder) as temporary:
-            np.save(temporary / "offsets.npy", self.offsets)
-            np.save(temporary / "ids.npy", self.ids)
-            np.save(temporary / "padding.npy", np.int64(self.padding))
-
-    @classmethod
-    def load(cls, folder: Path) -> "Tokenized":
-        """Read what :meth:`save` wrote, memory-mapped."""
-
-        def array(name: str, mode: Literal["r"] | None = "r") -> Any:
-            return np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-
-        return cls(array("offsets"), array("ids"), int(array("padding", None)))
-
 
 def places(
     offsets: NDArray[np.int64], which: NDArray[np.int64]
@@ -165,7 +152,15 @@ def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = 
         tokenizer: of transformers.
         max_tokens: longest text.
         special: put the special tokens of a text that stands alone around it.
+
+    Raises:
+        UserError: if that leaves no room for a word.
     """
+    if special and max_tokens <= (around := tokenizer.num_special_tokens_to_add()):
+        raise UserError(
+            f"{max_tokens} tokens leave no room for words beside {around} special ones: raise "
+            "max_tokens."
+        )
     lengths, ids = [np.zeros(1, dtype=np.int64)], []
     most = _CHARACTERS * max_tokens
     for start in range(0, len(texts), _CHUNK):

@@ -79,4 +79,7 @@ class BiEncoder(Retriever):
     def against(self, queries: Tokens, index: Tensor | None) -> Tensor:
         """Score the whole catalogue: float [B, N]."""
         assert index is not None
-        return functional.linear(self.vectors(queries), index)
+        vectors = self.vectors(queries).float()
+        # In half precision, many items would have one and the same score.
+        with torch.autocast(vectors.device.type, enabled=False):
+            return functional.linear(vectors, index.float())

@@ -67,7 +67,10 @@ class CrossEncoder(Matcher):
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score S pairs, one after the other: float [S]."""
-        scores: Tensor = self.head(encode(self.text, self.joint.write(queries, items)))[:, 0]
+        read = encode(self.text, self.joint.write(queries, items)).to(self.head.weight.dtype)
+        # In half precision, many pairs would have one and the same score.
+        with torch.autocast(read.device.type, enabled=False):
+            scores: Tensor = self.head(read)[:, 0]
         return scores
 
     def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:

@@ -46,9 +46,19 @@ class LanguageModel(nn.Module):
 def check_length(model: LanguageModel, key: str, tokens: int) -> None:
     """Raise UserError, naming the ``key``, if a language model cannot read so many tokens."""
     config: Any = model.model.config
-    most = getattr(config, "max_position_embeddings", None)
+    most = places_of(model.model) or getattr(config, "max_position_embeddings", None)
     if most is not None and tokens > most:
         raise UserError(f"{key}={tokens}: the language model reads {most} tokens at most.")
+
+
+def places_of(host: nn.Module) -> int | None:
+    """How many places a model has vectors for; None if it counts them in another way."""
+    for name, each in host.named_modules():
+        last = name.rpartition(".")[2]
+        if isinstance(each, nn.Embedding) and last in ("position_embeddings", "wpe"):
+            unused = 0 if each.padding_idx is None else each.padding_idx + 1  # as RoBERTa counts
+            return each.num_embeddings - unused
+    return None
 
 
 class TextEncoder(LanguageModel):
@@ -64,6 +74,7 @@ class TextEncoder(LanguageModel):
     def __init__(self, model: nn.Module, pooling: Pooling = "mean", normalize: bool = True) -> None:
         super().__init__(model)
         self.pooling, self.normalize = pooling, normalize
+        self._returned: int | None = None  # things in the tuple that a layer returns, 0 if none
 
     @property
     def width(self) -> int:
@@ -83,7 +94,7 @@ class TextEncoder(LanguageModel):
             float [B, E]
         """
         layers = self.layers
-        with _passing(layers[:depth], below):
+        with self._passing(layers[:depth], below):
             states = self._states(tokens)
         return self.pool(states, tokens.there)
 
@@ -94,11 +105,11 @@ class TextEncoder(LanguageModel):
         kept: list[Tensor] = []
         hook = layers[depth - 1].register_forward_hook(lambda *call: kept.append(_first(call[2])))
         try:
-            with _passing(layers[depth:], None):
+            with self._passing(layers[depth:], None):
                 self._states(tokens)
         finally:
             hook.remove()
-        return kept[0]
+        return kept[-1]
 
     def pool(self, states: Tensor, there: Tensor) -> Tensor:
         """States of tokens, float [B, T, E] and bool [B, T] -> float [B, E]."""
@@ -118,27 +129,44 @@ class TextEncoder(LanguageModel):
         states: Tensor = made.last_hidden_state
         return states
 
+    @contextmanager
+    def _passing(self, layers: nn.ModuleList, states: Tensor | None) -> Iterator[None]:
+        """Let layers compute nothing and pass on what they are given; the first one: ``states``.
+
+        What a layer is called with besides differs between models, and is left to them this way;
+        so does what it returns besides, which nobody asks for here.
+        """
+        returned = self._layers_return() if len(layers) else 0
+
+        def passing(instead: Tensor | None) -> Callable[..., Any]:
+            def forward(hidden_states: Tensor, *_: Any, **__: Any) -> Any:
+                made = hidden_states if instead is None else instead
+                return (made, *[None] * (returned - 1)) if returned else made
+
+            return forward
+
+        for place, layer in enumerate(layers):
+            layer.forward = passing(states if place == 0 else None)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                del layer.forward  # what its class says holds again
+
+    def _layers_return(self) -> int:
+        """How many things are in the tuple that a layer returns; 0 if it returns states alone."""
+        if self._returned is None:
+            made: list[Any] = []
+            hook = self.layers[0].register_forward_hook(lambda *call: made.append(call[2]))
+            there = torch.ones(1, 1, dtype=torch.bool, device=next(self.parameters()).device)
+            with torch.no_grad():
+                self._states(Tokens(there.long(), there))
+            hook.remove()
+            self._returned = len(made[0]) if isinstance(made[0], tuple) else 0
+        return self._returned
+
 
 def _first(made: Any) -> Tensor:
     """The states among what a layer returns."""
     states: Tensor = made[0] if isinstance(made, tuple) else made
     return states
-
-
-@contextmanager
-def _passing(layers: nn.ModuleList, states: Tensor | None) -> Iterator[None]:
-    """Let layers compute nothing and pass on what they are given; the first one: ``states``.
-
-    What a layer is called with besides differs between models, and is left to them this way.
-    """
-
-    def passing(instead: Tensor | None) -> Callable[..., Tensor]:
-        return lambda hidden_states, *_, **__: hidden_states if instead is None else instead
-
-    for place, layer in enumerate(layers):
-        layer.forward = passing(states if place == 0 else None)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward  # what its class says holds again

@@ -1,0 +1,52 @@
+"""Whether tuning has an effect: what a module makes of one and the same input, before and after."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Probe:
+    """Keeps the first input that a module is trained on, and what it made of it, without dropout.
+
+    Args:
+        module: what is tuned.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.call: tuple[Any, Any] | None = None
+        self.before: list[Tensor] = []
+        self.hook = module.register_forward_hook(self._first, with_kwargs=True)
+
+    def moved(self) -> bool:
+        """Whether the module makes something else of that input by now."""
+        if self.call is None:
+            return False
+        pairs = zip(self.before, self._made(), strict=True)
+        return not all(torch.equal(before, now) for before, now in pairs)
+
+    def _first(self, module: nn.Module, args: Any, kwargs: Any, made: Any) -> None:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            self.hook.remove()
+            self.call = args, kwargs
+            self.before = self._made()
+
+    @torch.no_grad()
+    def _made(self) -> list[Tensor]:
+        assert self.call is not None
+        modes = {each: each.training for each in self.module.modules()}
+        self.module.eval()
+        made = _tensors(self.module(*self.call[0], **self.call[1]))
+        for each, mode in modes.items():
+            each.training = mode
+        return made
+
+
+def _tensors(made: Any) -> list[Tensor]:
+    """Every tensor in what a module returned, such as the outputs of transformers."""
+    if isinstance(made, Tensor):
+        return [made]
+    parts = made.values() if isinstance(made, Mapping) else made
+    return [each for part in parts if part is not None for each in _tensors(part)]
