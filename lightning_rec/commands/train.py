@@ -10,11 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec.commands.hydra_main import hydra_main
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import usage, wanted
+from lightning_rec.errors import UserError
 
 EXAMPLES = """\
   lightning-rec train                                  # BERT4Rec on MovieLens-100K
   lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku data.time=ts
   lightning-rec train -m model.dim=32,64 seed=1,2,3    # a sweep, one table at the end
+  lightning-rec train resume=FOLDER trainer.max_epochs=80
 """
 
 
@@ -23,8 +25,26 @@ def run(arguments: list[str]) -> int:
     if wanted(arguments):
         print(usage("Train a model, evaluate it, and write a run folder.", EXAMPLES, arguments))
         return 0
-    hydra_main(job, _with_folder(arguments))
+    if any(argument.startswith("resume=") for argument in arguments):
+        _resume(arguments)
+    else:
+        hydra_main(job, _with_folder(arguments))
     return 0
+
+
+def _resume(arguments: list[str]) -> None:
+    """Go on with a run: overrides are of its own config, so that there is nothing to compose."""
+    folders = [argument[7:] for argument in arguments if argument.startswith("resume=")]
+    overrides = [argument for argument in arguments if not argument.startswith("resume=")]
+    if len(folders) != 1 or not folders[0] or any(each.startswith("-") for each in overrides):
+        raise UserError(
+            "One run can be gone on with: lightning-rec train resume=FOLDER, followed by values "
+            "to change, such as trainer.max_epochs=80."
+        )
+    with loading():
+        from lightning_rec.training import resume
+
+    resume(Path(folders[0]), overrides)
 
 
 def _with_folder(arguments: list[str]) -> list[str]:
@@ -42,14 +62,10 @@ def job(cfg: DictConfig) -> None:
     overrides = list(hydra_cfg.overrides.task)
     with loading():
         from lightning_rec.runs.folder import RunFolder
-        from lightning_rec.training import resume, train
+        from lightning_rec.training import train
 
     try:
-        if cfg.resume is not None:
-            _remove_if_empty(folder)
-            resume(Path(cfg.resume), [o for o in overrides if not o.startswith("resume=")])
-        else:
-            train(_frozen(cfg), folder, overrides)
+        train(_frozen(cfg), folder, overrides)
     except Exception as error:
         if hydra_cfg.mode != RunMode.MULTIRUN:
             _remove_if_empty(folder)

@@ -26,7 +26,7 @@ def usage(purpose: str, examples: str, arguments: list[str]) -> str:
 Groups and their choices (GROUP=CHOICE; any value below by GROUP.KEY=VALUE):
 {listed}
 
-Also: seed= run_dir= resume= baseline= monitor=, Hydra's -m (sweep) and --config-dir FOLDER (your
+Also: seed= run_dir= baseline= monitor=, Hydra's -m (sweep) and --config-dir FOLDER (your
 own configs), --traceback. 'lightning-rec show' prints every key with its value.
 
 Examples:

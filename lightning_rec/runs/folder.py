@@ -103,7 +103,7 @@ class RunFolder:
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
         settings = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(settings, dict)
-        apart = ("run_dir", "name", "logger", "tracking", "resume", "examples", "callbacks")
+        apart = ("run_dir", "name", "logger", "tracking", "examples", "callbacks")
         figures = {key: value for key, value in settings.items() if key not in apart}
         self.note(
             status="running",

@@ -99,6 +99,8 @@ def test_weights_that_do_not_fit(refused: Refused, small: list[str], tmp_path: P
     assert "does not fit" in refused("evaluate", f"run={run}", "model.dim=16")
     assert "is completed" in refused("train", f"resume={run}")
     assert "only values" in refused("train", f"resume={run}", "model=popularity")
+    for wrong in (["resume="], [f"resume={run}", f"resume={run}"], ["-m", f"resume={run}"]):
+        assert "resume=FOLDER, followed by values" in refused("train", *wrong)
     assert "only values" in refused("evaluate", f"run={run}", "model")
     assert "Did you mean 'dim'?" in refused("evaluate", f"run={run}", "model.dimm=3")
     (run / "weights.safetensors").write_bytes(b"broken")

@@ -45,6 +45,7 @@ def test_texts_are_not_read_by_another_language_model(
     folder, mine = tmp_path / "run", tmp_path / "mine"
     shutil.copytree(tiny_bert, mine)
     assert cli.run(["train", *texts, f"item.encoder={mine}", f"run_dir={folder}"]) == 0
+    assert cli.run(["train", f"resume={folder}", "trainer.max_epochs=3", "item.cache_gb=4"]) == 0
     weights = load_file(mine / "model.safetensors")
     save_file({name: value * 1.01 for name, value in weights.items()}, mine / "model.safetensors", {"format": "pt"})  # fmt: skip
     assert "another language model" in refused("evaluate", f"run={folder}")
