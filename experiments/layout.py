@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from scipy import stats
 
@@ -18,6 +19,12 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> str:
     low, high = test.confidence_interval(0.95)
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
     return f"{difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def comparable(runs: Sequence[dict[str, Any]], where: str) -> None:
+    """Raise SystemExit if runs are of other data or another protocol, and do not compare."""
+    if len({(run["data_hash"], run["protocol_hash"]) for run in runs}) > 1:
+        raise SystemExit(f"the runs of {where} are not all of the same data and protocol")
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

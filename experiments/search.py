@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from layout import markdown, mean_sd
+from layout import comparable, markdown, mean_sd
 
 HERE = Path(__file__).parent / "search"
 SETTINGS = {
@@ -41,13 +41,8 @@ def load(setting: str) -> list[dict[str, Any]]:
 
 
 def figures(names: tuple[str, ...]) -> str:
-    """One line for each setting, with these figures of the test.
-
-    Raises SystemExit if runs are of other data or another protocol, and do not compare.
-    """
-    every = [run for setting in SETTINGS for run in load(setting)]
-    if len({(run["data_hash"], run["protocol_hash"]) for run in every}) > 1:
-        raise SystemExit("the runs of experiments/search are not all of the same data and protocol")
+    """One line for each setting, with these figures of the test."""
+    comparable([run for setting in SETTINGS for run in load(setting)], "experiments/search")
     lines = []
     for setting, (title, words) in SETTINGS.items():
         runs = load(setting)
@@ -55,6 +50,17 @@ def figures(names: tuple[str, ...]) -> str:
         cells = [mean_sd(each) for each in values] if runs else ["not run"] + [""] * len(names[1:])
         lines.append([title, words, str(len(runs)), *cells])
     return markdown(["model", "what to say", "runs", *names], lines)
+
+
+def split() -> str:
+    """How many queries and pairs are in each part, and by which hashes they are known."""
+    run = next(run for setting in SETTINGS for run in load(setting))
+    lines = [
+        [part, *(f"{run['split'][f'{part} {kind}']:,}" for kind in ("queries", "pairs"))]
+        for part in ("train", "val", "test")
+    ]
+    hashes = f"data `{run['data_hash'][:16]}`, protocol `{run['protocol_hash'][:16]}`"
+    return markdown(["part", "queries", "pairs"], lines) + f"\n\n{hashes}"
 
 
 def costs() -> str:
@@ -76,6 +82,7 @@ def costs() -> str:
 
 
 TABLES = {
+    "split": split,
     "ranking": lambda: figures(RANKED),
     "pairs": lambda: figures(PAIRS),
     "costs": costs,

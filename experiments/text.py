@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from layout import markdown, mean_sd, welch
+from layout import comparable, markdown, mean_sd, welch
 
 HERE = Path(__file__).parent / "text"
 SHORT = "item.max_tokens=16 trainer.max_epochs=8"  # what tuning can afford on one core
@@ -18,20 +18,21 @@ SETTINGS = {
     "tfidf": ("words, nothing trained", "`data=DATA model=tfidf`"),
     "zero_shot": ("text, nothing trained", "`data=DATA model=zero_shot`"),
     "ids": ("ids", "`item=ids`"),
-    "text": ("text, frozen", "`item=text`"),
+    "text": ("text, frozen ¹", "`item=text`"),
     "text_and_ids": ("text ⊕ ids, frozen", "`item=text_and_ids`"),
     "id_dropout": (
         "text ⊕ ids, frozen, ids dropped out",
         "`item=text_and_ids item.id_dropout=0.2`",
     ),
     "short_frozen": ("16 tokens, frozen", f"`item=text {SHORT}`"),
-    "short_top": ("16 tokens, top layer", f"`item=text adapter=top_layers {SHORT}`"),
+    "short_frozen_before": ("16 tokens, frozen ¹", f"`item=text {SHORT}`"),
+    "short_top": ("16 tokens, top layer ¹", f"`item=text adapter=top_layers {SHORT}`"),
     "short_lora": (
-        "16 tokens, LoRA in the top layer",
+        "16 tokens, LoRA in the top layer ¹",
         f"`item=text adapter=lora adapter.top=1 task.tuned_lr=0.001 {SHORT}`",
     ),
     "short_lora_wide": (
-        "16 tokens, LoRA in every linear map of the top layer",
+        "16 tokens, LoRA in every linear map of the top layer ¹",
         "`item=text adapter=lora adapter.top=1 adapter.targets=[query,key,value,dense] "
         f"adapter.rank=7 task.tuned_lr=0.001 {SHORT}`",
     ),
@@ -85,12 +86,13 @@ def load(data: str, setting: str) -> list[dict[str, Any]]:
 
 def figures(data: str) -> str:
     """One line for each setting that has runs."""
+    comparable([run for setting in SETTINGS for run in load(data, setting)], f"{data} by texts")
     lines = []
     first = [run["metrics"]["test/ndcg@10"] for run in load(data, "ids")]
     for setting, (title, words) in SETTINGS.items():
         if not (runs := load(data, setting)):
             continue
-        cells = [mean_sd([run["metrics"].get(name, 0.0) for run in runs]) for name in SHOWN]
+        cells = [mean_sd([run["metrics"][name] for run in runs]) for name in SHOWN]
         own = [run["metrics"]["test/ndcg@10"] for run in runs]
         beside = welch(own, first) if setting != "ids" and min(len(own), len(first)) > 1 else ""
         lines.append([title, words, str(len(runs)), *cells, beside, *costs(runs)])
@@ -100,6 +102,7 @@ def figures(data: str) -> str:
 def clicks() -> str:
     """One line for each model of clicks, those without runs too; naive Bayes first."""
     runs = {setting: load("collm", setting) for setting in CLICKS}
+    comparable([run for of in runs.values() for run in of], "CoLLM's rows")
     empty = [""] * len(COSTS)
     lines = []
     if first := [run["metrics"] for of in runs.values() for run in of]:
