@@ -141,6 +141,16 @@ def test_columns_that_say_nothing_leave_no_trace() -> None:
     assert written(some, "{title}, {kinds}") == ["lamp", "old, new", "-40 °C, x", "unknown"]
 
 
+def test_texts_of_nothing_but_strange_words_are_counted(
+    tiny_bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer = load_language(tiny_bert).tokenizer
+    tokenize(["red lamp", "xyz lamp", ""], tokenizer, 8)
+    assert not caplog.text
+    tokenize(["red lamp", "стол 灯", "xyz lamp", "", "xyz"], tokenizer, 8)
+    assert "2 of 5 texts have no word that the language model knows" in caplog.text
+
+
 def test_there_must_be_room_for_a_word(tiny_bert: Path) -> None:
     tokenizer = load_language(tiny_bert).tokenizer
     with pytest.raises(UserError, match="no room for words beside 2 special ones"):

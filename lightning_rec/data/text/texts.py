@@ -165,18 +165,34 @@ def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = 
     most = _CHARACTERS * max_tokens
     for start in range(0, len(texts), _CHUNK):
         chunk = [text[:most] for text in texts[start : start + _CHUNK]]
-        made = tokenizer(
+        cut = tokenizer(
             chunk,
             add_special_tokens=special,
             truncation=True,
             max_length=max_tokens,
             return_attention_mask=False,
         )["input_ids"]
-        lengths.append(np.fromiter(map(len, made), dtype=np.int64, count=len(made)))
-        ids.append(np.fromiter((i for text in made for i in text), dtype=np.int32))
+        lengths.append(np.fromiter(map(len, cut), dtype=np.int64, count=len(cut)))
+        ids.append(np.fromiter((i for text in cut for i in text), dtype=np.int32))
     padding = tokenizer.pad_token_id
     flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
-    return Tokenized(np.cumsum(np.concatenate(lengths)), flat, 0 if padding is None else padding)
+    made = Tokenized(np.cumsum(np.concatenate(lengths)), flat, 0 if padding is None else padding)
+    _count_strange(made, tokenizer)
+    return made
+
+
+def _count_strange(tokens: Tokenized, tokenizer: Any) -> None:
+    """Warn of texts that to the language model are nothing but unknown words, and all the same."""
+    unknown = np.isin(tokens.ids, [tokenizer.unk_token_id])
+    known = ~np.isin(tokens.ids, tokenizer.all_special_ids)
+    text = np.repeat(np.arange(len(tokens)), tokens.lengths)
+    strange = np.bincount(text[unknown], minlength=len(tokens)) > 0
+    strange &= np.bincount(text[known], minlength=len(tokens)) == 0
+    if strange.any():
+        log.warning(
+            "%s of %s texts have no word that the language model knows, and read alike to it.",
+            f"{int(strange.sum()):,}", f"{len(tokens):,}",
+        )  # fmt: skip
 
 
 def texts_hash(texts: list[str]) -> str:
