@@ -72,7 +72,9 @@ def main() -> None:
     if args.point:
         print(json.dumps(point(args.point, args.threads)))
         return
-    found = []
+    found: list[dict[str, Any]] = []
+    card = {key: provenance.card()[key] for key in ("version", "commit", "dirty", "machine")}
+    settings = {"experiment": "text_sasrec_beauty", "threads": args.threads}
     for repeat in (1, 2):
         for variant in VARIANTS:
             command = [sys.executable, "-m", MODULE, "--point", variant]
@@ -80,9 +82,7 @@ def main() -> None:
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             found.append({"variant": variant, "repeat": repeat} | json.loads(said.splitlines()[-1]))
             print(found[-1], flush=True)
-    card = {key: provenance.card()[key] for key in ("version", "commit", "dirty", "machine")}
-    settings = {"experiment": "text_sasrec_beauty", "threads": args.threads}
-    write_json(args.out, {"finished": provenance.now(), **card, **settings, "points": found})
+            write_json(args.out, {"finished": provenance.now(), **card, **settings, "points": found})
 
 
 if __name__ == "__main__":
