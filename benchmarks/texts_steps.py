@@ -82,7 +82,8 @@ def main() -> None:
             said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             found.append({"variant": variant, "repeat": repeat} | json.loads(said.splitlines()[-1]))
             print(found[-1], flush=True)
-            write_json(args.out, {"finished": provenance.now(), **card, **settings, "points": found})
+            known = {"finished": provenance.now(), **card, **settings}
+            write_json(args.out, known | {"points": found})
 
 
 if __name__ == "__main__":
