@@ -100,7 +100,10 @@ def test_new_items_are_ranked_by_their_texts(texts: list[str], tmp_path: Path) -
     assert ranks["rank"].null_count() == 0
 
 
-def test_what_cannot_work_is_refused_before_any_data(texts: list[str], refused: Refused) -> None:
+def test_what_cannot_work_is_refused_before_any_training(
+    texts: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where runs that begin leave a folder
     plain = [each for each in texts if not each.startswith(("model", "loss"))]
     ids = [each for each in plain if not each.startswith("item")]
     told = refused("train", *texts, "adapter=lora", "loss=full_softmax")
