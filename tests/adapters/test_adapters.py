@@ -227,6 +227,21 @@ def test_a_training_without_effect_is_told(
     assert not any(weight.requires_grad for weight in rest)
 
 
+def test_nothing_is_said_of_a_module_whose_input_was_not_seen(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = tuned("lora", "sasrec")
+    made.begin(total_steps=PATIENCE)
+    with torch.no_grad():
+        for weight in made.weights.values():
+            weight.add_(0.1)
+    for step in range(1, PATIENCE + 1):
+        made.after_step(step)
+    made.conclude()
+    assert "made before" not in caplog.text
+    assert not made.module._forward_hooks
+
+
 def test_another_adapters_file_and_a_broken_one_are_told(tmp_path: Path) -> None:
     path = tmp_path / "adapter.safetensors"
     tuned("lora", "sasrec").save(path)

@@ -183,7 +183,9 @@ def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = 
 
 def _count_strange(tokens: Tokenized, tokenizer: Any) -> None:
     """Warn of texts that to the language model are nothing but unknown words, and all the same."""
-    unknown = np.isin(tokens.ids, [tokenizer.unk_token_id])
+    if tokenizer.unk_token_id is None:  # such as of bytes, which knows every word
+        return
+    unknown = tokens.ids == tokenizer.unk_token_id
     known = ~np.isin(tokens.ids, tokenizer.all_special_ids)
     text = np.repeat(np.arange(len(tokens)), tokens.lengths)
     strange = np.bincount(text[unknown], minlength=len(tokens)) > 0
