@@ -12,10 +12,10 @@ from lightning_rec import config
 from lightning_rec.assembly.items import Texts
 from lightning_rec.assembly.language import check_language
 from lightning_rec.data.audit import LeakError
-from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.base import SequenceModel
@@ -59,9 +59,10 @@ class Pretrained:
         history = encoded.schema.history
         assert history is not None
         known = encoded.vocabulary.filter(pl.col("field") == encoded.schema.item).sort("id")
-        code = dict(zip(self.items, range(len(self.items)), strict=True))
-        padding = len(self.items)
-        values = known["value"].to_list()
+        there = ids_of(self.catalogue["item"]).to_list()
+        code = dict(zip(there, range(len(there)), strict=True))
+        padding = len(there)
+        values = ids_of(known["value"]).to_list()
         codes = [code.get(value, padding) for value in values]
         shared = sum(each != padding for each in codes)
         if shared < LEAST_SHARED * len(codes):
@@ -106,8 +107,9 @@ class Pretrained:
         if "title" not in rows.collect_schema() or "title" not in self.catalogue.columns:
             return
         shown = rows.select(item, "title").drop_nulls().unique(item).collect(engine="streaming")
-        shown = pl.DataFrame({"item": columns.text(shown[item]), "shown": shown["title"]})
-        both = self.catalogue.join(shown, on="item").drop_nulls("title")
+        shown = pl.DataFrame({"item": ids_of(shown[item]), "shown": shown["title"]})
+        catalogue = self.catalogue.with_columns(ids_of(self.catalogue["item"]))
+        both = catalogue.join(shown, on="item").drop_nulls("title")
         alike = both.filter(_words("title") == _words("shown"))
         if len(alike) < LEAST_ALIKE * len(both):
             first = both.row(0, named=True)

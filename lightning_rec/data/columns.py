@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.ids import ids
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import (
     TIME_FORMS,
@@ -112,8 +113,8 @@ def _values(
     """Expression of each role's values; null where a value is missing or cannot be read."""
     schema = table.schema
     values = {
-        "user": _identifier(columns.user, schema[columns.user]),
-        "item": _identifier(columns.item, schema[columns.item]),
+        "user": ids(pl.col(columns.user), schema[columns.user]),
+        "item": ids(pl.col(columns.item), schema[columns.item]),
     }
     if columns.time is not None:
         values["time"] = raw_time(columns.time, schema[columns.time], first, mixed)
@@ -121,20 +122,6 @@ def _values(
         rating = pl.col(columns.rating).cast(pl.Float64, strict=False)
         values["rating"] = pl.when(rating.is_finite()).then(rating)
     return values
-
-
-def _identifier(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    text = column.cast(pl.String)
-    if dtype.is_float():
-        # Whole numbers become floats wherever a table once had gaps: 7.0 is the id 7.
-        whole = column.is_finite() & (column == column.floor())
-        text = (
-            pl.when(whole)
-            .then(column.cast(pl.Int64, strict=False).cast(pl.String))
-            .otherwise(pl.when(column.is_not_nan()).then(text))
-        )
-    return pl.when(text.str.strip_chars() != "").then(text)
 
 
 def _facts(table: Table, columns: Columns, values: dict[str, pl.Expr]) -> dict[str, Any]:
@@ -165,7 +152,8 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         value = table.collect(table.frame.slice(row, 1).select(name)).item()
         empty = value is None or not str(value).strip()
         if role in ("user", "item"):
-            yield f"{table.where(row)}: the {role} id in column '{name}' is empty{more}."
+            what = "is empty" if empty else f"is '{value}', which stands for none"
+            yield f"{table.where(row)}: the {role} id in column '{name}' {what}{more}."
         elif empty:
             yield f"{table.where(row)}: the {role} in column '{name}' is empty{more}."
         elif role == "time":

@@ -56,6 +56,6 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
             if not folder.exists():
                 protocol.split(data).save(folder)
     split = Split.load(folder)
-    for note in split.notes:
+    for note in [*data.info["notes"], *split.notes]:
         log.warning(note)
     return Audited(data, split, audit(data, split))

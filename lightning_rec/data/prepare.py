@@ -17,10 +17,12 @@ from lightning_rec.data.schema import Interactions, Raw, Source
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
 """To be raised whenever the same raw files would be prepared differently."""
 
 _CANONICAL = {"user": pl.String, "item": pl.String, "timestamp": pl.Int64, "rating": pl.Float32}
+
+_UNKNOWN = 0.05  # share of the items of a log without a row in the catalogue that is told
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ def _write(
     _encoded(events, users, items).sink_parquet(folder / "interactions.parquet")
     staged.unlink()
     known = items.height
+    notes = _notes(source.name, items["item"], tables.items)
     items = _described(source.name, items, tables.items, "item", keep_rest=True)
     users = _described(source.name, users, tables.users, "user", keep_rest=False)
     items.write_parquet(folder / "items.parquet")
@@ -150,6 +153,7 @@ def _write(
         "users": users.height,
         "items": items.height,
         "items_without_events": items.height - known,
+        "notes": notes,
         **_span(pl.scan_parquet(folder / "interactions.parquet")),
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
@@ -218,6 +222,21 @@ def _described(
         rest = described.join(ids, on=key, how="anti", maintain_order="left")
         joined = pl.concat([joined, rest.select(joined.columns)])
     return joined
+
+
+def _notes(name: str, ids: pl.Series, table: pl.LazyFrame | None) -> list[str]:
+    """Say so where the catalogue does not know a good part of the items of the log."""
+    if table is None:
+        return []
+    described = table.select("item").collect()["item"]
+    unknown = ids.filter(~ids.is_in(described.implode()))
+    if len(unknown) <= _UNKNOWN * len(ids):
+        return []
+    return [
+        f"{name}: of {len(ids):,} items of the log the catalogue does not know {len(unknown):,} "
+        f"({listed(unknown, 3)}; the catalogue has {listed(described.head(3), 3)}): they have no "
+        "title and no features. Are the ids of the same kind?"
+    ]
 
 
 def _span(events: pl.LazyFrame) -> dict[str, Any]:

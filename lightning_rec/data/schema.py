@@ -54,7 +54,8 @@ class Interactions:
     ``users.parquet``, ``items.parquet``: row ``i`` describes code ``i``; the columns ``user`` and
         ``item`` hold the raw ids. Codes follow the order of first appearance in the interactions;
         catalogue rows without interactions come last.
-    ``info.json``: ``name``, ``data_hash``, counts and the sources with their sha256.
+    ``info.json``: ``name``, ``data_hash``, counts, ``notes`` (what the user should know, in
+        sentences) and the sources with their sha256.
     """
 
     folder: Path

@@ -240,3 +240,29 @@ def test_faults_of_the_catalogue(log: Path, content: str, expected: str) -> None
     catalogue = log.with_name("items.csv")
     catalogue.write_text(content)
     assert expected in fault(log, catalogue=str(catalogue), catalogue_item="id")
+
+
+def test_ids_of_the_log_and_the_catalogue_are_of_one_kind(log: Path) -> None:
+    """``12``, ``12.0`` and blanks around it, in text or as a float: one item, with its title."""
+    log.write_text("uid,sku,ts\na,12,1\na, 13.0 ,2\nb,Am\u00e9lie,3\n")
+    catalogue = log.with_name("items.csv")
+    catalogue.write_text("id,name\n12.0,Twelve\n13,Thirteen\nAme\u0301lie,Film\n")
+    settings = {"rating": None, "catalogue_item": "id", "catalogue_title": "name"}
+    data = prepared(log, catalogue=str(catalogue), **settings)
+    rows = [("12", "Twelve"), ("13", "Thirteen"), ("Am\u00e9lie", "Film")]
+    assert (data.items.rows(), data.info["notes"]) == (rows, [])
+    catalogue = log.with_name("items.parquet")
+    pl.DataFrame({"id": [12.0, 13.0, None], "name": ["a", "b", "c"]}).head(2).write_parquet(
+        catalogue
+    )
+    data = prepared(log, catalogue=str(catalogue), **settings)
+    assert data.items["title"].to_list() == ["a", "b", None]
+    assert (
+        "of 3 items of the log the catalogue does not know 1 (Am\u00e9lie" in data.info["notes"][0]
+    )
+
+
+@pytest.mark.parametrize("missing", ["NULL", "nan", "None", r"\N", " ", "NA"])
+def test_what_stands_for_no_id_is_none(log: Path, missing: str) -> None:
+    log.write_text(f"uid,sku,ts\na,x,1\n{missing},x,2\n")
+    assert "log.csv, line 3: the user id in column 'uid' is" in fault(log, rating=None)

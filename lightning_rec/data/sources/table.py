@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from lightning_rec.data.columns import Columns, missing_columns, read_log
+from lightning_rec.data.ids import ids_of
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.tabular import open_table, table_files
 from lightning_rec.data.times import TimeUnit
@@ -103,15 +104,15 @@ class TableSource:
         # A column of the file may already bear the new name, while it means another thing.
         features = [name for name in there if name not in renamed and name not in renamed.values()]
         items = table.collect(table.frame.select(*renamed, *features)).rename(renamed)
-        items = items.with_columns(
-            pl.col("item", *(["title"] if "title" in items else [])).cast(pl.String)
-        )
+        items = items.with_columns(ids_of(items["item"]))
+        if "title" in items:
+            items = items.with_columns(pl.col("title").cast(pl.String))
         self._check_ids(items["item"])
         return items.lazy()
 
     def _check_ids(self, ids: pl.Series) -> None:
         where = f"{self.catalogue}, column '{self.catalogue_item}'"
-        if ids.null_count() or (ids.str.strip_chars() == "").any():
+        if ids.null_count():
             raise UserError(f"{where}: an item id is empty.")
         if ids.is_duplicated().any():
             doubled = ids.filter(ids.is_duplicated()).unique(maintain_order=True)

@@ -1,0 +1,44 @@
+"""One rule of what an id is: the same in logs, catalogues, click tables, files and requests."""
+
+import polars as pl
+
+MISSING = (
+    "", "NULL", "Null", "null", "NaN", "nan", "NAN", "None", "NA", "N/A", "n/a", "<NA>", r"\N",
+)  # fmt: skip
+"""What stands for no id at all, as SQL, pandas, R, Hive and Python write it."""
+
+_WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
+
+
+def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The ids of a column, String; null where there is none.
+
+    Blanks around an id do not count, and letters are compared in Unicode's form NFC. A whole number
+    is one id in whatever form it comes: ``12``, ``12.0`` and the float 12. All else is taken
+    letter by letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id.
+
+    Args:
+        column: of any type but lists and structs.
+        dtype: its type.
+    """
+    text = _text(column, dtype).str.strip_chars()
+    text = text.str.replace(_WHOLE, "${1}").str.normalize("NFC")
+    return pl.when(text.is_in(MISSING).not_()).then(text)
+
+
+def ids_of(column: pl.Series) -> pl.Series:
+    """The ids of a series, String, under its name: see :func:`ids`."""
+    return (
+        column.to_frame("id").select(ids(pl.col("id"), column.dtype)).to_series().alias(column.name)
+    )
+
+
+def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A column as String. Floats that are whole lose their point, however large they are."""
+    text = column.cast(pl.String)
+    if not dtype.is_float():
+        return text
+    # Whole numbers become floats wherever a table once had gaps: 7.0 is the id 7.
+    whole = pl.when(column == column.floor()).then(column.cast(pl.Int64, strict=False))
+    found = pl.coalesce(whole.cast(pl.String), text)
+    return pl.when(column.is_finite()).then(found)
