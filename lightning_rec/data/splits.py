@@ -4,6 +4,7 @@ A protocol is all that makes two numbers comparable: filters, split, candidates 
 hash goes into every run folder; runs with different hashes are never put in one column.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,6 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lightning_rec.data.arrays import Cold, Ints, Mask, Targets, arrays
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
+from lightning_rec.data.cuts import Cut, check_order, moment, settle
 from lightning_rec.data.filters import Ordered, filtered
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.schema import Interactions
@@ -27,7 +29,6 @@ _LATER = {
     "drop_repeats", "candidates", "val_users", "val_seed", "others_train", "nested", "new_users",
     "new_items", "new_items_seed",
 }  # fmt: skip
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,9 @@ class Temporal(Protocol):
     """Split by global time: train before ``val_from``, validate before ``test_from``, then test.
 
     Args:
-        val_from: quantile of event times where validation begins.
-        test_from: quantile of event times where test begins.
+        val_from: where validation begins: a quantile of event times, or a date (ISO, with a time
+            of day and a zone if need be; UTC without one). An event at the very date lies after it.
+        test_from: likewise, where test begins.
         nested: cut as time-to-split does (Gusak et al., RecSys 2025): ``val_from`` is a quantile
             of the times before the test instead of all times, users with a single one left out,
             and an event at the very time of a cut lies before it instead of after.
@@ -190,11 +192,11 @@ class Temporal(Protocol):
             event on.
 
     Raises:
-        UserError: if validation would begin after test.
+        UserError: if validation would begin after test, or a cut is neither quantile nor date.
     """
 
-    val_from: Share = 0.8
-    test_from: Share = 0.9
+    val_from: Cut = 0.8
+    test_from: Cut = 0.9
     nested: bool = False
     targets: Literal["first", "last", "all"] = "first"
     new_users: bool = False
@@ -202,13 +204,10 @@ class Temporal(Protocol):
     name: ClassVar[str] = "temporal"
 
     def __post_init__(self) -> None:
-        if self.val_from >= self.test_from and not self.nested:
-            raise UserError(
-                f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
-            )
+        settle(self, ordered=not self.nested)
 
     def choose(self, events: Ordered) -> Targets:
-        """Cut at two quantiles of time. Raises UserError without times."""
+        """Cut at two moments. Raises UserError without times, or where a date lies outside."""
         if events.time is None:
             raise UserError(
                 "protocol=temporal needs the time of each event and this data has none: "
@@ -227,13 +226,21 @@ class Temporal(Protocol):
 
     def _boundaries(self, user: Ints, time: Ints) -> tuple[int, int]:
         """The times where validation and test begin."""
-        if not self.nested:
-            cuts = np.quantile(time, [self.val_from, self.test_from], method="higher")
-            return int(cuts[0]), int(cuts[1])
-        test_from = _after(time, self.test_from)
-        early = time < test_from
-        several = np.bincount(user[early], minlength=user.max() + 1) > 1
-        return _after(time[early & several[user]], self.val_from), test_from
+        val_quantile = test_quantile = None
+        if self.nested:
+
+            def test_quantile(share: float) -> float:
+                return _after(time, share)
+
+            def val_quantile(share: float) -> float:
+                early = time < test_from
+                several = np.bincount(user[early], minlength=user.max() + 1) > 1
+                return _after(time[early & several[user]], share)
+
+        test_from = moment("test_from", self.test_from, time, test_quantile)
+        val_from = moment("val_from", self.val_from, time, val_quantile)
+        check_order((self.val_from, self.test_from), (val_from, test_from))
+        return math.ceil(val_from), math.ceil(test_from)
 
     def _pick(self, events: Ordered, window: Mask) -> Mask:
         if self.targets == "all":

@@ -5,19 +5,19 @@ As for sequences, a protocol has a hash, and figures with different hashes do no
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import Field
 
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
-from lightning_rec.data.times import raw_time
+from lightning_rec.data.times import divisor, raw_time
 from lightning_rec.errors import UserError, listed
 from lightning_rec.ranges import BelowOne
 
@@ -84,31 +84,43 @@ class TemporalRows(RowProtocol):
     """Split by time: train before ``val_from``, validate before ``test_from``, then test.
 
     Args:
-        val_from: quantile of the times where validation begins.
-        test_from: quantile of the times where the test begins. Rows at the very time of a cut lie
-            after it.
+        val_from: where validation begins: a quantile of the times, or a date (ISO, with a time of
+            day and a zone if need be; UTC without one).
+        test_from: likewise, where the test begins. Rows at the very time of a cut lie after it.
 
     Raises:
-        UserError: if validation would begin after test.
+        UserError: if validation would begin after test, or a cut is neither quantile nor date.
     """
 
-    val_from: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    test_from: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    val_from: Cut = 0.8
+    test_from: Cut = 0.9
 
     name: ClassVar[str] = "temporal_rows"
 
     def __post_init__(self) -> None:
-        if self.val_from >= self.test_from:
-            raise UserError(
-                f"protocol.val_from={self.val_from} must lie before test_from={self.test_from}."
-            )
+        settle(self)
 
     def deal(self, table: ClickTable, fields: Fields) -> Dealt:
-        """Cut at two quantiles of time."""
+        """Cut at two moments. Raises UserError where a date lies outside the data."""
         time = times(table, fields)
-        cuts = np.quantile(time, [self.val_from, self.test_from], method="higher")
-        part = (time >= cuts[0]).astype(np.int8) + (time >= cuts[1]).astype(np.int8)
-        return Dealt(part, (float(cuts[0]), float(cuts[1])))
+        cuts = (self.val_from, self.test_from)
+        unit = self._unit(time, fields) if any(isinstance(cut, str) for cut in cuts) else 1.0
+        val_from, test_from = (
+            moment(key, cut, time, unit=unit) for key, cut in zip(CUTS, cuts, strict=True)
+        )
+        check_order(cuts, (val_from, test_from), unit)
+        part = (time >= val_from).astype(np.int8) + (time >= test_from).astype(np.int8)
+        return Dealt(part, (val_from, test_from))
+
+    def _unit(self, time: NDArray[np.float64], fields: Fields) -> float:
+        """How many units of the times make a second. Raises UserError where that is unclear."""
+        try:
+            return divisor(float(time.min()), float(time.max()), "auto")
+        except ValueError as error:
+            raise UserError(
+                f"protocol.val_from={self.val_from} test_from={self.test_from} needs times, but "
+                f"column '{fields.time}' {error}."
+            ) from None
 
 
 @dataclass(frozen=True)

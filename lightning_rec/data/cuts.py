@@ -1,0 +1,114 @@
+"""Where a split by time is cut: at a quantile of the times, or at a date."""
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.errors import UserError
+
+Cut = float | str
+CUTS = ("val_from", "test_from")
+_CUT_FORMS = (
+    "a quantile of the times, above 0 and below 1, or a date such as 2001-09-11 or "
+    "2001-09-11T08:46-04:00 (without a zone it is UTC)"
+)
+
+Times = NDArray[Any]  # int64 or float64
+
+
+def settle(protocol: Any, ordered: bool = True) -> None:
+    """Check the cuts of a protocol as it is made, and write its dates in one way, in UTC.
+
+    Equal moments so have equal hashes. With ``ordered``, validation must begin before the test.
+
+    Raises:
+        UserError: if a cut is neither a quantile nor a date, or they are in the wrong order.
+    """
+    for key in CUTS:
+        object.__setattr__(protocol, key, _settled(key, getattr(protocol, key)))
+    val_from, test_from = (getattr(protocol, key) for key in CUTS)
+    quantiles = isinstance(val_from, float) and isinstance(test_from, float)
+    if quantiles and ordered and val_from >= test_from:
+        raise _disordered(val_from, test_from)
+
+
+def moment(
+    key: str,
+    cut: Cut,
+    time: Times,
+    quantile: Callable[[float], float] | None = None,
+    unit: float = 1,
+) -> float:
+    """The moment of a cut, in the unit of ``time``.
+
+    Args:
+        key: which cut it is, for the message.
+        cut: a quantile or a date.
+        time: of all events, none of them missing.
+        quantile: the moment of a share; None takes the first time that is not below it.
+        unit: how many units of ``time`` make a second.
+
+    Raises:
+        UserError: if a date leaves nothing before or after it.
+    """
+    if isinstance(cut, str):
+        return _dated(key, cut, time, unit)
+    return quantile(cut) if quantile else float(np.quantile(time, cut, method="higher"))
+
+
+def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float = 1) -> None:
+    """Raise UserError where validation would begin after the test because of a date."""
+    if any(isinstance(cut, str) for cut in cuts) and moments[0] >= moments[1]:
+        raise _disordered(*(_told(*pair, unit) for pair in zip(cuts, moments, strict=True)))
+
+
+def period(first: float, last: float, unit: float = 1) -> str:
+    """``2000-04-25T23:05:32Z to 2003-02-28T17:49:50Z``."""
+    return f"{_iso(first / unit)} to {_iso(last / unit)}"
+
+
+def _settled(key: str, cut: Cut) -> Cut:
+    if not isinstance(cut, str):
+        if 0 < cut < 1:
+            return float(cut)
+        raise UserError(f"protocol.{key}={cut:.15g}: it is {_CUT_FORMS}.")
+    try:
+        moment = datetime.fromisoformat(cut.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise UserError(f"protocol.{key}={cut}: it is {_CUT_FORMS}.") from None
+    return _iso_of(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+
+
+def _dated(key: str, cut: str, time: Times, unit: float) -> float:
+    """The moment of a date, which must leave something on both sides."""
+    at = datetime.fromisoformat(cut.replace("Z", "+00:00")).timestamp() * unit
+    first, last = float(time.min()), float(time.max())
+    if first < at <= last:
+        return at
+    what = "before it to train on" if at <= first else "from then on"
+    raise UserError(
+        f"protocol.{key}={cut}: the data has nothing {what}, its times go from "
+        f"{period(first, last, unit)}."
+    )
+
+
+def _disordered(val_from: object, test_from: object) -> UserError:
+    return UserError(f"protocol.val_from={val_from} must lie before test_from={test_from}.")
+
+
+def _told(cut: Cut, at: float, unit: float) -> str:
+    return cut if isinstance(cut, str) else f"{cut} ({_iso(at / unit)})"
+
+
+def _iso(seconds: float) -> str:
+    try:
+        return _iso_of(datetime.fromtimestamp(seconds, timezone.utc))
+    except (ValueError, OverflowError, OSError):  # beyond what a calendar holds
+        return f"{seconds:.0f} s after 1970"
+
+
+def _iso_of(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
