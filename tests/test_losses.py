@@ -164,7 +164,10 @@ def test_draws_follow_the_stated_power_of_popularity(popularity: float) -> None:
     expected = COUNTS.double() ** popularity / (COUNTS.double() ** popularity).sum()
     torch.testing.assert_close(share.double(), expected, atol=0.002, rtol=0)
     torch.testing.assert_close(
-        drawn.log_expected(torch.arange(ITEMS)).double(), (9 * expected).log(), atol=1e-5, rtol=0
+        drawn.log_expected(torch.arange(ITEMS), asked).double(),
+        (9 * expected).log(),
+        atol=1e-5,
+        rtol=0,
     )
 
 
@@ -238,17 +241,31 @@ def test_sampled_losses_by_hand(kind: Any, settings: dict[str, Any], shared: Any
     assert model.weight.grad is not None
 
 
-def test_log_q_makes_the_sampled_sum_an_estimate_of_the_full_one() -> None:
-    """The mean of the estimated partition function is the exact one, for skewed draws too."""
+@pytest.mark.parametrize("popularity", [0.0, 1.0])
+@pytest.mark.parametrize("positives", [False, True])
+@pytest.mark.parametrize("shared", SHARED)
+def test_log_q_makes_the_sampled_sum_an_estimate_of_the_exact_one(
+    shared: Any, positives: bool, popularity: float
+) -> None:
+    """Monte Carlo: the mean over many draws is the sum over all that a user may be given.
+
+    Users have the popular items, most of what is drawn at first: their mass must be taken off.
+    """
     torch.manual_seed(0)
-    scores = torch.randn(ITEMS)
-    loss = SampledSoftmax(
-        split_of(SEEN, COUNTS), negatives=8, shared="none", popularity=1.0, log_q=True
-    )
-    share = COUNTS / COUNTS.sum()
-    items = torch.multinomial(share, 8 * 40_000, replacement=True).view(40_000, 8)
-    estimate = (scores[items] - loss.sampler.log_expected(items)).exp().sum(dim=1).mean()
-    assert estimate.item() == pytest.approx(scores.exp().sum().item(), rel=0.02)
+    users, scores = 3000, torch.randn(ITEMS)
+    seen = COUNTS.argsort(descending=True)[:7].repeat(users, 1)
+    sampler = Negatives(split_of(seen, COUNTS), 8, shared, popularity, positives)
+    row = torch.arange(users)
+    asked = Predictions(torch.zeros(users, 1), seen[:, 0], row, row)
+    sums = []
+    for _ in range(400 if shared == "batch" else 20):
+        items, usable = sampler.draw(asked)
+        weights = (scores[items] - sampler.log_expected(items, asked)).exp()
+        sums.append(torch.where(usable, weights, 0).sum(dim=1).mean())
+    allowed = torch.ones(ITEMS, dtype=torch.bool)
+    allowed[seen[0, :1] if positives else seen[0]] = False
+    exact = scores[allowed].exp().sum().item()
+    assert torch.stack(sums).mean().item() == pytest.approx(exact, rel=0.02)
 
 
 def test_what_users_own_is_what_they_have_in_training(leave_one_out: Split) -> None:

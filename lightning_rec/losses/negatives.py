@@ -43,6 +43,7 @@ class Negatives(nn.Module):
 
     owned: Tensor
     log_share: Tensor
+    log_redrawn: Tensor
     edges: Tensor
 
     def __init__(
@@ -60,10 +61,14 @@ class Negatives(nn.Module):
         self.number, self.shared, self.positives = number, shared, positives
         self.num_items, self.uniform = split.num_items, popularity == 0
         share = torch.where(train_counts > 0, train_counts.double() ** popularity, 0.0)
+        keys = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
+        redraws = 0 if positives or shared == "batch" else REDRAWS
+        redrawn = _redrawn(keys, share / share.sum(), split.num_users, redraws)
         buffers = {
             "log_share": (share / share.sum()).log().float(),  # [num_items]
             "edges": (share.cumsum(0) / share.sum())[:-1],
-            "owned": torch.zeros(0, dtype=torch.int64) if positives else owned(split),
+            "owned": keys,
+            "log_redrawn": redrawn.log().float(),  # [num_users]
         }
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer, persistent=False)
@@ -89,9 +94,23 @@ class Negatives(nn.Module):
             own = items
         return Drawn(items, ~owned & (own != predictions.targets[:, None]))
 
-    def log_expected(self, items: Tensor) -> Tensor:
-        """Log of how often each item is expected among the draws of one query, like ``items``."""
-        return self.log_share[items] + math.log(self.number)
+    def log_expected(self, items: Tensor, predictions: Predictions) -> Tensor:
+        """Log of how often an item is expected among the draws of a query that count.
+
+        An item that the user has is drawn again, so that all others come more often than by their
+        share: see :func:`_redrawn`.
+
+        Args:
+            items: int64 [n], for all queries, or [M, n], none of them the query's user's.
+            predictions: whose M queries are compared.
+
+        Returns:
+            float [n], or [M, n] where draws are repeated.
+        """
+        expected = self.log_share[items] + math.log(self.number)
+        if self.positives or self.shared == "batch":
+            return expected
+        return expected + self.log_redrawn[predictions.user[predictions.row], None]
 
     def _sample(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         if self.uniform:
@@ -115,6 +134,26 @@ class Negatives(nn.Module):
 
     def _owned(self, items: Tensor, user: Tensor) -> Tensor:
         return owns(self.owned, items, user, self.num_items)
+
+
+def _redrawn(keys: Tensor, share: Tensor, num_users: int, redraws: int) -> Tensor:
+    """How much more often than by its share an item comes that its user does not have.
+
+    With m the share of all draws that hit items of the user, each of them drawn again up to R
+    times, it is 1 + m + … + m^R.
+
+    Args:
+        keys: what :func:`owned` gives.
+        share: float64 [num_items], of draws, by item.
+        num_users: of the split.
+        redraws: R.
+
+    Returns:
+        float64 [num_users], at least 1.
+    """
+    user, item = keys // len(share), keys % len(share)
+    mass = torch.zeros(num_users, dtype=torch.float64).index_add_(0, user, share[item])
+    return sum((mass**power for power in range(1, redraws + 1)), torch.ones_like(mass))
 
 
 def owns(owned: Tensor, items: Tensor, user: Tensor, num_items: int) -> Tensor:

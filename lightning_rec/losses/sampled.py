@@ -43,16 +43,24 @@ class Sampled(nn.Module, ABC):
         queries = predictions.queries
         wanted = model.scores(queries, predictions.targets[:, None])  # [M, 1]
         if self.sampler.shared != "sequence":
-            return self.compare(wanted, model.scores(queries, items), usable, items)
+            scores = model.scores(queries, items)
+            return self.compare(wanted, scores, usable, items, predictions)
         own = items[predictions.row]  # [M, n]
         if isinstance(model, InnerProduct):
             scores = scores_by_sequence(model, predictions, items)
         else:
             scores = model.scores(queries, own)
-        return self.compare(wanted, scores, usable, own)
+        return self.compare(wanted, scores, usable, own, predictions)
 
     @abstractmethod
-    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+    def compare(
+        self,
+        wanted: Tensor,
+        scores: Tensor,
+        usable: Tensor,
+        items: Tensor,
+        predictions: Predictions,
+    ) -> Tensor:
         """Make a loss of scores.
 
         Args:
@@ -60,6 +68,7 @@ class Sampled(nn.Module, ABC):
             scores: float [M, n], of the negatives.
             usable: bool [M, n], which of them count.
             items: int64 [n] or [M, n], which items they are.
+            predictions: what was asked, of whom.
         """
 
 
@@ -81,8 +90,9 @@ class SampledSoftmax(Sampled):
     """Cross-entropy over the target and the drawn items.
 
     Args:
-        log_q: subtract from each negative's score the log of how often it is drawn, which makes
-            the sum an estimate of the full softmax's (Bengio and Senécal, 2008, section III).
+        log_q: subtract from each negative's score the log of how often it is expected among those
+            that count, which makes the sum an estimate of that over the target and all items that
+            the user does not have (Bengio and Senécal, 2008, section III).
     """
 
     def __init__(
@@ -97,10 +107,17 @@ class SampledSoftmax(Sampled):
         super().__init__(split, negatives, shared, popularity, positives)
         self.log_q = log_q
 
-    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+    def compare(
+        self,
+        wanted: Tensor,
+        scores: Tensor,
+        usable: Tensor,
+        items: Tensor,
+        predictions: Predictions,
+    ) -> Tensor:
         """The target is class 0; see :meth:`Sampled.compare`."""
         if self.log_q:
-            scores = scores - self.sampler.log_expected(items)
+            scores = scores - self.sampler.log_expected(items, predictions)
         scores = scores.masked_fill(~usable, -torch.inf)
         classes = torch.cat([wanted, scores], dim=1)
         return F.cross_entropy(classes, classes.new_zeros(len(classes), dtype=torch.int64))
@@ -109,7 +126,14 @@ class SampledSoftmax(Sampled):
 class BCE(Sampled):
     """Binary cross-entropy: the target is 1, each negative 0 (SASRec, section 3.5)."""
 
-    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+    def compare(
+        self,
+        wanted: Tensor,
+        scores: Tensor,
+        usable: Tensor,
+        items: Tensor,
+        predictions: Predictions,
+    ) -> Tensor:
         """Sum over target and negatives; see :meth:`Sampled.compare`."""
         return (F.softplus(-wanted[:, 0]) + (F.softplus(scores) * usable).sum(dim=1)).mean()
 
@@ -138,7 +162,14 @@ class GBCE(Sampled):
         rate = negatives / (split.num_items - 1)
         self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
 
-    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+    def compare(
+        self,
+        wanted: Tensor,
+        scores: Tensor,
+        usable: Tensor,
+        items: Tensor,
+        predictions: Predictions,
+    ) -> Tensor:
         """The log of a power is the log times it; see :meth:`Sampled.compare`."""
         wanted_loss = F.softplus(-wanted[:, 0]) * self.power
         return (wanted_loss + (F.softplus(scores) * usable).sum(dim=1)).mean()
@@ -147,7 +178,14 @@ class GBCE(Sampled):
 class BPR(Sampled):
     """The target should score above each negative (Rendle et al., UAI 2009, section 4.1)."""
 
-    def compare(self, wanted: Tensor, scores: Tensor, usable: Tensor, items: Tensor) -> Tensor:
+    def compare(
+        self,
+        wanted: Tensor,
+        scores: Tensor,
+        usable: Tensor,
+        items: Tensor,
+        predictions: Predictions,
+    ) -> Tensor:
         """Mean over the negatives that count; see :meth:`Sampled.compare`."""
         behind = F.softplus(scores - wanted) * usable
         return (behind.sum(dim=1) / usable.sum(dim=1).clamp(min=1)).mean()
