@@ -63,8 +63,9 @@ class Sequences(Problem[Audited]):
         with torch.device("meta"):
             schema = Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS)
             self.sketch = self.make_model(schema)
+            self.scorers = [self.sketch]
             if cfg.baseline:
-                config.build("baseline", cfg.baseline, schema=schema)
+                self.scorers.append(config.build("baseline", cfg.baseline, schema=schema))
         self._check_pairing()
         if self.texts is None and isinstance(self.sketch, ReadsTexts):
             raise UserError(f"{type(self.sketch).__name__} reads texts: say item=text.")
@@ -84,7 +85,8 @@ class Sequences(Problem[Audited]):
                 "sequences: choose another data=, or a model of clicks, such as model=deepfm, or "
                 "of matching, such as model=bi_encoder."
             )
-        self._check_training(self._known_figures(), self.protocol.val_users != 0)
+        self._check_order()
+        self._check_training(self._known_figures(), self.protocol.validates)
 
     def make_model(self, schema: Schema) -> nn.Module:
         """The model over a schema."""
@@ -174,6 +176,17 @@ class Sequences(Problem[Audited]):
                 raise UserError(
                     f"{loss.__name__} is a loss of matching, which task=sequence does not know: "
                     "drop loss=, which the model brings along, or choose another one."
+                )
+
+    def _check_order(self) -> None:
+        """Refuse models that learn from an order where the protocol leaves none."""
+        for model in self.scorers:
+            if getattr(model, "needs_order", True) and not self.protocol.ordered:
+                raise UserError(
+                    f"protocol={self.protocol.name} deals a user's items at random, but "
+                    f"{type(model).__name__} learns from their order: use protocol=leave_one_out "
+                    "or temporal, or a model of users and items, such as model=itemknn, ease, "
+                    "bprmf or lightgcn."
                 )
 
     def _loss_class(self) -> Any:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Split
+from lightning_rec.data.split import Examples, Order, Split
 from lightning_rec.errors import listed
 
 Ints = NDArray[np.int64]
@@ -16,12 +16,20 @@ Cold = Literal["miss", "exclude", "rank"]
 
 
 class Targets(NamedTuple):
-    """What a protocol decides, as masks over the ordered events (bool [N])."""
+    """What a protocol decides, as masks over the ordered events (bool [N]).
+
+    boundaries: times where validation and test begin, if any.
+    order: what the events of a user are ordered by; see :class:`Split`.
+    apart: the history of a target ends before its user's first target of the same part; else it
+        holds all events before the target.
+    """
 
     train: Mask
     val: Mask
     test: Mask
-    boundaries: tuple[int, int] | None  # times where validation and test begin, if any
+    boundaries: tuple[int, int] | None
+    order: Order = "time"
+    apart: bool = False
 
 
 def arrays(
@@ -59,9 +67,10 @@ def arrays(
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
 
     def examples(mask: Mask) -> Examples:
+        until = _firsts(events.user, mask) if targets.apart else np.arange(len(mask))
         at = np.flatnonzero(mask & known if cold_targets == "exclude" else mask)
-        at = at[before[at] > offsets[events.user[at]]]  # something known happened before
-        return Examples(events.user[at], before[at], item[at], events.row[at])
+        at = at[before[until[at]] > offsets[events.user[at]]]  # something known happened before
+        return Examples(events.user[at], before[until[at]], item[at], events.row[at])
 
     val, test = examples(targets.val), examples(targets.test)
     cold = ~known | (item >= trained)
@@ -78,7 +87,16 @@ def arrays(
         counts=counts | _counts(events.user, targets, val, test, cold),
         notes=_notes(data, events.user, test, protocol),
         times=None if events.time is None else events.time[known],
+        order=targets.order,
     )
+
+
+def _firsts(user: Ints, mask: Mask) -> Ints:
+    """For each event in ``mask`` the place of its user's first one, int64 [N]; users are sorted."""
+    at, firsts = np.flatnonzero(mask), np.zeros(len(mask), dtype=np.int64)
+    _, first, which = np.unique(user[at], return_index=True, return_inverse=True)
+    firsts[at] = at[first][which]
+    return firsts
 
 
 def _counts(

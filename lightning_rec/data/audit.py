@@ -35,6 +35,8 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
         facts[f"{stage} targets seen before"] = _repeats(examples, split)
     if split.boundaries is not None:
         _check_boundaries(train, split, source)
+    if split.order == "none":
+        _check_dealt(train, split, source)
     if source.time is not None:
         first_test = source.time[np.asarray(split.test.row)].min()
         late = float((source.time[train] > first_test).mean())
@@ -103,6 +105,8 @@ def _check_rows(train: Ints, split: Split, source: _Source) -> None:
     _fail("an event belongs to another user", source.user[rows] != owner, rows)
     wrong = source.item[rows] != split.vocabulary[split.items]
     _fail("an event carries another item", wrong, rows)
+    if split.order == "none":
+        return
     unordered = ~source.before(rows[:-1], rows[1:]) & (owner[:-1] == owner[1:])
     _fail("events of a user are not in time order", unordered, rows[:-1])
 
@@ -133,6 +137,8 @@ def _check_histories(stage: str, examples: Examples, split: Split, source: _Sour
         (end <= start) | (end > split.offsets[1:][user]),
         row,
     )
+    if split.order == "none":
+        return
     # Events of a user are in time order, so the last one of a history stands for all of them.
     last = np.asarray(split.rows)[end - 1]
     _fail(
@@ -149,6 +155,26 @@ def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
     outside = (source.time[val] < val_from) | (source.time[val] >= test_from)
     _fail("a validation target lies outside its window", outside, val)
     _fail("a test target lies before the boundary", source.time[test] < test_from, test)
+
+
+def _check_dealt(train: Ints, split: Split, source: _Source) -> None:
+    """No item of a user may be in two parts, or in the history of a target of its own part."""
+    val, test = np.asarray(split.val.row), np.asarray(split.test.row)
+    trained, validated, tested = (
+        source.user[rows] * source.num_items + source.item[rows] for rows in (train, val, test)
+    )
+    for held, rows, other, part in (
+        (validated, val, trained, "training"),
+        (tested, test, trained, "training"),
+        (tested, test, validated, "validation"),
+    ):
+        _fail(f"an item is held out of a user's {part} and in it", np.isin(held, other), rows)
+    for pairs, examples in ((validated, split.val), (tested, split.test)):
+        longest = split.offsets[:-1].copy()
+        np.maximum.at(longest, np.asarray(examples.user), np.asarray(examples.end))
+        rows = np.asarray(split.rows)[_ranges(split.offsets[:-1], longest)]
+        read = source.user[rows] * source.num_items + source.item[rows]
+        _fail("a history holds a target of its own part", np.isin(read, pairs), rows)
 
 
 def _repeats(examples: Examples, split: Split) -> int:

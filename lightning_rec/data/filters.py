@@ -24,6 +24,10 @@ class Ordered(NamedTuple):
     row: Ints
     time: Ints | None
 
+    def taken(self, at: Ints) -> "Ordered":
+        """The events at these places, in this order."""
+        return Ordered(*(None if column is None else column[at] for column in self))  # type: ignore[arg-type]
+
     def places(self) -> tuple[Ints, Ints]:
         """Where each event stands among its user's, from 0, and how many these are: int64 [N]."""
         starts = np.append(0, np.flatnonzero(np.diff(self.user)) + 1)

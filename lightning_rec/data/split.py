@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lightning_rec.files import atomic_folder, write_json
 
 Ints = NDArray[np.int64]
+Order = Literal["time", "none"]
 FORMAT = 2  # of a saved split: raise it when there are other arrays than before
 
 
@@ -60,6 +61,8 @@ class Split:
 
     offsets: int64 [num_users + 1]; user ``u`` owns ``items[offsets[u]:offsets[u + 1]]``, in time
         order: first the training events, then those of validation and test.
+    order: what a user's events are ordered by within that: ``time``, or ``none`` where they were
+        dealt at random and their order says nothing.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
     times: int64 [N] seconds since 1970, or None where the data has no times.
     train_end: int64 [num_users]; training events of ``u`` are ``items[offsets[u]:train_end[u]]``.
@@ -82,6 +85,7 @@ class Split:
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
     times: Ints | None = None
+    order: Order = "time"
 
     @property
     def num_items(self) -> int:
@@ -103,7 +107,12 @@ class Split:
         with atomic_folder(folder) as temporary:
             for name, array in self._arrays().items():
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            facts = {"boundaries": self.boundaries, "counts": self.counts, "notes": self.notes}
+            facts: dict[str, Any] = {
+                "boundaries": self.boundaries,
+                "counts": self.counts,
+                "notes": self.notes,
+            }
+            facts["order"] = self.order
             write_json(temporary / "split.json", facts)
 
     @classmethod
@@ -123,6 +132,7 @@ class Split:
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
             times=array("times") if (folder / "times.npy").exists() else None,
+            order=facts.get("order", "time"),
         )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -68,6 +68,13 @@ class Protocol(Hashed, ABC):
     new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
 
+    ordered: ClassVar[bool] = True  # whether the order of a user's events says anything
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are to be validation targets."""
+        return self.val_users != 0
+
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
         default = {
@@ -76,6 +83,10 @@ class Protocol(Hashed, ABC):
         told = {key: value for key, value in asdict(self).items() if key not in _LATER & default}
         ranked = "catalogue" if self.cold_targets == "rank" else "train vocabulary"
         return {"name": self.name, "candidates": f"{ranked}, seen filtered", **told}
+
+    def arranged(self, data: Interactions, events: Ordered) -> Ordered:
+        """The events as :meth:`choose` wants them, by user: here as they are, by time."""
+        return events
 
     @abstractmethod
     def choose(self, events: Ordered) -> Targets:
@@ -90,6 +101,7 @@ class Protocol(Hashed, ABC):
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters)
+        events = self.arranged(data, events)
         events, targets = self._without_new_items(events, self.choose(events))
         split = arrays(data, events, targets, counts, self.name, cold_targets=self.cold_targets)
         self._check(split)
@@ -114,10 +126,10 @@ class Protocol(Hashed, ABC):
         time = None if events.time is None else events.time[kept]
         train, val, test = (mask[kept] for mask in targets[:3])
         events = Ordered(events.user[kept], events.item[kept], events.row[kept], time)
-        return events, Targets(train, val, test, targets.boundaries)
+        return events, targets._replace(train=train, val=val, test=test)
 
     def _check(self, split: Split) -> None:
-        wanted = {"validation": split.val} if self.val_users != 0 else {}
+        wanted = {"validation": split.val} if self.validates else {}
         for stage, examples in {**wanted, "test": split.test}.items():
             if not examples.size:
                 steps = ", ".join(f"{step}: {count:,}" for step, count in split.counts.items())

@@ -15,10 +15,12 @@ from lightning_rec.data.split import Schema, Split
 class SequenceModel(nn.Module, ABC):
     """A module that turns histories into queries, and scores items for a query.
 
-    ``objectives`` names the objectives it can learn by, the published one first.
+    ``objectives`` names the objectives it can learn by, the published one first; ``needs_order``
+    says whether the order of a history means anything to it.
     """
 
     objectives: ClassVar[tuple[str, ...]]
+    needs_order: bool = True
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

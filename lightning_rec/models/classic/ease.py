@@ -35,6 +35,7 @@ class EASE(InnerProduct):
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    needs_order = False
     weight: Tensor
 
     def __init__(

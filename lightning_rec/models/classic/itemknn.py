@@ -33,6 +33,7 @@ class ItemKNN(SequenceModel):
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    needs_order = False
 
     def __init__(
         self, schema: Schema, neighbours: PositiveInt = 100, shrink: NonNegativeFloat = 10.0

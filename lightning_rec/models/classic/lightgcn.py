@@ -38,6 +38,7 @@ class LightGCN(Keeping, InnerProduct):
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    needs_order = False
 
     def __init__(
         self,

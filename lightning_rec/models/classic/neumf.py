@@ -34,6 +34,7 @@ class NeuMF(SequenceModel):
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    needs_order = False
     known: Tensor
 
     def __init__(self, schema: Schema, dim: PositiveInt = 16, depth: PositiveInt = 3) -> None:

@@ -20,6 +20,7 @@ class Popularity(InnerProduct):
     """Scores each item by its number of training events; the floor under every other model."""
 
     objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    needs_order = False
     counts: Tensor
 
     def __init__(self, schema: Schema) -> None:

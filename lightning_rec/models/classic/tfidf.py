@@ -45,6 +45,7 @@ class TFIDF(SequenceModel):
     ) -> None:
         super().__init__(schema)
         self.columns, self.max_words, self.half_life = columns, max_words, half_life
+        self.needs_order = half_life is not None
         self.words = Sparse(schema.num_items)
 
     def read_catalogue(self, catalogue: pl.DataFrame) -> None:

@@ -32,6 +32,7 @@ class ZeroShot(InnerProduct):
     def __init__(self, schema: Schema, half_life: PositiveFloat | None = None) -> None:
         super().__init__(schema)
         self.half_life = half_life
+        self.needs_order = half_life is not None
         self.register_buffer("texts", torch.zeros(schema.num_items, 0), persistent=False)
 
     def read_texts(self, vectors: Tensor) -> None:

@@ -1,0 +1,75 @@
+"""The protocol of logs without times: each user's items are dealt at random."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from lightning_rec.data.arrays import Ints, Targets
+from lightning_rec.data.chance import bits
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.shares import RandomShares
+from lightning_rec.data.splits import Protocol
+from lightning_rec.ranges import BelowOne
+
+_SLACK = 1e-9  # 0.29 * 100 is 28.999999999999996, and 29 is meant
+
+
+@dataclass(frozen=True)
+class RandomItems(RandomShares, Protocol):
+    """Of each user's items a share at random is tested, a share validates, the rest trains.
+
+    What RecBole calls a ratio-based split in random order, grouped by user. All events of a user
+    with one item go together; a held-out one is one target, whose history is what the user trains
+    on (in the test what validates too), and never another target. Shares are rounded down, but a
+    user of two items or more has one in the test, and of three or more one that validates.
+
+    The draw depends on ``seed`` and on the ids of user and item among all ids of the data, not on
+    the order of the rows.
+
+    Args:
+        val: share of each user's items that validates; 0 leaves no validation.
+        test: share of each user's items that is tested.
+        seed: fixes the draw.
+
+    Raises:
+        UserError: if nothing is left to train or to test on.
+    """
+
+    val: BelowOne = 0.1
+    test: BelowOne = 0.1
+
+    name: ClassVar[str] = "random_items"
+    ordered: ClassVar[bool] = False
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are to be validation targets."""
+        return self.val > 0 and self.val_users != 0
+
+    def arranged(self, data: Interactions, events: Ordered) -> Ordered:
+        """Each user's items in random order, events with one item together."""
+        user, item = (_place(ids) for ids in (data.users["user"], data.items["item"]))
+        word = bits(bits(self.seed, user[events.user]), item[events.item])
+        return events.taken(np.lexsort((events.item, word, events.user)))
+
+    def choose(self, events: Ordered) -> Targets:
+        """Mark the last items of each user's random order for the test, those before validate."""
+        first = np.append(True, (np.diff(events.user) != 0) | (np.diff(events.item) != 0))
+        alone = events.taken(np.flatnonzero(first))  # each user's items once
+        place, length = alone.places()
+        tested = np.maximum((self.test * length + _SLACK).astype(np.int64), length > 1)
+        held = (self.val * length + _SLACK).astype(np.int64)
+        held = np.maximum(held, (length - tested > 1) & (self.val > 0))
+        part = (place >= length - tested - held).astype(np.int8) + (place >= length - tested)
+        of_event = part[np.cumsum(first) - 1]
+        val = self.validated(events, first & (of_event == 1))
+        return Targets(of_event == 0, val, first & (of_event == 2), None, "none", apart=True)
+
+
+def _place(ids: pl.Series) -> Ints:
+    """The place of each code's id in the order of all ids: int64 [codes]."""
+    place: Ints = ids.rank("ordinal").cast(pl.Int64).to_numpy() - 1
+    return place
