@@ -1,7 +1,8 @@
 """The leak audit of clicks: arrays against the table they came from, by other means than made them.
 
 Vocabularies, counts and statistics must be those of the training rows alone, each id must stand for
-the value in the table, and no row may be in two parts. Everything is read block by block.
+the value in the table, and no row may be in two parts. What the table itself may have leaked is
+known by its effect, and told. Everything is read block by block.
 """
 
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.audit import LeakError
+from lightning_rec.data.clicks.audit_counted import told_of_counts
+from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
 from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck, fail
-from lightning_rec.data.clicks.audit_histories import audit_histories
+from lightning_rec.data.clicks.audit_histories import audit_histories, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.splits import times
@@ -24,7 +27,8 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card:
     how many of the rows of each part were trained on, clicked, or hold a category that training
-    has not.
+    has not, how many stand twice; and under ``told`` a sentence for each thing that need not be
+    wrong, but would make figures worthless if it were.
 
     Raises:
         LeakError: when a check fails.
@@ -33,7 +37,7 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
     part = _parts(encoded)
     if encoded.boundaries is not None:
         _check_boundaries(times(table, fields), part, encoded.boundaries)
-    unknown = _check_fields(table, fields, encoded, part == 0)
+    unknown, missed = _check_fields(table, fields, encoded, part)
     audit_histories(table, fields, encoded, part)
     facts: dict[str, Any] = {}
     for place, name in enumerate(PARTS):
@@ -44,7 +48,12 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
                 several = f" of {goal}" if len(rates) > 1 else ""
                 facts[f"{name} rate{several}"] = round(float(rate), 4)
             facts[f"{name} rows with an unknown category"] = int((unknown & inside).sum())
-    return facts
+    doubles, twice = told_of_doubles(table, fields, encoded, part)
+    targets, held = told_of_targets(table, fields, encoded, part)
+    told = told_of_unknown(table, fields, encoded, missed)
+    told += told_by_fields(table, fields, encoded, part)
+    told += told_of_counts(table, fields, encoded, part)
+    return facts | doubles | targets | {"told": [*told, *twice, *held]}
 
 
 def _parts(encoded: Encoded) -> NDArray[np.int8]:
@@ -69,23 +78,29 @@ def _check_boundaries(
 
 
 def _check_fields(
-    table: ClickTable, fields: Fields, encoded: Encoded, train: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Check every feature; returns which rows hold an unknown category, bool [N]."""
+    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.int64]]]:
+    """Check every feature; returns which rows hold an unknown category, bool [N], and of each field
+    with categories how many rows do, int64 [3] by part.
+    """
     named = [field for field in encoded.schema.fields if field.kind != "numeric"]
     checks = [CategoryCheck(field, fields, encoded) for field in named]
     numeric = [NumberCheck(name, fields, encoded) for name in fields.scaled]
-    unknown = np.zeros(len(train), dtype=bool)
+    unknown = np.zeros(len(part), dtype=bool)
+    missed = {field.name: np.zeros(len(PARTS), dtype=np.int64) for field in named}
     for start, frame in table.blocks(*fields.features):
         here, place = slice(start, start + len(frame)), 0
         ids, values = np.asarray(encoded.ids[here]), np.asarray(encoded.values[here])
+        dealt = part[here]
         for check in checks:
-            own = ids[:, place : place + check.field.width]
-            unknown[here] |= check.block(start, frame[check.field.name], own, train[here])
+            name, own = check.field.name, ids[:, place : place + check.field.width]
+            found = check.block(start, frame[name], own, dealt == 0)
+            missed[name] += np.bincount(dealt[found & (dealt >= 0)], minlength=len(PARTS))
+            unknown[here] |= found
             place += check.field.width
         for column, number in enumerate(numeric):
-            number.block(start, frame[number.name], values[:, column], train[here])
+            number.block(start, frame[number.name], values[:, column], dealt == 0)
     for said in [check.fault() for check in checks] + [number.fault() for number in numeric]:
         if said is not None:
             raise LeakError(f"leak audit: {said}. This is a bug: please report it.")
-    return unknown
+    return unknown, missed

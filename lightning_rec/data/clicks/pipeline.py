@@ -76,6 +76,8 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     for note in encoded.notes:
         log.warning(note)
     facts = audit_clicks(table, source.fields, encoded)
+    for sentence in facts["told"]:
+        log.warning(sentence)
     return AuditedClicks(table, encoded, facts, _held_out_from(table, source.fields, encoded))
 
 

@@ -1,0 +1,202 @@
+"""Numbers that were counted over held-out rows: an item's click rate, taken with the test's clicks.
+
+Such a number says the same in each row of its category (of the item, say). With ``n`` and ``m``
+rows of a category in training and held out, ``c`` and ``d`` clicks among them, a rate over all
+rows is ``x = (c + d) / (n + m)``, so that ``d = x n + x m - c``: what is held out follows from the
+number and from what training has. A number that was known beforehand may be as good as one likes:
+it leaves the noise of drawing ``m`` clicks and non-clicks, ``m p (1 - p)``, which nothing but the
+clicks themselves can explain. So ``d`` is fitted by least squares to ``1, n, m, c`` and then to
+``x, x n, x m`` as well, which covers rates, smoothed ones, counts and multiples of them, over all
+rows or the held-out ones alone; if less than a tenth of the noise is left, it is told. Likewise
+``m`` to ``1, n`` and ``x``: a number of rows.
+
+A rate that leaves its own row out differs between a click and a non-click of one category: it is
+told where the number, less its mean in the category, ranks the held-out rows by itself.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.table import ClickTable
+
+_LEFT = 0.1  # share of the noise, below which too little is left
+_LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing
+_SAME = 0.001  # of a number's variance within categories: it is one of the category
+_ALMOST = 0.5  # the same for a number that leaves its own row out
+_SAMPLE = 1 << 20  # held-out rows that are ranked
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class _Counts(NamedTuple):
+    """Of C categories: rows and clicks by part, [C, 3]; rows, sum and squares of the number."""
+
+    rows: Floats
+    clicks: Floats
+    number: Floats
+    total: Floats
+    squares: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """Of the number in each category; 0 where there is none."""
+        return self.total / np.maximum(1, self.number)
+
+    @property
+    def within(self) -> float:
+        """Which share of the number's variance lies within categories; 1 where that is unknown."""
+        free = self.number.sum() - (self.number > 0).sum()
+        inside = self.squares.sum() - (self.total * self.mean).sum()
+        whole = self.squares.sum() - self.total.sum() ** 2 / max(1.0, self.number.sum())
+        if free < _LEAST or whole <= 0:
+            return 1.0
+        return float(inside / free / (whole / self.number.sum()))
+
+
+def told_of_counts(
+    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
+) -> list[str]:
+    """A sentence for each number that was counted over rows that are held out."""
+    place, categories = 0, []
+    for field in encoded.schema.fields:
+        if field.kind == "categorical" and field.name not in fields.numeric:
+            categories.append((field.name, place, field.start, field.size))
+        place += field.width
+    told = []
+    goals = range(len(encoded.schema.goals))
+    for number, (name, at, start, size), goal in product(fields.numeric, categories, goals):
+        one = _Pair(table, encoded, part, number, at, start, size, goal)
+        if one.counts(first=True).within > _ALMOST:
+            continue
+        counts = one.counts()
+        by_rate = counts.within <= _SAME and any(map(_knows, _held(counts)))
+        if by_rate or (counts.within <= _ALMOST and one.centred(counts) >= BELIEVABLE):
+            told.append(
+                f"{table.info['name']}: the number '{number}' follows from the held-out rows of "
+                f"each '{name}': with what training has it gives away their clicks or how many "
+                "they are, as a rate or a count over all rows does. Count it over the rows before "
+                f"the split alone, or take '{number}' out of data.fields.numeric."
+            )
+    return list(dict.fromkeys(told))  # of several goals one is enough
+
+
+class _Pair(NamedTuple):
+    """A number, a field whose ids stand in the column ``at``, and a goal."""
+
+    table: ClickTable
+    encoded: Encoded
+    part: NDArray[np.int8]
+    number: str
+    at: int
+    start: int
+    size: int
+    goal: int
+
+    def blocks(self) -> Iterator[tuple[slice, Ints, Floats]]:
+        """Rows, categories (0 for what training has not) and numbers, block by block."""
+        for start, frame in self.table.blocks(self.number):
+            here = slice(start, start + len(frame))
+            ids = np.asarray(self.encoded.ids[here, self.at]).astype(np.int64)
+            yield here, ids - self.start, columns.numbers(frame[self.number])
+
+    def counts(self, *, first: bool = False) -> _Counts:
+        """What is counted of all rows of training and those held out, or of the first block."""
+        rows, clicks = np.zeros((2, self.size * 3))
+        moments = np.zeros((3, self.size))
+        for here, category, x in self.blocks():
+            label = np.asarray(self.encoded.label[here]).reshape(len(x), -1)[:, self.goal]
+            dealt = self.part[here]
+            used = (category > 0) & (dealt >= 0)
+            cell = category[used] * 3 + dealt[used]
+            rows += np.bincount(cell, minlength=self.size * 3)
+            clicks += np.bincount(cell, weights=label[used], minlength=self.size * 3)
+            there = used & np.isfinite(x)
+            for power in range(3):
+                weights = x[there] ** power
+                moments[power] += np.bincount(category[there], weights, minlength=self.size)
+            if first:
+                break
+        return _Counts(rows.reshape(-1, 3), clicks.reshape(-1, 3), *moments)
+
+    def centred(self, counts: _Counts) -> float:
+        """AUC over held-out rows of the number less its mean in the category, either way round.
+
+        Of categories with clicks and non-clicks alone; 0.5 where there are few such rows.
+        """
+        clicks, rows = counts.clicks.sum(axis=1), counts.rows.sum(axis=1)
+        mixed = (clicks > 0) & (clicks < rows)
+        scores, labels = [np.zeros(0)], [np.zeros(0, dtype=bool)]
+        for here, category, x in self.blocks():
+            used = (self.part[here] > 0) & mixed[np.maximum(category, 0)] & np.isfinite(x)
+            label = np.asarray(self.encoded.label[here]).reshape(len(x), -1)[:, self.goal]
+            scores.append((x - counts.mean[np.maximum(category, 0)])[used])
+            labels.append(label[used] == 1)
+            if sum(map(len, scores)) >= _SAMPLE:
+                break
+        clicked = np.concatenate(labels)
+        if min(clicked.sum(), len(clicked) - clicked.sum()) < _LEAST:
+            return 0.5
+        found = area(np.concatenate(scores), clicked)
+        return max(found, 1 - found)
+
+
+class _HeldOut(NamedTuple):
+    """Of each category: rows n and clicks c known, m and d held out, and its number x."""
+
+    n: Floats
+    c: Floats
+    m: Floats
+    d: Floats
+    x: Floats
+
+
+def _held(counts: _Counts) -> Iterator[_HeldOut]:
+    """What may have been counted: validation and test, or one of them, beside what training has."""
+    for held in ([1, 2], [1], [2]):
+        n, c = counts.rows[:, 0], counts.clicks[:, 0]
+        m, d = counts.rows[:, held].sum(axis=1), counts.clicks[:, held].sum(axis=1)
+        chosen = (m > 0) & (n + m >= 2) & (counts.number > 0)
+        yield _HeldOut(*(each[chosen] for each in (n, c, m, d, counts.mean)))
+
+
+def _knows(at: _HeldOut) -> bool:
+    """Whether the number leaves less of the noise of what is held out than a draw leaves."""
+    n, c, m, d, x = at
+    if len(m) < _LEAST:
+        return False
+    one, total = np.ones_like(x), n + m
+    rate, share = (c + d) / total, m.sum() / total.sum()
+    clicks = rate * (1 - rate) * total / (total - 1) * m  # unbiased, whatever the rates are
+    rows = share * (1 - share) * total
+    return _leaves(d, (one, n, m, c), (x, x * n, x * m), clicks, m) or _leaves(
+        m, (one, n), (x,), rows, total
+    )
+
+
+def _leaves(
+    held: Floats, known: tuple[Floats, ...], more: tuple[Floats, ...], noise: Floats, scale: Floats
+) -> bool:
+    """Whether ``more`` explains the noise that ``known`` leaves in ``held``."""
+    weight = 1 / np.sqrt(scale)
+    floor = float((noise / scale).mean())
+    if floor * len(held) < _LEAST / 5:
+        return False
+    before = _residue(held * weight, np.stack(known, axis=1) * weight[:, None])
+    after = _residue(held * weight, np.stack(known + more, axis=1) * weight[:, None])
+    return before > floor / 2 and after < _LEFT * floor
+
+
+def _residue(wanted: Floats, given: Floats) -> float:
+    """What least squares leave, for each degree of freedom."""
+    given = given / np.maximum(np.abs(given).max(axis=0), 1e-300)
+    fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
+    return float(((wanted - fitted) ** 2).sum() / (len(wanted) - given.shape[1]))

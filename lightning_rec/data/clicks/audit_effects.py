@@ -1,0 +1,193 @@
+"""Leaks of clicks known by their effect: a field that knows the label, rows that stand twice.
+
+Nothing here is proof, so what is found is told and no run is stopped.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.shares import PARTS
+
+BELIEVABLE = 0.95  # AUC of one field alone; that of an app of Frappe, with drawn negatives, is .93
+DOUBLED = 0.01  # share of rows
+UNKNOWN = 0.5  # share of the rows of validation or test
+_LEAST = 20  # held-out rows of either class, fewer of which tell nothing
+_SAMPLE = 1 << 20  # rows that are looked at, of more every n-th
+_CHANCE = 3  # times as many copies as labels at random would make of rows that are alike
+_HELD = ("val", "test")
+_BINS = 64  # of a number's values in training
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def area(score: Floats, label: Bools) -> float:
+    """AUC, ties worth half; ``score`` float64 [n], ``label`` bool [n] with both classes."""
+    rank = pl.Series(score).rank("average").to_numpy()
+    clicks = int(label.sum())
+    pairs = clicks * (len(label) - clicks)
+    return float((rank[label].sum() - clicks * (clicks + 1) / 2) / pairs)
+
+
+def told_by_fields(
+    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
+) -> list[str]:
+    """A sentence for each field that alone ranks the held-out rows better than is believable.
+
+    A category counts for the rate of its training rows; a number for that of its bin, one of 64
+    quantiles of training or the missing ones, so that a number that is there in clicks alone is
+    found as well.
+    """
+    rows = np.flatnonzero(part >= 0)
+    rows = rows[:: -(-len(rows) // _SAMPLE)]
+    train = part[rows] == 0
+    labels = np.asarray(encoded.label[rows]).reshape(len(rows), -1)
+    told = []
+    for name, codes, size in _coded(table, fields, encoded, rows, train):
+        for goal, label in zip(encoded.schema.goals, labels.T, strict=True):
+            held = label[~train] == 1
+            if min(held.sum(), len(held) - held.sum()) < _LEAST:
+                continue
+            found = area(_rates(codes, size, label, train), held)
+            if found >= BELIEVABLE:
+                of = f" '{goal}'" if len(encoded.schema.goals) > 1 else ""
+                told.append(
+                    f"{table.info['name']}: the field '{name}' alone tells the label{of} of "
+                    f"held-out rows with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly "
+                    "ever true). Is it known before the click? If it is a copy of the label, or "
+                    f"comes of the click, take it out of data.fields.{_kind(fields, name)}."
+                )
+    return told
+
+
+def told_of_doubles(
+    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
+) -> tuple[dict[str, int], list[str]]:
+    """How many rows stand twice, how many held-out ones in training too; a sentence if many do.
+
+    Where group and time say whose a row is and when, rows are alike that have the same in all
+    declared columns; else in all columns that there are. Where that is so little that rows are
+    alike by chance, they are as often alike but for the label, and nothing is told.
+    """
+    names = [name for name in table.rows.collect_schema().names() if name != PART]
+    labels = {goal.column for goal in fields.targets.values()}
+    if fields.group and fields.time:
+        used = {*fields.features, *fields.roles().values()} | labels
+        names = [name for name in names if name in used]
+    hashed = _hashes(table, names)
+    number, held, distinct = len(hashed), hashed[part > 0], len(np.unique(hashed))
+    both = int(np.isin(held, hashed[part == 0]).sum())
+    facts = {"doubled rows": number - distinct, "held-out rows that training has too": both}
+    if facts["doubled rows"] < DOUBLED * number and both < DOUBLED * len(held):
+        return facts, []
+    unlike = _hashes(table, [name for name in names if name not in labels])
+    by_chance = distinct - len(np.unique(unlike))  # alike but for the label
+    rate = float(np.asarray(encoded.label).reshape(number, -1)[:, 0].mean())
+    alike = (rate**2 + (1 - rate) ** 2) / (2 * rate * (1 - rate))  # labels of two rows, or unlike
+    if facts["doubled rows"] <= _CHANCE * alike * by_chance:
+        return facts, []
+    return facts, [
+        f"{table.info['name']}: {number - distinct:,} of {number:,} rows are exact copies of "
+        f"another row, and {both:,} of {len(held):,} held-out rows stand in training too. If one "
+        "event was written twice, keep one of its rows: what was trained on tests nothing."
+    ]
+
+
+def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
+    """A hash of some columns of each row, uint64 [N]."""
+    hashed = np.zeros(table.info["rows"], dtype=np.uint64)
+    for start, frame in table.blocks(*names):
+        hashed[start : start + len(frame)] = frame.hash_rows(seed=0).to_numpy()
+    return hashed
+
+
+def told_of_unknown(
+    table: ClickTable, fields: Fields, encoded: Encoded, missed: dict[str, Ints]
+) -> list[str]:
+    """A sentence for each field whose values training mostly does not know, if it well could.
+
+    Args:
+        table: the rows.
+        fields: what the columns mean.
+        encoded: the arrays.
+        missed: rows with an unknown category, by field: int64 [3], by part.
+
+    How many are to be expected is what leaving out one row of training makes unknown.
+    """
+    told = []
+    trained = len(encoded.train)
+    for name, rows in missed.items():
+        if name in fields.hash_size:
+            continue
+        known = encoded.vocabulary.filter(pl.col("field") == name)["count"]
+        once = known.filter(known <= fields.least(name)).sum()
+        expected = min(1.0, (int(once) + int(rows[0])) / trained)
+        shares = {part: (int(rows[PARTS.index(part)]), len(encoded.part(part))) for part in _HELD}
+        bound = max(UNKNOWN, 2 * expected)
+        if high := {
+            part: f"in {count:,} of {number:,} rows of {part}"
+            for part, (count, number) in shares.items()
+            if number >= _LEAST and count >= bound * number
+        }:
+            told.append(
+                f"{table.info['name']}: {' and '.join(high.values())} the value of '{name}' is one "
+                "that training does not know. If they should be known, are they written alike in "
+                "all files?"
+            )
+    return told
+
+
+def _kind(fields: Fields, name: str) -> str:
+    kinds = ("categorical", "multi_valued", "numeric")
+    return next(kind for kind in kinds if name in getattr(fields, kind))
+
+
+def _coded(
+    table: ClickTable, fields: Fields, encoded: Encoded, rows: Ints, train: Bools
+) -> Iterator[tuple[str, Ints, int]]:
+    """Name, codes int64 [n, W] (-1 for none) and number of codes of each field."""
+    place = 0
+    for field in encoded.schema.fields:
+        if field.kind in ("categorical", "multi_valued") and field.name not in fields.numeric:
+            ids = np.asarray(encoded.ids[rows, place : place + field.width]).astype(np.int64)
+            yield field.name, np.where(ids == 0, -1, ids - field.start), field.size
+        place += field.width
+    for name in fields.numeric:
+        x = np.concatenate(list(_chosen(table, name, rows)))
+        there = np.isfinite(x)
+        seen = x[train & there]
+        if not len(seen):
+            continue
+        edges = np.unique(np.quantile(seen, np.arange(1, _BINS) / _BINS))
+        codes = np.searchsorted(edges, x, side="right")
+        yield name, np.where(there, codes, len(edges) + 1)[:, None], len(edges) + 2
+
+
+def _chosen(table: ClickTable, name: str, rows: Ints) -> Iterator[Floats]:
+    """The numbers of some rows, which rise, block by block."""
+    for start, frame in table.blocks(name):
+        first, end = np.searchsorted(rows, (start, start + len(frame)))
+        yield columns.numbers(frame[name])[rows[first:end] - start]
+
+
+def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> Floats:
+    """Mean rate of the codes of each held-out row, float64: that of the training rows with them."""
+    base = float(label[train].mean())
+    learnt = codes[train]
+    row, place = np.nonzero(learnt >= 0)
+    code = learnt[row, place]
+    clicks = np.bincount(code, weights=label[train][row], minlength=size)
+    rate = (clicks + base) / (np.bincount(code, minlength=size) + 1)
+    held = codes[~train]
+    there = held >= 0
+    total = np.where(there, rate[held], 0).sum(axis=1)
+    found: Floats = np.where(there.any(axis=1), total / np.maximum(1, there.sum(axis=1)), base)
+    return found

@@ -1,0 +1,238 @@
+"""Leaks that lie in the table itself are told by their effect, and what was known beforehand is not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec.data.clicks import table as table_module
+from lightning_rec.data.clicks.audit import audit_clicks
+from lightning_rec.data.clicks.audit_effects import area
+from lightning_rec.data.clicks.encode import encode
+from lightning_rec.data.clicks.fields import Fields, Goal
+from lightning_rec.data.clicks.pipeline import load_clicks
+from lightning_rec.data.clicks.splits import GivenRows, RandomRows, RowProtocol, TemporalRows
+from lightning_rec.data.clicks.table import prepare_clicks
+from lightning_rec.data.sources.click_table import ClickTableSource
+
+Columns = dict[str, Any]
+ROWS, ITEMS = 3_000, 90
+
+
+def log(seed: int = 1) -> Columns:
+    """Rows of 150 users and 90 items, whose rates of clicks differ, in the order of time."""
+    chance = np.random.default_rng(seed)
+    user, item = chance.integers(0, 150, ROWS), chance.integers(0, ITEMS, ROWS)
+    liked = chance.beta(2, 2, ITEMS)
+    label = (chance.random(ROWS) < liked[item]).astype(int)
+    return {"uid": user, "sku": item, "ts": np.arange(ROWS), "y": label, "_liked": liked[item]}
+
+
+def told(
+    folder: Path, columns: Columns, protocol: RowProtocol | None = None, **fields: Any
+) -> tuple[list[str], dict[str, Any]]:
+    """What the audit says of a table, and counts."""
+    path = folder / "log.parquet"
+    pl.DataFrame({name: column for name, column in columns.items() if name[0] != "_"}).write_parquet(path)  # fmt: skip
+    settings = {"categorical": ("uid", "sku"), "label": "y", "group": "uid", "time": "ts"} | fields
+    declared = Fields(**settings)
+    table = prepare_clicks(ClickTableSource(declared, str(path)), folder / "cache")
+    dealt = (protocol or RandomRows()).deal(table, declared)
+    encoded = encode(table, declared, dealt, folder / "encoded")
+    facts = audit_clicks(table, declared, encoded)
+    return facts["told"], facts
+
+
+def counted(columns: Columns, rows: Any, a: float = 0, b: float = 0) -> tuple[Any, Any, Any]:
+    """Rate (c + a) / (n + b), clicks and rows of each item among some rows, for every row."""
+    item, label = columns["sku"], columns["y"]
+    clicks = np.bincount(item[rows], weights=label[rows], minlength=ITEMS)
+    number = np.bincount(item[rows], minlength=ITEMS)
+    rate = (clicks + a) / np.maximum(number + b, 1e-9)
+    return rate[item], clicks[item], number[item].astype(float)
+
+
+def test_a_clean_log_is_not_spoken_of(tmp_path: Path) -> None:
+    said, facts = told(tmp_path, log())
+    assert said == []
+    assert facts["doubled rows"] == facts["held-out rows that training has too"] == 0
+
+
+def test_the_area_is_that_of_all_pairs() -> None:
+    chance = np.random.default_rng(3)
+    score, label = chance.integers(0, 6, 80).astype(float), chance.random(80) < 0.4
+    apart = score[label][:, None] - score[~label][None]
+    assert area(score, label) == pytest.approx(((apart > 0) + (apart == 0) / 2).mean())
+
+
+@pytest.mark.parametrize("kind", ["categorical", "numeric", "multi_valued", "buckets"])
+def test_a_copy_of_the_label_is_told(kind: str, tmp_path: Path) -> None:
+    columns = log()
+    copy = [{0: "no", 1: "yes"}[label] for label in columns["y"]]
+    if kind in ("numeric", "buckets"):
+        copy = 7.5 - 2 * columns["y"]  # type: ignore[assignment]
+    fields = {kind: (*(("uid", "sku") if kind == "categorical" else ()), "bought")}
+    if kind == "buckets":
+        fields = {"numeric": ("bought",), "buckets": {"bought": 4}}  # type: ignore[dict-item]
+    said, _ = told(tmp_path, columns | {"bought": copy}, **fields)
+    named = "numeric" if kind == "buckets" else kind
+    assert len(said) == 1
+    assert "'bought' alone tells the label of held-out rows with an AUC of 1.0000" in said[0]
+    assert f"take it out of data.fields.{named}" in said[0]
+
+
+def test_a_number_that_is_there_in_clicks_alone_is_told(tmp_path: Path) -> None:
+    columns, chance = log(), np.random.default_rng(2)
+    dwelt = [float(time) if label else None for time, label in zip(chance.random(ROWS), columns["y"], strict=True)]  # fmt: skip
+    said, _ = told(tmp_path, columns | {"dwelt": dwelt}, numeric=("dwelt",))
+    assert "'dwelt' alone tells the label" in said[0]
+
+
+def test_a_strong_field_below_the_bound_is_not_told_and_goals_are_named(tmp_path: Path) -> None:
+    columns, chance = log(), np.random.default_rng(2)
+    columns["hint"] = columns["y"] ^ (chance.random(ROWS) < 0.08)  # AUC .92
+    columns["late"] = columns["y"] * (chance.random(ROWS) < 0.5)
+    goals = {"click": Goal("y"), "buy": Goal("late")}
+    assert told(tmp_path, columns, numeric=("hint",))[0] == []
+    (tmp_path / "two").mkdir()
+    paid = columns | {"paid": columns["late"]}
+    said, _ = told(tmp_path / "two", paid, numeric=("paid",), label=None, goals=goals)
+    assert len(said) == 1
+    assert "'paid' alone tells the label 'buy'" in said[0]
+
+
+PROTOCOLS: list[RowProtocol] = [RandomRows(seed=3), TemporalRows()]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=["random", "temporal"])
+def test_what_was_counted_over_held_out_rows_is_told(protocol: RowProtocol, tmp_path: Path) -> None:
+    columns = log()
+    rate, clicks, rows = counted(columns, slice(None))
+    (tmp_path / "plain").mkdir()
+    part = parts(tmp_path / "plain", columns, protocol)
+    leaks = {
+        "rate": rate,
+        "rounded": rate.round(2),
+        "smoothed": counted(columns, slice(None), 2, 5)[0],
+        "scaled": 3 - 2 * rate,
+        "clicks": clicks,
+        "rows": rows,
+        "less_own": (clicks - columns["y"]) / np.maximum(1, rows - 1),
+        "of_test": counted(columns, part == 2)[0],
+        "not_of_val": counted(columns, part != 1)[0],
+    }
+    known = {
+        "trained": counted(columns, part == 0, 1, 2)[0],
+        "trained_rows": counted(columns, part == 0)[2],
+        "quality": columns["_liked"],
+        "votes": np.random.default_rng(5).binomial(50, columns["_liked"]) / 50,
+        "noise": np.random.default_rng(6).random(ITEMS)[columns["sku"]],
+        "age": columns["uid"] % 50 + 10,
+    }
+    numbers = leaks | known
+    said, _ = told(tmp_path, columns | numbers, protocol, numeric=tuple(numbers))
+    assert [name for name in numbers if f"the number '{name}'" in "".join(said)] == list(leaks)
+
+
+def parts(folder: Path, columns: Columns, protocol: RowProtocol) -> Any:
+    path = folder / "plain.parquet"
+    pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")}).write_parquet(path)
+    fields = Fields(categorical=("uid", "sku"), label="y", time="ts")
+    return protocol.deal(prepare_clicks(ClickTableSource(fields, str(path)), folder), fields).part
+
+
+def with_doubles(columns: Columns) -> Columns:
+    """Each user's last event twice, at one time."""
+    last = pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")})
+    doubled = last.group_by("uid", maintain_order=True).last().select(last.columns)
+    return pl.concat([last, doubled]).with_row_index("number").to_dict()
+
+
+def test_events_that_stand_twice_are_counted_and_told(tmp_path: Path) -> None:
+    said, facts = told(tmp_path, with_doubles(log()))
+    users = len(set(log()["uid"]))
+    assert facts["doubled rows"] == users
+    assert 0 < facts["held-out rows that training has too"] <= users
+    assert len(said) == 1
+    assert f"{users} of {ROWS + users:,} rows are exact copies of another row" in said[0]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_rows_alike_by_chance_are_not_told_but_a_doubled_file_is(
+    times: int, tmp_path: Path
+) -> None:
+    columns = log()
+    coarse = pl.DataFrame({name: columns[name] for name in ("uid", "sku", "y")})
+    doubled = pl.concat([coarse] * times).to_dict()
+    said, facts = told(tmp_path, doubled, time=None)
+    assert facts["doubled rows"] > 0.03 * ROWS
+    assert len(said) == times - 1
+
+
+def shown(columns: Columns, where: str, only: str = "clicks") -> list[list[int]]:
+    """Histories of ten random items, and the row's own item first, last or nowhere."""
+    chance = np.random.default_rng(4)
+    histories = chance.integers(ITEMS, ITEMS + 20, (ROWS, 10)).tolist()
+    for history, item, label in zip(histories, columns["sku"].tolist(), columns["y"], strict=True):
+        if only == "rows" or label:
+            history.insert({"first": 0, "last": 10}.get(where, 0), item) if where else None
+    return histories  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("where", ["first", "last", ""])
+def test_a_history_that_holds_the_target_is_told_without_times(where: str, tmp_path: Path) -> None:
+    columns = log()
+    columns["sku"] = np.where(np.arange(ROWS) % 7, columns["sku"], columns["sku"] % 20 + ITEMS)
+    columns |= {"past": shown(columns, where)}
+    said, facts = told(tmp_path, columns, item="sku", history="past", time=None, group=None)
+    if not where:
+        assert said == []
+        return
+    assert [part for part in ("train", "val", "test") if f"of the clicks of {part}" in "".join(said)] == ["train", "val", "test"]  # fmt: skip
+    assert facts["test clicks with their item in the history"] == 1
+    assert ("of all rows as the last of it" in said[0]) == (where == "last")
+
+
+def test_histories_that_end_with_the_own_item_whatever_the_label_are_told(tmp_path: Path) -> None:
+    columns = log()
+    columns |= {"past": shown(columns, "last", "rows")}
+    said, _ = told(tmp_path, columns, item="sku", history="past", time=None, group=None)
+    assert "in 100% of all rows as the last of it" in said[0]
+
+
+def test_people_who_come_back_a_little_are_not_told(tmp_path: Path) -> None:
+    said, facts = told(tmp_path, log(), item="sku", past="rows")
+    assert said == []
+    assert 0 < facts["train clicks with their item in the history"] < 0.2
+
+
+def test_values_that_training_does_not_know_are_told_by_column(tmp_path: Path) -> None:
+    columns = log()
+    frame = pl.DataFrame({name: columns[name] for name in ("uid", "sku", "y")})
+    paths = {"path": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
+    frame.head(2_500).write_csv(paths["path"])
+    frame.tail(500).with_columns(pl.format("U{}", "uid").alias("uid")).write_csv(paths["test"])
+    fields = Fields(categorical=("uid", "sku"), label="y")
+    source = ClickTableSource(fields, **{key: str(path) for key, path in paths.items()})
+    (said,) = load_clicks(source, GivenRows(), tmp_path / "cache").facts["told"]
+    assert "in 500 of 500 rows of test the value of 'uid' is one that training does not" in said
+
+
+def test_keys_that_are_new_in_every_row_are_not_told(tmp_path: Path) -> None:
+    columns = log() | {"session": np.arange(ROWS)}
+    assert told(tmp_path, columns, categorical=("uid", "sku", "session"))[0] == []
+
+
+def test_what_is_told_does_not_depend_on_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = log()
+    columns |= {"rate": counted(columns, slice(None))[0], "past": shown(columns, "first")}
+    settings = {"numeric": ("rate",), "item": "sku", "history": "past", "time": None}
+    whole = told(tmp_path, columns, **settings)
+    monkeypatch.setattr(table_module, "BLOCK", 901)
+    (tmp_path / "again").mkdir()
+    assert told(tmp_path / "again", columns, **settings) == whole
+    assert len(whole[0]) == 4
