@@ -22,6 +22,7 @@ class Targets(NamedTuple):
     order: what the events of a user are ordered by; see :class:`Split`.
     apart: the history of a target ends before its user's first target of the same part; else it
         holds all events before the target.
+    whole: each user, then a session, belongs to one part, that in which its last event lies.
     """
 
     train: Mask
@@ -30,6 +31,7 @@ class Targets(NamedTuple):
     boundaries: tuple[int, int] | None
     order: Order = "time"
     apart: bool = False
+    whole: bool = False
 
 
 def arrays(
@@ -85,9 +87,10 @@ def arrays(
         test=test,
         boundaries=targets.boundaries,
         counts=counts | _counts(events.user, targets, val, test, cold),
-        notes=_notes(data, events.user, test, protocol),
+        notes=() if targets.whole else _notes(data, events.user, test, protocol),
         times=None if events.time is None else events.time[known],
         order=targets.order,
+        whole=targets.whole,
     )
 
 
@@ -103,14 +106,15 @@ def _counts(
     user: Ints, targets: Targets, val: Examples, test: Examples, cold: Mask
 ) -> dict[str, int]:
     """What the split left, by name; ``cold`` says which events have untrained items."""
+    left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {
-        "users": len(np.unique(user)),
+        "sessions" if targets.whole else "users": len(np.unique(user)),
         "train events": int(targets.train.sum()),
         "val targets": val.size,
         "test targets": test.size,
         "cold val targets": int(cold[targets.val].sum()),
         "cold test targets": int(cold[targets.test].sum()),
-        "users not evaluated": len(np.setdiff1d(user, test.user)),
+        **left,
     }
 
 

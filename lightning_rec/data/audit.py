@@ -37,6 +37,10 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
         _check_boundaries(train, split, source)
     if split.order == "none":
         _check_dealt(train, split, source)
+    if split.whole:
+        _check_whole(split)
+    if "sessions" in data.info:
+        _check_sessions(data)
     if source.time is not None:
         first_test = source.time[np.asarray(split.test.row)].min()
         late = float((source.time[train] > first_test).mean())
@@ -152,9 +156,46 @@ def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
     val_from, test_from = split.boundaries
     val, test = np.asarray(split.val.row), np.asarray(split.test.row)
     _fail("a training event lies after the boundary", source.time[train] >= val_from, train)
-    outside = (source.time[val] < val_from) | (source.time[val] >= test_from)
+    begun_val, begun_test = source.time[val], source.time[test]
+    if split.whole:  # a session that ends in a window may begin before it
+        ends = np.full(source.user.max() + 1, source.time.min())
+        np.maximum.at(ends, source.user, source.time)
+        begun_val, begun_test = ends[source.user[val]], ends[source.user[test]]
+    outside = (begun_val < val_from) | (source.time[val] >= test_from)
     _fail("a validation target lies outside its window", outside, val)
-    _fail("a test target lies before the boundary", source.time[test] < test_from, test)
+    _fail("a test target lies before the boundary", begun_test < test_from, test)
+
+
+def _check_whole(split: Split) -> None:
+    """No session may be in two parts."""
+    start, stop = split.offsets[:-1], split.offsets[1:]
+    torn = (split.train_end != start) & (split.train_end != stop)
+    _fail("a session trains in part", torn, start)
+    trains = split.train_end > start
+    for examples in (split.val, split.test):
+        user = np.asarray(examples.user)
+        _fail("a session trains and is held out", trains[user], np.asarray(examples.row))
+    both = np.isin(split.test.user, split.val.user)
+    _fail("a session validates and is tested", both, np.asarray(split.test.row))
+
+
+def _check_sessions(data: Interactions) -> None:
+    """Sessions that a pause ends: none has such a pause, each two of a user have one between."""
+    gap, time = data.info["sessions"]["gap"], pl.col("timestamp")
+    found = data.events.group_by("user").agg(
+        time.min().alias("begin"),
+        time.max().alias("end"),
+        time.sort().diff().max().fill_null(0).alias("pause"),
+        pl.col("visitor").first(),
+        pl.col("visitor").n_unique().alias("visitors"),
+    )
+    table = found.collect().sort("visitor", "begin")
+    between = (table["begin"] - table["end"].shift(1)).to_numpy()[1:]
+    same = (table["visitor"] == table["visitor"].shift(1)).to_numpy()[1:]
+    rows = np.arange(len(table))
+    _fail("a session has two users", (table["visitors"] > 1).to_numpy(), rows)
+    _fail("a session holds a pause that ends one", (table["pause"] > gap).to_numpy(), rows)
+    _fail("two sessions of a user have no pause between", same & (between <= gap), rows[1:])
 
 
 def _check_dealt(train: Ints, split: Split, source: _Source) -> None:

@@ -24,17 +24,27 @@ _ROW = "__row"
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what; ``time_unit`` is that of numeric times."""
+    """Which columns of a table hold what; ``time_unit`` is that of numeric times.
+
+    Where there are sessions, user and session together make a user.
+    """
 
     user: str
     item: str
     time: str | None = None
     rating: str | None = None
     time_unit: TimeUnit = "auto"
+    session: str | None = None
 
     def named(self) -> dict[str, str]:
         """Role and column, for the roles that have one."""
-        roles = {"user": self.user, "item": self.item, "time": self.time, "rating": self.rating}
+        roles = {
+            "user": self.user,
+            "item": self.item,
+            "session": self.session,
+            "time": self.time,
+            "rating": self.rating,
+        }
         return {role: name for role, name in roles.items() if name is not None}
 
 
@@ -116,6 +126,8 @@ def _values(
         "user": ids(pl.col(columns.user), schema[columns.user]),
         "item": ids(pl.col(columns.item), schema[columns.item]),
     }
+    if columns.session is not None:
+        values["session"] = ids(pl.col(columns.session), schema[columns.session])
     if columns.time is not None:
         values["time"] = raw_time(columns.time, schema[columns.time], first, mixed)
     if columns.rating is not None:
@@ -151,7 +163,7 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         more = f" ({count:,} such rows)" if count > 1 else ""
         value = table.collect(table.frame.slice(row, 1).select(name)).item()
         empty = value is None or not str(value).strip()
-        if role in ("user", "item"):
+        if role in ("user", "item", "session"):
             what = "is empty" if empty else f"is '{value}', which stands for none"
             yield f"{table.where(row)}: the {role} id in column '{name}' {what}{more}."
         elif empty:
@@ -166,7 +178,14 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
 
 
 def _typed(values: dict[str, pl.Expr], scale: float) -> list[pl.Expr]:
-    typed = [values["user"].alias("user"), values["item"].alias("item")]
+    user = values["user"]
+    if "session" in values:
+        # A slash within an id is doubled, so that no two sessions have one name.
+        both = (
+            values[role].str.replace_all("/", "//", literal=True) for role in ("user", "session")
+        )
+        user = pl.concat_str(both, separator=" / ")
+    typed = [user.alias("user"), values["item"].alias("item")]
     if "time" in values:
         typed.append(seconds(values["time"], scale).alias("timestamp"))
     if "rating" in values:

@@ -49,7 +49,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
         UserError: where the data or the protocol cannot be used.
         LeakError: where the audit fails.
     """
-    data = prepare(source, cache)
+    data = protocol.view(prepare(source, cache))
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{FORMAT}")
     if not folder.exists():
         with alone(folder):

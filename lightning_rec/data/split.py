@@ -63,6 +63,7 @@ class Split:
         order: first the training events, then those of validation and test.
     order: what a user's events are ordered by within that: ``time``, or ``none`` where they were
         dealt at random and their order says nothing.
+    whole: each user, then a session, belongs to one part; boundaries are of their last events.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
     times: int64 [N] seconds since 1970, or None where the data has no times.
     train_end: int64 [num_users]; training events of ``u`` are ``items[offsets[u]:train_end[u]]``.
@@ -86,6 +87,7 @@ class Split:
     notes: tuple[str, ...] = ()
     times: Ints | None = None
     order: Order = "time"
+    whole: bool = False
 
     @property
     def num_items(self) -> int:
@@ -112,7 +114,7 @@ class Split:
                 "counts": self.counts,
                 "notes": self.notes,
             }
-            facts["order"] = self.order
+            facts |= {"order": self.order, "whole": self.whole}
             write_json(temporary / "split.json", facts)
 
     @classmethod
@@ -133,6 +135,7 @@ class Split:
             notes=tuple(facts["notes"]),
             times=array("times") if (folder / "times.npy").exists() else None,
             order=facts.get("order", "time"),
+            whole=facts.get("whole", False),
         )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -84,6 +84,10 @@ class Protocol(Hashed, ABC):
         ranked = "catalogue" if self.cold_targets == "rank" else "train vocabulary"
         return {"name": self.name, "candidates": f"{ranked}, seen filtered", **told}
 
+    def view(self, data: Interactions) -> Interactions:
+        """The data in the units that are split: here as it is, users."""
+        return data
+
     def arranged(self, data: Interactions, events: Ordered) -> Ordered:
         """The events as :meth:`choose` wants them, by user: here as they are, by time."""
         return events

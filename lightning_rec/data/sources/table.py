@@ -20,6 +20,8 @@ class TableSource:
         path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
         user: column of user ids, any strings or integers. Must be set.
         item: column of item ids. Must be set.
+        session: column of session ids, or None. Sessions then stand where users would: each is a
+            sequence of its own. Where ``user`` is set too, a session is one of a user.
         time: column of times: epoch seconds or milliseconds, or ISO dates; a time without a zone
             is UTC. None takes the order of the rows for the order of time.
         rating: column of numbers, or None.
@@ -47,7 +49,9 @@ class TableSource:
         catalogue_item: str = "item",
         catalogue_title: str | None = None,
         name: str | None = None,
+        session: str | None = None,
     ) -> None:
+        user = session if user is None else user
         if path is None:
             raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
         if user is None or item is None:
@@ -56,7 +60,9 @@ class TableSource:
                 f"data.{role} is not set: say data.{role}=COLUMN, its column in {path}."
             )
         self.path = Path(path).expanduser()
-        self.columns = Columns(user, item, time, rating, time_unit)
+        self.session = session
+        within = session if session != user else None  # of a user, where users are named
+        self.columns = Columns(user, item, time, rating, time_unit, within)
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
         self.name = name or self.path.name.split(".")[0] or "table"
@@ -69,6 +75,7 @@ class TableSource:
         """What else the tables depend on: the columns and their meaning."""
         return {
             **vars(self.columns),
+            "session": self.session,
             "catalogue": self.catalogue is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,

@@ -1,0 +1,152 @@
+"""The protocol of sessions: a session is the unit, and belongs to one part by the time it ends."""
+
+import math
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
+from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.locks import alone
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.splits import Protocol
+from lightning_rec.errors import UserError
+from lightning_rec.files import atomic_folder, write_json
+
+_FORMAT = 1  # of a log cut into sessions
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True)
+class Sessions(Protocol):
+    """Sessions that end before ``val_from`` train, those before ``test_from`` validate, then test.
+
+    As GRU4Rec (Hidasi et al., ICLR 2016), NARM (Li et al., CIKM 2017) and SR-GNN (Wu et al., AAAI
+    2019) split: no session is in two parts, each next item of a test session is a target, all
+    items are candidates, and a target without training events is left out. Their filters are
+    ``user_core=2`` and ``item_core=5``, where a user is a session.
+
+    Args:
+        gap: pause that ends a session: seconds, or a number with a unit, as ``30m``, ``12h``,
+            ``1d``. None takes the sessions that the data names (``data.session``).
+        val_from: where validation begins: a quantile of the times at which sessions end, or a
+            date. A session that ends at the very moment lies after it.
+        test_from: likewise, where test begins.
+        targets: of a session, ``all`` items but the first, each with all before it as history, or
+            the ``last`` alone.
+
+    Raises:
+        UserError: if validation would begin after test, or a cut or the gap cannot be read.
+    """
+
+    user_core: NonNegativeInt = 2
+    cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5, 10, 20)
+    cold_targets: Cold = "exclude"
+    gap: float | str | None = None
+    val_from: Cut = 0.8
+    test_from: Cut = 0.9
+    targets: Literal["all", "last"] = "all"
+
+    name: ClassVar[str] = "sessions"
+
+    def __post_init__(self) -> None:
+        settle(self)
+        object.__setattr__(self, "gap", None if self.gap is None else _seconds(self.gap))
+
+    def view(self, data: Interactions) -> Interactions:
+        """The log with sessions for users. Raises UserError if there are none, or no times."""
+        named = data.info["settings"].get("session")
+        if self.gap is None:
+            if named is None:
+                raise UserError(
+                    f"protocol=sessions: nothing says what a session is in {data.info['name']}. "
+                    "Name the column that holds sessions, data.session=COLUMN, or the pause that "
+                    "ends one, protocol.gap=30m."
+                )
+            return data
+        if named is not None:
+            raise UserError(
+                f"data.session={named} names the sessions and protocol.gap cuts them: drop one."
+            )
+        if data.info["first_timestamp"] is None:
+            raise UserError(
+                f"protocol.gap needs the time of each event and {data.info['name']} has none: set "
+                "data.time to the column that holds it, or data.session to one of sessions."
+            )
+        folder = data.folder.with_name(f"{data.folder.name}-sessions{_FORMAT}-{self.gap:g}s")
+        if not folder.exists():
+            with alone(folder):
+                if not folder.exists():
+                    cut_sessions(data, float(self.gap), folder)
+        return Interactions(folder)
+
+    def choose(self, events: Ordered) -> Targets:
+        """Deal whole sessions by their ends. Raises UserError without times."""
+        if events.time is None:
+            raise UserError(
+                "protocol=sessions splits by time and this data has none: set data.time to the "
+                "column that holds it."
+            )
+        place, length = events.places()
+        ends = events.time[np.arange(len(place)) + length - 1 - place]  # of each event's session
+        cuts = (self.val_from, self.test_from)
+        once = ends[place == 0]
+        found = tuple(moment(key, cut, once) for key, cut in zip(CUTS, cuts, strict=True))
+        check_order(cuts, (found[0], found[1]))
+        val_from, test_from = (math.ceil(cut) for cut in found)
+        asked = place > 0 if self.targets == "all" else (place > 0) & (place == length - 1)
+        val = self.validated(events, asked & (ends >= val_from) & (ends < test_from))
+        test: Mask = asked & (ends >= test_from)
+        return Targets(ends < val_from, val, test, (val_from, test_from), whole=True)
+
+
+def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
+    """Write the log again, with the sessions of each user for users, whole or not at all.
+
+    A session ends where its user's next event is more than ``gap`` seconds later. The column
+    ``visitor`` keeps the user codes; a session is named after its user and its number, ``u / 1``.
+    """
+    frame = data.events.select("user", "timestamp").with_row_index("row").collect()
+    frame = frame.sort("user", "timestamp", "row")
+    visitor = frame["user"].cast(pl.Int64).to_numpy()
+    begins = np.append(True, _new(visitor) | (np.diff(frame["timestamp"].to_numpy()) > gap))
+    session = np.cumsum(begins) - 1
+    of: Ints = visitor[begins]
+    first = np.flatnonzero(np.append(True, _new(of)))
+    number = np.arange(len(of)) - np.repeat(first, np.diff(np.append(first, len(of)))) + 1
+    code = np.empty(len(session), dtype=np.int32)
+    code[frame["row"].to_numpy()] = session
+    events = data.events.rename({"user": "visitor"}).with_columns(pl.Series("user", code))
+    users = pl.DataFrame({"visitor": data.users["user"].gather(of), "number": number})
+    name = pl.col("visitor").str.replace_all("/", "//", literal=True)  # so no two names are one
+    users = users.select(pl.format("{} / {}", name, "number").alias("user"), "visitor")
+    with atomic_folder(folder) as temporary:
+        others = [column for column in events.collect_schema().names() if column != "user"]
+        events.select("user", *others).sink_parquet(temporary / "interactions.parquet")
+        users.write_parquet(temporary / "users.parquet")
+        shutil.copyfile(data.folder / "items.parquet", temporary / "items.parquet")
+        facts = {"gap": gap, "users": data.info["users"]}
+        write_json(temporary / "info.json", {**data.info, "users": len(of), "sessions": facts})
+
+
+def _new(codes: Ints) -> Mask:
+    changed: Mask = np.diff(codes) != 0
+    return changed
+
+
+def _seconds(gap: float | str) -> float:
+    """A pause in seconds. Raises UserError where it cannot be read."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smhd]?)", str(gap).strip().lower())
+    seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
+    if seconds <= 0:
+        raise UserError(
+            f"protocol.gap={gap}: say seconds, above 0, or a number with a unit, as 30m, 12h or 1d."
+        )
+    return seconds
