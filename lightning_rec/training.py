@@ -1,6 +1,7 @@
 """One training from config to run folder: the order of things, and how it ends."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
+
+log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
@@ -87,6 +90,8 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         run.load_model(task.model)
         trainer = assembly.make_trainer(cfg, run.path, training=False)
         _evaluate(trainer, task, data, validates=loaded.validates)
+        for sentence in problem.warnings(task.figures):
+            log.warning(sentence)
     distributed.leave()
     return run, task.figures
 
@@ -155,6 +160,7 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         task.tuned.save(run.path / TUNED)
     with run.timed("evaluate"):
         _evaluate(trainer, task, data, validates=loaded.validates)
+    _warn(run, problem.warnings(task.figures))
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
@@ -171,6 +177,13 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     pictures = plots.draw(tables, run.path) if is_first() else {}
     tracking.end(trainer, _flat(columns), run.card["seconds"], examples, pictures)
     _show(run, columns, cfg.monitor, examples)
+
+
+def _warn(run: RunFolder, sentences: list[str]) -> None:
+    """Say it, and keep it on the card."""
+    for sentence in sentences:
+        log.warning(sentence)
+    run.note(warnings=sentences)
 
 
 def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:

@@ -343,3 +343,26 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
 
 def test_runs_of_the_same_second_have_folders_of_their_own() -> None:
     assert len({config.compose([]).run_dir for _ in range(5)}) == 5
+
+
+def test_the_direction_of_the_monitor_follows_its_name() -> None:
+    for overrides, mode in {
+        "model=bert4rec": "max",
+        "model=bert4rec monitor=val/gini@10": "min",
+        "model=deepfm": "min",
+        "model=deepfm monitor=val/auc": "max",
+        "model=masked_lm monitor=val/accuracy": "max",
+        "model=deepfm monitor=val/auc monitor_mode=min": "min",
+    }.items():
+        cfg = config.compose(overrides.split())
+        assert cfg.monitor_mode == cfg.callbacks.best.mode == mode, overrides
+
+
+def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
+    for name in config.choices("experiment"):
+        cfg = config.compose([f"experiment={name}"])
+        if cfg.task._target_.endswith("ClickTask"):
+            assert (cfg.monitor, cfg.monitor_mode, cfg.patience) in {
+                ("val/auc", "max", 2),
+                ("val/like/auc", "max", 2),
+            }, name

@@ -1,5 +1,7 @@
 """What is measured of clicks: each goal, by slices of the test, and how well it was foretold."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 import torch
@@ -36,6 +38,25 @@ def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
             "rate": found_bins.rate.numpy(),
         }
     )
+
+
+def worse_than_base(figures: Mapping[str, float]) -> list[str]:
+    """A sentence for each goal whose test logloss is above that of the rate of its rows."""
+    end = "normalized_entropy"
+    starts = [
+        name.removesuffix(end)
+        for name, figure in figures.items()
+        if name.startswith("test/") and name.endswith(end) and figure > 1
+    ]
+    return [
+        f"{start}logloss={figures[f'{start}logloss']:.4f} is above "
+        f"{figures[f'{start}logloss_base']:.4f}, what saying the base rate, "
+        f"{figures[f'{start}rate']:.1%}, of every row would have: the order may be good (auc), the "
+        "probabilities are not. Choose the weights by monitor=val/"
+        f"{start.removeprefix('test/')}logloss, or draw them in (task.embedding_l2, task.l2, "
+        "model.dropout)."
+        for start in starts
+    ]
 
 
 def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:

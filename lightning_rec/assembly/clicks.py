@@ -21,7 +21,12 @@ from lightning_rec.assembly.click_checks import (
     check_sparse,
     check_texts,
 )
-from lightning_rec.assembly.click_measures import bins_of, click_slices, metrics_of
+from lightning_rec.assembly.click_measures import (
+    bins_of,
+    click_slices,
+    metrics_of,
+    worse_than_base,
+)
 from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
 from lightning_rec.assembly.items import Texts
 from lightning_rec.assembly.problem import Problem, held
@@ -176,6 +181,10 @@ class Clicks(Problem[AuditedClicks]):
             **encoded.encoder(self.source.fields).tables(),
             **items,
         }
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """Say of which goals the probabilities are worse than the base rate of the test."""
+        return worse_than_base(figures)
 
     def beside(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]

@@ -131,6 +131,10 @@ class Problem(ABC, Generic[L]):
         """Users with their recommendations, where a problem has such."""
         return []
 
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """What somebody who reads these figures of the model should know, in sentences."""
+        return []
+
     def beside(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:

@@ -70,14 +70,27 @@ def logloss(logit: Tensor, label: Tensor) -> Tensor:
     return (torch.nn.functional.softplus(z, threshold=700) - y * z).mean()
 
 
+def base_logloss(label: Tensor) -> Tensor:
+    """Logloss of predicting the rate of these rows for each of them, the entropy of the rate."""
+    rate = label.double().mean()
+    return -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
+
+
+def normalized_entropy(logit: Tensor, label: Tensor) -> Tensor:
+    """Logloss over that of the base rate (He et al., ADKDD 2014): above 1 is worse than the rate.
+
+    NaN where all rows have one label: nothing is to be predicted.
+    """
+    base = base_logloss(label)
+    return torch.where(base > 0, logloss(logit, label) / base, torch.nan)
+
+
 def information_gain(logit: Tensor, label: Tensor) -> Tensor:
     """Relative gain over predicting the rate of these rows for each: 1 - logloss / entropy.
 
-    One less the normalised entropy of He et al. (ADKDD 2014): 0 for the base rate, 1 for certainty.
+    One less the normalized entropy: 0 for the base rate, 1 for certainty.
     """
-    rate = label.double().mean()
-    entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
-    return 1 - logloss(logit, label) / entropy
+    return 1 - logloss(logit, label) / base_logloss(label)
 
 
 def average_precision(order: Ordered) -> Tensor:

@@ -13,8 +13,9 @@ from lightning_rec.metrics.order import Ordered, in_order
 from lightning_rec.metrics.slices import Slices
 
 FIGURES = (
-    "auc", "gauc", "gauc_groups", "gauc_groups_left_out", "logloss", "information_gain", "pr_auc",
-    "f1", "precision", "recall", "accuracy", "threshold", "ece", "rate", *grouped.names(),
+    "auc", "gauc", "gauc_groups", "gauc_groups_left_out", "logloss", "logloss_base",
+    "normalized_entropy", "information_gain", "pr_auc", "f1", "precision", "recall", "accuracy",
+    "threshold", "ece", "rate", *grouped.names(),
 )  # fmt: skip
 BINS = 10  # of the calibration error
 
@@ -91,6 +92,8 @@ class ClickMetrics(Metric):
         figures = {
             "auc": F.auc(order),
             "logloss": F.logloss(logit, label),
+            "logloss_base": F.base_logloss(label),
+            "normalized_entropy": F.normalized_entropy(logit, label),
             "information_gain": F.information_gain(logit, label),
             "pr_auc": F.average_precision(order),
             **F.at_threshold(probability, label, threshold),

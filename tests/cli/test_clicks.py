@@ -104,6 +104,27 @@ def test_the_same_figures_come_out_of_the_weights(
     assert "gauc_groups_left_out" in out
 
 
+def test_probabilities_worse_than_the_base_rate_are_told(
+    clicks: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["optimizer.lr=3", "trainer.max_epochs=1", f"run_dir={tmp_path / 'r'}"]
+    assert cli.run(["train", *clicks, *wild]) == 0
+    figures = read(tmp_path / "r/metrics.json")
+    assert figures["test/logloss"] > figures["test/logloss_base"]
+    said = f"test/logloss={figures['test/logloss']:.4f} is above"
+    assert said in " ".join(capfd.readouterr().err.split())
+    (warning,) = read(tmp_path / "r/run.json")["warnings"]
+    assert said in warning
+    assert "monitor=val/logloss" in warning
+    assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
+    assert said in " ".join(capfd.readouterr().err.split())
+
+
+def test_good_probabilities_are_no_warning(run: Path) -> None:
+    assert read(run / "metrics.json")["test/normalized_entropy"] < 1
+    assert read(run / "run.json")["warnings"] == []
+
+
 def test_two_processes_give_the_figures_of_one(clicks: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "ddp"
     short = ["trainer.max_epochs=2", "trainer=ddp", "trainer.accelerator=cpu"]
@@ -126,7 +147,7 @@ def test_a_sweep_over_models_ends_in_one_table(
     (table,) = read(tmp_path / "sweep.json")["tables"]
     assert {row["setting"] for row in table["rows"]} == {f"model={m}" for m in models.split(",")}
     out = capfd.readouterr().out
-    assert "Best val/auc first" in out
+    assert "Best val/logloss first" in out
     assert "test/logloss" in out
     assert "ndcg" not in out
 
@@ -188,7 +209,7 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
         (["data.path=nowhere.csv"], "nowhere.csv"),
         (["data.val=x.csv"], "needs data.test=FILE"),
         (["model=bert4rec"], "data=clicks holds clicks"),
-        (["protocol.val=0"], "schedule=plateau watches val/auc"),
+        (["protocol.val=0"], "schedule=plateau watches val/logloss"),
         (["task.sparse=true"], "task.sparse=true needs optimizer=lazy_adamw"),
         (
             ["task.sparse=true", "optimizer=lazy_adamw", "task.embedding_l2=0.1"],

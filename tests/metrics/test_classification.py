@@ -74,6 +74,9 @@ def test_losses() -> None:
     assert float(F.information_gain(logit, label)) == pytest.approx(wanted, abs=1e-7)
     constant = torch.full_like(logit, math.log(rate / (1 - rate)))
     assert float(F.information_gain(constant, label)) == pytest.approx(0, abs=1e-6)
+    assert float(F.base_logloss(label)) == pytest.approx(base, abs=1e-9)
+    assert float(F.normalized_entropy(logit, label)) == pytest.approx(1 - wanted, abs=1e-7)
+    assert F.normalized_entropy(logit, torch.ones_like(label)).isnan()
 
 
 @pytest.mark.parametrize("seed", range(3))
