@@ -64,9 +64,11 @@ def titles(seed: int = 0) -> polars.DataFrame:
 
 def composed(name: str, **settings: Any) -> DictConfig:
     """The config of a small one, with what else the model's own YAML knows of ``settings``."""
-    keys = config.compose([f"model={name}"]).model
-    wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
+    whole = config.compose([f"model={name}"])
+    wanted = {key: value for key, value in (SMALL | settings).items() if key in whole.model}
     overrides = [f"model.{key}={value}" for key, value in wanted.items()]
+    if ((whole.get("loss") or {}).get("negatives", 0)) >= ITEMS:
+        overrides.append(f"loss.negatives={ITEMS // 2}")
     return config.compose([f"model={name}", f"batches.max_len={MAX_LEN}", *overrides])
 
 
