@@ -1,0 +1,51 @@
+"""The popular in the session: what was looked at most in it, then what is popular at large.
+
+S-POP, the baseline of Hidasi et al., Session-based recommendations with recurrent neural networks,
+ICLR 2016, arXiv:1511.06939, as in the code of GRU4Rec and session-rec. M queries, V = num_items.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.classic.parts import past
+
+
+class SessionPopularity(SequenceModel):
+    """The score of an item is its number of events in the session, ties broken by popularity.
+
+    The paper adds n / (n + 1), with n the item's training events. What is added here ranks alike
+    and is below 1 as well, but is told apart in 32 bits however many events there are.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    needs_order = False
+    popular: Tensor
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.register_buffer("popular", torch.zeros(schema.num_items))
+
+    def fit(self, split: Split) -> None:
+        """Order the items by their number of training events."""
+        numbers, place = np.unique(split.train_counts, return_inverse=True)
+        self.popular.copy_(torch.from_numpy(place / len(numbers)))
+
+    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+        """Events of each item in the session so far: float [M, V]."""
+        items, read, _ = past(histories, at, self.schema.num_items)
+        counts = torch.zeros(len(items), self.schema.num_items, device=items.device)
+        shown = items.masked_fill(~read, 0)
+        return counts.scatter_add_(1, shown, read.float())
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Counts plus a share of popularity; see :meth:`SequenceModel.scores`."""
+        if items is None:
+            return queries + self.popular
+        counts = queries[:, items] if items.dim() == 1 else queries.gather(1, items)
+        return counts + self.popular[items]
