@@ -22,6 +22,7 @@ class Targets(NamedTuple):
     order: what the events of a user are ordered by; see :class:`Split`.
     apart: the history of a target ends before its user's first target of the same part; else it
         holds all events before the target.
+    notes: what the user should know about how it was split, in sentences.
     whole: each user, then a session, belongs to one part, that in which its last event lies.
     """
 
@@ -32,6 +33,7 @@ class Targets(NamedTuple):
     order: Order = "time"
     apart: bool = False
     whole: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def arrays(
@@ -87,7 +89,7 @@ def arrays(
         test=test,
         boundaries=targets.boundaries,
         counts=counts | _counts(events.user, targets, val, test, cold),
-        notes=() if targets.whole else _notes(data, events.user, test, protocol),
+        notes=(*targets.notes, *_notes(data, events.user, targets, test, protocol)),
         times=None if events.time is None else events.time[known],
         order=targets.order,
         whole=targets.whole,
@@ -118,10 +120,12 @@ def _counts(
     }
 
 
-def _notes(data: Interactions, user: Ints, test: Examples, protocol: str) -> tuple[str, ...]:
+def _notes(
+    data: Interactions, user: Ints, targets: Targets, test: Examples, protocol: str
+) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are."""
     missing = np.setdiff1d(user, test.user)
-    if not len(missing):
+    if not len(missing) or targets.whole:
         return ()
     names = data.users["user"].gather(missing[:12].tolist()).to_list()
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""

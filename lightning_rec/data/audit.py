@@ -25,7 +25,7 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     Runs before every training and evaluation. Returns what was counted, for the provenance card.
     Raises LeakError when a check fails.
     """
-    source = _Source(data)
+    source = _Source(data, by_part=split.order == "part")
     train = _train_rows(split)
     _check_rows(train, split, source)
     _check_vocabulary(train, split, source)
@@ -37,6 +37,9 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
         _check_boundaries(train, split, source)
     if split.order == "none":
         _check_dealt(train, split, source)
+    if source.part is not None:
+        for part, rows in enumerate((train, split.val.row, split.test.row)):
+            _fail("an event is not in the part it came in", source.part[rows] != part, rows)
     if split.whole:
         _check_whole(split)
     if "sessions" in data.info:
@@ -50,11 +53,11 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
 
 
 class _Source:
-    """Columns of the prepared table, by row: user, item, and (time, position) to compare events."""
+    """Columns of the prepared table, by row: user, item, and (part, time, position) to compare."""
 
-    def __init__(self, data: Interactions) -> None:
+    def __init__(self, data: Interactions, by_part: bool) -> None:
         frame = data.events.select(
-            pl.selectors.by_name("user", "item", "timestamp", require_all=False)
+            pl.selectors.by_name("user", "item", "timestamp", "part", require_all=False)
         )
         table = frame.collect()
         self.num_items: int = data.info["items"]
@@ -64,12 +67,18 @@ class _Source:
             table["timestamp"].to_numpy() if "timestamp" in table.columns else None
         )
 
+        self.part: Ints | None = table["part"].to_numpy() if by_part else None
+
     def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
-        """Whether each event of ``earlier`` precedes its partner: by time, then by position."""
-        if self.time is None:
-            return earlier < later
-        first, second = self.time[earlier], self.time[later]
-        precedes: NDArray[np.bool_] = (first < second) | ((first == second) & (earlier < later))
+        """Whether each event of ``earlier`` precedes its partner: by time, then by position.
+
+        Where the data came split, by part before that.
+        """
+        precedes: NDArray[np.bool_] = earlier < later
+        for column in (self.time, self.part):
+            if column is not None:
+                first, second = column[earlier], column[later]
+                precedes = (first < second) | ((first == second) & precedes)
         return precedes
 
 

@@ -17,12 +17,15 @@ class Ordered(NamedTuple):
 
     user, item, row: int64 [N]; ``row`` is the event's row in ``interactions.parquet``.
     time: int64 [N] seconds, or None where the data has no times.
+    part: int64 [N], of data that came split: 0 trains, 1 validates, 2 is tested, -1 only shows what
+        was before; None where the data came in one piece.
     """
 
     user: Ints
     item: Ints
     row: Ints
     time: Ints | None
+    part: Ints | None = None
 
     def taken(self, at: Ints) -> "Ordered":
         """The events at these places, in this order."""
@@ -62,7 +65,8 @@ def filtered(
             )
         kept = kept.filter(pl.col("rating") >= min_rating)
     timed = ["timestamp"] if "timestamp" in columns else []
-    frame = kept.select("user", "item", "row", *timed).collect()
+    parted = ["part"] if "part" in columns else []
+    frame = kept.select("user", "item", "row", *timed, *parted).collect()
     if min_rating is not None:
         counts[f"after min_rating={min_rating:g}"] = len(frame)
     # Equal times keep their order in the file, never that of item ids.
@@ -75,7 +79,8 @@ def filtered(
         steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
         raise UserError(f"Nothing is left of {data.info['name']} after filtering ({steps}).")
     column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
-    return Ordered(column["user"], column["item"], column["row"], column.get("timestamp")), counts
+    time, part = column.get("timestamp"), column.get("part")
+    return Ordered(column["user"], column["item"], column["row"], time, part), counts
 
 
 def _core(frame: pl.DataFrame, user_core: int, item_core: int, drop_repeats: bool) -> pl.DataFrame:

@@ -20,7 +20,13 @@ from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_j
 PREPARED_VERSION = 2
 """To be raised whenever the same raw files would be prepared differently."""
 
-_CANONICAL = {"user": pl.String, "item": pl.String, "timestamp": pl.Int64, "rating": pl.Float32}
+_CANONICAL = {
+    "user": pl.String,
+    "item": pl.String,
+    "timestamp": pl.Int64,
+    "rating": pl.Float32,
+    "part": pl.Int8,
+}
 
 _UNKNOWN = 0.05  # share of the items of a log without a row in the catalogue that is told
 

@@ -12,8 +12,9 @@ class Tables(NamedTuple):
     """What a source reads from its raw files, ids still as they came (strings).
 
     interactions: ``user`` String, ``item`` String, optionally ``timestamp`` Int64 (seconds since
-        1970), ``rating`` Float32, and context columns. Rows in the order of the file. Without
-        ``timestamp`` the order of the file is the order of time.
+        1970), ``rating`` Float32, ``part`` Int8 where the data came split (0 trains, 1 validates,
+        2 is tested, -1 only shows what was before), and context columns. Rows in the order of the
+        file. Without ``timestamp`` the order of the file is the order of time.
     items: ``item`` String (unique), optionally ``title`` String, and features; or None.
     users: ``user`` String (unique) and features; or None.
     """

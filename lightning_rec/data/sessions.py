@@ -37,7 +37,8 @@ class Sessions(Protocol):
         gap: pause that ends a session: seconds, or a number with a unit, as ``30m``, ``12h``,
             ``1d``. None takes the sessions that the data names (``data.session``).
         val_from: where validation begins: a quantile of the times at which sessions end, or a
-            date. A session that ends at the very moment lies after it.
+            date. A session that ends at the very moment lies after it. None, with ``test_from``
+            None as well, takes the parts that the data came in (``data.test``).
         test_from: likewise, where test begins.
         targets: of a session, ``all`` items but the first, each with all before it as history, or
             the ``last`` alone.
@@ -50,15 +51,26 @@ class Sessions(Protocol):
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5, 10, 20)
     cold_targets: Cold = "exclude"
     gap: float | str | None = None
-    val_from: Cut = 0.8
-    test_from: Cut = 0.9
+    val_from: Cut | None = 0.8
+    test_from: Cut | None = 0.9
     targets: Literal["all", "last"] = "all"
 
     name: ClassVar[str] = "sessions"
 
     def __post_init__(self) -> None:
-        settle(self)
+        if (self.val_from is None) != (self.test_from is None):
+            raise UserError(
+                f"protocol.val_from={self.val_from} test_from={self.test_from}: both are null, "
+                "where the data came split, or neither."
+            )
+        if not self.given:
+            settle(self)
         object.__setattr__(self, "gap", None if self.gap is None else _seconds(self.gap))
+
+    @property
+    def given(self) -> bool:
+        """Whether it takes the parts that the data came in."""
+        return self.val_from is None
 
     def view(self, data: Interactions) -> Interactions:
         """The log with sessions for users. Raises UserError if there are none, or no times."""
@@ -88,23 +100,40 @@ class Sessions(Protocol):
         return Interactions(folder)
 
     def choose(self, events: Ordered) -> Targets:
-        """Deal whole sessions by their ends. Raises UserError without times."""
+        """Deal whole sessions by their ends, or as they came. Raises UserError without times."""
+        place, length = events.places()
+        asked = place > 0 if self.targets == "all" else (place > 0) & (place == length - 1)
+        if events.part is not None:
+            return self._as_given(events, events.part, asked)
         if events.time is None:
             raise UserError(
                 "protocol=sessions splits by time and this data has none: set data.time to the "
                 "column that holds it."
             )
-        place, length = events.places()
+        assert self.val_from is not None
+        assert self.test_from is not None
         ends = events.time[np.arange(len(place)) + length - 1 - place]  # of each event's session
         cuts = (self.val_from, self.test_from)
         once = ends[place == 0]
         found = tuple(moment(key, cut, once) for key, cut in zip(CUTS, cuts, strict=True))
         check_order(cuts, (found[0], found[1]))
         val_from, test_from = (math.ceil(cut) for cut in found)
-        asked = place > 0 if self.targets == "all" else (place > 0) & (place == length - 1)
         val = self.validated(events, asked & (ends >= val_from) & (ends < test_from))
         test: Mask = asked & (ends >= test_from)
         return Targets(ends < val_from, val, test, (val_from, test_from), whole=True)
+
+    def _as_given(self, events: Ordered, part: Ints, asked: Mask) -> Targets:
+        """Sessions in the parts they came in. Raises UserError where one is in two of them."""
+        user, of = events.user[part >= 0], part[part >= 0]
+        torn = np.unique(user[1:][(np.diff(of) != 0) & (np.diff(user) == 0)])
+        if len(torn):
+            raise UserError(
+                f"{len(torn):,} sessions have events in two of the files that the data came in: "
+                "give each session to one of them, or say protocol=given, which lets a user's "
+                "events lie in all."
+            )
+        val = self.validated(events, asked & (part == 1))
+        return Targets(part == 0, val, asked & (part == 2), None, order="part", whole=True)
 
 
 def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lightning_rec.files import atomic_folder, write_json
 
 Ints = NDArray[np.int64]
-Order = Literal["time", "none"]
+Order = Literal["time", "part", "none"]
 FORMAT = 2  # of a saved split: raise it when there are other arrays than before
 
 
@@ -61,8 +61,8 @@ class Split:
 
     offsets: int64 [num_users + 1]; user ``u`` owns ``items[offsets[u]:offsets[u + 1]]``, in time
         order: first the training events, then those of validation and test.
-    order: what a user's events are ordered by within that: ``time``, or ``none`` where they were
-        dealt at random and their order says nothing.
+    order: what a user's events are ordered by: ``time``; ``part`` where they came split, and by
+        time within a part; ``none`` where they were dealt at random and their order says nothing.
     whole: each user, then a session, belongs to one part; boundaries are of their last events.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
     times: int64 [N] seconds since 1970, or None where the data has no times.

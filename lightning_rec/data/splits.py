@@ -75,6 +75,11 @@ class Protocol(Hashed, ABC):
         """Whether there are to be validation targets."""
         return self.val_users != 0
 
+    @property
+    def given(self) -> bool:
+        """Whether it takes data that came split, and no other."""
+        return False
+
     def settings(self) -> dict[str, Any]:
         """All settings, for the record."""
         default = {
@@ -105,6 +110,7 @@ class Protocol(Hashed, ABC):
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters)
+        self._check_parts(data, events)
         events = self.arranged(data, events)
         events, targets = self._without_new_items(events, self.choose(events))
         split = arrays(data, events, targets, counts, self.name, cold_targets=self.cold_targets)
@@ -119,6 +125,20 @@ class Protocol(Hashed, ABC):
         drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
         return held & np.isin(events.user, drawn)
 
+    def _check_parts(self, data: Interactions, events: Ordered) -> None:
+        """Data that came split is not mixed and split anew in silence, nor the other way round."""
+        if self.given and events.part is None:
+            raise UserError(
+                f"protocol={self.name}: {data.info['name']} came without a split. Your own files "
+                "can be given as data.path=TRAIN data.val=FILE data.test=FILE; else choose "
+                "protocol=leave_one_out, temporal or random_items."
+            )
+        if events.part is not None and not self.given:
+            raise UserError(
+                f"protocol={self.name} would mix the parts that {data.info['name']} came with, and "
+                "split anew: say protocol=given, or drop data.val and data.test."
+            )
+
     def _without_new_items(self, events: Ordered, targets: Targets) -> tuple[Ordered, Targets]:
         """Take events of ``new_items`` away that are no targets."""
         if not self.new_items:
@@ -127,10 +147,8 @@ class Protocol(Hashed, ABC):
         order = np.argsort(bits(self.new_items_seed, items), kind="stable")
         new = items[order[: round(self.new_items * len(items))]]
         kept = ~np.isin(events.item, new) | targets.val | targets.test
-        time = None if events.time is None else events.time[kept]
         train, val, test = (mask[kept] for mask in targets[:3])
-        events = Ordered(events.user[kept], events.item[kept], events.row[kept], time)
-        return events, targets._replace(train=train, val=val, test=test)
+        return events.taken(np.flatnonzero(kept)), targets._replace(train=train, val=val, test=test)
 
     def _check(self, split: Split) -> None:
         wanted = {"validation": split.val} if self.validates else {}
@@ -237,7 +255,7 @@ class Temporal(Protocol):
             known = np.isin(events.user, events.user[train])
         val = known & (events.time >= val_from) & (events.time < test_from)
         test = known & (events.time >= test_from)
-        val, test = (self._pick(events, window) for window in (val, test))
+        val, test = (picked(events, window, self.targets) for window in (val, test))
         return Targets(train, self.validated(events, val), test, (val_from, test_from))
 
     def _boundaries(self, user: Ints, time: Ints) -> tuple[int, int]:
@@ -258,15 +276,17 @@ class Temporal(Protocol):
         check_order((self.val_from, self.test_from), (val_from, test_from))
         return math.ceil(val_from), math.ceil(test_from)
 
-    def _pick(self, events: Ordered, window: Mask) -> Mask:
-        if self.targets == "all":
-            return window
-        where = np.flatnonzero(window)
-        change = np.flatnonzero(np.diff(events.user[where]))  # the last event of each user but one
-        edges = {"first": np.append(-1, change) + 1, "last": np.append(change, len(where) - 1)}
-        picked = np.zeros_like(window)
-        picked[where[edges[self.targets]] if len(where) else where] = True
-        return picked
+
+def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all"]) -> Mask:
+    """Of the events in a window, bool [N], each user's first, last, or all."""
+    if targets == "all":
+        return window
+    where = np.flatnonzero(window)
+    change = np.flatnonzero(np.diff(events.user[where]))  # the last event of each user but one
+    edges = {"first": np.append(-1, change) + 1, "last": np.append(change, len(where) - 1)}
+    found = np.zeros_like(window)
+    found[where[edges[targets]] if len(where) else where] = True
+    return found
 
 
 def _after(time: Ints, share: float) -> int:

@@ -8,6 +8,7 @@ import polars as pl
 from lightning_rec.data.columns import Columns, missing_columns, read_log
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.schema import Tables
+from lightning_rec.data.shares import PARTS
 from lightning_rec.data.tabular import open_table, table_files
 from lightning_rec.data.times import TimeUnit
 from lightning_rec.errors import UserError, listed, nearest
@@ -29,10 +30,13 @@ class TableSource:
         catalogue: table with one row per item, or None.
         catalogue_item: its column of item ids.
         catalogue_title: its column of titles, or None. All other columns are kept as features.
+        val: a second file, for validation, with the same columns; ``path`` is for training then,
+            and ``protocol=given`` keeps the parts. None where there is none.
+        test: a third file, for the test.
         name: of the data set; None takes the file's.
 
     Raises:
-        UserError: if ``path``, ``user`` or ``item`` is not set.
+        UserError: if ``path``, ``user`` or ``item`` is not set, or ``val`` is without ``test``.
     """
 
     licence: ClassVar[str] = "yours"
@@ -50,6 +54,8 @@ class TableSource:
         catalogue_title: str | None = None,
         name: str | None = None,
         session: str | None = None,
+        val: str | None = None,
+        test: str | None = None,
     ) -> None:
         user = session if user is None else user
         if path is None:
@@ -59,23 +65,28 @@ class TableSource:
             raise UserError(
                 f"data.{role} is not set: say data.{role}=COLUMN, its column in {path}."
             )
-        self.path = Path(path).expanduser()
+        if val is not None and test is None:
+            raise UserError(f"data.val={val} needs data.test=FILE beside it.")
+        given = {"train": path, "val": val, "test": test}
+        self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
         self.session = session
         within = session if session != user else None  # of a user, where users are named
         self.columns = Columns(user, item, time, rating, time_unit, within)
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
-        self.name = name or self.path.name.split(".")[0] or "table"
+        self.name = name or self.paths["train"].name.split(".")[0] or "table"
 
     def files(self) -> list[Path]:
-        """Files of the log, then those of the catalogue. Raises UserError if one is missing."""
-        return table_files(self.path) + (table_files(self.catalogue) if self.catalogue else [])
+        """Files of the log, training first, and of the catalogue. Raises UserError without them."""
+        files = [file for path in self.paths.values() for file in table_files(path)]
+        return files + (table_files(self.catalogue) if self.catalogue else [])
 
     def settings(self) -> dict[str, Any]:
         """What else the tables depend on: the columns and their meaning."""
         return {
             **vars(self.columns),
             "session": self.session,
+            "parts": list(self.paths),
             "catalogue": self.catalogue is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,
@@ -83,7 +94,17 @@ class TableSource:
 
     def read(self, files: list[Path]) -> Tables:
         """Read the log through once to check it. Raises UserError for the first fault found."""
-        table = open_table(self.path)
+        logs = {part: self._log(path) for part, path in self.paths.items()}
+        if len(logs) == 1:
+            return Tables(logs["train"], self._items())
+        marked = [
+            log.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
+            for part, log in logs.items()
+        ]
+        return Tables(pl.concat(marked), self._items())
+
+    def _log(self, path: Path) -> pl.LazyFrame:
+        table = open_table(path)
         faults = missing_columns(table, self.columns)
         if not faults:
             log = read_log(table, self.columns)
@@ -91,7 +112,7 @@ class TableSource:
         if faults:
             rest = " More is wrong: see 'lightning-rec data check'." if len(faults) > 1 else ""
             raise UserError(faults[0] + rest)
-        return Tables(log.frame, self._items())
+        return log.frame
 
     def _items(self) -> pl.LazyFrame | None:
         """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""

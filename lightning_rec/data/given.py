@@ -1,0 +1,102 @@
+"""The protocol of data that came split: train, validation and test as files or marks."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from lightning_rec.data.arrays import Ints, Targets
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.shares import PARTS
+from lightning_rec.data.splits import Protocol, picked
+from lightning_rec.errors import UserError
+
+TRAIN, VAL, TEST = range(len(PARTS))
+
+
+@dataclass(frozen=True)
+class Given(Protocol):
+    """The split that the data came with (``data.val`` and ``data.test`` beside ``data.path``).
+
+    A user's training events come first, then those of validation and test, each by time. An event
+    that only shows what was before (of ``data.history``) trains nobody and is no target.
+
+    Args:
+        targets: which of a user's events in a part are targets: ``all``, the ``first`` or the
+            ``last``.
+        successive: whether the history of a target holds the earlier events of its own part too.
+            None takes them where events have times: where they have none, a part is a set.
+    """
+
+    targets: Literal["all", "first", "last"] = "all"
+    successive: bool | None = None
+
+    name: ClassVar[str] = "given"
+
+    @property
+    def given(self) -> bool:
+        """It takes data that came split, and no other."""
+        return True
+
+    def arranged(self, data: Interactions, events: Ordered) -> Ordered:
+        """Each user's events by part, then by time."""
+        assert events.part is not None
+        return events.taken(np.lexsort((events.part, events.user)))
+
+    def choose(self, events: Ordered) -> Targets:
+        """Read the marks, and tell what a split should not be like."""
+        part = events.part
+        assert part is not None
+        if self.validates and not (part == VAL).any():
+            raise UserError(
+                "The data came without a validation part: name its file, data.val=FILE, or go "
+                "without, protocol.val_users=0."
+            )
+        timed = events.time is not None or bool((part < TRAIN).any())
+        val, test = (picked(events, part == held, self.targets) for held in (VAL, TEST))
+        return Targets(
+            part == TRAIN,
+            self.validated(events, val),
+            test,
+            None,
+            order="part",
+            apart=not (timed if self.successive is None else self.successive),
+            notes=(*_doubled(events, part), *_early(events, part)),
+        )
+
+
+def _doubled(events: Ordered, part: Ints) -> list[str]:
+    """Say how many events of one part are in an earlier one too, alike in user, item and time."""
+    told = []
+    columns = [events.user, events.item] + ([] if events.time is None else [events.time])
+    alike = "user and item" if events.time is None else "user, item and time"
+    for held, earlier in ((VAL, TRAIN), (TEST, TRAIN), (TEST, VAL)):
+        inside = part == held
+        rows = np.unique(np.stack([c[part == earlier] for c in columns], axis=1), axis=0)
+        asked = np.unique(np.stack([c[inside] for c in columns], axis=1), axis=0)
+        both = len(rows) + len(asked) - len(np.unique(np.concatenate([rows, asked]), axis=0))
+        if both:
+            told.append(
+                f"{both:,} of {len(asked):,} {PARTS[held]} events are in {PARTS[earlier]} too, "
+                f"alike in {alike}."
+            )
+    return told
+
+
+def _early(events: Ordered, part: Ints) -> list[str]:
+    """Say how many events that are held out lie before ones that their users are trained on."""
+    if events.time is None:
+        return []
+    last = np.full(events.user.max() + 1, np.iinfo(np.int64).min)
+    trained = part == TRAIN
+    np.maximum.at(last, events.user[trained], events.time[trained])
+    told = []
+    for held in (VAL, TEST):
+        early = (part == held) & (events.time < last[events.user])
+        if early.any():
+            told.append(
+                f"{early.sum():,} of {(part == held).sum():,} {PARTS[held]} events lie before some "
+                "that their users are trained on: the past is predicted from the future."
+            )
+    return told
