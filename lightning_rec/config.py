@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -48,8 +49,13 @@ def choices(group: str) -> list[str]:
 
 
 def plain(config: Any) -> Any:
-    """A config as plain dicts and lists, interpolations resolved."""
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    """A config as plain dicts and lists, interpolations resolved, or UserError."""
+    if not OmegaConf.is_config(config):
+        return config
+    try:
+        return OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
 
 
 def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
@@ -65,6 +71,26 @@ def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
     return found
 
 
+def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
+    """Raise UserError unless a node names a class of one of ``kinds``, or what makes such a one.
+
+    A function that does not say what it returns is believed.
+    """
+    made: Any = target(node, settings)
+    if callable(made) and not isinstance(made, type):
+        try:
+            made = typing.get_type_hints(made).get("return")
+        except (NameError, TypeError):  # an annotation that cannot be read
+            made = None
+        if not isinstance(made, type):
+            return
+    if not (isinstance(made, type) and issubclass(made, kinds)):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise UserError(
+            f"{node}._target_={settings['_target_']} is no {wanted}, which {node} has to be."
+        )
+
+
 def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Check a node's keys against its constructor, and, for our own classes, types and ranges.
 
@@ -75,7 +101,10 @@ def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
     """
     built = target(node, settings)
     given = {key: value for key, value in settings.items() if key != "_target_"}
-    parameters = inspect.signature(built).parameters
+    try:
+        parameters = inspect.signature(built).parameters
+    except (TypeError, ValueError):  # no function at all, or one of C
+        raise UserError(f"{node}._target_={settings['_target_']} is no class to build.") from None
     for key in given:
         if key not in parameters:
             raise UserError(
@@ -135,6 +164,30 @@ def build(node: str, config: Any, **live: Any) -> Any:
         raise
 
 
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse what no group can be set to, which Hydra does not know what to do with.
+
+    Raises:
+        UserError: naming the choices that there are.
+    """
+    parser = OverridesParser.create()
+    for override in overrides:
+        try:
+            (parsed,) = parser.parse_overrides([override])
+        except OverrideParseException:
+            continue  # told when it is composed
+        group = parsed.key_or_group
+        if not group or parsed.is_delete() or parsed.is_sweep_override() or not choices(group):
+            continue
+        value = parsed.value()
+        if all(isinstance(each, str) for each in (value if isinstance(value, list) else [value])):
+            continue
+        leave = f" '~{group}' leaves it out." if value is None else ""
+        raise UserError(
+            f"{override}: {group} is chosen by name.{leave} There are: {listed(choices(group))}."
+        )
+
+
 def translate(error: Exception) -> UserError:
     """Turn a Hydra or OmegaConf error into one sentence with the nearest key or choice."""
     cause = error.__cause__
@@ -192,6 +245,7 @@ def _composed(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> DictConf
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
+    check_choices(overrides)
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             paths = ",".join(f"file://{folder.absolute()}" for folder in folders)

@@ -327,6 +327,59 @@ MISUSE = {
     "model=bi_encoder model.pooling=max": ["model.pooling=max"],
     "model=bi_encoder monitor=val/ndgc@10": ["monitor=val/ndgc@10", "val/judged/ndcg@10"],
     "model=deepfm schedule.factor=2": ["schedule.factor=2", "less than 1"],
+    # Unknown keys, with + too, at every depth.
+    "+foo=1": ["Unknown key foo", "At the top there are", "monitor"],
+    "++optimiser=1": ["Unknown key optimiser", "'optimizer'"],
+    "+encoder.run=nowhere": ["Unknown key encoder", "SequenceTask"],
+    "+item.vectors=emb.npy": ["item", "vectors", "_target_"],
+    "+tracking.groups=a": ["Unknown key tracking.groups", "'group'"],
+    "model=deepfm +encoder.runs=a": ["Unknown key encoder.runs", "'run'"],
+    "model=deepfm +examples=3": ["Unknown key examples"],
+    "+callbacks.best.modes=a": ["Unknown key callbacks.best.modes", "'mode'"],
+    "+callbacks.mine=1": ["callbacks.mine=1", "dictionary"],
+    "+callbacks.mine.patience=1": ["callbacks.mine", "_target_"],
+    "+logger.wandb.nome=a": ["Unknown key logger.wandb.nome"],
+    "+trainer.callbacks=[1]": ["trainer.callbacks", "callbacks="],
+    "+schedule.warm=1": ["Unknown key schedule.warm", "'warmup'"],
+    "model=bi_encoder negatives=bm25 +negatives.by.k3=1": ["Unknown key negatives.by.k3"],
+    # Of the wrong kind, out of range, or missing.
+    "monitor=null": ["monitor=null", "string"],
+    "baseline=5": ["baseline=5", "dictionary"],
+    "baseline._target_=lightning_rec.models.sequential.sasrec.SASRec": ["baseline", "no fit"],
+    "optimizer._target_=abc": ["optimizer._target_=abc"],
+    "optimizer._target_=lightning_rec.tasks.progress.Progress": ["no Optimizer"],
+    "loss._target_=null": ["loss", "_target_"],
+    "protocol=[1]": ["protocol=[1]", "by name", "leave_one_out"],
+    "loss=null": ["loss=null", "'~loss'", "full_softmax"],
+    "model=5": ["model=5", "by name", "bert4rec"],
+    "~seed": ["seed is missing"],
+    "~monitor": ["monitor"],
+    "~data": ["data is missing"],
+    "seed=4294967296": ["seed=4294967296", "less than 4294967296"],
+    "seed=true": ["seed=True", "integer"],
+    "examples=-1": ["examples=-1", "greater than or equal to 0"],
+    "patience=null": ["patience=null", "integer"],
+    "monitor_mode=up": ["monitor_mode=up", "'min' or 'max'"],
+    "monitor_mode=min": ["monitor_mode=min", "worst val/ndcg@10", "monitor_mode=max"],
+    "callbacks.best.monitor=foo": ["callbacks.best.monitor=foo", "val/ndcg@10"],
+    "batches=rows": ["batches", "ClickData", "SequenceData"],
+    "model.depth=1000000000": ["model.depth=1000000000", "less than or equal to 1000"],
+    "trainer.check_val_every_n_epoch=0": ["trainer.check_val_every_n_epoch=0", "greater than 0"],
+    "trainer.gradient_clip_val=nan": ["trainer.gradient_clip_val=nan", "finite"],
+    "trainer.log_every_n_steps=0": ["trainer.log_every_n_steps=0", "greater than 0"],
+    "trainer.max_epochs=-1": ["trainer.max_epochs=-1", "greater than or equal to 0"],
+    "trainer.max_time=abc": ["trainer", "abc", "DD:HH:MM:SS"],
+    "trainer.strategy=foo": ["trainer", "'foo'"],
+    "trainer.limit_val_batches=nan": ["trainer.limit_val_batches=nan"],
+    "trainer.use_distributed_sampler=true": ["trainer.use_distributed_sampler=True", "False"],
+    "trainer=cpu trainer.devices=9999": ["trainer.devices=9999"],
+    "trainer=cpu trainer.devices=1000": ["trainer.devices=1000", "cores"],
+    "trainer.num_nodes=2": ["trainer.num_nodes=2", "MASTER_ADDR"],
+    # Names stay in their folder.
+    "data.name=../../x": ["data.name", "out of its folder"],
+    "name=/x": ["name=/x", "out of its folder"],
+    "logger=csv logger.csv.name=../x": ["logger.csv.name=../x", "out of its folder"],
+    "callbacks.best.filename=../x": ["callbacks.best.filename=../x", "out of its folder"],
 }  # fmt: skip
 
 
@@ -339,6 +392,14 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
     assert all(word in message for word in MISUSE[slip]), message
     assert "\n" not in message
     assert len(message) < 800  # some list every experiment
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["+callbacks=checkpoint", "+callbacks@callbacks=progress", "+logger=csv", "++model.depth=3"],
+)
+def test_a_plus_still_adds_what_is_known(more: str) -> None:
+    assembly.assemble(config.compose([more]))
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own() -> None:

@@ -11,6 +11,7 @@ from lightning_rec.assembly.pretraining import Pretraining
 from lightning_rec.assembly.problem import Loaded, Problem
 from lightning_rec.assembly.prompts import PromptedClicks
 from lightning_rec.assembly.sequences import Sequences
+from lightning_rec.assembly.spine import check_spine
 from lightning_rec.assembly.trainer import make_trainer
 from lightning_rec.errors import UserError, listed
 from lightning_rec.tasks.base import Task
@@ -44,6 +45,7 @@ def assemble(cfg: DictConfig) -> Problem[Any]:
 
     Raises UserError naming the key at fault.
     """
+    check_spine(cfg)
     wanted = _class("task", cfg)
     for task, problem in PROBLEMS.items():
         if issubclass(wanted, task):

@@ -14,10 +14,10 @@ from lightning_rec.tasks.optimizers import LazyAdamW
 def check_model(cfg: DictConfig, kind: type) -> None:
     """Raise UserError unless the config's model is one of clicks, of the given kind."""
     wanted = config.target("model", config.plain(cfg.model))
-    if isinstance(wanted, type) and not issubclass(wanted, kind):
+    if not (isinstance(wanted, type) and issubclass(wanted, kind)):
         raise UserError(
-            f"{wanted.__name__} is no model of clicks, which task=click needs: say model=deepfm or "
-            "another one of them; each brings the task along."
+            f"{getattr(wanted, '__name__', wanted)} is no model of clicks, which "
+            "task=click needs: say model=deepfm or another one of them; each brings the task along."
         )
 
 

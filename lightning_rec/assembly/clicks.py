@@ -51,6 +51,8 @@ class Clicks(Problem[AuditedClicks]):
     """Learn from rows with a label, predict the probability of it."""
 
     kind: ClassVar[type] = ClickModel  # what cfg.model names
+    module = ClickData
+    reads = "encoder"
     protocol: RowProtocol
     source: ClickSource
 
@@ -61,23 +63,25 @@ class Clicks(Problem[AuditedClicks]):
             if cfg.get(node):
                 raise UserError(
                     f"task=click learns by the likelihood of the labels and takes no {node}: drop "
-                    f"{node}=, or say {node}=null."
+                    f"{node}=, or say '~{node}'."
                 )
-        self.source = config.build("data", cfg.data)
+        self.source = self._part("data", "name")
         if not hasattr(self.source, "fields"):
             raise UserError(
                 f"data={self.source.name} holds {held(self.source)}, but task=click needs rows "
                 "with a label and declared fields: data=click_table reads any table, and for "
                 "MovieLens-100K there is data=ml_100k_clicks."
             )
-        by_texts = (cfg.get("item") or {}).get("_target_")  # nothing is to be built of ids
-        self.texts: Texts | None = config.build("item", cfg.item) if by_texts else None
+        self.texts: Texts | None = None  # nothing is to be built of ids
+        if (cfg.get("item") or {}).get("_target_"):
+            config.expect("item", config.plain(cfg.item), Texts)
+            self.texts = config.build("item", cfg.item)
         self.encoder, self.pretrained = encoder_node(cfg)
         check_texts(cfg, self.source.fields)
         self.adapter = self._checked_adapter()
         sketch = None if self.texts is None else self.texts.sketch(self.adapter)
         self.width = SKETCH_SIZE if sketch is None else sketch.width  # of texts
-        self.protocol = config.build("protocol", cfg.protocol)
+        self.protocol = self._part("protocol", "name", "settings", "hash")
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
                 f"protocol={self.protocol.name} splits no rows of clicks, but task=click takes one "
@@ -89,7 +93,7 @@ class Clicks(Problem[AuditedClicks]):
             if isinstance(self.sketch, WithHistory):
                 Tuned(self.sketch.encoder.model, self._encoder_adapter())
             if cfg.baseline:
-                config.build("baseline", cfg.baseline, schema=schema)
+                self._part("baseline", "fit", schema=schema)
         check_sparse(cfg)
         goals = tuple(self.source.fields.targets)
         check_goals(self.sketch, goals)

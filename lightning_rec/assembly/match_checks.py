@@ -19,12 +19,13 @@ def check_model(cfg: DictConfig) -> None:
     wanted = config.target("model", config.plain(cfg.model))
     if not (isinstance(wanted, type) and issubclass(wanted, Matcher)):
         raise UserError(
-            f"{wanted.__name__} is no model of matching, which task=match needs: say "
-            "model=bi_encoder, cross_encoder or bm25; each brings the task along."
+            f"{getattr(wanted, '__name__', wanted)} is no model of matching, which "
+            "task=match needs: say model=bi_encoder, cross_encoder or bm25; each brings the task "
+            "along."
         )
     for node in ("objective", "item"):
         if (cfg.get(node) or {}).get("_target_"):
-            raise UserError(f"task=match takes no {node}: drop {node}=, or say {node}=null.")
+            raise UserError(f"task=match takes no {node}: drop {node}=, or say '~{node}'.")
 
 
 def check_data(cfg: DictConfig, source: Any, protocol: Any) -> None:
@@ -104,6 +105,9 @@ def _check_negatives(cfg: DictConfig, sketch: nn.Module) -> None:
     if not node:
         return
     config.check("negatives", node)
+    if by := node.get("by"):
+        config.expect("negatives.by", by, Retriever)
+        config.check("negatives.by", by)
     if not cfg.get("loss"):
         raise UserError(f"{name} is not trained, and takes no negatives: drop negatives=.")
     if not node.get("by") and not isinstance(sketch, Retriever):

@@ -40,14 +40,16 @@ WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query beg
 class Matching(Problem[AuditedMatches]):
     """Learn from judged pairs of a query and an item, find items for queries."""
 
+    module = MatchData
+    reads = "negatives"
     protocol: ByQuery
     source: PairSource
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         check_model(cfg)
-        self.source = config.build("data", cfg.data)
-        self.protocol = config.build("protocol", cfg.protocol)
+        self.source = self._part("data", "name")
+        self.protocol = self._part("protocol", "name", "settings", "hash")
         check_data(cfg, self.source, self.protocol)
         self.adapter = self._adapter()
         self.first = self._first_run()
@@ -60,8 +62,8 @@ class Matching(Problem[AuditedMatches]):
             self.tune(self.sketch)
         check_loss(cfg, self.sketch)
         if cfg.baseline:
-            config.build("baseline", cfg.baseline)
-        ranked = "val" in cfg.task.ranked
+            self._part("baseline", "fit")
+        ranked = "val" in cfg.task.get("ranked", ())
         known = [f"val/{name}" for name in metric_names(self.protocol.cutoffs, ranked)]
         self._check_training(known, self.protocol.validates)
 
@@ -200,7 +202,7 @@ class Matching(Problem[AuditedMatches]):
         negatives: HardNegatives | None,
     ) -> MatchTask:
         pairs, cutoffs = loaded.matches.pairs, self.protocol.cutoffs
-        ranked = self.cfg.task.ranked
+        ranked = self.cfg.task.get("ranked", ("test",))
         task = self._build(
             "task",
             model=model,

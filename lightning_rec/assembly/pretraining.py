@@ -64,6 +64,7 @@ class Pretraining(Problem[AuditedTexts]):
     used under every protocol, as the language model that was there before.
     """
 
+    module = TextData
     protocol: RandomTexts
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -76,15 +77,17 @@ class Pretraining(Problem[AuditedTexts]):
             )
         for node in ("objective", "loss", "item"):
             if (cfg.get(node) or {}).get("_target_"):
-                raise UserError(f"task=mlm takes no {node}: drop {node}=, or say {node}=null.")
-        self.protocol = config.build("protocol", cfg.protocol)
+                raise UserError(f"task=mlm takes no {node}: drop {node}=, or say '~{node}'.")
+        self.protocol = self._part("protocol", "name", "settings", "hash")
         if not isinstance(self.protocol, RandomTexts):
             raise UserError(
                 f"protocol={self.protocol.name} splits what users did, but task=mlm takes one that "
                 "splits texts: protocol=random_texts."
             )
-        self.source = config.build("data", cfg.data)
+        self.source = self._part("data", "name")
         self.words: CatalogueWords = config.build("model", cfg.model)
+        if cfg.baseline:
+            config.expect("baseline", config.plain(cfg.baseline), MaskedLM)
         sketch = self.words.load(sketch=True)
         self.tokenizer = sketch.tokenizer
         self.sketch = self.words.model(sketch)
@@ -124,7 +127,6 @@ class Pretraining(Problem[AuditedTexts]):
             return None
         kind = config.target("baseline", config.plain(self.cfg.baseline))
         assert isinstance(kind, type)
-        assert issubclass(kind, MaskedLM)
         return self._task(self.words.model(self.words.load(), kind))
 
     def tables(self, task: MaskedWords, loaded: AuditedTexts) -> dict[str, pl.DataFrame]:

@@ -8,17 +8,19 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import polars
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_rec import config
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.spine import check_monitors
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
@@ -68,6 +70,9 @@ class Loaded(Protocol):
 
 L = TypeVar("L", bound=Loaded)
 
+OF_SOME = ("encoder", "negatives", "examples")  # keys that not every problem reads
+LESS_IS_BETTER = ("loss", "logloss", "perplexity", "rmse", "ece")
+
 
 def held(source: Any) -> str:
     """What a source holds, in words."""
@@ -90,15 +95,25 @@ class Problem(ABC, Generic[L]):
         UserError: naming the key at fault.
     """
 
+    module: ClassVar[type[pl.LightningDataModule]]  # what cfg.batches makes
+    reads: ClassVar[str] = ""  # the one of OF_SOME that it does
     protocol: Recorded
     sketch: nn.Module
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        kinds = {"batches": self.module, "optimizer": Optimizer, "schedule": LRScheduler}
         for node in ("batches", "task", "optimizer", "schedule", "trainer"):
-            config.check(node, config.plain(cfg[node]))
-        if not isinstance(cfg.seed, int) or cfg.seed < 0:
-            raise UserError(f"seed={cfg.seed}: it must be a whole number, 0 or more.")
+            settings = config.plain(cfg[node])
+            if node in kinds:
+                config.expect(node, settings, kinds[node])
+            config.check(node, settings)
+        for key in OF_SOME:
+            if key != self.reads and cfg.get(key) not in (None, {}):
+                raise UserError(
+                    f"Unknown key {key}: nothing reads it in {type(self).__name__.lower()}, which "
+                    f"task._target_={cfg.task._target_} is about."
+                )
 
     @abstractmethod
     def load(self, cache: Path) -> L:
@@ -141,6 +156,16 @@ class Problem(ABC, Generic[L]):
         """Figures of the model that need those of the baseline."""
         return {}
 
+    def _part(self, node: str, *members: str, **live: Any) -> Any:
+        """Build a node. Raises UserError if what is built lacks what such a part has."""
+        made = config.build(node, self.cfg[node], **live)
+        if missing := [name for name in members if not hasattr(made, name)]:
+            raise UserError(
+                f"{node}._target_={self.cfg[node]._target_} cannot be {node}: it has no "
+                f"{listed(missing)}."
+            )
+        return made
+
     def _build(self, node: str, **live: Any) -> Any:
         """Build a node of the config, passing on of ``live`` what its constructor takes."""
         settings = config.plain(self.cfg[node])
@@ -149,7 +174,10 @@ class Problem(ABC, Generic[L]):
 
     def _adapter(self) -> Adapter:
         """How a part that was trained before is tuned; runs of earlier versions tune it whole."""
-        adapter: Adapter = self._build("adapter") if self.cfg.get("adapter") else Full()
+        if not self.cfg.get("adapter"):
+            return Full()
+        config.expect("adapter", config.plain(self.cfg.adapter), Adapter)
+        adapter: Adapter = self._build("adapter")
         return adapter
 
     def _optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -175,3 +203,11 @@ class Problem(ABC, Generic[L]):
                 f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
                 f"There are: {listed(known)}."
             )
+        best = "min" if monitor.rpartition("/")[2] in LESS_IS_BETTER else "max"
+        if validates and self.cfg.monitor_mode != best:
+            raise UserError(
+                f"monitor_mode={self.cfg.monitor_mode} would keep the weights with the worst "
+                f"{monitor}: say monitor_mode={best}."
+            )
+        if validates:
+            check_monitors(self.cfg, known)

@@ -35,50 +35,55 @@ SKETCH_ITEMS = 100  # catalogue of the model that is built, without memory, to c
 class Sequences(Problem[Audited]):
     """Learn from interactions in the order of time, rank the catalogue for what comes next."""
 
+    module = SequenceData
+    reads = "examples"
     protocol: Protocol
     source: Source
 
     def __init__(self, cfg: DictConfig) -> None:
         super().__init__(cfg)
         wanted = config.target("model", config.plain(cfg.model))
-        if isinstance(wanted, type) and not issubclass(wanted, SequenceModel):
+        if not (isinstance(wanted, type) and issubclass(wanted, SequenceModel)):
             raise UserError(
-                f"{wanted.__name__} is no model of sequences, which task=sequence needs: drop "
-                "task=, which the model brings along, or choose another model."
+                f"{getattr(wanted, '__name__', wanted)} is no model of sequences, which "
+                "task=sequence needs: drop task=, which the model brings along, or choose another "
+                "model."
             )
         if not cfg.get("objective"):
             raise UserError(
                 "task=sequence needs an objective: "
                 f"objective={'|'.join(config.choices('objective'))}."
             )
-        by_texts = (cfg.get("item") or {}).get("_target_")  # nothing is to be built of ids
-        self.texts: Texts | None = config.build("item", cfg.item) if by_texts else None
+        self.texts: Texts | None = None  # nothing is to be built of ids
+        if (cfg.get("item") or {}).get("_target_"):
+            config.expect("item", config.plain(cfg.item), Texts)
+            self.texts = config.build("item", cfg.item)
         if self.texts is None and not isinstance(self._adapter(), Full):
             raise UserError(
                 "task=sequence trains its model from scratch, so that there is nothing to adapt: "
                 "drop adapter=. A language model can be adapted, item=text, and a model of clicks "
                 "can adapt an encoder, encoder.run=FOLDER."
             )
-        self.objective: Objective = config.build("objective", cfg.objective)
+        self.objective: Objective = self._part("objective", "name", "lesson", "question")
         with torch.device("meta"):
             schema = Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS)
             self.sketch = self.make_model(schema)
             self.scorers = [self.sketch]
             if cfg.baseline:
-                self.scorers.append(config.build("baseline", cfg.baseline, schema=schema))
+                self.scorers.append(self._part("baseline", "fit", "objectives", schema=schema))
         self._check_pairing()
         if self.texts is None and isinstance(self.sketch, ReadsTexts):
             raise UserError(f"{type(self.sketch).__name__} reads texts: say item=text.")
         if self.texts is not None:
             self.texts.check(self.sketch, self._adapter(), self._loss_class())
         self._check_loss()
-        self.protocol = config.build("protocol", cfg.protocol)
+        self.protocol = self._part("protocol", "name", "settings", "hash")
         if not isinstance(self.protocol, Protocol):
             raise UserError(
                 f"protocol={self.protocol.name} splits no histories of users, but task=sequence "
                 "takes one that does, such as leave_one_out or temporal."
             )
-        self.source = config.build("data", cfg.data)
+        self.source = self._part("data", "name")
         if (holds := held(self.source)) != "interactions":
             raise UserError(
                 f"data={self.source.name} holds {holds}, but {type(self.sketch).__name__} learns "

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_rec.config import config_dir, translate
+from lightning_rec.config import check_choices, config_dir, translate
 from lightning_rec.errors import UserError
 
 
@@ -25,6 +25,12 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         raise UserError(
             "--experimental-rerun reads a pickle, which can run code: use resume=FOLDER instead."
         )
+    if any(argument.startswith(("-sc", "--shell-completion")) for argument in arguments):
+        raise UserError(
+            "Hydra's shell completion knows one command without verbs, and cannot complete this "
+            "one: 'lightning-rec VERB --help' lists groups and choices."
+        )
+    check_choices([each for each in arguments if not each.startswith("-")])
     failures: list[Exception] = []
 
     def quietly(cfg: DictConfig) -> None:
@@ -42,6 +48,11 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         main(quietly)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from error
+    except OSError as error:  # Hydra makes the folder before anything else is known
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(
+            f"run_dir cannot be made, {reason}: {error.filename}. Choose another one, run_dir=…."
+        ) from error
     finally:
         sys.argv = argv
     if failures:

@@ -10,8 +10,17 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec.commands.hydra_main import hydra_main
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import usage, wanted
+from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 
+# Keys that name a file or a folder.
+PATHS = (
+    *(("data", key) for key in ("path", "catalogue", "val", "test")),
+    ("encoder", "run"),
+    ("model", "encoder"),
+    ("model", "first"),
+    ("item", "encoder"),
+)
 EXAMPLES = """\
   lightning-rec train                                  # BERT4Rec on MovieLens-100K
   lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku data.time=ts
@@ -75,20 +84,21 @@ def job(cfg: DictConfig) -> None:
 
 def _frozen(cfg: DictConfig) -> DictConfig:
     """The config with everything resolved, Hydra's own values included, so that it stands alone."""
-    resolved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    assert isinstance(resolved, DictConfig)
+    settings = plain(cfg)
     # A run can be resumed and evaluated from any folder.
-    for key in ("path", "catalogue", "val", "test"):
-        if isinstance(resolved.data.get(key), str):
-            resolved.data[key] = str(Path(resolved.data[key]).absolute())
-    for node, key in (("model", "encoder"), ("model", "first"), ("item", "encoder")):
-        named = (resolved.get(node) or {}).get(key)
-        if isinstance(named, str) and named != "bm25" and Path(named).is_dir():
-            resolved[node][key] = str(Path(named).absolute())
-    encoder = resolved.get("encoder")
-    if encoder and encoder.get("run"):
-        encoder.run = str(Path(encoder.run).absolute())
+    for node, key in PATHS:
+        there = settings.get(node)
+        named = there.get(key) if isinstance(there, dict) else None
+        if isinstance(named, str) and named and (node in ("data", "encoder") or _is_folder(named)):
+            there[key] = str(Path(named).absolute())
+    resolved = OmegaConf.create(settings)
+    assert isinstance(resolved, DictConfig)
     return resolved
+
+
+def _is_folder(name: str) -> bool:
+    """Whether it is one, and no name of the hub."""
+    return name != "bm25" and Path(name).is_dir()
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -19,6 +19,7 @@ from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, Sparse, training_matrix, users_at
 from lightning_rec.models.layers import Keeping
+from lightning_rec.ranges import Layers
 
 
 class LightGCN(Keeping, InnerProduct):
@@ -44,7 +45,7 @@ class LightGCN(Keeping, InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 64,
-        depth: PositiveInt = 3,
+        depth: Layers = 3,
         l2: NonNegativeFloat = 1e-4,
     ) -> None:
         super().__init__(schema)

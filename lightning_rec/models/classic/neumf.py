@@ -15,6 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import users_at
+from lightning_rec.ranges import Layers
 
 BLOCK_BYTES = 8 * 2**20  # of the widest layer, for the items that are scored at once
 
@@ -37,7 +38,7 @@ class NeuMF(SequenceModel):
     needs_order = False
     known: Tensor
 
-    def __init__(self, schema: Schema, dim: PositiveInt = 16, depth: PositiveInt = 3) -> None:
+    def __init__(self, schema: Schema, dim: PositiveInt = 16, depth: Layers = 3) -> None:
         super().__init__(schema)
         wide = dim * 2 ** (depth - 1)
         self.dim = dim

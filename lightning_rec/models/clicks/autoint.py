@@ -18,7 +18,7 @@ from lightning_rec.models.clicks.parts import (
     initialise,
 )
 from lightning_rec.models.layers import Dropout
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class Interacting(nn.Module):
@@ -73,7 +73,7 @@ class AutoInt(ClickModel):
         schema: ClickSchema,
         dim: PositiveInt = 16,
         attention_dim: PositiveInt = 32,
-        depth: PositiveInt = 2,
+        depth: Layers = 2,
         heads: PositiveInt = 2,
         mlp: Widths = (128, 128, 128),
         dropout: BelowOne = 0.2,

@@ -24,7 +24,7 @@ from lightning_rec.models.clicks.parts import (
     needs_history,
 )
 from lightning_rec.models.layers import Dropout, attend
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 BLOCK_TOKENS = 8192  # places computed at once on a CPU
 
@@ -55,7 +55,7 @@ class BST(ClickModel):
         self,
         schema: ClickSchema,
         dim: PositiveInt = 16,
-        depth: PositiveInt = 1,
+        depth: Layers = 1,
         heads: PositiveInt = 2,
         mlp: Widths = (256, 128, 64),
         dropout: BelowOne = 0.2,

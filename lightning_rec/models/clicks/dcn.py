@@ -17,7 +17,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class Cross(nn.Module):
@@ -52,7 +52,7 @@ class DCN(ClickModel):
         self,
         schema: ClickSchema,
         dim: PositiveInt = 16,
-        depth: PositiveInt = 3,
+        depth: Layers = 3,
         mlp: Widths = (128, 128, 128),
         dropout: BelowOne = 0.2,
         batch_norm: bool = True,

@@ -19,7 +19,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class MatrixCross(nn.Module):
@@ -60,7 +60,7 @@ class DCNv2(ClickModel):
         self,
         schema: ClickSchema,
         dim: PositiveInt = 16,
-        depth: PositiveInt = 3,
+        depth: Layers = 3,
         rank: PositiveInt | None = None,
         structure: Literal["parallel", "stacked"] = "parallel",
         mlp: Widths = (128, 128, 128),

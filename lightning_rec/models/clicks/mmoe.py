@@ -17,7 +17,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class MMoE(ClickModel):
@@ -39,7 +39,7 @@ class MMoE(ClickModel):
         self,
         schema: ClickSchema,
         dim: PositiveInt = 16,
-        experts: PositiveInt = 4,
+        experts: Layers = 4,
         mlp: Widths = (128, 64),
         tower: Widths = (64,),
         dropout: BelowOne = 0.2,

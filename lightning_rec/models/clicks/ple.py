@@ -18,7 +18,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class PLE(ClickModel):
@@ -42,9 +42,9 @@ class PLE(ClickModel):
         self,
         schema: ClickSchema,
         dim: PositiveInt = 16,
-        depth: PositiveInt = 2,
-        own_experts: PositiveInt = 2,
-        shared_experts: PositiveInt = 2,
+        depth: Layers = 2,
+        own_experts: Layers = 2,
+        shared_experts: Layers = 2,
         expert: Widths = (64,),
         tower: Widths = (64,),
         dropout: BelowOne = 0.2,

@@ -15,7 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class Caser(InnerProduct):
@@ -44,7 +44,7 @@ class Caser(InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 50,
-        length: PositiveInt = 5,
+        length: Layers = 5,
         horizontal: PositiveInt = 16,
         vertical: PositiveInt = 4,
         dropout: BelowOne = 0.5,

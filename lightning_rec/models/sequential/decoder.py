@@ -17,7 +17,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class Decoder(InnerProduct):
@@ -46,7 +46,7 @@ class Decoder(InnerProduct):
         schema: Schema,
         architecture: str = "gpt2",
         dim: PositiveInt = 64,
-        depth: PositiveInt = 2,
+        depth: Layers = 2,
         heads: PositiveInt = 2,
         feedforward: PositiveInt = 4,
         dropout: BelowOne = 0.2,

@@ -15,7 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class FMLP(InnerProduct):
@@ -41,7 +41,7 @@ class FMLP(InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 64,
-        depth: PositiveInt = 2,
+        depth: Layers = 2,
         feedforward: PositiveInt = 4,
         dropout: BelowOne = 0.2,
     ) -> None:

@@ -14,7 +14,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class GRU4Rec(InnerProduct):
@@ -38,7 +38,7 @@ class GRU4Rec(InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 64,
-        depth: PositiveInt = 1,
+        depth: Layers = 1,
         dropout: BelowOne = 0.2,
         tied: bool = True,
     ) -> None:

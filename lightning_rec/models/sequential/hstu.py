@@ -16,7 +16,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, pick
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 EPSILON = 1e-6  # of all norms in the authors' code
 
@@ -45,7 +45,7 @@ class HSTU(InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 50,
-        depth: PositiveInt = 2,
+        depth: Layers = 2,
         heads: PositiveInt = 1,
         attention_dim: PositiveInt = 50,
         linear_dim: PositiveInt = 50,

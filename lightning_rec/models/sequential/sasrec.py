@@ -15,7 +15,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import Dropout, attend, pick, up_to
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Layers
 
 
 class SASRec(InnerProduct):
@@ -45,7 +45,7 @@ class SASRec(InnerProduct):
         self,
         schema: Schema,
         dim: PositiveInt = 64,
-        depth: PositiveInt = 2,
+        depth: Layers = 2,
         heads: PositiveInt = 1,
         feedforward: PositiveInt = 1,
         dropout: BelowOne = 0.1,

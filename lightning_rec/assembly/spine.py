@@ -1,0 +1,275 @@
+"""The spine of a config: which keys there are, and what stands in them, whatever the problem."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+)
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import Logger
+
+from lightning_rec import config
+from lightning_rec.errors import UserError, listed, nearest
+
+# What the house gives to the trainer itself.
+OURS = ("callbacks", "logger", "enable_checkpointing", "enable_progress_bar", "default_root_dir")
+IN_RUN = ("dirpath", "save_dir")  # null means: in the run folder
+TRAINING = ("train/loss", "train/lr", "train/epoch_seconds")  # figures that every task logs
+NAMES = ("filename", "name", "version")  # of callbacks and loggers, below their folder
+LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "KUBERNETES_PORT")
+
+
+def _node(value: dict[str, Any]) -> dict[str, Any]:
+    """A part names its class; one without any says nothing else either."""
+    if value and not isinstance(value.get("_target_"), str):
+        others = listed(key for key in value if key != "_target_") or "nothing"
+        raise ValueError(
+            f"it names no class to build (_target_), which {others} could be meant for"
+        )
+    return value
+
+
+def _part(value: dict[str, Any]) -> dict[str, Any]:
+    if not value:
+        raise ValueError("it names no class to build (_target_)")
+    return _node(value)
+
+
+def _below(value: str) -> str:
+    path = PurePath(value)
+    if path.is_absolute() or ".." in path.parts or not value.isprintable():
+        raise ValueError("it is a name, and must not lead out of its folder")
+    if any(len(part.encode()) > 200 for part in path.parts):
+        raise ValueError("it is longer than a file may be called")
+    return value
+
+
+def _devices(value: Any) -> Any:
+    many = int(value) if str(value).isdigit() else 1
+    if isinstance(value, bool) or value in ("", None, []) or not 0 < many <= 1024:
+        raise ValueError("it must be a number of devices, 1 or more, their list, or 'auto'")
+    return value
+
+
+Empty = Annotated[dict[str, Any], AfterValidator(_node)]  # a part that may be absent
+Part = Annotated[dict[str, Any], AfterValidator(_part)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(_below)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Limit = NonNegativeInt | Share  # a number of batches, or a share of them
+
+
+class _Keys(BaseModel):
+    """Settings without conversion: ``true`` is no number, ``"3"`` neither."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Trainer(_Keys):
+    """The ranges of Lightning's trainer that it does not check itself, or checks too late."""
+
+    model_config = ConfigDict(extra="allow")  # further ones are the constructor's to refuse
+
+    devices: Annotated[Any, AfterValidator(_devices)] = 1
+    num_nodes: PositiveInt = 1
+    max_epochs: NonNegativeInt = 1
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    max_time: str | dict[str, int] | None = None
+    accumulate_grad_batches: PositiveInt = 1
+    gradient_clip_val: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    check_val_every_n_epoch: PositiveInt = 1
+    log_every_n_steps: PositiveInt = 50
+    limit_train_batches: Limit = 1.0
+    limit_val_batches: Limit = 1.0
+    limit_test_batches: Limit = 1.0
+    num_sanity_val_steps: Literal[0] = 0  # its figures would move schedules
+    use_distributed_sampler: Literal[False] = False  # ours deals whole batches, repeats no row
+
+
+class Tracking(_Keys):
+    """What trackers are told a run belongs to."""
+
+    project: str
+    group: str | None
+    tags: list[str]
+
+
+class Encoder(_Keys):
+    """A model of sequences that encodes histories for one of clicks."""
+
+    run: str | None = None
+    model: Empty | None = None
+
+
+class Spine(_Keys):
+    """All keys at the top of a config. Those with a default are not in every one."""
+
+    data: Part
+    protocol: Part
+    batches: Part
+    optimizer: Part
+    schedule: Part
+    trainer: Trainer
+    task: Part
+    model: Part
+    objective: Empty | None = None
+    loss: Empty | None = None
+    item: Empty | None = None
+    adapter: Empty | None = None
+    negatives: Empty | None = None
+    encoder: Encoder | None = None
+    baseline: Empty | None
+    callbacks: dict[str, Empty | None] | None = None
+    logger: dict[str, Empty | None] | None = None
+    tracking: Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy takes
+    name: Name
+    run_dir: Annotated[str, Field(min_length=1)]
+    monitor: str
+    monitor_mode: Literal["min", "max"]
+    patience: NonNegativeInt
+    examples: NonNegativeInt | None = None
+
+
+def check_spine(cfg: DictConfig) -> None:
+    """Check everything of a config that needs neither its problem nor its parts.
+
+    Raises:
+        UserError: naming the key, what it should be, and the nearest key there is.
+    """
+    settings = config.plain(cfg)
+    try:
+        Spine.model_validate(settings)
+    except ValidationError as error:
+        raise _sentence(error, settings) from None
+    name = settings["data"].get("name")
+    try:
+        _below(name if isinstance(name, str) else "")
+    except ValueError as error:
+        raise UserError(f"data.name={name!r}: {error}.") from None
+    config.expect("trainer", settings["trainer"], pl.Trainer)
+    check_trainer(settings["trainer"])
+    for group, kind in (("callbacks", Callback), ("logger", Logger)):
+        for key, node in (settings.get(group) or {}).items():
+            if node:
+                _check_beside(f"{group}.{key}", node, kind)
+
+
+def check_trainer(settings: dict[str, Any]) -> None:
+    """Make a trainer as a trial: Lightning knows best what it cannot do. Raises UserError."""
+    for key in OURS:
+        if key in settings:
+            raise UserError(f"trainer.{key} is not to be set: {_instead(key)}.")
+    _check_processes(settings)
+    # Whether torch is deterministic from here on is not for a trial to say.
+    live = {"callbacks": [], "logger": False, "enable_checkpointing": False, "deterministic": None}
+    with _silently():
+        config.build("trainer", settings, **live)
+
+
+def check_monitors(cfg: DictConfig, known: list[str]) -> None:
+    """Raise UserError if a callback watches a figure that nothing measures."""
+    for name, node in (cfg.get("callbacks") or {}).items():
+        watched = (node or {}).get("monitor")
+        if watched is not None and watched not in (*known, *TRAINING):
+            raise UserError(
+                f"callbacks.{name}.monitor={watched} is no figure of validation."
+                f"{nearest(str(watched), known)} There are: {listed([*known, *TRAINING])}."
+            )
+
+
+def _instead(key: str) -> str:
+    where = {"callbacks": "say callbacks=", "logger": "say logger=csv or another one"}
+    return where.get(key, "callbacks= and run_dir= say it")
+
+
+def _check_processes(settings: dict[str, Any]) -> None:
+    devices, cores = settings.get("devices", 1), os.cpu_count() or 1
+    number = int(devices) if str(devices).isdigit() else 1
+    accelerator = settings.get("accelerator")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
+    if on_cpu and number > cores:
+        raise UserError(
+            f"trainer.devices={devices}: on a CPU each device is a process, and there are {cores} "
+            "cores here."
+        )
+    nodes = settings.get("num_nodes", 1)
+    if nodes > 1 and not any(name in os.environ for name in LAUNCHED):
+        raise UserError(
+            f"trainer.num_nodes={nodes}: nothing says where the other machines are, and this one "
+            "would wait for them. Start it by SLURM or torchrun, or set MASTER_ADDR, MASTER_PORT "
+            "and NODE_RANK on each of them."
+        )
+
+
+def _has_accelerator() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _check_beside(node: str, settings: dict[str, Any], kind: type) -> None:
+    """Check a callback or a logger as far as it needs no run folder."""
+    config.expect(node, settings, kind)
+    absent = {key for key in IN_RUN if settings.get(key, "") is None}
+    config.check(node, {key: value for key, value in settings.items() if key not in absent})
+    for key in NAMES:
+        try:
+            _below(str(settings.get(key) or ""))
+        except ValueError as error:
+            raise UserError(f"{node}.{key}={settings[key]}: {error}.") from None
+
+
+def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
+    """What is wrong with the first key that is, and what it should be."""
+    first = error.errors()[0]
+    path, there = [], settings
+    for step in first["loc"]:
+        if not isinstance(there, Mapping) or step not in there:
+            break
+        path.append(str(step))
+        there = there[step]
+    key = ".".join(path)
+    if first["type"] == "missing":
+        missing = ".".join((*path, str(first["loc"][len(path)])))
+        return UserError(f"{missing} is missing, and must be said: {missing}=….")
+    if first["type"] == "extra_forbidden":
+        kinds: dict[str, type[_Keys]] = {"tracking": Tracking, "encoder": Encoder}
+        fields = kinds.get(path[0], Spine).model_fields
+        where = f"{path[0]} has" if len(path) > 1 else "At the top there are"
+        hint = nearest(path[-1], fields)
+        return UserError(f"Unknown key {key}.{hint} {where}: {listed(fields, 30)}.")
+    same = [e["msg"] for e in error.errors() if e["loc"][: len(path)] == first["loc"][: len(path)]]
+    reasons = dict.fromkeys(message.removeprefix("Value error, ") for message in same)
+    shown = "" if isinstance(there, Mapping) else f"={'null' if there is None else there}"
+    return UserError(f"{key}{shown}: {', or '.join(reasons)}.")
+
+
+@contextmanager
+def _silently() -> Iterator[None]:
+    """Without Lightning's remarks, which come again with the real trainer."""
+    names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
