@@ -25,9 +25,9 @@ _LISTED = 450  # characters, more or less, of the choices that an error names
 _LOW = ("loss", "logloss", "normalized_entropy", "ece", "rmse", "perplexity", "gini", "popular")
 
 
-def direction(figure: str) -> str:
+def direction(figure: Any) -> str:
     """Whether a figure is good when it is low (``min``) or high (``max``), by its name."""
-    return "min" if figure.rpartition("/")[2].partition("@")[0] in _LOW else "max"
+    return "min" if str(figure).rpartition("/")[2].partition("@")[0] in _LOW else "max"
 
 
 OmegaConf.register_new_resolver("direction", direction, replace=True)

@@ -1,6 +1,6 @@
 """What is measured of clicks: each goal, by slices of the test, and how well it was foretold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -77,3 +77,17 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
             torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
         )
     return slices
+
+
+def rela_impr(
+    areas: Iterable[str], figures: Mapping[str, float], baseline: Mapping[str, float]
+) -> dict[str, float]:
+    """(AUC - 0.5) / (AUC of the baseline - 0.5) - 1, by the name of each AUC.
+
+    A baseline that is no better than chance is nothing to be better than: it is left out.
+    """
+    return {
+        f"{name.removesuffix('auc')}rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5) - 1
+        for name in areas
+        if name in figures and baseline.get(name, 0.0) > 0.5
+    }

@@ -25,10 +25,11 @@ from lightning_rec.assembly.click_measures import (
     bins_of,
     click_slices,
     metrics_of,
+    rela_impr,
     worse_than_base,
 )
 from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
-from lightning_rec.assembly.items import Texts
+from lightning_rec.assembly.items import texts_of
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
@@ -72,10 +73,7 @@ class Clicks(Problem[AuditedClicks]):
                 "with a label and declared fields: data=click_table reads any table, and for "
                 "MovieLens-100K there is data=ml_100k_clicks."
             )
-        self.texts: Texts | None = None  # nothing is to be built of ids
-        if (cfg.get("item") or {}).get("_target_"):
-            config.expect("item", config.plain(cfg.item), Texts)
-            self.texts = config.build("item", cfg.item)
+        self.texts = texts_of(cfg)
         self.encoder, self.pretrained = encoder_node(cfg)
         check_texts(cfg, self.source.fields)
         self.adapter = self._checked_adapter()
@@ -193,16 +191,11 @@ class Clicks(Problem[AuditedClicks]):
     def beside(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:
-        """RelaImpr of each AUC: (AUC - 0.5) / (AUC of the baseline - 0.5) - 1."""
+        """RelaImpr of each AUC."""
         goals = self.source.fields.goals
         names = [f"{goal}/auc" for goal in goals] or ["auc"]
         areas = [f"{stage}/{name}" for stage in ("val", "test") for name in names]
-        return {
-            f"{name.removesuffix('auc')}rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5)
-            - 1
-            for name in areas
-            if name in figures and baseline.get(name, 0.5) != 0.5
-        }
+        return rela_impr(areas, figures, baseline)
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""

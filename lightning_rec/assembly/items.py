@@ -6,9 +6,11 @@ from typing import Any
 
 import polars as pl
 import torch
+from omegaconf import DictConfig
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
+from lightning_rec import config
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Frozen
 from lightning_rec.assembly.language import Language, load_language
@@ -32,6 +34,16 @@ from lightning_rec.models.text.items import (
 from lightning_rec.ranges import BelowOne
 
 log = logging.getLogger(__name__)
+
+
+def texts_of(cfg: DictConfig) -> "Texts | None":
+    """How a config has items known by texts; None by ids, of which nothing is to be built."""
+    settings = config.plain(cfg.get("item")) or {}
+    if not settings:
+        return None
+    config.expect("item", settings, Texts)
+    texts: Texts = config.build("item", settings)
+    return texts
 
 
 class Texts:

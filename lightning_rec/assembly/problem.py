@@ -71,7 +71,6 @@ class Loaded(Protocol):
 L = TypeVar("L", bound=Loaded)
 
 OF_SOME = ("encoder", "negatives", "examples")  # keys that not every problem reads
-LESS_IS_BETTER = ("loss", "logloss", "perplexity", "rmse", "ece")
 
 
 def held(source: Any) -> str:
@@ -203,7 +202,7 @@ class Problem(ABC, Generic[L]):
                 f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
                 f"There are: {listed(known)}."
             )
-        best = "min" if monitor.rpartition("/")[2] in LESS_IS_BETTER else "max"
+        best = config.direction(monitor)
         if validates and self.cfg.monitor_mode != best:
             raise UserError(
                 f"monitor_mode={self.cfg.monitor_mode} would keep the weights with the worst "

@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_rec import config
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.items import Texts
+from lightning_rec.assembly.items import texts_of
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
@@ -54,10 +54,7 @@ class Sequences(Problem[Audited]):
                 "task=sequence needs an objective: "
                 f"objective={'|'.join(config.choices('objective'))}."
             )
-        self.texts: Texts | None = None  # nothing is to be built of ids
-        if (cfg.get("item") or {}).get("_target_"):
-            config.expect("item", config.plain(cfg.item), Texts)
-            self.texts = config.build("item", cfg.item)
+        self.texts = texts_of(cfg)
         if self.texts is None and not isinstance(self._adapter(), Full):
             raise UserError(
                 "task=sequence trains its model from scratch, so that there is nothing to adapt: "
