@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import polars as pl
 from omegaconf import OmegaConf
@@ -20,7 +20,6 @@ from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.statistics import statistics
-from lightning_rec.data.times import TimeUnit
 from lightning_rec.errors import UserError, listed, nearest
 
 HELP = """\
@@ -28,12 +27,13 @@ List the known data sets, prepare one and show its figures, or check a file of y
 
 usage: lightning-rec data
        lightning-rec data name=NAME [key=value]
-       lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN rating=COLUMN]
+       lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN rating=COLUMN key=value]
        lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN weight=COLUMN
                                        positive_from=NUMBER name=NAME out=FOLDER]
 
-NAME is one of the list; the keys are those of its config. 'check' tells all that is wrong with a
-log, and exits with 1 if it cannot be used as it is. 'schema' guesses what the columns of a table of
+NAME is one of the list; the keys are those of its config. 'check' guesses what is not said of a
+log, tells all that is wrong with it and the line that trains on it, and exits with 1 if it cannot
+be used as it is. 'schema' guesses what the columns of a table of
 clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if no FOLDER is named), to be edited.
 
 Examples:
@@ -41,10 +41,10 @@ Examples:
   lightning-rec data name=table path=log.csv user=uid item=sku time=ts
   lightning-rec data name=frappe
   lightning-rec data name=home_depot
+  lightning-rec data check log.csv
   lightning-rec data check log.csv user=uid item=sku time=ts
   lightning-rec data schema clicks.csv label=clicked
 """
-_CHECKED = ("user", "item", "time", "rating", "time_unit")
 _TOP = 5
 
 
@@ -219,14 +219,14 @@ def _check(arguments: list[str], console: Console) -> int:
         raise UserError(
             "Say which file: lightning-rec data check PATH [user=… item=… time=… rating=…]"
         )
-    settings = _settings(arguments[1:])
-    for key, value in settings.items():
-        if key not in _CHECKED:
-            raise UserError(
-                f"Unknown key {key}.{nearest(key, _CHECKED)} There are: {listed(_CHECKED)}."
-            )
-        if key == "time_unit" and value not in get_args(TimeUnit):
-            raise UserError(f"time_unit={value}: it is one of {listed(get_args(TimeUnit))}.")
-    report = check_file(Path(arguments[0]).expanduser(), **settings)  # type: ignore[arg-type]
+    words = [f"{key}={value}" for key, value in _settings(arguments[1:]).items()]
+    settings = config.plain(OmegaConf.from_dotlist(words))
+    assert isinstance(settings, dict)
+    # Refuses unknown keys and values of other types, as training does.
+    config.build(
+        "data",
+        _node("table") | {"user": "user", "item": "item"} | settings | {"path": arguments[0]},
+    )
+    report = check_file(Path(arguments[0]).expanduser(), **settings)
     console.print(report, soft_wrap=True)
     return 0 if report.ok else 1

@@ -5,23 +5,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lightning_rec.data.columns import Columns, missing_columns, read_log
+from lightning_rec.data.columns import missing_columns, read_log, told_dropped
+from lightning_rec.data.plain import WrongEncoding
+from lightning_rec.data.propose import ROLES, command, described, holds_lists, roles
+from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
-from lightning_rec.data.times import TimeUnit
 from lightning_rec.errors import UserError, listed
 
-_NAMES = {
-    "user": ("user", "uid", "visitor", "customer", "member", "reviewer", "account", "client"),
-    "item": ("item", "iid", "sku", "product", "movie", "article", "asin", "track", "book", "song"),
-    "time": ("time", "ts", "date", "datetime", "created", "when"),
-}
 _SHORT_HISTORY = 3  # one event each to train on, to validate and to test
 _FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
 
@@ -33,12 +31,16 @@ class Report:
     errors: faults that keep it from being used, one sentence each.
     warnings: what may be right, but is worth a look.
     statistics: of the rows that can be read; None if none can.
+    droppable: whether all errors are of single rows, which can be left out.
+    command: the line that trains on the file; None if nothing does.
     """
 
     path: Path
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     statistics: Statistics | None = None
+    droppable: bool = False
+    command: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -58,75 +60,99 @@ class Report:
         kinds = (("error", self.errors), ("warning", self.warnings))
         found = [f"{len(all_)} {kind}{'s' * (len(all_) > 1)}" for kind, all_ in kinds if all_]
         parts.append(Text(f"{self.path}: {listed(found) or 'nothing to complain about'}."))
+        if self.command is not None:
+            parts.append(Text(f"To train on it:\n{self.command}"))
         return Group(*parts)
 
 
-def check_file(
-    path: Path,
-    user: str | None = None,
-    item: str | None = None,
-    time: str | None = None,
-    rating: str | None = None,
-    time_unit: TimeUnit = "auto",
-) -> Report:
-    """Read a file through and report all that is wrong with it.
+def check_file(path: Path, **given: Any) -> Report:
+    """Read a file through and report all that is wrong with it, and how it can be trained on.
 
     Args:
-        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet.
-        user: column of user ids; None guesses it, and says so. Likewise ``item``.
-        item: column of item ids.
-        time: column of times, or None.
-        rating: column of ratings, or None.
-        time_unit: unit of numeric times.
+        path: delimited text, JSON lines or Parquet, packed or not, or a folder of such files.
+        given: settings of ``data=table``. What is needed and not among them is guessed: form,
+            header, encoding, columns of users and items, and, where neither is given, of times.
     """
     report = Report(path)
+    settings = dict(given)
     try:
-        table = open_table(path)
-        user = user or _guessed(table, "user", report)
-        item = item or _guessed(table, "item", report)
-        if time is None and (guess := _guess(table, "time")):
-            report.warnings.append(
-                f"No column of times is named, so the order of the rows counts; "
-                f"'{guess}' may be one: time={guess}."
-            )
-        if user is not None and item is not None:
-            _read(table, Columns(user, item, time, rating, time_unit), report)
+        try:
+            _checked(path, settings, report)
+        except WrongEncoding as error:
+            if "encoding" in given:
+                raise
+            report.warnings.append(f"{error} {error.encoding} is taken.")
+            settings = {**given, "encoding": error.encoding}
+            _checked(path, settings, report)
     except UserError as error:
         report.errors.append(str(error))
+    if report.statistics is not None and (report.ok or report.droppable):
+        drop = {"invalid": "drop"} if report.errors else {}
+        report.command = command(path, {**settings, **drop})
     return report
 
 
-def _guess(table: Table, role: str) -> str | None:
-    """A column whose name sounds like the role: the same word, else one that begins with it."""
-    columns = table.schema.names()
-    for word in _NAMES[role]:
-        for sounds in (str.__eq__, str.startswith):
-            for name in columns:
-                if sounds(name.lower(), word):
-                    return name
-    return None
+def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
+    """Complete the settings, read the columns, and add faults, figures and warnings to the report.
+
+    Raises UserError if the file cannot be read at all.
+    """
+    described_ = described(path, settings)
+    settings |= described_
+    if described_:
+        told = listed(f"{key}={value}" for key, value in described_.items())
+        report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
+    dialect = TableSource(str(path), "user", "item", **_form(settings)).dialect
+    table = open_table(path, dialect)
+    bare = not {"user", "item"} & set(settings)
+    found = roles(table, settings)
+    if "session" in settings:
+        found.pop("user", None)  # sessions stand where users would
+    for role in ("item",) if "session" in settings else ("user", "item"):
+        if role not in {**settings, **found} and role not in dialect.named:
+            report.errors.append(
+                f"Which column holds the {role} ids? Say {role}=COLUMN; "
+                f"there are: {listed(table.schema.names())}."
+            )
+    for role, column in found.items():
+        if column in dialect.named:
+            continue  # read without being named
+        if role in ("user", "item") or (bare and role in ROLES):
+            report.warnings.append(
+                f"The {role} column is not named; '{column}' is taken: {role}={column}."
+            )
+            settings[role] = column
+        elif role == "time":
+            report.warnings.append(
+                f"No column of times is named, so the order of the rows counts; "
+                f"'{column}' may be one: time={column}."
+            )
+    if report.errors:
+        return
+    item = str(settings.get("item", "item"))
+    if "form" not in settings and holds_lists(table, item):
+        report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")
+        settings["form"] = "lists"
+    source = TableSource(str(path), **settings)
+    _read(open_table(path, source.dialect), source, report)
 
 
-def _guessed(table: Table, role: str, report: Report) -> str | None:
-    name = _guess(table, role)
-    if name is None:
-        report.errors.append(
-            f"Which column holds the {role} ids? Say {role}=COLUMN; "
-            f"there are: {listed(table.schema.names())}."
-        )
-    else:
-        report.warnings.append(f"The {role} column is not named; '{name}' is taken: {role}={name}.")
-    return name
+def _form(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that say how a file is written."""
+    return {key: value for key, value in settings.items() if key not in (*ROLES, "path")}
 
 
-def _read(table: Table, columns: Columns, report: Report) -> None:
+def _read(table: Table, source: TableSource, report: Report) -> None:
     """Read the columns; add faults, figures and warnings to the report."""
-    faults = missing_columns(table, columns)
+    faults = missing_columns(table, source.columns)
     if faults:
         report.errors += faults
         return
-    log = read_log(table, columns)
+    log = read_log(table, source.columns, source.invalid)
     report.errors += log.faults
+    report.droppable = log.droppable
+    if log.dropped:
+        report.warnings.append(f"{told_dropped(log.dropped)}.")
     if log.rows == 0:
         return
     sound = log.frame.drop_nulls()

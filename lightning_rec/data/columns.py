@@ -1,30 +1,38 @@
 """The columns of a user's log: read with the right types, and every fault in them told."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import polars as pl
 
 from lightning_rec.data.ids import ids
+from lightning_rec.data.lists import is_list, lists
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import (
     TIME_FORMS,
-    TimeUnit,
+    Reading,
+    TimeForm,
+    both_readings,
+    day_and_month,
     divisor,
-    is_dates,
-    is_epoch,
-    raw_time,
+    read_times,
     seconds,
+    slashed,
 )
 from lightning_rec.errors import listed, nearest
 
+Invalid = Literal["error", "drop"]
 _ROW = "__row"
+_MOMENT = "moment"
+_IDS = ("user", "item", "session")
+_EXPLODED = ("item", "time", "rating")  # roles that may hold lists
+_SHOWN = 60  # characters of a value that are shown
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what; ``time_unit`` is that of numeric times.
+    """Which columns of a table hold what, and what their times mean.
 
     Where there are sessions, user and session together make a user.
     """
@@ -33,7 +41,7 @@ class Columns:
     item: str
     time: str | None = None
     rating: str | None = None
-    time_unit: TimeUnit = "auto"
+    times: TimeForm = field(default_factory=TimeForm)
     session: str | None = None
 
     def named(self) -> dict[str, str]:
@@ -52,15 +60,29 @@ class Columns:
 class Log:
     """A log that was read through once.
 
-    frame: ``user`` and ``item`` String, ``timestamp`` Int64 seconds and ``rating`` Float32 where
-        there are such columns; null where there is a fault.
-    rows: how many there are.
+    frame: ``user`` and ``item`` String, ``timestamp`` Int64 seconds, ``moment`` the time as it came
+        and ``rating`` Float32, where there are such columns; null where there is a fault.
+    rows: how many events there are.
     faults: one sentence for each kind of fault, with the place of the first one.
+    dropped: rows with faults that were left out, by what they lack; ``rows``: all of them.
+    droppable: whether all faults are of single rows, and others remain.
     """
 
     frame: pl.LazyFrame
     rows: int
     faults: list[str]
+    dropped: dict[str, int] = field(default_factory=dict)
+    droppable: bool = False
+
+    def ordered(self) -> pl.LazyFrame:
+        """The events without ``moment``, in one order whatever that of the file.
+
+        By time, to its full precision, then by user; what is alike in both, and all where there are
+        no times, stays as in the file.
+        """
+        if _MOMENT not in self.frame.collect_schema():
+            return self.frame
+        return self.frame.sort([_MOMENT, "user"], maintain_order=True).drop(_MOMENT)
 
 
 def missing_columns(table: Table, columns: Columns) -> list[str]:
@@ -77,107 +99,214 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
     return faults
 
 
-def read_log(table: Table, columns: Columns) -> Log:
+def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     """Read the log through once, in constant memory, and collect its faults.
+
+    Args:
+        table: the file; where its form is ``lists`` or ``lines``, a row is as many events as the
+            column of items holds.
+        columns: what is where.
+        invalid: with ``drop`` rows with faults are left out and counted, as long as others remain.
 
     Raises UserError for what makes the file unreadable as a whole (ragged rows, broken gzip).
     """
-    nested = [
-        f"{table.path}: column '{name}' for the {role} holds {table.schema[name]}, no plain values."
-        for role, name in columns.named().items()
-        if table.schema[name].is_nested()
-    ]
-    if nested:
-        return Log(table.frame, 0, nested)
-    first = _first_time(table, columns)
-    values = _values(table, columns, first)
-    facts = _facts(table, columns, values)
-    if facts.get("time") and columns.time and is_dates(table.schema[columns.time], first):
-        values = _values(table, columns, first, mixed=True)
-        facts = _facts(table, columns, values)
-    rows = facts["rows"] if table.separator is None else facts["last"] + 1
-    if rows == 0:
-        return Log(table.frame, 0, [f"{table.path} has a header but no data rows."])
-    faults = list(_faults(table, columns, facts))
+    if unfit := list(_unfit(table, columns)):
+        return Log(table.frame, 0, unfit)
+    try:
+        source, types = _events(table, columns)
+        reading, values, facts = _read(table, columns, source, types)
+    except ValueError as error:
+        return Log(table.frame, 0, [str(error)])
+    if facts["rows"] == 0:
+        header = "a header but " if table.is_text and table.dialect.headed else ""
+        return Log(table.frame, 0, [f"{table.path} has {header}no data rows."])
+    dropped, droppable = {}, 0 < facts["bad"] < facts["rows"]
+    if invalid == "drop" and droppable:
+        dropped = {"rows": facts["bad"]} | {role: facts[role] for role in values if facts[role]}
+        source = source.filter(pl.all_horizontal(value.is_not_null() for value in values.values()))
+        faults = []
+    else:
+        faults = list(_faults(table, columns, facts))
     scale = 1.0
-    if facts.get("time_max") is not None and is_epoch(table.schema[str(columns.time)], first):
+    if reading is not None and facts["time_max"] is not None:
         try:
-            scale = divisor(facts["time_min"], facts["time_max"], columns.time_unit)
+            scale = reading.per_second or divisor(
+                facts["time_min"], facts["time_max"], columns.times.unit
+            )
         except ValueError as error:
             faults.append(f"{table.path}: column '{columns.time}' {error}.")
-    return Log(table.frame.head(rows).select(_typed(values, scale)), rows, faults)
+            droppable = False
+    if table.is_text:
+        source = source.filter(pl.col(_ROW) <= facts["last"])
+    return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable)
 
 
-def _first_time(table: Table, columns: Columns) -> str | None:
-    """First value of a text column of times: it settles whether they are numbers or dates."""
-    if columns.time is None or table.schema[columns.time] != pl.String:
-        return None
-    time = pl.col(columns.time)
-    found = table.collect(table.frame.select(time).filter(time.is_not_null()).head(1))
-    return str(found.item()).strip() if found.height else None
+def told_dropped(dropped: Mapping[str, int]) -> str:
+    """What was dropped, in words."""
+    counts = {role: count for role, count in dropped.items() if role != "rows" and count}
+    lacking = listed(f"{count:,} without {role}" for role, count in counts.items())
+    return f"{dropped['rows']:,} rows were dropped ({lacking or 'blank'})"
 
 
-def _values(
-    table: Table, columns: Columns, first: str | None, mixed: bool = False
-) -> dict[str, pl.Expr]:
-    """Expression of each role's values; null where a value is missing or cannot be read."""
-    schema = table.schema
+def _unfit(table: Table, columns: Columns) -> Iterator[str]:
+    """One sentence for each column whose type cannot hold what it should."""
+    exploded = table.dialect.form != "rows"
+    for role, name in columns.named().items():
+        dtype = table.schema[name]
+        where = f"{table.path}: column '{name}' for the {role} holds"
+        if isinstance(dtype, pl.List | pl.Array) and role in _EXPLODED:
+            if not exploded:
+                yield f"{where} {dtype}: say data.form=lists if a row is many events."
+        elif dtype.is_nested():
+            yield f"{where} {dtype}, no plain values."
+        elif role == "time" and dtype in (pl.Time, pl.Duration):
+            yield f"{where} {dtype}, which is no moment."
+
+
+def _events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
+    """Rows with their number and the columns in use, lists exploded; and the columns' types.
+
+    Raises ValueError, with a sentence, if lists of one row are not equally long.
+    """
+    names = list(dict.fromkeys(columns.named().values()))
+    types = {name: table.schema[name] for name in names}
+    source = table.frame.with_row_index(_ROW)
+    if table.dialect.form == "rows":
+        return source, types
+    first = table.collect(table.frame.select(names).drop_nulls().head(1))
+    exploded = {column for role, column in columns.named().items() if role in _EXPLODED}
+    many = [
+        name
+        for name in names
+        if name == columns.item
+        or isinstance(types[name], pl.List | pl.Array)
+        or (name in exploded and first.height and is_list(first[name].item()))
+    ]
+    source = source.select(_ROW, *names).with_columns(
+        lists(pl.col(name), types[name]).alias(name) for name in many
+    )
+    lengths = [pl.col(name).list.len() for name in many]
+    uneven = pl.any_horizontal(each.ne_missing(lengths[0]) for each in lengths)
+    row = table.collect(source.select(pl.col(_ROW).filter(uneven).min())).item()
+    if row is not None:
+        raise ValueError(f"{table.where(row)}: the lists of {listed(many)} are not equally long.")
+    # No list is a fault, an empty one is none.
+    source = source.filter(lengths[0].fill_null(1) > 0)
+    return source.explode(many), types | dict.fromkeys(many, pl.String())
+
+
+def _read(
+    table: Table, columns: Columns, source: pl.LazyFrame, types: dict[str, pl.DataType]
+) -> tuple[Reading | None, dict[str, pl.Expr], dict[str, Any]]:
+    """How times are read, the expression of each role, and what one pass over the file tells.
+
+    Raises ValueError, with a sentence, if times can be read in two ways.
+    """
     values = {
-        "user": ids(pl.col(columns.user), schema[columns.user]),
-        "item": ids(pl.col(columns.item), schema[columns.item]),
+        "user": ids(pl.col(columns.user), types[columns.user]),
+        "item": ids(pl.col(columns.item), types[columns.item]),
     }
     if columns.session is not None:
-        values["session"] = ids(pl.col(columns.session), schema[columns.session])
-    if columns.time is not None:
-        values["time"] = raw_time(columns.time, schema[columns.time], first, mixed)
+        values["session"] = ids(pl.col(columns.session), types[columns.session])
     if columns.rating is not None:
         rating = pl.col(columns.rating).cast(pl.Float64, strict=False)
         values["rating"] = pl.when(rating.is_finite()).then(rating)
-    return values
+    if columns.time is None:
+        return None, values, _facts(table, columns, source, values)
+    name, dtype = columns.time, types[columns.time]
+    first = _first_time(table, source, name) if dtype == pl.String else None
+    form = _with_day(table, source, name, first, columns.times)
+
+    def read(mixed: bool) -> tuple[Reading, dict[str, pl.Expr], dict[str, Any]]:
+        reading = read_times(name, dtype, first, form, mixed)
+        there = values | {"time": reading.value}
+        return reading, there, _facts(table, columns, source, there)
+
+    found = read(mixed=False)
+    if dtype == pl.String and found[2]["time"]:
+        again = read(mixed=True)
+        if again[2]["time"] < found[2]["time"]:
+            return again
+    return found
 
 
-def _facts(table: Table, columns: Columns, values: dict[str, pl.Expr]) -> dict[str, Any]:
+def _first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
+    """First value of a text column of times: it settles whether they are numbers or dates."""
+    time = pl.col(name).str.strip_chars()
+    found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
+    return str(found.item()) if found.height else None
+
+
+def _with_day(
+    table: Table, source: pl.LazyFrame, name: str, first: str | None, form: TimeForm
+) -> TimeForm:
+    """Tell from all rows whether the day comes first in dates like 5/31/2024. Raises ValueError."""
+    sign = slashed(first)
+    if form.day_first is not None or form.format is not None or sign is None or first is None:
+        return form
+    left, right, unlike = table.collect(source.select(day_and_month(name))).row(0)
+    if left <= 12 and right <= 12 and sign != "." and unlike is not None:
+        day, month = both_readings(unlike)
+        raise ValueError(
+            f"{table.path}: column '{name}' has dates like '{unlike}', which can be {day} or "
+            f"{month}: say data.day_first=true for the one or data.day_first=false for the other."
+        )
+    return replace(form, day_first=left > 12 or right <= 12)
+
+
+def _facts(
+    table: Table, columns: Columns, source: pl.LazyFrame, values: dict[str, pl.Expr]
+) -> dict[str, Any]:
     """All that one pass over the file tells: counts, first bad rows, range of the times."""
     row = pl.col(_ROW)
     blank = pl.all_horizontal(pl.col(name).is_null() for name in columns.named().values())
+    missing = pl.any_horizontal(value.is_null() for value in values.values())
     # Blank lines at the end of a text file are no rows; anywhere else they are a fault.
-    facts = [pl.len().alias("rows"), row.filter(~blank).max().alias("last")]
+    last = row.filter(~blank).max().fill_null(-1)
+    facts = [pl.len().alias("rows"), row.max().alias("end"), last.alias("last")]
     facts += [blank.sum().alias("blank"), row.filter(blank).min().alias("blank_row")]
-    for role, value in values.items():
-        bad = value.is_null() if table.separator is None else value.is_null() & ~blank
+    faulty = {"bad": missing, **{role: value.is_null() for role, value in values.items()}}
+    for role, fault in faulty.items():
+        bad = fault & ~blank if table.is_text else fault
         facts += [bad.sum().alias(role), row.filter(bad).min().alias(f"{role}_row")]
     if "time" in values:
         facts += [values["time"].min().alias("time_min"), values["time"].max().alias("time_max")]
-    found = table.collect(table.frame.with_row_index(_ROW).select(facts)).row(0, named=True)
-    return {**found, "last": -1 if found["last"] is None else found["last"]}
+    found = table.collect(source.select(facts)).row(0, named=True)
+    if table.is_text and found["rows"]:
+        after = found["end"] - found["last"]
+        found["rows"] -= after
+        found["blank"] -= after
+        found["bad"] += found["blank"]
+    return found
 
 
 def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[str]:
     """One sentence for each role with bad values."""
-    if table.separator is not None and facts["blank"] > facts["rows"] - 1 - facts["last"]:
-        yield f"{table.where(facts['blank_row'])} is blank: remove it."
+    if table.is_text and facts["blank"]:
+        yield f"{table.where(facts['blank_row'])} is blank: remove it, or say data.invalid=drop."
     for role, name in columns.named().items():
         count, row = facts[role], facts[f"{role}_row"]
         if not count:
             continue
         more = f" ({count:,} such rows)" if count > 1 else ""
         value = table.collect(table.frame.slice(row, 1).select(name)).item()
-        empty = value is None or not str(value).strip()
-        if role in ("user", "item", "session"):
-            what = "is empty" if empty else f"is '{value}', which stands for none"
-            yield f"{table.where(row)}: the {role} id in column '{name}' {what}{more}."
-        elif empty:
-            yield f"{table.where(row)}: the {role} in column '{name}' is empty{more}."
+        shown = str(value)[:_SHOWN]
+        empty = value is None or not shown.strip()
+        where, what = table.where(row), f"{role} id" if role in _IDS else role
+        if empty:
+            yield f"{where}: the {what} in column '{name}' is empty{more}."
+        elif role in _IDS:
+            yield f"{where}: '{shown}' in column '{name}' stands for no {what}{more}."
         elif role == "time":
             yield (
-                f"{table.where(row)}: '{value}' in column '{name}' is no time{more}. "
-                f"Times are {TIME_FORMS}, one kind per column."
+                f"{where}: '{shown}' in column '{name}' is no time{more}. "
+                f"Times are {TIME_FORMS}; one kind per column."
             )
         else:
-            yield f"{table.where(row)}: '{value}' in column '{name}' is no number{more}."
+            yield f"{where}: '{shown}' in column '{name}' is no number{more}."
 
 
-def _typed(values: dict[str, pl.Expr], scale: float) -> list[pl.Expr]:
+def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl.LazyFrame:
     user = values["user"]
     if "session" in values:
         # A slash within an id is doubled, so that no two sessions have one name.
@@ -187,7 +316,7 @@ def _typed(values: dict[str, pl.Expr], scale: float) -> list[pl.Expr]:
         user = pl.concat_str(both, separator=" / ")
     typed = [user.alias("user"), values["item"].alias("item")]
     if "time" in values:
-        typed.append(seconds(values["time"], scale).alias("timestamp"))
+        typed += [seconds(values["time"], scale).alias("timestamp"), values["time"].alias(_MOMENT)]
     if "rating" in values:
         typed.append(values["rating"].cast(pl.Float32).alias("rating"))
-    return typed
+    return source.select(typed)

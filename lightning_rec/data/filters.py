@@ -56,14 +56,17 @@ def filtered(
     """
     columns = data.events.collect_schema().names()
     kept = data.events.with_row_index("row")
-    counts = {"events read": data.info["events"]}
+    dropped = data.info["dropped"]
+    counts = {"rows dropped": dropped["rows"]} if dropped else {}
+    counts["events read"] = data.info["events"]
     if min_rating is not None:
         if "rating" not in columns:
             raise UserError(
                 f"protocol.min_rating={min_rating} needs ratings, but {data.info['name']} "
                 "has none: set data.rating to the column that holds them, or min_rating=null."
             )
-        kept = kept.filter(pl.col("rating") >= min_rating)
+        # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
+        kept = kept.filter(pl.col("rating") >= pl.lit(min_rating, pl.Float32))
     timed = ["timestamp"] if "timestamp" in columns else []
     parted = ["part"] if "part" in columns else []
     frame = kept.select("user", "item", "row", *timed, *parted).collect()

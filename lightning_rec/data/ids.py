@@ -21,7 +21,7 @@ def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         column: of any type but lists and structs.
         dtype: its type.
     """
-    text = _text(column, dtype).str.strip_chars()
+    text = as_text(column, dtype).str.strip_chars()
     text = text.str.replace(_WHOLE, "${1}").str.normalize("NFC")
     return pl.when(text.is_in(MISSING).not_()).then(text)
 
@@ -33,8 +33,8 @@ def ids_of(column: pl.Series) -> pl.Series:
     )
 
 
-def _text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """A column as String. Floats that are whole lose their point, however large they are."""
+def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """A column as String, a float that is a whole number without its point; null for NaN."""
     text = column.cast(pl.String)
     if not dtype.is_float():
         return text

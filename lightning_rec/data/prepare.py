@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +14,10 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from lightning_rec.data import plain
+from lightning_rec.data.columns import told_dropped
 from lightning_rec.data.locks import alone, unwritable
-from lightning_rec.data.schema import Interactions, Raw, Source
+from lightning_rec.data.schema import Interactions, Raw, Source, Tables
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
 
@@ -73,10 +77,11 @@ def stored(
     Raises:
         UserError: if the raw files are not to be had or broken, or the cache cannot be written.
     """
+    check_name(source.name)
     files = source.files()
     status = Console(stderr=True).status
     with status(f"{source.name}: checking the raw files"):
-        raw = [_identity(file) for file in files]
+        raw = _identities(files)
     fingerprint = sha256_json([version, raw, source.settings()])
     folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
     if _complete(folder):
@@ -95,12 +100,26 @@ def stored(
     return folder
 
 
-def _identity(file: Path) -> dict[str, Any]:
-    """Name, size and checksum of a raw file."""
-    try:
-        return {"name": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+def check_name(name: str) -> None:
+    """Raise UserError unless a name of data is fit to name a folder."""
+    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
+        raise UserError(
+            f"data.name={name[:120]!r} names a folder of the cache: up to 100 characters, no "
+            "slashes and no dot at the beginning."
+        )
+
+
+def _identities(files: list[Path]) -> list[dict[str, Any]]:
+    """Name below the folder of all, size and checksum of each raw file."""
+    common = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    identities = []
+    for file in files:
+        try:
+            facts = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        except OSError as error:
+            raise UserError(f"{file} cannot be read: {error.strerror}.") from error
+        identities.append({"name": file.absolute().relative_to(common).as_posix(), **facts})
+    return identities
 
 
 @contextmanager
@@ -118,6 +137,8 @@ def _told(source: Raw, files: list[Path], folder: Path) -> Iterator[None]:
             f"{source.name}: a raw file beside {files[0]} is broken ({reason}). "
             "Copy or download it again."
         ) from error
+    finally:
+        plain.clear()
 
 
 def _complete(folder: Path) -> bool:
@@ -147,7 +168,7 @@ def _write(
     _encoded(events, users, items).sink_parquet(folder / "interactions.parquet")
     staged.unlink()
     known = items.height
-    notes = _notes(source.name, items["item"], tables.items)
+    notes = _notes(source.name, items["item"], tables)
     items = _described(source.name, items, tables.items, "item", keep_rest=True)
     users = _described(source.name, users, tables.users, "user", keep_rest=False)
     items.write_parquet(folder / "items.parquet")
@@ -159,6 +180,7 @@ def _write(
         "users": users.height,
         "items": items.height,
         "items_without_events": items.height - known,
+        "dropped": dict(tables.dropped),
         "notes": notes,
         **_span(pl.scan_parquet(folder / "interactions.parquet")),
         "licence": getattr(source, "licence", "unknown"),
@@ -230,18 +252,20 @@ def _described(
     return joined
 
 
-def _notes(name: str, ids: pl.Series, table: pl.LazyFrame | None) -> list[str]:
-    """Say so where the catalogue does not know a good part of the items of the log."""
-    if table is None:
-        return []
-    described = table.select("item").collect()["item"]
+def _notes(name: str, ids: pl.Series, tables: Tables) -> list[str]:
+    """Say how many rows were dropped, and whether the catalogue lacks many items of the log."""
+    notes = [f"{name}: {told_dropped(tables.dropped)}."] if tables.dropped else []
+    if tables.items is None:
+        return notes
+    described = tables.items.select("item").collect()["item"]
     unknown = ids.filter(~ids.is_in(described.implode()))
     if len(unknown) <= _UNKNOWN * len(ids):
-        return []
+        return notes
     return [
+        *notes,
         f"{name}: of {len(ids):,} items of the log the catalogue does not know {len(unknown):,} "
         f"({listed(unknown, 3)}; the catalogue has {listed(described.head(3), 3)}): they have no "
-        "title and no features. Are the ids of the same kind?"
+        "title and no features. Are the ids of the same kind?",
     ]
 
 

@@ -1,8 +1,10 @@
 """What data looks like once prepared: the interactions, their catalogue, and where they lie."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
@@ -17,11 +19,13 @@ class Tables(NamedTuple):
         file. Without ``timestamp`` the order of the file is the order of time.
     items: ``item`` String (unique), optionally ``title`` String, and features; or None.
     users: ``user`` String (unique) and features; or None.
+    dropped: rows of the raw files that were left out, by what they lack; ``rows``: all of them.
     """
 
     interactions: pl.LazyFrame
     items: pl.LazyFrame | None = None
     users: pl.LazyFrame | None = None
+    dropped: Mapping[str, int] = MappingProxyType({})
 
 
 class Raw(Protocol):

@@ -1,38 +1,105 @@
-"""Times in whatever form a log has them, as seconds since 1970. A time without a zone is UTC."""
+"""Times in whatever form a log has them, read to their full precision. Without a zone it is UTC."""
 
-from typing import Literal
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import polars as pl
 
-TimeUnit = Literal["auto", "s", "ms"]
-TIME_FORMS = "seconds or milliseconds since 1970, or ISO dates like 2024-05-31 or 2024-05-31T17:00Z"
+from lightning_rec.data.ids import as_text
 
+TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
+Precision = Literal["us", "ns"]
+TIME_FORMS = (
+    "seconds, milli-, micro- or nanoseconds since 1970, ISO dates like 2024-05-31 or "
+    "2024-05-31T17:00Z, 5/31/2024 17:00, or what data.time_format says"
+)
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # As seconds 1e11 is the year 5138, as milliseconds 1973: no log of clicks mixes them up there.
-_LEAST_MS = 1e11
-_LEAST_US = 1e14
-_NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-_ZONED = ("%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z")
+_LEAST = {"ns": 1e17, "us": 1e14, "ms": 1e11, "s": 0.0}
+# Dates written as numbers: what they would be as seconds or milliseconds, no log has.
+_WRITTEN = {"%Y%m%d": (19_000_101, 21_001_231), "%Y%m%d%H%M%S": (19e12, 21_001_231_235_959)}
+_ISO = (
+    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z",
+)  # fmt: skip
+_HOURS = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%.f%z", " %H:%M%z")
+_SLASHED = r"^(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?:\D|$)"
+# (pattern, replacement): other ways to write the same moment.
+_SPELLINGS = (
+    (r"(?i)\s*(?:utc|gmt|z)$", ""),
+    (r"(\d)T(\d)", "${1} ${2}"),
+    (r"^(\d{4})/(\d{1,2})/", "${1}-${2}-"),
+    (r"(:\d\d),(\d+)", "${1}.${2}"),
+    (r"(:\d\d(?:\.\d+)?)\s*([+-]\d\d)$", "${1}${2}:00"),
+)
 
 
-def raw_time(name: str, dtype: pl.DataType, first: str | None, mixed: bool = False) -> pl.Expr:
-    """Column ``name`` as Float64: numbers as they are, dates as seconds; what is neither is null.
+@dataclass(frozen=True)
+class TimeForm:
+    """What cannot always be told from the times themselves.
+
+    Args:
+        unit: of numbers; ``auto`` tells it from their size.
+        format: of text, as ``strptime`` has it: ``%d %b %Y %H:%M``; None knows the usual ones.
+        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
+    """
+
+    unit: TimeUnit = "auto"
+    format: str | None = None
+    day_first: bool | None = None
+
+
+class Reading(NamedTuple):
+    """How a column is read: Int64 or Float64, null for what is no time, and units per second.
+
+    per_second: None where numbers are to tell it by their size, see :func:`divisor`.
+    """
+
+    value: pl.Expr
+    per_second: int | None
+
+
+def read_times(
+    name: str, dtype: pl.DataType, first: str | None, form: TimeForm, mixed: bool = False
+) -> Reading:
+    """How column ``name`` is to be read.
 
     Args:
         name: the column.
-        dtype: its type; text is numbers or ISO dates, whichever its first value is.
+        dtype: its type; text is numbers or dates, whichever its first value is.
         first: first value of a text column.
-        mixed: read every form of ISO date, not only that of the first value. Takes three times as
-            long, so it is for columns in which that one does not do.
+        form: what the user said. ``day_first`` must be told where dates have slashes.
+        mixed: read every form of date, or of number, not only that of the first value. Takes three
+            times as long, so it is for columns in which that one does not do.
     """
     column = pl.col(name)
+    unit: Precision = "us"
+    if form.format is not None:
+        return Reading(
+            _parsed(as_text(column, dtype).str.strip_chars(), form.format, "us"), PER_SECOND["us"]
+        )
     if dtype.is_temporal():
-        return column.cast(pl.Datetime("ms")).dt.timestamp("ms") / 1000
+        unit = "ns" if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns" else "us"
+        moment = column.cast(pl.Datetime(unit)).dt.timestamp(unit)
+        return Reading(moment, PER_SECOND[unit])
     if is_dates(dtype, first):
-        forms, text = [*_NAIVE, *_ZONED], pl.lit(first, pl.String)
-        same = [form for form in forms if pl.select(_iso(text, form)).item() is not None]
-        chosen = forms if mixed or not same else same
-        return pl.coalesce(_iso(column, form) for form in chosen)
-    return _finite(column.cast(pl.Float64, strict=False))
+        text, forms = _written(column, first, mixed), list(_forms(first, form))
+        chosen = (not mixed and [each for each in forms if _reads(first, each)]) or forms
+        unit = "ns" if re.search(r":\d\d[.,]\d{7}", first or "") else "us"
+        return Reading(pl.coalesce(_parsed(text, each, unit) for each in chosen), PER_SECOND[unit])
+    whole = dtype.is_integer() or (dtype == pl.String and not mixed and _is_whole(first))
+    number = column.str.strip_chars() if dtype == pl.String else column
+    read = number.cast(pl.Int64 if whole else pl.Float64, strict=False)
+    return Reading(read if whole else pl.when(read.is_finite()).then(read), None)
+
+
+def raw_time(name: str, dtype: pl.DataType, first: str | None, mixed: bool = False) -> pl.Expr:
+    """Column ``name`` as Float64: numbers as they are, dates as seconds, what is neither null."""
+    value, per_second = read_times(name, dtype, first, TimeForm(day_first=False), mixed)
+    return value / per_second if per_second else value.cast(pl.Float64)
 
 
 def is_dates(dtype: pl.DataType, first: str | None) -> bool:
@@ -40,9 +107,29 @@ def is_dates(dtype: pl.DataType, first: str | None) -> bool:
     return dtype == pl.String and not _is_number(first)
 
 
-def is_epoch(dtype: pl.DataType, first: str | None) -> bool:
-    """Whether the column holds numbers, whose unit has to be told."""
-    return dtype.is_numeric() or (dtype == pl.String and _is_number(first))
+def slashed(first: str | None) -> str | None:
+    """The separator of dates like 5/31/2024, if the first value is one."""
+    found = pl.select(pl.lit(first, pl.String).str.extract(_SLASHED, 2)).item()
+    return None if found is None else str(found)
+
+
+def day_and_month(name: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Of dates like 5/31/2024 the largest first, the largest second number, and one they part."""
+    text = pl.col(name).str.strip_chars()
+    left, right = (text.str.extract(_SLASHED, place).cast(pl.Int64) for place in (1, 3))
+    unlike = text.filter(left != right).first()
+    return left.max().alias("left"), right.max().alias("right"), unlike.alias("unlike")
+
+
+def both_readings(first: str) -> tuple[str, str]:
+    """A date like 5/6/2024 as ISO dates: with the day first, and with the month first."""
+    text = _written(pl.lit(first, pl.String), first, True)
+    readings = []
+    for day_first in (True, False):
+        forms = _forms(first, TimeForm(day_first=day_first))
+        read = pl.coalesce(_parsed(text, form, "us") for form in forms)
+        readings.append(str(pl.select(pl.from_epoch(read, "us").dt.date()).item()))
+    return readings[0], readings[1]
 
 
 def divisor(least: float, most: float, unit: TimeUnit) -> float:
@@ -51,27 +138,62 @@ def divisor(least: float, most: float, unit: TimeUnit) -> float:
     Raises ValueError, with the rest of a sentence about the column, if the unit is unclear.
     """
     if unit != "auto":
-        return {"s": 1.0, "ms": 1000.0}[unit]
+        return float(PER_SECOND[unit])
+    for form, (first, last) in _WRITTEN.items():
+        if first <= least and most <= last:
+            raise ValueError(
+                f"looks like dates written as numbers ({most:.0f}): say data.time_format={form} "
+                "(or data.time_unit=s)"
+            )
     most, least = max(abs(least), abs(most)), min(abs(least), abs(most))
-    if most >= _LEAST_US:
-        raise ValueError(f"looks like micro- or nanoseconds ({most:.0f}): divide it first")
-    if most < _LEAST_MS:
-        return 1.0
-    if least < _LEAST_MS:
+    told = [next(unit for unit, bound in _LEAST.items() if size >= bound) for size in (least, most)]
+    if told[0] != told[1]:
         raise ValueError(
-            f"is {least:.0f} in one row and {most:.0f} in another, seconds in one and "
-            "milliseconds in the other: mend the file, or say time_unit=s or ms"
+            f"is {least:.0f} in one row and {most:.0f} in another, {told[0]} in one and {told[1]} "
+            "in the other by their size: mend the file, or say data.time_unit=s, ms, us or ns"
         )
-    return 1000.0
+    return float(PER_SECOND[told[0]])
 
 
-def seconds(raw: pl.Expr, divide_by: float) -> pl.Expr:
-    """Int64 seconds of what :func:`raw_time` gave, fractions cut off downwards."""
-    return (raw / divide_by).floor().cast(pl.Int64)
+def seconds(value: pl.Expr, per_second: float) -> pl.Expr:
+    """Int64 seconds of what :func:`read_times` gave, fractions cut off downwards."""
+    return value.floordiv(int(per_second)).cast(pl.Int64)
 
 
-def _finite(column: pl.Expr) -> pl.Expr:
-    return pl.when(column.is_finite()).then(column)
+def _forms(first: str | None, form: TimeForm) -> Iterator[str]:
+    """The forms of date that a column may have that begins with this value."""
+    sign = slashed(first)
+    if sign is None or first is None:
+        yield from _ISO
+        return
+    two_digits = len(str(pl.select(pl.lit(first).str.extract(_SLASHED, 4)).item())) == 2
+    order = ("%d", "%m") if form.day_first else ("%m", "%d")
+    date = sign.join((*order, "%y" if two_digits else "%Y"))
+    yield from (date + hours for hours in _HOURS)
+
+
+def _written(text: pl.Expr, first: str | None, mixed: bool) -> pl.Expr:
+    """Text in the spelling that forms have; only what the first value needs, unless ``mixed``."""
+    text, example = text.str.strip_chars(), pl.lit(first, pl.String).str.strip_chars()
+    for pattern, replacement in _SPELLINGS:
+        changed = example.str.replace(pattern, replacement)
+        if mixed or pl.select(changed != example).item():
+            text = text.str.replace(pattern, replacement)
+        example = changed
+    return text
+
+
+def _reads(first: str | None, form: str) -> bool:
+    text = _written(pl.lit(first, pl.String), first, True)
+    return pl.select(_parsed(text, form, "us")).item() is not None
+
+
+def _parsed(text: pl.Expr, form: str, unit: Precision) -> pl.Expr:
+    """Int64 micro- or nanoseconds since 1970 of the texts that have this form, else null."""
+    time = text.str.to_datetime(form, time_unit=unit, strict=False)
+    if "%z" in form:
+        time = time.dt.replace_time_zone(None)
+    return time.dt.timestamp(unit)
 
 
 def _is_number(text: str | None) -> bool:
@@ -82,12 +204,9 @@ def _is_number(text: str | None) -> bool:
     return True
 
 
-def _iso(column: pl.Expr, form: str) -> pl.Expr:
-    """Seconds since 1970 of the texts that have this form, else null."""
-    text = column.str.strip_chars().str.replace("T", " ", literal=True)
-    if form in _NAIVE:
-        time = text.str.to_datetime(form, time_unit="ms", strict=False)
-    else:
-        text = text.str.replace("Z", "+00:00", literal=True)
-        time = text.str.to_datetime(form, time_unit="ms", strict=False).dt.replace_time_zone(None)
-    return time.dt.timestamp("ms") / 1000
+def _is_whole(text: str | None) -> bool:
+    try:
+        int(text or "")
+    except ValueError:
+        return False
+    return True

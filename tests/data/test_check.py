@@ -1,10 +1,12 @@
 """``data check`` reports everything at once; ``data`` lists and prepares."""
 
+import shlex
 import time
 from pathlib import Path
 
 import pytest
 
+from lightning_rec import config
 from lightning_rec.commands.data import run
 from lightning_rec.data.check import Report, check_file
 from lightning_rec.errors import UserError
@@ -127,10 +129,60 @@ def test_the_command_prepares(capsys: pytest.CaptureFixture[str], prefix: str) -
         (["path=x.csv"], "Say which data set"),
         (["check"], "Say which file"),
         (["check", "x.csv", "usr=a"], "Did you mean 'user'?"),
-        (["check", "x.csv", "time_unit=h"], "auto, s, ms"),
+        (["check", "x.csv", "time_unit=h"], "'auto', 's', 'ms', 'us' or 'ns'"),
     ],
 )
 def test_misuse_of_the_command(arguments: list[str], expected: str) -> None:
     with pytest.raises(UserError) as caught:
         run(arguments)
     assert expected in str(caught.value)
+
+
+def proposed(path: str, content: str | bytes) -> str:
+    Path(path).write_bytes(content if isinstance(content, bytes) else content.encode())
+    report = check_file(Path(path))
+    assert report.command is not None, report.errors
+    return report.command.removeprefix(f"lightning-rec train data=table data.path={path} ")
+
+
+EVENTS = [
+    (f"{u}", f"{i}", f"{1 + (u + i) % 5}", f"{978300760 + 100 * u + i}")
+    for u in range(4)
+    for i in range(4)
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "expected"),
+    [
+        ("u.data", "\n".join(map("\t".join, EVENTS)), "'data.columns=[user,item,rating,time]'"),
+        ("ratings.dat", "\n".join(map("::".join, EVENTS)), "'data.columns=[user,item,rating,time]'"),
+        ("ratings.csv", "\n".join(f"{t},A{u}Z,B00{i},{r}.0" for u, i, r, t in EVENTS), "'data.columns=[time,user,item,rating]'"),
+        ("log.csv", GOOD.replace("uid,sku,ts", "CustomerID,StockCode,InvoiceDate"), "data.user=CustomerID data.item=StockCode data.time=InvoiceDate"),
+        ("Beauty.txt", "1 1 2 3 4\n2 4 5 6\n3 1 6 7\n", "data.form=lines"),
+        ("lists.csv", "user,items\na,\"['x', 'y']\"\nb,[]\n", "data.user=user data.item=items data.form=lists"),
+        ("log.jsonl", '{"user": 1, "item": [1, 2]}\n', "data.user=user data.item=item data.form=lists"),
+        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("latin-1"), "data.encoding=latin-1 data.user=user data.item=item"),
+        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("utf-16"), "data.encoding=utf-16 data.user=user data.item=item"),
+        ("bad.csv", GOOD.replace("u1,i1", ",i1"), "data.user=uid data.item=sku data.time=ts data.invalid=drop"),
+    ],
+)  # fmt: skip
+def test_settings_that_fit_are_proposed(path: str, content: str | bytes, expected: str) -> None:
+    assert proposed(path, content) == expected
+
+
+def test_what_is_proposed_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a log's.csv").write_text("user;the item;ts\n1;x;1600000000\n2;y;1600000001\n")
+    assert run(["check", "a log's.csv", "item=the item"]) == 0
+    line = capsys.readouterr().out.split("To train on it:\n")[1]
+    words = shlex.split(line)
+    assert words[:3] == ["lightning-rec", "train", "data=table"]
+    cfg = config.compose(words[2:])
+    assert (cfg.data.path, cfg.data.item) == ("a log's.csv", "the item")
+
+
+def test_a_file_without_anything_like_a_log() -> None:
+    Path("train.txt").write_text("\n".join("\t".join(map(str, range(40))) for _ in range(3)))
+    report = check_file(Path("train.txt"))
+    assert "there are: column_1, column_2" in report.errors[0]
+    assert report.command is None

@@ -1,6 +1,8 @@
 """A user's own table: every form it may have, and every fault told by file and line."""
 
 import gzip
+import os
+import zipfile
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from lightning_rec.data.filters import filtered
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
@@ -134,8 +137,7 @@ def test_time_unit_can_be_said(log: Path) -> None:
     log.write_text("uid,sku,ts,stars\na,x,0,1\na,y,1600000000000,1\n")
     assert "time_unit" in fault(log)
     assert prepared(log, time_unit="ms").events.collect()["timestamp"].to_list() == [0, 1600000000]
-    log.write_text("uid,sku,ts,stars\na,x,1600000000000000000,1\n")
-    assert "nanoseconds" in fault(log)
+    assert "ms in the other" in fault(log)
 
 
 def test_ids_of_any_type(tmp_path: Path) -> None:
@@ -153,8 +155,9 @@ def test_ids_of_any_type(tmp_path: Path) -> None:
         ("\n\n", "log.csv is empty"),
         ("uid,sku,ts,stars\n", "log.csv has a header but no data rows"),
         ("uid,sku,ts,stars", "log.csv has a header but no data rows"),
-        (b"PK\3\4\0\0\0\1", "log.csv is not a text table"),
-        (b"uid,sku,ts,stars\na,\xe9,1,1\n", "log.csv is not UTF-8"),
+        (b"GIF89\0\1", "log.csv is not a text table"),
+        (b"PK\3\4\0\0\0\1", "log.csv cannot be unpacked"),
+        (b"uid,sku,ts,stars\na,\xe9,1,1\n", "log.csv, line 2 is not UTF-8 text (byte 0xe9): say in which encoding it is, data.encoding=latin-1"),
         ("uid,sky,ts,stars\na,x,1,1\n", "no column 'sku' for the item; it has: uid, sky, ts, stars. Did you mean 'sky'?"),
         ("uid,sku,ts,stars\na,x,1,1\n,y,2,1\n,z,2,1\n", "log.csv, line 3: the user id in column 'uid' is empty (2 such rows)"),
         ('uid,sku,ts,stars\na,"",1,1\n', "log.csv, line 2: the item id in column 'sku' is empty."),
@@ -185,8 +188,14 @@ def test_missing_paths_have_a_nearest_name(log: Path) -> None:
     assert "There is no file or folder" in fault(log.parent / "no" / "log.csv")
 
 
-def test_a_folder_without_parquet(log: Path) -> None:
-    assert "has no .parquet files (it holds: log.csv" in fault(log.parent)
+def test_a_folder_without_tables_or_of_several_kinds(log: Path) -> None:
+    folder = log.parent / "log"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "x.png").touch()
+    assert "log has no tables (it holds: a)" in fault(folder)
+    (folder / "x.csv").write_text(LOG)
+    (folder / "x.jsonl").write_text("{}")
+    assert "several kinds (1 of CSV, 1 of JSON lines)" in fault(folder)
 
 
 def test_broken_files(tmp_path: Path) -> None:
@@ -265,4 +274,187 @@ def test_ids_of_the_log_and_the_catalogue_are_of_one_kind(log: Path) -> None:
 @pytest.mark.parametrize("missing", ["NULL", "nan", "None", r"\N", " ", "NA"])
 def test_what_stands_for_no_id_is_none(log: Path, missing: str) -> None:
     log.write_text(f"uid,sku,ts\na,x,1\n{missing},x,2\n")
-    assert "log.csv, line 3: the user id in column 'uid' is" in fault(log, rating=None)
+    told = "the user id in column 'uid' is empty" if missing == " " else f"'{missing}' in column"
+    assert f"log.csv, line 3: {told}" in fault(log, rating=None)
+
+
+def times(path: Path, values: list[Any], **settings: Any) -> list[int]:
+    frame = pl.DataFrame({"uid": [f"u{n}" for n in range(len(values))], "sku": "x", "ts": values})
+    frame.write_csv(path)
+    return prepared(path, rating=None, **settings).events.collect()["timestamp"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [
+        (["2010-12-01 08:26:00 UTC", "2010-12-01 08:27:00 UTC"], {}),
+        (["2010-12-01 08:26:00+00", "2010-12-01 10:27:00+02"], {}),
+        (["12/1/2010 8:26", "12/1/2010 8:27"], {"day_first": False}),
+        (["1/12/2010 8:26", "1/12/2010 8:27"], {"day_first": True}),
+        (["01.12.2010 08:26", "01.12.2010 08:27:00"], {}),
+        (["12/1/10 8:26 AM", "12/1/10 8:27 AM"], {"day_first": False}),
+        (["2010/12/1 8:26", "2010/12/1 8:27"], {}),
+        (["1 Dec 2010 08.26", "1 Dec 2010 08.27"], {"time_format": "%d %b %Y %H.%M"}),
+        (["201012010826", "201012010827"], {"time_format": "%Y%m%d%H%M"}),
+        ([1291191960000000, 1291192020999999], {}),
+        ([1291191960000000000, 1291192020000000001], {}),
+        (["1291191960", "1291192020.75"], {}),
+    ],
+)  # fmt: skip
+def test_more_forms_of_time(tmp_path: Path, values: list[Any], settings: dict[str, Any]) -> None:
+    assert times(tmp_path / "log.csv", values, **settings) == [1291191960, 1291192020]
+
+
+def test_the_day_comes_first_where_other_rows_tell_and_else_it_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    assert times(path, ["5/6/2024", "13/6/2024"]) == [1717545600, 1718236800]
+    assert times(path, ["5/6/2024", "5/13/2024"]) == [1714953600, 1715558400]
+    assert times(path, ["5/5/2024"]) == [1714867200]
+    with pytest.raises(
+        UserError, match=r"can be 2024-06-05 or 2024-05-06: say data.day_first=true"
+    ):
+        times(path, ["5/5/2024", "5/6/2024"])
+    with pytest.raises(UserError, match=r"line 3: '6/13/2024' in column 'ts' is no time"):
+        times(path, ["13/6/2024", "6/13/2024"])
+    with pytest.raises(UserError, match=r"dates written as numbers .* data.time_format=%Y%m%d"):
+        times(path, [20240531, 20240601])
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        [1700000000900, 1700000000100, 1700000000500],
+        [1700000000000000009, 1700000000000000001, 1700000000000000005],
+        ["1700000000.9", "1700000000.1", "1700000000.5"],
+        ["2023-11-14 22:13:20.9", "2023-11-14 22:13:20.1", "2023-11-14 22:13:20.5"],
+        ["2023-11-14T22:13:20.123456789Z", "2023-11-14T22:13:20.123456781Z", "2023-11-14T22:13:20.123456785Z"],
+        [datetime(2023, 11, 14, 22, 13, 20, fraction) for fraction in (9, 1, 5)],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_fractions_of_seconds_decide_the_order(tmp_path: Path, stamps: Any, form: str) -> None:
+    frame = pl.DataFrame({"uid": "u", "sku": ["third", "first", "second"], "ts": stamps})
+    path = tmp_path / f"log.{form}"
+    frame.write_parquet(path) if form == "parquet" else frame.write_csv(path)
+    data = prepared(path, rating=None)
+    assert data.items["item"].to_list() == ["first", "second", "third"]
+    assert data.events.collect()["timestamp"].to_list() == [1700000000] * 3
+
+
+LINES = "a x y z\nb y\n\nc x\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings"),
+    [
+        ("log.txt", LINES.replace("\n\n", "\n"), {"form": "lines", "user": None, "item": None}),
+        ("log.txt", LINES.replace("\n\n", "\n").replace(" ", ","), {"form": "lines"}),
+        ("log.csv", "uid,sku\na,\"['x', 'y', 'z']\"\nb,\"['y']\"\nd,[]\nc,\"['x']\"\n", {"form": "lists"}),
+        ("log.csv", "uid,sku\na,x|y|z\nb,y\nc,x\n", {"form": "lists"}),
+        ("log.tsv", "uid\tsku\na\t[\"x\", \"y\", \"z\"]\nb\t[\"y\"]\nc\t[\"x\"]\n", {"form": "lists"}),
+        ("log.jsonl", '{"uid":"a","sku":["x","y","z"]}\n{"uid":"b","sku":["y"]}\n{"uid":"c","sku":["x"]}\n', {"form": "lists"}),
+    ],
+)  # fmt: skip
+def test_a_row_may_be_many_events(tmp_path: Path, name: str, content: str, settings: Any) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    if settings["form"] == "lines":
+        settings = {"user": None, "item": None, **settings}
+    data = prepared(path, time=None, rating=None, **settings)
+    assert data.events.collect().rows() == [(0, 0), (0, 1), (0, 2), (1, 1), (2, 0)]
+    assert data.users["user"].to_list() == ["a", "b", "c"]
+
+
+def test_lists_of_times_go_with_the_items(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text('uid,sku,ts\na,"[7, 8]","[1600000009, 1600000005]"\nb,[7],[1600000007]\n')
+    data = prepared(path, rating=None, form="lists")
+    assert data.items["item"].to_list() == ["8", "7"]
+    assert data.events.collect()["timestamp"].to_list() == [1600000005, 1600000007, 1600000009]
+    path.write_text('uid,sku,ts\na,[7],[1]\nb,"[7, 8]",[1600000007]\n')
+    assert "log.csv, line 3: the lists of sku, ts are not equally long" in fault(
+        path, rating=None, form="lists"
+    )
+
+
+def test_faulty_rows_can_be_dropped_and_are_counted(log: Path) -> None:
+    bad = "NULL,x,1600000001,1\nb,,1600000001,1\nb,y,soon,1\nb,y,1600000001,\n\n"
+    log.write_text(LOG.replace("b,y", bad + "b,y"))
+    assert "line 7 is blank: remove it, or say data.invalid=drop. More is wrong" in fault(log)
+    data = prepared(log, invalid="drop")
+    assert data.events.collect().rows() == ROWS
+    counts = {"rows": 5, "user": 1, "item": 1, "rating": 1, "time": 1}
+    assert data.info["dropped"] == counts
+    assert "5 rows were dropped (1 without user, 1 without item" in data.info["notes"][0]
+    log.write_text("uid,sku,ts,stars\n,x,1,1\n")
+    assert "line 2: the user id in column 'uid' is empty" in fault(log, invalid="drop")
+
+
+def test_files_without_a_header(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.dat"
+    path.write_text("1::10::5::978300760\n2::11::4::978300761\n")
+    columns = ["user", "item", "rating", "time"]
+    data = prepared(path, columns=columns, user=None, item=None, time=None, rating=None)
+    assert data.events.collect().rows() == [(0, 0, 978300760, 5.0), (1, 1, 978300761, 4.0)]
+    assert "4 fields in its first line (1, 10, 5, 978300760), but data.columns names 2" in fault(
+        path, columns=["user", "item"], user=None, item=None
+    )
+    path.write_text("1::10::5::978300760\n2::11::4::978300761::9\n")
+    assert "line 2 has 5 fields where the first line has 4" in fault(
+        path, columns=columns, user=None, item=None, time=None, rating=None
+    )
+
+
+def test_the_catalogue_may_have_no_header_and_another_encoding(log: Path) -> None:
+    catalogue = log.with_name("movies.dat")
+    catalogue.write_bytes("x::Café (1995)::Drama\ny::Heat::Crime\n".encode("latin-1"))
+    settings = {"catalogue_columns": ["item", "title", "genres"], "catalogue_title": "title"}
+    assert "line 1 is not UTF-8 text (byte 0xe9)" in fault(
+        log, catalogue=str(catalogue), **settings
+    )
+    data = prepared(log, catalogue=str(catalogue), encoding="latin-1", **settings)
+    assert data.items.rows() == [("x", "Café (1995)", "Drama"), ("y", "Heat", "Crime")]
+    assert "data.encoding=klingon is not known" in fault(log, encoding="klingon")
+
+
+def test_what_unpacks_without_bounds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_rec.data.plain.PLAIN_BYTES", 1 << 16)
+    content = LOG.encode() + b"007,x,1600000000,4\n" * 100_000
+    packed = tmp_path / "log.csv.gz"
+    packed.write_bytes(gzip.compress(content))
+    assert "unpacks to more than 100 times its size" in fault(packed)
+    with zipfile.ZipFile(tmp_path / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.csv", content)
+    assert "unpacks to more than 100 times its size" in fault(tmp_path / "log.zip")
+
+
+def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(UserError, match="is a device or a pipe"):
+            source(path).files()
+
+
+def test_a_name_does_not_leave_the_cache(log: Path) -> None:
+    for name in ("../../x", "/tmp/x", "a/b", "..", "x" * 300, "a\nb"):
+        assert "data.name" in fault(log, name=name)
+
+
+def test_broken_json_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"uid":1,"sku":2}\n{"uid":1,"sku":\n')
+    assert "log.jsonl, line 2 is no JSON" in fault(path, time=None, rating=None)
+    path.write_text('{"uid":1,"sku":2}\n\n{"uid":null,"sku":2}\n')
+    assert "log.jsonl, line 3: the user id" in fault(path, time=None, rating=None)
+
+
+def test_a_rating_is_compared_as_it_is_written(tmp_path: Path) -> None:
+    """.7 as Float32 is less than .7 as Float64: a threshold must not tell them apart."""
+    frame = pl.DataFrame({"uid": "u", "sku": ["a", "b", "c"], "stars": [0.3, 0.7, 1.0]})
+    frame.write_csv(tmp_path / "log.csv")
+    frame.with_columns(pl.col("stars").cast(pl.Float32)).write_parquet(tmp_path / "log.parquet")
+    for form in ("csv", "parquet"):
+        data = prepared(tmp_path / f"log.{form}", time=None)
+        assert len(filtered(data, 0.7, 0, 0, False)[0].item) == 2

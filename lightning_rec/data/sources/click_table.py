@@ -7,7 +7,9 @@ import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART
-from lightning_rec.data.tabular import open_table, same_columns, table_files
+from lightning_rec.data.plain import table_files
+from lightning_rec.data.readers import same_columns
+from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
 
 

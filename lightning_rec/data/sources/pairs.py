@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.tabular import Table, open_table, table_files
+from lightning_rec.data.plain import table_files
+from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.errors import UserError, listed, nearest
 
 Scale = tuple[float, float]

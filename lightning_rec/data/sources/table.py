@@ -1,16 +1,20 @@
-"""Anybody's own log: CSV, TSV, gzip of either, Parquet, or a folder of Parquet."""
+"""Anybody's own log: delimited text, JSON lines or Parquet, packed or not, or a folder."""
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.columns import Columns, missing_columns, read_log
+from lightning_rec.data.columns import Columns, Invalid, missing_columns, read_log
+from lightning_rec.data.dialect import Dialect, Form
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.plain import table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.tabular import open_table, table_files
-from lightning_rec.data.times import TimeUnit
+from lightning_rec.data.tabular import open_table
+from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import UserError, listed, nearest
 
 
@@ -18,18 +22,33 @@ class TableSource:
     """Reads a log from ``path``, and the catalogue of items if there is one.
 
     Args:
-        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
-        user: column of user ids, any strings or integers. Must be set.
-        item: column of item ids. Must be set.
+        path: delimited text, JSON lines or Parquet; gzip, bzip2, xz or zip of it; a folder of such
+            files. Must be set.
+        user: column of user ids, any strings or numbers. Must be set, as ``item`` must, but where
+            ``columns`` has one of that very name, or ``form`` is ``lines``; likewise ``time`` and
+            ``rating`` where ``columns`` has them.
+        item: column of item ids.
         session: column of session ids, or None. Sessions then stand where users would: each is a
             sequence of its own. Where ``user`` is set too, a session is one of a user.
-        time: column of times: epoch seconds or milliseconds, or ISO dates; a time without a zone
-            is UTC. None takes the order of the rows for the order of time.
+        time: column of times: epoch seconds to nanoseconds, or dates; a time without a zone is
+            UTC. None takes the order of the rows for the order of time.
         rating: column of numbers, or None.
         time_unit: unit of numeric times; ``auto`` tells it from their size.
+        time_format: of dates, as ``strptime`` has it; None knows the usual ones.
+        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
+        form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
+            line is a user and all his items.
+        delimiter: what parts the fields of text: any characters, ``tab`` or ``blanks``; None tells
+            it from the first lines.
+        header: whether the first line names the columns; None: unless ``columns`` does.
+        columns: names of the columns of text, in their order.
+        encoding: of text.
+        invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out, and says
+            how many.
         catalogue: table with one row per item, or None.
         catalogue_item: its column of item ids.
         catalogue_title: its column of titles, or None. All other columns are kept as features.
+        catalogue_columns: names of its columns, in their order, where it has no header.
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given`` keeps the parts. None where there is none.
         test: a third file, for the test.
@@ -49,9 +68,18 @@ class TableSource:
         time: str | None = None,
         rating: str | None = None,
         time_unit: TimeUnit = "auto",
+        time_format: str | None = None,
+        day_first: bool | None = None,
+        form: Form = "rows",
+        delimiter: str | None = None,
+        header: bool | None = None,
+        columns: list[str] | None = None,
+        encoding: str = "utf-8",
+        invalid: Invalid = "error",
         catalogue: str | None = None,
         catalogue_item: str = "item",
         catalogue_title: str | None = None,
+        catalogue_columns: list[str] | None = None,
         name: str | None = None,
         session: str | None = None,
         val: str | None = None,
@@ -60,20 +88,30 @@ class TableSource:
         user = session if user is None else user
         if path is None:
             raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
-        if user is None or item is None:
-            role = "user" if user is None else "item"
-            raise UserError(
-                f"data.{role} is not set: say data.{role}=COLUMN, its column in {path}."
-            )
         if val is not None and test is None:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
         given = {"train": path, "val": val, "test": test}
         self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
+        self.dialect = Dialect(delimiter, header, _names(columns), encoding, form)
+
+        def column(role: str, name: str | None) -> str | None:
+            return name or (role if role in self.dialect.named else None)
+
+        if (user := column("user", user)) is None or (item := column("item", item)) is None:
+            role = "user" if user is None else "item"
+            raise UserError(
+                f"data.{role} is not set: say data.{role}=COLUMN, its column in {path} "
+                f"('lightning-rec data check {path}' proposes one)."
+            )
+        times = TimeForm(time_unit, time_format, day_first)
+        time, rating = column("time", time), column("rating", rating)
         self.session = session
         within = session if session != user else None  # of a user, where users are named
-        self.columns = Columns(user, item, time, rating, time_unit, within)
+        self.columns = Columns(user, item, time, rating, times, within)
+        self.invalid: Invalid = invalid
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
+        self.catalogue_dialect = Dialect(columns=_names(catalogue_columns), encoding=encoding)
         self.name = name or self.paths["train"].name.split(".")[0] or "table"
 
     def files(self) -> list[Path]:
@@ -84,41 +122,46 @@ class TableSource:
     def settings(self) -> dict[str, Any]:
         """What else the tables depend on: the columns and their meaning."""
         return {
-            **vars(self.columns),
+            **asdict(self.columns),
+            **asdict(self.dialect),
             "session": self.session,
             "parts": list(self.paths),
+            "invalid": self.invalid,
             "catalogue": self.catalogue is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,
+            "catalogue_columns": self.catalogue_dialect.columns,
         }
 
     def read(self, files: list[Path]) -> Tables:
         """Read the log through once to check it. Raises UserError for the first fault found."""
         logs = {part: self._log(path) for part, path in self.paths.items()}
-        if len(logs) == 1:
-            return Tables(logs["train"], self._items())
+        dropped = sum((Counter(log.dropped) for log in logs.values()), Counter[str]())
+        events = [log.ordered() for log in logs.values()]
+        if len(events) == 1:
+            return Tables(events[0], self._items(), dropped=dropped)
         marked = [
-            log.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
-            for part, log in logs.items()
+            frame.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
+            for part, frame in zip(logs, events, strict=True)
         ]
-        return Tables(pl.concat(marked), self._items())
+        return Tables(pl.concat(marked), self._items(), dropped=dropped)
 
-    def _log(self, path: Path) -> pl.LazyFrame:
-        table = open_table(path)
+    def _log(self, path: Path) -> Log:
+        table = open_table(path, self.dialect)
         faults = missing_columns(table, self.columns)
         if not faults:
-            log = read_log(table, self.columns)
+            log = read_log(table, self.columns, self.invalid)
             faults = log.faults
         if faults:
             rest = " More is wrong: see 'lightning-rec data check'." if len(faults) > 1 else ""
             raise UserError(faults[0] + rest)
-        return log.frame
+        return log
 
     def _items(self) -> pl.LazyFrame | None:
         """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""
         if self.catalogue is None:
             return None
-        table = open_table(self.catalogue)
+        table = open_table(self.catalogue, self.catalogue_dialect)
         renamed = {self.catalogue_item: "item"}
         if self.catalogue_title is not None:
             renamed[self.catalogue_title] = "title"
@@ -136,7 +179,7 @@ class TableSource:
         if "title" in items:
             items = items.with_columns(pl.col("title").cast(pl.String))
         self._check_ids(items["item"])
-        return items.lazy()
+        return items.sort("item").lazy()  # the order of its rows means nothing
 
     def _check_ids(self, ids: pl.Series) -> None:
         where = f"{self.catalogue}, column '{self.catalogue_item}'"
@@ -147,3 +190,7 @@ class TableSource:
             raise UserError(
                 f"{where}: ids must be unique, but these are not: {listed(doubled, 5)}."
             )
+
+
+def _names(columns: list[str] | None) -> tuple[str, ...] | None:
+    return None if columns is None else tuple(columns)

@@ -1,0 +1,253 @@
+"""The files behind a path, each as a plain file: found in order, unpacked and decoded in bounds."""
+
+import bz2
+import codecs
+import gzip
+import lzma
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
+
+from lightning_rec.errors import UserError, listed, nearest
+
+PLAIN_BYTES = 100 << 20  # so much may come out of any archive
+RATIO = 100  # more than PLAIN_BYTES only up to this many times what lies packed
+
+_PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+_KINDS = {
+    "parquet": "Parquet", "pq": "Parquet", "csv": "CSV", "tsv": "TSV", "tab": "TSV", "dat": "dat",
+    "json": "JSON lines", "jsonl": "JSON lines", "ndjson": "JSON lines", "txt": "text", "": "text",
+}  # fmt: skip
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_BLOCK = 1 << 20
+_numbers = count()
+_scratch: list[tempfile.TemporaryDirectory[str]] = []
+
+
+class WrongEncoding(UserError):
+    """A text is not in the encoding that it is read in; ``encoding`` may be the right one."""
+
+    def __init__(self, message: str, encoding: str) -> None:
+        super().__init__(message)
+        self.encoding = encoding
+
+
+class Part(NamedTuple):
+    """One file of a table.
+
+    name: as it is told: the path, or archive and member.
+    path: a plain file, unpacked and in UTF-8.
+    keys: what folders named ``key=value`` say of all its rows; None for Hive's word for no value.
+    """
+
+    name: str
+    path: Path
+    keys: dict[str, str | None]
+
+
+def table_files(path: Path) -> list[Path]:
+    """List the files of a table: the file itself, or those of one kind below a folder.
+
+    ``part.2`` comes before ``part.10``. Names that begin with a dot or ``_`` are passed over, and
+    so is plain text (README.txt) beside tables of another kind.
+
+    Raises UserError if there is nothing there, with the nearest name that is, or tables of several
+    kinds, or no file but a device or a pipe.
+    """
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return [path / name for name in _of_one_kind(path, _relative(path, files))]
+    if not path.exists():
+        # A parent that is a file, or may not be listed, has no siblings to offer.
+        parent = path.parent
+        siblings = [child.name for child in parent.iterdir()] if parent.is_dir() else []
+        raise UserError(f"There is no file or folder {path}.{nearest(path.name, siblings)}")
+    if not path.is_file():
+        raise UserError(f"{path} is a device or a pipe, no file: copy what it gives into a file.")
+    return [path]
+
+
+def plain_parts(path: Path, encoding: str) -> list[Part]:
+    """The files of a table as plain files in UTF-8, those that have to be made in a scratch folder.
+
+    Args:
+        path: file, folder or zip.
+        encoding: of text.
+
+    Raises:
+        UserError: as :func:`table_files` does, if all is empty, a file is broken or not in this
+            encoding, or unpacks to more than ``PLAIN_BYTES`` and ``RATIO`` times its size.
+    """
+    parts = []
+    for file in table_files(path):
+        if file.stat().st_size == 0:
+            continue  # Spark leaves such among its parts
+        inside = _members(file) if starts(file, b"PK\3\4") else [(str(file), file, "")]
+        for name, found, member in inside:
+            below = member or (file.relative_to(path).as_posix() if path.is_dir() else "")
+            plain = _decoded(name, _unpacked(name, found), encoding)
+            parts.append(Part(name, plain, _keys(below)))
+    if not parts:
+        raise UserError(f"{path} is empty (0 bytes).")
+    return parts
+
+
+def rewritten(path: Path, change: Callable[[bytes], bytes]) -> Path:
+    """A copy of a plain file in the scratch folder, changed by whole lines."""
+    with path.open("rb") as source:
+        return _written(change(block) for block in _lines(source))
+
+
+def clear() -> None:
+    """Remove all that was unpacked. Tables that were opened before cannot be read any more."""
+    while _scratch:
+        _scratch.pop().cleanup()
+
+
+def starts(path: Path, magic: bytes) -> bool:
+    """Whether a file begins with these bytes. Raises UserError if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(magic)) == magic
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _relative(folder: Path, files: list[Path]) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in files]
+
+
+def _of_one_kind(path: Path, names: list[str]) -> list[str]:
+    """Those of the names that are a table's, in natural order."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        if any(part.startswith((".", "_")) for part in name.split("/") if "=" not in part):
+            continue
+        bare = next((name[: -len(end)] for end in _PACKED_SUFFIXES if name.endswith(end)), name)
+        if kind := _KINDS.get(Path(bare).suffix[1:].lower()):
+            kinds.setdefault(kind, []).append(name)
+    if len(kinds) > 1:
+        kinds.pop("text", None)
+    if not kinds:
+        there = listed(sorted({name.split("/")[0] for name in names})) or "nothing"
+        raise UserError(
+            f"{path} has no tables (it holds: {there}): CSV, TSV, JSON lines or Parquet is read."
+        )
+    if len(kinds) > 1:
+        counts = listed(f"{len(found)} of {kind}" for kind, found in sorted(kinds.items()))
+        raise UserError(f"{path} holds files of several kinds ({counts}): keep those of one.")
+    return sorted(*kinds.values(), key=_natural)
+
+
+def _natural(name: str) -> list[str | int]:
+    """A key to sort names by, in which numbers count as such."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _keys(name: str) -> dict[str, str | None]:
+    """Keys and values of the folders of a name, ``country=de/part-0.csv``."""
+    pairs = (folder.partition("=") for folder in name.split("/")[:-1])
+    told = {key: unquote(value) for key, equals, value in pairs if equals}
+    return {key: None if value == _NO_VALUE else value for key, value in told.items()}
+
+
+def _members(archive: Path) -> Iterator[tuple[str, Path, str]]:
+    """Name as told, file and name inside, of the tables in a zip, unpacked within bounds."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            sizes = {info.filename: info.compress_size for info in opened.infolist()}
+            there = [
+                name for name in sizes if not name.endswith("/") and not name.startswith("__MACOSX")
+            ]
+            for name in _of_one_kind(archive, there):
+                with opened.open(name) as source:
+                    path = _written(_bounded(source, archive.stat().st_size, archive))
+                if path.stat().st_size:
+                    yield f"{archive}: {name}", path, name
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"{archive} cannot be unpacked ({error}). Copy or download it again, or unpack it."
+        ) from error
+
+
+def _unpacked(name: str, file: Path) -> Path:
+    """The file itself, or what gzip, bzip2 or xz packed, in the scratch folder."""
+    opener = next((opener for magic, opener in _PACKED.items() if starts(file, magic)), None)
+    if opener is None:
+        return file
+    try:
+        with opener(file, "rb") as source:
+            return _written(_bounded(source, file.stat().st_size, name))
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UserError(f"{name} is broken ({error}). Copy or download it again.") from error
+
+
+def _bounded(source: IO[bytes], packed: int, name: object) -> Iterator[bytes]:
+    """The blocks of an unpacked stream. Raises UserError where they become too many."""
+    most, size = max(PLAIN_BYTES, RATIO * packed), 0
+    while block := source.read(_BLOCK):
+        size += len(block)
+        if size > most:
+            raise UserError(
+                f"{name} unpacks to more than {RATIO} times its size and {most >> 20} MiB, as "
+                "archives do that are made to fill a disk. If it is sound, unpack it yourself and "
+                "name what comes out."
+            )
+        yield block
+
+
+def _decoded(name: str, file: Path, encoding: str) -> Path:
+    """The file itself, or its text in UTF-8, in the scratch folder."""
+    try:
+        codec = codecs.lookup(encoding).name
+        "".encode(codec)  # refuses codecs that are not of text
+    except LookupError:
+        raise UserError(
+            f"data.encoding={encoding} is not known: say utf-8, latin-1, cp1252, …"
+        ) from None
+    if codec in ("utf-8", "ascii") or starts(file, b"PAR1"):
+        return file
+    decoder = codecs.getincrementaldecoder(codec)()
+    try:
+        with file.open("rb") as source:
+            blocks = iter(lambda: source.read(_BLOCK), b"")
+            return _written(decoder.decode(block).encode() for block in blocks)
+    except UnicodeError as error:
+        raise UserError(f"{name} is not in {encoding} ({error}): say another encoding.") from error
+
+
+def _lines(source: IO[bytes]) -> Iterator[bytes]:
+    """Blocks of whole lines."""
+    rest = b""
+    while block := source.read(_BLOCK):
+        head, end, tail = block.rpartition(b"\n")
+        if end:
+            yield rest + head + end
+            rest = tail
+        else:
+            rest += tail
+    if rest:
+        yield rest
+
+
+def _written(blocks: Iterator[bytes]) -> Path:
+    """A new file of the scratch folder with these blocks."""
+    if not _scratch:
+        _scratch.append(tempfile.TemporaryDirectory(prefix="lightning_rec-"))
+    path = Path(_scratch[0].name) / str(next(_numbers))
+    with path.open("wb") as target:
+        target.writelines(blocks)
+    return path

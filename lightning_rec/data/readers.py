@@ -1,0 +1,174 @@
+"""One plain file as rows: delimited text, JSON lines or Parquet; and many of them as one table."""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.data.dialect import BLANKS, UNIT, Dialect
+from lightning_rec.data.ids import as_text
+from lightning_rec.data.plain import Part, WrongEncoding, rewritten, starts
+from lightning_rec.errors import UserError, listed
+
+_HEAD_BYTES = 1 << 16
+_HEAD_LINES = 50
+_JSON = re.compile(r"\s*(\{|\[\s*\{)")
+_NO_SEPARATOR = "\x01"  # occurs in no text
+
+
+def reader(lines: Iterable[str], separator: str) -> Any:
+    """Python's own reader of delimited text: slow, and exact where a quoted field spans lines."""
+    if separator == UNIT:
+        return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=separator)
+
+
+def is_parquet(part: Part) -> bool:
+    """Whether a file is Parquet, or says so by its name."""
+    return starts(part.path, b"PAR1") or part.name.endswith((".parquet", ".pq"))
+
+
+def is_json(part: Part) -> bool:
+    """Whether a file holds JSON objects."""
+    return _JSON.match("\n".join(first_lines(part))) is not None
+
+
+def first_lines(part: Part) -> list[str]:
+    """The first lines of a text file that are not blank. Raises UserError if it is not text."""
+    with part.path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise WrongEncoding(f"{part.name} is text in UTF-16: say data.encoding=utf-16.", "utf-16")
+    if b"\0" in head:
+        raise UserError(
+            f"{part.name} is not a text table (it has binary content). Delimited text and JSON "
+            "lines, gzip or zip of them, or Parquet can be read."
+        )
+    lines = head.decode("utf-8-sig", errors="replace").splitlines()
+    if len(head) == _HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # it may go on
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{part.name} is empty (blank lines only).")
+    return lines[:_HEAD_LINES]
+
+
+def parted(path: Path, separator: str) -> Path:
+    """A copy of a file with ``UNIT`` in place of separators of several characters."""
+    unit = UNIT.encode()
+    if separator != BLANKS:
+        return rewritten(path, lambda block: block.replace(separator.encode(), unit))
+    around, between = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)"), re.compile(rb"[ \t]+")
+    return rewritten(path, lambda block: between.sub(unit, around.sub(b"", block)))
+
+
+def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
+    """The rows of a delimited text, all columns String; of ``lines`` a user and List[String]."""
+    if dialect.form == "lines":
+        return _lines(part, separator, dialect)
+    options: dict[str, Any] = {"separator": separator, "infer_schema": False}
+    if separator == UNIT:
+        options["quote_char"] = None
+    rows = pl.scan_csv(part.path, has_header=dialect.headed, **options)
+    if dialect.columns is None:
+        if dialect.headed:
+            return rows
+        names = rows.collect_schema().names()
+        return rows.rename({name: f"column_{place}" for place, name in enumerate(names, 1)})
+    first = next(reader(first_lines(part)[:1], separator))
+    if len(first) != len(dialect.columns):
+        raise UserError(
+            f"{part.name} has {len(first)} fields in its first line ({listed(first)}), but "
+            f"data.columns names {len(dialect.columns)}: name all of them, in their order."
+        )
+    there = rows.collect_schema().names()
+    return rows.rename(dict(zip(there, dialect.columns, strict=True)))
+
+
+def _lines(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
+    """A user and all his items a line."""
+    rows = pl.scan_csv(
+        part.path,
+        separator=_NO_SEPARATOR,
+        quote_char=None,
+        has_header=False,
+        skip_rows=int(dialect.headed),
+        schema={"line": pl.String},
+    )
+    line = pl.col("line").str.strip_chars()
+    if separator == BLANKS:
+        fields = line.str.extract_all(r"\S+")
+    else:
+        fields = line.str.split(separator).list.eval(pl.element().str.strip_chars())
+    user, item = dialect.named
+    return rows.select(fields.list.first().alias(user), fields.list.slice(1).alias(item))
+
+
+def json_lines(part: Part) -> pl.LazyFrame:
+    """The rows of JSON lines, or of a JSON list of objects."""
+    if first_lines(part)[0].lstrip().startswith("["):
+        return pl.read_json(part.path, infer_schema_length=None).lazy()
+    return pl.scan_ndjson(part.path, infer_schema_length=None)
+
+
+def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> list[pl.LazyFrame]:
+    """The rows of each part with the same columns in the same order, of the same types.
+
+    A column that is of one type here and of another there is text: as floats, whole numbers would
+    lose digits.
+
+    Raises:
+        UserError: if columns are missing in a part; objects of JSON may lack some.
+    """
+    schemas = []
+    for part, frame in zip(parts, frames, strict=True):
+        try:
+            schemas.append(frame.collect_schema())
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if not is_parquet(part):
+                raise
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{part.name} cannot be read as Parquet ({reason}). Is the file complete?"
+            ) from error
+    if is_text or is_parquet(parts[0]):
+        for part, schema in zip(parts, schemas, strict=True):
+            same_columns(parts[0].name, schemas[0], part.name, schema)
+    types: dict[str, set[pl.DataType]] = {}
+    for schema in schemas:
+        for name, dtype in schema.items():
+            types.setdefault(name, set()).add(dtype)
+    keys = [
+        key for key in dict.fromkeys(key for part in parts for key in part.keys) if key not in types
+    ]
+    chosen = []
+    for part, frame, schema in zip(parts, frames, schemas, strict=True):
+        columns = [_typed(name, schema.get(name), found) for name, found in types.items()]
+        columns += [pl.lit(part.keys.get(key), pl.String).alias(key) for key in keys]
+        chosen.append(frame.select(columns))
+    return chosen
+
+
+def _typed(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) -> pl.Expr:
+    """A column in the one type that all parts can have."""
+    column = pl.lit(None) if dtype is None else pl.col(name)
+    known = found - {pl.Null()}
+    if len(known) <= 1:
+        wanted = next(iter(known), pl.Null())
+        return column.alias(name) if dtype == wanted else column.cast(wanted).alias(name)
+    if all(each.is_temporal() for each in known):
+        return column.cast(pl.Datetime("us")).alias(name)
+    if dtype is None or dtype.is_nested():
+        return column.cast(pl.String).alias(name)
+    return as_text(column, dtype).alias(name)
+
+
+def same_columns(first: object, there: Iterable[str], path: object, here: Iterable[str]) -> None:
+    """Raise UserError, saying which, if the columns of ``path`` are not those of ``first``."""
+    missing, more = sorted(set(there) - set(here)), sorted(set(here) - set(there))
+    if missing or more:
+        told = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(more)}"] * bool(more)
+        raise UserError(f"{path} does not have the columns of {first}: it {' and '.join(told)}.")
