@@ -1,59 +1,21 @@
 """The columns of a user's log: read with the right types, and every fault in them told."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 
+from lightning_rec.data.events import LISTED, ROW, Columns, events, first_time, with_day
 from lightning_rec.data.ids import ids
-from lightning_rec.data.lists import is_list, lists
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import (
-    TIME_FORMS,
-    Reading,
-    TimeForm,
-    both_readings,
-    day_and_month,
-    divisor,
-    read_times,
-    seconds,
-    slashed,
-)
+from lightning_rec.data.times import TIME_FORMS, Reading, divisor, read_times, seconds
 from lightning_rec.errors import listed, nearest
 
 Invalid = Literal["error", "drop"]
-_ROW = "__row"
 _MOMENT = "moment"
 _IDS = ("user", "item", "session")
-_EXPLODED = ("item", "time", "rating")  # roles that may hold lists
 _SHOWN = 60  # characters of a value that are shown
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a table hold what, and what their times mean.
-
-    Where there are sessions, user and session together make a user.
-    """
-
-    user: str
-    item: str
-    time: str | None = None
-    rating: str | None = None
-    times: TimeForm = field(default_factory=TimeForm)
-    session: str | None = None
-
-    def named(self) -> dict[str, str]:
-        """Role and column, for the roles that have one."""
-        roles = {
-            "user": self.user,
-            "item": self.item,
-            "session": self.session,
-            "time": self.time,
-            "rating": self.rating,
-        }
-        return {role: name for role, name in roles.items() if name is not None}
 
 
 @dataclass(frozen=True)
@@ -113,7 +75,7 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     if unfit := list(_unfit(table, columns)):
         return Log(table.frame, 0, unfit)
     try:
-        source, types = _events(table, columns)
+        source, types = events(table, columns)
         reading, values, facts = _read(table, columns, source, types)
     except ValueError as error:
         return Log(table.frame, 0, [str(error)])
@@ -137,7 +99,7 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
             faults.append(f"{table.path}: column '{columns.time}' {error}.")
             droppable = False
     if table.is_text:
-        source = source.filter(pl.col(_ROW) <= facts["last"])
+        source = source.filter(pl.col(ROW) <= facts["last"])
     return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable)
 
 
@@ -154,45 +116,13 @@ def _unfit(table: Table, columns: Columns) -> Iterator[str]:
     for role, name in columns.named().items():
         dtype = table.schema[name]
         where = f"{table.path}: column '{name}' for the {role} holds"
-        if isinstance(dtype, pl.List | pl.Array) and role in _EXPLODED:
+        if isinstance(dtype, pl.List | pl.Array) and role in LISTED:
             if not exploded:
                 yield f"{where} {dtype}: say data.form=lists if a row is many events."
         elif dtype.is_nested():
             yield f"{where} {dtype}, no plain values."
         elif role == "time" and dtype in (pl.Time, pl.Duration):
             yield f"{where} {dtype}, which is no moment."
-
-
-def _events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
-    """Rows with their number and the columns in use, lists exploded; and the columns' types.
-
-    Raises ValueError, with a sentence, if lists of one row are not equally long.
-    """
-    names = list(dict.fromkeys(columns.named().values()))
-    types = {name: table.schema[name] for name in names}
-    source = table.frame.with_row_index(_ROW)
-    if table.dialect.form == "rows":
-        return source, types
-    first = table.collect(table.frame.select(names).drop_nulls().head(1))
-    exploded = {column for role, column in columns.named().items() if role in _EXPLODED}
-    many = [
-        name
-        for name in names
-        if name == columns.item
-        or isinstance(types[name], pl.List | pl.Array)
-        or (name in exploded and first.height and is_list(first[name].item()))
-    ]
-    source = source.select(_ROW, *names).with_columns(
-        lists(pl.col(name), types[name]).alias(name) for name in many
-    )
-    lengths = [pl.col(name).list.len() for name in many]
-    uneven = pl.any_horizontal(each.ne_missing(lengths[0]) for each in lengths)
-    row = table.collect(source.select(pl.col(_ROW).filter(uneven).min())).item()
-    if row is not None:
-        raise ValueError(f"{table.where(row)}: the lists of {listed(many)} are not equally long.")
-    # No list is a fault, an empty one is none.
-    source = source.filter(lengths[0].fill_null(1) > 0)
-    return source.explode(many), types | dict.fromkeys(many, pl.String())
 
 
 def _read(
@@ -214,8 +144,8 @@ def _read(
     if columns.time is None:
         return None, values, _facts(table, columns, source, values)
     name, dtype = columns.time, types[columns.time]
-    first = _first_time(table, source, name) if dtype == pl.String else None
-    form = _with_day(table, source, name, first, columns.times)
+    first = first_time(table, source, name) if dtype == pl.String else None
+    form = with_day(table, source, name, first, columns.times)
 
     def read(mixed: bool) -> tuple[Reading, dict[str, pl.Expr], dict[str, Any]]:
         reading = read_times(name, dtype, first, form, mixed)
@@ -230,35 +160,11 @@ def _read(
     return found
 
 
-def _first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
-    """First value of a text column of times: it settles whether they are numbers or dates."""
-    time = pl.col(name).str.strip_chars()
-    found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
-    return str(found.item()) if found.height else None
-
-
-def _with_day(
-    table: Table, source: pl.LazyFrame, name: str, first: str | None, form: TimeForm
-) -> TimeForm:
-    """Tell from all rows whether the day comes first in dates like 5/31/2024. Raises ValueError."""
-    sign = slashed(first)
-    if form.day_first is not None or form.format is not None or sign is None or first is None:
-        return form
-    left, right, unlike = table.collect(source.select(day_and_month(name))).row(0)
-    if left <= 12 and right <= 12 and sign != "." and unlike is not None:
-        day, month = both_readings(unlike)
-        raise ValueError(
-            f"{table.path}: column '{name}' has dates like '{unlike}', which can be {day} or "
-            f"{month}: say data.day_first=true for the one or data.day_first=false for the other."
-        )
-    return replace(form, day_first=left > 12 or right <= 12)
-
-
 def _facts(
     table: Table, columns: Columns, source: pl.LazyFrame, values: dict[str, pl.Expr]
 ) -> dict[str, Any]:
     """All that one pass over the file tells: counts, first bad rows, range of the times."""
-    row = pl.col(_ROW)
+    row = pl.col(ROW)
     blank = pl.all_horizontal(pl.col(name).is_null() for name in columns.named().values())
     missing = pl.any_horizontal(value.is_null() for value in values.values())
     # Blank lines at the end of a text file are no rows; anywhere else they are a fault.

@@ -165,7 +165,7 @@ def test_a_log_that_is_cut_is_kept_and_audited(tmp_path: Path) -> None:
     )
     merged.write_parquet(events)
     with pytest.raises(LeakError, match=r"pause that ends one|two users"):
-        audit(data, loaded.split)
+        audit(data, protocol.split(data))
 
 
 def test_leaks_between_sessions_are_named(prepared: Prepare) -> None:

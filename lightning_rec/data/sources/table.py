@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.columns import Columns, Invalid, missing_columns, read_log
+from lightning_rec.data.columns import Invalid, missing_columns, read_log
 from lightning_rec.data.dialect import Dialect, Form
+from lightning_rec.data.events import Columns
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.schema import Tables

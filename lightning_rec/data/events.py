@@ -1,0 +1,95 @@
+"""The rows of a log as events: which columns hold what, lists exploded, how times are written."""
+
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from lightning_rec.data.lists import is_list, lists
+from lightning_rec.data.tabular import Table
+from lightning_rec.data.times import TimeForm, both_readings, day_and_month, slashed
+from lightning_rec.errors import listed
+
+ROW = "__row"  # the number of an event's row in the file
+LISTED = ("item", "time", "rating")  # roles that may hold lists
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table hold what, and what their times mean.
+
+    Where there are sessions, user and session together make a user.
+    """
+
+    user: str
+    item: str
+    time: str | None = None
+    rating: str | None = None
+    times: TimeForm = field(default_factory=TimeForm)
+    session: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Role and column, for the roles that have one."""
+        roles = {
+            "user": self.user,
+            "item": self.item,
+            "session": self.session,
+            "time": self.time,
+            "rating": self.rating,
+        }
+        return {role: name for role, name in roles.items() if name is not None}
+
+
+def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
+    """Rows with their number and the columns in use, lists exploded; and the columns' types.
+
+    Raises ValueError, with a sentence, if lists of one row are not equally long.
+    """
+    names = list(dict.fromkeys(columns.named().values()))
+    types = {name: table.schema[name] for name in names}
+    source = table.frame.with_row_index(ROW)
+    if table.dialect.form == "rows":
+        return source, types
+    first = table.collect(table.frame.select(names).drop_nulls().head(1))
+    exploded = {column for role, column in columns.named().items() if role in LISTED}
+    many = [
+        name
+        for name in names
+        if name == columns.item
+        or isinstance(types[name], pl.List | pl.Array)
+        or (name in exploded and first.height and is_list(first[name].item()))
+    ]
+    source = source.select(ROW, *names).with_columns(
+        lists(pl.col(name), types[name]).alias(name) for name in many
+    )
+    lengths = [pl.col(name).list.len() for name in many]
+    uneven = pl.any_horizontal(each.ne_missing(lengths[0]) for each in lengths)
+    row = table.collect(source.select(pl.col(ROW).filter(uneven).min())).item()
+    if row is not None:
+        raise ValueError(f"{table.where(row)}: the lists of {listed(many)} are not equally long.")
+    # No list is a fault, an empty one is none.
+    source = source.filter(lengths[0].fill_null(1) > 0)
+    return source.explode(many), types | dict.fromkeys(many, pl.String())
+
+
+def first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
+    """First value of a text column of times: it settles whether they are numbers or dates."""
+    time = pl.col(name).str.strip_chars()
+    found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
+    return str(found.item()) if found.height else None
+
+
+def with_day(
+    table: Table, source: pl.LazyFrame, name: str, first: str | None, form: TimeForm
+) -> TimeForm:
+    """Tell from all rows whether the day comes first in dates like 5/31/2024. Raises ValueError."""
+    sign = slashed(first)
+    if form.day_first is not None or form.format is not None or sign is None or first is None:
+        return form
+    left, right, unlike = table.collect(source.select(day_and_month(name))).row(0)
+    if left <= 12 and right <= 12 and sign != "." and unlike is not None:
+        day, month = both_readings(unlike)
+        raise ValueError(
+            f"{table.path}: column '{name}' has dates like '{unlike}', which can be {day} or "
+            f"{month}: say data.day_first=true for the one or data.day_first=false for the other."
+        )
+    return replace(form, day_first=left > 12 or right <= 12)
