@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.columns import Invalid, missing_columns, read_log
+from lightning_rec.data.columns import Invalid, Log, missing_columns, read_log
 from lightning_rec.data.dialect import Dialect, Form
 from lightning_rec.data.events import Columns
 from lightning_rec.data.ids import ids_of
