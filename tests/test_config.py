@@ -295,7 +295,7 @@ MISUSE = {
     "model=deepfm model@encoder.model=deepfm": ["no model of sequences"],
     "model=deepfm model@encoder.model=sasrec encoder.model.heads=3": ["heads=3", "dim=64"],
     "model=deepfm encoder.run=nowhere": ["There is no folder nowhere"],
-    "model=naive_bayes model@encoder.model=sasrec": ["NaiveBayes is fitted by counting", "encoder"],
+    "model=naive_bayes model@encoder.model=sasrec": ["NaiveBayes is fitted at once", "encoder"],
     "model=deepfm adapter=lora": ["adapter=LoRA tunes what was trained before", "encoder.run=", "item=text"],
     "adapter=frozen": ["task=sequence", "nothing to adapt"],
     "task=mlm": ["BERT4Rec hides no words", "model=masked_lm"],

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-MODELS = ("lr", "fm", "deepfm", "dcnv2", "autoint", "finalmlp")
+MODELS = ("lr_sgd", "fm", "deepfm", "dcnv2", "autoint", "finalmlp")
 PACKAGES = ("torch", "numpy", "pandas", "polars", "ray", "pytorch-lightning")
 
 

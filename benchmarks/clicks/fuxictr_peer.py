@@ -31,7 +31,7 @@ from benchmarks.harness.probe import EnoughError, Step
 
 IMPORT_SECONDS = record.since_start()
 FILES = {
-    "lr": ("LR", "LR/src/LR.py"),
+    "lr_sgd": ("LR", "LR/src/LR.py"),
     "fm": ("FM", "FM/src/FM.py"),
     "deepfm": ("DeepFM", "DeepFM/DeepFM_torch/src/DeepFM.py"),
     "dcnv2": ("DCNv2", "DCNv2/src/DCNv2.py"),
@@ -43,7 +43,7 @@ FILES = {
 def network(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Our words for a model's size in FuxiCTR's."""
     own: dict[str, Any] = {
-        "lr": lambda: {},
+        "lr_sgd": lambda: {},
         "fm": lambda: {},
         "deepfm": lambda: {"hidden_units": wanted["mlp"]},
         "dcnv2": lambda: {
@@ -69,7 +69,7 @@ def network(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
             "num_heads": wanted["heads"],
         },
     }[name]()
-    if name in ("lr", "fm"):
+    if name in ("lr_sgd", "fm"):
         return own | {"regularizer": float(wanted["embedding_l2"])}
     deep = {"net_dropout": wanted.get("dropout"), "batch_norm": wanted.get("batch_norm")}
     return own | deep | {"embedding_regularizer": float(wanted["embedding_l2"])}

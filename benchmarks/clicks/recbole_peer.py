@@ -30,7 +30,7 @@ from benchmarks.clicks.measure import run
 from benchmarks.harness.probe import EnoughError, Step
 
 IMPORT_SECONDS = record.since_start()
-MODELS = {"lr": "LR", "fm": "FM", "deepfm": "DeepFM", "dcnv2": "DCNV2", "autoint": "AutoInt"}
+MODELS = {"lr_sgd": "LR", "fm": "FM", "deepfm": "DeepFM", "dcnv2": "DCNV2", "autoint": "AutoInt"}
 TYPES = {"categorical": "token", "multi_valued": "token_seq", "numeric": "float"}
 FILES = {"train": "train", "val": "valid", "test": "test"}
 

@@ -33,7 +33,7 @@ class Library(NamedTuple):
     variant: str | None = None
 
 
-RECHUB, RECBOLE = ("deepfm", "dcnv2", "autoint"), ("lr", "fm", "deepfm", "dcnv2", "autoint")
+RECHUB, RECBOLE = ("deepfm", "dcnv2", "autoint"), ("lr_sgd", "fm", "deepfm", "dcnv2", "autoint")
 LIBRARIES = {
     "ours": Library("ours", "ours", MODELS, (SPEED, TIME)),
     "ours-bare": Library("ours", "ours", MODELS, (SPEED,), "bare"),

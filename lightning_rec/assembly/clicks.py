@@ -124,7 +124,8 @@ class Clicks(Problem[AuditedClicks]):
         if isinstance(head, FittedToClicks) and (self.encoder or self.texts):
             part = "encoder" if self.encoder else "item"
             raise UserError(
-                f"{type(head).__name__} is fitted by counting and takes no {part}: drop {part}."
+                f"{type(head).__name__} is fitted at once and takes no {part}: drop {part}=, or "
+                "choose another model, such as lr_sgd or deepfm."
             )
         return head if self.encoder is None else WithHistory(encoder, head)
 
@@ -147,7 +148,7 @@ class Clicks(Problem[AuditedClicks]):
         return module
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
-        """The task over a fresh model, fitted already if it is fitted by counting."""
+        """The task over a fresh model, fitted already if it is fitted at once."""
         texts, read = self._read(loaded)
         model: nn.Module = self.make_model(data.schema)
         assert isinstance(model, ClickModel)
@@ -161,7 +162,7 @@ class Clicks(Problem[AuditedClicks]):
         return task
 
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> ClickTask | None:
-        """The task over ``cfg.baseline``, a model fitted by counting."""
+        """The task over ``cfg.baseline``, a model fitted at once."""
         if not self.cfg.baseline:
             return None
         return self._task(config.build("baseline", self.cfg.baseline, schema=data.schema), loaded)

@@ -85,7 +85,7 @@ def test_an_adapter_is_not_read_over_another_language_model(
     assert "was made with another language model" in sentence
 
 
-@pytest.mark.parametrize("model", ["two_tower", "bst", "lr", "dcnv2"])
+@pytest.mark.parametrize("model", ["two_tower", "bst", "lr_sgd", "dcnv2"])
 def test_other_heads_take_texts_too(clicks: list[str], model: str, tmp_path: Path) -> None:
     kept = [each for each in clicks if not each.startswith("model")]
     arguments = [*kept, f"model={model}", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"]

@@ -62,7 +62,7 @@ class FittedToClicks(Protocol):
     """A model that reads the training rows at once, instead of gradient steps."""
 
     def fit(self, encoded: Encoded) -> None:
-        """Fit on the training rows of ``encoded``, and on them alone."""
+        """Fit on the training rows of ``encoded``; those of validation may choose a setting."""
         ...
 
 
