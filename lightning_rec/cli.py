@@ -7,6 +7,7 @@ from importlib import import_module
 
 from lightning_rec import __version__
 from lightning_rec.errors import UserError, nearest
+from lightning_rec.trust import forget, trust
 
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
@@ -18,11 +19,12 @@ VERBS = {
 USAGE = """\
 lightning-rec {version}: recommenders you can trust
 
-usage: lightning-rec VERB [overrides] [--traceback]
+usage: lightning-rec VERB [overrides] [--trust MODULE[,MODULE]] [--traceback]
 
 {verbs}
 
 lightning-rec VERB --help shows what a verb takes. --traceback shows where an error came from.
+--trust names modules, besides our own, whose code a run folder may ask for.
 """
 DISK = {
     errno.ENOSPC: "the disk is full",
@@ -52,6 +54,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one verb with its arguments; returns the exit status. Raises UserError on bad input."""
+    arguments = _trusting(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
         print(USAGE.format(version=__version__, verbs=verbs))
@@ -67,6 +70,23 @@ def run(arguments: list[str]) -> int:
     command = import_module(f"lightning_rec.commands.{verb}")
     status: int = command.run(rest)
     return status
+
+
+def _trusting(arguments: list[str]) -> list[str]:
+    """Take ``--trust X`` and ``--trust=X`` out, and trust what they name alone; the rest."""
+    forget()
+    others = []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, names = argument.partition("=")
+        if flag != "--trust":
+            others.append(argument)
+            continue
+        names = names if equals else next(rest, "")
+        if not names:
+            raise UserError("Say which modules are trusted: --trust my_package")
+        trust(names)
+    return others
 
 
 def explain(error: BaseException) -> str:

@@ -6,7 +6,6 @@ Importing this module costs little: neither torch nor Lightning is imported here
 import copy
 import functools
 import inspect
-import pkgutil
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,10 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_rec import trust
+from lightning_rec.composing import checked
 from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.trust import config_dir as config_dir
 
 _LISTED = 450  # characters, more or less, of the choices that an error names
 _LOW = ("loss", "logloss", "normalized_entropy", "ece", "rmse", "perplexity", "gini", "popular")
@@ -31,13 +33,6 @@ def direction(figure: Any) -> str:
 
 
 OmegaConf.register_new_resolver("direction", direction, replace=True)
-
-
-def config_dir() -> Path:
-    """The folder of shipped configs: inside the package when installed, beside it in a clone."""
-    package = Path(__file__).parent
-    inside, beside = package / "conf", package.parent / "conf"
-    return inside if inside.is_dir() else beside
 
 
 def choices(group: str) -> list[str]:
@@ -60,15 +55,9 @@ def plain(config: Any) -> Any:
 
 def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
     """The class or function that a config node names. Raises UserError if there is none."""
-    try:
-        found: Callable[..., Any] = pkgutil.resolve_name(settings["_target_"])
-    except KeyError:
-        raise UserError(f"{node} has no _target_: it must name the class to build.") from None
-    except Exception as error:
-        raise UserError(
-            f"{node}._target_={settings['_target_']} cannot be loaded: {error}"
-        ) from error
-    return found
+    if "_target_" not in settings:
+        raise UserError(f"{node} has no _target_: it must name the class to build.")
+    return trust.resolve(node, settings["_target_"])
 
 
 def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
@@ -191,6 +180,8 @@ def check_choices(overrides: Sequence[str]) -> None:
 def translate(error: Exception) -> UserError:
     """Turn a Hydra or OmegaConf error into one sentence with the nearest key or choice."""
     cause = error.__cause__
+    if isinstance(cause, UserError):  # of a resolver of ours
+        return cause
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         fit = _LISTED * len(error.options) // max(1, len(", ".join(error.options)))
@@ -247,7 +238,7 @@ def _composed(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> DictConf
 
     check_choices(overrides)
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with checked(), initialize_config_dir(str(config_dir()), version_base="1.3"):
             paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
             searched = [f"hydra.searchpath=[{paths}]"] if folders else []
             return hydra_compose("train", [*searched, *overrides], return_hydra_config=True)

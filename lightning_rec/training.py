@@ -109,6 +109,10 @@ def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 f"'{override}' cannot be applied to a run that is there: only values can be "
                 "changed, by their dotted key, as in trainer.max_epochs=80."
             )
+        if "${" in override:
+            raise UserError(
+                f"'{override}' cannot be applied to a run that is there: write out ${{…}}."
+            )
     OmegaConf.set_struct(cfg, True)
     try:
         merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))

@@ -14,6 +14,8 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
     {"errors", "files", "ranges"},
+    {"documents", "trust"},
+    {"composing"},
     {"config"},
     {"data"},
     {"models"},

@@ -10,7 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_rec.config import check_choices, config_dir, translate
+from lightning_rec import trust
+from lightning_rec.composing import checked
+from lightning_rec.config import check_choices, translate
 from lightning_rec.errors import UserError
 
 
@@ -21,10 +23,8 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
     Raises:
         UserError: on an override that does not fit.
     """
-    if any(argument.startswith("--experimental-rerun") for argument in arguments):
-        raise UserError(
-            "--experimental-rerun reads a pickle, which can run code: use resume=FOLDER instead."
-        )
+    for argument in arguments:
+        _check_flag(argument)
     if any(argument.startswith(("-sc", "--shell-completion")) for argument in arguments):
         raise UserError(
             "Hydra's shell completion knows one command without verbs, and cannot complete this "
@@ -32,11 +32,15 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         )
     check_choices([each for each in arguments if not each.startswith("-")])
     failures: list[Exception] = []
+    trusted = trust.named()
 
     def quietly(cfg: DictConfig) -> None:
         """Keep the error for later: Hydra would print its own line before ours."""
         try:
+            trust.trust(trusted)  # a launcher may run this in another process
             task(cfg)
+        except OmegaConfBaseException as error:
+            failures.append(translate(error))
         except Exception as error:
             failures.append(error)
 
@@ -44,8 +48,11 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
     sys.argv = [argv[0], *_flags_first(arguments)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     try:
-        main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
-        main(quietly)()
+        main = hydra.main(
+            version_base="1.3", config_path=str(trust.config_dir()), config_name="train"
+        )
+        with checked():
+            main(quietly)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from error
     except OSError as error:  # Hydra makes the folder before anything else is known
@@ -57,6 +64,24 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         sys.argv = argv
     if failures:
         raise failures[0]
+
+
+def _check_flag(argument: str) -> None:
+    """Refuse flags of Hydra that read a pickle or go round our own configs."""
+    flag = argument.partition("=")[0]
+    if len(flag) > 3 and "--experimental-rerun".startswith(flag):  # argparse takes beginnings
+        raise UserError(f"{flag} reads a pickle, which can run code: use resume=FOLDER instead.")
+    for option in ("--config-path", "--config-name"):
+        if flag in ("-cp", "-cn") or (len(flag) > 9 and option.startswith(flag)):
+            raise UserError(
+                f"{flag} would replace the configs of lightning_rec: name a folder of your own "
+                "beside them, by --config-dir FOLDER."
+            )
+    if "searchpath" in argument and "pkg:" in argument:
+        raise UserError(
+            f"{argument}: a package would be imported for its configs. Name a folder, by "
+            "--config-dir FOLDER."
+        )
 
 
 def _flags_first(arguments: list[str]) -> list[str]:

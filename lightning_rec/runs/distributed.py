@@ -10,6 +10,8 @@ import torch.distributed
 from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_rec import trust
+
 
 def is_first() -> bool:
     """Whether this is the process that writes and speaks."""
@@ -28,7 +30,8 @@ def joined_by(folder: Path) -> Iterator[None]:
     """
     argv, hydra = sys.argv, HydraConfig.instance()
     composed, hydra.cfg = hydra.cfg, None
-    sys.argv = [argv[0], "_worker", str(folder)]
+    trusted = [f"--trust={names}"] if (names := trust.named(used=True)) else []
+    sys.argv = [argv[0], "_worker", str(folder), *trusted]
     try:
         yield
     finally:

@@ -9,7 +9,6 @@
 ``checkpoints/``                     tensors and plain values, for resume
 """
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -20,11 +19,11 @@ from typing import Any
 import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from yaml import YAMLError
 
+from lightning_rec import trust
+from lightning_rec.documents import check_links, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
 from lightning_rec.runs import provenance
@@ -41,6 +40,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.card: dict[str, Any] = {}
+        self._composed: DictConfig | None = None  # by this process, hence checked already
         self._cpu_before = time.process_time()  # of the jobs before it, in a sweep
 
     @classmethod
@@ -64,7 +64,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open an existing run. Raises UserError if ``path`` is none."""
+        """Open an existing run. Raises UserError if ``path`` is none, or links to other folders."""
         run = cls(path)
         if not path.is_dir():
             siblings = [entry.name for entry in path.absolute().parent.glob("*") if entry.is_dir()]
@@ -75,6 +75,7 @@ class RunFolder:
                 f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is "
                 "what 'lightning-rec train' names at its end."
             )
+        check_links(run.path)
         run.card = run._json("run.json")
         return run
 
@@ -98,6 +99,7 @@ class RunFolder:
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         provenance.forget_peak_memory()
+        self._composed = cfg
         self.card = provenance.card() | {"overrides": overrides}
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
         write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -139,13 +141,15 @@ class RunFolder:
 
     @property
     def config(self) -> DictConfig:
-        """The resolved config. Raises UserError if it cannot be read."""
-        try:
-            cfg = OmegaConf.load(self.path / "config.yaml")
-        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{self.path / 'config.yaml'} cannot be read: {error}") from error
-        if not isinstance(cfg, DictConfig) or not cfg:
-            raise UserError(f"{self.path / 'config.yaml'} holds no config.")
+        """The resolved config.
+
+        Raises UserError if it cannot be read, or names what a run folder may not build.
+        """
+        if self._composed is not None:
+            return self._composed.copy()
+        path = self.path / "config.yaml"
+        cfg = read_config(path)
+        trust.check_saved(path, OmegaConf.to_container(cfg, resolve=False))
         return cfg
 
     @property
@@ -212,10 +216,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             raise UserError(f"{path} is missing: this run is {self.card.get('status')}.")
-        try:
-            value = json.loads(path.read_text())
-        except ValueError as error:  # not JSON, or not even text
-            raise UserError(f"{path} is not JSON: {error}.") from error
+        value = read_json(path)
         if not isinstance(value, dict):
             raise UserError(f"{path} holds {type(value).__name__}, not an object of keys.")
         return value

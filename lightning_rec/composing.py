@@ -1,0 +1,155 @@
+"""Hydra on a leash: what it composes is checked before it makes anything of it.
+
+Hydra builds callbacks, launchers, sweepers and log handlers of a config by itself, and sets
+environment variables that it names, before our own code sees the config. docs/security.md says
+what is promised.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal import hydra as hydra_internals
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins import file_config_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_rec import trust
+from lightning_rec.documents import check_yaml, leaves, read_text
+from lightning_rec.errors import UserError, listed
+
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # Hydra looks them up by itself
+_HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
+_STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+_VARIABLES = ("HOME", "USER", "TMPDIR", "HOSTNAME")
+_PREFIXES = ("LIGHTNING_REC_", "SLURM_")
+_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,{}\s]+)")
+
+
+class FileConfigSource(file_config_source.FileConfigSource):
+    """A folder of configs, of which none is larger or deeper than a config is.
+
+    Called as Hydra's own is: by that name Hydra knows that it need not register its own again.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a config. Raises UserError if it is no text, or too large or too deep."""
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if path.is_file():
+            check_yaml(path, read_text(path))
+        return super().load_config(config_path)
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader of configs; each config that it composes is checked."""
+
+    def load_configuration(self, *args: Any, **settings: Any) -> DictConfig:
+        """Compose. Raises UserError if the config names what no config may."""
+        cfg: DictConfig = super().load_configuration(*args, **settings)
+        check(cfg)
+        return cfg
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Let Hydra compose only what is checked."""
+    Plugins.instance()  # brings the usual sources along
+    sources = SourcesRegistry.instance().types
+    internals: Any = hydra_internals  # Hydra has no door for a loader of one's own
+    usual = sources["file"], internals.ConfigLoaderImpl
+    sources["file"], internals.ConfigLoaderImpl = FileConfigSource, CheckedLoader
+    try:
+        yield
+    finally:
+        sources["file"], internals.ConfigLoaderImpl = usual
+
+
+def check(cfg: DictConfig) -> None:
+    """Check a composed config, Hydra's own part included, before anything is built or resolved.
+
+    Raises UserError naming the key at fault.
+    """
+    trust.begin()
+    tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    del tree["hydra"]
+    for key, value in leaves(tree):
+        for name in _ENVIRONMENT.findall(value) if isinstance(value, str) else ():
+            _check_variable(name, f"{key}: ")
+    for node, name in trust.targets(tree):
+        trust.check(node, name)
+    composed: Any = HydraConfig.instance()
+    state, composed.cfg = composed.cfg, cfg  # what Hydra's part refers to
+    try:
+        _check_hydra(cfg.hydra)
+    finally:
+        composed.cfg = state
+
+
+def _check_hydra(cfg: DictConfig) -> None:
+    for key in ("env_set", "env_copy"):
+        if cfg.job.get(key):
+            raise UserError(
+                f"hydra.job.{key} would change the environment, which a config does not: set the "
+                "variable in the shell."
+            )
+    for part in ("callbacks", "launcher", "sweeper"):
+        for node, name in trust.targets(_tree(cfg[part]), f"hydra.{part}"):
+            plugin = node in ("hydra.launcher", "hydra.sweeper")
+            if not (plugin and str(name).startswith(_PLUGINS)):
+                trust.resolve(node, name)
+    for part in ("job_logging", "hydra_logging"):
+        for key, value in leaves(_tree(cfg[part]), f"hydra.{part}"):
+            named = key.rpartition(".")[2] in ("()", "class") and value not in _HANDLERS
+            if named or ("ext:" in str(value) and value not in _STREAMS):
+                raise UserError(
+                    f"{key}={value} is nothing that a config may build: a handler is one of "
+                    f"{listed(_HANDLERS)}."
+                )
+
+
+def _tree(node: Any) -> Any:
+    """A node as plain dicts and lists, with other nodes that it refers to."""
+    if isinstance(node, DictConfig):
+        return {str(key): _tree(_value(node, key)) for key in (node if node else ())}
+    if isinstance(node, ListConfig):
+        return [_tree(_value(node, place)) for place in range(len(node) if node else 0)]
+    return node
+
+
+def _value(node: Any, key: Any) -> Any:
+    try:
+        return node[key]
+    except OmegaConfBaseException:  # known only when the job runs, as its folder is: a text
+        return str(node._get_node(key)._value())
+
+
+def _environment(name: str, default: Any = None) -> Any:
+    """What ``${oc.env:NAME}`` stands for, wherever it comes from."""
+    _check_variable(name)
+    if name in os.environ:
+        return os.environ[name]
+    if default is None:
+        raise UserError(f"${{oc.env:{name}}}: there is no such variable in the environment.")
+    return default
+
+
+def _check_variable(name: str, where: str = "") -> None:
+    """Only variables that hold no secret are read: a config is written down and sent around."""
+    if name not in _VARIABLES and not name.startswith(_PREFIXES):
+        raise UserError(
+            f"{where}${{oc.env:{name}}} is not read, since variables can hold secrets and a config "
+            f"is written down and sent to trackers. Those read are {listed(_VARIABLES)} and "
+            f"{listed(f'{each}…' for each in _PREFIXES)}; or let the shell fill a value in, as in "
+            f'data.path="$FOLDER/log.csv".'
+        )
+
+
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)

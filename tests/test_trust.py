@@ -1,0 +1,371 @@
+"""Nothing runs but ours: what a config, a run folder and Hydra may build, read and write down."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from lightning_rec import cli, config, documents, trust
+from lightning_rec.errors import UserError
+from lightning_rec.runs.folder import RunFolder
+
+Refused = Callable[..., str]
+NODES = [
+    *("data", "protocol", "batches", "model", "objective", "loss", "optimizer", "schedule"),
+    *("adapter", "task", "trainer", "callbacks.best", "logger.wandb", "baseline", "item"),
+    *("encoder.model", "negatives.by", "callbacks.new", "foo"),
+]
+MINE = """\
+import os
+from subprocess import run
+from torch import nn
+
+from lightning_rec.models.sequential.bert4rec import BERT4Rec
+
+class Mine(BERT4Rec):
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_trusted() -> Iterator[None]:
+    trust.forget()
+    yield
+    trust.forget()
+
+
+@pytest.fixture
+def hit(tmp_path: Path) -> Iterator[Path]:
+    """A file that is there if a config got what it asked for."""
+    path = tmp_path / "hit"
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def refused() -> Refused:
+    def refuse(*arguments: str) -> str:
+        with pytest.raises(UserError) as error:
+            cli.run(list(arguments))
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    return refuse
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the user's own, new to Python in every test."""
+    name = f"mine_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+@pytest.fixture(scope="module")
+def saved() -> dict[str, Any]:
+    """A config as training leaves it in a run folder."""
+    cfg = config.compose(["logger=wandb", "name=n", "run_dir=r"])
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(tree, dict)
+    return tree  # type: ignore[return-value]
+
+
+@pytest.fixture
+def folder(saved: dict[str, Any], tmp_path: Path) -> Path:
+    """A run folder that somebody sent."""
+    run = tmp_path / "run"
+    run.mkdir()
+    write(run, saved)
+    (run / "run.json").write_text('{"status": "completed"}')
+    return run
+
+
+def write(run: Path, tree: dict[str, Any]) -> None:
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+
+
+def planted(tree: dict[str, Any], node: str, value: Any) -> dict[str, Any]:
+    """The config with ``value`` at ``node``."""
+    tree = json.loads(json.dumps(tree))
+    *parents, last = node.split(".")
+    at = tree
+    for parent in parents:
+        at[parent] = at.get(parent) or {}
+        at = at[parent]
+    at[last] = value
+    return tree
+
+
+def named_in_conf() -> list[str]:
+    files = trust.config_dir().rglob("*.yaml")
+    trees = [yaml.safe_load(path.read_text()) for path in files]
+    return sorted({str(name) for tree in trees for _, name in trust.targets(tree)})
+
+
+@pytest.mark.parametrize("name", named_in_conf())
+def test_what_the_shipped_configs_name_may_be_built(name: str) -> None:
+    assert trust.resolve("node", name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os.system",
+        "posix.system",
+        "subprocess.run",
+        "builtins.exec",
+        "importlib.import_module",
+        "os:system",
+        "os",
+        "torch.hub.load",
+        "torch.load",
+        "numpy.load",
+        "hydra.utils.call",
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "pytorch_lightning.callbacks.LambdaCallback",
+        "pytorch_lightning.callbacks.os.system",
+        "torch.optim.os.system",
+        "lightning_rec.files.os.system",
+        "lightning_rec.files.os.path.join",
+        "lightning_rec.runs.provenance.subprocess.run",
+        "lightning_rec.files.write_text",
+        "lightning_rec.training.train",
+        "lightning_rec.config.UserError",
+        "lightning_rec.models.sequential.bert4rec.nn.Linear",
+        "lightning_rec.__main__.main",
+        "pytest.main",
+        "__main__.x",
+        "",
+        7,
+        None,
+        ["os.system"],
+        "${a}",
+    ],
+)
+def test_what_is_not_on_the_list_is_refused(name: Any) -> None:
+    with pytest.raises(UserError, match=r"node\._target_="):
+        trust.resolve("node", name)
+
+
+def test_nothing_is_imported_before_it_is_refused() -> None:
+    modules = {"antigravity", "turtledemo"}
+    assert not modules & set(sys.modules)
+    for name in ("antigravity.geohash", "turtledemo.clock.main"):
+        with pytest.raises(UserError, match="a part of Python"):
+            trust.resolve("node", name)
+    assert not modules & set(sys.modules)
+
+
+def test_a_module_of_ones_own_gives_what_it_defines_alone(mine: str) -> None:
+    assert trust.resolve("model", f"{mine}.Mine").__name__ == "Mine"
+    for name in ("os.system", "run", "nn.Linear", "BERT4Rec", "os"):
+        with pytest.raises(UserError, match="_target_="):
+            trust.resolve("model", f"{mine}.{name}")
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_no_node_of_a_saved_config_runs_code(
+    saved: dict[str, Any], folder: Path, refused: Refused, hit: Path, node: str
+) -> None:
+    write(folder, planted(saved, node, {"_target_": "os.system", "command": f"touch {hit}"}))
+    told = refused("evaluate", f"run={folder}")
+    assert f"{node}._target_=os.system is nothing that a config found in a folder may" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "run={}"],
+        ["train", "resume={}"],
+        ["search", "run={}", "lamp"],
+        ["_worker", "{}"],
+        ["show", "experiment=bert4rec_then_ctr", "encoder.run={}"],
+        ["train", "experiment=bert4rec_then_ctr", "encoder.run={}", "logger=none"],
+        ["show", "data=home_depot", "model=cross_encoder", "model.first={}", "task=match"],
+    ],
+)
+def test_no_reader_of_a_run_folder_runs_code(
+    saved: dict[str, Any],
+    folder: Path,
+    refused: Refused,
+    hit: Path,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    nested = [{"deep": {"_target_": "os.system", "command": f"touch {hit}"}}]
+    write(folder, planted(saved, "model.layers", nested))
+    told = refused(*(argument.format(folder) for argument in arguments))
+    assert "model.layers.0.deep._target_=os.system" in told
+
+
+@pytest.mark.parametrize("name", ["lightning_rec.files.write_text", "lightning_rec.losses.full.os"])
+def test_a_saved_config_builds_of_ours_what_a_config_names(
+    saved: dict[str, Any], folder: Path, name: str
+) -> None:
+    write(folder, planted(saved, "loss", {"_target_": name, "target": "x", "text": "y"}))
+    with pytest.raises(UserError, match=r"loss\._target_=lightning_rec"):
+        _ = RunFolder.open(folder).config
+
+
+def test_a_part_of_one_kind_is_none_of_another(saved: dict[str, Any], folder: Path) -> None:
+    logger = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "/"}
+    write(folder, planted(saved, "loss", logger))
+    with pytest.raises(UserError, match=r"loss\._target_=pytorch_lightning"):
+        _ = RunFolder.open(folder).config
+
+
+def test_a_model_of_ones_own_is_trusted_by_name(
+    saved: dict[str, Any], folder: Path, refused: Refused, mine: str
+) -> None:
+    write(folder, planted(saved, "model._target_", f"{mine}.Mine"))
+    assert f"--trust {mine}" in refused("evaluate", f"run={folder}")
+    assert "'data=no'" in refused("evaluate", "--trust", mine, f"run={folder}", "data=no")
+    assert "--trust" in refused("evaluate", f"run={folder}")  # trust ends with the command
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [("os", "a part of Python"), ("no_such_module", "no module"), ("a b", "no name"), ("", "Say")],
+)
+def test_trust_takes_modules_alone(refused: Refused, names: str, said: str) -> None:
+    assert said in refused("evaluate", f"--trust={names}", "run=x")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${oc.env:LR_SECRET}",
+        "x ${oc.decode:${oc.env:LR_SECRET}}",
+        "${now:%Y}",
+        "${hydra:a}",
+        "${seed}",
+    ],
+)
+@pytest.mark.parametrize("node", ["name", "tracking.group", "loss.x"])
+def test_nothing_of_a_saved_config_is_resolved(
+    saved: dict[str, Any], folder: Path, refused: Refused, node: str, value: str
+) -> None:
+    write(folder, planted(saved, node, value))
+    told = refused("evaluate", f"run={folder}")
+    assert re.search(f"{node}.* write the value itself", told)
+    write(folder, planted(saved, node, [value]))
+    assert "write the value itself" in refused("train", f"resume={folder}")
+    write(folder, saved)
+    assert "${" in refused("train", f"resume={folder}", f"name={value}")
+
+
+def bomb() -> str:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text", [bomb(), "a: " + "[" * 900 + "]" * 900, "a: " + "x" * 2**21, "a: &a [*a]", "a: [", "{"]
+)
+def test_a_yaml_is_bounded_wherever_it_is_read(
+    folder: Path, refused: Refused, tmp_path: Path, text: str
+) -> None:
+    (folder / "config.yaml").write_text(text)
+    assert "cannot be read" in refused("evaluate", f"run={folder}")
+    own = tmp_path / "own" / "data"
+    own.mkdir(parents=True)
+    (own / "shop.yaml").write_text(text)
+    assert "cannot be read" in refused("show", "--config-dir", str(own.parent), "data=shop")
+
+
+def test_a_json_is_bounded(folder: Path, refused: Refused) -> None:
+    (folder / "run.json").write_text("[" * 100_000)
+    assert "is not JSON" in refused("evaluate", f"run={folder}")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "run.json", "weights.safetensors", "checkpoints/last.ckpt", "csv"]
+)
+def test_no_link_leads_out_of_a_run_folder(
+    folder: Path, refused: Refused, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("{}")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    for command in (["evaluate", f"run={folder}"], ["train", f"resume={folder}"]):
+        assert f"{folder / name} is a link" in refused(*command)
+
+
+HYDRA = {
+    "callbacks: {x: {_target_: os.system, command: touch HIT}}": "hydra.callbacks.x._target_",
+    "callbacks: {x: '${baseline}'}\nbaseline: {_target_: os.system}": "baseline._target_",
+    "launcher: {_target_: os.system}": "hydra.launcher._target_",
+    "sweeper: {_target_: os.system}": "hydra.sweeper._target_",
+    "job: {env_set: {WANDB_BASE_URL: 'http://x'}}": "hydra.job.env_set",
+    "job: {env_copy: [LR_SECRET]}": "hydra.job.env",
+    "job_logging: {version: 1, handlers: {x: {(): os.system, command: touch HIT}}}": "()=os.system",
+    "hydra_logging: {version: 1, handlers: {x: {class: os.system}}}": "class=os.system",
+}
+
+
+@pytest.mark.parametrize("text", HYDRA)
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+def test_hydra_builds_nothing_that_is_not_on_the_list(
+    refused: Refused,
+    tmp_path: Path,
+    hit: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    sweep: list[str],
+) -> None:
+    monkeypatch.setenv("LR_SECRET", "hunter2")
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    first, _, rest = text.replace("HIT", str(hit)).partition("\n")
+    (own / "evil.yaml").write_text(f"# @package _global_\nhydra:\n  {first}\n{rest}\n")
+    run = ["experiment=evil", f"run_dir={tmp_path / 'r'}", *sweep]
+    assert HYDRA[text] in refused("train", "--config-dir", str(own.parent), *run)
+    assert not (tmp_path / "r" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--config-name=x", "-cn=x", "--config-path=/x", "--experimental-rerun=x", "--exper=x",
+        "hydra.searchpath=[pkg://json]",
+    ],
+)  # fmt: skip
+def test_flags_of_hydra_that_go_round_our_configs(refused: Refused, flag: str) -> None:
+    assert refused("train", flag)
+
+
+@pytest.mark.parametrize(
+    "value", ["${oc.env:LR_SECRET}", "'${oc.decode:${oc.env:LR_SECRET}}'", "${oc.env:LR_SECRET,x}"]
+)
+def test_a_config_reads_no_variable_that_could_be_secret(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    monkeypatch.setenv("LR_SECRET", "hunter2")
+    own = tmp_path / "own" / "data"
+    own.mkdir(parents=True)
+    (own / "shop.yaml").write_text(f"defaults: [table, _self_]\nname: {value}\n")
+    told = refused("show", "--config-dir", str(own.parent), "data=shop")
+    assert "data.name: ${oc.env:LR_SECRET} is not read" in told
+    assert "hunter2" not in told
+
+
+def test_variables_that_are_ours_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_REC_SHOP", "here")
+    assert config.compose(["name=${oc.env:LIGHTNING_REC_SHOP}"]).name == "here"
+
+
+def test_aliases_are_counted_as_what_they_stand_for() -> None:
+    documents.check_yaml("x", "a: &a {b: 1}\nc: [*a, *a, {<<: *a}]")
+    with pytest.raises(UserError, match="unfolds"):
+        documents.check_yaml("x", bomb())
