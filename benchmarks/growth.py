@@ -73,7 +73,8 @@ def make_split(items: int, users: int, length: int) -> Split:
 
     def targets(at: np.ndarray) -> Examples:
         shown = np.linspace(0, users - 1, min(users, EVALUATED)).astype(np.int64)
-        return Examples(shown, at[shown], flat[at[shown]].astype(np.int64), at[shown])
+        target, unseen = flat[at[shown]].astype(np.int64), np.zeros(len(shown), dtype=bool)
+        return Examples(shown, at[shown], target, at[shown], unseen)
 
     counts = np.maximum(1, np.bincount(flat, minlength=items))
     return Split(

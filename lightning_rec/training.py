@@ -237,14 +237,14 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
         data=loaded.name,
         data_hash=loaded.data_hash,
         protocol=problem.protocol.settings(),
-        protocol_hash=problem.protocol.hash(),
+        protocol_hash=problem.protocol.hash(loaded.counts),
         split=loaded.counts,
         audit=loaded.facts,
     )
 
 
 def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
-    now = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash()}
+    now = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash(loaded.counts)}
     for name, value in now.items():
         if run.card.get(name) not in (None, value):
             raise UserError(
@@ -285,4 +285,5 @@ def _show(
         print(f"{run.path}  {monitor} {columns[[*columns][-1]].get(monitor, 0):.4f}  {overrides}")
         return
     seconds, hint = run.card["seconds"], tracking.sync_command()
-    show_run(columns, monitor, examples, seconds, run.path, hint)
+    seen = run.card["protocol"].get("seen", "filter")
+    show_run(columns, monitor, examples, seconds, run.path, hint, seen)

@@ -53,7 +53,7 @@ def split_of(seen: Tensor, counts: Tensor | None = None) -> Split:
     offsets = np.arange(users + 1) * events
     counted = torch.ones(ITEMS, dtype=torch.int64) if counts is None else counts
     none = np.zeros(0, dtype=np.int64)
-    empty = Examples(none, none, none, none)
+    empty = Examples(none, none, none, none, none > 0)
     return Split(
         offsets, seen.flatten().numpy().astype(np.int32), np.arange(seen.numel()), offsets[1:],
         np.arange(ITEMS), counted.numpy(), empty, empty, None, {},

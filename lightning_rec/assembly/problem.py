@@ -34,8 +34,8 @@ class Recorded(Protocol):
         """All settings."""
         ...
 
-    def hash(self) -> str:
-        """Equal hashes on equal data mean comparable figures."""
+    def hash(self, counts: Mapping[str, int] | None = None) -> str:
+        """Equal hashes on equal data mean comparable figures; ``counts`` are what is left of it."""
         ...
 
 

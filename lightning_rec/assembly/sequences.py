@@ -235,7 +235,8 @@ def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
     counts = torch.from_numpy(split.train_counts.copy())
     history = split.test.end - split.offsets[split.test.user]
     target = torch.from_numpy(split.test.target.copy())
-    slices = slices_of(torch.from_numpy(history), target, counts)
+    seen = torch.from_numpy(split.test.seen.copy())
+    slices = slices_of(torch.from_numpy(history), target, seen, counts)
     features = multi_hot(loaded.data.items, np.asarray(split.vocabulary)) if loaded.data else None
     about = None if features is None else torch.from_numpy(features)
     metrics = {
@@ -250,7 +251,7 @@ def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
 
 
 def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
-    """One row per test target; rank is null where the target was no candidate."""
+    """One row per test target; rank is null where the target was no candidate: cold, or seen."""
     split: Split = loaded.split
     of = ranks.example.cpu().numpy()  # all, but for trainer.limit_test_batches
     user = np.asarray(split.test.user)[of]
@@ -261,5 +262,6 @@ def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
             "rank": rank.set(rank == 0, None),
             "candidates": ranks.candidates.cpu().numpy(),
             "history": np.asarray(split.test.end)[of] - split.offsets[:-1][user],
+            "seen": np.asarray(split.test.seen)[of],
         }
     )

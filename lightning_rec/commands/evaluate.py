@@ -51,7 +51,8 @@ def run(arguments: list[str]) -> int:
     # A run of an earlier version may lack metrics that there are now.
     differing = [name for name in recorded if figures.get(name, recorded[name]) != recorded[name]]
     console = Console()
-    console.print(figures_table({"again": figures}, folder.config.monitor))
+    seen = folder.card["protocol"].get("seen", "filter")
+    console.print(figures_table({"again": figures}, folder.config.monitor, seen))
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:

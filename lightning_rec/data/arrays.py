@@ -6,13 +6,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.filters import Ordered
+from lightning_rec.data.repeats import Repeats, SeenTargets, counted, repeats, told
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Order, Split
+from lightning_rec.data.split import Examples, Order, Seen, Split
 from lightning_rec.errors import listed
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Cold = Literal["miss", "exclude", "rank"]
+
+
+class Rules(NamedTuple):
+    """What becomes of targets that are no test as they stand.
+
+    cold_targets: of those without training events: ``miss`` keeps them as such, ``exclude`` does
+        not, ``rank`` makes all items without training events candidates, with the highest codes.
+    seen: whether the items of a history are candidates.
+    seen_targets: of those that were seen before, where seen items are none: ``exclude`` leaves
+        them out, ``miss`` keeps them as targets that are no candidates. Where seen items are
+        candidates, copies of an event, alike in user, item and time, are left out.
+    """
+
+    cold_targets: Cold
+    seen: Seen
+    seen_targets: SeenTargets
 
 
 class Targets(NamedTuple):
@@ -42,8 +59,7 @@ def arrays(
     targets: Targets,
     counts: dict[str, int],
     protocol: str,
-    *,
-    cold_targets: Cold,
+    rules: Rules,
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from.
 
@@ -51,17 +67,13 @@ def arrays(
         data: the prepared data, for its size and the names of users.
         events: what passed the filters.
         targets: what each event is for.
-        counts: what the filters left, to be kept with what the split left.
-        protocol: its name, for the notes.
-        cold_targets: what becomes of targets without training events: ``miss`` keeps them as such,
-            ``exclude`` does not, ``rank`` makes all items without training events candidates, with
-            the highest codes.
+        counts: what the filters left.
+        protocol: its name.
+        rules: of targets that are cold, or were seen before.
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
-    # Items with training events first, each kind in the order of the catalogue.
-    vocabulary, trained = np.argsort(train_counts == 0, kind="stable"), np.sum(train_counts > 0)
-    vocabulary = vocabulary if cold_targets == "rank" else vocabulary[:trained]
+    vocabulary = _vocabulary(train_counts, rules.cold_targets)
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
     item = code[events.item]
@@ -69,15 +81,17 @@ def arrays(
     before = np.append(0, np.cumsum(known))  # known events before each event
     offsets = np.append(0, np.cumsum(np.bincount(events.user[known], minlength=num_users)))
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
+    until, found = _until(events.user, targets), repeats(events, targets.order)
+    kinds = _kinds(known, train_counts[events.item] == 0, found, until, rules)
 
     def examples(mask: Mask) -> Examples:
-        until = _firsts(events.user, mask) if targets.apart else np.arange(len(mask))
-        at = np.flatnonzero(mask & known if cold_targets == "exclude" else mask)
+        at = np.flatnonzero(mask & kinds.tested)
         at = at[before[until[at]] > offsets[events.user[at]]]  # something known happened before
-        return Examples(events.user[at], before[until[at]], item[at], events.row[at])
+        target = np.where(kinds.missed[at], -1, item[at])
+        return Examples(events.user[at], before[until[at]], target, events.row[at], kinds.seen[at])
 
     val, test = examples(targets.val), examples(targets.test)
-    cold = ~known | (item >= trained)
+    counts = counts | _counts(events, targets, val, test, kinds, found)
     return Split(
         offsets=offsets,
         items=item[known].astype(np.int32),
@@ -88,49 +102,109 @@ def arrays(
         val=val,
         test=test,
         boundaries=targets.boundaries,
-        counts=counts | _counts(events.user, targets, val, test, cold),
-        notes=(*targets.notes, *_notes(data, events.user, targets, test, protocol)),
+        counts=counts,
+        notes=_notes(data, events, targets, test, counts, protocol, rules),
         times=None if events.time is None else events.time[known],
         order=targets.order,
         whole=targets.whole,
+        seen=rules.seen,
     )
 
 
-def _firsts(user: Ints, mask: Mask) -> Ints:
-    """For each event in ``mask`` the place of its user's first one, int64 [N]; users are sorted."""
-    at, firsts = np.flatnonzero(mask), np.zeros(len(mask), dtype=np.int64)
-    _, first, which = np.unique(user[at], return_index=True, return_inverse=True)
-    firsts[at] = at[first][which]
-    return firsts
+def _vocabulary(train_counts: Ints, cold_targets: Cold) -> Ints:
+    """Items with training events, then those without where they are ranked, as catalogued."""
+    ranked = len(train_counts) if cold_targets == "rank" else np.sum(train_counts > 0)
+    vocabulary: Ints = np.argsort(train_counts == 0, kind="stable")[:ranked]
+    return vocabulary
+
+
+class _Kinds(NamedTuple):
+    """What events would be as targets, each bool [N].
+
+    tested: an example is made of it.  missed: in that, it is no candidate for being seen before.
+    cold: without training events.  seen: its item is in its history.  doubled: its event is.
+    """
+
+    tested: Mask
+    missed: Mask
+    cold: Mask
+    seen: Mask
+    doubled: Mask
+
+
+def _kinds(known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules) -> _Kinds:
+    """By the rules; ``known`` have a code, the items of ``untrained`` have no training events."""
+    seen, doubled = (found.first < until) & known, (found.alike < until) & known
+    # A seen target must not be the only seen item among the candidates: that alone would tell it.
+    barred = seen if rules.seen == "filter" else doubled
+    missed = barred & (rules.seen == "filter") & (rules.seen_targets == "miss")
+    tested = ~barred | missed
+    if rules.cold_targets == "exclude":
+        tested &= known
+    return _Kinds(tested, missed, untrained & ~barred, seen, doubled)
+
+
+def _units(targets: Targets) -> str:
+    """What the events are cut into."""
+    return "sessions" if targets.whole else "users"
+
+
+def _until(user: Ints, targets: Targets) -> Ints:
+    """The place that the history of each event ends before, were it a target: int64 [N]."""
+    until = np.arange(len(user))
+    for mask in (targets.val, targets.test) if targets.apart else ():
+        at = np.flatnonzero(mask)
+        _, first, which = np.unique(user[at], return_index=True, return_inverse=True)
+        until[at] = at[first][which]
+    return until
 
 
 def _counts(
-    user: Ints, targets: Targets, val: Examples, test: Examples, cold: Mask
+    events: Ordered,
+    targets: Targets,
+    val: Examples,
+    test: Examples,
+    kinds: _Kinds,
+    found: Repeats,
 ) -> dict[str, int]:
-    """What the split left, by name; ``cold`` says which events have untrained items."""
+    """What the split left, by name."""
+    user = events.user
     left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {
-        "sessions" if targets.whole else "users": len(np.unique(user)),
+        _units(targets): len(np.unique(user)),
         "train events": int(targets.train.sum()),
         "val targets": val.size,
         "test targets": test.size,
-        "cold val targets": int(cold[targets.val].sum()),
-        "cold test targets": int(cold[targets.test].sum()),
+        **{
+            f"{kind} {stage} targets": int(getattr(kinds, kind)[mask].sum())
+            for kind in ("cold", "seen", "doubled")
+            for stage, mask in (("val", targets.val), ("test", targets.test))
+        },
         **left,
+        **counted(events, found, _units(targets)),
     }
 
 
 def _notes(
-    data: Interactions, user: Ints, targets: Targets, test: Examples, protocol: str
+    data: Interactions,
+    events: Ordered,
+    targets: Targets,
+    test: Examples,
+    counts: dict[str, int],
+    protocol: str,
+    rules: Rules,
 ) -> tuple[str, ...]:
-    """Say how many users have no test target, and who they are."""
-    missing = np.setdiff1d(user, test.user)
+    """Say how many users have no test target, and who they are; and what repeats there are."""
+    repeated = told(counts, rules.seen, rules.seen_targets, timed=events.time is not None)
+    notes = [*targets.notes, *repeated]
+    missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:
-        return ()
+        return tuple(notes)
     names = data.users["user"].gather(missing[:12].tolist()).to_list()
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
-    return (
-        f"{len(missing):,} of {len(np.unique(user)):,} users have no test target under "
+    untested = (
+        f"{len(missing):,} of {len(np.unique(events.user)):,} users have no test target under "
         f"protocol={protocol}: their training events are used, they are not evaluated "
-        f"({listed(names)}{more}).",
+        f"({listed(names)}{more})."
     )
+    return (untested, *notes)

@@ -30,9 +30,9 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     _check_rows(train, split, source)
     _check_vocabulary(train, split, source)
     facts: dict[str, Any] = {"train events": len(train)}
-    for stage, examples in (("val", split.val), ("test", split.test)):
+    stages = {"val": split.val, "test": split.test}
+    for stage, examples in stages.items():
         _check_histories(stage, examples, split, source)
-        facts[f"{stage} targets seen before"] = _repeats(examples, split)
     if split.boundaries is not None:
         _check_boundaries(train, split, source)
     if split.order == "none":
@@ -44,6 +44,8 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
         _check_whole(split)
     if "sessions" in data.info:
         _check_sessions(data)
+    for stage, examples in stages.items():
+        facts[f"{stage} targets seen before"] = _check_seen(stage, examples, split, source)
     if source.time is not None:
         first_test = source.time[np.asarray(split.test.row)].min()
         late = float((source.time[train] > first_test).mean())
@@ -143,8 +145,7 @@ def _check_histories(stage: str, examples: Examples, split: Split, source: _Sour
     _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
     target, item = np.asarray(examples.target), source.item[row]
     wrong = split.vocabulary[target.clip(min=0)] != item
-    wrong = np.where(target >= 0, wrong, np.isin(item, split.vocabulary))
-    _fail(f"a {stage} target carries another item", wrong, row)
+    _fail(f"a {stage} target carries another item", wrong & (target >= 0), row)
     _fail(
         f"a {stage} history reaches into another user",
         (end <= start) | (end > split.offsets[1:][user]),
@@ -227,15 +228,43 @@ def _check_dealt(train: Ints, split: Split, source: _Source) -> None:
         _fail("a history holds a target of its own part", np.isin(read, pairs), rows)
 
 
-def _repeats(examples: Examples, split: Split) -> int:
-    """How many targets the user had met before (repeat consumption, no leak)."""
-    owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
-    pairs, first = np.unique(owner * split.num_items + split.items, return_index=True)
-    wanted = np.asarray(examples.user) * split.num_items + examples.target
-    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    met = (
-        (pairs[place] == wanted)
-        & (first[place] < examples.end)
-        & (np.asarray(examples.target) >= 0)
-    )
+def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -> int:
+    """Check what becomes of targets that were seen before; returns how many there are."""
+    met, row = _met(examples, split, source), np.asarray(examples.row)
+    ranked = np.asarray(examples.target) >= 0
+    known = np.isin(source.item[row], split.vocabulary)
+    _fail(f"a {stage} target is wrongly said to be seen before, or new", examples.seen != met, row)
+    if split.seen == "filter":
+        _fail(f"a {stage} target is the only seen item that is ranked", met & ranked, row)
+        known &= ~met
+    elif source.time is not None:
+        copies = _copies(examples, split, source)
+        _fail(f"a {stage} target is the copy of an event in its history", copies, row)
+    _fail(f"a {stage} target that could be ranked is not", known & ~ranked, row)
     return int(met.sum())
+
+
+def _copies(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]:
+    """Whether each target is alike in user, item and time to an event of its history: bool [n]."""
+    assert source.time is not None
+    columns = {"user": source.user, "item": source.item, "time": source.time}
+    rows, asked = np.asarray(split.rows), np.asarray(examples.row)
+    table, targets = (
+        pl.DataFrame({name: column[which] for name, column in columns.items()}).with_row_index(key)
+        for key, which in (("place", rows), ("example", asked))
+    )
+    targets = targets.with_columns(end=np.asarray(examples.end))
+    alike = targets.join(table, on=list(columns)).filter(pl.col("place") < pl.col("end"))
+    return np.isin(np.arange(len(asked)), alike["example"].to_numpy())
+
+
+def _met(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]:
+    """Whether each target's item stands in its own history, by the source table: bool [n]."""
+    owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
+    pairs, first = np.unique(
+        owner * source.num_items + source.item[np.asarray(split.rows)], return_index=True
+    )
+    wanted = np.asarray(examples.user) * source.num_items + source.item[np.asarray(examples.row)]
+    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+    met: NDArray[np.bool_] = (pairs[place] == wanted) & (first[place] < examples.end)
+    return met

@@ -40,7 +40,8 @@ class EvalBatch(NamedTuple):
     histories: the latest items of each.
     target: int64 [B]; item codes, -1 for an item without training events.
     seen_row, seen_item: int64 [S]; all pairs (row of this batch, item in that row's history),
-        the whole history and not only its latest items.
+        the whole history and not only its latest items: they are no candidates. None where the
+        protocol keeps seen items among the candidates.
     candidates: int64 [B, n], the sample to rank the target among, -1 where there is no item; or
         None where only the whole catalogue is ranked.
     """
@@ -145,7 +146,7 @@ class EvalSet(Dataset[EvalBatch]):
         candidates: Candidates | None = None,
     ) -> None:
         self.items, self.schema, self.candidates = split.items, schema, candidates
-        self.train_counts = split.train_counts
+        self.train_counts, self.keeps_seen = split.train_counts, split.seen == "keep"
         self.user, self.end = np.asarray(examples.user), np.asarray(examples.end)
         self.target = np.asarray(examples.target)
         self.start = split.offsets[:-1][examples.user]
@@ -161,7 +162,10 @@ class EvalSet(Dataset[EvalBatch]):
         order = np.argsort(latest - end, kind="stable")
         number, start, end, latest = number[order], start[order], end[order], latest[order]
         items = gather(self.items, latest, end, self.schema.padding)
-        target, seen = self.target[number], pairs(self.items, start, end)
+        target, seen = (
+            self.target[number],
+            pairs(self.items, end if self.keeps_seen else start, end),
+        )
         sample = None
         if self.candidates is not None:
             row, item = seen[0].numpy(), seen[1].numpy()

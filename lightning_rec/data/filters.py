@@ -45,6 +45,8 @@ def filtered(
     user_core: int,
     item_core: int,
     drop_repeats: bool,
+    *,
+    drop_doubled: bool = False,
 ) -> tuple[Ordered, dict[str, int]]:
     """Filter and order the events.
 
@@ -52,7 +54,8 @@ def filtered(
         The events, and the number of events left after each step.
 
     Raises:
-        UserError: if there are no ratings to filter by, or nothing is left.
+        UserError: if there are no ratings to filter by, no times to tell copies by, or nothing is
+            left.
     """
     columns = data.events.collect_schema().names()
     kept = data.events.with_row_index("row")
@@ -74,6 +77,15 @@ def filtered(
         counts[f"after min_rating={min_rating:g}"] = len(frame)
     # Equal times keep their order in the file, never that of item ids.
     frame = frame.sort(["user", *timed, "row"])
+    if drop_doubled:
+        if not timed:
+            raise UserError(
+                "protocol.drop_doubled=true tells a copy from a repeat by its time, and "
+                f"{data.info['name']} has no times: set data.time to the column that holds them, "
+                "or drop all consecutive repeats, protocol.drop_repeats=true."
+            )
+        frame = frame.filter(pl.struct("user", "item", "timestamp").is_first_distinct())
+        counts["after drop_doubled"] = len(frame)
     if user_core > 1 or item_core > 1 or drop_repeats:
         frame = _core(frame, user_core, item_core, drop_repeats)
         repeats = ", drop_repeats" if drop_repeats else ""

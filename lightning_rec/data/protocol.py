@@ -1,5 +1,6 @@
 """What protocols of all problems have in common: a name, settings, and a hash of these."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -16,6 +17,9 @@ class Hashed:
         """All settings, for the record."""
         return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
 
-    def hash(self) -> str:
-        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures."""
+    def hash(self, counts: Mapping[str, int] | None = None) -> str:
+        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures.
+
+        ``counts`` are what a split left, for protocols whose meaning has changed on some data.
+        """
         return sha256_json({"version": self.version, **self.settings()})

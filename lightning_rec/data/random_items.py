@@ -44,6 +44,10 @@ class RandomItems(RandomShares, Protocol):
     name: ClassVar[str] = "random_items"
     ordered: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        Protocol.__post_init__(self)
+        RandomShares.__post_init__(self)
+
     @property
     def validates(self) -> bool:
         """Whether there are to be validation targets."""

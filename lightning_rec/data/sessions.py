@@ -16,6 +16,7 @@ from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.locks import alone
 from lightning_rec.data.schema import Interactions
+from lightning_rec.data.split import Seen
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json
@@ -49,6 +50,7 @@ class Sessions(Protocol):
 
     user_core: NonNegativeInt = 2
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (5, 10, 20)
+    seen: Seen = "keep"
     cold_targets: Cold = "exclude"
     gap: float | str | None = None
     val_from: Cut | None = 0.8
@@ -58,6 +60,7 @@ class Sessions(Protocol):
     name: ClassVar[str] = "sessions"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.val_from is None) != (self.test_from is None):
             raise UserError(
                 f"protocol.val_from={self.val_from} test_from={self.test_from}: both are null, "

@@ -12,7 +12,8 @@ from lightning_rec.files import atomic_folder, write_json
 
 Ints = NDArray[np.int64]
 Order = Literal["time", "part", "none"]
-FORMAT = 2  # of a saved split: raise it when there are other arrays than before
+Seen = Literal["filter", "keep"]
+FORMAT = 3  # of a saved split: raise it when there are other arrays than before
 
 
 class Schema(NamedTuple):
@@ -38,16 +39,18 @@ class Schema(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Evaluation targets, all int64 [n].
+    """Evaluation targets, int64 [n] but for the last column, bool [n].
 
     user: user code.  end: the history is ``items[offsets[user]:end]`` of the split.
     target: item code, or -1 for an item that is no candidate.  row: row in the source table.
+    seen: whether the target's item is in the history.
     """
 
     user: Ints
     end: Ints
     target: Ints
     row: Ints
+    seen: NDArray[np.bool_]
 
     @property
     def size(self) -> int:
@@ -71,6 +74,7 @@ class Split:
     train_counts: int64 [num_items]; how often each item occurs in training.
     boundaries: times (seconds) where validation and test begin in a temporal split, else None.
     counts: what the filters and the split left, by name.
+    seen: whether the items of a history are candidates (``keep``) or not (``filter``).
     notes: what the user should know about the split, in sentences.
     """
 
@@ -88,6 +92,7 @@ class Split:
     times: Ints | None = None
     order: Order = "time"
     whole: bool = False
+    seen: Seen = "filter"
 
     @property
     def num_items(self) -> int:
@@ -109,12 +114,8 @@ class Split:
         with atomic_folder(folder) as temporary:
             for name, array in self._arrays().items():
                 np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            facts: dict[str, Any] = {
-                "boundaries": self.boundaries,
-                "counts": self.counts,
-                "notes": self.notes,
-            }
-            facts |= {"order": self.order, "whole": self.whole}
+            names = ("boundaries", "counts", "notes", "order", "whole", "seen")
+            facts = {name: getattr(self, name) for name in names}
             write_json(temporary / "split.json", facts)
 
     @classmethod
@@ -134,8 +135,9 @@ class Split:
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
             times=array("times") if (folder / "times.npy").exists() else None,
-            order=facts.get("order", "time"),
-            whole=facts.get("whole", False),
+            order=facts["order"],
+            whole=facts["whole"],
+            seen=facts["seen"],
         )
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

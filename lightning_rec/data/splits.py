@@ -6,28 +6,32 @@ hash goes into every run folder; runs with different hashes are never put in one
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Cold, Ints, Mask, Targets, arrays
+from lightning_rec.data.arrays import Cold, Ints, Mask, Rules, Targets, arrays
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.cuts import Cut, check_order, moment, settle
 from lightning_rec.data.filters import Ordered, filtered
 from lightning_rec.data.protocol import Hashed
+from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Split
+from lightning_rec.data.split import Seen, Split
+from lightning_rec.data.usable import check_parts, check_usable
 from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
 
 # Settings that came later. They are left out of the record while they are at their default, which
 # is what was done before they came: so the runs of that time keep their hash.
 _LATER = {
-    "drop_repeats", "candidates", "val_users", "val_seed", "others_train", "nested", "new_users",
-    "new_items", "new_items_seed",
+    "drop_repeats", "drop_doubled", "candidates", "val_users", "val_seed", "others_train",
+    "nested", "new_users", "new_items", "new_items_seed",
 }  # fmt: skip
 
 
@@ -41,6 +45,13 @@ class Protocol(Hashed, ABC):
         item_core: likewise for items. With both, filtering is repeated until nothing changes.
         drop_repeats: of a user's consecutive events with one item keep the first alone; repeated
             with the cores.
+        drop_doubled: of a user's events alike in item and time keep the first alone.
+        seen: whether the items of a user's history are candidates: ``filter`` ranks all others,
+            ``keep`` all items, as where people come back to what they know.
+        seen_targets: under ``filter``, a target that was seen before is no candidate. ``exclude``
+            leaves it out of the figures, ``miss`` counts it as not found; both say how many there
+            were. Under ``keep`` it is a target like others, unless it is a copy of an event of
+            its history, alike in time too: these are left out.
         cutoffs: the ``k`` of ``recall@k`` and its kin.
         cold_targets: a target without any training event is no candidate. ``miss`` counts it as
             not found, ``exclude`` leaves it out of the figures; both say how many there were.
@@ -60,6 +71,9 @@ class Protocol(Hashed, ABC):
     user_core: NonNegativeInt = 0
     item_core: NonNegativeInt = 0
     drop_repeats: bool = False
+    drop_doubled: bool = False
+    seen: Seen = "filter"
+    seen_targets: SeenTargets = "exclude"
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 20)
     cold_targets: Cold = "miss"
     candidates: Candidates | None = None
@@ -75,6 +89,13 @@ class Protocol(Hashed, ABC):
         """Whether there are to be validation targets."""
         return self.val_users != 0
 
+    def __post_init__(self) -> None:
+        if self.seen == "keep" and self.seen_targets == "miss":
+            raise UserError(
+                "protocol.seen_targets=miss is about targets that are no candidates for being seen "
+                "before, but with protocol.seen=keep they are: drop one of the two."
+            )
+
     @property
     def given(self) -> bool:
         """Whether it takes data that came split, and no other."""
@@ -87,7 +108,21 @@ class Protocol(Hashed, ABC):
         }
         told = {key: value for key, value in asdict(self).items() if key not in _LATER & default}
         ranked = "catalogue" if self.cold_targets == "rank" else "train vocabulary"
-        return {"name": self.name, "candidates": f"{ranked}, seen filtered", **told}
+        seen = "filtered" if self.seen == "filter" else "kept"
+        return {"name": self.name, "candidates": f"{ranked}, seen {seen}", **told}
+
+    def hash(self, counts: Mapping[str, int] | None = None) -> str:
+        """Hex SHA-256 of the settings, on data where the split left ``counts``.
+
+        Before they were settings, seen items were filtered, but for the target. Where no target
+        was seen before, that gave the figures of the defaults: those runs keep their hash. Where
+        some were, it gave others, and the hash differs.
+        """
+        told = self.settings()
+        repeated = sum((counts or {}).get(f"seen {stage} targets", 0) for stage in ("val", "test"))
+        if not repeated and (self.seen, self.seen_targets) == ("filter", "exclude"):
+            told = {key: told[key] for key in told if key not in ("seen", "seen_targets")}
+        return sha256_json({"version": self.version, **told})
 
     def view(self, data: Interactions) -> Interactions:
         """The data in the units that are split: here as it is, users."""
@@ -109,12 +144,13 @@ class Protocol(Hashed, ABC):
                 "protocol.cold_targets=rank ranks those without as well: choose one of them."
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
-        events, counts = filtered(data, *filters)
-        self._check_parts(data, events)
+        events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
+        check_parts(events, self.name, data.info["name"], given=self.given)
         events = self.arranged(data, events)
         events, targets = self._without_new_items(events, self.choose(events))
-        split = arrays(data, events, targets, counts, self.name, cold_targets=self.cold_targets)
-        self._check(split)
+        rules = Rules(self.cold_targets, self.seen, self.seen_targets)
+        split = arrays(data, events, targets, counts, self.name, rules)
+        check_usable(split, self.name, self.cutoffs, validates=self.validates)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:
@@ -124,20 +160,6 @@ class Protocol(Hashed, ABC):
         users = np.unique(events.user[held])
         drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
         return held & np.isin(events.user, drawn)
-
-    def _check_parts(self, data: Interactions, events: Ordered) -> None:
-        """Data that came split is not mixed and split anew in silence, nor the other way round."""
-        if self.given and events.part is None:
-            raise UserError(
-                f"protocol={self.name}: {data.info['name']} came without a split. Your own files "
-                "can be given as data.path=TRAIN data.val=FILE data.test=FILE; else choose "
-                "protocol=leave_one_out, temporal or random_items."
-            )
-        if events.part is not None and not self.given:
-            raise UserError(
-                f"protocol={self.name} would mix the parts that {data.info['name']} came with, and "
-                "split anew: say protocol=given, or drop data.val and data.test."
-            )
 
     def _without_new_items(self, events: Ordered, targets: Targets) -> tuple[Ordered, Targets]:
         """Take events of ``new_items`` away that are no targets."""
@@ -149,26 +171,6 @@ class Protocol(Hashed, ABC):
         kept = ~np.isin(events.item, new) | targets.val | targets.test
         train, val, test = (mask[kept] for mask in targets[:3])
         return events.taken(np.flatnonzero(kept)), targets._replace(train=train, val=val, test=test)
-
-    def _check(self, split: Split) -> None:
-        wanted = {"validation": split.val} if self.validates else {}
-        for stage, examples in {**wanted, "test": split.test}.items():
-            if not examples.size:
-                steps = ", ".join(f"{step}: {count:,}" for step, count in split.counts.items())
-                raise UserError(
-                    f"protocol={self.name} leaves no {stage} targets ({steps}): no user has enough "
-                    "history. Loosen the filters or choose another protocol."
-                )
-        if split.num_items < 2:
-            raise UserError(
-                f"protocol={self.name} leaves {split.num_items} item in training: there is "
-                "nothing to rank. Loosen the filters, or check the column of items."
-            )
-        if max(self.cutoffs) >= split.num_items:
-            raise UserError(
-                f"protocol.cutoffs asks for the top {max(self.cutoffs)}, but only "
-                f"{split.num_items} items are left in training: use cut-offs below that."
-            )
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class LeaveOneOut(Protocol):
     name: ClassVar[str] = "leave_one_out"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.others_train and self.val_users is None:
             raise UserError(
                 "protocol.others_train=true is about users who are not validated on, but with "
@@ -238,6 +241,7 @@ class Temporal(Protocol):
     name: ClassVar[str] = "temporal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settle(self, ordered=not self.nested)
 
     def choose(self, events: Ordered) -> Targets:

@@ -55,13 +55,16 @@ def _of_matching(names: set[str]) -> list[str]:
     return [*ranked, *judged, *pairs]
 
 
-def figures_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table:
+def figures_table(
+    columns: Mapping[str, Mapping[str, float]], monitor: str, seen: str = "filter"
+) -> Table:
     """One row per metric; for each model (a column of ``columns``) its validation and its test.
 
     The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
+    ``seen`` is the protocol's word on items of the history.
     """
     names = {name.partition("/")[2] for figures in columns.values() for name in figures}
-    table = Table(title=_title(names), title_justify="left")
+    table = Table(title=_title(names, seen), title_justify="left")
     table.add_column("metric")
     stages = [
         s
@@ -87,7 +90,7 @@ def _goals(names: Iterable[str]) -> list[str]:
     return sorted(f"{goal}{slash}" for goal, slash, figure in parted if figure == "threshold")
 
 
-def _title(names: set[str]) -> str:
+def _title(names: set[str], seen: str) -> str:
     """What the figures are of."""
     if any(name.startswith("judged/") for name in names):
         return "All items ranked; judged: those of a query alone; pairs: each on its own"
@@ -95,9 +98,12 @@ def _title(names: set[str]) -> str:
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
     if "perplexity" in names:
         return "Hidden words, each of them behind the mask"
+    ranked = "Full ranking, seen items " + (
+        "among the candidates" if seen == "keep" else "filtered"
+    )
     if any("_sampled" in name for name in names):
-        return "All items ranked but those seen; _sampled: the target among a sample"
-    return "Full ranking, seen items filtered"
+        return f"{ranked}; _sampled: the target among a sample"
+    return ranked
 
 
 def _cell(name: str, value: float | None) -> str:
@@ -157,10 +163,11 @@ def show_run(
     seconds: Mapping[str, float],
     folder: Path,
     hint: str | None,
+    seen: str = "filter",
 ) -> None:
-    """Print the end of a run."""
+    """Print the end of a run; ``seen`` is the protocol's word on items of the history."""
     console = Console()
-    console.print(figures_table(columns, monitor))
+    console.print(figures_table(columns, monitor, seen))
     if slices := slices_table(columns, monitor):
         console.print(slices)
     if examples:

@@ -32,10 +32,11 @@ def rank_catalogue(
     k: int,
     score_bytes: int = SCORE_BYTES,
 ) -> Ranked:
-    """Rank each target among all items but those its user has seen, without approximation.
+    """Rank each target among all items but those left out as seen, without approximation.
 
     Ties, and scores that are not a number, count against the model: the rank is the worst one the
-    target could have. The target itself is a candidate even if it was seen before.
+    target could have. The target itself is never left out: where seen items are, a split has no
+    target that was seen.
 
     Args:
         model: scores items.

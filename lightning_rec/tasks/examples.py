@@ -13,7 +13,7 @@ from lightning_rec.tasks.sequence import SequenceTask
 
 
 class Example(NamedTuple):
-    """A user, the latest items of the history, and the best unseen items, all by title."""
+    """A user, the latest items of the history, and the best candidates, all by title."""
 
     user: str
     history: list[str]

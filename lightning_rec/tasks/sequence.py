@@ -105,7 +105,10 @@ class SequenceTask(Task):
     def recommend(
         self, histories: Histories, seen_row: Tensor, seen_item: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
-        """The ``k`` best unseen items: int64 [B, k], and their scores, float [B, k]."""
+        """The ``k`` best candidates: int64 [B, k], and their scores, float [B, k].
+
+        ``seen_row``, ``seen_item``, int64 [S], are pairs of a history and an item that is none.
+        """
         scores = self.model.scores(self.encode(histories))
         scores[seen_row, seen_item] = -torch.inf
         best = torch.topk(scores, k, dim=1)

@@ -47,7 +47,7 @@ def test_the_run_folder_holds_everything(run: Path) -> None:
             assert 0 <= metrics[f"{stage}/{name}"] <= 1
             assert 0 <= metrics[f"popularity/{stage}/{name}"] <= 1
     users = pl.read_parquet(run / "test_users.parquet")
-    assert users.columns == ["user", "rank", "candidates", "history"]
+    assert users.columns == ["user", "rank", "candidates", "history", "seen"]
     hits = (users["rank"] <= 10).sum() / len(users)
     assert metrics["test/recall@10"] == pytest.approx(hits, abs=1e-12)
     items = pl.read_parquet(run / "items.parquet")

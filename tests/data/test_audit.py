@@ -27,6 +27,9 @@ PROTOCOLS: list[Protocol] = [
     LeaveOneOut(cutoffs=K, val_users=0, others_train=True, drop_repeats=True),
     Temporal(cutoffs=K, val_users=0),
     Temporal(cutoffs=K, nested=True, new_users=True, targets="all", drop_repeats=True),
+    LeaveOneOut(cutoffs=K, seen="keep"),
+    LeaveOneOut(cutoffs=K, seen_targets="miss", drop_doubled=True),
+    Temporal(cutoffs=K, seen="keep", targets="all"),
 ]
 
 
@@ -42,7 +45,7 @@ def test_clean_splits_pass(protocol: Protocol, interactions: Interactions) -> No
 
 
 def test_a_log_without_times_passes(prepared: Callable[..., Interactions]) -> None:
-    data = prepared(user=list("aaaabbbb"), item=list("xyzxyzxz"))
+    data = prepared(user=list("aaaabbbb"), item=list("wxyzzyxw"))
     facts = audit(data, LeaveOneOut(cutoffs=(1,)).split(data))
     assert "share of training after the first test target" not in facts
 
@@ -63,8 +66,12 @@ def test_a_validation_target_that_trains_with_the_others_is_named(
 
 def test_repeats_are_counted(prepared: Callable[..., Interactions]) -> None:
     data = prepared(user=list("aaaabbbb"), item=list("xyyxyzxz"))  # y again, x again; b: z again
-    facts = audit(data, LeaveOneOut(cutoffs=(1,)).split(data))
-    assert (facts["val targets seen before"], facts["test targets seen before"]) == (1, 2)
+    for word in ({"seen": "keep"}, {"seen_targets": "miss"}):
+        split = LeaveOneOut(cutoffs=(1,), **word).split(data)
+        facts = audit(data, split)
+        assert (facts["val targets seen before"], facts["test targets seen before"]) == (1, 2)
+        assert (split.counts["seen val targets"], split.counts["seen test targets"]) == (1, 2)
+        assert (split.counts["repeated events"], split.counts["consecutive repeats"]) == (3, 1)
 
 
 def with_(array: NDArray[Any], at: int, value: int) -> NDArray[Any]:
@@ -194,12 +201,43 @@ def test_each_leak_is_named(
         audit(interactions, ANY[check](split))
 
 
-@pytest.mark.parametrize("spoil", [target_code_of_another, warm_target_called_cold])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (target_code_of_another, "target carries another item"),
+        (warm_target_called_cold, "target that could be ranked is not"),
+    ],
+)
 def test_a_target_that_is_not_its_events_item_is_named(
-    spoil: Callable[[Split], Split], interactions: Interactions, leave_one_out: Split
+    spoil: Callable[[Split], Split], words: str, interactions: Interactions, leave_one_out: Split
 ) -> None:
-    with pytest.raises(LeakError, match="target carries another item"):
+    with pytest.raises(LeakError, match=words):
         audit(interactions, spoil(leave_one_out))
+
+
+def test_a_seen_target_among_the_candidates_is_named(interactions: Interactions) -> None:
+    kept = LeaveOneOut(cutoffs=K, seen="keep").split(interactions)
+    with pytest.raises(LeakError, match="val target is the only seen item that is ranked"):
+        audit(interactions, replace(kept, seen="filter"))
+    forgotten = changed(kept.test, seen=np.zeros_like(kept.test.seen))
+    with pytest.raises(LeakError, match="wrongly said to be seen before, or new"):
+        audit(interactions, replace(kept, test=forgotten))
+
+
+def test_a_copy_among_the_targets_is_named(prepared: Callable[..., Interactions]) -> None:
+    log = {
+        "user": list("aaaabbbbb"),
+        "item": list("wxyyywxzy"),
+        "time": [1, 2, 3, 3, 1, 2, 3, 4, 5],
+    }
+    data = prepared(**log)
+    kept = LeaveOneOut(cutoffs=(1,), seen="keep").split(data)
+    missed = LeaveOneOut(cutoffs=(1,), seen_targets="miss").split(data)
+    assert kept.counts["doubled test targets"] == kept.test.size == 1
+    assert missed.counts["seen test targets"] == missed.test.size == 2
+    ranked = changed(missed.test, target=np.repeat(kept.test.target, 2))  # y, twice
+    with pytest.raises(LeakError, match="test target is the copy of an event in its history"):
+        audit(data, replace(missed, test=ranked, seen="keep"))
 
 
 @pytest.mark.parametrize(

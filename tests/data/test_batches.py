@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -28,7 +29,7 @@ def split_of(train_lengths: list[int], later: int = 2) -> Split:
     offsets = np.append(0, np.cumsum(lengths + later))
     items = np.arange(offsets[-1], dtype=np.int32)  # each event its own item: places are told apart
     none = np.zeros(0, dtype=np.int64)
-    empty = Examples(none, none, none, none)
+    empty = Examples(none, none, none, none, none > 0)
     return Split(
         offsets, items, np.arange(len(items)), offsets[:-1] + lengths, np.arange(len(items)),
         np.ones(len(items), dtype=np.int64), empty, empty, None, {},
@@ -132,6 +133,9 @@ def test_an_evaluation_batch_against_slices(
         # all of it, not the latest alone
         assert pairs_of(row, batch.seen_row, batch.seen_item) == history
         assert batch.target[row] == examples.target[number]
+    kept = EvalSet(replace(split, seen="keep"), examples, schema).__getitems__(chosen)
+    assert not len(kept.seen_row) + len(kept.seen_item)
+    assert torch.equal(kept.histories.items, batch.histories.items)
 
 
 def joined(parts: list[list[Any]]) -> list[Any]:

@@ -65,7 +65,7 @@ def told(data: Interactions, split: Split) -> dict[str, list[tuple[str, str, str
 
 def test_parts_are_those_of_the_files_and_histories_grow_by_time(files: Files) -> None:
     data = files(TRAIN, VAL, TEST)
-    split = Given(cutoffs=(1,)).split(data)
+    split = Given(cutoffs=(1,), seen="keep").split(data)
     assert split.counts["train events"] == 5
     found = told(data, split)
     assert found["val"] == [("a", "xy", "z"), ("b", "yz", "x")]
@@ -81,7 +81,7 @@ def test_parts_are_those_of_the_files_and_histories_grow_by_time(files: Files) -
 @pytest.mark.parametrize("time", [True, False])
 def test_a_part_can_be_a_set(time: bool, files: Files) -> None:
     data = files(TRAIN, VAL, TEST, time=time)
-    split = Given(cutoffs=(1,), successive=False if time else None).split(data)
+    split = Given(cutoffs=(1,), seen="keep", successive=False if time else None).split(data)
     assert {(user, history) for user, history, _ in told(data, split)["test"]} == {
         ("a", "xyz"),
         ("b", "yzx"),
@@ -92,7 +92,7 @@ def test_a_part_can_be_a_set(time: bool, files: Files) -> None:
 def test_one_target_of_a_part(files: Files) -> None:
     data = files(TRAIN, VAL, TEST)
     for targets, wanted in (("first", [("a", "xyz", "x"), ("b", "yzx", "y")]), ("last", [("a", "xyzx", None), ("b", "yzx", "y"), ("d", "x", "y")])):  # fmt: skip
-        split = Given(cutoffs=(1,), targets=targets).split(data)  # type: ignore[arg-type]
+        split = Given(cutoffs=(1,), seen="keep", targets=targets).split(data)  # type: ignore[arg-type]
         assert told(data, split)["test"] == wanted
 
 
@@ -171,7 +171,7 @@ def test_parts_and_protocols_that_do_not_fit_are_refused(files: Files) -> None:
     without = files(TRAIN, None, TEST)
     with pytest.raises(UserError, match=r"data\.val=FILE, or go without, protocol\.val_users=0"):
         Given(cutoffs=(1,)).split(without)
-    assert Given(cutoffs=(1,), val_users=0).split(without).test.size == 4
+    assert Given(cutoffs=(1,), seen="keep", val_users=0).split(without).test.size == 4
 
 
 def test_sessions_can_come_split(files: Files) -> None:
@@ -199,7 +199,7 @@ def test_it_is_trained_from_the_command_line(files: Files, tmp_path: Path) -> No
         for key, name in (("path", "train"), ("val", "val"), ("test", "test"))
     ]
     run = [
-        "train", "data=table", *paths, "data.user=user", "data.item=item", "data.time=ts", "protocol=given", "model=sasrec",
+        "train", "data=table", *paths, "data.user=user", "data.item=item", "data.time=ts", "protocol=given", "protocol.seen=keep", "model=sasrec",
         "model.dim=8", "model.heads=2", "protocol.cutoffs=[1]", "monitor=val/ndcg@1", "trainer=cpu", "trainer.max_epochs=1", "logger=none",
         f"run_dir={tmp_path / 'run'}",
     ]  # fmt: skip

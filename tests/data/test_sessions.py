@@ -83,7 +83,8 @@ def oracle(
         items = [item for item, _ in events]
         for place in range(len(items) - 1 if last else 1, len(items)):
             history = tuple(item for item in items[:place] if item in known)
-            if part[name] and history and items[place] in known:
+            copy = events[place] in events[:place]  # alike in time too: no test
+            if part[name] and history and items[place] in known and not copy:
                 asked[part[name]].append((name, history, items[place]))
     return train, asked[1], asked[2]
 

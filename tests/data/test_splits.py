@@ -67,12 +67,16 @@ class Event(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A split in raw ids: what each user trains on, and (user, history, target, row) per target."""
+    """A split in raw ids: what each user trains on, and (user, history, target, row) per target.
+
+    ``seen`` are the rows of targets that are in their history.
+    """
 
     train: dict[str, list[str]]
     counts: dict[str, int]
     val: list[tuple[str, list[str], str | None, int]]
     test: list[tuple[str, list[str], str | None, int]]
+    seen: set[int]
 
 
 def small_log(seed: int) -> dict[str, list[Any]]:
@@ -93,7 +97,10 @@ def in_order(events: list[Event]) -> list[Event]:
 
 
 def steady(events: list[Event], protocol: Protocol) -> list[Event]:
-    """One round of the filters: repeats, then rare users, then rare items."""
+    """One round of the filters: copies, repeats, then rare users, then rare items."""
+    if protocol.drop_doubled:
+        first = {(e.user, e.item, e.time): e.row for e in reversed(events)}
+        events = [event for event in events if event.row in set(first.values())]
     if protocol.drop_repeats:
         latest: dict[str, str] = {}
         kept = []
@@ -201,20 +208,34 @@ def oracle(log: dict[str, list[Any]], protocol: Protocol) -> Told:
     train = {user: [e.item for e in part[0]] for user, part in parts.items()}
     known = {item for items in train.values() for item in items}
 
+    seen: set[int] = set()
+
     def examples(stage: int) -> list[tuple[str, list[str], str | None, int]]:
         found = []
         for user, sequence in sequences.items():
             for event in parts[user][stage]:
-                history = [e.item for e in sequence[: sequence.index(event)] if e.item in known]
-                cold = event.item not in known
-                if history and not (cold and protocol.cold_targets == "exclude"):
-                    found.append((user, history, None if cold else event.item, event.row))
+                earlier = [e for e in sequence[: sequence.index(event)] if e.item in known]
+                history = [e.item for e in earlier]
+                cold, again = event.item not in known, event.item in history
+                if not history or (cold and protocol.cold_targets == "exclude"):
+                    continue
+                if protocol.seen == "keep":
+                    no_test, missed = (
+                        (event.item, event.time) in {(e.item, e.time) for e in earlier},
+                        False,
+                    )
+                else:
+                    missed = again and protocol.seen_targets == "miss"
+                    no_test = again and not missed
+                if not no_test:
+                    seen.update([event.row] if again else [])
+                    target = None if cold or missed else event.item
+                    found.append((user, history, target, event.row))
         return sorted(found, key=lambda example: example[3])
 
     counts = Counter(item for items in train.values() for item in items)
-    return Told(
-        {u: items for u, items in train.items() if items}, dict(counts), examples(1), examples(2)
-    )
+    val, test = examples(1), examples(2)
+    return Told({u: items for u, items in train.items() if items}, dict(counts), val, test, seen)
 
 
 def told(split: Split, data: Interactions) -> Told:
@@ -225,7 +246,7 @@ def told(split: Split, data: Interactions) -> Told:
         return [names[code] for code in split.items[split.offsets[user] : end]]
 
     def examples(stage: Examples) -> list[tuple[str, list[str], str | None, int]]:
-        rows = zip(*(column.tolist() for column in stage), strict=True)
+        rows = zip(*(column.tolist() for column in stage[:4]), strict=True)
         found = [
             (users[u], history(u, end), names[t] if t >= 0 else None, row)
             for u, end, t, row in rows
@@ -239,10 +260,11 @@ def told(split: Split, data: Interactions) -> Told:
         counts,
         examples(split.val),
         examples(split.test),
+        {row for stage in (split.val, split.test) for row in stage.row[stage.seen].tolist()},
     )
 
 
-PROTOCOLS: list[Protocol] = [
+KEPT: list[Protocol] = [
     LeaveOneOut(cutoffs=K),
     LeaveOneOut(cutoffs=K, min_rating=2.5),
     LeaveOneOut(cutoffs=K, user_core=7, item_core=6, cold_targets="exclude"),
@@ -268,7 +290,15 @@ PROTOCOLS: list[Protocol] = [
         )
         for targets in ("last", "all")
     ),
+    LeaveOneOut(cutoffs=K, drop_doubled=True),
+    Temporal(cutoffs=K, drop_doubled=True, drop_repeats=True, user_core=4, targets="all"),
 ]  # fmt: skip
+WORDS: list[dict[str, Any]] = [
+    {"seen": "keep"},
+    {"seen_targets": "miss"},
+    {"seen_targets": "exclude"},
+]
+PROTOCOLS = [replace(protocol, **words) for words in WORDS for protocol in KEPT]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -276,8 +306,14 @@ def test_splits_are_the_oracles_and_pass_the_audit(seed: int, prepared: Prepare)
     log = small_log(seed)
     data = prepared(**log)
     for protocol in PROTOCOLS:
+        expected = oracle(log, protocol)
+        if not expected.test or not (expected.val or protocol.val_users == 0):
+            with pytest.raises(UserError, match=r"leaves no \w+ targets"):
+                protocol.split(data)
+            continue
         split = protocol.split(data)
-        assert told(split, data) == oracle(log, protocol), protocol
+        assert told(split, data) == expected, protocol
+        assert split.seen == protocol.seen
         audit(data, split)
 
 
@@ -323,21 +359,21 @@ def test_equal_times_keep_the_order_of_the_file(prepared: Prepare) -> None:
 def test_a_cold_target_is_a_miss_or_left_out_and_counted(prepared: Prepare) -> None:
     # Item N is the last of user a and nobody trains on it.
     data = prepared(user=list("aaaabbbb"), item=list("xyzNzyxz"), time=list(range(8)))
-    miss = LeaveOneOut(cutoffs=(1,)).split(data)
-    exclude = LeaveOneOut(cutoffs=(1,), cold_targets="exclude").split(data)
+    miss = LeaveOneOut(cutoffs=(1,), seen="keep").split(data)
+    exclude = LeaveOneOut(cutoffs=(1,), seen="keep", cold_targets="exclude").split(data)
     assert sorted(miss.test.target.tolist()) == [-1, 2]
     assert exclude.test.target.tolist() == [2]
     assert miss.counts["cold test targets"] == exclude.counts["cold test targets"] == 1
 
 
-def test_users_with_too_little_history_are_counted_and_named(
-    leave_one_out: Split, temporal: Split
-) -> None:
-    for split in (leave_one_out, temporal):
+def test_users_with_too_little_history_are_counted_and_named(interactions: Interactions) -> None:
+    missed = LeaveOneOut(cutoffs=K, seen_targets="miss")
+    for protocol in (missed, LeaveOneOut(cutoffs=K), Temporal(cutoffs=K)):
+        split = protocol.split(interactions)
         without = 60 - len(np.unique(split.test.user))
         assert split.counts["users not evaluated"] == without
         assert split.notes[0].startswith(f"{without} of 60 users have no test target")
-    assert leave_one_out.notes[0].endswith("(u1, u0).")
+    assert missed.split(interactions).notes[0].endswith("(u1, u0).")
 
 
 def test_many_short_users_are_named_up_to_a_dozen(prepared: Prepare) -> None:
@@ -383,7 +419,7 @@ def test_what_cannot_work_is_refused_with_the_counts(
 
 
 def test_missing_columns_are_named(prepared: Prepare) -> None:
-    data = prepared(user=list("aaaabbbb"), item=list("xyzxyzxz"))
+    data = prepared(user=list("aaaabbbb"), item=list("wxyzzyxw"))
     LeaveOneOut(cutoffs=(1,)).split(data)  # needs neither
     with pytest.raises(UserError, match=r"data\.time.*leave_one_out"):
         Temporal(cutoffs=(1,)).split(data)
@@ -429,6 +465,7 @@ def test_a_saved_split_comes_back_memory_mapped(
         {"min_rating": 4.0}, {"user_core": 5}, {"item_core": 5}, {"cutoffs": (10,)}, {"cold_targets": "exclude"},
         {"val_from": 0.7}, {"test_from": 0.95}, {"targets": "all"}, {"drop_repeats": True}, {"val_users": 7},
         {"val_seed": 1}, {"candidates": Candidates()}, {"nested": True}, {"new_users": True},
+        {"seen": "keep"}, {"seen_targets": "miss"}, {"drop_doubled": True},
     ],
 )  # fmt: skip
 def test_each_setting_changes_the_hash(change: dict[str, Any]) -> None:
@@ -491,9 +528,8 @@ def test_others_can_only_train_where_there_are_others() -> None:
 def test_without_validation_the_split_is_saved_loaded_and_audited(
     interactions: Interactions, tmp_path: Path
 ) -> None:
-    LeaveOneOut(cutoffs=(1,), val_users=0, others_train=True).split(interactions).save(
-        tmp_path / "split"
-    )
+    protocol = LeaveOneOut(cutoffs=(1,), val_users=0, others_train=True, seen_targets="miss")
+    protocol.split(interactions).save(tmp_path / "split")
     split = Split.load(tmp_path / "split")
     facts = audit(interactions, split)
     assert split.val.size == split.counts["val targets"] == facts["val targets seen before"] == 0
@@ -503,7 +539,8 @@ def test_without_validation_the_split_is_saved_loaded_and_audited(
 
 def test_validation_users_do_not_move_the_test(interactions: Interactions) -> None:
     whole, some, none = (
-        LeaveOneOut(cutoffs=(1,), val_users=number).split(interactions) for number in (None, 9, 0)
+        LeaveOneOut(cutoffs=(1,), val_users=number, seen_targets="miss").split(interactions)
+        for number in (None, 9, 0)
     )
     assert (whole.val.size, some.val.size, none.val.size) == (58, 9, 0)
     assert set(some.val.row.tolist()) < set(whole.val.row.tolist())
@@ -543,7 +580,9 @@ def test_new_users_have_targets_from_the_second_event_with_a_known_history(
         "item": list("xyzNxzxNyx"),  # b begins with an item that nobody trains on
         "time": [1, 2, 3, 7, 8, 9, 7, 8, 9, 10],
     }
-    options = {"cutoffs": (1,), "val_from": 0.3, "test_from": 0.4, "val_users": 0}
+    options: dict[str, Any] = {
+        "cutoffs": (1,), "val_from": 0.3, "test_from": 0.4, "val_users": 0, "seen": "keep",
+    }  # fmt: skip
     data = prepared(**log)
     old = Temporal(targets="all", **options).split(data)
     new = Temporal(targets="all", new_users=True, **options).split(data)

@@ -39,7 +39,7 @@ def eight_users(seed: int = 0) -> Split:
     offsets = np.append(0, np.cumsum([len(sequence) for sequence in sequences]))
     items = np.concatenate(sequences).astype(np.int32)
     users, end = np.arange(USERS), offsets[1:] - 1
-    asked = Examples(users, end, items[end].astype(np.int64), end)
+    asked = Examples(users, end, items[end].astype(np.int64), end, np.zeros(USERS, dtype=bool))
     counts = np.bincount(items, minlength=ITEMS)
     return Split(
         offsets,

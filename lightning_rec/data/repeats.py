@@ -1,0 +1,138 @@
+"""Items that come back in a user's events: found, counted, and told where they matter."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.split import Order, Seen
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+SeenTargets = Literal["exclude", "miss"]
+
+TOLD_FROM = 0.03  # share of targets, events or users above which the user is told
+REMEDY = (
+    "Where people come back to items, as with music, groceries or apps, say protocol.seen=keep: "
+    "all items are candidates then. Consecutive repeats that say nothing are dropped by "
+    "protocol.drop_repeats=true."
+)
+COPIES = "Drop the copies: protocol.drop_doubled=true."
+
+
+class Repeats(NamedTuple):
+    """What each event repeats of its user's.
+
+    first: int64 [N], place of the first event with its item; its own if there is none before.
+    alike: int64 [N], of the first with its time as well, of which it is a copy. Its own where there
+        are no times, for then a copy cannot be told from a repeat.
+    consecutive: bool [N], whether its item is that of the event just before, where there is an
+        order.
+    """
+
+    first: Ints
+    alike: Ints
+    consecutive: Mask
+
+
+def repeats(events: Ordered, order: Order = "time") -> Repeats:
+    """Look for earlier events with the same user and item."""
+    place = np.arange(len(events.user))
+    frame = pl.DataFrame({"place": place, "user": events.user, "item": events.item})
+    first = frame.select(pl.col("place").first().over("user", "item"))["place"].to_numpy()
+    alike = place
+    if events.time is not None:
+        frame = frame.with_columns(time=events.time)
+        copied = frame.select(pl.col("place").first().over("user", "item", "time"))
+        alike = copied["place"].to_numpy()
+    consecutive = np.zeros(len(place), dtype=bool)
+    if order != "none":
+        same = (events.user[1:] == events.user[:-1]) & (events.item[1:] == events.item[:-1])
+        consecutive[1:] = same
+    return Repeats(first, alike, consecutive)
+
+
+def counted(events: Ordered, found: Repeats, units: str) -> dict[str, int]:
+    """How many events repeat which, and how many users have a single item, by name.
+
+    ``units`` are what the events are cut into: users, or sessions.
+    """
+    place = np.arange(len(events.user))
+    # Each pair of user and item has one event that repeats none.
+    _, distinct = np.unique(events.user[found.first == place], return_counts=True)
+    return {
+        "events": len(place),
+        "repeated events": int((found.first < place).sum()),
+        "consecutive repeats": int(found.consecutive.sum()),
+        "doubled rows": int((found.alike < place).sum()),
+        f"{units} with a single item": int((distinct == 1).sum()),
+    }
+
+
+def told(counts: dict[str, int], seen: Seen, targets: SeenTargets, *, timed: bool) -> Iterator[str]:
+    """A sentence on each kind of repeats that is more than a few, with what to do about it.
+
+    Args:
+        counts: what the split left, with what :func:`counted` found.
+        seen: what becomes of seen items.
+        targets: what becomes of targets that were seen before.
+        timed: whether events have times.
+    """
+    events, doubled, again = (
+        counts[name] for name in ("events", "doubled rows", "consecutive repeats")
+    )
+    if seen == "filter" and (shares := _of_targets(counts, targets)):
+        became = "are left out of the figures" if targets == "exclude" else "count as misses"
+        yield (
+            f"{shares} were seen before in their own history. They {became} "
+            f"(protocol.seen_targets={targets}), since seen items are no candidates. {REMEDY}"
+        )
+    if doubled > TOLD_FROM * events:
+        yield (
+            f"{_share(doubled, events)} events are copies of another one, alike in user, item and "
+            f"time: each is learnt from as if it had happened. {COPIES}"
+        )
+    elif not timed and again > TOLD_FROM * events:
+        yield (
+            f"{_share(again, events)} events repeat the item of their user's event before, and "
+            "there are no times to tell whether they are copies of a row. If they are, or say "
+            "nothing, drop them: protocol.drop_repeats=true."
+        )
+    if (users := counts.get("users", 0)) and (
+        lone := counts["users with a single item"]
+    ) > TOLD_FROM * users:
+        yield (
+            f"{_share(lone, users)} users have a single distinct item, so that nothing can be "
+            "learnt or tested of what comes after it. If data.item is the right column, leave them "
+            "out: protocol.drop_repeats=true protocol.user_core=2."
+        )
+
+
+def none_left(counts: dict[str, int], stage: str) -> str:
+    """Why a stage has no targets, and what to do about it, if it is for repeats; else nothing."""
+    if not (number := counts[f"seen {stage} targets"]):
+        return ""
+    if 2 * (copies := counts[f"doubled {stage} targets"]) > number:
+        return (
+            f"{copies:,} are copies of an event in their own history, alike in user, item and "
+            f"time, which is no test. {COPIES}"
+        )
+    return f"{number:,} were seen before in their own history, which is no test. {REMEDY}"
+
+
+def _of_targets(counts: dict[str, int], targets: SeenTargets) -> str:
+    """How many of the targets were seen before, for the stages where these are more than a few."""
+    shares = []
+    for stage in ("val", "test"):
+        number, total = counts[f"seen {stage} targets"], counts[f"{stage} targets"]
+        total += number if targets == "exclude" else 0
+        if number > TOLD_FROM * total:
+            shares.append(f"{_share(number, total)} {stage} targets")
+    return " and ".join(shares)
+
+
+def _share(number: int, total: int) -> str:
+    return f"{number:,} of {total:,} ({number / total:.1%})"

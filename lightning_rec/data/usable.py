@@ -1,0 +1,57 @@
+"""Whether a protocol fits the data, and its split leaves anything to learn from, rank and test."""
+
+from collections.abc import Sequence
+
+from lightning_rec.data.filters import Ordered
+from lightning_rec.data.repeats import none_left
+from lightning_rec.data.split import Split
+from lightning_rec.errors import UserError
+
+
+def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> None:
+    """Data that came split is not mixed and split anew in silence, nor the other way round.
+
+    Raises UserError if only one of the two is so: the data, by name, or the ``given`` protocol.
+    """
+    if given and events.part is None:
+        raise UserError(
+            f"protocol={protocol}: {data} came without a split. Your own files can be given as "
+            "data.path=TRAIN data.val=FILE data.test=FILE; else choose protocol=leave_one_out, "
+            "temporal or random_items."
+        )
+    if events.part is not None and not given:
+        raise UserError(
+            f"protocol={protocol} would mix the parts that {data} came with, and split anew: say "
+            "protocol=given, or drop data.val and data.test."
+        )
+
+
+def check_usable(split: Split, protocol: str, cutoffs: Sequence[int], *, validates: bool) -> None:
+    """Raise UserError, with the counts and what to do, where a split cannot be used.
+
+    Args:
+        split: what a protocol made.
+        protocol: its name.
+        cutoffs: of its metrics.
+        validates: whether there are to be validation targets.
+    """
+    if split.num_items == 1:
+        raise UserError(
+            f"protocol={protocol} leaves 1 item in training: there is nothing to rank. Loosen the "
+            "filters, or check the column of items."
+        )
+    wanted = {"validation": split.val} if validates else {}
+    for stage, examples in {**wanted, "test": split.test}.items():
+        if not examples.size:
+            steps = [f"{step}: {n:,}" for step, n in split.counts.items() if "target" not in step]
+            reason = none_left(split.counts, "val" if stage == "validation" else stage) or (
+                "no user has enough history. Loosen the filters or choose another protocol."
+            )
+            raise UserError(
+                f"protocol={protocol} leaves no {stage} targets ({', '.join(steps)}): {reason}"
+            )
+    if max(cutoffs) >= split.num_items:
+        raise UserError(
+            f"protocol.cutoffs asks for the top {max(cutoffs)}, but only {split.num_items} items "
+            "are left in training: use cut-offs below that."
+        )
