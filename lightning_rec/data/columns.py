@@ -8,6 +8,7 @@ import polars as pl
 
 from lightning_rec.data.events import LISTED, ROW, Columns, events, first_time, with_day
 from lightning_rec.data.ids import ids
+from lightning_rec.data.lists import lists
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import TIME_FORMS, Reading, divisor, read_times, seconds
 from lightning_rec.errors import listed, nearest
@@ -56,6 +57,11 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
         for role, name in columns.named().items()
         if name not in there
     ]
+    if columns.history is not None and columns.history not in there:
+        faults.append(
+            f"{table.path} has no column '{columns.history}' for the history; it has: "
+            f"{listed(there)}.{nearest(columns.history, there)}"
+        )
     if columns.user == columns.item:
         faults.append(f"User and item are both column '{columns.user}': name two columns.")
     return faults
@@ -100,6 +106,9 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
             droppable = False
     if table.is_text:
         source = source.filter(pl.col(ROW) <= facts["last"])
+    if columns.history is not None:
+        dtype = table.schema[columns.history]
+        values["history"] = lists(pl.col(columns.history), dtype).fill_null(pl.lit([]))
     return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable)
 
 
@@ -223,6 +232,9 @@ def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl
     typed = [user.alias("user"), values["item"].alias("item")]
     if "time" in values:
         typed += [seconds(values["time"], scale).alias("timestamp"), values["time"].alias(_MOMENT)]
+    if "history" in values:
+        known = values["history"].list.eval(ids(pl.element(), pl.String()))
+        typed.append(known.alias("history"))
     if "rating" in values:
         typed.append(values["rating"].cast(pl.Float32).alias("rating"))
     return source.select(typed)

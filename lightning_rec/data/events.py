@@ -26,6 +26,7 @@ class Columns:
     rating: str | None = None
     times: TimeForm = field(default_factory=TimeForm)
     session: str | None = None
+    history: str | None = None
 
     def named(self) -> dict[str, str]:
         """Role and column, for the roles that have one."""

@@ -10,6 +10,7 @@ import polars as pl
 from lightning_rec.data.columns import Invalid, Log, missing_columns, read_log
 from lightning_rec.data.dialect import Dialect, Form
 from lightning_rec.data.events import Columns
+from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.schema import Tables
@@ -53,10 +54,13 @@ class TableSource:
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given`` keeps the parts. None where there is none.
         test: a third file, for the test.
+        history: column of lists of items, or None. A row is then a sequence of its own: what was
+            before, oldest first, and the item that followed.
         name: of the data set; None takes the file's.
 
     Raises:
-        UserError: if ``path``, ``user`` or ``item`` is not set, or ``val`` is without ``test``.
+        UserError: if ``path``, ``user`` or ``item`` is not set, ``val`` is without ``test``, or
+            ``history`` is set where ``form`` is not ``rows``.
     """
 
     licence: ClassVar[str] = "yours"
@@ -85,6 +89,7 @@ class TableSource:
         session: str | None = None,
         val: str | None = None,
         test: str | None = None,
+        history: str | None = None,
     ) -> None:
         user = session if user is None else user
         if path is None:
@@ -93,6 +98,10 @@ class TableSource:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
         given = {"train": path, "val": val, "test": test}
         self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
+        if history is not None and form != "rows":
+            raise UserError(
+                f"data.history={history} needs data.form=rows: a row is a history and an item."
+            )
         self.dialect = Dialect(delimiter, header, _names(columns), encoding, form)
 
         def column(role: str, name: str | None) -> str | None:
@@ -108,7 +117,7 @@ class TableSource:
         time, rating = column("time", time), column("rating", rating)
         self.session = session
         within = session if session != user else None  # of a user, where users are named
-        self.columns = Columns(user, item, time, rating, times, within)
+        self.columns = Columns(user, item, time, rating, times, within, history)
         self.invalid: Invalid = invalid
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
@@ -139,6 +148,9 @@ class TableSource:
         logs = {part: self._log(path) for part, path in self.paths.items()}
         dropped = sum((Counter(log.dropped) for log in logs.values()), Counter[str]())
         events = [log.ordered() for log in logs.values()]
+        if self.columns.history is not None:
+            whole = sequences(dict(zip(logs, events, strict=True)))
+            return Tables(whole, self._items(), dropped=dropped)
         if len(events) == 1:
             return Tables(events[0], self._items(), dropped=dropped)
         marked = [

@@ -1,0 +1,63 @@
+"""Rows of a history and the item that followed it, as sequences of events."""
+
+import logging
+
+import polars as pl
+
+from lightning_rec.data.shares import PARTS
+
+log = logging.getLogger(__name__)
+
+SHOWN = -1  # the part of an event that only shows what was before
+_SIGN = "\x1f"  # parts the ids of a sequence, where sequences are compared
+
+
+def sequences(rows: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
+    """One sequence of events for each row: ``user`` String, ``item`` String, ``part`` Int8.
+
+    A row of training is trained on whole. If it is how a longer row of the same user begins, or
+    alike, it says nothing more and is left out, which is told. Of rows that validate or are tested
+    the item is a target and the history is only shown. A sequence is called as its user, or, where
+    any user has several rows, after its user and its number, ``u / 1``.
+
+    Args:
+        rows: by part, with ``user`` String, ``history`` List[String] and ``item`` String. A single
+            part comes back without ``part``.
+    """
+    marked = [
+        frame.select("user", "item", "history", pl.lit(PARTS.index(part), pl.Int8).alias("part"))
+        for part, frame in rows.items()
+    ]
+    table = _longest(pl.concat(marked).collect())
+    table = table.with_columns(user=_names(table))
+    item, before = pl.concat_list("history", "item"), pl.col("history").list.len()
+    shown = pl.concat_list(pl.lit(SHOWN, pl.Int8).repeat_by(before), "part")
+    part = pl.when(pl.col("part") == 0).then(pl.col("part").repeat_by(before + 1)).otherwise(shown)
+    events = table.lazy().select("user", item.alias("item"), part.alias("part"))
+    events = events.explode("item", "part").filter(pl.col("item").is_not_null())
+    return events if len(rows) > 1 else events.drop("part")
+
+
+def _longest(table: pl.DataFrame) -> pl.DataFrame:
+    """Leave out training rows that are the beginning of another one of their user."""
+    whole = pl.concat_list("history", "item").list.join(_SIGN) + _SIGN
+    train = table.with_row_index("row").filter(pl.col("part") == 0)
+    train = train.select("row", "user", whole.alias("whole")).sort("user", "whole", "row")
+    begins = pl.col("whole").shift(-1).str.starts_with(pl.col("whole"))
+    same = pl.col("user") == pl.col("user").shift(-1)
+    short = train.filter((begins & same).fill_null(False))
+    if len(short):
+        log.warning(
+            "%s of %s rows to train on are how a longer one of the same user begins: the longest "
+            "alone are kept.", f"{len(short):,}", f"{len(train):,}",
+        )  # fmt: skip
+    return table.with_row_index("row").join(short, on="row", how="anti").drop("row")
+
+
+def _names(table: pl.DataFrame) -> pl.Series:
+    """What each row's sequence is called, no two alike."""
+    if not table["user"].is_duplicated().any():
+        return table["user"]
+    user = pl.col("user").str.replace_all("/", "//", literal=True)  # so no two names are one
+    number = pl.int_range(1, pl.len() + 1).over("user")
+    return table.select(pl.format("{} / {}", user, number)).to_series()
