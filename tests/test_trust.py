@@ -369,3 +369,17 @@ def test_aliases_are_counted_as_what_they_stand_for() -> None:
     documents.check_yaml("x", "a: &a {b: 1}\nc: [*a, *a, {<<: *a}]")
     with pytest.raises(UserError, match="unfolds"):
         documents.check_yaml("x", bomb())
+
+
+def test_no_secret_of_the_environment_is_in_a_run_folder(
+    log_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LR_SECRET", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "hunter2hunter2")
+    monkeypatch.setenv("WANDB_API_KEY", "hunter2" * 5 + "hunte")
+    data = ["data=table", f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts"]
+    run = ["model=popularity", "protocol.cutoffs=[1,5,10]", f"run_dir={tmp_path / 'r'}"]
+    assert cli.run(["train", *data, *run, "logger=[wandb,csv,tensorboard]", "trainer=cpu"]) == 0
+    files = [path for path in (tmp_path / "r").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]

@@ -1,16 +1,17 @@
 """The table at the end of a sweep: settings by figures, best first, mean ± sd over seeds."""
 
-import json
 import shlex
 import statistics
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from lightning_rec.documents import read_json, read_yaml
+from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
@@ -72,8 +73,8 @@ def collect(folder: Path) -> list[dict[str, Any]]:
 def _job(folder: Path) -> dict[str, Any]:
     """One run; a broken folder counts as failed and costs the others nothing."""
     try:
-        run = json.loads((folder / "run.json").read_text())
-        overrides = [str(each) for each in OmegaConf.load(folder / "overrides.yaml")]
+        run = read_json(folder / "run.json")
+        overrides = [str(each) for each in read_yaml(folder / "overrides.yaml")]
         metrics = folder / "metrics.json"
         return {
             "folder": folder.name,
@@ -81,10 +82,10 @@ def _job(folder: Path) -> dict[str, Any]:
             "error": run.get("error"),
             "comparable": _hashes(run),
             "overrides": overrides,
-            "metrics": json.loads(metrics.read_text()) if metrics.exists() else {},
+            "metrics": read_json(metrics) if metrics.exists() else {},
             "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}, "cost": {}}
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
 

@@ -1,7 +1,6 @@
 """Where a pretrained language model lies: a folder, or an id of the Hugging Face hub."""
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import Any
 
 from lightning_rec.data.fetch import Layout, PublicFiles
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file
 
@@ -132,7 +132,7 @@ def _of_run(folder: Path) -> Path:
     """What a run left. Raises UserError if it has no language model, or not yet."""
     left = folder / RUN_MODEL
     if not left.is_dir():
-        status = json.loads((folder / "run.json").read_text()).get("status")
+        status = read_json(folder / "run.json").get("status")
         raise UserError(
             f"The run {folder} is {status} and has no {RUN_MODEL}/: completed runs of task=mlm "
             "leave one, such as experiment=mlm_catalogue_beauty."
