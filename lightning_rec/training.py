@@ -179,7 +179,8 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     if is_first():
         problem.leave(task, run.path)
     pictures = plots.draw(tables, run.path) if is_first() else {}
-    tracking.end(trainer, _flat(columns), run.card["seconds"], examples, pictures)
+    figures, seconds = _flat(columns), run.card["seconds"]
+    tracking.end(trainer, _described(cfg, run), cfg.monitor, figures, seconds, examples, pictures)
     _show(run, columns, cfg.monitor, examples)
 
 
@@ -191,11 +192,16 @@ def _warn(run: RunFolder, sentences: list[str]) -> None:
 
 
 def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
-    """Validate and test with the weights as they are; the figures land in ``task.figures``."""
+    """Validate and test with the weights as they are; the figures land in ``task.figures``.
+
+    No tracker sees its steps: figures of the end are told once, by :func:`tracking.end`.
+    """
+    loggers, trainer.loggers = trainer.loggers, []
     with distributed.joined_by(Path(trainer.default_root_dir)):
         if validates:
             trainer.validate(task, datamodule=data, verbose=False)
         trainer.test(task, datamodule=data, verbose=False)
+    trainer.loggers = loggers
 
 
 def _take_best(trainer: Trainer, task: Task) -> None:
@@ -220,10 +226,8 @@ def _cost(task: Task) -> dict[str, float]:
 def _baseline(
     task: Task, data: LightningDataModule, trainer: Trainer, *, validates: bool
 ) -> dict[str, dict[str, float]]:
-    """Figures of the baseline on the same data and protocol; no tracker sees its steps."""
-    loggers, trainer.loggers = trainer.loggers, []
+    """Figures of the baseline on the same data and protocol."""
     _evaluate(trainer, task, data, validates=validates)
-    trainer.loggers = loggers
     return {task.title: task.figures}
 
 

@@ -105,6 +105,7 @@ class Tracking(_Keys):
     """What trackers are told a run belongs to."""
 
     project: str
+    name: str | None
     group: str | None
     tags: list[str]
 

@@ -2,15 +2,19 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec.commands.hydra_main import hydra_main
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import usage, wanted
-from lightning_rec.config import plain
+from lightning_rec.config import plain, translate
 from lightning_rec.errors import UserError
 
 # Keys that name a file or a folder.
@@ -57,11 +61,39 @@ def _resume(arguments: list[str]) -> None:
 
 
 def _with_folder(arguments: list[str]) -> list[str]:
-    """Give a sweep its folder here: Hydra wants it before it knows what the jobs are made of."""
-    sweeps = {"-m", "--multirun"} & set(arguments)
-    if not sweeps or any(argument.startswith("run_dir=") for argument in arguments):
+    """Give a sweep its folder here: Hydra wants it before it knows what the jobs are made of.
+
+    Hydra also learns which settings are the same in all jobs: their names are made of the others.
+    """
+    if not {"-m", "--multirun"} & set(arguments):
         return arguments
-    return [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"]
+    if not any(argument.startswith("run_dir=") for argument in arguments):
+        arguments = [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"]
+    overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
+    asked = {each.key_or_group: each for each in _parsed(overrides)}  # the last of a key counts
+    same = [key for key, each in asked.items() if not each.is_sweep_override()]
+    return [*arguments, f"hydra.job.config.override_dirname.exclude_keys={same}"]
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    try:
+        parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise translate(error) from error
+    return parsed
+
+
+def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
+    """Call a job of a sweep, for trackers, by what differs; seeds of one setting are a group."""
+    asked = list(hydra_cfg.overrides.task)
+    same = hydra_cfg.job.config.override_dirname.exclude_keys
+    lines = {each.key_or_group: str(each.input_line) for each in _parsed(asked)}
+    differing = {key: line for key, line in lines.items() if key not in same}
+    if cfg.tracking.name is None and differing:
+        cfg.tracking.name = " ".join(differing.values())
+    if not any(each.startswith("tracking.group=") for each in asked):
+        settings = [line for key, line in differing.items() if key != "seed"]
+        cfg.tracking.group = " ".join([Path(hydra_cfg.sweep.dir).name, *settings])
 
 
 def job(cfg: DictConfig) -> None:
@@ -69,6 +101,8 @@ def job(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        _name_job(cfg, hydra_cfg)
     with loading():
         from lightning_rec.runs.folder import RunFolder
         from lightning_rec.training import train

@@ -17,6 +17,7 @@ from processes import command, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli, config
+from lightning_rec.runs.loggers import compared, sectioned
 
 Refused = Callable[..., str]
 
@@ -108,21 +109,27 @@ def exit_codes(run: Path) -> list[int]:
 
 
 def test_wandb_offline_holds_the_figures(run: Path) -> None:
-    summary, config, history, exit_code = {}, {}, set(), None
+    summary, config, history, axes, exit_code = {}, {}, set(), {}, None
     for record in offline_records(run):
         for update in record.summary.update:
             summary[update.key or update.nested_key[0]] = json.loads(update.value_json)
         for update in (*record.run.config.update, *record.config.update):
             config[update.key] = json.loads(update.value_json)
         history |= {item.key or item.nested_key[0] for item in record.history.item}
+        if record.WhichOneof("record_type") == "metric":
+            axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
         if record.WhichOneof("record_type") == "exit":
             exit_code = record.exit.exit_code
-    for name, value in read(run / "metrics.json").items():
+    placed = sectioned(read(run / "metrics.json"))
+    for name, value in compared(placed).items():
         assert summary[name] == pytest.approx(value, abs=1e-12), name
+    assert not any(name.startswith(("slices/", "baseline/", "train/")) for name in summary)
+    assert set(placed) - set(compared(placed)) <= history
+    assert axes["val/ndcg@10"] == axes["train/loss"] == "trainer/global_step"
     card = read(run / "run.json")
     assert config["data_hash"] == card["data_hash"]
     assert config["protocol_hash"] == card["protocol_hash"]
-    assert {"train/loss", "train/lr", "train/epoch_seconds", "val/ndcg@10", "examples"} <= history
+    assert {"train/loss", "train/lr", "cost/epoch_seconds", "val/ndcg@10", "examples"} <= history
     assert exit_code == 0
 
 
@@ -228,7 +235,16 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     sweep = ["-m", "model.dim=8,16", "seed=1,2", f"run_dir={tmp_path}", "logger=[wandb]"]
     cli.run(["train", *small, *sweep])
     assert {read(tmp_path / f"{job}/run.json")["status"] for job in range(4)} == {"completed"}
-    assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
+    told = set()
+    for job in range(4):
+        records = offline_records(tmp_path / str(job))
+        run = next(each.run for each in records if each.WhichOneof("record_type") == "run")
+        told.add((run.display_name, run.run_group))
+    dims = (8, 16)
+    group = f"{tmp_path.name} model.dim="
+    assert told == {
+        (f"model.dim={dim} seed={seed}", f"{group}{dim}") for dim in dims for seed in (1, 2)
+    }
     (table,) = read(tmp_path / "sweep.json")["tables"]
     rows = table["rows"]
     assert {row["setting"]: row["jobs"] for row in rows} == {"model.dim=8": 2, "model.dim=16": 2}
@@ -244,8 +260,13 @@ def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_p
     catalogue = tmp_path / "items.csv"
     items = sorted(log_frame["sku"].unique().to_list())
     catalogue.write_text("item,title\n" + "".join(f"{item},title {item}\n" for item in items))
-    tasks = {name: config.compose([f"model={name}"]).task for name in config.choices("model")}
-    models = [name for name, task in tasks.items() if task._target_.endswith("SequenceTask")]
+    composed = {name: config.compose([f"model={name}"]) for name in config.choices("model")}
+    models = [
+        name
+        for name, cfg in composed.items()
+        if cfg.task._target_.endswith("SequenceTask")
+        and (cfg.get("loss") or {}).get("negatives", 0) < len(items)
+    ]
     kept = [each for each in small if not each.startswith(("model.", "batches."))]
     about = [f"data.catalogue={catalogue}", "data.catalogue_title=title"]
     step = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "logger=none"]

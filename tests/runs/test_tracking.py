@@ -1,14 +1,15 @@
-"""W&B's mode: online with a key, offline without, and what the user says wins. Nothing is sent."""
+"""Trackers: W&B's mode, sections of figures, what each of them is told. Nothing is sent."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytorch_lightning as pl
 import wandb
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers import CSVLogger
 
-from lightning_rec.runs import tracking
+from lightning_rec.runs import loggers, tracking
 
 NETRC = "machine {host}\n  login user\n  password 0123456789\n"
 
@@ -26,35 +27,35 @@ def netrc(tmp_path: Path, host: str = "api.wandb.ai") -> None:
 
 
 def test_without_a_key_it_is_offline() -> None:
-    assert tracking._mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
 
 
 def test_with_a_key_it_is_online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert tracking._mode() == "online"
+    assert loggers.wandb_mode() == "online"
     monkeypatch.setenv("WANDB_API_KEY", "")
-    assert tracking._mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
 
 
 def test_after_wandb_login_it_is_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc(tmp_path)
-    assert tracking._mode() == "online"
+    assert loggers.wandb_mode() == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080")
-    assert tracking._mode() == "offline"  # a login at another server
+    assert loggers.wandb_mode() == "offline"  # a login at another server
     netrc(tmp_path, "wandb.example.org")
-    assert tracking._mode() == "online"
+    assert loggers.wandb_mode() == "online"
 
 
 def test_a_broken_or_foreign_netrc_is_no_login(tmp_path: Path) -> None:
     netrc(tmp_path, "github.com")
-    assert tracking._mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
     (tmp_path / "netrc").write_text("machine\n  what is this\n")
-    assert tracking._mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
 
 
 def test_a_netrc_that_is_no_text_is_no_login(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_bytes(b"\xff\xfe\x00")
-    assert tracking._mode() == "offline"
+    assert loggers.wandb_mode() == "offline"
 
 
 @pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
@@ -63,7 +64,7 @@ def test_what_the_environment_says_wins(
 ) -> None:
     netrc(tmp_path)
     monkeypatch.setenv("WANDB_MODE", mode)
-    assert tracking._mode() == mode
+    assert loggers.wandb_mode() == mode
 
 
 def test_without_a_run_there_is_nothing_to_sync_or_close() -> None:
@@ -72,16 +73,83 @@ def test_without_a_run_there_is_nothing_to_sync_or_close() -> None:
     tracking.close(failed=False)
 
 
-def test_tensorboard_gets_figures_and_pictures(tmp_path: Path) -> None:
+FIGURES = {
+    "val/ndcg@10": 0.5,
+    "test/ndcg@10": 0.25,
+    "test/cold/ndcg@10": 0.125,
+    "test/cold/examples": 3.0,
+    "test/judged/ndcg@10": 0.75,
+    "popularity/test/ndcg@10": 0.1,
+}
+
+
+def test_figures_are_put_into_sections_and_the_compared_ones_are_known() -> None:
+    placed = loggers.sectioned(FIGURES | {"train/epoch_seconds": 2.0, "epoch": 1})
+    assert list(placed) == sorted(placed)
+    assert set(placed) == {
+        "val/ndcg@10",
+        "test/ndcg@10",
+        "test/judged/ndcg@10",
+        "slices/test/cold/ndcg@10",
+        "slices/test/cold/examples",
+        "baseline/popularity/test/ndcg@10",
+        "cost/epoch_seconds",
+        "epoch",
+    }
+    assert set(loggers.compared(placed)) == {"val/ndcg@10", "test/ndcg@10", "test/judged/ndcg@10"}
+
+
+def finished(trainer: pl.Trainer, pictures: dict[str, Path]) -> None:
+    tracking.begin(trainer, {"model": {"dim": 8}})
+    trainer.logger.log_metrics({"val/ndcg@10": 0.5, "train/loss": 1.0}, 0)  # type: ignore[union-attr]
+    settings = {"model": {"dim": 8}}
+    tracking.end(trainer, settings, "val/ndcg@10", FIGURES, {"fit": 1.0}, [], pictures)
+
+
+def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
+    tmp_path: Path,
+) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     matplotlib = pytest.importorskip("matplotlib.image")
     picture = tmp_path / "reliability.png"
     matplotlib.imsave(picture, np.random.default_rng(0).random((5, 7)))
-    logger = TensorBoardLogger(tmp_path, name="board", version="")
-    trainer = pl.Trainer(logger=[logger, CSVLogger(tmp_path, name="csv", version="")])
-    tracking.end(trainer, {"test/auc": 0.75}, {"fit": 1.0}, [], {"reliability": picture})
+    logger = loggers.tensorboard_logger(tmp_path)
+    finished(pl.Trainer(logger=logger), {"reliability": picture})
     logger.experiment.close()
     found = events.EventAccumulator(logger.log_dir).Reload()
-    assert found.Scalars("test/auc")[0].value == 0.75
+    scalars = {tag: [each.value for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+    assert scalars.pop("cost/fit_seconds") == [1.0]
+    assert scalars == {
+        "val/ndcg@10": [0.5],
+        "train/loss": [1.0],
+        "test/ndcg@10": [0.25],
+        "test/judged/ndcg@10": [0.75],
+        "slices/test/cold/ndcg@10": [0.125],
+        "slices/test/cold/examples": [3.0],
+        "baseline/popularity/test/ndcg@10": [pytest.approx(0.1)],
+        "best/val/ndcg@10": [0.5],
+    }
     (image,) = found.Images("reliability")
     assert (image.height, image.width) == (5, 7)
+
+
+def test_a_csv_keeps_the_names_and_is_written_to_the_end(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path, name="csv", version="")
+    finished(pl.Trainer(logger=logger), {})
+    *_, last = csv.DictReader((tmp_path / "csv" / "metrics.csv").open())
+    assert {name: float(last[name]) for name in FIGURES} == FIGURES
+
+
+def test_mlflow_keeps_settings_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    logger = loggers.mlflow_logger(tmp_path / "some_run", group="dim=8")
+    finished(pl.Trainer(logger=logger), {})
+    kept = logger.experiment.get_run(logger.run_id)
+    assert (tmp_path / "mlflow.db").exists()
+    assert kept.info.run_name == "some_run"
+    assert kept.data.tags["group"] == "dim=8"
+    assert kept.data.params == {"model/dim": "8"}
+    assert kept.data.metrics["test/ndcg_at_10"] == 0.25
+    assert kept.data.metrics["slices/test/cold/ndcg_at_10"] == 0.125

@@ -1,0 +1,193 @@
+"""The trackers that ``logger=`` chooses, as Lightning's loggers with figures in sections.
+
+Sections are what stands before the first slash of a name, as W&B, TensorBoard and MLflow show them:
+``train``, ``val`` and ``test`` for what is compared, ``slices``, ``baseline`` and ``cost`` for the
+rest. wandb and mlflow are slow to import, so they are imported when they are used.
+"""
+
+import os
+from collections.abc import Mapping
+from netrc import NetrcParseError, netrc
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from lightning_rec.errors import UserError
+from lightning_rec.runs.distributed import is_first
+
+STAGES = ("train", "val", "test")
+COST = ("epoch_seconds",)  # of what is logged while training
+STEP = "trainer/global_step"  # what Lightning calls the x axis
+
+
+def sectioned(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures under the names of their sections, sorted.
+
+    A slice says of how many examples it is, by which it is known; what begins with no stage is of
+    the baseline; the counter ``epoch`` and Lightning's own step stay as they are.
+    """
+    slices = {name.rpartition("/")[0] for name in figures if name.endswith("/examples")}
+
+    def placed(name: str) -> str:
+        stage, slash, rest = name.partition("/")
+        if not slash or stage in ("cost", "trainer", "best"):
+            return name
+        if rest in COST:
+            return f"cost/{rest}"
+        if name.rpartition("/")[0] in slices:
+            return f"slices/{name}"
+        return name if stage in STAGES else f"baseline/{name}"
+
+    return dict(sorted((placed(name), value) for name, value in figures.items()))
+
+
+def compared(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those of :func:`sectioned` figures that runs are compared by: of validation and test."""
+    return {name: value for name, value in figures.items() if name.startswith(("val/", "test/"))}
+
+
+class SectionedWandb(WandbLogger):
+    """W&B's logger; see :func:`sectioned`."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures over Lightning's step."""
+        super().log_metrics(sectioned(metrics), step)
+
+
+class SectionedTensorBoard(TensorBoardLogger):
+    """TensorBoard's logger; see :func:`sectioned`. Hyper-parameters come with the final figures."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures over Lightning's step."""
+        super().log_metrics(sectioned(metrics), step)
+
+
+class SectionedMLFlow(MLFlowLogger):
+    """MLflow's logger; see :func:`sectioned`. Its names take no @: ``val/ndcg_at_10``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures over Lightning's step."""
+        named = {name.replace("@", "_at_"): value for name, value in sectioned(metrics).items()}
+        super().log_metrics(named, step)
+
+
+def wandb_logger(
+    save_dir: Path,
+    project: str = "lightning_rec",
+    name: str | None = None,
+    group: str | None = None,
+    tags: tuple[str, ...] = (),
+    job_type: str = "train",
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+) -> WandbLogger:
+    """Make a W&B logger.
+
+    Args:
+        save_dir: the run folder; W&B's files go to ``wandb/`` in it.
+        project: W&B project.
+        name: W&B's name of the run; None takes that of the run folder.
+        group: W&B group.
+        tags: W&B tags.
+        job_type: W&B job type.
+        mode: ``auto`` follows ``WANDB_MODE`` if set; else it is online if there is an API key
+            (in the environment or from ``wandb login``), and offline if there is none.
+    """
+    import wandb
+
+    run = None
+    if is_first():
+        # Made here and not by Lightning, which passes arguments that W&B warns about.
+        run = wandb.init(
+            name=name or save_dir.name,
+            dir=str(save_dir),  # versions before 0.19.3 take no path
+            project=project,
+            group=group,
+            tags=tags,
+            job_type=job_type,
+            mode=wandb_mode() if mode == "auto" else mode,
+            settings=wandb.Settings(silent=True, console="off"),
+            reinit="finish_previous",  # each job of a sweep is a run of its own
+        )
+        # Lightning does this for a run that it makes itself. No two patterns may fit one name:
+        # which of them counts is then a matter of chance.
+        run.define_metric(STEP)
+        for section in ("epoch", "val/*", "test/*", "cost/*"):
+            run.define_metric(section, step_metric=STEP, step_sync=True)
+        for section in ("train/*", "slices/*", "baseline/*"):  # nothing that runs are compared by
+            run.define_metric(section, step_metric=STEP, step_sync=True, summary="none")
+    return SectionedWandb(project=project, save_dir=save_dir, experiment=run)
+
+
+def tensorboard_logger(
+    save_dir: Path, name: str = "tensorboard", version: str = ""
+) -> TensorBoardLogger:
+    """Make a TensorBoard logger.
+
+    Args:
+        save_dir: the run folder.
+        name: folder in it.
+        version: folder in that.
+    """
+    return SectionedTensorBoard(save_dir, name=name, version=version, default_hp_metric=False)
+
+
+def mlflow_logger(
+    save_dir: Path,
+    project: str = "lightning_rec",
+    name: str | None = None,
+    group: str | None = None,
+    tags: tuple[str, ...] = (),
+    tracking_uri: str | None = None,
+) -> MLFlowLogger:
+    """Make an MLflow logger.
+
+    Args:
+        save_dir: the run folder.
+        project: MLflow experiment.
+        name: MLflow's name of the run; None takes that of the run folder.
+        group: kept as the tag ``group``.
+        tags: kept as the tag ``tags``.
+        tracking_uri: where MLflow keeps its runs; None takes ``MLFLOW_TRACKING_URI``, or
+            ``mlflow.db`` in the present folder, where ``mlflow ui`` looks.
+
+    Raises:
+        UserError: if MLflow is not installed.
+    """
+    try:
+        import mlflow  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError(
+            "logger=mlflow needs MLflow: pip install 'lightning-rec[mlflow]'."
+        ) from None
+    return SectionedMLFlow(
+        experiment_name=project,
+        run_name=name or save_dir.name,
+        tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
+        tags={"group": group or "", "tags": ", ".join(tags), "run_dir": str(save_dir)},
+    )
+
+
+def wandb_mode() -> Literal["online", "offline", "disabled"]:
+    """What ``WANDB_MODE`` says; else online where there is an API key."""
+    wanted = os.environ.get("WANDB_MODE", "")
+    if wanted in ("online", "offline", "disabled"):
+        return wanted  # type: ignore[return-value]
+    return "online" if _has_key() else "offline"
+
+
+def _has_key() -> bool:
+    """Whether W&B would find an API key without asking: in the environment or in netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return netrc(path).authenticators(host) is not None
+    except (OSError, NetrcParseError, UnicodeDecodeError):
+        return False
