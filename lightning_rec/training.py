@@ -237,18 +237,27 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
         _check_data(run, problem, loaded)
     if language := check_language(run):
         run.note(language_hash=language)
+    part = assembly.partial(problem.cfg)
+    if part or run.card.get("partial"):
+        run.note(partial=part)
+    if part:
+        log.warning(
+            "Figures are of a part of the data alone (%s): their protocol has a hash of its own.",
+            ", ".join(f"trainer.{key}={value}" for key, value in part.items()),
+        )
     run.note(
         data=loaded.name,
         data_hash=loaded.data_hash,
         protocol=problem.protocol.settings(),
-        protocol_hash=problem.protocol.hash(loaded.counts),
+        protocol_hash=assembly.recorded_hash(problem.protocol.hash(loaded.counts), part),
         split=loaded.counts,
         audit=loaded.facts,
     )
 
 
 def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
-    now = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash(loaded.counts)}
+    pure, part = problem.protocol.hash(loaded.counts), run.card.get("partial")
+    now = {"data_hash": loaded.data_hash, "protocol_hash": assembly.recorded_hash(pure, part)}
     for name, value in now.items():
         if run.card.get(name) not in (None, value):
             raise UserError(

@@ -12,7 +12,7 @@ from lightning_rec.assembly.problem import Loaded, Problem
 from lightning_rec.assembly.prompts import PromptedClicks
 from lightning_rec.assembly.sequences import Sequences
 from lightning_rec.assembly.spine import check_spine
-from lightning_rec.assembly.trainer import make_trainer
+from lightning_rec.assembly.trainer import make_trainer, partial, recorded_hash
 from lightning_rec.errors import UserError, listed
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.click import ClickTask
@@ -30,6 +30,8 @@ __all__ = [
     "Sequences",
     "assemble",
     "make_trainer",
+    "partial",
+    "recorded_hash",
 ]
 
 PROBLEMS: dict[type[Task], type[Problem[Any]]] = {

@@ -108,6 +108,7 @@ class Tracking(_Keys):
     name: str | None
     group: str | None
     tags: list[str]
+    name: str | None = None
 
 
 class Encoder(_Keys):

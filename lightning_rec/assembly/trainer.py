@@ -1,5 +1,6 @@
 """The trainer of any problem, with its callbacks and trackers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 
 from lightning_rec import config
+from lightning_rec.files import sha256_json
+
+SHORT = ("fast_dev_run", "overfit_batches")  # trial runs of Lightning
 
 
 def make_trainer(
@@ -42,6 +46,23 @@ def make_trainer(
         **({} if validates else {"limit_val_batches": 0}),
     )
     return trainer
+
+
+def partial(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the trainer that leave a part of the data out of the figures; mostly none."""
+    settings = config.plain(cfg.trainer)
+    found = {
+        key: value
+        for key in ("limit_val_batches", "limit_test_batches")
+        if (value := settings.get(key, 1.0)) is not None
+        and not (isinstance(value, float) and value == 1.0)  # 1 is a single batch
+    }
+    return found | {key: value for key in SHORT if (value := settings.get(key))}
+
+
+def recorded_hash(protocol_hash: str, part: Mapping[str, Any] | None) -> str:
+    """The hash of a protocol for the record: another one for figures of a part of the data."""
+    return sha256_json({"protocol": protocol_hash, "partial": part}) if part else protocol_hash
 
 
 def _inside(node: DictConfig, key: str, folder: Path) -> dict[str, Any]:

@@ -99,21 +99,43 @@ def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
 def job(cfg: DictConfig) -> None:
     """Run one job. In a sweep a failed job is recorded and the others go on."""
     hydra_cfg = HydraConfig.get()
-    folder = Path(hydra_cfg.runtime.output_dir)
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         _name_job(cfg, hydra_cfg)
     with loading():
-        from lightning_rec.runs.folder import RunFolder
         from lightning_rec.training import train
 
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        _job_of_sweep(_frozen(cfg), Path(hydra_cfg.sweep.dir), hydra_cfg.job.num, overrides)
+        return
+    folder = Path(hydra_cfg.runtime.output_dir)
     try:
         train(_frozen(cfg), folder, overrides)
+    except Exception:
+        _remove_if_empty(folder)
+        raise
+
+
+def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str]) -> None:
+    """Train a job, unless it is done; go on with one that was stopped; a failed one is retried."""
+    from lightning_rec.runs import sweeps
+    from lightning_rec.runs.folder import RunFolder
+    from lightning_rec.training import resume, train
+
+    folder = sweeps.folder_of(sweep, plain(cfg), number)
+    if (folder / "run.json").is_file():
+        status = RunFolder.open(folder).card.get("status")
+        if status == "completed":
+            print(f"{folder}  is done already: {' '.join(overrides)}")
+            return
+        if status != "failed" or (folder / "checkpoints" / "last.ckpt").is_file():
+            resume(folder, [])
+            return
+        (folder / "run.json").unlink()  # it failed before it had anything to go on from
+    try:
+        train(cfg, folder, overrides)
     except Exception as error:
-        if hydra_cfg.mode != RunMode.MULTIRUN:
-            _remove_if_empty(folder)
-            raise
-        RunFolder(folder).refuse(_frozen(cfg), overrides, error)
+        RunFolder(folder).refuse(cfg, overrides, error)
 
 
 def _frozen(cfg: DictConfig) -> DictConfig:

@@ -2,6 +2,7 @@
 
 import shlex
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
+from lightning_rec.runs.sweeps import with_effect
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
@@ -22,10 +24,18 @@ OF_MATCHING = ("test/judged/ndcg@10", "test/pairs/auc", "test/pairs/rmse")
 class SweepSummary(Callback):
     """Prints and writes ``sweep.json`` when the last job has ended; exits 1 if a job failed."""
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra."""
+        self.since = time.time_ns()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
         folder, monitor = Path(config.hydra.sweep.dir), str(config.monitor)
-        jobs = collect(folder)
+        jobs = [
+            job
+            for job in collect(folder)
+            if job["status"] == "completed" or _written(folder / job["folder"]) >= self.since
+        ]
         tables: list[dict[str, Any]] = []
         for hashes, members in comparable(jobs).items():
             rows = summarise(members, monitor, str(config.monitor_mode))
@@ -81,7 +91,7 @@ def _job(folder: Path) -> dict[str, Any]:
             "status": run["status"],
             "error": run.get("error"),
             "comparable": _hashes(run),
-            "overrides": overrides,
+            "overrides": with_effect(folder, overrides),
             "metrics": read_json(metrics) if metrics.exists() else {},
             "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
         }
@@ -90,12 +100,18 @@ def _job(folder: Path) -> dict[str, Any]:
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
 
 
+def _written(folder: Path) -> int:
+    """When the card of a run was last written, ns."""
+    return (folder / "run.json").stat().st_mtime_ns
+
+
 def _hashes(run: dict[str, Any]) -> str | None:
     """Name data and protocol with the beginnings of their hashes."""
     if "protocol_hash" not in run:
         return None
     data, protocol = f"{run['data']} {run['data_hash'][:8]}", run["protocol"]["name"]
-    return f"{data}, {protocol} {run['protocol_hash'][:8]}"
+    part = ", of a part of the data" if run.get("partial") else ""
+    return f"{data}, {protocol} {run['protocol_hash'][:8]}{part}"
 
 
 def _number(card: Path) -> tuple[int, str]:

@@ -31,7 +31,8 @@ from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
 
-BEGUN_WITH = ("data_hash", "protocol_hash", "language_hash")  # a resumed run must find it again
+# A resumed run must find it again.
+BEGUN_WITH = ("data_hash", "protocol_hash", "partial", "language_hash")
 
 
 class RunFolder:

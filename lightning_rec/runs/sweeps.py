@@ -1,0 +1,92 @@
+"""Jobs of a sweep: known by their settings and not by their number, so that a sweep can go on."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning_rec import config
+from lightning_rec.data.locks import alone
+from lightning_rec.documents import read_json
+from lightning_rec.files import sha256_json, write_json
+
+APART = ("run_dir", "name", "tracking")  # they say where a job goes, and not what it is
+OF_TRAINING = (
+    "seed",
+    "optimizer",
+    "schedule",
+    "callbacks",
+    "patience",
+    "baseline",
+    "batches.batch_size",
+    "batches.stride",
+    *(
+        f"trainer.{key}"
+        for key in (
+            "max_epochs",
+            "max_steps",
+            "max_time",
+            "accumulate_grad_batches",
+            "gradient_clip_val",
+            "check_val_every_n_epoch",
+            "log_every_n_steps",
+            "limit_train_batches",
+        )
+    ),
+)
+NAME = "job.json"
+
+
+def without_effect(settings: dict[str, Any]) -> tuple[str, ...]:
+    """Keys that change nothing: what is fitted at once, by no chance, is not trained."""
+    model = config.target("model", settings["model"])
+    trained = bool(settings.get("loss")) or not hasattr(model, "fit")
+    return () if trained else OF_TRAINING
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """SHA-256 of all settings of a job that have an effect: equal ones are one job."""
+    apart = {*APART, *without_effect(settings)}
+    kept: dict[str, Any] = {}
+    for node, value in settings.items():
+        if node in apart:
+            continue
+        if isinstance(value, dict):
+            value = {key: each for key, each in value.items() if f"{node}.{key}" not in apart}
+        kept[node] = value
+    return sha256_json(kept)
+
+
+def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
+    """The folder of a job in a sweep: where it lies already, or a new one, ``number`` if free."""
+    wanted = settings_hash(settings)
+    sweep.mkdir(parents=True, exist_ok=True)
+    with alone(sweep / "jobs"):
+        for folder in sweep.iterdir():
+            if folder.is_dir() and _hash_of(folder) == wanted:
+                return folder
+        while (folder := sweep / str(number)).exists():
+            number += 1
+        folder.mkdir()
+        job = {"settings_hash": wanted, "without_effect": without_effect(settings)}
+        write_json(folder / NAME, job)
+    return folder
+
+
+def with_effect(folder: Path, overrides: list[str]) -> list[str]:
+    """Those of a job's overrides that have an effect."""
+    apart = [] if not (folder / NAME).is_file() else _read(folder)["without_effect"]
+
+    def vain(override: str) -> bool:
+        key = override.lstrip("+~").partition("=")[0]
+        return any(key == each or key.startswith(f"{each}.") for each in apart)
+
+    return [override for override in overrides if not vain(override)]
+
+
+def _hash_of(folder: Path) -> str | None:
+    """Of the job in a folder; None if there is none, or if it is of an earlier version."""
+    return _read(folder).get("settings_hash") if (folder / NAME).is_file() else None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    job: dict[str, Any] = read_json(folder / NAME)
+    return job

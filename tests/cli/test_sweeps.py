@@ -1,0 +1,63 @@
+"""A sweep knows its jobs by their settings: it goes on, retries, and fits once what cannot differ."""
+
+import json
+from pathlib import Path
+
+import pytest
+from processes import read
+
+from lightning_rec import cli
+
+
+def settings(sweep: Path) -> dict[str, int]:
+    """The rows of the table at the end of a sweep: how many jobs each has."""
+    (table,) = read(sweep / "sweep.json")["tables"]
+    return {row["setting"]: row["jobs"] for row in table["rows"]}
+
+
+def test_a_sweep_goes_on_with_other_values(
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = [*small, "logger=none", "trainer.max_epochs=1", f"run_dir={tmp_path / 's'}"]
+    with pytest.raises(SystemExit):
+        cli.run(["train", "-m", *quick, "model.dim=4,7"])  # two heads cannot share 7
+    assert settings(tmp_path / "s") == {"model.dim=4": 1, "model.dim=7": 1}
+    first = (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns
+    # One that was killed: it says that it runs, and nobody does.
+    card = tmp_path / "s" / "0" / "run.json"
+    (tmp_path / "s" / "0" / "metrics.json").rename(tmp_path / "kept.json")
+    card.write_text(json.dumps(read(card) | {"status": "running"}))
+    cli.run(["train", "-m", *quick, "model.dim=4,8"])
+    assert settings(tmp_path / "s") == {"model.dim=4": 1, "model.dim=8": 1}
+    assert read(tmp_path / "s" / "0" / "metrics.json") == read(tmp_path / "kept.json")
+    capsys.readouterr()
+    second = (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns
+    assert second > first
+    cli.run(["train", "-m", *quick, "model.dim=2,4"])
+    assert settings(tmp_path / "s") == {"model.dim=2": 1, "model.dim=4": 1, "model.dim=8": 1}
+    assert (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns == second
+    assert "0  is done already" in capsys.readouterr().out
+
+
+def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
+    small: list[str], tmp_path: Path
+) -> None:
+    quick = [each for each in small if not each.startswith(("model.", "batches.batch"))]
+    swept = [
+        "model=popularity",
+        "optimizer.lr=0.1,0.2",
+        "seed=1,2",
+        "trainer.limit_test_batches=1,1.0",
+    ]
+    cli.run(["train", "-m", *quick, *swept, "logger=none", f"run_dir={tmp_path / 's'}"])
+    tables = read(tmp_path / "s" / "sweep.json")["tables"]
+    assert [[row["jobs"] for row in table["rows"]] for table in tables] == [[1], [1]]
+    assert all("lr" not in row["setting"] for table in tables for row in table["rows"])
+    part, whole = (table["data and protocol"] for table in tables)
+    assert part.endswith(", of a part of the data")
+    assert part != whole
+    cards = [read(tmp_path / "s" / name / "run.json") for name in ("0", "1")]
+    assert cards[0]["partial"] == {"limit_test_batches": 1}
+    assert "partial" not in cards[1]
+    assert cards[0]["protocol_hash"] != cards[1]["protocol_hash"]
+    assert cli.run(["evaluate", f"run={tmp_path / 's' / '0'}"]) == 0
