@@ -12,9 +12,12 @@ import pytest
 
 from lightning_rec import assembly, cli, config
 from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.prepare import prepare
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
+from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Split
+from lightning_rec.data.splits import LeaveOneOut
 from lightning_rec.errors import UserError
 
 Prepare = Callable[..., Interactions]
@@ -168,3 +171,22 @@ USERS_AND_ITEMS = ["bprmf", "neumf", "lightgcn", "itemknn", "ease", "tfidf", "po
 @pytest.mark.parametrize("model", USERS_AND_ITEMS)
 def test_models_of_users_and_items_take_it(model: str) -> None:
     assembly.assemble(config.compose([f"model={model}", "protocol=random_items"]))
+
+
+def test_where_rows_stand_for_time_it_is_said_and_this_protocol_is_offered(
+    prepared: Prepare, tmp_path: Path
+) -> None:
+    log = weighted_log()
+    said = "the order of its rows is taken for the order of time"
+    (note,) = [n for n in LeaveOneOut(cutoffs=(1,)).split(prepared(**log)).notes if said in n]
+    assert "protocol=random_items" in note
+    times = list(range(len(log["user"])))
+    path = tmp_path / "lists.jsonl"
+    pl.DataFrame(log).group_by("user").agg("item").write_ndjson(path)
+    lists = prepare(TableSource(str(path), user="user", item="item", form="lists"), tmp_path / "l")
+    for protocol, data in (
+        (RandomItems(cutoffs=(1,)), prepared(**log)),
+        (LeaveOneOut(cutoffs=(1,)), prepared(**log, time=times)),
+        (LeaveOneOut(cutoffs=(1,)), lists),
+    ):
+        assert not any(said in note for note in protocol.split(data).notes)

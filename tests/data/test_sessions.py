@@ -1,6 +1,8 @@
 """Sessions, named or ended by a pause, against an oracle in plain Python; refusals; leaks planted."""
 
+import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +223,34 @@ def test_ends_of_sessions_are_cut_by_dates_too(prepared: Prepare) -> None:
     assert split.boundaries == (1_600_002_000, 1_600_003_200)
     with pytest.raises(UserError, match="its times go from 2020-09-13"):
         Sessions(test_from="2021-01-01").split(prepared(**log))
+
+
+def test_figures_are_those_of_the_papers_own_evaluation(tmp_path: Path) -> None:
+    """Recall and MRR at 5 of S-POP over all next items, as the loops of GRU4Rec's evaluation."""
+    log = shop_log()
+    log.pop("session")
+    pl.DataFrame(log).write_csv(tmp_path / "log.csv")
+    run = tmp_path / "run"
+    assert cli.run([
+        "train", "data=table", f"data.path={tmp_path / 'log.csv'}", "data.user=user", "data.item=item",
+        "data.time=time", "protocol=sessions", "protocol.gap=1m", "protocol.cutoffs=[5]", "model=session_popularity",
+        "protocol.val_from=0.6", "protocol.test_from=0.8", "monitor=val/mrr@5", "trainer=cpu", "logger=none",
+        f"run_dir={run}",
+    ]) == 0  # fmt: skip
+    train, _, test = oracle(by_gap(log, 60), last=False)
+    support = Counter(item for items in train.values() for item in items)
+    ranks = []
+    for _, history, target in test:
+        own = Counter(history)
+        score = {item: own[item] + n / (n + 1) for item, n in support.items()}
+        ranks.append(sum(other >= score[target] for other in score.values()))  # conservative
+    figures = json.loads((run / "metrics.json").read_text())
+    hits = [rank for rank in ranks if rank <= 5]
+    assert figures["test/recall@5"] == pytest.approx(len(hits) / len(ranks), abs=1e-12)
+    assert figures["test/mrr@5"] == pytest.approx(
+        sum(1 / rank for rank in hits) / len(ranks), abs=1e-12
+    )
+    assert any(target in history for _, history, target in test)  # seen items are ranked
 
 
 def test_it_is_trained_from_the_command_line(tmp_path: Path) -> None:
