@@ -1,5 +1,7 @@
 """What the audit of clicks asks of one field: of each block of rows, then of all training rows."""
 
+import unicodedata
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
+from lightning_rec.data.ids import MISSING
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 _HASHED = 50  # values of a block whose hash is worked out again, byte by byte
@@ -95,8 +98,8 @@ class CategoryCheck:
         if not isinstance(column.dtype, pl.List):
             values = column.cast(pl.String).str.split(self.fields.separator)
         rows = pl.DataFrame({"row": np.arange(len(column)), "value": values}).explode("value")
-        rows = rows.with_columns(pl.col("value").cast(pl.String).str.strip_chars())
-        rows = rows.filter(pl.col("value") != "").unique(maintain_order=True)
+        rows = rows.with_columns(_as_ids(rows["value"].cast(pl.String)))
+        rows = rows.drop_nulls("value").unique(maintain_order=True)
         rows = rows.with_columns(place=pl.int_range(pl.len(), dtype=pl.Int64).over("row"))
         learnt = rows.filter(pl.Series(train[rows["row"].to_numpy()]))
         longest = int(learnt["place"].max() or 0) + 1  # type: ignore[arg-type]
@@ -115,10 +118,7 @@ class CategoryCheck:
             bucket = squared.otherwise(pl.col("x")) if rule == "log_square" else above
             codes = frame.select(bucket.cast(pl.Int64).cast(pl.String)).to_series()
             return codes.set(pl.Series(~there), None)
-        text = column.cast(pl.String)
-        if column.dtype.is_float():
-            text = text.str.replace(r"\.0$", "").replace("NaN", None)
-        return text.set(text.str.strip_chars() == "", None)
+        return _as_ids(column.cast(pl.String))
 
     def _sample(self, x: NDArray[np.float64]) -> None:
         """Keep those numbers of training rows that quantiles are made of."""
@@ -208,10 +208,30 @@ class NumberCheck:
 
 
 def _numbers(column: pl.Series) -> NDArray[np.float64]:
+    if column.dtype == pl.Float32:  # .7 is meant, not .69999999
+        column = column.cast(pl.String)
     found: NDArray[np.float64] = (
         column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     )
     return found
+
+
+def _as_ids(text: pl.Series) -> pl.Series:
+    """The ids that text stands for, null for none: the distinct ones one by one."""
+    known = text.unique()
+    meant = [None if value is None else _as_id(value) for value in known.to_list()]
+    if meant == known.to_list():
+        return text
+    return text.replace_strict(known, pl.Series(meant, dtype=pl.String), return_dtype=pl.String)
+
+
+def _as_id(text: str) -> str | None:
+    text = unicodedata.normalize("NFC", text.strip())
+    head, point, zeros = text.partition(".")
+    digits = head.removeprefix("-")
+    if point and not zeros.strip("0") and digits.isdecimal() and str(int(digits)) == digits:
+        text = head
+    return None if text in MISSING else text
 
 
 def _edges(encoded: Encoded, name: str) -> list[float]:

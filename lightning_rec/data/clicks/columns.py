@@ -8,26 +8,25 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.ids import ids_of
 from lightning_rec.errors import UserError
-
-_EXACT = 2.0**53  # up to here floats are whole numbers exactly
 
 
 def text(column: pl.Series) -> pl.Series:
-    """Categories as String; what is empty is null. A whole number that is a float is written 7."""
+    """Categories as String, after the rule of :func:`lightning_rec.data.ids.ids`; null if empty."""
     if column.dtype.is_nested():
         raise UserError(
             f"Column '{column.name}' holds lists: declare it in data.fields.multi_valued."
         )
-    words = column.cast(pl.String)
-    if column.dtype.is_float():
-        # Whole numbers become floats wherever a table once had gaps: 7.0 is the category 7.
-        whole = (column == column.floor()) & (column.abs() < _EXACT)
-        short = column.cast(pl.Int64, strict=False).cast(pl.String)
-        words = short.zip_with(whole.fill_null(False), words).set(column.is_nan(), None)
-    return words.set(words.str.strip_chars() == "", None)
+    plain = column.cast(pl.String)
+    if not column.dtype.is_float():
+        known = plain.unique()  # mostly few, and as they should be
+        if ids_of(known).eq_missing(known).all():
+            return plain
+    return ids_of(column)
 
 
 def lists(column: pl.Series, separator: str) -> pl.Series:
@@ -37,21 +36,15 @@ def lists(column: pl.Series, separator: str) -> pl.Series:
 
 def sequences(column: pl.Series, separator: str) -> pl.Series:
     """Values in an order in each row as List[String], without empty ones."""
-    values = pl.col(column.name)
-    if not isinstance(column.dtype, pl.List):
-        values = values.cast(pl.String).str.split(separator)
-    trimmed = values.cast(pl.List(pl.String)).list.eval(
-        pl.element().str.strip_chars().filter(pl.element().str.strip_chars() != "")
-    )
-    return column.to_frame().select(trimmed).to_series()
+    read = cells.sequences(pl.col(column.name), column.dtype, separator)
+    return column.to_frame().select(read).to_series()
 
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:
     """Numbers, float64 [n]; NaN where a row is empty or holds words."""
-    if column.dtype.is_nested() or column.dtype.is_temporal():
-        raise UserError(f"Column '{column.name}' is declared as numeric and holds {column.dtype}.")
+    read = cells.numbers(pl.col(column.name), column.dtype, column.name)
     found: NDArray[np.float64] = (
-        column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+        column.to_frame().select(read.fill_null(float("nan"))).to_series().to_numpy()
     )
     return found
 
@@ -60,8 +53,9 @@ def words(column: pl.Series) -> NDArray[np.bool_]:
     """Where a column of numbers holds something else: bool [n]."""
     if column.dtype != pl.String:
         return np.zeros(len(column), dtype=bool)
-    bad = column.cast(pl.Float64, strict=False).is_null() & (column.str.strip_chars() != "")
-    return bad.fill_null(False).to_numpy()
+    bad = cells.is_word(pl.col(column.name), column.dtype, column.name)
+    found: NDArray[np.bool_] = column.to_frame().select(bad).to_series().to_numpy()
+    return found
 
 
 @dataclass
@@ -85,8 +79,7 @@ class Faults:
         if self.count:
             more = f" ({self.count:,} such rows)" if self.count > 1 else ""
             raise UserError(
-                f"{self.table.info['name']}, row {self.row + 1}: "
-                f"{what.replace('{value}', str(self.value))}{more}."
+                f"{self.table.where(self.row)}: {what.replace('{value}', str(self.value))}{more}."
             )
 
 
@@ -108,18 +101,20 @@ def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
     labels = np.zeros(table.info["rows"], dtype=np.float32)
     faults = Faults(table)
     for start, frame in table.blocks(name):
-        found = numbers(frame[name])
+        column = frame[name]
         if least is None:
-            faults.add(start, frame[name], (found != 0) & (found != 1))
+            read = cells.labels(pl.col(name), column.dtype, name)
+            found = frame.select(read.fill_null(float("nan"))).to_series().to_numpy()
         else:
-            faults.add(start, frame[name], np.isnan(found))
+            found = numbers(column)
+        faults.add(start, column, np.isnan(found))
         labels[start : start + len(frame)] = found == 1 if least is None else found >= least
     faults.told(
         f"the label in column '{name}' is {{value}}; it must be "
         + (
             "a number"
             if least is not None
-            else f"0 or 1, for ratings and the like say {node}.positive_from=NUMBER"
+            else f"{cells.LABELS}; for ratings and the like say {node}.positive_from=NUMBER"
         )
     )
     return labels

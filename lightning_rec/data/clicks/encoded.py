@@ -14,7 +14,7 @@ from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
 
 Ints = NDArray[np.int64]
-FORMAT = 4  # of what is saved: raise it when there are other arrays, or others in them, than before
+FORMAT = 5  # of what is saved: raise it when there are other arrays, or others in them, than before
 
 
 @dataclass(frozen=True)

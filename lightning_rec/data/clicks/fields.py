@@ -197,6 +197,13 @@ class Fields:
         """All settings that change what the rows are encoded to."""
         return {key: value for key, value in asdict(self).items() if key not in ("dims", "slices")}
 
+    def labels(self) -> dict[str, tuple[str, float | None]]:
+        """What makes the labels, by goal: the column, and the least that counts as 1."""
+        return {
+            name: (goal.column, None if goal.positive_from is None else float(goal.positive_from))
+            for name, goal in self.targets.items()
+        }
+
     def check(self, name: str, columns: list[str]) -> None:
         """Raise UserError if a column that is named is not among ``columns`` of the data."""
         kinds = ("categorical", "multi_valued", "numeric")

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.clicks import cells
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import is_dates, raw_time
 from lightning_rec.errors import UserError, listed, nearest
@@ -15,6 +16,7 @@ _NAMES = {
     "label": r"label|click(ed)?|is_click|target|y|converted|liked|bought|rating|stars",
     "group": r"(user|visitor|customer|member|account|client|session)(_?(id|no|code))?|uid",
     "item": r"(item|product|article|movie|ad|campaign)(_?(id|no|code))?|iid|sku",
+    "history": r"(.*_)?(hist|history|past|previous|sequence)(_.*)?|(clicked|liked|bought|seen)_.*",
     "time": r"time.*|ts|date.*|created.*|when|.*_(at|time|ts|date)",
     "id": r"id|.*_(id|no|code)|zip.*",
 }
@@ -79,6 +81,8 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
             f"has: {listed(schema.names())}."
         )
     taken = {column: role for role, column in roles.items() if role != "group"}
+    items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
+    history = next((name for name in schema.names() if items and _sounds(name, "history")), None)
     guesses = []
     for name, dtype in schema.items():
         distinct, empty = counts[name]
@@ -86,6 +90,8 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
             kind, why = taken[name], "as given" if name in given.values() else "its name and values"
         else:
             kind, why = _kind(head[name], rows, distinct, separator)
+        if kind == "multi_valued" and name == history:
+            kind, why = "history", f"{why}, and its name"
         group = name == roles.get("group")
         guesses.append(Guess(name, str(dtype), kind, distinct, empty, why, group))
     return guesses, separator
@@ -100,11 +106,15 @@ def fields_of(guesses: list[Guess], separator: str, positive_from: float | None)
     roles["group"] = next((each.name for each in guesses if each.group), None)
     many = (each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED)
     large = [each.name for each in many]
+    past = [each.name for each in guesses if each.kind == "history"]
+    items = [name for name in features["categorical"] if _sounds(name, "item")]
     return {
         **features,
         "label": roles.pop("label"),
         "positive_from": positive_from,
         **roles,
+        "item": items[0] if past and items else None,
+        "history": past[0] if past and items else None,
         "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
         "hash_size": dict.fromkeys(large, _HASHED),
         "separator": separator,
@@ -112,7 +122,11 @@ def fields_of(guesses: list[Guess], separator: str, positive_from: float | None)
 
 
 def _sliced(name: str) -> bool:
-    return any(re.fullmatch(_NAMES[role], name.lower()) for role in ("group", "item"))
+    return _sounds(name, "group") or _sounds(name, "item")
+
+
+def _sounds(name: str, role: str) -> bool:
+    return re.fullmatch(_NAMES[role], name.lower()) is not None
 
 
 def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
@@ -146,8 +160,12 @@ def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
 
 
 def _binary(column: pl.Series) -> bool:
-    numbers = _numbers(column)
-    return numbers is not None and set(numbers.drop_nulls().unique()) == {0.0, 1.0}
+    if column.dtype.is_nested() or column.dtype.is_temporal():
+        return False
+    read = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
+    there = column.cast(pl.String).fill_null("").str.strip_chars() != ""
+    labels = read.to_series().filter(there)
+    return not labels.null_count() and labels.n_unique() == 2
 
 
 def _timely(column: pl.Series) -> bool:
@@ -186,6 +204,8 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
     numbers, lower = _numbers(column), column.name.lower()
     named = any(re.fullmatch(_NAMES[ids], lower) for ids in ("id", "group", "item"))
     if numbers is None:
+        if _literal(column):
+            return "multi_valued", "lists in brackets"
         if _parted(column, separator):
             return "multi_valued", f"values parted by {separator}"
         if distinct > 0.8 * rows > _MANY:
@@ -204,8 +224,16 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
 def _separator(head: pl.DataFrame) -> str:
     """The separator that most text columns have in a tenth of their values or more."""
     texts = [head[name] for name in head.columns if head.schema[name] == pl.String]
+    texts = [column for column in texts if not _literal(column)]
     found = {mark: sum(_parted(column, mark) for column in texts) for mark in "|;,"}
     return max(found, key=lambda mark: found[mark])
+
+
+def _literal(column: pl.Series) -> bool:
+    """Whether all values are lists in brackets."""
+    there = column.cast(pl.String).drop_nulls().str.strip_chars()
+    there = there.filter(there != "")
+    return len(there) > 0 and bool((there.str.starts_with("[") & there.str.ends_with("]")).all())
 
 
 def _parted(column: pl.Series, separator: str) -> bool:

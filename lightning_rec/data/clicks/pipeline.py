@@ -16,6 +16,7 @@ from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.locks import alone
 from lightning_rec.data.times import divisor
+from lightning_rec.errors import listed
 from lightning_rec.files import sha256_json
 
 log = logging.getLogger(__name__)
@@ -75,10 +76,19 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
-    facts = audit_clicks(table, source.fields, encoded)
+    facts = _dropped(table) | audit_clicks(table, source.fields, encoded)
     for sentence in facts["told"]:
         log.warning(sentence)
     return AuditedClicks(table, encoded, facts, _held_out_from(table, source.fields, encoded))
+
+
+def _dropped(table: ClickTable) -> dict[str, int]:
+    """Rows that were left out as faulty; told."""
+    rows, *columns = table.info["dropped"].items() or [("rows", 0)]
+    if rows[1]:
+        counts = listed(f"{name}: {count:,}" for name, count in columns)
+        log.warning("%s: %s faulty rows were left out (%s)", table.info["name"], rows[1], counts)
+    return {"faulty rows left out": rows[1]} if rows[1] else {}
 
 
 def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float | None:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +14,10 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.prepare import stored
 from lightning_rec.data.schema import Raw
 from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 
 PART = "__part"  # the column of a given split: train, val or test in each row
-_VERSION = 3  # raise it whenever the same raw files would be read differently
+_VERSION = 4  # raise it whenever the same raw files would be read differently
 BLOCK = 1 << 18  # rows that lie, and are read, together
 
 
@@ -42,6 +43,16 @@ class ClickTable:
     """
 
     folder: Path
+    source: "ClickSource | None" = field(default=None, compare=False)
+
+    def where(self, row: int) -> str:
+        """Say where row ``row`` (from 0) lies: file and line where the source can tell."""
+        told = f"{self.info['name']}, row {row + 1}"
+        where = getattr(self.source, "where", None)
+        if where is None or self.info["dropped"]:
+            return told
+        place = str(where(row))
+        return place if ", row " in place else f"{place}, row {row + 1}"
 
     @property
     def info(self) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
         tell(f"{source.name}: taking the checksum")
         return _info(source, pl.scan_parquet(folder / "clicks.parquet"))
 
-    table = ClickTable(stored(source, cache, _VERSION, write))
+    table = ClickTable(stored(source, cache, _VERSION, write), source)
     source.fields.check(source.name, table.rows.collect_schema().names())
     return table
 
@@ -90,7 +101,12 @@ def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
     return {
         "name": source.name,
         "rows": rows,
-        "data_hash": _data_hash(table, rows),
+        "dropped": getattr(source, "dropped", {}),
+        "data_hash": _data_hash(
+            source.canonical(table) if hasattr(source, "canonical") else table,
+            rows,
+            source.settings().get("labels"),
+        ),
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
         "version": _VERSION,
@@ -98,9 +114,14 @@ def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
     }
 
 
-def _data_hash(table: pl.LazyFrame, rows: int) -> str:
-    """SHA-256 of all columns as text, by name: the same whatever files the rows came from."""
+def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None) -> str:
+    """SHA-256 of all columns as text, by name: the same whatever files the rows came from.
+
+    Where the source says what ``labels`` are made of them, that counts as well.
+    """
     digest = hashlib.sha256()
+    if labels is not None:
+        digest.update(sha256_json(labels).encode())
     for name, dtype in sorted(table.collect_schema().items()):
         column = pl.col(name)
         if isinstance(dtype, pl.List):

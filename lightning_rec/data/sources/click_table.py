@@ -1,15 +1,19 @@
-"""Anybody's own clicks: a CSV, TSV, gzip of either, Parquet, or a folder of it, or one per part."""
+"""Anybody's own clicks: delimited text, JSON lines or Parquet, packed or not, or one per part."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows
 from lightning_rec.data.clicks.table import PART
+from lightning_rec.data.dialect import Dialect
+from lightning_rec.data.ids import ids
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.readers import same_columns
-from lightning_rec.data.tabular import open_table
+from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.errors import UserError
 
 
@@ -18,10 +22,18 @@ class ClickTableSource:
 
     Args:
         fields: what the columns mean.
-        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
+        path: delimited text, JSON lines or Parquet; gzip, bzip2, xz or zip of it; a folder of such
+            files. Must be set.
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given_rows`` keeps the parts. None where there is none.
         test: a third file, for the test.
+        delimiter: what parts the fields of text: any characters, ``tab`` or ``blanks``; None tells
+            it from the first lines.
+        header: whether the first line names the columns; None: unless ``columns`` does.
+        columns: names of the columns of text, in their order.
+        encoding: of text.
+        invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and
+            counts them.
         name: of the data set; None takes the file's.
 
     Raises:
@@ -37,12 +49,20 @@ class ClickTableSource:
         val: str | None = None,
         test: str | None = None,
         name: str | None = None,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        columns: list[str] | None = None,
+        encoding: str = "utf-8",
+        invalid: Invalid = "error",
     ) -> None:
         if path is None:
             raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
         if val is not None and test is None:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
-        self.fields = fields
+        self.fields, self.invalid = fields, invalid
+        named = None if columns is None else tuple(columns)
+        self.dialect = Dialect(delimiter, header, named, encoding)
+        self.dropped: dict[str, int] = {}  # rows left out by the last read, by column
         given = {"train": path, "val": val, "test": test}
         self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
         self.name = name or self.paths["train"].name.split(".")[0] or "table"
@@ -52,23 +72,71 @@ class ClickTableSource:
         return [file for path in self.paths.values() for file in table_files(path)]
 
     def settings(self) -> dict[str, Any]:
-        """Which parts there are."""
-        return {"parts": list(self.paths)}
+        """Which parts there are, how they are written, and what the columns mean."""
+        parts = ("categorical", "multi_valued", "numeric", "separator")
+        return {
+            "parts": list(self.paths),
+            "invalid": self.invalid,
+            **asdict(self.dialect),
+            "fields": {part: getattr(self.fields, part) for part in parts} | self.fields.roles(),
+            "labels": self.fields.labels(),
+        }
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """All columns; those of text files are all text. Raises UserError for what is broken."""
-        tables = {part: open_table(path) for part, path in self.paths.items()}
+        tables = self._open()
         first = tables["train"]
         self.fields.check(str(first.path), self.derived(first.frame).collect_schema().names())
         for table in tables.values():
             same_columns(first.path, first.schema, table.path, table.schema)
-        names = first.schema.names()
-        parts = {part: table.sound().select(names) for part, table in tables.items()}
-        if len(parts) == 1:
-            return self.derived(parts["train"])
-        named = [rows.with_columns(pl.lit(part).alias(PART)) for part, rows in parts.items()]
-        return self.derived(pl.concat(named, how="vertical_relaxed"))
+        self.dropped, parts = {}, []
+        for part, frame in _alike(tables).items():
+            rows, dropped = read_rows(tables[part], self.derived(frame), self.fields, self.invalid)
+            for name, count in dropped.items():
+                self.dropped[name] = self.dropped.get(name, 0) + count
+            mark = [pl.lit(part).alias(PART)] if len(tables) > 1 else []
+            parts.append(rows.with_columns(mark))
+        return pl.concat(parts)
+
+    def canonical(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows that were read in the one form that they have whatever file they came from."""
+        return rows.select(canonical(rows, self.fields))
+
+    def where(self, row: int) -> str:
+        """Say where row ``row`` (from 0) of what is read lies, where none was left out."""
+        for table in self._open().values():
+            rows = table.frame.select(pl.len()).collect(engine="streaming").item()
+            if row < rows:
+                break
+            row -= rows
+        return table.where(row)
+
+    def _open(self) -> dict[str, Table]:
+        return {part: open_table(path, self.dialect) for part, path in self.paths.items()}
 
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with columns that are made of others; here there are none."""
         return rows
+
+
+def _alike(tables: dict[str, Table]) -> dict[str, pl.LazyFrame]:
+    """The rows of each part, columns in one order; what is of one type here and another there as
+    text, or as lists of it.
+    """
+    names = tables["train"].schema.names()
+    types = {name: {table.schema[name] for table in tables.values()} for name in names}
+    return {
+        part: table.frame.select(
+            pl.col(name) if len(types[name]) == 1 else _text(name, table.schema[name])
+            for name in names
+        )
+        for part, table in tables.items()
+    }
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List | pl.Array):
+        quoted = pl.lit('"') + pl.element().str.replace_all(r'(["\\])', r"\${1}") + pl.lit('"')
+        joined = pl.col(name).cast(pl.List(pl.String)).list.eval(quoted).list.join(", ")
+        return pl.format("[{}]", joined).alias(name)
+    return ids(pl.col(name), dtype)

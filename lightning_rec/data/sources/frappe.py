@@ -57,7 +57,7 @@ class Frappe(PublicClicks):
 
     def settings(self) -> dict[str, Any]:
         """How negatives are drawn."""
-        return {"negatives": self.negatives, "seed": self.seed}
+        return super().settings() | {"negatives": self.negatives, "seed": self.seed}
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """Each log with its negatives after it."""

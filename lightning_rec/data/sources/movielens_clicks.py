@@ -30,6 +30,10 @@ class MovieLens100KClicks(PublicClicks):
     """
 
     public: ClassVar[PublicData] = ML_100K
+    published: ClassVar = (
+        {"click": ("rating", 4.0)},
+        {"like": ("rating", 4.0), "love": ("rating", 5.0)},
+    )
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """Ratings in the order of the file, with all that is known of user and movie."""

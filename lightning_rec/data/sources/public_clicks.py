@@ -1,7 +1,7 @@
 """What sources of public clicks share: files that everybody can get, fields that may be changed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ class PublicClicks(ABC):
     """
 
     public: ClassVar[PublicData]
+    # What labels the published hash stands for, besides those that the files have as they are.
+    published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()
 
     def __init__(self, fields: Fields, name: str | None = None) -> None:
         self.fields, self.name = fields, name or self.public.name
@@ -37,8 +39,10 @@ class PublicClicks(ABC):
         return self.public.files()
 
     def settings(self) -> dict[str, Any]:
-        """What else changes what is read: nothing, where there is nothing to set."""
-        return {}
+        """What else there is to set: what makes the labels, if it is not what was published."""
+        labels = self.fields.labels()
+        plain = all(least is None for _, least in labels.values())
+        return {} if plain or labels in self.published else {"labels": labels}
 
     @abstractmethod
     def read(self, files: list[Path]) -> pl.LazyFrame:

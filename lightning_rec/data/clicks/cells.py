@@ -1,0 +1,68 @@
+"""What a cell of a click table means, whatever file it came from: numbers, labels and lists."""
+
+import polars as pl
+
+from lightning_rec.data.ids import MISSING, ids
+from lightning_rec.data.lists import lists
+from lightning_rec.errors import UserError
+
+YES = ("1", "true", "t", "yes", "y", "click", "clicked")
+NO = ("0", "false", "f", "no", "n", "no click", "not clicked")
+"""Labels that are words, in small or capital letters."""
+LABELS = "0 or 1, true or false, yes or no, or click or no click"
+
+_LITERAL = r"^\s*\[(?s:.*)\]\s*$"
+
+
+def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
+    """Numbers, Float64; null where a row is empty or holds words.
+
+    A narrow float is the decimal that it stands for: .7 as Float32 is .7, not .69999999. ``true``
+    is 1 and ``false`` 0. What is one of ``MISSING`` is empty.
+
+    Raises:
+        UserError: if the column called ``name`` holds lists or times.
+    """
+    if dtype.is_nested() or dtype.is_temporal():
+        raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")
+    if dtype.is_float() and dtype != pl.Float64:
+        column, dtype = column.cast(pl.String), pl.String()
+    if dtype == pl.String:
+        text = column.str.strip_chars()
+        truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None)
+        return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
+    return column.cast(pl.Float64, strict=False).fill_nan(None)
+
+
+def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
+    """Where a column of numbers holds something else: Boolean."""
+    if dtype != pl.String:
+        return pl.lit(value=False)
+    there = column.str.strip_chars().is_in(MISSING).not_()
+    return (there & numbers(column, dtype, name).is_null()).fill_null(value=False)
+
+
+def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
+    """Labels, Float64 of 0 and 1; null for anything else. ``YES`` and ``NO`` are read as well."""
+    found = numbers(column, dtype, name)
+    if dtype == pl.String:
+        word = column.str.strip_chars().str.to_lowercase().str.replace_all("[ _-]+", " ")
+        known = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
+        found = pl.coalesce(found, word.replace_strict(known, default=None))
+    return pl.when(found.is_in([0.0, 1.0])).then(found)
+
+
+def sequences(column: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr:
+    """Values in an order, List[String], each an id as :func:`ids` has them, without empty ones.
+
+    Text is values parted by ``separator``, or a literal of JSON, Python or numpy: ``[5, 7]``,
+    ``['a', 'b']``.
+    """
+    if isinstance(dtype, pl.List | pl.Array):
+        inner = dtype.inner
+        values = column.cast(pl.List(inner))
+        return values.list.eval(ids(pl.element(), inner).drop_nulls())  # type: ignore[arg-type]
+    text = column.cast(pl.String)
+    literal = text.str.contains(_LITERAL)
+    found = pl.when(literal).then(lists(column, dtype)).otherwise(text.str.split(separator))
+    return found.list.eval(ids(pl.element(), pl.String()).drop_nulls())

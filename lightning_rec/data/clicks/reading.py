@@ -1,0 +1,110 @@
+"""What a user's table of clicks holds, as its fields are declared, whatever file it came from."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import polars as pl
+
+from lightning_rec.data.clicks import cells
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.ids import ids
+from lightning_rec.data.tabular import Table
+from lightning_rec.data.times import raw_time
+from lightning_rec.errors import UserError
+
+Invalid = Literal["error", "drop"]
+_ROW = "__row"
+
+
+def read_rows(
+    table: Table, rows: pl.LazyFrame, fields: Fields, invalid: Invalid
+) -> tuple[pl.LazyFrame, dict[str, int]]:
+    """Read a file through once, in constant memory, so that no fault of its form is left in it.
+
+    Args:
+        table: the file.
+        rows: its rows, with what is made of them; as many.
+        fields: what the columns mean.
+        invalid: ``drop`` leaves out rows whose label, time, weight or number is faulty; with
+            ``error`` they stay, and are refused when they are encoded.
+
+    Returns:
+        The rows without blank lines at the end of a text, and how many were left out: ``rows``, and
+        by column.
+
+    Raises:
+        UserError: if a text is ragged or broken, or all rows are faulty.
+    """
+    faults = dict(_faults(rows, fields, _first_time(rows, fields))) if invalid == "drop" else {}
+    row, is_text = pl.col(_ROW), table.is_text
+    blank = pl.all_horizontal(pl.all().exclude(_ROW).is_null()) & is_text
+    bad = pl.any_horizontal(*faults.values(), blank & (invalid == "drop"))
+    there = row <= row.filter(~blank).max()  # blank lines at the end are no rows
+    numbered = rows.with_row_index(_ROW)
+    facts = {"all": pl.lit(value=True), "rows": bad, **faults, "blank lines": blank & bad}
+    counts = [(fault & there).sum().alias(name) for name, fault in facts.items()]
+    found = table.collect(numbered.select(row.filter(~blank).max().alias(_ROW), *counts))
+    last, every, *numbers = found.row(0)
+    dropped = {name: count for name, count in zip([*facts][1:], numbers, strict=True) if count}
+    if dropped.get("rows") and dropped["rows"] == every:
+        raise UserError(
+            f"{table.path}: every row is faulty ({dropped}): see the first by data.invalid=error."
+        )
+    if is_text:
+        numbered = numbered.filter(row <= (-1 if last is None else last))
+    kept = numbered.filter(~bad) if dropped else numbered
+    return kept.drop(_ROW), dropped
+
+
+def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
+    """The columns in one form each, whatever file they came from: what two tables agree in.
+
+    Categories, groups and all that is undeclared as ids, numbers as Float64, labels that are no
+    ratings as 0 and 1, many values as List[String], times as Float64.
+    """
+    schema, first = rows.collect_schema(), _first_time(rows, fields)
+    goals = fields.targets.values()
+    plain = {goal.column for goal in goals if goal.positive_from is None}
+    numeric = {*fields.numeric, *(goal.column for goal in goals), fields.weight}
+    categories = {*fields.categorical, fields.group}
+    many = {*fields.multi_valued, fields.history}
+    found = []
+    for name, dtype in schema.items():
+        column = pl.col(name)
+        if name in plain:
+            column = cells.labels(column, dtype, name)
+        elif name in numeric:
+            column = cells.numbers(column, dtype, name)
+        elif name in many or isinstance(dtype, pl.List | pl.Array):
+            column = cells.sequences(column, dtype, fields.separator)
+        elif name == fields.time and name not in categories:
+            column = raw_time(name, dtype, first)
+        elif not dtype.is_nested():
+            column = ids(column, dtype)
+        found.append(column.alias(name))
+    return found
+
+
+def _faults(rows: pl.LazyFrame, fields: Fields, first: str | None) -> Iterator[tuple[str, pl.Expr]]:
+    """By column where a row cannot be used: Boolean."""
+    schema = rows.collect_schema()
+    for name, least in fields.labels().values():
+        read = cells.labels if least is None else cells.numbers
+        yield name, read(pl.col(name), schema[name], name).is_null()
+    if fields.time is not None:
+        yield fields.time, raw_time(fields.time, schema[fields.time], first).is_null()
+    if fields.weight is not None:
+        found = cells.numbers(pl.col(fields.weight), schema[fields.weight], fields.weight)
+        yield fields.weight, (found.is_finite() & (found >= 0)).fill_null(value=False).not_()
+    for name in fields.numeric:
+        yield name, cells.is_word(pl.col(name), schema[name], name)
+
+
+def _first_time(rows: pl.LazyFrame, fields: Fields) -> str | None:
+    """First value of a text column of times: it settles whether they are numbers or dates."""
+    name = fields.time
+    if name is None or rows.collect_schema()[name] != pl.String:
+        return None
+    there = rows.select(pl.col(name).str.strip_chars()).filter(pl.col(name) != "").head(1)
+    found = there.collect(engine="streaming")
+    return str(found.item()) if found.height else None
