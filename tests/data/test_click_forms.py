@@ -72,7 +72,9 @@ def text(frame: pl.DataFrame, lists: str = "parted") -> pl.DataFrame:
             pl.lit('["')
             + pl.col(name).cast(pl.List(pl.String)).list.join('", "').replace("", None)
             + pl.lit('"]')
-        ).fill_null("[]"),
+        )
+        .fill_null("[]")
+        .alias(name),
     }[lists]
     return frame.with_columns(parted(name) for name in ("tags", "past"))
 

@@ -1,5 +1,7 @@
 """What the audit of clicks asks of one field: of each block of rows, then of all training rows."""
 
+import ast
+import json
 import unicodedata
 
 import numpy as np
@@ -96,7 +98,7 @@ class CategoryCheck:
             return row, np.zeros_like(row), self._categories(column, train)
         values = column
         if not isinstance(column.dtype, pl.List):
-            values = column.cast(pl.String).str.split(self.fields.separator)
+            values = _split(column.cast(pl.String), self.fields.separator)
         rows = pl.DataFrame({"row": np.arange(len(column)), "value": values}).explode("value")
         rows = rows.with_columns(_as_ids(rows["value"].cast(pl.String)))
         rows = rows.drop_nulls("value").unique(maintain_order=True)
@@ -214,6 +216,31 @@ def _numbers(column: pl.Series) -> NDArray[np.float64]:
         column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     )
     return found
+
+
+def _split(text: pl.Series, separator: str) -> pl.Series:
+    """The values of each text, List[String]: parted, or in brackets, which Python itself reads."""
+    bare = text.str.strip_chars()
+    brackets = (bare.str.starts_with("[") & bare.str.ends_with("]")).fill_null(value=False)
+    parted = text.str.split(separator)
+    if not brackets.any():
+        return parted
+    cells = bare.filter(brackets).unique()
+    read = pl.Series([_literal(cell) for cell in cells.to_list()], dtype=pl.List(pl.String))
+    place = bare.replace_strict(cells, pl.int_range(len(cells), eager=True), default=None)
+    return read.gather(place).zip_with(brackets, parted)
+
+
+def _literal(cell: str) -> list[str | None]:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return [None if value is None else str(value) for value in found]
+    inside = cell[1:-1]
+    sign = next((sign for sign in "|;," if sign in inside), None)
+    return [value.strip().strip("'\"") for value in inside.split(sign)]
 
 
 def _as_ids(text: pl.Series) -> pl.Series:
