@@ -69,12 +69,14 @@ def text(frame: pl.DataFrame, lists: str = "parted") -> pl.DataFrame:
         "parted": lambda name: pl.col(name).cast(pl.List(pl.String)).list.join("|"),
         "python": lambda name: pl.col(name).map_elements(lambda x: str(list(x)), pl.String),
         "json": lambda name: (
-            pl.lit('["')
-            + pl.col(name).cast(pl.List(pl.String)).list.join('", "').replace("", None)
-            + pl.lit('"]')
-        )
-        .fill_null("[]")
-        .alias(name),
+            (
+                pl.lit('["')
+                + pl.col(name).cast(pl.List(pl.String)).list.join('", "').replace("", None)
+                + pl.lit('"]')
+            )
+            .fill_null("[]")
+            .alias(name)
+        ),
     }[lists]
     return frame.with_columns(parted(name) for name in ("tags", "past"))
 
