@@ -164,9 +164,7 @@ class Fields:
     @property
     def targets(self) -> Mapping[str, Goal]:
         """What is predicted, by name: the goals, or ``click`` by the label."""
-        if self.label is None:
-            return self.goals
-        return {"click": Goal(self.label, self.positive_from)}
+        return self.goals if self.label is None else {"click": Goal(self.label, self.positive_from)}
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -199,10 +197,7 @@ class Fields:
 
     def labels(self) -> dict[str, tuple[str, float | None]]:
         """What makes the labels, by goal: the column, and the least that counts as 1."""
-        return {
-            name: (goal.column, None if goal.positive_from is None else float(goal.positive_from))
-            for name, goal in self.targets.items()
-        }
+        return {name: (goal.column, goal.positive_from) for name, goal in self.targets.items()}
 
     def check(self, name: str, columns: list[str]) -> None:
         """Raise UserError if a column that is named is not among ``columns`` of the data."""

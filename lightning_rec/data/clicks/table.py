@@ -121,7 +121,8 @@ def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None)
     """
     digest = hashlib.sha256()
     if labels is not None:
-        digest.update(sha256_json(labels).encode())
+        told = {goal: [of, least and float(least)] for goal, (of, least) in labels.items()}
+        digest.update(sha256_json(told).encode())
     for name, dtype in sorted(table.collect_schema().items()):
         column = pl.col(name)
         if isinstance(dtype, pl.List):
