@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,24 @@ def check_links(folder: Path) -> None:
                     f"{path} is a link that leads out of the folder, to {path.resolve()}: put the "
                     "file itself there."
                 )
+
+
+def check_places(folder: Path, places: Iterable[tuple[str, Any]]) -> None:
+    """Check that what the config of a run writes goes into its own folder.
+
+    Args:
+        folder: of the run.
+        places: keys of its config, and the folders that they name, if any.
+
+    Raises UserError naming the first that lies elsewhere.
+    """
+    root = folder.resolve()
+    for key, place in places:
+        if place is not None and not Path(str(place)).resolve().is_relative_to(root):
+            raise UserError(
+                f"{folder / 'config.yaml'}: {key}={place} would be written outside of the run "
+                "folder: set it to null there, which means the run folder."
+            )
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:

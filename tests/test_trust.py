@@ -262,6 +262,17 @@ def test_nothing_of_a_saved_config_is_resolved(
     assert "${" in refused("train", f"resume={folder}", f"name={value}")
 
 
+@pytest.mark.parametrize("place", ["/", "..", "../other", "elsewhere"])
+@pytest.mark.parametrize("key", ["callbacks.best.dirpath", "logger.wandb.save_dir"])
+def test_a_saved_config_writes_into_its_own_folder(
+    saved: dict[str, Any], folder: Path, refused: Refused, key: str, place: str
+) -> None:
+    write(folder, planted(saved, key, place))
+    assert f"{key}={place} would be written outside" in refused("train", f"resume={folder}")
+    write(folder, planted(saved, key, str(folder / "below")))
+    assert RunFolder.open(folder).config
+
+
 def bomb() -> str:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]

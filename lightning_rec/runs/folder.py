@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lightning_rec import trust
-from lightning_rec.documents import check_links, read_config, read_json
+from lightning_rec.documents import check_links, check_places, leaves, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
 from lightning_rec.runs import provenance
@@ -150,7 +150,10 @@ class RunFolder:
             return self._composed.copy()
         path = self.path / "config.yaml"
         cfg = read_config(path)
-        trust.check_saved(path, OmegaConf.to_container(cfg, resolve=False))
+        tree = OmegaConf.to_container(cfg, resolve=False)
+        trust.check_saved(path, tree)
+        ends = (".dirpath", ".save_dir", ".log_dir")
+        check_places(self.path, (leaf for leaf in leaves(tree) if leaf[0].endswith(ends)))
         return cfg
 
     @property
