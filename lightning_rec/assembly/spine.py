@@ -105,7 +105,6 @@ class Tracking(_Keys):
     """What trackers are told a run belongs to."""
 
     project: str
-    name: str | None
     group: str | None
     tags: list[str]
     name: str | None = None
