@@ -110,9 +110,7 @@ def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
                 "changed, by their dotted key, as in trainer.max_epochs=80."
             )
         if "${" in override:
-            raise UserError(
-                f"'{override}' cannot be applied to a run that is there: write out ${{…}}."
-            )
+            raise UserError(f"{override}: ${{…}} is not resolved here: write the value itself.")
     OmegaConf.set_struct(cfg, True)
     try:
         merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
