@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from lightning_rec.data.audit import audit
 from lightning_rec.data.locks import alone
+from lightning_rec.data.order import ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.data.split import FORMAT, Split
@@ -56,6 +57,8 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
             if not folder.exists():
                 protocol.split(data).save(folder)
     split = Split.load(folder)
-    for note in [*data.info["notes"], *split.notes]:
+    facts = audit(data, split)
+    order = ordering(data, split, known=getattr(source, "in_order", False))
+    for note in [*data.info["notes"], *split.notes, *order.notes]:
         log.warning(note)
-    return Audited(data, split, audit(data, split))
+    return Audited(data, split, facts | order.facts)

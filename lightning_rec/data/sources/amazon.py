@@ -29,6 +29,7 @@ class AmazonSequences:
 
     public: ClassVar[PublicData]
     licence: ClassVar[str] = "none stated"
+    in_order: ClassVar[bool] = True  # the items of a user come in the order of time
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -175,6 +175,7 @@ class MovieLens1M:
 
     public: ClassVar[PublicData] = ML_1M
     licence: ClassVar[str] = ML_1M.licence
+    in_order: ClassVar[bool] = True  # that file comes in the order of time
 
     def __init__(
         self, variant: Literal["auto", "ratings", "replication"] = "auto", name: str = "ml_1m"
