@@ -7,6 +7,7 @@ from importlib import import_module
 
 from lightning_rec import __version__
 from lightning_rec.errors import UserError, nearest
+from lightning_rec.screen import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
 VERBS = {
@@ -37,6 +38,7 @@ DISK = {
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    tolerate()
     arguments = sys.argv[1:]
     traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
@@ -48,7 +50,7 @@ def main() -> None:
     except Exception as error:
         if traceback:
             raise
-        _complain(explain(error), everywhere=not isinstance(error, UserError))
+        _complain(one_line(explain(error)), everywhere=not isinstance(error, UserError))
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
 from lightning_rec import assembly, config
 from lightning_rec.adapters.base import TUNED
@@ -27,6 +26,7 @@ from lightning_rec.runs import distributed, tracking
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.logs import logging_to
+from lightning_rec.screen import Screen
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
 
@@ -145,7 +145,7 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         loaded = problem.load(cache_dir())
         data = problem.make_data(loaded)
     _describe(run, problem, loaded)
-    with run.timed("start"), Console(stderr=True, quiet=not is_first()).status("starting trackers"):
+    with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
         trainer = assembly.make_trainer(cfg, run.path, validates=loaded.validates)
         tracking.begin(trainer, _described(cfg, run))
         seed_everything(cfg.seed, workers=True, verbose=False)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_path
 from lightning_rec.models.text.blocks import cuts
 from lightning_rec.models.text.encoder import TextEncoder
+from lightning_rec.screen import Screen
 from lightning_rec.tasks.retrieval import read_all, weights_hash
 
 Floats = NDArray[np.float32]
@@ -114,7 +114,7 @@ def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
     """Numbers of texts of about one length, some at a time, with a bar."""
     order = np.argsort(tokens.lengths, kind="stable")
     blocks = np.split(order, cuts(tokens.lengths[order].tolist())[:-1])
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     yield from track(blocks, f"Reading {len(tokens):,} texts", console=console, transient=True)
 
 

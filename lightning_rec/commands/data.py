@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 from omegaconf import OmegaConf
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lightning_rec import config
@@ -21,6 +20,7 @@ from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.statistics import statistics
 from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.screen import Screen
 
 HELP = """\
 List the known data sets, prepare one and show its figures, or check a file of your own.
@@ -50,7 +50,7 @@ _TOP = 5
 
 def run(arguments: list[str]) -> int:
     """List, prepare or check; returns the exit status. Raises UserError on bad input."""
-    console = Console()
+    console = Screen()
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
@@ -98,7 +98,7 @@ def _node(name: str) -> dict[str, Any]:
     return node
 
 
-def _list(console: Console) -> None:
+def _list(console: Screen) -> None:
     """Print the known data sets, and where those lie that are here."""
     table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("name", no_wrap=True)
@@ -131,7 +131,7 @@ def _list(console: Console) -> None:
         console.print(f"{name} lies in {folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
+def _prepare(name: str, settings: dict[str, str], console: Screen) -> None:
     """Prepare a data set and print its figures."""
     node = _node(name)
     # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
@@ -157,7 +157,7 @@ def _prepare(name: str, settings: dict[str, str], console: Console) -> None:
     console.print(f"Prepared in {data.folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare_clicks(source: ClickSource, console: Console) -> None:
+def _prepare_clicks(source: ClickSource, console: Screen) -> None:
     """Prepare a data set of clicks and print its figures, and what its features hold."""
     clicks = prepare_clicks(source, cache_dir())
     info, fields = clicks.info, source.fields
@@ -183,7 +183,7 @@ def _prepare_clicks(source: ClickSource, console: Console) -> None:
     console.print(f"Prepared in {clicks.folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare_pairs(source: PairSource, console: Console) -> None:
+def _prepare_pairs(source: PairSource, console: Screen) -> None:
     """Prepare a data set of pairs and print its figures."""
     pairs = prepare_pairs(source, cache_dir())
     info, relevance = pairs.info, pairs.relevance
@@ -213,7 +213,7 @@ def _top(data: Interactions) -> Table:
     return table
 
 
-def _check(arguments: list[str], console: Console) -> int:
+def _check(arguments: list[str], console: Screen) -> int:
     """Check a file; 1 if errors were found."""
     if not arguments or "=" in arguments[0]:
         raise UserError(

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from lightning_rec.commands import train
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
 
 HELP = """\
 The figures of a run again, from its saved weights, to the last bit; exit 1 if they differ.
@@ -50,7 +49,7 @@ def run(arguments: list[str]) -> int:
     recorded = folder.metrics
     # A run of an earlier version may lack metrics that there are now.
     differing = [name for name in recorded if figures.get(name, recorded[name]) != recorded[name]]
-    console = Console()
+    console = Screen()
     seen = folder.card["protocol"].get("seen", "filter")
     console.print(figures_table({"again": figures}, folder.config.monitor, seen))
     if differing:

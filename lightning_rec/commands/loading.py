@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from lightning_rec.screen import Screen
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def loading() -> Iterator[None]:
         return
     gc.disable()
     try:
-        with Console(stderr=True).status("loading PyTorch and Lightning"):
+        with Screen(stderr=True).status("loading PyTorch and Lightning"):
             yield
     finally:
         gc.freeze()

@@ -5,18 +5,18 @@ from typing import Any
 
 import yaml
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_text
+from lightning_rec.screen import Screen
 
 _KEYS = (*ROLES, "positive_from", "name", "out")
 
 
-def schema(arguments: list[str], console: Console) -> int:
+def schema(arguments: list[str], console: Screen) -> int:
     """Guess, show and write. Raises UserError on bad input, and if the config is there already."""
     if not arguments or "=" in arguments[0]:
         raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")

@@ -3,13 +3,12 @@
 import re
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
 
 HELP = """\
 The best items of a run's catalogue for a query, by title, with their scores.
@@ -54,18 +53,18 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.assembly.searching import Search
 
     tables = Search(Path(folders[0]))(queries, k)
-    console = Console()
+    console = Screen()
     for query, found in zip(queries, tables, strict=True):
         asked = _short(query)
         shown = Table("rank", "score", "title", "item", title=asked, title_justify="left")
         for rank, score, item, title in found.iter_rows():
-            shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), escape(item))
+            shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), item)
         console.print(shown if len(found) else f"{asked}: nothing was found.")
     return 0
 
 
 def _short(text: str) -> str:
-    return escape(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _number(text: str) -> int:

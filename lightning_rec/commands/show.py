@@ -1,13 +1,13 @@
 """``lightning-rec show``: the composed config and the parts it builds, without running."""
 
 from omegaconf import OmegaConf
-from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import config_folders, usage, wanted
 from lightning_rec.config import compose
+from lightning_rec.screen import Screen
 
 EXAMPLES = """\
   lightning-rec show
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.assembly import assemble
 
     problem = assemble(cfg)
-    console = Console()
+    console = Screen()
     console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))
     table = Table("part", "built as", title="Parts", title_justify="left")
     for name, built in problem.parts().items():

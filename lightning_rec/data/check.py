@@ -19,6 +19,7 @@ from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.errors import UserError, listed
+from lightning_rec.screen import visible
 
 _SHORT_HISTORY = 3  # one event each to train on, to validate and to test
 _FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
@@ -55,11 +56,12 @@ class Report:
             for name, value in self.statistics.rows():
                 grid.add_row(name, value)
             parts.append(grid)
-        parts += [Text(f"error: {error}", style="red") for error in self.errors]
-        parts += [Text(f"warning: {warning}", style="yellow") for warning in self.warnings]
+        parts += [Text(visible(f"error: {error}"), style="red") for error in self.errors]
+        parts += [Text(visible(f"warning: {warning}"), style="yellow") for warning in self.warnings]
         kinds = (("error", self.errors), ("warning", self.warnings))
         found = [f"{len(all_)} {kind}{'s' * (len(all_) > 1)}" for kind, all_ in kinds if all_]
-        parts.append(Text(f"{self.path}: {listed(found) or 'nothing to complain about'}."))
+        verdict = listed(found) or "nothing to complain about"
+        parts.append(Text(visible(f"{self.path}: {verdict}.")))
         if self.command is not None:
             parts.append(Text(f"To train on it:\n{self.command}"))
         return Group(*parts)

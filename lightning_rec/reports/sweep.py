@@ -8,13 +8,13 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.runs.sweeps import with_effect
+from lightning_rec.screen import Screen
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
@@ -41,7 +41,7 @@ class SweepSummary(Callback):
             rows = summarise(members, monitor, str(config.monitor_mode))
             tables.append({"data and protocol": hashes, "rows": rows})
         write_json(folder / "sweep.json", {"monitor": monitor, "tables": tables, "jobs": jobs})
-        console = Console()
+        console = Screen()
         for entry in tables:
             console.print(table(entry["rows"], monitor, entry["data and protocol"]))
             if costs := costs_table(entry["rows"]):

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.metrics.matching import PAIRS
+from lightning_rec.screen import Screen, one_line
 from lightning_rec.tasks.examples import Example
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
@@ -151,8 +151,10 @@ def examples_table(examples: Sequence[Example]) -> Table:
     for column in ("user", "latest items", "recommended"):
         table.add_column(column)
     for example in examples:
-        numbered = [f"{place}. {title}" for place, title in enumerate(example.recommended, 1)]
-        table.add_row(example.user, "\n".join(example.history), "\n".join(numbered))
+        best = map(one_line, example.recommended)
+        numbered = [f"{place}. {title}" for place, title in enumerate(best, 1)]
+        history = "\n".join(map(one_line, example.history))
+        table.add_row(one_line(example.user), history, "\n".join(numbered))
     return table
 
 
@@ -166,7 +168,7 @@ def show_run(
     seen: str = "filter",
 ) -> None:
     """Print the end of a run; ``seen`` is the protocol's word on items of the history."""
-    console = Console()
+    console = Screen()
     console.print(figures_table(columns, monitor, seen))
     if slices := slices_table(columns, monitor):
         console.print(slices)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.logging import RichHandler
 
 from lightning_rec.runs.distributed import is_first
+from lightning_rec.screen import Screen, VisibleFormatter
 
 
 @contextmanager
@@ -39,10 +39,17 @@ def logging_to(path: Path | None) -> Iterator[None]:
 
 
 def _handlers(path: Path | None) -> list[logging.Handler]:
-    terminal = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
-    terminal.addFilter(lambda record: record.name.startswith("lightning_rec"))
+    terminal = RichHandler(console=Screen(stderr=True), show_path=False, show_time=False)
+    bars = terminal.console.is_terminal  # of progress, which say what the lines of epochs say
+    terminal.addFilter(
+        lambda record: (
+            record.name.startswith("lightning_rec")
+            and not (bars and record.name == "lightning_rec.epochs")
+        )
+    )
+    terminal.setFormatter(VisibleFormatter("%(message)s"))
     if path is None:
         return [terminal]
     file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return [terminal, file]

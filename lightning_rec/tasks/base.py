@@ -1,5 +1,6 @@
 """What the LightningModules of all problems share: steps, rates, seeds, clipping, bad losses."""
 
+import logging
 import math
 import os
 import shutil
@@ -18,7 +19,10 @@ from torch.optim import Optimizer
 from lightning_rec.adapters.base import Tuned
 from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
+from lightning_rec.tasks.progress import epoch_line
 from lightning_rec.tasks.schedules import Plateau
+
+log = logging.getLogger("lightning_rec.epochs")
 
 Arithmetic = Literal["fast", "plain", "compiled"]
 """How a model computes: ``fast`` by :mod:`lightning_rec.models.kernels`, ``plain`` by torch's own
@@ -141,6 +145,7 @@ class Task(pl.LightningModule):
             )
         self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
         self.log("train/epoch_seconds", self.epoch_seconds[-1])
+        log.info(epoch_line(self.trainer, self.epoch_seconds[-1]))
 
     def configure_optimizers(self) -> Any:
         """One optimizer; a schedule that moves with each step, or one that watches a figure.

@@ -1,11 +1,14 @@
 """One progress bar for a whole training: epochs done, time left, loss and the best figure."""
 
+import os
+import pdb
+import sys
+import time
 from typing import Any
 
 import pytorch_lightning as pl
 from pydantic import PositiveInt
 from pytorch_lightning.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +17,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+
+from lightning_rec.screen import Screen
+
+BETWEEN = 0.1  # seconds between two looks of a bar
+
+
+def epoch_line(trainer: pl.Trainer, seconds: float) -> str:
+    """What is known at the end of an epoch, for logs: no bar can be seen there."""
+    validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    wanted = ["train/loss", *(watched(trainer) if validated else [])]
+    there = trainer.callback_metrics
+    known = {name: there[name] for name in wanted if name in there}
+    figures = "".join(f", {name} {float(value):.4f}" for name, value in known.items())
+    return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
+
+
+def watched(trainer: pl.Trainer) -> list[str]:
+    """The figures that checkpoints are chosen by."""
+    monitors = (getattr(each, "monitor", None) for each in trainer.checkpoint_callbacks)
+    return [monitor for monitor in monitors if monitor]
 
 
 class Progress(ProgressBar):
@@ -28,6 +51,7 @@ class Progress(ProgressBar):
         self.refresh_rate = refresh_rate
         self._enabled = True
         self._bars: RichProgress | None = None
+        self._looked, self._hook = 0.0, sys.breakpointhook
 
     def enable(self) -> None:
         """Show the bars."""
@@ -106,25 +130,43 @@ class Progress(ProgressBar):
             TextColumn(unit),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=Screen(stderr=True),
             transient=True,
+            auto_refresh=False,  # nothing is drawn while somebody is asked something
         )
+        self._hook, sys.breakpointhook = sys.breakpointhook, self._break
         self._bars.start()
         self._bars.add_task(what, total=total, completed=done, figures="")
 
     def _move(self, completed: float, figures: str) -> None:
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], completed=completed, figures=figures)
+            self._look()
 
     def _advance(self) -> None:
         if self._bars is not None:
             self._bars.advance(self._bars.task_ids[0])
+            self._look()
 
     def _close(self) -> None:
         if self._bars is not None:
             self._bars.stop()
-            self._bars = None
+            self._bars, sys.breakpointhook = None, self._hook
+
+    def _look(self) -> None:
+        """Draw the bar, not too often."""
+        now = time.monotonic()
+        if self._bars is not None and now - self._looked > BETWEEN:
+            self._looked = now
+            self._bars.refresh()
+
+    def _break(self, *args: Any, **kwargs: Any) -> Any:
+        """Close the bar before a debugger asks, which would be drawn over."""
+        self._close()
+        if self._hook is sys.__breakpointhook__ and "PYTHONBREAKPOINT" not in os.environ:
+            return pdb.Pdb().set_trace(sys._getframe(1))  # where breakpoint() stands, not here
+        return self._hook(*args, **kwargs)
 
     @staticmethod
     def _figures(trainer: pl.Trainer) -> str:
