@@ -87,7 +87,7 @@ class Sequences(Problem[Audited]):
                 "sequences: choose another data=, or a model of clicks, such as model=deepfm, or "
                 "of matching, such as model=bi_encoder."
             )
-        self._check_order()
+        self._check_order_and_users()
         self._check_training(self._known_figures(), self.protocol.validates)
 
     def make_model(self, schema: Schema) -> nn.Module:
@@ -180,8 +180,8 @@ class Sequences(Problem[Audited]):
                     "drop loss=, which the model brings along, or choose another one."
                 )
 
-    def _check_order(self) -> None:
-        """Refuse models that learn from an order where the protocol leaves none."""
+    def _check_order_and_users(self) -> None:
+        """Refuse models that learn from an order, or from users, where the protocol has none."""
         for model in self.scorers:
             if getattr(model, "needs_order", True) and not self.protocol.ordered:
                 raise UserError(
@@ -189,6 +189,12 @@ class Sequences(Problem[Audited]):
                     f"{type(model).__name__} learns from their order: use protocol=leave_one_out "
                     "or temporal, or a model of users and items, such as model=itemknn, ease, "
                     "bprmf or lightgcn."
+                )
+            if getattr(model, "needs_users", False) and self.protocol.new_units:
+                raise UserError(
+                    f"protocol={self.protocol.name} tests sessions that nobody was trained on, but "
+                    f"{type(model).__name__} knows those alone that it was trained on: use a model "
+                    "of sequences, or model=vsknn, itemknn or session_popularity."
                 )
 
     def _loss_class(self) -> Any:

@@ -58,6 +58,7 @@ class Sessions(Protocol):
     targets: Literal["all", "last"] = "all"
 
     name: ClassVar[str] = "sessions"
+    new_units: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,6 +83,7 @@ class Protocol(Hashed, ABC):
     new_items_seed: NonNegativeInt = 0
 
     ordered: ClassVar[bool] = True  # whether the order of a user's events says anything
+    new_units: ClassVar[bool] = False  # whether those that are tested are never trained on
 
     @property
     def validates(self) -> bool:

@@ -16,11 +16,13 @@ class SequenceModel(nn.Module, ABC):
     """A module that turns histories into queries, and scores items for a query.
 
     ``objectives`` names the objectives it can learn by, the published one first; ``needs_order``
-    says whether the order of a history means anything to it.
+    says whether the order of a history means anything to it, ``needs_users`` whether it has to have
+    met a user in training to say anything of him.
     """
 
     objectives: ClassVar[tuple[str, ...]]
     needs_order: bool = True
+    needs_users: bool = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

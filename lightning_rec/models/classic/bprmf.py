@@ -30,6 +30,7 @@ class BPRMF(InnerProduct):
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
     needs_order = False
+    needs_users = True
     known: Tensor
 
     def __init__(self, schema: Schema, dim: PositiveInt = 64, l2: NonNegativeFloat = 0.01) -> None:

@@ -40,6 +40,7 @@ class LightGCN(Keeping, InnerProduct):
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
     needs_order = False
+    needs_users = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class NeuMF(SequenceModel):
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
     needs_order = False
+    needs_users = True
     known: Tensor
 
     def __init__(self, schema: Schema, dim: PositiveInt = 16, depth: Layers = 3) -> None:
