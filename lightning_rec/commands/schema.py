@@ -8,12 +8,14 @@ from rich import box
 from rich.table import Table
 
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
+from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_text
 from lightning_rec.screen import Screen
 
-_KEYS = (*ROLES, "positive_from", "name", "out")
+_WRITTEN = ("delimiter", "header", "columns", "encoding")  # how a text is written
+_KEYS = (*ROLES, *_WRITTEN, "positive_from", "name", "out")
 
 
 def schema(arguments: list[str], console: Screen) -> int:
@@ -34,7 +36,11 @@ def schema(arguments: list[str], console: Screen) -> int:
     if target.exists():
         raise UserError(f"{target} is there already: edit it, remove it, or say name= or out=.")
     given = {role: settings[role] for role in ROLES if role in settings}
-    guesses, separator = guess(open_table(path), given)
+    # Values are read as YAML, as Hydra's are: 'null' is None, '[a,b]' a list.
+    form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
+    columns = form.get("columns")
+    dialect = Dialect(**form | ({"columns": tuple(columns)} if columns else {}))
+    guesses, separator = guess(open_table(path, dialect), given)
     console.print(_shown(path, guesses))
     for each in guesses:
         if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
@@ -43,7 +49,7 @@ def schema(arguments: list[str], console: Screen) -> int:
                 "that counts as a click."
             )
     fields = fields_of(guesses, separator, _number(settings.get("positive_from")))
-    write_text(target, _written(path, name, fields))
+    write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
     console.print(
         f"  lightning-rec train --config-dir {folder} model=deepfm data={name}",
@@ -74,9 +80,8 @@ def _shown(path: Path, guesses: list[Guess]) -> Table:
     return table
 
 
-def _written(path: Path, name: str, fields: dict[str, Any]) -> str:
+def _written(node: dict[str, Any]) -> str:
     """The YAML of a data set."""
-    node = {"name": name, "path": str(path), "fields": fields}
     text = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
     return (
         "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from omegaconf import OmegaConf
 
+from lightning_rec import cli
 from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.infer import fields_of, guess
 from lightning_rec.data.clicks.items import items_of
@@ -278,6 +280,51 @@ def test_ids_of_several_files_meet_in_whatever_form_they_are(tmp_path: Path) -> 
         made = load_clicks(source, GivenRows(), tmp_path / "cache")
         assert made.facts["test rows with an unknown category"] == 0, name
         assert "training does not know" not in "".join(made.facts["told"])
+
+
+def test_dates_with_slashes_are_read_by_the_day_that_the_rows_or_the_user_tell(
+    tmp_path: Path,
+) -> None:
+    fields = Fields(categorical=("a",), label="y", time="day")
+    days = [f"2024-{1 + number % 12:02d}-{1 + number % 28:02d}" for number in range(40)]
+    columns = {"a": list("xy") * 20, "y": [0, 1] * 20}
+    plain = load(small(tmp_path / "iso.csv", columns | {"day": days}), tmp_path, fields)
+    turned = ["/".join(reversed(day.split("-"))) for day in days]
+    slashes = load(small(tmp_path / "slash.csv", columns | {"day": turned}), tmp_path, fields)
+    assert slashes.data_hash == plain.data_hash
+    path = small(tmp_path / "unclear.csv", columns | {"day": ["05/06/2024", "07/08/2024"] * 20})
+    with pytest.raises(UserError, match=r"say data\.day_first=true"):
+        load(path, tmp_path, fields)
+    made = [load(path, tmp_path, fields, day_first=first).data_hash for first in (True, False)]
+    assert made[0] != made[1]
+    own = load(path, tmp_path, fields, time_format="%d/%m/%Y")
+    assert own.data_hash == made[0]
+    soon = small(tmp_path / "soon.csv", columns | {"day": [*turned[:-1], "soon"]})
+    with pytest.raises(UserError, match=r"soon.csv, line 41: 'soon' in column 'day' is no time"):
+        load(soon, tmp_path, fields)
+
+
+def test_a_file_without_a_header_is_read_by_the_names_that_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "".join(f"{number % 5}::{number % 7}::{number // 2 % 2}\n" for number in range(60))
+    (tmp_path / "log.dat").write_text(rows)
+    settings = {"columns": ["uid", "sku", "clicked"]}
+    made = load(tmp_path / "log.dat", tmp_path, Fields(categorical=("uid", "sku"), label="clicked"), **settings)  # fmt: skip
+    assert made.counts["rows"] == 60
+    words = [
+        "data",
+        "schema",
+        str(tmp_path / "log.dat"),
+        "columns=[uid,sku,clicked]",
+        f"out={tmp_path}",
+    ]
+    assert cli.run(words) == 0
+    written = OmegaConf.load(tmp_path / "data" / "log.yaml")
+    assert written.columns == settings["columns"]
+    assert written.fields.label == "clicked"
+    assert written.fields.categorical == ["uid", "sku"]
+    capsys.readouterr()
 
 
 def test_what_a_model_reads_is_in_the_hash(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import polars as pl
 
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.events import first_time, with_day
 from lightning_rec.data.ids import ids
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import raw_time
+from lightning_rec.data.times import PER_SECOND, TimeForm, raw_time, read_times, slashed
 from lightning_rec.errors import UserError
 
 Invalid = Literal["error", "drop"]
@@ -54,6 +55,43 @@ def read_rows(
         numbered = numbered.filter(row <= (-1 if last is None else last))
     kept = numbered.filter(~bad) if dropped else numbered
     return kept.drop(_ROW), dropped
+
+
+def with_times(
+    table: Table, rows: pl.LazyFrame, fields: Fields, form: TimeForm, invalid: Invalid
+) -> pl.LazyFrame:
+    """The rows, with dates that have slashes, or a form of their own, as Datetime; null for others.
+
+    Raises:
+        UserError: if the day may come first or second, or, unless ``invalid`` is ``drop``, for the
+            first value that is no time.
+    """
+    name = fields.time
+    if name is None or rows.collect_schema()[name] != pl.String:
+        return rows
+    first = first_time(table, rows, name)
+    if slashed(first) is None and form.format is None:
+        return rows
+    try:
+        reading = read_times(
+            name, pl.String(), first, with_day(table, rows, name, first, form), mixed=True
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    row, there = pl.col(_ROW), pl.col(name).str.strip_chars() != ""
+    bad = reading.value.is_null() & there
+    asked = [
+        row.filter(bad).min().alias(_ROW),
+        pl.col(name).filter(bad).first(),
+        bad.sum().alias("bad"),
+    ]
+    place, value, count = table.collect(rows.with_row_index(_ROW).select(asked)).row(0)
+    if count and invalid == "error":
+        raise UserError(
+            f"{table.where(place)}: '{value}' in column '{name}' is no time ({count:,} such rows)."
+        )
+    unit: Literal["ns", "us"] = "ns" if reading.per_second == PER_SECOND["ns"] else "us"
+    return rows.with_columns(pl.from_epoch(reading.value, unit).alias(name))
 
 
 def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:

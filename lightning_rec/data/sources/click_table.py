@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows
+from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows, with_times
 from lightning_rec.data.clicks.table import PART
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.ids import ids
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.readers import same_columns
 from lightning_rec.data.tabular import Table, open_table
+from lightning_rec.data.times import TimeForm
 from lightning_rec.errors import UserError
 
 
@@ -32,6 +33,8 @@ class ClickTableSource:
         header: whether the first line names the columns; None: unless ``columns`` does.
         columns: names of the columns of text, in their order.
         encoding: of text.
+        time_format: of dates, as ``strptime`` has it; None knows the usual ones.
+        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and
             counts them.
         name: of the data set; None takes the file's.
@@ -53,6 +56,8 @@ class ClickTableSource:
         header: bool | None = None,
         columns: list[str] | None = None,
         encoding: str = "utf-8",
+        time_format: str | None = None,
+        day_first: bool | None = None,
         invalid: Invalid = "error",
     ) -> None:
         if path is None:
@@ -62,6 +67,7 @@ class ClickTableSource:
         self.fields, self.invalid = fields, invalid
         named = None if columns is None else tuple(columns)
         self.dialect = Dialect(delimiter, header, named, encoding)
+        self.times = TimeForm(format=time_format, day_first=day_first)
         self.dropped: dict[str, int] = {}  # rows left out by the last read, by column
         given = {"train": path, "val": val, "test": test}
         self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
@@ -78,6 +84,7 @@ class ClickTableSource:
             "parts": list(self.paths),
             "invalid": self.invalid,
             **asdict(self.dialect),
+            "times": asdict(self.times),
             "fields": {part: getattr(self.fields, part) for part in parts} | self.fields.roles(),
             "labels": self.fields.labels(),
         }
@@ -91,7 +98,9 @@ class ClickTableSource:
             same_columns(first.path, first.schema, table.path, table.schema)
         self.dropped, parts = {}, []
         for part, frame in _alike(tables).items():
-            rows, dropped = read_rows(tables[part], self.derived(frame), self.fields, self.invalid)
+            table = tables[part]
+            timed = with_times(table, self.derived(frame), self.fields, self.times, self.invalid)
+            rows, dropped = read_rows(table, timed, self.fields, self.invalid)
             for name, count in dropped.items():
                 self.dropped[name] = self.dropped.get(name, 0) + count
             mark = [pl.lit(part).alias(PART)] if len(tables) > 1 else []
