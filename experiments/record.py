@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+import yaml
+
 KEPT = (
     "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
     "protocol_hash", "language_hash", "environment_hash", "packages", "python", "machine",
@@ -29,14 +31,15 @@ def record(target: Path, row: str, run: Path) -> Path:
     path = target / f"{row}_seed{card['seed']}.json"
     target.mkdir(parents=True, exist_ok=True)
     kept = {"row": row} | {key: card[key] for key in KEPT if key in card} | {"metrics": figures}
-    if curve := validation(run, card["status"] == "completed"):
-        kept |= {"status": card["status"], "curve": curve}
+    monitor = yaml.safe_load((run / "config.yaml").read_text())["monitor"]
+    if curve := validation(run, card["status"] == "completed", monitor):
+        kept |= {"status": card["status"], "monitor": monitor, "curve": curve}
     path.write_text(json.dumps(kept, indent=1) + "\n")
     return path
 
 
-def validation(run: Path, completed: bool, figure: str = "val/ndcg@10") -> dict[str, float]:
-    """The figure after each epoch, counted from 1; empty where no CSV has it."""
+def validation(run: Path, completed: bool, figure: str) -> dict[str, float]:
+    """The monitored figure after each epoch, counted from 1; empty where no CSV has it."""
     log = run / "csv" / "metrics.csv"
     if not log.exists():
         return {}

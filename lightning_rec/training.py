@@ -90,8 +90,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         run.load_model(task.model)
         trainer = assembly.make_trainer(cfg, run.path, training=False)
         _evaluate(trainer, task, data, validates=loaded.validates)
-        for sentence in problem.warnings(task.figures):
-            log.warning(sentence)
+        problem.warn(task.figures)
     distributed.leave()
     return run, task.figures
 
@@ -153,16 +152,19 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     if task.trains and trainer.max_epochs != 0:
         with run.timed("fit"), distributed.joined_by(run.path):
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        run.note(cost=_cost(task))
+        run.note(cost=task.cost())
         _take_best(trainer, task)
         if task.tuned is not None:
             task.tuned.conclude()
+    if loaded.validates and cfg.task.get("calibrate", "none") != "none":
+        with run.timed("calibrate"):
+            run.note(temperature=_calibrate(task, trainer, data))
     run.save_model(task.model)
     if task.tuned is not None and task.tuned.partial and is_first():
         task.tuned.save(run.path / TUNED)
     with run.timed("evaluate"):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    _warn(run, problem.warnings(task.figures))
+    run.note(warnings=problem.warn(task.figures))
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
@@ -180,13 +182,6 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
     figures, seconds = _flat(columns), run.card["seconds"]
     tracking.end(trainer, _described(cfg, run), cfg.monitor, figures, seconds, examples, pictures)
     _show(run, columns, cfg.monitor, examples)
-
-
-def _warn(run: RunFolder, sentences: list[str]) -> None:
-    """Say it, and keep it on the card."""
-    for sentence in sentences:
-        log.warning(sentence)
-    run.note(warnings=sentences)
 
 
 def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
@@ -210,15 +205,13 @@ def _take_best(trainer: Trainer, task: Task) -> None:
         task.load_state_dict(saved["state_dict"])
 
 
-def _cost(task: Task) -> dict[str, float]:
-    """What is trained, and how long an epoch of this process took, validation included."""
-    trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
-    seconds = task.epoch_seconds
-    return {
-        "trained_parameters": trained,
-        "epochs": len(seconds),
-        "epoch_seconds": round(sum(seconds) / max(1, len(seconds)), 3),
-    }
+def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[str, float]:
+    """Fit what makes probabilities honest; no tracker sees the validation that it takes."""
+    loggers, trainer.loggers = trainer.loggers, []
+    with distributed.joined_by(Path(trainer.default_root_dir)):
+        trainer.validate(task, datamodule=data, verbose=False)
+    trainer.loggers = loggers
+    return task.calibrate()
 
 
 def _baseline(

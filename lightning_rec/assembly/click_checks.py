@@ -59,6 +59,15 @@ def check_sparse(cfg: DictConfig) -> None:
         )
 
 
+def check_calibration(cfg: DictConfig, validates: bool) -> None:
+    """Raise UserError if a temperature is wanted, but nothing is there to fit it to."""
+    if cfg.task.get("calibrate", "none") != "none" and not validates:
+        raise UserError(
+            f"task.calibrate={cfg.task.calibrate} is fitted on validation, but the protocol leaves "
+            "none: say protocol.val=0.1, or task.calibrate=none."
+        )
+
+
 def check_order(loaded: AuditedClicks) -> None:
     """Raise UserError if a goal was reached in a row without the one before it."""
     goals, label = loaded.encoded.schema.goals, loaded.encoded.label

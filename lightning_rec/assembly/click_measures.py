@@ -9,8 +9,9 @@ import torch
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.click_slices import history_slices, slices_of
-from lightning_rec.metrics.clicks import BINS, ClickMetrics, Predictions
+from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
 from lightning_rec.metrics.slices import Slices
+from lightning_rec.tasks.click import after_names
 
 
 def metrics_of(
@@ -24,6 +25,13 @@ def metrics_of(
     return {
         goal: ClickMetrics(label, group, slices) for goal, label in zip(goals, labels, strict=True)
     }
+
+
+def known_figures(goals: tuple[str, ...], in_order: bool) -> list[str]:
+    """Names of what validation measures; ``in_order``: each goal given the one before, too."""
+    names = [*goals, *(after_names(goals) if in_order else ())]
+    prefixes = [f"{name}/" for name in names] if len(goals) > 1 else [""]
+    return [f"val/{prefix}{figure}" for prefix in prefixes for figure in FIGURES]
 
 
 def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
@@ -54,7 +62,7 @@ def worse_than_base(figures: Mapping[str, float]) -> list[str]:
         f"{figures[f'{start}rate']:.1%}, of every row would have: the order may be good (auc), the "
         "probabilities are not. Choose the weights by monitor=val/"
         f"{start.removeprefix('test/')}logloss, or draw them in (task.embedding_l2, task.l2, "
-        "model.dropout)."
+        "model.dropout), or say task.calibrate=temperature."
         for start in starts
     ]
 

@@ -15,6 +15,7 @@ from lightning_rec import config
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.click_checks import (
+    check_calibration,
     check_goals,
     check_model,
     check_order,
@@ -24,6 +25,7 @@ from lightning_rec.assembly.click_checks import (
 from lightning_rec.assembly.click_measures import (
     bins_of,
     click_slices,
+    known_figures,
     metrics_of,
     rela_impr,
     worse_than_base,
@@ -38,7 +40,6 @@ from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
-from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.models.clicks.texts import WithTexts
@@ -95,8 +96,8 @@ class Clicks(Problem[AuditedClicks]):
         check_sparse(cfg)
         goals = tuple(self.source.fields.targets)
         check_goals(self.sketch, goals)
-        prefixes = [f"{goal}/" for goal in goals] if len(goals) > 1 else [""]
-        known = [f"val/{prefix}{name}" for prefix in prefixes for name in FIGURES]
+        check_calibration(cfg, self.protocol.validates)
+        known = known_figures(goals, getattr(self.sketch, "in_order", False))
         self._check_training(known, self.protocol.validates)
 
     @property

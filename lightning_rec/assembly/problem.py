@@ -5,6 +5,7 @@ folder to record it in.
 """
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
 from lightning_rec.tasks.schedules import Plateau
+
+log = logging.getLogger(__name__)
 
 
 class Recorded(Protocol):
@@ -144,6 +147,13 @@ class Problem(ABC, Generic[L]):
     def examples(self, task: Any, loaded: L) -> list[Example]:
         """Users with their recommendations, where a problem has such."""
         return []
+
+    def warn(self, figures: Mapping[str, float]) -> list[str]:
+        """Say what somebody who reads these figures should know, and give it back."""
+        sentences = self.warnings(figures)
+        for sentence in sentences:
+            log.warning(sentence)
+        return sentences
 
     def warnings(self, figures: Mapping[str, float]) -> list[str]:
         """What somebody who reads these figures of the model should know, in sentences."""

@@ -67,6 +67,11 @@ def mrr(rank: Tensor, k: int | None = None) -> Tensor:
     return hit / rank.double().clamp(min=1)
 
 
+def average_precision(rank: Tensor, k: int) -> Tensor:
+    """Precision at the target's rank, within the top ``k``: with one target the reciprocal rank."""
+    return mrr(rank, k)
+
+
 def auc(rank: Tensor, candidates: Tensor) -> Tensor:
     """Chance that the target beats a random other candidate: ``(n - rank) / (n - 1)``.
 

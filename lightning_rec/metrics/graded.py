@@ -60,6 +60,29 @@ def recall(rank: Tensor, positive: Tensor, group: Tensor, k: int) -> Tensor:
     return _sums(found.double(), group) / _sums(positive.double(), group)
 
 
+def average_precision(rank: Tensor, positive: Tensor, group: Tensor, k: int) -> Tensor:
+    """Mean over the relevant items that the top ``k`` could hold of the precision at their ranks.
+
+    What is not found adds 0. Not defined for a query without any relevant item.
+
+    Args:
+        rank: int64 [P], no two of a query alike: see :func:`parted`.
+        positive: bool [P].
+        group: int64 [P], rising.
+        k: the cut-off.
+    """
+    inside = positive & (rank > 0) & (rank <= k)
+    at, of = rank[inside], group[inside]
+    order = torch.argsort(of * (k + 1) + at)
+    at, of = at[order], of[order]
+    hits = torch.arange(1, len(of) + 1, device=of.device) - _before(of, _number(group))
+    each = torch.zeros(_number(group), dtype=torch.float64, device=rank.device)
+    each = each.index_add(0, of, hits.double() / at.double())
+    return each / _sums(positive.double(), group).clamp(max=k).masked_fill(
+        _sums(positive.double(), group) == 0, torch.nan
+    )
+
+
 def mrr(rank: Tensor, positive: Tensor, group: Tensor) -> Tensor:
     """1 / rank of the first relevant item, 0 if none is found. Not defined for a query without."""
     each = torch.where(positive & (rank > 0), 1 / rank.double().clamp(min=1), 0.0)
@@ -100,9 +123,9 @@ def _last(*columns: Tensor) -> Tensor:
     return torch.cumsum(torch.bincount(run), 0)[run]
 
 
-def _before(group: Tensor) -> Tensor:
+def _before(group: Tensor, groups: int = 0) -> Tensor:
     """How many pairs there are of earlier queries, int64 [P]; ``group`` is rising."""
-    number = torch.bincount(group)
+    number = torch.bincount(group, minlength=groups)
     return (torch.cumsum(number, 0) - number)[group]
 
 

@@ -16,19 +16,20 @@ CUTOFFS = (5, 10)
 
 def names(cutoffs: Sequence[int] = CUTOFFS) -> list[str]:
     """Names of the figures."""
-    return [*(f"{kind}@{k}" for kind in ("ndcg", "recall") for k in cutoffs), "mrr"]
+    return [*(f"{kind}@{k}" for kind in ("ndcg", "recall", "map") for k in cutoffs), "mrr"]
 
 
 def ranking(order: Ordered, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Tensor]:
-    """NDCG, recall and reciprocal rank of the first click, within groups, mean over groups.
+    """NDCG, recall, MAP and reciprocal rank of the first click, within groups, mean over groups.
 
     Groups of one class say nothing of an order and are left out, as are rows of no group. Rows of
     one score count against the model: those without a click stand first. Gains are 0 and 1
-    (Järvelin and Kekäläinen, TOIS 2002).
+    (Järvelin and Kekäläinen, TOIS 2002). The average precision of a group is the mean, over the
+    clicks that the top ``k`` could hold, of the precision at the place of each that it does.
 
     Args:
         order: of the rows, by group.
-        cutoffs: the k of ``ndcg@k`` and ``recall@k``.
+        cutoffs: the k of ``ndcg@k``, ``recall@k`` and ``map@k``.
 
     Returns:
         float64 scalars by name; nothing where no group has both classes.
@@ -55,6 +56,10 @@ def ranking(order: Ordered, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, Tenso
         figures[f"ndcg@{k}"] = (of_groups(gain * inside) / best).mean()
     for k in cutoffs:
         figures[f"recall@{k}"] = (of_groups(label * (place < k)) / found).mean()
+    hits = label.cumsum(0) - (clicks.cumsum(0) - clicks)[group]
+    precision = label * hits / (place + 1)
+    for k in cutoffs:
+        figures[f"map@{k}"] = (of_groups(precision * (place < k)) / found.clamp(max=k)).mean()
     far = torch.full_like(place, len(place))
     first = torch.full_like(rows, len(place)).scatter_reduce(
         0, group, torch.where(label > 0, place, far), "amin"

@@ -23,8 +23,8 @@ SLICED_AT = 10
 
 def metric_names(cutoffs: Sequence[int], ranked: bool) -> list[str]:
     """Names of all metrics at these cut-offs, without the stage; ``ranked``: the catalogue is."""
-    names = [f"{kind}@{k}" for kind in ("ndcg", "recall") for k in cutoffs] + ["mrr"]
-    judged = [f"judged/ndcg@{k}" for k in cutoffs]
+    names = [f"{kind}@{k}" for kind in ("ndcg", "recall", "map") for k in cutoffs] + ["mrr"]
+    judged = [f"judged/{kind}@{k}" for kind in ("ndcg", "map") for k in cutoffs]
     return [*(names if ranked else []), *judged, *(f"pairs/{name}" for name in PAIRS)]
 
 
@@ -49,7 +49,7 @@ class MatchMetrics(Metric):
 
     Args:
         pairs: all pairs.
-        cutoffs: the k of ``ndcg@k`` and ``recall@k``.
+        cutoffs: the k of ``ndcg@k``, ``recall@k`` and ``map@k``.
         ranked: whether the catalogue is ranked.
         slices: bool [Q] by name, over all queries; ndcg of ranked and of judged items is told for
             each of them as well, as ``words_1/ndcg@10``, with ``words_1/examples``.
@@ -122,10 +122,16 @@ class MatchMetrics(Metric):
         gain, positive = self.gain[found.pair], self.positive[found.pair]
         within = F.parted(F.ranks_within(found.score, group), gain, group)
         each = {f"judged/ndcg@{k}": F.ndcg(within, gain, group, k) for k in self.cutoffs}
+        each |= {
+            f"judged/map@{k}": F.average_precision(within, positive, group, k) for k in self.cutoffs
+        }
         if self.ranked:
             rank = F.parted(found.rank, gain, group)
             each |= {f"ndcg@{k}": F.ndcg(rank, gain, group, k) for k in self.cutoffs}
             each |= {f"recall@{k}": F.recall(rank, positive, group, k) for k in self.cutoffs}
+            each |= {
+                f"map@{k}": F.average_precision(rank, positive, group, k) for k in self.cutoffs
+            }
             each["mrr"] = F.mrr(rank, positive, group)
             each["first"] = (1 / each["mrr"]).round().masked_fill(each["mrr"] == 0, torch.nan)
         judged = torch.bincount(group)

@@ -17,6 +17,7 @@ PER_CUTOFF = {
     "mrr": F.mrr,
     "precision": F.precision,
     "f1": F.f1,
+    "map": F.average_precision,
 }
 PER_LIST = {
     "coverage": lists.coverage,

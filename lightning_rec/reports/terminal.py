@@ -12,7 +12,17 @@ from lightning_rec.screen import Screen, one_line
 from lightning_rec.tasks.examples import Example
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
-AT_ONE_CUTOFF = ("mrr", "precision", "f1", "coverage", "popular", "novelty", "diversity", "gini")
+AT_ONE_CUTOFF = (
+    "mrr",
+    "map",
+    "precision",
+    "f1",
+    "coverage",
+    "popular",
+    "novelty",
+    "diversity",
+    "gini",
+)
 _CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
 
 

@@ -92,6 +92,21 @@ class Task(pl.LightningModule):
     def loss_of(self, batch: Any) -> Tensor:
         """The loss of a training batch, float scalar."""
 
+    def cost(self) -> dict[str, float]:
+        """What is trained, and how long an epoch of this process took, validation included."""
+        seconds = self.epoch_seconds
+        return {
+            "trained_parameters": sum(
+                p.numel() for p in self.model.parameters() if p.requires_grad
+            ),
+            "epochs": len(seconds),
+            "epoch_seconds": round(sum(seconds) / max(1, len(seconds)), 3),
+        }
+
+    def calibrate(self) -> dict[str, float]:
+        """Fit what makes probabilities honest to what was last validated; by name."""
+        return {}
+
     @property
     def title(self) -> str:
         """What the model is called in tables."""

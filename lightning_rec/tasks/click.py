@@ -1,7 +1,8 @@
 """The LightningModule of clicks: the likelihood of what came, and how well it was foretold."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
@@ -12,6 +13,8 @@ from torch.optim import Optimizer
 from lightning_rec.data.clicks.batches import ClickBatch
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
+from lightning_rec.metrics.order import in_order
+from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.text.encoder import LanguageModel
 from lightning_rec.tasks.base import Arithmetic, Task
@@ -21,7 +24,9 @@ class ClickTask(Task):
     """Trains any model of clicks by the likelihood of the labels.
 
     Where there are several goals, the loss is the sum of theirs, and each has all figures, as
-    ``val/GOAL/auc``; a model of one goal has them as ``val/auc``.
+    ``val/GOAL/auc``; a model of one goal has them as ``val/auc``. Where a goal comes only after the
+    one before it, its probability given that one is measured as well, over the rows that have it:
+    ``val/buy_after_click/auc``.
 
     Args:
         model: gives each row a logit, for each goal if there are several.
@@ -36,6 +41,8 @@ class ClickTask(Task):
             ``optimizer=lazy_adamw`` a step moves only the rows that the batch reads.
         goal_weights: what the loss of a goal counts for, where it is not 1.
         tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
+        calibrate: ``temperature`` puts a number for each goal under the logits, which
+            :meth:`calibrate` fits on validation and which is saved with the weights.
         arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
@@ -53,8 +60,12 @@ class ClickTask(Task):
         sparse: bool = False,
         goal_weights: Mapping[str, NonNegativeFloat] | None = None,
         tuned_lr: PositiveFloat | None = None,
+        calibrate: Literal["none", "temperature"] = "none",
         arithmetic: Arithmetic = "fast",
     ) -> None:
+        if calibrate == "temperature":
+            assert isinstance(model, ClickModel)
+            model = Calibrated(model, len(metrics["val"]))
         trains = any(parameter.requires_grad for parameter in model.parameters())
         super().__init__(model, trains, optimizer, schedule, seed, tuned_lr, arithmetic)
         for module in own_modules(model):
@@ -70,7 +81,11 @@ class ClickTask(Task):
         )
         self.embedding_l2, self.l2 = embedding_l2, l2
         # Of each goal, until validation chooses a better one.
-        self.threshold = dict.fromkeys(self.goals, 0.5)
+        names = after_names(self.goals)
+        self.measured_by = dict(
+            zip([*self.goals, *names], [*self.goals, *self.goals[1:]], strict=True)
+        )
+        self.threshold = dict.fromkeys(self.measured_by, 0.5)
         self.predictions: dict[str, dict[str, Predictions]] = {}
 
     @property
@@ -107,13 +122,40 @@ class ClickTask(Task):
     def on_validation_epoch_end(self) -> None:
         """Choose the threshold, and log the figures of validation."""
         found = self._found("val")
-        for goal, of in found.items():
+        for goal, of in (found | self._after(found)).items():
             self.threshold[goal] = float(best_threshold(of.probability, of.order))
         self._measure("val", found)
 
     def on_test_epoch_end(self) -> None:
         """Log the figures of the test, and keep the predictions for the record."""
         self._measure("test", self._found("test"))
+
+    @torch.no_grad()
+    def calibrate(self) -> dict[str, float]:
+        """Fit the temperature of each goal to what was last validated; nothing if there is none."""
+        if not isinstance(self.model, Calibrated):
+            return {}
+        for place, of in enumerate(self.predictions["val"].values()):
+            self.model.temperature[place] *= fitted_temperature(of.logit, of.label)
+        return dict(zip(self.goals, self.model.temperature.tolist(), strict=True))
+
+    def _after(self, found: dict[str, Predictions]) -> dict[str, Predictions]:
+        """Each goal given the one before it, on the rows that have that, if goals are in order."""
+        if not self.model.in_order:
+            return {}
+        given = {}
+        for name, (first, second) in zip(
+            after_names(self.goals), pairwise(found.values()), strict=True
+        ):
+            kept = first.label > 0.5
+            if not kept.any():
+                continue
+            logit, label = after(first.logit[kept], second.logit[kept]), second.label[kept]
+            probability, logit = torch.sigmoid(logit), logit.float()
+            given[name] = Predictions(
+                first.example[kept], logit, probability, label, in_order(logit, label)
+            )
+        return given
 
     def _predict(self, batch: ClickBatch, stage: str) -> None:
         # A process that got no rows has to bring something to the exchange.
@@ -136,8 +178,9 @@ class ClickTask(Task):
     def _measure(self, stage: str, found: dict[str, Predictions]) -> None:
         self.predictions[stage] = found
         figures: dict[str, Tensor] = {}
-        for goal, of in found.items():
-            measured = self._metrics(stage, goal).figures(of, self.threshold[goal])
+        for goal, of in (found | self._after(found)).items():
+            metrics = self._metrics(stage, self.measured_by[goal])
+            measured = metrics.figures(of, self.threshold[goal])
             prefix = f"{goal}/" if len(self.goals) > 1 else ""
             figures |= {f"{prefix}{name}": figure for name, figure in measured.items()}
         self._record(stage, figures)
@@ -146,6 +189,11 @@ class ClickTask(Task):
         metrics = self.metrics[f"{stage} {goal}"]
         assert isinstance(metrics, ClickMetrics)
         return metrics
+
+
+def after_names(goals: Sequence[str]) -> list[str]:
+    """What each goal given the one before it is called."""
+    return [f"{second}_after_{first}" for first, second in pairwise(goals)]
 
 
 def _likelihood(logit: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:

@@ -107,7 +107,7 @@ def test_the_same_figures_come_out_of_the_weights(
 def test_probabilities_worse_than_the_base_rate_are_told(
     clicks: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wild = ["optimizer.lr=3", "trainer.max_epochs=1", f"run_dir={tmp_path / 'r'}"]
+    wild = ["optimizer.lr=30", "trainer.max_epochs=1", f"run_dir={tmp_path / 'r'}"]
     assert cli.run(["train", *clicks, *wild]) == 0
     figures = read(tmp_path / "r/metrics.json")
     assert figures["test/logloss"] > figures["test/logloss_base"]
@@ -118,6 +118,26 @@ def test_probabilities_worse_than_the_base_rate_are_told(
     assert "monitor=val/logloss" in warning
     assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
     assert said in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_temperature_is_saved_and_applied_again(
+    clicks: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["optimizer.lr=0.5", "trainer.max_epochs=1"]
+    for name in ("none", "temperature"):
+        folder = tmp_path / name
+        settings = [*clicks, *wild, f"task.calibrate={name}", f"run_dir={folder}"]
+        assert cli.run(["train", *settings]) == 0
+    plain, cooled = (read(tmp_path / name / "metrics.json") for name in ("none", "temperature"))
+    assert cooled["val/logloss"] < plain["val/logloss"]
+    for stage in ("val", "test"):
+        assert cooled[f"{stage}/auc"] == pytest.approx(plain[f"{stage}/auc"], abs=1e-6)
+    temperature = read(tmp_path / "temperature/run.json")["temperature"]["click"]
+    weights = load_file(tmp_path / "temperature/weights.safetensors")
+    assert float(weights["temperature"][0]) == pytest.approx(temperature)
+    assert temperature != 1
+    assert cli.run(["evaluate", f"run={tmp_path / 'temperature'}"]) == 0
+    assert "to the last bit" in capfd.readouterr().out
 
 
 def test_good_probabilities_are_no_warning(run: Path) -> None:
@@ -210,6 +230,10 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
         (["data.val=x.csv"], "needs data.test=FILE"),
         (["model=bert4rec"], "data=clicks holds clicks"),
         (["protocol.val=0"], "schedule=plateau watches val/logloss"),
+        (
+            ["protocol.val=0", "schedule=warmup_decay", "task.calibrate=temperature"],
+            "task.calibrate=temperature is fitted on validation",
+        ),
         (["task.sparse=true"], "task.sparse=true needs optimizer=lazy_adamw"),
         (
             ["task.sparse=true", "optimizer=lazy_adamw", "task.embedding_l2=0.1"],

@@ -101,6 +101,15 @@ def rank_one(scores: list[float], target: int, seen: list[int]) -> tuple[int, in
     return int(rank), int(candidates)
 
 
+def test_average_precision_of_one_target_is_the_reciprocal_rank() -> None:
+    rank = torch.tensor([1, 2, 5, 6, 0])
+    found = F.average_precision(rank, 5).tolist()
+    for each, value in zip(rank.tolist(), found, strict=True):
+        relevant = [float(place == each) for place in range(1, 9)]
+        at = [sum(relevant[:place]) / place for place in range(1, 6) if relevant[place - 1]]
+        assert value == pytest.approx(sum(at))
+
+
 def test_ties_count_against_the_model() -> None:
     assert rank_one([1.0] * 10, 3, []) == (10, 10)
     assert rank_one([5.0, 5.0, 1.0, 0.0], 0, []) == (2, 4)

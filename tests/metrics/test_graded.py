@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import mean_squared_error, ndcg_score
+from sklearn.metrics import average_precision_score, mean_squared_error, ndcg_score
 from torch import Tensor
 
 from lightning_rec.metrics import graded as F
@@ -82,3 +82,25 @@ def test_the_line_is_that_of_least_squares(judged: tuple[Tensor, Tensor]) -> Non
     assert F.line(torch.ones(4), torch.tensor([0.0, 1, 1, 1])) == (0.75, 0.0)
     wanted = mean_squared_error(gain, score) ** 0.5
     assert F.rmse(score, gain).item() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_average_precision_is_what_scikit_learn_says_where_all_is_ranked() -> None:
+    chance = np.random.default_rng(0)
+    group = np.sort(chance.integers(0, 12, 90))
+    score, positive = chance.permutation(90).astype(np.float32), chance.random(90) < 0.4
+    positive[group == 3] = False
+    args = torch.from_numpy(positive), torch.from_numpy(group)
+    rank = F.ranks_within(torch.from_numpy(score), args[1])
+    found, cut = F.average_precision(rank, *args, 90), F.average_precision(rank, *args, 3)
+    for each in range(12):
+        y, s = positive[group == each], score[group == each]
+        if not y.any():
+            assert found[each].isnan()
+            assert cut[each].isnan()
+            continue
+        assert float(found[each]) == pytest.approx(average_precision_score(y, s))
+        best = y[np.argsort(-s)]
+        at = [best[: place + 1].mean() for place in range(3) if best[place : place + 1].any()]
+        assert float(cut[each]) == pytest.approx(sum(at) / min(3, y.sum()))
+    lost = F.average_precision(torch.zeros_like(rank), *args, 3)
+    assert float(lost.nansum()) == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import average_precision_score, ndcg_score
 
 from lightning_rec.metrics.grouped import names, ranking
 from lightning_rec.metrics.order import in_order
@@ -15,7 +15,7 @@ def test_it_is_what_scikit_learn_and_counting_say() -> None:
     score, label = chance.permutation(400).astype(np.float32), chance.integers(0, 2, 400)
     label[group == 3], label[group == 4] = 0, 1
     found = ranking(in_order(*map(torch.from_numpy, (score, label, group))), (2, 5))
-    ndcg, recall, first = [], [], []
+    ndcg, recall, first, precision = [], [], [], []
     for each in range(30):
         rows = group == each
         s, y = score[rows], label[rows]
@@ -24,9 +24,14 @@ def test_it_is_what_scikit_learn_and_counting_say() -> None:
         ndcg.append(ndcg_score([y], [s], k=5))
         best = y[np.argsort(-s)]
         recall.append(best[:2].sum() / y.sum())
+        at = [best[: place + 1].mean() for place in range(5) if best[place : place + 1].any()]
+        precision.append(sum(at) / min(5, y.sum()))
+        if len(y) <= 5:
+            assert precision[-1] == pytest.approx(average_precision_score(y, s))
         first.append(1 / (1 + best.tolist().index(1)))
     assert float(found["ndcg@5"]) == pytest.approx(np.mean(ndcg))
     assert float(found["recall@2"]) == pytest.approx(np.mean(recall))
+    assert float(found["map@5"]) == pytest.approx(np.mean(precision))
     assert float(found["mrr"]) == pytest.approx(np.mean(first))
     assert list(found) == names((2, 5))
 

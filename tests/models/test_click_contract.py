@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from lightning_rec import assembly, config
@@ -58,6 +59,10 @@ SMALL = {
     "gate": [4],
     "attention": [8],
     "width": 8,
+    "rounds": 60,
+    "min_rows": 1,
+    "cat_smooth": 0,
+    "feature_drop": 0.7,
 }
 
 
@@ -309,6 +314,24 @@ def test_it_learns_some_rows_by_heart(name: str) -> None:
     # Odd users click odd items: without pairs of fields there is only the noise to learn.
     for figure in [f"test/{goal}/auc" for goal in GOALS] if several(name) else ["test/auc"]:
         assert task.figures[figure] > (0.7 if name in ("lr_sgd", "two_tower") else 0.99)
+
+
+def test_conversions_are_measured_given_a_click_and_over_all_rows() -> None:
+    trainer, task, data = trained("esmm", 20)
+    trainer.test(task, data, verbose=False)
+    click, buy = task.predictions["test"].values()
+    p, bought = (buy.probability / click.probability).numpy(), buy.label.numpy()
+    clicked = click.label.numpy() > 0.5
+    figures = {name.removeprefix("test/"): value for name, value in task.figures.items()}
+    assert figures["buy_after_click/auc"] == pytest.approx(
+        roc_auc_score(bought[clicked], p[clicked])
+    )
+    assert figures["buy_after_click/logloss"] == pytest.approx(
+        log_loss(bought[clicked], p[clicked]), rel=1e-4
+    )
+    assert figures["buy_after_click/rate"] == bought[clicked].mean()
+    assert figures["buy/auc"] == pytest.approx(roc_auc_score(bought, buy.probability.numpy()))
+    assert figures["buy/rate"] == bought.mean()
 
 
 @pytest.mark.parametrize("name", LEARNERS)

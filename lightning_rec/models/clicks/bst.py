@@ -32,9 +32,14 @@ BLOCK_TOKENS = 8192  # places computed at once on a CPU
 class BST(ClickModel):
     """z = MLP([fields, transformer([e_A, e_1, …, e_L])]) with LeakyReLU (figure 1, section 2.3).
 
-    The paper tells places by the time that has passed since; histories here have an order alone,
-    so they are counted back from the item shown. What comes out is read place by place, the item
-    shown first, as far back as the longest history goes. Items share their vectors.
+    What differs from the paper: (1) places. It has pos(v_i) = t(v_t) - t(v_i), the time that has
+    passed since; histories here have an order alone, so places are counted back from the item
+    shown, and each has a learnt vector. (2) Position vectors are added to those of items, which
+    are of one width, where the paper concatenates its features of an item and a position. (3) The
+    history is that of the rows, of any length up to ``history_max_len``, where the paper has 20.
+    (4) Widths: the paper's network has 1024, 512, 256, here 256, 128, 64 by default. What comes
+    out is read place by place, the item shown first, as far back as the longest history goes, and
+    zeros beyond. Items share their vectors with the field of the item shown.
 
     Args:
         schema: the fields, and the history.
