@@ -50,6 +50,22 @@ TUNED = {
 }
 GOAL_MODELS = {"shared_bottom": "shared bottom", "mmoe": "MMoE", "ple": "PLE", "esmm": "ESMM"}
 RANKED = ("test/auc", "test/gauc", "test/logloss", "test/ndcg@10", "test/recall@5", "test/mrr")
+FIRST = {
+    "scikit-learn": "scikit-learn's LogisticRegression",
+    "lr": "LR",
+    "lightgbm": "LightGBM",
+    "fm": "FM",
+    "deepfm": "DeepFM",
+    "dcnv2": "DCN-V2",
+    "din": "DIN",
+}
+FIRST_DATA = {
+    "ml100k": "MovieLens-100K",
+    "ml1m_collm": "MovieLens-1M of CoLLM",
+    "frappe": "Frappe",
+    "criteo_sample": "Criteo's sample",
+    "avazu_sample": "Avazu's sample",
+}
 PEERS = {"fuxictr": "FuxiCTR", "rechub": "torch-rechub"}
 SHOWN = ("test/auc", "test/gauc", "test/logloss", "test/ece", "val/auc")
 SAME = ("data_hash", "protocol_hash")
@@ -145,6 +161,21 @@ def several() -> str:
     return markdown(["model", *names, "seeds"], lines)
 
 
+def tried_first() -> str:
+    """What is tried first, and ours, on the same rows: AUC and logloss of the test."""
+    found = {path.stem: json.loads(path.read_text()) for path in HERE.glob("first/*.json")}
+    data = [name for name in FIRST_DATA if name in found]
+    cells = {
+        (name, row["model"]): f"{row['test/auc']:.4f} / {row['test/logloss']:.4f}"
+        for name in data
+        for row in found[name]["rows"]
+    }
+    lines = [
+        [title, *(cells.get((name, model), "") for name in data)] for model, title in FIRST.items()
+    ]
+    return markdown(["test AUC / logloss", *(FIRST_DATA[name] for name in data)], lines)
+
+
 def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
     for run in runs:
         if any(run[key] != theirs[key] for key in SAME):
@@ -152,6 +183,7 @@ def _same_rows(runs: list[dict[str, Any]], theirs: dict[str, Any]) -> None:
 
 
 TABLES = {
+    "first": tried_first,
     "ml100k": partial(figures, "ml100k"),
     "ml100k-parity": partial(parity, "ml100k"),
     "harness": side_by_side,
