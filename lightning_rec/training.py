@@ -236,6 +236,8 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
             "Figures are of a part of the data alone (%s): their protocol has a hash of its own.",
             ", ".join(f"trainer.{key}={value}" for key, value in part.items()),
         )
+    if catalogue := problem.catalogue_hash(loaded):
+        run.note(catalogue_hash=catalogue)
     run.note(
         data=loaded.name,
         data_hash=loaded.data_hash,
@@ -249,6 +251,8 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
 def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
     pure, part = problem.protocol.hash(loaded.counts), run.card.get("partial")
     now = {"data_hash": loaded.data_hash, "protocol_hash": assembly.recorded_hash(pure, part)}
+    if problem.reads_catalogue and (catalogue := problem.catalogue_hash(loaded)):
+        now["catalogue_hash"] = catalogue
     for name, value in now.items():
         if run.card.get(name) not in (None, value):
             raise UserError(

@@ -121,6 +121,15 @@ class Problem(ABC, Generic[L]):
     def load(self, cache: Path) -> L:
         """Prepare, split and audit the data. Raises UserError where it cannot be used."""
 
+    @property
+    def reads_catalogue(self) -> bool:
+        """Whether figures depend on titles or features of the catalogue, beside the data."""
+        return False
+
+    def catalogue_hash(self, loaded: L) -> str | None:
+        """The hash of the catalogue, where the data has one of its own."""
+        return None
+
     @abstractmethod
     def make_data(self, loaded: L) -> pl.LightningDataModule:
         """The data module over audited data."""

@@ -99,6 +99,16 @@ class Sequences(Problem[Audited]):
         """Prepare, split and audit the interactions."""
         return load(self.source, self.protocol, cache)
 
+    @property
+    def reads_catalogue(self) -> bool:
+        """Whether the model knows items by what the catalogue says of them."""
+        return self.texts is not None or isinstance(self.sketch, ReadsCatalogue)
+
+    def catalogue_hash(self, loaded: Audited) -> str | None:
+        """The hash of titles and features; None where nothing is known but ids."""
+        found: str | None = loaded.data.info["catalogue_hash"]
+        return found
+
     def make_data(self, loaded: Audited) -> SequenceData:
         """The data module over audited data."""
         module = self._build(

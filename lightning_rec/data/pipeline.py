@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_rec.data.audit import audit
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import kept
 from lightning_rec.data.order import ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
@@ -52,11 +52,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     """
     data = protocol.view(prepare(source, cache))
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{FORMAT}")
-    if not folder.exists():
-        with alone(folder):
-            if not folder.exists():
-                protocol.split(data).save(folder)
-    split = Split.load(folder)
+    split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
     facts = audit(data, split)
     order = ordering(data, split, known=getattr(source, "in_order", False))
     for note in [*data.info["notes"], *split.notes, *order.notes]:

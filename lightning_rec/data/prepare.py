@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -15,10 +14,12 @@ import polars as pl
 
 from lightning_rec.data import plain
 from lightning_rec.data.columns import told_dropped
-from lightning_rec.data.locks import alone, unwritable
+from lightning_rec.data.ids import as_text
+from lightning_rec.data.kept import kept
+from lightning_rec.data.locks import unwritable
 from lightning_rec.data.schema import Interactions, Raw, Source, Tables
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import atomic_folder, sha256_file, sha256_json, write_json
+from lightning_rec.files import sha256_file, sha256_json, write_json
 from lightning_rec.screen import Screen
 
 PREPARED_VERSION = 2
@@ -84,20 +85,14 @@ def stored(
         raw = _identities(files)
     fingerprint = sha256_json([version, raw, source.settings()])
     folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
-    if _complete(folder):
-        return folder
-    with alone(folder):
-        if not _complete(folder):
-            _sweep(folder)
-            with (
-                _told(source, files, folder),
-                atomic_folder(folder) as temporary,
-                status("") as line,
-            ):
-                info = write(files, temporary, line.update)
-                write_json(temporary / "info.json", {**info, "files": raw})
-    log.info("%s: prepared in %s", source.name, folder)
-    return folder
+
+    def make(temporary: Path) -> None:
+        with _told(source, files, folder), status("") as line:
+            info = write(files, temporary, line.update)
+            write_json(temporary / "info.json", {**info, "files": raw})
+        log.info("%s: prepared in %s", source.name, folder)
+
+    return kept(folder, make)
 
 
 def check_name(name: str) -> None:
@@ -141,16 +136,6 @@ def _told(source: Raw, files: list[Path], folder: Path) -> Iterator[None]:
         plain.clear()
 
 
-def _complete(folder: Path) -> bool:
-    return (folder / "info.json").exists()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed process left behind. Only the holder of the lock may."""
-    for leftover in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _write(
     source: Source, files: list[Path], folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -177,6 +162,7 @@ def _write(
     return {
         "name": source.name,
         "data_hash": data_hash(Interactions(folder)),
+        "catalogue_hash": catalogue_hash(items),
         "users": users.height,
         "items": items.height,
         "items_without_events": items.height - known,
@@ -296,3 +282,18 @@ def data_hash(data: Interactions) -> str:
             digest.update(f"{column} {len(values)} {little.dtype.str}".encode())
             digest.update(little.tobytes())
     return digest.hexdigest()
+
+
+def catalogue_hash(items: pl.DataFrame) -> str | None:
+    """SHA-256 of what the catalogue says of the items, in the order of their codes.
+
+    It is the same for the same titles and features out of different files. None where nothing is
+    known but ids.
+    """
+    digest, names = hashlib.sha256(), sorted(set(items.columns) - {"item"})
+    for name in names:
+        column = items[name]
+        if not column.dtype.is_nested():
+            column = items.select(as_text(pl.col(name), column.dtype).fill_null("")).to_series()
+        digest.update(f"{name} {sha256_json(column.to_list())}".encode())
+    return digest.hexdigest() if names else None

@@ -14,12 +14,12 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.filters import Ordered
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Seen
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
-from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.files import write_json
 
 _FORMAT = 1  # of a log cut into sessions
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -97,11 +97,8 @@ class Sessions(Protocol):
                 "data.time to the column that holds it, or data.session to one of sessions."
             )
         folder = data.folder.with_name(f"{data.folder.name}-sessions{_FORMAT}-{self.gap:g}s")
-        if not folder.exists():
-            with alone(folder):
-                if not folder.exists():
-                    cut_sessions(data, float(self.gap), folder)
-        return Interactions(folder)
+        gap = self.gap
+        return Interactions(kept(folder, lambda made: cut_sessions(data, float(gap), made)))
 
     def choose(self, events: Ordered) -> Targets:
         """Deal whole sessions by their ends, or as they came. Raises UserError without times."""
@@ -141,7 +138,7 @@ class Sessions(Protocol):
 
 
 def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
-    """Write the log again, with the sessions of each user for users, whole or not at all.
+    """Write the log again, with the sessions of each user for users.
 
     A session ends where its user's next event is more than ``gap`` seconds later. The column
     ``visitor`` keeps the user codes; a session is named after its user and its number, ``u / 1``.
@@ -160,13 +157,12 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     users = pl.DataFrame({"visitor": data.users["user"].gather(of), "number": number})
     name = pl.col("visitor").str.replace_all("/", "//", literal=True)  # so no two names are one
     users = users.select(pl.format("{} / {}", name, "number").alias("user"), "visitor")
-    with atomic_folder(folder) as temporary:
-        others = [column for column in events.collect_schema().names() if column != "user"]
-        events.select("user", *others).sink_parquet(temporary / "interactions.parquet")
-        users.write_parquet(temporary / "users.parquet")
-        shutil.copyfile(data.folder / "items.parquet", temporary / "items.parquet")
-        facts = {"gap": gap, "users": data.info["users"]}
-        write_json(temporary / "info.json", {**data.info, "users": len(of), "sessions": facts})
+    others = [column for column in events.collect_schema().names() if column != "user"]
+    events.select("user", *others).sink_parquet(folder / "interactions.parquet")
+    users.write_parquet(folder / "users.parquet")
+    shutil.copyfile(data.folder / "items.parquet", folder / "items.parquet")
+    facts = {"gap": gap, "users": data.info["users"]}
+    write_json(folder / "info.json", {**data.info, "users": len(of), "sessions": facts})
 
 
 def _new(codes: Ints) -> Mask:

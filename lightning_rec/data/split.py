@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.files import write_json
 
 Ints = NDArray[np.int64]
 Order = Literal["time", "part", "none"]
@@ -110,13 +110,12 @@ class Split:
         return len(self.train_end)
 
     def save(self, folder: Path) -> None:
-        """Write the arrays into ``folder``, whole or not at all."""
-        with atomic_folder(folder) as temporary:
-            for name, array in self._arrays().items():
-                np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-            names = ("boundaries", "counts", "notes", "order", "whole", "seen")
-            facts = {name: getattr(self, name) for name in names}
-            write_json(temporary / "split.json", facts)
+        """Write the arrays into ``folder``; made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in self._arrays().items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        names = ("boundaries", "counts", "notes", "order", "whole", "seen")
+        write_json(folder / "split.json", {name: getattr(self, name) for name in names})
 
     @classmethod
     def load(cls, folder: Path) -> "Split":

@@ -109,7 +109,8 @@ def _hashes(run: dict[str, Any]) -> str | None:
     """Name data and protocol with the beginnings of their hashes."""
     if "protocol_hash" not in run:
         return None
-    data, protocol = f"{run['data']} {run['data_hash'][:8]}", run["protocol"]["name"]
+    hashes = (run[key][:8] for key in ("data_hash", "catalogue_hash") if run.get(key))
+    data, protocol = f"{run['data']} {' '.join(hashes)}", run["protocol"]["name"]
     part = ", of a part of the data" if run.get("partial") else ""
     return f"{data}, {protocol} {run['protocol_hash'][:8]}{part}"
 

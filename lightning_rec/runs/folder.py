@@ -32,7 +32,7 @@ from lightning_rec.runs.distributed import is_first
 log = logging.getLogger(__name__)
 
 # A resumed run must find it again.
-BEGUN_WITH = ("data_hash", "protocol_hash", "partial", "language_hash")
+BEGUN_WITH = ("data_hash", "catalogue_hash", "protocol_hash", "partial", "language_hash")
 
 
 class RunFolder:

@@ -85,6 +85,7 @@ def test_what_is_known_is_described(tmp_path: Path) -> None:
     assert info["files"][0]["name"] == "raw.txt"
     assert len(info["files"][0]["sha256"]) == 64
     assert sorted(path.name for path in data.folder.iterdir()) == [
+        "checksums.json",
         "info.json",
         "interactions.parquet",
         "items.parquet",
@@ -233,3 +234,45 @@ def test_a_killed_process_leaves_nothing_broken(tmp_path: Path) -> None:
     folders = [path for path in (tmp_path / "prepared").iterdir() if path.is_dir()]
     assert [path.name.startswith("slow-") for path in folders] == [True]
     assert json.loads((folders[0] / "info.json").read_text())["events"] == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["interactions.parquet", "items.parquet", "info.json", "checksums.json"]
+)
+@pytest.mark.parametrize("harm", ["cut", "emptied", "a bit", "gone", "{}"])
+def test_what_broke_in_the_cache_is_made_again(
+    tmp_path: Path, name: str, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Given(tmp_path, user=["a", "b"], item=["x", "y"], rating=[1.0, 2.0])
+    folder = prepare(source, tmp_path).folder
+    path, before = folder / name, (folder / name).read_bytes()
+    middle = len(before) // 2
+    bit = before[:middle] + bytes([before[middle] ^ 1]) + before[middle + 1 :]
+    after = {"cut": before[:middle], "emptied": b"", "a bit": bit, "{}": b"{}"}
+    path.unlink() if harm == "gone" else path.write_bytes(after[harm])
+    again = prepare(source, tmp_path)
+    assert source.reads == 2
+    assert again.folder == folder
+    assert again.events.collect().rows() == [(0, 0, 1.0), (1, 1, 2.0)]
+    if name != "checksums.json":
+        assert f"is broken ({name} is not what was written): it is made again" in caplog.text
+
+
+def test_titles_and_features_have_a_hash_of_their_own(tmp_path: Path) -> None:
+    def hashed(raw: str, **columns: list[Any]) -> tuple[str, str | None]:
+        items = pl.DataFrame({"item": ["x", "y"], **columns})
+        info = prepare(Given(tmp_path, items, raw, user=["a"], item=["x"]), tmp_path).info
+        return info["data_hash"], info["catalogue_hash"]
+
+    found = [
+        hashed("1", title=["One", "Two"]),
+        hashed("2", title=["One", "Three"]),
+        hashed("3", title=["One", "Two"], year=[1990, 1991]),
+        hashed("4", title=["One", "Two"], year=[1990.0, 1991.0]),
+        hashed("5", title=["One", "Two"], tags=[["a"], ["b", "c"]]),
+        hashed("6"),
+    ]
+    assert len({data for data, _ in found}) == 1
+    assert found[2] == found[3]
+    assert len({catalogue for _, catalogue in found}) == 5
+    assert found[5][1] is None

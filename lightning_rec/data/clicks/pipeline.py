@@ -14,7 +14,7 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import kept
 from lightning_rec.data.times import divisor
 from lightning_rec.errors import listed
 from lightning_rec.files import sha256_json
@@ -67,12 +67,11 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     table = prepare_clicks(source, cache)
     key = sha256_json([source.fields.settings(), protocol.hash()])[:12]
     folder = table.folder.with_name(f"{table.folder.name}-{key}-{FORMAT}")
-    if not folder.exists():
-        with alone(folder):
-            if not folder.exists():
-                dealt = protocol.deal(table, source.fields)
-                encode(table, source.fields, dealt, folder)
-    encoded = Encoded.load(folder)
+
+    def make(temporary: Path) -> None:
+        encode(table, source.fields, protocol.deal(table, source.fields), temporary)
+
+    encoded = Encoded.load(kept(folder, make))
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)

@@ -1,0 +1,64 @@
+"""Folders of the cache: made once, checked whenever they are used, made again where they broke."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_rec.data.locks import alone
+from lightning_rec.files import atomic_folder, sha256_file, write_json
+
+CHECKSUMS = "checksums.json"  # SHA-256 of each file beside it
+
+log = logging.getLogger(__name__)
+
+
+def kept(folder: Path, make: Callable[[Path], None]) -> Path:
+    """A folder of the cache, made by one process while the others wait, whole or not at all.
+
+    Each file is compared with its checksum, which takes as long as reading it. Where one is
+    missing or another than was written, the folder is made again, saying so.
+
+    Args:
+        folder: where it is to lie.
+        make: writes the files into an empty folder that it is given.
+
+    Raises:
+        UserError: if the cache cannot be written.
+    """
+    if folder.exists() and broken(folder) is None:
+        return folder
+    with alone(folder):
+        fault = broken(folder) if folder.exists() else None
+        if folder.exists() and fault is None:  # another process was sooner
+            return folder
+        if fault not in (None, CHECKSUMS):  # without checksums it was never finished
+            log.warning(
+                "%s in the cache is broken (%s is not what was written): it is made again.",
+                folder.name,
+                fault,
+            )
+        for leftover in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        with atomic_folder(folder) as temporary:
+            make(temporary)
+            files = sorted(path for path in temporary.iterdir() if path.is_file())
+            write_json(temporary / CHECKSUMS, {path.name: sha256_file(path) for path in files})
+    return folder
+
+
+def broken(folder: Path) -> str | None:
+    """The name of the first file that is missing or changed; ``CHECKSUMS`` if there are none."""
+    try:
+        checksums = json.loads((folder / CHECKSUMS).read_text())
+    except (OSError, ValueError):
+        return CHECKSUMS
+    there = {path.name for path in folder.iterdir()} - {CHECKSUMS}
+    if not isinstance(checksums, dict) or there - set(checksums):
+        return CHECKSUMS
+    for name, checksum in checksums.items():
+        path = folder / str(name)
+        if not path.is_file() or sha256_file(path) != checksum:
+            return str(name)
+    return None
