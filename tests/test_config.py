@@ -375,6 +375,7 @@ MISUSE = {
     "trainer=cpu trainer.devices=9999": ["trainer.devices=9999"],
     "trainer=cpu trainer.devices=1000": ["trainer.devices=1000", "cores"],
     "trainer.num_nodes=2": ["trainer.num_nodes=2", "MASTER_ADDR"],
+    "model=deepfm batches.batch_size=1": ["batches.batch_size=1", "model.batch_norm=false"],
     # Names stay in their folder.
     "data.name=../../x": ["data.name", "out of its folder"],
     "name=/x": ["name=/x", "out of its folder"],

@@ -42,6 +42,16 @@ def check_texts(cfg: DictConfig, fields: Fields) -> None:
         )
 
 
+def check_batches(cfg: DictConfig, sketch: nn.Module) -> None:
+    """Raise UserError if batch norm would never see two rows at once."""
+    normed = any(isinstance(part, nn.BatchNorm1d) for part in sketch.modules())
+    if normed and cfg.batches.get("batch_size") == 1:
+        raise UserError(
+            "batches.batch_size=1: batch norm needs more than one row at a time: raise it, or say "
+            "model.batch_norm=false."
+        )
+
+
 def check_sparse(cfg: DictConfig) -> None:
     """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
     if not cfg.task.get("sparse"):

@@ -15,6 +15,7 @@ from lightning_rec import config
 from lightning_rec.adapters.base import Adapter, Tuned
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.click_checks import (
+    check_batches,
     check_calibration,
     check_goals,
     check_model,
@@ -94,6 +95,7 @@ class Clicks(Problem[AuditedClicks]):
             if cfg.baseline:
                 self._part("baseline", "fit", schema=schema)
         check_sparse(cfg)
+        check_batches(cfg, self.sketch)
         goals = tuple(self.source.fields.targets)
         check_goals(self.sketch, goals)
         check_calibration(cfg, self.protocol.validates)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.models.clicks.deepfm import DeepFM
-from lightning_rec.models.clicks.parts import FieldVectors, FirstOrder
+from lightning_rec.models.clicks.parts import MLP, FieldVectors, FirstOrder
 
 SCHEMA = ClickSchema(
     (
@@ -111,3 +111,13 @@ def test_items_of_histories_have_the_vectors_of_items_shown(dims: dict[str, int]
     torch.testing.assert_close(items[0, :2], shown[:, 1])
     torch.testing.assert_close(items[1, :2], shown[[1, 1], 1])
     assert (items[:, 2] == 0).all()
+
+
+def test_a_lone_row_is_normed_by_what_was_seen_before() -> None:
+    network, rows = MLP(3, (4,), 0.0, batch_norm=True), torch.randn(8, 3)
+    network(rows)  # moves the running statistics
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    alone = network(rows[:1])
+    alone.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    torch.testing.assert_close(alone, network.eval()(rows[:1]))

@@ -178,3 +178,30 @@ def test_pooling_is_what_the_model_was_made_for(
     (noted / "1_Pooling" / "config.json").write_text("{")
     with pytest.raises(UserError, match="is no JSON"):
         load_language(noted)
+
+
+def test_without_a_network_the_hub_is_not_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    asked: list[str] = []
+
+    def nowhere(*_: object) -> None:
+        raise OSError(-2, "Name or service not known")
+
+    def snapshot(name: str, local_files_only: bool = False, **_: object) -> str:
+        asked.append("here" if local_files_only else "hub")
+        if local_files_only and name == "some/copy":
+            return str(tmp_path)
+        raise ValueError("not here")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("lightning_rec.data.text.hub.getproxies", dict)
+    monkeypatch.setattr("socket.getaddrinfo", nowhere)
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    with pytest.raises(UserError, match="there is no network"):
+        find_model("some/model")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert find_model("some/copy") == tmp_path
+    assert asked == ["here", "here"]

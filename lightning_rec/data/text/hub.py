@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import socket
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from lightning_rec.data.fetch import Layout, PublicFiles
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
@@ -34,6 +37,8 @@ class HubFiles(Origin):
     def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
         """Download the named files. Raises Unavailable."""
         hub = import_module("huggingface_hub")
+        if not _resolves():
+            raise Unavailable("there is no network")
         try:
             hub.snapshot_download(
                 self.repo,
@@ -143,16 +148,36 @@ def _of_run(folder: Path) -> Path:
 def _of_hub(name: str) -> Path:
     hub = import_hub()
     settings: dict[str, Any] = {"allow_patterns": list(_PATTERNS), "etag_timeout": 5}
+    here = model_here(name)
+    if here is not None and (here / _NEEDED[0]).is_file() and any(here.glob("*.safetensors")):
+        return here
     try:
+        if not _resolves():
+            raise OSError("there is no network")
         return Path(hub.snapshot_download(name, **settings))
     except Exception as error:  # of a dozen kinds, several of them of the HTTP library
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         known = ", ".join(sorted(KNOWN))
         raise UserError(
             f"The language model '{name}' is no folder, and the Hugging Face hub does not bring it "
-            f"({type(error).__name__}).{offline} Put config.json, *.safetensors and the "
+            f"({_short(error)}).{offline} Put config.json, *.safetensors and the "
             f"tokenizer's files into a folder and name that; without the hub there is: {known}."
         ) from error
+
+
+def _short(error: Exception) -> str:
+    return str(error) if type(error) is OSError else type(error).__name__
+
+
+def _resolves() -> bool:
+    """Whether the hub has an address: its library would try for half a minute, and complain."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    if getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+        return True  # whether it can be reached is for them to say
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def import_hub() -> Any:

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lightning_rec.data.clicks.batches import Rows, TextVectors
 from lightning_rec.data.clicks.encoded import Encoded
@@ -192,6 +193,17 @@ class FirstOrder(nn.Module):
         return total
 
 
+class RowNorm(nn.BatchNorm1d):
+    """Batch norm by which a lone row, such as a last batch, takes the running statistics."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Scaled rows, float [B, D]."""
+        if len(rows) > 1 or not self.training:
+            return super().forward(rows)
+        known = (self.running_mean, self.running_var, self.weight, self.bias)
+        return functional.batch_norm(rows, *known, training=False, eps=self.eps)
+
+
 class MLP(nn.Sequential):
     """Layers of linear, batch norm, activation and dropout, in this order.
 
@@ -217,7 +229,7 @@ class MLP(nn.Sequential):
         for before, width in zip((inputs, *widths), widths, strict=False):
             layers.append(nn.Linear(before, width))
             if batch_norm:
-                layers.append(nn.BatchNorm1d(width))
+                layers.append(RowNorm(width))
             layers += [activation(width) if activation else nn.ReLU(), Dropout(dropout)]
         if output:
             layers.append(nn.Linear(widths[-1] if widths else inputs, 1))
