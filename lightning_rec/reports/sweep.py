@@ -91,7 +91,8 @@ def _job(folder: Path) -> dict[str, Any]:
             "status": run["status"],
             "error": run.get("error"),
             "comparable": _hashes(run),
-            "overrides": with_effect(folder, overrides),
+            "overrides": overrides,
+            "with_effect": with_effect(folder, overrides),
             "metrics": read_json(metrics) if metrics.exists() else {},
             "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
         }
@@ -132,7 +133,7 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     for job in jobs:
         differing = [
             override
-            for override in job["overrides"]
+            for override in job.get("with_effect", job["overrides"])
             if not override.startswith("seed=") and (override not in common or len(jobs) == 1)
         ]
         groups.setdefault(" ".join(sorted(differing)) or "(all alike)", []).append(job)
