@@ -1,20 +1,17 @@
 """One training from config to run folder: the order of things, and how it ends."""
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_rec import assembly, config
+from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
 from lightning_rec.assembly.language import check_language
@@ -23,9 +20,14 @@ from lightning_rec.errors import UserError
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import distributed, tracking
+from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
+from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
+from lightning_rec.runs.resuming import Start, changed, check_course, check_not_over, start_of
+from lightning_rec.runs.signals import stoppable
 from lightning_rec.screen import Screen
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
@@ -33,48 +35,73 @@ from lightning_rec.tasks.examples import Example
 log = logging.getLogger(__name__)
 
 
+class Made(NamedTuple):
+    """What a config was made into: the problem, its data, and the task over a fresh model."""
+
+    problem: Problem[Any]
+    loaded: Loaded
+    data: LightningDataModule
+    task: Task
+
+
 def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
     """Train, evaluate and record ``cfg`` in ``folder``.
 
     Raises:
-        UserError: on bad input, before any training.
+        UserError: on bad input, before any training; the folder is then as it was before.
     """
     problem = assembly.assemble(cfg)
-    run = RunFolder.create(folder, cfg, overrides)
-    with _recorded(run):
-        _train(cfg, problem, run, checkpoint=None)
+    with one_writer(folder), stoppable():
+        run = RunFolder.create(folder, cfg, overrides)
+        with recorded(run):
+            with withdrawn_if_refused(run):
+                made = _make(cfg, problem, run)
+            _train(cfg, made, run, start=None)
 
 
 def resume(folder: Path, overrides: list[str]) -> None:
     """Go on from the last checkpoint of a run, with its own config and further value overrides.
 
+    A run that was stopped before its first checkpoint begins anew. Nothing is written before the
+    settings were checked.
+
     Raises:
-        UserError: if ``folder`` is no run, is completed, or holds no checkpoint.
+        UserError: if ``folder`` is no run, is completed, is being written, or if its checkpoint
+            does not fit the settings.
     """
-    run = RunFolder.open(folder)
-    cfg = changed(run.config, overrides)
-    if run.card.get("status") == "completed" and cfg == run.config:
-        raise UserError(f"{folder} is completed: raise trainer.max_epochs to go on training.")
-    checkpoint = run.last_checkpoint
-    problem = assembly.assemble(cfg)
-    run.resume(cfg, overrides)
-    with _recorded(run):
-        _train(cfg, problem, run, checkpoint)
+    RunFolder.open(folder)
+    with one_writer(folder), stoppable():
+        run = RunFolder.open(folder)
+        cfg = changed(run.config, overrides)
+        check_not_over(run, cfg)
+        problem = assembly.assemble(cfg)
+        with logging_to(None):
+            checkpoint = run.last_checkpoint()
+            made = _make(cfg, problem, run)
+            start = start_of(run, cfg, made.task, checkpoint) if checkpoint else None
+        run.resume(cfg, overrides)
+        if start is None:
+            run.start_over()
+        with recorded(run):
+            _train(cfg, made, run, start)
 
 
 def worker(folder: Path) -> None:
     """A further process of a distributed training, started by the first one."""
     run = RunFolder.open(folder)
-    checkpoint = run.last_checkpoint if run.card.get("earlier") else None
-    with _recorded(run):
-        _train(run.config, assembly.assemble(run.config), run, checkpoint)
+    with stoppable(), recorded(run):
+        checkpoint = run.last_checkpoint() if run.card.get("earlier") else None
+        made = _make(run.config, assembly.assemble(run.config), run)
+        start = start_of(run, run.config, made.task, checkpoint) if checkpoint else None
+        _train(run.config, made, run, start)
 
 
 def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
     """The figures of a completed run again, from its saved weights.
 
     Raises:
-        UserError: if ``folder`` is no completed run, its weights do not fit, or its data changed.
+        UserError: if ``folder`` is no completed run, its weights do not fit, its data changed, or
+            a file of it is not as the run wrote it.
     """
     run = RunFolder.open(folder)
     cfg = changed(run.config, overrides)
@@ -88,72 +115,49 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         if task.tuned is not None and task.tuned.partial:
             task.tuned.check_base(run.path / TUNED)
         run.load_model(task.model)
+        run.metrics  # noqa: B018  read before they are computed again
         trainer = assembly.make_trainer(cfg, run.path, training=False)
-        _evaluate(trainer, task, data, validates=loaded.validates)
+        with distributed.joined_by("evaluate", run.path, *overrides):
+            _evaluate(trainer, task, data, validates=loaded.validates)
         problem.warn(task.figures)
     distributed.leave()
     return run, task.figures
 
 
-def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """Apply ``key.key=value`` overrides to a saved config.
-
-    Raises:
-        UserError: on an unknown key, or where a whole part would be chosen anew.
-    """
-    for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or OmegaConf.is_dict(OmegaConf.select(cfg, key)):
-            raise UserError(
-                f"'{override}' cannot be applied to a run that is there: only values can be "
-                "changed, by their dotted key, as in trainer.max_epochs=80."
-            )
-        if "${" in override:
-            raise UserError(f"{override}: ${{…}} is not resolved here: write the value itself.")
-    OmegaConf.set_struct(cfg, True)
-    try:
-        merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
-    except OmegaConfBaseException as error:
-        raise config.unknown_key(error) from error
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-@contextlib.contextmanager
-def _recorded(run: RunFolder) -> Iterator[None]:
-    """Keep the log; close the card, the trackers and the processes, however the run ends."""
-    status, error = "failed", None
-    with logging_to(run.path / "train.log"):
-        try:
-            yield
-            status = "completed"
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
-            status = "interrupted"
-            raise KeyboardInterrupt(f"to go on: lightning-rec train resume={run.path}") from stop
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            run.finish(status, error)
-            tracking.close(failed=status != "completed")
-            distributed.leave()
-
-
-def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: Path | None) -> None:
+def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder) -> Made:
+    """Load the data and build the task, of equal weights for equal seeds."""
     with run.timed("data"):
         loaded = problem.load(cache_dir())
         data = problem.make_data(loaded)
-    _describe(run, problem, loaded)
-    with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
-        trainer = assembly.make_trainer(cfg, run.path, validates=loaded.validates)
-        tracking.begin(trainer, _described(cfg, run))
+    if run.card.get("data_hash"):
+        _check_data(run, problem, loaded)
+    check_language(run, cfg)
+    with run.timed("start"):
         seed_everything(cfg.seed, workers=True, verbose=False)
         task = problem.make_task(loaded, data)
+    check_course(cfg, task, validates=loaded.validates)
+    return Made(problem, loaded, data, task)
+
+
+def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> None:
+    problem, loaded, data, task = made
+    _describe(run, problem, loaded)
+    with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
+        trainer = assembly.make_trainer(
+            cfg,
+            run.path,
+            validates=loaded.validates,
+            step=start.step if start is not None else 0,
+            run_id=run.card.get("wandb_id"),
+        )
+        run.note(wandb_id=tracking.run_id())
+        tracking.begin(trainer, _described(cfg, run))
     if task.trains and trainer.max_epochs != 0:
-        with run.timed("fit"), distributed.joined_by(run.path):
+        with run.timed("fit"), distributed.joined_by("train", run.path):
+            checkpoint = start.checkpoint if start is not None else None
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         run.note(cost=task.cost())
-        _take_best(trainer, task)
+        _take_best(trainer, run, task)
         if task.tuned is not None:
             task.tuned.conclude()
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":
@@ -161,16 +165,17 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
             run.note(temperature=_calibrate(task, trainer, data))
     run.save_model(task.model)
     if task.tuned is not None and task.tuned.partial and is_first():
-        task.tuned.save(run.path / TUNED)
-    with run.timed("evaluate"):
+        with run.writing(TUNED) as temporary:
+            task.tuned.save(temporary)
+    with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
     run.note(warnings=problem.warn(task.figures))
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
-            beside = _baseline(baseline, data, trainer, validates=loaded.validates)
+            _evaluate(trainer, baseline, data, validates=loaded.validates)
         task.figures |= problem.beside(task.figures, baseline.figures)
-        columns = beside | columns
+        columns = {baseline.title: baseline.figures} | columns
     examples = problem.examples(task, loaded)
     run.save_metrics(_flat(columns))
     tables = problem.tables(task, loaded)
@@ -178,10 +183,13 @@ def _train(cfg: DictConfig, problem: Problem[Any], run: RunFolder, checkpoint: P
         run.save_table(name, table)
     if is_first():
         problem.leave(task, run.path)
-    pictures = plots.draw(tables, run.path) if is_first() else {}
-    figures, seconds = _flat(columns), run.card["seconds"]
-    tracking.end(trainer, _described(cfg, run), cfg.monitor, figures, seconds, examples, pictures)
-    _show(run, columns, cfg.monitor, examples)
+    run.finish("completed")
+    with afterwards(run, "telling the trackers"):
+        pictures = plots.draw(tables, run.path) if is_first() else {}
+        told = (_described(cfg, run), cfg.monitor, _flat(columns), run.card["seconds"])
+        tracking.end(trainer, *told, examples, pictures)
+    with afterwards(run, "showing the figures"):
+        _show(run, columns, cfg.monitor, examples)
 
 
 def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
@@ -190,42 +198,30 @@ def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, valida
     No tracker sees its steps: figures of the end are told once, by :func:`tracking.end`.
     """
     loggers, trainer.loggers = trainer.loggers, []
-    with distributed.joined_by(Path(trainer.default_root_dir)):
-        if validates:
-            trainer.validate(task, datamodule=data, verbose=False)
-        trainer.test(task, datamodule=data, verbose=False)
+    if validates:
+        trainer.validate(task, datamodule=data, verbose=False)
+    trainer.test(task, datamodule=data, verbose=False)
     trainer.loggers = loggers
 
 
-def _take_best(trainer: Trainer, task: Task) -> None:
+def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
     """Load the weights with the best validation figure, if any validation took place."""
-    best = Path(trainer.default_root_dir) / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        saved = torch.load(best, map_location="cpu", weights_only=True)
+    if (run.path / BEST).is_file():
+        saved = trainer.strategy.load_checkpoint(run.path / BEST, weights_only=True)
         task.load_state_dict(saved["state_dict"])
 
 
 def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[str, float]:
     """Fit what makes probabilities honest; no tracker sees the validation that it takes."""
     loggers, trainer.loggers = trainer.loggers, []
-    with distributed.joined_by(Path(trainer.default_root_dir)):
+    with distributed.joined_by("train", Path(trainer.default_root_dir)):
         trainer.validate(task, datamodule=data, verbose=False)
     trainer.loggers = loggers
     return task.calibrate()
 
 
-def _baseline(
-    task: Task, data: LightningDataModule, trainer: Trainer, *, validates: bool
-) -> dict[str, dict[str, float]]:
-    """Figures of the baseline on the same data and protocol."""
-    _evaluate(trainer, task, data, validates=validates)
-    return {task.title: task.figures}
-
-
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
-    """Put data and protocol on the card. A resumed run must find the data it began with."""
-    if run.card.get("earlier"):
-        _check_data(run, problem, loaded)
+    """Put data and protocol on the card."""
     if language := check_language(run):
         run.note(language_hash=language)
     part = assembly.partial(problem.cfg)

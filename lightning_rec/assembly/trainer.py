@@ -9,17 +9,24 @@ from omegaconf import DictConfig
 
 from lightning_rec import config
 from lightning_rec.files import sha256_json
+from lightning_rec.runs.checkpoints import CheckpointFiles
 
 SHORT = ("fast_dev_run", "overfit_batches")  # trial runs of Lightning
 
 
 def make_trainer(
-    cfg: DictConfig, folder: Path, *, training: bool = True, validates: bool = True
+    cfg: DictConfig,
+    folder: Path,
+    *,
+    training: bool = True,
+    validates: bool = True,
+    step: int | None = None,
+    run_id: str | None = None,
 ) -> pl.Trainer:
     """The trainer. Without ``training`` it has no loggers and no callback but the progress bar.
 
     Where nothing ``validates`` there is no figure to monitor: the last weights are kept, and
-    training goes on to its end.
+    training goes on to its end. Trackers of a resumed run go on after ``step``, under ``run_id``.
     """
     callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
     if not validates:
@@ -37,9 +44,16 @@ def make_trainer(
             for name, node in callbacks.items()
         ],
         logger=[
-            config.build(f"logger.{name}", node, **_inside(node, "save_dir", folder))
+            config.build(
+                f"logger.{name}",
+                node,
+                **_inside(node, "save_dir", folder),
+                **_inside(node, "step", step),
+                **_inside(node, "run_id", run_id),
+            )
             for name, node in loggers.items()
         ],
+        plugins=[CheckpointFiles(folder), *(config.plain(cfg.trainer.get("plugins")) or [])],
         enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
         default_root_dir=folder,
@@ -65,6 +79,6 @@ def recorded_hash(protocol_hash: str, part: Mapping[str, Any] | None) -> str:
     return sha256_json({"protocol": protocol_hash, "partial": part}) if part else protocol_hash
 
 
-def _inside(node: DictConfig, key: str, folder: Path) -> dict[str, Any]:
-    """Where a part writes, unless its config says so itself."""
-    return {key: folder} if key in node and node[key] is None else {}
+def _inside(node: DictConfig, key: str, value: Any) -> dict[str, Any]:
+    """What is known here, such as where a part writes, unless its config says so itself."""
+    return {key: value} if key in node and node[key] is None else {}

@@ -1,4 +1,7 @@
-"""``lightning-rec _worker FOLDER``: a further process of a distributed training; not for people."""
+"""``lightning-rec _worker TASK FOLDER``: a further process of a training or an evaluation.
+
+The first process starts it; it is not for people.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,13 @@ from lightning_rec.commands.loading import loading
 
 
 def run(arguments: list[str]) -> int:
-    """Join the training in ``FOLDER``."""
+    """Join what the first process does in a run folder: ``train`` or ``evaluate`` it."""
+    task, folder, *overrides = arguments
     with loading():
-        from lightning_rec.training import worker
+        from lightning_rec import training
 
-    worker(Path(arguments[0]))
+    if task == "evaluate":
+        training.evaluate(Path(folder), overrides)
+    else:
+        training.worker(Path(folder))
     return 0

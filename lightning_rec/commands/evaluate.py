@@ -48,7 +48,8 @@ def run(arguments: list[str]) -> int:
     folder, figures = evaluate(Path(folders[0]), overrides)
     recorded = folder.metrics
     # A run of an earlier version may lack metrics that there are now.
-    differing = [name for name in recorded if figures.get(name, recorded[name]) != recorded[name]]
+    again = [name for name in recorded if name in figures]
+    differing = [name for name in again if figures[name] != recorded[name]]
     console = Screen()
     seen = folder.card["protocol"].get("seen", "filter")
     console.print(figures_table({"again": figures}, folder.config.monitor, seen))
@@ -57,5 +58,8 @@ def run(arguments: list[str]) -> int:
         for name in differing:
             console.print(f"  {name}: {recorded[name]} then, {figures[name]} now", highlight=False)
         return 1
-    console.print(f"Equal to {folder.path / 'metrics.json'} to the last bit.", soft_wrap=True)
+    if not again:
+        raise UserError(f"{folder.path / 'metrics.json'} holds none of the figures there are now.")
+    told = f"Equal to {folder.path / 'metrics.json'} to the last bit ({len(again)} figures)."
+    console.print(told, soft_wrap=True)
     return 0

@@ -198,6 +198,7 @@ class BatchSampler(Sampler[list[int]]):
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed, self.rank, self.processes = seed, rank, processes
         self.epoch = 0
+        self.dealt = 0  # batches of the next pass that were dealt already, before a stop
 
     @property
     def sampler(self) -> "BatchSampler":
@@ -220,7 +221,8 @@ class BatchSampler(Sampler[list[int]]):
         if self.shuffle:
             generator = np.random.default_rng([self.seed, self.epoch])
             order = generator.permutation(np.arange(self.size, dtype=np.min_scalar_type(self.size)))
-        for number in range(len(self)):
+        dealt, self.dealt = self.dealt, 0
+        for number in range(dealt, len(self)):
             batch = number * self.processes + self.rank
             if self.shuffle:  # with fewer batches than processes, some take the same one
                 batch %= -(-self.size // self.batch_size)

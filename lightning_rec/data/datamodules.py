@@ -1,6 +1,6 @@
 """The Lightning data modules: which batches each stage gets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Protocol, TypeVar
 
 import pytorch_lightning as pl
@@ -90,6 +90,32 @@ class Sized(Protocol):
         ...
 
 
+class BatchLoader(DataLoader[Any]):
+    """Deals whole batches, and knows how many of an epoch it has dealt.
+
+    Nothing is fetched before the first batch is asked for: Lightning makes the iterator before it
+    says which epoch it is, and before a checkpoint has said where to begin.
+    """
+
+    batch_sampler: BatchSampler
+    dealt = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """The batches of an epoch, or what is left of one."""
+        self.dealt = self.batch_sampler.dealt
+        for batch in super().__iter__():
+            self.dealt += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How far this epoch is."""
+        return {"dealt": self.dealt}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out, in the next pass, what was dealt already."""
+        self.batch_sampler.dealt = state["dealt"]
+
+
 def loader(
     module: pl.LightningDataModule,
     dataset: Sized,
@@ -109,7 +135,7 @@ def loader(
         rank=trainer.global_rank if trainer else 0,
         processes=trainer.world_size if trainer else 1,
     )
-    return DataLoader(
+    return BatchLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=sampler,
         collate_fn=_whole,

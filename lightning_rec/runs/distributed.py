@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import torch.distributed
 from hydra.core.hydra_config import HydraConfig
@@ -22,8 +23,8 @@ _PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "M
 
 
 @contextmanager
-def joined_by(folder: Path) -> Iterator[None]:
-    """Let Lightning start further processes as ``lightning-rec _worker FOLDER``.
+def joined_by(task: Literal["train", "evaluate"], folder: Path, *overrides: str) -> Iterator[None]:
+    """Let Lightning start further processes as ``lightning-rec _worker TASK FOLDER [overrides]``.
 
     Left alone it repeats the command line, which in a sweep would start the whole sweep again.
     The folder holds the composed config, so all processes run exactly the same.
@@ -31,7 +32,7 @@ def joined_by(folder: Path) -> Iterator[None]:
     argv, hydra = sys.argv, HydraConfig.instance()
     composed, hydra.cfg = hydra.cfg, None
     trusted = [f"--trust={names}"] if (names := trust.named(used=True)) else []
-    sys.argv = [argv[0], "_worker", str(folder), *trusted]
+    sys.argv = [argv[0], "_worker", task, str(folder), *overrides, *trusted]
     try:
         yield
     finally:

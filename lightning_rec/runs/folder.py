@@ -7,6 +7,7 @@
 ``weights.safetensors``              the model at its best validation figure
 ``items.parquet``                    item code -> raw id and catalogue columns
 ``checkpoints/``                     tensors and plain values, for resume
+``checksums.json``                   SHA-256 of what is read again
 """
 
 import logging
@@ -26,13 +27,22 @@ from lightning_rec import trust
 from lightning_rec.documents import check_links, check_places, leaves, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
-from lightning_rec.runs import provenance
+from lightning_rec.runs import checksums, provenance
+from lightning_rec.runs.checkpoints import LAST, PREVIOUS
 from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
 
-# A resumed run must find it again.
-BEGUN_WITH = ("data_hash", "catalogue_hash", "protocol_hash", "partial", "language_hash")
+STARTED_WITH = ("config.yaml", "overrides.yaml", "run.json")
+# A resumed run must find these again, and goes on in the same run of W&B.
+BEGUN_WITH = (
+    "data_hash",
+    "catalogue_hash",
+    "protocol_hash",
+    "partial",
+    "language_hash",
+    "wandb_id",
+)
 
 
 class RunFolder:
@@ -42,6 +52,7 @@ class RunFolder:
         self.path = path.absolute()
         self.card: dict[str, Any] = {}
         self._composed: DictConfig | None = None  # by this process, hence checked already
+        self.seconds: dict[str, float] = {}  # wall time of each part
         self._cpu_before = time.process_time()  # of the jobs before it, in a sweep
 
     @classmethod
@@ -50,12 +61,23 @@ class RunFolder:
         run = cls(path)
         if is_first():
             if (run.path / "run.json").exists():
-                raise UserError(
-                    f"run_dir={path} already holds a run: choose another folder, or go on with "
-                    f"resume={path}."
-                )
+                raise cls.open(path)._occupied()
             run._start(cfg, overrides)
         return run
+
+    def _occupied(self) -> UserError:
+        """What can be done where a run lies already."""
+        status = self.card.get("status")
+        if status == "completed":
+            further = ", or train it further with a higher trainer.max_epochs" * self.can_resume
+            more = f"it is completed. Choose another folder{further}"
+        else:
+            killed = "it was killed" if status == "running" else f"it is {status}"
+            more = f"{killed}. Go on with it, or choose another folder"
+        again = f": lightning-rec train resume={self.path}"
+        if status == "completed" and not self.can_resume:
+            again = ""
+        return UserError(f"run_dir={self.path} already holds a run, and {more}{again}.")
 
     def refuse(self, cfg: DictConfig, overrides: list[str], error: Exception) -> None:
         """Record a job of a sweep that failed before it could start."""
@@ -80,6 +102,13 @@ class RunFolder:
         run.card = run._json("run.json")
         return run
 
+    def withdraw(self) -> None:
+        """Undo :meth:`create`, where a run was refused before it had anything worth keeping."""
+        if is_first():
+            for name in (*STARTED_WITH, "train.log", checksums.NAME):
+                (self.path / name).unlink(missing_ok=True)
+        self.card = {}
+
     def check_completed(self, key: str) -> None:
         """Raises UserError, with the key that names the run, unless it is completed."""
         if self.card.get("status") != "completed":
@@ -97,13 +126,19 @@ class RunFolder:
             self._start(cfg, [*self.card.get("overrides", []), *overrides])
             self.note(earlier=[*earlier, kept], **begun)
 
+    def start_over(self) -> None:
+        """Leave out what checkpoints there are: a training begins anew."""
+        for path in (self.path / "checkpoints").glob("*.ckpt") if is_first() else ():
+            path.unlink()
+
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         provenance.forget_peak_memory()
         self._composed = cfg
         self.card = provenance.card() | {"overrides": overrides}
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+        with self.writing("config.yaml") as temporary:
+            write_text(temporary, OmegaConf.to_yaml(cfg, resolve=True))
         settings = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(settings, dict)
         apart = ("run_dir", "name", "logger", "tracking", "examples", "callbacks")
@@ -113,7 +148,7 @@ class RunFolder:
             started=provenance.now(),
             seed=cfg.seed,
             config_hash=sha256_json(figures),
-            seconds={},
+            seconds=self.seconds,
         )
 
     def note(self, **facts: Any) -> None:
@@ -137,8 +172,7 @@ class RunFolder:
         """Time a part of the run, wall seconds, into the card."""
         start = time.perf_counter()
         yield
-        seconds = self.card.setdefault("seconds", {})
-        seconds[part] = round(seconds.get(part, 0.0) + time.perf_counter() - start, 2)
+        self.seconds[part] = round(self.seconds.get(part, 0.0) + time.perf_counter() - start, 2)
 
     @property
     def config(self) -> DictConfig:
@@ -154,20 +188,49 @@ class RunFolder:
         trust.check_saved(path, tree)
         ends = (".dirpath", ".save_dir", ".log_dir")
         check_places(self.path, (leaf for leaf in leaves(tree) if leaf[0].endswith(ends)))
+        checksums.verify(self.path, "config.yaml")
         return cfg
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The figures. Raises UserError if the run never got that far."""
-        return self._json("metrics.json")
+        """The figures. Raises UserError if the run never got that far, or if they were changed."""
+        figures = self._json("metrics.json")
+        checksums.verify(self.path, "metrics.json")
+        if not figures:
+            raise UserError(f"{self.path / 'metrics.json'} holds no figures.")
+        return figures
 
     @property
-    def last_checkpoint(self) -> Path:
-        """Where to resume from. Raises UserError if nothing was saved yet."""
-        path = self.path / "checkpoints" / "last.ckpt"
-        if not path.is_file():
-            raise UserError(f"{self.path} holds no checkpoint to resume from: start it anew.")
-        return path
+    def can_resume(self) -> bool:
+        """Whether anything was kept of a training."""
+        return any((self.path / name).is_file() for name in (LAST, PREVIOUS))
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest checkpoint that is as it was written; None if there is none.
+
+        Raises:
+            UserError: if there are some, and all are broken.
+        """
+        there = [name for name in (LAST, PREVIOUS) if (self.path / name).is_file()]
+        for number, name in enumerate(there):
+            if checksums.sound(self.path, name):
+                return self.path / name
+            further = [f"going on from {other} before it" for other in there[number + 1 :]]
+            told = ", ".join([f"{self.path / name} is not as the run wrote it", *further])
+            if not further:
+                raise UserError(
+                    f"{told}, nor is any before it: bring the file back, or train anew in another "
+                    "folder."
+                )
+            log.warning("%s.", told)
+        return None
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a temporary name that becomes ``name``, its hash known, if the block succeeds."""
+        with atomic_path(self.path / name) as temporary:
+            yield temporary
+            checksums.record(self.path, temporary, name)
 
     def save_model(self, model: torch.nn.Module) -> None:
         """Write the weights as safetensors."""
@@ -178,7 +241,7 @@ class RunFolder:
                 # Safetensors refuses weights that are tied, one memory under two names.
                 state[name] = value.clone() if value.data_ptr() in known else value
                 known.add(value.data_ptr())
-            with atomic_path(self.path / "weights.safetensors") as temporary:
+            with self.writing("weights.safetensors") as temporary:
                 temporary.write_bytes(save(state))
 
     def load_model(self, model: torch.nn.Module) -> None:
@@ -190,6 +253,7 @@ class RunFolder:
                 f"{path} is missing: this run is {status}, not completed. "
                 f"Go on with resume={self.path}."
             )
+        checksums.verify(self.path, path.name)
         try:
             model.load_state_dict(load_file(path))
         except (RuntimeError, SafetensorError, OSError) as error:
@@ -199,17 +263,20 @@ class RunFolder:
     def save_metrics(self, figures: dict[str, float]) -> None:
         """Write ``metrics.json``, sorted by name."""
         if is_first():
-            write_json(self.path / "metrics.json", dict(sorted(figures.items())))
+            with self.writing("metrics.json") as temporary:
+                write_json(temporary, dict(sorted(figures.items())))
 
     def save_table(self, name: str, table: pl.DataFrame) -> None:
         """Write a Parquet file."""
         if is_first():
-            with atomic_path(self.path / f"{name}.parquet") as temporary:
+            with self.writing(f"{name}.parquet") as temporary:
                 table.write_parquet(temporary)
 
     def table(self, name: str) -> pl.DataFrame:
         """Read what :meth:`save_table` wrote. Raises UserError if it is missing or broken."""
         path = self.path / f"{name}.parquet"
+        if path.is_file():
+            checksums.verify(self.path, path.name)
         try:
             return pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:

@@ -84,6 +84,7 @@ def wandb_logger(
     group: str | None = None,
     tags: tuple[str, ...] = (),
     job_type: str = "train",
+    run_id: str | None = None,
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
 ) -> WandbLogger:
     """Make a W&B logger.
@@ -95,6 +96,7 @@ def wandb_logger(
         group: W&B group.
         tags: W&B tags.
         job_type: W&B job type.
+        run_id: W&B's id of a run that is resumed, which goes on under it; None begins a new one.
         mode: ``auto`` follows ``WANDB_MODE`` if set; else it is online if there is an API key
             (in the environment or from ``wandb login``), and offline if there is none.
     """
@@ -110,6 +112,8 @@ def wandb_logger(
             group=group,
             tags=tags,
             job_type=job_type,
+            id=run_id,
+            resume="allow" if run_id is not None else None,
             mode=wandb_mode() if mode == "auto" else mode,
             settings=wandb.Settings(silent=True, console="off"),
             reinit="finish_previous",  # each job of a sweep is a run of its own
@@ -125,7 +129,7 @@ def wandb_logger(
 
 
 def tensorboard_logger(
-    save_dir: Path, name: str = "tensorboard", version: str = ""
+    save_dir: Path, name: str = "tensorboard", version: str = "", step: int | None = None
 ) -> TensorBoardLogger:
     """Make a TensorBoard logger.
 
@@ -133,8 +137,11 @@ def tensorboard_logger(
         save_dir: the run folder.
         name: folder in it.
         version: folder in that.
+        step: the optimizer steps after which a training goes on; what lies behind is not shown.
     """
-    return SectionedTensorBoard(save_dir, name=name, version=version, default_hp_metric=False)
+    return SectionedTensorBoard(
+        save_dir, name=name, version=version, default_hp_metric=False, purge_step=step
+    )
 
 
 def mlflow_logger(

@@ -80,7 +80,15 @@ def sync_command() -> str | None:
     run = _open_run()
     if run is None or not run.offline:
         return None
-    return f"wandb sync {shlex.quote(str(Path(run.dir).parent))}"
+    parts = sorted(Path(run.dir).parents[1].glob(f"offline-run-*-{run.id}"))
+    append = "--append " * (len(parts) > 1)  # a run that was resumed
+    return f"wandb sync {append}{' '.join(shlex.quote(str(part)) for part in parts)}"
+
+
+def run_id() -> str | None:
+    """W&B's id of the open run, None if there is none."""
+    run = _open_run()
+    return None if run is None else str(run.id)
 
 
 @rank_zero_only

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from lightning_rec.adapters.base import Tuned
 from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
+from lightning_rec.tasks.clipping import clip_norm, is_sparse
 from lightning_rec.tasks.progress import epoch_line
 from lightning_rec.tasks.schedules import Plateau
 
@@ -128,8 +129,7 @@ class Task(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Log the learning rate; reseed at the start of an epoch.
 
-        Lightning saves no generator states, and a resumed run must not differ. It also skips
-        ``on_train_epoch_start`` when it resumes, hence here.
+        Lightning skips ``on_train_epoch_start`` when it resumes, hence here.
         """
         if batch_idx == 0:
             sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
@@ -190,8 +190,27 @@ class Task(pl.LightningModule):
         ]
         return [group for group in groups if group["params"]]
 
+    def progress(self) -> dict[str, Any]:
+        """What is known of the epochs so far, the one under way included: tensors and numbers."""
+        return {
+            "first_step": self.first_step,
+            "bad_loss": self.bad_loss,
+            "bad_batch": self.bad_batch,
+            "seconds": time.perf_counter() - self.epoch_start,
+            "epoch_seconds": self.epoch_seconds,
+        }
+
+    def load_progress(self, found: dict[str, Any]) -> None:
+        """Go on from what :meth:`progress` gave."""
+        self.first_step, self.epoch_seconds = found["first_step"], found["epoch_seconds"]
+        self.bad_loss = found["bad_loss"].to(self.device)
+        self.bad_batch = found["bad_batch"].to(self.device)
+        self.epoch_start = time.perf_counter() - found["seconds"]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save what a schedule that watches a figure remembers, and what an adapter does."""
+        """Save how far the epoch is, and what a watching schedule and an adapter remember."""
+        if "optimizer_states" in checkpoint:  # not of the best weights alone
+            checkpoint["progress"] = self.progress()
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
         if self.tuned is not None:
@@ -199,11 +218,13 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep it until there is somebody to hand it to."""
-        self.remembered = {key: checkpoint.get(key) for key in ("plateau", "course")}
+        self.remembered = {key: checkpoint.get(key) for key in ("plateau", "course", "progress")}
 
     def on_fit_start(self) -> None:
         """Hand out what was remembered, if the training is resumed."""
         plateau, course = self.remembered.get("plateau"), self.remembered.get("course")
+        if (progress := self.remembered.get("progress")) is not None:
+            self.load_progress(progress)
         if self.plateau is not None and plateau is not None:
             self.plateau.load_state_dict(plateau)
         if self.tuned is not None and course is not None:
@@ -236,7 +257,7 @@ class Task(pl.LightningModule):
 
         Lightning also refuses a fused optimizer under bf16, which needs no scaler.
         """
-        if gradient_clip_val and any(_is_sparse(p) for p in self.model.parameters()):
+        if gradient_clip_val and any(is_sparse(p) for p in self.model.parameters()):
             if gradient_clip_algorithm not in (None, "norm"):
                 raise UserError(
                     f"trainer.gradient_clip_algorithm={gradient_clip_algorithm} is not for sparse "
@@ -260,24 +281,3 @@ class Task(pl.LightningModule):
         """Whether the loggers take figures at this step: a call of ``log`` is not free."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         return (self.global_step + 1) % every == 0
-
-
-def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Scale all gradients so that their common norm is ``limit`` at most, in place.
-
-    What ``torch.nn.utils.clip_grad_norm_`` does, for sparse gradients as well.
-    """
-    values = []
-    for parameter in parameters:
-        if parameter.grad is not None and parameter.grad.is_sparse:
-            parameter.grad = parameter.grad.coalesce()  # else rows read twice count apart
-            values.append(parameter.grad.values())
-        elif parameter.grad is not None:
-            values.append(parameter.grad)
-    norm = nn.utils.get_total_norm(values)
-    for value in values:
-        value.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
-
-
-def _is_sparse(parameter: nn.Parameter) -> bool:
-    return parameter.grad is not None and parameter.grad.is_sparse

@@ -72,9 +72,22 @@ class MatchTask(Task):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Look for hard negatives at the start of an epoch, before it is reseeded."""
-        if batch_idx == 0 and self.negatives is not None:
+        if self.negatives is not None and (batch_idx == 0 or self.negatives.best is None):
             self.negatives.refresh(self.finder, self.device)
         super().on_train_batch_start(batch, batch_idx)
+
+    def progress(self) -> dict[str, Any]:
+        """The hard negatives too, if the model that learns has found them."""
+        found = (
+            self.negatives.best if self.negatives is not None and not self.negatives.by else None
+        )
+        return super().progress() | {"negatives": found}
+
+    def load_progress(self, found: dict[str, Any]) -> None:
+        """Go on with the same hard negatives."""
+        super().load_progress(found)
+        if self.negatives is not None:
+            self.negatives.best = found["negatives"]
 
     def loss_of(self, batch: PairBatch) -> Tensor:
         """Mean loss over the pairs of a batch."""

@@ -17,6 +17,7 @@ from processes import command, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli, config
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.loggers import compared, sectioned
 
 Refused = Callable[..., str]
@@ -76,7 +77,7 @@ def test_evaluate_says_when_figures_differ(run: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", str(run), str(copy)], check=True)
     metrics = read(copy / "metrics.json")
     metrics["test/auc"] += 1e-15
-    (copy / "metrics.json").write_text(json.dumps(metrics))
+    RunFolder.open(copy).save_metrics(metrics)
     assert cli.run(["evaluate", f"run={copy}"]) == 1
 
 

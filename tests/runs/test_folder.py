@@ -138,7 +138,6 @@ def test_what_is_missing_in_a_run_is_named(run: RunFolder) -> None:
     for read, name in (
         (lambda: run.metrics, "metrics.json"),
         (lambda: run.load_model(nn.Linear(1, 1)), "weights.safetensors"),
-        (lambda: run.last_checkpoint, "checkpoint"),
     ):
         with pytest.raises(UserError, match=name):
             read()

@@ -15,8 +15,8 @@ from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.deepfm import DeepFM
 from lightning_rec.models.clicks.shared_bottom import SharedBottom
-from lightning_rec.tasks.base import clip_norm
 from lightning_rec.tasks.click import ClickTask, split_parameters
+from lightning_rec.tasks.clipping import clip_norm
 from lightning_rec.tasks.optimizers import LazyAdamW
 
 SCHEMA = ClickSchema((Field("a", "categorical", 1, 5, 1), Field("b", "categorical", 6, 4, 1)))

@@ -1,0 +1,246 @@
+"""Checkpoints: written whole, with their hash, two generations of them, at any step of an epoch."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pydantic import PositiveInt
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightning_rec.data.datamodules import BatchLoader
+from lightning_rec.files import atomic_path
+from lightning_rec.runs import checksums, generators
+from lightning_rec.runs.signals import STOP
+
+LAST, PREVIOUS, BEST = (f"checkpoints/{name}.ckpt" for name in ("last", "previous", "best"))
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Writes checkpoints of a run folder whole, with their hash; keeps the last but one.
+
+    Args:
+        folder: the run folder. What a checkpoint says of files in it stays true when it is moved.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.realpath(folder))  # as Lightning's callbacks name it
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; the last one becomes the previous one."""
+        target = Path(os.path.realpath(path))
+        with atomic_path(target) as temporary:
+            torch.save(checkpoint | {"run_folder": str(self.folder)}, temporary)
+            if target.is_relative_to(self.folder):
+                name = target.relative_to(self.folder).as_posix()
+                if name == LAST and target.exists():
+                    checksums.moved(self.folder, LAST, PREVIOUS)
+                    target.replace(self.folder / PREVIOUS)
+                checksums.record(self.folder, temporary, name)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint. Raises UserError if it is not as it was written."""
+        target = Path(os.path.realpath(path))
+        if target.is_relative_to(self.folder):
+            checksums.verify(self.folder, target.relative_to(self.folder).as_posix())
+        found: dict[str, Any] = super().load_checkpoint(path, _as_it_is, weights_only=True)
+        if written_in := _written_in(found):
+            found["callbacks"] = _rooted(found.get("callbacks", {}), written_in, str(self.folder))
+        return found
+
+
+def _as_it_is(storage: Any, location: str) -> Any:
+    """On the CPU, wherever it was saved."""
+    return storage
+
+
+def _written_in(checkpoint: dict[str, Any]) -> str | None:
+    """The run folder that a checkpoint was written in; None if that cannot be told."""
+    if "run_folder" in checkpoint:
+        return str(checkpoint["run_folder"])
+    states = checkpoint.get("callbacks", {}).values()  # of earlier versions
+    folders = [state.get("dirpath") for state in states if isinstance(state, dict)]
+    inside = [Path(folder) for folder in folders if folder]
+    return next((str(each.parent) for each in inside if each.name == "checkpoints"), None)
+
+
+def _rooted(value: Any, before: str, now: str) -> Any:
+    """The same value with every path in one folder in another one."""
+    if isinstance(value, str):
+        inside = value == before or value.startswith(before + os.sep)
+        return now + value[len(before) :] if inside else value
+    if isinstance(value, dict):
+        return {
+            _rooted(key, before, now): _rooted(each, before, now) for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_rooted(each, before, now) for each in value)
+    return value
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves all that a training needs to go on as if it had never stopped, as ``last.ckpt``.
+
+    At the ends of epochs, every so many steps within them, and when a signal asks to stop
+    (:mod:`lightning_rec.runs.signals`), in which case it raises KeyboardInterrupt afterwards. Where
+    a step ends an epoch or a validation follows it, the checkpoint waits for that, but for a signal
+    on a single process: the validation at the end of an epoch is begun anew.
+
+    Args:
+        dirpath: the folder; None is filled in with the run folder's ``checkpoints/``.
+        every_n_epochs: epochs between checkpoints.
+        every_n_train_steps: optimizer steps between checkpoints within an epoch; None saves none.
+    """
+
+    def __init__(
+        self,
+        dirpath: Path | None = None,
+        every_n_epochs: PositiveInt = 1,
+        every_n_train_steps: PositiveInt | None = None,
+    ) -> None:
+        self.dirpath = Path(dirpath) if dirpath is not None else Path("checkpoints")
+        self.every_n_epochs, self.every_n_train_steps = every_n_epochs, every_n_train_steps
+        self._due, self._before_validation = False, None  # type: bool, dict[str, Any] | None
+        self._found: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on a stop waits for a checkpoint. A training that was over stays so."""
+        STOP.wait()
+        if self._found is not None:
+            if self._found["stopped"] == _patience(trainer):
+                trainer.should_stop = True
+            if isinstance(trainer.train_dataloader, BatchLoader):
+                # Lightning would, had not the number of steps been asked for before.
+                trainer.train_dataloader.load_state_dict({"dealt": self._found["dealt"]})
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw on as the training would have that is gone on with."""
+        self._restore(trainer, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save, if it is time or a stop was asked for."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # gradients are not saved
+        every = self.every_n_train_steps
+        self._due |= every is not None and trainer.global_step % every == 0
+        if not _more_follows(trainer, batch_idx):
+            self._save(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the generators as they are: the validation may have to be begun anew."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._restore(trainer, pl_module)
+            self._before_validation = generators.states(pl_module.device)
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save before a validation that is not to be awaited, that at the end of an epoch."""
+        ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if self._before_validation is not None and ends and trainer.world_size == 1:
+            self._save(trainer, unasked=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the generators."""
+        self._before_validation = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save at the end of an epoch."""
+        self._due |= (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        self._save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on a stop waits for nothing."""
+        STOP.end_wait()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """From here on a stop waits for nothing."""
+        STOP.waits = False
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what Lightning does not save: generators, and whether training was stopped early."""
+        if self._before_validation is not None:
+            own = self._before_validation
+            _begin_anew(checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"])
+        else:
+            own = generators.states(pl_module.device)
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        dealt = trainer.fit_loop.batch_idx + 1
+        unfinished = epochs["ready"] > epochs["processed"] and dealt < trainer.num_training_batches
+        checkpoint["resume"] = {
+            "generators": generators.of_all_processes(own),
+            "stopped": _patience(trainer) if trainer.should_stop else None,
+            "dealt": dealt if unfinished else 0,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take it up again. A patience that was changed holds, not the one in the checkpoint."""
+        self._found = checkpoint.get("resume")
+        for callback in trainer.early_stopping_callbacks:
+            checkpoint["callbacks"].get(callback.state_key, {})["patience"] = callback.patience
+
+    def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        found, self._found = self._found, None
+        if found is not None and len(found["generators"]) == trainer.world_size:
+            generators.restore(found["generators"][trainer.global_rank], pl_module.device)
+
+    def _save(self, trainer: pl.Trainer, *, unasked: bool = True) -> None:
+        """Save if it is due, or if any process was asked to stop; then stop."""
+        stops = STOP.asked
+        if trainer.world_size > 1:
+            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
+        if (stops or (self._due and unasked)) and not getattr(trainer, "fast_dev_run", 0):
+            self._due = False
+            trainer.save_checkpoint(self.dirpath / Path(LAST).name)
+        if stops:
+            raise KeyboardInterrupt
+
+
+def _patience(trainer: pl.Trainer) -> list[Any]:
+    """What decides when training is over."""
+    patient = [each.patience for each in trainer.early_stopping_callbacks]
+    return [trainer.max_epochs, *patient]
+
+
+def _more_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether a validation or the end of an epoch belongs to this step."""
+    if batch_idx + 1 >= trainer.num_training_batches:
+        return True
+    every = trainer.val_check_batch
+    if every is None or every == float("inf"):
+        return False
+    steps = (batch_idx + 1, trainer.fit_loop.total_batch_idx + 1)
+    return any(step % every == 0 for step in steps)
+
+
+def _begin_anew(progress: dict[str, Any]) -> None:
+    """Let a validation that is under way be begun anew; Lightning would leave out batches."""
+    for count, done in (("total", progress["total"]["completed"]), ("current", 0)):
+        progress[count] = {
+            "ready": done + 1,
+            "started": done + 1,
+            "processed": done,
+            "completed": done,
+        }
+    progress["is_last_batch"] = False

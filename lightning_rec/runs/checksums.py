@@ -1,0 +1,59 @@
+"""SHA-256 of what a run writes and reads again: a changed bit is named, not computed with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_file, write_json
+
+NAME = "checksums.json"
+
+
+def record(folder: Path, written: Path, name: str) -> None:
+    """Note the hash of ``written``, a file that is about to take the place of ``name``.
+
+    The hash of the file that it replaces holds as well: a kill may come before the renaming.
+    """
+    known = _known(folder)
+    known[name] = _latest([sha256_file(written), *known.get(name, [])])
+    write_json(folder / NAME, known)
+
+
+def moved(folder: Path, name: str, to: str) -> None:
+    """Note that a file is about to be renamed."""
+    known = _known(folder)
+    known[to] = _latest([*known.get(name, []), *known.get(to, [])])
+    write_json(folder / NAME, known)
+
+
+def sound(folder: Path, name: str) -> bool:
+    """Whether a file is as it was written; so is one that nothing is known of, of older runs."""
+    expected = _known(folder).get(name)
+    return expected is None or sha256_file(folder / name) in expected
+
+
+def verify(folder: Path, name: str) -> None:
+    """Raises UserError unless a file is :func:`sound`."""
+    if not sound(folder, name):
+        raise UserError(
+            f"{folder / name} is not as the run wrote it: its SHA-256 is not the one in {NAME}. "
+            "Bring back the file, or train anew."
+        )
+
+
+def _latest(hashes: list[str]) -> list[str]:
+    return list(dict.fromkeys(hashes))[:2]
+
+
+def _known(folder: Path) -> dict[str, Any]:
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(known, dict) or not all(isinstance(each, list) for each in known.values()):
+        raise UserError(f"{path} does not hold a list of hashes for each file.")
+    return known

@@ -1,0 +1,74 @@
+"""One process at a time writes a run folder."""
+
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from lightning_rec.errors import UserError
+from lightning_rec.runs.distributed import is_first
+
+NAME = "writer.lock"
+_PATIENCE = 10.0  # seconds: what a killed process started may outlive it a little
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Be the one who writes ``folder``, which is made if need be.
+
+    The lock belongs to the process, and is gone with it however it ends. Of a training on several
+    processes the first one holds it.
+
+    Raises:
+        UserError: naming host and process of the one who writes already.
+    """
+    if not is_first():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    descriptor = _acquire(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{platform.node()} {os.getpid()}".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    """The lock's file descriptor."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one before may have removed the file in the meantime.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
+            host, _, process = os.read(descriptor, 300).decode(errors="replace").rpartition(" ")
+            if _alive(host, process) or time.monotonic() > deadline:
+                os.close(descriptor)
+                raise UserError(
+                    f"{path.parent} is being written by process {process} on {host}: wait until "
+                    "it ends, stop it, or choose another folder."
+                ) from None
+            time.sleep(0.1)
+        os.close(descriptor)
+
+
+def _alive(host: str, process: str) -> bool:
+    """Whether the holder is there; what cannot be told counts as there."""
+    if host != platform.node() or not process.isdigit():
+        return bool(host)
+    with suppress(PermissionError):
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return False
+    return True

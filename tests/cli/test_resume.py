@@ -1,0 +1,304 @@
+"""Runs that go on: from any step, in any folder, to the bit; what is refused leaves no trace."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kills import equal
+from processes import command, read
+
+from lightning_rec import cli
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_file
+from lightning_rec.runs.locks import one_writer
+from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.sequence import SequenceTask
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def steps(small: list[str]) -> list[str]:
+    """Overrides of a run of four epochs of fourteen or more steps."""
+    several = ["batches.batch_size=4", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2"]
+    return [*small, *several]
+
+
+@pytest.fixture
+def done(small: list[str], tmp_path: Path) -> Path:
+    """A completed run."""
+    folder = tmp_path / "done"
+    assert cli.run(["train", *small, f"run_dir={folder}"]) == 0
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file in a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256_file(path) for path in files}
+
+
+def stopped(
+    patch: pytest.MonkeyPatch, kind: type[Task], hook: str, when: Callable[[Any], bool], number: int
+) -> None:
+    """Let a signal come within a hook of a task, once."""
+    inner, sent = getattr(kind, hook), []
+
+    def hooked(task: Any, *arguments: Any, **named: Any) -> Any:
+        if not sent and when(task):
+            sent.append(True)
+            os.kill(os.getpid(), number)
+        return inner(task, *arguments, **named)
+
+    patch.setattr(kind, hook, hooked)
+
+
+@pytest.mark.parametrize(
+    ("hook", "when", "number"),
+    [
+        ("on_train_batch_start", 17, signal.SIGTERM),  # in the midst of an epoch
+        ("on_train_batch_start", 0, signal.SIGUSR1),
+        ("on_train_epoch_end", 1, signal.SIGHUP),
+        ("validation_step", 1, signal.SIGINT),
+    ],
+)
+def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
+    steps: list[str], tmp_path: Path, hook: str, when: int, number: int, monkeypatch: Any
+) -> None:
+    whole, broken, moved = (tmp_path / name for name in ("whole", "broken", "moved"))
+    cli.run(["train", *steps, f"run_dir={whole}"])
+    with monkeypatch.context() as patch:
+        asked = (lambda task: task.global_step >= when) if "batch" in hook else (lambda task: True)
+        stopped(patch, SequenceTask, hook, asked, number)
+        with pytest.raises(KeyboardInterrupt, match="resume="):
+            cli.run(["train", *steps, f"run_dir={broken}"])
+    assert read(broken / "run.json")["status"] == "interrupted"
+    saved = torch.load(broken / "checkpoints/last.ckpt", "cpu", weights_only=True)
+    ends = torch.load(whole / "checkpoints/last.ckpt", "cpu", weights_only=True)["global_step"]
+    assert saved["global_step"] < ends
+    if hook == "on_train_batch_start":
+        assert saved["global_step"] == when + 1  # at once
+    broken.rename(moved)
+    assert cli.run(["train", f"resume={moved}"]) == 0
+    assert equal(whole, moved) == []
+    card = read(moved / "run.json")
+    assert [each["status"] for each in card["earlier"]] == ["interrupted"]
+    assert card["cost"]["epochs"] == 4
+    tables = [list(csv.DictReader((each / "csv/metrics.csv").open())) for each in (whole, moved)]
+    losses = [[row["train/loss"] for row in table if row["train/loss"]] for table in tables]
+    assert losses[0] == losses[1]  # each step once, in one file
+
+
+@pytest.mark.parametrize("kind", ["clicks", "adapter", "mined"])
+def test_other_kinds_go_on_in_the_midst_of_an_epoch_too(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = request.getfixturevalue(kind)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    cli.run(["train", *arguments, f"run_dir={whole}"])
+    with monkeypatch.context() as patch:
+        stopped(patch, Task, "training_step", lambda task: task.global_step >= 9, signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            cli.run(["train", *arguments, f"run_dir={broken}"])
+    assert cli.run(["train", f"resume={broken}"]) == 0
+    assert equal(whole, broken) == []
+
+
+@pytest.fixture
+def clicks(click_csv: Path) -> list[str]:
+    return [
+        "model=deepfm", "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
+        "data.fields.categorical=[uid,sku]", "model.dim=8", "model.mlp=[16]", "model.dropout=0.3",
+        "batches.batch_size=64", "trainer.accelerator=cpu", "trainer.max_epochs=2", "logger=none",
+        "trainer.accumulate_grad_batches=2", "schedule=plateau", "callbacks=[checkpoint]", "+trainer.val_check_interval=2",
+        "trainer.max_epochs=5",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def adapter(steps: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]:
+    pytest.importorskip("peft")
+    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
+    texts = ["model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]
+    return [*steps, *about, *texts, "adapter=adalora", "trainer.max_epochs=2", "logger=none"]
+
+
+@pytest.fixture
+def mined(pairs_csv: Path, tiny_bert: Path) -> list[str]:
+    return [
+        "data=pairs", f"data.path={pairs_csv}", "data.query=term", "data.title=name", "data.item=sku",
+        "data.relevance=grade", "data.positive_from=2.5", "data.scale=[1,3]", "protocol.val=0.1",
+        "protocol.test=0.2", "protocol.cutoffs=[1,5,10]", "batches.batch_size=8", "logger=none",
+        "trainer.accelerator=cpu", "model=bi_encoder", f"model.encoder={tiny_bert}", "negatives=self",
+        "trainer.max_epochs=2",
+    ]  # fmt: skip
+
+
+def test_two_processes_go_on_in_another_folder(
+    steps: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "callbacks.last.every_n_train_steps=3"]
+    whole, moved = tmp_path / "whole", tmp_path / "moved"
+    (tmp_path / "stopping.py").write_text(
+        "import os, pytorch_lightning as pl\n\n\n"
+        "class Stop(pl.Callback):\n"
+        "    def on_train_batch_start(self, trainer, *rest):\n"
+        "        if trainer.global_step == 17 and trainer.global_rank == 0:\n"
+        "            os.kill(os.getpid(), 15)\n"
+    )
+    done = command("train", *steps, *ddp, f"run_dir={whole}")
+    assert done.returncode == 0, done.stderr
+    stop = ["+callbacks.stop._target_=stopping.Stop", f"run_dir={tmp_path / 'broken'}"]
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = command("train", *steps, *ddp, *stop, PYTHONPATH=path)
+    assert done.returncode == 130, done.stderr
+    (tmp_path / "broken").rename(moved)
+    saved = torch.load(moved / "checkpoints/last.ckpt", "cpu", weights_only=True)
+    assert (saved["global_step"], len(saved["resume"]["generators"])) == (18, 2)
+    done = command("train", f"resume={moved}", "--trust=stopping", PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert equal(whole, moved) == []
+    done = command("evaluate", f"run={moved}", "--trust=stopping", PYTHONPATH=path)
+    assert "to the last bit" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("model.dim=16", "does not fit these settings"),
+        ("trainer.max_epochs=1", "has been trained for 2 epochs"),
+        ("examples=1", "raise trainer.max_epochs"),
+        ("optimizer.lr=0.5 trainer.max_epochs=3", "optimizer.lr cannot be changed"),
+    ],
+)
+def test_a_refused_resume_leaves_a_completed_run_as_it_is(
+    done: Path, refused: Refused, override: str, sentence: str
+) -> None:
+    before = hashes(done)
+    assert sentence in refused("train", f"resume={done}", *override.split())
+    assert hashes(done) == before
+
+
+def test_one_process_at_a_time_writes_a_run(
+    small: list[str], done: Path, refused: Refused, tmp_path: Path
+) -> None:
+    told = f"is being written by process {os.getpid()} on "
+    with one_writer(done):
+        assert told in refused("train", f"resume={done}", "trainer.max_epochs=3")
+        assert told in refused("train", *small, f"run_dir={done}")
+    (done / "writer.lock").write_text("elsewhere 1")  # of one who is gone
+    assert cli.run(["train", f"resume={done}", "trainer.max_epochs=3"]) == 0
+    assert not (done / "writer.lock").exists()
+
+
+def test_a_run_without_a_checkpoint_begins_anew(
+    steps: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    cli.run(["train", *steps, f"run_dir={whole}"])
+    with monkeypatch.context() as patch:
+        stopped(patch, SequenceTask, "setup", lambda task: True, signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            cli.run(["train", *steps, f"run_dir={broken}"])
+    assert not (broken / "checkpoints").exists()
+    told = refused("train", *steps, f"run_dir={broken}")
+    assert "it is interrupted. Go on with it" in told
+    assert cli.run(["train", told.split("lightning-rec train ")[1].rstrip(".")]) == 0
+    assert equal(whole, broken) == []
+
+
+def test_a_run_that_was_refused_does_not_block_its_folder(
+    small: list[str], refused: Refused, log_csv: Path, tmp_path: Path
+) -> None:
+    bad, folder = tmp_path / "bad.csv", tmp_path / "run"
+    bad.write_text(log_csv.read_text() + "u1,i01,yesterday,3\n")
+    refused("train", *small, f"data.path={bad}", f"run_dir={folder}")
+    assert not folder.exists()
+    assert cli.run(["train", *small, f"run_dir={folder}"]) == 0
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_changed_bit_is_named(done: Path, refused: Refused, tmp_path: Path, caplog: Any) -> None:
+    for name in ("weights.safetensors", "metrics.json", "config.yaml"):
+        copy = tmp_path / f"copy_{name}"
+        shutil.copytree(done, copy)
+        flip(copy / name)
+        assert name in refused("evaluate", f"run={copy}")
+    (done / "metrics.json").write_text("{}")
+    assert "metrics.json is not as the run wrote it" in refused("evaluate", f"run={done}")
+
+
+def test_the_checkpoint_before_is_taken_when_the_last_is_broken(
+    steps: list[str], refused: Refused, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    cli.run(["train", *steps, f"run_dir={whole}"])
+    with monkeypatch.context() as patch:
+        stopped(patch, Task, "training_step", lambda task: task.current_epoch == 2, signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            cli.run(["train", *steps, f"run_dir={broken}"])
+    flip(broken / "checkpoints/last.ckpt")
+    worse = tmp_path / "worse"
+    shutil.copytree(broken, worse)
+    flip(worse / "checkpoints/previous.ckpt")
+    before = hashes(worse)
+    assert "previous.ckpt is not as the run wrote it" in refused("train", f"resume={worse}")
+    assert hashes(worse) == before
+    assert cli.run(["train", f"resume={broken}"]) == 0
+    assert "going on from checkpoints/previous.ckpt" in caplog.text
+    assert equal(whole, broken) == []
+
+
+def test_what_fails_after_the_figures_leaves_a_run_completed(
+    small: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run" / "reliability.png").mkdir(parents=True)  # a folder where a file should go
+    (tmp_path / "run" / "csv").write_text("no folder")
+    overrides = ["logger=none", f"run_dir={tmp_path / 'run'}"]
+    assert cli.run(["train", *small, *overrides]) == 0
+    assert read(tmp_path / "run/run.json")["status"] == "completed"
+
+
+def test_a_training_that_cannot_train_or_choose_says_so(
+    small: list[str], refused: Refused, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = refused("train", *small, "trainer.limit_train_batches=0", f"run_dir={tmp_path / 'a'}")
+    assert "trainer.limit_train_batches=0 leaves nothing to train on" in told
+    late = ["trainer.check_val_every_n_epoch=100", f"run_dir={tmp_path / 'b'}"]
+    assert cli.run(["train", *small, *late]) == 0
+    assert "No validation takes place during training" in caplog.text
+    assert "No validation takes place" in (tmp_path / "b/train.log").read_text()
+
+
+def test_wandb_goes_on_in_its_run(small: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert cli.run(["train", *small, "logger=wandb", f"run_dir={folder}"]) == 0
+    first = read(folder / "run.json")["wandb_id"]
+    assert cli.run(["train", f"resume={folder}", "trainer.max_epochs=3"]) == 0
+    assert read(folder / "run.json")["wandb_id"] == first
+    assert len(list((folder / "wandb").glob(f"offline-run-*-{first}"))) == 2
+
+
+def test_an_old_run_without_checksums_is_read(done: Path) -> None:
+    (done / "checksums.json").unlink()
+    assert cli.run(["evaluate", f"run={done}"]) == 0
+    figures = json.loads((done / "metrics.json").read_text())
+    (done / "metrics.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no figures"):
+        cli.run(["evaluate", f"run={done}"])
+    (done / "metrics.json").write_text(json.dumps(figures | {"test/mrr": 2.0}))
+    assert cli.run(["evaluate", f"run={done}"]) == 1
