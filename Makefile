@@ -67,7 +67,13 @@ bench-clicks: $(foreach library,fuxictr rechub recbole,$(BENCH)/$(library)/.done
 	$(PYTHON) -m benchmarks.clicks.run --data $(ROWS) --envs $(BENCH) --zoo $(ZOO) --batch-size 4096 --out benchmarks/clicks/results $(ARGS)
 	$(PYTHON) -m benchmarks.clicks.table benchmarks/clicks/results benchmarks/clicks/README.md
 
+# Runs in a Python that has torch, transformers and Lightning; WHEELS is a folder of what it lacks. No network is asked.
+bench-gpu:  ## speed and figures on a GPU, below eight minutes; PYTHON=… WHEELS=folder
+	mkdir -p $(BENCH)/gpu
+	test -z "$(WHEELS)" || $(PYTHON) -m pip install --quiet --no-index --no-deps --upgrade --target $(BENCH)/gpu $(WHEELS)/*.whl
+	PYTHONPATH=$(CURDIR):$(CURDIR)/$(BENCH)/gpu $(PYTHON) -m benchmarks.gpu --data $(LIGHTNING_REC_DATA) $(ARGS)
+
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) $(BENCH) site dist build
 
-.PHONY: help train test lint types docs tables bench bench-clicks clean
+.PHONY: help train test lint types docs tables bench bench-clicks bench-gpu clean

@@ -39,6 +39,7 @@ def parse_args(description: str | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--max-len", type=int, default=SETTINGS["max_len"])
     parser.add_argument("--batch-size", type=int, default=SETTINGS["batch_size"])
     speed = parser.add_argument_group("speed")

@@ -81,6 +81,7 @@ class Ours:
                 f"batches.batch_size={wanted['batch_size']}",
                 f"batches.eval_batch_size={self.users}",
                 f"run_dir={self.folder}",
+                f"trainer.accelerator={args.accelerator}",
                 "schedule.warmup=0",
                 "schedule.decay=none",
                 "callbacks=[]",

@@ -42,6 +42,8 @@ class RecToolsPeer:
 
     def __init__(self, args: Namespace) -> None:
         self.settings, self.seed = asked.settings(args), args.seed
+        self.accelerator = args.accelerator
+        self.device = "cuda" if args.accelerator == "gpu" else "cpu"
         own = {name: self.settings[name] for name in ("mask_prob",) if name in self.settings}
         self.model = MODELS[args.model](
             n_factors=self.settings["dim"],
@@ -53,7 +55,7 @@ class RecToolsPeer:
             lr=self.settings["lr"],
             batch_size=self.settings["batch_size"],
             recommend_batch_size=self.settings["eval_batch_size"],
-            recommend_torch_device="cpu",
+            recommend_torch_device=self.device,
             **own,
         )
         self.notes = {"adam_betas": [0.9, 0.98]}
@@ -73,7 +75,7 @@ class RecToolsPeer:
         """Train with a trainer like RecTools' own, and a callback."""
         self.model._trainer = Trainer(
             max_epochs=100_000,
-            accelerator="cpu",
+            accelerator=self.accelerator,
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -105,7 +107,7 @@ class RecToolsPeer:
             data = preparator.transform_dataset_u2i(self.dataset, users)
             self.loader = list(preparator.get_dataloader_recommend(data, 256))
         module = self.model.lightning_model
-        user_embs, item_embs = module._get_user_item_embeddings(self.loader, "cpu")
+        user_embs, item_embs = module._get_user_item_embeddings(self.loader, self.device)
         ids = self.model.data_preparator
         known = torch.as_tensor(np.asarray(ids.get_known_item_ids(), dtype=np.int64))
         for users in user_embs.split(256):

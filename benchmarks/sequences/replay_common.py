@@ -11,7 +11,6 @@ from replay.metrics import NDCG, OfflineMetrics, Recall
 from benchmarks.sequences.data import TOP
 
 QUIET: dict[str, Any] = {
-    "accelerator": "cpu",
     "logger": False,
     "enable_checkpointing": False,
     "enable_progress_bar": False,

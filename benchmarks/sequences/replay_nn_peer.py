@@ -52,6 +52,7 @@ class RePlayNNPeer:
         if args.model != "sasrec":
             raise SystemExit("replay.nn has no BERT4Rec: use replay_peer.py")
         self.settings, self.seed = asked.settings(args), args.seed
+        self.accelerator = args.accelerator
         self.buckets = args.buckets
         self.folder = tempfile.TemporaryDirectory()
         self.notes = {"api": "replay.nn", "adam_betas": [0.9, 0.98], "buckets": args.buckets}
@@ -97,14 +98,20 @@ class RePlayNNPeer:
             model.body.encoder = LengthBucketedQueryEncoder(model.body.encoder, self.buckets)
         self.model = LightningModule(model)  # the optimizer's default is Adam at 1e-3
         callback = lightning_callback(Callback, step, count)
-        trainer = Trainer(max_epochs=100_000, limit_val_batches=0, callbacks=[callback], **QUIET)
+        trainer = Trainer(
+            max_epochs=100_000,
+            limit_val_batches=0,
+            callbacks=[callback],
+            accelerator=self.accelerator,
+            **QUIET,
+        )
         trainer.fit(self.model, datamodule=self._batches("train", self.file))
 
     def evaluate(self, users: int) -> dict[str, float]:
         """``predict`` with the filter of seen items, and RePlay's metrics."""
         seen = SeenItemsFilter(self.split.n_items)
         lists = PandasTopItemsCallback(TOP, "user", "item", "score", postprocessors=[seen])
-        trainer = Trainer(callbacks=[lists], **QUIET)
+        trainer = Trainer(callbacks=[lists], accelerator=self.accelerator, **QUIET)
         batches = self._batches("predict", self._write(users))
         trainer.predict(self.model, datamodule=batches, return_predictions=False)
         return metrics(lists.get_result(), self.split.val[:users])

@@ -52,6 +52,7 @@ class RePlayPeer:
 
     def __init__(self, args: Namespace) -> None:
         self.settings, self.seed, self.name = asked.settings(args), args.seed, args.model
+        self.accelerator = args.accelerator
         self.notes = {"api": "replay.models.nn, deprecated in 0.22", "adam_betas": [0.9, 0.98]}
 
     def prepare(self, path: Path) -> None:
@@ -90,7 +91,9 @@ class RePlayPeer:
             count = count_bert4rec
         callback = lightning_callback(Callback, step, count)
         loader = DataLoader(rows, batch_size=self.settings["batch_size"], shuffle=True)
-        Trainer(max_epochs=100_000, callbacks=[callback], **QUIET).fit(self.model, loader)
+        Trainer(
+            max_epochs=100_000, callbacks=[callback], accelerator=self.accelerator, **QUIET
+        ).fit(self.model, loader)
 
     def evaluate(self, users: int) -> dict[str, float]:
         """``predict`` with the filter of seen items, and RePlay's metrics."""
@@ -98,7 +101,9 @@ class RePlayPeer:
         lists = PandasPredictionCallback(
             TOP, "user", "item", "score", postprocessors=[RemoveSeenItems(data)]
         )
-        trainer = Trainer(callbacks=[lists], inference_mode=True, **QUIET)
+        trainer = Trainer(
+            callbacks=[lists], inference_mode=True, accelerator=self.accelerator, **QUIET
+        )
         trainer.predict(self.model, self._inputs(data), return_predictions=False)
         return metrics(lists.get_result(), self.split.val[:users])
 
