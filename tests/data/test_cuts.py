@@ -24,11 +24,11 @@ START = 1_000_080_000  # 2001-09-10T00:00:00Z
 
 
 def ten_days() -> dict[str, list[Any]]:
-    """Four users, an event of each at noon of each of ten days from 2001-09-10 on."""
+    """Four users, an event of each at noon of each of ten days from 2001-09-10 on, no item twice."""
     rows = [(user, day) for day in range(10) for user in range(4)]
     return {
         "user": [f"u{user}" for user, _ in rows],
-        "item": [f"i{(user + day) % 5}" for user, day in rows],
+        "item": [f"i{user + day}" for user, day in rows],
         "time": [START + day * DAY + DAY // 2 for _, day in rows],
     }
 

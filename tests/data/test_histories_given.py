@@ -83,7 +83,7 @@ def test_files_with_a_column_of_histories_are_split_as_given(form: str, tmp_path
             frame.write_parquet(files[name])
     source = TableSource(user="user", item="item", history="history", **files)
     data = prepare(source, tmp_path / "cache")
-    split = Given(cutoffs=(1,)).split(data)
+    split = Given(cutoffs=(1,), seen="keep").split(data)
     audit(data, split)
     assert split.train_counts.sum() == split.counts["train events"] == 5
     items = [data.items["item"][int(code)] for code in split.vocabulary]

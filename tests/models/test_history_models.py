@@ -200,7 +200,8 @@ HEADS = [
     name
     for name in config.choices("model")
     if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
-    and name not in ("naive_bayes", "sequence_score", "tallrec")  # which read no queries
+    # Which read no queries, or are fitted at once.
+    and name not in ("naive_bayes", "sequence_score", "tallrec", "lr", "lightgbm")
 ]
 SMALL = ["encoder.model.dim=8"]
 
@@ -208,6 +209,13 @@ SMALL = ["encoder.model.dim=8"]
 def test_there_are_encoders_and_heads() -> None:
     assert len(SEQUENTIAL) >= 8
     assert len(HEADS) >= 14
+
+
+@pytest.mark.parametrize("name", ["lr", "lightgbm"])
+def test_what_is_fitted_at_once_takes_no_encoder(name: str) -> None:
+    cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *SMALL])
+    with pytest.raises(UserError, match="is fitted at once and takes no encoder"):
+        assembly.assemble(cfg)
 
 
 def node(name: str) -> dict[str, object]:
