@@ -185,7 +185,7 @@ def test_no_node_of_a_saved_config_runs_code(
         ["evaluate", "run={}"],
         ["train", "resume={}"],
         ["search", "run={}", "lamp"],
-        ["_worker", "{}"],
+        ["_worker", "train", "{}"],
         ["show", "experiment=bert4rec_then_ctr", "encoder.run={}"],
         ["train", "experiment=bert4rec_then_ctr", "encoder.run={}", "logger=none"],
         ["show", "data=home_depot", "model=cross_encoder", "model.first={}", "task=match"],

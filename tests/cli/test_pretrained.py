@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from lightning_rec import cli, config
 from lightning_rec.adapters.adalora import Shrinking
 from lightning_rec.data.audit import LeakError
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.click import ClickTask
 
 pytest.importorskip("peft")
@@ -235,7 +236,7 @@ def test_equal_ids_with_other_titles_are_another_catalogue(
     titled = shutil.copytree(run, tmp_path / "titled")
     items = pl.read_parquet(titled / "items.parquet")
     title = pl.lit("The Sting of ") + pl.col("item") + pl.lit(" (1973)")
-    items.with_columns(title=title).write_parquet(titled / "items.parquet")
+    RunFolder.open(titled).save_table("items", items.with_columns(title=title))
     shown = pl.lit("another " if other else "") + pl.col("sku") + pl.lit(" sting of, the")
     log_frame.with_columns(title=shown).write_csv(tmp_path / "log.csv")
     clicks = [each for each in clicks if not each.startswith("data.path")]

@@ -25,7 +25,7 @@ from lightning_rec.models.clicks.fm import FM, pairs
 from lightning_rec.models.clicks.lr import LR
 from lightning_rec.models.clicks.masknet import MaskBlock, MaskNet
 from lightning_rec.models.clicks.naive_bayes import NaiveBayes
-from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.models.clicks.parts import MLP, FieldVectors, RowNorm
 from lightning_rec.models.clicks.xdeepfm import CIN, XDeepFM
 from lightning_rec.models.layers import Dropout
 
@@ -93,7 +93,8 @@ def test_initial_values_are_those_of_the_benchmark() -> None:
 
 def test_layers_stand_in_the_order_of_the_benchmark() -> None:
     kinds = [type(layer) for layer in MLP(4, (3,), 0.5, True)]
-    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout, nn.Linear]
+    assert kinds == [nn.Linear, RowNorm, nn.ReLU, Dropout, nn.Linear]
+    assert issubclass(RowNorm, nn.BatchNorm1d)
     assert [type(layer) for layer in MLP(4, (3,), 0.5, False, output=False)] == [
         nn.Linear,
         nn.ReLU,

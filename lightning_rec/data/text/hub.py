@@ -90,12 +90,7 @@ def model_here(name: str) -> Path | None:
     if name in KNOWN:
         files = KNOWN[name].here()
         return files[0].parent if files else None
-    try:
-        return Path(import_hub().snapshot_download(name, local_files_only=True))
-    except UserError:
-        raise
-    except Exception:  # of a dozen kinds; whether it can be had is seen when it is needed
-        return None
+    return _kept_by_hub(name)
 
 
 def find_model(name: str) -> Path:
@@ -145,10 +140,20 @@ def _of_run(folder: Path) -> Path:
     return left
 
 
+def _kept_by_hub(name: str) -> Path | None:
+    """What the hub's library has kept of a model, whole or not."""
+    try:
+        return Path(import_hub().snapshot_download(name, local_files_only=True))
+    except UserError:
+        raise
+    except Exception:  # of a dozen kinds; whether it can be had is seen when it is needed
+        return None
+
+
 def _of_hub(name: str) -> Path:
     hub = import_hub()
     settings: dict[str, Any] = {"allow_patterns": list(_PATTERNS), "etag_timeout": 5}
-    here = model_here(name)
+    here = _kept_by_hub(name)
     if here is not None and (here / _NEEDED[0]).is_file() and any(here.glob("*.safetensors")):
         return here
     try:
