@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -310,3 +312,11 @@ def test_an_old_run_without_checksums_is_read(done: Path) -> None:
         cli.run(["evaluate", f"run={done}"])
     (done / "metrics.json").write_text(json.dumps(figures | {"test/mrr": 2.0}))
     assert cli.run(["evaluate", f"run={done}"]) == 1
+
+
+@pytest.mark.slow
+def test_trainings_that_are_killed_at_random_moments_equal_unbroken_ones(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("kills.py")
+    line = [sys.executable, str(script), "--runs", "4", "--folder", str(tmp_path / "kills")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
+    assert "4 runs, 0 of them differ" in done.stdout, done.stdout + done.stderr
