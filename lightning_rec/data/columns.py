@@ -211,7 +211,7 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         if empty:
             yield f"{where}: the {what} in column '{name}' is empty{more}."
         elif role in _IDS:
-            yield f"{where}: '{shown}' in column '{name}' stands for no {what}{more}."
+            yield f"{where}: '{shown}' in column '{name}' stands for no {what}{more}.{_lost(value)}"
         elif role == "time":
             yield (
                 f"{where}: '{shown}' in column '{name}' is no time{more}. "
@@ -219,6 +219,14 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
             )
         else:
             yield f"{where}: '{shown}' in column '{name}' is no number{more}."
+
+
+def _lost(value: Any) -> str:
+    """What to do about a number that has lost digits."""
+    text = str(value)
+    if not isinstance(value, float) and not ("." in text and "e+" in text.lower()):
+        return ""
+    return " As a float several ids would be one: write them as whole numbers, or as text."
 
 
 def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl.LazyFrame:

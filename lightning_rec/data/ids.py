@@ -8,6 +8,9 @@ MISSING = (
 """What stands for no id at all, as SQL, pandas, R, Hive and Python write it."""
 
 _WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
+_ROUNDED = r"^-?\d\.\d+[eE]\+\d+$"  # as a spreadsheet shows a long number
+EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
+"""Whole numbers below this are floats of their own; from here on neighbours fall together."""
 
 
 def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -15,15 +18,20 @@ def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
     Blanks around an id do not count, and letters are compared in Unicode's form NFC. A whole number
     is one id in whatever form it comes: ``12``, ``12.0`` and the float 12. All else is taken
-    letter by letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id.
+    letter by letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id, and neither is a
+    number that has lost digits, by which several ids would be one: a float beyond ``EXACT``, or
+    ``1.23457E+11``.
 
     Args:
         column: of any type but lists and structs.
         dtype: its type.
     """
     text = as_text(column, dtype).str.strip_chars()
+    lost = text.str.contains(_ROUNDED)
+    if dtype in EXACT:
+        lost = column.abs() >= EXACT[dtype]
     text = text.str.replace(_WHOLE, "${1}").str.normalize("NFC")
-    return pl.when(text.is_in(MISSING).not_()).then(text)
+    return pl.when(text.is_in(MISSING).not_() & lost.not_()).then(text)
 
 
 def ids_of(column: pl.Series) -> pl.Series:

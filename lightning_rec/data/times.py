@@ -7,15 +7,18 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from lightning_rec.data.ids import as_text
+from lightning_rec.data.ids import EXACT, as_text
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 Precision = Literal["us", "ns"]
 TIME_FORMS = (
-    "seconds, milli-, micro- or nanoseconds since 1970, ISO dates like 2024-05-31 or "
+    "seconds, milli-, micro- or nanoseconds since 1970 with all their digits (no 1.7e+09, no "
+    "32-bit floats), ISO dates like 2024-05-31 or "
     "2024-05-31T17:00Z, 5/31/2024 17:00, or what data.time_format says"
 )
 
+# 1.700e+09 is half an hour wide: most events of a user would have one time.
+_ROUNDED = r"^[+-]?\d(?:\.\d{0,6})?[eE]\+?(?:0?[89]|1\d)$"
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # As seconds 1e11 is the year 5138, as milliseconds 1973: no log of clicks mixes them up there.
 _LEAST = {"ns": 1e17, "us": 1e14, "ms": 1e11, "s": 0.0}
@@ -92,6 +95,10 @@ def read_times(
         return Reading(pl.coalesce(_parsed(text, each, unit) for each in chosen), PER_SECOND[unit])
     whole = dtype.is_integer() or (dtype == pl.String and not mixed and _is_whole(first))
     number = column.str.strip_chars() if dtype == pl.String else column
+    if dtype == pl.String:
+        number = pl.when(number.str.contains(_ROUNDED).not_()).then(number)
+    elif dtype == pl.Float32:
+        number = pl.when(number.abs() < EXACT[dtype]).then(number)
     read = number.cast(pl.Int64 if whole else pl.Float64, strict=False)
     return Reading(read if whole else pl.when(read.is_finite()).then(read), None)
 

@@ -458,3 +458,22 @@ def test_a_rating_is_compared_as_it_is_written(tmp_path: Path) -> None:
     for form in ("csv", "parquet"):
         data = prepared(tmp_path / f"log.{form}", time=None)
         assert len(filtered(data, 0.7, 0, 0, False)[0].item) == 2
+
+
+def test_numbers_that_have_lost_digits_are_told(tmp_path: Path) -> None:
+    users = ["a", "a", "b"]
+    wide = pl.DataFrame({"uid": users, "sku": [2**24, 2**24 + 1, 1], "ts": [1, 2, 3]})
+    wide.with_columns(pl.col("sku").cast(pl.Float32)).write_parquet(tmp_path / "ids.parquet")
+    told = fault(tmp_path / "ids.parquet", rating=None)
+    assert "row 1: '16777216.0' in column 'sku' stands for no item id (2 such rows)" in told
+    assert "several ids would be one: write them as whole numbers, or as text" in told
+    late = pl.DataFrame({"uid": users, "sku": [1, 2, 1], "ts": [1.7e9, 1.7e9 + 9, 1.7e9 + 20]})
+    late.with_columns(pl.col("ts").cast(pl.Float32)).write_parquet(tmp_path / "times.parquet")
+    assert "in column 'ts' is no time (3 such rows)" in fault(
+        tmp_path / "times.parquet", rating=None
+    )
+    (tmp_path / "times.csv").write_text("uid,sku,ts\na,x,1.700e+09\na,y,1.700e+09\nb,x,1.701e+09\n")
+    told = fault(tmp_path / "times.csv", rating=None)
+    assert "line 2: '1.700e+09' in column 'ts' is no time (3 such rows)" in told
+    (tmp_path / "full.csv").write_text("uid,sku,ts\na,x,1.700000001e+09\nb,y,1.700000005e+09\n")
+    assert prepared(tmp_path / "full.csv", rating=None).info["first_timestamp"] == 1_700_000_001
