@@ -19,7 +19,7 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
-from lightning_rec.runs import distributed, tracking
+from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
@@ -245,6 +245,9 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
 
 
 def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
+    if not (run.path / checksums.NAME).exists() and run.card.get("status") == "completed":
+        told = "%s has no %s: whether its files are as the run wrote them cannot be told."
+        log.warning(told, run.path, checksums.NAME)
     pure, part = problem.protocol.hash(loaded.counts), run.card.get("partial")
     now = {"data_hash": loaded.data_hash, "protocol_hash": assembly.recorded_hash(pure, part)}
     if problem.reads_catalogue and (catalogue := problem.catalogue_hash(loaded)):

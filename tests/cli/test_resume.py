@@ -303,9 +303,12 @@ def test_wandb_goes_on_in_its_run(small: list[str], tmp_path: Path) -> None:
     assert len(list((folder / "wandb").glob(f"offline-run-*-{first}"))) == 2
 
 
-def test_an_old_run_without_checksums_is_read(done: Path) -> None:
+def test_an_old_run_without_checksums_is_read_and_said(
+    done: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (done / "checksums.json").unlink()
     assert cli.run(["evaluate", f"run={done}"]) == 0
+    assert "has no checksums.json: whether its files are as the run wrote them" in caplog.text
     figures = json.loads((done / "metrics.json").read_text())
     (done / "metrics.json").write_text("{}")
     with pytest.raises(UserError, match="holds no figures"):
