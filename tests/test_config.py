@@ -364,6 +364,7 @@ MISUSE = {
     "callbacks.best.monitor=foo": ["callbacks.best.monitor=foo", "val/ndcg@10"],
     "batches=rows": ["batches", "ClickData", "SequenceData"],
     "model.depth=1000000000": ["model.depth=1000000000", "less than or equal to 1000"],
+    "batches.num_workers=10000": ["batches.num_workers=10000", "less than or equal to 256"],
     "trainer.check_val_every_n_epoch=0": ["trainer.check_val_every_n_epoch=0", "greater than 0"],
     "trainer.gradient_clip_val=nan": ["trainer.gradient_clip_val=nan", "finite"],
     "trainer.log_every_n_steps=0": ["trainer.log_every_n_steps=0", "greater than 0"],

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Protocol, TypeVar
 
 import pytorch_lightning as pl
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from torch.utils.data import DataLoader
 
 from lightning_rec.data.batches import BatchSampler, EvalBatch, EvalSet, TrainBatch, TrainSet
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.ranges import Workers
 
 Batch = TypeVar("Batch")
 
@@ -46,7 +47,7 @@ class SequenceData(pl.LightningDataModule):
         batch_size: PositiveInt = 128,
         eval_batch_size: PositiveInt = 512,
         stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5,
-        num_workers: NonNegativeInt = 0,
+        num_workers: Workers = 0,
     ) -> None:
         super().__init__()
         self.split, self.seed, self.stride, self.candidates = split, seed, stride, candidates

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -13,6 +13,7 @@ from lightning_rec.data.batches import Histories, gather
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.datamodules import loader
+from lightning_rec.ranges import Workers
 
 
 class TextVectors(NamedTuple):
@@ -131,7 +132,7 @@ class ClickData(pl.LightningDataModule):
         histories: bool = False,
         batch_size: PositiveInt = 4096,
         eval_batch_size: PositiveInt = 16384,
-        num_workers: NonNegativeInt = 0,
+        num_workers: Workers = 0,
     ) -> None:
         super().__init__()
         self.histories = histories

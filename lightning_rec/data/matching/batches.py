@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_rec.data.datamodules import loader
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.errors import UserError
+from lightning_rec.ranges import Workers
 
 
 class PairBatch(NamedTuple):
@@ -124,7 +125,7 @@ class MatchData(pl.LightningDataModule):
         positives: bool = False,
         batch_size: PositiveInt = 64,
         eval_batch_size: PositiveInt = 128,
-        num_workers: NonNegativeInt = 0,
+        num_workers: Workers = 0,
     ) -> None:
         super().__init__()
         self.matches, self.seed, self.positives = matches, seed, positives

@@ -7,12 +7,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_rec.data.datamodules import loader
 from lightning_rec.data.text.texts import Tokenized, Tokens
+from lightning_rec.ranges import Workers
 
 Ints = NDArray[np.int64]
 
@@ -68,7 +69,7 @@ class TextData(pl.LightningDataModule):
         seed: int,
         batch_size: PositiveInt = 64,
         eval_batch_size: PositiveInt = 256,
-        num_workers: NonNegativeInt = 0,
+        num_workers: Workers = 0,
     ) -> None:
         super().__init__()
         self.tokens, self.parts, self.seed = tokens, parts, seed
