@@ -322,3 +322,18 @@ def test_items_without_training_events_are_no_negatives() -> None:
     for popularity in (0.0, 0.5):
         drawn = Negatives(split, 15, "sequence", popularity, positives=True).draw(made)
         assert drawn.items.max() < 20
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_many_own_items_are_scored_as_few(biased: bool) -> None:
+    model, queries = Table(biased), torch.randn(12, DIM, requires_grad=True)
+    items = torch.randint(ITEMS, (12, 2 * ITEMS))
+    many = model.scores(queries, items)
+    few = torch.cat([model.scores(queries, part) for part in items.split(1, dim=1)], dim=1)
+    torch.testing.assert_close(many, few)
+    weight = torch.randn_like(many)
+    learnt = (queries, *model.parameters())
+    torch.testing.assert_close(
+        torch.autograd.grad((many * weight).sum(), learnt),
+        torch.autograd.grad((few * weight).sum(), learnt),
+    )

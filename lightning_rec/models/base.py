@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
+from lightning_rec.models import kernels
 
 
 class SequenceModel(nn.Module, ABC):
@@ -73,9 +74,14 @@ class InnerProduct(SequenceModel):
         if items is None or items.dim() == 1:
             weight, bias = self.vectors(items)
             return F.linear(queries, weight, bias)
+        many = items.shape[1] > 1 and items.numel() >= self.schema.num_items
+        if many and torch.is_grad_enabled() and not isinstance(self, Penalised):
+            weight, bias = self.vectors()
+            scores: Tensor = kernels.own_products(queries, weight, items)
+            return scores if bias is None else scores + bias[items]
         weight, bias = self.vectors(items.flatten())
         own = weight.view(*items.shape, -1)  # [M, n, Q]
-        scores: Tensor = torch.linalg.vecdot(queries[:, None], own)
+        scores = torch.linalg.vecdot(queries[:, None], own)
         return scores if bias is None else scores + bias.view(items.shape)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_COPIED = 2**21  # floats that are copied at a time, so that they stay in the processor's cache
+
 _state: dict[str, Any] = {"fast": False, "products": None}
 
 
@@ -98,6 +100,51 @@ class _Weights(torch.autograd.Function):
         if ctx.padding is not None:
             summed[ctx.padding] = 0
         return summed.to(gradient.dtype)[:, None], None, None
+
+
+def own_products(queries: Tensor, table: Tensor, items: Tensor) -> Tensor:
+    """Inner products of each query with the rows of ``table`` that are its own.
+
+    torch keeps a copy of every row for each query that reads it, and its gradient too, M·n·Q
+    floats each. Here copies are made of a few queries at a time, and both gradients are sums of
+    rows: of the table's for each query, of the queries for each row.
+
+    Args:
+        queries: float [M, Q].
+        table: float [R, Q].
+        items: int64 [M, n], rows of it.
+
+    Returns:
+        float [M, n].
+    """
+    if not _sooner(queries):
+        scores: Tensor = torch.linalg.vecdot(queries[:, None], F.embedding(items, table))
+        return scores
+    with torch.autocast("cpu", enabled=False):
+        products: Tensor = _OwnProducts.apply(queries.to(table.dtype), table, items)  # type: ignore[no-untyped-call]
+    return products
+
+
+class _OwnProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, table: Tensor, items: Tensor) -> Tensor:
+        ctx.save_for_backward(queries, table, items)
+        step = max(1, _COPIED // (items.shape[1] * table.shape[1]))
+        parts = zip(torch.split(queries, step), torch.split(items, step), strict=True)
+        return torch.cat([torch.bmm(table[own], query[..., None])[..., 0] for query, own in parts])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        queries, table, items = ctx.saved_tensors
+        flat, order = items.flatten().sort(stable=True)
+        ends = torch.bincount(flat, minlength=len(table)).cumsum(0)
+        begins = F.pad(ends[:-1], (1, 0))
+        readers, weights = order // items.shape[1], gradient.flatten()[order]
+        return (
+            F.embedding_bag(items, table, mode="sum", per_sample_weights=gradient.contiguous()),
+            F.embedding_bag(readers, queries, begins, mode="sum", per_sample_weights=weights),
+            None,
+        )
 
 
 def attention(

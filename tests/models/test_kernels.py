@@ -159,3 +159,19 @@ def test_single_weights_are_looked_up_by_torch_where_it_should_be_plain() -> Non
     assert "Weights" in kernels.weights_of(table, ids, 0).grad_fn.name()
     kernels.use(fast=False)
     assert "Embedding" in kernels.weights_of(table, ids, 0).grad_fn.name()
+
+
+@pytest.mark.parametrize("queries", [1, 300])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_products_with_own_rows_are_those_of_copies(queries: int, autocast: bool) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(queries, 48, requires_grad=True)
+    table = torch.randn(90, 48, requires_grad=True)
+    items = torch.randint(80, (queries, 200))  # ten rows are nobody's
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        products = kernels.own_products(query, table, items)
+    copies = torch.einsum("mq,mnq->mn", query.double(), table.double()[items]).float()
+    torch.testing.assert_close(products, copies, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        gradients(products, query, table), gradients(copies, query, table), rtol=1e-5, atol=1e-4
+    )
