@@ -130,8 +130,12 @@ class _OwnProducts(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, table: Tensor, items: Tensor) -> Tensor:
         ctx.save_for_backward(queries, table, items)
         step = max(1, _COPIED // (items.shape[1] * table.shape[1]))
-        parts = zip(torch.split(queries, step), torch.split(items, step), strict=True)
-        return torch.cat([torch.bmm(table[own], query[..., None])[..., 0] for query, own in parts])
+        products = queries.new_empty(items.shape)
+        for some in range(0, len(items), step):
+            part = slice(some, some + step)
+            own = F.embedding(items[part], table)
+            torch.bmm(own, queries[part, :, None], out=products[part, :, None])
+        return products
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
