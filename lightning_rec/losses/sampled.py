@@ -15,7 +15,7 @@ from lightning_rec.ranges import UpToOne
 
 
 class Sampled(nn.Module, ABC):
-    """Scores of targets and of drawn negatives, made into a loss by its kin.
+    """A loss of the scores of targets and of sampled negatives.
 
     Args:
         split: whose training events are counted, and avoided.
@@ -25,6 +25,8 @@ class Sampled(nn.Module, ABC):
         popularity: power of the training counts that draws follow; 0 draws uniformly.
         positives: let items that the user has in training be drawn too.
     """
+
+    log_q: bool = False
 
     def __init__(
         self,
@@ -41,34 +43,25 @@ class Sampled(nn.Module, ABC):
         """Mean over the M predictions -> scalar."""
         items, usable = self.sampler.draw(predictions)
         queries = predictions.queries
-        wanted = model.scores(queries, predictions.targets[:, None])  # [M, 1]
-        if self.sampler.shared != "sequence":
-            scores = model.scores(queries, items)
-            return self.compare(wanted, scores, usable, items, predictions)
-        own = items[predictions.row]  # [M, n]
-        if isinstance(model, InnerProduct):
-            scores = scores_by_sequence(model, predictions, items)
+        target = model.scores(queries, predictions.targets[:, None])[:, 0]
+        if self.sampler.shared == "sequence":
+            by_sequence, items = items, items[predictions.row]  # [M, n]
+        if self.sampler.shared == "sequence" and isinstance(model, InnerProduct):
+            scores = scores_by_sequence(model, predictions, by_sequence)
         else:
-            scores = model.scores(queries, own)
-        return self.compare(wanted, scores, usable, own, predictions)
+            scores = model.scores(queries, items)
+        if self.log_q:
+            scores = scores - self.sampler.log_expected(items, predictions)
+        return self.compare(target, scores, usable)
 
     @abstractmethod
-    def compare(
-        self,
-        wanted: Tensor,
-        scores: Tensor,
-        usable: Tensor,
-        items: Tensor,
-        predictions: Predictions,
-    ) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
         """Make a loss of scores.
 
         Args:
-            wanted: float [M, 1], of the targets.
+            target: float [M], of the targets.
             scores: float [M, n], of the negatives.
             usable: bool [M, n], which of them count.
-            items: int64 [n] or [M, n], which items they are.
-            predictions: what was asked, of whom.
         """
 
 
@@ -107,35 +100,19 @@ class SampledSoftmax(Sampled):
         super().__init__(split, negatives, shared, popularity, positives)
         self.log_q = log_q
 
-    def compare(
-        self,
-        wanted: Tensor,
-        scores: Tensor,
-        usable: Tensor,
-        items: Tensor,
-        predictions: Predictions,
-    ) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
         """The target is class 0; see :meth:`Sampled.compare`."""
-        if self.log_q:
-            scores = scores - self.sampler.log_expected(items, predictions)
         scores = scores.masked_fill(~usable, -torch.inf)
-        classes = torch.cat([wanted, scores], dim=1)
+        classes = torch.cat([target[:, None], scores], dim=1)
         return F.cross_entropy(classes, classes.new_zeros(len(classes), dtype=torch.int64))
 
 
 class BCE(Sampled):
     """Binary cross-entropy: the target is 1, each negative 0 (SASRec, section 3.5)."""
 
-    def compare(
-        self,
-        wanted: Tensor,
-        scores: Tensor,
-        usable: Tensor,
-        items: Tensor,
-        predictions: Predictions,
-    ) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
         """Sum over target and negatives; see :meth:`Sampled.compare`."""
-        return (F.softplus(-wanted[:, 0]) + (F.softplus(scores) * usable).sum(dim=1)).mean()
+        return (F.softplus(-target) + (F.softplus(scores) * usable).sum(dim=1)).mean()
 
 
 class GBCE(Sampled):
@@ -162,30 +139,16 @@ class GBCE(Sampled):
         rate = negatives / (split.num_items - 1)
         self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
 
-    def compare(
-        self,
-        wanted: Tensor,
-        scores: Tensor,
-        usable: Tensor,
-        items: Tensor,
-        predictions: Predictions,
-    ) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
         """The log of a power is the log times it; see :meth:`Sampled.compare`."""
-        wanted_loss = F.softplus(-wanted[:, 0]) * self.power
-        return (wanted_loss + (F.softplus(scores) * usable).sum(dim=1)).mean()
+        target_loss = F.softplus(-target) * self.power
+        return (target_loss + (F.softplus(scores) * usable).sum(dim=1)).mean()
 
 
 class BPR(Sampled):
     """The target should score above each negative (Rendle et al., UAI 2009, section 4.1)."""
 
-    def compare(
-        self,
-        wanted: Tensor,
-        scores: Tensor,
-        usable: Tensor,
-        items: Tensor,
-        predictions: Predictions,
-    ) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
         """Mean over the negatives that count; see :meth:`Sampled.compare`."""
-        behind = F.softplus(scores - wanted) * usable
+        behind = F.softplus(scores - target[:, None]) * usable
         return (behind.sum(dim=1) / usable.sum(dim=1).clamp(min=1)).mean()
