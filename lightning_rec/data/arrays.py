@@ -195,7 +195,8 @@ def _notes(
     rules: Rules,
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
-    repeated = told(counts, rules.seen, rules.seen_targets, timed=events.time is not None)
+    words = (rules.seen, rules.seen_targets, targets.order)
+    repeated = told(counts, *words, timed=events.time is not None)
     notes = [*targets.notes, *_untimed(data, targets), *repeated]
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:

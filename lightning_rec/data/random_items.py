@@ -1,6 +1,7 @@
 """The protocol of logs without times: each user's items are dealt at random."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,11 +10,15 @@ import polars as pl
 from lightning_rec.data.arrays import Ints, Targets
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
+from lightning_rec.data.kept import kept
+from lightning_rec.data.prepare import catalogue_hash, data_hash
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import RandomShares
 from lightning_rec.data.splits import Protocol
+from lightning_rec.files import write_json
 from lightning_rec.ranges import BelowOne
 
+_FORMAT = 1  # of a log in the order of its ids
 _SLACK = 1e-9  # 0.29 * 100 is 28.999999999999996, and 29 is meant
 
 
@@ -26,8 +31,8 @@ class RandomItems(RandomShares, Protocol):
     on (in the test what validates too), and never another target. Shares are rounded down, but a
     user of two items or more has one in the test, and of three or more one that validates.
 
-    The draw depends on ``seed`` and on the ids of user and item among all ids of the data, not on
-    the order of the rows.
+    The draw depends on ``seed`` and on the ids of user and item among all ids of the data. The
+    order of the rows plays no part in it, nor in the hash of the data and the codes of the ids.
 
     Args:
         val: share of each user's items that validates; 0 leaves no validation.
@@ -53,6 +58,11 @@ class RandomItems(RandomShares, Protocol):
         """Whether there are to be validation targets."""
         return self.val > 0 and self.val_users != 0
 
+    def view(self, data: Interactions) -> Interactions:
+        """The log in the order of its ids."""
+        folder = data.folder.with_name(f"{data.folder.name}-by_id{_FORMAT}")
+        return Interactions(kept(folder, lambda made: write_by_id(data, made)))
+
     def arranged(self, data: Interactions, events: Ordered) -> Ordered:
         """Each user's items in random order, events with one item together."""
         user, item = (_place(ids) for ids in (data.users["user"], data.items["item"]))
@@ -71,6 +81,32 @@ class RandomItems(RandomShares, Protocol):
         of_event = part[np.cumsum(first) - 1]
         val = self.validated(events, first & (of_event == 1))
         return Targets(of_event == 0, val, first & (of_event == 2), None, "none", apart=True)
+
+
+def write_by_id(data: Interactions, folder: Path) -> None:
+    """Write the log again, rows and codes in the order of ids, items without events last."""
+    events, tables = data.events, {}
+    for key, table in (("user", data.users), ("item", data.items)):
+        there = events.select(pl.col(key).unique()).collect().to_series()
+        table = table.with_row_index("before").with_columns(pl.col("before").cast(pl.Int32))
+        table = table.sort(~pl.col("before").is_in(there.implode()), key)
+        codes = table.lazy().select("before").with_row_index("code")
+        codes = codes.select(pl.col("before").alias(key), pl.col("code").cast(pl.Int32))
+        events = events.join(codes, on=key).drop(key).rename({"code": key})
+        tables[key] = table.drop("before")
+        tables[key].write_parquet(folder / f"{key}s.parquet")
+    columns = data.events.collect_schema().names()
+    events = events.select(columns).sort("user", "item", *_compared(columns))
+    events.sink_parquet(folder / "interactions.parquet")
+    hashes = {
+        "data_hash": data_hash(Interactions(folder)),
+        "catalogue_hash": catalogue_hash(tables["item"]),
+    }
+    write_json(folder / "info.json", {**data.info, **hashes})
+
+
+def _compared(columns: list[str]) -> list[str]:
+    return [name for name in ("timestamp", "rating", "part") if name in columns]
 
 
 def _place(ids: pl.Series) -> Ints:

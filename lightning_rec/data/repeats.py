@@ -72,17 +72,21 @@ def counted(events: Ordered, found: Repeats, units: str) -> dict[str, int]:
     }
 
 
-def told(counts: dict[str, int], seen: Seen, targets: SeenTargets, *, timed: bool) -> Iterator[str]:
+def told(
+    counts: dict[str, int], seen: Seen, targets: SeenTargets, order: Order, *, timed: bool
+) -> Iterator[str]:
     """A sentence on each kind of repeats that is more than a few, with what to do about it.
 
     Args:
         counts: what the split left, with what :func:`counted` found.
         seen: what becomes of seen items.
         targets: what becomes of targets that were seen before.
+        order: what a user's events are ordered by.
         timed: whether events have times.
     """
-    events, doubled, again = (
-        counts[name] for name in ("events", "doubled rows", "consecutive repeats")
+    events, doubled, again, repeated = (
+        counts[name]
+        for name in ("events", "doubled rows", "consecutive repeats", "repeated events")
     )
     if seen == "filter" and (shares := _of_targets(counts, targets)):
         became = "are left out of the figures" if targets == "exclude" else "count as misses"
@@ -95,11 +99,19 @@ def told(counts: dict[str, int], seen: Seen, targets: SeenTargets, *, timed: boo
             f"{_share(doubled, events)} events are copies of another one, alike in user, item and "
             f"time: each is learnt from as if it had happened. {COPIES}"
         )
-    elif not timed and again > TOLD_FROM * events:
+    elif again > TOLD_FROM * events and not (timed and seen == "filter"):
+        why = ": to say the last item again is to find those"
+        if not timed:
+            why = ", and there are no times to tell whether they are copies of a row"
         yield (
-            f"{_share(again, events)} events repeat the item of their user's event before, and "
-            "there are no times to tell whether they are copies of a row. If they are, or say "
-            "nothing, drop them: protocol.drop_repeats=true."
+            f"{_share(again, events)} events repeat the item of their user's event before{why}. If "
+            "they are copies, or say nothing, drop them: protocol.drop_repeats=true."
+        )
+    elif not timed and seen == "keep" and order != "none" and repeated > TOLD_FROM * events:
+        yield (
+            f"{_share(repeated, events)} events have the user and the item of an earlier one, and "
+            "there are no times to tell whether they are copies, as in a file that was written "
+            "twice: what is tested would be trained on then. Give times, or each row once."
         )
     if (users := counts.get("users", 0)) and (
         lone := counts["users with a single item"]

@@ -21,7 +21,7 @@ from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 
-_FORMAT = 1  # of a log cut into sessions
+_FORMAT = 2  # of a log cut into sessions
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -142,6 +142,7 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
 
     A session ends where its user's next event is more than ``gap`` seconds later. The column
     ``visitor`` keeps the user codes; a session is named after its user and its number, ``u / 1``.
+    Codes follow the order of first appearance, as those of sessions that the data names.
     """
     frame = data.events.select("user", "timestamp").with_row_index("row").collect()
     frame = frame.sort("user", "timestamp", "row")
@@ -151,10 +152,15 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     of: Ints = visitor[begins]
     first = np.flatnonzero(np.append(True, _new(of)))
     number = np.arange(len(of)) - np.repeat(first, np.diff(np.append(first, len(of)))) + 1
+    row = frame["row"].to_numpy()
+    order = np.argsort(np.minimum.reduceat(row, np.flatnonzero(begins)))
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order))
     code = np.empty(len(session), dtype=np.int32)
-    code[frame["row"].to_numpy()] = session
+    code[row] = place[session]
     events = data.events.rename({"user": "visitor"}).with_columns(pl.Series("user", code))
-    users = pl.DataFrame({"visitor": data.users["user"].gather(of), "number": number})
+    names = data.users["user"].gather(of[order])
+    users = pl.DataFrame({"visitor": names, "number": number[order]})
     name = pl.col("visitor").str.replace_all("/", "//", literal=True)  # so no two names are one
     users = users.select(pl.format("{} / {}", name, "number").alias("user"), "visitor")
     others = [column for column in events.collect_schema().names() if column != "user"]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from lightning_rec import cli
+from lightning_rec.data.schema import Interactions
 from lightning_rec.data.splits import LeaveOneOut
 
 Refused = Callable[..., str]
@@ -102,6 +103,30 @@ def test_doubled_rows_are_told_dropped_and_never_measured_as_hits(
     assert card["split"]["doubled rows"] == 0
     _, wanted, _ = trained(clean, tmp_path / "clean")
     assert figures == wanted
+
+
+def test_items_said_twice_are_told_where_seen_items_are_kept(
+    prepared: Callable[..., Interactions],
+) -> None:
+    rows = [(f"u{user}", f"i{item}") for user in range(9) for item in range(user, user + 6)]
+    user, item = map(list, zip(*rows, strict=True))
+
+    def notes(**columns: list[Any]) -> str:
+        return " ".join(LeaveOneOut(cutoffs=(1,), seen="keep").split(prepared(**columns)).notes)
+
+    again = [each for each in rows for _ in range(2)]
+    twice = dict(zip(("user", "item"), map(list, zip(*again, strict=True)), strict=True))
+    told = notes(**twice, time=list(range(len(again))))
+    assert "54 of 108 (50.0%) events repeat the item of their user's event before: to say" in told
+    assert "protocol.drop_repeats=true" in told
+    told = notes(**twice)
+    assert "no times to tell whether they are copies of a row" in told
+    told = notes(user=user * 2, item=item * 2)
+    assert "54 of 108 (50.0%) events have the user and the item of an earlier one" in told
+    assert "as in a file that was written twice" in told
+    for quiet in ({"time": list(range(len(rows)))}, {}):
+        assert "earlier one" not in (told := notes(user=user, item=item, **quiet))
+        assert "repeat the item" not in told
 
 
 def test_rows_sorted_by_weight_are_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from lightning_rec import assembly, cli, config
 from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
@@ -105,15 +106,33 @@ def test_it_is_the_split_of_the_oracle(
     audit(data, split)
 
 
-def test_the_order_of_the_rows_plays_no_part(prepared: Prepare) -> None:
+@pytest.mark.parametrize("timed", [False, True])
+def test_the_order_of_the_rows_plays_no_part(timed: bool, tmp_path: Path) -> None:
     log = weighted_log()
-    rows = list(zip(log["user"], log["item"], strict=True))
-    found = []
+    frame = pl.DataFrame(log).with_columns(stars=pl.int_range(pl.len()) % 5)
+    if timed:
+        frame = frame.with_columns(ts=1_600_000_000 + pl.int_range(pl.len()) // 40)
+    columns = {"user": "user", "item": "item", "rating": "stars", "time": "ts" if timed else None}
+    catalogue = pl.DataFrame({"item": ["i40", *set(log["item"]), "i35"]})
+    catalogue.with_columns(title=pl.format("The {}", "item")).write_csv(tmp_path / "items.csv")
+    about = {"catalogue": str(tmp_path / "items.csv"), "catalogue_title": "title"}
+    wanted, splits, hashes = None, [], set()
     for seed in range(3):
-        random.Random(seed).shuffle(rows)
-        data = prepared(user=[user for user, _ in rows], item=[item for _, item in rows])
-        found.append(told(data, RandomItems(cutoffs=(1,)).split(data)))
-    assert found[0] == found[1] == found[2]
+        path = tmp_path / f"log{seed}.csv"
+        frame.sample(fraction=1, shuffle=True, seed=seed).write_csv(path)
+        source = TableSource(str(path), **columns, **about)
+        loaded = load(source, RandomItems(cutoffs=(1,)), tmp_path / "cache")
+        found = told(loaded.data, loaded.split)
+        assert found == (wanted or found)
+        assert loaded.data.items["item"].to_list()[-2:] == ["i35", "i40"]
+        wanted, info = found, loaded.data.info
+        splits.append(loaded.split)
+        hashes.add((info["data_hash"], info["catalogue_hash"]))
+    assert len(hashes) == 1
+    for name in ("items", "offsets", "vocabulary"):
+        assert np.array_equal(getattr(splits[0], name), getattr(splits[1], name))
+    for name in ("user", "end", "target"):
+        assert np.array_equal(getattr(splits[0].test, name), getattr(splits[1].test, name))
 
 
 def test_seed_and_shares_are_in_the_hash_and_change_the_split(prepared: Prepare) -> None:

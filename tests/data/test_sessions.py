@@ -139,6 +139,28 @@ def test_it_is_the_split_of_the_oracle(
     audit(data, split)
 
 
+def test_sessions_named_or_cut_are_one_split(prepared: Prepare) -> None:
+    log = shop_log(2)
+    log.pop("session")
+    cut = Sessions(gap="1m", cutoffs=(1,))
+    data = cut.view(prepared(**log))
+    of_row = data.users["user"].gather(data.events.collect()["user"])
+    table = data.events.collect()
+    named = {
+        "user": [name.rpartition(" / ")[0].replace("//", "/") for name in of_row],
+        "session": [name.rpartition(" / ")[2] for name in of_row],
+        "item": data.items["item"].gather(table["item"]).to_list(),
+        "time": table["timestamp"].to_list(),
+    }
+    again = Sessions(cutoffs=(1,)).view(prepared(**named))
+    first, second = cut.split(data), Sessions(cutoffs=(1,)).split(again)
+    assert data.users["user"].to_list() == again.users["user"].to_list()
+    for name in ("items", "offsets", "rows", "train_end"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+    for one, other in zip((*first.val, *first.test), (*second.val, *second.test), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_a_session_without_users_is_named_by_itself(tmp_path: Path) -> None:
     log = shop_log()
     log["sid"] = [f"{u}{s}" for u, s in zip(log["user"], log.pop("session"), strict=True)]
