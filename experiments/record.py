@@ -20,10 +20,15 @@ KEPT = (
 
 
 def record(target: Path, row: str, run: Path) -> Path:
-    """Write ``target/<row>_seed<n>.json``. Raises SystemExit if the run is not completed."""
+    """Write ``target/<row>_seed<n>.json``.
+
+    Raises SystemExit if the run is not completed, or was measured on a part of the data alone.
+    """
     card = json.loads((run / "run.json").read_text())
     if card["status"] != "completed" and target.name != "tried":
         raise SystemExit(f"{run} is {card['status']}, not completed")
+    if part := card.get("partial"):
+        raise SystemExit(f"{run} was measured on a part of the data alone, {part}: no result")
     measured = run / "metrics.json"
     figures = json.loads(measured.read_text()) if measured.exists() else {}
     # Where a run lay says nothing about it.

@@ -25,6 +25,7 @@ from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
+from lightning_rec.runs.partial import marked, tell
 from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
 from lightning_rec.runs.resuming import Start, changed, check_course, check_not_over, start_of
 from lightning_rec.runs.signals import stoppable
@@ -97,7 +98,7 @@ def worker(folder: Path) -> None:
 
 
 def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
-    """The figures of a completed run again, from its saved weights.
+    """The figures of a completed run again, from its saved weights, marked where they are partial.
 
     Raises:
         UserError: if ``folder`` is no completed run, its weights do not fit, its data changed, or
@@ -120,8 +121,9 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         with distributed.joined_by("evaluate", run.path, *overrides):
             _evaluate(trainer, task, data, validates=loaded.validates)
         problem.warn(task.figures)
+        tell(part := assembly.partial(cfg))
     distributed.leave()
-    return run, task.figures
+    return run, marked(task.figures, part)
 
 
 def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder) -> Made:
@@ -177,7 +179,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         task.figures |= problem.beside(task.figures, baseline.figures)
         columns = {baseline.title: baseline.figures} | columns
     examples = problem.examples(task, loaded)
-    run.save_metrics(_flat(columns))
+    run.save_metrics(figures := _flat(columns, assembly.partial(cfg)))
     tables = problem.tables(task, loaded)
     for name, table in tables.items():
         run.save_table(name, table)
@@ -186,7 +188,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
     run.finish("completed")
     with afterwards(run, "telling the trackers"):
         pictures = plots.draw(tables, run.path) if is_first() else {}
-        told = (_described(cfg, run), cfg.monitor, _flat(columns), run.card["seconds"])
+        told = (_described(cfg, run), cfg.monitor, figures, run.card["seconds"])
         tracking.end(trainer, *told, examples, pictures)
     with afterwards(run, "showing the figures"):
         _show(run, columns, cfg.monitor, examples)
@@ -227,11 +229,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
     part = assembly.partial(problem.cfg)
     if part or run.card.get("partial"):
         run.note(partial=part)
-    if part:
-        log.warning(
-            "Figures are of a part of the data alone (%s): their protocol has a hash of its own.",
-            ", ".join(f"trainer.{key}={value}" for key, value in part.items()),
-        )
+    tell(part)
     if catalogue := problem.catalogue_hash(loaded):
         run.note(catalogue_hash=catalogue)
     run.note(
@@ -265,18 +263,18 @@ def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     keys = ("config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version")
-    return {str(key): value for key, value in settings.items()} | {
-        key: run.card[key] for key in keys
-    }
+    part = {"partial": run.card["partial"]} if run.card.get("partial") else {}
+    described = {str(key): value for key, value in settings.items()} | part
+    return described | {key: run.card[key] for key in keys}
 
 
-def _flat(columns: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Figures of the model as they are, those of the baseline under its name."""
+def _flat(columns: Mapping[str, Mapping[str, float]], part: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of the model as they are, those of the baseline under its name; marked if partial."""
     *beside, own = columns
     flat = dict(columns[own])
     for name in beside:
         flat |= {f"{name.lower()}/{figure}": value for figure, value in columns[name].items()}
-    return flat
+    return marked(flat, part)
 
 
 @rank_zero_only

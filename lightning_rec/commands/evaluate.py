@@ -43,6 +43,7 @@ def run(arguments: list[str]) -> int:
     overrides = [argument for argument in arguments if not argument.startswith("run=")]
     with loading():
         from lightning_rec.reports.terminal import figures_table
+        from lightning_rec.runs.partial import plain
         from lightning_rec.training import evaluate
 
     folder, figures = evaluate(Path(folders[0]), overrides)
@@ -52,7 +53,7 @@ def run(arguments: list[str]) -> int:
     differing = [name for name in again if figures[name] != recorded[name]]
     console = Screen()
     seen = folder.card["protocol"].get("seen", "filter")
-    console.print(figures_table({"again": figures}, folder.config.monitor, seen))
+    console.print(figures_table({"again": plain(figures)}, folder.config.monitor, seen))
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:

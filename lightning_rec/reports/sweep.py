@@ -3,6 +3,7 @@
 import shlex
 import statistics
 import time
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
+from lightning_rec.runs.partial import SUFFIX
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 
@@ -153,10 +155,15 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     worst = float("-inf") if mode == "max" else float("inf")
 
     def merit(row: dict[str, Any]) -> float:
-        value: float = row["figures"].get(monitor, {}).get("mean", worst)
+        value: float = row["figures"].get(_called(monitor, row["figures"]), {}).get("mean", worst)
         return value
 
     return sorted(rows, key=merit, reverse=mode == "max")
+
+
+def _called(name: str, there: Container[str]) -> str:
+    """What a figure is called where it was measured: another name if on a part of the data."""
+    return name + SUFFIX if name + SUFFIX in there else name
 
 
 def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
@@ -176,10 +183,10 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     shown.add_column("setting", overflow="fold")
     shown.add_column("jobs", justify="right")
     there = {name for row in rows for name in row["figures"]}
-    ranked = SHOWN[-1] not in there  # the AUC of a ranking is not that of clicks
-    wanted = (*(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
-    columns = [name for name in wanted if name in there]
-    columns = list(dict.fromkeys((monitor, *columns)))
+    ranked = _called(SHOWN[-1], there) not in there  # the AUC of a ranking is not that of clicks
+    wanted = (monitor, *(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
+    wanted = tuple(_called(name, there) for name in wanted)
+    columns = list(dict.fromkeys((wanted[0], *(name for name in wanted if name in there))))
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:

@@ -40,7 +40,7 @@ def test_a_sweep_goes_on_with_other_values(
 
 
 def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
-    small: list[str], tmp_path: Path
+    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = [each for each in small if not each.startswith(("model.", "batches.batch"))]
     swept = [
@@ -60,4 +60,12 @@ def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
     assert cards[0]["partial"] == {"limit_test_batches": 1}
     assert "partial" not in cards[1]
     assert cards[0]["protocol_hash"] != cards[1]["protocol_hash"]
+    names = [set(table["rows"][0]["figures"]) for table in tables]
+    assert {"test/ndcg@10_partial", "val/ndcg@10"} < names[0]
+    assert "test/ndcg@10" in names[1] - names[0]
+    assert "test/ndcg@10_partial" in capsys.readouterr().out
     assert cli.run(["evaluate", f"run={tmp_path / 's' / '0'}"]) == 0
+    capsys.readouterr()
+    part_of = [f"run={tmp_path / 's' / '1'}", "trainer.limit_test_batches=1"]
+    assert cli.run(["evaluate", *part_of]) == 0  # what was measured whole is compared
+    assert "trainer.limit_test_batches=1" in " ".join(capsys.readouterr().err.split())

@@ -377,15 +377,27 @@ def test_it_works_from_any_folder(small: list[str], tmp_path: Path) -> None:
     assert made.name.endswith("table_bert4rec")
 
 
-def test_a_test_of_a_few_batches_records_these_alone(log_csv: Path, tmp_path: Path) -> None:
+def test_a_test_of_a_few_batches_records_these_alone(
+    log_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     overrides = f"""data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts
         model.dim=8 model.depth=1 batches.batch_size=16 batches.eval_batch_size=4
         trainer.max_epochs=1 trainer.limit_test_batches=2 logger=csv"""
     assert cli.run(["train", *overrides.split(), f"run_dir={tmp_path / 'run'}"]) == 0
     users = pl.read_parquet(tmp_path / "run" / "test_users.parquet")
     assert len(users) == 8
-    whole = read(tmp_path / "run" / "metrics.json")["test/recall@10"]
-    assert whole == pytest.approx((users["rank"] <= 10).mean())
+    figures = read(tmp_path / "run" / "metrics.json")
+    assert figures["test/recall@10_partial"] == pytest.approx((users["rank"] <= 10).mean())
+    assert {"val/recall@10", "popularity/test/recall@10_partial"} < set(figures)
+    assert not [name for name in figures if "test/" in name and not name.endswith("_partial")]
+    script = Path(__file__).parents[2] / "experiments" / "record.py"
+    line = [sys.executable, str(script), str(tmp_path / "rows"), "row", str(tmp_path / "run")]
+    refused = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert "a part of the data alone, {'limit_test_batches': 2}" in refused.stderr
+    assert not (tmp_path / "rows").exists()
+    capfd.readouterr()
+    assert cli.run(["evaluate", f"run={tmp_path / 'run'}"]) == 0
+    assert f"({len(figures) // 2} figures)" in capfd.readouterr().out
 
 
 def test_evaluate_measures_what_nothing_has_trained(log_csv: Path, tmp_path: Path) -> None:
