@@ -46,7 +46,7 @@ class Targets(NamedTuple):
     train: Mask
     val: Mask
     test: Mask
-    boundaries: tuple[int, int] | None
+    boundaries: tuple[float, float] | None
     order: Order = "time"
     apart: bool = False
     whole: bool = False

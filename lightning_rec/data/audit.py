@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import TIMED, Interactions, ticks, times
 from lightning_rec.data.split import Examples, Split
 
 Ints = NDArray[np.int64]
@@ -59,16 +59,13 @@ class _Source:
 
     def __init__(self, data: Interactions, by_part: bool) -> None:
         frame = data.events.select(
-            pl.selectors.by_name("user", "item", "timestamp", "part", require_all=False)
+            pl.selectors.by_name("user", "item", *TIMED, "part", require_all=False)
         )
         table = frame.collect()
         self.num_items: int = data.info["items"]
         self.user: Ints = table["user"].to_numpy()
         self.item: Ints = table["item"].to_numpy()
-        self.time: Ints | None = (
-            table["timestamp"].to_numpy() if "timestamp" in table.columns else None
-        )
-
+        self.time: NDArray[Any] | None = times(table)
         self.part: Ints | None = table["part"].to_numpy() if by_part else None
 
     def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
@@ -191,7 +188,8 @@ def _check_whole(split: Split) -> None:
 
 def _check_sessions(data: Interactions) -> None:
     """Sessions that a pause ends: none has such a pause, each two of a user have one between."""
-    gap, time = data.info["sessions"]["gap"], pl.col("timestamp")
+    time, per_second = ticks(data.events)
+    gap = round(data.info["sessions"]["gap"] * per_second, 3)
     found = data.events.group_by("user").agg(
         time.min().alias("begin"),
         time.max().alias("end"),

@@ -10,7 +10,14 @@ from lightning_rec.data.events import LISTED, ROW, Columns, events, first_time, 
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import lists
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import TIME_FORMS, Reading, divisor, read_times, seconds
+from lightning_rec.data.times import (
+    TIME_FORMS,
+    Reading,
+    divisor,
+    microseconds,
+    read_times,
+    seconds,
+)
 from lightning_rec.errors import listed, nearest
 
 Invalid = Literal["error", "drop"]
@@ -23,8 +30,9 @@ _SHOWN = 60  # characters of a value that are shown
 class Log:
     """A log that was read through once.
 
-    frame: ``user`` and ``item`` String, ``timestamp`` Int64 seconds, ``moment`` the time as it came
-        and ``rating`` Float32, where there are such columns; null where there is a fault.
+    frame: ``user`` and ``item`` String, ``timestamp`` Int64 seconds and ``fraction`` Int32
+        microseconds after them, ``moment`` the time as it came, and ``rating`` Float32, where there
+        are such columns; null where there is a fault.
     rows: how many events there are.
     faults: one sentence for each kind of fault, with the place of the first one.
     dropped: rows with faults that were left out, by what they lack; ``rows``: all of them.
@@ -239,7 +247,11 @@ def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl
         user = pl.concat_str(both, separator=" / ")
     typed = [user.alias("user"), values["item"].alias("item")]
     if "time" in values:
-        typed += [seconds(values["time"], scale).alias("timestamp"), values["time"].alias(_MOMENT)]
+        typed += [
+            seconds(values["time"], scale).alias("timestamp"),
+            microseconds(values["time"], scale).alias("fraction"),
+            values["time"].alias(_MOMENT),
+        ]
     if "history" in values:
         known = values["history"].list.eval(ids(pl.element(), pl.String()))
         typed.append(known.alias("history"))

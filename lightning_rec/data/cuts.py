@@ -1,5 +1,6 @@
 """Where a split by time is cut: at a quantile of the times, or at a date."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -57,6 +58,11 @@ def moment(
     if isinstance(cut, str):
         return _dated(key, cut, time, unit)
     return quantile(cut) if quantile else float(np.quantile(time, cut, method="higher"))
+
+
+def as_times(at: float, time: Times) -> float:
+    """The first moment from ``at`` on that ``time`` could hold: a whole second if all are."""
+    return math.ceil(at) if np.issubdtype(time.dtype, np.integer) else at
 
 
 def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float = 1) -> None:

@@ -1,22 +1,23 @@
 """Which events a protocol keeps, and in what order."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.errors import UserError
 
 Ints = NDArray[np.int64]
+Times = NDArray[Any]  # int64 or float64
 
 
 class Ordered(NamedTuple):
     """The events that pass the filters, by user, then time, then position in the file.
 
     user, item, row: int64 [N]; ``row`` is the event's row in ``interactions.parquet``.
-    time: int64 [N] seconds, or None where the data has no times.
+    time: [N] seconds, int64, or float64 where some have fractions; None where the data has none.
     part: int64 [N], of data that came split: 0 trains, 1 validates, 2 is tested, -1 only shows what
         was before; None where the data came in one piece.
     """
@@ -24,7 +25,7 @@ class Ordered(NamedTuple):
     user: Ints
     item: Ints
     row: Ints
-    time: Ints | None
+    time: Times | None
     part: Ints | None = None
 
     def taken(self, at: Ints) -> "Ordered":
@@ -70,7 +71,7 @@ def filtered(
             )
         # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
         kept = kept.filter(pl.col("rating") >= pl.lit(min_rating, pl.Float32))
-    timed = ["timestamp"] if "timestamp" in columns else []
+    timed = [name for name in TIMED if name in columns]
     parted = ["part"] if "part" in columns else []
     frame = kept.select("user", "item", "row", *timed, *parted).collect()
     if min_rating is not None:
@@ -84,7 +85,7 @@ def filtered(
                 f"{data.info['name']} has no times: set data.time to the column that holds them, "
                 "or drop all consecutive repeats, protocol.drop_repeats=true."
             )
-        frame = frame.filter(pl.struct("user", "item", "timestamp").is_first_distinct())
+        frame = frame.filter(pl.struct("user", "item", *timed).is_first_distinct())
         counts["after drop_doubled"] = len(frame)
     if user_core > 1 or item_core > 1 or drop_repeats:
         frame = _core(frame, user_core, item_core, drop_repeats)
@@ -94,8 +95,8 @@ def filtered(
         steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
         raise UserError(f"Nothing is left of {data.info['name']} after filtering ({steps}).")
     column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
-    time, part = column.get("timestamp"), column.get("part")
-    return Ordered(column["user"], column["item"], column["row"], time, part), counts
+    known = (column["user"], column["item"], column["row"])
+    return Ordered(*known, times(frame), column.get("part")), counts
 
 
 def _core(frame: pl.DataFrame, user_core: int, item_core: int, drop_repeats: bool) -> pl.DataFrame:

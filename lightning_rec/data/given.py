@@ -88,7 +88,7 @@ def _early(events: Ordered, part: Ints) -> list[str]:
     """Say how many events that are held out lie before ones that their users are trained on."""
     if events.time is None:
         return []
-    last = np.full(events.user.max() + 1, np.iinfo(np.int64).min)
+    last = np.full(events.user.max() + 1, events.time.min())
     trained = part == TRAIN
     np.maximum.at(last, events.user[trained], events.time[trained])
     told = []

@@ -18,17 +18,19 @@ from lightning_rec.data.ids import as_text
 from lightning_rec.data.kept import kept
 from lightning_rec.data.locks import unwritable
 from lightning_rec.data.schema import Interactions, Raw, Source, Tables
+from lightning_rec.data.times import needed
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_file, sha256_json, write_json
 from lightning_rec.screen import Screen
 
-PREPARED_VERSION = 2
+PREPARED_VERSION = 3
 """To be raised whenever the same raw files would be prepared differently."""
 
 _CANONICAL = {
     "user": pl.String,
     "item": pl.String,
     "timestamp": pl.Int64,
+    "fraction": pl.Int32,
     "rating": pl.Float32,
     "part": pl.Int8,
 }
@@ -146,7 +148,7 @@ def _write(
     # only the columns that it needs.
     staged = folder / "staged.parquet"
     tables.interactions.sink_parquet(staged)
-    events = pl.scan_parquet(staged)
+    events = needed(pl.scan_parquet(staged))
     _check(source.name, events)
     tell(f"{source.name}: coding the ids")
     users, items = _codes(events, "user"), _codes(events, "item")
@@ -185,8 +187,7 @@ def _check(name: str, events: pl.LazyFrame) -> None:
     for column, dtype in schema.items():
         if column in _CANONICAL and dtype != _CANONICAL[column]:
             raise TypeError(f"{name}: column {column} is {dtype}, not {_CANONICAL[column]}")
-    present = [column for column in _CANONICAL if column in schema]
-    empty = [pl.col(column).null_count() for column in present]
+    empty = [pl.col(column).null_count() for column in _CANONICAL if column in schema]
     empty += [(pl.col(column) == "").sum().alias(f"{column} ''") for column in ("user", "item")]
     found = (
         events.select(pl.len().alias("rows"), *empty).collect(engine="streaming").row(0, named=True)

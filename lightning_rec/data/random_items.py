@@ -12,7 +12,7 @@ from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.prepare import catalogue_hash, data_hash
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import TIMED, Interactions
 from lightning_rec.data.shares import RandomShares
 from lightning_rec.data.splits import Protocol
 from lightning_rec.files import write_json
@@ -106,7 +106,7 @@ def write_by_id(data: Interactions, folder: Path) -> None:
 
 
 def _compared(columns: list[str]) -> list[str]:
-    return [name for name in ("timestamp", "rating", "part") if name in columns]
+    return [name for name in (*TIMED, "rating", "part") if name in columns]
 
 
 def _place(ids: pl.Series) -> Ints:

@@ -8,15 +8,19 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
+from numpy.typing import NDArray
+
+TIMED = ("timestamp", "fraction")  # columns that say when an event was
 
 
 class Tables(NamedTuple):
     """What a source reads from its raw files, ids still as they came (strings).
 
     interactions: ``user`` String, ``item`` String, optionally ``timestamp`` Int64 (seconds since
-        1970), ``rating`` Float32, ``part`` Int8 where the data came split (0 trains, 1 validates,
-        2 is tested, -1 only shows what was before), and context columns. Rows in the order of the
-        file. Without ``timestamp`` the order of the file is the order of time.
+        1970), ``fraction`` Int32 (microseconds after them), ``rating`` Float32, ``part`` Int8 where
+        the data came split (0 trains, 1 validates, 2 is tested, -1 only shows what was before), and
+        context columns. Rows in the order of the file. Without ``timestamp`` the order of the file
+        is the order of time.
     items: ``item`` String (unique), optionally ``title`` String, and features; or None.
     users: ``user`` String (unique) and features; or None.
     dropped: rows of the raw files that were left out, by what they lack; ``rows``: all of them.
@@ -55,7 +59,8 @@ class Interactions:
     """Prepared data in a folder, ids as codes, written once and never changed.
 
     ``interactions.parquet``: ``user`` and ``item`` Int32 codes, ``timestamp`` Int64 (if known),
-        ``rating`` Float32 (if known), context columns; rows in the order of the source file.
+        ``fraction`` Int32 microseconds (if any time has them), ``rating`` Float32 (if known),
+        context columns; rows in the order of the source file.
     ``users.parquet``, ``items.parquet``: row ``i`` describes code ``i``; the columns ``user`` and
         ``item`` hold the raw ids. Codes follow the order of first appearance in the interactions;
         catalogue rows without interactions come last.
@@ -85,3 +90,22 @@ class Interactions:
     def items(self) -> pl.DataFrame:
         """One row per item code."""
         return pl.read_parquet(self.folder / "items.parquet")
+
+
+def times(events: pl.DataFrame) -> NDArray[Any] | None:
+    """When each event was, seconds since 1970: int64, or float64 where any has a fraction.
+
+    None where there are no times.
+    """
+    if "timestamp" not in events.columns:
+        return None
+    if "fraction" not in events.columns:
+        return events["timestamp"].to_numpy()
+    return (events["timestamp"] + events["fraction"] / 10**6).to_numpy()
+
+
+def ticks(events: pl.LazyFrame) -> tuple[pl.Expr, int]:
+    """When each event was in whole numbers, Int64, and how many of these make a second."""
+    if "fraction" not in events.collect_schema():
+        return pl.col("timestamp"), 1
+    return pl.col("timestamp") * 10**6 + pl.col("fraction"), 10**6

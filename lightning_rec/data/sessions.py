@@ -1,6 +1,5 @@
 """The protocol of sessions: a session is the unit, and belongs to one part by the time it ends."""
 
-import math
 import re
 import shutil
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import polars as pl
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
-from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
+from lightning_rec.data.cuts import CUTS, Cut, as_times, check_order, moment, settle
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import Interactions, ticks
 from lightning_rec.data.split import Seen
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
@@ -118,7 +117,7 @@ class Sessions(Protocol):
         once = ends[place == 0]
         found = tuple(moment(key, cut, once) for key, cut in zip(CUTS, cuts, strict=True))
         check_order(cuts, (found[0], found[1]))
-        val_from, test_from = (math.ceil(cut) for cut in found)
+        val_from, test_from = (as_times(cut, events.time) for cut in found)
         val = self.validated(events, asked & (ends >= val_from) & (ends < test_from))
         test: Mask = asked & (ends >= test_from)
         return Targets(ends < val_from, val, test, (val_from, test_from), whole=True)
@@ -144,10 +143,12 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     ``visitor`` keeps the user codes; a session is named after its user and its number, ``u / 1``.
     Codes follow the order of first appearance, as those of sessions that the data names.
     """
-    frame = data.events.select("user", "timestamp").with_row_index("row").collect()
-    frame = frame.sort("user", "timestamp", "row")
+    tick, per_second = ticks(data.events)
+    frame = data.events.select("user", tick.alias("tick")).with_row_index("row").collect()
+    frame = frame.sort("user", "tick", "row")
+    pause = round(gap * per_second, 3)
     visitor = frame["user"].cast(pl.Int64).to_numpy()
-    begins = np.append(True, _new(visitor) | (np.diff(frame["timestamp"].to_numpy()) > gap))
+    begins = np.append(True, _new(visitor) | (np.diff(frame["tick"].to_numpy()) > pause))
     session = np.cumsum(begins) - 1
     of: Ints = visitor[begins]
     first = np.flatnonzero(np.append(True, _new(of)))

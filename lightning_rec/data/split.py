@@ -68,7 +68,8 @@ class Split:
         time within a part; ``none`` where they were dealt at random and their order says nothing.
     whole: each user, then a session, belongs to one part; boundaries are of their last events.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
-    times: int64 [N] seconds since 1970, or None where the data has no times.
+    times: [N] seconds since 1970, int64, or float64 where some have fractions; None where the data
+        has no times.
     train_end: int64 [num_users]; training events of ``u`` are ``items[offsets[u]:train_end[u]]``.
     vocabulary: int64 [num_items]; item code -> code in the prepared catalogue.
     train_counts: int64 [num_items]; how often each item occurs in training.
@@ -86,10 +87,10 @@ class Split:
     train_counts: Ints
     val: Examples
     test: Examples
-    boundaries: tuple[int, int] | None
+    boundaries: tuple[float, float] | None
     counts: dict[str, int]
     notes: tuple[str, ...] = ()
-    times: Ints | None = None
+    times: NDArray[Any] | None = None
     order: Order = "time"
     whole: bool = False
     seen: Seen = "filter"

@@ -4,7 +4,6 @@ A protocol is all that makes two numbers comparable: filters, split, candidates 
 hash goes into every run folder; runs with different hashes are never put in one column.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lightning_rec.data.arrays import Cold, Ints, Mask, Rules, Targets, arrays
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
-from lightning_rec.data.cuts import Cut, check_order, moment, settle
+from lightning_rec.data.cuts import Cut, Times, as_times, check_order, moment, settle
 from lightning_rec.data.filters import Ordered, filtered
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.repeats import SeenTargets
@@ -263,7 +262,7 @@ class Temporal(Protocol):
         val, test = (picked(events, window, self.targets) for window in (val, test))
         return Targets(train, self.validated(events, val), test, (val_from, test_from))
 
-    def _boundaries(self, user: Ints, time: Ints) -> tuple[int, int]:
+    def _boundaries(self, user: Ints, time: Times) -> tuple[float, float]:
         """The times where validation and test begin."""
         val_quantile = test_quantile = None
         if self.nested:
@@ -279,7 +278,7 @@ class Temporal(Protocol):
         test_from = moment("test_from", self.test_from, time, test_quantile)
         val_from = moment("val_from", self.val_from, time, val_quantile)
         check_order((self.val_from, self.test_from), (val_from, test_from))
-        return math.ceil(val_from), math.ceil(test_from)
+        return as_times(val_from, time), as_times(test_from, time)
 
 
 def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all"]) -> Mask:
@@ -294,7 +293,8 @@ def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all
     return found
 
 
-def _after(time: Ints, share: float) -> int:
+def _after(time: Times, share: float) -> float:
     """The first time later than this quantile; where there is none, one later than all."""
     later = time[time > np.quantile(time, share)] if len(time) else time
-    return int(later.min()) if len(later) else int(time.max(initial=0)) + 1
+    found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
+    return found

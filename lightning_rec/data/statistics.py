@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from lightning_rec.data.schema import TIMED
+
 
 class Statistics(NamedTuple):
     """Figures of a log; the last three are None where there are no times."""
@@ -47,7 +49,8 @@ def statistics(events: pl.LazyFrame) -> Statistics:
     ties = None
     if timed := "timestamp" in events.collect_schema():
         facts |= {"first": pl.col("timestamp").min(), "last": pl.col("timestamp").max()}
-        moments = events.group_by("user", "timestamp").agg(pl.len().alias("together"))
+        there = [name for name in TIMED if name in events.collect_schema()]
+        moments = events.group_by("user", *there).agg(pl.len().alias("together"))
         together = pl.col("together")
         tied = moments.select(together.filter(together > 1).sum())
         ties = tied.collect(engine="streaming").item() / max(lengths.sum(), 1)

@@ -167,6 +167,21 @@ def seconds(value: pl.Expr, per_second: float) -> pl.Expr:
     return value.floordiv(int(per_second)).cast(pl.Int64)
 
 
+def microseconds(value: pl.Expr, per_second: float) -> pl.Expr:
+    """Int32 microseconds that :func:`seconds` cuts off."""
+    rest = value - value.floordiv(int(per_second)) * int(per_second)
+    # A float is the decimal that it stands for, and never the next second.
+    return (rest * (10**6 / per_second)).round().clip(0, 10**6 - 1).cast(pl.Int32)
+
+
+def needed(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The events, without ``fraction`` (see :func:`microseconds`) where all of them are 0."""
+    if "fraction" not in events.collect_schema():
+        return events
+    largest = events.select(pl.col("fraction").max()).collect(engine="streaming").item()
+    return events if largest else events.drop("fraction")
+
+
 def _forms(first: str | None, form: TimeForm) -> Iterator[str]:
     """The forms of date that a column may have that begins with this value."""
     sign = slashed(first)

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import shutil
 import zipfile
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -318,6 +319,21 @@ def test_the_day_comes_first_where_other_rows_tell_and_else_it_is_asked(tmp_path
         times(path, ["13/6/2024", "6/13/2024"])
     with pytest.raises(UserError, match=r"dates written as numbers .* data.time_format=%Y%m%d"):
         times(path, [20240531, 20240601])
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "zip"])
+def test_parts_without_times_are_read_in_natural_order(tmp_path: Path, form: str) -> None:
+    (tmp_path / "log").mkdir()
+    for place in range(12):
+        path = tmp_path / "log" / f"part.{place}.{'csv' if form == 'zip' else form}"
+        frame = pl.DataFrame({"uid": ["u"], "sku": [f"i{place}"]})
+        write = {"parquet": frame.write_parquet, "jsonl": frame.write_ndjson}
+        write.get(form, frame.write_csv)(path)
+    path = tmp_path / "log"
+    if form == "zip":
+        path = Path(shutil.make_archive(str(path), "zip", path))
+    data = prepared(path, time=None, rating=None)
+    assert data.items["item"].to_list() == [f"i{place}" for place in range(12)]
 
 
 @pytest.mark.parametrize(

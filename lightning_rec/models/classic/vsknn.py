@@ -105,7 +105,7 @@ class VSKNN(SequenceModel):
         matrix = training_matrix(split)
         order = np.arange(split.num_users)
         if split.times is not None:
-            ends = np.full(split.num_users, np.iinfo(np.int64).min)
+            ends = np.full(split.num_users, split.times.min())
             user, place = training_events(split)
             np.maximum.at(ends, user, split.times[place])
             order = np.argsort(ends, kind="stable")
