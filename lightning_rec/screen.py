@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -35,8 +36,14 @@ class Screen(Console):
         return super().render_str(visible(text), **settings)
 
     def status(self, status: Any, **settings: Any) -> Status:
-        """Say what goes on, as it is."""
-        return super().status(Text(visible(str(status))), **settings)
+        """Say what goes on, as it is, where it can be wiped away again."""
+        console = self if self.is_terminal else Screen(quiet=True)
+        return Console.status(console, Text(visible(str(status))), **settings)
+
+    @property
+    def transient(self) -> dict[str, Any]:
+        """What makes a bar vanish at its end, and not be there where there is no terminal."""
+        return {"console": self, "transient": True, "disable": not self.is_terminal}
 
 
 class VisibleFormatter(logging.Formatter):
@@ -84,6 +91,9 @@ class Tolerant:
 
 
 def tolerate() -> None:
-    """Let standard output and standard error close, or be full, without an end of the program."""
-    sys.stdout = Tolerant(sys.stdout)
-    sys.stderr = Tolerant(sys.stderr)
+    """Let standard output and standard error be closed or full without an end of the program."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed from the beginning, so that this takes its place
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        setattr(sys, name, Tolerant(stream))

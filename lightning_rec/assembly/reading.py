@@ -114,8 +114,8 @@ def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
     """Numbers of texts of about one length, some at a time, with a bar."""
     order = np.argsort(tokens.lengths, kind="stable")
     blocks = np.split(order, cuts(tokens.lengths[order].tolist())[:-1])
-    console = Screen(stderr=True)
-    yield from track(blocks, f"Reading {len(tokens):,} texts", console=console, transient=True)
+    told = f"Reading {len(tokens):,} texts"
+    yield from track(blocks, told, **Screen(stderr=True).transient)
 
 
 def _device(encoder: TextEncoder) -> torch.device:

@@ -174,7 +174,7 @@ def _reason(error: Exception) -> str:
 
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=Screen(stderr=True), transient=True)
+    return Progress(*columns, TimeRemainingColumn(), **Screen(stderr=True).transient)
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:

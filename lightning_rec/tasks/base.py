@@ -61,6 +61,7 @@ class Task(pl.LightningModule):
         self.arithmetic = arithmetic
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
+        self.last_loss: Tensor | None = None
         self.plateau: Plateau | None = None
         self.remembered: dict[str, Any] = {}
         self.tuned: Tuned | None = None  # a part that was trained before
@@ -118,7 +119,7 @@ class Task(pl.LightningModule):
         loss = self.loss_of(batch)
         if self.tuned is not None:
             loss = loss + self.tuned.course.penalty()
-        seen = loss.detach()
+        seen = self.last_loss = loss.detach()
         first = ~seen.isfinite() & (self.bad_batch < 0)
         self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
         self.bad_loss = torch.where(first, seen, self.bad_loss)
@@ -160,7 +161,7 @@ class Task(pl.LightningModule):
             )
         self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
         self.log("train/epoch_seconds", self.epoch_seconds[-1])
-        log.info(epoch_line(self.trainer, self.epoch_seconds[-1]))
+        log.info(epoch_line(self.trainer, self.last_loss, self.epoch_seconds[-1]))
 
     def configure_optimizers(self) -> Any:
         """One optimizer; a schedule that moves with each step, or one that watches a figure.

@@ -17,18 +17,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from torch import Tensor
 
 from lightning_rec.screen import Screen
 
 BETWEEN = 0.1  # seconds between two looks of a bar
 
 
-def epoch_line(trainer: pl.Trainer, seconds: float) -> str:
-    """What is known at the end of an epoch, for logs: no bar can be seen there."""
+def epoch_line(trainer: pl.Trainer, loss: Tensor | None, seconds: float) -> str:
+    """What is known at the end of an epoch, for logs: no bar can be seen there.
+
+    Args:
+        trainer: knows the figures of validation.
+        loss: float scalar, that of the latest batch, if there was one.
+        seconds: that the epoch took.
+    """
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-    wanted = ["train/loss", *(watched(trainer) if validated else [])]
     there = trainer.callback_metrics
-    known = {name: there[name] for name in wanted if name in there}
+    known = {name: there[name] for name in watched(trainer) if validated and name in there}
+    if loss is not None:
+        known = {"train/loss": loss} | known
     figures = "".join(f", {name} {float(value):.4f}" for name, value in known.items())
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
 
@@ -131,9 +139,8 @@ class Progress(ProgressBar):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
-            console=Screen(stderr=True),
-            transient=True,
             auto_refresh=False,  # nothing is drawn while somebody is asked something
+            **Screen(stderr=True).transient,
         )
         self._hook, sys.breakpointhook = sys.breakpointhook, self._break
         self._bars.start()
