@@ -150,10 +150,10 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             run.path,
             validates=loaded.validates,
             step=start.step if start is not None else 0,
-            run_id=run.card.get("wandb_id"),
+            run_ids=run.card.get("trackers"),
         )
-        run.note(wandb_id=tracking.run_id())
         tracking.begin(trainer, _described(cfg, run))
+        run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
         with run.timed("fit"), distributed.joined_by("train", run.path):
             checkpoint = start.checkpoint if start is not None else None

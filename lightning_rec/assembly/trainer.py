@@ -1,14 +1,17 @@
 """The trainer of any problem, with its callbacks and trackers."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config
 from lightning_rec.files import sha256_json
+from lightning_rec.runs import tracking
 from lightning_rec.runs.checkpoints import CheckpointFiles
 
 SHORT = ("fast_dev_run", "overfit_batches")  # trial runs of Lightning
@@ -21,12 +24,12 @@ def make_trainer(
     training: bool = True,
     validates: bool = True,
     step: int | None = None,
-    run_id: str | None = None,
+    run_ids: Mapping[str, str] | None = None,
 ) -> pl.Trainer:
     """The trainer. Without ``training`` it has no loggers and no callback but the progress bar.
 
     Where nothing ``validates`` there is no figure to monitor: the last weights are kept, and
-    training goes on to its end. Trackers of a resumed run go on after ``step``, under ``run_id``.
+    training goes on to its end. Trackers of a resumed run go on after ``step``, under ``run_ids``.
     """
     callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
     if not validates:
@@ -43,16 +46,7 @@ def make_trainer(
             )
             for name, node in callbacks.items()
         ],
-        logger=[
-            config.build(
-                f"logger.{name}",
-                node,
-                **_inside(node, "save_dir", folder),
-                **_inside(node, "step", step),
-                **_inside(node, "run_id", run_id),
-            )
-            for name, node in loggers.items()
-        ],
+        logger=_started(loggers, folder, step, run_ids or {}),
         plugins=[CheckpointFiles(folder), *(config.plain(cfg.trainer.get("plugins")) or [])],
         enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
@@ -60,6 +54,18 @@ def make_trainer(
         **({} if validates else {"limit_val_batches": 0}),
     )
     return trainer
+
+
+def _started(
+    nodes: Mapping[str, DictConfig], folder: Path, step: int | None, run_ids: Mapping[str, str]
+) -> list[Logger]:
+    started = []
+    for name, node in nodes.items():
+        known = {"save_dir": folder, "step": step, "run_id": run_ids.get(name)}
+        there = {k: v for key, value in known.items() for k, v in _inside(node, key, value).items()}
+        build = functools.partial(config.build, f"logger.{name}", node, **there)
+        started.append(tracking.start(name, build))
+    return [logger for logger in started if logger is not None]
 
 
 def partial(cfg: DictConfig) -> dict[str, Any]:

@@ -88,9 +88,9 @@ class LastCheckpoint(Checkpoint):
     """Saves all that a training needs to go on as if it had never stopped, as ``last.ckpt``.
 
     At the ends of epochs, every so many steps within them, and when a signal asks to stop
-    (:mod:`lightning_rec.runs.signals`), in which case it raises KeyboardInterrupt afterwards. Where
-    a step ends an epoch or a validation follows it, the checkpoint waits for that, but for a signal
-    on a single process: the validation at the end of an epoch is begun anew.
+    (:mod:`lightning_rec.runs.signals`), in which case it raises KeyboardInterrupt before the next
+    step. Where a step ends an epoch or a validation follows it, the checkpoint waits for that, but
+    for a signal on a single process: the validation at the end of an epoch is begun anew.
 
     Args:
         dirpath: the folder; None is filled in with the run folder's ``checkpoints/``.
@@ -106,7 +106,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         self.dirpath = Path(dirpath) if dirpath is not None else Path("checkpoints")
         self.every_n_epochs, self.every_n_train_steps = every_n_epochs, every_n_train_steps
-        self._due, self._before_validation = False, None  # type: bool, dict[str, Any] | None
+        self._due, self._stops = False, False
+        self._before_validation: dict[str, Any] | None = None
         self._found: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -123,6 +124,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Draw on as the training would have that is gone on with."""
+        self._stop_if_asked()
         self._restore(trainer, pl_module)
 
     def on_train_batch_end(
@@ -154,6 +156,7 @@ class LastCheckpoint(Checkpoint):
         ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if self._before_validation is not None and ends and trainer.world_size == 1:
             self._save(trainer, unasked=False)
+            self._stop_if_asked()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the generators."""
@@ -164,8 +167,13 @@ class LastCheckpoint(Checkpoint):
         self._due |= (trainer.current_epoch + 1) % self.every_n_epochs == 0
         self._save(trainer)
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop between two epochs."""
+        self._stop_if_asked()
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """From here on a stop waits for nothing."""
+        self._stop_if_asked()
         STOP.end_wait()
 
     def on_exception(
@@ -206,14 +214,17 @@ class LastCheckpoint(Checkpoint):
             generators.restore(found["generators"][trainer.global_rank], pl_module.device)
 
     def _save(self, trainer: pl.Trainer, *, unasked: bool = True) -> None:
-        """Save if it is due, or if any process was asked to stop; then stop."""
-        stops = STOP.asked
+        """Save if it is due, or if any process was asked to stop."""
+        self._stops = STOP.asked
         if trainer.world_size > 1:
-            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
-        if (stops or (self._due and unasked)) and not getattr(trainer, "fast_dev_run", 0):
+            self._stops = trainer.strategy.reduce_boolean_decision(self._stops, all=False)
+        if (self._stops or (self._due and unasked)) and not getattr(trainer, "fast_dev_run", 0):
             self._due = False
             trainer.save_checkpoint(self.dirpath / Path(LAST).name)
-        if stops:
+
+    def _stop_if_asked(self) -> None:
+        """Stop after the save. Trackers learn of a step only after the hooks at its end."""
+        if self._stops:
             raise KeyboardInterrupt
 
 

@@ -34,14 +34,14 @@ from lightning_rec.runs.distributed import is_first
 log = logging.getLogger(__name__)
 
 STARTED_WITH = ("config.yaml", "overrides.yaml", "run.json")
-# A resumed run must find these again, and goes on in the same run of W&B.
+# A resumed run must find these again, and goes on in the same runs of trackers.
 BEGUN_WITH = (
     "data_hash",
     "catalogue_hash",
     "protocol_hash",
     "partial",
     "language_hash",
-    "wandb_id",
+    "trackers",
 )
 
 

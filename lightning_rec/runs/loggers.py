@@ -5,19 +5,25 @@ Sections are what stands before the first slash of a name, as W&B, TensorBoard a
 rest. wandb and mlflow are slow to import, so they are imported when they are used.
 """
 
+import functools
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from pydantic import PositiveFloat
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.runs.distributed import is_first
 
+log = logging.getLogger(__name__)
+
+Mode = Literal["online", "offline", "disabled"]
 STAGES = ("train", "val", "test")
 COST = ("epoch_seconds",)  # of what is logged while training
 STEP = "trainer/global_step"  # what Lightning calls the x axis
@@ -71,6 +77,15 @@ class SectionedMLFlow(MLFlowLogger):
     """MLflow's logger; see :func:`sectioned`. Its names take no @: ``val/ndcg_at_10``."""
 
     @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any]) -> None:  # type: ignore[override]
+        """Log settings. What a resumed run changed becomes tags: MLflow keeps the first values."""
+        told, known = dict(_flat(params)), self.experiment.get_run(self.run_id).data.params
+        super().log_hyperparams({key: value for key, value in told.items() if key not in known})
+        for key, value in told.items():
+            if known.get(key, value) != value:
+                self.experiment.set_tag(self.run_id, f"resumed/{key}", value)
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures over Lightning's step."""
         named = {name.replace("@", "_at_"): value for name, value in sectioned(metrics).items()}
@@ -86,6 +101,7 @@ def wandb_logger(
     job_type: str = "train",
     run_id: str | None = None,
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+    timeout: PositiveFloat = 30.0,
 ) -> WandbLogger:
     """Make a W&B logger.
 
@@ -99,13 +115,14 @@ def wandb_logger(
         run_id: W&B's id of a run that is resumed, which goes on under it; None begins a new one.
         mode: ``auto`` follows ``WANDB_MODE`` if set; else it is online if there is an API key
             (in the environment or from ``wandb login``), and offline if there is none.
+        timeout: seconds to wait for W&B at the start of a run, which is offline after that, and at
+            its end, after which what was not sent stays in the run folder.
     """
-    import wandb
-
-    run = None
+    run, chosen = None, wandb_mode() if mode == "auto" else mode
     if is_first():
-        # Made here and not by Lightning, which passes arguments that W&B warns about.
-        run = wandb.init(
+        run = _begin_wandb(
+            chosen,
+            timeout,
             name=name or save_dir.name,
             dir=str(save_dir),  # versions before 0.19.3 take no path
             project=project,
@@ -113,10 +130,6 @@ def wandb_logger(
             tags=tags,
             job_type=job_type,
             id=run_id,
-            resume="allow" if run_id is not None else None,
-            mode=wandb_mode() if mode == "auto" else mode,
-            settings=wandb.Settings(silent=True, console="off"),
-            reinit="finish_previous",  # each job of a sweep is a run of its own
         )
         # Lightning does this for a run that it makes itself. No two patterns may fit one name:
         # which of them counts is then a matter of chance.
@@ -126,6 +139,33 @@ def wandb_logger(
         for section in ("train/*", "slices/*", "baseline/*"):  # nothing that runs are compared by
             run.define_metric(section, step_metric=STEP, step_sync=True, summary="none")
     return SectionedWandb(project=project, save_dir=save_dir, experiment=run)
+
+
+def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
+    """A run of W&B: made here and not by Lightning, which passes arguments that W&B warns about."""
+    import wandb
+
+    limits: dict[str, Any] = {
+        "init_timeout": timeout,
+        "finish_timeout": timeout,
+        "finish_timeout_raises": True,
+    }
+    known = wandb.Settings.model_fields  # early versions have no limit at the end
+    limits = {key: value for key, value in limits.items() if key in known}
+    begin = functools.partial(
+        wandb.init,
+        settings=wandb.Settings(silent=True, console="off", **limits),
+        reinit="finish_previous",  # each job of a sweep is a run of its own
+        **settings,
+    )
+    if mode != "online":
+        return begin(mode=mode)  # an equal id is all that goes on
+    try:
+        return begin(mode=mode, resume="allow" if settings["id"] is not None else None)
+    except wandb.Error as error:
+        reason = str(error).splitlines()[0]
+        log.warning("W&B cannot be reached, so this run is kept offline. %s", reason)
+        return begin(mode="offline")
 
 
 def tensorboard_logger(
@@ -151,6 +191,7 @@ def mlflow_logger(
     group: str | None = None,
     tags: tuple[str, ...] = (),
     tracking_uri: str | None = None,
+    run_id: str | None = None,
 ) -> MLFlowLogger:
     """Make an MLflow logger.
 
@@ -162,6 +203,7 @@ def mlflow_logger(
         tags: kept as the tag ``tags``.
         tracking_uri: where MLflow keeps its runs; None takes ``MLFLOW_TRACKING_URI``, or
             ``mlflow.db`` in the present folder, where ``mlflow ui`` looks.
+        run_id: MLflow's id of a run that is resumed, which goes on under it; None begins a new one.
 
     Raises:
         UserError: if MLflow is not installed.
@@ -172,15 +214,27 @@ def mlflow_logger(
         raise UserError(
             "logger=mlflow needs MLflow: pip install 'lightning-rec[mlflow]'."
         ) from None
+    # A server that is away would be tried for minutes. What the user says counts.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     return SectionedMLFlow(
         experiment_name=project,
         run_name=name or save_dir.name,
         tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
         tags={"group": group or "", "tags": ", ".join(tags), "run_dir": str(save_dir)},
+        run_id=run_id,
     )
 
 
-def wandb_mode() -> Literal["online", "offline", "disabled"]:
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Each setting under its whole name, as MLflow takes it."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}/")
+        else:
+            yield f"{above}{key}", str(value)[:250]
+
+
+def wandb_mode() -> Mode:
     """What ``WANDB_MODE`` says; else online where there is an API key."""
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted in ("online", "offline", "disabled"):

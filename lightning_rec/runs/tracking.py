@@ -1,16 +1,72 @@
 """What trackers are told of a run: its settings at the start, its figures at the end."""
 
+import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_rec.errors import UserError
 from lightning_rec.runs.loggers import compared, sectioned
+
+log = logging.getLogger(__name__)
+
+CALLED = ("log_hyperparams", "log_metrics", "save", "finalize")  # by Lightning
+
+
+class Tracker:
+    """A logger that stops nobody: where it fails, that is said once, and it is told no more.
+
+    Args:
+        name: what the config calls it.
+        build: makes the logger.
+
+    Raises:
+        UserError: as ``build`` does.
+    """
+
+    def __init__(self, name: str, build: Callable[[], Logger]) -> None:
+        self.name, self.failed = name, False
+        self.logger: Logger | None = self.tolerant(lambda: _opened(build()))()
+        for method in CALLED if self.logger is not None else ():
+            setattr(self.logger, method, self.tolerant(getattr(self.logger, method)))
+
+    def tolerant(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, but for errors; None once there was one."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self.failed:
+                return None
+            try:
+                return method(*arguments, **named)
+            except UserError:
+                raise
+            except Exception as error:
+                self.failed = True
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                log.warning("logger=%s fails; the run goes on without it. %s", self.name, reason)
+                return None
+
+        return call
+
+
+def _opened(logger: Logger) -> Logger:
+    getattr(logger, "experiment", None)  # some make their files here, and some their run
+    return logger
+
+
+_begun: list[Tracker] = []  # of the run that goes on
+
+
+def start(name: str, build: Callable[[], Logger]) -> Logger | None:
+    """The logger that ``build`` makes, as a :class:`Tracker` of this run; None if it fails."""
+    _begun.append(Tracker(name, build))
+    return _begun[-1].logger
 
 
 @rank_zero_only
@@ -19,6 +75,12 @@ def begin(trainer: pl.Trainer, settings: Mapping[str, Any]) -> None:
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(dict(settings))
+
+
+def run_ids() -> dict[str, str]:
+    """The ids under which trackers know the run, by their names."""
+    known = ((each.name, each.logger.version) for each in _begun if each.logger is not None)
+    return {name: str(version) for name, version in known if version}
 
 
 @rank_zero_only
@@ -38,22 +100,27 @@ def end(
     those that show pictures: W&B and TensorBoard.
     """
     cost = {f"cost/{part}_seconds": value for part, value in seconds.items()}
-    for logger in trainer.loggers:
+    for tracker in _begun:
+        logger, tell = tracker.logger, tracker.tolerant
         if isinstance(logger, WandbLogger):
-            _tell_wandb(logger, figures, cost, examples, pictures)
+            tell(_tell_wandb)(logger, figures, cost, examples, pictures)
         elif isinstance(logger, CSVLogger):
             logger.log_metrics(dict(figures), trainer.global_step)
             logger.save()
-        else:
+        elif logger is not None:
             tested = {name: value for name, value in figures.items() if not name.startswith("val/")}
             logger.log_metrics(tested | cost, trainer.global_step)
         if isinstance(logger, TensorBoardLogger):
-            from matplotlib.image import imread  # there is no picture without it
-
             best = {f"best/{monitor}": figures[monitor]} if monitor in figures else {}
             logger.log_hyperparams(dict(settings), best)
-            for name, path in pictures.items():
-                logger.experiment.add_image(name, imread(path), dataformats="HWC")
+            tell(_show_pictures)(logger, pictures)
+
+
+def _show_pictures(logger: TensorBoardLogger, pictures: Mapping[str, Path]) -> None:
+    from matplotlib.image import imread  # there is no picture without it
+
+    for name, path in pictures.items():
+        logger.experiment.add_image(name, imread(path), dataformats="HWC")
 
 
 def _tell_wandb(
@@ -85,17 +152,19 @@ def sync_command() -> str | None:
     return f"wandb sync {append}{' '.join(shlex.quote(str(part)) for part in parts)}"
 
 
-def run_id() -> str | None:
-    """W&B's id of the open run, None if there is none."""
-    run = _open_run()
-    return None if run is None else str(run.id)
-
-
 @rank_zero_only
 def close(*, failed: bool) -> None:
-    """Close the W&B run, marked failed if the run did not complete."""
+    """Close every tracker, marked failed if the run did not complete."""
+    for tracker in _begun:
+        if tracker.logger is not None:
+            tracker.logger.finalize("failed" if failed else "success")
+    _begun.clear()
     if run := _open_run():
-        run.finish(exit_code=1 if failed else 0)
+        try:
+            run.finish(exit_code=1 if failed else 0)
+        except TimeoutError:
+            rest = shlex.quote(str(Path(run.dir).parent))
+            log.warning("W&B has not taken everything yet; the rest goes by: wandb sync %s", rest)
 
 
 def _open_run() -> Any:

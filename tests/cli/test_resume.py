@@ -73,7 +73,7 @@ def stopped(
 @pytest.mark.parametrize(
     ("hook", "when", "number"),
     [
-        ("on_train_batch_start", 17, signal.SIGTERM),  # in the midst of an epoch
+        ("on_train_batch_start", 19, signal.SIGTERM),  # in the midst of an epoch, at a logged step
         ("on_train_batch_start", 0, signal.SIGUSR1),
         ("on_train_epoch_end", 1, signal.SIGHUP),
         ("validation_step", 1, signal.SIGINT),
@@ -102,8 +102,8 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
     assert [each["status"] for each in card["earlier"]] == ["interrupted"]
     assert card["cost"]["epochs"] == 4
     tables = [list(csv.DictReader((each / "csv/metrics.csv").open())) for each in (whole, moved)]
-    losses = [[row["train/loss"] for row in table if row["train/loss"]] for table in tables]
-    assert losses[0] == losses[1]  # each step once, in one file
+    told = [[(row["step"], row["train/loss"]) for row in table] for table in tables]
+    assert told[0] == told[1]  # each step once, in one file, those of epochs and validations too
 
 
 @pytest.mark.parametrize("kind", ["clicks", "adapter", "mined"])
@@ -294,13 +294,58 @@ def test_a_training_that_cannot_train_or_choose_says_so(
     assert "No validation takes place" in (tmp_path / "b/train.log").read_text()
 
 
-def test_wandb_goes_on_in_its_run(small: list[str], tmp_path: Path) -> None:
+def test_trackers_go_on_in_their_runs(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     folder = tmp_path / "run"
-    assert cli.run(["train", *small, "logger=wandb", f"run_dir={folder}"]) == 0
-    first = read(folder / "run.json")["wandb_id"]
+    run = [*small, "logger=[wandb,mlflow,tensorboard]", f"run_dir={folder}"]
+    assert cli.run(["train", *run]) == 0
+    first = read(folder / "run.json")["trackers"]
+    assert first.keys() == {"wandb", "mlflow"}
     assert cli.run(["train", f"resume={folder}", "trainer.max_epochs=3"]) == 0
-    assert read(folder / "run.json")["wandb_id"] == first
-    assert len(list((folder / "wandb").glob(f"offline-run-*-{first}"))) == 2
+    assert read(folder / "run.json")["trackers"] == first
+    assert len(list((folder / "wandb").glob(f"offline-run-*-{first['wandb']}"))) == 2
+    assert "wandb: WARNING" not in capfd.readouterr().err
+    client = mlflow.MlflowClient()
+    kept = client.get_run(first["mlflow"])
+    assert (kept.info.run_name, kept.info.status) == ("run", "FINISHED")
+    assert (kept.data.params["model/dim"], kept.data.params["trainer/max_epochs"]) == ("8", "2")
+    assert kept.data.tags["resumed/trainer/max_epochs"] == "3"
+    figures = read(folder / "metrics.json")
+    assert kept.data.metrics["test/ndcg_at_10"] == figures["test/ndcg@10"]
+    assert kept.data.metrics["slices/test/warm/examples"] == figures["test/warm/examples"]
+    seconds = client.get_metric_history(first["mlflow"], "cost/epoch_seconds")
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    shown = events.EventAccumulator(str(folder / "tensorboard")).Reload()
+    steps = [each.step for each in shown.Scalars("cost/epoch_seconds")]
+    assert len(steps) == 3
+    assert steps == sorted({each.step for each in seconds}) == [each.step for each in seconds]
+    assert [each.step for each in shown.Scalars("test/ndcg@10")] == [steps[-1] + 1]
+
+
+def test_a_tracker_that_fails_is_told_no_more_and_the_run_is_completed(
+    small: list[str], tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "tensorboard").write_text("no folder")
+    inner = SequenceTask.on_validation_epoch_end
+
+    def lost(task: Any) -> None:
+        if task.current_epoch == 1:  # in the midst of training somebody tidies up
+            shutil.rmtree(folder / "csv")
+        inner(task)
+
+    monkeypatch.setattr(SequenceTask, "on_validation_epoch_end", lost)
+    run = [*small, "logger=[csv,tensorboard,wandb]", f"run_dir={folder}"]
+    assert cli.run(["train", *run]) == 0
+    card = read(folder / "run.json")
+    assert (card["status"], [*card["trackers"]]) == ("completed", ["wandb"])
+    for name in ("tensorboard", "csv"):
+        assert caplog.text.count(f"logger={name} fails; the run goes on without it. ") == 1
+    assert read(folder / "metrics.json")["test/ndcg@10"] > 0
 
 
 def test_an_old_run_without_checksums_is_read_and_said(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import wandb
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from lightning_rec.runs import loggers, tracking
 
@@ -99,11 +99,15 @@ def test_figures_are_put_into_sections_and_the_compared_ones_are_known() -> None
     assert set(loggers.compared(placed)) == {"val/ndcg@10", "test/ndcg@10", "test/judged/ndcg@10"}
 
 
-def finished(trainer: pl.Trainer, pictures: dict[str, Path]) -> None:
+def finished(logger: Logger, pictures: dict[str, Path]) -> None:
+    started = tracking.start("some", lambda: logger)
+    assert started is logger
+    trainer = pl.Trainer(logger=logger)
     tracking.begin(trainer, {"model": {"dim": 8}})
-    trainer.logger.log_metrics({"val/ndcg@10": 0.5, "train/loss": 1.0}, 0)  # type: ignore[union-attr]
+    logger.log_metrics({"val/ndcg@10": 0.5, "train/loss": 1.0}, 0)
     settings = {"model": {"dim": 8}}
     tracking.end(trainer, settings, "val/ndcg@10", FIGURES, {"fit": 1.0}, [], pictures)
+    tracking.close(failed=False)
 
 
 def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
@@ -114,8 +118,7 @@ def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
     picture = tmp_path / "reliability.png"
     matplotlib.imsave(picture, np.random.default_rng(0).random((5, 7)))
     logger = loggers.tensorboard_logger(tmp_path)
-    finished(pl.Trainer(logger=logger), {"reliability": picture})
-    logger.experiment.close()
+    finished(logger, {"reliability": picture})
     found = events.EventAccumulator(logger.log_dir).Reload()
     scalars = {tag: [each.value for each in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
     assert scalars.pop("cost/fit_seconds") == [1.0]
@@ -135,21 +138,21 @@ def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
 
 def test_a_csv_keeps_the_names_and_is_written_to_the_end(tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="csv", version="")
-    finished(pl.Trainer(logger=logger), {})
+    finished(logger, {})
     *_, last = csv.DictReader((tmp_path / "csv" / "metrics.csv").open())
     assert {name: float(last[name]) for name in FIGURES} == FIGURES
 
 
-def test_mlflow_keeps_settings_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    logger = loggers.mlflow_logger(tmp_path / "some_run", group="dim=8")
-    finished(pl.Trainer(logger=logger), {})
-    kept = logger.experiment.get_run(logger.run_id)
-    assert (tmp_path / "mlflow.db").exists()
-    assert kept.info.run_name == "some_run"
-    assert kept.data.tags["group"] == "dim=8"
-    assert kept.data.params == {"model/dim": "8"}
-    assert kept.data.metrics["test/ndcg_at_10"] == 0.25
-    assert kept.data.metrics["slices/test/cold/ndcg_at_10"] == 0.125
+def test_without_a_network_wandb_is_offline_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    logger = loggers.wandb_logger(tmp_path, mode="online", timeout=1)
+    assert "W&B cannot be reached, so this run is kept offline" in caplog.text
+    logger.log_metrics({"val/ndcg@10": 0.5}, 3)
+    told = tracking.sync_command()
+    tracking.close(failed=False)
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert told == f"wandb sync {file.parent}"
+    assert b"val/ndcg@10" in file.read_bytes()
