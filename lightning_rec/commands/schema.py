@@ -9,12 +9,14 @@ from rich.table import Table
 
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.dialect import Dialect
+from lightning_rec.data.plain import Unfit
+from lightning_rec.data.propose import described
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_text
 from lightning_rec.screen import Screen
 
-_WRITTEN = ("delimiter", "header", "columns", "encoding")  # how a text is written
+_WRITTEN = ("delimiter", "header", "columns", "encoding", "decimal", "quoted")  # of a text
 _KEYS = (*ROLES, *_WRITTEN, "positive_from", "name", "out")
 
 
@@ -24,7 +26,7 @@ def schema(arguments: list[str], console: Screen) -> int:
         raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")
     path, settings = Path(arguments[0]).expanduser(), {}
     for argument in arguments[1:]:
-        key, equals, value = argument.partition("=")
+        key, equals, value = argument.removeprefix("data.").partition("=")
         if not equals or key not in _KEYS:
             raise UserError(
                 f"'{argument}' is not understood.{nearest(key, _KEYS)} There are: {listed(_KEYS)}."
@@ -38,9 +40,8 @@ def schema(arguments: list[str], console: Screen) -> int:
     given = {role: settings[role] for role in ROLES if role in settings}
     # Values are read as YAML, as Hydra's are: 'null' is None, '[a,b]' a list.
     form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
-    columns = form.get("columns")
-    dialect = Dialect(**form | ({"columns": tuple(columns)} if columns else {}))
-    guesses, separator = guess(open_table(path, dialect), given)
+    form = _complete(path, form, console)
+    guesses, separator = guess(open_table(path, _dialect(form)), given)
     console.print(_shown(path, guesses))
     for each in guesses:
         if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
@@ -56,6 +57,35 @@ def schema(arguments: list[str], console: Screen) -> int:
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     return 0
+
+
+def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, Any]:
+    """How a text is written, completed by what can be told from it, which is said."""
+    while True:
+        found = {}
+        try:
+            found = described(path, form)
+            open_table(path, _dialect(form | found)).sound()
+            told = f"{path} seems to have no header."
+        except Unfit as error:
+            if set(error.settings) & {*form, "invalid"}:
+                raise
+            found, told = error.settings, str(error)
+        if found.get("form"):
+            raise UserError(
+                f"{path} has a user and all his items a line, and no labels: see "
+                f"'lightning-rec data check {path}'."
+            )
+        if not found:
+            return form
+        taken = listed(f"{key}={value}" for key, value in found.items())
+        console.print(f"{told} {taken} is taken.", soft_wrap=True, highlight=False)
+        form = form | found
+
+
+def _dialect(form: dict[str, Any]) -> Dialect:
+    columns = form.get("columns")
+    return Dialect(**form | ({"columns": tuple(columns)} if columns else {}))
 
 
 def _number(text: str | None) -> float | None:

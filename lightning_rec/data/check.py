@@ -1,7 +1,7 @@
 """Checking a user's file: everything that is wrong or odd about it, at once."""
 
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,8 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from lightning_rec.data.columns import missing_columns, read_log, told_dropped
-from lightning_rec.data.plain import WrongEncoding
+from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
+from lightning_rec.data.dialect import Dialect
+from lightning_rec.data.lines import Ragged
+from lightning_rec.data.plain import Unfit
 from lightning_rec.data.propose import ROLES, command, described, holds_lists, roles
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
@@ -71,51 +73,56 @@ def check_file(path: Path, **given: Any) -> Report:
     """Read a file through and report all that is wrong with it, and how it can be trained on.
 
     Args:
-        path: delimited text, JSON lines or Parquet, packed or not, or a folder of such files.
+        path: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder of it.
         given: settings of ``data=table``. What is needed and not among them is guessed: form,
             header, encoding, columns of users and items, and, where neither is given, of times.
     """
-    report = Report(path)
-    settings = dict(given)
-    try:
+    learned: dict[str, Any] = {}  # settings that faults have told, one by one
+    told = Report(path)
+    while True:
+        report, settings = Report(path), {**given, **learned}
         try:
             _checked(path, settings, report)
-        except WrongEncoding as error:
-            if "encoding" in given:
-                raise
-            report.warnings.append(f"{error} {error.encoding} is taken.")
-            settings = {**given, "encoding": error.encoding}
-            _checked(path, settings, report)
-    except UserError as error:
-        report.errors.append(str(error))
+        except UserError as error:
+            if isinstance(error, Unfit) and not set(error.settings) & set(settings):
+                learned |= error.settings
+                if isinstance(error, Ragged):
+                    told.errors.append(str(error))
+                else:
+                    told.warnings.append(f"{error} {_listed(error.settings)} is taken.")
+                continue
+            report.errors.append(str(error))
+        break
+    report.droppable |= report.ok and bool(told.errors)
+    report.errors = list(dict.fromkeys(told.errors + report.errors))
+    report.warnings = told.warnings + report.warnings
     if report.statistics is not None and (report.ok or report.droppable):
         drop = {"invalid": "drop"} if report.errors else {}
         report.command = command(path, {**settings, **drop})
     return report
 
 
+def _listed(settings: Mapping[str, Any]) -> str:
+    return listed(f"{key}={value}" for key, value in settings.items())
+
+
 def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     """Complete the settings, read the columns, and add faults, figures and warnings to the report.
 
-    Raises UserError if the file cannot be read at all.
+    Raises UserError if the file cannot be read at all, or would be with other settings (Unfit).
     """
     described_ = described(path, settings)
     settings |= described_
     if described_:
-        told = listed(f"{key}={value}" for key, value in described_.items())
+        told = _listed(described_)
         report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
     dialect = TableSource(str(path), "user", "item", **_form(settings)).dialect
-    table = open_table(path, dialect)
+    table = _opened(path, dialect, settings)
     bare = not {"user", "item"} & set(settings)
     found = roles(table, settings)
     if "session" in settings:
         found.pop("user", None)  # sessions stand where users would
-    for role in ("item",) if "session" in settings else ("user", "item"):
-        if role not in {**settings, **found} and role not in dialect.named:
-            report.errors.append(
-                f"Which column holds the {role} ids? Say {role}=COLUMN; "
-                f"there are: {listed(table.schema.names())}."
-            )
+    report.errors += _unnamed(table, {*settings, *found, *dialect.named})
     for role, column in found.items():
         if column in dialect.named:
             continue  # read without being named
@@ -136,7 +143,28 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
         report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")
         settings["form"] = "lists"
     source = TableSource(str(path), **settings)
-    _read(open_table(path, source.dialect), source, report)
+    log = _read(_opened(path, source.dialect, settings), source, report)
+    if log is not None and log.remedy and not set(log.remedy) & set(settings):
+        raise Unfit(log.faults[0], **log.remedy)
+
+
+def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
+    """One sentence for each role that no column is known for."""
+    there = table.schema.names()
+    above = ""
+    if table.is_text and len(there) == 1:
+        above = " Does the table begin further down? Remove what stands above its header."
+    for role in ("item",) if "session" in roles else ("user", "item"):
+        if role not in roles:
+            yield (
+                f"Which column holds the {role} ids? Say {role}=COLUMN; "
+                f"there are: {listed(there)}.{above}"
+            )
+
+
+def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
+    table = open_table(path, dialect)
+    return table.evened() if settings.get("invalid") == "drop" else table
 
 
 def _form(settings: dict[str, Any]) -> dict[str, Any]:
@@ -144,24 +172,24 @@ def _form(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in (*ROLES, "path")}
 
 
-def _read(table: Table, source: TableSource, report: Report) -> None:
-    """Read the columns; add faults, figures and warnings to the report."""
+def _read(table: Table, source: TableSource, report: Report) -> Log | None:
+    """Read the columns, if they are there; add faults, figures and warnings to the report."""
     faults = missing_columns(table, source.columns)
     if faults:
         report.errors += faults
-        return
+        return None
     log = read_log(table, source.columns, source.invalid)
     report.errors += log.faults
     report.droppable = log.droppable
     if log.dropped:
         report.warnings.append(f"{told_dropped(log.dropped)}.")
-    if log.rows == 0:
-        return
-    sound = log.frame.drop_nulls()
-    figures = statistics(sound)
-    if figures.events:
-        report.statistics = figures
-        report.warnings += _oddities(sound, figures)
+    if log.rows:
+        sound = log.frame.drop_nulls()
+        figures = statistics(sound)
+        if figures.events:
+            report.statistics = figures
+            report.warnings += _oddities(sound, figures)
+    return log
 
 
 def _oddities(events: pl.LazyFrame, figures: Statistics) -> Iterator[str]:
@@ -170,6 +198,10 @@ def _oddities(events: pl.LazyFrame, figures: Statistics) -> Iterator[str]:
     doubled = figures.events - events.select(distinct).collect(engine="streaming").item()
     if doubled:
         yield f"{doubled:,} rows are exact copies of another row; they count as events."
+    for role in ("user", "item"):
+        signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())
+        if odd := events.select(signs.first()).collect(engine="streaming").item():
+            yield f"The {role} id '{odd}' has no letter and no digit: does it stand for none?"
     few = _rarer(events, "user", _SHORT_HISTORY)
     if few:
         yield (

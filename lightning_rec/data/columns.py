@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import polars as pl
 
+from lightning_rec.data import numbers, times
 from lightning_rec.data.events import LISTED, ROW, Columns, events, first_time, with_day
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import lists
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import (
-    TIME_FORMS,
     Reading,
+    WrittenDates,
     divisor,
     microseconds,
     read_times,
@@ -35,8 +36,10 @@ class Log:
         are such columns; null where there is a fault.
     rows: how many events there are.
     faults: one sentence for each kind of fault, with the place of the first one.
-    dropped: rows with faults that were left out, by what they lack; ``rows``: all of them.
-    droppable: whether all faults are of single rows, and others remain.
+    dropped: rows with faults that were left out, by what they lack; ``rows``: all of them,
+        ``ragged``: those with too many fields.
+    droppable: whether all faults are of single rows, fewer than half of them.
+    remedy: settings of ``data=table`` that may mend the faults.
     """
 
     frame: pl.LazyFrame
@@ -44,6 +47,7 @@ class Log:
     faults: list[str]
     dropped: dict[str, int] = field(default_factory=dict)
     droppable: bool = False
+    remedy: Mapping[str, Any] = field(default_factory=dict)
 
     def ordered(self) -> pl.LazyFrame:
         """The events without ``moment``, in one order whatever that of the file.
@@ -86,6 +90,8 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
 
     Raises UserError for what makes the file unreadable as a whole (ragged rows, broken gzip).
     """
+    if invalid == "drop":
+        table = table.evened()
     if unfit := list(_unfit(table, columns)):
         return Log(table.frame, 0, unfit)
     try:
@@ -96,13 +102,18 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     if facts["rows"] == 0:
         header = "a header but " if table.is_text and table.dialect.headed else ""
         return Log(table.frame, 0, [f"{table.path} has {header}no data rows."])
-    dropped, droppable = {}, 0 < facts["bad"] < facts["rows"]
-    if invalid == "drop" and droppable:
-        dropped = {"rows": facts["bad"]} | {role: facts[role] for role in values if facts[role]}
+    dropped, droppable = {}, 0 < 2 * facts["bad"] < facts["rows"]
+    mend: dict[str, Any] = {}
+    if invalid == "drop" and 0 < facts["bad"] < facts["rows"]:
+        lacks = {role: facts[role] for role in values if facts[role]}
+        ragged = {"ragged": table.ragged} if table.ragged else {}
+        dropped = {"rows": facts["bad"], **lacks, **ragged}
         source = source.filter(pl.all_horizontal(value.is_not_null() for value in values.values()))
         faults = []
     else:
         faults = list(_faults(table, columns, facts))
+        if numbers.has_comma(facts.get("rating_value")) and table.dialect.decimal == "point":
+            mend["decimal"] = "comma"
     scale = 1.0
     if reading is not None and facts["time_max"] is not None:
         try:
@@ -112,19 +123,23 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
         except ValueError as error:
             faults.append(f"{table.path}: column '{columns.time}' {error}.")
             droppable = False
+            mend |= {"time_format": error.format} if isinstance(error, WrittenDates) else {}
     if table.is_text:
         source = source.filter(pl.col(ROW) <= facts["last"])
     if columns.history is not None:
         dtype = table.schema[columns.history]
         values["history"] = lists(pl.col(columns.history), dtype).fill_null(pl.lit([]))
-    return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable)
+    return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable, mend)
 
 
 def told_dropped(dropped: Mapping[str, int]) -> str:
     """What was dropped, in words."""
-    counts = {role: count for role, count in dropped.items() if role != "rows" and count}
-    lacking = listed(f"{count:,} without {role}" for role, count in counts.items())
-    return f"{dropped['rows']:,} rows were dropped ({lacking or 'blank'})"
+    told = [
+        f"{count:,} with too many fields" if role == "ragged" else f"{count:,} without {role}"
+        for role, count in dropped.items()
+        if role != "rows" and count
+    ]
+    return f"{dropped['rows']:,} rows were dropped ({listed(told) or 'blank'})"
 
 
 def _unfit(table: Table, columns: Columns) -> Iterator[str]:
@@ -156,7 +171,9 @@ def _read(
     if columns.session is not None:
         values["session"] = ids(pl.col(columns.session), types[columns.session])
     if columns.rating is not None:
-        rating = pl.col(columns.rating).cast(pl.Float64, strict=False)
+        rating = numbers.numbers(
+            pl.col(columns.rating), types[columns.rating], table.dialect.decimal
+        )
         values["rating"] = pl.when(rating.is_finite()).then(rating)
     if columns.time is None:
         return None, values, _facts(table, columns, source, values)
@@ -192,6 +209,9 @@ def _facts(
     for role, fault in faulty.items():
         bad = fault & ~blank if table.is_text else fault
         facts += [bad.sum().alias(role), row.filter(bad).min().alias(f"{role}_row")]
+        if role != "bad":
+            value = pl.col(columns.named()[role]).filter(bad).first()
+            facts.append(value.alias(f"{role}_value"))
     if "time" in values:
         facts += [values["time"].min().alias("time_min"), values["time"].max().alias("time_max")]
     found = table.collect(source.select(facts)).row(0, named=True)
@@ -212,7 +232,7 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         if not count:
             continue
         more = f" ({count:,} such rows)" if count > 1 else ""
-        value = table.collect(table.frame.slice(row, 1).select(name)).item()
+        value = facts[f"{role}_value"]
         shown = str(value)[:_SHOWN]
         empty = value is None or not shown.strip()
         where, what = table.where(row), f"{role} id" if role in _IDS else role
@@ -221,18 +241,17 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         elif role in _IDS:
             yield f"{where}: '{shown}' in column '{name}' stands for no {what}{more}.{_lost(value)}"
         elif role == "time":
-            yield (
-                f"{where}: '{shown}' in column '{name}' is no time{more}. "
-                f"Times are {TIME_FORMS}; one kind per column."
-            )
+            hint = times.remedy(value, columns.times)
+            yield f"{where}: '{shown}' in column '{name}' is no time{more}.{hint}"
         else:
-            yield f"{where}: '{shown}' in column '{name}' is no number{more}."
+            hint = numbers.remedy(value, table.dialect.decimal)
+            yield f"{where}: '{shown}' in column '{name}' is no number{more}.{hint}"
 
 
 def _lost(value: Any) -> str:
     """What to do about a number that has lost digits."""
-    text = str(value)
-    if not isinstance(value, float) and not ("." in text and "e+" in text.lower()):
+    text = str(value).lower()
+    if text == "nan" or not (isinstance(value, float) or ("." in text and "e+" in text)):
         return ""
     return " As a float several ids would be one: write them as whole numbers, or as text."
 

@@ -6,6 +6,7 @@ from typing import Literal
 from lightning_rec.errors import UserError
 
 Form = Literal["rows", "lists", "lines"]
+Decimal = Literal["point", "comma"]
 BLANKS = "blanks"  # any number of blanks and tabs
 LINES = ("user", "item")  # columns of a file with a user and all his items a line
 UNIT = "\x1f"  # stands for separators of several characters once a file is opened
@@ -28,6 +29,8 @@ class Dialect:
         form: ``rows``: one event each. ``lists``: the column of items holds a list, and a row is as
             many events. ``lines``: a line is a user and all his items, oldest first; the columns
             are ``user`` and ``item`` then.
+        decimal: which sign parts whole numbers from fractions.
+        quoted: whether a field may stand in quotes; else quotes are characters as others are.
     """
 
     delimiter: str | None = None
@@ -35,6 +38,8 @@ class Dialect:
     columns: tuple[str, ...] | None = None
     encoding: str = "utf-8"
     form: Form = "rows"
+    decimal: Decimal = "point"
+    quoted: bool = True
 
     def __post_init__(self) -> None:
         if self.delimiter == "":

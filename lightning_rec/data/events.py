@@ -1,5 +1,6 @@
 """The rows of a log as events: which columns hold what, lists exploded, how times are written."""
 
+import re
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -86,6 +87,11 @@ def with_day(
     sign = slashed(first)
     if form.day_first is not None or form.format is not None or sign is None or first is None:
         return form
+    if sign == "-" and re.match(r"\d+-\d+-\d\d(?!\d)", first):
+        raise ValueError(
+            f"{table.path}: column '{name}' has dates like '{first}', which may begin with the "
+            "year: say data.time_format=%y-%m-%d for that, or data.day_first=true or false."
+        )
     left, right, unlike = table.collect(source.select(day_and_month(name))).row(0)
     if left <= 12 and right <= 12 and sign != "." and unlike is not None:
         day, month = both_readings(unlike)

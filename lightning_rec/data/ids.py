@@ -3,9 +3,10 @@
 import polars as pl
 
 MISSING = (
-    "", "NULL", "Null", "null", "NaN", "nan", "NAN", "None", "NA", "N/A", "n/a", "<NA>", r"\N",
+    "", "NULL", "Null", "null", "(null)", "NaN", "nan", "NAN", "-nan", "-NaN", "NaT", "None", "NA",
+    "N/A", "n/a", "<NA>", "#N/A", "#NA", "undefined", r"\N",
 )  # fmt: skip
-"""What stands for no id at all, as SQL, pandas, R, Hive and Python write it."""
+"""What stands for no id at all, as SQL, pandas, R, Hive, JavaScript and spreadsheets write it."""
 
 _WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 _ROUNDED = r"^-?\d\.\d+[eE]\+\d+$"  # as a spreadsheet shows a long number
@@ -43,6 +44,8 @@ def ids_of(column: pl.Series) -> pl.Series:
 
 def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """A column as String, a float that is a whole number without its point; null for NaN."""
+    if dtype == pl.Duration:
+        column = column.cast(pl.Int64)
     text = column.cast(pl.String)
     if not dtype.is_float():
         return text

@@ -8,12 +8,13 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
+from lightning_rec.data.foreign import BOOK, refusal, refuse
 from lightning_rec.errors import UserError, listed, nearest
 
 PLAIN_BYTES = 100 << 20  # so much may come out of any archive
@@ -26,7 +27,8 @@ _PACKED: dict[bytes, Callable[..., Any]] = {
 }
 _PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
 _KINDS = {
-    "parquet": "Parquet", "pq": "Parquet", "csv": "CSV", "tsv": "TSV", "tab": "TSV", "dat": "dat",
+    "parquet": "Parquet", "pq": "Parquet", "feather": "Arrow", "arrow": "Arrow",
+    "csv": "CSV", "tsv": "TSV", "tab": "TSV", "dat": "dat",
     "json": "JSON lines", "jsonl": "JSON lines", "ndjson": "JSON lines", "txt": "text", "": "text",
 }  # fmt: skip
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -35,12 +37,12 @@ _numbers = count()
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
-class WrongEncoding(UserError):
-    """A text is not in the encoding that it is read in; ``encoding`` may be the right one."""
+class Unfit(UserError):
+    """A file is not written as it is read; with ``settings`` of ``data=table`` it may be."""
 
-    def __init__(self, message: str, encoding: str) -> None:
+    def __init__(self, message: str, **settings: Any) -> None:
         super().__init__(message)
-        self.encoding = encoding
+        self.settings = settings
 
 
 class Part(NamedTuple):
@@ -96,7 +98,9 @@ def plain_parts(path: Path, encoding: str) -> list[Part]:
         inside = _members(file) if starts(file, b"PK\3\4") else [(str(file), file, "")]
         for name, found, member in inside:
             below = member or (file.relative_to(path).as_posix() if path.is_dir() else "")
-            plain = _decoded(name, _unpacked(name, found), encoding)
+            unpacked = _unpacked(name, found)
+            refuse(name, unpacked)
+            plain = _with_line_ends(_decoded(name, unpacked, encoding))
             parts.append(Part(name, plain, _keys(below)))
     if not parts:
         raise UserError(f"{path} is empty (0 bytes).")
@@ -106,7 +110,7 @@ def plain_parts(path: Path, encoding: str) -> list[Part]:
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> Path:
     """A copy of a plain file in the scratch folder, changed by whole lines."""
     with path.open("rb") as source:
-        return _written(change(block) for block in _lines(source))
+        return written(change(block) for block in _lines(source))
 
 
 def clear() -> None:
@@ -170,9 +174,11 @@ def _members(archive: Path) -> Iterator[tuple[str, Path, str]]:
             there = [
                 name for name in sizes if not name.endswith("/") and not name.startswith("__MACOSX")
             ]
+            if {"[Content_Types].xml", "mimetype"} & set(there):
+                raise refusal(archive, BOOK)
             for name in _of_one_kind(archive, there):
                 with opened.open(name) as source:
-                    path = _written(_bounded(source, archive.stat().st_size, archive))
+                    path = written(_bounded(source, archive.stat().st_size, archive))
                 if path.stat().st_size:
                     yield f"{archive}: {name}", path, name
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -188,7 +194,7 @@ def _unpacked(name: str, file: Path) -> Path:
         return file
     try:
         with opener(file, "rb") as source:
-            return _written(_bounded(source, file.stat().st_size, name))
+            return written(_bounded(source, file.stat().st_size, name))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -218,15 +224,25 @@ def _decoded(name: str, file: Path, encoding: str) -> Path:
         raise UserError(
             f"data.encoding={encoding} is not known: say utf-8, latin-1, cp1252, …"
         ) from None
-    if codec in ("utf-8", "ascii") or starts(file, b"PAR1"):
+    if codec in ("utf-8", "ascii") or starts(file, b"PAR1") or starts(file, b"ARROW1"):
         return file
     decoder = codecs.getincrementaldecoder(codec)()
     try:
         with file.open("rb") as source:
             blocks = iter(lambda: source.read(_BLOCK), b"")
-            return _written(decoder.decode(block).encode() for block in blocks)
+            return written(decoder.decode(block).encode() for block in blocks)
     except UnicodeError as error:
         raise UserError(f"{name} is not in {encoding} ({error}): say another encoding.") from error
+
+
+def _with_line_ends(file: Path) -> Path:
+    """The file itself, or, where lines end in CR alone, as old Macs have it, a copy with LF."""
+    with file.open("rb") as source:
+        head = source.read(_BLOCK)
+        if b"\r" not in head or b"\n" in head or b"\0" in head:
+            return file
+        rest = iter(lambda: source.read(_BLOCK), b"")
+        return written(block.replace(b"\r", b"\n") for block in chain([head], rest))
 
 
 def _lines(source: IO[bytes]) -> Iterator[bytes]:
@@ -243,7 +259,7 @@ def _lines(source: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _written(blocks: Iterator[bytes]) -> Path:
+def written(blocks: Iterable[bytes]) -> Path:
     """A new file of the scratch folder with these blocks."""
     if not _scratch:
         _scratch.append(tempfile.TemporaryDirectory(prefix="lightning_rec-"))

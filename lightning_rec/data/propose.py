@@ -2,16 +2,17 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lightning_rec.data.dialect import BLANKS, UNIT, Dialect
+from lightning_rec.data.dialect import BLANKS, Dialect
 from lightning_rec.data.lists import is_list
 from lightning_rec.data.plain import plain_parts
-from lightning_rec.data.readers import first_lines, is_json, is_parquet, reader
+from lightning_rec.data.readers import first_lines, is_json, reader, typed
 from lightning_rec.data.tabular import Table
 
 ROLES = ("user", "item", "time", "rating")
@@ -46,6 +47,9 @@ _NAMES = {
 }
 _NUMBER = r"[+-]?\d+(\.\d*)?"
 _MOMENT = r"\d{9,19}(\.\d*)?|\d{4}-\d\d?-\d\d?.*|\d\d?[/.]\d\d?[/.]\d{2,4}.*"
+_PARTED = r"^\s*[^\s|;,]+(\s*[|;,]\s*[^\s|;,]+)+\s*$|^\s*\d+(\s+\d+)+\s*$"
+_HEAD = 1000  # cells by which lists are told
+_ALIKE = 0.9  # share of rows of one width above which the others are broken
 _LEAST_EPOCH = 1e8  # 1973, in seconds
 _MOST_STARS = 10
 _MOST_COLUMNS = 12  # of a log without a header, in which users and items are told by their place
@@ -64,27 +68,53 @@ def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     if {"columns", "header", "form"} & set(given):
         return {}
     part = plain_parts(path, given.get("encoding", "utf-8"))[0]
-    if is_parquet(part) or is_json(part):
+    if typed(part) or is_json(part):
         return {}
-    lines = first_lines(part)
-    told = Dialect(delimiter=given.get("delimiter")).separator(lines)
-    separator = told
-    if len(told) > 1:
-        lines = [UNIT.join(line.split(None if told == BLANKS else told)) for line in lines]
-        separator = UNIT
-    rows = [row for row in reader(lines, separator) if row]
-    widths = {len(row) for row in rows}
-    words = [len(line.split()) for line in lines]
-    if widths == {1} and min(words) > 1 < len(set(words)):
+    rows = _rows(
+        first_lines(part), Dialect(given.get("delimiter"), quoted=given.get("quoted", True))
+    )
+    if _is_lines(rows):
         return {"form": "lines"}
-    if len(widths) > 1 and all(field.isdecimal() for row in rows for field in row):
-        return {"form": "lines"}
-    values = (each.strip() for each in rows[0])
-    if len(widths) > 1 or not any(re.fullmatch(f"{_NUMBER}|{_MOMENT}", each) for each in values):
+    whole = [row for row in rows if len(row) == len(rows[0])]
+    if not _headless([[field.strip() for field in row] for row in whole]):
         return {}
     if len(rows[0]) > _MOST_COLUMNS:
         return {"header": False}
-    return {"columns": list(_by_position(list(zip(*rows, strict=True))))}
+    return {"columns": list(_by_position(list(zip(*whole, strict=True))))}
+
+
+def _rows(lines: list[str], dialect: Dialect) -> list[list[str]]:
+    """The fields of some lines, of which one may stand on several."""
+    separator = dialect.separator(lines)
+    if len(separator) == 1:
+        return [row for row in reader(lines, separator, dialect.quoted) if row]
+    return [line.split(None if separator == BLANKS else separator) for line in lines]
+
+
+def _is_lines(rows: list[list[str]]) -> bool:
+    """Whether each row is a user and all his items: of many widths, by blanks or of numbers."""
+    if all(len(row) == 1 for row in rows):
+        rows = [row[0].split() for row in rows]
+    elif not all(field.strip().isdecimal() for row in rows for field in row):
+        return False
+    widths = Counter(map(len, rows))
+    # A table with a few broken lines has one width that nearly all rows have.
+    return min(widths) > 1 < len(widths) and max(widths.values()) <= _ALIKE * len(rows)
+
+
+def _headless(rows: list[list[str]]) -> bool:
+    """Whether the first row is no header: it has numbers, or dates, where all others have them."""
+    first, *rest = rows
+    if not rest:
+        return any(field and _is_plain(field) for field in first)
+    columns = enumerate(zip(*rest, strict=True))
+    plain = [place for place, column in columns if any(column) and all(map(_is_plain, column))]
+    return any(first[place] for place in plain) and all(_is_plain(first[place]) for place in plain)
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a field, stripped, is a number, a date, or empty."""
+    return not value or re.fullmatch(f"{_NUMBER}|{_MOMENT}", value) is not None
 
 
 def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
@@ -108,8 +138,10 @@ def holds_lists(table: Table, item: str) -> bool:
     dtype = table.schema.get(item)
     if dtype != pl.String:
         return isinstance(dtype, pl.List | pl.Array)
-    first = table.collect(table.frame.select(pl.col(item)).drop_nulls().head(1))
-    return bool(first.height) and is_list(first.item())
+    cells = table.collect(table.frame.select(pl.col(item)).drop_nulls().head(_HEAD)).to_series()
+    return bool(len(cells)) and (
+        is_list(cells[0]) or float(cells.str.contains(_PARTED).mean()) > 0.5  # type: ignore[arg-type]
+    )
 
 
 def command(path: Path, settings: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
-"""One plain file as rows: delimited text, JSON lines or Parquet; and many of them as one table."""
+"""One plain file as rows: delimited text, JSON lines, Parquet or Arrow; many as one table."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterable
@@ -10,7 +11,7 @@ import polars as pl
 
 from lightning_rec.data.dialect import BLANKS, UNIT, Dialect
 from lightning_rec.data.ids import as_text
-from lightning_rec.data.plain import Part, WrongEncoding, rewritten, starts
+from lightning_rec.data.plain import Part, Unfit, rewritten, starts
 from lightning_rec.errors import UserError, listed
 
 _HEAD_BYTES = 1 << 16
@@ -19,16 +20,27 @@ _JSON = re.compile(r"\s*(\{|\[\s*\{)")
 _NO_SEPARATOR = "\x01"  # occurs in no text
 
 
-def reader(lines: Iterable[str], separator: str) -> Any:
+def reader(lines: Iterable[str], separator: str, quoted: bool = True) -> Any:
     """Python's own reader of delimited text: slow, and exact where a quoted field spans lines."""
-    if separator == UNIT:
+    if separator == UNIT or not quoted:
         return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
     return csv.reader(lines, delimiter=separator)
 
 
-def is_parquet(part: Part) -> bool:
-    """Whether a file is Parquet, or says so by its name."""
-    return starts(part.path, b"PAR1") or part.name.endswith((".parquet", ".pq"))
+def typed(part: Part) -> str | None:
+    """What a file is whose columns have types, ``Parquet`` or ``Arrow``; None for text."""
+    if starts(part.path, b"ARROW1"):
+        return "Arrow"
+    if starts(part.path, b"PAR1") or part.name.endswith((".parquet", ".pq")):
+        return "Parquet"
+    return None
+
+
+def with_types(part: Part) -> pl.LazyFrame:
+    """The rows of a file whose columns have types; bytes are taken for text."""
+    scan = pl.scan_ipc if typed(part) == "Arrow" else pl.scan_parquet
+    rows = scan(part.path)
+    return rows.with_columns(pl.col(pl.Binary).cast(pl.String))
 
 
 def is_json(part: Part) -> bool:
@@ -40,12 +52,13 @@ def first_lines(part: Part) -> list[str]:
     """The first lines of a text file that are not blank. Raises UserError if it is not text."""
     with part.path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise WrongEncoding(f"{part.name} is text in UTF-16: say data.encoding=utf-16.", "utf-16")
+    if encoding := _wide(head):
+        told = f"{part.name} is text in {encoding.upper()}: say data.encoding={encoding}."
+        raise Unfit(told, encoding=encoding)
     if b"\0" in head:
         raise UserError(
             f"{part.name} is not a text table (it has binary content). Delimited text and JSON "
-            "lines, gzip or zip of them, or Parquet can be read."
+            "lines, gzip or zip of them, Parquet or Arrow files can be read."
         )
     lines = head.decode("utf-8-sig", errors="replace").splitlines()
     if len(head) == _HEAD_BYTES and len(lines) > 1:
@@ -54,6 +67,19 @@ def first_lines(part: Part) -> list[str]:
     if not lines:
         raise UserError(f"{part.name} is empty (blank lines only).")
     return lines[:_HEAD_LINES]
+
+
+def _wide(head: bytes) -> str | None:
+    """The encoding of a text of two or four bytes a character, by its mark or its zeros."""
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}
+    for mark, encoding in {**marks, b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.items():
+        if head.startswith(mark):
+            return encoding
+    even, odd = head[0::2], head[1::2]
+    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if others and not others.count(0) and zeros.count(0) > len(zeros) / 2:
+            return encoding
+    return None
 
 
 def parted(path: Path, separator: str) -> Path:
@@ -70,15 +96,17 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
     if dialect.form == "lines":
         return _lines(part, separator, dialect)
     options: dict[str, Any] = {"separator": separator, "infer_schema": False}
-    if separator == UNIT:
+    if separator == UNIT or not dialect.quoted:
         options["quote_char"] = None
     rows = pl.scan_csv(part.path, has_header=dialect.headed, **options)
     if dialect.columns is None:
-        if dialect.headed:
-            return rows
         names = rows.collect_schema().names()
-        return rows.rename({name: f"column_{place}" for place, name in enumerate(names, 1)})
-    first = next(reader(first_lines(part)[:1], separator))
+        if not dialect.headed:
+            return rows.rename({name: f"column_{place}" for place, name in enumerate(names, 1)})
+        bare = {name: name.strip() for name in names if name != name.strip()}
+        alone = len(set(names) - set(bare) | set(bare.values())) == len(names)
+        return rows.rename(bare) if bare and alone else rows
+    first = next(reader(first_lines(part)[:1], separator, dialect.quoted))
     if len(first) != len(dialect.columns):
         raise UserError(
             f"{part.name} has {len(first)} fields in its first line ({listed(first)}), but "
@@ -109,9 +137,12 @@ def _lines(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
 
 def json_lines(part: Part) -> pl.LazyFrame:
     """The rows of JSON lines, or of a JSON list of objects."""
+    path = part.path
+    if starts(path, codecs.BOM_UTF8):
+        path = rewritten(path, lambda block: block.removeprefix(codecs.BOM_UTF8))
     if first_lines(part)[0].lstrip().startswith("["):
-        return pl.read_json(part.path, infer_schema_length=None).lazy()
-    return pl.scan_ndjson(part.path, infer_schema_length=None)
+        return pl.read_json(path, infer_schema_length=None).lazy()
+    return pl.scan_ndjson(path, infer_schema_length=None)
 
 
 def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> list[pl.LazyFrame]:
@@ -128,13 +159,13 @@ def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> li
         try:
             schemas.append(frame.collect_schema())
         except (pl.exceptions.PolarsError, OSError) as error:
-            if not is_parquet(part):
+            if (kind := typed(part)) is None:
                 raise
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"{part.name} cannot be read as Parquet ({reason}). Is the file complete?"
+                f"{part.name} cannot be read as {kind} ({reason}). Is the file complete?"
             ) from error
-    if is_text or is_parquet(parts[0]):
+    if is_text or typed(parts[0]):
         for part, schema in zip(parts, schemas, strict=True):
             same_columns(parts[0].name, schemas[0], part.name, schema)
     types: dict[str, set[pl.DataType]] = {}
@@ -146,13 +177,13 @@ def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> li
     ]
     chosen = []
     for part, frame, schema in zip(parts, frames, schemas, strict=True):
-        columns = [_typed(name, schema.get(name), found) for name, found in types.items()]
+        columns = [_in_one_type(name, schema.get(name), found) for name, found in types.items()]
         columns += [pl.lit(part.keys.get(key), pl.String).alias(key) for key in keys]
         chosen.append(frame.select(columns))
     return chosen
 
 
-def _typed(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) -> pl.Expr:
+def _in_one_type(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) -> pl.Expr:
     """A column in the one type that all parts can have."""
     column = pl.lit(None) if dtype is None else pl.col(name)
     known = found - {pl.Null()}

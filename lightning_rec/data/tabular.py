@@ -1,26 +1,23 @@
-"""Opening somebody's table: delimited text, JSON lines or Parquet, packed or not, or a folder."""
+"""Opening somebody's table: delimited text, JSON lines, Parquet or Arrow, packed, or many files."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import dropwhile, islice
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from lightning_rec.data.dialect import UNIT, Dialect
-from lightning_rec.data.plain import Part, WrongEncoding, plain_parts
+from lightning_rec.data.lines import Ragged, broken, broken_json, evened, numbered, records
+from lightning_rec.data.plain import Part, plain_parts
 from lightning_rec.data.readers import (
     alike,
     delimited,
     first_lines,
     is_json,
-    is_parquet,
     json_lines,
     parted,
-    reader,
+    typed,
+    with_types,
 )
 from lightning_rec.errors import UserError
 
@@ -33,8 +30,9 @@ class Table:
     parts: its files in the order they are read, as plain files.
     frames: the rows of each; columns of text are all String, so that ``007`` stays ``007``. What
         is not of one type in all parts is String too.
-    separator: of a text table; None for JSON lines and Parquet.
+    separator: of a text table; None for JSON lines, Parquet and Arrow.
     dialect: what the user said of it.
+    ragged: how many of the rows are blank in place of such that had too many fields.
     """
 
     path: Path
@@ -42,6 +40,7 @@ class Table:
     frames: list[pl.LazyFrame]
     separator: str | None
     dialect: Dialect
+    ragged: int = 0
 
     @property
     def is_text(self) -> bool:
@@ -87,118 +86,84 @@ class Table:
             if row < rows or part is self.parts[-1]:
                 break
             row -= rows
-        if is_parquet(part):
+        if typed(part):
             return f"{part.name}, row {row + 1}"
-        if not self.is_text:
-            lines = (number for number, line in _numbered(part) if line.strip())
+        if self.separator is None:
+            lines = (number for number, line in numbered(part) if line.strip())
             return f"{part.name}, line {next(islice(lines, row, None), row + 1)}"
-        line, _ = next(islice(self._records(part), row + self.dialect.headed, None), (row + 2, []))
-        return f"{part.name}, line {line}"
+        found = records(part, self.separator, self.dialect)
+        lines = (record.first for record in islice(found, row + self.dialect.headed, None))
+        return f"{part.name}, line {next(lines, row + 2)}"
 
     def explained(self, error: Exception) -> UserError:
         """What Polars found wrong, in a sentence: the file, the line where there are any."""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if is_parquet(self.parts[0]):
+        if "invalid utf8" in reason and typed(self.parts[0]):
+            return UserError(f"{self.path} has bytes that are no UTF-8 text: write them as text.")
+        if kind := typed(self.parts[0]):
             return UserError(
-                f"{self.path} cannot be read as Parquet ({reason}). Is the file complete?"
+                f"{self.path} cannot be read as {kind} ({reason}). Is the file complete?"
             )
         if isinstance(error, OSError):
             return UserError(f"{self.path} is broken ({reason}). Copy or download it again.")
         for part in self.parts:
-            _check_encoding(part)
-            if told := self._ragged(part) if self.is_text else _no_json(part):
-                return UserError(told)
+            if self.separator is None:
+                told = broken_json(part)
+            else:
+                told = broken(part, self.separator, self.dialect)
+            if told:
+                return told
         return UserError(f"{self.path} cannot be read as a table ({reason}).")
 
-    def _ragged(self, part: Part) -> str | None:
-        """Say what is wrong with the text itself: the first line with too many fields, mostly."""
-        records = self._records(part)
-        first = "header" if self.dialect.headed else "first line"
-        try:
-            width = len(next(records)[1])
-            for line, record in records:
-                if record and len(record) > width:
-                    return (
-                        f"{part.name}, line {line} has {len(record)} fields where the {first} has "
-                        f"{width}. A field with the separator {self.separator!r} in it needs "
-                        "quotes around it."
-                    )
-        except csv.Error as error:
-            return f"{part.name} cannot be read as a table ({error}): is a quote left open?"
-        return None
+    def evened(self) -> "Table":
+        """The table with a blank row for each line that has too many fields.
 
-    def _records(self, part: Part) -> Iterator[tuple[int, list[str]]]:
-        """Yield (line it starts on, fields) for each line and the header, if there is one.
-
-        Slow, and exact where quoted fields span lines: used only to say where an error is.
+        Raises UserError if a text is broken otherwise, or all its lines have too many fields.
         """
-        with part.path.open("rb") as raw:
-            text = io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="")
-            records = reader(text, self.separator or ",")
-            lines = ((records.line_num - _breaks(record), record) for record in records)
-            yield from dropwhile(lambda pair: not pair[1], lines)
+        try:
+            self.sound()
+        except Ragged as error:
+            assert self.separator is not None
+            found = [evened(part, self.separator, self.dialect) for part in self.parts]
+            parts = [part for part, _ in found]
+            even = _opened(self.path, parts, self.separator, self.dialect)
+            ragged = sum(count for _, count in found)
+            if ragged >= even.collect(even.frame.select(pl.len())).item():
+                raise UserError(str(error)) from error
+            return replace(even, ragged=ragged)
+        return self
 
 
 def open_table(path: Path, dialect: Dialect | None = None) -> Table:
     """Open a table and check all that can be told from its beginning.
 
     Args:
-        path: text, JSON lines or Parquet, packed by gzip, bzip2 or xz or not; a zip or a folder
-            of such files, of which the columns must be the same.
+        path: text, JSON lines, Parquet or Arrow, packed by gzip, bzip2 or xz or not; a zip or a
+            folder of such files, of which the columns must be the same.
         dialect: what the user says of a text table.
 
     Raises UserError if the path is missing, empty, unreadable, or no table.
     """
     dialect = dialect or Dialect()
     parts = plain_parts(path, dialect.encoding)
-    if is_parquet(parts[0]):
-        table = Table(path, parts, [pl.scan_parquet(part.path) for part in parts], None, dialect)
-    elif is_json(parts[0]):
-        table = Table(path, parts, [json_lines(part) for part in parts], None, dialect)
-    else:
+    separator = None
+    if not typed(parts[0]) and not is_json(parts[0]):
         separator = dialect.separator(first_lines(parts[0]))
         if len(separator) > 1 and dialect.form != "lines":
             parts = [part._replace(path=parted(part.path, separator)) for part in parts]
             separator = UNIT
+    return _opened(path, parts, separator, dialect)
+
+
+def _opened(path: Path, parts: list[Part], separator: str | None, dialect: Dialect) -> Table:
+    """The table of plain files. Raises UserError if their columns cannot be read or differ."""
+    if separator is not None:
         frames = [delimited(part, separator, dialect) for part in parts]
-        table = Table(path, parts, frames, separator, dialect)
+    else:
+        read = with_types if typed(parts[0]) else json_lines
+        frames = [read(part) for part in parts]
+    table = Table(path, parts, frames, separator, dialect)
     try:
-        return replace(table, frames=alike(parts, table.frames, is_text=table.is_text))
+        return replace(table, frames=alike(parts, frames, is_text=table.is_text))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise table.explained(error) from error
-
-
-def _numbered(part: Part) -> Iterator[tuple[int, bytes]]:
-    with part.path.open("rb") as lines:
-        yield from enumerate(lines, 1)
-
-
-def _check_encoding(part: Part) -> None:
-    """Raise WrongEncoding for the first line that is not UTF-8."""
-    for number, line in _numbered(part):
-        try:
-            line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            guess = "cp1252" if 0x80 <= byte < 0xA0 else "latin-1"
-            raise WrongEncoding(
-                f"{part.name}, line {number} is not UTF-8 text (byte 0x{byte:02x}): say in which "
-                f"encoding it is, data.encoding={guess} or another.",
-                guess,
-            ) from error
-
-
-def _no_json(part: Part) -> str | None:
-    """Name the first line that is no JSON object."""
-    for number, line in _numbered(part):
-        try:
-            if line.strip() and not isinstance(json.loads(line), dict):
-                return f"{part.name}, line {number} is no JSON object, one of which is a row."
-        except ValueError as error:
-            return f"{part.name}, line {number} is no JSON ({error})."
-    return None
-
-
-def _breaks(record: list[str]) -> int:
-    """Count the line breaks inside quoted fields: the record began that many lines earlier."""
-    return sum(field.count("\n") for field in record)

@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from lightning_rec.data.ids import EXACT, as_text
+from lightning_rec.errors import UserError
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 Precision = Literal["us", "ns"]
 TIME_FORMS = (
     "seconds, milli-, micro- or nanoseconds since 1970 with all their digits (no 1.7e+09, no "
-    "32-bit floats), ISO dates like 2024-05-31 or "
-    "2024-05-31T17:00Z, 5/31/2024 17:00, or what data.time_format says"
+    "32-bit floats), dates like 2024-05-31, 2024-05-31T17:00Z, 5/31/2024 17:00 or 31-May-24, or "
+    "what data.time_format says, as strptime has it"
 )
 
 # 1.700e+09 is half an hour wide: most events of a user would have one time.
@@ -25,15 +26,33 @@ _LEAST = {"ns": 1e17, "us": 1e14, "ms": 1e11, "s": 0.0}
 # Dates written as numbers: what they would be as seconds or milliseconds, no log has.
 _WRITTEN = {"%Y%m%d": (19_000_101, 21_001_231), "%Y%m%d%H%M%S": (19e12, 21_001_231_235_959)}
 _ISO = (
-    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y%m%d %H%M%S",
     "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z",
 )  # fmt: skip
 _HOURS = ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S%.f%z", " %H:%M%z")
+_MONTH = r"(?i)\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+# A year of two digits before one of four: 10 is no year of the Romans.
+_NAMED = (
+    *(
+        date + hours
+        for date in ("%d-%b-%y", "%d-%b-%Y", "%d %b %y", "%d %b %Y", "%b %d %Y", "%Y-%b-%d")
+        for hours in _HOURS
+    ),
+    "%b %d %H:%M:%S %z %Y", "%b %d %H:%M:%S %Y", "%d/%b/%Y:%H:%M:%S %z",
+)  # fmt: skip
+_FIRST_YEAR = 1000
+_ZONE = r":\d\d\S*\s+(?:[A-Z]{3,5}|[A-Z]\w+/\w+)\b"  # EST, or Europe/Paris, behind a time of day
 _SLASHED = r"^(\d{1,2})([/.-])(\d{1,2})[/.-](\d{4}|\d{2})(?:\D|$)"
 # (pattern, replacement): other ways to write the same moment.
 _SPELLINGS = (
+    (r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+", ""),
+    (_MONTH, "${1}"),
+    (r"([+-]\d\d:?\d\d)\s*\([A-Za-z ]+\)$", "${1}"),
+    (r"\[UTC\]$", ""),
+    (r"(?:GMT|UTC)([+-]\d\d:?\d\d)", "${1}"),
     (r"(?i)\s*(?:utc|gmt|z)$", ""),
     (r"(\d)T(\d)", "${1} ${2}"),
+    (r",\s+", " "),
     (r"^(\d{4})/(\d{1,2})/", "${1}-${2}-"),
     (r"(:\d\d),(\d+)", "${1}.${2}"),
     (r"(:\d\d(?:\.\d+)?)\s*([+-]\d\d)$", "${1}${2}:00"),
@@ -48,11 +67,29 @@ class TimeForm:
         unit: of numbers; ``auto`` tells it from their size.
         format: of text, as ``strptime`` has it: ``%d %b %Y %H:%M``; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
+
+    Raises:
+        UserError: if the format has ``%Z``, which would be passed over.
     """
 
     unit: TimeUnit = "auto"
     format: str | None = None
     day_first: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and "%Z" in self.format:
+            raise UserError(
+                f"data.time_format={self.format}: %Z is not read, as EST is the name of several "
+                "zones. Write times with an offset (-05:00, %z), or in UTC without a zone."
+            )
+
+
+class WrittenDates(ValueError):
+    """Numbers seem to be dates, of this ``format``."""
+
+    def __init__(self, message: str, format: str) -> None:
+        super().__init__(message)
+        self.format = format
 
 
 class Reading(NamedTuple):
@@ -103,9 +140,9 @@ def read_times(
     return Reading(read if whole else pl.when(read.is_finite()).then(read), None)
 
 
-def raw_time(name: str, dtype: pl.DataType, first: str | None, mixed: bool = False) -> pl.Expr:
+def raw_time(name: str, dtype: pl.DataType, first: str | None, day_first: bool = False) -> pl.Expr:
     """Column ``name`` as Float64: numbers as they are, dates as seconds, what is neither null."""
-    value, per_second = read_times(name, dtype, first, TimeForm(day_first=False), mixed)
+    value, per_second = read_times(name, dtype, first, TimeForm(day_first=day_first))
     return value / per_second if per_second else value.cast(pl.Float64)
 
 
@@ -118,6 +155,18 @@ def slashed(first: str | None) -> str | None:
     """The separator of dates like 5/31/2024, if the first value is one."""
     found = pl.select(pl.lit(first, pl.String).str.extract(_SLASHED, 2)).item()
     return None if found is None else str(found)
+
+
+def remedy(value: object, form: TimeForm | None = None) -> str:
+    """What to do about a value that is no time, with a blank before it."""
+    if form is not None and form.format is not None:
+        return f" It is to be one of data.time_format={form.format}."
+    if re.search(_ZONE, str(value)):
+        return (
+            " Names of time zones are not read, as EST is the name of several: write an offset "
+            "(-05:00), or UTC."
+        )
+    return f" Times are {TIME_FORMS}; one kind per column."
 
 
 def day_and_month(name: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
@@ -148,9 +197,10 @@ def divisor(least: float, most: float, unit: TimeUnit) -> float:
         return float(PER_SECOND[unit])
     for form, (first, last) in _WRITTEN.items():
         if first <= least and most <= last:
-            raise ValueError(
+            raise WrittenDates(
                 f"looks like dates written as numbers ({most:.0f}): say data.time_format={form} "
-                "(or data.time_unit=s)"
+                "(or data.time_unit=s)",
+                form,
             )
     most, least = max(abs(least), abs(most)), min(abs(least), abs(most))
     told = [next(unit for unit, bound in _LEAST.items() if size >= bound) for size in (least, most)]
@@ -186,7 +236,7 @@ def _forms(first: str | None, form: TimeForm) -> Iterator[str]:
     """The forms of date that a column may have that begins with this value."""
     sign = slashed(first)
     if sign is None or first is None:
-        yield from _ISO
+        yield from _NAMED if re.search(_MONTH, first or "") else _ISO
         return
     two_digits = len(str(pl.select(pl.lit(first).str.extract(_SLASHED, 4)).item())) == 2
     order = ("%d", "%m") if form.day_first else ("%m", "%d")
@@ -215,6 +265,8 @@ def _parsed(text: pl.Expr, form: str, unit: Precision) -> pl.Expr:
     time = text.str.to_datetime(form, time_unit=unit, strict=False)
     if "%z" in form:
         time = time.dt.replace_time_zone(None)
+    if "%Y" in form and form not in _ISO:
+        time = pl.when(time.dt.year() >= _FIRST_YEAR).then(time)
     return time.dt.timestamp(unit)
 
 

@@ -171,7 +171,7 @@ def test_ids_of_any_type(tmp_path: Path) -> None:
         ("uid,sku,ts,stars\na,x,1,good\n", "log.csv, line 2: 'good' in column 'stars' is no number."),
         ("uid,sku,ts,stars\na,x,1,1\nb,y,2,1,9\n", "log.csv, line 3 has 5 fields where the header has 4."),
         ("uid,sku,ts,stars\na,x,1,1\nb,y\n", "log.csv, line 3: the time in column 'ts' is empty. More is wrong"),
-        ('uid,sku,ts,stars\na,"x,1,1\nb,y,2,1\n', "cannot be read as a table"),
+        ('uid,sku,ts,stars\na,"x,1,1\nb,y,2,1\n', "log.csv cannot be read: line 2 has a quote without its match. Where quotes are characters as others are, say data.quoted=false."),
     ],
 )  # fmt: skip
 def test_faults_are_told_with_file_and_line(log: Path, content: str | bytes, expected: str) -> None:

@@ -210,8 +210,10 @@ class NumberCheck:
 
 
 def _numbers(column: pl.Series) -> NDArray[np.float64]:
-    if column.dtype == pl.Float32:  # .7 is meant, not .69999999
+    if column.dtype.is_float() and column.dtype != pl.Float64:  # .7 is meant, not .69999999
         column = column.cast(pl.String)
+    if column.dtype == pl.String:
+        column = column.str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
     found: NDArray[np.float64] = (
         column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     )

@@ -4,6 +4,7 @@ import polars as pl
 
 from lightning_rec.data.ids import MISSING, ids
 from lightning_rec.data.lists import lists
+from lightning_rec.data.numbers import numbers as read_numbers
 from lightning_rec.errors import UserError
 
 YES = ("1", "true", "t", "yes", "y", "click", "clicked")
@@ -15,23 +16,14 @@ _LITERAL = r"^\s*\[(?s:.*)\]\s*$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Numbers, Float64; null where a row is empty or holds words.
-
-    A narrow float is the decimal that it stands for: .7 as Float32 is .7, not .69999999. ``true``
-    is 1 and ``false`` 0. What is one of ``MISSING`` is empty.
+    """Numbers, Float64, as :func:`lightning_rec.data.numbers.numbers` reads them; else null.
 
     Raises:
         UserError: if the column called ``name`` holds lists or times.
     """
     if dtype.is_nested() or dtype.is_temporal():
         raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")
-    if dtype.is_float() and dtype != pl.Float64:
-        column, dtype = column.cast(pl.String), pl.String()
-    if dtype == pl.String:
-        text = column.str.strip_chars()
-        truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None)
-        return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
-    return column.cast(pl.Float64, strict=False).fill_nan(None)
+    return read_numbers(column, dtype)
 
 
 def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:

@@ -21,8 +21,8 @@ def text(column: pl.Series) -> pl.Series:
         raise UserError(
             f"Column '{column.name}' holds lists: declare it in data.fields.multi_valued."
         )
-    plain = column.cast(pl.String)
-    if not column.dtype.is_float():
+    if not column.dtype.is_float() and column.dtype != pl.Duration:
+        plain = column.cast(pl.String)
         known = plain.unique()  # mostly few, and as they should be
         if ids_of(known).eq_missing(known).all():
             return plain
@@ -74,12 +74,16 @@ class Faults:
             self.row, self.value = start + at, column[at]
         self.count += int(bad.sum())
 
-    def told(self, what: str) -> None:
-        """Raise UserError if there was a bad row; ``what`` may name the first one's ``{value}``."""
+    def told(self, what: str, remedy: Callable[[Any], str] = lambda value: "") -> None:
+        """Raise UserError if there was a bad row; ``what`` may name the first one's ``{value}``.
+
+        ``remedy`` says what to do about that value, with a blank before it.
+        """
         if self.count:
             more = f" ({self.count:,} such rows)" if self.count > 1 else ""
             raise UserError(
                 f"{self.table.where(self.row)}: {what.replace('{value}', str(self.value))}{more}."
+                f"{remedy(self.value)}"
             )
 
 

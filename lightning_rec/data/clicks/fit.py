@@ -11,6 +11,7 @@ from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoder import STATISTICS, VOCABULARY, Encoder, categories, number
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.numbers import remedy
 from lightning_rec.errors import UserError
 
 MOST_CATEGORIES = 20_000_000  # of one field; more is hardly ever meant
@@ -117,7 +118,8 @@ class _Fitter:
         for start, frame in self.table.blocks(name):
             faults.add(start, frame[name], columns.words(frame[name]))
         faults.told(
-            f"'{{value}}' in column '{name}' is no number, but data.fields declares it as one"
+            f"'{{value}}' in column '{name}' is no number, but data.fields declares it as one",
+            remedy,
         )
 
     def _edges(self, name: str, number: int) -> list[float]:

@@ -52,7 +52,7 @@ class Guess:
 
 
 def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
-    """Guess every column.
+    """Guess every column. Without a header, the first column of 0 and 1 is the label.
 
     Args:
         table: the table.
@@ -75,10 +75,15 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
     head = table.collect(table.frame.head(_HEAD))
     separator = _separator(head)
     roles = {**_roles(head, given), **given}
+    if "label" not in roles and table.is_text and not table.dialect.headed:
+        free = (name for name in head.columns if name not in given.values())
+        found = next((name for name in free if _binary(head[name])), None)
+        roles = {role: name for role, name in roles.items() if name != found}
+        roles |= {"label": found} if found else {}
     if "label" not in roles:
         raise UserError(
-            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN; it "
-            f"has: {listed(schema.names())}."
+            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN, and "
+            f"for ratings, positive_from=NUMBER; it has: {listed(schema.names())}."
         )
     taken = {column: role for role, column in roles.items() if role != "group"}
     items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
@@ -137,8 +142,9 @@ def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
         empty = column.is_null()
         if dtype == pl.String:
             empty = (column.str.strip_chars() == "").fill_null(True)
-        values = column.explode() if isinstance(dtype, pl.List) else column
-        chosen += [values.approx_n_unique().alias(f"{name}\x00n"), empty.mean().alias(name)]
+        values = column.explode() if isinstance(dtype, pl.List | pl.Array) else column
+        number = pl.lit(0) if isinstance(dtype, pl.Struct) else values.approx_n_unique()
+        chosen += [number.alias(f"{name}\x00n"), empty.mean().alias(name)]
     found = table.collect(table.frame.select(chosen)).row(0, named=True)
     if not found["\x00rows"]:
         raise UserError(f"{table.path} holds no rows.")
@@ -149,14 +155,18 @@ def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
 def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
     """Columns of the roles by name and values, for those that are not given."""
     found: dict[str, str] = {}
-    for role, test in (("label", _binary), ("group", None), ("time", _timely)):
+    for role, test in (("label", _binary), ("group", _whole), ("time", _timely)):
         for name in head.columns:
             free = name not in (*given.values(), *found.values())
             sounds = re.fullmatch(_NAMES[role], name.lower())
-            if role not in given and free and sounds and (test is None or test(head[name])):
+            if role not in given and free and sounds and test(head[name]):
                 found[role] = name
                 break
     return found
+
+
+def _whole(column: pl.Series) -> bool:
+    return not column.dtype.is_nested()
 
 
 def _binary(column: pl.Series) -> bool:
@@ -173,12 +183,13 @@ def _timely(column: pl.Series) -> bool:
     if column.dtype.is_nested() or not len(there):
         return False
     first = str(there[0]).strip() if column.dtype == pl.String else None
-    if not (
+    if column.dtype in (pl.Time, pl.Duration) or not (
         column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
     ):
         return False
-    read = there.to_frame().select(raw_time(column.name, column.dtype, first)).to_series()
-    return not read.null_count()
+    # Of dates like 5/6/2024 training asks which is the day, if the rows do not tell it.
+    forms = (raw_time(column.name, column.dtype, first, day_first=way) for way in (False, True))
+    return any(not there.to_frame().select(form).to_series().null_count() for form in forms)
 
 
 def _numbers(column: pl.Series) -> pl.Series | None:
@@ -195,8 +206,10 @@ def _numbers(column: pl.Series) -> pl.Series | None:
 
 def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[str, str]:
     """Kind of a feature, and why."""
-    if isinstance(column.dtype, pl.List):
+    if isinstance(column.dtype, pl.List | pl.Array):
         return "multi_valued", "lists"
+    if isinstance(column.dtype, pl.Struct):
+        return "left out", "objects"
     if column.dtype.is_temporal():
         return "left out", "a time"
     if distinct <= 1:
@@ -204,6 +217,11 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
     numbers, lower = _numbers(column), column.name.lower()
     named = any(re.fullmatch(_NAMES[ids], lower) for ids in ("id", "group", "item"))
     if numbers is None:
+        dated = column.drop_nulls().str.contains(r"\d\d").all()
+        if _timely(column) or (dated and _sounds(lower, "time")):
+            return "left out", "a time"
+        if named and not _literal(column):
+            return "categorical", "an id, by its name"
         if _literal(column):
             return "multi_valued", "lists in brackets"
         if _parted(column, separator):

@@ -7,6 +7,7 @@ import polars as pl
 
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.events import first_time, with_day
 from lightning_rec.data.ids import ids
 from lightning_rec.data.tabular import Table
@@ -46,7 +47,9 @@ def read_rows(
     counts = [(fault & there).sum().alias(name) for name, fault in facts.items()]
     found = table.collect(numbered.select(row.filter(~blank).max().alias(_ROW), *counts))
     last, every, *numbers = found.row(0)
-    dropped = {name: count for name, count in zip([*facts][1:], numbers, strict=True) if count}
+    told = dict(zip([*facts][1:], numbers, strict=True)) | {"ragged lines": table.ragged}
+    told["blank lines"] -= table.ragged
+    dropped = {name: count for name, count in told.items() if count}
     if dropped.get("rows") and dropped["rows"] == every:
         raise UserError(
             f"{table.path}: every row is faulty ({dropped}): see the first by data.invalid=error."
@@ -55,6 +58,24 @@ def read_rows(
         numbered = numbered.filter(row <= (-1 if last is None else last))
     kept = numbered.filter(~bad) if dropped else numbered
     return kept.drop(_ROW), dropped
+
+
+def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.LazyFrame:
+    """The rows, with points for decimal commas where a column of numbers is text."""
+    if decimal == "point":
+        return rows
+    goals = (goal.column for goal in fields.targets.values())
+    named = {*fields.numeric, *goals, fields.weight}
+    texts = [name for name, dtype in rows.collect_schema().items() if dtype == pl.String]
+    wanted = [pl.col(name) for name in texts if name in named]
+    return rows.with_columns(
+        # What has a point already is a fault, and is shown as it is.
+        pl.when(column.str.contains(".", literal=True))
+        .then(pl.format("{} with data.decimal=comma", column))
+        .otherwise(column.str.replace(",", ".", literal=True))
+        .name.keep()
+        for column in wanted
+    )
 
 
 def with_times(

@@ -17,7 +17,7 @@ from lightning_rec.data.clicks.table import PART, ClickTable
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
-from lightning_rec.data.times import divisor, raw_time
+from lightning_rec.data.times import divisor, raw_time, remedy
 from lightning_rec.errors import UserError, listed
 from lightning_rec.ranges import BelowOne
 
@@ -162,5 +162,5 @@ def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:
         read = frame.select(raw_time(fields.time, column.dtype, first)).to_series()
         faults.add(start, column, read.is_null().to_numpy())
         found[start : start + len(frame)] = read.fill_null(0).to_numpy()
-    faults.told(f"'{{value}}' in column '{fields.time}' is no time")
+    faults.told(f"'{{value}}' in column '{fields.time}' is no time", remedy)
     return found

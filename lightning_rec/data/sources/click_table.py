@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows, with_times
+from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows, with_points, with_times
 from lightning_rec.data.clicks.table import PART
-from lightning_rec.data.dialect import Dialect
+from lightning_rec.data.dialect import Decimal, Dialect
 from lightning_rec.data.ids import ids
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.readers import same_columns
@@ -23,8 +23,8 @@ class ClickTableSource:
 
     Args:
         fields: what the columns mean.
-        path: delimited text, JSON lines or Parquet; gzip, bzip2, xz or zip of it; a folder of such
-            files. Must be set.
+        path: delimited text, JSON lines, Parquet or Arrow; gzip, bzip2, xz or zip of it; a folder
+            of such files. Must be set.
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given_rows`` keeps the parts. None where there is none.
         test: a third file, for the test.
@@ -33,6 +33,9 @@ class ClickTableSource:
         header: whether the first line names the columns; None: unless ``columns`` does.
         columns: names of the columns of text, in their order.
         encoding: of text.
+        decimal: what parts whole numbers from fractions in text.
+        quoted: whether fields of text may stand in quotes; else quotes are characters as others
+            are.
         time_format: of dates, as ``strptime`` has it; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and
@@ -59,6 +62,8 @@ class ClickTableSource:
         time_format: str | None = None,
         day_first: bool | None = None,
         invalid: Invalid = "error",
+        decimal: Decimal = "point",
+        quoted: bool = True,
     ) -> None:
         if path is None:
             raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
@@ -66,7 +71,7 @@ class ClickTableSource:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
         self.fields, self.invalid = fields, invalid
         named = None if columns is None else tuple(columns)
-        self.dialect = Dialect(delimiter, header, named, encoding)
+        self.dialect = Dialect(delimiter, header, named, encoding, decimal=decimal, quoted=quoted)
         self.times = TimeForm(format=time_format, day_first=day_first)
         self.dropped: dict[str, int] = {}  # rows left out by the last read, by column
         given = {"train": path, "val": val, "test": test}
@@ -99,7 +104,8 @@ class ClickTableSource:
         self.dropped, parts = {}, []
         for part, frame in _alike(tables).items():
             table = tables[part]
-            timed = with_times(table, self.derived(frame), self.fields, self.times, self.invalid)
+            pointed = with_points(self.derived(frame), self.fields, table.dialect.decimal)
+            timed = with_times(table, pointed, self.fields, self.times, self.invalid)
             rows, dropped = read_rows(table, timed, self.fields, self.invalid)
             for name, count in dropped.items():
                 self.dropped[name] = self.dropped.get(name, 0) + count
@@ -121,7 +127,10 @@ class ClickTableSource:
         return table.where(row)
 
     def _open(self) -> dict[str, Table]:
-        return {part: open_table(path, self.dialect) for part, path in self.paths.items()}
+        tables = {part: open_table(path, self.dialect) for part, path in self.paths.items()}
+        if self.invalid == "drop":
+            return {part: table.evened() for part, table in tables.items()}
+        return tables
 
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with columns that are made of others; here there are none."""

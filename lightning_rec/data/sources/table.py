@@ -1,4 +1,4 @@
-"""Anybody's own log: delimited text, JSON lines or Parquet, packed or not, or a folder."""
+"""Anybody's own log: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from lightning_rec.data.columns import Invalid, Log, missing_columns, read_log
-from lightning_rec.data.dialect import Dialect, Form
+from lightning_rec.data.dialect import Decimal, Dialect, Form
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
@@ -24,8 +24,8 @@ class TableSource:
     """Reads a log from ``path``, and the catalogue of items if there is one.
 
     Args:
-        path: delimited text, JSON lines or Parquet; gzip, bzip2, xz or zip of it; a folder of such
-            files. Must be set.
+        path: delimited text, JSON lines, Parquet or Arrow; gzip, bzip2, xz or zip of it; a folder
+            of such files. Must be set.
         user: column of user ids, any strings or numbers. Must be set, as ``item`` must, but where
             ``columns`` has one of that very name, or ``form`` is ``lines``; likewise ``time`` and
             ``rating`` where ``columns`` has them.
@@ -45,6 +45,9 @@ class TableSource:
         header: whether the first line names the columns; None: unless ``columns`` does.
         columns: names of the columns of text, in their order.
         encoding: of text.
+        decimal: what parts whole numbers from fractions in text.
+        quoted: whether fields of text may stand in quotes; else quotes are characters as others
+            are.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out, and says
             how many.
         catalogue: table with one row per item, or None.
@@ -90,6 +93,8 @@ class TableSource:
         val: str | None = None,
         test: str | None = None,
         history: str | None = None,
+        decimal: Decimal = "point",
+        quoted: bool = True,
     ) -> None:
         user = session if user is None else user
         if path is None:
@@ -102,7 +107,7 @@ class TableSource:
             raise UserError(
                 f"data.history={history} needs data.form=rows: a row is a history and an item."
             )
-        self.dialect = Dialect(delimiter, header, _names(columns), encoding, form)
+        self.dialect = Dialect(delimiter, header, _names(columns), encoding, form, decimal, quoted)
 
         def column(role: str, name: str | None) -> str | None:
             return name or (role if role in self.dialect.named else None)
@@ -121,7 +126,9 @@ class TableSource:
         self.invalid: Invalid = invalid
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
-        self.catalogue_dialect = Dialect(columns=_names(catalogue_columns), encoding=encoding)
+        self.catalogue_dialect = Dialect(
+            columns=_names(catalogue_columns), encoding=encoding, quoted=quoted
+        )
         self.name = name or self.paths["train"].name.split(".")[0] or "table"
 
     def files(self) -> list[Path]:

@@ -1,0 +1,134 @@
+"""The lines of a text table one by one: slow and exact, to say where it is broken or mend it."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from itertools import dropwhile
+from typing import NamedTuple
+
+from lightning_rec.data.dialect import UNIT, Dialect
+from lightning_rec.data.plain import Part, Unfit, written
+from lightning_rec.data.readers import reader
+from lightning_rec.errors import UserError
+
+_PLAIN = " Where quotes are characters as others are, say data.quoted=false."
+
+
+class Record(NamedTuple):
+    """A row of a text, or its header: the lines that it stands on, from 1, and its fields."""
+
+    first: int
+    last: int
+    fields: list[str]
+
+
+class Ragged(Unfit):
+    """A line has more fields than the table has columns: such lines can be left out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, invalid="drop")
+
+
+def numbered(part: Part) -> Iterator[tuple[int, bytes]]:
+    """Number, from 1, and bytes of each line."""
+    with part.path.open("rb") as lines:
+        yield from enumerate(lines, 1)
+
+
+def records(part: Part, separator: str, dialect: Dialect) -> Iterator[Record]:
+    """The header, if there is one, and all rows; blank lines before them are passed over."""
+    with part.path.open("rb") as raw:
+        text = io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="")
+        found = reader(text, separator, dialect.quoted)
+        rows = (Record(found.line_num - _breaks(row), found.line_num, row) for row in found)
+        yield from dropwhile(lambda record: not record.fields, rows)
+
+
+def evened(part: Part, separator: str, dialect: Dialect) -> tuple[Part, int]:
+    """A part with a blank line for each row of too many fields; and how many rows those were."""
+    long = [record for record, _ in _too_long(part, separator, dialect)]
+    if not long:
+        return part, 0
+    first = {record.first for record in long}
+    rest = {line for record in long for line in range(record.first + 1, record.last + 1)}
+    kept = (b"\n" if at in first else line for at, line in numbered(part) if at not in rest)
+    return part._replace(path=written(kept)), len(long)
+
+
+def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
+    """What is wrong with a delimited text; None if nothing is seen."""
+    _check_encoding(part)
+    try:
+        for record, width in _too_long(part, separator, dialect):
+            return Ragged(_told(part, separator, dialect, record, width))
+    except csv.Error as error:
+        return UserError(
+            f"{part.name} cannot be read as a table ({error}): is a quote left open?{_PLAIN}"
+        )
+    begins = re.compile(rb'(?:^|%s)\s*"' % re.escape(separator.encode()))
+    for at, line in numbered(part):
+        if dialect.quoted and line.count(b'"') % 2:
+            told = f"{part.name} cannot be read: line {at} has a quote without its match.{_PLAIN}"
+            return UserError(told) if begins.search(line) else Unfit(told, quoted=False)
+    return None
+
+
+def broken_json(part: Part) -> UserError | None:
+    """Name the first line that is no JSON object; None if all are."""
+    _check_encoding(part)
+    for at, line in numbered(part):
+        try:
+            if line.strip() and not isinstance(json.loads(line), dict):
+                return UserError(
+                    f"{part.name}, line {at} is no JSON object, one of which is a row."
+                )
+        except ValueError as error:
+            return UserError(f"{part.name}, line {at} is no JSON ({error}).")
+    return None
+
+
+def _told(part: Part, separator: str, dialect: Dialect, record: Record, width: int) -> str:
+    """What to do about a row with too many fields."""
+    where = f"{part.name}, line {record.first} has {len(record.fields)} fields where the "
+    told = f"{where}{'header' if dialect.headed else 'first line'} has {width}."
+    if width == 1:
+        return f"{told} Does the table begin further down? Remove what stands above its header."
+    if not any(field.strip() for field in record.fields[width:]):
+        return f"{told} Remove the separators at the ends of lines, or name what is behind them."
+    if separator == UNIT:
+        return f"{told} Mend it, or leave such lines out: data.invalid=drop."
+    return (
+        f"{told} A field with the separator {separator!r} in it needs quotes around it; "
+        "data.invalid=drop leaves such lines out."
+    )
+
+
+def _too_long(part: Part, separator: str, dialect: Dialect) -> Iterator[tuple[Record, int]]:
+    """Rows with more fields than the first, and how many that has."""
+    rows = records(part, separator, dialect)
+    width = len(next(rows, Record(0, 0, [])).fields)
+    for record in rows:
+        if len(record.fields) > width:
+            yield record, width
+
+
+def _check_encoding(part: Part) -> None:
+    """Raise Unfit for the first line that is not UTF-8."""
+    for at, line in numbered(part):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            guess = "cp1252" if 0x80 <= byte < 0xA0 else "latin-1"
+            raise Unfit(
+                f"{part.name}, line {at} is not UTF-8 text (byte 0x{byte:02x}): say in which "
+                f"encoding it is, data.encoding={guess} or another.",
+                encoding=guess,
+            ) from error
+
+
+def _breaks(record: list[str]) -> int:
+    """Count the line breaks inside quoted fields: the record began that many lines earlier."""
+    return sum(field.count("\n") for field in record)

@@ -1,0 +1,48 @@
+"""Numbers in whatever form a table has them: of any type, or text with a point or a comma."""
+
+import re
+
+import polars as pl
+
+from lightning_rec.data.dialect import Decimal
+
+_COMMA = r"[+-]?\d+,(\d{1,2}|\d{4,})"  # 1,002 may be a thousand and two
+
+
+def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> pl.Expr:
+    """Numbers, Float64; null where a cell is empty, NaN, or holds something else.
+
+    A narrow float is the decimal that it stands for: .7 as Float32 is .7, not .69999999. Of text,
+    blanks around a number do not count; ``true`` is 1 and ``false`` 0.
+
+    Args:
+        column: of any type but lists, structs and times.
+        dtype: its type.
+        decimal: what parts whole numbers from fractions in text. With ``comma`` a number with a
+            point is none: it might be one of thousands.
+    """
+    if dtype.is_float() and dtype != pl.Float64:
+        column, dtype, decimal = column.cast(pl.String), pl.String(), "point"
+    if dtype != pl.String:
+        return column.cast(pl.Float64, strict=False).fill_nan(None)
+    text = column.str.strip_chars()
+    truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None)
+    if decimal == "comma":
+        pointed = text.str.replace(",", ".", literal=True)
+        text = pl.when(text.str.contains(".", literal=True).not_()).then(pointed)
+    return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
+
+
+def has_comma(value: object) -> bool:
+    """Whether a value is a number with a decimal comma, and nothing else."""
+    return re.fullmatch(_COMMA, str(value).strip()) is not None
+
+
+def remedy(value: object, decimal: Decimal = "point") -> str:
+    """What to do about a value that is no number; empty where nothing is known."""
+    text = str(value).strip()
+    if decimal == "point" and re.fullmatch(r"[+-]?\d+,\d+", text):
+        return " If its comma parts off a fraction, say data.decimal=comma; else leave it out."
+    if re.fullmatch(r"[+-]?\d+([.,' \u00a0]\d{3})+([.,]\d+)?", text):
+        return " Write thousands without a sign between."
+    return ""
