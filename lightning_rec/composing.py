@@ -5,6 +5,7 @@ environment variables that it names, before our own code sees the config. docs/s
 what is promised.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
 from lightning_rec.documents import check_yaml, leaves, read_text
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, nearest
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # Hydra looks them up by itself
 _HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
@@ -94,6 +95,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_hydra(cfg: DictConfig) -> None:
+    _check_keys("hydra", cfg)
     for key in ("env_set", "env_copy"):
         if cfg.job.get(key):
             raise UserError(
@@ -113,6 +115,22 @@ def _check_hydra(cfg: DictConfig) -> None:
                     f"{key}={value} is nothing that a config may build: a handler is one of "
                     f"{listed(_HANDLERS)}."
                 )
+
+
+def _check_keys(path: str, node: DictConfig) -> None:
+    """Refuse keys that Hydra does not have, which an override that begins with ``+`` adds."""
+    kind: Any = OmegaConf.get_type(node)
+    known = [each.name for each in dataclasses.fields(kind)] if kind is not dict else None
+    if known is not None and path == "hydra":
+        known.append("env")  # Hydra's own addition
+    for key in map(str, node):
+        if known is not None and key not in known:
+            raise UserError(
+                f"Unknown key {path}.{key}.{nearest(key, known)} {path} has: {listed(known, 30)}."
+            )
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _check_keys(f"{path}.{key}", child)
 
 
 def _tree(node: Any) -> Any:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +17,52 @@ MOST_BYTES = 2**20  # of a config; those that training writes have some kilobyte
 MOST_NODES = 100_000  # keys and values, with every alias counted as what it stands for
 DEEPEST = 40
 _JSON_BYTES = 2**26
+_PLACES = ("dirpath", "save_dir", "log_dir")  # keys of a config that name where a part writes
 _SCANNER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTERPOLATION = re.compile(r"\$\{[^}]*\}?")
 
 
-def check_links(folder: Path) -> None:
-    """Check that what is read and written in the folder of a run lies in it.
+def check_folder(folder: Path) -> None:
+    """Check that the folder of a run holds files and folders of its own, and nothing else.
 
-    W&B's own files are not looked at: it links to its logs, and we read none of them.
+    W&B's own files are not looked at, since it links to its logs and we read none of them. But W&B
+    reads settings there, such as the server that is to get the key of whoever logs in.
 
-    Raises UserError naming the first link that leads elsewhere.
+    Raises UserError naming the first link that leads elsewhere, pipe, socket or device.
     """
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     for place, folders, files in os.walk(folder):
         names = (*folders, *files)
         folders[:] = [name for name in folders if name != "wandb"]
         for name in names:
             path = Path(place, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            target = os.path.realpath(path)
+            if path.is_symlink() and not Path(target).is_relative_to(root):
                 raise UserError(
-                    f"{path} is a link that leads out of the folder, to {path.resolve()}: put the "
-                    "file itself there."
+                    f"{path} is a link that leads out of the folder, to {target}: put the file "
+                    "itself there."
                 )
+            if path.is_fifo() or path.is_socket() or path.is_char_device():
+                raise UserError(f"{path} is a pipe or a device, no file: remove it.")
+    for path in (folder / name / "settings" for name in ("wandb", ".wandb")):
+        if path.exists():
+            raise UserError(
+                f"{path} may tell W&B where to send the run and your key: remove it, or set "
+                "WANDB_BASE_URL yourself."
+            )
 
 
-def check_places(folder: Path, places: Iterable[tuple[str, Any]]) -> None:
+def check_places(folder: Path, tree: Any) -> None:
     """Check that what the config of a run writes goes into its own folder.
 
-    Args:
-        folder: of the run.
-        places: keys of its config, and the folders that they name, if any.
-
-    Raises UserError naming the first that lies elsewhere.
+    Raises UserError naming the first key that names a place elsewhere, or an address.
     """
     root = folder.resolve()
-    for key, place in places:
-        if place is not None and not Path(str(place)).resolve().is_relative_to(root):
+    for key, place in leaves(tree):
+        if place is None or key.rpartition(".")[2] not in _PLACES:
+            continue
+        is_url = "://" in str(place) or "::" in str(place)
+        if is_url or not Path(str(place)).resolve().is_relative_to(root):
             raise UserError(
                 f"{folder / 'config.yaml'}: {key}={place} would be written outside of the run "
                 "folder: set it to null there, which means the run folder."
@@ -107,9 +117,13 @@ def read_config(path: Path) -> DictConfig:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises UserError if it is none, or too large or too deep."""
     try:
-        return json.loads(read_text(path, _JSON_BYTES))
+        return json.loads(read_text(path, _JSON_BYTES), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}.") from error
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number there")
 
 
 def check_yaml(path: object, text: str) -> None:

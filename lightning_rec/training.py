@@ -23,6 +23,7 @@ from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import check_addresses, unquoted
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
@@ -74,11 +75,12 @@ def resume(folder: Path, overrides: list[str]) -> None:
     with one_writer(folder), stoppable():
         run = RunFolder.open(folder)
         cfg = changed(run.config, overrides)
+        check_addresses(run, overrides)
         check_not_over(run, cfg)
         problem = assembly.assemble(cfg)
         with logging_to(None):
             checkpoint = run.last_checkpoint()
-            made = _make(cfg, problem, run)
+            made = _make(cfg, problem, run, *overrides)
             start = start_of(run, cfg, made.task, checkpoint) if checkpoint else None
         run.resume(cfg, overrides)
         if start is None:
@@ -108,13 +110,15 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     cfg = changed(run.config, overrides)
     with logging_to(None):
         problem = assembly.assemble(cfg)
-        loaded = problem.load(cache_dir())
+        with unquoted(run, overrides):
+            loaded = problem.load(cache_dir())
         _check_data(run, problem, loaded)
         check_language(run, cfg)
         data = problem.make_data(loaded)
         task = problem.make_task(loaded, data)
         if task.tuned is not None and task.tuned.partial:
             task.tuned.check_base(run.path / TUNED)
+        checksums.verify_all(run.path)
         run.load_model(task.model)
         run.metrics  # noqa: B018  read before they are computed again
         trainer = assembly.make_trainer(cfg, run.path, training=False)
@@ -126,10 +130,11 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     return run, marked(task.figures, part)
 
 
-def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder) -> Made:
+def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -> Made:
     """Load the data and build the task, of equal weights for equal seeds."""
     with run.timed("data"):
-        loaded = problem.load(cache_dir())
+        with unquoted(run, asked):
+            loaded = problem.load(cache_dir())
         data = problem.make_data(loaded)
     if run.card.get("data_hash"):
         _check_data(run, problem, loaded)

@@ -31,12 +31,10 @@ _CALLBACKS = (
     "ModelCheckpoint ModelSummary RichModelSummary RichProgressBar StochasticWeightAveraging "
     "Timer TQDMProgressBar"
 )
-_LOGGERS = "CSVLogger MLFlowLogger TensorBoardLogger WandbLogger"
 LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the config -> names
     "optimizer": frozenset(f"torch.optim.{name}" for name in _OPTIMIZERS.split()),
     "schedule": frozenset(f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULES.split()),
     "callbacks": frozenset(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS.split()),
-    "logger": frozenset(f"pytorch_lightning.loggers.{name}" for name in _LOGGERS.split()),
     "trainer": frozenset({"pytorch_lightning.Trainer"}),
 }
 # Nodes that are called otherwise than the group that they are of.

@@ -1,6 +1,7 @@
 """Nothing runs but ours: what a config, a run folder and Hydra may build, read and write down."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,7 @@ def test_what_the_shipped_configs_name_may_be_built(name: str) -> None:
         "hydra.utils.call",
         "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
         "pytorch_lightning.callbacks.LambdaCallback",
+        "pytorch_lightning.loggers.TensorBoardLogger",  # writes to any sub_dir
         "pytorch_lightning.callbacks.os.system",
         "torch.optim.os.system",
         "lightning_rec.files.os.system",
@@ -216,8 +218,8 @@ def test_a_saved_config_builds_of_ours_what_a_config_names(
 
 
 def test_a_part_of_one_kind_is_none_of_another(saved: dict[str, Any], folder: Path) -> None:
-    logger = {"_target_": "pytorch_lightning.loggers.CSVLogger", "save_dir": "/"}
-    write(folder, planted(saved, "loss", logger))
+    callback = {"_target_": "pytorch_lightning.callbacks.ModelCheckpoint", "dirpath": "/"}
+    write(folder, planted(saved, "loss", callback))
     with pytest.raises(UserError, match=r"loss\._target_=pytorch_lightning"):
         _ = RunFolder.open(folder).config
 
@@ -273,6 +275,19 @@ def test_a_saved_config_writes_into_its_own_folder(
     assert RunFolder.open(folder).config
 
 
+@pytest.mark.parametrize("place", ["local:///tmp", "file:///tmp", "s3://theirs", "dir::local://x"])
+def test_an_address_is_no_folder_of_a_run(
+    saved: dict[str, Any],
+    folder: Path,
+    refused: Refused,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)  # where an address looks like a folder below
+    write(folder, planted(saved, "callbacks.best.dirpath", place))
+    assert f"{place} would be written outside" in refused("train", f"resume={folder}")
+
+
 def bomb() -> str:
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
@@ -293,8 +308,9 @@ def test_a_yaml_is_bounded_wherever_it_is_read(
     assert "cannot be read" in refused("show", "--config-dir", str(own.parent), "data=shop")
 
 
-def test_a_json_is_bounded(folder: Path, refused: Refused) -> None:
-    (folder / "run.json").write_text("[" * 100_000)
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"status": NaN}', f'{{"a": {"1" * 5000}}}'])
+def test_a_json_is_bounded(folder: Path, refused: Refused, text: str) -> None:
+    (folder / "run.json").write_text(text)
     assert "is not JSON" in refused("evaluate", f"run={folder}")
 
 
@@ -311,6 +327,28 @@ def test_no_link_leads_out_of_a_run_folder(
     (folder / name).symlink_to(outside)
     for command in (["evaluate", f"run={folder}"], ["train", f"resume={folder}"]):
         assert f"{folder / name} is a link" in refused(*command)
+
+
+@pytest.mark.parametrize("name", ["train.log", "checksums.json", "csv/metrics.csv", "other"])
+def test_nothing_in_a_run_folder_is_waited_for(folder: Path, refused: Refused, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(folder / name)
+    for command in (["evaluate", f"run={folder}"], ["train", f"resume={folder}"]):
+        assert f"{folder / name} is a pipe or a device" in refused(*command)
+
+
+@pytest.mark.parametrize("name", ["wandb", ".wandb"])
+def test_no_run_folder_says_where_wandb_sends_a_key(
+    folder: Path, refused: Refused, name: str
+) -> None:
+    (folder / name).mkdir()
+    (folder / name / "settings").write_text("[default]\nbase_url = http://127.0.0.1:9\n")
+    assert f"{name}/settings may tell W&B" in refused("train", f"resume={folder}")
+
+
+def test_a_link_to_itself_leads_nowhere(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    assert RunFolder.open(folder).config
 
 
 HYDRA = {
@@ -354,6 +392,12 @@ def test_hydra_builds_nothing_that_is_not_on_the_list(
 )  # fmt: skip
 def test_flags_of_hydra_that_go_round_our_configs(refused: Refused, flag: str) -> None:
     assert refused("train", flag)
+
+
+@pytest.mark.parametrize("key", ["hydra.foo", "hydra.job.foo", "hydra.launcher.foo"])
+def test_what_hydra_does_not_know_is_an_error(key: str) -> None:
+    with pytest.raises(UserError, match=f"Unknown key {key}"):
+        config.compose([f"+{key}=1"])
 
 
 @pytest.mark.parametrize(

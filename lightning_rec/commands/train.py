@@ -120,6 +120,7 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
     """Train a job, unless it is done; go on with one that was stopped; a failed one is retried."""
     from lightning_rec.runs import sweeps
     from lightning_rec.runs.folder import RunFolder
+    from lightning_rec.runs.foreign import addresses
     from lightning_rec.training import resume, train
 
     folder = sweeps.folder_of(sweep, plain(cfg), number)
@@ -129,7 +130,7 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
             print(f"{folder}  is done already: {' '.join(overrides)}")
             return
         if status != "failed" or (folder / "checkpoints" / "last.ckpt").is_file():
-            resume(folder, [])
+            resume(folder, [f"{key}={value}" for key, value in addresses(cfg).items()])
             return
         (folder / "run.json").unlink()  # it failed before it had anything to go on from
     try:

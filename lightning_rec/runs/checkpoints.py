@@ -1,5 +1,6 @@
 """Checkpoints: written whole, with their hash, two generations of them, at any step of an epoch."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lightning_rec.files import atomic_path
 from lightning_rec.runs import checksums, generators
 from lightning_rec.runs.signals import STOP
 
+log = logging.getLogger(__name__)
+
 LAST, PREVIOUS, BEST = (f"checkpoints/{name}.ckpt" for name in ("last", "previous", "best"))
 
 
@@ -27,32 +30,49 @@ class CheckpointFiles(TorchCheckpointIO):
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(os.path.realpath(folder))  # as Lightning's callbacks name it
+        self._written: set[Path] = set()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint; the last one becomes the previous one."""
         target = Path(os.path.realpath(path))
+        self._written.add(target)
         with atomic_path(target) as temporary:
             torch.save(checkpoint | {"run_folder": str(self.folder)}, temporary)
-            if target.is_relative_to(self.folder):
+            if self._holds(target):
                 name = target.relative_to(self.folder).as_posix()
                 if name == LAST and target.exists():
                     checksums.moved(self.folder, LAST, PREVIOUS)
                     target.replace(self.folder / PREVIOUS)
                 checksums.record(self.folder, temporary, name)
 
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint that is no longer the best.
+
+        Which one that is, Lightning takes from the checkpoint that a run goes on from, and whatever
+        is named there it would remove with all that lies below it.
+        """
+        target = Path(os.path.realpath(path))
+        if target in self._written or (target.suffix == ".ckpt" and self._holds(target)):
+            super().remove_checkpoint(target)
+        else:
+            log.warning("%s is no checkpoint of %s, and is not removed.", path, self.folder)
+
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint. Raises UserError if it is not as it was written."""
         target = Path(os.path.realpath(path))
-        if target.is_relative_to(self.folder):
+        if self._holds(target):
             checksums.verify(self.folder, target.relative_to(self.folder).as_posix())
         found: dict[str, Any] = super().load_checkpoint(path, _as_it_is, weights_only=True)
         if written_in := _written_in(found):
             found["callbacks"] = _rooted(found.get("callbacks", {}), written_in, str(self.folder))
         return found
+
+    def _holds(self, target: Path) -> bool:
+        return target.is_relative_to(self.folder)
 
 
 def _as_it_is(storage: Any, location: str) -> Any:

@@ -42,6 +42,14 @@ def verify(folder: Path, name: str) -> None:
         )
 
 
+def verify_all(folder: Path) -> None:
+    """Verify each file of a folder, those in folders below left out."""
+    known = _known(folder)
+    for name in sorted(path.name for path in folder.iterdir() if path.is_file()):
+        if name in known:
+            verify(folder, name)
+
+
 def _latest(hashes: list[str]) -> list[str]:
     return list(dict.fromkeys(hashes))[:2]
 

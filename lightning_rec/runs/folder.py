@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from lightning_rec import trust
-from lightning_rec.documents import check_links, check_places, leaves, read_config, read_json
+from lightning_rec.documents import check_folder, check_places, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
 from lightning_rec.runs import checksums, provenance
@@ -98,7 +98,7 @@ class RunFolder:
                 f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is "
                 "what 'lightning-rec train' names at its end."
             )
-        check_links(run.path)
+        check_folder(run.path)
         run.card = run._json("run.json")
         return run
 
@@ -175,6 +175,11 @@ class RunFolder:
         self.seconds[part] = round(self.seconds.get(part, 0.0) + time.perf_counter() - start, 2)
 
     @property
+    def is_own(self) -> bool:
+        """Whether its config was composed here, and not found in the folder."""
+        return self._composed is not None
+
+    @property
     def config(self) -> DictConfig:
         """The resolved config.
 
@@ -186,8 +191,7 @@ class RunFolder:
         cfg = read_config(path)
         tree = OmegaConf.to_container(cfg, resolve=False)
         trust.check_saved(path, tree)
-        ends = (".dirpath", ".save_dir", ".log_dir")
-        check_places(self.path, (leaf for leaf in leaves(tree) if leaf[0].endswith(ends)))
+        check_places(self.path, tree)
         checksums.verify(self.path, "config.yaml")
         return cfg
 
