@@ -14,9 +14,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
+from lightning_rec.assembly.agreeing import check_data
 from lightning_rec.assembly.language import check_language
 from lightning_rec.data.fetch import cache_dir
-from lightning_rec.errors import UserError
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import checksums, distributed, tracking
@@ -112,7 +112,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         problem = assembly.assemble(cfg)
         with unquoted(run, overrides):
             loaded = problem.load(cache_dir())
-        _check_data(run, problem, loaded)
+        check_data(run, problem, loaded)
         check_language(run, cfg)
         data = problem.make_data(loaded)
         task = problem.make_task(loaded, data)
@@ -130,6 +130,13 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     return run, marked(task.figures, part)
 
 
+def check_done(folder: Path, cfg: DictConfig) -> None:
+    """Raises UserError if a finished job of a sweep was made of other data than there is now."""
+    problem = assembly.assemble(cfg)
+    with logging_to(None):
+        check_data(RunFolder.open(folder), problem, problem.load(cache_dir()))
+
+
 def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -> Made:
     """Load the data and build the task, of equal weights for equal seeds."""
     with run.timed("data"):
@@ -137,12 +144,12 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
             loaded = problem.load(cache_dir())
         data = problem.make_data(loaded)
     if run.card.get("data_hash"):
-        _check_data(run, problem, loaded)
+        check_data(run, problem, loaded)
     check_language(run, cfg)
     with run.timed("start"):
         seed_everything(cfg.seed, workers=True, verbose=False)
         task = problem.make_task(loaded, data)
-    check_course(cfg, task, validates=loaded.validates)
+    check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)
 
 
@@ -245,22 +252,6 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
         split=loaded.counts,
         audit=loaded.facts,
     )
-
-
-def _check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
-    if not (run.path / checksums.NAME).exists() and run.card.get("status") == "completed":
-        told = "%s has no %s: whether its files are as the run wrote them cannot be told."
-        log.warning(told, run.path, checksums.NAME)
-    pure, part = problem.protocol.hash(loaded.counts), run.card.get("partial")
-    now = {"data_hash": loaded.data_hash, "protocol_hash": assembly.recorded_hash(pure, part)}
-    if problem.reads_catalogue and (catalogue := problem.catalogue_hash(loaded)):
-        now["catalogue_hash"] = catalogue
-    for name, value in now.items():
-        if run.card.get(name) not in (None, value):
-            raise UserError(
-                f"{name} of {run.path} is {run.card[name][:12]}, but here it is {value[:12]}: the "
-                "data or the protocol is not the one the run was made with."
-            )
 
 
 def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:

@@ -175,7 +175,7 @@ class Texts:
         texts = written(catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
         folder = cache / "texts" / self._key(language, texts)
-        known = read_vectors(language.encoder, tokens, folder / "vectors.npy")
+        known = read_vectors(language.encoder, tokens, folder / "vectors")
         tuned = Tuned(language.encoder, adapter)
         tuned.report()
         reads: KnownTexts | ReadTexts = KnownTexts(known)
@@ -203,7 +203,7 @@ class Texts:
             return None
         why = ""
         try:
-            lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}.npy")
+            lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}")
             goes_on = agrees(encoder, tokens, lower)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             # An architecture that hands on something else from layer to layer.

@@ -1,6 +1,5 @@
 """The language model that a config names, ready to read texts."""
 
-import json
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 from lightning_rec.models.text.words import WordModel
@@ -219,10 +219,7 @@ def _pooling(folder: Path, model: Any) -> Pooling:
     """What sentence-transformers noted, or what suits the architecture."""
     noted = folder / POOLING
     if noted.is_file():
-        try:
-            settings = json.loads(noted.read_text())
-        except ValueError as error:
-            raise UserError(f"{noted} is no JSON: {error}") from error
+        settings = read_json(noted)
         chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on]
         if len(chosen) != 1 or chosen[0] not in _NOTED:
             raise UserError(

@@ -15,6 +15,7 @@ from lightning_rec.assembly.language import POOLING, Words, load_words
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.items import text_columns
 from lightning_rec.data.clicks.table import prepare_clicks
+from lightning_rec.data.kept import seal
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.text.batches import TextData
 from lightning_rec.data.text.hub import RUN_MODEL, find_model
@@ -156,6 +157,7 @@ class Pretraining(Problem[AuditedTexts]):
             if (began / POOLING).is_file():  # how its states become a vector
                 (temporary / POOLING.parent).mkdir()
                 shutil.copy(began / POOLING, temporary / POOLING)
+            seal(temporary)
             shutil.rmtree(left, ignore_errors=True)  # of this run, before it went on
 
     def parts(self) -> dict[str, str]:

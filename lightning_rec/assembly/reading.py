@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import kept
 from lightning_rec.data.text.texts import Tokenized, places
-from lightning_rec.errors import UserError
-from lightning_rec.files import atomic_path
 from lightning_rec.models.text.blocks import cuts
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.screen import Screen
 from lightning_rec.tasks.retrieval import read_all, weights_hash
 
 Floats = NDArray[np.float32]
+_ARRAY = "states.npy"
 
 
 @dataclass(frozen=True)
@@ -45,17 +44,17 @@ class Activations:
         return torch.from_numpy(found)
 
 
-def read_vectors(encoder: TextEncoder, tokens: Tokenized, path: Path) -> Tensor:
-    """The vector of each text, float32 [N, E], memory-mapped from ``path``; made if need be."""
+def read_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tensor:
+    """The vector of each text, float32 [N, E], memory-mapped from ``folder``; made if need be."""
 
     def write(out: Floats, which: NDArray[np.int64]) -> None:
         out[which] = encoder(tokens.take(which).to(_device(encoder))).float().cpu().numpy()
 
-    return torch.from_numpy(_kept(path, (len(tokens), encoder.width), tokens, encoder, write))
+    return torch.from_numpy(_kept(folder, (len(tokens), encoder.width), tokens, encoder, write))
 
 
-def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, path: Path) -> Activations:
-    """States above the ``depth`` lowest layers, memory-mapped from ``path``; made if need be."""
+def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, folder: Path) -> Activations:
+    """States above the ``depth`` lowest layers, memory-mapped from ``folder``; made if need be."""
 
     def write(out: Floats, which: NDArray[np.int64]) -> None:
         batch = tokens.take(which)
@@ -64,7 +63,7 @@ def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, path: Path) 
         out[at[inside]] = states[inside]
 
     shape = (int(tokens.offsets[-1]), encoder.width)
-    return Activations(depth, tokens.offsets, _kept(path, shape, tokens, encoder, write))
+    return Activations(depth, tokens.offsets, _kept(folder, shape, tokens, encoder, write))
 
 
 def agrees(encoder: TextEncoder, tokens: Tokenized, lower: Activations) -> bool:
@@ -81,33 +80,27 @@ def agrees(encoder: TextEncoder, tokens: Tokenized, lower: Activations) -> bool:
 
 
 def _kept(
-    path: Path,
+    folder: Path,
     shape: tuple[int, ...],
     tokens: Tokenized,
     encoder: TextEncoder,
     write: Callable[[Floats, NDArray[np.int64]], None],
 ) -> Any:
-    """The array at ``path``, float32 of ``shape``; filled first, block by block, if it is not."""
-    if not path.exists():
-        with alone(path):
-            if not path.exists():
-                with atomic_path(path) as temporary:
-                    out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                    mode = encoder.training
-                    encoder.eval()
-                    # Whoever finds them later may ask for full precision.
-                    exact = torch.autocast(_device(encoder).type, enabled=False)
-                    with torch.no_grad(), exact:
-                        for which in _blocks(tokens):
-                            write(out, which)
-                    encoder.train(mode)
-                    out.flush()
-                    del out
-    try:
-        # Torch warns of arrays that cannot be written.
-        return np.load(path, mmap_mode="c", allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise UserError(f"{path} is broken ({error}): remove it, and it is made anew.") from error
+    """The array in ``folder``, float32 of ``shape``; filled first, block by block, if it is not."""
+
+    def make(made: Path) -> None:
+        out = np.lib.format.open_memmap(made / _ARRAY, "w+", np.float32, shape)
+        mode = encoder.training
+        encoder.eval()
+        # Whoever finds them later may ask for full precision.
+        with torch.no_grad(), torch.autocast(_device(encoder).type, enabled=False):
+            for which in _blocks(tokens):
+                write(out, which)
+        encoder.train(mode)
+        out.flush()
+
+    # Torch warns of arrays that cannot be written.
+    return np.load(kept(folder, make) / _ARRAY, mmap_mode="c", allow_pickle=False)
 
 
 def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
@@ -133,4 +126,4 @@ def kept_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tenso
     digest = hashlib.sha256(settings.encode())
     for array in (tokens.offsets, tokens.ids):
         digest.update(np.ascontiguousarray(array).tobytes())
-    return read_vectors(encoder, tokens, folder / digest.hexdigest()[:24] / "vectors.npy")
+    return read_vectors(encoder, tokens, folder / digest.hexdigest()[:24] / "vectors")

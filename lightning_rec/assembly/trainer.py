@@ -31,6 +31,7 @@ def make_trainer(
     Where nothing ``validates`` there is no figure to monitor: the last weights are kept, and
     training goes on to its end. Trackers of a resumed run go on after ``step``, under ``run_ids``.
     """
+    validates = validates and cfg.trainer.get("limit_val_batches") != 0
     callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
     if not validates:
         callbacks = {name: node for name, node in callbacks.items() if not node.get("monitor")}

@@ -121,12 +121,13 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
     from lightning_rec.runs import sweeps
     from lightning_rec.runs.folder import RunFolder
     from lightning_rec.runs.foreign import addresses
-    from lightning_rec.training import resume, train
+    from lightning_rec.training import check_done, resume, train
 
     folder = sweeps.folder_of(sweep, plain(cfg), number)
     if (folder / "run.json").is_file():
         status = RunFolder.open(folder).card.get("status")
         if status == "completed":
+            check_done(folder, cfg)
             print(f"{folder}  is done already: {' '.join(overrides)}")
             return
         if status != "failed" or (folder / "checkpoints" / "last.ckpt").is_file():

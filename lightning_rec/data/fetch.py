@@ -1,6 +1,5 @@
 """Finding a data set's raw files: on this machine, at their official address, or inside a wheel."""
 
-import json
 import logging
 import os
 import shutil
@@ -10,14 +9,15 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
+from lightning_rec.data.kept import CHECKSUMS, seal
 from lightning_rec.data.locks import alone
 from lightning_rec.data.origins import Origin, Unavailable
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import atomic_folder, sha256_file, write_json
+from lightning_rec.files import atomic_folder, sha256_file
 
 DATA_VARIABLE = "LIGHTNING_REC_DATA"
 CACHE_VARIABLE = "LIGHTNING_REC_CACHE"
-_CHECKSUMS = "checksums.json"
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +127,7 @@ class PublicFiles:
         shutil.rmtree(folder, ignore_errors=True)  # an earlier download that was damaged
         with atomic_folder(folder) as temporary:
             origin.fetch(layout.files, layout.extras, temporary)
-            checksums = {file.name: sha256_file(file) for file in temporary.iterdir()}
-            write_json(temporary / _CHECKSUMS, checksums)
+            seal(temporary)
         files = layout.inside(folder)
         assert files is not None, "an origin brings all files or raises"
         return files
@@ -163,7 +162,7 @@ class PublicData(PublicFiles):
 def _intact(folder: Path, files: list[Path]) -> bool:
     """Whether the files are still those whose checksums were noted when they arrived."""
     try:
-        checksums = json.loads((folder / _CHECKSUMS).read_text())
-    except (OSError, ValueError):
+        checksums = read_json(folder / CHECKSUMS)
+    except UserError:
         return False
     return all(sha256_file(file) == checksums.get(file.name) for file in files)

@@ -1,12 +1,13 @@
 """Folders of the cache: made once, checked whenever they are used, made again where they broke."""
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from lightning_rec.data.locks import alone
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, sha256_file, write_json
 
 CHECKSUMS = "checksums.json"  # SHA-256 of each file beside it
@@ -35,30 +36,39 @@ def kept(folder: Path, make: Callable[[Path], None]) -> Path:
             return folder
         if fault not in (None, CHECKSUMS):  # without checksums it was never finished
             log.warning(
-                "%s in the cache is broken (%s is not what was written): it is made again.",
-                folder.name,
+                "%s is broken (%s is not what was written): it is made again.",
+                folder,
                 fault,
             )
         for leftover in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:
             shutil.rmtree(leftover, ignore_errors=True)
         with atomic_folder(folder) as temporary:
             make(temporary)
-            files = sorted(path for path in temporary.iterdir() if path.is_file())
-            write_json(temporary / CHECKSUMS, {path.name: sha256_file(path) for path in files})
+            seal(temporary)
     return folder
+
+
+def seal(folder: Path) -> None:
+    """Note the checksum of each file in a folder that is complete."""
+    write_json(folder / CHECKSUMS, {n: sha256_file(path) for n, path in _files(folder).items()})
 
 
 def broken(folder: Path) -> str | None:
     """The name of the first file that is missing or changed; ``CHECKSUMS`` if there are none."""
     try:
-        checksums = json.loads((folder / CHECKSUMS).read_text())
-    except (OSError, ValueError):
+        checksums = read_json(folder / CHECKSUMS)
+    except UserError:
         return CHECKSUMS
-    there = {path.name for path in folder.iterdir()} - {CHECKSUMS}
-    if not isinstance(checksums, dict) or there - set(checksums):
+    if not isinstance(checksums, dict) or set(_files(folder)) - set(checksums):
         return CHECKSUMS
     for name, checksum in checksums.items():
         path = folder / str(name)
         if not path.is_file() or sha256_file(path) != checksum:
             return str(name)
     return None
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Each file in a folder but the checksums, by its name in it."""
+    names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    return {name: path for name, path in names.items() if path.is_file() and name != CHECKSUMS}

@@ -1,6 +1,5 @@
 """What data looks like once prepared: the interactions, their catalogue, and where they lie."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 from numpy.typing import NDArray
+
+from lightning_rec.documents import read_json
 
 TIMED = ("timestamp", "fraction")  # columns that say when an event was
 
@@ -73,7 +74,7 @@ class Interactions:
     @property
     def info(self) -> dict[str, Any]:
         """Name, hash, counts and provenance."""
-        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        info: dict[str, Any] = read_json(self.folder / "info.json")
         return info
 
     @property

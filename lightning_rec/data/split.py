@@ -1,6 +1,5 @@
 """A split: flat arrays with offsets, kept on disk and memory-mapped, so that workers share them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
 Ints = NDArray[np.int64]
@@ -121,7 +121,7 @@ class Split:
     @classmethod
     def load(cls, folder: Path) -> "Split":
         """Map the arrays of a saved split into memory, read-only."""
-        facts: dict[str, Any] = json.loads((folder / "split.json").read_text())
+        facts: dict[str, Any] = read_json(folder / "split.json")
 
         def array(name: str) -> Any:
             return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)

@@ -1,9 +1,9 @@
 """SHA-256 of what a run writes and reads again: a changed bit is named, not computed with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file, write_json
 
@@ -29,12 +29,15 @@ def moved(folder: Path, name: str, to: str) -> None:
 
 def sound(folder: Path, name: str) -> bool:
     """Whether a file is as it was written; so is one that nothing is known of, of older runs."""
+    found = sha256_file(folder / name)  # before it is looked up: the run may be writing
     expected = _known(folder).get(name)
-    return expected is None or sha256_file(folder / name) in expected
+    return expected is None or found in expected
 
 
 def verify(folder: Path, name: str) -> None:
-    """Raises UserError unless a file is :func:`sound`."""
+    """Raises UserError unless a file is there and :func:`sound`."""
+    if not (folder / name).is_file():
+        raise UserError(f"{folder / name} is missing: bring back the file, or train anew.")
     if not sound(folder, name):
         raise UserError(
             f"{folder / name} is not as the run wrote it: its SHA-256 is not the one in {NAME}. "
@@ -58,10 +61,7 @@ def _known(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.exists():
         return {}
-    try:
-        known = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
+    known = read_json(path)
     if not isinstance(known, dict) or not all(isinstance(each, list) for each in known.values()):
         raise UserError(f"{path} does not hold a list of hashes for each file.")
     return known

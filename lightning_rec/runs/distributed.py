@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 import torch.distributed
 from hydra.core.hydra_config import HydraConfig
+from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec import trust
@@ -40,7 +42,14 @@ def joined_by(task: Literal["train", "evaluate"], folder: Path, *overrides: str)
 
 
 def leave() -> None:
-    """Close the process group, so that the next job of a sweep can start one of its own."""
+    """Close the process group, so that the next job of a sweep can start one of its own.
+
+    Lightning watches over the processes that it started, and kills this one some seconds after one
+    of them has ended with an error or was stopped. When all have been left, that is no reason.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, _ChildProcessObserver):
+            thread._child_processes = []
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if is_first():

@@ -100,6 +100,7 @@ class RunFolder:
             )
         check_folder(run.path)
         run.card = run._json("run.json")
+        checksums.verify(run.path, "run.json")
         return run
 
     def withdraw(self) -> None:
@@ -155,7 +156,8 @@ class RunFolder:
         """Add facts to the provenance card and write it."""
         self.card |= facts
         if is_first():
-            write_json(self.path / "run.json", self.card)
+            with self.writing("run.json") as temporary:
+                write_json(temporary, self.card)
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
         """Close the card: ``completed``, ``failed`` or ``interrupted``."""

@@ -39,9 +39,9 @@ def recorded(run: RunFolder) -> Iterator[None]:
             if run.card.get("status") == "running":
                 run.finish(status, error)
             completed = run.card.get("status") == "completed"
+            distributed.leave()
             with afterwards(run, "closing the trackers"):
                 tracking.close(failed=not completed)
-            distributed.leave()
 
 
 @contextmanager

@@ -3,13 +3,16 @@
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import is_zipfile
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning import LightningDataModule
 
 from lightning_rec import config
 from lightning_rec.errors import UserError, listed
+from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
@@ -25,7 +28,12 @@ _EPOCH = (
     "trainer.accumulate_grad_batches",
     "trainer.limit_train_batches",
 )
-_APART = ("eval_batch_size", "num_workers")  # of the batches
+_READ = ("data.fields", "item")  # what a model reads; which data it is, hashes tell
+_CHOSEN = ("monitor", "monitor_mode", "callbacks.best")  # the best weights, until now
+# Of these parts: what changes no batch, and where a language model lies.
+_APART = ("batches.eval_batch_size", "batches.num_workers", "item.encoder")
+# What changes no figure, or changes the hash of the data.
+_BESIDE = ("run_dir", "name", "logger", "tracking", "examples", "callbacks", "data")
 
 
 def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -34,6 +42,7 @@ def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     Raises:
         UserError: on an unknown key, or where a whole part would be chosen anew.
     """
+    overrides = list(overrides)
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or OmegaConf.is_dict(OmegaConf.select(cfg, key)):
@@ -43,6 +52,10 @@ def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
             )
         if "${" in override:
             raise UserError(f"{override}: ${{…}} is not resolved here: write the value itself.")
+        if key == "run_dir":
+            raise UserError(f"{override}: a run stays in its folder; move the folder itself.")
+        if key == "patience" and OmegaConf.select(cfg, "callbacks.early_stopping"):
+            overrides.append(f"callbacks.early_stopping.{override}")  # composed of it
     OmegaConf.set_struct(cfg, True)
     try:
         merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
@@ -75,7 +88,7 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
     Raises:
         UserError: naming the settings that do not fit. Nothing was written then.
     """
-    saved: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
+    saved = _read(checkpoint)
     _check_weights(run, task, saved["state_dict"])
     epochs = saved["loops"]["fit_loop"]["epoch_progress"]["current"]
     done, limit = epochs["processed"], cfg.trainer.max_epochs
@@ -90,18 +103,24 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
             "go on training."
         )
     _check_unchanged(run, cfg, ("optimizer",), "the optimizer's state is kept in the checkpoint")
+    _check_unchanged(run, cfg, _READ, "the model has learnt what they make of the data")
+    _check_unchanged(run, cfg, _CHOSEN, "the best weights until now were chosen by it")
+    _check_best(run, cfg, saved["global_step"])
     if epochs["ready"] > done:
         reason = f"the run stopped in the middle of epoch {done}, and goes on at that batch"
         _check_unchanged(run, cfg, _EPOCH, reason)
     return Start(checkpoint, saved["global_step"])
 
 
-def check_course(cfg: DictConfig, task: Task, *, validates: bool) -> None:
+def check_course(
+    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
+) -> None:
     """See that a training trains, and say so where it keeps no best weights.
 
     Raises:
-        UserError: if it would take no step.
+        UserError: if it would take no step, or a limit leaves nothing of a part of the data.
     """
+    _check_limits(cfg, task, data, validates=validates)
     trainer = cfg.trainer
     if not task.trains or trainer.max_epochs == 0:
         return
@@ -121,6 +140,52 @@ def check_course(cfg: DictConfig, task: Task, *, validates: bool) -> None:
             every,
             trainer.get("limit_val_batches"),
         )
+
+
+def _check_limits(
+    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
+) -> None:
+    """Lightning would find out when the batches are asked for, those of the test at the end."""
+    loaders = {"test": data.test_dataloader}
+    if validates:
+        loaders["val"] = data.val_dataloader
+    if task.trains:
+        loaders["train"] = data.train_dataloader
+    for part, loader in loaders.items():
+        key, share = f"limit_{part}_batches", cfg.trainer.get(f"limit_{part}_batches")
+        if isinstance(share, float) and 0 < share < 1 and share * (number := len(loader())) < 1:
+            raise UserError(
+                f"trainer.{key}={share} of {number} batches is none: say {1 / number:.2g} or more, "
+                "or a number of batches."
+            )
+    every = cfg.trainer.get("val_check_interval")
+    by_epoch = cfg.trainer.get("check_val_every_n_epoch") is not None
+    if task.trains and validates and isinstance(every, int) and by_epoch:
+        number = len(data.train_dataloader())
+        if every > number:
+            raise UserError(
+                f"trainer.val_check_interval={every}, but an epoch has {number} batches: say "
+                f"{number} or fewer, or 1.0 for the end of an epoch."
+            )
+
+
+def _check_best(run: RunFolder, cfg: DictConfig, step: int) -> None:
+    """The best weights may be of steps that are taken again: only equal settings make them so."""
+    if not (run.path / BEST).is_file() or _read(run.path / BEST)["global_step"] <= step:
+        return
+    nodes = tuple(str(node) for node in cfg if node not in _BESIDE)
+    reason = (
+        f"{BEST} is of a later step than the {step} after which the run goes on. Go on without "
+        "changes first, and stop it where they are to begin"
+    )
+    _check_unchanged(run, cfg, nodes, reason)
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    if not is_zipfile(checkpoint):
+        raise UserError(f"{checkpoint} cannot be read: it is no checkpoint, or a broken one.")
+    saved: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
+    return saved
 
 
 def _check_weights(run: RunFolder, task: Task, saved: dict[str, torch.Tensor]) -> None:
@@ -155,4 +220,5 @@ def _values(node: str, cfg: DictConfig) -> dict[str, Any]:
         return {node: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value}
     settings = OmegaConf.to_container(value, resolve=True)
     assert isinstance(settings, dict)
-    return {f"{node}.{key!s}": each for key, each in settings.items() if key not in _APART}
+    named = {f"{node}.{key!s}": each for key, each in settings.items()}
+    return {key: each for key, each in named.items() if key not in _APART}

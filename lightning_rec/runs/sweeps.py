@@ -18,19 +18,18 @@ OF_TRAINING = (
     "baseline",
     "batches.batch_size",
     "batches.stride",
-    *(
-        f"trainer.{key}"
-        for key in (
-            "max_epochs",
-            "max_steps",
-            "max_time",
-            "accumulate_grad_batches",
-            "gradient_clip_val",
-            "check_val_every_n_epoch",
-            "log_every_n_steps",
-            "limit_train_batches",
-        )
-    ),
+)
+# Of the trainer: where figures are computed, and of how much of the data. The rest is training.
+MEASURING = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "precision",
+    "strategy",
+    "limit_val_batches",
+    "limit_test_batches",
+    "fast_dev_run",
+    "overfit_batches",
 )
 NAME = "job.json"
 
@@ -39,7 +38,8 @@ def without_effect(settings: dict[str, Any]) -> tuple[str, ...]:
     """Keys that change nothing: what is fitted at once, by no chance, is not trained."""
     model = config.target("model", settings["model"])
     trained = bool(settings.get("loss")) or not hasattr(model, "fit")
-    return () if trained else OF_TRAINING
+    trainer = (f"trainer.{key}" for key in settings["trainer"] if key not in MEASURING)
+    return () if trained else (*OF_TRAINING, *trainer)
 
 
 def settings_hash(settings: dict[str, Any]) -> str:

@@ -20,6 +20,13 @@ def command(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
     )
 
 
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def read(path: Path) -> Any:
     """A JSON file."""
     return json.loads(path.read_text())

@@ -1,16 +1,18 @@
 """Hidden words through the command line: what is learnt, what is left, what then reads with it."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import read
+from processes import flip, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli
 from lightning_rec.assembly.language import load_language
 from lightning_rec.data.text.hub import find_model, fingerprint
+from lightning_rec.errors import UserError
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]
@@ -83,6 +85,15 @@ def test_what_was_put_in_is_merged_and_everything_else_can_read_with_it(
     about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
     texts = ["model=sasrec", "loss=in_batch", "item=text", f"item.encoder={folder}"]
     assert cli.run(["train", *small, *about, *texts, f"run_dir={tmp_path / 'items'}"]) == 0
+
+
+def test_a_changed_bit_in_it_is_named(run: Path, refused: Refused, tmp_path: Path) -> None:
+    left = tmp_path / "run" / "language_model"
+    shutil.copytree(run, tmp_path / "run")
+    flip(left / "model.safetensors")
+    for name in (tmp_path / "run", left):
+        with pytest.raises(UserError, match=r"model\.safetensors is not as the run wrote it"):
+            find_model(str(name))
 
 
 def test_going_on_replaces_what_was_left(words: list[str], tmp_path: Path) -> None:

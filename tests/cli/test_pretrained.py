@@ -1,6 +1,5 @@
 """Pretrain, then tune: a finished run of sequences as the encoder of clicks, by every adapter."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -276,7 +275,6 @@ def test_a_run_of_clicks_or_an_unfinished_one_encodes_nothing(
     assert cli.run(["train", *clicks, f"run_dir={tmp_path / 'clicks'}"]) == 0
     sentence = refused("train", *clicks, f"encoder.run={tmp_path / 'clicks'}", f"run_dir={tmp_path / 'r'}")  # fmt: skip
     assert "no run of sequences" in sentence
-    card = read(tmp_path / "clicks/run.json") | {"status": "interrupted"}
-    (tmp_path / "clicks/run.json").write_text(json.dumps(card))
+    RunFolder.open(tmp_path / "clicks").note(status="interrupted")
     sentence = refused("train", *clicks, f"encoder.run={tmp_path / 'clicks'}", f"run_dir={tmp_path / 'r'}")  # fmt: skip
     assert "is interrupted, not completed" in sentence

@@ -12,6 +12,7 @@ import pytest
 from lightning_rec import cli
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.splits import LeaveOneOut
+from lightning_rec.runs.folder import RunFolder
 
 Refused = Callable[..., str]
 USERS, OWN, EVENTS, ITEMS = 80, 10, 18, 60
@@ -78,7 +79,7 @@ def test_a_run_of_before_does_not_compare(habits: Path, tmp_path: Path, refused:
     card, _, _ = trained(habits, run)
     before = LeaveOneOut(cutoffs=(1, 5, 10)).hash()  # recorded while the target stayed in
     assert before != card["protocol_hash"]
-    (run / "run.json").write_text(json.dumps(card | {"protocol_hash": before}))
+    RunFolder.open(run).note(protocol_hash=before)
     assert "protocol_hash" in refused("evaluate", f"run={run}")
 
 

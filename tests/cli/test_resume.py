@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from kills import equal
-from processes import command, read
+from processes import flip, read
 
 from lightning_rec import cli
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file
+from lightning_rec.runs.checkpoints import BEST, LAST
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.sequence import SequenceTask
@@ -36,8 +39,8 @@ def heard() -> Iterator[None]:
 
 @pytest.fixture
 def steps(small: list[str]) -> list[str]:
-    """Overrides of a run of four epochs of fourteen or more steps."""
-    several = ["batches.batch_size=4", "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2"]
+    """Overrides of a run of four epochs of some forty steps, whose best one is the first."""
+    several = ["batches.batch_size=4", "trainer.max_epochs=4", "optimizer.lr=0.05"]
     return [*small, *several]
 
 
@@ -53,6 +56,11 @@ def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): sha256_file(path) for path in files}
+
+
+def load(checkpoint: Path) -> Any:
+    """What a checkpoint holds."""
+    return torch.load(checkpoint, "cpu", weights_only=True)
 
 
 def stopped(
@@ -73,7 +81,7 @@ def stopped(
 @pytest.mark.parametrize(
     ("hook", "when", "number"),
     [
-        ("on_train_batch_start", 19, signal.SIGTERM),  # in the midst of an epoch, at a logged step
+        ("on_train_batch_start", 49, signal.SIGTERM),  # in the midst of an epoch, at a logged step
         ("on_train_batch_start", 0, signal.SIGUSR1),
         ("on_train_epoch_end", 1, signal.SIGHUP),
         ("validation_step", 1, signal.SIGINT),
@@ -90,14 +98,17 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
         with pytest.raises(KeyboardInterrupt, match="resume="):
             cli.run(["train", *steps, f"run_dir={broken}"])
     assert read(broken / "run.json")["status"] == "interrupted"
-    saved = torch.load(broken / "checkpoints/last.ckpt", "cpu", weights_only=True)
-    ends = torch.load(whole / "checkpoints/last.ckpt", "cpu", weights_only=True)["global_step"]
-    assert saved["global_step"] < ends
+    stop = load(broken / LAST)["global_step"]
+    assert stop < load(whole / LAST)["global_step"]
     if hook == "on_train_batch_start":
-        assert saved["global_step"] == when + 1  # at once
+        assert stop == when + 1  # at once
     broken.rename(moved)
+    best = load(moved / BEST)["global_step"] if (moved / BEST).exists() else None
+    assert (best is None) == (when == 0 or hook == "validation_step")
     assert cli.run(["train", f"resume={moved}"]) == 0
     assert equal(whole, moved) == []
+    if best is not None:  # it was not forgotten in another folder, and none after it was as good
+        assert load(moved / BEST)["global_step"] == best <= stop
     card = read(moved / "run.json")
     assert [each["status"] for each in card["earlier"]] == ["interrupted"]
     assert card["cost"]["epochs"] == 4
@@ -108,8 +119,9 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
 
 @pytest.mark.parametrize("kind", ["clicks", "adapter", "mined"])
 def test_other_kinds_go_on_in_the_midst_of_an_epoch_too(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     arguments = request.getfixturevalue(kind)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     cli.run(["train", *arguments, f"run_dir={whole}"])
@@ -119,6 +131,13 @@ def test_other_kinds_go_on_in_the_midst_of_an_epoch_too(
             cli.run(["train", *arguments, f"run_dir={broken}"])
     assert cli.run(["train", f"resume={broken}"]) == 0
     assert equal(whole, broken) == []
+    if kind == "clicks":
+        fields = ["data.fields.min_count=2", "trainer.max_epochs=9"]
+        told = refused("train", f"resume={broken}", *fields)
+        assert "data.fields.min_count cannot be changed" in told
+    if kind == "adapter":
+        flip(broken / "adapter.safetensors")
+        assert "adapter.safetensors is not as" in refused("evaluate", f"run={broken}")
 
 
 @pytest.fixture
@@ -152,31 +171,28 @@ def mined(pairs_csv: Path, tiny_bert: Path) -> list[str]:
 
 
 def test_two_processes_go_on_in_another_folder(
-    steps: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steps: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
+    # The first process is that of the tests; the second is started by Lightning, as ``-m`` this:
+    monkeypatch.setattr("__main__.__spec__", find_spec("lightning_rec.__main__"), raising=False)
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "callbacks.last.every_n_train_steps=3"]
-    whole, moved = tmp_path / "whole", tmp_path / "moved"
-    (tmp_path / "stopping.py").write_text(
-        "import os, pytorch_lightning as pl\n\n\n"
-        "class Stop(pl.Callback):\n"
-        "    def on_train_batch_start(self, trainer, *rest):\n"
-        "        if trainer.global_step == 17 and trainer.global_rank == 0:\n"
-        "            os.kill(os.getpid(), 15)\n"
-    )
-    done = command("train", *steps, *ddp, f"run_dir={whole}")
-    assert done.returncode == 0, done.stderr
-    stop = ["+callbacks.stop._target_=stopping.Stop", f"run_dir={tmp_path / 'broken'}"]
-    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    done = command("train", *steps, *ddp, *stop, PYTHONPATH=path)
-    assert done.returncode == 130, done.stderr
-    (tmp_path / "broken").rename(moved)
-    saved = torch.load(moved / "checkpoints/last.ckpt", "cpu", weights_only=True)
-    assert (saved["global_step"], len(saved["resume"]["generators"])) == (18, 2)
-    done = command("train", f"resume={moved}", "--trust=stopping", PYTHONPATH=path)
-    assert done.returncode == 0, done.stderr
-    assert equal(whole, moved) == []
-    done = command("evaluate", f"run={moved}", "--trust=stopping", PYTHONPATH=path)
-    assert "to the last bit" in done.stdout, done.stderr
+    whole, broken, copied = (tmp_path / name for name in ("whole", "broken", "copied"))
+    assert cli.run(["train", *steps, *ddp, f"run_dir={whole}"]) == 0
+    with monkeypatch.context() as patch:
+        asked = (lambda task: task.global_step >= 40, signal.SIGTERM)
+        stopped(patch, SequenceTask, "on_train_batch_start", *asked)
+        with pytest.raises(KeyboardInterrupt):
+            cli.run(["train", *steps, *ddp, f"run_dir={broken}"])
+    shutil.copytree(broken, copied)
+    shutil.rmtree(broken)
+    saved = load(copied / LAST)
+    assert (saved["global_step"], len(saved["resume"]["generators"])) == (41, 2)
+    assert load(copied / BEST)["global_step"] < 41  # and no later one is as good
+    assert cli.run(["train", f"resume={copied}"]) == 0
+    assert load(copied / BEST)["global_step"] < 41
+    assert equal(whole, copied) == []
+    assert cli.run(["evaluate", f"run={copied}"]) == 0
+    assert "to the last bit" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -186,6 +202,8 @@ def test_two_processes_go_on_in_another_folder(
         ("trainer.max_epochs=1", "has been trained for 2 epochs"),
         ("examples=1", "raise trainer.max_epochs"),
         ("optimizer.lr=0.5 trainer.max_epochs=3", "optimizer.lr cannot be changed"),
+        ("monitor=val/mrr@10 trainer.max_epochs=3", "monitor cannot be changed"),
+        ("run_dir=elsewhere trainer.max_epochs=3", "a run stays in its folder"),
     ],
 )
 def test_a_refused_resume_leaves_a_completed_run_as_it_is(
@@ -204,8 +222,9 @@ def test_one_process_at_a_time_writes_a_run(
         assert told in refused("train", f"resume={done}", "trainer.max_epochs=3")
         assert told in refused("train", *small, f"run_dir={done}")
     (done / "writer.lock").write_text("elsewhere 1")  # of one who is gone
-    assert cli.run(["train", f"resume={done}", "trainer.max_epochs=3"]) == 0
+    assert cli.run(["train", f"resume={done}", "trainer.max_epochs=3", "patience=7"]) == 0
     assert not (done / "writer.lock").exists()
+    assert RunFolder.open(done).config.callbacks.early_stopping.patience == 7
 
 
 def test_a_run_without_a_checkpoint_begins_anew(
@@ -234,21 +253,46 @@ def test_a_run_that_was_refused_does_not_block_its_folder(
     assert cli.run(["train", *small, f"run_dir={folder}"]) == 0
 
 
-def flip(path: Path) -> None:
-    """Change one bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
 def test_a_changed_bit_is_named(done: Path, refused: Refused, tmp_path: Path, caplog: Any) -> None:
     for name in ("weights.safetensors", "metrics.json", "config.yaml"):
         copy = tmp_path / f"copy_{name}"
         shutil.copytree(done, copy)
         flip(copy / name)
         assert name in refused("evaluate", f"run={copy}")
+    card = (done / "run.json").read_text()
+    (done / "run.json").write_text(card.replace('"error": null', '"error": ""'))
+    assert "run.json is not as the run wrote it" in refused("evaluate", f"run={done}")
+    (done / "run.json").write_text(card)
     (done / "metrics.json").write_text("{}")
     assert "metrics.json is not as the run wrote it" in refused("evaluate", f"run={done}")
+    (done / "checksums.json").unlink()
+    (done / LAST).write_bytes(b"PK broken")
+    told = refused("train", f"resume={done}", "trainer.max_epochs=3")
+    assert "last.ckpt cannot be read" in told
+
+
+def test_settings_are_not_changed_between_the_last_checkpoint_and_a_later_best(
+    steps: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    saves = ["callbacks.last.every_n_epochs=4", "callbacks.last.every_n_train_steps=8"]
+    rising = [*steps, *saves, "optimizer.lr=0.3", "logger=none"]
+    cli.run(["train", *rising, f"run_dir={whole}"])
+
+    def killed(task: Any) -> None:  # as good as: nothing is written
+        if task.current_epoch == 2:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SequenceTask, "on_train_epoch_start", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            cli.run(["train", *rising, f"run_dir={broken}"])
+    assert load(broken / BEST)["global_step"] > load(broken / LAST)["global_step"]
+    for change in ("batches.batch_size=8", "trainer.max_epochs=2", "patience=1", "seed=2"):
+        told = refused("train", f"resume={broken}", change)
+        assert "best.ckpt is of a later step" in told
+    assert cli.run(["train", f"resume={broken}"]) == 0
+    assert equal(whole, broken) == []
 
 
 def test_the_checkpoint_before_is_taken_when_the_last_is_broken(
@@ -274,13 +318,14 @@ def test_the_checkpoint_before_is_taken_when_the_last_is_broken(
 
 
 def test_what_fails_after_the_figures_leaves_a_run_completed(
-    small: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    clicks: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "run" / "reliability.png").mkdir(parents=True)  # a folder where a file should go
-    (tmp_path / "run" / "csv").write_text("no folder")
-    overrides = ["logger=none", f"run_dir={tmp_path / 'run'}"]
-    assert cli.run(["train", *small, *overrides]) == 0
-    assert read(tmp_path / "run/run.json")["status"] == "completed"
+    pytest.importorskip("matplotlib")
+    run = tmp_path / "run"
+    (run / "reliability.png" / "full").mkdir(parents=True)  # a folder where a picture should go
+    assert cli.run(["train", *clicks, "trainer.max_epochs=1", f"run_dir={run}"]) == 0
+    assert read(run / "run.json")["status"] == "completed"
+    assert f"{run} is completed, but telling the trackers failed: " in caplog.text
 
 
 def test_a_training_that_cannot_train_or_choose_says_so(
@@ -288,10 +333,19 @@ def test_a_training_that_cannot_train_or_choose_says_so(
 ) -> None:
     told = refused("train", *small, "trainer.limit_train_batches=0", f"run_dir={tmp_path / 'a'}")
     assert "trainer.limit_train_batches=0 leaves nothing to train on" in told
-    late = ["trainer.check_val_every_n_epoch=100", f"run_dir={tmp_path / 'b'}"]
-    assert cli.run(["train", *small, *late]) == 0
-    assert "No validation takes place during training" in caplog.text
-    assert "No validation takes place" in (tmp_path / "b/train.log").read_text()
+    for limit, sentence in (
+        ("trainer.limit_train_batches=0.001", "limit_train_batches=0.001 of 9 batches is none"),
+        ("trainer.limit_test_batches=0.001", "limit_test_batches=0.001 of 3 batches is none"),
+        ("+trainer.val_check_interval=99", "val_check_interval=99, but an epoch has 9 batches"),
+    ):
+        assert sentence in refused("train", *small, limit, f"run_dir={tmp_path / 'a'}")
+        assert not (tmp_path / "a").exists()
+    for name, value in (("check_val_every_n_epoch", 100), ("limit_val_batches", 0)):
+        run = [f"trainer.{name}={value}", "trainer.max_epochs=1", f"run_dir={tmp_path / name}"]
+        assert cli.run(["train", *small, *run]) == 0
+        assert "No validation takes place during" in (tmp_path / name / "train.log").read_text()
+    # A training that ends before its first validation: nothing to stop early by.
+    assert cli.run(["train", *small, "+trainer.max_steps=1", f"run_dir={tmp_path / 'c'}"]) == 0
 
 
 def test_trackers_go_on_in_their_runs(

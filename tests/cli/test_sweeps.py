@@ -1,12 +1,17 @@
 """A sweep knows its jobs by their settings: it goes on, retries, and fits once what cannot differ."""
 
-import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from processes import read
 
 from lightning_rec import cli
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.sweeps import settings_hash
+
+Refused = Callable[..., str]
 
 
 def settings(sweep: Path) -> dict[str, int]:
@@ -16,17 +21,25 @@ def settings(sweep: Path) -> dict[str, int]:
 
 
 def test_a_sweep_goes_on_with_other_values(
-    small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    quick = [*small, "logger=none", "trainer.max_epochs=1", f"run_dir={tmp_path / 's'}"]
+    small: list[str], log_csv: Path, refused: Refused, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = tmp_path / "log.csv"
+    shutil.copy(log_csv, path)
+    quick = [
+        *small,
+        f"data.path={path}",
+        "logger=none",
+        "trainer.max_epochs=1",
+        f"run_dir={tmp_path / 's'}",
+    ]
     with pytest.raises(SystemExit):
         cli.run(["train", "-m", *quick, "model.dim=4,7"])  # two heads cannot share 7
     assert settings(tmp_path / "s") == {"model.dim=4": 1, "model.dim=7": 1}
     first = (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns
     # One that was killed: it says that it runs, and nobody does.
-    card = tmp_path / "s" / "0" / "run.json"
     (tmp_path / "s" / "0" / "metrics.json").rename(tmp_path / "kept.json")
-    card.write_text(json.dumps(read(card) | {"status": "running"}))
+    RunFolder.open(tmp_path / "s" / "0").note(status="running")
     cli.run(["train", "-m", *quick, "model.dim=4,8"])
     assert settings(tmp_path / "s") == {"model.dim=4": 1, "model.dim=8": 1}
     assert read(tmp_path / "s" / "0" / "metrics.json") == read(tmp_path / "kept.json")
@@ -37,6 +50,10 @@ def test_a_sweep_goes_on_with_other_values(
     assert settings(tmp_path / "s") == {"model.dim=2": 1, "model.dim=4": 1, "model.dim=8": 1}
     assert (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns == second
     assert "0  is done already" in capsys.readouterr().out
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-9]))
+    told = refused("train", "-m", *quick, "model.dim=4,8")
+    assert f"data_hash of {tmp_path / 's' / '0'} is " in told
+    assert (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns == second
 
 
 def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
@@ -69,3 +86,14 @@ def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
     part_of = [f"run={tmp_path / 's' / '1'}", "trainer.limit_test_batches=1"]
     assert cli.run(["evaluate", *part_of]) == 0  # what was measured whole is compared
     assert "trainer.limit_test_batches=1" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_fitted_at_once_is_one_job_whatever_its_training_would_be() -> None:
+    model = {"_target_": "lightning_rec.models.classic.popularity.Popularity"}
+
+    def hashed(**trainer: object) -> str:
+        return settings_hash({"model": model, "loss": None, "seed": 1, "trainer": trainer})
+
+    assert hashed(max_epochs=1) == hashed(max_epochs=2, val_check_interval=0.5, max_time=None)
+    assert hashed(max_epochs=1) != hashed(max_epochs=1, limit_test_batches=1)
+    assert hashed(precision="32") != hashed(precision="16")

@@ -15,7 +15,6 @@ from lightning_rec.assembly.language import load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized, tokenize
-from lightning_rec.errors import UserError
 from lightning_rec.models.text import items as text_items
 from lightning_rec.models.text.blocks import EVEN, cuts
 from lightning_rec.models.text.encoder import TextEncoder
@@ -55,12 +54,12 @@ def test_vectors_do_not_depend_on_company(
     encoder, tokens = read
     with torch.no_grad():
         wanted = alone(encoder, tokens)
-        kept = read_vectors(encoder, tokens, tmp_path / "vectors.npy")
+        kept = read_vectors(encoder, tokens, tmp_path / "vectors")
         torch.testing.assert_close(kept, wanted, atol=1e-5, rtol=0)
         live = ReadTexts(encoder, tokens, None)
         asked = torch.tensor([3, 0, 4, 2])
         torch.testing.assert_close(live(asked), wanted[asked], atol=1e-5, rtol=0)
-    assert torch.equal(read_vectors(encoder, tokens, tmp_path / "vectors.npy"), kept)
+    assert torch.equal(read_vectors(encoder, tokens, tmp_path / "vectors"), kept)
 
 
 @KINDS
@@ -69,7 +68,7 @@ def test_it_goes_on_from_what_lies_below(
     read: tuple[TextEncoder, Tokenized], depth: int, tmp_path: Path
 ) -> None:
     encoder, tokens = read
-    lower = read_lower(encoder, tokens, depth, tmp_path / "lower.npy")
+    lower = read_lower(encoder, tokens, depth, tmp_path / "lower")
     assert agrees(encoder, tokens, lower)
     asked = torch.tensor([1, 4, 3])
     computed: list[int] = []
@@ -99,7 +98,7 @@ def test_a_model_that_does_not_go_on_is_found_out(
     read: tuple[TextEncoder, Tokenized], tmp_path: Path
 ) -> None:
     encoder, tokens = read
-    lower = read_lower(encoder, tokens, 2, tmp_path / "lower.npy")
+    lower = read_lower(encoder, tokens, 2, tmp_path / "lower")
     lower.states[:] += 1
     assert not agrees(encoder, tokens, lower)
 
@@ -240,19 +239,26 @@ def test_what_is_kept_is_exact_whoever_asks_first(tiny_bert: Path, tmp_path: Pat
     encoder, tokenizer, _ = load_language(tiny_bert)
     tokens = tokenize(TEXTS, tokenizer, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        coarse = read_vectors(encoder, tokens, tmp_path / "coarse.npy")
+        coarse = read_vectors(encoder, tokens, tmp_path / "coarse")
         assert not torch.equal(encoder(tokens.take(np.arange(2))), coarse[:2])
-    assert torch.equal(coarse, read_vectors(encoder, tokens, tmp_path / "exact.npy"))
-    read_vectors(encoder.bfloat16(), tokens, tmp_path / "half.npy")
+    assert torch.equal(coarse, read_vectors(encoder, tokens, tmp_path / "exact"))
+    read_vectors(encoder.bfloat16(), tokens, tmp_path / "half")
 
 
-def test_a_broken_cache_is_told(tiny_bert: Path, tmp_path: Path) -> None:
+def test_what_broke_in_the_cache_is_read_again(
+    tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     encoder, tokenizer, _ = load_language(tiny_bert)
-    path = tmp_path / "vectors.npy"
-    for broken in (b"", b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4'"):
+    tokens = tokenize(TEXTS, tokenizer, 16)
+    whole = read_vectors(encoder, tokens, tmp_path / "vectors").clone()
+    path = tmp_path / "vectors" / "states.npy"
+    bit = bytearray(path.read_bytes())
+    bit[-3] ^= 1
+    for broken in (b"", b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4'", bytes(bit)):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match=r"vectors\.npy is broken"):
-            read_vectors(encoder, tokenize(TEXTS, tokenizer, 16), path)
+        assert torch.equal(read_vectors(encoder, tokens, tmp_path / "vectors"), whole)
+        assert "vectors is broken (states.npy is not what was written)" in caplog.text
+        caplog.clear()
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -133,7 +133,7 @@ def test_of_an_encoder_decoder_the_encoder_reads(tiny_bert: Path, tmp_path: Path
         states = whole.eval().encoder(some.ids, some.there.long()).last_hidden_state
         torch.testing.assert_close(encoder(some), encoder.pool(states, some.there))
     # The lowest layer makes what all others are told of places: none can be gone on from.
-    assert not agrees(encoder, tokens, read_lower(encoder, tokens, 1, tmp_path / "lower.npy"))
+    assert not agrees(encoder, tokens, read_lower(encoder, tokens, 1, tmp_path / "lower"))
 
 
 def test_columns_that_say_nothing_leave_no_trace() -> None:
@@ -176,7 +176,7 @@ def test_pooling_is_what_the_model_was_made_for(
             load_language(noted)
         assert load_language(noted, "mean").encoder.pooling == "mean"
     (noted / "1_Pooling" / "config.json").write_text("{")
-    with pytest.raises(UserError, match="is no JSON"):
+    with pytest.raises(UserError, match="is not JSON"):
         load_language(noted)
 
 

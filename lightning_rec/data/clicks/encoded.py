@@ -1,6 +1,5 @@
 """Rows of clicks as arrays, kept on disk and memory-mapped: a batch is one fancy index."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
+from lightning_rec.documents import read_json
 
 Ints = NDArray[np.int64]
 FORMAT = 5  # of what is saved: raise it when there are other arrays, or others in them, than before
@@ -67,7 +67,7 @@ class Encoded:
     @classmethod
     def load(cls, folder: Path) -> "Encoded":
         """Map the arrays that :func:`encode` wrote into memory, read-only."""
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+        facts: dict[str, Any] = read_json(folder / "facts.json")
         fields = pl.read_parquet(folder / "fields.parquet").rows()
 
         def array(name: str) -> Any:

@@ -1,8 +1,8 @@
 """What was fitted on the training rows, and how it makes arrays of any rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,10 +75,9 @@ class Encoder:
         return {"fields": schema, "vocabulary": self.vocabulary, "statistics": self.statistics}
 
     @classmethod
-    def read(cls, folder: Path, fields: Fields) -> "Encoder":
-        """What :meth:`tables` gave, written as Parquet into ``folder``."""
-        read = (pl.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
-        schema, vocabulary, statistics = read
+    def of(cls, tables: Mapping[str, pl.DataFrame], fields: Fields) -> "Encoder":
+        """What :meth:`tables` gave, as the tables of a run folder hold it."""
+        schema, vocabulary, statistics = (tables[name] for name in TABLES)
         named = tuple(Field(*row) for row in schema.rows())
         return cls(fields, ClickSchema(named, goals=tuple(fields.targets)), vocabulary, statistics)
 
@@ -118,7 +117,7 @@ class Encoder:
         ids[row, place] = self.looked_up(field, flat)
 
 
-_TABLES = ("fields", "vocabulary", "statistics")
+TABLES = ("fields", "vocabulary", "statistics")
 
 
 def categories(column: pl.Series, fields: Fields, edges: list[float]) -> pl.Series:

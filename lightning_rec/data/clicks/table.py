@@ -1,7 +1,6 @@
 """A table of clicks as its source has it, kept as Parquet: read once, found by its fingerprint."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ import polars as pl
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.prepare import stored
 from lightning_rec.data.schema import Raw
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
@@ -57,7 +57,7 @@ class ClickTable:
     @property
     def info(self) -> dict[str, Any]:
         """Name, rows, hash and provenance."""
-        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        info: dict[str, Any] = read_json(self.folder / "info.json")
         return info
 
     @property

@@ -1,7 +1,6 @@
 """Judged pairs of a query and an item, as flat arrays: prepared once, memory-mapped."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.prepare import stored
 from lightning_rec.data.schema import Raw
+from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
@@ -60,7 +60,7 @@ class Pairs:
     @cached_property
     def info(self) -> dict[str, Any]:
         """Name, hash, counts and provenance."""
-        info: dict[str, Any] = json.loads((self.folder / "info.json").read_text())
+        info: dict[str, Any] = read_json(self.folder / "info.json")
         return info
 
     @property

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from lightning_rec.data.fetch import Layout, PublicFiles
+from lightning_rec.data.kept import CHECKSUMS, broken
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
@@ -112,6 +113,12 @@ def find_model(name: str) -> Path:
             raise UserError(
                 f"{folder} is no language model: it has no {missing[0]}. A folder that "
                 "save_pretrained wrote has it, with the weights as *.safetensors beside it."
+            )
+        sealed = folder.name == RUN_MODEL and (folder / CHECKSUMS).is_file()
+        if sealed and (fault := broken(folder)) is not None:
+            raise UserError(
+                f"{folder / fault} is not as the run wrote it: its SHA-256 is not the one in "
+                f"{CHECKSUMS} beside it. Bring back the file, or train anew."
             )
         return folder
     if name in KNOWN:

@@ -1,0 +1,29 @@
+"""Whether data and protocol are those that a run was made with."""
+
+import logging
+from typing import Any
+
+from lightning_rec.assembly.problem import Loaded, Problem
+from lightning_rec.assembly.trainer import recorded_hash
+from lightning_rec.errors import UserError
+from lightning_rec.runs import checksums
+from lightning_rec.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
+    """Raises UserError if data, catalogue or protocol have another hash than the run's card."""
+    if not (run.path / checksums.NAME).exists() and run.card.get("status") == "completed":
+        told = "%s has no %s: whether its files are as the run wrote them cannot be told."
+        log.warning(told, run.path, checksums.NAME)
+    pure, part = problem.protocol.hash(loaded.counts), run.card.get("partial")
+    now = {"data_hash": loaded.data_hash, "protocol_hash": recorded_hash(pure, part)}
+    if problem.reads_catalogue and (catalogue := problem.catalogue_hash(loaded)):
+        now["catalogue_hash"] = catalogue
+    for name, value in now.items():
+        if run.card.get(name) not in (None, value):
+            raise UserError(
+                f"{name} of {run.path} is {run.card[name][:12]}, but here it is {value[:12]}: the "
+                "data or the protocol is not the one the run was made with."
+            )
