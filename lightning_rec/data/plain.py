@@ -89,16 +89,18 @@ def plain_parts(path: Path, encoding: str) -> list[Part]:
 
     Raises:
         UserError: as :func:`table_files` does, if all is empty, a file is broken or not in this
-            encoding, or unpacks to more than ``PLAIN_BYTES`` and ``RATIO`` times its size.
+            encoding, or all together unpack to more than ``PLAIN_BYTES`` and
+            ``RATIO`` times their size.
     """
-    parts = []
-    for file in table_files(path):
+    parts, files = [], table_files(path)
+    bound = _Bound(sum(file.stat().st_size for file in files))
+    for file in files:
         if file.stat().st_size == 0:
             continue  # Spark leaves such among its parts
-        inside = _members(file) if starts(file, b"PK\3\4") else [(str(file), file, "")]
+        inside = _members(file, bound) if starts(file, b"PK\3\4") else [(str(file), file, "")]
         for name, found, member in inside:
             below = member or (file.relative_to(path).as_posix() if path.is_dir() else "")
-            unpacked = _unpacked(name, found)
+            unpacked = _unpacked(name, found, bound)
             refuse(name, unpacked)
             plain = _with_line_ends(_decoded(name, unpacked, encoding))
             parts.append(Part(name, plain, _keys(below)))
@@ -166,7 +168,7 @@ def _keys(name: str) -> dict[str, str | None]:
     return {key: None if value == _NO_VALUE else value for key, value in told.items()}
 
 
-def _members(archive: Path) -> Iterator[tuple[str, Path, str]]:
+def _members(archive: Path, bound: "_Bound") -> Iterator[tuple[str, Path, str]]:
     """Name as told, file and name inside, of the tables in a zip, unpacked within bounds."""
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -178,7 +180,7 @@ def _members(archive: Path) -> Iterator[tuple[str, Path, str]]:
                 raise refusal(archive, BOOK)
             for name in _of_one_kind(archive, there):
                 with opened.open(name) as source:
-                    path = written(_bounded(source, archive.stat().st_size, archive))
+                    path = written(bound.blocks(source, archive))
                 if path.stat().st_size:
                     yield f"{archive}: {name}", path, name
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -187,32 +189,37 @@ def _members(archive: Path) -> Iterator[tuple[str, Path, str]]:
         ) from error
 
 
-def _unpacked(name: str, file: Path) -> Path:
+def _unpacked(name: str, file: Path, bound: "_Bound") -> Path:
     """The file itself, or what gzip, bzip2 or xz packed, in the scratch folder."""
     opener = next((opener for magic, opener in _PACKED.items() if starts(file, magic)), None)
     if opener is None:
         return file
     try:
         with opener(file, "rb") as source:
-            return written(_bounded(source, file.stat().st_size, name))
+            return written(bound.blocks(source, name))
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise UserError(f"{name} is broken ({error}). Copy or download it again.") from error
 
 
-def _bounded(source: IO[bytes], packed: int, name: object) -> Iterator[bytes]:
-    """The blocks of an unpacked stream. Raises UserError where they become too many."""
-    most, size = max(PLAIN_BYTES, RATIO * packed), 0
-    while block := source.read(_BLOCK):
-        size += len(block)
-        if size > most:
-            raise UserError(
-                f"{name} unpacks to more than {RATIO} times its size and {most >> 20} MiB, as "
-                "archives do that are made to fill a disk. If it is sound, unpack it yourself and "
-                "name what comes out."
-            )
-        yield block
+class _Bound:
+    """How much may come out of all archives of a table together, which take ``packed`` bytes."""
+
+    def __init__(self, packed: int) -> None:
+        self.most, self.size = max(PLAIN_BYTES, RATIO * packed), 0
+
+    def blocks(self, source: IO[bytes], name: object) -> Iterator[bytes]:
+        """The blocks of an unpacked stream. Raises UserError where they become too many."""
+        while block := source.read(_BLOCK):
+            self.size += len(block)
+            if self.size > self.most:
+                raise UserError(
+                    f"{name} unpacks to more than {RATIO} times its size and "
+                    f"{PLAIN_BYTES >> 20} MiB, as archives do that are made to fill a disk. If it "
+                    "is sound, unpack it yourself and name what comes out."
+                )
+            yield block
 
 
 def _decoded(name: str, file: Path, encoding: str) -> Path:

@@ -444,6 +444,15 @@ def test_what_unpacks_without_bounds_is_refused(
     with zipfile.ZipFile(tmp_path / "log.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("log.csv", content)
     assert "unpacks to more than 100 times its size" in fault(tmp_path / "log.zip")
+    part = LOG.encode() + b"007,x,1600000000,4\n" * 3_000  # one by one they are within bounds
+    with zipfile.ZipFile(tmp_path / "many.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(40):
+            archive.writestr(f"{number}.csv", part)
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / f"{number}.csv.gz").write_bytes(gzip.compress(part))
+    for name in ("many.zip", "many"):
+        assert "unpacks to more than 100 times its size" in fault(tmp_path / name)
 
 
 def test_devices_and_pipes_are_refused(tmp_path: Path) -> None:
