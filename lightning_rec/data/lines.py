@@ -41,7 +41,8 @@ def records(part: Part, separator: str, dialect: Dialect) -> Iterator[Record]:
     """The header, if there is one, and all rows; blank lines before them are passed over."""
     with part.path.open("rb") as raw:
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="")
-        found = reader(text, separator, dialect.quoted)
+        one = dialect.form == "lines"  # whose lines are fields of their own
+        found = reader(text, UNIT if one else separator, dialect.quoted)
         rows = (Record(found.line_num - _breaks(row), found.line_num, row) for row in found)
         yield from dropwhile(lambda record: not record.fields, rows)
 

@@ -4,11 +4,13 @@ import polars as pl
 
 _SIGNS = ("|", ";", ",")  # the first that occurs in a cell parts its values; else blanks do
 _QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_CUT = r"(?:^|[\s,\[])\.\.\.(?:$|[\s,\]])"  # as numpy prints a long array
 _VALUE = rf"{_QUOTED}|[^\s,\[\]()'\"][^,\[\]()]*"
 
 
 def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The values of each row in their order, List[String]; null where there is no list.
+    """The values of each row in their order, List[String]; null where there is none, or
+    only a part of one: ``[5, 7``, ``[1 2 ... 8 9]``.
 
     Text is a literal of JSON, Python or numpy (brackets, values parted by commas or blanks,
     perhaps in quotes), or values parted by ``|``, ``;``, commas or blanks.
@@ -28,7 +30,10 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     quoted = bare.str.contains(r"""^['"]""")
     values = pl.when(quoted).then(bare.str.extract_all(_VALUE)).otherwise(parted)
     values = pl.when(bare == "").then(pl.lit([], pl.List(pl.String))).otherwise(values)
-    return pl.when(text.is_not_null()).then(values.list.eval(_unquoted(pl.element())))
+    whole = text.str.starts_with("[") == text.str.ends_with("]")
+    return pl.when(whole & text.str.contains(_CUT).not_()).then(
+        values.list.eval(_unquoted(pl.element()))
+    )
 
 
 def is_list(value: object) -> bool:

@@ -24,6 +24,10 @@ from lightning_rec.data.lists import is_list, lists
         ("[]", []),
         ("", []),
         (None, None),
+        ("[5, 7", None),
+        ("5, 7]", None),
+        ("[1 2 ... 8 9]", None),
+        ("['wait...', 'x']", ["wait...", "x"]),
     ],
 )
 def test_lists_are_read(cell: str | None, expected: list[str] | None) -> None:

@@ -227,6 +227,13 @@ def test_items_parted_by_signs_are_proposed_as_lists(tmp_path: Path) -> None:
     assert read(path, node)[:3] == [("a", "x"), ("a", "y"), ("b", "y")]
 
 
+def test_faults_of_a_user_and_all_his_items_a_line_are_told_with_their_line(tmp_path: Path) -> None:
+    path = made("log.txt", b"u x y z\nNULL a b\nv x y\nw z x\n", tmp_path)
+    report = check_file(path)
+    assert "log.txt, line 2: 'NULL' in column 'user' stands for no user id" in report.errors[0]
+    assert [row[0] for row in read(path, proposed(path))] == ["u"] * 3 + ["v"] * 2 + ["w"] * 2
+
+
 def test_an_id_of_signs_alone_is_asked_about(tmp_path: Path) -> None:
     path = made("log.csv", text(with_(0, lambda user: "-" if user == "3" else user)), tmp_path)
     assert "The user id '-' has no letter and no digit" in " ".join(check_file(path).warnings)
