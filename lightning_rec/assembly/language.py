@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
-from lightning_rec.documents import read_json
+from lightning_rec.documents import leaves, read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.text.encoder import Pooling, TextEncoder
 from lightning_rec.models.text.words import WordModel
@@ -175,6 +175,14 @@ def _read(folder: Path, what: Any) -> Any:
         quiet.set_verbosity(before)
 
 
+def _check_code(folder: Path) -> None:
+    """Raises UserError where transformers would fetch a kernel, code, that a config.json names."""
+    path = folder / "config.json"
+    for key, value in leaves(read_json(path)):
+        if "_implementation" in key and "/" in str(value):
+            raise UserError(f"{path}: {key}={value} would fetch code and run it: remove the key.")
+
+
 def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]:
     """The model, its tokenizer, and names of weights that the folder lacks."""
 
@@ -192,6 +200,7 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
             fresh = sorted(told["missing_keys"])
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
+    _check_code(folder)
     model, tokenizer, fresh = _read(folder, read)
     if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
