@@ -53,7 +53,7 @@ def test_clean_arrays_pass(made: Made, changes: dict[str, Any]) -> None:
     table, fields, _ = made
     fields = replace(fields, **changes)
     arrays = encoded(table, fields)
-    facts = audit_clicks(table, fields, arrays)
+    facts, _ = audit_clicks(table, fields, arrays)
     assert facts["train rate"] == pytest.approx(arrays.label[arrays.train].mean(), abs=1e-4)
     rare = {"min_count", "min_counts", "missing"} & set(changes) != set()
     assert (facts["train rows with an unknown category"] > 0) == rare

@@ -16,6 +16,7 @@ from lightning_rec.data.clicks.pipeline import load_clicks
 from lightning_rec.data.clicks.splits import GivenRows, RandomRows, RowProtocol, TemporalRows
 from lightning_rec.data.clicks.table import prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
+from lightning_rec.errors import UserError
 
 Columns = dict[str, Any]
 ROWS, ITEMS = 3_000, 90
@@ -41,8 +42,8 @@ def told(
     table = prepare_clicks(ClickTableSource(declared, str(path)), folder / "cache")
     dealt = (protocol or RandomRows()).deal(table, declared)
     encoded = encode(table, declared, dealt, folder / "encoded")
-    facts = audit_clicks(table, declared, encoded)
-    return facts["told"], facts
+    facts, found = audit_clicks(table, declared, encoded)
+    return [each.sentence for each in found], facts
 
 
 def counted(columns: Columns, rows: Any, a: float = 0, b: float = 0) -> tuple[Any, Any, Any]:
@@ -88,6 +89,16 @@ def test_a_number_that_is_there_in_clicks_alone_is_told(tmp_path: Path) -> None:
     dwelt = [float(time) if label else None for time, label in zip(chance.random(ROWS), columns["y"], strict=True)]  # fmt: skip
     said, _ = told(tmp_path, columns | {"dwelt": dwelt}, numeric=("dwelt",))
     assert "'dwelt' alone tells the label" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_copy_that_half_of_the_rows_have_is_told(kind: str, tmp_path: Path) -> None:
+    columns, chance = log(), np.random.default_rng(2)
+    there = chance.random(ROWS) < 0.5
+    columns["copy"] = [int(y) if has else None for y, has in zip(columns["y"], there, strict=True)]
+    named = ("copy",) if kind == "numeric" else ("uid", "sku", "copy")
+    (said,), _ = told(tmp_path, columns, RandomRows(test=0.5), **{kind: named})
+    assert "'copy' alone tells the label of the held-out rows that have it with an AUC of 1" in said
 
 
 def test_a_strong_field_below_the_bound_is_not_told_and_goals_are_named(tmp_path: Path) -> None:
@@ -136,6 +147,25 @@ def test_what_was_counted_over_held_out_rows_is_told(protocol: RowProtocol, tmp_
     assert [name for name in numbers if f"the number '{name}'" in "".join(said)] == list(leaks)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=["random", "temporal"])
+@pytest.mark.parametrize("without", [False, True], ids=["field", "no_field"])
+def test_what_was_counted_is_told_in_other_forms(
+    protocol: RowProtocol, without: bool, tmp_path: Path
+) -> None:
+    columns = log()
+    rate, clicks, _ = counted(columns, slice(None))
+    share = counted(columns, slice(None), 1, 2)[0]
+    numbers = {"rate": rate, "log": np.log(rate + 0.01), "odds": np.log(share / (1 - share))}
+    many = numbers if without else numbers | {"log_clicks": np.log1p(clicks)}
+    texts = {"text": [f"{each:.6f}" for each in rate]}
+    fields = {"numeric": tuple(many), "categorical": ("uid", *([] if without else ["sku"]), "text")}
+    said, _ = told(tmp_path, columns | many | texts, protocol, **fields)
+    both = "".join(said)
+    assert [name for name in (*many, "text") if f"the number '{name}'" in both] == [*many, "text"]
+    assert "take 'text' out of data.fields.categorical" in both
+    assert ("of each value of it" in both) == without
+
+
 def parts(folder: Path, columns: Columns, protocol: RowProtocol) -> Any:
     path = folder / "plain.parquet"
     pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")}).write_parquet(path)
@@ -157,6 +187,35 @@ def test_events_that_stand_twice_are_counted_and_told(tmp_path: Path) -> None:
     assert 0 < facts["held-out rows that training has too"] <= users
     assert len(said) == 1
     assert f"{users} of {ROWS + users:,} rows are exact copies of another row" in said[0]
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_doubled_rows_are_found_behind_an_index_but_not_behind_ids(
+    numbered: bool, tmp_path: Path
+) -> None:
+    columns = with_doubles(log())
+    if not numbered:
+        columns["number"] = columns["number"] * 7  # ids of events that differ
+    said, facts = told(tmp_path, columns, time=None, group=None)
+    assert (facts["doubled rows"] > 0) == numbered
+    assert len(said) == numbered
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_click_beside_its_impression_is_told_where_times_are_fine(
+    coarse: bool, tmp_path: Path
+) -> None:
+    columns = log()
+    frame = pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")})
+    frame = frame.with_columns(pl.col("sku") % 5, pl.col("ts") // (100 if coarse else 1))
+    clicks = frame.filter(pl.col("y") == 1).with_columns(y=pl.lit(0, pl.Int64))
+    both = frame if coarse else pl.concat([frame, clicks])
+    said, _ = told(tmp_path, both.to_dict())
+    assert len(said) == (not coarse)
+    if not coarse:
+        assert (
+            f"{len(clicks):,} of {len(both):,} rows are copies of another row in all but" in said[0]
+        )
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -202,22 +261,110 @@ def test_histories_that_end_with_the_own_item_whatever_the_label_are_told(tmp_pa
     assert "in 100% of all rows as the last of it" in said[0]
 
 
+@pytest.mark.parametrize("where", ["first", "middle"])
+def test_histories_that_hold_the_own_item_everywhere_are_told(where: str, tmp_path: Path) -> None:
+    columns = log()
+    columns["sku"] = np.where(np.arange(ROWS) % 7, columns["sku"], columns["sku"] % 20 + ITEMS)
+    histories = shown(columns, "first", "rows")
+    if where == "middle":
+        histories = [[*history[1:6], history[0], *history[6:]] for history in histories]
+    said, _ = told(tmp_path, columns | {"past": histories}, item="sku", history="past", time=None, group=None)  # fmt: skip
+    assert "in 100.0% of the clicks of test and in 100.0% of its other rows" in "".join(said)
+    assert ("in 100% of all rows as the first of it" in "".join(said)) == (where == "first")
+
+
+@pytest.mark.parametrize("leaks", [True, False])
+def test_a_list_that_holds_what_the_row_shows_in_clicks_is_told(
+    leaks: bool, tmp_path: Path
+) -> None:
+    columns = log()
+    seen = shown(columns, "last" if leaks else "")
+    seen = [[*history, history[0] % ITEMS, 5] for history in seen]
+    settings = {"multi_valued": ("seen",), "max_values": 20, "time": None, "group": None}
+    said, _ = told(tmp_path, columns | {"seen": seen}, **settings)
+    assert len(said) == (3 if leaks else 0)
+    assert all("the row's own 'sku' stands in its 'seen' in 100.0% of the clicks" in each for each in said)  # fmt: skip
+
+
+def test_histories_of_other_items_are_told(tmp_path: Path) -> None:
+    columns = log()
+    histories = [[f"i{item}" for item in history[:4]] + [1] for history in shown(columns, "")]
+    columns["past"] = [[str(item) for item in history] for history in histories]
+    said, _ = told(tmp_path, columns, item="sku", history="past", time=None, group=None)
+    (only,) = said
+    assert f"{4 * ROWS:,} of the {5 * ROWS:,} items in 'past' are none that 'sku' has" in only
+
+
 def test_people_who_come_back_a_little_are_not_told(tmp_path: Path) -> None:
     said, facts = told(tmp_path, log(), item="sku", past="rows")
     assert said == []
     assert 0 < facts["train clicks with their item in the history"] < 0.2
 
 
-def test_values_that_training_does_not_know_are_told_by_column(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [1, 4, 40])
+def test_values_that_training_does_not_know_are_told_by_column(share: int, tmp_path: Path) -> None:
     columns = log()
     frame = pl.DataFrame({name: columns[name] for name in ("uid", "sku", "y")})
+    other = (
+        pl.when(pl.int_range(pl.len()) % share == 0).then(pl.format("U{}", "uid")).otherwise("uid")
+    )
     paths = {"path": tmp_path / "train.csv", "test": tmp_path / "test.csv"}
     frame.head(2_500).write_csv(paths["path"])
-    frame.tail(500).with_columns(pl.format("U{}", "uid").alias("uid")).write_csv(paths["test"])
+    frame.tail(500).with_columns(other.alias("uid")).write_csv(paths["test"])
     fields = Fields(categorical=("uid", "sku"), label="y")
     source = ClickTableSource(fields, **{key: str(path) for key, path in paths.items()})
-    (said,) = load_clicks(source, GivenRows(), tmp_path / "cache").facts["told"]
-    assert "in 500 of 500 rows of test the value of 'uid' is one that training does not" in said
+    said = load_clicks(source, GivenRows(), tmp_path / "cache").facts["told"]
+    if share > 10:
+        assert said == []
+        return
+    (only,) = said
+    assert f"in {500 // share} of 500 rows of test the value of 'uid' is one that training" in only
+
+
+def test_who_is_new_by_the_protocol_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    columns = log()
+    pl.DataFrame({name: columns[name] for name in ("uid", "sku", "y")}).write_parquet(path)
+    fields = Fields(categorical=("uid", "sku"), label="y", group="uid")
+    loaded = load_clicks(
+        ClickTableSource(fields, str(path)), RandomRows(whole_groups=True), tmp_path
+    )
+    assert loaded.facts["told"] == []
+    assert loaded.facts["test rows with an unknown category"] == loaded.counts["test rows"]
+
+
+def test_what_is_found_is_told_refused_or_accepted_by_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, columns = tmp_path / "log.parquet", log()
+    columns["copy"], columns["again"] = columns["y"], 1 - columns["y"]
+    used = ("uid", "sku", "ts", "y", "copy", "again")
+    pl.DataFrame({name: columns[name] for name in used}).write_parquet(path)
+    fields = Fields(
+        categorical=("uid", "sku"), numeric=("copy", "again"), label="y", group="uid", time="ts"
+    )
+
+    def load(**settings: Any) -> dict[str, Any]:
+        caplog.clear()
+        source = ClickTableSource(fields, str(path))
+        return load_clicks(source, RandomRows(**settings), tmp_path / "cache").facts
+
+    both = load()
+    assert len(both["told"]) == 2
+    assert "accepted" not in both
+    assert all(each in caplog.text for each in both["told"])
+    some = load(accept=("copy",))
+    assert [*some["accepted"], *some["told"]] == both["told"]
+    assert some["accepted"][0] not in caplog.text
+    said = r"'copy' alone.*'again' alone.*say 'protocol.accept=\[copy,again\]'"
+    with pytest.raises(UserError, match=said):
+        load(audit="error")
+    with pytest.raises(UserError, match=r"accept=\[copy,again\]"):
+        load(audit="error", accept=("copy",))
+    assert load(audit="error", accept=("copy", "again"))["told"] == []
+    with pytest.raises(UserError, match=r"protocol.accept names 'copi'.* Did you mean 'copy'"):
+        load(accept=("copi",))
+    assert RandomRows(audit="error", accept=("a",)).hash() == RandomRows().hash()
 
 
 def test_keys_that_are_new_in_every_row_are_not_told(tmp_path: Path) -> None:
@@ -235,4 +382,4 @@ def test_what_is_told_does_not_depend_on_blocks(
     monkeypatch.setattr(table_module, "BLOCK", 901)
     (tmp_path / "again").mkdir()
     assert told(tmp_path / "again", columns, **settings) == whole
-    assert len(whole[0]) == 4
+    assert len(whole[0]) == 5

@@ -14,21 +14,25 @@ from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.audit_counted import told_of_counts
 from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
 from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck, fail
-from lightning_rec.data.clicks.audit_histories import audit_histories, told_of_targets
+from lightning_rec.data.clicks.audit_histories import audit_histories
+from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
 
 
-def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[str, Any]:
+def audit_clicks(
+    table: ClickTable, fields: Fields, encoded: Encoded, apart: str | None = None
+) -> tuple[dict[str, Any], list[Finding]]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card:
     how many of the rows of each part were trained on, clicked, or hold a category that training
-    has not, how many stand twice; and under ``told`` a sentence for each thing that need not be
-    wrong, but would make figures worthless if it were.
+    has not, how many stand twice; and what need not be wrong, but would make figures worthless if
+    it were. Of the column ``apart`` held-out values are unknown by the protocol.
 
     Raises:
         LeakError: when a check fails.
@@ -50,10 +54,12 @@ def audit_clicks(table: ClickTable, fields: Fields, encoded: Encoded) -> dict[st
             facts[f"{name} rows with an unknown category"] = int((unknown & inside).sum())
     doubles, twice = told_of_doubles(table, fields, encoded, part)
     targets, held = told_of_targets(table, fields, encoded, part)
-    told = told_of_unknown(table, fields, encoded, missed)
-    told += told_by_fields(table, fields, encoded, part)
-    told += told_of_counts(table, fields, encoded, part)
-    return facts | doubles | targets | {"told": [*told, *twice, *held]}
+    missed.pop(apart or "", None)
+    found = told_of_unknown(table, fields, encoded, missed)
+    found += told_by_fields(table, fields, encoded, part)
+    found += told_of_counts(table, fields, encoded, part)
+    found += told_of_lists(table, fields, encoded, part)
+    return facts | doubles | targets, [*found, *twice, *held]
 
 
 def _parts(encoded: Encoded) -> NDArray[np.int8]:

@@ -8,7 +8,12 @@ it leaves the noise of drawing ``m`` clicks and non-clicks, ``m p (1 - p)``, whi
 clicks themselves can explain. So ``d`` is fitted by least squares to ``1, n, m, c`` and then to
 ``x, x n, x m`` as well, which covers rates, smoothed ones, counts and multiples of them, over all
 rows or the held-out ones alone; if less than a tenth of the noise is left, it is told. Likewise
-``m`` to ``1, n`` and ``x``: a number of rows.
+``m`` to ``1, n`` and ``x``: a number of rows. For logarithms and log-odds, ``exp(x)`` and its share
+``1 / (1 + exp(-x))`` are tried in the place of ``x``.
+
+Where the category is no field, or one of several fields together, the rows with one value of the
+number stand for it: sums over categories with equal numbers obey the same equation. Categories that
+are written as numbers are looked at as well.
 
 A rate that leaves its own row out differs between a click and a non-click of one category: it is
 told where the number, less its mean in the category, ranks the held-out rows by itself.
@@ -19,19 +24,23 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.table import ClickTable
 
 _LEFT = 0.1  # share of the noise, below which too little is left
 _LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing
 _SAME = 0.001  # of a number's variance within categories: it is one of the category
 _ALMOST = 0.5  # the same for a number that leaves its own row out
-_SAMPLE = 1 << 20  # held-out rows that are ranked
+_SAMPLE = 1 << 20  # held-out rows that are ranked, and values that a number may have
+_REPEATED = 3  # rows for each value of a number, fewer of which stand for no category
+_FLAT = 30.0  # a number beyond this is no logarithm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -62,67 +71,120 @@ class _Counts(NamedTuple):
         return float(inside / free / (whole / self.number.sum()))
 
 
+class _Category(NamedTuple):
+    """What rows have in common.
+
+    name: of the field.  at: column of its ids.  start, size: of these.  values: float64, sorted, of
+    the number whose rows are taken together, where it is no field.
+    """
+
+    name: str
+    at: int
+    start: int
+    size: int
+    values: Floats | None = None
+
+
 def told_of_counts(
     table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> list[str]:
-    """A sentence for each number that was counted over rows that are held out."""
+) -> list[Finding]:
+    """Each number that was counted over rows that are held out, once."""
     place, categories = 0, []
     for field in encoded.schema.fields:
         if field.kind == "categorical" and field.name not in fields.numeric:
-            categories.append((field.name, place, field.start, field.size))
+            categories.append(_Category(field.name, place, field.start, field.size))
         place += field.width
-    told = []
+    told: dict[str, Finding] = {}
     goals = range(len(encoded.schema.goals))
-    for number, (name, at, start, size), goal in product(fields.numeric, categories, goals):
-        one = _Pair(table, encoded, part, number, at, start, size, goal)
-        if one.counts(first=True).within > _ALMOST:
+    for number in (*fields.numeric, *_written_as_numbers(fields, encoded)):
+        others = [each for each in categories if each.name != number]
+        for category, goal in product([*others, *_own(table, number)], goals):
+            one = _Pair(table, encoded, part, number, category, goal)
+            if number not in told and one.is_counted():
+                told[number] = Finding(number, _sentence(table, fields, number, category.name))
+    return list(told.values())
+
+
+def _sentence(table: ClickTable, fields: Fields, number: str, category: str) -> str:
+    of = "value of it" if category == number else f"'{category}'"
+    kind = "numeric" if number in fields.numeric else "categorical"
+    return (
+        f"{table.info['name']}: the number '{number}' follows from the held-out rows of each {of}: "
+        "with what training has it gives away their clicks or how many they are, as a rate or a "
+        "count over all rows does. Count it over the rows before the split alone, or take "
+        f"'{number}' out of data.fields.{kind}."
+    )
+
+
+def _written_as_numbers(fields: Fields, encoded: Encoded) -> Iterator[str]:
+    """The categories that are numbers, but for who and what the row is about."""
+    known = encoded.vocabulary.drop_nulls("value")
+    for field in encoded.schema.of("categorical"):
+        if field.name in (*fields.numeric, fields.item, fields.group):
             continue
-        counts = one.counts()
-        by_rate = counts.within <= _SAME and any(map(_knows, _held(counts)))
-        if by_rate or (counts.within <= _ALMOST and one.centred(counts) >= BELIEVABLE):
-            told.append(
-                f"{table.info['name']}: the number '{number}' follows from the held-out rows of "
-                f"each '{name}': with what training has it gives away their clicks or how many "
-                "they are, as a rate or a count over all rows does. Count it over the rows before "
-                f"the split alone, or take '{number}' out of data.fields.numeric."
-            )
-    return list(dict.fromkeys(told))  # of several goals one is enough
+        values = known.filter(pl.col("field") == field.name)["value"]
+        if len(values) >= _LEAST and not values.cast(pl.Float64, strict=False).has_nulls():
+            yield field.name
+
+
+def _own(table: ClickTable, number: str) -> Iterator[_Category]:
+    """The rows with one value of a number, if it has few values for its rows."""
+    values = np.zeros(0)
+    most = min(_SAMPLE, table.info["rows"] // _REPEATED)
+    for _, frame in table.blocks(number):
+        x = columns.numbers(frame[number])
+        values = np.union1d(values, x[np.isfinite(x)])
+        if len(values) > most:
+            return
+    yield _Category(number, 0, 0, len(values) + 1, values)
 
 
 class _Pair(NamedTuple):
-    """A number, a field whose ids stand in the column ``at``, and a goal."""
+    """A number, a category that it may have been counted for, and a goal."""
 
     table: ClickTable
     encoded: Encoded
     part: NDArray[np.int8]
     number: str
-    at: int
-    start: int
-    size: int
+    category: _Category
     goal: int
+
+    def is_counted(self) -> bool:
+        """Whether the number gives held-out rows away."""
+        if self.counts(first=True).within > _ALMOST:
+            return False
+        counts = self.counts()
+        if counts.within <= _SAME and any(map(_knows, _held(counts))):
+            return True
+        return 0 < counts.within <= _ALMOST and self.centred(counts) >= BELIEVABLE
 
     def blocks(self) -> Iterator[tuple[slice, Ints, Floats]]:
         """Rows, categories (0 for what training has not) and numbers, block by block."""
+        _, at, first, _, values = self.category
         for start, frame in self.table.blocks(self.number):
             here = slice(start, start + len(frame))
-            ids = np.asarray(self.encoded.ids[here, self.at]).astype(np.int64)
-            yield here, ids - self.start, columns.numbers(frame[self.number])
+            x = columns.numbers(frame[self.number])
+            if values is None:
+                yield here, np.asarray(self.encoded.ids[here, at]).astype(np.int64) - first, x
+            else:
+                yield here, np.where(np.isfinite(x), np.searchsorted(values, x) + 1, 0), x
 
     def counts(self, *, first: bool = False) -> _Counts:
         """What is counted of all rows of training and those held out, or of the first block."""
-        rows, clicks = np.zeros((2, self.size * 3))
-        moments = np.zeros((3, self.size))
+        size = self.category.size
+        rows, clicks = np.zeros((2, size * 3))
+        moments = np.zeros((3, size))
         for here, category, x in self.blocks():
             label = np.asarray(self.encoded.label[here]).reshape(len(x), -1)[:, self.goal]
             dealt = self.part[here]
             used = (category > 0) & (dealt >= 0)
             cell = category[used] * 3 + dealt[used]
-            rows += np.bincount(cell, minlength=self.size * 3)
-            clicks += np.bincount(cell, weights=label[used], minlength=self.size * 3)
+            rows += np.bincount(cell, minlength=size * 3)
+            clicks += np.bincount(cell, weights=label[used], minlength=size * 3)
             there = used & np.isfinite(x)
             for power in range(3):
                 weights = x[there] ** power
-                moments[power] += np.bincount(category[there], weights, minlength=self.size)
+                moments[power] += np.bincount(category[there], weights, minlength=size)
             if first:
                 break
         return _Counts(rows.reshape(-1, 3), clicks.reshape(-1, 3), *moments)
@@ -177,9 +239,19 @@ def _knows(at: _HeldOut) -> bool:
     rate, share = (c + d) / total, m.sum() / total.sum()
     clicks = rate * (1 - rate) * total / (total - 1) * m  # unbiased, whatever the rates are
     rows = share * (1 - share) * total
-    return _leaves(d, (one, n, m, c), (x, x * n, x * m), clicks, m) or _leaves(
-        m, (one, n), (x,), rows, total
+    return any(
+        _leaves(d, (one, n, m, c), (y, y * n, y * m), clicks, m)
+        or _leaves(m, (one, n), (y,), rows, total)
+        for y in _undone(x)
     )
+
+
+def _undone(x: Floats) -> Iterator[Floats]:
+    """The number, and what it is the logarithm or the log-odds of, if it may be."""
+    yield x
+    if np.abs(x).max() <= _FLAT:
+        yield np.exp(x)
+        yield 1 / (1 + np.exp(-x))
 
 
 def _leaves(

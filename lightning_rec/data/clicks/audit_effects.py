@@ -1,6 +1,6 @@
 """Leaks of clicks known by their effect: a field that knows the label, rows that stand twice.
 
-Nothing here is proof, so what is found is told and no run is stopped.
+Nothing here is proof: what is found is told, and stops a run only if the protocol says so.
 """
 
 from collections.abc import Iterator
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import ROWS, Finding
 from lightning_rec.data.clicks.table import PART, ClickTable
 from lightning_rec.data.shares import PARTS
 
 BELIEVABLE = 0.95  # AUC of one field alone; that of an app of Frappe, with drawn negatives, is .93
 DOUBLED = 0.01  # share of rows
-UNKNOWN = 0.5  # share of the rows of validation or test
+UNKNOWN = 0.1  # share of the rows of validation or test
 _LEAST = 20  # held-out rows of either class, fewer of which tell nothing
+_SOME = 200  # likewise, of the rows alone that have a value
 _SAMPLE = 1 << 20  # rows that are looked at, of more every n-th
 _CHANCE = 3  # times as many copies as labels at random would make of rows that are alike
 _HELD = ("val", "test")
@@ -39,66 +41,103 @@ def area(score: Floats, label: Bools) -> float:
 
 def told_by_fields(
     table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> list[str]:
-    """A sentence for each field that alone ranks the held-out rows better than is believable.
+) -> list[Finding]:
+    """Each field that alone ranks the held-out rows better than is believable.
 
     A category counts for the rate of its training rows; a number for that of its bin, one of 64
     quantiles of training or the missing ones, so that a number that is there in clicks alone is
-    found as well.
+    found as well. One that is missing in many rows may know the label of the others.
     """
     rows = np.flatnonzero(part >= 0)
     rows = rows[:: -(-len(rows) // _SAMPLE)]
     train = part[rows] == 0
     labels = np.asarray(encoded.label[rows]).reshape(len(rows), -1)
     told = []
-    for name, codes, size in _coded(table, fields, encoded, rows, train):
+    for name, codes, size, empty in _coded(table, fields, encoded, rows, train):
         for goal, label in zip(encoded.schema.goals, labels.T, strict=True):
             held = label[~train] == 1
             if min(held.sum(), len(held) - held.sum()) < _LEAST:
                 continue
-            found = area(_rates(codes, size, label, train), held)
+            score = _rates(codes, size, label, train)
+            found, rows_of = area(score, held), "held-out rows"
+            there = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
+            clicks = int(held[there].sum())
+            if found < BELIEVABLE and min(clicks, int(there.sum()) - clicks) >= _SOME:
+                found, rows_of = area(score[there], held[there]), "the held-out rows that have it"
             if found >= BELIEVABLE:
                 of = f" '{goal}'" if len(encoded.schema.goals) > 1 else ""
-                told.append(
+                sentence = (
                     f"{table.info['name']}: the field '{name}' alone tells the label{of} of "
-                    f"held-out rows with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly "
+                    f"{rows_of} with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly "
                     "ever true). Is it known before the click? If it is a copy of the label, or "
                     f"comes of the click, take it out of data.fields.{_kind(fields, name)}."
                 )
+                told.append(Finding(name, sentence))
     return told
 
 
 def told_of_doubles(
     table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> tuple[dict[str, int], list[str]]:
-    """How many rows stand twice, how many held-out ones in training too; a sentence if many do.
+) -> tuple[dict[str, int], list[Finding]]:
+    """How many rows stand twice, and held-out ones in training too; whether that is many.
 
     Where group and time say whose a row is and when, rows are alike that have the same in all
-    declared columns; else in all columns that there are. Where that is so little that rows are
-    alike by chance, they are as often alike but for the label, and nothing is told.
+    declared columns; else in all columns that there are, but for those that number the rows. Where
+    that is so little that rows are alike by chance, they are as often alike but for the label, and
+    nothing is told. Where group and time are known, rows alike but for the label are told as well.
     """
-    names = [name for name in table.rows.collect_schema().names() if name != PART]
-    labels = {goal.column for goal in fields.targets.values()}
-    if fields.group and fields.time:
-        used = {*fields.features, *fields.roles().values()} | labels
-        names = [name for name in names if name in used]
+    names, labels = _compared(table, fields), {goal.column for goal in fields.targets.values()}
     hashed = _hashes(table, names)
     number, held, distinct = len(hashed), hashed[part > 0], len(np.unique(hashed))
-    both = int(np.isin(held, hashed[part == 0]).sum())
-    facts = {"doubled rows": number - distinct, "held-out rows that training has too": both}
-    if facts["doubled rows"] < DOUBLED * number and both < DOUBLED * len(held):
+    copies, both = number - distinct, int(np.isin(held, hashed[part == 0]).sum())
+    facts = {"doubled rows": copies, "held-out rows that training has too": both}
+    many = copies >= DOUBLED * number or both >= DOUBLED * len(held)
+    timed = fields.group is not None and fields.time is not None
+    if not many and not timed:
         return facts, []
-    unlike = _hashes(table, [name for name in names if name not in labels])
-    by_chance = distinct - len(np.unique(unlike))  # alike but for the label
+    unlike = len(np.unique(_hashes(table, [name for name in names if name not in labels])))
+    but_label = distinct - unlike
     rate = float(np.asarray(encoded.label).reshape(number, -1)[:, 0].mean())
     alike = (rate**2 + (1 - rate) ** 2) / (2 * rate * (1 - rate))  # labels of two rows, or unlike
-    if facts["doubled rows"] <= _CHANCE * alike * by_chance:
-        return facts, []
-    return facts, [
-        f"{table.info['name']}: {number - distinct:,} of {number:,} rows are exact copies of "
-        f"another row, and {both:,} of {len(held):,} held-out rows stand in training too. If one "
-        "event was written twice, keep one of its rows: what was trained on tests nothing."
-    ]
+    by_chance = (
+        alike * but_label
+    )  # copies, if it is by chance that rows are alike but for the label
+    told, of = [], f"of {number:,} rows are"
+    if many and copies > _CHANCE * by_chance:
+        told.append(
+            f"{copies:,} {of} exact copies of another row, and {both:,} of {len(held):,} held-out "
+            "rows stand in training too. If one event was written twice, keep one of its rows: "
+            "what was trained on tests nothing."
+        )
+    elif timed and but_label >= DOUBLED * number and _CHANCE * copies < by_chance:
+        told.append(
+            f"{but_label:,} {of} copies of another row in all but the label. If a click is written "
+            "beside the impression that it came of, keep one row of the two, that with the click."
+        )
+    return facts, [Finding(ROWS, f"{table.info['name']}: {sentence}") for sentence in told]
+
+
+def _compared(table: ClickTable, fields: Fields) -> list[str]:
+    """The columns in which rows that stand twice are alike."""
+    names = [name for name in table.rows.collect_schema().names() if name != PART]
+    used = {*fields.features, *fields.roles().values()}
+    used |= {goal.column for goal in fields.targets.values()}
+    if fields.group and fields.time:
+        return [name for name in names if name in used]
+    return [name for name in names if name in used or not _numbers_rows(table, name)]
+
+
+def _numbers_rows(table: ClickTable, name: str) -> bool:
+    """Whether a column holds the numbers from one to the next, each once, as an index does."""
+    rows, whole = table.info["rows"], pl.col(name).cast(pl.Int64, strict=False)
+    if table.rows.collect_schema()[name].is_nested():
+        return False
+    asked = table.rows.select(whole.min().alias("low"), whole.max().alias("high"))
+    low, high = asked.collect(engine="streaming").row(0)
+    if low is None or high - low != rows - 1:
+        return False
+    distinct: list[int] = table.rows.select(whole.n_unique()).collect().to_series().to_list()
+    return distinct == [rows]
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
@@ -111,8 +150,8 @@ def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
 
 def told_of_unknown(
     table: ClickTable, fields: Fields, encoded: Encoded, missed: dict[str, Ints]
-) -> list[str]:
-    """A sentence for each field whose values training mostly does not know, if it well could.
+) -> list[Finding]:
+    """Each field whose values training often does not know, if it well could.
 
     Args:
         table: the rows.
@@ -135,13 +174,14 @@ def told_of_unknown(
         if high := {
             part: f"in {count:,} of {number:,} rows of {part}"
             for part, (count, number) in shares.items()
-            if number >= _LEAST and count >= bound * number
+            if count >= max(_LEAST, bound * number)
         }:
-            told.append(
+            sentence = (
                 f"{table.info['name']}: {' and '.join(high.values())} the value of '{name}' is one "
-                "that training does not know. If they should be known, are they written alike in "
-                "all files?"
+                "that training does not know. If they are not new by then, are they written alike "
+                "in all files?"
             )
+            told.append(Finding(name, sentence))
     return told
 
 
@@ -152,13 +192,17 @@ def _kind(fields: Fields, name: str) -> str:
 
 def _coded(
     table: ClickTable, fields: Fields, encoded: Encoded, rows: Ints, train: Bools
-) -> Iterator[tuple[str, Ints, int]]:
-    """Name, codes int64 [n, W] (-1 for none) and number of codes of each field."""
-    place = 0
+) -> Iterator[tuple[str, Ints, int, tuple[int, ...]]]:
+    """Name, codes int64 [n, W] (-1 for none) and number of codes of each field, and the codes of
+    values that are missing or unknown.
+    """
+    place, missing = 0, encoded.vocabulary.filter(pl.col("value").is_null())
     for field in encoded.schema.fields:
         if field.kind in ("categorical", "multi_valued") and field.name not in fields.numeric:
             ids = np.asarray(encoded.ids[rows, place : place + field.width]).astype(np.int64)
-            yield field.name, np.where(ids == 0, -1, ids - field.start), field.size
+            empty = missing.filter(pl.col("field") == field.name)["id"] - field.start
+            codes = np.where(ids == 0, -1, ids - field.start)
+            yield field.name, codes, field.size, (0, *empty)
         place += field.width
     for name in fields.numeric:
         x = np.concatenate(list(_chosen(table, name, rows)))
@@ -168,7 +212,8 @@ def _coded(
             continue
         edges = np.unique(np.quantile(seen, np.arange(1, _BINS) / _BINS))
         codes = np.searchsorted(edges, x, side="right")
-        yield name, np.where(there, codes, len(edges) + 1)[:, None], len(edges) + 2
+        none = len(edges) + 1
+        yield name, np.where(there, codes, none)[:, None], none + 1, (none,)
 
 
 def _chosen(table: ClickTable, name: str, rows: Ints) -> Iterator[Floats]:

@@ -10,14 +10,9 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import BLOCK, ClickTable
-from lightning_rec.data.shares import PARTS
 from lightning_rec.errors import UserError
 
 Ints = NDArray[np.int64]
-
-_APART = 0.2  # share of clicks with their item in the history, less that of other rows
-_AT_END = 0.5  # share of histories that end with the row's own item
-_LEAST = 20  # rows of either class, fewer of which tell nothing
 
 
 def audit_histories(
@@ -58,7 +53,7 @@ def _check_made(
     if fields.past == "clicks":
         clicked = np.asarray(encoded.label).reshape(len(group), -1)[:, 0]
         fail("an item of a history is of no click", clicked[rows] != 1)
-    wrong = _items(encoded)[rows] != np.asarray(past.items)
+    wrong = items_shown(encoded)[rows] != np.asarray(past.items)
     fail("an item of a history is not that of its row", wrong)
     there = np.flatnonzero(np.asarray(past.end) > np.asarray(past.start))
     first, last = np.asarray(past.start)[there], np.asarray(past.end)[there] - 1
@@ -92,7 +87,7 @@ def _check_given(table: ClickTable, fields: Fields, encoded: Encoded, past: Past
     turn = np.empty_like(order)
     turn[order] = np.arange(len(order))  # by time, then as in the source
     group = np.asarray(encoded.group)
-    log = pl.DataFrame({"group": group, "item": _items(encoded), "turn": turn})
+    log = pl.DataFrame({"group": group, "item": items_shown(encoded), "turn": turn})
     first = log.group_by("group", "item").agg(pl.col("turn").min().alias("first"))
     for start in range(0, len(turn), BLOCK):
         begin, end = (np.asarray(each[start : start + BLOCK]) for each in (past.start, past.end))
@@ -114,59 +109,7 @@ def _refuse(table: ClickTable, fields: Fields, encoded: Encoded, late: pl.DataFr
     )
 
 
-def told_of_targets(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> tuple[dict[str, float], list[str]]:
-    """How often the item of a row stands in the row's own history, in clicks and in other rows.
-
-    Returns the shares in each part, and a sentence where the two differ as no habit makes them, or
-    most histories end with the row's own item. No times are needed.
-    """
-    facts: dict[str, float] = {}
-    told: list[str] = []
-    if encoded.past is None:
-        return facts, told
-    clicked = np.asarray(encoded.label).reshape(len(part), -1)[:, 0] == 1
-    found, at_end = _own_items(fields, encoded)
-    for place, name in enumerate(PARTS):
-        rows = [np.flatnonzero((part == place) & (clicked == click)) for click in (True, False)]
-        if min(map(len, rows)) < _LEAST:
-            continue
-        click, other = (float(found[each].mean()) for each in rows)
-        end = float(at_end[np.concatenate(rows)].mean())
-        if click:
-            facts[f"{name} clicks with their item in the history"] = round(click, 4)
-        if abs(click - other) >= _APART or end >= _AT_END:
-            last = f", in {end:.0%} of all rows as the last of it" if end >= _AT_END / 5 else ""
-            told.append(
-                f"{table.info['name']}: the item shown stands in the row's own history in "
-                f"{click:.1%} of the clicks of {name} and in {other:.1%} of its other rows{last}. "
-                "If people come back to items, that is above all what the figures say. If the "
-                "histories were made with the row itself or later ones, they hold the answer: have "
-                "them made of the log, data.fields.history=null data.fields.past=clicks."
-            )
-    return facts, told
-
-
-def _own_items(fields: Fields, encoded: Encoded) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows have their own item in what is read of their history, and at its end: bool [N]."""
-    past, item = encoded.past, _items(encoded)
-    assert past is not None
-    found, at_end = np.zeros((2, len(item)), dtype=bool)
-    for start in range(0, len(item), BLOCK):
-        own = item[start : start + BLOCK]
-        end = np.asarray(past.end[start : start + BLOCK])
-        begin = np.maximum(past.start[start : start + BLOCK], end - fields.history_max_len)
-        length = end - begin
-        row = np.repeat(np.arange(len(own)), length)
-        at = np.arange(len(row)) + np.repeat(begin - (np.cumsum(length) - length), length)
-        found[start + row[past.items[at] == own[row]]] = True
-        there = np.flatnonzero(length)
-        at_end[start + there] = past.items[end[there] - 1] == own[there]
-    return found, at_end
-
-
-def _items(encoded: Encoded) -> NDArray[np.int32]:
+def items_shown(encoded: Encoded) -> NDArray[np.int32]:
     """The item of each row, as histories have it: int32 [N], -1 for an unknown one."""
     schema = encoded.schema
     place = schema.place(str(schema.item))

@@ -11,6 +11,7 @@ from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import judged
 from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
@@ -61,9 +62,11 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     """Prepare, split, encode and audit, reusing what the cache holds.
 
     Raises:
-        UserError: where the data, its fields or the protocol cannot be used.
+        UserError: where the data, its fields or the protocol cannot be used, or the audit finds
+            what the protocol refuses.
         LeakError: where the audit fails.
     """
+    protocol.check(source.fields)
     table = prepare_clicks(source, cache)
     key = sha256_json([source.fields.settings(), protocol.hash()])[:12]
     folder = table.folder.with_name(f"{table.folder.name}-{key}-{FORMAT}")
@@ -75,7 +78,8 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
-    facts = _dropped(table) | audit_clicks(table, source.fields, encoded)
+    counted, found = audit_clicks(table, source.fields, encoded, protocol.apart(source.fields))
+    facts = _dropped(table) | counted | judged(found, protocol.audit, protocol.accept)
     for sentence in facts["told"]:
         log.warning(sentence)
     return AuditedClicks(table, encoded, facts, _held_out_from(table, source.fields, encoded))

@@ -4,8 +4,8 @@ As for sequences, a protocol has a hash, and figures with different hashes do no
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import ROWS, OnFinding
 from lightning_rec.data.clicks.table import PART, ClickTable
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.ranges import BelowOne
 
 
@@ -33,13 +34,43 @@ class Dealt(NamedTuple):
     boundaries: tuple[float, float] | None = None
 
 
+@dataclass(frozen=True)
 class RowProtocol(Hashed, ABC):
-    """A way to deal rows to training, validation and test."""
+    """A way to deal rows to training, validation and test.
+
+    Args:
+        audit: what becomes of leaks and the like that the audit finds in the table: ``warn`` tells
+            them, ``error`` refuses to train. No part of the hash: figures are the same.
+        accept: names of columns (or ``rows``) whose findings are as they should be. They stand on
+            the card, and are neither told nor refused.
+    """
+
+    audit: OnFinding = field(default="warn", kw_only=True)
+    accept: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def validates(self) -> bool:
         """Whether there is to be a validation part."""
         return True
+
+    def settings(self) -> dict[str, Any]:
+        """All settings that say which rows are for what."""
+        found = super().settings()
+        return {key: value for key, value in found.items() if key not in ("audit", "accept")}
+
+    def apart(self, fields: Fields) -> str | None:
+        """The column of which no value is in two parts, by the protocol; None if there is none."""
+        return None
+
+    def check(self, fields: Fields) -> None:
+        """Raise UserError if ``accept`` names what the audit knows nothing of."""
+        names = [*fields.features, *filter(None, (fields.history,)), ROWS]
+        for name in self.accept:
+            if name not in names:
+                raise UserError(
+                    f"protocol.accept names '{name}', of which nothing can be found."
+                    f"{nearest(name, names)} It takes: {listed(names)}."
+                )
 
     @abstractmethod
     def deal(self, table: ClickTable, fields: Fields) -> Dealt:
@@ -66,6 +97,10 @@ class RandomRows(RandomShares, RowProtocol):
     whole_groups: bool = False
 
     name: ClassVar[str] = "random_rows"
+
+    def apart(self, fields: Fields) -> str | None:
+        """The groups, if they are dealt as wholes."""
+        return fields.group if self.whole_groups else None
 
     def deal(self, table: ClickTable, fields: Fields) -> Dealt:
         """Draw the rows, or groups, of each part."""
