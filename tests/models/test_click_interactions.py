@@ -279,6 +279,41 @@ def test_streams_are_fused_by_heads() -> None:
         FinalMLP(SCHEMA, mlp=(6,), mlp2=(4,), heads=3)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_finalmlp_is_what_fuxictr_makes_of_the_same_weights(training: bool) -> None:
+    """As its FinalMLP of 0245987 goes: gates, two MLP_Blocks, and an aggregation by heads."""
+    model = FinalMLP(SCHEMA, D, (6, 4), (4,), dropout=0.0, dropout2=0.0, gate=(3,), heads=2)
+    random_weights(model)
+    model.train(training)
+    flat = model.fields(ROWS).flatten(1)
+
+    def block(x: Tensor, weights: dict[str, Tensor], last: bool) -> Tensor:
+        places = sorted({int(name.split(".")[0]) for name in weights})
+        for at in places:  # linear, norm, ReLU: a norm has a mean, too
+            weight, bias = weights[f"{at}.weight"], weights[f"{at}.bias"]
+            if weight.ndim == 2:
+                x = x @ weight.T + bias
+                x = x if last or at + 1 in places else torch.relu(x)
+                continue
+            mean, var = weights[f"{at}.running_mean"], weights[f"{at}.running_var"]
+            if training:
+                mean, var = x.mean(dim=0), x.var(dim=0, unbiased=False)
+            x = torch.relu((x - mean) / (var + 1e-5).sqrt() * weight + bias)
+        return x
+
+    streams = []
+    for gate, stream in zip(model.gates, (model.first, model.second), strict=True):
+        hidden = block(gate.context.repeat(B, 1), gate.network.state_dict(), last=False)  # type: ignore[operator, union-attr]
+        opened = torch.sigmoid(hidden @ gate.output.weight.T + gate.output.bias) * 2  # type: ignore[union-attr, operator]
+        streams.append(block(flat * opened, dict(stream.state_dict()), last=False))
+    x, y = streams
+    w_xy = model.fusion.weight.reshape(-1, 1)  # as it lies there: heads x 2 x 2, 1
+    wanted = model.fusion.left(x) + model.fusion.right(y)
+    head_x, head_y = x.view(-1, 2, 2), y.view(-1, 2, 2)
+    xy = (head_x.unsqueeze(2) @ w_xy.view(2, 2, -1)).view(-1, 2, 1, 2) @ head_y.unsqueeze(-1)
+    close(model(ROWS), (wanted + xy.squeeze(-1).sum(dim=1))[:, 0].detach())
+
+
 def test_gates_open_by_their_context() -> None:
     gate, x = Gate(SCHEMA, ("item",), D, (6,)), torch.randn(B, F * D)
     random_weights(gate)

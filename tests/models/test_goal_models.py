@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as likelihood
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.models.clicks.calibrated import after
 from lightning_rec.models.clicks.esmm import ESMM, logit_of_both
 from lightning_rec.models.clicks.mmoe import MMoE
 from lightning_rec.models.clicks.ple import PLE
@@ -96,6 +98,61 @@ def test_esmm_multiplies_probabilities() -> None:
     torch.testing.assert_close(torch.sigmoid(bought), p)
     with pytest.raises(ValueError, match="two goals"):
         ESMM(SCHEMA)
+
+
+class Funnel:
+    """Impressions whose rates are known: of a click, and of a conversion if there were one.
+
+    Who clicks little converts no less, so that clicked rows alone are few and not like the others.
+    """
+
+    def __init__(self, rows: int = 12_000, values: int = 40) -> None:
+        chance = torch.Generator().manual_seed(0)
+        drawn = torch.randint(0, values, (rows, 2), generator=chance)
+        of_click, of_conversion = torch.randn(2, values, 2, generator=chance)
+        place = torch.arange(2)
+        self.click_rate = torch.sigmoid(of_click[drawn, place].sum(dim=1) - 2)
+        self.rate = torch.sigmoid(0.8 * of_conversion[drawn, place].sum(dim=1) - 0.5)
+        self.click = torch.bernoulli(self.click_rate, generator=chance)
+        self.bought = self.click * torch.bernoulli(self.rate, generator=chance)
+        fields = [Field(name, "categorical", 1 + at * (values + 1), values + 1, 1) for at, name in enumerate("ui")]  # fmt: skip
+        self.schema = ClickSchema(tuple(fields), goals=("click", "buy"))
+        self.ids = (drawn + 2 + place * (values + 1)).int()
+
+    def fitted(self, clicked: bool) -> Tensor:
+        """Conversion rates of all rows by ESMM, or by its second network on clicked rows alone."""
+        torch.manual_seed(1)
+        model = ESMM(self.schema, dim=4, mlp=(16,), dropout=0.0, batch_norm=False)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-4)
+        kept = self.click > 0 if clicked else torch.ones_like(self.click).bool()
+        rows, every = (Rows(ids, torch.zeros(len(ids), 0)) for ids in (self.ids[kept], self.ids))
+        for _ in range(150):
+            optimizer.zero_grad()
+            if clicked:
+                x = model.fields(rows).flatten(1)
+                loss = likelihood(model.conversion(x)[:, 0], self.bought[kept])
+            else:
+                click, both = model(rows).unbind(dim=1)
+                loss = likelihood(click, self.click) + likelihood(both, self.bought)
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            click, both = model(every).unbind(dim=1)
+            return torch.sigmoid(after(click, both))
+
+
+def test_esmm_recovers_the_conversion_rates_of_impressions_that_were_not_clicked() -> None:
+    funnel = Funnel()
+    unclicked = funnel.click == 0
+    errors = []
+    for clicked in (False, True):
+        found = funnel.fitted(clicked=clicked)
+        errors.append(float((found - funnel.rate)[unclicked].abs().mean()))
+    seen = funnel.bought.sum() / funnel.click.sum()  # the rate of clicked rows, said of all
+    constant = float((seen - funnel.rate)[unclicked].abs().mean())
+    assert errors[0] < 0.13
+    assert errors[0] < 0.85 * errors[1]
+    assert errors[0] < 0.7 * constant
 
 
 def test_the_logit_of_a_product_holds_where_probabilities_round_to_0_and_1() -> None:

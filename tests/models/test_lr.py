@@ -104,6 +104,22 @@ def test_on_rows_of_ids_it_is_no_worse_than_the_textbook(tmp_path: Path) -> None
     assert any(float(model.chosen[0]) == pytest.approx(c) for c in model.C)
 
 
+@pytest.mark.parametrize(("pause", "chosen"), [(15, 19), (25, 3)])
+def test_a_stretch_without_gain_does_not_end_the_search(
+    pause: int, chosen: int, tmp_path: Path
+) -> None:
+    path = ids_and_sampled_negatives(tmp_path / "clicks.csv", users=100)
+    rows = encoded(path, "data.fields.label=label", "data.fields.categorical=[uid,item]")
+    worse = (1.0 for _ in range(pause))
+    losses = iter([0.9, 0.8, 0.7, 0.6, *worse, *(0.5 for _ in range(500))])
+
+    def val(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        return next(losses), weights
+
+    found = lr.sought(lr.Likelihood(rows, rows.train), val, 100.0, 60)  # type: ignore[arg-type]
+    assert found.iteration == chosen
+
+
 def test_what_makes_no_sense_is_refused() -> None:
     for overrides in (["model.C=[]"], ["model.C=[0]"], ["model@encoder.model=sasrec"]):
         with pytest.raises(UserError, match=r"C=\[\]|C|takes no encoder"):

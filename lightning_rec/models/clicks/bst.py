@@ -32,14 +32,22 @@ BLOCK_TOKENS = 8192  # places computed at once on a CPU
 class BST(ClickModel):
     """z = MLP([fields, transformer([e_A, e_1, …, e_L])]) with LeakyReLU (figure 1, section 2.3).
 
-    What differs from the paper: (1) places. It has pos(v_i) = t(v_t) - t(v_i), the time that has
-    passed since; histories here have an order alone, so places are counted back from the item
-    shown, and each has a learnt vector. (2) Position vectors are added to those of items, which
-    are of one width, where the paper concatenates its features of an item and a position. (3) The
-    history is that of the rows, of any length up to ``history_max_len``, where the paper has 20.
-    (4) Widths: the paper's network has 1024, 512, 256, here 256, 128, 64 by default. What comes
-    out is read place by place, the item shown first, as far back as the longest history goes, and
-    zeros beyond. Items share their vectors with the field of the item shown.
+    The authors have published no code. What differs from the paper: (1) places. It has
+    pos(v_i) = t(v_t) - t(v_i), the time that has passed since; histories here have an order alone,
+    so places are counted back from the item shown, and each has a learnt vector. (2) Position
+    vectors are added to those of items, which are of one width, where the paper takes a position as
+    one more feature of an item, beside its others. (3) The history is that of the rows, of any
+    length up to ``history_max_len``, where the paper has 20. (4) Widths: the paper's network has
+    1024, 512, 256 and 8 heads, here 256, 128, 64 and 2 by default; the inner layer of a
+    transformer is ``4 dim`` wide. What comes out is read place by place, the item shown first, as
+    far back as the longest history goes, and zeros beyond. Items share their vectors with the field
+    of the item shown.
+
+    FuxiCTR's (at 0245987) concatenates vectors of places counted from the front, which begin as
+    sinusoids, has inner layers of the width of the outer ones and ReLU in the network, and takes
+    the mean over all places unless ``seq_pooling_type=concat``. DeepCTR's (at 35288ae) leaves the
+    item shown out of the transformer, whose positional encoding it switches on, and pools what
+    comes out by attention to that item.
 
     Args:
         schema: the fields, and the history.

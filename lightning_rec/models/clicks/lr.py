@@ -20,7 +20,7 @@ from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.parts import ClickModel, FirstOrder
 
-PATIENCE = 10  # iterations that bring validation nothing before the search ends
+PATIENCE = 20  # iterations that bring validation nothing before the search ends
 BLOCK = 1 << 18  # rows that are made into a matrix at once
 KEPT = 1 << 27  # entries of matrices that are kept; beyond, they are made again for each pass
 Floats = NDArray[np.float64]
