@@ -30,10 +30,14 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     quoted = bare.str.contains(r"""^['"]""")
     values = pl.when(quoted).then(bare.str.extract_all(_VALUE)).otherwise(parted)
     values = pl.when(bare == "").then(pl.lit([], pl.List(pl.String))).otherwise(values)
+    return pl.when(~cut_off(column)).then(values.list.eval(_unquoted(pl.element())))
+
+
+def cut_off(column: pl.Expr) -> pl.Expr:
+    """Where text is only a part of a list: Boolean, null where there is no text."""
+    text = column.cast(pl.String).str.strip_chars()
     whole = text.str.starts_with("[") == text.str.ends_with("]")
-    return pl.when(whole & text.str.contains(_CUT).not_()).then(
-        values.list.eval(_unquoted(pl.element()))
-    )
+    return ~whole | (text.str.starts_with("[") & text.str.contains(_CUT))
 
 
 def is_list(value: object) -> bool:

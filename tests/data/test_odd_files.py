@@ -234,6 +234,17 @@ def test_faults_of_a_user_and_all_his_items_a_line_are_told_with_their_line(tmp_
     assert [row[0] for row in read(path, proposed(path))] == ["u"] * 3 + ["v"] * 2 + ["w"] * 2
 
 
+def test_a_list_that_is_cut_off_is_refused_or_dropped(tmp_path: Path) -> None:
+    frame = pl.DataFrame(ROWS, schema=COLUMNS, orient="row").with_columns(tags=pl.lit("['a', 'b']"))
+    frame[3, "tags"] = "[1 2 ... 8 9]"
+    frame.write_csv(tmp_path / "log.csv")
+    fields = Fields(categorical=("user",), multi_valued=("tags",), label="clicked")
+    with pytest.raises(UserError, match=r"log\.csv, line 5: a list is cut off"):
+        load_clicks(ClickTableSource(fields, str(tmp_path / "log.csv")), RandomRows(0.2, 0.2), tmp_path)  # fmt: skip
+    source = ClickTableSource(fields, str(tmp_path / "log.csv"), invalid="drop")
+    assert load_clicks(source, RandomRows(0.2, 0.2), tmp_path).counts["rows"] == 39
+
+
 def test_an_id_of_signs_alone_is_asked_about(tmp_path: Path) -> None:
     path = made("log.csv", text(with_(0, lambda user: "-" if user == "3" else user)), tmp_path)
     assert "The user id '-' has no letter and no digit" in " ".join(check_file(path).warnings)
