@@ -1,6 +1,7 @@
 """The spine of a config: which keys there are, and what stands in them, whatever the problem."""
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config
+from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError, listed, nearest
 
 # What the house gives to the trainer itself.
@@ -224,6 +226,9 @@ def _has_accelerator() -> bool:
 
 def _check_beside(node: str, settings: dict[str, Any], kind: type) -> None:
     """Check a callback or a logger as far as it needs no run folder."""
+    for path, value in leaves(settings):
+        if isinstance(value, float) and math.isnan(value):  # no comparison holds with it
+            raise UserError(f"{node}.{path}={value}: it must be a number.")
     config.expect(node, settings, kind)
     absent = {key for key in IN_RUN if settings.get(key, "") is None}
     config.check(node, {key: value for key, value in settings.items() if key not in absent})
