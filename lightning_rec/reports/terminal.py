@@ -75,7 +75,7 @@ def figures_table(
     """
     names = {name.partition("/")[2] for figures in columns.values() for name in figures}
     table = Table(title=_title(names, seen), title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", overflow="fold")
     stages = [
         s
         for s in ("val", "test")
@@ -83,7 +83,7 @@ def figures_table(
     ]
     for stage in stages:
         for model in columns:
-            table.add_column(f"{stage}\n{model}", justify="right")
+            table.add_column(f"{stage}\n{model}", justify="right", overflow="fold")
     for name in shown(names, monitor):
         cells = [
             _cell(name, figures.get(f"{stage}/{name}"))
@@ -145,9 +145,9 @@ def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Ta
     wanted = watched.partition("@")[0]
     metric = next((n for n in measured if n.partition("@")[0] == wanted), measured[0])
     table = Table(title=f"Where it works: {start}{metric} by slice", title_justify="left")
-    table.add_column("slice")
+    table.add_column("slice", overflow="fold")
     for name in ("examples", *columns):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for part, number in counts.items():
         figures = (f.get(f"{start}{part}/{metric}") for f in columns.values())
         cells = (f"{value:.4f}" if value is not None else "" for value in figures)
@@ -159,7 +159,7 @@ def examples_table(examples: Sequence[Example]) -> Table:
     """Each user's latest items beside the recommendations."""
     table = Table(title="Recommendations", title_justify="left", show_lines=True)
     for column in ("user", "latest items", "recommended"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for example in examples:
         best = map(one_line, example.recommended)
         numbered = [f"{place}. {title}" for place, title in enumerate(best, 1)]

@@ -1,0 +1,23 @@
+"""The end of a run on a narrow terminal: names and figures are folded, never cut."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_rec.reports.terminal import show_run
+from lightning_rec.tasks.examples import Example
+
+NAMES = ("precision@10", "coverage@10", "cold/ndcg@10", "cold/examples")
+
+
+def test_nothing_is_cut_where_there_is_little_room(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    figures = {f"{stage}/{name}": 0.1234 for stage in ("val", "test") for name in NAMES}
+    columns = {"SessionPopularity": figures, "BERT4Rec": figures}
+    examples = [Example("u1", ["a film with a long title"], ["another one with a long title"])]
+    show_run(columns, "val/precision@10", examples, {"fit": 1.0}, Path("runs/r"), None, "filter")
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert "cov" in shown
