@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from lightning_rec import cli, config, documents, trust
 from lightning_rec.errors import UserError
+from lightning_rec.runs.distributed import joined_by
 from lightning_rec.runs.folder import RunFolder
 
 Refused = Callable[..., str]
@@ -231,6 +232,20 @@ def test_a_model_of_ones_own_is_trusted_by_name(
     assert f"--trust {mine}" in refused("evaluate", f"run={folder}")
     assert "'data=no'" in refused("evaluate", "--trust", mine, f"run={folder}", "data=no")
     assert "--trust" in refused("evaluate", f"run={folder}")  # trust ends with the command
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_further_processes_trust_the_same_modules(mine: str, said: bool, tmp_path: Path) -> None:
+    trust.begin()
+    if said:
+        trust.trust(mine)
+    trust.resolve("model", f"{mine}.Mine")  # his own, which the saved config then names
+    with joined_by("train", tmp_path):
+        arguments = sys.argv[1:]
+    trust.forget()
+    with pytest.raises(UserError, match="is not a run folder"):
+        cli.run(arguments)
+    assert trust.named() == mine
 
 
 @pytest.mark.parametrize(
