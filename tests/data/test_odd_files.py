@@ -298,3 +298,22 @@ def test_columns_of_odd_types_do_not_stop_a_schema_or_a_training(tmp_path: Path)
     for source in (TableSource(str(path), "user", "item"), ClickTableSource(FIELDS, str(path))):
         with pytest.raises(UserError, match="bytes that are no UTF-8 text: write them as text"):
             source.read([path])
+
+
+def test_ids_keep_their_digits_where_a_part_has_them_as_floats(tmp_path: Path) -> None:
+    """Pandas writes floats where a part has gaps, integers where it has none."""
+    (tmp_path / "log").mkdir()
+    for place, ids in enumerate((pl.Series([2**53 + 1, 7]), pl.Series([7.0, 8.0]))):
+        frame = pl.DataFrame({"user": ["a", "b"], "item": ids})
+        frame.write_parquet(tmp_path / "log" / f"{place}.parquet")
+    source = TableSource(str(tmp_path / "log"), "user", "item")
+    items = source.read(source.files()).interactions.collect()["item"]
+    assert items.to_list() == [str(2**53 + 1), "7", "7", "8"]
+
+
+def test_a_broken_line_makes_no_table_one_of_users_and_all_their_items(tmp_path: Path) -> None:
+    lines = [f"{n % 7}::{n % 5}::{n % 4}::{FIRST + n}" for n in range(40)]
+    lines[6] += "::9"
+    node = proposed(made("ratings.dat", "\n".join(lines).encode(), tmp_path))
+    assert (node["form"], node["invalid"]) == ("rows", "drop")
+    assert node["columns"] == ["user", "item", "rating", "time"]
