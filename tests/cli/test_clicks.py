@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from lightning_rec import assembly, cli
 from lightning_rec.assembly import Clicks
 from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.encoder import Encoder
+from lightning_rec.data.clicks.encoder import TABLES, Encoder
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.click import ClickTask
 
@@ -76,7 +76,8 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
 def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> None:
     problem = assembly.assemble(RunFolder.open(run).config)
     assert isinstance(problem, Clicks)
-    encoder = Encoder.read(run, problem.source.fields)
+    folder = RunFolder.open(run)
+    encoder = Encoder.of({name: folder.table(name) for name in TABLES}, problem.source.fields)
     model = problem.make_model(encoder.schema).eval()
     RunFolder.open(run).load_model(model)
     told = pl.read_parquet(run / "test_rows.parquet")
