@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from processes import read
 
@@ -97,3 +98,16 @@ def test_what_is_fitted_at_once_is_one_job_whatever_its_training_would_be() -> N
     assert hashed(max_epochs=1) == hashed(max_epochs=2, val_check_interval=0.5, max_time=None)
     assert hashed(max_epochs=1) != hashed(max_epochs=1, limit_test_batches=1)
     assert hashed(precision="32") != hashed(precision="16")
+
+
+def test_titles_are_data(small: list[str], catalogue_csv: Path, tmp_path: Path) -> None:
+    quick = [each for each in small if not each.startswith(("model.", "batches.batch"))]
+    another = tmp_path / "another.csv"
+    titles = pl.read_csv(catalogue_csv)
+    titles.with_columns(title=pl.col("title").str.reverse()).write_csv(another)
+    about = ["data.catalogue_item=sku", "data.catalogue_title=title", "model=tfidf", "logger=none"]
+    swept = [*quick, *about, f"data.catalogue={catalogue_csv},{another}"]
+    cli.run(["train", "-m", *swept, f"run_dir={tmp_path / 's'}"])
+    first, second = read(tmp_path / "s" / "sweep.json")["tables"]
+    assert first["data and protocol"] != second["data and protocol"]
+    assert [len(table["rows"]) for table in (first, second)] == [1, 1]

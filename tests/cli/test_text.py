@@ -39,13 +39,20 @@ def test_a_run_over_texts_is_repeated_to_the_last_bit(
     assert (folder / "adapter.safetensors").exists() == (adapter != "frozen")
 
 
-def test_texts_are_not_read_by_another_language_model(
-    texts: list[str], tiny_bert: Path, refused: Refused, tmp_path: Path
+def test_neither_another_language_model_is_read_nor_other_titles(
+    texts: list[str], catalogue_csv: Path, tiny_bert: Path, refused: Refused, tmp_path: Path
 ) -> None:
     folder, mine = tmp_path / "run", tmp_path / "mine"
     shutil.copytree(tiny_bert, mine)
     assert cli.run(["train", *texts, f"item.encoder={mine}", f"run_dir={folder}"]) == 0
     assert cli.run(["train", f"resume={folder}", "trainer.max_epochs=3", "item.cache_gb=4"]) == 0
+    titles, another = pl.read_csv(catalogue_csv), tmp_path / "another.csv"
+    titles.with_columns(title=pl.col("title") + " new").write_csv(another)
+    for line in (
+        ["evaluate", f"run={folder}"],
+        ["train", f"resume={folder}", "trainer.max_epochs=9"],
+    ):
+        assert "catalogue_hash of" in refused(*line, f"data.catalogue={another}")
     weights = load_file(mine / "model.safetensors")
     save_file({name: value * 1.01 for name, value in weights.items()}, mine / "model.safetensors", {"format": "pt"})  # fmt: skip
     assert "another language model" in refused("evaluate", f"run={folder}")
