@@ -13,6 +13,7 @@ from lightning_rec.data.splits import Protocol, picked
 from lightning_rec.errors import UserError
 
 TRAIN, VAL, TEST = range(len(PARTS))
+UNKNOWN_FROM = 0.05  # share of a part's events with an id that training lacks, which is told
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Given(Protocol):
             None,
             order="part",
             apart=not (timed if self.successive is None else self.successive),
-            notes=(*_doubled(events, part), *_early(events, part)),
+            notes=(*_doubled(events, part), *_early(events, part), *_unknown(events, part)),
         )
 
 
@@ -99,4 +100,23 @@ def _early(events: Ordered, part: Ints) -> list[str]:
                 f"{early.sum():,} of {(part == held).sum():,} {PARTS[held]} events lie before some "
                 "that their users are trained on: the past is predicted from the future."
             )
+    return told
+
+
+def _unknown(events: Ordered, part: Ints) -> list[str]:
+    """Say in how many held-out events training does not know the user, or the item."""
+    columns = {"item": events.item}
+    if not (part < TRAIN).any():  # histories that come with the data are of users of their own
+        columns["user"] = events.user
+    told = []
+    for held in (VAL, TEST):
+        inside = part == held
+        for name, column in columns.items():
+            new = int((~np.isin(column[inside], column[part == TRAIN])).sum())
+            if new > UNKNOWN_FROM * inside.sum():
+                told.append(
+                    f"In {new:,} of {inside.sum():,} {PARTS[held]} events the {name} is one that "
+                    f"training does not know. Are the ids in column data.{name} of the same kind "
+                    "in all files?"
+                )
     return told

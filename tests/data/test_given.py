@@ -192,6 +192,21 @@ def test_sessions_can_come_split(files: Files) -> None:
         Sessions(val_from=None)
 
 
+def test_ids_of_another_kind_in_a_held_out_file_are_told_by_column(files: Files) -> None:
+    def notes(test: Events) -> str:
+        return " ".join(Given(cutoffs=(1,), seen="keep").split(files(TRAIN, VAL, test)).notes)
+
+    same: Events = [("b", "y", 11), ("a", "x", 9), ("a", "z", 12)]
+    assert "training does not know" not in notes(same)
+    told = notes([("b", "y", 11), ("a", "x", 9), ("a", "item-z", 12)])
+    assert "In 1 of 3 test events the item is one that training does not know" in told
+    assert "data.item" in told
+    assert "data.user" not in told
+    told = notes([*same, ("user-b", "x", 12), ("user-b", "y", 13)])
+    assert "In 2 of 5 test events the user is one that training does not know" in told
+    assert "data.user" in told
+
+
 def test_it_is_trained_from_the_command_line(files: Files, tmp_path: Path) -> None:
     files(TRAIN, VAL, TEST)
     paths = [
