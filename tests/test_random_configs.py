@@ -1,8 +1,16 @@
-"""Configs changed at random, by a fixed seed: each is taken or refused in a sentence, nothing else."""
+"""Configs changed at random, by a fixed seed: each is taken or refused in a sentence, nothing else.
+
+Some of those that are taken are trained for a step. More of them, and others:
+``RANDOM_TRAININGS=300 RANDOM_SEED=7 pytest tests/test_random_configs.py``.
+"""
 
 import copy
+import itertools
+import os
 import random
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import assembly, config
 from lightning_rec.errors import UserError
+from lightning_rec.training import train
 
 CHANGES = 300
+TRAININGS = int(os.environ.get("RANDOM_TRAININGS", "12"))
+SEED = int(os.environ.get("RANDOM_SEED", "20261127"))
 BASES = (
     [],
     ["model=sasrec", "logger=[csv,tensorboard]", "trainer=ddp"],
@@ -65,14 +76,22 @@ def changed(tree: dict[str, Any], chance: random.Random) -> str:
     return f"{path}={value!r}"
 
 
+def differing(bases: list[list[str]]) -> Iterator[tuple[list[str], list[str], DictConfig]]:
+    """Bases in turn, what was changed of each at random, and the config that came of it."""
+    chance = random.Random(SEED)
+    trees = [OmegaConf.to_container(config.compose(base), resolve=False) for base in bases]
+    while True:
+        for base, there in zip(bases, trees, strict=True):
+            tree: Any = copy.deepcopy(there)
+            what = [changed(tree, chance) for _ in range(chance.choice((1, 1, 2)))]
+            cfg = OmegaConf.create(tree)
+            assert isinstance(cfg, DictConfig)
+            yield base, what, cfg
+
+
 def test_a_config_changed_at_random_is_taken_or_refused_in_a_sentence() -> None:
-    chance, told = random.Random(20261127), {True: 0, False: 0}
-    bases = [OmegaConf.to_container(config.compose(base), resolve=False) for base in BASES]
-    for number in range(CHANGES):
-        tree: Any = copy.deepcopy(bases[number % len(bases)])
-        what = [changed(tree, chance) for _ in range(chance.choice((1, 1, 2)))]
-        cfg = OmegaConf.create(tree)
-        assert isinstance(cfg, DictConfig)
+    told = {True: 0, False: 0}
+    for base, what, cfg in itertools.islice(differing(list(BASES)), CHANGES):
         sentence = ""
         try:
             assembly.assemble(cfg)
@@ -81,7 +100,74 @@ def test_a_config_changed_at_random_is_taken_or_refused_in_a_sentence() -> None:
             told[True] += 1
             sentence = str(error)
         except Exception as error:
-            pytest.fail(f"{BASES[number % len(bases)]}, {what}: {error!r}")
+            pytest.fail(f"{base}, {what}: {error!r}")
         assert "\n" not in sentence, what
     assert told[True] > CHANGES / 4
     assert told[False] > CHANGES / 20
+
+
+@pytest.fixture
+def small(
+    log_csv: Path, click_csv: Path, pairs_csv: Path, catalogue_csv: Path, tiny_bert: Path
+) -> list[list[str]]:
+    """Runs of every problem that take a fraction of a second."""
+    quick = ["logger=none", "trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    log = [
+        *quick, "data=table", f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts",
+        "model.dim=8", "batches.max_len=10", "batches.batch_size=16", "protocol.cutoffs=[1,5]",
+    ]  # fmt: skip
+    texts = [
+        f"data.catalogue={catalogue_csv}",
+        "data.catalogue_item=sku",
+        "data.catalogue_title=title",
+        "item=text",
+        f"item.encoder={tiny_bert}",
+    ]
+    clicks = [
+        *quick, "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked", "data.fields.time=ts",
+        "data.fields.categorical=[uid,sku,device]", "data.fields.multi_valued=[tags]", "data.fields.numeric=[price]",
+        "model.dim=4", "batches.batch_size=64",
+    ]  # fmt: skip
+    pairs = [
+        *quick, "data=pairs", f"data.path={pairs_csv}", "data.query=term", "data.title=name", "data.item=sku",
+        "data.relevance=grade", "data.positive_from=2.5", "data.scale=[1,3]", "protocol.cutoffs=[1,5]",
+        f"model.encoder={tiny_bert}", "batches.batch_size=8",
+    ]  # fmt: skip
+    return [
+        log,
+        [*log, "model=sasrec", "loss=gbce"],
+        [*clicks, "model=deepfm"],
+        [*log, "model=sasrec", *texts, "adapter=lora", "loss=in_batch"],
+        [
+            *log,
+            "model=gru4rec",
+            "protocol=temporal",
+            "schedule=warmup_decay",
+            "loss=sampled_softmax",
+        ],
+        [*clicks, "model=dcnv2", "schedule=plateau"],
+        [*pairs, "model=bi_encoder"],
+    ]
+
+
+def test_what_is_taken_can_be_trained(small: list[list[str]], tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    trained, failed = 0, []
+    for number, (base, what, cfg) in enumerate(differing(small)):
+        elsewhere = any(repr(place) in each for each in what for place in ("/", "../../x"))
+        try:
+            assembly.assemble(cfg)
+            if elsewhere:
+                continue  # it would write there
+            cfg.trainer.max_epochs = cfg.trainer.limit_train_batches = 1
+            train(cfg, tmp_path / str(number), [])
+            trained += 1
+        except UserError:
+            pass
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            trained += 1
+            failed.append(f"{base[-3:]}, {what}: {error!r} ({where.filename}:{where.lineno})")
+        if trained == TRAININGS:
+            break
+    assert failed == []
