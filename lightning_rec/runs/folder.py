@@ -27,7 +27,7 @@ from lightning_rec import trust
 from lightning_rec.documents import check_folder, check_places, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
-from lightning_rec.runs import checksums, provenance
+from lightning_rec.runs import card, checksums, provenance
 from lightning_rec.runs.checkpoints import LAST, PREVIOUS
 from lightning_rec.runs.distributed import is_first
 
@@ -100,6 +100,7 @@ class RunFolder:
             )
         check_folder(run.path)
         run.card = run._json("run.json")
+        card.check(path / "run.json", run.card, card.Card)
         checksums.verify(run.path, "run.json")
         return run
 

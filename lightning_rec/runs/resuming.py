@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 
 from lightning_rec import config
 from lightning_rec.errors import UserError, listed
+from lightning_rec.runs import card
 from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
@@ -185,6 +186,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     if not is_zipfile(checkpoint):
         raise UserError(f"{checkpoint} cannot be read: it is no checkpoint, or a broken one.")
     saved: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
+    card.check(checkpoint, saved, card.Checkpoint)
     return saved
 
 

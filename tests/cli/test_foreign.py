@@ -1,5 +1,6 @@
 """A run folder that a stranger sent, evaluated and gone on with: nothing of ours is lost or told."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -100,3 +101,17 @@ def test_a_changed_table_is_told(sent: Path, refused: Refused, tmp_path: Path) -
         (sent / name).write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
         assert f"{name} is not as the run wrote it" in refused("evaluate", f"run={sent}")
         (sent / name).write_bytes(whole)
+
+
+def test_a_card_or_checkpoint_of_another_kind_is_named(sent: Path, refused: Refused) -> None:
+    path, last = sent / "run.json", sent / "checkpoints" / "last.ckpt"
+    card, checkpoint = path.read_text(), torch.load(last, weights_only=True)
+    for key, wrong in {"protocol": 3, "data_hash": 5, "seconds": {"fit": "long"}}.items():
+        path.write_text(json.dumps(json.loads(card) | {key: wrong}))
+        for verb in ("evaluate run", "train resume"):
+            told = refused(*f"{verb}={sent}".split())
+            assert f"{path} is not as a run writes it: {key}" in told, verb
+    path.write_text(card)
+    torch.save({key: value for key, value in checkpoint.items() if key != "loops"}, last)
+    told = refused("train", f"resume={sent}", "trainer.max_epochs=9")
+    assert f"{last} is not as a run writes it: loops" in told
