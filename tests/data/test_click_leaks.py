@@ -189,6 +189,14 @@ def test_events_that_stand_twice_are_counted_and_told(tmp_path: Path) -> None:
     assert f"{users} of {ROWS + users:,} rows are exact copies of another row" in said[0]
 
 
+def test_copies_that_write_their_ids_in_another_way_are_copies(tmp_path: Path) -> None:
+    columns, twice = with_doubles(log()), len(set(log()["uid"]))
+    ids = [str(uid) for uid in columns["uid"]]
+    columns["uid"] = [*ids[:ROWS], *(f" {uid}.0" for uid in ids[ROWS:])]
+    _, facts = told(tmp_path, columns)
+    assert facts["doubled rows"] == twice
+
+
 @pytest.mark.parametrize("numbered", [False, True])
 def test_doubled_rows_are_found_behind_an_index_but_not_behind_ids(
     numbered: bool, tmp_path: Path

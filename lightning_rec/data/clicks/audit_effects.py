@@ -14,6 +14,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import ROWS, Finding
 from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.ids import as_text, ids
 from lightning_rec.data.shares import PARTS
 
 BELIEVABLE = 0.95  # AUC of one field alone; that of an app of Frappe, with drawn negatives, is .93
@@ -141,10 +142,15 @@ def _numbers_rows(table: ClickTable, name: str) -> bool:
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
-    """A hash of some columns of each row, uint64 [N]."""
+    """A hash of some columns of each row, uint64 [N]: ``12`` and ``12.0`` are the same."""
     hashed = np.zeros(table.info["rows"], dtype=np.uint64)
     for start, frame in table.blocks(*names):
-        hashed[start : start + len(frame)] = frame.hash_rows(seed=0).to_numpy()
+        same = [
+            pl.coalesce(ids(pl.col(name), dtype), as_text(pl.col(name), dtype)).alias(name)
+            for name, dtype in frame.schema.items()
+            if not dtype.is_nested()
+        ]
+        hashed[start : start + len(frame)] = frame.with_columns(same).hash_rows(seed=0).to_numpy()
     return hashed
 
 
