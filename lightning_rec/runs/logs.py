@@ -39,15 +39,19 @@ def logging_to(path: Path | None) -> Iterator[None]:
 
 
 def _handlers(path: Path | None) -> list[logging.Handler]:
-    terminal = RichHandler(console=Screen(stderr=True), show_path=False, show_time=False)
-    bars = terminal.console.is_terminal  # of progress, which say what the lines of epochs say
+    screen = Screen(stderr=True)
+    bars = screen.is_terminal  # of progress, which say what the lines of epochs say
+    terminal: logging.Handler = logging.StreamHandler()  # a line a message, as grep wants it
+    terminal.setFormatter(VisibleFormatter("%(levelname)-8s %(message)s"))
+    if screen.is_terminal:
+        terminal = RichHandler(console=screen, show_path=False, show_time=False)
+        terminal.setFormatter(VisibleFormatter("%(message)s"))
     terminal.addFilter(
         lambda record: (
             record.name.startswith("lightning_rec")
             and not (bars and record.name == "lightning_rec.epochs")
         )
     )
-    terminal.setFormatter(VisibleFormatter("%(message)s"))
     if path is None:
         return [terminal]
     file = logging.FileHandler(path, encoding="utf-8")
