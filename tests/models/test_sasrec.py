@@ -1,5 +1,7 @@
 """SASRec against a plain re-computation of what the authors' code does."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,13 @@ HISTORIES = Histories(ITEMS, torch.arange(2))
 REAL = ITEMS.ne(SCHEMA.padding)
 
 
-def by_hand(model: SASRec, items: list[int]) -> Tensor:
+def by_hand(model: SASRec, items: list[int], as_rectools: bool = False) -> Tensor:
     """States of one sequence, place by place and head by head: float [L, D]."""
     dim, heads = model.item.embedding_dim, model.blocks[0].heads
-    states = [model.item.weight[item] * dim**0.5 + model.position.weight[place] for place, item in enumerate(items)]  # fmt: skip
+    places, scale = list(range(len(items))), dim**0.5
+    if as_rectools:
+        places, scale = places[::-1], 1.0
+    states = [model.item.weight[item] * scale + model.position.weight[place] for place, item in zip(places, items, strict=True)]  # fmt: skip
     for block in model.blocks:
         asked = [block.attention_norm(state) for state in states]
         after = []
@@ -37,13 +42,17 @@ def by_hand(model: SASRec, items: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_states_by_hand(heads: int) -> None:
+@pytest.mark.parametrize("as_rectools", [False, True])
+def test_states_by_hand(heads: int, as_rectools: bool) -> None:
     torch.manual_seed(0)
-    model = SASRec(SCHEMA, dim=16, depth=2, heads=heads).eval()
+    other: Any = {"scaled": False, "places": "latest"} if as_rectools else {}
+    model = SASRec(SCHEMA, dim=16, depth=2, heads=heads, **other).eval()
     for parameter in model.parameters():  # .02 would leave all but the item vectors without effect
         nn.init.normal_(parameter, std=0.5)
     states = model(HISTORIES, REAL)
-    expected = torch.cat([by_hand(model, [3, 1, 4, 1, 5]), by_hand(model, [9, 2, 6])])
+    expected = torch.cat(
+        [by_hand(model, each, as_rectools) for each in ([3, 1, 4, 1, 5], [9, 2, 6])]
+    )
     torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -66,6 +75,24 @@ def test_weights_start_as_stated_and_padding_never_learns() -> None:
     model.scores(states).sum().backward()
     assert model.item.weight.grad is not None
     assert (model.item.weight.grad[2000] == 0).all()
+
+
+def test_glorots_normal_reaches_all_weights() -> None:
+    model = SASRec(Schema(2000, 50, 1), dim=64, init="xavier")
+    for weight in (model.item.weight[:2000], model.position.weight, model.blocks[0].query.weight):
+        fans = sum(weight.shape) + 2 * (len(weight) == 2000)  # the table has two rows more
+        assert weight.std().item() == pytest.approx((2 / fans) ** 0.5, rel=0.05)
+
+
+def test_item_vectors_drop_out_where_they_are_read_and_where_they_are_scored() -> None:
+    model = SASRec(SCHEMA, dim=16, dropout=0.0, attention_dropout=0.0, item_dropout=0.5)
+    assert not torch.equal(model(HISTORIES, REAL), model(HISTORIES, REAL))
+    scored = model.vectors(torch.arange(30)).weight
+    dropped = scored == 0
+    assert 0.3 < dropped.float().mean() < 0.7
+    torch.testing.assert_close(scored[~dropped], 2 * model.item.weight[:30][~dropped])
+    model.eval()
+    assert torch.equal(model.vectors().weight, model.item.weight[:30])
 
 
 def test_dropout_and_attention_dropout_work_in_training_alone() -> None:

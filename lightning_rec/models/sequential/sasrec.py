@@ -4,7 +4,7 @@ Kang and McAuley, ICDM 2018, arXiv:1808.09781. Shapes: B sequences, L places, D 
 V = num_items, M queries.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -32,6 +32,12 @@ class SASRec(InnerProduct):
         feedforward: width of the feed-forward layer as a multiple of ``dim`` (1 in the paper).
         dropout: after the embeddings and inside the feed-forward layers.
         attention_dropout: on the attention weights (the paper has it equal to ``dropout``).
+        item_dropout: on item vectors, those that are read and those that are scored. None in the
+            paper; RecTools, with which eSASRec was measured, has it equal to ``dropout``.
+        scaled: multiply item vectors by the square root of ``dim`` before places are added, as the
+            authors do and RecTools does not.
+        places: whether they are counted from the oldest item of a history or from the latest.
+        init: how weights start. ``normal`` with a deviation of 0.02, or all by Glorot's normal.
         sparse: give the item table sparse gradients, for very large catalogues; needs a sampled
             loss to be of use, and ``optimizer=lazy_adamw``.
 
@@ -50,6 +56,10 @@ class SASRec(InnerProduct):
         feedforward: PositiveInt = 1,
         dropout: BelowOne = 0.1,
         attention_dropout: BelowOne = 0.1,
+        item_dropout: BelowOne = 0.0,
+        scaled: bool = True,
+        places: Literal["oldest", "latest"] = "oldest",
+        init: Literal["normal", "xavier"] = "normal",
         sparse: bool = False,
     ) -> None:
         super().__init__(schema)
@@ -59,27 +69,34 @@ class SASRec(InnerProduct):
             schema.num_items + 2, dim, padding_idx=schema.padding, sparse=sparse
         )
         self.position = nn.Embedding(schema.max_len, dim)
-        self.dropout = Dropout(dropout)
+        self.dropout, self.item_dropout = Dropout(dropout), Dropout(item_dropout)
+        self.scale = dim**0.5 if scaled else 1.0
+        self.from_latest = places == "latest"
         self.blocks = nn.ModuleList(
             Block(dim, heads, dim * feedforward, dropout, attention_dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim, eps=1e-8)
-        self._initialise()
+        self._initialise(init)
 
-    def _initialise(self) -> None:
+    def _initialise(self, init: str) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
+                if init == "xavier":
+                    nn.init.xavier_normal_(module.weight)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.item.weight[self.schema.padding].zero_()
 
     def forward(self, histories: Histories, at: Tensor) -> Tensor:
-        """Queries float [M, D]; places are counted from the oldest item of the window."""
+        """Queries float [M, D]."""
         items = histories.items
         places = torch.arange(items.shape[1], device=items.device)
-        hidden_BLD = self.item(items) * self.item.embedding_dim**0.5 + self.position(places)
+        if self.from_latest:
+            latest = (items != self.schema.padding).sum(dim=1, keepdim=True) - 1
+            places = (latest - places).clamp(min=0)
+        hidden_BLD = self.item_dropout(self.item(items)) * self.scale + self.position(places)
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD, hidden_BLD)
@@ -91,9 +108,8 @@ class SASRec(InnerProduct):
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; there is no bias."""
-        if items is None:
-            return ItemVectors(self.item.weight[: self.schema.num_items], None)
-        return ItemVectors(self.item(items), None)
+        weight = self.item.weight[: self.schema.num_items] if items is None else self.item(items)
+        return ItemVectors(self.item_dropout(weight), None)
 
 
 class Block(nn.Module):
