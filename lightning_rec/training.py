@@ -28,7 +28,14 @@ from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
 from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
-from lightning_rec.runs.resuming import Start, changed, check_course, check_not_over, start_of
+from lightning_rec.runs.resuming import (
+    Start,
+    changed,
+    check_course,
+    check_not_over,
+    start_of,
+    until,
+)
 from lightning_rec.runs.signals import stoppable
 from lightning_rec.screen import Screen
 from lightning_rec.tasks.base import Task
@@ -82,7 +89,7 @@ def resume(folder: Path, overrides: list[str]) -> None:
             checkpoint = run.last_checkpoint()
             made = _make(cfg, problem, run, *overrides)
             start = start_of(run, cfg, made.task, checkpoint) if checkpoint else None
-        run.resume(cfg, overrides)
+        run.resume(cfg, overrides, until(run, cfg, start))
         if start is None:
             run.start_over()
         with recorded(run):

@@ -47,12 +47,17 @@ class _Loops(_Read):
     fit_loop: _Fit
 
 
+class _Resume(_Read):
+    stopped: list[int | None] | None = None
+
+
 class Checkpoint(_Read):
     """What is read of a checkpoint before Lightning takes it up."""
 
     state_dict: dict[str, Any]
     global_step: int
     loops: _Loops
+    resume: _Resume = _Resume()
 
 
 def check(path: Path, found: Any, kind: type[Card] | type[Checkpoint]) -> None:

@@ -134,7 +134,7 @@ class LastCheckpoint(Checkpoint):
         """From here on a stop waits for a checkpoint. A training that was over stays so."""
         STOP.wait()
         if self._found is not None:
-            if self._found["stopped"] == _patience(trainer):
+            if is_over(self._found["stopped"], _patience(trainer)):
                 trainer.should_stop = True
             if isinstance(trainer.train_dataloader, BatchLoader):
                 # Lightning would, had not the number of steps been asked for before.
@@ -252,6 +252,22 @@ def _patience(trainer: pl.Trainer) -> list[Any]:
     """What decides when training is over."""
     patient = [each.patience for each in trainer.early_stopping_callbacks]
     return [trainer.max_epochs, *patient]
+
+
+def is_over(stopped: list[Any] | None, now: list[Any]) -> bool:
+    """Whether a training that was stopped early stays so: nothing that decides it was raised.
+
+    Args:
+        stopped: most epochs and each patience under which it was; None if it was not.
+        now: the same under which it would go on. None and -1 are any number of epochs.
+    """
+
+    def number(limit: int | None) -> float:
+        return float("inf") if limit in (None, -1) else limit
+
+    return stopped is not None and not any(
+        number(new) > number(old) for old, new in zip(stopped, now, strict=False)
+    )
 
 
 def _more_follows(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -20,14 +20,12 @@ from typing import Any
 import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from lightning_rec import trust
 from lightning_rec.documents import check_folder, check_places, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
-from lightning_rec.runs import card, checksums, provenance
+from lightning_rec.runs import card, checksums, provenance, weights
 from lightning_rec.runs.checkpoints import LAST, PREVIOUS
 from lightning_rec.runs.distributed import is_first
 
@@ -119,14 +117,14 @@ class RunFolder:
                 f"first, resume={self.path}."
             )
 
-    def resume(self, cfg: DictConfig, overrides: list[str]) -> None:
-        """Go on with an existing run under ``cfg``."""
+    def resume(self, cfg: DictConfig, overrides: list[str], until: dict[str, Any]) -> None:
+        """Go on under ``cfg``; ``until`` says how far the run went under which settings."""
         if is_first():
             earlier = self.card.get("earlier", [])
             kept = {key: self.card.get(key) for key in ("started", "finished", "status", "commit")}
             begun = {key: self.card[key] for key in BEGUN_WITH if key in self.card}
             self._start(cfg, [*self.card.get("overrides", []), *overrides])
-            self.note(earlier=[*earlier, kept], **begun)
+            self.note(earlier=[*earlier, kept | until], **begun)
 
     def start_over(self) -> None:
         """Leave out what checkpoints there are: a training begins anew."""
@@ -242,14 +240,8 @@ class RunFolder:
     def save_model(self, model: torch.nn.Module) -> None:
         """Write the weights as safetensors."""
         if is_first():
-            state, known = {}, set()
-            for name, value in model.state_dict().items():
-                value = value.cpu().contiguous()
-                # Safetensors refuses weights that are tied, one memory under two names.
-                state[name] = value.clone() if value.data_ptr() in known else value
-                known.add(value.data_ptr())
             with self.writing("weights.safetensors") as temporary:
-                temporary.write_bytes(save(state))
+                weights.write(temporary, model)
 
     def load_model(self, model: torch.nn.Module) -> None:
         """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
@@ -261,11 +253,7 @@ class RunFolder:
                 f"Go on with resume={self.path}."
             )
         checksums.verify(self.path, path.name)
-        try:
-            model.load_state_dict(load_file(path))
-        except (RuntimeError, SafetensorError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
+        weights.read(path, model)
 
     def save_metrics(self, figures: dict[str, float]) -> None:
         """Write ``metrics.json``, sorted by name."""

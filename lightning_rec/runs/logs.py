@@ -55,5 +55,7 @@ def _handlers(path: Path | None) -> list[logging.Handler]:
     if path is None:
         return [terminal]
     file = logging.FileHandler(path, encoding="utf-8")
+    # Said at each save, of saving; it reads as if a checkpoint were unpickled.
+    file.addFilter(lambda record: "`weights_only` was not set" not in record.getMessage())
     file.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return [terminal, file]

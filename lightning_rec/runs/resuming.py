@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from lightning_rec import config
 from lightning_rec.errors import UserError, listed
 from lightning_rec.runs import card
-from lightning_rec.runs.checkpoints import BEST
+from lightning_rec.runs.checkpoints import BEST, is_over
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
@@ -73,13 +73,17 @@ def check_not_over(run: RunFolder, cfg: DictConfig) -> None:
     if not run.can_resume:
         raise UserError(f"{run.path} is completed, and nothing of it can be trained further.")
     if cfg == run.config:
-        raise UserError(f"{run.path} is completed: raise trainer.max_epochs to go on training.")
+        raise UserError(
+            f"{run.path} is completed: raise trainer.max_epochs to go on training, or patience "
+            "where it stopped early."
+        )
 
 
 class Start(NamedTuple):
-    """Where a training goes on: the checkpoint, and the optimizer steps that were taken before."""
+    """Where a training goes on: the checkpoint, whole epochs and optimizer steps until then."""
 
     checkpoint: Path
+    epochs: int
     step: int
 
 
@@ -98,11 +102,7 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
             f"trainer.max_epochs={limit}, but {run.path} has been trained for {done} epochs: say "
             f"{done} or more."
         )
-    if run.card.get("status") == "completed" and limit == done:
-        raise UserError(
-            f"{run.path} is completed, after {done} epochs: raise trainer.max_epochs above that to "
-            "go on training."
-        )
+    _check_goes_on(run, cfg, saved, done)
     _check_unchanged(run, cfg, ("optimizer",), "the optimizer's state is kept in the checkpoint")
     _check_unchanged(run, cfg, _READ, "the model has learnt what they make of the data")
     _check_unchanged(run, cfg, _CHOSEN, "the best weights until now were chosen by it")
@@ -110,7 +110,24 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
     if epochs["ready"] > done:
         reason = f"the run stopped in the middle of epoch {done}, and goes on at that batch"
         _check_unchanged(run, cfg, _EPOCH, reason)
-    return Start(checkpoint, saved["global_step"])
+    return Start(checkpoint, done, saved["global_step"])
+
+
+def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any]:
+    """How far a run went under its settings, and those of them that ``cfg`` changes."""
+    now = _leaves(config.plain(cfg))
+    before = _leaves(config.plain(run.config))
+    settings = {key: old for key, old in before.items() if now.get(key) != old}
+    epochs, step = (start.epochs, start.step) if start is not None else (0, 0)
+    return {"epochs": epochs, "step": step, "settings": settings}
+
+
+def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """All values of a config, a list is one, by their dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    below = (_leaves(each, f"{key}.{name}" if key else str(name)) for name, each in value.items())
+    return {name: leaf for leaves in below for name, leaf in leaves.items()}
 
 
 def check_course(
@@ -168,6 +185,25 @@ def _check_limits(
                 f"trainer.val_check_interval={every}, but an epoch has {number} batches: say "
                 f"{number} or fewer, or 1.0 for the end of an epoch."
             )
+
+
+def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: dict[str, Any], done: int) -> None:
+    """Where no further step is taken, the card would claim settings that none was taken with."""
+    step, steps, limit = saved["global_step"], cfg.trainer.get("max_steps"), cfg.trainer.max_epochs
+    callbacks = (cfg.get("callbacks") or {}).values()
+    patience = [each["patience"] for each in callbacks if each and "patience" in each]
+    if limit == done:
+        further = f"after {done} epochs: raise trainer.max_epochs above that to go on training"
+    elif steps is not None and 0 <= steps <= step:
+        further = f"after {step} steps: raise trainer.max_steps above that to go on training"
+    elif is_over(saved.get("resume", {}).get("stopped"), [limit, *patience]):
+        further = f"stopped early after {done} epochs: raise patience to go on training"
+    else:
+        return
+    if run.card.get("status") == "completed":
+        raise UserError(f"{run.path} is completed, {further}.")
+    nodes = tuple(str(node) for node in cfg if node not in (*_BESIDE, "trainer", "patience"))
+    _check_unchanged(run, cfg, nodes, f"all of its training is done, {further}")
 
 
 def _check_best(run: RunFolder, cfg: DictConfig, step: int) -> None:

@@ -222,9 +222,46 @@ def test_one_process_at_a_time_writes_a_run(
         assert told in refused("train", f"resume={done}", "trainer.max_epochs=3")
         assert told in refused("train", *small, f"run_dir={done}")
     (done / "writer.lock").write_text("elsewhere 1")  # of one who is gone
-    assert cli.run(["train", f"resume={done}", "trainer.max_epochs=3", "patience=7"]) == 0
+    before = RunFolder.open(done).config
+    changes = ["trainer.max_epochs=3", "patience=7", "model.dropout=0.45", "seed=9"]
+    assert cli.run(["train", f"resume={done}", *changes]) == 0
     assert not (done / "writer.lock").exists()
     assert RunFolder.open(done).config.callbacks.early_stopping.patience == 7
+    (earlier,) = read(done / "run.json")["earlier"]  # what the first epochs ran with is not lost
+    assert (earlier["epochs"], earlier["step"]) == (2, 18)
+    assert earlier["settings"] == {
+        "trainer.max_epochs": 2,
+        "patience": before.patience,
+        "callbacks.early_stopping.patience": before.patience,
+        "model.dropout": before.model.dropout,
+        "seed": before.seed,
+    }
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience_alone(
+    steps: list[str], refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    run = tmp_path / "run"
+    few = [*steps, "patience=1", "trainer.max_epochs=9", f"run_dir={run}"]
+    with monkeypatch.context() as patch:
+        stopped(patch, SequenceTask, "on_test_start", lambda task: True, signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            cli.run(["train", *few])
+    told = refused("train", f"resume={run}", "model.dropout=0.5")
+    assert "model.dropout cannot be changed with resume=: all of its training is done" in told
+    assert cli.run(["train", f"resume={run}"]) == 0
+    epochs = read(run / "run.json")["cost"]["epochs"]
+    assert epochs < 9
+    before = hashes(run)
+    for change in ("seed=3", "patience=0", "trainer.max_epochs=8"):
+        told = refused("train", f"resume={run}", change)
+        assert f"is completed, stopped early after {epochs} epochs: raise patience" in told
+    assert hashes(run) == before
+    assert cli.run(["train", f"resume={run}", "patience=9"]) == 0
+    assert read(run / "run.json")["cost"]["epochs"] == 9
+    assert "weights_only` was not set" not in (run / "train.log").read_text()
+    assert f"{run} is completed, after" in refused("train", f"resume={run}", "seed=3")
 
 
 def test_a_run_without_a_checkpoint_begins_anew(

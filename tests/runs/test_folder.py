@@ -111,10 +111,13 @@ def test_a_second_run_in_one_folder_is_refused(run: RunFolder, cfg: DictConfig) 
 def test_a_resumed_run_remembers_its_earlier_life(run: RunFolder, cfg: DictConfig) -> None:
     run.finish("interrupted")
     again = RunFolder.open(run.path)
-    again.resume(cfg, ["trainer.max_epochs=9"])
+    held = {"epochs": 3, "step": 12, "settings": {"trainer.max_epochs": 3}}
+    again.resume(cfg, ["trainer.max_epochs=9"], held)
     card = RunFolder.open(run.path).card
     assert card["status"] == "running"
-    assert [earlier["status"] for earlier in card["earlier"]] == ["interrupted"]
+    (earlier,) = card["earlier"]
+    assert earlier["status"] == "interrupted"
+    assert earlier | held == earlier
     assert card["overrides"] == ["model.dim=8", "trainer.max_epochs=9"]
 
 
