@@ -98,6 +98,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in DISK:
         where = f": {error.filename}" if error.filename else ""
         return f"Cannot write, {DISK[error.errno]}{where}. Choose another folder with run_dir=…"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:40]}… is longer than a file may be called."
     return f"{type(error).__name__}: {error} (--traceback shows where)"
 
 

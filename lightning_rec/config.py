@@ -210,6 +210,8 @@ def unknown_key(error: OmegaConfBaseException) -> UserError:
     there: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else {}
     siblings = [str(name) for name in there]
     parent, _, last = key.rpartition(".")
+    if last in siblings:
+        return UserError(f"{key} cannot be left out: give it another value, {key}=….")
     below = [name for name, value in there.items() if isinstance(value, dict) and last in value]
     meant = ".".join(filter(None, (parent, *below[:1], last)))
     hint = f" Did you mean '{meant}'?" if below else nearest(last, siblings)
