@@ -7,7 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from lightning_rec.data import numbers, times
-from lightning_rec.data.events import LISTED, ROW, Columns, events, first_time, with_day
+from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import lists
 from lightning_rec.data.tabular import Table
@@ -16,7 +16,6 @@ from lightning_rec.data.times import (
     WrittenDates,
     divisor,
     microseconds,
-    read_times,
     seconds,
 )
 from lightning_rec.errors import listed, nearest
@@ -177,21 +176,12 @@ def _read(
         values["rating"] = pl.when(rating.is_finite()).then(rating)
     if columns.time is None:
         return None, values, _facts(table, columns, source, values)
-    name, dtype = columns.time, types[columns.time]
-    first = first_time(table, source, name) if dtype == pl.String else None
-    form = with_day(table, source, name, first, columns.times)
 
-    def read(mixed: bool) -> tuple[Reading, dict[str, pl.Expr], dict[str, Any]]:
-        reading = read_times(name, dtype, first, form, mixed)
-        there = values | {"time": reading.value}
-        return reading, there, _facts(table, columns, source, there)
+    def told(reading: Reading) -> dict[str, Any]:
+        return _facts(table, columns, source, values | {"time": reading.value})
 
-    found = read(mixed=False)
-    if dtype == pl.String and found[2]["time"]:
-        again = read(mixed=True)
-        if again[2]["time"] < found[2]["time"]:
-            return again
-    return found
+    reading, facts = time_reading(table, source, columns.time, columns.times, told)
+    return reading, values | {"time": reading.value}, facts
 
 
 def _facts(

@@ -1,13 +1,22 @@
 """The rows of a log as events: which columns hold what, lists exploded, how times are written."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
 
 from lightning_rec.data.lists import is_list, lists
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import TimeForm, both_readings, day_and_month, slashed
+from lightning_rec.data.times import (
+    Reading,
+    TimeForm,
+    both_readings,
+    day_and_month,
+    read_times,
+    slashed,
+)
 from lightning_rec.errors import listed
 
 ROW = "__row"  # the number of an event's row in the file
@@ -78,6 +87,40 @@ def first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
     time = pl.col(name).str.strip_chars()
     found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
     return str(found.item()) if found.height else None
+
+
+def time_reading(
+    table: Table,
+    source: pl.LazyFrame,
+    name: str,
+    form: TimeForm,
+    facts: Callable[[Reading], dict[str, Any]],
+) -> tuple[Reading, dict[str, Any]]:
+    """How a column of times is to be read, and what one pass over the file tells of that.
+
+    Text is read in the form of its first value, and in every form where that leaves fewer faults.
+
+    Args:
+        table: the file.
+        source: its rows.
+        name: the column.
+        form: what the user said.
+        facts: makes the pass; ``time`` is how many rows have no time.
+
+    Raises:
+        ValueError: with a sentence, if times can be read in two ways.
+    """
+    dtype = source.collect_schema()[name]
+    first = first_time(table, source, name) if dtype == pl.String else None
+    form = with_day(table, source, name, first, form)
+    reading = read_times(name, dtype, first, form)
+    found = facts(reading)
+    if dtype == pl.String and found["time"]:
+        mixed = read_times(name, dtype, first, form, mixed=True)
+        again = facts(mixed)
+        if again["time"] < found["time"]:
+            return mixed, again
+    return reading, found
 
 
 def with_day(

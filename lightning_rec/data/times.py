@@ -262,6 +262,8 @@ def _reads(first: str | None, form: str) -> bool:
 
 def _parsed(text: pl.Expr, form: str, unit: Precision) -> pl.Expr:
     """Int64 micro- or nanoseconds since 1970 of the texts that have this form, else null."""
+    if re.search("%[HI]", form) and "%M" not in form:  # Polars reads no hours without minutes
+        text, form = text + " 00", f"{form} %M"
     time = text.str.to_datetime(form, time_unit=unit, strict=False)
     if "%z" in form:
         time = time.dt.replace_time_zone(None)

@@ -341,7 +341,9 @@ def test_dates_with_slashes_are_read_by_the_day_that_the_rows_or_the_user_tell(
     own = load(path, tmp_path, fields, time_format="%d/%m/%Y")
     assert own.data_hash == made[0]
     soon = small(tmp_path / "soon.csv", columns | {"day": [*turned[:-1], "soon"]})
-    with pytest.raises(UserError, match=r"soon.csv, line 41: 'soon' in column 'day' is no time"):
+    with pytest.raises(
+        UserError, match=r"soon.csv, line 41, row 40: 'soon' in column 'day' is no time"
+    ):
         load(soon, tmp_path, fields)
 
 

@@ -13,7 +13,7 @@ from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import ROWS, Finding
-from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.ids import as_text, ids
 from lightning_rec.data.shares import PARTS
 
@@ -120,7 +120,7 @@ def told_of_doubles(
 
 def _compared(table: ClickTable, fields: Fields) -> list[str]:
     """The columns in which rows that stand twice are alike."""
-    names = [name for name in table.rows.collect_schema().names() if name != PART]
+    names = [name for name in table.rows.collect_schema().names() if name not in (PART, TIME)]
     used = {*fields.features, *fields.roles().values()}
     used |= {goal.column for goal in fields.targets.values()}
     if fields.group and fields.time:

@@ -1,18 +1,19 @@
 """What a user's table of clicks holds, as its fields are declared, whatever file it came from."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.table import TIME
 from lightning_rec.data.dialect import Decimal
-from lightning_rec.data.events import first_time, with_day
+from lightning_rec.data.events import time_reading
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import cut_off
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import PER_SECOND, TimeForm, raw_time, read_times, slashed
+from lightning_rec.data.times import Reading, TimeForm, divisor
 from lightning_rec.errors import UserError
 
 Invalid = Literal["error", "drop"]
@@ -38,7 +39,7 @@ def read_rows(
     Raises:
         UserError: if a text is ragged or broken, or all rows are faulty.
     """
-    faults = dict(_faults(rows, fields, _first_time(rows, fields))) if invalid == "drop" else {}
+    faults = dict(_faults(rows, fields)) if invalid == "drop" else {}
     row, is_text = pl.col(_ROW), table.is_text
     blank = pl.all_horizontal(pl.all().exclude(_ROW).is_null()) & is_text
     bad = pl.any_horizontal(*faults.values(), blank & (invalid == "drop"))
@@ -82,40 +83,56 @@ def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.Lazy
 
 
 def with_times(
-    table: Table, rows: pl.LazyFrame, fields: Fields, form: TimeForm, invalid: Invalid
-) -> pl.LazyFrame:
-    """The rows, with dates that have slashes, or a form of their own, as Datetime; null for others.
+    tables: dict[str, Table], rows: dict[str, pl.LazyFrame], name: str, form: TimeForm
+) -> dict[str, pl.LazyFrame]:
+    """The rows of each part with ``TIME``, each part read by its own type, form and unit.
+
+    Numbers that are of one unit in all parts stay as they are; all else is seconds.
+
+    Args:
+        tables: the file of each part.
+        rows: the rows of each part.
+        name: the column of times.
+        form: what the user said.
 
     Raises:
-        UserError: if the day may come first or second, or, unless ``invalid`` is ``drop``, for the
-            first value that is no time.
+        UserError: if the day may come first or second, or the unit of numbers is unclear.
     """
-    name = fields.time
-    if name is None or rows.collect_schema()[name] != pl.String:
-        return rows
-    first = first_time(table, rows, name)
-    if slashed(first) is None and form.format is None:
-        return rows
-    try:
-        reading = read_times(
-            name, pl.String(), first, with_day(table, rows, name, first, form), mixed=True
+    read = {part: _time_reading(table, rows[part], name, form) for part, table in tables.items()}
+    plain = form.unit == "auto" and all(reading.per_second is None for reading, _ in read.values())
+    as_they_are = plain and len({scale for _, scale in read.values()} - {None}) <= 1
+    return {
+        part: rows[part].with_columns(
+            (reading.value / (1 if as_they_are else scale or 1)).cast(pl.Float64).alias(TIME)
         )
+        for part, (reading, scale) in read.items()
+    }
+
+
+def _time_reading(
+    table: Table, rows: pl.LazyFrame, name: str, form: TimeForm
+) -> tuple[Reading, float | None]:
+    """How the times of a part are read, and how many of their units make a second."""
+
+    def facts(reading: Reading) -> dict[str, Any]:
+        value = reading.value
+        asked = [value.null_count().alias("time"), value.min().alias("least")]
+        asked.append(value.max().alias("most"))
+        return table.collect(rows.select(asked)).row(0, named=True)
+
+    dtype = rows.collect_schema()[name]
+    if dtype.is_nested() or dtype in (pl.Time, pl.Duration):
+        raise UserError(f"{table.path}: column '{name}' holds {dtype}, which is no moment.")
+    try:
+        reading, found = time_reading(table, rows, name, form, facts)
     except ValueError as error:
         raise UserError(str(error)) from error
-    row, there = pl.col(_ROW), pl.col(name).str.strip_chars() != ""
-    bad = reading.value.is_null() & there
-    asked = [
-        row.filter(bad).min().alias(_ROW),
-        pl.col(name).filter(bad).first(),
-        bad.sum().alias("bad"),
-    ]
-    place, value, count = table.collect(rows.with_row_index(_ROW).select(asked)).row(0)
-    if count and invalid == "error":
-        raise UserError(
-            f"{table.where(place)}: '{value}' in column '{name}' is no time ({count:,} such rows)."
-        )
-    unit: Literal["ns", "us"] = "ns" if reading.per_second == PER_SECOND["ns"] else "us"
-    return rows.with_columns(pl.from_epoch(reading.value, unit).alias(name))
+    if reading.per_second is not None or found["least"] is None:
+        return reading, reading.per_second
+    try:
+        return reading, divisor(found["least"], found["most"], form.unit)
+    except ValueError as error:
+        raise UserError(f"{table.path}: column '{name}' {error}.") from error
 
 
 def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
@@ -124,7 +141,7 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     Categories, groups and all that is undeclared as ids, numbers as Float64, labels that are no
     ratings as 0 and 1, many values as List[String], times as Float64.
     """
-    schema, first = rows.collect_schema(), _first_time(rows, fields)
+    schema = rows.collect_schema()
     goals = fields.targets.values()
     plain = {goal.column for goal in goals if goal.positive_from is None}
     numeric = {*fields.numeric, *(goal.column for goal in goals), fields.weight}
@@ -132,6 +149,8 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     many = {*fields.multi_valued, fields.history}
     found = []
     for name, dtype in schema.items():
+        if name == TIME:
+            continue
         column = pl.col(name)
         if name in plain:
             column = cells.labels(column, dtype, name)
@@ -140,7 +159,7 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
         elif name in many or isinstance(dtype, pl.List | pl.Array):
             column = cells.sequences(column, dtype, fields.separator)
         elif name == fields.time and name not in categories:
-            column = raw_time(name, dtype, first)
+            column = pl.col(TIME)
         elif not dtype.is_nested():
             column = ids(column, dtype)
         found.append(column.alias(name))
@@ -154,7 +173,7 @@ def _cut(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
     return pl.any_horizontal(pl.lit(value=False), *(cut_off(column) for column in texts))
 
 
-def _faults(rows: pl.LazyFrame, fields: Fields, first: str | None) -> Iterator[tuple[str, pl.Expr]]:
+def _faults(rows: pl.LazyFrame, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
     """By column where a row cannot be used: Boolean."""
     schema = rows.collect_schema()
     yield "cut lists", _cut(rows, fields).fill_null(value=False)
@@ -162,19 +181,9 @@ def _faults(rows: pl.LazyFrame, fields: Fields, first: str | None) -> Iterator[t
         read = cells.labels if least is None else cells.numbers
         yield name, read(pl.col(name), schema[name], name).is_null()
     if fields.time is not None:
-        yield fields.time, raw_time(fields.time, schema[fields.time], first).is_null()
+        yield fields.time, pl.col(TIME).is_null()
     if fields.weight is not None:
         found = cells.numbers(pl.col(fields.weight), schema[fields.weight], fields.weight)
         yield fields.weight, (found.is_finite() & (found >= 0)).fill_null(value=False).not_()
     for name in fields.numeric:
         yield name, cells.is_word(pl.col(name), schema[name], name)
-
-
-def _first_time(rows: pl.LazyFrame, fields: Fields) -> str | None:
-    """First value of a text column of times: it settles whether they are numbers or dates."""
-    name = fields.time
-    if name is None or rows.collect_schema()[name] != pl.String:
-        return None
-    there = rows.select(pl.col(name).str.strip_chars()).filter(pl.col(name) != "").head(1)
-    found = there.collect(engine="streaming")
-    return str(found.item()) if found.height else None

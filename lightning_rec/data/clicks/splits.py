@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import ROWS, OnFinding
-from lightning_rec.data.clicks.table import PART, ClickTable
+from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
@@ -188,14 +188,18 @@ def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:
             f"protocol=temporal_rows needs times: name the column of {table.info['name']} that "
             "holds them, data.fields.time=COLUMN, or use protocol=random_rows."
         )
-    given = table.rows.select(fields.time).drop_nulls().head(1).collect()[fields.time]
-    first = str(given[0]).strip() if given.dtype == pl.String and len(given) else None
-    found = np.zeros(table.info["rows"])
-    faults = Faults(table)
-    for start, frame in table.blocks(fields.time):
-        column = frame[fields.time]
-        read = frame.select(raw_time(fields.time, column.dtype, first)).to_series()
-        faults.add(start, column, read.is_null().to_numpy())
+    schema, time = table.rows.collect_schema(), pl.col(TIME)
+    if TIME not in schema:
+        given = table.rows.select(fields.time).drop_nulls().head(1).collect()[fields.time]
+        first = str(given[0]).strip() if given.dtype == pl.String and len(given) else None
+        time = raw_time(fields.time, given.dtype, first)
+    found, faults = np.zeros(table.info["rows"]), Faults(table)
+    for start, frame in table.blocks(fields.time, *({TIME} & set(schema))):
+        read = frame.select(time).to_series()
+        faults.add(start, frame[fields.time], read.is_null().to_numpy())
         found[start : start + len(frame)] = read.fill_null(0).to_numpy()
-    faults.told(f"'{{value}}' in column '{fields.time}' is no time", remedy)
+    form = getattr(table.source, "times", None)
+    faults.told(
+        f"'{{value}}' in column '{fields.time}' is no time", lambda value: remedy(value, form)
+    )
     return found

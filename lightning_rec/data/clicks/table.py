@@ -16,8 +16,9 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
+TIME = "__time"  # times as Float64, where the column as it came is not so
 PART = "__part"  # the column of a given split: train, val or test in each row
-_VERSION = 4  # raise it whenever the same raw files would be read differently
+_VERSION = 5  # raise it whenever the same raw files would be read differently
 BLOCK = 1 << 18  # rows that lie, and are read, together
 
 

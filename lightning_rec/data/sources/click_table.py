@@ -14,7 +14,7 @@ from lightning_rec.data.ids import ids
 from lightning_rec.data.plain import table_files
 from lightning_rec.data.readers import same_columns
 from lightning_rec.data.tabular import Table, open_table
-from lightning_rec.data.times import TimeForm
+from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import UserError
 
 
@@ -36,6 +36,7 @@ class ClickTableSource:
         decimal: what parts whole numbers from fractions in text.
         quoted: whether fields of text may stand in quotes; else quotes are characters as others
             are.
+        time_unit: of numeric times; ``auto`` tells it from their size.
         time_format: of dates, as ``strptime`` has it; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and
@@ -59,6 +60,7 @@ class ClickTableSource:
         header: bool | None = None,
         columns: list[str] | None = None,
         encoding: str = "utf-8",
+        time_unit: TimeUnit = "auto",
         time_format: str | None = None,
         day_first: bool | None = None,
         invalid: Invalid = "error",
@@ -72,7 +74,7 @@ class ClickTableSource:
         self.fields, self.invalid = fields, invalid
         named = None if columns is None else tuple(columns)
         self.dialect = Dialect(delimiter, header, named, encoding, decimal=decimal, quoted=quoted)
-        self.times = TimeForm(format=time_format, day_first=day_first)
+        self.times = TimeForm(time_unit, time_format, day_first)
         self.dropped: dict[str, int] = {}  # rows left out by the last read, by column
         given = {"train": path, "val": val, "test": test}
         self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
@@ -102,11 +104,13 @@ class ClickTableSource:
         for table in tables.values():
             same_columns(first.path, first.schema, table.path, table.schema)
         self.dropped, parts = {}, []
-        for part, frame in _alike(tables).items():
+        frames = {part: self.derived(table.frame) for part, table in tables.items()}
+        if self.fields.time is not None:
+            frames = with_times(tables, frames, self.fields.time, self.times)
+        for part, frame in _alike(frames).items():
             table = tables[part]
-            pointed = with_points(self.derived(frame), self.fields, table.dialect.decimal)
-            timed = with_times(table, pointed, self.fields, self.times, self.invalid)
-            rows, dropped = read_rows(table, timed, self.fields, self.invalid)
+            pointed = with_points(frame, self.fields, table.dialect.decimal)
+            rows, dropped = read_rows(table, pointed, self.fields, self.invalid)
             for name, count in dropped.items():
                 self.dropped[name] = self.dropped.get(name, 0) + count
             mark = [pl.lit(part).alias(PART)] if len(tables) > 1 else []
@@ -137,18 +141,19 @@ class ClickTableSource:
         return rows
 
 
-def _alike(tables: dict[str, Table]) -> dict[str, pl.LazyFrame]:
+def _alike(frames: dict[str, pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
     """The rows of each part, columns in one order; what is of one type here and another there as
     text, or as lists of it.
     """
-    names = tables["train"].schema.names()
-    types = {name: {table.schema[name] for table in tables.values()} for name in names}
+    schemas = {part: frame.collect_schema() for part, frame in frames.items()}
+    names = schemas["train"].names()
+    types = {name: {schema[name] for schema in schemas.values()} for name in names}
     return {
-        part: table.frame.select(
-            pl.col(name) if len(types[name]) == 1 else _text(name, table.schema[name])
+        part: frame.select(
+            pl.col(name) if len(types[name]) == 1 else _text(name, schemas[part][name])
             for name in names
         )
-        for part, table in tables.items()
+        for part, frame in frames.items()
     }
 
 
