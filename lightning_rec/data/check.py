@@ -1,13 +1,10 @@
 """Checking a user's file: everything that is wrong or odd about it, at once."""
 
-import time as clock
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
@@ -15,16 +12,23 @@ from rich.text import Text
 from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.lines import Ragged
+from lightning_rec.data.oddities import oddities, repeats
 from lightning_rec.data.plain import Unfit
-from lightning_rec.data.propose import ROLES, command, described, holds_lists, roles
+from lightning_rec.data.propose import (
+    ROLES,
+    command,
+    described,
+    holds_lists,
+    label,
+    protocol,
+    roles,
+)
+from lightning_rec.data.repeats import TOLD_FROM
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.errors import UserError, listed
 from lightning_rec.screen import visible
-
-_SHORT_HISTORY = 3  # one event each to train on, to validate and to test
-_FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
 
 
 @dataclass
@@ -35,6 +39,8 @@ class Report:
     warnings: what may be right, but is worth a look.
     statistics: of the rows that can be read; None if none can.
     droppable: whether all errors are of single rows, which can be left out.
+    units: what the events are cut into: users, or sessions.
+    repeated: events that have the user and item of an earlier one, copies apart.
     command: the line that trains on the file; None if nothing does.
     """
 
@@ -43,6 +49,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     statistics: Statistics | None = None
     droppable: bool = False
+    units: str = "users"
+    repeated: int = 0
     command: str | None = None
 
     @property
@@ -55,7 +63,7 @@ class Report:
         parts: list[RenderableType] = []
         if self.statistics is not None:
             grid = Grid(title=self.path.name, show_header=False, title_justify="left")
-            for name, value in self.statistics.rows():
+            for name, value in self.statistics.rows(self.units):
                 grid.add_row(name, value)
             parts.append(grid)
         parts += [Text(visible(f"error: {error}"), style="red") for error in self.errors]
@@ -98,7 +106,9 @@ def check_file(path: Path, **given: Any) -> Report:
     report.warnings = told.warnings + report.warnings
     if report.statistics is not None and (report.ok or report.droppable):
         drop = {"invalid": "drop"} if report.errors else {}
-        report.command = command(path, {**settings, **drop})
+        repeated = report.repeated > TOLD_FROM * report.statistics.events
+        chosen = protocol(settings, repeated=repeated)
+        report.command = command(path, {**settings, **drop}, chosen)
     return report
 
 
@@ -133,17 +143,26 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
             settings[role] = column
         elif role == "time":
             report.warnings.append(
-                f"No column of times is named, so the order of the rows counts; "
-                f"'{column}' may be one: time={column}."
+                f"No column of times is named; '{column}' seems to hold them and is taken: "
+                f"time={column}."
             )
+            settings[role] = column
     if report.errors:
         return
     item = str(settings.get("item", "item"))
     if "form" not in settings and holds_lists(table, item):
         report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")
         settings["form"] = "lists"
+    if clicks := label(table, settings.values()):
+        report.warnings.append(
+            f"Column '{clicks}' holds 0 and 1: a table of clicks, shown or clicked, is read by "
+            f"'lightning-rec data schema {path}'; as a log, every row counts as chosen."
+        )
     source = TableSource(str(path), **settings)
+    report.units = "sessions" if settings.get("session") else "users"
     log = _read(_opened(path, source.dialect, settings), source, report)
+    for part in list(source.paths.values())[1:]:
+        report.errors += _faults(_opened(part, source.dialect, settings), source)
     if log is not None and log.remedy and not set(log.remedy) & set(settings):
         raise Unfit(log.faults[0], **log.remedy)
 
@@ -172,6 +191,12 @@ def _form(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in (*ROLES, "path")}
 
 
+def _faults(table: Table, source: TableSource) -> list[str]:
+    """What is wrong with a further part of the log."""
+    columns = source.columns
+    return missing_columns(table, columns) or read_log(table, columns, source.invalid).faults
+
+
 def _read(table: Table, source: TableSource, report: Report) -> Log | None:
     """Read the columns, if they are there; add faults, figures and warnings to the report."""
     faults = missing_columns(table, source.columns)
@@ -183,48 +208,12 @@ def _read(table: Table, source: TableSource, report: Report) -> Log | None:
     report.droppable = log.droppable
     if log.dropped:
         report.warnings.append(f"{told_dropped(log.dropped)}.")
-    if log.rows:
-        sound = log.frame.drop_nulls()
-        figures = statistics(sound)
-        if figures.events:
-            report.statistics = figures
-            report.warnings += _oddities(sound, figures)
+    sound = log.frame.drop_nulls()
+    if log.rows and (figures := statistics(sound)).events:
+        report.statistics = figures
+        report.warnings += oddities(sound, figures, report.units)
+        named = [name for name in source.columns.named().values() if name]
+        whole = set(named) == set(table.schema.names())
+        report.repeated, told = repeats(sound, figures, named, report.units, whole=whole)
+        report.warnings += told
     return log
-
-
-def _oddities(events: pl.LazyFrame, figures: Statistics) -> Iterator[str]:
-    """One sentence for each thing that is allowed, but seldom meant."""
-    distinct = pl.struct(pl.all()).hash().n_unique()
-    doubled = figures.events - events.select(distinct).collect(engine="streaming").item()
-    if doubled:
-        yield f"{doubled:,} rows are exact copies of another row; they count as events."
-    for role in ("user", "item"):
-        signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())
-        if odd := events.select(signs.first()).collect(engine="streaming").item():
-            yield f"The {role} id '{odd}' has no letter and no digit: does it stand for none?"
-    few = _rarer(events, "user", _SHORT_HISTORY)
-    if few:
-        yield (
-            f"{few:,} of {figures.users:,} users have fewer than {_SHORT_HISTORY} events: too few "
-            "to train on, to validate and to test."
-        )
-    if once := _rarer(events, "item", 2):
-        yield f"{once:,} of {figures.items:,} items occur only once."
-    if figures.first is None or figures.last is None:
-        return
-    if figures.first == figures.last:
-        yield "All times are the same: no order can be learnt from them."
-    stamp = pl.col("timestamp")
-    for words, odd in (
-        ("before 1995", stamp < _FIRST_SHOP),
-        ("in the future", stamp > int(clock.time())),
-    ):
-        if count := events.select(odd.sum()).collect(engine="streaming").item():
-            yield f"{count:,} times are {words}: is the unit right?"
-
-
-def _rarer(events: pl.LazyFrame, key: str, least: int) -> int:
-    """Count the values of ``key`` with fewer than ``least`` events."""
-    counts = events.group_by(key).agg(pl.len().alias("count"))
-    rare = counts.select((pl.col("count") < least).sum())
-    return int(rare.collect(engine="streaming").item())

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning_rec.data.lists import is_list
 from lightning_rec.data.plain import plain_parts
 from lightning_rec.data.readers import first_lines, is_json, reader, typed
 from lightning_rec.data.tabular import Table
+from lightning_rec.data.times import raw_time
 
 ROLES = ("user", "item", "time", "rating")
 _NAMES = {
@@ -42,10 +43,16 @@ _NAMES = {
         "stock",
         "venue",
     ),
-    "time": ("time", "ts", "date", "created", "when"),
     "rating": ("rating", "stars", "score"),
 }
 _NUMBER = r"[+-]?\d+(\.\d*)?"
+_TIMED = (  # names of times, in small letters, words parted by _
+    r"(.*_)?(times?|timestamps?|ts|dates?|datetime|created|when)(_(s|ms|us|ns|utc|at|on))?"
+    r"|.*_at(_(s|ms|us|ns|utc))?|.*(time|timestamp|date)"
+)
+_ORDINAL = {"time", "times", "timestamp", "timestamps", "ts"}  # whose numbers may be small
+_FIRST_OF_LIST = r"^[\[(]['\" ]*([^,'\"\])]*).*$"
+_LABELS = {"click", "clicked", "is_click", "label"}
 _MOMENT = r"\d{9,19}(\.\d*)?|\d{4}-\d\d?-\d\d?.*|\d\d?[/.]\d\d?[/.]\d{2,4}.*"
 _PARTED = r"^\s*[^\s|;,]+(\s*[|;,]\s*[^\s|;,]+)+\s*$|^\s*\d+(\s+\d+)+\s*$"
 _HEAD = 1000  # cells by which lists are told
@@ -119,18 +126,91 @@ def _is_plain(value: str) -> bool:
 
 def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
     """Columns that seem to hold what no column is named for, by their names."""
-    found = {role: guess(table, role) for role in ROLES if role not in given}
+    found: dict[str, str | None] = {}
+    for role in ROLES:
+        if role not in given:
+            taken = [*given.values(), *found.values()]
+            found[role] = _time(table, taken) if role == "time" else guess(table, role, taken)
     return {role: column for role, column in found.items() if column is not None}
 
 
-def guess(table: Table, role: str) -> str | None:
+def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:
     """A column whose name sounds like the role: the same word, else with it at an end."""
     for sounds in (str.__eq__, str.startswith, str.endswith):
         for word in _NAMES[role]:
             for name in table.schema.names():
-                if sounds(name.lower(), word):
+                if name not in taken and sounds(name.lower(), word):
                     return name
     return None
+
+
+def _time(table: Table, taken: Collection[Any]) -> str | None:
+    """A column that sounds like times and holds some; else one of dates, whatever its name."""
+    head = table.collect(table.frame.head(_HEAD))
+    free = [name for name in head.columns if name not in taken]
+    words = {name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).lower() for name in free}
+    named = (name for name in free if re.fullmatch(_TIMED, words[name]))
+    exact = sorted(named, key=lambda name: words[name] not in _ORDINAL)
+    found = (name for name in exact if _timely(head[name], ordinal=words[name] in _ORDINAL))
+    dated = (name for name in free if _timely(head[name], ordinal=False, named=False))
+    return next(found, next(dated, None))
+
+
+def _timely(column: pl.Series, *, ordinal: bool, named: bool = True) -> bool:
+    """Whether the values, or the first ones of lists, are moments: dates, or large numbers.
+
+    ``ordinal``: numbers may be small. ``named``: numbers and any words for dates count.
+    """
+    if isinstance(column.dtype, pl.List | pl.Array):
+        column = column.explode()
+    if column.dtype.is_nested() or column.dtype in (pl.Boolean, pl.Time, pl.Duration):
+        return False
+    if column.dtype.is_temporal():
+        return True
+    values = column.cast(pl.String).str.strip_chars().drop_nulls()
+    values = values.str.replace(_FIRST_OF_LIST, "$1").filter(values != "")
+    if not len(values):
+        return False
+    numbers = values.cast(pl.Float64, strict=False)
+    if numbers.null_count() < len(values) / 2:
+        return named and (ordinal or _mostly(numbers >= _LEAST_EPOCH))
+    if ordinal or _mostly(values.str.contains(f"^({_MOMENT})$")):
+        return True
+    read = raw_time("", pl.String(), values[0])
+    return named and _mostly(values.to_frame("").select(read).to_series().is_not_null())
+
+
+def _mostly(found: pl.Series) -> bool:
+    return float(found.mean() or 0) > _ALIKE  # type: ignore[arg-type]
+
+
+def label(table: Table, taken: Collection[Any]) -> str | None:
+    """A column of 0 and 1 that sounds like clicks."""
+    names = [name for name in table.schema if name.lower() in _LABELS and name not in taken]
+    head = table.collect(table.frame.select(pl.col(names).cast(pl.String)).head(_HEAD))
+    return next((name for name in names if set(head[name].drop_nulls()) == {"0", "1"}), None)
+
+
+def protocol(settings: Mapping[str, Any], *, repeated: bool) -> dict[str, Any]:
+    """Which protocol suits a log with these settings, by its keys; nothing where the default does.
+
+    Args:
+        settings: of ``data=table``.
+        repeated: whether users come back to items, so that seen ones are to be candidates.
+    """
+    timed = settings.get("time") or "time" in (settings.get("columns") or ())
+    in_order = timed or settings.get("history") or settings.get("form", "rows") != "rows"
+    keep = {"protocol.seen": "keep"} if repeated else {}
+    if settings.get("session") and settings.get("test"):
+        return {"protocol": "sessions", "protocol.val_from": None, "protocol.test_from": None}
+    if settings.get("test"):
+        unseen = {} if settings.get("val") else {"protocol.val_users": 0}
+        return {"protocol": "given", **unseen, **keep}
+    if not in_order:
+        return {"protocol": "random_items", "model": "itemknn"}
+    if settings.get("session") and timed:
+        return {"protocol": "sessions"}
+    return keep
 
 
 def holds_lists(table: Table, item: str) -> bool:
@@ -144,11 +224,12 @@ def holds_lists(table: Table, item: str) -> bool:
     )
 
 
-def command(path: Path, settings: Mapping[str, Any]) -> str:
-    """The line to type that trains on a log with these settings."""
+def command(path: Path, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+    """The line to type that trains on a log with these settings, and what else is ``chosen``."""
     words = [
         f"data.{key}={_hydra(value)}" for key, value in {"path": str(path), **settings}.items()
     ]
+    words += [f"{key}={_hydra(value)}" for key, value in chosen.items()]
     return shlex.join(["lightning-rec", "train", "data=table", *words])
 
 
@@ -156,6 +237,8 @@ def _hydra(value: Any) -> str:
     """A value as Hydra reads it."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_hydra, value))}]"
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return str(value).lower()
     text = str(value)

@@ -25,19 +25,19 @@ class Statistics(NamedTuple):
         """Events as a share of all pairs of user and item."""
         return self.events / (self.users * self.items)
 
-    def rows(self) -> list[tuple[str, str]]:
-        """Name and value of each figure, to be shown."""
+    def rows(self, units: str = "users") -> list[tuple[str, str]]:
+        """Name and value of each figure, to be shown; ``units``: users, or sessions."""
         shown = [
-            ("users", f"{self.users:,}"),
+            (units, f"{self.users:,}"),
             ("items", f"{self.items:,}"),
             ("events", f"{self.events:,}"),
             ("density", f"{self.density:.4%}"),
             ("median history", f"{self.median_history:g} events"),
         ]
         if self.first is None or self.last is None or self.ties is None:
-            return [*shown, ("period", "no times: the order of the rows is the order of time")]
+            return [*shown, ("period", "no times")]
         period = f"{day(self.first)} to {day(self.last)}"
-        return [*shown, ("period", period), ("ties in time within users", f"{self.ties:.1%}")]
+        return [*shown, ("period", period), (f"ties in time within {units}", f"{self.ties:.1%}")]
 
 
 def statistics(events: pl.LazyFrame) -> Statistics:

@@ -162,8 +162,8 @@ EVENTS = [
         ("Beauty.txt", "1 1 2 3 4\n2 4 5 6\n3 1 6 7\n", "data.form=lines"),
         ("lists.csv", "user,items\na,\"['x', 'y']\"\nb,[]\n", "data.user=user data.item=items data.form=lists"),
         ("log.jsonl", '{"user": 1, "item": [1, 2]}\n', "data.user=user data.item=item data.form=lists"),
-        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("latin-1"), "data.encoding=latin-1 data.user=user data.item=item"),
-        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("utf-16"), "data.encoding=utf-16 data.user=user data.item=item"),
+        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("latin-1"), "data.encoding=latin-1 data.user=user data.item=item protocol=random_items model=itemknn"),
+        ("log.tsv", "user\titem\nZo\xeb\tx\n".encode("utf-16"), "data.encoding=utf-16 data.user=user data.item=item protocol=random_items model=itemknn"),
         ("bad.csv", GOOD.replace("u1,i1", ",i1"), "data.user=uid data.item=sku data.time=ts data.invalid=drop"),
     ],
 )  # fmt: skip
@@ -186,3 +186,90 @@ def test_a_file_without_anything_like_a_log() -> None:
     report = check_file(Path("train.txt"))
     assert "there are: column_1, column_2" in report.errors[0]
     assert report.command is None
+
+
+PLAYS = "uid,sku,played_at_ms,device\n" + "".join(
+    f"u{u},i{i % 3},{1600000000000 + 10000 * u + i},d{i}\n" for u in range(4) for i in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"time": "ts", "val": "log.csv", "test": "log.csv"}, "protocol=given"),
+        ({"time": "ts", "test": "log.csv"}, "protocol=given protocol.val_users=0"),
+        ({"time": "ts", "user": None, "session": "uid"}, "protocol=sessions"),
+        ({"time": "ts", "session": "uid", "test": "log.csv"}, "protocol=sessions protocol.val_from=null protocol.test_from=null"),
+        ({"time": None}, "protocol=random_items model=itemknn"),
+        ({"time": "ts"}, "data.time=ts"),
+    ],
+)  # fmt: skip
+def test_the_line_names_the_protocol(columns: dict[str, str], expected: str) -> None:
+    columns = {"user": "uid", "item": "sku"} | columns
+    report = check(GOOD, **{key: value for key, value in columns.items() if key == "time" or value})
+    assert report.command is not None, report.errors
+    assert report.command.endswith(f" {expected}")
+    assert config.compose(shlex.split(report.command)[2:])
+
+
+def test_sessions_are_called_sessions(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("log.csv").write_text(GOOD)
+    run(["check", "log.csv", "session=uid"])
+    out = capsys.readouterr().out
+    assert "sessions" in out
+    assert "users" not in out
+
+
+def test_repeats_are_told_and_seen_items_kept() -> None:
+    report = check(PLAYS, user="uid", item="sku", time="played_at_ms")
+    assert any(
+        "24 of 36 (66.7%) events have the user and the item of an earlier one" in warning
+        and "protocol.seen=keep" in warning
+        for warning in report.warnings
+    )
+    assert report.command is not None
+    assert report.command.endswith("data.time=played_at_ms protocol.seen=keep")
+
+
+@pytest.mark.parametrize("name", ["played_at_ms", "timestamp_ms", "event_time", "created_at", "date", "playedAt", "rating_timestamp"])  # fmt: skip
+def test_likely_times_are_taken(name: str) -> None:
+    report = check(PLAYS.replace("played_at_ms", name), user="uid", item="sku")
+    assert any(f"time={name}" in warning for warning in report.warnings)
+    assert f"data.time={name}" in str(report.command)
+
+
+@pytest.mark.parametrize("name", ["update_count", "points", "time_spent", "lifetime"])
+def test_what_only_sounds_like_times_is_not(name: str) -> None:
+    content = GOOD.replace("ts\n", f"{name}\n").replace("16000000", "")
+    report = check(content, user="uid", item="sku")
+    assert report.ok
+    assert "data.time" not in str(report.command)
+
+
+def test_lists_and_words_of_times_are_seen() -> None:
+    report = check("user,items,times\na,\"['x', 'y']\",\"[1600000000, 1600000001]\"\n")
+    assert "data.time=times" in str(report.command)
+    report = check("uid,sku,created_at\na,x,Wed Oct 10 20:19:24 +0000 2018\n")
+    assert "data.time=created_at" in str(report.command)
+
+
+def test_dates_are_times_whatever_they_are_called() -> None:
+    report = check("uid,sku,p\n" + "a,x,2020-01-01\na,y,2020-02-01\n", user="uid", item="sku")
+    assert "data.time=p" in str(report.command)
+
+
+def test_rows_that_differ_elsewhere_are_no_copies() -> None:
+    report = check(PLAYS, user="uid", item="sku", time=None)  # type: ignore[arg-type]
+    (told,) = [warning for warning in report.warnings if "24 rows" in warning]
+    assert "alike in the named columns (uid, sku)" in told
+
+
+def test_clicks_are_sent_to_the_schema() -> None:
+    report = check("uid,sku,click\na,x,0\na,y,1\nb,x,1\n", user="uid", item="sku")
+    assert any("'lightning-rec data schema log.csv'" in warning for warning in report.warnings)
+
+
+def test_faults_of_further_parts_are_told() -> None:
+    Path("test.csv").write_text("uid,sku,ts\na,,1600000000\n")
+    report = check(GOOD, user="uid", item="sku", time="ts", test="test.csv")
+    assert any("test.csv, line 2" in error for error in report.errors)

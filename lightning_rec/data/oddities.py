@@ -1,0 +1,87 @@
+"""What is odd about a log: allowed, but seldom meant; and how often users come back to items."""
+
+import time as clock
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+
+import polars as pl
+
+from lightning_rec.data.repeats import COPIES, REMEDY, TOLD_FROM
+from lightning_rec.data.statistics import Statistics
+from lightning_rec.errors import listed
+
+_SHORTEST = {
+    "users": (3, "to train on, to validate and to test"),  # one event each
+    "sessions": (2, "to have a next item"),
+}
+_FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
+
+
+def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[str]:
+    """One sentence for each thing that is allowed, but seldom meant.
+
+    Args:
+        events: ``user`` and ``item`` String, perhaps ``timestamp`` Int64 seconds.
+        figures: of these events.
+        units: what the events are cut into: ``users``, or ``sessions``.
+    """
+    for role in ("user", "item"):
+        signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())
+        if odd := events.select(signs.first()).collect(engine="streaming").item():
+            yield f"The {role} id '{odd}' has no letter and no digit: does it stand for none?"
+    least, why = _SHORTEST[units]
+    if few := _rarer(events, "user", least):
+        yield (
+            f"{few:,} of {figures.users:,} {units} have fewer than {least} events: too few {why}."
+        )
+    if once := _rarer(events, "item", 2):
+        yield f"{once:,} of {figures.items:,} items occur only once."
+    if figures.first is None or figures.last is None:
+        return
+    if figures.first == figures.last:
+        yield "All times are the same: no order can be learnt from them."
+    stamp = pl.col("timestamp")
+    for words, odd in (
+        ("before 1995", stamp < _FIRST_SHOP),
+        ("in the future", stamp > int(clock.time())),
+    ):
+        if count := events.select(odd.sum()).collect(engine="streaming").item():
+            yield f"{count:,} times are {words}: is the unit right?"
+
+
+def repeats(
+    events: pl.LazyFrame, figures: Statistics, named: Sequence[str], units: str, *, whole: bool
+) -> tuple[int, list[str]]:
+    """How many events have the user and item of another one and are no copies, and what to say.
+
+    Args:
+        events: as :func:`oddities` has them.
+        figures: of these events.
+        named: the columns that were read.
+        units: what the events are cut into.
+        whole: whether these are all columns of the table.
+    """
+    timed = figures.first is not None
+    distinct, pairs = (
+        events.select(pl.struct(columns).hash().n_unique()).collect(engine="streaming").item()
+        for columns in (pl.all(), ["user", "item"])
+    )
+    told, copies = [], figures.events - distinct
+    if copies:
+        alike = "exact copies of another row"
+        if not whole:
+            alike = f"alike in the named columns ({listed(named)}) to another row"
+        remedy = f" {COPIES}" if timed and copies > TOLD_FROM * figures.events else ""
+        told.append(f"{copies:,} rows are {alike}; they count as events.{remedy}")
+    repeated = (distinct if timed else figures.events) - pairs
+    if timed and repeated > TOLD_FROM * figures.events and units == "users":
+        share = f"{repeated:,} of {figures.events:,} ({repeated / figures.events:.1%})"
+        told.append(f"{share} events have the user and the item of an earlier one. {REMEDY}")
+    return repeated, told
+
+
+def _rarer(events: pl.LazyFrame, key: str, least: int) -> int:
+    """Count the values of ``key`` with fewer than ``least`` events."""
+    counts = events.group_by(key).agg(pl.len().alias("count"))
+    rare = counts.select((pl.col("count") < least).sum())
+    return int(rare.collect(engine="streaming").item())
