@@ -24,7 +24,11 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # As seconds 1e11 is the year 5138, as milliseconds 1973: no log of clicks mixes them up there.
 _LEAST = {"ns": 1e17, "us": 1e14, "ms": 1e11, "s": 0.0}
 # Dates written as numbers: what they would be as seconds or milliseconds, no log has.
-_WRITTEN = {"%Y%m%d": (19_000_101, 21_001_231), "%Y%m%d%H%M%S": (19e12, 21_001_231_235_959)}
+_WRITTEN = {
+    "%Y%m%d": (19_000_101, 21_001_231),
+    "%Y%m%d%H%M": (190_001_010_000, 210_012_312_359),
+    "%Y%m%d%H%M%S": (19e12, 21_001_231_235_959),
+}
 _ISO = (
     "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y%m%d %H%M%S",
     "%Y-%m-%d %H:%M:%S%.f%z", "%Y-%m-%d %H:%M%z",

@@ -109,3 +109,11 @@ def test_spellings_may_mix(tmp_path: Path, stamps: list[Any]) -> None:
     found = times(made.table, FIELDS)
     assert (np.diff(found) > 0).all()
     assert FIRST - 90_000 < found.min() < found.max() < FIRST + 10_000
+
+
+def test_dates_written_as_numbers_are_no_milliseconds(tmp_path: Path) -> None:
+    stamps = [202401311500 + row for row in range(40)]
+    with pytest.raises(UserError, match=r"say data\.time_format=%Y%m%d%H%M "):
+        temporal(tmp_path / "log.csv", stamps)
+    made = temporal(tmp_path / "log.csv", stamps, time_format="%Y%m%d%H%M")
+    assert made.held_out_from == datetime(2024, 1, 31, 15, 32, tzinfo=timezone.utc).timestamp()
