@@ -432,3 +432,10 @@ def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
                 ("val/auc", "max", 2),
                 ("val/like/auc", "max", 2),
             }, name
+
+
+@pytest.mark.parametrize("group", ["data", "loss"])
+def test_the_page_of_groups_names_every_choice(group: str) -> None:
+    page = Path("docs/configuration.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith(f"| `{group}` |")]
+    assert [name for name in config.choices(group) if f"`{name}`" not in line] == []

@@ -38,14 +38,16 @@ def reliability(figure: Any, bins: pl.DataFrame) -> None:
     """Predicted probabilities against the rates that came, and how many rows are in each bin."""
     bins = bins.filter(pl.col("rows") > 0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    above.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="as it should be")
+    above.plot(
+        [0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="perfect calibration"
+    )
     goals = bins["goal"].unique(maintain_order=True)
     width = 0.1 / len(goals)
     for place, goal in enumerate(goals):
         of = bins.filter(pl.col("goal") == goal)
         above.plot(of["predicted"], of["rate"], marker="o", label=f"test, {goal}")
         below.bar(of["from"] + place * width, of["rows"], width, align="edge", edgecolor="white")
-    above.set(ylabel="share that came", xlim=(0, 1), ylim=(0, 1), title="Reliability")
+    above.set(ylabel="observed rate", xlim=(0, 1), ylim=(0, 1), title="Reliability")
     above.legend(loc="upper left")
     below.set(xlabel="predicted probability", ylabel="rows")
 
