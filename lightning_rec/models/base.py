@@ -76,9 +76,10 @@ class InnerProduct(SequenceModel):
             return F.linear(queries, weight, bias)
         many = items.shape[1] > 1 and items.numel() >= self.schema.num_items
         if many and torch.is_grad_enabled() and not isinstance(self, Penalised):
-            weight, bias = self.vectors()
-            scores: Tensor = kernels.own_products(queries, weight, items)
-            return scores if bias is None else scores + bias[items]
+            read, own = torch.unique(items, return_inverse=True)  # sparse gradients stay so
+            weight, bias = self.vectors(read)
+            scores: Tensor = kernels.own_products(queries, weight, own)
+            return scores if bias is None else scores + bias[own]
         weight, bias = self.vectors(items.flatten())
         own = weight.view(*items.shape, -1)  # [M, n, Q]
         scores = torch.linalg.vecdot(queries[:, None], own)

@@ -32,20 +32,20 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
-        folder, monitor = Path(config.hydra.sweep.dir), str(config.monitor)
+        folder = Path(config.hydra.sweep.dir)
         jobs = [
             job
             for job in collect(folder)
             if job["status"] == "completed" or _written(folder / job["folder"]) >= self.since
         ]
         tables: list[dict[str, Any]] = []
-        for hashes, members in comparable(jobs).items():
-            rows = summarise(members, monitor, str(config.monitor_mode))
-            tables.append({"data and protocol": hashes, "rows": rows})
-        write_json(folder / "sweep.json", {"monitor": monitor, "tables": tables, "jobs": jobs})
+        for (hashes, monitor, mode), members in comparable(jobs).items():
+            rows = summarise(members, monitor, mode)
+            tables.append({"data and protocol": hashes, "monitor": monitor, "rows": rows})
+        write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
         console = Screen()
         for entry in tables:
-            console.print(table(entry["rows"], monitor, entry["data and protocol"]))
+            console.print(table(entry["rows"], entry["monitor"], entry["data and protocol"]))
             if costs := costs_table(entry["rows"]):
                 console.print(costs)
         console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
@@ -61,16 +61,18 @@ class SweepSummary(Callback):
             raise SystemExit(1)
 
 
-def comparable(jobs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Part the jobs by data and protocol: figures across them are not to be compared.
+def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Part the jobs by data and protocol, and by the figure that each monitors, and its mode.
 
-    A job that failed before its data was read goes with the first part.
+    Figures across data or protocols are not to be compared. What is monitored is taken from the
+    jobs: a model may bring a task along, and with it another figure than the sweep's own config
+    has. A job that failed before its data was read goes with the first part.
     """
-    parts: dict[str, list[dict[str, Any]]] = {}
+    parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for job in jobs:
         if job["comparable"]:
-            parts.setdefault(job["comparable"], []).append(job)
-    first = next(iter(parts), "nothing")
+            parts.setdefault((job["comparable"], *job["monitors"]), []).append(job)
+    first = next(iter(parts), ("nothing", "nothing", "max"))
     for job in jobs:
         if not job["comparable"]:
             parts.setdefault(first, []).append(job)
@@ -87,12 +89,13 @@ def _job(folder: Path) -> dict[str, Any]:
     try:
         run = read_json(folder / "run.json")
         overrides = [str(each) for each in read_yaml(folder / "overrides.yaml")]
-        metrics = folder / "metrics.json"
+        metrics, cfg = folder / "metrics.json", read_yaml(folder / "config.yaml")
         return {
             "folder": folder.name,
             "status": run["status"],
             "error": run.get("error"),
             "comparable": _hashes(run),
+            "monitors": [str(cfg["monitor"]), str(cfg["monitor_mode"])],
             "overrides": overrides,
             "with_effect": with_effect(folder, overrides),
             "metrics": read_json(metrics) if metrics.exists() else {},

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import LightningDataModule
 
 from lightning_rec import config
+from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError, listed
 from lightning_rec.runs import card
 from lightning_rec.runs.checkpoints import BEST, is_over
@@ -115,19 +116,11 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
 
 def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any]:
     """How far a run went under its settings, and those of them that ``cfg`` changes."""
-    now = _leaves(config.plain(cfg))
-    before = _leaves(config.plain(run.config))
-    settings = {key: old for key, old in before.items() if now.get(key) != old}
+    now = dict(leaves(config.plain(cfg)))
+    before = leaves(config.plain(run.config))
+    settings = {key: old for key, old in before if now.get(key) != old}
     epochs, step = (start.epochs, start.step) if start is not None else (0, 0)
     return {"epochs": epochs, "step": step, "settings": settings}
-
-
-def _leaves(value: Any, key: str = "") -> dict[str, Any]:
-    """All values of a config, a list is one, by their dotted keys."""
-    if not isinstance(value, dict) or not value:
-        return {key: value}
-    below = (_leaves(each, f"{key}.{name}" if key else str(name)) for name, each in value.items())
-    return {name: leaf for leaves in below for name, leaf in leaves.items()}
 
 
 def check_course(
@@ -140,6 +133,11 @@ def check_course(
     """
     _check_limits(cfg, task, data, validates=validates)
     trainer = cfg.trainer
+    if task.trains and trainer.max_epochs == 0:
+        log.warning(
+            "trainer.max_epochs=0: nothing is trained. The figures are of the weights as they are "
+            "at the start."
+        )
     if not task.trains or trainer.max_epochs == 0:
         return
     if trainer.get("limit_train_batches") == 0:

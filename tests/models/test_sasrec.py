@@ -107,3 +107,18 @@ def test_dropout_and_attention_dropout_work_in_training_alone() -> None:
 def test_heads_must_divide_dim() -> None:
     with pytest.raises(ValueError, match="heads=3 must divide dim=64"):
         SASRec(SCHEMA, dim=64, heads=3)
+
+
+def test_sparse_gradients_stay_sparse_however_many_negatives_there_are() -> None:
+    model = SASRec(SCHEMA, dim=16, sparse=True)
+    queries, items = torch.randn(12, 16), torch.randint(20, (12, 50))  # more than there are items
+    weight = torch.randn(12, 50)
+    (model.scores(queries, items) * weight).sum().backward()
+    found = model.item.weight.grad
+    assert found is not None
+    assert found.is_sparse
+    other = SASRec(SCHEMA, dim=16)
+    other.load_state_dict(model.state_dict())
+    (other.scores(queries, items) * weight).sum().backward()
+    torch.testing.assert_close(found.to_dense(), other.item.weight.grad)
+    assert not found.to_dense()[20:].any()

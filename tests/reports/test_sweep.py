@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from lightning_rec.reports.sweep import collect, costs_table, summarise, table
+from lightning_rec.reports.sweep import SweepSummary, collect, costs_table, summarise, table
 
 MONITOR = "val/ndcg@10"
 
@@ -92,6 +93,7 @@ def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
         }
         (tmp_path / name / "run.json").write_text(json.dumps(card))
         (tmp_path / name / "overrides.yaml").write_text(f"- {name.partition('_')[2]}\n")
+        (tmp_path / name / "config.yaml").write_text("monitor: val/ndcg@10\nmonitor_mode: max\n")
         if not failed:
             (tmp_path / name / "metrics.json").write_text('{"val/ndcg@10": 0.5}')
     (tmp_path / "not_a_run").mkdir()
@@ -109,3 +111,27 @@ def test_a_broken_run_does_not_cost_the_others_their_table(tmp_path: Path) -> No
         (tmp_path / name / "run.json").write_text('{"status": "completed"}' if name == "0" else "{")
         (tmp_path / name / "overrides.yaml").write_text("[]\n")
     assert len(collect(tmp_path)) >= 1
+
+
+def test_jobs_are_ordered_by_what_they_monitor_themselves(tmp_path: Path) -> None:
+    known = {"data": "log", "data_hash": "1", "protocol": {"name": "p"}, "protocol_hash": "2"}
+    for name, loss, monitor, mode in (
+        ("0", 0.9, "val/logloss", "min"),
+        ("1", 0.2, "val/logloss", "min"),
+        ("2", 0.5, "val/auc", "max"),
+    ):
+        job = tmp_path / name
+        job.mkdir()
+        (job / "run.json").write_text(json.dumps({"status": "completed", **known}))
+        (job / "overrides.yaml").write_text(f"- model.dim={name}\n")
+        (job / "config.yaml").write_text(f"monitor: {monitor}\nmonitor_mode: {mode}\n")
+        (job / "metrics.json").write_text(json.dumps({"val/logloss": loss, "val/auc": loss}))
+    # What the sweep itself was composed with is another task's.
+    composed = {"monitor": MONITOR, "monitor_mode": "max", "hydra": {"sweep": {"dir": str(tmp_path)}}}  # fmt: skip
+    summary, cfg = SweepSummary(), OmegaConf.create(composed)
+    summary.on_multirun_start(cfg)
+    summary.on_multirun_end(cfg)
+    first, second = json.loads((tmp_path / "sweep.json").read_text())["tables"]
+    assert (first["monitor"], second["monitor"]) == ("val/logloss", "val/auc")
+    assert [row["setting"] for row in first["rows"]] == ["model.dim=1", "model.dim=0"]
+    assert [row["jobs"] for row in second["rows"]] == [1]

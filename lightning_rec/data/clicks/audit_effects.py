@@ -100,9 +100,8 @@ def told_of_doubles(
     but_label = distinct - unlike
     rate = float(np.asarray(encoded.label).reshape(number, -1)[:, 0].mean())
     alike = (rate**2 + (1 - rate) ** 2) / (2 * rate * (1 - rate))  # labels of two rows, or unlike
-    by_chance = (
-        alike * but_label
-    )  # copies, if it is by chance that rows are alike but for the label
+    # Copies, if it is by chance that rows are alike but for the label.
+    by_chance = alike * but_label
     told, of = [], f"of {number:,} rows are"
     if many and copies > _CHANCE * by_chance:
         told.append(
