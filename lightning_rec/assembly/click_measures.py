@@ -50,8 +50,11 @@ def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
     )
 
 
-def worse_than_base(figures: Mapping[str, float]) -> list[str]:
-    """A sentence for each goal whose test logloss is above that of the rate of its rows."""
+def worse_than_base(figures: Mapping[str, float], monitor: str | None) -> list[str]:
+    """A sentence for each goal whose test logloss is above that of the rate of its rows.
+
+    What to do does not name ``monitor`` where it is a logloss already.
+    """
     end = "normalized_entropy"
     starts = [
         name.removesuffix(end)
@@ -62,9 +65,13 @@ def worse_than_base(figures: Mapping[str, float]) -> list[str]:
         f"{start}logloss={figures[f'{start}logloss']:.4f} is above "
         f"{figures[f'{start}logloss_base']:.4f}, what saying the base rate, "
         f"{figures[f'{start}rate']:.1%}, of every row would have: the order may be good (auc), the "
-        "probabilities are not. Choose the weights by monitor=val/"
-        f"{start.removeprefix('test/')}logloss, or draw them in (task.embedding_l2, task.l2, "
-        "model.dropout), or say task.calibrate=temperature."
+        "probabilities are not. Shrink the weights (task.embedding_l2, task.l2, model.dropout), "
+        "train for longer where the loss still falls, or say task.calibrate=temperature"
+        + (
+            "."
+            if str(monitor).endswith("logloss")
+            else f", or choose the weights by monitor=val/{start.removeprefix('test/')}logloss."
+        )
         for start in starts
     ]
 

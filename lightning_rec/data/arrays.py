@@ -197,7 +197,7 @@ def _notes(
     """Say how many users have no test target, and who they are; and what repeats there are."""
     words = (rules.seen, rules.seen_targets, targets.order)
     repeated = told(counts, *words, timed=events.time is not None)
-    notes = [*targets.notes, *_untimed(data, targets), *repeated]
+    notes = [*targets.notes, *repeated]
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:
         return tuple(notes)
@@ -209,17 +209,3 @@ def _notes(
         f"({listed(names)}{more})."
     )
     return (untested, *notes)
-
-
-def _untimed(data: Interactions, targets: Targets) -> list[str]:
-    """Say that the order of rows is taken for that of time, where nobody said what it means."""
-    settings = data.info["settings"]
-    rows = settings.get("form") == "rows" and not settings.get("history")
-    if targets.order != "time" or not rows or data.info["first_timestamp"] is not None:
-        return []
-    return [
-        f"{data.info['name']} has no times: the order of its rows is taken for the order of time. "
-        "If there are times, name their column, data.time=COLUMN; if the order means nothing, as "
-        "where rows are sorted by weight, say protocol=random_items, with a model of users and "
-        "items, such as model=itemknn, ease or bprmf."
-    ]

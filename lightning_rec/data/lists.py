@@ -5,12 +5,14 @@ import polars as pl
 _SIGNS = ("|", ";", ",")  # the first that occurs in a cell parts its values; else blanks do
 _QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
 _CUT = r"(?:^|[\s,\[])\.\.\.(?:$|[\s,\]])"  # as numpy prints a long array
+_CALL = r"^\w*[Aa]rray\((?s:.*)\)$"  # array([5, 7]), WrappedArray(5, 7): how programs print them
+_OTHER = r"""^\{(?s:.*)\}$|^\(\s*['"\d+-](?s:.*),(?s:.*)\)$"""
 _VALUE = rf"{_QUOTED}|[^\s,\[\]()'\"][^,\[\]()]*"
 
 
 def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The values of each row in their order, List[String]; null where there is none, or
-    only a part of one: ``[5, 7``, ``[1 2 ... 8 9]``.
+    """The values of each row in their order, List[String]; null where there is none, or one that
+    is :func:`unreadable`.
 
     Text is a literal of JSON, Python or numpy (brackets, values parted by commas or blanks,
     perhaps in quotes), or values parted by ``|``, ``;``, commas or blanks.
@@ -30,14 +32,24 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     quoted = bare.str.contains(r"""^['"]""")
     values = pl.when(quoted).then(bare.str.extract_all(_VALUE)).otherwise(parted)
     values = pl.when(bare == "").then(pl.lit([], pl.List(pl.String))).otherwise(values)
-    return pl.when(~cut_off(column)).then(values.list.eval(_unquoted(pl.element())))
+    return pl.when(~unreadable(column)).then(values.list.eval(_unquoted(pl.element())))
 
 
-def cut_off(column: pl.Expr) -> pl.Expr:
-    """Where text is only a part of a list: Boolean, null where there is no text."""
+def unreadable(column: pl.Expr, *, parted: bool = False) -> pl.Expr:
+    """Where text is a part of a list, ``[5, 7`` or ``[1 2 ... 8 9]``, or a call, ``array([5, 7])``.
+
+    Args:
+        column: text.
+        parted: whether a separator parts what is not in ``[]``, so that other brackets, ``{5, 7}``
+            or ``(5, 7)``, would stay in the values.
+
+    Returns:
+        Boolean, null where there is no text.
+    """
     text = column.cast(pl.String).str.strip_chars()
     whole = text.str.starts_with("[") == text.str.ends_with("]")
-    return ~whole | (text.str.starts_with("[") & text.str.contains(_CUT))
+    found = ~whole | (text.str.starts_with("[") & text.str.contains(_CUT))
+    return found | text.str.contains(f"{_CALL}|{_OTHER}" if parted else _CALL)
 
 
 def is_list(value: object) -> bool:

@@ -2,10 +2,10 @@
 
 import time as clock
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 
 import polars as pl
 
+from lightning_rec.data.order import FIRST_SHOP
 from lightning_rec.data.repeats import COPIES, REMEDY, TOLD_FROM
 from lightning_rec.data.statistics import Statistics
 from lightning_rec.errors import listed
@@ -14,7 +14,6 @@ _SHORTEST = {
     "users": (3, "to train on, to validate and to test"),  # one event each
     "sessions": (2, "to have a next item"),
 }
-_FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
 
 
 def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[str]:
@@ -42,7 +41,7 @@ def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[
         yield "All times are the same: no order can be learnt from them."
     stamp = pl.col("timestamp")
     for words, odd in (
-        ("before 1995", stamp < _FIRST_SHOP),
+        ("before 1995", stamp < FIRST_SHOP),
         ("in the future", stamp > int(clock.time())),
     ):
         if count := events.select(odd.sum()).collect(engine="streaming").item():

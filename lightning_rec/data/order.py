@@ -1,18 +1,27 @@
 """Whether the order of a user's events is that of time, or only that of the rows of a file."""
 
+import time as clock
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.data.repeats import TOLD_FROM
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Split
+from lightning_rec.data.statistics import day
 
+FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
 UNTIMED_FROM = 0.9  # share of steps between equal times above which times give no order
 SORTED_FROM = 0.95  # share of steps in one direction above which rows are sorted
 FEWEST_STEPS = 20  # that this can be told from
-REMEDY = "Name the times, data.time=COLUMN, or leave order out: protocol=random_items."
+REMEDY = (
+    "Name the times, data.time=COLUMN, or leave order out: protocol=random_items, with a model of "
+    "users and items, such as model=itemknn, ease or bprmf."
+)
 
 
 class Ordering(NamedTuple):
@@ -48,6 +57,18 @@ def ordering(data: Interactions, split: Split, *, known: bool) -> Ordering:
     rows = np.asarray(split.rows)
     sorted_ = (_sorted(what, values, untimed) for what, values in _columns(data, rows))
     return Ordering(facts, (told, *(note for note in sorted_ if note)))
+
+
+def implausible(time: NDArray[Any]) -> Iterator[str]:
+    """A sentence where many times, [N] seconds since 1970, lie where those of hardly a log do."""
+    for words, odd in (("before 1995", time < FIRST_SHOP), ("in the future", time > clock.time())):
+        if (count := int(odd.sum())) > TOLD_FROM * len(time):
+            yield (
+                f"{count:,} of {len(time):,} times lie {words}, the first of them on "
+                f"{day(int(time[odd][0]))}: is the unit right? Numbers are read as seconds to "
+                "nanoseconds since 1970. Say data.time_unit for another one of these, and "
+                "data.time_format for dates that are written as numbers."
+            )
 
 
 def _columns(data: Interactions, rows: NDArray[np.int64]) -> list[tuple[str, NDArray[Any]]]:

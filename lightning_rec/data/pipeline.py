@@ -1,12 +1,13 @@
 """From a source and a protocol to audited data: prepare once, split once, audit every time."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_rec.data.audit import audit
 from lightning_rec.data.kept import kept
-from lightning_rec.data.order import ordering
+from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.data.split import FORMAT, Split
@@ -55,6 +56,17 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
     facts = audit(data, split)
     order = ordering(data, split, known=getattr(source, "in_order", False))
-    for note in [*data.info["notes"], *split.notes, *order.notes]:
+    odd = [] if split.times is None else implausible(split.times)
+    for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *_sample(protocol, split)]:
         log.warning(note)
     return Audited(data, split, facts | order.facts)
+
+
+def _sample(protocol: Protocol, split: Split) -> Iterator[str]:
+    """Say where a sample of candidates is the whole catalogue, under another name."""
+    wanted = protocol.candidates.number if protocol.candidates else 0
+    if wanted >= split.num_trained:
+        yield (
+            f"protocol.candidates.number={wanted:,}, but training has {split.num_trained:,} items: "
+            "targets are ranked among all of them, and figures are not those of a sample."
+        )

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from lightning_rec.data.lists import is_list, lists
+from lightning_rec.data.lists import is_list, lists, unreadable
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,9 @@ from lightning_rec.data.lists import is_list, lists
         ("[5, 7", None),
         ("5, 7]", None),
         ("[1 2 ... 8 9]", None),
+        ("array([5, 7])", None),
+        ("WrappedArray(5, 7)", None),
+        ("{5, 7}", ["5", "7"]),
         ("['wait...', 'x']", ["wait...", "x"]),
     ],
 )
@@ -46,3 +49,28 @@ def test_a_list_is_told_by_its_brackets() -> None:
     assert [is_list(value) for value in ("[1]", " ['a'] ", "a|b", "[1", 5)] == [True, True] + [
         False
     ] * 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "faulty"),
+    [
+        ("{5,7}", True),
+        ("{'a', 'b'}", True),
+        ("(5, 7)", True),
+        ("('a', 'b')", True),
+        ("array([5, 7], dtype=int64)", True),
+        ("[5, 7]", False),
+        ("(no genres listed)", False),
+        ("(2001)", False),
+        ("(500) Days of Summer|Drama", False),
+        ("5|7", False),
+        ("", False),
+        (None, None),
+    ],
+)
+def test_other_brackets_stay_in_no_value_where_a_separator_parts_them(
+    cell: str | None, faulty: bool | None
+) -> None:
+    column = pl.Series("cell", [cell], dtype=pl.String)
+    found = column.to_frame().select(unreadable(pl.col("cell"), parted=True)).to_series()
+    assert found.to_list() == [faulty]

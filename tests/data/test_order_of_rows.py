@@ -4,13 +4,18 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.order import ordering
+from lightning_rec.data.pipeline import load
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
+from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.splits import LeaveOneOut
 
 Prepare = Callable[..., Interactions]
@@ -73,3 +78,36 @@ def test_times_that_are_all_alike_are_none(prepared: Prepare) -> None:
     assert "data.rating" in found.notes[1]
     apart = replace(split, times=split.rows * 60)
     assert not ordering(alike, apart, known=False).notes
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "said"),
+    [
+        (1_600_000_000, 60, None),
+        (45_322.5, 0.01, "160 of 160 times lie before 1995, the first of them on 1970-01-01"),
+        (2019, 1, "160 of 160 times lie before 1995, the first of them on 1970-01-01"),
+        (2_024_013_115, 1, "160 of 160 times lie in the future, the first of them on 2034-02-20"),
+    ],
+)
+def test_times_that_no_log_has_are_told_before_training(
+    first: float, step: float, said: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, rows = tmp_path / "log.parquet", plays()
+    times = [first + step * place for place in range(len(rows))]
+    pl.DataFrame(columns(rows, time=times)).write_parquet(path)
+    load(TableSource(str(path), "user", "item", "time"), LeaveOneOut(cutoffs=(1,)), tmp_path)
+    told = [line for line in caplog.messages if " times lie " in line]
+    assert len(told) == (said is not None)
+    assert all(line.startswith(str(said)) for line in told)
+
+
+@pytest.mark.parametrize("number", [5, 20, 5000])
+def test_a_sample_that_is_the_catalogue_is_told(
+    number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "log.parquet"
+    pl.DataFrame(columns(plays())).write_parquet(path)
+    protocol = LeaveOneOut(cutoffs=(1,), candidates=Candidates(number))
+    split = load(TableSource(str(path), "user", "item"), protocol, tmp_path).split
+    told = [line for line in caplog.messages if "protocol.candidates.number" in line]
+    assert len(told) == (number >= split.num_trained)

@@ -13,7 +13,6 @@ import pytest
 from lightning_rec import assembly, cli, config
 from lightning_rec.data.audit import LeakError, audit
 from lightning_rec.data.pipeline import load
-from lightning_rec.data.prepare import prepare
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
@@ -192,20 +191,23 @@ def test_models_of_users_and_items_take_it(model: str) -> None:
     assembly.assemble(config.compose([f"model={model}", "protocol=random_items"]))
 
 
-def test_where_rows_stand_for_time_it_is_said_and_this_protocol_is_offered(
-    prepared: Prepare, tmp_path: Path
+def test_where_rows_stand_for_time_it_is_said_once_and_this_protocol_is_offered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log = weighted_log()
-    said = "the order of its rows is taken for the order of time"
-    (note,) = [n for n in LeaveOneOut(cutoffs=(1,)).split(prepared(**log)).notes if said in n]
-    assert "protocol=random_items" in note
-    times = list(range(len(log["user"])))
-    path = tmp_path / "lists.jsonl"
-    pl.DataFrame(log).group_by("user").agg("item").write_ndjson(path)
-    lists = prepare(TableSource(str(path), user="user", item="item", form="lists"), tmp_path / "l")
-    for protocol, data in (
-        (RandomItems(cutoffs=(1,)), prepared(**log)),
-        (LeaveOneOut(cutoffs=(1,)), prepared(**log, time=times)),
-        (LeaveOneOut(cutoffs=(1,)), lists),
+    log, said = weighted_log(), "the order of the rows is taken as the order of time"
+    log |= {"time": list(range(1_600_000_000, 1_600_000_000 + len(log["user"])))}
+    rows, lists = tmp_path / "rows.parquet", tmp_path / "lists.jsonl"
+    pl.DataFrame(log).write_parquet(rows)
+    pl.DataFrame(log).group_by("user").agg("item").write_ndjson(lists)
+    untimed = TableSource(str(rows), "user", "item")
+    for protocol, source, number in (
+        (LeaveOneOut(cutoffs=(1,)), untimed, 1),
+        (RandomItems(cutoffs=(1,)), untimed, 0),
+        (LeaveOneOut(cutoffs=(1,)), TableSource(str(rows), "user", "item", "time"), 0),
+        (LeaveOneOut(cutoffs=(1,)), TableSource(str(lists), "user", "item", form="lists"), 0),
     ):
-        assert not any(said in note for note in protocol.split(data).notes)
+        caplog.clear()
+        load(source, protocol, tmp_path / "cache")
+        told = [record.getMessage() for record in caplog.records if said in record.getMessage()]
+        assert len(told) == number
+        assert all("protocol=random_items" in each and "itemknn" in each for each in told)

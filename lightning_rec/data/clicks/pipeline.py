@@ -16,6 +16,7 @@ from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.kept import kept
+from lightning_rec.data.order import implausible
 from lightning_rec.data.times import divisor
 from lightning_rec.errors import listed
 from lightning_rec.files import sha256_json
@@ -102,4 +103,6 @@ def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float
         unit = divisor(float(time.min()), float(time.max()), "auto")
     except ValueError:  # neither seconds nor milliseconds
         return None
+    for note in implausible(time / unit):
+        log.warning(note)
     return float(time[np.concatenate([encoded.val, encoded.test])].min()) / unit

@@ -11,7 +11,7 @@ from lightning_rec.data.clicks.table import TIME
 from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.events import time_reading
 from lightning_rec.data.ids import ids
-from lightning_rec.data.lists import cut_off
+from lightning_rec.data.lists import unreadable
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import Reading, TimeForm, divisor
 from lightning_rec.errors import UserError
@@ -47,10 +47,16 @@ def read_rows(
     numbered = rows.with_row_index(_ROW)
     facts = {"all": pl.lit(value=True), "rows": bad, **faults, "blank lines": blank & bad}
     counts = [(fault & there).sum().alias(name) for name, fault in facts.items()]
-    ends = [row.filter(~blank).max().alias(_ROW), row.filter(_cut(rows, fields)).min().alias("cut")]
-    last, cut, every, *numbers = table.collect(numbered.select(*ends, *counts)).row(0)
-    if cut is not None and invalid == "error":
-        raise UserError(f"{table.where(cut)}: a list is cut off: write it whole.")
+    ends = [
+        row.filter(~blank).max().alias(_ROW),
+        row.filter(_unreadable(rows, fields)).min().alias("unreadable"),
+    ]
+    last, list_row, every, *numbers = table.collect(numbered.select(*ends, *counts)).row(0)
+    if list_row is not None and invalid == "error":
+        raise UserError(
+            f"{table.where(list_row)}: a list is cut off, or in a form that is not read. Write it "
+            "whole, as [5, 7], or its values with data.fields.separator between them."
+        )
     told = dict(zip([*facts][1:], numbers, strict=True)) | {"ragged lines": table.ragged}
     told["blank lines"] -= table.ragged
     dropped = {name: count for name, count in told.items() if count}
@@ -166,17 +172,19 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     return found
 
 
-def _cut(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
-    """Where text has only a part of a list: Boolean."""
+def _unreadable(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
+    """Where text has a list that cannot be read: Boolean."""
     schema, many = rows.collect_schema(), (*fields.multi_valued, fields.history)
     texts = [pl.col(name) for name in many if name and schema[name] == pl.String]
-    return pl.any_horizontal(pl.lit(value=False), *(cut_off(column) for column in texts))
+    return pl.any_horizontal(
+        pl.lit(value=False), *(unreadable(column, parted=True) for column in texts)
+    )
 
 
 def _faults(rows: pl.LazyFrame, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
     """By column where a row cannot be used: Boolean."""
     schema = rows.collect_schema()
-    yield "cut lists", _cut(rows, fields).fill_null(value=False)
+    yield "unreadable lists", _unreadable(rows, fields).fill_null(value=False)
     for name, least in fields.labels().values():
         read = cells.labels if least is None else cells.numbers
         yield name, read(pl.col(name), schema[name], name).is_null()

@@ -124,6 +124,7 @@ class TableSource:
         within = session if session != user else None  # of a user, where users are named
         self.columns = Columns(user, item, time, rating, times, within, history)
         self.invalid: Invalid = invalid
+        self.in_order = form != "rows" or history is not None  # lists come in the order of time
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
         self.catalogue_dialect = Dialect(
