@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from lightning_rec import assembly, cli
 from lightning_rec.assembly import Clicks
+from lightning_rec.assembly.click_measures import worse_than_base
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoder import TABLES, Encoder
 from lightning_rec.runs.folder import RunFolder
@@ -116,7 +117,9 @@ def test_probabilities_worse_than_the_base_rate_are_told(
     assert said in " ".join(capfd.readouterr().err.split())
     (warning,) = read(tmp_path / "r/run.json")["warnings"]
     assert said in warning
-    assert "monitor=val/logloss" in warning
+    assert "task.calibrate=temperature" in warning
+    assert "monitor=" not in warning  # it is the logloss already
+    assert "monitor=val/logloss" in worse_than_base(figures, "val/auc")[0]
     assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
     assert said in " ".join(capfd.readouterr().err.split())
 
