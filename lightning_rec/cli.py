@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from lightning_rec import __version__
-from lightning_rec.errors import UserError, nearest
+from lightning_rec.errors import UserError, nearest, out_of_memory
 from lightning_rec.screen import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
@@ -100,6 +100,11 @@ def explain(error: BaseException) -> str:
         return f"Cannot write, {DISK[error.errno]}{where}. Choose another folder with run_dir=…"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:40]}… is longer than a file may be called."
+    if out_of_memory(error):
+        return (
+            f"There is not enough memory. Lower batches.batch_size, batches.eval_batch_size or the "
+            f"sizes of the model ({error})"
+        )
     return f"{type(error).__name__}: {error} (--traceback shows where)"
 
 

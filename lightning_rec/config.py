@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
 from lightning_rec.composing import checked
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, nearest, out_of_memory
 from lightning_rec.trust import config_dir as config_dir
 
 _LISTED = 450  # characters, more or less, of the choices that an error names
@@ -145,6 +145,10 @@ def build(node: str, config: Any, **live: Any) -> Any:
     except UserError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise UserError(
+                f"{node}: a part of this size does not fit the memory: {error}"
+            ) from error
         name = str(error).partition("=")[0]  # "heads=3 must …" reads "model.heads=3 must …"
         raise UserError(f"{node}{'.' if name in arguments else ': '}{error}") from error
     except Exception as error:

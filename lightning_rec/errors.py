@@ -8,6 +8,14 @@ class UserError(Exception):
     """Bad input, told in one sentence. The command line prints it without a traceback, exit 2."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was used up: Python's, torch's or that of a card."""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "storage size")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error).lower() for each in words)
+    )
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string."""
     close = get_close_matches(word, list(choices), n=1, cutoff=0.5)

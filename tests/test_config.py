@@ -362,7 +362,6 @@ MISUSE = {
     "monitor_mode=up": ["monitor_mode=up", "'min' or 'max'"],
     "monitor_mode=min": ["monitor_mode=min", "worst val/ndcg@10", "monitor_mode=max"],
     "~run_dir": ["run_dir is missing"],
-    "data=table data.path=" + 300 * "x": ["data.path=xxx", "longer than a file may be called"],
     "callbacks.early_stopping.min_delta=nan": ["callbacks.early_stopping.min_delta=nan", "number"],
     "callbacks.best.monitor=foo": ["callbacks.best.monitor=foo", "val/ndcg@10"],
     "batches=rows": ["batches", "ClickData", "SequenceData"],

@@ -160,9 +160,6 @@ def check_spine(cfg: DictConfig) -> None:
         Spine.model_validate(settings)
     except ValidationError as error:
         raise _sentence(error, settings) from None
-    for key, value in settings["data"].items():
-        if isinstance(value, str) and any(len(part.encode()) > 255 for part in value.split("/")):
-            raise UserError(f"data.{key}={value[:40]}…: it is longer than a file may be called.")
     name = settings["data"].get("name")
     try:
         _below(name if isinstance(name, str) else "")

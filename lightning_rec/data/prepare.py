@@ -102,7 +102,7 @@ def check_name(name: str) -> None:
     if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
         raise UserError(
             f"data.name={name[:120]!r} names a folder of the cache: up to 100 characters, no "
-            "slashes and no dot at the beginning."
+            "slashes and no dot at the beginning. Say another: data.name=my_log."
         )
 
 

@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch.distributed
 from hydra.core.hydra_config import HydraConfig
-from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec import trust
@@ -48,8 +47,8 @@ def leave() -> None:
     of them has ended with an error or was stopped. When all have been left, that is no reason.
     """
     for thread in threading.enumerate():
-        if isinstance(thread, _ChildProcessObserver):
-            thread._child_processes = []
+        if type(thread).__name__ == "_ChildProcessObserver":  # private there, so not imported
+            vars(thread)["_child_processes"] = []
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if is_first():

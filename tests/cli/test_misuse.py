@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from processes import command
 
 from lightning_rec import cli
@@ -90,7 +91,11 @@ def test_a_loss_that_is_no_number(refused: Refused, small: list[str], tmp_path: 
     assert '"status": "failed"' in (tmp_path / "r/run.json").read_text()
 
 
-def test_no_run_folder(refused: Refused, tmp_path: Path) -> None:
+def test_no_run_folder(refused: Refused, small: list[str], tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long") as error:
+        cli.run(["evaluate", f"run={300 * 'x'}"])
+    assert "xxx… is longer than a file may be called." in cli.explain(error.value)
+    assert "data.name=my_log" in refused("train", *small, f"data.path={300 * 'x'}")
     assert "There is no folder" in refused("evaluate", f"run={tmp_path / 'nope'}")
     assert "not a run folder" in refused("evaluate", f"run={tmp_path}")
     assert "not a run folder" in refused("train", f"resume={tmp_path}")
@@ -129,3 +134,13 @@ def test_a_folder_that_cannot_be_written(small: list[str]) -> None:
     assert done.returncode == 2
     assert "run_dir cannot be made" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_memory_that_is_used_up_is_told_with_what_to_do(refused: Refused, small: list[str]) -> None:
+    """Each allocator has its own words."""
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**55)
+    assert "batches.batch_size" in cli.explain(error.value)
+    assert "batches.batch_size" in cli.explain(torch.OutOfMemoryError("CUDA out of memory."))
+    too_large = refused("train", *small, f"model.dim={2**22}")
+    assert "model: a part of this size does not fit the memory" in too_large
