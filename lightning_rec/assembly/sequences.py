@@ -252,7 +252,7 @@ def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
     history = split.test.end - split.offsets[split.test.user]
     target = torch.from_numpy(split.test.target.copy())
     seen = torch.from_numpy(split.test.seen.copy())
-    slices = slices_of(torch.from_numpy(history), target, seen, counts)
+    slices = slices_of(torch.from_numpy(history), target, seen, counts, split.seen == "keep")
     features = multi_hot(loaded.data.items, np.asarray(split.vocabulary)) if loaded.data else None
     about = None if features is None else torch.from_numpy(features)
     metrics = {

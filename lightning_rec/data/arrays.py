@@ -82,11 +82,11 @@ def arrays(
     offsets = np.append(0, np.cumsum(np.bincount(events.user[known], minlength=num_users)))
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
     until, found = _until(events.user, targets), repeats(events, targets.order)
-    kinds = _kinds(known, train_counts[events.item] == 0, found, until, rules)
+    able = before[until] > offsets[events.user]  # something known happened before
+    kinds = _kinds(able, known, train_counts[events.item] == 0, found, until, rules)
 
     def examples(mask: Mask) -> Examples:
         at = np.flatnonzero(mask & kinds.tested)
-        at = at[before[until[at]] > offsets[events.user[at]]]  # something known happened before
         target = np.where(kinds.missed[at], -1, item[at])
         return Examples(events.user[at], before[until[at]], target, events.row[at], kinds.seen[at])
 
@@ -122,26 +122,36 @@ class _Kinds(NamedTuple):
     """What events would be as targets, each bool [N].
 
     tested: an example is made of it.  missed: in that, it is no candidate for being seen before.
-    cold: without training events.  seen: its item is in its history.  doubled: its event is.
+    lone: nothing that could be read happened before; it is of none of the kinds that follow.
+    cold: without training events.  seen: its user had the item before.  doubled: its event is a
+    copy of one before.
     """
 
     tested: Mask
     missed: Mask
+    lone: Mask
     cold: Mask
     seen: Mask
     doubled: Mask
 
 
-def _kinds(known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules) -> _Kinds:
-    """By the rules; ``known`` have a code, the items of ``untrained`` have no training events."""
-    seen, doubled = (found.first < until) & known, (found.alike < until) & known
+def _kinds(
+    able: Mask, known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules
+) -> _Kinds:
+    """By the rules.
+
+    ``able`` have a history to read, ``known`` a code; items of ``untrained`` have no training
+    events. An event of those repeats one as any other does, though no history can show it.
+    """
+    told = able & known if rules.cold_targets == "exclude" else able
+    seen, doubled = (found.first < until) & told, (found.alike < until) & told
     # A seen target must not be the only seen item among the candidates: that alone would tell it.
     barred = seen if rules.seen == "filter" else doubled
     missed = barred & (rules.seen == "filter") & (rules.seen_targets == "miss")
-    tested = ~barred | missed
+    tested = able & (~barred | missed)
     if rules.cold_targets == "exclude":
         tested &= known
-    return _Kinds(tested, missed, untrained & ~barred, seen, doubled)
+    return _Kinds(tested, missed, ~able, able & untrained & ~barred, seen, doubled)
 
 
 def _units(targets: Targets) -> str:
@@ -168,7 +178,7 @@ def _counts(
     found: Repeats,
 ) -> dict[str, int]:
     """What the split left, by name."""
-    user = events.user
+    user, stages = events.user, (("val", targets.val), ("test", targets.test))
     left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {
         _units(targets): len(np.unique(user)),
@@ -178,7 +188,11 @@ def _counts(
         **{
             f"{kind} {stage} targets": int(getattr(kinds, kind)[mask].sum())
             for kind in ("cold", "seen", "doubled")
-            for stage, mask in (("val", targets.val), ("test", targets.test))
+            for stage, mask in stages
+        },
+        **{
+            f"{stage} targets without a history": int(kinds.lone[mask].sum())
+            for stage, mask in stages
         },
         **left,
         **counted(events, found, _units(targets)),

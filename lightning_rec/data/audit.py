@@ -231,7 +231,9 @@ def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -
     met, row = _met(examples, split, source), np.asarray(examples.row)
     ranked = np.asarray(examples.target) >= 0
     known = np.isin(source.item[row], split.vocabulary)
-    _fail(f"a {stage} target is wrongly said to be seen before, or new", examples.seen != met, row)
+    # Whether a target was seen that no history can show, the arrays do not tell.
+    wrong = known & (examples.seen != met)
+    _fail(f"a {stage} target is wrongly said to be seen before, or new", wrong, row)
     if split.seen == "filter":
         _fail(f"a {stage} target is the only seen item that is ranked", met & ranked, row)
         known &= ~met

@@ -13,7 +13,7 @@ from lightning_rec.files import write_json
 Ints = NDArray[np.int64]
 Order = Literal["time", "part", "none"]
 Seen = Literal["filter", "keep"]
-FORMAT = 5  # of a saved split: raise it when there are other arrays or notes than before
+FORMAT = 6  # of a saved split: raise it when there are other arrays or notes than before
 
 
 class Schema(NamedTuple):
@@ -43,7 +43,7 @@ class Examples(NamedTuple):
 
     user: user code.  end: the history is ``items[offsets[user]:end]`` of the split.
     target: item code, or -1 for an item that is no candidate.  row: row in the source table.
-    seen: whether the target's item is in the history.
+    seen: whether the user had the target's item before.
     """
 
     user: Ints

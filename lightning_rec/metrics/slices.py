@@ -19,20 +19,21 @@ Slices = Mapping[str, Tensor]
 
 
 def slices_of(
-    history: Tensor, target: Tensor, seen: Tensor, train_counts: Tensor
+    history: Tensor, target: Tensor, seen: Tensor, train_counts: Tensor, kept: bool = False
 ) -> dict[str, Tensor]:
     """The slices of all examples, by name.
 
     ``history_1_4``, ``history_5_9``, …, ``history_50_up``: events before the target. ``head`` and
     ``tail``: whether a warm target is among the 20 % of items with most training events. ``cold``
     and ``warm``: targets without and with training events. Where any target is in its own history,
-    ``seen`` and ``unseen``; a seen one that is no candidate is in none of the four.
+    ``seen`` and ``unseen``; one that is no candidate for being seen is in none of the four.
 
     Args:
         history: int64 [n], number of events before each example's target, at least 1.
         target: int64 [n], item codes; -1 for an item that is no candidate.
         seen: bool [n], whether the target is in its history.
         train_counts: int64 [num_items].
+        kept: whether seen items are candidates.
 
     Returns:
         bool [n] for each slice.
@@ -44,7 +45,7 @@ def slices_of(
     there = target.clamp(min=0)
     warm = (target >= 0) & (train_counts[there] > 0)
     head = warm & head_items(train_counts)[there]
-    cold = ~warm & ((target >= 0) | ~seen)
+    cold = ~warm & ((target >= 0) | ~seen | kept)
     slices |= {"head": head, "tail": warm & ~head, "cold": cold, "warm": warm}
     return slices | ({"seen": seen, "unseen": ~seen} if seen.any() else {})
 

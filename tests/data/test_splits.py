@@ -69,7 +69,7 @@ class Event(NamedTuple):
 class Told(NamedTuple):
     """A split in raw ids: what each user trains on, and (user, history, target, row) per target.
 
-    ``seen`` are the rows of targets that are in their history.
+    ``seen`` are the rows of targets whose users had the item before.
     """
 
     train: dict[str, list[str]]
@@ -214,9 +214,9 @@ def oracle(log: dict[str, list[Any]], protocol: Protocol) -> Told:
         found = []
         for user, sequence in sequences.items():
             for event in parts[user][stage]:
-                earlier = [e for e in sequence[: sequence.index(event)] if e.item in known]
-                history = [e.item for e in earlier]
-                cold, again = event.item not in known, event.item in history
+                earlier = sequence[: sequence.index(event)]
+                history = [e.item for e in earlier if e.item in known]
+                cold, again = event.item not in known, event.item in {e.item for e in earlier}
                 if not history or (cold and protocol.cold_targets == "exclude"):
                     continue
                 if protocol.seen == "keep":
