@@ -14,7 +14,7 @@ VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
     "evaluate": "the figures of a run again, or of a model that nothing has trained",
     "search": "the best items of a run of matching for a query",
-    "data": "list and prepare data sets; data check: a log; data schema: a table of clicks",
+    "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",
 }
 USAGE = """\
@@ -24,7 +24,8 @@ usage: lightning-rec VERB [overrides] [--trust MODULE[,MODULE]] [--traceback]
 
 {verbs}
 
-lightning-rec VERB --help shows what a verb takes. --traceback shows where an error came from.
+lightning-rec VERB --help shows what a verb takes.
+--traceback shows where an error came from.
 --trust names modules, besides our own, whose code a run folder may ask for.
 """
 DISK = {

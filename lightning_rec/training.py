@@ -289,8 +289,9 @@ def _show(
 ) -> None:
     """Print the end of a run; in a sweep one line, since the table comes at its end."""
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        overrides = " ".join(run.card["overrides"])
-        print(f"{run.path}  {monitor} {columns[[*columns][-1]].get(monitor, 0):.4f}  {overrides}")
+        figure = columns[[*columns][-1]].get(monitor)
+        told = f"{monitor} {figure:.4f}" if figure is not None else ""
+        print(f"{run.path}  {told}  {run.config.tracking.name or ''}".rstrip())
         return
     seconds, hint = run.card["seconds"], tracking.sync_command()
     seen = run.card["protocol"].get("seen", "filter")

@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
     {"errors", "files", "ranges", "screen"},
-    {"documents", "trust"},
+    {"documents", "tables", "trust"},
     {"composing"},
     {"config"},
     {"data"},

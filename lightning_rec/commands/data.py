@@ -6,8 +6,6 @@ from typing import Any
 
 import polars as pl
 from omegaconf import OmegaConf
-from rich import box
-from rich.table import Table
 
 from lightning_rec import config
 from lightning_rec.commands.schema import schema
@@ -21,20 +19,25 @@ from lightning_rec.data.schema import Interactions
 from lightning_rec.data.statistics import statistics
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
 
 HELP = """\
-List the known data sets, prepare one and show its figures, or check a file of your own.
+List the known data sets, prepare one and show its figures, or check a file of
+your own.
 
 usage: lightning-rec data
        lightning-rec data name=NAME [key=value]
-       lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN rating=COLUMN key=value]
-       lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN weight=COLUMN
-                                       positive_from=NUMBER name=NAME out=FOLDER]
+       lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN
+                                      rating=COLUMN key=value]
+       lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN
+                                       weight=COLUMN positive_from=NUMBER
+                                       name=NAME out=FOLDER]
 
-NAME is one of the list; the keys are those of its config. 'check' guesses what is not said of a
-log, tells all that is wrong with it and the line that trains on it, and exits with 1 if it cannot
-be used as it is. 'schema' guesses what the columns of a table of
-clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if no FOLDER is named), to be edited.
+NAME is one of the list; the keys are those of its config. 'check' guesses what
+is not said of a log, tells all that is wrong with it and the line that trains
+on it, and exits with 1 if it cannot be used as it is. 'schema' guesses what the
+columns of a table of clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if
+no FOLDER is named), to be edited.
 
 Examples:
   lightning-rec data name=ml_100k
@@ -100,13 +103,8 @@ def _node(name: str) -> dict[str, Any]:
 
 def _list(console: Screen) -> None:
     """Print the known data sets, and where those lie that are here."""
-    table = Table(title="Data sets", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("name", no_wrap=True)
-    table.add_column("title")
-    for heading in ("users", "items", "rows", "MB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence", min_width=14)
-    table.add_column("here", no_wrap=True)
+    numbers = figures("users", "items", "rows", "MB")
+    table = FittedTable("Data sets", [*text("name", "title"), *numbers, *text("here", "licence")])
     found = {}
     for name in config.choices("data"):
         node = _node(name)
@@ -117,13 +115,13 @@ def _list(console: Screen) -> None:
                 own = "your own pairs"
             if node.get("path"):
                 own = "files put there"
-            table.add_row(name, own, "", "", "", "", "yours", "")
+            table.add_row(name, own, "", "", "", "", "", "yours")
             continue
         files = public.here()
         counts = [f"{count:,}" if count else "" for count in (public.users, public.items)]
         counts.append(f"{public.events:,}")
         here = "yes" if files else "no"
-        table.add_row(name, public.title, *counts, f"{public.megabytes:g}", public.licence, here)
+        table.add_row(name, public.title, *counts, f"{public.megabytes:g}", here, public.licence)
         if files:
             found[name] = files[0].parent
     console.print(table)
@@ -145,7 +143,7 @@ def _prepare(name: str, settings: dict[str, str], console: Screen) -> None:
         return
     data = prepare(source, cache_dir())
     info = data.info
-    table = Table(title=info["name"], title_justify="left", show_header=False)
+    table = FittedTable(info["name"], text("", ""), header=False)
     for key, value in statistics(data.events).rows():
         table.add_row(key, value)
     if info["items_without_events"]:
@@ -161,7 +159,7 @@ def _prepare_clicks(source: ClickSource, console: Screen) -> None:
     """Prepare a data set of clicks and print its figures, and what its features hold."""
     clicks = prepare_clicks(source, cache_dir())
     info, fields = clicks.info, source.fields
-    table = Table(title=info["name"], title_justify="left", show_header=False)
+    table = FittedTable(info["name"], text("", ""), header=False)
     table.add_row("rows", f"{info['rows']:,}")
     labels = label(clicks, fields).reshape(info["rows"], -1)
     for goal, rate in zip(fields.targets, labels.mean(axis=0), strict=True):
@@ -169,7 +167,7 @@ def _prepare_clicks(source: ClickSource, console: Screen) -> None:
     table.add_row("licence", info["licence"])
     table.add_row("data hash", info["data_hash"][:12])
     console.print(table)
-    features = Table("feature", "kind", "distinct", title="Features", title_justify="left")
+    features = FittedTable("Features", [*text("feature", "kind"), *figures("distinct")])
     for kind in ("categorical", "numeric"):
         for name in getattr(fields, kind):
             column = clicks.rows.select(pl.col(name).n_unique())
@@ -187,7 +185,7 @@ def _prepare_pairs(source: PairSource, console: Screen) -> None:
     """Prepare a data set of pairs and print its figures."""
     pairs = prepare_pairs(source, cache_dir())
     info, relevance = pairs.info, pairs.relevance
-    table = Table(title=info["name"], title_justify="left", show_header=False)
+    table = FittedTable(info["name"], text("", ""), header=False)
     for name, count in info["counts"].items():
         table.add_row(name, f"{count:,}")
     low, high = pairs.scale
@@ -200,13 +198,13 @@ def _prepare_pairs(source: PairSource, console: Screen) -> None:
     console.print(f"Prepared in {pairs.folder}", soft_wrap=True, highlight=False)
 
 
-def _top(data: Interactions) -> Table:
+def _top(data: Interactions) -> FittedTable:
     """The items with most events, by title where there are titles."""
     counts = data.events.group_by("item").agg(pl.len().alias("events"))
     top = counts.sort(["events", "item"], descending=[True, False]).head(_TOP).collect()
     items = data.items
     named = "title" if "title" in items.columns else "item"
-    table = Table("item", "events", title=f"Top {_TOP}", title_justify="left")
+    table = FittedTable(f"Top {_TOP}", [*text("item"), *figures("events")])
     for code, events in top.iter_rows():
         described = items.row(code, named=True)
         table.add_row(str(described[named] or described["item"]), f"{events:,}")

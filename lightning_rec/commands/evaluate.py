@@ -9,20 +9,22 @@ from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 
 HELP = """\
-The figures of a run again, from its saved weights, to the last bit; exit 1 if they differ.
+The figures of a run again, from its saved weights, to the last bit; exit 1 if
+they differ.
 
 usage: lightning-rec evaluate run=FOLDER [key=value]
        lightning-rec evaluate OVERRIDES
 
-FOLDER is a run folder. Any value of its config can be changed by its dotted key. Without run= the
-model that the overrides compose is measured as it comes, with a run folder of its own: what
-'lightning-rec train OVERRIDES trainer.max_epochs=0' does.
+FOLDER is a run folder. Any value of its config can be changed by its dotted
+key. Without run= the model that the overrides compose is measured as it comes,
+with a run folder of its own: what 'lightning-rec train OVERRIDES
+trainer.max_epochs=0' does.
 
 Examples:
   lightning-rec evaluate run=runs/2026-01-31_12-00-00-123456_ml_100k_bert4rec
   lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
   lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
-  lightning-rec evaluate model=zero_shot data=beauty          # a language model as it comes
+  lightning-rec evaluate model=zero_shot data=beauty  # a language model
 """
 
 

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich import box
-from rich.table import Table
 
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.dialect import Dialect
@@ -15,6 +13,7 @@ from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_text
 from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
 
 _WRITTEN = ("delimiter", "header", "columns", "encoding", "decimal", "quoted")  # of a text
 _KEYS = (*ROLES, *_WRITTEN, "positive_from", "name", "out")
@@ -95,13 +94,9 @@ def _number(text: str | None) -> float | None:
         raise UserError(f"positive_from={text}: it must be a number.") from None
 
 
-def _shown(path: Path, guesses: list[Guess]) -> Table:
-    table = Table(title=path.name, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("column", "type", "kind"):
-        table.add_column(heading, no_wrap=heading != "type")
-    for heading in ("distinct,\nabout", "empty", "vectors\nof 16,\nMiB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("because")
+def _shown(path: Path, guesses: list[Guess]) -> FittedTable:
+    counted = figures("distinct,\nabout", "empty", "vectors\nof 16,\nMiB")
+    table = FittedTable(path.name, [*text("column", "type", "kind"), *counted, *text("because")])
     for each in guesses:
         cost = f"{each.megabytes:,.1f}" if each.megabytes else ""
         numbers = (f"{each.distinct:,}", f"{each.empty:.1%}", cost)

@@ -3,24 +3,23 @@
 import re
 from pathlib import Path
 
-from rich.table import Table
-
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
 
 HELP = """\
 The best items of a run's catalogue for a query, by title, with their scores.
 
 usage: lightning-rec search run=FOLDER [k=NUMBER] "QUERY" ["QUERY" ...]
 
-FOLDER is a completed run of matching: of BM25, of a bi-encoder, or of a cross-encoder, which
-re-ranks what its first stage finds. The vectors of the catalogue are made once and kept in the
-cache. k is 10 if nothing is said.
+FOLDER is a completed run of matching: of BM25, of a bi-encoder, or of a
+cross-encoder, which re-ranks what its first stage finds. The vectors of the
+catalogue are made once and kept in the cache. k is 10 if nothing is said.
 
 Examples:
-  lightning-rec search run=runs/2026-01-31_12-00-00-123456_home_depot_bi_encoder "angle bracket"
+  lightning-rec search run=runs/bi_encoder "angle bracket"
   lightning-rec search run=FOLDER k=5 "deck screws" "rain shower head"
   lightning-rec search run=FOLDER "1/2 in. drill bit"
 """
@@ -56,9 +55,9 @@ def run(arguments: list[str]) -> int:
     console = Screen()
     for query, found in zip(queries, tables, strict=True):
         asked = _short(query)
-        shown = Table("rank", "score", "title", "item", title=asked, title_justify="left")
+        shown = FittedTable(asked, [*figures("rank", "score"), *text("title", "item")])
         for rank, score, item, title in found.iter_rows():
-            shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), item)
+            shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), str(item))
         console.print(shown if len(found) else f"{asked}: nothing was found.")
     return 0
 

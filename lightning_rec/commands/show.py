@@ -2,12 +2,12 @@
 
 from omegaconf import OmegaConf
 from rich.syntax import Syntax
-from rich.table import Table
 
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import config_folders, usage, wanted
 from lightning_rec.config import compose
 from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, text
 
 EXAMPLES = """\
   lightning-rec show
@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     problem = assemble(cfg)
     console = Screen()
     console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))
-    table = Table("part", "built as", title="Parts", title_justify="left")
+    table = FittedTable("Parts", text("part", "built as"))
     for name, built in problem.parts().items():
         table.add_row(name, built)
     table.add_row("protocol hash", problem.protocol.hash()[:12])

@@ -26,9 +26,10 @@ PATHS = (
     ("item", "encoder"),
 )
 EXAMPLES = """\
-  lightning-rec train                                  # BERT4Rec on MovieLens-100K
-  lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku data.time=ts
-  lightning-rec train -m model.dim=32,64 seed=1,2,3    # a sweep, one table at the end
+  lightning-rec train                              # BERT4Rec on MovieLens-100K
+  lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku \\
+    data.time=ts                                   # a log of your own
+  lightning-rec train -m model.dim=32,64 seed=1,2,3           # a sweep, a table
   lightning-rec train resume=FOLDER trainer.max_epochs=80
 """
 
@@ -128,7 +129,7 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
         status = RunFolder.open(folder).card.get("status")
         if status == "completed":
             check_done(folder, cfg)
-            print(f"{folder}  is done already: {' '.join(overrides)}")
+            print(f"{folder}  is done already  {cfg.tracking.name or ''}".rstrip())
             return
         if status != "failed" or (folder / "checkpoints" / "last.ckpt").is_file():
             resume(folder, [f"{key}={value}" for key, value in addresses(cfg).items()])

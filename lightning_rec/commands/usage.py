@@ -1,5 +1,7 @@
 """``--help`` of the verbs that take overrides: the groups, their choices, three examples."""
 
+import shutil
+import textwrap
 from pathlib import Path
 
 from lightning_rec.config import config_dir
@@ -17,17 +19,25 @@ def usage(purpose: str, examples: str, arguments: list[str]) -> str:
     for folder in folders:
         for path in folder.glob("*/*.yaml"):
             groups.setdefault(path.parent.name, set()).add(path.stem)
-    wide = max(len(name) for name in groups) + 1
+    indent = " " * (max(len(name) for name in groups) + 4)
     listed = "\n".join(
-        f"  {name + '=':<{wide}} {' | '.join(sorted(groups[name]))}" for name in sorted(groups)
+        textwrap.fill(
+            ", ".join(sorted(groups[name])),
+            max(shutil.get_terminal_size().columns, len(indent) + 30),
+            initial_indent=f"  {name}=".ljust(len(indent)),
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+        )
+        for name in sorted(groups)
     )
     return f"""{purpose}
 
 Groups and their choices (GROUP=CHOICE; any value below by GROUP.KEY=VALUE):
 {listed}
 
-Also: seed= run_dir= baseline= monitor=, Hydra's -m (sweep) and --config-dir FOLDER (your
-own configs), --traceback. 'lightning-rec show' prints every key with its value.
+Also: seed= run_dir= baseline= monitor=, Hydra's -m (sweep) and
+--config-dir FOLDER (your own configs), --traceback.
+'lightning-rec show' prints every key with its value.
 
 Examples:
 {examples}"""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table as Grid
 from rich.text import Text
 
 from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
@@ -29,6 +28,7 @@ from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.errors import UserError, listed
 from lightning_rec.screen import visible
+from lightning_rec.tables import FittedTable, text
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Report:
         """Figures, then errors and warnings, then the verdict."""
         parts: list[RenderableType] = []
         if self.statistics is not None:
-            grid = Grid(title=self.path.name, show_header=False, title_justify="left")
+            grid = FittedTable(self.path.name, text("", ""), header=False)
             for name, value in self.statistics.rows(self.units):
                 grid.add_row(name, value)
             parts.append(grid)

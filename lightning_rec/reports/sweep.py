@@ -9,14 +9,14 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.table import Table
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.runs.partial import SUFFIX
-from lightning_rec.runs.sweeps import with_effect
+from lightning_rec.runs.sweeps import key_of, with_effect
 from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
@@ -38,6 +38,7 @@ class SweepSummary(Callback):
             for job in collect(folder)
             if job["status"] == "completed" or _written(folder / job["folder"]) >= self.since
         ]
+        name_settings(jobs)
         tables: list[dict[str, Any]] = []
         for (hashes, monitor, mode), members in comparable(jobs).items():
             rows = summarise(members, monitor, mode)
@@ -98,12 +99,27 @@ def _job(folder: Path) -> dict[str, Any]:
             "monitors": [str(cfg["monitor"]), str(cfg["monitor_mode"])],
             "overrides": overrides,
             "with_effect": with_effect(folder, overrides),
+            "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
             "metrics": read_json(metrics) if metrics.exists() else {},
             "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
         }
     except (UserError, ValueError, KeyError, TypeError) as error:
         empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}, "cost": {}}
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
+
+
+def name_settings(jobs: list[dict[str, Any]]) -> None:
+    """Give each job its ``setting``: what not all jobs of the sweep have, but for the seed.
+
+    It is the model's name where they differ in nothing else. The whole sweep is looked at, not a
+    part of it that is comparable, so that a setting means the same wherever it stands.
+    """
+    asked = [job.get("with_effect", job["overrides"]) for job in jobs]
+    known = [set(overrides) for overrides in asked if overrides]  # a broken folder has none
+    common = set.intersection(*known) if known else set()
+    for job, overrides in zip(jobs, asked, strict=True):
+        differing = {each for each in overrides if each not in common and key_of(each) != "seed"}
+        job["setting"] = " ".join(sorted(differing)) or job.get("model", "as composed")
 
 
 def _written(folder: Path) -> int:
@@ -133,15 +149,9 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     ``mean`` and sample standard deviation ``sd`` (None for a single job), and likewise the costs:
     parameters that are trained, seconds per epoch, largest resident memory in MiB.
     """
-    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
-        differing = [
-            override
-            for override in job.get("with_effect", job["overrides"])
-            if not override.startswith("seed=") and (override not in common or len(jobs) == 1)
-        ]
-        groups.setdefault(" ".join(sorted(differing)) or "(all alike)", []).append(job)
+        groups.setdefault(job["setting"], []).append(job)
     rows = []
     for setting, members in groups.items():
         done = [job["metrics"] for job in members if job["metrics"]]
@@ -180,18 +190,15 @@ def _spread(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "sd": sd}
 
 
-def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
+def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> FittedTable:
     """The rows as a terminal table."""
-    shown = Table(title=f"Best {monitor} first, on {hashes}", title_justify="left")
-    shown.add_column("setting", overflow="fold")
-    shown.add_column("jobs", justify="right")
     there = {name for row in rows for name in row["figures"]}
     ranked = _called(SHOWN[-1], there) not in there  # the AUC of a ranking is not that of clicks
     wanted = (monitor, *(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
     wanted = tuple(_called(name, there) for name in wanted)
     columns = list(dict.fromkeys((wanted[0], *(name for name in wanted if name in there))))
-    for name in columns:
-        shown.add_column(name, justify="right", no_wrap=True)
+    headings = [*text("setting"), *figures("seeds", *columns)]
+    shown = FittedTable(f"Best {monitor} first, on {hashes}", headings, numbered=True)
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]
@@ -199,18 +206,14 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> Table:
     return shown
 
 
-def costs_table(rows: list[dict[str, Any]]) -> Table | None:
+def costs_table(rows: list[dict[str, Any]]) -> FittedTable | None:
     """What each setting cost, in the same order, as a terminal table; None if nothing is known."""
     names = [name for name in COSTS if any(name in row["costs"] for row in rows)]
     if not names:
         return None
-    shown = Table(
-        title="What it cost: parameters trained, seconds per epoch, peak memory",
-        title_justify="left",
-    )
-    shown.add_column("setting", overflow="fold")
-    for name in names:
-        shown.add_column(COSTS[name], justify="right", no_wrap=True)
+    title = "What it cost: parameters trained, seconds per epoch, peak memory"
+    headings = [*text("setting"), *figures(*(COSTS[name] for name in names))]
+    shown = FittedTable(title, headings, numbered=True)
     for row in rows:
         shown.add_row(row["setting"], *(_cost(name, row["costs"].get(name)) for name in names))
     return shown

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table
-
 from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.metrics.matching import PAIRS
 from lightning_rec.screen import Screen, one_line
+from lightning_rec.tables import FittedTable, figures, text
 from lightning_rec.tasks.examples import Example
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
@@ -67,28 +66,23 @@ def _of_matching(names: set[str]) -> list[str]:
 
 def figures_table(
     columns: Mapping[str, Mapping[str, float]], monitor: str, seen: str = "filter"
-) -> Table:
+) -> FittedTable:
     """One row per metric; for each model (a column of ``columns``) its validation and its test.
 
     The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
     ``seen`` is the protocol's word on items of the history.
     """
     names = {name.partition("/")[2] for figures in columns.values() for name in figures}
-    table = Table(title=_title(names, seen), title_justify="left")
-    table.add_column("metric", overflow="fold")
     stages = [
         s
         for s in ("val", "test")
         if any(n.startswith(f"{s}/") for f in columns.values() for n in f)
     ]
-    for stage in stages:
-        for model in columns:
-            table.add_column(f"{stage}\n{model}", justify="right", overflow="fold")
+    headings = [f"{stage}\n{model}" for stage in stages for model in columns]
+    table = FittedTable(_title(names, seen), [*text("metric"), *figures(*headings)])
     for name in shown(names, monitor):
         cells = [
-            _cell(name, figures.get(f"{stage}/{name}"))
-            for stage in stages
-            for figures in columns.values()
+            _cell(name, own.get(f"{stage}/{name}")) for stage in stages for own in columns.values()
         ]
         table.add_row(name, *cells)
     return table
@@ -122,7 +116,7 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:,.0f}" if name.rpartition("/")[2].startswith("gauc_groups") else f"{value:.4f}"
 
 
-def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Table | None:
+def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> FittedTable | None:
     """The test's figure of each slice of the examples, for each model; None without slices.
 
     Of several goals it is the one that is monitored.
@@ -144,22 +138,24 @@ def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> Ta
     measured = sorted({figure for part, figure in of_slices if part in counts} - {"examples"})
     wanted = watched.partition("@")[0]
     metric = next((n for n in measured if n.partition("@")[0] == wanted), measured[0])
-    table = Table(title=f"Where it works: {start}{metric} by slice", title_justify="left")
-    table.add_column("slice", overflow="fold")
-    for name in ("examples", *columns):
-        table.add_column(name, justify="right", overflow="fold")
+    headings = [*text("slice"), *figures("examples", *columns)]
+    table = FittedTable(f"Where it works: {start}{metric} by slice", headings)
     for part, number in counts.items():
-        figures = (f.get(f"{start}{part}/{metric}") for f in columns.values())
-        cells = (f"{value:.4f}" if value is not None else "" for value in figures)
-        table.add_row(part.replace("_", " "), f"{number:,}", *cells)
+        values = (f.get(f"{start}{part}/{metric}") for f in columns.values())
+        cells = (f"{value:.4f}" if value is not None else "" for value in values)
+        table.add_row(_spoken(part), f"{number:,}", *cells)
     return table
 
 
-def examples_table(examples: Sequence[Example]) -> Table:
+def _spoken(part: str) -> str:
+    """A slice's name as it is read: ``history_5_9`` as ``history 5 to 9``."""
+    return re.sub(r"(?<=\d)_(?=\d)", " to ", part).replace("_up", " and more").replace("_", " ")
+
+
+def examples_table(examples: Sequence[Example]) -> FittedTable:
     """Each user's latest items beside the recommendations."""
-    table = Table(title="Recommendations", title_justify="left", show_lines=True)
-    for column in ("user", "latest items", "recommended"):
-        table.add_column(column, overflow="fold")
+    headings = text("user", "latest items", "recommended")
+    table = FittedTable("Recommendations", headings, apart=True)
     for example in examples:
         best = map(one_line, example.recommended)
         numbered = [f"{place}. {title}" for place, title in enumerate(best, 1)]

@@ -8,7 +8,8 @@ from lightning_rec.data.locks import alone
 from lightning_rec.documents import read_json
 from lightning_rec.files import sha256_json, write_json
 
-APART = ("run_dir", "name", "tracking")  # they say where a job goes, and not what it is
+# Where a job goes and what is shown of it, not what it is.
+APART = ("run_dir", "name", "tracking", "logger", "examples", "hydra")
 OF_TRAINING = (
     "seed",
     "optimizer",
@@ -72,14 +73,20 @@ def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
 
 
 def with_effect(folder: Path, overrides: list[str]) -> list[str]:
-    """Those of a job's overrides that have an effect."""
-    apart = [] if not (folder / NAME).is_file() else _read(folder)["without_effect"]
+    """Those of a job's overrides that say what it is, and have an effect."""
+    vain_here = _read(folder)["without_effect"] if (folder / NAME).is_file() else []
+    apart = [*APART, *vain_here]
 
     def vain(override: str) -> bool:
-        key = override.lstrip("+~").partition("=")[0]
-        return any(key == each or key.startswith(f"{each}.") for each in apart)
+        key = key_of(override)
+        return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in apart)
 
     return [override for override in overrides if not vain(override)]
+
+
+def key_of(override: str) -> str:
+    """The key that an override sets, adds or takes away."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _hash_of(folder: Path) -> str | None:

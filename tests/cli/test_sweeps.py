@@ -10,7 +10,7 @@ from processes import read
 
 from lightning_rec import cli
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.sweeps import settings_hash
+from lightning_rec.runs.sweeps import settings_hash, with_effect
 
 Refused = Callable[..., str]
 
@@ -98,6 +98,15 @@ def test_what_is_fitted_at_once_is_one_job_whatever_its_training_would_be() -> N
     assert hashed(max_epochs=1) == hashed(max_epochs=2, val_check_interval=0.5, max_time=None)
     assert hashed(max_epochs=1) != hashed(max_epochs=1, limit_test_batches=1)
     assert hashed(precision="32") != hashed(precision="16")
+    assert settings_hash({"model": model, "trainer": {}, "logger": {"csv": {}}}) == settings_hash(
+        {"model": model, "trainer": {}, "logger": None, "examples": 3}
+    )
+
+
+def test_where_a_job_goes_and_who_is_told_is_no_setting(tmp_path: Path) -> None:
+    apart = ["run_dir=s", "logger=csv", "+hydra/launcher=joblib", "hydra.verbose=true", "name=x"]
+    kept = ["model.dim=8", "++trainer.max_steps=3", "examples_of=1", "~schedule"]
+    assert with_effect(tmp_path, [*apart, *kept, "tracking.tags=[a]", "examples=0"]) == kept
 
 
 def test_titles_are_data(small: list[str], catalogue_csv: Path, tmp_path: Path) -> None:

@@ -9,9 +9,18 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lightning_rec.reports.sweep import SweepSummary, collect, costs_table, summarise, table
+from lightning_rec.reports.sweep import (
+    SweepSummary,
+    collect,
+    costs_table,
+    name_settings,
+    summarise,
+    table,
+)
 
 MONITOR = "val/ndcg@10"
+MODEL = "model: {_target_: lightning_rec.models.sequential.sasrec.SASRec}\n"
+CONFIG = f"monitor: {MONITOR}\nmonitor_mode: max\n{MODEL}"
 
 
 def job(*overrides: str, **figures: float) -> dict[str, Any]:
@@ -22,18 +31,24 @@ def job(*overrides: str, **figures: float) -> dict[str, Any]:
         "status": status,
         "error": None,
         "overrides": list(overrides),
+        "model": "SASRec",
         "metrics": metrics,
         "cost": {"epoch_seconds": 10 * figures["ndcg"]} if figures else {},
     }
 
 
-JOBS = [
+def named(*jobs: dict[str, Any]) -> list[dict[str, Any]]:
+    name_settings([*jobs])
+    return [*jobs]
+
+
+JOBS = named(
     job("trainer=cpu", "model.dim=32", "seed=1", ndcg=0.10),
     job("trainer=cpu", "model.dim=32", "seed=2", ndcg=0.20),
     job("trainer=cpu", "model.dim=64", "seed=1", ndcg=0.30),
     job("trainer=cpu", "model.dim=64", "seed=2"),
     job("trainer=cpu", "model.dim=99", "seed=1"),
-]
+)
 
 
 def test_jobs_are_grouped_by_all_but_the_seed_best_first() -> None:
@@ -53,9 +68,11 @@ def test_where_less_is_better_the_least_comes_first_and_failures_last() -> None:
 
 
 def test_seeds_alone_and_nothing_at_all() -> None:
-    (row,) = summarise([job("seed=1", ndcg=1.0), job("seed=2", ndcg=3.0)], MONITOR, "max")
-    assert (row["setting"], row["figures"][MONITOR]["mean"]) == ("(all alike)", 2.0)
-    assert summarise([job("model.dim=8", ndcg=1.0)], MONITOR, "max")[0]["setting"] == "model.dim=8"
+    seeds = named(job("model.dim=8", "seed=1", ndcg=1.0), job("model.dim=8", "seed=2", ndcg=3.0))
+    (row,) = summarise(seeds, MONITOR, "max")
+    assert (row["setting"], row["figures"][MONITOR]["mean"]) == ("SASRec", 2.0)
+    alone = named(job("model.dim=8", ndcg=1.0))
+    assert summarise(alone, MONITOR, "max")[0]["setting"] == "SASRec"
     assert summarise([], MONITOR, "max") == []
 
 
@@ -78,7 +95,26 @@ def test_costs_are_shown_as_far_as_they_are_known() -> None:
     assert "1.50" in text
     assert "model.dim=32" in text
     assert "MiB" not in text  # nothing is known of it
-    assert costs_table(summarise([job("seed=1")], MONITOR, "max")) is None
+    assert costs_table(summarise(named(job("seed=1")), MONITOR, "max")) is None
+
+
+def test_a_setting_is_what_differs_in_the_whole_sweep_whatever_part_it_stands_in() -> None:
+    jobs = [
+        job("data.path=a.csv", f"model.dim={dim}", f"protocol.cutoffs={cutoffs}", "seed=1")
+        for cutoffs in ("[1,10]", "[1,5,10]")
+        for dim in (8, 16)
+    ]
+    broken = job()
+    *named_, last = named(*jobs, broken)
+    assert [each["setting"] for each in named_] == [
+        "model.dim=8 protocol.cutoffs=[1,10]",
+        "model.dim=16 protocol.cutoffs=[1,10]",
+        "model.dim=8 protocol.cutoffs=[1,5,10]",
+        "model.dim=16 protocol.cutoffs=[1,5,10]",
+    ]
+    assert last["setting"] == "SASRec"
+    (row,) = summarise(named_[:1], MONITOR, "max")  # alone in its part
+    assert row["setting"] == "model.dim=8 protocol.cutoffs=[1,10]"
 
 
 def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
@@ -93,7 +129,7 @@ def test_runs_are_collected_in_the_order_of_their_jobs(tmp_path: Path) -> None:
         }
         (tmp_path / name / "run.json").write_text(json.dumps(card))
         (tmp_path / name / "overrides.yaml").write_text(f"- {name.partition('_')[2]}\n")
-        (tmp_path / name / "config.yaml").write_text("monitor: val/ndcg@10\nmonitor_mode: max\n")
+        (tmp_path / name / "config.yaml").write_text(CONFIG)
         if not failed:
             (tmp_path / name / "metrics.json").write_text('{"val/ndcg@10": 0.5}')
     (tmp_path / "not_a_run").mkdir()
@@ -124,7 +160,7 @@ def test_jobs_are_ordered_by_what_they_monitor_themselves(tmp_path: Path) -> Non
         job.mkdir()
         (job / "run.json").write_text(json.dumps({"status": "completed", **known}))
         (job / "overrides.yaml").write_text(f"- model.dim={name}\n")
-        (job / "config.yaml").write_text(f"monitor: {monitor}\nmonitor_mode: {mode}\n")
+        (job / "config.yaml").write_text(f"monitor: {monitor}\nmonitor_mode: {mode}\n{MODEL}")
         (job / "metrics.json").write_text(json.dumps({"val/logloss": loss, "val/auc": loss}))
     # What the sweep itself was composed with is another task's.
     composed = {"monitor": MONITOR, "monitor_mode": "max", "hydra": {"sweep": {"dir": str(tmp_path)}}}  # fmt: skip

@@ -1,0 +1,170 @@
+"""Tables that fit any width: text is folded, columns go below, and no figure is ever cut."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lightning_rec.screen import visible
+
+GAP = 2  # blanks between two columns
+LONGEST = 24  # a longer word of text, or of a heading, may be folded
+LINES = 3  # a first column that takes more of them is listed below
+
+
+@dataclass(frozen=True)
+class Column:
+    """The heading of a column and its cells. Text is folded at blanks, a figure never."""
+
+    heading: str
+    text: bool
+    cells: tuple[str, ...] = ()
+
+    @property
+    def least(self) -> int:
+        """The width without which a figure, or a word of common length, would be cut."""
+        words = [word for cell in self.cells for word in cell.split()] if self.text else []
+        figures = [] if self.text else self._lines
+        folded = (min(LONGEST, cell_len(word)) for word in (*self.heading.split(), *words))
+        return max(1, *folded, *map(cell_len, figures), 1)
+
+    @property
+    def wanted(self) -> int:
+        """The width at which nothing is folded."""
+        lines = (*self.heading.split("\n"), *self._lines) if self.text else ()
+        return max(self.least, *map(cell_len, lines), 1)
+
+    @property
+    def _lines(self) -> list[str]:
+        return [line for cell in self.cells for line in cell.split("\n")]
+
+
+def text(*headings: str) -> list[Column]:
+    """Columns of text, folded at blanks where there is little room."""
+    return [Column(heading, text=True) for heading in headings]
+
+
+def figures(*headings: str) -> list[Column]:
+    """Columns of figures, never folded."""
+    return [Column(heading, text=False) for heading in headings]
+
+
+class FittedTable:
+    """A table whose first column says what a row is of.
+
+    Columns that do not fit beside it follow below, in a table of their own with the first column
+    again.
+
+    Args:
+        title: a line above it; none if empty.
+        columns: of :func:`text` and of :func:`figures`.
+        numbered: where the first column has little room, rows are numbered in its place, and what
+            stands in it is listed below, by number.
+        header: whether the headings are shown.
+        apart: whether there is an empty line between two rows.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[Column],
+        *,
+        numbered: bool = False,
+        header: bool = True,
+        apart: bool = False,
+    ) -> None:
+        self.title, self.numbered, self.header, self.apart = title, numbered, header, apart
+        self._columns, self._rows = columns, list[tuple[str, ...]]()
+
+    def add_row(self, *cells: str) -> None:
+        """A cell for each column."""
+        self._rows.append(tuple(map(visible, cells)))
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Called by Rich."""
+        columns = self._filled(ascii_only=options.ascii_only)
+        legend = None
+        if self.numbered and not _has_room(columns, options.max_width):
+            places = tuple(str(place) for place in range(1, len(self._rows) + 1))
+            number = Column("#", text=False, cells=places)
+            legend = _grid([number, columns[0]], options.max_width, header=False, apart=False)
+            columns = [number, *columns[1:]]
+        if self.title:
+            yield Text(visible(self.title), "italic")
+        for place, part in enumerate(_parted(columns, options.max_width)):
+            if place:
+                yield ""
+            yield _grid(part, options.max_width, header=self.header, apart=self.apart)
+        if legend is not None:
+            yield ""
+            yield legend
+        yield ""
+
+    def _filled(self, *, ascii_only: bool) -> list[Column]:
+        """The columns with their cells, in letters that can be written."""
+        cells = zip(*self._rows, strict=True) if self._rows else [()] * len(self._columns)
+        return [
+            Column(
+                column.heading,
+                column.text,
+                tuple(cell.replace("±", "+-") for cell in own) if ascii_only else tuple(own),
+            )
+            for column, own in zip(self._columns, cells, strict=True)
+        ]
+
+
+def _has_room(columns: Sequence[Column], width: int) -> bool:
+    """Whether the first column fits beside all others, with every word whole and in few lines."""
+    first, *others = columns
+    words = [word for cell in first.cells for word in cell.split()]
+    room = width - sum(column.least + GAP for column in others)
+    return room >= max((*map(cell_len, words), *(cell_len(c) // LINES for c in first.cells), 1))
+
+
+def _parted(columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """The columns of each table: the first one, and as many others as fit beside it."""
+    first, *others = columns
+    parts: list[list[Column]] = []
+    room = 0
+    for column in others:
+        if not parts or column.least + GAP > room:
+            parts.append([first])
+            room = width - first.least
+        parts[-1].append(column)
+        room -= column.least + GAP
+    return parts or [[first]]
+
+
+def _grid(columns: Sequence[Column], width: int, *, header: bool, apart: bool) -> Table:
+    grid = Table(
+        box=box.SIMPLE_HEAD if header else None,
+        show_header=header,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, GAP if not header else GAP - 1, 0, 0),  # a box has a blank between columns
+        leading=int(apart),
+    )
+    for column, wide in zip(columns, _widths(columns, width), strict=True):
+        justify, heading = "left" if column.text else "right", column.heading
+        grid.add_column(heading, justify=justify, width=wide, overflow="fold")  # type: ignore[arg-type]
+    for row in zip(*(column.cells for column in columns), strict=True):
+        grid.add_row(*row)
+    return grid
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """What each column needs, and its share of what is left over, for text that would be folded."""
+    least = [column.least for column in columns]
+    left = width - sum(least) - GAP * (len(columns) - 1)
+    if left < 0:  # no two columns fit side by side: text gives way
+        widest = max(range(len(columns)), key=lambda n: (columns[n].text, least[n]))
+        return [*least[:widest], max(1, least[widest] + left), *least[widest + 1 :]]
+    missing = [column.wanted - column.least for column in columns]
+    share = min(1.0, left / max(1, sum(missing)))
+    return [narrow + int(share * more) for narrow, more in zip(least, missing, strict=True)]
