@@ -7,6 +7,7 @@ import yaml
 
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.dialect import Dialect
+from lightning_rec.data.oddities import garbled
 from lightning_rec.data.plain import Unfit
 from lightning_rec.data.propose import described
 from lightning_rec.data.tabular import open_table
@@ -40,7 +41,10 @@ def schema(arguments: list[str], console: Screen) -> int:
     # Values are read as YAML, as Hydra's are: 'null' is None, '[a,b]' a list.
     form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
     form = _complete(path, form, console)
-    guesses, separator = guess(open_table(path, _dialect(form)), given)
+    table = open_table(path, _dialect(form))
+    guesses, separator = guess(table, given)
+    for told in garbled(table):
+        console.print(told, soft_wrap=True, markup=False, highlight=False)
     console.print(_shown(path, guesses))
     for each in guesses:
         if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:

@@ -1,7 +1,7 @@
 """Checking a user's file: everything that is wrong or odd about it, at once."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.lines import Ragged
-from lightning_rec.data.oddities import oddities, repeats
+from lightning_rec.data.oddities import garbled, oddities, repeats
 from lightning_rec.data.plain import Unfit
 from lightning_rec.data.propose import (
     ROLES,
@@ -128,10 +128,12 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
         report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
     dialect = TableSource(str(path), "user", "item", **_form(settings)).dialect
     table = _opened(path, dialect, settings)
+    report.warnings += _garbled(table, settings)
     bare = not {"user", "item"} & set(settings)
     found = roles(table, settings)
     if "session" in settings:
         found.pop("user", None)  # sessions stand where users would
+    report.warnings += _alike(table, {**settings, **found})
     report.errors += _unnamed(table, {*settings, *found, *dialect.named})
     for role, column in found.items():
         if column in dialect.named:
@@ -179,6 +181,25 @@ def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
                 f"Which column holds the {role} ids? Say {role}=COLUMN; "
                 f"there are: {listed(there)}.{above}"
             )
+
+
+def _garbled(table: Table, settings: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each column of the log, and of its catalogue, read in a wrong encoding."""
+    yield from garbled(table)
+    if catalogue := settings.get("catalogue"):
+        columns = settings.get("catalogue_columns")
+        named = None if columns is None else tuple(columns)
+        form = replace(table.dialect, columns=named, delimiter=None, header=None, form="rows")
+        yield from garbled(open_table(Path(str(catalogue)).expanduser(), form))
+
+
+def _alike(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
+    """One sentence for each role whose column has a name that others have in other letters."""
+    for role in ROLES:
+        name = str(roles.get(role))
+        others = [each for each in table.schema if each.lower() == name.lower() and each != name]
+        if others and name in table.schema:
+            yield f"Column '{name}' is the {role}, not {listed(others)}: they differ in case alone."
 
 
 def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:

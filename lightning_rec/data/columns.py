@@ -8,7 +8,7 @@ import polars as pl
 
 from lightning_rec.data import numbers, times
 from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
-from lightning_rec.data.ids import ids
+from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import (
@@ -68,11 +68,6 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
         for role, name in columns.named().items()
         if name not in there
     ]
-    if columns.history is not None and columns.history not in there:
-        faults.append(
-            f"{table.path} has no column '{columns.history}' for the history; it has: "
-            f"{listed(there)}.{nearest(columns.history, there)}"
-        )
     if columns.user == columns.item:
         faults.append(f"User and item are both column '{columns.user}': name two columns.")
     return faults
@@ -125,9 +120,6 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
             mend |= {"time_format": error.format} if isinstance(error, WrittenDates) else {}
     if table.is_text:
         source = source.filter(pl.col(ROW) <= facts["last"])
-    if columns.history is not None:
-        dtype = table.schema[columns.history]
-        values["history"] = lists(pl.col(columns.history), dtype).fill_null(pl.lit([]))
     return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable, mend)
 
 
@@ -147,6 +139,8 @@ def _unfit(table: Table, columns: Columns) -> Iterator[str]:
     for role, name in columns.named().items():
         dtype = table.schema[name]
         where = f"{table.path}: column '{name}' for the {role} holds"
+        if isinstance(dtype, pl.List | pl.Array) and role == "history":
+            continue
         if isinstance(dtype, pl.List | pl.Array) and role in LISTED:
             if not exploded:
                 yield f"{where} {dtype}: say data.form=lists if a row is many events."
@@ -164,7 +158,7 @@ def _read(
     Raises ValueError, with a sentence, if times can be read in two ways.
     """
     values = {
-        "user": ids(pl.col(columns.user), types[columns.user]),
+        "user": _no_header(table, columns, ids(pl.col(columns.user), types[columns.user])),
         "item": ids(pl.col(columns.item), types[columns.item]),
     }
     if columns.session is not None:
@@ -174,6 +168,8 @@ def _read(
             pl.col(columns.rating), types[columns.rating], table.dialect.decimal
         )
         values["rating"] = pl.when(rating.is_finite()).then(rating)
+    if columns.history is not None:
+        values["history"] = _history(pl.col(columns.history), types[columns.history])
     if columns.time is None:
         return None, values, _facts(table, columns, source, values)
 
@@ -182,6 +178,23 @@ def _read(
 
     reading, facts = time_reading(table, source, columns.time, columns.times, told)
     return reading, values | {"time": reading.value}, facts
+
+
+def _no_header(table: Table, columns: Columns, user: pl.Expr) -> pl.Expr:
+    """The users, null in rows that repeat the header, as files have that were put together."""
+    if not (table.is_text and table.dialect.headed and table.dialect.form == "rows"):
+        return user
+    names = columns.named().values()
+    return pl.when(pl.any_horizontal(stripped(pl.col(name)) != name for name in names)).then(user)
+
+
+def _history(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """What was before, List[String], empty where nothing is said; null for what is no list."""
+    read = lists(column, dtype)
+    if isinstance(dtype, pl.List | pl.Array):
+        return read.fill_null(pl.lit([]))
+    empty = stripped(column.cast(pl.String)).fill_null("").is_in(MISSING)
+    return pl.when(empty).then(pl.lit([], pl.List(pl.String))).otherwise(read)
 
 
 def _facts(
@@ -228,8 +241,12 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         where, what = table.where(row), f"{role} id" if role in _IDS else role
         if empty:
             yield f"{where}: the {what} in column '{name}' is empty{more}."
+        elif role in _IDS and str(value).strip(AROUND) == name:
+            yield f"{where} repeats the header{more}: remove it, or say data.invalid=drop."
         elif role in _IDS:
             yield f"{where}: '{shown}' in column '{name}' stands for no {what}{more}.{_lost(value)}"
+        elif role == "history":
+            yield f"{where}: '{shown}' in column '{name}' is no whole list{more}. Write [5, 7]."
         elif role == "time":
             hint = times.remedy(value, columns.times)
             yield f"{where}: '{shown}' in column '{name}' is no time{more}.{hint}"

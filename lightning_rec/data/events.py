@@ -7,16 +7,11 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.dates import both_readings, day_and_month, slashed
+from lightning_rec.data.ids import stripped
 from lightning_rec.data.lists import is_list, lists
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import (
-    Reading,
-    TimeForm,
-    both_readings,
-    day_and_month,
-    read_times,
-    slashed,
-)
+from lightning_rec.data.times import Reading, TimeForm, read_times
 from lightning_rec.errors import listed
 
 ROW = "__row"  # the number of an event's row in the file
@@ -46,6 +41,7 @@ class Columns:
             "session": self.session,
             "time": self.time,
             "rating": self.rating,
+            "history": self.history,
         }
         return {role: name for role, name in roles.items() if name is not None}
 
@@ -84,7 +80,7 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
 
 def first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
     """First value of a text column of times: it settles whether they are numbers or dates."""
-    time = pl.col(name).str.strip_chars()
+    time = stripped(pl.col(name))
     found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
     return str(found.item()) if found.height else None
 
@@ -135,7 +131,7 @@ def with_day(
             f"{table.path}: column '{name}' has dates like '{first}', which may begin with the "
             "year: say data.time_format=%y-%m-%d for that, or data.day_first=true or false."
         )
-    left, right, unlike = table.collect(source.select(day_and_month(name))).row(0)
+    left, right, unlike = table.collect(source.select(day_and_month(name, first))).row(0)
     if left <= 12 and right <= 12 and sign != "." and unlike is not None:
         day, month = both_readings(unlike)
         raise ValueError(

@@ -8,8 +8,21 @@ MISSING = (
 )  # fmt: skip
 """What stands for no id at all, as SQL, pandas, R, Hive, JavaScript and spreadsheets write it."""
 
+_BLANKS = (
+    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+_UNSEEN = (
+    "\0\xad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062"
+    "\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
+)
+AROUND = _BLANKS + _UNSEEN
+"""What does not count around a value: blanks of any kind, and signs without a width (U+200B, marks
+of direction, the mark at the beginning of a text)."""
+
 _WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
 _ROUNDED = r"^-?\d\.\d+[eE]\+\d+$"  # as a spreadsheet shows a long number
+_NO_BREAK = "[\u00a0\u2007\u202f]"
 EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
 """Whole numbers below this are floats of their own; from here on neighbours fall together."""
 
@@ -17,9 +30,10 @@ EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
 def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """The ids of a column, String; null where there is none.
 
-    Blanks around an id do not count, and letters are compared in Unicode's form NFC. A whole number
-    is one id in whatever form it comes: ``12``, ``12.0`` and the float 12. All else is taken
-    letter by letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id, and neither is a
+    Blanks and signs that are not seen (``AROUND``) do not count around an id, a no-break blank
+    within it is a blank, and letters are compared in Unicode's form NFC. A whole number is one id
+    in whatever form it comes: ``12``, ``12.0`` and the float 12. All else is taken letter by
+    letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id, and neither is a
     number that has lost digits, by which several ids would be one: a float beyond ``EXACT``, or
     ``1.23457E+11``.
 
@@ -27,7 +41,7 @@ def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         column: of any type but lists and structs.
         dtype: its type.
     """
-    text = as_text(column, dtype).str.strip_chars()
+    text = stripped(as_text(column, dtype)).str.replace_all(_NO_BREAK, " ")
     lost = text.str.contains(_ROUNDED)
     if dtype in EXACT:
         lost = column.abs() >= EXACT[dtype]
@@ -40,6 +54,11 @@ def ids_of(column: pl.Series) -> pl.Series:
     return (
         column.to_frame("id").select(ids(pl.col("id"), column.dtype)).to_series().alias(column.name)
     )
+
+
+def stripped(text: pl.Expr) -> pl.Expr:
+    """Text without what does not count around it: see ``AROUND``."""
+    return text.str.strip_chars(AROUND)
 
 
 def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

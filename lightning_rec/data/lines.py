@@ -9,6 +9,7 @@ from itertools import dropwhile
 from typing import NamedTuple
 
 from lightning_rec.data.dialect import UNIT, Dialect
+from lightning_rec.data.encodings import not_utf8
 from lightning_rec.data.plain import Part, Unfit, written
 from lightning_rec.data.readers import reader
 from lightning_rec.errors import UserError
@@ -116,18 +117,9 @@ def _too_long(part: Part, separator: str, dialect: Dialect) -> Iterator[tuple[Re
 
 
 def _check_encoding(part: Part) -> None:
-    """Raise Unfit for the first line that is not UTF-8."""
-    for at, line in numbered(part):
-        try:
-            line.decode()
-        except UnicodeDecodeError as error:
-            byte = line[error.start]
-            guess = "cp1252" if 0x80 <= byte < 0xA0 else "latin-1"
-            raise Unfit(
-                f"{part.name}, line {at} is not UTF-8 text (byte 0x{byte:02x}): say in which "
-                f"encoding it is, data.encoding={guess} or another.",
-                encoding=guess,
-            ) from error
+    """Raise UserError for the first line that is not UTF-8."""
+    if told := not_utf8(part.name, numbered(part)):
+        raise told
 
 
 def _breaks(record: list[str]) -> int:

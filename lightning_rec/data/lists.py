@@ -1,13 +1,24 @@
 """Lists in a cell, in whatever form: ``[5, 7]``, ``['a', 'b']``, ``["a"]``, ``5|7``, ``5 7``."""
 
+import ast
+import json
+
 import polars as pl
 
+from lightning_rec.data.ids import AROUND, stripped
+
 _SIGNS = ("|", ";", ",")  # the first that occurs in a cell parts its values; else blanks do
-_QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"""
+_QUOTED = r"""[uUbB]?"(?:[^"\\]|\\.)*"|[uUbB]?'(?:[^'\\]|\\.)*'"""
+_BEGINS = r"""^[uUbB]?['"]"""
+_BEGINS_ANY = r"""(?:^|,)\s*[uUbB]?['"]"""
+_BRACKETS = r"^[\[({](?s:(.*))[\])}]$"
 _CUT = r"(?:^|[\s,\[])\.\.\.(?:$|[\s,\]])"  # as numpy prints a long array
+# Lists, tuples or objects in a list.
+_NESTED = r"""^\[\s*(?:[\[{]|\(\s*['"\d-][^()]*,)|^[^'"]*,\s*[\[{]"""
 _CALL = r"^\w*[Aa]rray\((?s:.*)\)$"  # array([5, 7]), WrappedArray(5, 7): how programs print them
 _OTHER = r"""^\{(?s:.*)\}$|^\(\s*['"\d+-](?s:.*),(?s:.*)\)$"""
-_VALUE = rf"{_QUOTED}|[^\s,\[\]()'\"][^,\[\]()]*"
+_WORD = r"[^\s,\[\]()'\"]"
+_VALUE = rf"{_QUOTED}|{_WORD}(?:[^\s,\[\]()]|\s+{_WORD})*"
 
 
 def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -15,7 +26,9 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     is :func:`unreadable`.
 
     Text is a literal of JSON, Python or numpy (brackets, values parted by commas or blanks,
-    perhaps in quotes), or values parted by ``|``, ``;``, commas or blanks.
+    perhaps in quotes), or values parted by ``|``, ``;``, commas or blanks. What stands in quotes is
+    read as the program meant it that wrote it; all else is taken as it is written: ``1e3`` and
+    ``True`` are no numbers.
 
     Args:
         column: lists, or text.
@@ -23,20 +36,22 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """
     if isinstance(dtype, pl.List | pl.Array):
         return column.cast(pl.List(pl.String))
-    text = column.cast(pl.String).str.strip_chars()
-    bare = text.str.replace(r"^[\[({](?s:(.*))[\])}]$", "${1}").str.strip_chars()
+    text = stripped(column.cast(pl.String))
+    bare = text.str.replace(_BRACKETS, "${1}").str.strip_chars()
     parted = bare.str.extract_all(r"\S+")
     for sign in reversed(_SIGNS):
         has = bare.str.contains(sign, literal=True)
         parted = pl.when(has).then(bare.str.split(sign)).otherwise(parted)
-    quoted = bare.str.contains(r"""^['"]""")
+    literal = text.str.starts_with("[") & bare.str.contains(_BEGINS_ANY)
+    quoted = literal | bare.str.contains(_BEGINS)
     values = pl.when(quoted).then(bare.str.extract_all(_VALUE)).otherwise(parted)
     values = pl.when(bare == "").then(pl.lit([], pl.List(pl.String))).otherwise(values)
     return pl.when(~unreadable(column)).then(values.list.eval(_unquoted(pl.element())))
 
 
 def unreadable(column: pl.Expr, *, parted: bool = False) -> pl.Expr:
-    """Where text is a part of a list, ``[5, 7`` or ``[1 2 ... 8 9]``, or a call, ``array([5, 7])``.
+    """Where text is a part of a list, ``[5, 7`` or ``[1 2 ... 8 9]``, a list of lists, or a call,
+    ``array([5, 7])``.
 
     Args:
         column: text.
@@ -46,19 +61,47 @@ def unreadable(column: pl.Expr, *, parted: bool = False) -> pl.Expr:
     Returns:
         Boolean, null where there is no text.
     """
-    text = column.cast(pl.String).str.strip_chars()
+    text = stripped(column.cast(pl.String))
     whole = text.str.starts_with("[") == text.str.ends_with("]")
-    found = ~whole | (text.str.starts_with("[") & text.str.contains(_CUT))
+    found = ~whole | (text.str.starts_with("[") & text.str.contains(f"{_CUT}|{_NESTED}"))
     return found | text.str.contains(f"{_CALL}|{_OTHER}" if parted else _CALL)
 
 
 def is_list(value: object) -> bool:
     """Whether a cell of text holds a literal list."""
-    return isinstance(value, str) and value.strip()[:1] == "[" and value.strip()[-1:] == "]"
+    text = value.strip(AROUND) if isinstance(value, str) else ""
+    return text[:1] == "[" and text[-1:] == "]"
 
 
 def _unquoted(value: pl.Expr) -> pl.Expr:
     """A value without blanks and quotes around it, escaped signs as they are meant."""
-    value = value.str.strip_chars()
-    inner = value.str.slice(1, value.str.len_chars() - 2).str.replace_all(r"\\(.)", "${1}")
-    return pl.when(value.str.contains(r"""^(".*"|'.*')$""")).then(inner).otherwise(value)
+    value = stripped(value)
+    bare = value.str.strip_prefix("u").str.strip_prefix("U").str.strip_prefix("b")
+    bare = bare.str.strip_prefix("B")
+    inner = bare.str.slice(1, bare.str.len_chars() - 2)
+    quoted = value.str.contains(f"^(?:{_QUOTED})$")
+    escaped = value.map_batches(_meant, return_dtype=pl.String, is_elementwise=True)
+    found = pl.when(value.str.contains("\\", literal=True)).then(escaped).otherwise(inner)
+    return pl.when(quoted).then(found).otherwise(value)
+
+
+def _meant(values: pl.Series) -> pl.Series:
+    r"""What values in quotes with backslashes mean, ``"Am\u00e9lie"``; others as they are."""
+    known = values.drop_nulls().unique()
+    known = known.filter(known.str.contains("\\", literal=True))
+    if not len(known):
+        return values
+    meant = pl.Series([_said(value) for value in known.to_list()], dtype=pl.String)
+    return values.replace(known, meant)
+
+
+def _said(value: str) -> str:
+    """What a value in quotes means to JSON, or to Python."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value)
+        except (ValueError, SyntaxError):
+            continue
+        text = found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value[1:-1].replace("\\", "")

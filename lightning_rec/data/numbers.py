@@ -5,6 +5,7 @@ import re
 import polars as pl
 
 from lightning_rec.data.dialect import Decimal
+from lightning_rec.data.ids import stripped
 
 _COMMA = r"[+-]?\d+,(\d{1,2}|\d{4,})"  # 1,002 may be a thousand and two
 
@@ -25,7 +26,7 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
         column, dtype, decimal = column.cast(pl.String), pl.String(), "point"
     if dtype != pl.String:
         return column.cast(pl.Float64, strict=False).fill_nan(None)
-    text = column.str.strip_chars()
+    text = stripped(column)
     truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None)
     if decimal == "comma":
         pointed = text.str.replace(",", ".", literal=True)

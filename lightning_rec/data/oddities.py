@@ -1,4 +1,4 @@
-"""What is odd about a log: allowed, but seldom meant; and how often users come back to items."""
+"""What is odd about a log or its text: allowed, but seldom meant; and how often items come back."""
 
 import time as clock
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,20 @@ import polars as pl
 from lightning_rec.data.order import FIRST_SHOP
 from lightning_rec.data.repeats import COPIES, REMEDY, TOLD_FROM
 from lightning_rec.data.statistics import Statistics
+from lightning_rec.data.tabular import Table
 from lightning_rec.errors import listed
 
+_GARBLED = {
+    "Ã[\u0080-¿\u0152-\u2122]|Â[\u00a0-¿]|â€|Ð[\u0080-¿]Ñ": (
+        "looks like UTF-8 that was read as latin-1 or cp1252: leave data.encoding out, or, if the "
+        "file itself was written so, write it anew"
+    ),
+    "[\u0080-\u009f]": (
+        "has control characters, as latin-1 makes of the quotes of cp1252: try data.encoding=cp1252"
+    ),
+    "\ufffd": "has � in place of letters that were lost when it was written",
+}
+_SHOWN = 40  # characters of a value that are shown
 _SHORTEST = {
     "users": (3, "to train on, to validate and to test"),  # one event each
     "sessions": (2, "to have a next item"),
@@ -77,6 +89,27 @@ def repeats(
         share = f"{repeated:,} of {figures.events:,} ({repeated / figures.events:.1%})"
         told.append(f"{share} events have the user and the item of an earlier one. {REMEDY}")
     return repeated, told
+
+
+def garbled(table: Table) -> Iterator[str]:
+    """One sentence for each column of text that seems to have been read in a wrong encoding."""
+    texts = [name for name, dtype in table.schema.items() if dtype == pl.String]
+    row = pl.int_range(pl.len())
+    found = table.collect(
+        table.frame.select(
+            row.filter(pl.col(name).str.contains(pattern)).min().alias(f"{place} {kind}")
+            for place, name in enumerate(texts)
+            for kind, pattern in enumerate(_GARBLED)
+        )
+    )
+    rows = found.row(0, named=True) if texts else {}
+    for place, name in enumerate(texts):
+        for kind, told in enumerate(_GARBLED.values()):
+            if (at := rows[f"{place} {kind}"]) is not None:
+                value = table.frame.select(name).slice(at, 1).collect(engine="streaming").item()
+                shown = str(value)[:_SHOWN]
+                yield f"{table.where(at)}: {shown!r} in column '{name}' {told}."
+                break
 
 
 def _rarer(events: pl.LazyFrame, key: str, least: int) -> int:

@@ -33,6 +33,7 @@ _KINDS = {
 }  # fmt: skip
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _BLOCK = 1 << 20
+_SEP = re.compile(rb'\A(?:\xef\xbb\xbf)?"?sep=(.)"?\r?\n', re.IGNORECASE)
 _numbers = count()
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
@@ -51,11 +52,13 @@ class Part(NamedTuple):
     name: as it is told: the path, or archive and member.
     path: a plain file, unpacked and in UTF-8.
     keys: what folders named ``key=value`` say of all its rows; None for Hive's word for no value.
+    separator: what parts its fields, where the first line says so (``sep=;``, for Excel).
     """
 
     name: str
     path: Path
     keys: dict[str, str | None]
+    separator: str | None = None
 
 
 def table_files(path: Path) -> list[Path]:
@@ -103,7 +106,8 @@ def plain_parts(path: Path, encoding: str) -> list[Part]:
             unpacked = _unpacked(name, found, bound)
             refuse(name, unpacked)
             plain = _with_line_ends(_decoded(name, unpacked, encoding))
-            parts.append(Part(name, plain, _keys(below)))
+            plain, separator = _without_sep(plain)
+            parts.append(Part(name, plain, _keys(below), separator))
     if not parts:
         raise UserError(f"{path} is empty (0 bytes).")
     return parts
@@ -250,6 +254,18 @@ def _with_line_ends(file: Path) -> Path:
             return file
         rest = iter(lambda: source.read(_BLOCK), b"")
         return written(block.replace(b"\r", b"\n") for block in chain([head], rest))
+
+
+def _without_sep(file: Path) -> tuple[Path, str | None]:
+    """The file itself, or, where its first line says ``sep=;``, a copy with a blank line for it."""
+    with file.open("rb") as source:
+        head = source.read(_BLOCK)
+        if (found := _SEP.match(head)) is None:
+            return file, None
+        rest = iter(lambda: source.read(_BLOCK), b"")
+        return written(chain([b"\n", head[found.end() :]], rest)), found[1].decode(
+            "ascii", "replace"
+        )
 
 
 def _lines(source: IO[bytes]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lightning_rec.data.dialect import BLANKS, Dialect
+from lightning_rec.data.ids import AROUND
 from lightning_rec.data.lists import is_list
 from lightning_rec.data.plain import plain_parts
 from lightning_rec.data.readers import first_lines, is_json, reader, typed
@@ -78,7 +79,8 @@ def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     if typed(part) or is_json(part):
         return {}
     rows = _rows(
-        first_lines(part), Dialect(given.get("delimiter"), quoted=given.get("quoted", True))
+        first_lines(part),
+        Dialect(given.get("delimiter") or part.separator, quoted=given.get("quoted", True)),
     )
     if _is_lines(rows):
         return {"form": "lines"}
@@ -167,7 +169,7 @@ def _timely(column: pl.Series, *, ordinal: bool, named: bool = True) -> bool:
         return False
     if column.dtype.is_temporal():
         return True
-    values = column.cast(pl.String).str.strip_chars().drop_nulls()
+    values = column.cast(pl.String).str.strip_chars(AROUND).drop_nulls()
     values = values.str.replace(_FIRST_OF_LIST, "$1").filter(values != "")
     if not len(values):
         return False

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from lightning_rec.data.dialect import BLANKS, UNIT, Dialect
-from lightning_rec.data.ids import as_text
+from lightning_rec.data.ids import AROUND, as_text
 from lightning_rec.data.plain import Part, Unfit, rewritten, starts
 from lightning_rec.errors import UserError, listed
 
@@ -103,7 +103,8 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
         names = rows.collect_schema().names()
         if not dialect.headed:
             return rows.rename({name: f"column_{place}" for place, name in enumerate(names, 1)})
-        bare = {name: name.strip() for name in names if name != name.strip()}
+        _check_header(part, next(reader(first_lines(part), separator, dialect.quoted)), len(names))
+        bare = {name: name.strip(AROUND) for name in names if name != name.strip(AROUND)}
         alone = len(set(names) - set(bare) | set(bare.values())) == len(names)
         return rows.rename(bare) if bare and alone else rows
     first = next(reader(first_lines(part)[:1], separator, dialect.quoted))
@@ -114,6 +115,18 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
         )
     there = rows.collect_schema().names()
     return rows.rename(dict(zip(there, dialect.columns, strict=True)))
+
+
+def _check_header(part: Part, header: list[str], width: int) -> None:
+    """Raise UserError if a header names two columns alike. One that goes on is not looked at."""
+    bare = [name.strip(AROUND) for name in header]
+    doubled = next((name for name in bare if name and bare.count(name) > 1), None)
+    if doubled is not None and len(bare) == width:
+        places = listed(place for place, name in enumerate(bare, 1) if name == doubled)
+        raise UserError(
+            f"{part.name} has several columns '{doubled}' (fields {places}): rename all but one, "
+            "or name all columns in their order: data.header=true 'data.columns=[…]'."
+        )
 
 
 def _lines(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:

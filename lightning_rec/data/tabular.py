@@ -148,7 +148,8 @@ def open_table(path: Path, dialect: Dialect | None = None) -> Table:
     parts = plain_parts(path, dialect.encoding)
     separator = None
     if not typed(parts[0]) and not is_json(parts[0]):
-        separator = dialect.separator(first_lines(parts[0]))
+        said = parts[0].separator if dialect.delimiter is None else None
+        separator = said or dialect.separator(first_lines(parts[0]))
         if len(separator) > 1 and dialect.form != "lines":
             parts = [part._replace(path=parted(part.path, separator)) for part in parts]
             separator = UNIT

@@ -129,7 +129,7 @@ def test_the_command_prepares(capsys: pytest.CaptureFixture[str], prefix: str) -
         (["path=x.csv"], "Say which data set"),
         (["check"], "Say which file"),
         (["check", "x.csv", "usr=a"], "Did you mean 'user'?"),
-        (["check", "x.csv", "time_unit=h"], "'auto', 's', 'ms', 'us' or 'ns'"),
+        (["check", "x.csv", "time_unit=h"], "'auto', 's', 'ms', 'us', 'ns' or 'excel'"),
     ],
 )
 def test_misuse_of_the_command(arguments: list[str], expected: str) -> None:

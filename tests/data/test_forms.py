@@ -146,6 +146,22 @@ def broken(frame: pl.DataFrame, folder: Path, chance: np.random.Generator) -> An
     return folder / "log.csv", {"invalid": "drop"}
 
 
+def for_excel(frame: pl.DataFrame, folder: Path, chance: np.random.Generator) -> Any:
+    (folder / "log.csv").write_bytes(b"sep=^\r\n" + delimited(frame, "^"))
+    return folder / "log.csv", {}
+
+
+def unseen(frame: pl.DataFrame, folder: Path, chance: np.random.Generator) -> Any:
+    """Signs without a width around all values; each part begins with a mark of byte order."""
+    signs = pl.lit(str(chance.choice(["\u200b", "\u200e", "\ufeff", "\u00a0", "\u2060 "])))
+    frame = frame.select(
+        pl.concat_str(signs, pl.col(name).cast(pl.String), signs).alias(name) for name in COLUMNS
+    )
+    head, *rest = [delimited(part, header=not at) for at, part in enumerate(parts(frame, 3))]
+    (folder / "log.csv").write_bytes(b"".join(b"\xef\xbb\xbf" + part for part in (head, *rest)))
+    return folder / "log.csv", {}
+
+
 def shuffled(frame: pl.DataFrame, folder: Path, chance: np.random.Generator) -> Any:
     order = chance.permutation(len(frame))
     return text(",", "log.csv")(frame[order.tolist()], folder, chance)
@@ -171,6 +187,8 @@ FORMS: dict[str, Form] = {
     "UTF-16 and 32": wide,
     "decimal commas": european,
     "lines with too many fields": broken,
+    "Excel's first line": for_excel,
+    "signs that are not seen": unseen,
     "shuffled": shuffled,
 }
 

@@ -97,3 +97,17 @@ def test_files_with_a_column_of_histories_are_split_as_given(form: str, tmp_path
         assert sorted(found) == known
     with pytest.raises(UserError, match=r"no column 'histori' for the history.*'history'"):
         prepare(TableSource(user="user", item="item", history="histori", **files), tmp_path)
+
+
+@pytest.mark.parametrize("cut", ["[i1, i2", "array([1, 2])", "[[1], [2]]", "[1 2 ... 8]"])
+def test_a_history_that_is_cut_off_is_refused_or_dropped(cut: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    lines = [f"u{n}\t['i{n}', 'i2']\ti3" for n in range(9)] + [f"v\t{cut}\ti3", "w\tNULL\ti4"]
+    path.write_text("\n".join(["user\thistory\titem", *lines]))
+    source = TableSource(str(path), "user", "item", history="history")
+    with pytest.raises(UserError, match=r"log\.csv, line 11: '.*' in column 'history' is no whole"):
+        source.read([path])
+    tables = TableSource(str(path), "user", "item", history="history", invalid="drop").read([path])
+    assert tables.dropped == {"rows": 1, "history": 1}
+    found = tables.interactions.collect().filter(pl.col("user") == "w")
+    assert found["item"].to_list() == ["i4"]

@@ -3,6 +3,8 @@
 import polars as pl
 import pytest
 
+from lightning_rec.data.clicks import audit_fields
+from lightning_rec.data.clicks.cells import sequences
 from lightning_rec.data.lists import is_list, lists, unreadable
 
 
@@ -74,3 +76,35 @@ def test_other_brackets_stay_in_no_value_where_a_separator_parts_them(
     column = pl.Series("cell", [cell], dtype=pl.String)
     found = column.to_frame().select(unreadable(pl.col("cell"), parted=True)).to_series()
     assert found.to_list() == [faulty]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("[1_000, 0x10, 1e3, 1.50, 007]", ["1_000", "0x10", "1e3", "1.50", "007"]),
+        ("['a' 'b'\n 'c']", ["a", "b", "c"]),
+        ("['a' None 'b']", ["a", "b"]),
+        ("[True, false, null, NaN]", ["True", "false"]),
+        ('["Am\\u00e9lie", "a\\/b"]', ["Amélie", "a/b"]),
+        ('["\\ud83d\\ude00"]', ["\U0001f600"]),
+        (r"['Am\xe9lie', 'it\'s', 'C:\\new']", ["Amélie", "it's", r"C:\new"]),
+        ("[u'Action', b'Drama']", ["Action", "Drama"]),
+        ("[1, 'a, b', c]", ["1", "a, b", "c"]),
+        ("['x [1]', 'y']", ["x [1]", "y"]),
+        ("[O'Neil, x]", ["O'Neil", "x"]),
+        ("\u200b[1, 2]\u00a0", ["1", "2"]),
+        ("[[1, 2], [3]]", None),
+        ("[1, [2, 3]]", None),
+        ("[(1, 2), (3, 4)]", None),
+        ("[{'id': 1}]", None),
+    ],
+)
+def test_literals_are_read_alike_by_the_reader_and_by_the_audit(
+    cell: str, expected: list[str] | None
+) -> None:
+    column = pl.Series("cell", [cell])
+    found = column.to_frame().select(sequences(pl.col("cell"), column.dtype, "|")).to_series()
+    assert found.to_list() == [expected]
+    if expected is not None:
+        audited = audit_fields._as_ids(audit_fields._split(column, "|").explode())
+        assert audited.drop_nulls().to_list() == expected

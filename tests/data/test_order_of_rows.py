@@ -84,7 +84,7 @@ def test_times_that_are_all_alike_are_none(prepared: Prepare) -> None:
     ("first", "step", "said"),
     [
         (1_600_000_000, 60, None),
-        (45_322.5, 0.01, "160 of 160 times lie before 1995, the first of them on 1970-01-01"),
+        (15_322.5, 0.01, "160 of 160 times lie before 1995, the first of them on 1970-01-01"),
         (2019, 1, "160 of 160 times lie before 1995, the first of them on 1970-01-01"),
         (2_024_013_115, 1, "160 of 160 times lie in the future, the first of them on 2034-02-20"),
     ],

@@ -12,7 +12,7 @@ from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
-from lightning_rec.data.ids import MISSING
+from lightning_rec.data.ids import AROUND, MISSING
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 _HASHED = 50  # values of a block whose hash is worked out again, byte by byte
@@ -213,7 +213,9 @@ def _numbers(column: pl.Series) -> NDArray[np.float64]:
     if column.dtype.is_float() and column.dtype != pl.Float64:  # .7 is meant, not .69999999
         column = column.cast(pl.String)
     if column.dtype == pl.String:
-        column = column.str.strip_chars().str.to_lowercase().replace({"true": "1", "false": "0"})
+        column = (
+            column.str.strip_chars(AROUND).str.to_lowercase().replace({"true": "1", "false": "0"})
+        )
     found: NDArray[np.float64] = (
         column.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     )
@@ -221,8 +223,8 @@ def _numbers(column: pl.Series) -> NDArray[np.float64]:
 
 
 def _split(text: pl.Series, separator: str) -> pl.Series:
-    """The values of each text, List[String]: parted, or in brackets, which Python itself reads."""
-    bare = text.str.strip_chars()
+    """The values of each text, List[String]: parted, or in brackets, which Python reads."""
+    bare = text.str.strip_chars(AROUND)
     brackets = (bare.str.starts_with("[") & bare.str.ends_with("]")).fill_null(value=False)
     parted = text.str.split(separator)
     if not brackets.any():
@@ -233,16 +235,41 @@ def _split(text: pl.Series, separator: str) -> pl.Series:
     return read.gather(place).zip_with(brackets, parted)
 
 
-def _literal(cell: str) -> list[str | None]:
+def _literal(cell: str) -> list[str]:
+    """The values of a cell in brackets, sign by sign."""
+    inside, values = cell[1:-1].strip(AROUND), []
+    if not any(_in_quotes(part.strip()) for part in inside.split(",")):
+        sign = next((sign for sign in "|;," if sign in inside), None)
+        return [value.strip() for value in inside.split(sign)]
+    while inside := inside.lstrip(" \t\r\n,"):
+        quote, end = inside[:2].lstrip("uUbB")[:1], inside.find(",") % (len(inside) + 1)
+        if _in_quotes(inside):
+            end = inside.index(quote) + 1
+            while inside[end : end + 1] not in (quote, ""):
+                end += 2 if inside[end] == "\\" else 1
+            values.append(_said(inside[: end + 1]))
+            inside = inside[end + 1 :]
+        else:
+            blank = (at for at, sign in enumerate(inside[:end]) if sign.isspace())
+            end = next((at for at in blank if inside[at + 1 :].lstrip()[:1] in ("'", '"')), end)
+            values.append(inside[:end])
+            inside = inside[end:]
+    return values
+
+
+def _in_quotes(text: str) -> bool:
+    return text[:1] in ("'", '"') or (text[:1] in "uUbB" and text[1:2] in ("'", '"'))
+
+
+def _said(quoted: str) -> str:
     for read in (json.loads, ast.literal_eval):
         try:
-            found = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            found = read(quoted)
+        except (ValueError, SyntaxError):
             continue
-        return [None if value is None else str(value) for value in found]
-    inside = cell[1:-1]
-    sign = next((sign for sign in "|;," if sign in inside), None)
-    return [value.strip().strip("'\"") for value in inside.split(sign)]
+        text = found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return quoted[1:-1].replace("\\", "")
 
 
 def _as_ids(text: pl.Series) -> pl.Series:
@@ -254,8 +281,11 @@ def _as_ids(text: pl.Series) -> pl.Series:
     return text.replace_strict(known, pl.Series(meant, dtype=pl.String), return_dtype=pl.String)
 
 
+_BLANKS = {ord(sign): " " for sign in "\u00a0\u2007\u202f"}
+
+
 def _as_id(text: str) -> str | None:
-    text = unicodedata.normalize("NFC", text.strip())
+    text = unicodedata.normalize("NFC", text.strip(AROUND)).translate(_BLANKS)
     head, point, zeros = text.partition(".")
     digits = head.removeprefix("-")
     if point and not zeros.strip("0") and digits.isdecimal() and str(int(digits)) == digits:

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from lightning_rec.data.ids import MISSING, ids
+from lightning_rec.data.ids import MISSING, ids, stripped
 from lightning_rec.data.lists import lists
 from lightning_rec.data.numbers import numbers as read_numbers
 from lightning_rec.errors import UserError
@@ -12,7 +12,7 @@ NO = ("0", "false", "f", "no", "n", "no click", "not clicked")
 """Labels that are words, in small or capital letters."""
 LABELS = "0 or 1, true or false, yes or no, or click or no click"
 
-_LITERAL = r"^\s*\[(?s:.*)\]\s*$"
+_LITERAL = r"^\[(?s:.*)\]$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
@@ -30,7 +30,7 @@ def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Where a column of numbers holds something else: Boolean."""
     if dtype != pl.String:
         return pl.lit(value=False)
-    there = column.str.strip_chars().is_in(MISSING).not_()
+    there = stripped(column).is_in(MISSING).not_()
     return (there & numbers(column, dtype, name).is_null()).fill_null(value=False)
 
 
@@ -38,7 +38,7 @@ def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Labels, Float64 of 0 and 1; null for anything else. ``YES`` and ``NO`` are read as well."""
     found = numbers(column, dtype, name)
     if dtype == pl.String:
-        word = column.str.strip_chars().str.to_lowercase().str.replace_all("[ _-]+", " ")
+        word = stripped(column).str.to_lowercase().str.replace_all("[ _-]+", " ")
         known = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
         found = pl.coalesce(found, word.replace_strict(known, default=None))
     return pl.when(found.is_in([0.0, 1.0])).then(found)
@@ -55,6 +55,6 @@ def sequences(column: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr:
         values = column.cast(pl.List(inner))
         return values.list.eval(ids(pl.element(), inner).drop_nulls())  # type: ignore[arg-type]
     text = column.cast(pl.String)
-    literal = text.str.contains(_LITERAL)
+    literal = stripped(text).str.contains(_LITERAL)
     found = pl.when(literal).then(lists(column, dtype)).otherwise(text.str.split(separator))
     return found.list.eval(ids(pl.element(), pl.String()).drop_nulls())

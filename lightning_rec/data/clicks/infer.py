@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from lightning_rec.data.clicks import cells
+from lightning_rec.data.ids import AROUND, stripped
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import is_dates, raw_time
 from lightning_rec.errors import UserError, listed, nearest
@@ -141,7 +142,7 @@ def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
         column = pl.col(name)
         empty = column.is_null()
         if dtype == pl.String:
-            empty = (column.str.strip_chars() == "").fill_null(True)
+            empty = (stripped(column) == "").fill_null(True)
         values = column.explode() if isinstance(dtype, pl.List | pl.Array) else column
         number = pl.lit(0) if isinstance(dtype, pl.Struct) else values.approx_n_unique()
         chosen += [number.alias(f"{name}\x00n"), empty.mean().alias(name)]
@@ -173,7 +174,7 @@ def _binary(column: pl.Series) -> bool:
     if column.dtype.is_nested() or column.dtype.is_temporal():
         return False
     read = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
-    there = column.cast(pl.String).fill_null("").str.strip_chars() != ""
+    there = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
     labels = read.to_series().filter(there)
     return not labels.null_count() and labels.n_unique() == 2
 
@@ -198,7 +199,7 @@ def _numbers(column: pl.Series) -> pl.Series | None:
         return column.cast(pl.Float64)
     if column.dtype.is_nested() or column.dtype.is_temporal():
         return None
-    words = column.cast(pl.String).str.strip_chars()
+    words = column.cast(pl.String).str.strip_chars(AROUND)
     found = words.cast(pl.Float64, strict=False)
     there = (words != "") & ~words.str.to_lowercase().is_in(["nan", "null"])
     return None if (there & found.is_null()).any() else found

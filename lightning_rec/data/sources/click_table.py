@@ -36,7 +36,8 @@ class ClickTableSource:
         decimal: what parts whole numbers from fractions in text.
         quoted: whether fields of text may stand in quotes; else quotes are characters as others
             are.
-        time_unit: of numeric times; ``auto`` tells it from their size.
+        time_unit: of numeric times; ``auto`` tells it from their size, ``excel`` counts days
+            since 1900.
         time_format: of dates, as ``strptime`` has it; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and

@@ -35,7 +35,8 @@ class TableSource:
         time: column of times: epoch seconds to nanoseconds, or dates; a time without a zone is
             UTC. None takes the order of the rows for the order of time.
         rating: column of numbers, or None.
-        time_unit: unit of numeric times; ``auto`` tells it from their size.
+        time_unit: unit of numeric times; ``auto`` tells it from their size, ``excel`` counts days
+            since 1900.
         time_format: of dates, as ``strptime`` has it; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
