@@ -1,8 +1,8 @@
 """Losses and figures of runs of every kind are those that ``figures.json`` recorded.
 
 Equal to the bit where torch and the processor are those of the record; elsewhere the losses of
-training are, nearly. A change that means to change a figure records them anew, and says so:
-``RECORD_FIGURES=1 pytest tests/cli/test_figures.py``.
+training are, nearly: other processors draw other noise. A change that means to change a figure
+records them anew, and says so: ``RECORD_FIGURES=1 pytest tests/cli/test_figures.py``.
 """
 
 import os
@@ -125,4 +125,4 @@ def test_losses_and_figures_are_those_recorded(
     if here == record["machine"]:
         assert figures == recorded
     for figure in (each for each in recorded if each.startswith("train/loss")):
-        assert figures[figure] == pytest.approx(recorded[figure], rel=5e-3), figure
+        assert figures[figure] == pytest.approx(recorded[figure], rel=0.05), figure
