@@ -52,6 +52,9 @@ def schema(arguments: list[str], console: Screen) -> int:
                 f"The label '{each.name}' is more than 0 and 1: set positive_from to the least "
                 "that counts as a click."
             )
+    for each in guesses:
+        if each.hint:
+            console.print(each.hint, soft_wrap=True, markup=False, highlight=False)
     fields = fields_of(guesses, separator, _number(settings.get("positive_from")))
     write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
@@ -99,11 +102,12 @@ def _number(text: str | None) -> float | None:
 
 
 def _shown(path: Path, guesses: list[Guess]) -> FittedTable:
-    counted = figures("distinct,\nabout", "empty", "vectors\nof 16,\nMiB")
+    counted = figures("distinct", "empty", "vectors\nof 16,\nMiB")
     table = FittedTable(path.name, [*text("column", "type", "kind"), *counted, *text("because")])
     for each in guesses:
         cost = f"{each.megabytes:,.1f}" if each.megabytes else ""
-        numbers = (f"{each.distinct:,}", f"{each.empty:.1%}", cost)
+        about = "" if each.exact else "about "
+        numbers = (f"{about}{each.distinct:,}", f"{each.empty:.1%}", cost)
         kind = f"{each.kind}, group" if each.group else each.kind
         table.add_row(each.name, each.dtype, kind, *numbers, each.why)
     return table

@@ -21,6 +21,7 @@ from lightning_rec.data.propose import (
     label,
     protocol,
     roles,
+    unlike_events,
 )
 from lightning_rec.data.repeats import TOLD_FROM
 from lightning_rec.data.sources.table import TableSource
@@ -133,7 +134,7 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     found = roles(table, settings)
     if "session" in settings:
         found.pop("user", None)  # sessions stand where users would
-    report.warnings += _alike(table, {**settings, **found})
+    report.warnings += _named(table, {**settings, **found})
     report.errors += _unnamed(table, {*settings, *found, *dialect.named})
     for role, column in found.items():
         if column in dialect.named:
@@ -193,8 +194,13 @@ def _garbled(table: Table, settings: Mapping[str, Any]) -> Iterator[str]:
         yield from garbled(open_table(Path(str(catalogue)).expanduser(), form))
 
 
-def _alike(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each role whose column has a name that others have in other letters."""
+def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
+    """What names may mislead in: those that differ in case alone, and times that are no events'."""
+    if "time" not in roles and (dates := unlike_events(table, roles.values())):
+        yield (
+            f"{listed(dates)}: times of users or items, by the name, and none of events; say "
+            "time=COLUMN if they are."
+        )
     for role in ROLES:
         name = str(roles.get(role))
         others = [each for each in table.schema if each.lower() == name.lower() and each != name]

@@ -12,6 +12,7 @@ import polars as pl
 from lightning_rec.data.dialect import BLANKS, Dialect
 from lightning_rec.data.ids import AROUND
 from lightning_rec.data.lists import is_list
+from lightning_rec.data.names import of_things, words
 from lightning_rec.data.plain import plain_parts
 from lightning_rec.data.readers import first_lines, is_json, reader, typed
 from lightning_rec.data.tabular import Table
@@ -132,7 +133,11 @@ def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
     for role in ROLES:
         if role not in given:
             taken = [*given.values(), *found.values()]
-            found[role] = _time(table, taken) if role == "time" else guess(table, role, taken)
+            if role != "time":
+                found[role] = guess(table, role, taken)
+                continue
+            owners = [given.get(each) or found.get(each) for each in ("user", "item")]
+            found[role] = _time(table, taken, [str(owner) for owner in owners])
     return {role: column for role, column in found.items() if column is not None}
 
 
@@ -146,16 +151,36 @@ def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:
     return None
 
 
-def _time(table: Table, taken: Collection[Any]) -> str | None:
-    """A column that sounds like times and holds some; else one of dates, whatever its name."""
+def _time(table: Table, taken: Collection[Any], owners: Collection[str]) -> str | None:
+    """A column that sounds like times and holds some; else one of dates, whatever its name.
+
+    Dates of users and of items, ``owners``, are none of events.
+    """
     head = table.collect(table.frame.head(_HEAD))
-    free = [name for name in head.columns if name not in taken]
-    words = {name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).lower() for name in free}
-    named = (name for name in free if re.fullmatch(_TIMED, words[name]))
-    exact = sorted(named, key=lambda name: words[name] not in _ORDINAL)
-    found = (name for name in exact if _timely(head[name], ordinal=words[name] in _ORDINAL))
+    free = [name for name in head.columns if name not in taken and not of_things(name)]
+    called = {name: words(name) for name in free}
+    named = (name for name in free if re.fullmatch(_TIMED, called[name]))
+    exact = sorted(named, key=lambda name: called[name] not in _ORDINAL)
+    found = (name for name in exact if _timely(head[name], ordinal=called[name] in _ORDINAL))
     dated = (name for name in free if _timely(head[name], ordinal=False, named=False))
-    return next(found, next(dated, None))
+    own = (name for name in dated if not any(_owned(head, name, owner) for owner in owners))
+    return next(found, next(own, None))
+
+
+def unlike_events(table: Table, taken: Collection[Any]) -> list[str]:
+    """Columns of times that say when a user or an item began, by their names."""
+    head = table.collect(table.frame.head(_HEAD))
+    free = [name for name in head.columns if name not in taken and of_things(name)]
+    return [name for name in free if _timely(head[name], ordinal=False)]
+
+
+def _owned(head: pl.DataFrame, name: str, owner: str) -> bool:
+    """Whether each of the owners with several rows has one value, and not all have the same."""
+    if owner not in head.columns or head.schema[owner].is_nested():
+        return False
+    several = head.filter(pl.len().over(owner) > 1)
+    each = several.group_by(owner).agg(pl.col(name).n_unique())
+    return len(each) > 1 and each[name].max() == 1 and several[name].n_unique() > 1
 
 
 def _timely(column: pl.Series, *, ordinal: bool, named: bool = True) -> bool:

@@ -273,3 +273,12 @@ def test_faults_of_further_parts_are_told() -> None:
     Path("test.csv").write_text("uid,sku,ts\na,,1600000000\n")
     report = check(GOOD, user="uid", item="sku", time="ts", test="test.csv")
     assert any("test.csv, line 2" in error for error in report.errors)
+
+
+@pytest.mark.parametrize("name", ["birth_date", "signup_date", "release_date", "dateOfBirth", "published_at", "p"])  # fmt: skip
+def test_dates_of_users_and_items_are_no_times_of_events(name: str) -> None:
+    rows = "".join(f"u{n % 5},i{n % 4},19{70 + n % 5}-05-06\n" for n in range(40))
+    report = check(f"uid,sku,{name}\n{rows}", user="uid", item="sku")
+    assert "data.time" not in str(report.command)
+    told = [warning for warning in report.warnings if "times of users or items" in warning]
+    assert len(told) == (name != "p")

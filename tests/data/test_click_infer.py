@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lightning_rec.data.clicks import infer
+from lightning_rec.data.clicks import distinct, infer
 from lightning_rec.data.clicks.infer import fields_of, guess
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
@@ -42,7 +42,7 @@ def test_each_column_is_seen_for_what_it_is(tmp_path: Path, suffix: str) -> None
     assert {each.name: each.kind for each in guesses} == KINDS
     assert separator == "|"
     by_name = {each.name: each for each in guesses}
-    assert by_name["user_id"].distinct == pytest.approx(len(set(COLUMNS["user_id"])), rel=0.1)
+    assert by_name["user_id"].distinct == len(set(COLUMNS["user_id"]))
     empty = COLUMNS["device"].count(None) / ROWS
     assert by_name["device"].empty == pytest.approx(empty)
     assert by_name["hour"].megabytes == pytest.approx(24 * 256 / 2**20, rel=0.05)
@@ -83,3 +83,70 @@ def test_lists_and_dates_of_parquet(tmp_path: Path) -> None:
     frame.write_parquet(path)
     kinds = {each.name: each.kind for each in guess(open_table(path), {})[0]}
     assert (kinds["tags"], kinds["seen"]) == ("multi_valued", "left out")
+
+
+def drafted(folder: Path, **columns: list[Any]) -> tuple[dict[str, infer.Guess], dict[str, Any]]:
+    """What is guessed of a CSV of these columns beside users, items, times and clicks."""
+    path = folder / "clicks.csv"
+    plain = {
+        "user_id": COLUMNS["user_id"], "item_id": [view % 60 for view in COLUMNS["views"]], "clicked": COLUMNS["clicked"]
+    }  # fmt: skip
+    pl.DataFrame({**plain, **columns}).write_csv(path)
+    guesses, separator = guess(open_table(path), {})
+    return {each.name: each for each in guesses}, fields_of(guesses, separator, None)
+
+
+GENRES = ["Action", "Drama", "Comedy", "War"]
+LISTS = {
+    "hist_item_id": [" ".join(str(CHANCE.randrange(50)) for _ in range(row % 6)) for row in range(ROWS)],
+    "genres": [" ".join(CHANCE.sample(GENRES, 1 + row % 3)) for row in range(ROWS)],
+}  # fmt: skip
+TITLES = [
+    f"The {a} {b} ({1950 + CHANCE.randrange(50)})" for a in ("Old", "Red") for b in GENRES * 9
+]
+WORDS = {
+    "title": [TITLES[row % 72] for row in range(ROWS)],
+    "city": [CHANCE.choice(["New York", "San Juan", "Paris", "York"]) for _ in range(ROWS)],
+    "screen": [f"{CHANCE.randrange(9)} {CHANCE.randrange(9)}" for _ in range(ROWS)],
+}
+
+
+def test_lists_parted_by_blanks_are_lists_and_titles_are_none(tmp_path: Path) -> None:
+    found, fields = drafted(tmp_path, **LISTS, **WORDS)
+    assert (found["genres"].distinct, found["hist_item_id"].distinct) == (4, 50)
+    assert (fields["separator"], fields["multi_valued"]) == (" ", ["genres"])
+    assert (fields["item"], fields["history"]) == ("item_id", "hist_item_id")
+    assert set(WORDS) <= set(fields["categorical"])
+
+
+def test_lists_with_a_separator_that_is_not_read_are_told(tmp_path: Path) -> None:
+    found, fields = drafted(tmp_path, **LISTS, tags=COLUMNS["tags"])
+    assert fields["separator"] == " "
+    assert "'tags' seems to hold lists parted by |, and data.fields.separator is blanks" in found["tags"].hint  # fmt: skip
+    assert [each.name for each in found.values() if each.hint] == ["tags"]
+
+
+def test_an_item_is_drafted_and_a_history_is_of_the_item_that_it_is_called_after(
+    tmp_path: Path,
+) -> None:
+    assert drafted(tmp_path)[1]["item"] == "item_id"
+    fields = drafted(tmp_path, movie_id=COLUMNS["hour"], movie_history=["[1, 2]", "[2]"] * 200)[1]
+    assert (fields["item"], fields["history"]) == ("movie_id", "movie_history")
+
+
+def test_distinct_values_are_counted_and_beyond_a_million_rows_told_as_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [f" {row % 321}.0" if row % 2 else str(row % 321) for row in range(ROWS)]
+    found = drafted(tmp_path, code_id=codes)[0]
+    assert (found["code_id"].distinct, found["code_id"].exact) == (321, True)
+    monkeypatch.setattr(distinct, "EXACT", 100)
+    monkeypatch.setattr(infer, "EXACT", 100)
+    found = drafted(tmp_path, code_id=codes)[0]
+    assert not found["code_id"].exact
+
+
+@pytest.mark.parametrize("name", ["birth_date", "signupDate", "release_date", "date_joined"])
+def test_dates_of_users_and_items_are_no_times_of_rows(name: str, tmp_path: Path) -> None:
+    dates = [f"20{row % 20:02}-01-02" for row in range(ROWS)]
+    assert drafted(tmp_path, **{name: dates})[1]["time"] is None

@@ -1,13 +1,22 @@
 """A first guess at what the columns of a table of clicks mean, to be looked at and edited."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from lightning_rec.data.clicks import cells
-from lightning_rec.data.ids import AROUND, stripped
+from lightning_rec.data.clicks.distinct import EXACT, counts, values_of
+from lightning_rec.data.clicks.list_columns import (
+    chosen_separator,
+    hint,
+    is_literal,
+    is_parted,
+    said,
+)
+from lightning_rec.data.ids import AROUND
+from lightning_rec.data.names import of_things, words
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import is_dates, raw_time
 from lightning_rec.errors import UserError, listed, nearest
@@ -17,7 +26,9 @@ _NAMES = {
     "label": r"label|click(ed)?|is_click|target|y|converted|liked|bought|rating|stars",
     "group": r"(user|visitor|customer|member|account|client|session)(_?(id|no|code))?|uid",
     "item": r"(item|product|article|movie|ad|campaign)(_?(id|no|code))?|iid|sku",
-    "history": r"(.*_)?(hist|history|past|previous|sequence)(_.*)?|(clicked|liked|bought|seen)_.*",
+    "history": (
+        r"(.*_)?(hist|history|past|previous|prev|sequence|seq)(_.*)?|(clicked|liked|bought|seen)_.*"
+    ),
     "time": r"time.*|ts|date.*|created.*|when|.*_(at|time|ts|date)",
     "id": r"id|.*_(id|no|code)|zip.*",
 }
@@ -32,9 +43,11 @@ class Guess:
     """What a column seems to be.
 
     kind: ``categorical``, ``multi_valued``, ``numeric``, one of ``ROLES``, or ``left out``.
-    distinct: values, about.  empty: share of rows without one.
+    distinct: values, in all rows; ``exact``: whether they were counted.
+    empty: share of rows without one.
     why: what led to it, in a few words.
     group: whether it parts the rows for GAUC, besides what it is.
+    hint: what else may be done about it, in a sentence.
     """
 
     name: str
@@ -44,6 +57,8 @@ class Guess:
     empty: float
     why: str = ""
     group: bool = False
+    exact: bool = True
+    hint: str = ""
 
     @property
     def megabytes(self) -> float:
@@ -72,35 +87,29 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
                 f"{table.path} has no column '{column}' for {role}; it has: "
                 f"{listed(schema.names())}.{nearest(column, schema.names())}"
             )
-    rows, counts = _counts(table)
+    rows, counted = counts(table)
     head = table.collect(table.frame.head(_HEAD))
-    separator = _separator(head)
-    roles = {**_roles(head, given), **given}
-    if "label" not in roles and table.is_text and not table.dialect.headed:
-        free = (name for name in head.columns if name not in given.values())
-        found = next((name for name in free if _binary(head[name])), None)
-        roles = {role: name for role, name in roles.items() if name != found}
-        roles |= {"label": found} if found else {}
-    if "label" not in roles:
-        raise UserError(
-            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN, and "
-            f"for ratings, positive_from=NUMBER; it has: {listed(schema.names())}."
-        )
+    texts = (head[name] for name in head.columns if head.schema[name] == pl.String)
+    separator = chosen_separator([t for t in texts if not is_literal(t) and not _timely(t)])
+    roles = _labelled(table, head, given)
     taken = {column: role for role, column in roles.items() if role != "group"}
     items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
-    history = next((name for name in schema.names() if items and _sounds(name, "history")), None)
-    guesses = []
+    past = [name for name in schema.names() if items and _sounds(name, "history")]
+    guesses: list[Guess] = []
     for name, dtype in schema.items():
-        distinct, empty = counts[name]
+        distinct, empty = counted[name]
         if name in taken:
             kind, why = taken[name], "as given" if name in given.values() else "its name and values"
         else:
             kind, why = _kind(head[name], rows, distinct, separator)
-        if kind == "multi_valued" and name == history:
+        if kind == "multi_valued" and name in past and "history" not in {g.kind for g in guesses}:
             kind, why = "history", f"{why}, and its name"
         group = name == roles.get("group")
-        guesses.append(Guess(name, str(dtype), kind, distinct, empty, why, group))
-    return guesses, separator
+        told = hint(head[name], separator) if kind == "categorical" else ""
+        guesses.append(
+            Guess(name, str(dtype), kind, distinct, empty, why, group, rows <= EXACT, told)
+        )
+    return _of_values(table, guesses, separator, rows), separator
 
 
 def fields_of(guesses: list[Guess], separator: str, positive_from: float | None) -> dict[str, Any]:
@@ -114,12 +123,14 @@ def fields_of(guesses: list[Guess], separator: str, positive_from: float | None)
     large = [each.name for each in many]
     past = [each.name for each in guesses if each.kind == "history"]
     items = [name for name in features["categorical"] if _sounds(name, "item")]
+    if past:  # of several the one that the history is called after
+        items.sort(key=lambda name: re.split("_|id", words(name))[0] not in words(past[0]))
     return {
         **features,
         "label": roles.pop("label"),
         "positive_from": positive_from,
         **roles,
-        "item": items[0] if past and items else None,
+        "item": items[0] if items else None,
         "history": past[0] if past and items else None,
         "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
         "hash_size": dict.fromkeys(large, _HASHED),
@@ -132,25 +143,35 @@ def _sliced(name: str) -> bool:
 
 
 def _sounds(name: str, role: str) -> bool:
-    return re.fullmatch(_NAMES[role], name.lower()) is not None
+    return re.fullmatch(_NAMES[role], words(name)) is not None
 
 
-def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
-    """Rows, and for each column its distinct values, about, and the share of empty rows."""
-    chosen = [pl.len().alias("\x00rows")]
-    for name, dtype in table.schema.items():
-        column = pl.col(name)
-        empty = column.is_null()
-        if dtype == pl.String:
-            empty = (stripped(column) == "").fill_null(True)
-        values = column.explode() if isinstance(dtype, pl.List | pl.Array) else column
-        number = pl.lit(0) if isinstance(dtype, pl.Struct) else values.approx_n_unique()
-        chosen += [number.alias(f"{name}\x00n"), empty.mean().alias(name)]
-    found = table.collect(table.frame.select(chosen)).row(0, named=True)
-    if not found["\x00rows"]:
-        raise UserError(f"{table.path} holds no rows.")
-    names = table.schema.names()
-    return found["\x00rows"], {name: (found[f"{name}\x00n"], found[name]) for name in names}
+def _of_values(table: Table, guesses: list[Guess], separator: str, rows: int) -> list[Guess]:
+    """The guesses, of lists in text with the number of values in place of that of lists."""
+    texts = (each for each in guesses if each.kind in ("multi_valued", "history"))
+    lists = {
+        each.name: cells.sequences(pl.col(each.name), pl.String(), separator)
+        for each in texts
+        if table.schema[each.name] == pl.String
+    }
+    values = values_of(table, lists, rows)
+    return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
+
+
+def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
+    """Columns of the roles, a label among them. Raises UserError if none can be one."""
+    roles = {**_roles(head, given), **given}
+    if "label" not in roles and table.is_text and not table.dialect.headed:
+        free = (name for name in head.columns if name not in given.values())
+        found = next((name for name in free if _binary(head[name])), None)
+        roles = {role: name for role, name in roles.items() if name != found}
+        roles |= {"label": found} if found else {}
+    if "label" not in roles:
+        raise UserError(
+            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN, and "
+            f"for ratings, positive_from=NUMBER; it has: {listed(head.columns)}."
+        )
+    return roles
 
 
 def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
@@ -159,7 +180,7 @@ def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
     for role, test in (("label", _binary), ("group", _whole), ("time", _timely)):
         for name in head.columns:
             free = name not in (*given.values(), *found.values())
-            sounds = re.fullmatch(_NAMES[role], name.lower())
+            sounds = _sounds(name, role) and not (role == "time" and of_things(name))
             if role not in given and free and sounds and test(head[name]):
                 found[role] = name
                 break
@@ -215,18 +236,18 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
         return "left out", "a time"
     if distinct <= 1:
         return "left out", "one value alone"
-    numbers, lower = _numbers(column), column.name.lower()
-    named = any(re.fullmatch(_NAMES[ids], lower) for ids in ("id", "group", "item"))
+    numbers = _numbers(column)
+    named = any(_sounds(column.name, role) for role in ("id", "group", "item"))
     if numbers is None:
         dated = column.drop_nulls().str.contains(r"\d\d").all()
-        if _timely(column) or (dated and _sounds(lower, "time")):
+        if _timely(column) or (dated and _sounds(column.name, "time")):
             return "left out", "a time"
-        if named and not _literal(column):
-            return "categorical", "an id, by its name"
-        if _literal(column):
+        if is_literal(column):
             return "multi_valued", "lists in brackets"
-        if _parted(column, separator):
-            return "multi_valued", f"values parted by {separator}"
+        if is_parted(column, separator):
+            return "multi_valued", f"values parted by {said(separator)}"
+        if named:
+            return "categorical", "an id, by its name"
         if distinct > 0.8 * rows > _MANY:
             return "left out", "another value in nearly each row"
         return "categorical", "text"
@@ -238,30 +259,3 @@ def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[
     if distinct > _MANY and not named:
         return "numeric", "many whole numbers"
     return "categorical", "an id, by its name" if named else "few whole numbers"
-
-
-def _separator(head: pl.DataFrame) -> str:
-    """The separator that most text columns have in a tenth of their values or more."""
-    texts = [head[name] for name in head.columns if head.schema[name] == pl.String]
-    texts = [column for column in texts if not _literal(column)]
-    found = {mark: sum(_parted(column, mark) for column in texts) for mark in "|;,"}
-    return max(found, key=lambda mark: found[mark])
-
-
-def _literal(column: pl.Series) -> bool:
-    """Whether all values are lists in brackets."""
-    there = column.cast(pl.String).drop_nulls().str.strip_chars()
-    there = there.filter(there != "")
-    return len(there) > 0 and bool((there.str.starts_with("[") & there.str.ends_with("]")).all())
-
-
-def _parted(column: pl.Series, separator: str) -> bool:
-    """Whether many values are lists: parted, of parts that come back in other values."""
-    there = column.cast(pl.String).drop_nulls()
-    there = there.filter(there.str.strip_chars() != "").unique()
-    parts = there.str.split(separator)
-    return bool(
-        len(there)
-        and (parts.list.len() > 1).mean() >= 0.1  # type: ignore[operator]
-        and parts.explode().n_unique() < parts.list.len().sum() / 2
-    )
