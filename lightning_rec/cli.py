@@ -31,6 +31,7 @@ lightning-rec VERB --help shows what a verb takes.
 DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would become larger than allowed (ulimit -f)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission",
     errno.EPERM: "not permitted",
@@ -98,7 +99,10 @@ def explain(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK:
         where = f": {error.filename}" if error.filename else ""
-        return f"Cannot write, {DISK[error.errno]}{where}. Choose another folder with run_dir=…"
+        return (
+            f"Cannot write, {DISK[error.errno]}{where}. Mend that, and go on with resume=FOLDER if "
+            "a run had begun, or choose another folder with run_dir=…"
+        )
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:40]}… is longer than a file may be called."
     if out_of_memory(error):

@@ -186,12 +186,12 @@ def translate(error: Exception) -> UserError:
     cause = error.__cause__
     if isinstance(cause, UserError):  # of a resolver of ours
         return cause
-    if isinstance(error, MissingConfigException) and error.options is not None:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        fit = _LISTED * len(error.options) // max(1, len(", ".join(error.options)))
+        there = error.options if error.options is not None else choices(group)  # one of a list
+        fit = _LISTED * len(there) // max(1, len(", ".join(there)))
         return UserError(
-            f"Unknown choice {group}={name}.{nearest(name, error.options)} "
-            f"There are: {listed(error.options, fit)}."
+            f"Unknown choice {group}={name}.{nearest(name, there)} There are: {listed(there, fit)}."
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return unknown_key(cause)

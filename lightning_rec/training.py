@@ -34,6 +34,7 @@ from lightning_rec.runs.resuming import (
     check_course,
     check_not_over,
     start_of,
+    tell_untrained,
     until,
 )
 from lightning_rec.runs.signals import stoppable
@@ -175,9 +176,9 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
         with run.timed("fit"), distributed.joined_by("train", run.path):
-            checkpoint = start.checkpoint if start is not None else None
-            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        run.note(cost=task.cost())
+            ckpt = start and start.checkpoint
+            trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
+        tell_untrained(trainer.global_step, start)
         _take_best(trainer, run, task)
         if task.tuned is not None:
             task.tuned.conclude()
@@ -226,7 +227,8 @@ def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, valida
 
 
 def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
-    """Load the weights with the best validation figure, if any validation took place."""
+    """Load the weights with the best validation figure, if any; what it cost goes on the card."""
+    run.note(cost=task.cost())
     if (run.path / BEST).is_file():
         saved = trainer.strategy.load_checkpoint(run.path / BEST, weights_only=True)
         task.load_state_dict(saved["state_dict"])

@@ -222,6 +222,7 @@ def test_a_model_brings_its_objective_and_loss() -> None:
     assert config.compose(["model=bert4rec"]).loss._target_.endswith("FullSoftmax")
 
 
+CHECKPOINT = "_target_:pytorch_lightning.callbacks.ModelCheckpoint"
 MISUSE = {
     "model.dimm=3": ["Unknown key model.dimm", "'dim'"],
     "lr=0.1": ["Unknown key lr", "'optimizer.lr'"],
@@ -364,6 +365,21 @@ MISUSE = {
     "~run_dir": ["run_dir is missing"],
     "callbacks.early_stopping.min_delta=nan": ["callbacks.early_stopping.min_delta=nan", "number"],
     "callbacks.best.monitor=foo": ["callbacks.best.monitor=foo", "val/ndcg@10"],
+    "~trainer.max_epochs": ["trainer.max_epochs is missing"],
+    "+trainer.val_check_interval=0": ["trainer.val_check_interval=0", "greater than 0"],
+    "logger=[csv,tensorbord]": ["Unknown choice logger=tensorbord", "'tensorboard'"],
+    # The best weights are those that the run takes for them.
+    "callbacks.best.filename=a": ["callbacks.best.filename=a", "checkpoints/best.ckpt"],
+    "callbacks.best.dirpath=/tmp/a": ["callbacks.best.dirpath=/tmp/a", "checkpoints/best.ckpt"],
+    "callbacks.last.dirpath=/tmp/a": ["callbacks.last.dirpath=/tmp/a", "checkpoints/last.ckpt"],
+    "+callbacks.best.save_top_k=0": ["callbacks.best.save_top_k=0", "cannot be changed"],
+    "+callbacks.best.save_last=true": ["callbacks.best.save_last", "callbacks.last"],
+    "callbacks.best.mode=min": ["callbacks.best.mode=min", "worst val/ndcg@10", "mode=max"],
+    "callbacks.best.mode=foo": ["callbacks.best", "min, max", "foo"],
+    "model=deepfm callbacks.early_stopping.monitor=val/auc": ["early_stopping.mode=min", "worst val/auc"],
+    "callbacks.early_stopping.monitor=train/loss": ["train/loss is not known yet", "figure of validation"],
+    f"+callbacks.own={{{CHECKPOINT},filename:best}}": ["callbacks.own.filename=best", "another name"],
+    f"+callbacks.own={{{CHECKPOINT},monitor:val/ndcg@5}}": ["callbacks.own.mode=min", "worst val/ndcg@5"],
     "batches=rows": ["batches", "ClickData", "SequenceData"],
     "model.depth=1000000000": ["model.depth=1000000000", "less than or equal to 1000"],
     "batches.num_workers=10000": ["batches.num_workers=10000", "less than or equal to 256"],

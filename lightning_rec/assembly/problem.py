@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_rec import config
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.spine import check_monitors
+from lightning_rec.assembly.beside import check_monitors
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example

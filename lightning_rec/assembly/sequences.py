@@ -147,7 +147,7 @@ class Sequences(Problem[Audited]):
 
     def examples(self, task: SequenceTask, loaded: Audited) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""
-        return examples_of(task, loaded, self.cfg.examples)
+        return examples_of(task, loaded, self.cfg.get("examples") or 0)
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""

@@ -1,12 +1,10 @@
 """The spine of a config: which keys there are, and what stands in them, whatever the problem."""
 
 import logging
-import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
@@ -22,18 +20,13 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config
-from lightning_rec.documents import leaves
+from lightning_rec.assembly.beside import below, check_beside
 from lightning_rec.errors import UserError, listed, nearest
 
 # What the house gives to the trainer itself.
 OURS = ("callbacks", "logger", "enable_checkpointing", "enable_progress_bar", "default_root_dir")
-IN_RUN = ("dirpath", "save_dir")  # null means: in the run folder
-TRAINING = ("train/loss", "train/lr", "train/epoch_seconds")  # figures that every task logs
-NAMES = ("filename", "name", "version")  # of callbacks and loggers, below their folder
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "KUBERNETES_PORT")
 
 
@@ -53,15 +46,6 @@ def _part(value: dict[str, Any]) -> dict[str, Any]:
     return _node(value)
 
 
-def _below(value: str) -> str:
-    path = PurePath(value)
-    if path.is_absolute() or ".." in path.parts or not value.isprintable():
-        raise ValueError("it is a name, and must not lead out of its folder")
-    if any(len(part.encode()) > 200 for part in path.parts):
-        raise ValueError("it is longer than a file may be called")
-    return value
-
-
 def _devices(value: Any) -> Any:
     many = int(value) if str(value).isdigit() else 1
     if isinstance(value, bool) or value in ("", None, []) or not 0 < many <= 1024:
@@ -71,8 +55,9 @@ def _devices(value: Any) -> Any:
 
 Empty = Annotated[dict[str, Any], AfterValidator(_node)]  # a part that may be absent
 Part = Annotated[dict[str, Any], AfterValidator(_part)]
-Name = Annotated[str, Field(min_length=1), AfterValidator(_below)]
+Name = Annotated[str, Field(min_length=1), AfterValidator(below)]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+SomeShare = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Limit = NonNegativeInt | Share  # a number of batches, or a share of them
 
 
@@ -89,13 +74,14 @@ class Trainer(_Keys):
 
     devices: Annotated[Any, AfterValidator(_devices)] = 1
     num_nodes: PositiveInt = 1
-    max_epochs: NonNegativeInt = 1
+    max_epochs: NonNegativeInt
     max_steps: Annotated[int, Field(ge=-1)] = -1
     max_time: str | dict[str, int] | None = None
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: Annotated[FiniteFloat, Field(ge=0)] | None = None
     check_val_every_n_epoch: PositiveInt = 1
     log_every_n_steps: PositiveInt = 50
+    val_check_interval: PositiveInt | SomeShare | str | dict[str, int] | None = 1.0
     limit_train_batches: Limit = 1.0
     limit_val_batches: Limit = 1.0
     limit_test_batches: Limit = 1.0
@@ -162,15 +148,12 @@ def check_spine(cfg: DictConfig) -> None:
         raise _sentence(error, settings) from None
     name = settings["data"].get("name")
     try:
-        _below(name if isinstance(name, str) else "")
+        below(name if isinstance(name, str) else "")
     except ValueError as error:
         raise UserError(f"data.name={name!r}: {error}.") from None
     config.expect("trainer", settings["trainer"], pl.Trainer)
     check_trainer(settings["trainer"])
-    for group, kind in (("callbacks", Callback), ("logger", Logger)):
-        for key, node in (settings.get(group) or {}).items():
-            if node:
-                _check_beside(f"{group}.{key}", node, kind)
+    check_beside(settings)
 
 
 def check_trainer(settings: dict[str, Any]) -> None:
@@ -183,17 +166,6 @@ def check_trainer(settings: dict[str, Any]) -> None:
     live = {"callbacks": [], "logger": False, "enable_checkpointing": False, "deterministic": None}
     with _silently():
         config.build("trainer", settings, **live)
-
-
-def check_monitors(cfg: DictConfig, known: list[str]) -> None:
-    """Raise UserError if a callback watches a figure that nothing measures."""
-    for name, node in (cfg.get("callbacks") or {}).items():
-        watched = (node or {}).get("monitor")
-        if watched is not None and watched not in (*known, *TRAINING):
-            raise UserError(
-                f"callbacks.{name}.monitor={watched} is no figure of validation."
-                f"{nearest(str(watched), known)} There are: {listed([*known, *TRAINING])}."
-            )
 
 
 def _instead(key: str) -> str:
@@ -222,21 +194,6 @@ def _check_processes(settings: dict[str, Any]) -> None:
 
 def _has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
-
-
-def _check_beside(node: str, settings: dict[str, Any], kind: type) -> None:
-    """Check a callback or a logger as far as it needs no run folder."""
-    for path, value in leaves(settings):
-        if isinstance(value, float) and math.isnan(value):  # no comparison holds with it
-            raise UserError(f"{node}.{path}={value}: it must be a number.")
-    config.expect(node, settings, kind)
-    absent = {key for key in IN_RUN if settings.get(key, "") is None}
-    config.check(node, {key: value for key, value in settings.items() if key not in absent})
-    for key in NAMES:
-        try:
-            _below(str(settings.get(key) or ""))
-        except ValueError as error:
-            raise UserError(f"{node}.{key}={settings[key]}: {error}.") from None
 
 
 def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:

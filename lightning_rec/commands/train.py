@@ -1,6 +1,9 @@
 """``lightning-rec train``: one run, or with -m one run per job of a sweep."""
 
+import os
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ def run(arguments: list[str]) -> int:
     if any(argument.startswith("resume=") for argument in arguments):
         _resume(arguments)
     else:
-        hydra_main(job, _with_folder(arguments))
+        hydra_main(partial(job, kept=_folders_there(arguments)), _with_folder(arguments))
     return 0
 
 
@@ -97,8 +100,19 @@ def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
         cfg.tracking.group = " ".join([Path(hydra_cfg.sweep.dir).name, *settings])
 
 
-def job(cfg: DictConfig) -> None:
-    """Run one job. In a sweep a failed job is recorded and the others go on."""
+def _folders_there(arguments: list[str]) -> list[Path]:
+    """The named run folder and the one around it, as far as they are there."""
+    said = _parsed([each for each in arguments if each.startswith("run_dir=")])
+    named = [Path(str(each.value())).absolute() for each in said]
+    around = [folder for name in named for folder in (name, name.parent)]
+    return [folder for folder in around if os.path.isdir(folder)]  # noqa: PTH112  long names too
+
+
+def job(cfg: DictConfig, kept: Sequence[Path] = ()) -> None:
+    """Run one job. In a sweep a failed job is recorded and the others go on.
+
+    Folders that are ``kept`` were there before, and stay when a job is refused.
+    """
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:
@@ -113,7 +127,7 @@ def job(cfg: DictConfig) -> None:
     try:
         train(_frozen(cfg), folder, overrides)
     except Exception:
-        _remove_if_empty(folder)
+        _remove_if_empty(folder, kept)
         raise
 
 
@@ -160,8 +174,8 @@ def _is_folder(name: str) -> bool:
     return name != "bm25" and Path(name).is_dir()
 
 
-def _remove_if_empty(folder: Path) -> None:
+def _remove_if_empty(folder: Path, kept: Sequence[Path]) -> None:
     """Hydra makes the folder before the config is checked; a bad config should leave no trace."""
     for level in (folder, folder.parent):
-        if level.is_dir() and level != Path.cwd() and not any(level.iterdir()):
+        if level.is_dir() and level not in kept and not any(level.iterdir()):
             level.rmdir()

@@ -60,7 +60,11 @@ class RunFolder:
         if is_first():
             if (run.path / "run.json").exists():
                 raise cls.open(path)._occupied()
-            run._start(cfg, overrides)
+            try:
+                run._start(cfg, overrides)
+            except OSError:  # a full disk
+                run.withdraw()
+                raise
         return run
 
     def _occupied(self) -> UserError:

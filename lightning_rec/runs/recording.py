@@ -31,7 +31,7 @@ def recorded(run: RunFolder) -> Iterator[None]:
             yield
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
             status = "interrupted"
-            raise KeyboardInterrupt(f"to go on: lightning-rec train resume={run.path}") from stop
+            raise KeyboardInterrupt(_what_now(run)) from stop
         except BaseException as raised:
             error = raised
             raise
@@ -42,6 +42,12 @@ def recorded(run: RunFolder) -> Iterator[None]:
             distributed.leave()
             with afterwards(run, "closing the trackers"):
                 tracking.close(failed=not completed)
+
+
+def _what_now(run: RunFolder) -> str:
+    if run.card.get("status") == "completed":
+        return f"{run.path} is completed, and its figures are written."
+    return f"to go on: lightning-rec train resume={run.path}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Whether a run can go on from its checkpoint under the settings that are asked for."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import is_zipfile
@@ -118,9 +119,14 @@ def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any
     """How far a run went under its settings, and those of them that ``cfg`` changes."""
     now = dict(leaves(config.plain(cfg)))
     before = leaves(config.plain(run.config))
-    settings = {key: old for key, old in before if now.get(key) != old}
+    settings = {key: _written(old) for key, old in before if now.get(key) != old}
     epochs, step = (start.epochs, start.step) if start is not None else (0, 0)
     return {"epochs": epochs, "step": step, "settings": settings}
+
+
+def _written(value: Any) -> Any:
+    """A value as JSON has it: what is not finite as a text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_course(
@@ -156,6 +162,16 @@ def check_course(
             every,
             trainer.get("limit_val_batches"),
         )
+    elif validates and not ((cfg.get("callbacks") or {}).get("best") or {}).get("monitor"):
+        log.warning(
+            "No callbacks.best watches a figure: the last weights are taken, not the best ones."
+        )
+
+
+def tell_untrained(step: int, start: Start | None) -> None:
+    """Warn if a training ended at the step at which it began."""
+    if step == (start.step if start is not None else 0):
+        log.warning("No step of training was taken: the figures are of the weights as they were.")
 
 
 def _check_limits(

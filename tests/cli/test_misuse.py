@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import command
+from processes import command, read
 
 from lightning_rec import cli
 
@@ -86,9 +86,12 @@ def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_pa
 
 
 def test_a_loss_that_is_no_number(refused: Refused, small: list[str], tmp_path: Path) -> None:
-    wild = ["optimizer.lr=1e30", "trainer.gradient_clip_val=null"]
-    assert "train/loss is nan" in refused("train", *small, *wild, f"run_dir={tmp_path / 'r'}")
-    assert '"status": "failed"' in (tmp_path / "r/run.json").read_text()
+    run = tmp_path / "r"
+    assert "train/loss is nan" in refused("train", *small, "optimizer.lr=inf", f"run_dir={run}")
+    assert '"status": "failed"' in (run / "run.json").read_text()
+    assert cli.run(["train", f"resume={run}", "optimizer.lr=0.001"]) == 0
+    (earlier,) = read(run / "run.json")["earlier"]
+    assert earlier["settings"] == {"optimizer.lr": "inf"}
 
 
 def test_no_run_folder(refused: Refused, small: list[str], tmp_path: Path) -> None:

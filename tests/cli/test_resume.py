@@ -287,6 +287,9 @@ def test_a_run_that_was_refused_does_not_block_its_folder(
     bad.write_text(log_csv.read_text() + "u1,i01,yesterday,3\n")
     refused("train", *small, f"data.path={bad}", f"run_dir={folder}")
     assert not folder.exists()
+    folder.mkdir()
+    refused("train", *small, f"data.path={bad}", f"run_dir={folder}")
+    assert folder.exists()  # nobody asked to remove it
     assert cli.run(["train", *small, f"run_dir={folder}"]) == 0
 
 
@@ -383,6 +386,11 @@ def test_a_training_that_cannot_train_or_choose_says_so(
         assert "No validation takes place during" in (tmp_path / name / "train.log").read_text()
     # A training that ends before its first validation: nothing to stop early by.
     assert cli.run(["train", *small, "+trainer.max_steps=1", f"run_dir={tmp_path / 'c'}"]) == 0
+    caplog.clear()
+    none = ["+trainer.max_time=00:00:00:00", "~callbacks.best", "~examples"]
+    assert cli.run(["train", *small, *none, f"run_dir={tmp_path / 'd'}"]) == 0
+    assert "No step of training was taken" in caplog.text
+    assert "No callbacks.best watches a figure" in caplog.text
 
 
 def test_trackers_go_on_in_their_runs(

@@ -70,7 +70,8 @@ def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
     cli.run(["train", "-m", *quick, *swept, "logger=none", f"run_dir={tmp_path / 's'}"])
     tables = read(tmp_path / "s" / "sweep.json")["tables"]
     assert [[row["jobs"] for row in table["rows"]] for table in tables] == [[1], [1]]
-    assert all("lr" not in row["setting"] for table in tables for row in table["rows"])
+    called = [row["setting"] for table in tables for row in table["rows"]]
+    assert called == ["trainer.limit_test_batches=1", "trainer.limit_test_batches=1.0"]
     part, whole = (table["data and protocol"] for table in tables)
     assert part.endswith(", of a part of the data")
     assert part != whole

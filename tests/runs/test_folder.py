@@ -1,6 +1,7 @@
 """The run folder: what it holds, what is refused, and that every file is whole or not there."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
+from lightning_rec.cli import explain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, atomic_path, sha256_file, write_json, write_text
 from lightning_rec.runs.folder import RunFolder
@@ -106,6 +108,21 @@ def test_a_failed_run_says_why(run: RunFolder) -> None:
 def test_a_second_run_in_one_folder_is_refused(run: RunFolder, cfg: DictConfig) -> None:
     with pytest.raises(UserError, match=r"already holds a run.*resume="):
         RunFolder.create(run.path, cfg, [])
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_no_half_of_a_run(
+    tmp_path: Path, cfg: DictConfig
+) -> None:
+    cfg.model.text = 2000 * "a"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large") as error:
+            RunFolder.create(tmp_path / "full", cfg, [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "full").iterdir()) == []
+    assert "ulimit -f" in explain(error.value)
 
 
 def test_a_resumed_run_remembers_its_earlier_life(run: RunFolder, cfg: DictConfig) -> None:

@@ -1,0 +1,119 @@
+"""What stands beside a trainer, callbacks and loggers: checked before any data is read."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from lightning_rec import config
+from lightning_rec.documents import leaves
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.runs.checkpoints import BEST, LAST, PREVIOUS
+
+IN_RUN = ("dirpath", "save_dir")  # null means: in the run folder
+TRAINING = ("train/loss", "train/lr", "train/epoch_seconds")  # figures that every task logs
+NAMES = ("filename", "name", "version")  # of callbacks and loggers, below their folder
+# Where a run looks for its best weights and for what it goes on from.
+FIXED: dict[str, dict[str, Any]] = {
+    "best": {"dirpath": None, "filename": "best", "save_top_k": 1, "enable_version_counter": False},
+    "last": {"dirpath": None},
+}
+OURS = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
+
+
+def check_beside(settings: Mapping[str, Any]) -> None:
+    """Check callbacks and loggers of a config as far as they need no run folder.
+
+    Raises:
+        UserError: naming the key, what it should be, and the nearest key there is.
+    """
+    for name, node in (settings.get("logger") or {}).items():
+        if node:
+            _check_part(f"logger.{name}", node, Logger)
+    for name, node in (settings.get("callbacks") or {}).items():
+        if node:
+            _check_part(f"callbacks.{name}", node, Callback)
+            _check_files(name, node)
+            there = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
+            config.build(f"callbacks.{name}", node, **there)  # it knows best what it cannot do
+
+
+def check_monitors(cfg: DictConfig, known: list[str]) -> None:
+    """Raise UserError if a callback watches what nothing measures, or takes the worst for best."""
+    for name, node in (cfg.get("callbacks") or {}).items():
+        watched, key = (node or {}).get("monitor"), f"callbacks.{name}"
+        if watched is None:
+            continue
+        if watched not in (*known, *TRAINING):
+            raise UserError(
+                f"{key}.monitor={watched} is no figure of validation."
+                f"{nearest(str(watched), known)} There are: {listed([*known, *TRAINING])}."
+            )
+        at_end = ("check_on_train_epoch_end", "save_on_train_epoch_end")
+        if watched in TRAINING and not any(node.get(each) for each in at_end):
+            raise UserError(
+                f"{key}.monitor={watched} is not known yet when a validation ends, which is when "
+                f"{key} looks: monitor a figure of validation."
+            )
+        mode = node.get("mode", _default(key, node, "mode"))
+        best = config.direction(watched)
+        if mode in ("min", "max") and mode != best and watched in known:
+            raise UserError(
+                f"{key}.mode={mode} would take the worst {watched} for the best: say "
+                f"{key}.mode={best}."
+            )
+
+
+def _default(key: str, node: DictConfig, name: str) -> Any:
+    """What an argument is where a node does not say it."""
+    parameters = inspect.signature(config.target(key, config.plain(node))).parameters
+    return parameters[name].default if name in parameters else None
+
+
+def below(value: str) -> str:
+    """A name that stays in its folder. Raises ValueError if it does not."""
+    path = PurePath(value)
+    if path.is_absolute() or ".." in path.parts or not value.isprintable():
+        raise ValueError("it is a name, and must not lead out of its folder")
+    if any(len(part.encode()) > 200 for part in path.parts):
+        raise ValueError("it is longer than a file may be called")
+    return value
+
+
+def _check_part(node: str, settings: dict[str, Any], kind: type) -> None:
+    for path, value in leaves(settings):
+        if isinstance(value, float) and math.isnan(value):  # no comparison holds with it
+            raise UserError(f"{node}.{path}={value}: it must be a number.")
+    config.expect(node, settings, kind)
+    absent = {key for key in IN_RUN if settings.get(key, "") is None}
+    config.check(node, {key: value for key, value in settings.items() if key not in absent})
+    for key in NAMES:
+        try:
+            below(str(settings.get(key) or ""))
+        except ValueError as error:
+            raise UserError(f"{node}.{key}={settings[key]}: {error}.") from None
+
+
+def _check_files(name: str, settings: dict[str, Any]) -> None:
+    """See that the files that a run reads again are written where it looks, and by one alone."""
+    for key, value in FIXED.get(name, {}).items():
+        if settings.get(key, value) != value:
+            raise UserError(
+                f"callbacks.{name}.{key}={settings[key]} cannot be changed: the run would not find "
+                f"its checkpoints/{name}.ckpt again."
+            )
+    made = config.target(f"callbacks.{name}", settings)
+    if not (isinstance(made, type) and issubclass(made, ModelCheckpoint)):
+        return
+    if settings.get("save_last"):
+        raise UserError(f"callbacks.{name}.save_last: callbacks.last writes {LAST}, for resume=.")
+    if name != "best" and settings.get("filename") in OURS:
+        raise UserError(
+            f"callbacks.{name}.filename={settings['filename']} is that of another checkpoint of "
+            "the run: choose another name."
+        )
