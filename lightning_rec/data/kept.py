@@ -34,7 +34,7 @@ def kept(folder: Path, make: Callable[[Path], None]) -> Path:
         fault = broken(folder) if folder.exists() else None
         if folder.exists() and fault is None:  # another process was sooner
             return folder
-        if fault not in (None, CHECKSUMS):  # without checksums it was never finished
+        if fault is not None and (folder / CHECKSUMS).exists():  # else it was never finished
             log.warning(
                 "%s is broken (%s is not what was written): it is made again.",
                 folder,

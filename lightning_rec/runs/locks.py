@@ -12,6 +12,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.runs.distributed import is_first
 
 NAME = "writer.lock"
+LEFTOVERS = (".*.tmp", "checkpoints/.*.tmp")  # what a killed process did not get to rename
 _PATIENCE = 10.0  # seconds: what a killed process started may outlive it a little
 
 
@@ -34,6 +35,9 @@ def one_writer(folder: Path) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{platform.node()} {os.getpid()}".encode())
+        for pattern in LEFTOVERS:
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -274,9 +274,13 @@ def test_a_run_without_a_checkpoint_begins_anew(
         with pytest.raises(KeyboardInterrupt):
             cli.run(["train", *steps, f"run_dir={broken}"])
     assert not (broken / "checkpoints").exists()
+    (broken / "checkpoints").mkdir()
+    for name in (".run.json.7.tmp", "checkpoints/.last.ckpt.7.tmp"):  # as SIGKILL leaves them
+        (broken / name).write_text("{")
     told = refused("train", *steps, f"run_dir={broken}")
     assert "it is interrupted. Go on with it" in told
     assert cli.run(["train", told.split("lightning-rec train ")[1].rstrip(".")]) == 0
+    assert list(broken.rglob("*.tmp")) == []
     assert equal(whole, broken) == []
 
 
