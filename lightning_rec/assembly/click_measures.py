@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import polars as pl
 import torch
+from omegaconf import DictConfig
 
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.errors import listed
 from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.click_slices import history_slices, slices_of
 from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
@@ -50,10 +52,13 @@ def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
     )
 
 
-def worse_than_base(figures: Mapping[str, float], monitor: str | None) -> list[str]:
+def worse_than_base(
+    figures: Mapping[str, float], cfg: DictConfig, *, trained: bool, validates: bool
+) -> list[str]:
     """A sentence for each goal whose test logloss is above that of the rate of its rows.
 
-    What to do does not name ``monitor`` where it is a logloss already.
+    What to do names what this config has: a model is ``trained`` or fitted at once, and the
+    protocol ``validates`` or not.
     """
     end = "normalized_entropy"
     starts = [
@@ -61,17 +66,21 @@ def worse_than_base(figures: Mapping[str, float], monitor: str | None) -> list[s
         for name, figure in figures.items()
         if name.startswith("test/") and name.endswith(end) and figure > 1 + _ROUNDING
     ]
+    knobs = ["task.embedding_l2", "task.l2"] if trained else []
+    knobs += [f"model.{key}" for key in ("dropout", "C", "l2", "strength") if key in cfg.model]
+    ways = [f"shrink the weights ({listed(knobs)})"] if knobs else []
+    if trained:
+        ways.append("train for longer where the loss still falls")
+    if validates and cfg.task.calibrate == "none":
+        ways.append("say task.calibrate=temperature")
+    if validates and trained and not str(cfg.monitor).endswith("logloss"):
+        ways.append("choose the weights by monitor=val/{}logloss")
+    remedy = f" What may help: {', or '.join(ways)}." if ways else ""
     return [
         f"{start}logloss={figures[f'{start}logloss']:.4f} is above "
         f"{figures[f'{start}logloss_base']:.4f}, what saying the base rate, "
         f"{figures[f'{start}rate']:.1%}, of every row would have: the order may be good (auc), the "
-        "probabilities are not. Shrink the weights (task.embedding_l2, task.l2, model.dropout), "
-        "train for longer where the loss still falls, or say task.calibrate=temperature"
-        + (
-            "."
-            if str(monitor).endswith("logloss")
-            else f", or choose the weights by monitor=val/{start.removeprefix('test/')}logloss."
-        )
+        f"probabilities are not.{remedy.format(start.removeprefix('test/'))}"
         for start in starts
     ]
 

@@ -190,7 +190,9 @@ class Clicks(Problem[AuditedClicks]):
 
     def warnings(self, figures: Mapping[str, float]) -> list[str]:
         """Say of which goals the probabilities are worse than the base rate of the test."""
-        return worse_than_base(figures, self.cfg.monitor)
+        trained = not isinstance(self.sketch, FittedToClicks)
+        validates = self.protocol.validates
+        return worse_than_base(figures, self.cfg, trained=trained, validates=validates)
 
     def beside(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]

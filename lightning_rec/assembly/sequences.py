@@ -196,9 +196,8 @@ class Sequences(Problem[Audited]):
             if getattr(model, "needs_order", True) and not self.protocol.ordered:
                 raise UserError(
                     f"protocol={self.protocol.name} deals a user's items at random, but "
-                    f"{type(model).__name__} learns from their order: use protocol=leave_one_out "
-                    "or temporal, or a model of users and items, such as model=itemknn, ease, "
-                    "bprmf or lightgcn."
+                    f"{type(model).__name__} learns from their order: use a model of users and "
+                    f"items, such as model=itemknn, ease, bprmf or lightgcn, or {self._ordered()}."
                 )
             if getattr(model, "needs_users", False) and self.protocol.new_units:
                 raise UserError(
@@ -206,6 +205,14 @@ class Sequences(Problem[Audited]):
                     f"{type(model).__name__} knows those alone that it was trained on: use a model "
                     "of sequences, or model=vsknn, itemknn or session_popularity."
                 )
+
+    def _ordered(self) -> str:
+        """What to say for a split in the order of time, which not all data tell."""
+        if getattr(self.source, "timed", True):
+            return "protocol=leave_one_out or temporal"
+        if getattr(self.source, "in_order", False):
+            return "protocol=leave_one_out"
+        return "name the times, data.time=COLUMN protocol=leave_one_out, if there are any"
 
     def _loss_class(self) -> Any:
         return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.repeats import Repeats, SeenTargets, counted, repeats, told
 from lightning_rec.data.schema import Interactions
@@ -111,6 +112,20 @@ def arrays(
     )
 
 
+def without_new(
+    events: Ordered, targets: Targets, share: float, seed: int
+) -> tuple[Ordered, Targets]:
+    """Take the events of a ``share`` of the items away that are no targets, by lot."""
+    if not share:
+        return events, targets
+    items = np.unique(events.item)
+    order = np.argsort(bits(seed, items), kind="stable")
+    new = items[order[: round(share * len(items))]]
+    kept = ~np.isin(events.item, new) | targets.val | targets.test
+    train, val, test = (mask[kept] for mask in targets[:3])
+    return events.taken(np.flatnonzero(kept)), targets._replace(train=train, val=val, test=test)
+
+
 def _vocabulary(train_counts: Ints, cold_targets: Cold) -> Ints:
     """Items with training events, then those without where they are ranked, as catalogued."""
     ranked = len(train_counts) if cold_targets == "rank" else np.sum(train_counts > 0)
@@ -154,9 +169,9 @@ def _kinds(
     return _Kinds(tested, missed, ~able, able & untrained & ~barred, seen, doubled)
 
 
-def _units(targets: Targets) -> str:
+def _unit(targets: Targets) -> str:
     """What the events are cut into."""
-    return "sessions" if targets.whole else "users"
+    return "session" if targets.whole else "user"
 
 
 def _until(user: Ints, targets: Targets) -> Ints:
@@ -181,7 +196,7 @@ def _counts(
     user, stages = events.user, (("val", targets.val), ("test", targets.test))
     left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {
-        _units(targets): len(np.unique(user)),
+        f"{_unit(targets)}s": len(np.unique(user)),
         "train events": int(targets.train.sum()),
         "val targets": val.size,
         "test targets": test.size,
@@ -195,7 +210,7 @@ def _counts(
             for stage, mask in stages
         },
         **left,
-        **counted(events, found, _units(targets)),
+        **counted(events, found, f"{_unit(targets)}s"),
     }
 
 
@@ -210,7 +225,8 @@ def _notes(
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
     words = (rules.seen, rules.seen_targets, targets.order)
-    repeated = told(counts, *words, timed=events.time is not None)
+    timed = events.time is not None
+    repeated = told(counts, *words, timed=timed, unit=_unit(targets))
     notes = [*targets.notes, *repeated]
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:

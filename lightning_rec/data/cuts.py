@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.data.split import Split
 from lightning_rec.errors import UserError
 
 Cut = float | str
@@ -60,6 +61,13 @@ def moment(
     return quantile(cut) if quantile else float(np.quantile(time, cut, method="higher"))
 
 
+def first_after(time: Times, share: float) -> float:
+    """The first time later than this quantile; where there is none, one later than all."""
+    later = time[time > np.quantile(time, share)] if len(time) else time
+    found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
+    return found
+
+
 def as_times(at: float, time: Times) -> float:
     """The first moment from ``at`` on that ``time`` could hold: a whole second if all are."""
     return math.ceil(at) if np.issubdtype(time.dtype, np.integer) else at
@@ -74,6 +82,17 @@ def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float
 def period(first: float, last: float, unit: float = 1) -> str:
     """``2000-04-25T23:05:32Z to 2003-02-28T17:49:50Z``."""
     return f"{_iso(first / unit)} to {_iso(last / unit)}"
+
+
+def told_cuts(split: Split) -> str:
+    """Where a split by time is cut, and from when to when its events go."""
+    assert split.boundaries is not None
+    assert split.times is not None
+    cuts = (f"protocol.{key} is {_iso(at)}" for key, at in zip(CUTS, split.boundaries, strict=True))
+    told = " and ".join(cuts)
+    if not len(split.times):
+        return f"{told}, and no event lies before them"
+    return f"{told}, and the times go from {period(split.times.min(), split.times.max())}"
 
 
 def _settled(key: str, cut: Cut) -> Cut:

@@ -1,6 +1,6 @@
 """Which events a protocol keeps, and in what order."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.errors import UserError
 
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Times = NDArray[Any]  # int64 or float64
 
 
@@ -66,8 +67,8 @@ def filtered(
     if min_rating is not None:
         if "rating" not in columns:
             raise UserError(
-                f"protocol.min_rating={min_rating} needs ratings, but {data.info['name']} "
-                "has none: set data.rating to the column that holds them, or min_rating=null."
+                f"protocol.min_rating={min_rating} needs ratings, but {data.info['name']} has "
+                "none: set data.rating to the column that holds them, or protocol.min_rating=null."
             )
         # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
         kept = kept.filter(pl.col("rating") >= pl.lit(min_rating, pl.Float32))
@@ -93,10 +94,23 @@ def filtered(
         counts[f"after user_core={user_core}, item_core={item_core}{repeats}"] = len(frame)
     if not len(frame):
         steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
-        raise UserError(f"Nothing is left of {data.info['name']} after filtering ({steps}).")
+        left = f"Nothing is left of {data.info['name']} after filtering"
+        raise UserError(f"{left} ({steps}): lower what protocol asks for.")
     column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
     known = (column["user"], column["item"], column["row"])
     return Ordered(*known, times(frame), column.get("part")), counts
+
+
+def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all"]) -> Mask:
+    """Of the events in a window, bool [N], each user's first, last, or all."""
+    if targets == "all":
+        return window
+    where = np.flatnonzero(window)
+    change = np.flatnonzero(np.diff(events.user[where]))  # the last event of each user but one
+    edges = {"first": np.append(-1, change) + 1, "last": np.append(change, len(where) - 1)}
+    found = np.zeros_like(window)
+    found[where[edges[targets]] if len(where) else where] = True
+    return found
 
 
 def _core(frame: pl.DataFrame, user_core: int, item_core: int, drop_repeats: bool) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from lightning_rec.data.kept import kept
 from lightning_rec.data.prepare import catalogue_hash, data_hash
 from lightning_rec.data.schema import TIMED, Interactions
 from lightning_rec.data.shares import RandomShares
+from lightning_rec.data.split import Split
 from lightning_rec.data.splits import Protocol
 from lightning_rec.files import write_json
 from lightning_rec.ranges import BelowOne
@@ -57,6 +58,13 @@ class RandomItems(RandomShares, Protocol):
     def validates(self) -> bool:
         """Whether there are to be validation targets."""
         return self.val > 0 and self.val_users != 0
+
+    def needs(self, split: Split) -> str:
+        """Two items, or three."""
+        return (
+            "A user needs two different items to be tested, and three to validate as well, which "
+            "protocol.val=0 goes without. Loosen the filters."
+        )
 
     def view(self, data: Interactions) -> Interactions:
         """The log in the order of its ids."""

@@ -73,7 +73,13 @@ def counted(events: Ordered, found: Repeats, units: str) -> dict[str, int]:
 
 
 def told(
-    counts: dict[str, int], seen: Seen, targets: SeenTargets, order: Order, *, timed: bool
+    counts: dict[str, int],
+    seen: Seen,
+    targets: SeenTargets,
+    order: Order,
+    *,
+    timed: bool,
+    unit: str = "user",
 ) -> Iterator[str]:
     """A sentence on each kind of repeats that is more than a few, with what to do about it.
 
@@ -83,6 +89,7 @@ def told(
         targets: what becomes of targets that were seen before.
         order: what a user's events are ordered by.
         timed: whether events have times.
+        unit: what the events are cut into: user, or session.
     """
     events, doubled, again, repeated = (
         counts[name]
@@ -96,21 +103,21 @@ def told(
         )
     if doubled > TOLD_FROM * events:
         yield (
-            f"{_share(doubled, events)} events are copies of another one, alike in user, item and "
-            f"time: each is learnt from as if it had happened. {COPIES}"
+            f"{_share(doubled, events)} events are copies of another one, alike in {unit}, item "
+            f"and time: each is learnt from as if it had happened. {COPIES}"
         )
     elif again > TOLD_FROM * events and not (timed and seen == "filter"):
         why = ": to say the last item again is to find those"
         if not timed:
             why = ", and there are no times to tell whether they are copies of a row"
         yield (
-            f"{_share(again, events)} events repeat the item of their user's event before{why}. If "
-            "they are copies, or say nothing, drop them: protocol.drop_repeats=true."
+            f"{_share(again, events)} events repeat the item of their {unit}'s event before{why}. "
+            "If they are copies, or say nothing, drop them: protocol.drop_repeats=true."
         )
     elif not timed and seen == "keep" and order != "none" and repeated > TOLD_FROM * events:
         yield (
-            f"{_share(repeated, events)} events have the user and the item of an earlier one, and "
-            "there are no times to tell whether they are copies, as in a file that was written "
+            f"{_share(repeated, events)} events have the {unit} and the item of an earlier one, "
+            "and there are no times to tell whether they are copies, as in a file that was written "
             "twice: what is tested would be trained on then. Give times, or each row once."
         )
     if (users := counts.get("users", 0)) and (
@@ -118,14 +125,20 @@ def told(
     ) > TOLD_FROM * users:
         yield (
             f"{_share(lone, users)} users have a single distinct item, so that nothing can be "
-            "learnt or tested of what comes after it. If data.item is the right column, leave them "
-            "out: protocol.drop_repeats=true protocol.user_core=2."
+            "tested of them. If data.item is the right column, leave them out: "
+            "protocol.drop_repeats=true protocol.user_core=2."
         )
 
 
 def none_left(counts: dict[str, int], stage: str) -> str:
-    """Why a stage has no targets, and what to do about it, if it is for repeats; else nothing."""
-    if not (number := counts[f"seen {stage} targets"]):
+    """Why a stage has no targets, and what to do about it, if all were left out; else nothing."""
+    number, cold = (counts[f"{kind} {stage} targets"] for kind in ("seen", "cold"))
+    if cold > number:
+        return (
+            f"{cold:,} are of items without training events: protocol.cold_targets=miss counts "
+            "them as not found, and rank makes all of the catalogue candidates."
+        )
+    if not number:
         return ""
     if 2 * (copies := counts[f"doubled {stage} targets"]) > number:
         return (

@@ -11,11 +11,11 @@ import polars as pl
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
-from lightning_rec.data.cuts import CUTS, Cut, as_times, check_order, moment, settle
+from lightning_rec.data.cuts import CUTS, Cut, as_times, check_order, moment, settle, told_cuts
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions, ticks
-from lightning_rec.data.split import Seen
+from lightning_rec.data.split import Seen, Split
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
@@ -98,6 +98,16 @@ class Sessions(Protocol):
         folder = data.folder.with_name(f"{data.folder.name}-sessions{_FORMAT}-{self.gap:g}s")
         gap = self.gap
         return Interactions(kept(folder, lambda made: cut_sessions(data, float(gap), made)))
+
+    def needs(self, split: Split) -> str:
+        """Sessions of two items that end after a cut."""
+        told = "A session needs an item before its target that is in training"
+        if self.given:
+            return f"{told}."
+        return (
+            f"{told}, and belongs where its end lies: {told_cuts(split)}. Move the cuts, or "
+            "lower what protocol asks for."
+        )
 
     def choose(self, events: Ordered) -> Targets:
         """Deal whole sessions by their ends, or as they came. Raises UserError without times."""

@@ -12,11 +12,20 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Cold, Ints, Mask, Rules, Targets, arrays
+from lightning_rec.data.arrays import Cold, Ints, Mask, Rules, Targets, arrays, without_new
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
-from lightning_rec.data.cuts import Cut, Times, as_times, check_order, moment, settle
-from lightning_rec.data.filters import Ordered, filtered
+from lightning_rec.data.cuts import (
+    Cut,
+    Times,
+    as_times,
+    check_order,
+    first_after,
+    moment,
+    settle,
+    told_cuts,
+)
+from lightning_rec.data.filters import Ordered, filtered, picked
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
@@ -132,6 +141,10 @@ class Protocol(Hashed, ABC):
         """The events as :meth:`choose` wants them, by user: here as they are, by time."""
         return events
 
+    def needs(self, split: Split) -> str:
+        """What it takes for a target, and what to do where there is none: a sentence."""
+        return "A target needs an event of its user before it whose item is in training."
+
     @abstractmethod
     def choose(self, events: Ordered) -> Targets:
         """Say which events train, which are validation targets, which are test targets."""
@@ -147,10 +160,12 @@ class Protocol(Hashed, ABC):
         events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
         check_parts(events, self.name, data.info["name"], given=self.given)
         events = self.arranged(data, events)
-        events, targets = self._without_new_items(events, self.choose(events))
+        events, targets = without_new(
+            events, self.choose(events), self.new_items, self.new_items_seed
+        )
         rules = Rules(self.cold_targets, self.seen, self.seen_targets)
         split = arrays(data, events, targets, counts, self.name, rules)
-        check_usable(split, self.name, self.cutoffs, validates=self.validates)
+        check_usable(split, self.name, self.cutoffs, self.needs, validates=self.validates)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:
@@ -160,17 +175,6 @@ class Protocol(Hashed, ABC):
         users = np.unique(events.user[held])
         drawn = users[np.argsort(bits(self.val_seed, users), kind="stable")[: self.val_users]]
         return held & np.isin(events.user, drawn)
-
-    def _without_new_items(self, events: Ordered, targets: Targets) -> tuple[Ordered, Targets]:
-        """Take events of ``new_items`` away that are no targets."""
-        if not self.new_items:
-            return events, targets
-        items = np.unique(events.item)
-        order = np.argsort(bits(self.new_items_seed, items), kind="stable")
-        new = items[order[: round(self.new_items * len(items))]]
-        kept = ~np.isin(events.item, new) | targets.val | targets.test
-        train, val, test = (mask[kept] for mask in targets[:3])
-        return events.taken(np.flatnonzero(kept)), targets._replace(train=train, val=val, test=test)
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,10 @@ class LeaveOneOut(Protocol):
                 "protocol.others_train=true is about users who are not validated on, but with "
                 "protocol.val_users=null all are: say how many, as in protocol.val_users=2048."
             )
+
+    def needs(self, split: Split) -> str:
+        """Three events of a user."""
+        return "A user needs three events. Loosen the filters, or choose another protocol."
 
     def choose(self, events: Ordered) -> Targets:
         """Mark the last two events of every user with at least three."""
@@ -244,12 +252,22 @@ class Temporal(Protocol):
         super().__post_init__()
         settle(self, ordered=not self.nested)
 
+    def needs(self, split: Split) -> str:
+        """Events on both sides of a cut."""
+        before, more = "it", ""
+        if not self.new_users:
+            before = "protocol.val_from"
+            more = ", or say protocol.new_users=true, which takes new users from their second event"
+        who = f"A target lies after a cut and its user has an event before {before}"
+        return f"{who}: {told_cuts(split)}. Move the cuts{more}."
+
     def choose(self, events: Ordered) -> Targets:
         """Cut at two moments. Raises UserError without times, or where a date lies outside."""
         if events.time is None:
             raise UserError(
-                "protocol=temporal needs the time of each event and this data has none: "
-                "set data.time to the column that holds it, or use protocol=leave_one_out."
+                "protocol=temporal needs the time of each event and this data has none: set "
+                "data.time=COLUMN, or use protocol=random_items, or leave_one_out if rows are in "
+                "the order of time."
             )
         val_from, test_from = self._boundaries(events.user, events.time)
         train = events.time < val_from
@@ -268,33 +286,14 @@ class Temporal(Protocol):
         if self.nested:
 
             def test_quantile(share: float) -> float:
-                return _after(time, share)
+                return first_after(time, share)
 
             def val_quantile(share: float) -> float:
                 early = time < test_from
                 several = np.bincount(user[early], minlength=user.max() + 1) > 1
-                return _after(time[early & several[user]], share)
+                return first_after(time[early & several[user]], share)
 
         test_from = moment("test_from", self.test_from, time, test_quantile)
         val_from = moment("val_from", self.val_from, time, val_quantile)
         check_order((self.val_from, self.test_from), (val_from, test_from))
         return as_times(val_from, time), as_times(test_from, time)
-
-
-def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all"]) -> Mask:
-    """Of the events in a window, bool [N], each user's first, last, or all."""
-    if targets == "all":
-        return window
-    where = np.flatnonzero(window)
-    change = np.flatnonzero(np.diff(events.user[where]))  # the last event of each user but one
-    edges = {"first": np.append(-1, change) + 1, "last": np.append(change, len(where) - 1)}
-    found = np.zeros_like(window)
-    found[where[edges[targets]] if len(where) else where] = True
-    return found
-
-
-def _after(time: Times, share: float) -> float:
-    """The first time later than this quantile; where there is none, one later than all."""
-    later = time[time > np.quantile(time, share)] if len(time) else time
-    found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
-    return found

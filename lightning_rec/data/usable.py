@@ -1,6 +1,7 @@
 """Whether a protocol fits the data, and its split leaves anything to learn from, rank and test."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.repeats import none_left
@@ -26,13 +27,21 @@ def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> No
         )
 
 
-def check_usable(split: Split, protocol: str, cutoffs: Sequence[int], *, validates: bool) -> None:
+def check_usable(
+    split: Split,
+    protocol: str,
+    cutoffs: Sequence[int],
+    needs: Callable[[Split], str],
+    *,
+    validates: bool,
+) -> None:
     """Raise UserError, with the counts and what to do, where a split cannot be used.
 
     Args:
         split: what a protocol made.
         protocol: its name.
         cutoffs: of its metrics.
+        needs: says what it takes for a target.
         validates: whether there are to be validation targets.
     """
     if split.num_items == 1:
@@ -43,15 +52,17 @@ def check_usable(split: Split, protocol: str, cutoffs: Sequence[int], *, validat
     wanted = {"validation": split.val} if validates else {}
     for stage, examples in {**wanted, "test": split.test}.items():
         if not examples.size:
-            steps = [f"{step}: {n:,}" for step, n in split.counts.items() if "target" not in step]
-            reason = none_left(split.counts, "val" if stage == "validation" else stage) or (
-                "no user has enough history. Loosen the filters or choose another protocol."
-            )
-            raise UserError(
-                f"protocol={protocol} leaves no {stage} targets ({', '.join(steps)}): {reason}"
-            )
+            steps = takewhile(lambda step: "target" not in step[0], split.counts.items())
+            counts = ", ".join(f"{step}: {number:,}" for step, number in steps)
+            why = none_left(split.counts, "val" if stage == "validation" else stage)
+            if not why or split.boundaries is not None:
+                why = f"{why} {needs(split)}".strip()
+            raise UserError(f"protocol={protocol} leaves no {stage} targets ({counts}). {why}")
     if max(cutoffs) >= split.num_items:
+        fit = [k for k in cutoffs if k < split.num_items] or [1]
+        shown = ",".join(map(str, fit))
         raise UserError(
             f"protocol.cutoffs asks for the top {max(cutoffs)}, but only {split.num_items} items "
-            "are left in training: use cut-offs below that."
+            f"are left in training: use cut-offs below that, as in 'protocol.cutoffs=[{shown}]' "
+            f"monitor=val/ndcg@{fit[-1]}."
         )

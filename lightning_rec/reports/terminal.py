@@ -8,7 +8,7 @@ from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.metrics.matching import PAIRS
 from lightning_rec.screen import Screen, one_line
 from lightning_rec.tables import FittedTable, figures, text
-from lightning_rec.tasks.examples import Example
+from lightning_rec.tasks.examples import Example, shown_items
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
 AT_ONE_CUTOFF = (
@@ -153,8 +153,8 @@ def _spoken(part: str) -> str:
 
 
 def examples_table(examples: Sequence[Example]) -> FittedTable:
-    """Each user's latest items beside the recommendations."""
-    headings = text("user", "latest items", "recommended")
+    """Some of each user's items, the latest where there is an order, and the recommendations."""
+    headings = text("user", shown_items(examples), "recommended")
     table = FittedTable("Recommendations", headings, apart=True)
     for example in examples:
         best = map(one_line, example.recommended)

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.runs.loggers import compared, sectioned
+from lightning_rec.tasks.examples import Example, shown_items
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def end(
     monitor: str,
     figures: Mapping[str, float],
     seconds: Mapping[str, float],
-    examples: Sequence[tuple[str, list[str], list[str]]],
+    examples: Sequence[Example],
     pictures: Mapping[str, Path],
 ) -> None:
     """Tell every tracker the final figures, once; W&B also where time went and the examples.
@@ -127,7 +128,7 @@ def _tell_wandb(
     logger: WandbLogger,
     figures: Mapping[str, float],
     cost: Mapping[str, float],
-    examples: Sequence[tuple[str, list[str], list[str]]],
+    examples: Sequence[Example],
     pictures: Mapping[str, Path],
 ) -> None:
     import wandb
@@ -136,8 +137,8 @@ def _tell_wandb(
     summary = compared(placed)
     logged: dict[str, Any] = {k: v for k, v in placed.items() if k not in summary} | dict(cost)
     if examples:
-        rows = [[user, "\n".join(past), "\n".join(best)] for user, past, best in examples]
-        logged["examples"] = wandb.Table(["user", "latest items", "recommended"], rows)
+        rows = [[e.user, "\n".join(e.history), "\n".join(e.recommended)] for e in examples]
+        logged["examples"] = wandb.Table(["user", shown_items(examples), "recommended"], rows)
     run.log(logged | {name: wandb.Image(str(path)) for name, path in pictures.items()})
     run.summary.update(summary)
 

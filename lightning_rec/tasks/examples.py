@@ -1,5 +1,6 @@
 """Example users: their latest items and what the model recommends, by title."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,20 @@ from lightning_rec.tasks.sequence import SequenceTask
 
 
 class Example(NamedTuple):
-    """A user, the latest items of the history, and the best candidates, all by title."""
+    """A user, the latest items of the history, and the best candidates, all by title.
+
+    ``ordered`` says whether the history has an order; else its items are some of the user's.
+    """
 
     user: str
     history: list[str]
     recommended: list[str]
+    ordered: bool = True
+
+
+def shown_items(examples: Sequence[Example]) -> str:
+    """What the examples show of histories."""
+    return "latest items" if all(example.ordered for example in examples) else "some items"
 
 
 def catalogue(loaded: Audited) -> pl.DataFrame:
@@ -55,5 +65,6 @@ def examples_of(
         history = split.items[max(start, end - latest) : end].tolist()
         advice = best[row][~torch.isneginf(scores[row])].tolist()
         user = users[int(split.test.user[example])]
-        examples.append(Example(user, [names[i] for i in history], [names[i] for i in advice]))
+        read, best_of = ([names[i] for i in items] for items in (history, advice))
+        examples.append(Example(user, read, best_of, split.order != "none"))
     return examples

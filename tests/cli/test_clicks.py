@@ -11,7 +11,7 @@ from processes import command, read
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec import assembly, cli
+from lightning_rec import assembly, cli, config
 from lightning_rec.assembly import Clicks
 from lightning_rec.assembly.click_measures import worse_than_base
 from lightning_rec.data.clicks.batches import Rows
@@ -119,7 +119,13 @@ def test_probabilities_worse_than_the_base_rate_are_told(
     assert said in warning
     assert "task.calibrate=temperature" in warning
     assert "monitor=" not in warning  # it is the logloss already
-    assert "monitor=val/logloss" in worse_than_base(figures, "val/auc")[0]
+    cfg = config.compose(["model=lr_sgd", "monitor=val/auc"])
+    (told,) = worse_than_base(figures, cfg, trained=True, validates=True)
+    assert "monitor=val/logloss" in told
+    assert "(task.embedding_l2, task.l2), or train for longer" in told
+    cfg = config.compose(["model=lr", "task.calibrate=temperature"])
+    (told,) = worse_than_base(figures, cfg, trained=False, validates=True)
+    assert told.endswith("are not. What may help: shrink the weights (model.C).")
     assert cli.run(["evaluate", f"run={tmp_path / 'r'}"]) == 0
     assert said in " ".join(capfd.readouterr().err.split())
 

@@ -1,5 +1,6 @@
 """Fields become arrays: fitted on train alone, and nothing crashes on what train has not seen."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -117,7 +118,7 @@ def test_labels_weights_and_groups_are_those_of_the_rows(tmp_path: Path) -> None
     ("change", "said"),
     [
         ({"label": [1, 0, 1, 0, 1, 0, 1, 2]}, "row 8: the label in column 'label' is 2"),
-        ({"label": [1, 0, 1, 0, 1, 0, 1, None]}, "row 8: the label in column 'label' is None"),
+        ({"label": [1, 0, 1, 0, 1, 0, 1, None]}, "row 8: the label in column 'label' is empty; "),
         ({"label": [1, 0, 1, 0, 1, 0, 1, 1]}, "test: all 2 labels are 1"),
         ({"label": [1, 1, 1, 1, 1, 0, 1, 0]}, "train: all 4 labels are 1"),
         ({"age": ["1", "2", "", "old", "5", "6", "7", "8"]}, "row 4: 'old' in column 'age'"),
@@ -320,3 +321,30 @@ def test_batches_are_whole_rows_of_a_part(
     seen = [batch.example for batch in data.train_dataloader()]
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(made.train)))
     assert seen[0].tolist() != sorted(seen[0].tolist())
+
+
+WORDS = [("on", "off"), ("pos", "neg"), ("Positive", "Negative"), ("Y", "N"), ("click", "no_click"), (True, False)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("yes", "no"), WORDS)
+def test_labels_that_are_words_are_read(yes: Any, no: Any, tmp_path: Path) -> None:
+    label = [yes if label else no for label in TABLE["label"]]
+    assert encoded(tmp_path, TABLE | {"label": label}).label.tolist() == TABLE["label"]
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "said"),
+    [
+        (1, -1, "There are -1, 1: data.fields.positive_from=1 takes 1 for a click."),
+        (2, 1, "There are 1, 2: data.fields.positive_from=2 takes 2 for a click."),
+        (1, None, "Write 0 or 1 where it is empty, or leave such rows out: data.invalid=drop."),
+        ("view", "buy", "There are buy, view: write 1 for a click and 0 for none."),
+        (5, 3.5, "There are 3.5, 5: data.fields.positive_from=5 takes 5 for a click."),
+    ],
+)
+def test_labels_that_are_not_read_are_told_with_what_to_do(
+    yes: Any, no: Any, said: str, tmp_path: Path
+) -> None:
+    label = [yes if label else no for label in TABLE["label"]]
+    with pytest.raises(UserError, match=re.escape(said)):
+        encoded(tmp_path, TABLE | {"label": label})

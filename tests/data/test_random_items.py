@@ -1,6 +1,7 @@
 """Items dealt at random, against an oracle in plain Python; the order of the rows plays no part."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -177,10 +178,17 @@ def test_it_is_trained_from_the_command_line_and_models_of_order_are_refused(
         f"run_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     assert cli.run([*run, "model=itemknn"]) == 0
-    capfd.readouterr()
+    assert "some items" in capfd.readouterr().out
     for model in ("sasrec", "bert4rec", "gru4rec", "tfidf model.half_life=3"):
         with pytest.raises(UserError, match=r"deals a user's items at random, but \w+ learns from"):
             cli.run([*run, *f"model={model}".split(), "data.path=nowhere.csv"])
+    for more, said in (
+        ([], "or name the times, data.time=COLUMN protocol=leave_one_out, if there are any"),
+        (["data.time=ts"], "or protocol=leave_one_out or temporal"),
+        (["data.form=lists"], "or protocol=leave_one_out."),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            cli.run([*run, "model=sasrec", "data.path=nowhere.csv", *more])
 
 
 USERS_AND_ITEMS = ["bprmf", "neumf", "lightgcn", "itemknn", "ease", "tfidf", "popularity"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_rec.reports.terminal import show_run
-from lightning_rec.tasks.examples import Example
+from lightning_rec.tasks.examples import Example, shown_items
 
 NAMES = ("precision@10", "coverage@10", "cold/ndcg@10", "cold/examples")
 
@@ -21,3 +21,9 @@ def test_nothing_is_cut_where_there_is_little_room(
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert "cov" in shown
+
+
+def test_items_without_an_order_are_not_called_the_latest() -> None:
+    example = Example("u1", ["a"], ["b"])
+    assert shown_items([example]) == "latest items"
+    assert shown_items([example._replace(ordered=False)]) == "some items"

@@ -1,16 +1,19 @@
 """What a cell of a click table means, whatever file it came from: numbers, labels and lists."""
 
+from typing import Any
+
 import polars as pl
 
-from lightning_rec.data.ids import MISSING, ids, stripped
+from lightning_rec.data.ids import MISSING, ids, ids_of, stripped
 from lightning_rec.data.lists import lists
 from lightning_rec.data.numbers import numbers as read_numbers
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 
-YES = ("1", "true", "t", "yes", "y", "click", "clicked")
-NO = ("0", "false", "f", "no", "n", "no click", "not clicked")
+YES = ("1", "true", "t", "yes", "y", "on", "pos", "positive", "click", "clicked")
+NO = ("0", "false", "f", "no", "n", "off", "neg", "negative", "no click", "not clicked")
 """Labels that are words, in small or capital letters."""
-LABELS = "0 or 1, true or false, yes or no, or click or no click"
+LABELS = "0 or 1, true or false, yes or no, on or off, pos or neg, or click or no click"
+SHOWN = 6  # values of a column that are named where it cannot be read
 
 _LITERAL = r"^\[(?s:.*)\]$"
 
@@ -42,6 +45,22 @@ def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
         known = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
         found = pl.coalesce(found, word.replace_strict(known, default=None))
     return pl.when(found.is_in([0.0, 1.0])).then(found)
+
+
+def labels_instead(values: pl.Series, bad: Any, node: str) -> str:
+    """What to do about a column of labels with a ``bad`` one, by some of its values."""
+    text = ids_of(pl.concat([values, pl.Series(values.name, [bad], values.dtype)]).unique())
+    there = text.drop_nulls().sort()
+    found = there.to_frame().select(read_numbers(pl.col(there.name), pl.String())).to_series()
+    numbers, shown = sorted(found.drop_nulls()), listed(there, SHOWN)
+    if text.null_count() and set(found) <= {0.0, 1.0}:
+        return "Write 0 or 1 where it is empty, or leave such rows out: data.invalid=drop."
+    if found.null_count():
+        return f"There are {shown}: write 1 for a click and 0 for none."
+    if len(numbers) == 2:
+        least = f"{node}.positive_from={numbers[1]:g}"
+        return f"There are {shown}: {least} takes {numbers[1]:g} for a click."
+    return f"There are {shown}: say {node}.positive_from=NUMBER, the least that is a click."
 
 
 def sequences(column: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr:

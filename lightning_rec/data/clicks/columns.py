@@ -80,9 +80,10 @@ class Faults:
         ``remedy`` says what to do about that value, with a blank before it.
         """
         if self.count:
+            told = "empty" if self.value is None else str(self.value)
             more = f" ({self.count:,} such rows)" if self.count > 1 else ""
             raise UserError(
-                f"{self.table.where(self.row)}: {what.replace('{value}', str(self.value))}{more}."
+                f"{self.table.where(self.row)}: {what.replace('{value}', told)}{more}."
                 f"{remedy(self.value)}"
             )
 
@@ -113,14 +114,12 @@ def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
             found = numbers(column)
         faults.add(start, column, np.isnan(found))
         labels[start : start + len(frame)] = found == 1 if least is None else found >= least
-    faults.told(
-        f"the label in column '{name}' is {{value}}; it must be "
-        + (
-            "a number"
-            if least is not None
-            else f"{cells.LABELS}; for ratings and the like say {node}.positive_from=NUMBER"
-        )
-    )
+    must = "a number" if least is not None else cells.LABELS
+    advice = ""
+    if faults.count and least is None:
+        _, first = next(table.blocks(name))
+        advice = f" {cells.labels_instead(first[name], faults.value, node)}"
+    faults.told(f"the label in column '{name}' is {{value}}; it must be {must}", lambda _: advice)
     return labels
 
 

@@ -126,6 +126,7 @@ class TableSource:
         self.columns = Columns(user, item, time, rating, times, within, history)
         self.invalid: Invalid = invalid
         self.in_order = form != "rows" or history is not None  # lists come in the order of time
+        self.timed = time is not None
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
         self.catalogue_dialect = Dialect(
