@@ -36,11 +36,16 @@ def prepare_files(page: Path, log: pl.DataFrame, folder: Path) -> None:
             path.write_text(text)
 
 
+def words_of(line: str) -> list[str]:
+    """Words of a command line."""
+    return shlex.split(line, comments=True)
+
+
 def commands(page: Path) -> list[list[str]]:
     """Words of each command line, but those marked ``# not run``."""
     lines = "\n".join(text for language, text in blocks(page) if language == "bash").splitlines()
     kept = [line for line in lines if line.strip() and "# not run" not in line]
-    return [shlex.split(line, comments=True) for line in kept]
+    return [words_of(line) for line in kept]
 
 
 def shortened(words: list[str]) -> list[str]:

@@ -257,6 +257,7 @@ class Temporal(Protocol):
         before, more = "it", ""
         if not self.new_users:
             before = "protocol.val_from"
+        if not self.new_users and split.counts["train events"]:
             more = ", or say protocol.new_users=true, which takes new users from their second event"
         who = f"A target lies after a cut and its user has an event before {before}"
         return f"{who}: {told_cuts(split)}. Move the cuts{more}."

@@ -49,6 +49,11 @@ def test_a_cut_that_leaves_nobody_points_to_the_cuts_and_to_new_users(
     assert Temporal(cutoffs=K, new_users=True, **cuts).split(data).test.size
 
 
+def test_new_users_are_not_offered_where_nothing_trains(prepared: Prepare) -> None:
+    said = refused(Temporal(cutoffs=K), prepared(**comers() | {"time": [START] * 120}))
+    assert "no event lies before them. Move the cuts." in said
+
+
 def test_each_protocol_says_what_a_target_needs(prepared: Prepare) -> None:
     data = prepared(**comers(events=2))
     assert "A user needs three events" in refused(LeaveOneOut(cutoffs=K), data)

@@ -114,7 +114,9 @@ def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
             found = numbers(column)
         faults.add(start, column, np.isnan(found))
         labels[start : start + len(frame)] = found == 1 if least is None else found >= least
-    must = "a number" if least is not None else cells.LABELS
+    must = cells.LABELS
+    if least is not None:
+        must = f"a number, of which {node}.positive_from={least:g} and more count as 1"
     advice = ""
     if faults.count and least is None:
         _, first = next(table.blocks(name))
@@ -128,7 +130,7 @@ def check_classes(where: str, labels: NDArray[np.float32]) -> None:
     if len(labels) and labels.min() == labels.max():
         raise UserError(
             f"{where}: all {len(labels):,} labels are {labels[0]:g}. Clicks need both classes in "
-            "each part: check data.fields.label, or choose another protocol."
+            "each part: check data.fields.label and positive_from, or choose another protocol."
         )
 
 

@@ -68,9 +68,11 @@ class ByQuery(RandomShares, Hashed):
         """
         name, number = pairs.info["name"], pairs.num_queries
         if max(self.cutoffs) > pairs.num_items:
+            fit = [k for k in self.cutoffs if k <= pairs.num_items] or [1]
             raise UserError(
                 f"protocol.cutoffs has {max(self.cutoffs)}, but {name} has only "
-                f"{pairs.num_items:,} items."
+                f"{pairs.num_items:,} items: use cut-offs up to that, as in "
+                f"'protocol.cutoffs=[{','.join(map(str, fit))}]'."
             )
         drawn = self.draw(number)
         train, val, test = (np.flatnonzero(drawn == place) for place in range(len(PARTS)))

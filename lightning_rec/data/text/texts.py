@@ -65,11 +65,13 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
             f"template='{template}' names no column: say for instance '{{title}}'. There are: "
             f"{listed(catalogue.columns)}."
         )
+    bare = catalogue.columns == ["item"]
+    hint = " Name a table that says more, data.catalogue=FILE." if bare else ""
     for name in names:
         if name not in catalogue.columns:
             raise UserError(
                 f"template='{template}': the catalogue has no column '{name}'."
-                f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}."
+                f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}.{hint}"
             )
     filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
     columns = catalogue.select(filled)

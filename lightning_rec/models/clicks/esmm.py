@@ -52,7 +52,10 @@ class ESMM(ClickModel):
     ) -> None:
         super().__init__(schema)
         if len(schema.goals) != 2:
-            raise ValueError(f"ESMM has two goals, click and conversion, not {schema.goals}")
+            raise ValueError(
+                "ESMM has two goals, a click and a conversion, of data.fields.goals, and not "
+                f"{', '.join(schema.goals)}"
+            )
         self.fields = FieldVectors(schema, dim)
         inputs = schema.num_fields * dim
         self.click = MLP(inputs, mlp, dropout, batch_norm)

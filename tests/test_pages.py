@@ -1,0 +1,76 @@
+"""Every command of the pages, also of those that are not run, is one that the program takes."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+from test_readme import CLONE, blocks, prepare_files, words_of
+
+from lightning_rec import assembly, cli, config
+
+FOUND = [
+    page
+    for pattern in ("*.md", "docs/*.md", "*/*/README.md", "*/README.md")
+    for page in CLONE.glob(pattern)
+]
+PAGES = sorted(str(page.relative_to(CLONE)) for page in FOUND if "```bash" in page.read_text())
+UNKNOWN = re.compile(r"FOLDER|…|\$run")  # what the reader fills in
+
+
+def lines(page: Path) -> list[list[str]]:
+    """Words of each command line of a page, also of those that are marked as not run."""
+    text = "\n".join(text for language, text in blocks(page) if language == "bash")
+    joined = re.sub(r"\\\n\s*", "", text).splitlines()
+    found = [words_of(line) for line in joined if "lightning-rec " in line]
+    return [words for words in found if not UNKNOWN.search(" ".join(words))]
+
+
+def reads_what_is_not_here(cfg: DictConfig) -> bool:
+    """Whether it names a language model, or a run."""
+    parts = (cfg.get(name) or {} for name in ("item", "model", "encoder"))
+    return any(part.get("encoder") or part.get("run") for part in parts)
+
+
+def jobs(overrides: list[str]) -> list[list[str]]:
+    """The first and the last job of a sweep, or the one run that it is."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    ways = [
+        [f"{each.key_or_group}={value}" for value in each.sweep_string_iterator()]
+        if each.is_sweep_override()
+        else [given]
+        for each, given in zip(parsed, overrides, strict=True)
+    ]
+    found = [list(job) for job in product(*ways)]
+    return found if len(found) == 1 else [found[0], found[-1]]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_taken(
+    page: str,
+    log_frame: pl.DataFrame,
+    click_frame: pl.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_files(CLONE / page, log_frame, tmp_path)
+    click_frame.write_csv("clicks.csv")
+    monkeypatch.syspath_prepend(tmp_path)
+    for words in lines(CLONE / page):
+        at = next(place for place, word in enumerate(words) if word.endswith("lightning-rec"))
+        verb, *arguments = words[at + 1 :]
+        if verb == "data" and arguments[:1] in (["check"], ["schema"]):
+            assert cli.run([verb, *arguments]) == 0, words
+        if verb not in ("train", "evaluate", "show") or "--help" in arguments:
+            assert verb in (*cli.VERBS, "--help"), words
+            continue
+        folders = [Path("my_conf")] if "--config-dir" in arguments else []
+        plain = [word for word in arguments if not word.startswith("-") and word != "my_conf"]
+        for overrides in jobs([word for word in plain if not re.match(r"(run|resume)=", word)]):
+            cfg = config.compose(overrides, folders)
+            if not reads_what_is_not_here(cfg):
+                assembly.assemble(cfg)
