@@ -81,7 +81,7 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
 def first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
     """First value of a text column of times: it settles whether they are numbers or dates."""
     time = stripped(pl.col(name))
-    found = table.collect(source.select(time).filter(pl.col(name).str.len_chars() > 0).head(1))
+    found = table.collect(source.select(time).filter(time.str.len_chars() > 0).head(1))
     return str(found.item()) if found.height else None
 
 

@@ -99,6 +99,10 @@ def _told(part: Part, separator: str, dialect: Dialect, record: Record, width: i
         return f"{told} Does the table begin further down? Remove what stands above its header."
     if not any(field.strip() for field in record.fields[width:]):
         return f"{told} Remove the separators at the ends of lines, or name what is behind them."
+    if len(record.fields) == width + 1 and record.first == record.last == 2 and dialect.headed:
+        return (
+            f"{told} Are the first fields names of rows, as R writes them? Name their column too."
+        )
     if separator == UNIT:
         return f"{told} Mend it, or leave such lines out: data.invalid=drop."
     return (

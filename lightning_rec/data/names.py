@@ -10,7 +10,7 @@ _OF_THINGS = (
 
 def words(name: str) -> str:
     """A name in small letters, its words parted by ``_``: ``playedAt`` is ``played_at``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\W+", "_", name).lower().strip("_")
 
 
 def of_things(name: str) -> bool:

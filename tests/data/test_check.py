@@ -231,7 +231,7 @@ def test_repeats_are_told_and_seen_items_kept() -> None:
     assert report.command.endswith("data.time=played_at_ms protocol.seen=keep")
 
 
-@pytest.mark.parametrize("name", ["played_at_ms", "timestamp_ms", "event_time", "created_at", "date", "playedAt", "rating_timestamp"])  # fmt: skip
+@pytest.mark.parametrize("name", ["played_at_ms", "timestamp_ms", "event_time", "created_at", "date", "playedAt", "rating_timestamp", "time."])  # fmt: skip
 def test_likely_times_are_taken(name: str) -> None:
     report = check(PLAYS.replace("played_at_ms", name), user="uid", item="sku")
     assert any(f"time={name}" in warning for warning in report.warnings)

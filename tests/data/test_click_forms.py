@@ -120,7 +120,7 @@ def as_odd_csv(frame: pl.DataFrame, folder: Path, chance: random.Random) -> Path
     """Blanks around, numbers as 3.0, words for nothing and for labels, blank lines at the end."""
     odd = text(frame).with_columns(
         pl.format("{}.0", "uid").alias("uid"),
-        pl.format(" {} ", "sku").alias("sku"),
+        pl.format(" {}\u200b\u00a0", "sku").alias("sku"),
         pl.col("city").fill_null(chance.choice(["NULL", "nan", r"\N", " "])),
         pl.col("price").cast(pl.String).fill_null("NA"),
         pl.col("y").replace_strict({1: "Yes", 0: "no"}, return_dtype=pl.String),

@@ -158,6 +158,7 @@ with zipfile.ZipFile(BOOK, "w") as _archive:
         (b"<!DOCTYPE html><p>404</p>", "is a web page, which is not read"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, which is not read: fetch"),
         (b"# made by hand\n" + text(), "Does the table begin further down? Remove what stands above"),
+        (text([(at, *row) for at, row in enumerate(ROWS)]), "line 2 has 6 fields where the header has 5. Are the first fields names of rows, as R"),
         (text([(*row, "") for row in ROWS]), "line 2 has 6 fields where the header has 5. Remove the separators"),
         (text(with_(0, lambda user: "u" if user != "3" else 'u"')).replace(b'"u"""', b'"u'), "line 5 has a quote without its match"),
         (text(with_(3, lambda rating: f"1,{int(rating):03d}")), "line 2: '1,000' in column 'rating' is no number (40 such rows). If its comma parts off"),
