@@ -144,7 +144,7 @@ def build(node: str, config: Any, **live: Any) -> Any:
         return built(**arguments)
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:
         if out_of_memory(error):
             raise UserError(
                 f"{node}: a part of this size does not fit the memory: {error}"

@@ -26,7 +26,14 @@ from lightning_rec.assembly.beside import below, check_beside
 from lightning_rec.errors import UserError, listed, nearest
 
 # What the house gives to the trainer itself.
-OURS = ("callbacks", "logger", "enable_checkpointing", "enable_progress_bar", "default_root_dir")
+OURS = (
+    "callbacks",
+    "logger",
+    "plugins",
+    "enable_checkpointing",
+    "enable_progress_bar",
+    "default_root_dir",
+)
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "KUBERNETES_PORT")
 
 
@@ -53,12 +60,31 @@ def _devices(value: Any) -> Any:
     return value
 
 
+def _whole(value: bool) -> bool:
+    if value:
+        raise ValueError("it would measure, keep and record nothing")
+    return value
+
+
+def _strategy(value: Any) -> Any:
+    if any(kind in str(value) for kind in ("spawn", "fork", "notebook")):
+        raise ValueError("its processes do not hand back what they have trained; say ddp")
+    return value
+
+
+def _some(value: float) -> float:
+    if value == 0:
+        raise ValueError("it leaves nothing; say 1 or more batches, or a share of them")
+    return value
+
+
 Empty = Annotated[dict[str, Any], AfterValidator(_node)]  # a part that may be absent
 Part = Annotated[dict[str, Any], AfterValidator(_part)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(below)]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 SomeShare = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Limit = NonNegativeInt | Share  # a number of batches, or a share of them
+Some = Annotated[Limit, AfterValidator(_some)]
 
 
 class _Keys(BaseModel):
@@ -76,6 +102,8 @@ class Trainer(_Keys):
     num_nodes: PositiveInt = 1
     max_epochs: NonNegativeInt
     max_steps: Annotated[int, Field(ge=-1)] = -1
+    min_steps: NonNegativeInt | None = None
+    min_epochs: NonNegativeInt | None = None
     max_time: str | dict[str, int] | None = None
     accumulate_grad_batches: PositiveInt = 1
     gradient_clip_val: Annotated[FiniteFloat, Field(ge=0)] | None = None
@@ -84,7 +112,10 @@ class Trainer(_Keys):
     val_check_interval: PositiveInt | SomeShare | str | dict[str, int] | None = 1.0
     limit_train_batches: Limit = 1.0
     limit_val_batches: Limit = 1.0
-    limit_test_batches: Limit = 1.0
+    limit_test_batches: Some = 1.0
+    overfit_batches: Limit = 0.0
+    strategy: Annotated[Any, AfterValidator(_strategy)] = "auto"
+    barebones: Annotated[bool, AfterValidator(_whole)] = False
     num_sanity_val_steps: Literal[0] = 0  # its figures would move schedules
     use_distributed_sampler: Literal[False] = False  # ours deals whole batches, repeats no row
 
@@ -169,7 +200,11 @@ def check_trainer(settings: dict[str, Any]) -> None:
 
 
 def _instead(key: str) -> str:
-    where = {"callbacks": "say callbacks=", "logger": "say logger=csv or another one"}
+    where = {
+        "callbacks": "say callbacks=",
+        "logger": "say logger=csv or another one",
+        "plugins": "the run folder brings its own, for checkpoints",
+    }
     return where.get(key, "callbacks= and run_dir= say it")
 
 

@@ -48,7 +48,7 @@ def make_trainer(
             for name, node in callbacks.items()
         ],
         logger=_started(loggers, folder, step, run_ids or {}),
-        plugins=[CheckpointFiles(folder), *(config.plain(cfg.trainer.get("plugins")) or [])],
+        plugins=[CheckpointFiles(folder)],
         enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
         default_root_dir=folder,

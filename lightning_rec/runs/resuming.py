@@ -151,16 +151,11 @@ def check_course(
             f"trainer.limit_train_batches={trainer.limit_train_batches} leaves nothing to train "
             "on. To measure what nothing has trained, say trainer.max_epochs=0."
         )
-    epochs, every = trainer.max_epochs, trainer.get("check_val_every_n_epoch")
-    late = epochs is not None and every is not None and 0 < epochs < every
-    if validates and (late or trainer.get("limit_val_batches") == 0):
+    if validates and (why := _never_validates(trainer, data)):
         log.warning(
-            "No validation takes place during training (trainer.max_epochs=%s, "
-            "trainer.check_val_every_n_epoch=%s, trainer.limit_val_batches=%s): the last weights "
-            "are taken, not the best ones.",
-            epochs,
-            every,
-            trainer.get("limit_val_batches"),
+            "No validation takes place during training (%s): the last weights are taken, not the "
+            "best ones.",
+            ", ".join(f"trainer.{key}={trainer.get(key)}" for key in why),
         )
     elif validates and not ((cfg.get("callbacks") or {}).get("best") or {}).get("monitor"):
         log.warning(
@@ -174,6 +169,23 @@ def tell_untrained(step: int, start: Start | None) -> None:
         log.warning("No step of training was taken: the figures are of the weights as they were.")
 
 
+def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[str, ...]:
+    """The settings by which a training ends before its first validation; none if it does not."""
+    if trainer.get("limit_val_batches") == 0:
+        return ("limit_val_batches",)
+    every, steps = trainer.get("check_val_every_n_epoch"), trainer.get("max_steps") or -1
+    if every is None or trainer.get("fast_dev_run"):
+        return ()
+    if 0 < (trainer.max_epochs or 0) < every:
+        return ("max_epochs", "check_val_every_n_epoch")
+    shares = (trainer.get(key, 1.0) for key in ("val_check_interval", "limit_train_batches"))
+    whole = all(each is None or (isinstance(each, float) and each == 1.0) for each in shares)
+    batches = steps * trainer.get("accumulate_grad_batches", 1)
+    if whole and 0 < batches < every * len(data.train_dataloader()):
+        return ("max_steps", "check_val_every_n_epoch")
+    return ()
+
+
 def _check_limits(
     cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
 ) -> None:
@@ -184,7 +196,8 @@ def _check_limits(
     if task.trains:
         loaders["train"] = data.train_dataloader
     for part, loader in loaders.items():
-        key, share = f"limit_{part}_batches", cfg.trainer.get(f"limit_{part}_batches")
+        key = "overfit_batches" if cfg.trainer.get("overfit_batches") else f"limit_{part}_batches"
+        share = cfg.trainer.get(key)
         if isinstance(share, float) and 0 < share < 1 and share * (number := len(loader())) < 1:
             raise UserError(
                 f"trainer.{key}={share} of {number} batches is none: say {1 / number:.2g} or more, "

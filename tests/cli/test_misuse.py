@@ -8,6 +8,10 @@ import torch
 from processes import command, read
 
 from lightning_rec import cli
+from lightning_rec.assembly import assemble
+from lightning_rec.config import compose
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.runs.resuming import check_course
 
 Refused = Callable[..., str]
 
@@ -32,6 +36,12 @@ Refused = Callable[..., str]
         ("--experimental-rerun=x.pkl", "pickle"),
         ("-sc=install=bash", "completion"),
         ("~monitor", "monitor"),
+        ("+trainer.barebones=true", "barebones=True: it would measure, keep and record nothing"),
+        ("+trainer.plugins=async_checkpoint", "plugins is not to be set: the run folder brings"),
+        ("trainer.strategy=ddp_spawn", "do not hand back what they have trained; say ddp"),
+        ("trainer.limit_test_batches=0", "it leaves nothing"),
+        ("+trainer.min_steps=-5", "trainer.min_steps=-5"),
+        ("+trainer.overfit_batches=-1", "trainer.overfit_batches=-1"),
         ("data=[1]", "by name"),
         ("run_dir=/dev/null/r", "run_dir cannot be made"),
         ("run_dir=" + 256 * "a", "run_dir cannot be made"),
@@ -83,6 +93,35 @@ def test_nothing_left_after_filtering(refused: Refused, small: list[str], tmp_pa
 def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_path: Path) -> None:
     sentence = refused("train", *small, "protocol.cutoffs=[10,50]", f"run_dir={tmp_path / 'r'}")
     assert "only 40 items" in sentence
+
+
+def test_a_share_that_is_less_than_a_batch(refused: Refused, small: list[str]) -> None:
+    said = refused("train", *small, "batches.eval_batch_size=512", "+trainer.overfit_batches=0.5")
+    assert said.startswith("trainer.overfit_batches=0.5 of 1 batches is none")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (["max_steps=1"], ["No validation takes place during training (trainer.max_steps=1, "]),
+        (["max_steps=1", "val_check_interval=1"], []),
+        (["val_check_interval=0.5"], []),
+        (["max_steps=100000"], []),
+    ],
+)
+def test_whether_a_training_trains_and_validates_is_told(
+    small: list[str], settings: list[str], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = compose([*small, *(f"+trainer.{each}" for each in settings)])
+    problem = assemble(cfg)
+    loaded = problem.load(cache_dir())
+    data = problem.make_data(loaded)
+    task = problem.make_task(loaded, data)
+    caplog.clear()
+    check_course(cfg, task, data, validates=loaded.validates)
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(said) == len(told)
+    assert all(part in line for part, line in zip(told, said, strict=True))
 
 
 def test_a_loss_that_is_no_number(refused: Refused, small: list[str], tmp_path: Path) -> None:
