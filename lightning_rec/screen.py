@@ -1,5 +1,6 @@
 """What is printed: others' text is shown and not obeyed; a closed stream stops nobody."""
 
+import io
 import logging
 import os
 import re
@@ -96,4 +97,6 @@ def tolerate() -> None:
         stream = getattr(sys, name)
         if stream is None:  # closed from the beginning, so that this takes its place
             stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        if isinstance(stream, io.TextIOWrapper):  # letters that its encoding lacks are written out
+            stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Tolerant(stream))

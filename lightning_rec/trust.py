@@ -188,7 +188,9 @@ def _shipped() -> dict[str, frozenset[str]]:
     """What the shipped configs name, by group: a part that has no config cannot be asked for."""
     return {
         folder.name: frozenset(
-            name for path in folder.glob("*.yaml") for name in _TARGET.findall(path.read_text())
+            name
+            for path in folder.glob("*.yaml")
+            for name in _TARGET.findall(path.read_text(encoding="utf-8"))
         )
         for folder in config_dir().iterdir()
         if folder.is_dir()
@@ -197,7 +199,7 @@ def _shipped() -> dict[str, frozenset[str]]:
 
 @cache
 def _known() -> frozenset[str]:
-    spine = _TARGET.findall((config_dir() / "train.yaml").read_text())
+    spine = _TARGET.findall((config_dir() / "train.yaml").read_text(encoding="utf-8"))
     return frozenset(spine).union(*_shipped().values(), *LISTED.values())
 
 

@@ -125,3 +125,8 @@ def test_nothing_is_unpickled_or_evaluated(name: str) -> None:
             loads = ast.unparse(node.func) in {"torch.load", "load_from_checkpoint", "np.load"}
             safe = {"weights_only", "allow_pickle"} & {keyword.arg for keyword in node.keywords}
             assert not loads or safe, f"{name}:{node.lineno} loads without saying how"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_are_read_as_utf8_whatever_the_locale(name: str) -> None:
+    assert ".read_text()" not in (PACKAGE / name).read_text(encoding="utf-8")

@@ -74,7 +74,9 @@ def load_language(
     model, tokenizer, fresh = _loaded("AutoModel", folder, sketch)
     _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
-    if (folder / MODULES).is_file() and "models.Dense" in (folder / MODULES).read_text():
+    if (folder / MODULES).is_file() and "models.Dense" in (folder / MODULES).read_text(
+        encoding="utf-8"
+    ):
         log.warning("%s: the linear map after the pooling (%s) is left out.", folder, MODULES)
     return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
 

@@ -289,7 +289,7 @@ def _renamed(table: pl.LazyFrame | None, key: str, path: Path | None) -> pl.Lazy
     """Give a table the ids of the replications, by their file of ``new original`` pairs."""
     if table is None or path is None:
         return None
-    pairs = [line.split() for line in path.read_text().splitlines()]
+    pairs = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     names = pl.LazyFrame(pairs, schema={"new": pl.String, key: pl.String}, orient="row")
     joined = names.join(table, on=key, how="left", maintain_order="left")
     return joined.drop(key).rename({"new": key})
