@@ -369,6 +369,10 @@ MISUSE = {
     "+trainer.val_check_interval=0": ["trainer.val_check_interval=0", "greater than 0"],
     "logger=[csv,tensorbord]": ["Unknown choice logger=tensorbord", "'tensorboard'"],
     # The best weights are those that the run takes for them.
+    "logger=none +callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor}": [
+        "callbacks.lr",
+        "logger=csv",
+    ],
     "callbacks.best.filename=a": ["callbacks.best.filename=a", "checkpoints/best.ckpt"],
     "callbacks.best.dirpath=/tmp/a": ["callbacks.best.dirpath=/tmp/a", "checkpoints/best.ckpt"],
     "callbacks.last.dirpath=/tmp/a": ["callbacks.last.dirpath=/tmp/a", "checkpoints/last.ckpt"],

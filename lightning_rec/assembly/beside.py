@@ -7,7 +7,12 @@ from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import (
+    Callback,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config
@@ -23,6 +28,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "best": {"dirpath": None, "filename": "best", "save_top_k": 1, "enable_version_counter": False},
     "last": {"dirpath": None},
 }
+NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 OURS = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 
 
@@ -40,7 +46,13 @@ def check_beside(settings: Mapping[str, Any]) -> None:
             _check_part(f"callbacks.{name}", node, Callback)
             _check_files(name, node)
             there = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
-            config.build(f"callbacks.{name}", node, **there)  # it knows best what it cannot do
+            # It knows best what it cannot do.
+            made = config.build(f"callbacks.{name}", node, **there)
+            if isinstance(made, NEED_LOGGER) and not any((settings.get("logger") or {}).values()):
+                raise UserError(
+                    f"callbacks.{name}: a {type(made).__name__} writes to a logger, and "
+                    "logger=none leaves none: say logger=csv."
+                )
 
 
 def check_monitors(cfg: DictConfig, known: list[str]) -> None:
