@@ -71,7 +71,7 @@ def worse_than_base(
     ways = [f"shrink the weights ({listed(knobs)})"] if knobs else []
     if trained:
         ways.append("train for longer where the loss still falls")
-    if validates and cfg.task.calibrate == "none":
+    if validates and cfg.task.get("calibrate", "none") == "none":
         ways.append("say task.calibrate=temperature")
     if validates and trained and not str(cfg.monitor).endswith("logloss"):
         ways.append("choose the weights by monitor=val/{}logloss")

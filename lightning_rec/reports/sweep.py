@@ -114,11 +114,11 @@ def name_settings(jobs: list[dict[str, Any]]) -> None:
     It is the model's name where they differ in nothing else. The whole sweep is looked at, not a
     part of it that is comparable, so that a setting means the same wherever it stands.
     """
-    asked = [job.get("with_effect", job["overrides"]) for job in jobs]
-    known = [set(overrides) for overrides in asked if overrides]  # a broken folder has none
+    known = [set(job["overrides"]) for job in jobs if job["overrides"]]  # a broken folder has none
     common = set.intersection(*known) if known else set()
-    for job, overrides in zip(jobs, asked, strict=True):
-        differing = {each for each in overrides if each not in common and key_of(each) != "seed"}
+    for job in jobs:
+        effective = job.get("with_effect", job["overrides"])
+        differing = {each for each in effective if each not in common and key_of(each) != "seed"}
         job["setting"] = " ".join(sorted(differing)) or job.get("model", "as composed")
 
 
