@@ -101,6 +101,21 @@ def test_a_copy_that_half_of_the_rows_have_is_told(kind: str, tmp_path: Path) ->
     assert "'copy' alone tells the label of the held-out rows that have it with an AUC of 1" in said
 
 
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_what_comes_of_some_clicks_alone_is_told(kind: str, tmp_path: Path) -> None:
+    """A purchase tells the label of few rows, so that its AUC is not beyond belief."""
+    columns, chance = log(), np.random.default_rng(2)
+    columns["y"] = [int(chance.random() < 0.3) for _ in range(ROWS)]
+    columns["bought"] = [int(y and chance.random() < 0.4) for y in columns["y"]]
+    columns["skipped"] = [int(not y and chance.random() < 0.1) for y in columns["y"]]
+    named = ("bought", "skipped")
+    (said,), _ = told(tmp_path, columns, RandomRows(test=0.5), **{kind: named})
+    assert "'bought' has values that tell the label: it is 1 in all of" in said
+    nearly = [b or int(chance.random() < 0.05) for b in columns["bought"]]
+    (tmp_path / "nearly").mkdir()
+    assert told(tmp_path / "nearly", columns | {"bought": nearly}, **{kind: named})[0] == []
+
+
 def test_a_strong_field_below_the_bound_is_not_told_and_goals_are_named(tmp_path: Path) -> None:
     columns, chance = log(), np.random.default_rng(2)
     columns["hint"] = columns["y"] ^ (chance.random(ROWS) < 0.08)  # AUC .92
@@ -207,6 +222,25 @@ def test_doubled_rows_are_found_behind_an_index_but_not_behind_ids(
     said, facts = told(tmp_path, columns, time=None, group=None)
     assert (facts["doubled rows"] > 0) == numbered
     assert len(said) == numbered
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_text_that_names_each_row_hides_no_doubled_ones(used: bool, tmp_path: Path) -> None:
+    columns = with_doubles(log())
+    columns["number"] = [f"{row:x}-{row * 7919 % 104729:x}" for row in columns["number"]]
+    named = ("uid", "sku", *(["number"] if used else []))
+    said, facts = told(tmp_path, columns, categorical=named)
+    assert facts["doubled rows"] == len(set(log()["uid"]))
+    assert "exact copies of another row" in "".join(said)
+
+
+def test_few_counts_are_looked_at_as_categories_too(tmp_path: Path) -> None:
+    columns = log()
+    columns["clicks"] = np.bincount(columns["uid"], weights=columns["y"]).astype(int)[
+        columns["uid"]
+    ]
+    said, _ = told(tmp_path, columns, categorical=("uid", "sku", "clicks"))
+    assert "the number 'clicks' follows from the held-out rows of each 'uid'" in "".join(said)
 
 
 @pytest.mark.parametrize("coarse", [False, True])

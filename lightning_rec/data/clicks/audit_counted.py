@@ -36,6 +36,7 @@ from lightning_rec.data.clicks.table import ClickTable
 
 _LEFT = 0.1  # share of the noise, below which too little is left
 _LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing
+_FEW = 5  # values of a category that is taken for a number
 _SAME = 0.001  # of a number's variance within categories: it is one of the category
 _ALMOST = 0.5  # the same for a number that leaves its own row out
 _SAMPLE = 1 << 20  # held-out rows that are ranked, and values that a number may have
@@ -123,7 +124,7 @@ def _written_as_numbers(fields: Fields, encoded: Encoded) -> Iterator[str]:
         if field.name in (*fields.numeric, fields.item, fields.group):
             continue
         values = known.filter(pl.col("field") == field.name)["value"]
-        if len(values) >= _LEAST and not values.cast(pl.Float64, strict=False).has_nulls():
+        if len(values) >= _FEW and not values.cast(pl.Float64, strict=False).has_nulls():
             yield field.name
 
 

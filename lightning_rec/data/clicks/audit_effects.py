@@ -22,6 +22,8 @@ DOUBLED = 0.01  # share of rows
 UNKNOWN = 0.1  # share of the rows of validation or test
 _LEAST = 20  # held-out rows of either class, fewer of which tell nothing
 _SOME = 200  # likewise, of the rows alone that have a value
+_SURE = 50  # rows of the other label that there would be by chance, had values no say
+_STRAY = 0.001  # of these, as many as may be there
 _SAMPLE = 1 << 20  # rows that are looked at, of more every n-th
 _CHANCE = 3  # times as many copies as labels at random would make of rows that are alike
 _HELD = ("val", "test")
@@ -47,7 +49,8 @@ def told_by_fields(
 
     A category counts for the rate of its training rows; a number for that of its bin, one of 64
     quantiles of training or the missing ones, so that a number that is there in clicks alone is
-    found as well. One that is missing in many rows may know the label of the others.
+    found as well. One that is missing in many rows may know the label of the others. Values whose
+    rows are all of the rarer label, in training and held out, are told too, however few they are.
     """
     rows = np.flatnonzero(part >= 0)
     rows = rows[:: -(-len(rows) // _SAMPLE)]
@@ -55,26 +58,60 @@ def told_by_fields(
     labels = np.asarray(encoded.label[rows]).reshape(len(rows), -1)
     told = []
     for name, codes, size, empty in _coded(table, fields, encoded, rows, train):
+        said = ""
         for goal, label in zip(encoded.schema.goals, labels.T, strict=True):
             held = label[~train] == 1
             if min(held.sum(), len(held) - held.sum()) < _LEAST:
                 continue
-            score = _rates(codes, size, label, train)
-            found, rows_of = area(score, held), "held-out rows"
-            there = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
-            clicks = int(held[there].sum())
-            if found < BELIEVABLE and min(clicks, int(there.sum()) - clicks) >= _SOME:
-                found, rows_of = area(score[there], held[there]), "the held-out rows that have it"
-            if found >= BELIEVABLE:
-                of = f" '{goal}'" if len(encoded.schema.goals) > 1 else ""
-                sentence = (
-                    f"{table.info['name']}: the field '{name}' alone tells the label{of} of "
-                    f"{rows_of} with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly "
-                    "ever true). Is it known before the click? If it is a copy of the label, or "
-                    f"comes of the click, take it out of data.fields.{_kind(fields, name)}."
-                )
-                told.append(Finding(name, sentence))
+            of = f" '{goal}'" if len(encoded.schema.goals) > 1 else ""
+            if found := _by_rank(codes, empty, _rates(codes, size, label, train), held, train):
+                said = f"alone tells the label{of} of {found}"
+                break
+            if found := _by_certainty(codes, size, label, train):
+                said = f"has values that tell the label{of}: {found}"
+        if said:
+            sentence = (
+                f"{table.info['name']}: the field '{name}' {said}. Is it known before the click? "
+                "If it is a copy of the label, or comes of the click, as a purchase or a time of "
+                f"reading does, take it out of data.fields.{_kind(fields, name)}."
+            )
+            told.append(Finding(name, sentence))
     return told
+
+
+def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, train: Bools) -> str:
+    """Which held-out rows are ranked better than is believable, and how well; nothing if none."""
+    found, rows_of = area(score, held), "held-out rows"
+    there = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
+    clicks = int(held[there].sum())
+    if found < BELIEVABLE and min(clicks, int(there.sum()) - clicks) >= _SOME:
+        found, rows_of = area(score[there], held[there]), "the held-out rows that have it"
+    if found < BELIEVABLE:
+        return ""
+    return f"{rows_of} with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly ever true)"
+
+
+def _by_certainty(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> str:
+    """Which rows have values whose rows are all of the rarer label; nothing if there are too few.
+
+    Of the commoner label there are such values in honest tables: an item that nobody clicks.
+    """
+    rarer = label if label[train].mean() < 0.5 else 1 - label
+    other = 1 - float(rarer[train].mean())
+    row, place = np.nonzero(codes >= 0)
+    code = codes[row, place]
+    learnt = train[row]
+    rows = np.bincount(code[learnt], minlength=size)
+    wrong = rows - np.bincount(code[learnt], weights=rarer[row[learnt]], minlength=size)
+    sure = (rows * other >= _LEAST) & (wrong <= _STRAY * other * rows)
+    held = np.unique(row[~learnt & sure[code]])
+    if len(held) * other < _SURE or (rarer[held] == 0).sum() > _STRAY * other * len(held):
+        return ""
+    value = int(label[train].mean() < 0.5)
+    return (
+        f"it is {value} in all of {len(held):,} held-out rows, and in those of training, where it "
+        f"is {value} in {1 - other:.1%} of all rows"
+    )
 
 
 def told_of_doubles(
@@ -83,7 +120,7 @@ def told_of_doubles(
     """How many rows stand twice, and held-out ones in training too; whether that is many.
 
     Where group and time say whose a row is and when, rows are alike that have the same in all
-    declared columns; else in all columns that there are, but for those that number the rows. Where
+    declared columns; else in all columns that there are, but for those that name each row. Where
     that is so little that rows are alike by chance, they are as often alike but for the label, and
     nothing is told. Where group and time are known, rows alike but for the label are told as well.
     """
@@ -123,21 +160,23 @@ def _compared(table: ClickTable, fields: Fields) -> list[str]:
     used = {*fields.features, *fields.roles().values()}
     used |= {goal.column for goal in fields.targets.values()}
     if fields.group and fields.time:
-        return [name for name in names if name in used]
-    return [name for name in names if name in used or not _numbers_rows(table, name)]
+        names = [name for name in names if name in used]
+    kept = used - {*fields.categorical}
+    return [name for name in names if name in kept or not _names_rows(table, name)]
 
 
-def _numbers_rows(table: ClickTable, name: str) -> bool:
-    """Whether a column holds the numbers from one to the next, each once, as an index does."""
-    rows, whole = table.info["rows"], pl.col(name).cast(pl.Int64, strict=False)
-    if table.rows.collect_schema()[name].is_nested():
+def _names_rows(table: ClickTable, name: str) -> bool:
+    """Whether a column has another text in each row, or the numbers from one to the next."""
+    dtype, rows = table.rows.collect_schema()[name], table.info["rows"]
+    if dtype.is_nested() or dtype.is_float():
         return False
-    asked = table.rows.select(whole.min().alias("low"), whole.max().alias("high"))
-    low, high = asked.collect(engine="streaming").row(0)
-    if low is None or high - low != rows - 1:
-        return False
-    distinct: list[int] = table.rows.select(whole.n_unique()).collect().to_series().to_list()
-    return distinct == [rows]
+    whole = pl.col(name).cast(pl.Int64, strict=False)
+    asked = table.rows.select(low=whole.min(), high=whole.max(), number=whole.count())
+    low, high, number = asked.collect(engine="streaming").row(0)
+    if number and high - low != rows - 1:
+        return False  # numbers of something else, such as times
+    distinct: int = table.rows.select(pl.col(name).n_unique()).collect(engine="streaming").item()
+    return distinct == rows
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
