@@ -176,7 +176,7 @@ def _names_rows(table: ClickTable, name: str) -> bool:
     if number and high - low != rows - 1:
         return False  # numbers of something else, such as times
     distinct: int = table.rows.select(pl.col(name).n_unique()).collect(engine="streaming").item()
-    return distinct == rows
+    return bool(distinct == rows)
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
