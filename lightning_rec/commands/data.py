@@ -174,7 +174,8 @@ def _prepare_clicks(source: ClickSource, console: Screen) -> None:
             number = column.collect(engine="streaming").item()
             features.add_row(name, kind, f"{number:,}")
     for name in fields.multi_valued:
-        parted = (lists(frame[name], fields.separator) for _, frame in clicks.blocks(name))
+        sign = fields.parted_by(name)
+        parted = (lists(frame[name], sign) for _, frame in clicks.blocks(name))
         number = pl.concat(values.explode().unique() for values in parted).n_unique()
         features.add_row(name, "multi_valued", f"{number:,}")
     console.print(features)

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
+from lightning_rec.data.clicks.infer import ROLES, Guess, decimal_comma, fields_of, guess
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.oddities import garbled
 from lightning_rec.data.plain import Unfit
@@ -42,7 +42,7 @@ def schema(arguments: list[str], console: Screen) -> int:
     form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
     form = _complete(path, form, console)
     table = open_table(path, _dialect(form))
-    guesses, separator = guess(table, given)
+    guesses = guess(table, given)
     for told in garbled(table):
         console.print(told, soft_wrap=True, markup=False, highlight=False)
     console.print(_shown(path, guesses))
@@ -55,7 +55,7 @@ def schema(arguments: list[str], console: Screen) -> int:
     for each in guesses:
         if each.hint:
             console.print(each.hint, soft_wrap=True, markup=False, highlight=False)
-    fields = fields_of(guesses, separator, _number(settings.get("positive_from")))
+    fields = fields_of(guesses, _number(settings.get("positive_from")))
     write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
     console.print(
@@ -82,6 +82,11 @@ def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, An
                 f"{path} has a user and all his items a line, and no labels: see "
                 f"'lightning-rec data check {path}'."
             )
+        if not found and "decimal" not in form:
+            table = open_table(path, _dialect(form))
+            if commas := decimal_comma(table):
+                found = {"decimal": "comma"}
+                told = f"{path}: numbers have decimal commas (in {listed(commas)})."
         if not found:
             return form
         taken = listed(f"{key}={value}" for key, value in found.items())

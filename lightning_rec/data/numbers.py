@@ -7,7 +7,7 @@ import polars as pl
 from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.ids import stripped
 
-_COMMA = r"[+-]?\d+,(\d{1,2}|\d{4,})"  # 1,002 may be a thousand and two
+COMMA = r"^[+-]?\d+,(\d{1,2}|\d{4,})$"  # 1,002 may be a thousand and two
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> pl.Expr:
@@ -36,7 +36,7 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
 
 def has_comma(value: object) -> bool:
     """Whether a value is a number with a decimal comma, and nothing else."""
-    return re.fullmatch(_COMMA, str(value).strip()) is not None
+    return re.match(COMMA, str(value).strip()) is not None
 
 
 def remedy(value: object, decimal: Decimal = "point") -> str:

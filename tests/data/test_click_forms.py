@@ -230,6 +230,18 @@ def test_one_table_in_any_form_is_one_table(seed: int, tmp_path: Path) -> None:
     assert other.data_hash != first.data_hash
 
 
+def test_each_column_of_lists_may_have_a_separator_of_its_own(tmp_path: Path) -> None:
+    frame = drawn(3).with_columns(pl.col("tags", "past").list.eval(pl.element().cast(pl.String)))
+    parted = frame.with_columns(pl.col("tags").list.join("|"), pl.col("past").list.join(","))
+    fields = replace(FIELDS, separator={"tags": "|", "past": ","})
+    parted.write_csv(tmp_path / "log.csv")
+    frame.write_parquet(tmp_path / "log.parquet")
+    made = [load(tmp_path / name, tmp_path / name[4:], fields) for name in ("log.csv", "log.parquet")]  # fmt: skip
+    agree(*made)
+    with pytest.raises(UserError, match=r"data\.fields\.separator speaks of 'tag', .*Did you mean 'tags'"):  # fmt: skip
+        replace(FIELDS, separator={"tag": "|"})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 220))
 def test_one_table_in_any_form_is_one_table_at_length(seed: int, tmp_path: Path) -> None:
@@ -403,8 +415,8 @@ def test_lists_in_brackets_are_proposed_as_lists(tmp_path: Path) -> None:
         "clicked": [chance.choice(["yes", "no"]) for _ in range(60)],
     }
     path = small(tmp_path / "log.csv", columns)
-    guesses, separator = guess(open_table(path), {})
-    fields = fields_of(guesses, separator, None)
+    guesses = guess(open_table(path), {})
+    fields = fields_of(guesses, None)
     assert (fields["multi_valued"], fields["history"], fields["item"]) == (["genres"], "click_history", "item_id")  # fmt: skip
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}  # fmt: skip
     made = load(path, tmp_path, Fields(**fields))

@@ -7,10 +7,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from lightning_rec.commands.schema import schema
 from lightning_rec.data.clicks import distinct, infer
-from lightning_rec.data.clicks.infer import fields_of, guess
+from lightning_rec.data.clicks.infer import decimal_comma, fields_of, guess
+from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
 
 ROWS = 400
 CHANCE = random.Random(5)
@@ -38,15 +41,15 @@ def test_each_column_is_seen_for_what_it_is(tmp_path: Path, suffix: str) -> None
     path = tmp_path / f"clicks.{suffix}"
     frame = pl.DataFrame(COLUMNS)
     frame.write_csv(path) if suffix == "csv" else frame.write_parquet(path)
-    guesses, separator = guess(open_table(path), {})
+    guesses = guess(open_table(path), {})
     assert {each.name: each.kind for each in guesses} == KINDS
-    assert separator == "|"
+    assert fields_of(guesses, None)["separator"] == "|"
     by_name = {each.name: each for each in guesses}
     assert by_name["user_id"].distinct == len(set(COLUMNS["user_id"]))
     empty = COLUMNS["device"].count(None) / ROWS
     assert by_name["device"].empty == pytest.approx(empty)
     assert by_name["hour"].megabytes == pytest.approx(24 * 256 / 2**20, rel=0.05)
-    fields = fields_of(guesses, separator, None)
+    fields = fields_of(guesses, None)
     assert fields["categorical"] == ["user_id", "device", "hour"]
     assert (fields["label"], fields["group"], fields["time"]) == ("clicked", "user_id", "created")
     assert fields["weight"] is None
@@ -56,8 +59,8 @@ def test_what_the_user_says_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "clicks.parquet"
     pl.DataFrame(COLUMNS).write_parquet(path)
     monkeypatch.setattr(infer, "_HASHED", 100)
-    guesses, separator = guess(open_table(path), {"label": "hour", "group": "device"})
-    fields = fields_of(guesses, separator, 12.0)
+    guesses = guess(open_table(path), {"label": "hour", "group": "device"})
+    fields = fields_of(guesses, 12.0)
     assert (fields["label"], fields["group"], fields["positive_from"]) == ("hour", "device", 12.0)
     assert fields["hash_size"] == {"user_id": 100}
     assert "clicked" in fields["categorical"]
@@ -81,7 +84,7 @@ def test_lists_and_dates_of_parquet(tmp_path: Path) -> None:
         pl.col("tags").str.split("|"), seen=pl.from_epoch("created")
     )
     frame.write_parquet(path)
-    kinds = {each.name: each.kind for each in guess(open_table(path), {})[0]}
+    kinds = {each.name: each.kind for each in guess(open_table(path), {})}
     assert (kinds["tags"], kinds["seen"]) == ("multi_valued", "left out")
 
 
@@ -92,8 +95,8 @@ def drafted(folder: Path, **columns: list[Any]) -> tuple[dict[str, infer.Guess],
         "user_id": COLUMNS["user_id"], "item_id": [view % 60 for view in COLUMNS["views"]], "clicked": COLUMNS["clicked"]
     }  # fmt: skip
     pl.DataFrame({**plain, **columns}).write_csv(path)
-    guesses, separator = guess(open_table(path), {})
-    return {each.name: each for each in guesses}, fields_of(guesses, separator, None)
+    guesses = guess(open_table(path), {})
+    return {each.name: each for each in guesses}, fields_of(guesses, None)
 
 
 GENRES = ["Action", "Drama", "Comedy", "War"]
@@ -119,11 +122,76 @@ def test_lists_parted_by_blanks_are_lists_and_titles_are_none(tmp_path: Path) ->
     assert set(WORDS) <= set(fields["categorical"])
 
 
-def test_lists_with_a_separator_that_is_not_read_are_told(tmp_path: Path) -> None:
-    found, fields = drafted(tmp_path, **LISTS, tags=COLUMNS["tags"])
-    assert fields["separator"] == " "
-    assert "'tags' seems to hold lists parted by |, and data.fields.separator is blanks" in found["tags"].hint  # fmt: skip
-    assert [each.name for each in found.values() if each.hint] == ["tags"]
+def test_each_column_of_lists_has_its_own_separator(tmp_path: Path) -> None:
+    fields = drafted(tmp_path, **LISTS, tags=COLUMNS["tags"])[1]
+    assert fields["separator"] == {"hist_item_id": " ", "genres": " ", "tags": "|"}
+
+
+def test_codes_with_leading_zeros_are_categories(tmp_path: Path) -> None:
+    codes = [f"{row % 150:05}" for row in range(ROWS)]
+    found = drafted(tmp_path, artikel=codes, anzahl=[row % 150 for row in range(ROWS)])[0]
+    assert (found["artikel"].kind, found["anzahl"].kind) == ("categorical", "numeric")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [1_717_200_000 + 60 * row for row in range(ROWS)],
+        [(1_717_200_000 + 60 * row) * 1000 for row in range(ROWS)],
+        [f"{1 + row % 28:02}.06.2024 10:{row % 60:02}" for row in range(ROWS)],
+    ],
+    ids=["seconds", "milliseconds", "dates"],
+)
+def test_the_only_times_are_those_of_the_rows_whatever_they_are_called(
+    tmp_path: Path, times: list[Any]
+) -> None:
+    assert drafted(tmp_path, zeit=times)[1]["time"] == "zeit"
+    found, fields = drafted(tmp_path, zeit=times, ende=times)
+    assert fields["time"] is None
+    assert {found["zeit"].kind, found["ende"].kind} == {"left out"}
+
+
+CLICKED = COLUMNS["clicked"]
+BOUGHT = [int(click and row % 5 < 3) for row, click in enumerate(CLICKED)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        BOUGHT,
+        ["ja" if buy else "nein" for buy in BOUGHT],
+        [f"{row % 37}.5" if buy else "" for row, buy in enumerate(BOUGHT)],
+        [row + 1 if buy else 0 for row, buy in enumerate(BOUGHT)],
+    ],
+    ids=["labels", "words", "amounts or empty", "amounts or 0"],
+)
+def test_what_comes_of_the_click_is_no_feature(tmp_path: Path, values: list[Any]) -> None:
+    found, fields = drafted(tmp_path, gekauft=values, zufall=BOUGHT[::-1])
+    assert (found["gekauft"].kind, found["gekauft"].why) == ("left out", "comes of the click?")
+    assert f"({sum(BOUGHT)} of them)" in found["gekauft"].hint
+    assert "gekauft" not in fields["categorical"] + fields["numeric"]
+    assert found["zufall"].kind == "categorical"
+
+
+def test_a_rare_value_that_chance_gave_to_clicks_alone_stays_a_feature(tmp_path: Path) -> None:
+    few = [int(bool(click) and sum(CLICKED[:row]) < 6) for row, click in enumerate(CLICKED)]
+    assert drafted(tmp_path, seldom=few)[0]["seldom"].kind == "categorical"
+
+
+def test_numbers_with_decimal_commas_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    frame = pl.DataFrame({
+        "preis": [f"{row % 60},{row % 90 + 10}" for row in range(ROWS)],
+        "tags": COLUMNS["tags"], "clicked": CLICKED,
+    })  # fmt: skip
+    frame.write_csv(path, separator=";")
+    assert decimal_comma(open_table(path)) == ["preis"]
+    kinds = {each.name: each.kind for each in guess(open_table(path, Dialect(decimal="comma")), {})}
+    assert kinds == {"preis": "numeric", "tags": "multi_valued", "clicked": "label"}
+    assert schema([str(path), f"out={tmp_path}"], Screen()) == 0
+    assert "decimal: comma" in (tmp_path / "data" / "clicks.yaml").read_text()
+    frame.with_columns(rabatt=pl.lit("1.5")).write_csv(path, separator=";")
+    assert decimal_comma(open_table(path)) == []
 
 
 def test_an_item_is_drafted_and_a_history_is_of_the_item_that_it_is_called_after(

@@ -98,7 +98,7 @@ class CategoryCheck:
             return row, np.zeros_like(row), self._categories(column, train)
         values = column
         if not isinstance(column.dtype, pl.List):
-            values = _split(column.cast(pl.String), self.fields.separator)
+            values = _split(column.cast(pl.String), self.fields.parted_by(self.field.name))
         rows = pl.DataFrame({"row": np.arange(len(column)), "value": values}).explode("value")
         rows = rows.with_columns(_as_ids(rows["value"].cast(pl.String)))
         rows = rows.drop_nulls("value").unique(maintain_order=True)

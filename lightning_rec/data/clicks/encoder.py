@@ -111,7 +111,8 @@ class Encoder:
         return ids
 
     def _lists(self, field: Field, column: pl.Series, ids: NDArray[np.int32]) -> None:
-        values = columns.lists(column, self.fields.separator).list.head(field.width)
+        separator = self.fields.parted_by(field.name)
+        values = columns.lists(column, separator).list.head(field.width)
         row, place = places(values)
         flat = values.explode(empty_as_null=False, keep_nulls=False)
         ids[row, place] = self.looked_up(field, flat)

@@ -44,8 +44,7 @@ class Fields:
         history: column of past items, oldest first: lists, or text parted by ``separator``.
         past: makes the histories out of the log instead: the rows of the same ``group`` that are
             strictly earlier in ``time``, those with label 1 (``clicks``) or all (``rows``). A row
-            sees rows of its own part and of those before it: none of training sees a label that is
-            held out.
+            sees its own part and those before it: none of training sees a held-out label.
         history_max_len: of a history, the latest so many items are read.
         slices: categorical columns by which the figures of the test are cut: into rows whose
             category training does not know, and those with few and with many training rows.
@@ -59,17 +58,16 @@ class Fields:
         dims: by column, the width of its categories' vectors where it is not ``model.dim``; a
             linear map brings them to it. A narrow one saves memory where there are many.
         missing: where an empty category goes: to a category of its ``own``, if it is seen in
-            training, or to the ``unknown`` one, where unseen and rare ones go. An empty list of
-            values has no vector. A number that is missing or infinite becomes the mean of train;
-            one with buckets is an empty category.
+            training, or to the ``unknown`` one, as unseen and rare ones do. An empty list has no
+            vector. A missing or infinite number becomes the mean of train; in buckets it is empty.
         scale: what is done to numbers: ``standard`` (mean 0, deviation 1 in training), ``log``
             (sign(x) log(1 + |x|), then standard), or ``none``.
-        separator: parts the values of a text column that is multi-valued.
+        separator: parts lists in text: one sign for all columns, or by column (``|`` if unnamed).
         max_values: of a row's values in a multi-valued column, the first so many are read.
 
     Raises:
-        UserError: if no feature is named, a column has two parts to play, a setting is about a
-            column that is no feature of its kind, or a history lacks what it is made of.
+        UserError: if no feature is named, a column has two parts to play, a setting is about none
+            of its kind, or a history lacks what it is made of.
     """
 
     categorical: tuple[str, ...] = ()
@@ -93,7 +91,7 @@ class Fields:
     dims: Mapping[str, PositiveInt] = field(default_factory=dict)
     missing: Literal["own", "unknown"] = "own"
     scale: Literal["standard", "log", "none"] = "standard"
-    separator: str = "|"
+    separator: str | Mapping[str, str] = "|"
     max_values: PositiveInt = 10
 
     def __post_init__(self) -> None:
@@ -118,16 +116,18 @@ class Fields:
                 f"data.fields uses the column {listed(doubled)} for two things: a column is one "
                 "kind of feature, or the label, or the weight, or the history."
             )
-        words = self.categorical + self.multi_valued
+        words, categories = self.categorical + self.multi_valued, self.singles + self.multi_valued
         self._check_settings("buckets", self.numeric, "numeric")
         self._check_settings("hash_size", words, "categorical or multi_valued")
-        categories = self.singles + self.multi_valued
         self._check_settings("dims", categories, "categories")
         counted = [name for name in categories if name not in self.hash_size]
         self._check_settings("min_counts", counted, "categories that are counted")
         sliced = [name for name in counted if name in self.categorical]
         self._check_settings("slices", sliced, "categorical and not hashed")
         self._check_history(sliced)
+        if not isinstance(self.separator, str):
+            lists = [*self.multi_valued, *filter(None, [self.history])]
+            self._check_settings("separator", lists, "multi_valued or the history")
 
     def _check_history(self, columns: Sequence[str]) -> None:
         if self.history and self.past:
@@ -140,12 +140,11 @@ class Fields:
                 f"data.fields.item={self.item or 'null'}: it must be the categorical column whose "
                 f"values histories hold, not hashed: one of {listed(columns)}."
             )
-        missing = [key for key in ("group", "time") if self.past and not getattr(self, key)]
-        if missing:
+        needed = ("group", "time") if self.past else ()
+        if missing := [f"data.fields.{key}=COLUMN" for key in needed if not getattr(self, key)]:
             raise UserError(
                 f"data.fields.past={self.past} makes histories of the rows of a group by time: set "
-                + " and ".join(f"data.fields.{key}=COLUMN" for key in missing)
-                + "."
+                f"{' and '.join(missing)}."
             )
 
     def _check_settings(self, key: str, columns: Sequence[str], kind: str) -> None:
@@ -185,11 +184,15 @@ class Fields:
         """How often a category of this column must be seen in training to be known."""
         return self.min_counts.get(name, self.min_count)
 
+    def parted_by(self, name: str) -> str:
+        """What parts the values of this column where they are lists in text."""
+        signs = self.separator
+        return signs if isinstance(signs, str) else signs.get(name, "|")
+
     def roles(self) -> dict[str, str]:
         """Column of each role that is no feature, for the roles that have one."""
-        roles = {name: getattr(self, name) for name in _ROLES}
-        roles |= {f"goals.{name}.column": goal.column for name, goal in self.goals.items()}
-        return {role: column for role, column in roles.items() if column is not None}
+        roles = {name: column for name in _ROLES if (column := getattr(self, name)) is not None}
+        return roles | {f"goals.{name}.column": goal.column for name, goal in self.goals.items()}
 
     def settings(self) -> dict[str, Any]:
         """All settings that change what the rows are encoded to."""
@@ -222,8 +225,7 @@ class Field(NamedTuple):
         first for unknown values and then one per category; a number has one row, and what an
         encoder makes of the history none.
     width: columns of ``ids`` it has: 1 for a category, more for many, 0 for a number.
-    dim: width of its vectors, where it is not that of the model; of what an encoder makes, its
-        width.
+    dim: of its vectors, where it is not that of the model; of what an encoder makes, its width.
     """
 
     name: str
@@ -282,11 +284,9 @@ class ClickSchema(NamedTuple):
 
     def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
         """The same fields, with widths of vectors by name: those of the model for all others."""
-        fields = (
-            each if each.kind == "encoded" else each._replace(dim=dims.get(each.name))
-            for each in self.fields
-        )
-        return self._replace(fields=tuple(fields))
+        own = {each.name: each.dim for each in self.fields if each.kind == "encoded"}
+        widths = {**dims, **own}
+        return self._replace(fields=tuple(x._replace(dim=widths.get(x.name)) for x in self.fields))
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
         """The fields of one kind."""

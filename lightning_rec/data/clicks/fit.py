@@ -79,7 +79,7 @@ class _Fitter:
         def read() -> Iterator[pl.Series]:
             nonlocal width
             for block in self._training(name):
-                lists = columns.lists(block, self.fields.separator)
+                lists = columns.lists(block, self.fields.parted_by(name))
                 cut = lists.list.head(self.fields.max_values)
                 width = max(width, int(cut.list.len().fill_null(0).to_numpy().max(initial=0)))
                 yield cut.explode(empty_as_null=False, keep_nulls=False)

@@ -72,7 +72,7 @@ def _given(table: ClickTable, encoder: Encoder, item: Field) -> tuple[Past, int]
     assert fields.history is not None
     items, numbers = [], []
     for _, frame in table.blocks(fields.history):
-        lists = columns.sequences(frame[fields.history], fields.separator)
+        lists = columns.sequences(frame[fields.history], fields.parted_by(fields.history))
         row, _ = places(lists)
         flat = lists.explode(empty_as_null=False, keep_nulls=False)
         code = encoder.looked_up(item, flat) - (item.start + 1)

@@ -8,17 +8,18 @@ import polars as pl
 
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.distinct import EXACT, counts, values_of
-from lightning_rec.data.clicks.list_columns import (
-    chosen_separator,
-    hint,
-    is_literal,
-    is_parted,
-    said,
+from lightning_rec.data.clicks.kinds import (
+    A_TIME,
+    has_commas,
+    has_points,
+    is_binary,
+    is_timely,
+    kind,
+    of_the_label,
 )
-from lightning_rec.data.ids import AROUND
+from lightning_rec.data.clicks.list_columns import is_literal, separator_of
 from lightning_rec.data.names import of_things, words
 from lightning_rec.data.tabular import Table
-from lightning_rec.data.times import is_dates, raw_time
 from lightning_rec.errors import UserError, listed, nearest
 
 ROLES = ("label", "group", "time", "weight")
@@ -33,7 +34,6 @@ _NAMES = {
     "id": r"id|.*_(id|no|code)|zip.*",
 }
 _HEAD = 100_000  # rows by whose values kinds are guessed
-_MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
 _HASHED = 1_000_000  # categories beyond which hashing is proposed, and into how many rows
 _VECTOR_BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
@@ -48,6 +48,7 @@ class Guess:
     why: what led to it, in a few words.
     group: whether it parts the rows for GAUC, besides what it is.
     hint: what else may be done about it, in a sentence.
+    separator: what parts its values, where they are lists in text.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Guess:
     group: bool = False
     exact: bool = True
     hint: str = ""
+    separator: str | None = None
 
     @property
     def megabytes(self) -> float:
@@ -67,15 +69,12 @@ class Guess:
         return min(rows.get(self.kind, 0), _HASHED) * _VECTOR_BYTES / 2**20
 
 
-def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
+def guess(table: Table, given: dict[str, str]) -> list[Guess]:
     """Guess every column. Without a header, the first column of 0 and 1 is the label.
 
     Args:
         table: the table.
         given: columns of roles that the user named: ``label``, ``group``, ``time``, ``weight``.
-
-    Returns:
-        A guess for each column, and the separator of values in text with many of them.
 
     Raises:
         UserError: if a column that is given is not there, or none can be the label.
@@ -89,30 +88,33 @@ def guess(table: Table, given: dict[str, str]) -> tuple[list[Guess], str]:
             )
     rows, counted = counts(table)
     head = table.collect(table.frame.head(_HEAD))
-    texts = (head[name] for name in head.columns if head.schema[name] == pl.String)
-    separator = chosen_separator([t for t in texts if not is_literal(t) and not _timely(t)])
     roles = _labelled(table, head, given)
     taken = {column: role for role, column in roles.items() if role != "group"}
-    items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
-    past = [name for name in schema.names() if items and _sounds(name, "history")]
-    guesses: list[Guess] = []
+    guesses = []
     for name, dtype in schema.items():
         distinct, empty = counted[name]
+        plain = Guess(name, str(dtype), "", distinct, empty, exact=rows <= EXACT)
         if name in taken:
-            kind, why = taken[name], "as given" if name in given.values() else "its name and values"
+            why = "as given" if name in given.values() else "its name and values"
+            each = replace(plain, kind=taken[name], why=why)
         else:
-            kind, why = _kind(head[name], rows, distinct, separator)
-        if kind == "multi_valued" and name in past and "history" not in {g.kind for g in guesses}:
-            kind, why = "history", f"{why}, and its name"
-        group = name == roles.get("group")
-        told = hint(head[name], separator) if kind == "categorical" else ""
-        guesses.append(
-            Guess(name, str(dtype), kind, distinct, empty, why, group, rows <= EXACT, told)
-        )
-    return _of_values(table, guesses, separator, rows), separator
+            each = _feature(plain, table, head, rows)
+            each = _unless_told(each, head[name], head[roles["label"]])
+        guesses.append(replace(each, group=name == roles.get("group")))
+    items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
+    guesses = _with_history(guesses) if items else guesses
+    return _of_values(table, guesses if "time" in roles else _with_time(guesses), rows)
 
 
-def fields_of(guesses: list[Guess], separator: str, positive_from: float | None) -> dict[str, Any]:
+def decimal_comma(table: Table) -> list[str]:
+    """Columns of text whose numbers have decimal commas, if none has a point."""
+    head = table.collect(table.frame.head(_HEAD))
+    if any(has_points(head[name]) for name in head.columns):
+        return []
+    return [name for name in head.columns if has_commas(head[name])]
+
+
+def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, Any]:
     """The guesses as ``data.fields`` of a config."""
     kinds = ("categorical", "multi_valued", "numeric")
     features = {kind: [each.name for each in guesses if each.kind == kind] for kind in kinds}
@@ -134,8 +136,60 @@ def fields_of(guesses: list[Guess], separator: str, positive_from: float | None)
         "history": past[0] if past and items else None,
         "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
         "hash_size": dict.fromkeys(large, _HASHED),
-        "separator": separator,
+        "separator": _separators(guesses),
     }
+
+
+def _separators(guesses: list[Guess]) -> str | dict[str, str]:
+    """What parts lists in text: one sign for all columns, or one for each."""
+    found = {each.name: each.separator for each in guesses if each.separator is not None}
+    signs = set(found.values()) or {"|"}
+    return found if len(signs) > 1 else signs.pop()
+
+
+def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess:
+    """The guess of a column that has no other role."""
+    column, decimal = head[plain.name], table.dialect.decimal
+    named = "id" if any(_sounds(plain.name, role) for role in ("id", "group", "item")) else ""
+    named = named or ("time" if _sounds(plain.name, "time") else "")
+    separator = None if column.dtype != pl.String or is_literal(column) else separator_of(column)
+    found, why = kind(column, rows, plain.distinct, separator, decimal, named)
+    lists = separator if found == "multi_valued" else None
+    return replace(plain, kind=found, why=why, separator=lists)
+
+
+def _unless_told(each: Guess, column: pl.Series, label: pl.Series) -> Guess:
+    """The guess, left out where the column seems to come of the click."""
+    if not (told := of_the_label(column, label)):
+        return each
+    hint = (
+        f"Column '{each.name}' has {told}: does it come of the click? It is left out of the "
+        "features; to predict it as well, make it one of data.fields.goals."
+    )
+    return replace(each, kind="left out", why="comes of the click?", separator=None, hint=hint)
+
+
+def _with_history(guesses: list[Guess]) -> list[Guess]:
+    """The guesses, the first lists that sound like what was before as the history."""
+    lists = (each.name for each in guesses if each.kind == "multi_valued")
+    past = next((name for name in lists if _sounds(name, "history")), None)
+    return [
+        replace(each, kind="history", why=f"{each.why}, and its name")
+        if each.name == past
+        else each
+        for each in guesses
+    ]
+
+
+def _with_time(guesses: list[Guess]) -> list[Guess]:
+    """The guesses, the only column of times as the time of the rows, whatever it is called."""
+    times = [each.name for each in guesses if each.why == A_TIME and not of_things(each.name)]
+    if len(times) != 1:
+        return guesses
+    only = "the only column of times"
+    return [
+        replace(each, kind="time", why=only) if each.name in times else each for each in guesses
+    ]
 
 
 def _sliced(name: str) -> bool:
@@ -146,13 +200,12 @@ def _sounds(name: str, role: str) -> bool:
     return re.fullmatch(_NAMES[role], words(name)) is not None
 
 
-def _of_values(table: Table, guesses: list[Guess], separator: str, rows: int) -> list[Guess]:
+def _of_values(table: Table, guesses: list[Guess], rows: int) -> list[Guess]:
     """The guesses, of lists in text with the number of values in place of that of lists."""
-    texts = (each for each in guesses if each.kind in ("multi_valued", "history"))
     lists = {
-        each.name: cells.sequences(pl.col(each.name), pl.String(), separator)
-        for each in texts
-        if table.schema[each.name] == pl.String
+        each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
+        for each in guesses
+        if each.kind in ("multi_valued", "history") and table.schema[each.name] == pl.String
     }
     values = values_of(table, lists, rows)
     return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
@@ -163,7 +216,7 @@ def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[s
     roles = {**_roles(head, given), **given}
     if "label" not in roles and table.is_text and not table.dialect.headed:
         free = (name for name in head.columns if name not in given.values())
-        found = next((name for name in free if _binary(head[name])), None)
+        found = next((name for name in free if is_binary(head[name])), None)
         roles = {role: name for role, name in roles.items() if name != found}
         roles |= {"label": found} if found else {}
     if "label" not in roles:
@@ -177,7 +230,7 @@ def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[s
 def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
     """Columns of the roles by name and values, for those that are not given."""
     found: dict[str, str] = {}
-    for role, test in (("label", _binary), ("group", _whole), ("time", _timely)):
+    for role, test in (("label", is_binary), ("group", _whole), ("time", is_timely)):
         for name in head.columns:
             free = name not in (*given.values(), *found.values())
             sounds = _sounds(name, role) and not (role == "time" and of_things(name))
@@ -189,73 +242,3 @@ def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
 
 def _whole(column: pl.Series) -> bool:
     return not column.dtype.is_nested()
-
-
-def _binary(column: pl.Series) -> bool:
-    if column.dtype.is_nested() or column.dtype.is_temporal():
-        return False
-    read = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
-    there = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
-    labels = read.to_series().filter(there)
-    return not labels.null_count() and labels.n_unique() == 2
-
-
-def _timely(column: pl.Series) -> bool:
-    there = column.drop_nulls()
-    if column.dtype.is_nested() or not len(there):
-        return False
-    first = str(there[0]).strip() if column.dtype == pl.String else None
-    if column.dtype in (pl.Time, pl.Duration) or not (
-        column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
-    ):
-        return False
-    # Of dates like 5/6/2024 training asks which is the day, if the rows do not tell it.
-    forms = (raw_time(column.name, column.dtype, first, day_first=way) for way in (False, True))
-    return any(not there.to_frame().select(form).to_series().null_count() for form in forms)
-
-
-def _numbers(column: pl.Series) -> pl.Series | None:
-    """The column as numbers, null where it is empty; None if it holds something else."""
-    if column.dtype == pl.Boolean:
-        return column.cast(pl.Float64)
-    if column.dtype.is_nested() or column.dtype.is_temporal():
-        return None
-    words = column.cast(pl.String).str.strip_chars(AROUND)
-    found = words.cast(pl.Float64, strict=False)
-    there = (words != "") & ~words.str.to_lowercase().is_in(["nan", "null"])
-    return None if (there & found.is_null()).any() else found
-
-
-def _kind(column: pl.Series, rows: int, distinct: int, separator: str) -> tuple[str, str]:
-    """Kind of a feature, and why."""
-    if isinstance(column.dtype, pl.List | pl.Array):
-        return "multi_valued", "lists"
-    if isinstance(column.dtype, pl.Struct):
-        return "left out", "objects"
-    if column.dtype.is_temporal():
-        return "left out", "a time"
-    if distinct <= 1:
-        return "left out", "one value alone"
-    numbers = _numbers(column)
-    named = any(_sounds(column.name, role) for role in ("id", "group", "item"))
-    if numbers is None:
-        dated = column.drop_nulls().str.contains(r"\d\d").all()
-        if _timely(column) or (dated and _sounds(column.name, "time")):
-            return "left out", "a time"
-        if is_literal(column):
-            return "multi_valued", "lists in brackets"
-        if is_parted(column, separator):
-            return "multi_valued", f"values parted by {said(separator)}"
-        if named:
-            return "categorical", "an id, by its name"
-        if distinct > 0.8 * rows > _MANY:
-            return "left out", "another value in nearly each row"
-        return "categorical", "text"
-    whole = (numbers.drop_nulls() == numbers.drop_nulls().floor()).all()
-    if not whole:
-        return "numeric", "fractions"
-    if distinct > 0.8 * rows > _MANY and named:
-        return "left out", "another value in nearly each row"
-    if distinct > _MANY and not named:
-        return "numeric", "many whole numbers"
-    return "categorical", "an id, by its name" if named else "few whole numbers"

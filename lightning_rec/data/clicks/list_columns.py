@@ -7,24 +7,9 @@ from lightning_rec.data.ids import AROUND
 _MARKS = "|;, "  # what may part values; a blank last, as words have them too
 
 
-def chosen_separator(texts: list[pl.Series]) -> str:
-    """The separator that most columns of text have in a tenth of their values or more."""
-    found = {mark: sum(is_parted(column, mark) for column in texts) for mark in _MARKS}
-    return max(found, key=lambda mark: found[mark])
-
-
-def hint(column: pl.Series, separator: str) -> str:
-    """What to do where the values seem to be lists that another separator parts; else nothing."""
-    if column.dtype != pl.String:
-        return ""
-    others = (mark for mark in _MARKS if mark != separator and is_parted(column, mark))
-    if (mark := next(others, None)) is None:
-        return ""
-    return (
-        f"Column '{column.name}' seems to hold lists parted by {said(mark)}, and data.fields."
-        f"separator is {said(separator)}: part all lists alike, or set it, and declare them in "
-        "multi_valued."
-    )
+def separator_of(column: pl.Series) -> str | None:
+    """What parts the values of a column of lists in text; None if it holds none."""
+    return next((mark for mark in _MARKS if is_parted(column, mark)), None)
 
 
 def said(mark: str) -> str:

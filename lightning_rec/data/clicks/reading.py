@@ -163,7 +163,7 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
         elif name in numeric:
             column = cells.numbers(column, dtype, name)
         elif name in many or isinstance(dtype, pl.List | pl.Array):
-            column = cells.sequences(column, dtype, fields.separator)
+            column = cells.sequences(column, dtype, fields.parted_by(name))
         elif name == fields.time and name not in categories:
             column = pl.col(TIME)
         elif not dtype.is_nested():

@@ -1,0 +1,171 @@
+"""What one column of clicks seems to hold: numbers, times, labels, lists or categories."""
+
+import math
+
+import polars as pl
+
+from lightning_rec.data import numbers as read
+from lightning_rec.data.clicks import cells
+from lightning_rec.data.clicks.list_columns import is_literal, said
+from lightning_rec.data.dialect import Decimal
+from lightning_rec.data.ids import AROUND, MISSING, ids_of
+from lightning_rec.data.times import is_dates, raw_time
+
+MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
+A_TIME = "a time"  # why a column is no feature
+_EPOCHS = (1e9, 2.1e9)  # 2001 to 2036, in seconds
+_CHANCE = 1e-6  # rows at random would all have label 1 so seldom
+_NUMBER = r"^[+-]?\d+(,\d+)?$"
+
+
+def is_binary(column: pl.Series) -> bool:
+    """Whether the values are labels of two kinds, 0 and 1 or words for them."""
+    return (labels := _labels(column)) is not None and labels.drop_nulls().n_unique() == 2
+
+
+def is_timely(column: pl.Series) -> bool:
+    """Whether all values can be read as times, numbers of any size among them."""
+    there = column.drop_nulls()
+    if column.dtype.is_nested() or not len(there):
+        return False
+    first = str(there[0]).strip() if column.dtype == pl.String else None
+    if column.dtype in (pl.Time, pl.Duration) or not (
+        column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
+    ):
+        return False
+    # Of dates like 5/6/2024 training asks which is the day, if the rows do not tell it.
+    forms = (raw_time(column.name, column.dtype, first, day_first=way) for way in (False, True))
+    return any(not there.to_frame().select(form).to_series().null_count() for form in forms)
+
+
+def kind(
+    column: pl.Series, rows: int, distinct: int, separator: str | None, decimal: Decimal, named: str
+) -> tuple[str, str]:
+    """Kind of a feature, and why.
+
+    Args:
+        column: the first rows of it.
+        rows: how many there are.
+        distinct: values in all of them.
+        separator: what parts its values where they are lists in text.
+        decimal: what parts fractions in text.
+        named: what its name says: ``id``, ``time``, or nothing.
+    """
+    if isinstance(column.dtype, pl.List | pl.Array):
+        return "multi_valued", "lists"
+    if isinstance(column.dtype, pl.Struct):
+        return "left out", "objects"
+    if column.dtype.is_temporal():
+        return "left out", A_TIME
+    if distinct <= 1:
+        return "left out", "one value alone"
+    unique = distinct > 0.8 * rows > MANY
+    numbers = _numbers(column, decimal)
+    if numbers is None:
+        return _kind_of_text(column, separator, named, unique=unique)
+    if not (numbers.drop_nulls() == numbers.drop_nulls().floor()).all():
+        return "numeric", "fractions"
+    coded = named == "id" or _has_leading_zeros(column)
+    if coded and unique:
+        return "left out", "another value in nearly each row"
+    if coded:
+        why = "an id, by its name" if named == "id" else "codes: they have leading zeros"
+        return "categorical", why
+    if distinct > MANY:
+        return ("left out", A_TIME) if _is_epoch(numbers) else ("numeric", "many whole numbers")
+    return "categorical", "few whole numbers"
+
+
+def of_the_label(column: pl.Series, label: pl.Series) -> str:
+    """Why a column seems to come of the click; empty if it does not.
+
+    Of the rows with label 0 it has one value at most, as a purchase has, or what it cost, or when
+    it was; and other values in more rows with label 1 than chance would have it.
+    """
+    clicked = _labels(label)
+    if column.dtype.is_nested() or clicked is None:
+        return ""
+    values = ids_of(column)
+    usual = values.filter(clicked == 0).drop_nulls().unique()
+    if len(usual) > 1:
+        return ""
+    others = values.drop_nulls()
+    count = int((others != usual[0]).sum()) if len(usual) else len(others)
+    rate = float(clicked.mean() or 0)  # type: ignore[arg-type]
+    if not 0 < rate < 1 or count * math.log(rate) > math.log(_CHANCE):
+        return ""
+    than = f"another value than {usual[0]}" if len(usual) else "a value"
+    return f"{than} in rows with label 1 alone ({count:,} of them)"
+
+
+def has_commas(column: pl.Series) -> bool:
+    """Whether text holds numbers, some of them with a decimal comma."""
+    if column.dtype != pl.String:
+        return False
+    values = _there(column)
+    commas = values.str.contains(read.COMMA)
+    return bool(values.str.contains(_NUMBER).all()) and bool(commas.any())
+
+
+def has_points(column: pl.Series) -> bool:
+    """Whether text holds numbers, some of them with a decimal point."""
+    if column.dtype != pl.String or _numbers(column) is None:
+        return False
+    return bool(_there(column).str.contains(".", literal=True).any())
+
+
+def _there(column: pl.Series) -> pl.Series:
+    """The values of text without blanks around them, empty ones left out."""
+    values = column.str.strip_chars(AROUND)
+    return values.filter(~values.is_in(MISSING)).drop_nulls()
+
+
+def _kind_of_text(
+    column: pl.Series, separator: str | None, named: str, *, unique: bool
+) -> tuple[str, str]:
+    dated = column.drop_nulls().str.contains(r"\d\d").all()
+    if is_timely(column) or (dated and named == "time"):
+        return "left out", A_TIME
+    if is_literal(column):
+        return "multi_valued", "lists in brackets"
+    if separator is not None:
+        return "multi_valued", f"values parted by {said(separator)}"
+    if named == "id":
+        return "categorical", "an id, by its name"
+    if unique:
+        return "left out", "another value in nearly each row"
+    return "categorical", "text"
+
+
+def _labels(column: pl.Series) -> pl.Series | None:
+    """The column as labels, Float64, null where it is empty; None if it holds something else."""
+    if column.dtype.is_nested() or column.dtype.is_temporal():
+        return None
+    found = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
+    labels = found.to_series()
+    there = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
+    return None if labels.filter(there).null_count() else labels
+
+
+def _numbers(column: pl.Series, decimal: Decimal = "point") -> pl.Series | None:
+    """The column as numbers, null where it is empty; None if it holds something else."""
+    if column.dtype.is_nested() or column.dtype.is_temporal():
+        return None
+    numbers = read.numbers(pl.col(column.name), column.dtype, decimal)
+    found = column.to_frame().select(numbers).to_series()
+    words = column.cast(pl.String).str.strip_chars(AROUND)
+    there = ~words.is_in(MISSING) & words.is_not_null()
+    return None if (there & found.is_null()).any() else found
+
+
+def _has_leading_zeros(column: pl.Series) -> bool:
+    """Whether some whole numbers are written ``007``, as no amount is."""
+    return column.dtype == pl.String and bool(_there(column).str.contains(r"^0\d+$").any())
+
+
+def _is_epoch(numbers: pl.Series) -> bool:
+    """Whether whole numbers are seconds, milli-, micro- or nanoseconds of this century."""
+    least, most = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
+    return any(
+        _EPOCHS[0] * unit <= least and most <= _EPOCHS[1] * unit for unit in (1, 1e3, 1e6, 1e9)
+    )
