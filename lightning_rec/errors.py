@@ -8,6 +8,10 @@ class UserError(Exception):
     """Bad input, told in one sentence. The command line prints it without a traceback, exit 2."""
 
 
+class NotSet(UserError):
+    """A setting without a default is not set; all else may be right."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was used up: Python's, torch's or that of a card."""
     words = ("can't allocate memory", "not enough memory", "out of memory", "storage size")

@@ -1,6 +1,5 @@
 """``lightning-rec data``: list, prepare and check data sets."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,10 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from lightning_rec import config
+from lightning_rec.commands.check import check
 from lightning_rec.commands.schema import schema
-from lightning_rec.data.check import check_file
+from lightning_rec.commands.sets import names, node, pairs_of
+from lightning_rec.commands.usage import config_folders
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, prepare_clicks
 from lightning_rec.data.fetch import PublicData, cache_dir
@@ -17,7 +18,7 @@ from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.statistics import statistics
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -29,6 +30,7 @@ usage: lightning-rec data
        lightning-rec data name=NAME [key=value]
        lightning-rec data check PATH [user=COLUMN item=COLUMN time=COLUMN
                                       rating=COLUMN key=value]
+       lightning-rec data check name=NAME [key=value]
        lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN
                                        weight=COLUMN positive_from=NUMBER
                                        name=NAME out=FOLDER]
@@ -39,6 +41,8 @@ on it, and exits with 1 if it cannot be used as it is. 'schema' guesses what the
 columns of a table of clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if
 no FOLDER is named), to be edited.
 
+All take --config-dir FOLDER: sets of your own in FOLDER/data have names too.
+
 Examples:
   lightning-rec data name=ml_100k
   lightning-rec data name=table path=log.csv user=uid item=sku time=ts
@@ -46,6 +50,7 @@ Examples:
   lightning-rec data name=home_depot
   lightning-rec data check log.csv
   lightning-rec data check log.csv user=uid item=sku time=ts
+  lightning-rec data check --config-dir my_conf name=shop
   lightning-rec data schema clicks.csv label=clicked
 """
 _TOP = 5
@@ -57,63 +62,36 @@ def run(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP)
         return 0
+    folders, arguments = config_folders(arguments)
     if not arguments:
-        _list(console)
+        _list(folders, console)
         return 0
     if arguments[0] == "check":
-        return _check(arguments[1:], console)
+        return check(arguments[1:], folders, console)
     if arguments[0] == "schema":
-        return schema(arguments[1:], console)
-    settings = _settings(arguments)
+        return schema(arguments[1:], folders, console)
+    settings = pairs_of(arguments)
     if "name" not in settings:
         raise UserError(
             "Say which data set: lightning-rec data name=NAME (lightning-rec data lists them)."
         )
-    _prepare(settings.pop("name"), settings, console)
+    _prepare(node(settings.pop("name"), folders), settings, console)
     return 0
 
 
-def _settings(arguments: Iterable[str]) -> dict[str, str]:
-    """``key=value`` words as a dict; ``data.key=value`` as well, as ``train`` has it."""
-    settings = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise UserError(
-                f"'{argument}' is not understood: what follows 'data' is key=value, 'check' or "
-                "'schema'."
-            )
-        settings[key.removeprefix("data.")] = value
-    return settings
-
-
-def _node(name: str) -> dict[str, Any]:
-    """The config of a data set. Raises UserError with the nearest name if there is none."""
-    names = config.choices("data")
-    if name not in names:
-        raise UserError(
-            f"Unknown data set '{name}'.{nearest(name, names)} There are: {listed(names)}."
-        )
-    raw = OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml")
-    # One that builds on another has to be composed, which takes longer.
-    node = config.plain(config.compose([f"data={name}"]).data if "defaults" in raw else raw)
-    assert isinstance(node, dict)
-    return node
-
-
-def _list(console: Screen) -> None:
+def _list(folders: list[Path], console: Screen) -> None:
     """Print the known data sets, and where those lie that are here."""
     numbers = figures("users", "items", "rows", "MB")
     table = FittedTable("Data sets", [*text("name", "title"), *numbers, *text("here", "licence")])
     found = {}
-    for name in config.choices("data"):
-        node = _node(name)
-        public = getattr(config.target("data", node), "public", None)
+    for name in names(folders):
+        known = node(name, folders)
+        public = getattr(config.target("data", known), "public", None)
         if not isinstance(public, PublicData):
-            own = "your own clicks" if "fields" in node else "your own log"
-            if "positive_from" in node:
+            own = "your own clicks" if "fields" in known else "your own log"
+            if "positive_from" in known:
                 own = "your own pairs"
-            if node.get("path"):
+            if known.get("path"):
                 own = "files put there"
             table.add_row(name, own, "", "", "", "", "", "yours")
             continue
@@ -129,16 +107,15 @@ def _list(console: Screen) -> None:
         console.print(f"{name} lies in {folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare(name: str, settings: dict[str, str], console: Screen) -> None:
-    """Prepare a data set and print its figures."""
-    node = _node(name)
+def _prepare(known: dict[str, Any], settings: dict[str, str], console: Screen) -> None:
+    """Prepare a data set, by its config, and print its figures."""
     # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
     given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()])
-    source = config.build("data", config.plain(OmegaConf.merge(node, given)))
-    if "fields" in node:
+    source = config.build("data", config.plain(OmegaConf.merge(known, given)))
+    if "fields" in known:
         _prepare_clicks(source, console)
         return
-    if "positive_from" in node:
+    if "positive_from" in known:
         _prepare_pairs(source, console)
         return
     data = prepare(source, cache_dir())
@@ -210,22 +187,3 @@ def _top(data: Interactions) -> FittedTable:
         described = items.row(code, named=True)
         table.add_row(str(described[named] or described["item"]), f"{events:,}")
     return table
-
-
-def _check(arguments: list[str], console: Screen) -> int:
-    """Check a file; 1 if errors were found."""
-    if not arguments or "=" in arguments[0]:
-        raise UserError(
-            "Say which file: lightning-rec data check PATH [user=… item=… time=… rating=…]"
-        )
-    words = [f"{key}={value}" for key, value in _settings(arguments[1:]).items()]
-    settings = config.plain(OmegaConf.from_dotlist(words))
-    assert isinstance(settings, dict)
-    # Refuses unknown keys and values of other types, as training does.
-    config.build(
-        "data",
-        _node("table") | {"user": "user", "item": "item"} | settings | {"path": arguments[0]},
-    )
-    report = check_file(Path(arguments[0]).expanduser(), **settings)
-    console.print(report, soft_wrap=True)
-    return 0 if report.ok else 1

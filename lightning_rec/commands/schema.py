@@ -1,5 +1,6 @@
 """``lightning-rec data schema PATH``: a config for somebody's clicks, guessed, to be edited."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ _WRITTEN = ("delimiter", "header", "columns", "encoding", "decimal", "quoted")  
 _KEYS = (*ROLES, *_WRITTEN, "positive_from", "name", "out")
 
 
-def schema(arguments: list[str], console: Screen) -> int:
-    """Guess, show and write. Raises UserError on bad input, and if the config is there already."""
+def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> int:
+    """Guess, show and write, into the first of the config ``folders`` if none is said.
+
+    Raises UserError on bad input, and if the config is there already.
+    """
     if not arguments or "=" in arguments[0]:
         raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")
     path, settings = Path(arguments[0]).expanduser(), {}
@@ -33,7 +37,7 @@ def schema(arguments: list[str], console: Screen) -> int:
             )
         settings[key] = value
     name = settings.get("name", path.name.split(".")[0] or "clicks")
-    folder = Path(settings.get("out", "my_conf")).expanduser()
+    folder = Path(settings.get("out", folders[0] if folders else "my_conf")).expanduser()
     target = folder / "data" / f"{name}.yaml"
     if target.exists():
         raise UserError(f"{target} is there already: edit it, remove it, or say name= or out=.")

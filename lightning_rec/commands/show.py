@@ -1,11 +1,12 @@
 """``lightning-rec show``: the composed config and the parts it builds, without running."""
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.syntax import Syntax
 
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import config_folders, usage, wanted
 from lightning_rec.config import compose
+from lightning_rec.errors import NotSet
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, text
 
@@ -30,12 +31,21 @@ def run(arguments: list[str]) -> int:
     with loading():
         from lightning_rec.assembly import assemble
 
-    problem = assemble(cfg)
     console = Screen()
-    console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))
+    try:
+        problem = assemble(cfg)
+    except NotSet as error:  # the keys are what may be wanted
+        _print(cfg, console)
+        console.print(f"Nothing is built of it: {error}", soft_wrap=True, markup=False)
+        return 0
+    _print(cfg, console)
     table = FittedTable("Parts", text("part", "built as"))
     for name, built in problem.parts().items():
         table.add_row(name, built)
     table.add_row("protocol hash", problem.protocol.hash()[:12])
     console.print(table)
     return 0
+
+
+def _print(cfg: DictConfig, console: Screen) -> None:
+    console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))

@@ -18,6 +18,7 @@ from lightning_rec.data.foreign import BOOK, refusal, refuse
 from lightning_rec.errors import UserError, listed, nearest
 
 PLAIN_BYTES = 100 << 20  # so much may come out of any archive
+READ = "delimited text (CSV, TSV, …), JSON lines, Parquet or Arrow"
 RATIO = 100  # more than PLAIN_BYTES only up to this many times what lies packed
 
 _PACKED: dict[bytes, Callable[..., Any]] = {

@@ -359,6 +359,13 @@ def test_every_verb_has_help_without_loading_torch() -> None:
         assert done.stdout.count(f"lightning-rec {verb}") >= 3
 
 
+def test_show_lists_the_keys_of_a_set_that_lacks_one(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["show", "data=table"]) == 0
+    shown = capfd.readouterr().out
+    assert "catalogue_columns: null" in shown
+    assert "Nothing is built of it: data.path is not set" in shown
+
+
 def test_show_builds_without_running(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["show", "model.dim=32"]) == 0
     out = capfd.readouterr().out

@@ -282,3 +282,37 @@ def test_dates_of_users_and_items_are_no_times_of_events(name: str) -> None:
     assert "data.time" not in str(report.command)
     told = [warning for warning in report.warnings if "times of users or items" in warning]
     assert len(told) == (name != "p")
+
+
+def test_a_set_of_ones_own_is_checked_listed_and_prepared_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("log.csv").write_text(GOOD.replace("uid", "wer"))
+    (Path("mine") / "data").mkdir(parents=True)
+    text = "defaults: [table, _self_]\npath: log.csv\nuser: wer\nitem: sku\ntime: ts\n"
+    (Path("mine") / "data" / "shop.yaml").write_text(text)
+    assert run(["check", "--config-dir", "mine", "name=shop"]) == 0
+    assert "data.user=wer data.item=sku data.time=ts" in capsys.readouterr().out
+    assert run(["check", "name=shop", "--config-dir=mine", "item=skew"]) == 1
+    assert "Did you mean 'sku'" in capsys.readouterr().out
+    assert run(["name=shop", "--config-dir", "mine"]) == 0
+    assert "Prepared in" in capsys.readouterr().out
+    assert run(["--config-dir", "mine"]) == 0
+    assert "shop " in capsys.readouterr().out
+    with pytest.raises(UserError, match="'ml_100k' is no log of your own: 'lightning-rec data"):
+        run(["check", "name=ml_100k"])
+
+
+def test_hints_name_the_keys_as_the_check_takes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("log.csv").write_bytes(GOOD.replace("i1", "K\u00f6ln").encode("latin-1"))
+    assert run(["check", "log.csv"]) == 0
+    told = capsys.readouterr().out
+    assert "encoding=latin-1 (which reads" in told
+    assert "data." not in told.partition("To train on it:")[0]
+
+
+def test_what_is_no_log_is_told_with_what_to_type_instead() -> None:
+    with pytest.raises(UserError, match="pairs are read by 'lightning-rec data name=pairs path=p"):
+        run(["check", "p.csv", "query=q"])
+    with pytest.raises(UserError, match="clicks is read by 'lightning-rec data schema p"):
+        run(["check", "p.csv", "label=q"])

@@ -188,7 +188,7 @@ def test_numbers_with_decimal_commas_are_numbers(tmp_path: Path) -> None:
     assert decimal_comma(open_table(path)) == ["preis"]
     kinds = {each.name: each.kind for each in guess(open_table(path, Dialect(decimal="comma")), {})}
     assert kinds == {"preis": "numeric", "tags": "multi_valued", "clicked": "label"}
-    assert schema([str(path), f"out={tmp_path}"], Screen()) == 0
+    assert schema([str(path), f"out={tmp_path}"], [], Screen()) == 0
     assert "decimal: comma" in (tmp_path / "data" / "clicks.yaml").read_text()
     frame.with_columns(rabatt=pl.lit("1.5")).write_csv(path, separator=";")
     assert decimal_comma(open_table(path)) == []

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import PositiveInt
 
 from lightning_rec.data.split import Schema
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import NotSet, UserError, listed, nearest
 
 Kind = Literal["categorical", "multi_valued", "numeric", "encoded"]
 Buckets = PositiveInt | Literal["log_square"]
@@ -96,7 +96,7 @@ class Fields:
 
     def __post_init__(self) -> None:
         if self.label is None and not self.goals:
-            raise UserError("data.fields.label is not set: say data.fields.label=COLUMN.")
+            raise NotSet("data.fields.label is not set: say data.fields.label=COLUMN.")
         if self.label is not None and self.goals:
             raise UserError(
                 "data.fields has a label and goals: say data.fields.label=null "

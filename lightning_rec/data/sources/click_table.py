@@ -11,11 +11,11 @@ from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows, wit
 from lightning_rec.data.clicks.table import PART
 from lightning_rec.data.dialect import Decimal, Dialect
 from lightning_rec.data.ids import ids
-from lightning_rec.data.plain import table_files
+from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.readers import same_columns
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.data.times import TimeForm, TimeUnit
-from lightning_rec.errors import UserError
+from lightning_rec.errors import NotSet, UserError
 
 
 class ClickTableSource:
@@ -69,7 +69,7 @@ class ClickTableSource:
         quoted: bool = True,
     ) -> None:
         if path is None:
-            raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
+            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
         if val is not None and test is None:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
         self.fields, self.invalid = fields, invalid

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.plain import table_files
+from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.tabular import Table, open_table
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import NotSet, UserError, listed, nearest
 
 Scale = tuple[float, float]
 
@@ -43,12 +43,12 @@ class PairTable:
         name: str | None = None,
     ) -> None:
         if path is None:
-            raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
+            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
         if query is None or title is None:
             missing = "query" if query is None else "title"
-            raise UserError(f"data.{missing} is not set: name a column, data.{missing}=COLUMN.")
+            raise NotSet(f"data.{missing} is not set: name a column, data.{missing}=COLUMN.")
         if relevance is not None and positive_from is None:
-            raise UserError(
+            raise NotSet(
                 "data.positive_from is not set: say from which value in column "
                 f"'{relevance}' on a pair counts as relevant, data.positive_from=NUMBER."
             )

@@ -12,12 +12,12 @@ from lightning_rec.data.dialect import Decimal, Dialect, Form
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
-from lightning_rec.data.plain import table_files
+from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.tabular import open_table
 from lightning_rec.data.times import TimeForm, TimeUnit
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import NotSet, UserError, listed, nearest
 
 
 class TableSource:
@@ -99,7 +99,7 @@ class TableSource:
     ) -> None:
         user = session if user is None else user
         if path is None:
-            raise UserError("data.path is not set: say data.path=FILE, a CSV, TSV or Parquet file.")
+            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
         if val is not None and test is None:
             raise UserError(f"data.val={val} needs data.test=FILE beside it.")
         given = {"train": path, "val": val, "test": test}
@@ -115,7 +115,7 @@ class TableSource:
 
         if (user := column("user", user)) is None or (item := column("item", item)) is None:
             role = "user" if user is None else "item"
-            raise UserError(
+            raise NotSet(
                 f"data.{role} is not set: say data.{role}=COLUMN, its column in {path} "
                 f"('lightning-rec data check {path}' proposes one)."
             )
