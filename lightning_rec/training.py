@@ -21,6 +21,7 @@ from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
+from lightning_rec.runs.course import check_course, ended_early, tell_untrained
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unquoted
@@ -31,10 +32,8 @@ from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refu
 from lightning_rec.runs.resuming import (
     Start,
     changed,
-    check_course,
     check_not_over,
     start_of,
-    tell_untrained,
     until,
 )
 from lightning_rec.runs.signals import stoppable
@@ -191,7 +190,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             task.tuned.save(temporary)
     with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    run.note(warnings=problem.warn(task.figures))
+    run.note(warnings=[*ended_early(cfg, trainer), *problem.warn(task.figures)])
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):

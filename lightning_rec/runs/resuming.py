@@ -1,6 +1,5 @@
 """Whether a run can go on from its checkpoint under the settings that are asked for."""
 
-import logging
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,6 @@ from zipfile import is_zipfile
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning import LightningDataModule
 
 from lightning_rec import config
 from lightning_rec.documents import leaves
@@ -18,8 +16,6 @@ from lightning_rec.runs import card
 from lightning_rec.runs.checkpoints import BEST, is_over
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
-
-log = logging.getLogger(__name__)
 
 # What makes the batches of an epoch, and the steps that are taken on them.
 _EPOCH = (
@@ -127,91 +123,6 @@ def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any
 def _written(value: Any) -> Any:
     """A value as JSON has it: what is not finite as a text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def check_course(
-    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
-) -> None:
-    """See that a training trains, and say so where it keeps no best weights.
-
-    Raises:
-        UserError: if it would take no step, or a limit leaves nothing of a part of the data.
-    """
-    _check_limits(cfg, task, data, validates=validates)
-    trainer = cfg.trainer
-    if task.trains and trainer.max_epochs == 0:
-        log.warning(
-            "trainer.max_epochs=0: nothing is trained. The figures are of the weights as they are "
-            "at the start."
-        )
-    if not task.trains or trainer.max_epochs == 0:
-        return
-    if trainer.get("limit_train_batches") == 0:
-        raise UserError(
-            f"trainer.limit_train_batches={trainer.limit_train_batches} leaves nothing to train "
-            "on. To measure what nothing has trained, say trainer.max_epochs=0."
-        )
-    if validates and (why := _never_validates(trainer, data)):
-        log.warning(
-            "No validation takes place during training (%s): the last weights are taken, not the "
-            "best ones.",
-            ", ".join(f"trainer.{key}={trainer.get(key)}" for key in why),
-        )
-    elif validates and not ((cfg.get("callbacks") or {}).get("best") or {}).get("monitor"):
-        log.warning(
-            "No callbacks.best watches a figure: the last weights are taken, not the best ones."
-        )
-
-
-def tell_untrained(step: int, start: Start | None) -> None:
-    """Warn if a training ended at the step at which it began."""
-    if step == (start.step if start is not None else 0):
-        log.warning("No step of training was taken: the figures are of the weights as they were.")
-
-
-def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[str, ...]:
-    """The settings by which a training ends before its first validation; none if it does not."""
-    if trainer.get("limit_val_batches") == 0:
-        return ("limit_val_batches",)
-    every, steps = trainer.get("check_val_every_n_epoch"), trainer.get("max_steps") or -1
-    if every is None or trainer.get("fast_dev_run"):
-        return ()
-    if 0 < (trainer.max_epochs or 0) < every:
-        return ("max_epochs", "check_val_every_n_epoch")
-    shares = (trainer.get(key, 1.0) for key in ("val_check_interval", "limit_train_batches"))
-    whole = all(each is None or (isinstance(each, float) and each == 1.0) for each in shares)
-    batches = steps * trainer.get("accumulate_grad_batches", 1)
-    if whole and 0 < batches < every * len(data.train_dataloader()):
-        return ("max_steps", "check_val_every_n_epoch")
-    return ()
-
-
-def _check_limits(
-    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
-) -> None:
-    """Lightning would find out when the batches are asked for, those of the test at the end."""
-    loaders = {"test": data.test_dataloader}
-    if validates:
-        loaders["val"] = data.val_dataloader
-    if task.trains:
-        loaders["train"] = data.train_dataloader
-    for part, loader in loaders.items():
-        key = "overfit_batches" if cfg.trainer.get("overfit_batches") else f"limit_{part}_batches"
-        share = cfg.trainer.get(key)
-        if isinstance(share, float) and 0 < share < 1 and share * (number := len(loader())) < 1:
-            raise UserError(
-                f"trainer.{key}={share} of {number} batches is none: say {1 / number:.2g} or more, "
-                "or a number of batches."
-            )
-    every = cfg.trainer.get("val_check_interval")
-    by_epoch = cfg.trainer.get("check_val_every_n_epoch") is not None
-    if task.trains and validates and isinstance(every, int) and by_epoch:
-        number = len(data.train_dataloader())
-        if every > number:
-            raise UserError(
-                f"trainer.val_check_interval={every}, but an epoch has {number} batches: say "
-                f"{number} or fewer, or 1.0 for the end of an epoch."
-            )
 
 
 def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: dict[str, Any], done: int) -> None:

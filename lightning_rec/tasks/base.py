@@ -61,7 +61,7 @@ class Task(pl.LightningModule):
         self.arithmetic = arithmetic
         self.epoch_start, self.first_step = time.perf_counter(), 0
         self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
-        self.last_loss: Tensor | None = None
+        self.mean_loss = torch.zeros(())  # over the batches of the epoch so far
         self.plateau: Plateau | None = None
         self.remembered: dict[str, Any] = {}
         self.tuned: Tuned | None = None  # a part that was trained before
@@ -119,7 +119,8 @@ class Task(pl.LightningModule):
         loss = self.loss_of(batch)
         if self.tuned is not None:
             loss = loss + self.tuned.course.penalty()
-        seen = self.last_loss = loss.detach()
+        seen = loss.detach().float()
+        self.mean_loss = torch.lerp(self.mean_loss, seen, 1 / (batch_idx + 1))
         first = ~seen.isfinite() & (self.bad_batch < 0)
         self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
         self.bad_loss = torch.where(first, seen, self.bad_loss)
@@ -138,6 +139,7 @@ class Task(pl.LightningModule):
             self.epoch_start, self.first_step = time.perf_counter(), self.global_step
             self.bad_loss = torch.zeros((), device=self.device)
             self.bad_batch = torch.tensor(-1, device=self.device)
+            self.mean_loss = torch.zeros((), device=self.device)
         if self._logs_now():
             optimizer = self.optimizers(use_pl_optimizer=False)
             assert isinstance(optimizer, Optimizer)
@@ -161,7 +163,7 @@ class Task(pl.LightningModule):
             )
         self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
         self.log("train/epoch_seconds", self.epoch_seconds[-1])
-        log.info(epoch_line(self.trainer, self.last_loss, self.epoch_seconds[-1]))
+        log.info(epoch_line(self.trainer, self.mean_loss, self.epoch_seconds[-1]))
 
     def configure_optimizers(self) -> Any:
         """One optimizer; a schedule that moves with each step, or one that watches a figure.
@@ -197,6 +199,7 @@ class Task(pl.LightningModule):
             "first_step": self.first_step,
             "bad_loss": self.bad_loss,
             "bad_batch": self.bad_batch,
+            "mean_loss": self.mean_loss,
             "seconds": time.perf_counter() - self.epoch_start,
             "epoch_seconds": self.epoch_seconds,
         }
@@ -206,6 +209,7 @@ class Task(pl.LightningModule):
         self.first_step, self.epoch_seconds = found["first_step"], found["epoch_seconds"]
         self.bad_loss = found["bad_loss"].to(self.device)
         self.bad_batch = found["bad_batch"].to(self.device)
+        self.mean_loss = found["mean_loss"].to(self.device)
         self.epoch_start = time.perf_counter() - found["seconds"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -24,19 +24,18 @@ from lightning_rec.screen import Screen
 BETWEEN = 0.1  # seconds between two looks of a bar
 
 
-def epoch_line(trainer: pl.Trainer, loss: Tensor | None, seconds: float) -> str:
+def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
     """What is known at the end of an epoch, for logs: no bar can be seen there.
 
     Args:
         trainer: knows the figures of validation.
-        loss: float scalar, that of the latest batch, if there was one.
+        loss: float scalar, the mean over the batches of the epoch, the last and smaller one alike.
         seconds: that the epoch took.
     """
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     there = trainer.callback_metrics
-    known = {name: there[name] for name in watched(trainer) if validated and name in there}
-    if loss is not None:
-        known = {"train/loss": loss} | known
+    known = {"train/loss": loss}
+    known |= {name: there[name] for name in watched(trainer) if validated and name in there}
     figures = "".join(f", {name} {float(value):.4f}" for name, value in known.items())
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
 

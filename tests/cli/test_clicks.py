@@ -130,6 +130,25 @@ def test_probabilities_worse_than_the_base_rate_are_told(
     assert said in " ".join(capfd.readouterr().err.split())
 
 
+def test_few_steps_and_the_mean_loss_of_an_epoch_are_told(
+    clicks: list[str], tmp_path: Path
+) -> None:
+    run = tmp_path / "r"
+    few = ["batches.batch_size=90", "trainer.log_every_n_steps=1", "patience=0", "optimizer.lr=3"]
+    few += ["trainer.max_epochs=50", "callbacks=[checkpoint,early_stopping]", f"run_dir={run}"]
+    assert cli.run(["train", *clicks, *few]) == 0
+    log = (run / "train.log").read_text()
+    assert "only 4 steps, and training can be over after 4. Say batches.batch_size=16," in log
+    steps = pl.read_csv(run / "csv" / "metrics.csv").drop_nulls("train/loss")
+    epochs = len(steps) // 4
+    (warning,) = (each for each in read(run / "run.json")["warnings"] if "steps" in each)
+    assert f"Training ended after {4 * epochs} steps, since 0 validations" in warning
+    assert warning.endswith("Say batches.batch_size=16, or a larger patience.")
+    for epoch in range(epochs):
+        mean = steps["train/loss"][4 * epoch : 4 * epoch + 4].mean()
+        assert f"epoch {epoch + 1} of 50, train/loss {mean:.4f}, val/logloss" in log
+
+
 def test_a_temperature_is_saved_and_applied_again(
     clicks: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from lightning_rec import cli
 from lightning_rec.assembly import assemble
 from lightning_rec.config import compose
 from lightning_rec.data.fetch import cache_dir
-from lightning_rec.runs.resuming import check_course
+from lightning_rec.runs.course import check_course
 
 Refused = Callable[..., str]
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,12 @@ def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): sha256_file(path) for path in files}
+
+
+def epochs_told(run: Path) -> set[str]:
+    """What a run's log says of its epochs, but for the seconds; of one that went on, each once."""
+    lines = re.findall(r"(epoch \d+ of .*), \S+ s$", (run / "train.log").read_text(), re.MULTILINE)
+    return set(lines)
 
 
 def load(checkpoint: Path) -> Any:
@@ -131,6 +138,7 @@ def test_other_kinds_go_on_in_the_midst_of_an_epoch_too(
             cli.run(["train", *arguments, f"run_dir={broken}"])
     assert cli.run(["train", f"resume={broken}"]) == 0
     assert equal(whole, broken) == []
+    assert epochs_told(whole) == epochs_told(broken) != set()
     if kind == "clicks":
         fields = ["data.fields.min_count=2", "trainer.max_epochs=9"]
         told = refused("train", f"resume={broken}", *fields)

@@ -1,0 +1,149 @@
+"""How a training goes: whether it trains, validates and keeps its best, and in how many steps."""
+
+import logging
+
+from omegaconf import DictConfig
+from pytorch_lightning import LightningDataModule, Trainer
+
+from lightning_rec.errors import UserError
+from lightning_rec.runs.resuming import Start
+from lightning_rec.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+FEW, AN_EPOCH = 200, 50  # steps: a training of fewer learns little; an epoch had better have these
+SMALLEST = 16  # batches that are advised
+
+
+def check_course(
+    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
+) -> None:
+    """See that a training trains; say where it keeps no best weights, or has few steps.
+
+    Raises:
+        UserError: if it would take no step, or a limit leaves nothing of a part of the data.
+    """
+    _check_limits(cfg, task, data, validates=validates)
+    trainer = cfg.trainer
+    if task.trains and trainer.max_epochs == 0:
+        log.warning(
+            "trainer.max_epochs=0: nothing is trained. The figures are of the weights as they are "
+            "at the start."
+        )
+    if not task.trains or trainer.max_epochs == 0:
+        return
+    if trainer.get("limit_train_batches") == 0:
+        raise UserError(
+            f"trainer.limit_train_batches={trainer.limit_train_batches} leaves nothing to train "
+            "on. To measure what nothing has trained, say trainer.max_epochs=0."
+        )
+    if validates and (why := _never_validates(trainer, data)):
+        log.warning(
+            "No validation takes place during training (%s): the last weights are taken, not the "
+            "best ones.",
+            ", ".join(f"trainer.{key}={trainer.get(key)}" for key in why),
+        )
+    elif validates and not ((cfg.get("callbacks") or {}).get("best") or {}).get("monitor"):
+        log.warning(
+            "No callbacks.best watches a figure: the last weights are taken, not the best ones."
+        )
+    _tell_few_steps(cfg, len(data.train_dataloader()), validates=validates)
+
+
+def ended_early(cfg: DictConfig, trainer: Trainer) -> list[str]:
+    """A sentence where patience ended a training that had taken few steps; else none."""
+    stopping, steps = trainer.early_stopping_callback, trainer.global_step
+    if stopping is None or not stopping.stopped_epoch or steps >= FEW:
+        return []
+    said = (
+        f"Training ended after {steps} steps, since {stopping.patience} validations brought no "
+        f"better {stopping.monitor}: there may be more to learn. "
+        f"{_advice(cfg, int(trainer.num_training_batches), 'patience')}"
+    )
+    log.warning(said)
+    return [said]
+
+
+def _tell_few_steps(cfg: DictConfig, batches: int, *, validates: bool) -> None:
+    """Warn where a training may be over before it has taken the steps that learning takes."""
+    trainer, steps = cfg.trainer, batches // cfg.trainer.get("accumulate_grad_batches", 1)
+    epochs, more = trainer.max_epochs, "trainer.max_epochs"
+    stops = validates and (cfg.get("callbacks") or {}).get("early_stopping")
+    if stops and (every := trainer.get("check_val_every_n_epoch")):
+        soonest = (stops.patience + 1) * every
+        if epochs is None or not 0 <= epochs <= soonest:
+            epochs, more = soonest, "patience"
+    if epochs is None or epochs < 0 or steps * epochs >= FEW or not _smaller(cfg, batches):
+        return
+    log.warning(
+        "An epoch has only %d steps, and training can be over after %d. %s",
+        steps,
+        steps * epochs,
+        _advice(cfg, batches, more),
+    )
+
+
+def _advice(cfg: DictConfig, batches: int, more: str) -> str:
+    smaller = _smaller(cfg, batches)
+    return f"Say {f'batches.batch_size={smaller}, or ' * bool(smaller)}a larger {more}."
+
+
+def _smaller(cfg: DictConfig, batches: int) -> int | None:
+    """A size of batches, a power of two, by which an epoch has enough steps; None: it is so."""
+    size = cfg.batches.get("batch_size")
+    if not isinstance(size, int) or batches >= AN_EPOCH:
+        return None
+    wanted = max(SMALLEST, size * batches // AN_EPOCH)
+    smaller: int = 2 ** (wanted.bit_length() - 1)
+    return smaller if smaller < size else None
+
+
+def tell_untrained(step: int, start: Start | None) -> None:
+    """Warn if a training ended at the step at which it began."""
+    if step == (start.step if start is not None else 0):
+        log.warning("No step of training was taken: the figures are of the weights as they were.")
+
+
+def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[str, ...]:
+    """The settings by which a training ends before its first validation; none if it does not."""
+    if trainer.get("limit_val_batches") == 0:
+        return ("limit_val_batches",)
+    every, steps = trainer.get("check_val_every_n_epoch"), trainer.get("max_steps") or -1
+    if every is None or trainer.get("fast_dev_run"):
+        return ()
+    if 0 < (trainer.max_epochs or 0) < every:
+        return ("max_epochs", "check_val_every_n_epoch")
+    shares = (trainer.get(key, 1.0) for key in ("val_check_interval", "limit_train_batches"))
+    whole = all(each is None or (isinstance(each, float) and each == 1.0) for each in shares)
+    batches = steps * trainer.get("accumulate_grad_batches", 1)
+    if whole and 0 < batches < every * len(data.train_dataloader()):
+        return ("max_steps", "check_val_every_n_epoch")
+    return ()
+
+
+def _check_limits(
+    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
+) -> None:
+    """Lightning would find out when the batches are asked for, those of the test at the end."""
+    loaders = {"test": data.test_dataloader}
+    if validates:
+        loaders["val"] = data.val_dataloader
+    if task.trains:
+        loaders["train"] = data.train_dataloader
+    for part, loader in loaders.items():
+        key = "overfit_batches" if cfg.trainer.get("overfit_batches") else f"limit_{part}_batches"
+        share = cfg.trainer.get(key)
+        if isinstance(share, float) and 0 < share < 1 and share * (number := len(loader())) < 1:
+            raise UserError(
+                f"trainer.{key}={share} of {number} batches is none: say {1 / number:.2g} or more, "
+                "or a number of batches."
+            )
+    every = cfg.trainer.get("val_check_interval")
+    by_epoch = cfg.trainer.get("check_val_every_n_epoch") is not None
+    if task.trains and validates and isinstance(every, int) and by_epoch:
+        number = len(data.train_dataloader())
+        if every > number:
+            raise UserError(
+                f"trainer.val_check_interval={every}, but an epoch has {number} batches: say "
+                f"{number} or fewer, or 1.0 for the end of an epoch."
+            )
