@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from lightning_rec import __version__
-from lightning_rec.errors import UserError, nearest, out_of_memory
+from lightning_rec.errors import LeakError, UserError, nearest, out_of_memory
 from lightning_rec.screen import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
@@ -95,7 +95,7 @@ def _trusting(arguments: list[str]) -> list[str]:
 
 def explain(error: BaseException) -> str:
     """One sentence for any error: what is known to go wrong in plain words, the rest by name."""
-    if isinstance(error, UserError):
+    if isinstance(error, (UserError, LeakError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK:
         where = f": {error.filename}" if error.filename else ""

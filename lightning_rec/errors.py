@@ -1,4 +1,4 @@
-"""The one error that means "you can mend this": its message names the culprit and says how."""
+"""What means "you can mend this", naming the culprit and saying how, and what means a bug."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +10,10 @@ class UserError(Exception):
 
 class NotSet(UserError):
     """A setting without a default is not set; all else may be right."""
+
+
+class LeakError(Exception):
+    """Something learns from what it is tested on: a bug, whose message names check and culprit."""
 
 
 def out_of_memory(error: BaseException) -> bool:

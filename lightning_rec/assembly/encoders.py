@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec import config
 from lightning_rec.assembly.items import Texts
 from lightning_rec.assembly.language import check_language
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -124,8 +123,7 @@ class Pretrained:
         """Refuse an encoder that was trained on what comes after the training rows.
 
         Raises:
-            LeakError: if it was.
-            UserError: if it cannot be told.
+            UserError: if it was, or if it cannot be told.
         """
         held_out = loaded.held_out_from
         trained: float | None = (self.run.card.get("audit") or {}).get("last training time")
@@ -136,8 +134,8 @@ class Pretrained:
                 f"training rows cannot be told without times: it needs {wanted}."
             )
         if trained >= held_out:
-            raise LeakError(
-                f"leak audit: encoder.run={self.run.path} was trained on events up to "
+            raise UserError(
+                f"encoder.run={self.run.path} was trained on events up to "
                 f"{_moment(trained)}, but the first row that is held out is of "
                 f"{_moment(held_out)}. Split the rows by time (protocol=temporal_rows) and "
                 "pretrain with protocol=temporal and the same quantiles."

@@ -203,6 +203,8 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
     _check_code(folder)
+    if not sketch:
+        log.info("language model: reading %s", folder)
     model, tokenizer, fresh = _read(folder, read)
     if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()

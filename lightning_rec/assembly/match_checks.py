@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.errors import UserError
 from lightning_rec.losses.matching import MatchLoss, RelevanceBCE
@@ -90,11 +89,11 @@ def check_loss(cfg: DictConfig, sketch: nn.Module) -> None:
 
 
 def same_data(run: RunFolder, data_hash: str, protocol_hash: str) -> None:
-    """Raise LeakError unless a run was made of these very data under this very protocol."""
+    """Raise UserError unless a run was made of these very data under this very protocol."""
     for name, value in (("data_hash", data_hash), ("protocol_hash", protocol_hash)):
         if run.card.get(name) != value:
-            raise LeakError(
-                f"leak audit: model.first={run.path} has another {name} than this run, so that it "
+            raise UserError(
+                f"model.first={run.path} has another {name} than this run, so that it "
                 "may have been trained on what is tested here: train one on the same data under "
                 "the same protocol."
             )

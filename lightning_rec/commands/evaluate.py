@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lightning_rec.commands import train
+from lightning_rec.commands.hydra_main import parted
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import wanted
 from lightning_rec.errors import UserError
@@ -37,8 +38,8 @@ def run(arguments: list[str]) -> int:
         print(HELP)
         return 0
     folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
-    composes = arguments and all("=" in each or each.startswith("-") for each in arguments)
-    if not folders and composes:
+    asked = parted(arguments)[1]
+    if not folders and asked and all("=" in each or each.startswith("~") for each in asked):
         return train.run([*arguments, "trainer.max_epochs=0"])
     if len(folders) != 1 or not folders[0]:
         raise UserError("Say which run: lightning-rec evaluate run=FOLDER")

@@ -45,7 +45,8 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
             failures.append(error)
 
     argv = sys.argv
-    sys.argv = [argv[0], *_flags_first(arguments)]
+    flags, overrides = parted(arguments)
+    sys.argv = [argv[0], *flags, *overrides]  # Hydra's parser refuses flags between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     try:
         main = hydra.main(
@@ -84,8 +85,8 @@ def _check_flag(argument: str) -> None:
         )
 
 
-def _flags_first(arguments: list[str]) -> list[str]:
-    """Put flags before overrides: Hydra's parser refuses flags between them."""
+def parted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags with their values, and the overrides."""
     flags, overrides = [], []
     rest = iter(arguments)
     for argument in rest:
@@ -95,7 +96,7 @@ def _flags_first(arguments: list[str]) -> list[str]:
             flags.append(argument)
             if argument in _WITH_VALUE:
                 flags.append(next(rest, ""))
-    return flags + overrides
+    return flags, overrides
 
 
 _WITH_VALUE = {

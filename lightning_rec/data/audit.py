@@ -8,15 +8,9 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.schema import TIMED, Interactions, ticks, times
 from lightning_rec.data.split import Examples, Split
+from lightning_rec.errors import LeakError
 
 Ints = NDArray[np.int64]
-
-
-class LeakError(Exception):
-    """Something learnt from what it is tested on. The message names the check and the culprit.
-
-    In a split it is a bug, not bad input; a part that was trained before can be at fault as well.
-    """
 
 
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
@@ -131,9 +125,15 @@ def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
     rest = split.vocabulary[len(trained) :]
     ranked = not len(rest) or np.array_equal(rest, untrained)
     if not ranked or not np.array_equal(np.flatnonzero(counts), trained):
-        raise LeakError("leak audit: the vocabulary is not the set of items seen in training.")
+        raise LeakError(
+            "leak audit: the vocabulary is not the set of items seen in training. "
+            "This is a bug of the protocol: please report it."
+        )
     if not np.array_equal(counts[trained], split.train_counts[: len(trained)]):
-        raise LeakError("leak audit: popularity was not counted on training events alone.")
+        raise LeakError(
+            "leak audit: popularity was not counted on training events alone. "
+            "This is a bug of the protocol: please report it."
+        )
 
 
 def _check_histories(stage: str, examples: Examples, split: Split, source: _Source) -> None:

@@ -11,6 +11,7 @@ from lightning_rec import cli
 from lightning_rec.assembly import assemble
 from lightning_rec.config import compose
 from lightning_rec.data.fetch import cache_dir
+from lightning_rec.errors import LeakError
 from lightning_rec.runs.course import check_course
 
 Refused = Callable[..., str]
@@ -183,6 +184,7 @@ def test_memory_that_is_used_up_is_told_with_what_to_do(refused: Refused, small:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**55)
     assert "batches.batch_size" in cli.explain(error.value)
+    assert cli.explain(LeakError("leak audit: …")) == "leak audit: …"  # no name of a class
     assert "batches.batch_size" in cli.explain(torch.OutOfMemoryError("CUDA out of memory."))
     too_large = refused("train", *small, f"model.dim={2**22}")
     assert "model: a part of this size does not fit the memory" in too_large

@@ -84,12 +84,17 @@ def test_other_models_take_texts_too(texts: list[str], model: str, tmp_path: Pat
 
 @pytest.mark.parametrize("whiten", [True, False])
 def test_nothing_is_trained_in_zero_shots(
-    texts: list[str], catalogue_csv: Path, whiten: bool, tmp_path: Path
+    texts: list[str], tiny_bert: Path, whiten: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "run"
+    folder, known = tmp_path / "run", "all-MiniLM-L6-v2"
+    shutil.copytree(tiny_bert, tmp_path / known)  # a model that is known by its name
+    monkeypatch.setenv("LIGHTNING_REC_DATA", str(tmp_path))
     kept = [each for each in texts if not each.startswith(("model", "loss", "item=", "batches.batch_size"))]  # fmt: skip
     arguments = [*kept, "model=zero_shot", f"item.whiten={whiten}", f"run_dir={folder}"]
-    assert cli.run(["train", *arguments]) == 0
+    arguments += [f"item.encoder={known}", "~callbacks.best"]
+    assert cli.run(["evaluate", "--config-dir", str(tmp_path), *arguments]) == 0
+    log = (folder / "train.log").read_text()
+    assert log.count(f"reading {tmp_path / known}") == 1  # once, however often it is asked for
     assert read(folder / "metrics.json")["test/recall@10"] > 0
     assert cli.run(["evaluate", f"run={folder}"]) == 0
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.audit import audit
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Examples, Split
 from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
+from lightning_rec.errors import LeakError
 
 K = (1, 5)
 PROTOCOLS: list[Protocol] = [

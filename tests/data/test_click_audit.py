@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
@@ -20,6 +19,7 @@ from lightning_rec.data.clicks.fit import _Fitter
 from lightning_rec.data.clicks.splits import Dealt, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
+from lightning_rec.errors import LeakError
 
 Made = tuple[ClickTable, Fields, Encoded]
 

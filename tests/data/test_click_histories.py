@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks import audit_histories as audit_module
 from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.audit import audit_clicks
@@ -21,7 +20,7 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.splits import Dealt, RandomRows, RowProtocol, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 
 Made = tuple[ClickTable, Fields, Encoded]
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lightning_rec import cli
-from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.audit import audit
 from lightning_rec.data.given import Given
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
@@ -18,7 +18,7 @@ from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Split
 from lightning_rec.data.splits import LeaveOneOut, Temporal
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 
 Events = list[tuple[str, str, int]]
 Files = Callable[..., Interactions]

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.matching.audit import audit_matches
 from lightning_rec.data.matching.batches import PairSet, QuerySet
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
@@ -17,7 +16,7 @@ from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.sources.home_depot import HomeDepot
 from lightning_rec.data.sources.pairs import PairTable
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 
 ODD = pl.DataFrame(
     {

@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 from lightning_rec import assembly, cli, config
-from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.audit import audit
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Split
 from lightning_rec.data.splits import LeaveOneOut
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 
 Prepare = Callable[..., Interactions]
 Parts = dict[str, tuple[set[str], set[str], set[str]]]

@@ -13,14 +13,14 @@ import polars as pl
 import pytest
 
 from lightning_rec import assembly, cli, config
-from lightning_rec.data.audit import LeakError, audit
+from lightning_rec.data.audit import audit
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Split
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 
 Prepare = Callable[..., Interactions]
 Example = tuple[str, tuple[str, ...], str]

@@ -9,11 +9,10 @@ from torch.nn import functional
 
 from lightning_rec.assembly.language import load_words
 from lightning_rec.assembly.pretraining import CatalogueWords
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.text.batches import TextSet
 from lightning_rec.data.text.parts import RandomTexts, audit_texts
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 from lightning_rec.metrics.words import Answers, WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.mlm import MaskedWords

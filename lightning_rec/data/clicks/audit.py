@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.audit_counted import told_of_counts
 from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
 from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck, fail
@@ -22,6 +21,7 @@ from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
+from lightning_rec.errors import LeakError
 
 
 def audit_clicks(

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
 from lightning_rec.data.ids import AROUND, MISSING
+from lightning_rec.errors import LeakError
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 _HASHED = 50  # values of a block whose hash is worked out again, byte by byte

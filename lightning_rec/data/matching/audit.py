@@ -10,10 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.shares import PARTS
-from lightning_rec.errors import listed
+from lightning_rec.errors import LeakError, listed
 
 
 def audit_matches(matches: Matches) -> dict[str, Any]:

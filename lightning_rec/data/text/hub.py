@@ -122,7 +122,7 @@ def find_model(name: str) -> Path:
             )
         return folder
     if name in KNOWN:
-        return KNOWN[name].files()[0].parent
+        return model_here(name) or KNOWN[name].files()[0].parent
     return _of_hub(name)
 
 

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_rec.data.audit import LeakError
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
 from lightning_rec.data.text.texts import Tokenized, texts_hash
-from lightning_rec.errors import UserError
+from lightning_rec.errors import LeakError, UserError
 from lightning_rec.ranges import BelowOne
 
 Ints = NDArray[np.int64]
