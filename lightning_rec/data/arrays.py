@@ -38,8 +38,9 @@ class Targets(NamedTuple):
 
     boundaries: times where validation and test begin, if any.
     order: what the events of a user are ordered by; see :class:`Split`.
-    apart: the history of a target ends before its user's first target of the same part; else it
-        holds all events before the target.
+    parts: int64 [N], the part of each event, ascending within a user, where the history of a
+        target ends before its user's first event of the same part; None: it holds all events before
+        the target.
     notes: what the user should know about how it was split, in sentences.
     whole: each user, then a session, belongs to one part, that in which its last event lies.
     """
@@ -49,7 +50,7 @@ class Targets(NamedTuple):
     test: Mask
     boundaries: tuple[float, float] | None
     order: Order = "time"
-    apart: bool = False
+    parts: Ints | None = None
     whole: bool = False
     notes: tuple[str, ...] = ()
 
@@ -123,7 +124,9 @@ def without_new(
     new = items[order[: round(share * len(items))]]
     kept = ~np.isin(events.item, new) | targets.val | targets.test
     train, val, test = (mask[kept] for mask in targets[:3])
-    return events.taken(np.flatnonzero(kept)), targets._replace(train=train, val=val, test=test)
+    parts = None if targets.parts is None else targets.parts[kept]
+    targets = targets._replace(train=train, val=val, test=test, parts=parts)
+    return events.taken(np.flatnonzero(kept)), targets
 
 
 def _vocabulary(train_counts: Ints, cold_targets: Cold) -> Ints:
@@ -176,12 +179,10 @@ def _unit(targets: Targets) -> str:
 
 def _until(user: Ints, targets: Targets) -> Ints:
     """The place that the history of each event ends before, were it a target: int64 [N]."""
-    until = np.arange(len(user))
-    for mask in (targets.val, targets.test) if targets.apart else ():
-        at = np.flatnonzero(mask)
-        _, first, which = np.unique(user[at], return_index=True, return_inverse=True)
-        until[at] = at[first][which]
-    return until
+    if targets.parts is None:
+        return np.arange(len(user))
+    first = np.append(True, (np.diff(user) != 0) | (np.diff(targets.parts) != 0))
+    return np.flatnonzero(first)[np.cumsum(first) - 1]
 
 
 def _counts(

@@ -55,6 +55,7 @@ class Given(Protocol):
                 "without, protocol.val_users=0."
             )
         timed = events.time is not None or bool((part < TRAIN).any())
+        successive = timed if self.successive is None else self.successive
         val, test = (picked(events, part == held, self.targets) for held in (VAL, TEST))
         return Targets(
             part == TRAIN,
@@ -62,7 +63,7 @@ class Given(Protocol):
             test,
             None,
             order="part",
-            apart=not (timed if self.successive is None else self.successive),
+            parts=None if successive else part,
             notes=(*_doubled(events, part), *_early(events, part), *_unknown(events, part)),
         )
 

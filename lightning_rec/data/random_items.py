@@ -88,7 +88,8 @@ class RandomItems(RandomShares, Protocol):
         part = (place >= length - tested - held).astype(np.int8) + (place >= length - tested)
         of_event = part[np.cumsum(first) - 1]
         val = self.validated(events, first & (of_event == 1))
-        return Targets(of_event == 0, val, first & (of_event == 2), None, "none", apart=True)
+        test = first & (of_event == 2)
+        return Targets(of_event == 0, val, test, None, "none", of_event.astype(np.int64))
 
 
 def write_by_id(data: Interactions, folder: Path) -> None:

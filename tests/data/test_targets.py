@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
@@ -33,6 +33,7 @@ from lightning_rec.models.classic.popularity import Popularity
 from lightning_rec.tasks.blocks import rank_catalogue
 
 CUTOFFS = (1, 3)
+PICKED = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
 
 
 class Event(NamedTuple):
@@ -102,19 +103,22 @@ def by_time(events: list[Event], protocol: Protocol) -> Dealt:
         begins = 1 if protocol.new_users else 0 if 0 in stage else len(own)
         for number in (1, 2):
             places = [p for p in range(begins, len(own)) if stage[p] == number]
-            pick = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
-            found[number].extend(asked(own, places[pick[protocol.targets]]))
+            found[number].extend(asked(own, places[PICKED[protocol.targets]]))
     return found
 
 
-def as_given(events: list[Event], _: Protocol) -> Dealt:
+def as_given(events: list[Event], protocol: Protocol) -> Dealt:
+    assert isinstance(protocol, Given)
     found: Dealt = ([], [], [])
     for own in by_user(events).values():
         own = sorted(own, key=lambda event: event.part)
         found[0].extend(event for event in own if event.part == 0)
         for number in (1, 2):
-            places = [p for p, event in enumerate(own) if event.part == number]
-            found[number].extend(asked(own, places))
+            inside = [event for event in own if event.part == number]
+            before = [event for event in own if event.part < number]
+            together = protocol.successive is not False  # None, as there are times
+            made = [Asked(e, before + inside[:p] * together) for p, e in enumerate(inside)]
+            found[number].extend(made[PICKED[protocol.targets]])
     return found
 
 
@@ -242,11 +246,11 @@ SEEN = [("filter", "exclude"), ("filter", "miss"), ("keep", "exclude")]
 WORDS = list(product(SEEN, ("miss", "exclude", "rank"), (False, True)))
 
 
-def read(events: list[Event], name: str, folder: Path) -> Interactions:
+def read(events: list[Event], name: str, folder: Path, *, timed: bool = True) -> Interactions:
     """The log, its events of equal times in the order of the list, as one file or split."""
     frame = pl.DataFrame(events, schema=["user", "item", "time", "part"], orient="row")
     parts = [frame.filter(part=part) for part in range(3)] if name == "given" else [frame]
-    roles = {"user": "user", "item": "item", "time": "time"}
+    roles = {"user": "user", "item": "item"} | ({"time": "time"} if timed else {})
     for key, part in zip(("path", "val", "test"), parts, strict=False):
         roles[key] = str(folder / f"{key}.csv")
         part.write_csv(roles[key])
@@ -255,43 +259,70 @@ def read(events: list[Event], name: str, folder: Path) -> Interactions:
     return prepare(TableSource(**roles), folder / "cache")
 
 
+def compared(events: list[Event], data: Interactions, rule: Protocol, deal: Deal) -> Counter[str]:
+    """Assert that a split is what plain Python makes; the counts of targets, by kind."""
+    users, items = data.users["user"], data.items["item"]
+    train, *stages = deal(events, rule)
+    answers = [wanted(stage, train, set(items), rule) for stage in stages]
+    met: Counter[str] = Counter()
+    if not all(answer.targets for answer in answers):
+        with pytest.raises(UserError, match="targets"):
+            rule.split(data)
+        return met
+    split = rule.split(data)
+    audit(data, split)
+    assert split.counts["train events"] == len(train)
+    both = (("val", split.val), ("test", split.test))
+    for (stage, examples), expected in zip(both, answers, strict=True):
+        rows = data.events.collect()[examples.row.tolist()]
+        pairs = zip(users.gather(rows["user"]), items.gather(rows["item"]), strict=True)
+        assert Counter(pairs) == expected.targets, rule
+        told = {kind: f"{kind} {stage} targets" for kind in ("cold", "seen", "doubled")}
+        told["lone"] = f"{stage} targets without a history"
+        counts = {kind: split.counts[key] for kind, key in told.items()}
+        assert counts == dict.fromkeys(told, 0) | expected.counts, rule
+        figures = figures_of(split, data, rule, stage)
+        found = {metric: figures[metric] for metric in expected.figures}
+        assert found == pytest.approx(expected.figures, abs=1e-12), rule
+        if stage == "test":
+            assert figures["cold/examples"] == counts["cold"] * (rule.cold_targets != "exclude")
+        met.update({kind: number for kind, number in counts.items() if number})
+    return met
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_targets_counts_and_figures_are_the_oracles(name: str, seed: int, tmp_path: Path) -> None:
     events = small_log(seed)
     protocol, deal = PROTOCOLS[name]
     data = protocol.view(read(events, name, tmp_path))
-    users, items = data.users["user"], data.items["item"]
     met: Counter[str] = Counter()
     for (seen, seen_targets), cold, once in WORDS:
         rule = replace(
             protocol, seen=seen, seen_targets=seen_targets, cold_targets=cold, drop_doubled=once
         )  # type: ignore[arg-type]
-        kept = list(dict.fromkeys(events)) if once else events
-        train, *stages = deal(kept, rule)
-        answers = [wanted(stage, train, set(items), rule) for stage in stages]
-        if not all(answer.targets for answer in answers):
-            with pytest.raises(UserError, match="targets"):
-                rule.split(data)
-            continue
-        split = rule.split(data)
-        audit(data, split)
-        assert split.counts["train events"] == len(train)
-        both = (("val", split.val), ("test", split.test))
-        for (stage, examples), expected in zip(both, answers, strict=True):
-            rows = data.events.collect()[examples.row.tolist()]
-            pairs = zip(users.gather(rows["user"]), items.gather(rows["item"]), strict=True)
-            assert Counter(pairs) == expected.targets, rule
-            told = {kind: f"{kind} {stage} targets" for kind in ("cold", "seen", "doubled")}
-            told["lone"] = f"{stage} targets without a history"
-            counts = {kind: split.counts[key] for kind, key in told.items()}
-            assert counts == dict.fromkeys(told, 0) | expected.counts, rule
-            figures = figures_of(split, data, rule, stage)
-            found = {metric: figures[metric] for metric in expected.figures}
-            assert found == pytest.approx(expected.figures, abs=1e-12), rule
-            if stage == "test":
-                assert figures["cold/examples"] == counts["cold"] * (cold != "exclude")
-            met.update({kind: number for kind, number in counts.items() if number})
+        met += compared(list(dict.fromkeys(events)) if once else events, data, rule, deal)
     assert met["cold"]
     assert met["seen"] or name == "random_items"  # each user's items stand in one part
     assert met["doubled"] or name in ("random_items", "temporal first")
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("successive", [None, True, False])
+@pytest.mark.parametrize("targets", PICKED)
+def test_a_part_that_came_split_is_a_sequence_or_a_set(
+    targets: Any, successive: bool | None, timed: bool, tmp_path: Path
+) -> None:
+    events = small_log(0)
+    data = read(events, "given", tmp_path, timed=timed)
+    if not timed:  # no two events are copies then, and their order is that of the rows
+        events = [event._replace(time=place) for place, event in enumerate(events)]
+
+    def deal(kept: list[Event], rule: Protocol) -> Dealt:
+        assert isinstance(rule, Given)
+        return as_given(kept, replace(rule, successive=timed if successive is None else successive))
+
+    for (seen, seen_targets), cold in product(SEEN, ("miss", "exclude", "rank")):
+        words = {"seen": seen, "seen_targets": seen_targets, "cold_targets": cold}
+        rule = Given(cutoffs=CUTOFFS, targets=targets, successive=successive, **words)  # type: ignore[arg-type]
+        assert compared(events, data, rule, deal)
