@@ -125,8 +125,9 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         task = problem.make_task(loaded, data)
         if task.tuned is not None and task.tuned.partial:
             task.tuned.check_base(run.path / TUNED)
-        checksums.verify_all(run.path)
         run.load_model(task.model)
+        for fault in checksums.verify_all(run.path):
+            log.warning(fault)
         run.metrics  # noqa: B018  read before they are computed again
         trainer = assembly.make_trainer(cfg, run.path, training=False)
         with distributed.joined_by("evaluate", run.path, *overrides):

@@ -56,6 +56,8 @@ class CheckpointFiles(TorchCheckpointIO):
         target = Path(os.path.realpath(path))
         if target in self._written or (target.suffix == ".ckpt" and self._holds(target)):
             super().remove_checkpoint(target)
+            if self._holds(target):
+                checksums.forget(self.folder, target.relative_to(self.folder).as_posix())
         else:
             log.warning("%s is no checkpoint of %s, and is not removed.", path, self.folder)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_file, write_json
 
 NAME = "checksums.json"
@@ -27,6 +27,13 @@ def moved(folder: Path, name: str, to: str) -> None:
     write_json(folder / NAME, known)
 
 
+def forget(folder: Path, name: str) -> None:
+    """Note that a file is meant to be gone."""
+    known = _known(folder)
+    if known.pop(name, None) is not None:
+        write_json(folder / NAME, known)
+
+
 def sound(folder: Path, name: str) -> bool:
     """Whether a file is as it was written; so is one that nothing is known of, of older runs."""
     found = sha256_file(folder / name)  # before it is looked up: the run may be writing
@@ -45,12 +52,23 @@ def verify(folder: Path, name: str) -> None:
         )
 
 
-def verify_all(folder: Path) -> None:
-    """Verify each file of a folder, those in folders below left out."""
-    known = _known(folder)
-    for name in sorted(path.name for path in folder.iterdir() if path.is_file()):
-        if name in known:
-            verify(folder, name)
+def verify_all(folder: Path) -> list[str]:
+    """Look at each file that is known of; a sentence for each fault in the folders below.
+
+    These hold checkpoints, on which no figure depends.
+
+    Raises:
+        UserError: naming all files of the folder itself that are missing or not as written.
+    """
+    faults: dict[bool, list[str]] = {False: [], True: []}  # by whether it lies in a folder below
+    for name in sorted(_known(folder)):
+        if not (folder / name).is_file():
+            faults["/" in name].append(f"{folder / name} is missing")
+        elif not sound(folder, name):
+            faults["/" in name].append(f"{folder / name} is not as the run wrote it")
+    if own := faults[False]:
+        raise UserError(f"{listed(own)}, by {NAME}: bring back the files, or train anew.")
+    return [f"{fault}: nothing here depends on it, going on does." for fault in faults[True]]
 
 
 def _latest(hashes: list[str]) -> list[str]:

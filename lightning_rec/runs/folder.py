@@ -134,6 +134,7 @@ class RunFolder:
         """Leave out what checkpoints there are: a training begins anew."""
         for path in (self.path / "checkpoints").glob("*.ckpt") if is_first() else ():
             path.unlink()
+            checksums.forget(self.path, path.relative_to(self.path).as_posix())
 
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

@@ -94,13 +94,20 @@ def test_no_key_goes_to_where_nobody_but_the_config_says(sent: Path, refused: Re
     assert cli.run([*further, "trainer.model_registry=null"]) == 0
 
 
-def test_a_changed_table_is_told(sent: Path, refused: Refused, tmp_path: Path) -> None:
+def test_what_is_changed_or_missing_is_told_by_name(
+    sent: Path, refused: Refused, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copy(tmp_path / checksums.NAME, sent)
     for name in ("test_users.parquet", "items.parquet"):
         whole = (sent / name).read_bytes()
         (sent / name).write_bytes(whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
         assert f"{name} is not as the run wrote it" in refused("evaluate", f"run={sent}")
+        (sent / name).unlink()
+        assert f"{sent / name} is missing" in refused("evaluate", f"run={sent}")
         (sent / name).write_bytes(whole)
+    (sent / "checkpoints" / "last.ckpt").unlink()
+    assert cli.run(["evaluate", f"run={sent}"]) == 0
+    assert f"{sent / 'checkpoints' / 'last.ckpt'} is missing" in caplog.text
 
 
 def test_a_card_or_checkpoint_of_another_kind_is_named(sent: Path, refused: Refused) -> None:
