@@ -61,6 +61,33 @@ def moment(
     return quantile(cut) if quantile else float(np.quantile(time, cut, method="higher"))
 
 
+def boundaries(
+    val_from: Cut, test_from: Cut, user: NDArray[np.int64], time: Times, *, nested: bool
+) -> tuple[float, float]:
+    """The times where validation and test begin, of events by ``user`` and ``time``, each [N].
+
+    ``nested`` takes ``val_from`` as a quantile of the times before the test.
+
+    Raises:
+        UserError: if they are in the wrong order, or a date leaves nothing before or after it.
+    """
+    val_quantile = test_quantile = None
+    if nested:
+
+        def test_quantile(share: float) -> float:
+            return first_after(time, share)
+
+        def val_quantile(share: float) -> float:
+            early = time < test_at
+            several = np.bincount(user[early], minlength=user.max() + 1) > 1
+            return first_after(time[early & several[user]], share)
+
+    test_at = moment("test_from", test_from, time, test_quantile)
+    val_at = moment("val_from", val_from, time, val_quantile)
+    check_order((val_from, test_from), (val_at, test_at))
+    return as_times(val_at, time), as_times(test_at, time)
+
+
 def first_after(time: Times, share: float) -> float:
     """The first time later than this quantile; where there is none, one later than all."""
     later = time[time > np.quantile(time, share)] if len(time) else time

@@ -6,25 +6,16 @@ hash goes into every run folder; runs with different hashes are never put in one
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Cold, Ints, Mask, Rules, Targets, arrays, without_new
+from lightning_rec.data.arrays import Cold, Mask, Rules, Targets, arrays, without_new
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
-from lightning_rec.data.cuts import (
-    Cut,
-    Times,
-    as_times,
-    check_order,
-    first_after,
-    moment,
-    settle,
-    told_cuts,
-)
+from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
 from lightning_rec.data.filters import Ordered, filtered, picked
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.repeats import SeenTargets
@@ -151,6 +142,18 @@ class Protocol(Hashed, ABC):
 
     def split(self, data: Interactions) -> Split:
         """Filter, order and split. Raises UserError where nothing is left or data is missing."""
+        try:
+            return self._split(data)
+        except UserError as error:
+            if not self.new_items:
+                raise
+            replace(self, new_items=0.0).split(data)  # says what else is the cause, if anything is
+            raise UserError(
+                f"protocol.new_items={self.new_items:g} keeps too many items out of training, "
+                "without it there is enough: lower it."
+            ) from error
+
+    def _split(self, data: Interactions) -> Split:
         if self.candidates is not None and self.cold_targets == "rank":
             raise UserError(
                 "protocol.candidates draws from items with training events, and "
@@ -270,7 +273,8 @@ class Temporal(Protocol):
                 "data.time=COLUMN, or use protocol=random_items, or leave_one_out if rows are in "
                 "the order of time."
             )
-        val_from, test_from = self._boundaries(events.user, events.time)
+        cuts = (self.val_from, self.test_from)
+        val_from, test_from = boundaries(*cuts, events.user, events.time, nested=self.nested)
         train = events.time < val_from
         if self.new_users:
             known = events.places()[0] > 0
@@ -280,21 +284,3 @@ class Temporal(Protocol):
         test = known & (events.time >= test_from)
         val, test = (picked(events, window, self.targets) for window in (val, test))
         return Targets(train, self.validated(events, val), test, (val_from, test_from))
-
-    def _boundaries(self, user: Ints, time: Times) -> tuple[float, float]:
-        """The times where validation and test begin."""
-        val_quantile = test_quantile = None
-        if self.nested:
-
-            def test_quantile(share: float) -> float:
-                return first_after(time, share)
-
-            def val_quantile(share: float) -> float:
-                early = time < test_from
-                several = np.bincount(user[early], minlength=user.max() + 1) > 1
-                return first_after(time[early & several[user]], share)
-
-        test_from = moment("test_from", self.test_from, time, test_quantile)
-        val_from = moment("val_from", self.val_from, time, val_quantile)
-        check_order((self.val_from, self.test_from), (val_from, test_from))
-        return as_times(val_from, time), as_times(test_from, time)

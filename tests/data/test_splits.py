@@ -616,6 +616,14 @@ def test_new_items_are_in_no_history_and_can_be_ranked(interactions: Interaction
     assert not np.array_equal(other.vocabulary, missed.vocabulary)
 
 
+@pytest.mark.parametrize("more", [{}, {"cutoffs": (1,)}, {"cold_targets": "exclude"}])
+def test_new_items_that_leave_nothing_are_named(interactions: Interactions, more: Any) -> None:
+    with pytest.raises(UserError, match=r"protocol\.new_items=0\.999 keeps too many items out"):
+        LeaveOneOut(new_items=0.999, **more).split(interactions)
+    with pytest.raises(UserError, match="user_core=999"):
+        LeaveOneOut(new_items=0.999, user_core=999).split(interactions)
+
+
 def test_protocols_without_new_items_keep_their_hash() -> None:
     assert "new_items" not in LeaveOneOut().settings()
     assert LeaveOneOut(new_items=0.1).hash() != LeaveOneOut().hash()
