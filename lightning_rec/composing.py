@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal import hydra as hydra_internals
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins import file_config_source
@@ -24,7 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
-from lightning_rec.documents import check_yaml, leaves, read_text
+from lightning_rec.documents import check_yaml, leaves, read_text, unreadable
 from lightning_rec.errors import UserError, listed, nearest
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # Hydra looks them up by itself
@@ -42,11 +43,14 @@ class FileConfigSource(file_config_source.FileConfigSource):
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read a config. Raises UserError if it is no text, or too large or too deep."""
+        """Read a config. Raises UserError if it is no YAML, or too large or too deep."""
         path = Path(self.path, self._normalize_file_name(config_path))
         if path.is_file():
             check_yaml(path, read_text(path))
-        return super().load_config(config_path)
+        try:
+            return super().load_config(config_path)
+        except (yaml.YAMLError, ValueError) as error:
+            raise unreadable(path, error) from error
 
 
 class CheckedLoader(ConfigLoaderImpl):

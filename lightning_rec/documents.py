@@ -18,6 +18,7 @@ MOST_NODES = 100_000  # keys and values, with every alias counted as what it sta
 DEEPEST = 40
 _JSON_BYTES = 2**26
 _PLACES = ("dirpath", "save_dir", "log_dir")  # keys of a config that name where a part writes
+_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
 _SCANNER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTERPOLATION = re.compile(r"\$\{[^}]*\}?")
 
@@ -93,7 +94,7 @@ def read_yaml(path: Path) -> Any:
     try:
         made = OmegaConf.create(text)  # reads numbers as Hydra does
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise unreadable(path, error) from error
     return OmegaConf.to_container(made, resolve=False)
 
 
@@ -131,7 +132,7 @@ def check_yaml(path: object, text: str) -> None:
 
     An alias is a few letters that stand for as much as its anchor holds, aliases included.
 
-    Raises UserError if it is too deep, or unfolds too far.
+    Raises UserError if it is too deep, unfolds too far or asks for more than plain values by a tag.
     """
     sizes: dict[str, int] = {}  # what an anchor stands for
     open_nodes: list[tuple[str | None, int]] = []  # anchor and number of nodes before it
@@ -145,6 +146,12 @@ def check_yaml(path: object, text: str) -> None:
             elif isinstance(event, yaml.AliasEvent):
                 count += sizes.get(event.anchor, MOST_NODES)  # in itself it has no end
             elif isinstance(event, yaml.NodeEvent):
+                if event.tag and event.tag not in _TAGS:
+                    raise UserError(
+                        f"{path}, line {event.start_mark.line + 1}: the tag {event.tag} is not "
+                        "read, for a config holds plain values: leave it out, and name what is to "
+                        "be built by _target_."
+                    )
                 if isinstance(event, yaml.CollectionStartEvent):
                     open_nodes.append((event.anchor, count))
                 elif event.anchor:
@@ -156,7 +163,14 @@ def check_yaml(path: object, text: str) -> None:
                     f"at most {MOST_NODES:,} values, and this one unfolds beyond that."
                 )
     except yaml.YAMLError as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: object, error: Exception) -> UserError:
+    """One sentence for what a YAML text is not, with its place where that is known."""
+    mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f", line {mark.line + 1}, column {mark.column + 1}," if mark else ""
+    return UserError(f"{path}{where} cannot be read: {' '.join(str(what or error).split())}.")
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:

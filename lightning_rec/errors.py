@@ -25,8 +25,11 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string."""
-    names = list(choices)
+    """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string.
+
+    It is never ``word`` itself, in quotes or not.
+    """
+    names = [name for name in choices if name not in (word, word.strip("'\""))]
     close = [name for name in names if name.lower() == word.lower()]
     close = close or get_close_matches(word, names, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""

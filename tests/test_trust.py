@@ -323,6 +323,28 @@ def test_a_yaml_is_bounded_wherever_it_is_read(
     assert "cannot be read" in refused("show", "--config-dir", str(own.parent), "data=shop")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: !foo x\n", "shop.yaml, line 2: the tag !foo is not read"),
+        ("!!python/object/apply:os.system [ls]", "line 1: the tag tag:yaml.org,2002:python/object"),
+        ("? [a, b]\n: 3\n", "shop.yaml, line 1, column 3, cannot be read: found unhashable key."),
+        ("a: !!int x\n", "shop.yaml cannot be read: invalid literal for int()"),
+    ],
+)
+def test_what_is_more_than_plain_values_is_told_in_a_sentence(
+    folder: Path, refused: Refused, tmp_path: Path, text: str, said: str
+) -> None:
+    own = tmp_path / "own" / "data"
+    own.mkdir(parents=True)
+    (own / "shop.yaml").write_text(text)
+    (folder / "config.yaml").write_text(text)
+    told = refused("show", "--config-dir", str(own.parent), "data=shop")
+    assert said in told
+    assert "\\n" not in told
+    assert said.replace("shop", "config") in refused("evaluate", f"run={folder}")
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"status": NaN}', f'{{"a": {"1" * 5000}}}'])
 def test_a_json_is_bounded(folder: Path, refused: Refused, text: str) -> None:
     (folder / "run.json").write_text(text)

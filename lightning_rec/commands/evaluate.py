@@ -5,7 +5,7 @@ from pathlib import Path
 from lightning_rec.commands import train
 from lightning_rec.commands.hydra_main import parted
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import wanted
+from lightning_rec.commands.usage import taken, wanted
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 
@@ -37,13 +37,12 @@ def run(arguments: list[str]) -> int:
     if wanted(arguments):
         print(HELP)
         return 0
-    folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
+    folders, overrides = taken(arguments, "run")
     asked = parted(arguments)[1]
     if not folders and asked and all("=" in each or each.startswith("~") for each in asked):
         return train.run([*arguments, "trainer.max_epochs=0"])
     if len(folders) != 1 or not folders[0]:
         raise UserError("Say which run: lightning-rec evaluate run=FOLDER")
-    overrides = [argument for argument in arguments if not argument.startswith("run=")]
     with loading():
         from lightning_rec.reports.terminal import figures_table
         from lightning_rec.runs.partial import plain

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import wanted
+from lightning_rec.commands.usage import taken, wanted
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -33,9 +33,8 @@ def run(arguments: list[str]) -> int:
     if wanted(arguments):
         print(HELP)
         return 0
-    folders = [argument[4:] for argument in arguments if argument.startswith("run=")]
-    numbers = [argument[2:] for argument in arguments if argument.startswith("k=")]
-    queries = [argument for argument in arguments if not argument.startswith(("run=", "k="))]
+    folders, rest = taken(arguments, "run")
+    numbers, queries = taken(rest, "k")
     if unknown := [name for query in queries if (name := _KEY.match(query))]:
         raise UserError(
             f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a "

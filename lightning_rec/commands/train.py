@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec.commands.hydra_main import hydra_main
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import usage, wanted
-from lightning_rec.config import plain, translate
+from lightning_rec.commands.usage import parsed, taken, usage, wanted
+from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 
 # Keys that name a file or a folder.
@@ -51,8 +48,7 @@ def run(arguments: list[str]) -> int:
 
 def _resume(arguments: list[str]) -> None:
     """Go on with a run: overrides are of its own config, so that there is nothing to compose."""
-    folders = [argument[7:] for argument in arguments if argument.startswith("resume=")]
-    overrides = [argument for argument in arguments if not argument.startswith("resume=")]
+    folders, overrides = taken(arguments, "resume")
     if len(folders) != 1 or not folders[0] or any(each.startswith("-") for each in overrides):
         raise UserError(
             "One run can be gone on with: lightning-rec train resume=FOLDER, followed by values "
@@ -74,24 +70,16 @@ def _with_folder(arguments: list[str]) -> list[str]:
     if not any(argument.startswith("run_dir=") for argument in arguments):
         arguments = [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"]
     overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
-    asked = {each.key_or_group: each for each in _parsed(overrides)}  # the last of a key counts
+    asked = {each.key_or_group: each for each in parsed(overrides)}  # the last of a key counts
     same = [key for key, each in asked.items() if not each.is_sweep_override()]
     return [*arguments, f"hydra.job.config.override_dirname.exclude_keys={same}"]
-
-
-def _parsed(overrides: list[str]) -> list[Override]:
-    try:
-        parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise translate(error) from error
-    return parsed
 
 
 def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
     """Call a job of a sweep, for trackers, by what differs; seeds of one setting are a group."""
     asked = list(hydra_cfg.overrides.task)
     same = hydra_cfg.job.config.override_dirname.exclude_keys
-    lines = {each.key_or_group: str(each.input_line) for each in _parsed(asked)}
+    lines = {each.key_or_group: str(each.input_line) for each in parsed(asked)}
     differing = {key: line for key, line in lines.items() if key not in same}
     if cfg.tracking.name is None and differing:
         cfg.tracking.name = " ".join(differing.values())
@@ -102,7 +90,7 @@ def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
 
 def _folders_there(arguments: list[str]) -> list[Path]:
     """The named run folder and the one around it, as far as they are there."""
-    said = _parsed([each for each in arguments if each.startswith("run_dir=")])
+    said = parsed([each for each in arguments if each.startswith("run_dir=")])
     named = [Path(str(each.value())).absolute() for each in said]
     around = [folder for name in named for folder in (name, name.parent)]
     return [folder for folder in around if os.path.isdir(folder)]  # noqa: PTH112  long names too

@@ -2,9 +2,14 @@
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_rec.config import config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from lightning_rec.config import config_dir, translate
 
 
 def wanted(arguments: list[str]) -> bool:
@@ -55,3 +60,33 @@ def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
         else:
             others.append(argument)
     return folders, others
+
+
+def taken(arguments: Sequence[str], key: str) -> tuple[list[str], list[str]]:
+    """Take ``key=value`` out: the values, and the rest.
+
+    A value in quotes is what Hydra makes of it, as of ``run_dir='…'``; any other is taken as it is.
+
+    Raises:
+        UserError: if a quote has no end.
+    """
+    values, others = [], []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or name != key:
+            others.append(argument)
+            continue
+        if value[:1] in ("'", '"'):
+            (override,) = parsed([argument])
+            value = str(override.value())
+        values.append(value)
+    return values, others
+
+
+def parsed(arguments: Sequence[str]) -> list[Override]:
+    """Read ``key=value`` as Hydra does. Raises UserError where it cannot be read."""
+    try:
+        read: list[Override] = OverridesParser.create().parse_overrides(list(arguments))
+    except HydraException as error:
+        raise translate(error) from error
+    return read

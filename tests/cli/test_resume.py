@@ -19,7 +19,7 @@ from kills import equal
 from processes import flip, read
 
 from lightning_rec import cli
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import sha256_file
 from lightning_rec.runs.checkpoints import BEST, LAST
 from lightning_rec.runs.folder import RunFolder
@@ -220,6 +220,20 @@ def test_a_refused_resume_leaves_a_completed_run_as_it_is(
     before = hashes(done)
     assert sentence in refused("train", f"resume={done}", *override.split())
     assert hashes(done) == before
+
+
+def test_a_folder_may_stand_in_quotes_as_hydra_takes_it(
+    done: Path, refused: Refused, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "it's a run=1"
+    shutil.copytree(done, folder)
+    quoted = "'" + str(folder).replace("'", "\\'") + "'"
+    assert "trained for 2 epochs" in refused("train", f"resume={quoted}", "trainer.max_epochs=1")
+    for named in (quoted, f'"{folder}"', str(folder)):
+        assert cli.run(["evaluate", f"run={named}"]) == 0
+    assert "There is no folder" in refused("search", f"run='{tmp_path / 'no'}'", "red lamp")
+    assert "run='a cannot be read" in refused("evaluate", "run='a")
+    assert nearest("'a run'", ["a run", "a gun"]) == " Did you mean 'a gun'?"
 
 
 def test_one_process_at_a_time_writes_a_run(
