@@ -182,7 +182,8 @@ def _until(user: Ints, targets: Targets) -> Ints:
     if targets.parts is None:
         return np.arange(len(user))
     first = np.append(True, (np.diff(user) != 0) | (np.diff(targets.parts) != 0))
-    return np.flatnonzero(first)[np.cumsum(first) - 1]
+    until: Ints = np.flatnonzero(first)[np.cumsum(first) - 1]
+    return until
 
 
 def _counts(
