@@ -126,8 +126,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         if task.tuned is not None and task.tuned.partial:
             task.tuned.check_base(run.path / TUNED)
         run.load_model(task.model)
-        for fault in checksums.verify_all(run.path):
-            log.warning(fault)
+        checksums.verify_all(run.path)
         run.metrics  # noqa: B018  read before they are computed again
         trainer = assembly.make_trainer(cfg, run.path, training=False)
         with distributed.joined_by("evaluate", run.path, *overrides):
