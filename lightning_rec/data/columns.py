@@ -9,7 +9,7 @@ import polars as pl
 from lightning_rec.data import numbers, times
 from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
-from lightning_rec.data.lists import lists
+from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import (
     Reading,
@@ -239,7 +239,12 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         shown = str(value)[:_SHOWN]
         empty = value is None or not shown.strip()
         where, what = table.where(row), f"{role} id" if role in _IDS else role
-        if empty:
+        if empty and (cell := _unread(table, name, row)):
+            yield (
+                f"{where}: '{cell[:_SHOWN]}' in column '{name}' is a list that is cut off, or in a "
+                f"form that is not read{more}. Write it whole, [5, 7]."
+            )
+        elif empty:
             yield f"{where}: the {what} in column '{name}' is empty{more}."
         elif role in _IDS and str(value).strip(AROUND) == name:
             yield f"{where} repeats the header{more}: remove it, or say data.invalid=drop."
@@ -253,6 +258,15 @@ def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[s
         else:
             hint = numbers.remedy(value, table.dialect.decimal)
             yield f"{where}: '{shown}' in column '{name}' is no number{more}.{hint}"
+
+
+def _unread(table: Table, name: str, row: int) -> str:
+    """The cell of a column of lists where it is no list; else nothing."""
+    if table.dialect.form != "lists" or table.schema[name] != pl.String:
+        return ""
+    cell = table.frame.select(name).slice(row, 1).filter(unreadable(pl.col(name)))
+    found = table.collect(cell).to_series()
+    return str(found[0]) if len(found) else ""
 
 
 def _lost(value: Any) -> str:

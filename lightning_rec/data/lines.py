@@ -1,5 +1,6 @@
 """The lines of a text table one by one: slow and exact, to say where it is broken or mend it."""
 
+import ast
 import csv
 import io
 import json
@@ -69,11 +70,26 @@ def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
         return UserError(
             f"{part.name} cannot be read as a table ({error}): is a quote left open?{_PLAIN}"
         )
-    begins = re.compile(rb'(?:^|%s)\s*"' % re.escape(separator.encode()))
+    sign = re.escape(separator.encode())
+    begins = re.compile(rb'(?:^|%s)\s*"' % sign)
+    spaced = re.compile(rb'(?:^|%s)("(?:[^"]|"")*"[ \t]+)(?=%s|\r?$)' % (sign, sign))
     for at, line in numbered(part):
+        if dialect.quoted and (found := spaced.search(line)):
+            before = line[: found.start(1)].decode(errors="replace")
+            place = len(next(reader([before], separator), [""]))
+            return UserError(
+                f"{part.name}, line {at}: field {place} has blanks between its quote and what "
+                f"parts it from the next ({found[1].decode(errors='replace')!r}): take the blanks "
+                "around quoted fields out."
+            )
         if dialect.quoted and line.count(b'"') % 2:
             told = f"{part.name} cannot be read: line {at} has a quote without its match.{_PLAIN}"
             return UserError(told) if begins.search(line) else Unfit(told, quoted=False)
+        if b"\r" in line.removesuffix(b"\r\n"):
+            return UserError(
+                f"{part.name}, line {at} has a line end within (CR, while lines end in LF): write "
+                "the table with line ends of one kind, and fields that hold one in quotes."
+            )
     return None
 
 
@@ -87,8 +103,23 @@ def broken_json(part: Part) -> UserError | None:
                     f"{part.name}, line {at} is no JSON object, one of which is a row."
                 )
         except ValueError as error:
-            return UserError(f"{part.name}, line {at} is no JSON ({error}).")
+            return UserError(f"{part.name}, line {at} is no JSON ({error}).{_instead(line)}")
     return None
+
+
+def _instead(line: bytes) -> str:
+    """What to do about a line that is no JSON."""
+    try:
+        found = ast.literal_eval(line.decode().strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ' A row is an object on a line of its own, {"user": 1, "item": "a"}: write it so.'
+    if not isinstance(found, dict):
+        return ""
+    return (
+        " It is a dict as Python prints it: write the file anew with json.dumps, as by python -c "
+        '"import ast, json, sys; [print(json.dumps(ast.literal_eval(row))) for row in sys.stdin]" '
+        "< OLD > NEW."
+    )
 
 
 def _told(part: Part, separator: str, dialect: Dialect, record: Record, width: int) -> str:

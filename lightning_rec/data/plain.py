@@ -248,13 +248,15 @@ def _decoded(name: str, file: Path, encoding: str) -> Path:
 
 
 def _with_line_ends(file: Path) -> Path:
-    """The file itself, or, where lines end in CR alone, as old Macs have it, a copy with LF."""
+    """The file itself, or, where most lines end in CR alone, as on old Macs, a copy with LF."""
     with file.open("rb") as source:
         head = source.read(_BLOCK)
-        if b"\r" not in head or b"\n" in head or b"\0" in head:
+        alone = head.count(b"\r") - head.count(b"\r\n")
+        if alone <= head.count(b"\n") or b"\0" in head:
             return file
-        rest = iter(lambda: source.read(_BLOCK), b"")
-        return written(block.replace(b"\r", b"\n") for block in chain([head], rest))
+        blocks = chain([head], iter(lambda: source.read(_BLOCK), b""))
+        whole = (block + source.read(1) if block.endswith(b"\r") else block for block in blocks)
+        return written(re.sub(rb"\r\n?", b"\n", block) for block in whole)
 
 
 def _without_sep(file: Path) -> tuple[Path, str | None]:

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -151,11 +152,38 @@ def _lines(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
 def json_lines(part: Part) -> pl.LazyFrame:
     """The rows of JSON lines, or of a JSON list of objects."""
     path = part.path
+    _check_keys(part)
     if starts(path, codecs.BOM_UTF8):
         path = rewritten(path, lambda block: block.removeprefix(codecs.BOM_UTF8))
     if first_lines(part)[0].lstrip().startswith("["):
         return pl.read_json(path, infer_schema_length=None).lazy()
     return pl.scan_ndjson(path, infer_schema_length=None)
+
+
+def _check_keys(part: Part) -> None:
+    """Raise UserError if an object at the beginning has a key twice: one value would be lost."""
+    with part.path.open("rb") as stream:
+        text = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
+    doubled: list[str] = []
+
+    def looked_at(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        doubled.extend(key for key in keys if keys.count(key) > 1)
+        return dict(pairs)
+
+    decoder, between = json.JSONDecoder(object_pairs_hook=looked_at), re.compile(r"[\s\[,]*")
+    place = 0
+    while (place := between.match(text, place).end()) < len(text):  # type: ignore[union-attr]
+        line = text.count("\n", 0, place) + 1
+        try:
+            _, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            return  # cut off here, or broken, which reading it will tell
+        if doubled:
+            raise UserError(
+                f"{part.name}, line {line}: an object has the key '{doubled[0]}' twice, of which "
+                "one value would be lost: give them names of their own."
+            )
 
 
 def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> list[pl.LazyFrame]:

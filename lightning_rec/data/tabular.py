@@ -113,7 +113,10 @@ class Table:
                 told = broken(part, self.separator, self.dialect)
             if told:
                 return told
-        return UserError(f"{self.path} cannot be read as a table ({reason}).")
+        return UserError(
+            f"{self.path} cannot be read as a table ({reason}). Write it anew with a library for "
+            "such files: CSV with quotes around fields that need them, JSON lines, or Parquet."
+        )
 
     def evened(self) -> "Table":
         """The table with a blank row for each line that has too many fields.

@@ -72,6 +72,7 @@ JSON = pl.DataFrame(ROWS, schema=COLUMNS, orient="row").write_ndjson().encode()
     ("name", "content", "settings"),
     [
         ("log.csv", text().replace(b"\n", b"\r"), {}),
+        ("log.csv", text().replace(b"\n", b"\r").replace(b"\r", b"\n", 1), {}),
         ("log.dat", text(BARE, head=False).replace(b"\n", b"\r"), {"columns": ["user", "item", "rating", "time"]}),
         ("log.csv", text().replace(b"user,item", b" user , item "), {}),
         ("log.csv", text().decode().encode("utf-32"), {"encoding": "utf-32"}),
@@ -83,7 +84,7 @@ JSON = pl.DataFrame(ROWS, schema=COLUMNS, orient="row").write_ndjson().encode()
         ("log.csv", text(with_(3, lambda rating: str(rating).replace(".", ",")), ";"), {"decimal": "comma"}),
         ("log.csv", text(with_(3, lambda rating: str(rating).replace(".", ","))), {"decimal": "comma"}),
     ],
-    ids=["CR", "CR alone", "blanks in the header", "UTF-32", "UTF-16-LE", "UTF-16-BE", "mark of JSON", "Arrow", "blanks", "decimal comma", "quoted comma"],
+    ids=["CR", "CR but for the header", "CR alone", "blanks in the header", "UTF-32", "UTF-16-LE", "UTF-16-BE", "mark of JSON", "Arrow", "blanks", "decimal comma", "quoted comma"],
 )  # fmt: skip
 def test_files_are_read_as_they_are_meant(
     name: str, content: bytes, settings: dict[str, Any], tmp_path: Path
@@ -160,6 +161,13 @@ with zipfile.ZipFile(BOOK, "w") as _archive:
         (b"# made by hand\n" + text(), "Does the table begin further down? Remove what stands above"),
         (text([(at, *row) for at, row in enumerate(ROWS)]), "line 2 has 6 fields where the header has 5. Are the first fields names of rows, as R"),
         (text([(*row, "") for row in ROWS]), "line 2 has 6 fields where the header has 5. Remove the separators"),
+        (b'user,item,ts\n"1,2","a" , 3\n', "line 2: field 2 has blanks between its quote and what parts it from the next ('\"a\" ')"),
+        (text() + b"9,9,9,9,9\r8,8,8,8,8\n", "line 42 has a line end within (CR, while lines end in LF)"),
+        (b"{'user': 1, 'item': 'a'}\n", "line 1 is no JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)). It is a dict as Python prints it: write the file anew with json.dumps"),
+        (b"{user: 1, item: 2}\n", 'A row is an object on a line of its own, {"user": 1, "item": "a"}: write it so.'),
+        (b'{"user": 1, "item": 2}\n{"user": 1, "item": {"a": 1, "a": 2}}\n', "line 2: an object has the key 'a' twice"),
+        (b'[{"user": 1, "item": 2},\n {"user": 1, "user": 2}]', "line 2: an object has the key 'user' twice"),
+        (b'user,item\n1,"[5, 7"\n2,"[1, 2"\n', "line 2: '[5, 7' in column 'item' is a list that is cut off"),
         (text(with_(0, lambda user: "u" if user != "3" else 'u"')).replace(b'"u"""', b'"u'), "line 5 has a quote without its match"),
         (text(with_(3, lambda rating: f"1,{int(rating):03d}")), "line 2: '1,000' in column 'rating' is no number (40 such rows). If its comma parts off"),
         (text(with_(3, lambda rating: "1.234,5")), "'1.234,5' in column 'rating' is no number (40 such rows). Write thousands without"),
