@@ -34,6 +34,11 @@ def test_a_row_is_written_as_the_template_says(caplog: pytest.LogCaptureFixture)
     assert written(CATALOGUE, "at {price}")[0] == "at 1.5"
 
 
+def test_a_column_of_titles_is_told_by_the_name_that_it_has_here() -> None:
+    with pytest.raises(UserError, match=r"no column 'Titel'\. What data\.catalogue_title names is called \{title\} here"):  # fmt: skip
+        written(CATALOGUE, "{Titel}")
+
+
 @pytest.mark.parametrize(
     ("template", "hint"), [("title", "names no column"), ("{titel}", "Did you mean 'title'?")]
 )

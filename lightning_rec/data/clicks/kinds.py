@@ -56,7 +56,7 @@ def kind(
     if isinstance(column.dtype, pl.Struct):
         return "left out", "objects"
     if column.dtype.is_temporal():
-        return "left out", A_TIME
+        return "left out", A_TIME if is_timely(column) else "a time of day, or a span"
     if distinct <= 1:
         return "left out", "one value alone"
     unique = distinct > 0.8 * rows > MANY
@@ -124,8 +124,10 @@ def _kind_of_text(
     column: pl.Series, separator: str | None, named: str, *, unique: bool
 ) -> tuple[str, str]:
     dated = column.drop_nulls().str.contains(r"\d\d").all()
-    if is_timely(column) or (dated and named == "time"):
+    if is_timely(column):
         return "left out", A_TIME
+    if dated and named == "time":
+        return "left out", "a time, in a form that is not read"
     if is_literal(column):
         return "multi_valued", "lists in brackets"
     if separator is not None:

@@ -67,10 +67,12 @@ def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> l
         )
     bare = catalogue.columns == ["item"]
     hint = " Name a table that says more, data.catalogue=FILE." if bare else ""
+    titled = "title" in catalogue.columns
+    renamed = " What data.catalogue_title names is called {title} here." if titled else ""
     for name in names:
         if name not in catalogue.columns:
             raise UserError(
-                f"template='{template}': the catalogue has no column '{name}'."
+                f"template='{template}': the catalogue has no column '{name}'.{renamed}"
                 f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}.{hint}"
             )
     filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
