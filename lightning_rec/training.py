@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
-from lightning_rec.assembly.agreeing import check_data
+from lightning_rec.assembly.agreeing import check_data, check_withheld
 from lightning_rec.assembly.language import check_language
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.reports import plots
@@ -117,9 +117,9 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     cfg = changed(run.config, overrides)
     with logging_to(None):
         problem = assembly.assemble(cfg)
-        with unquoted(run, overrides):
+        with unquoted(run, overrides) as withheld:
             loaded = problem.load(cache_dir())
-        check_data(run, problem, loaded)
+        check_withheld(run, problem, loaded, withheld)
         check_language(run, cfg)
         data = problem.make_data(loaded)
         task = problem.make_task(loaded, data)
@@ -147,11 +147,10 @@ def check_done(folder: Path, cfg: DictConfig) -> None:
 def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -> Made:
     """Load the data and build the task, of equal weights for equal seeds."""
     with run.timed("data"):
-        with unquoted(run, asked):
+        with unquoted(run, asked) as withheld:
             loaded = problem.load(cache_dir())
+        check_withheld(run, problem, loaded, withheld)
         data = problem.make_data(loaded)
-    if run.card.get("data_hash"):
-        check_data(run, problem, loaded)
     check_language(run, cfg)
     with run.timed("start"):
         seed_everything(cfg.seed, workers=True, verbose=False)

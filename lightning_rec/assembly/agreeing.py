@@ -8,6 +8,7 @@ from lightning_rec.assembly.trainer import recorded_hash
 from lightning_rec.errors import UserError
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import Withheld
 
 log = logging.getLogger(__name__)
 
@@ -27,3 +28,13 @@ def check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
                 f"{name} of {run.path} is {run.card[name][:12]}, but here it is {value[:12]}: the "
                 "data or the protocol is not the one the run was made with."
             )
+
+
+def check_withheld(
+    run: RunFolder, problem: Problem[Any], loaded: Loaded, withheld: Withheld
+) -> None:
+    """Let warnings of the data be seen, if it is that of the run. Raises as :func:`check_data`."""
+    check_data(run, problem, loaded)
+    hashes = (loaded.data_hash, problem.catalogue_hash(loaded))
+    known = hashes == (run.card.get("data_hash"), run.card.get("catalogue_hash"))
+    withheld.release(known=known)

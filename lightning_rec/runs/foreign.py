@@ -4,6 +4,7 @@ It may come from somebody else. It names data, which are read, but not quoted; a
 figures are sent to, along with the keys that the environment holds for them.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError
 from lightning_rec.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 _ADDRESSES = ("tracking_uri", "model_registry")  # keys of a config that name where to send
 _TABLES = ("path", "val", "test", "history", "catalogue")  # keys of data that name files
@@ -42,27 +45,70 @@ def check_addresses(run: RunFolder, overrides: Sequence[str]) -> None:
             )
 
 
-@contextmanager
-def unquoted(run: RunFolder, overrides: Sequence[str]) -> Iterator[None]:
-    """Let errors quote files alone that an override names: terminals and logs are looked at.
+class Withheld(logging.Filter):
+    """Keeps warnings about data from all handlers until it is known whose data they are."""
 
-    Raises UserError in place of one of the block's that could quote others.
+    def __init__(self, run: RunFolder, unasked: Sequence[str]) -> None:
+        super().__init__()
+        self.run, self.unasked = run, unasked
+        self.records: list[logging.LogRecord] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by logging."""
+        if record.levelno < logging.WARNING:
+            return True
+        if record not in self.records:  # each handler asks
+            self.records.append(record)
+        return False
+
+    def release(self, *, known: bool) -> None:
+        """Log what was withheld, if the data is ``known`` to be that of the run."""
+        if known:
+            for record in self.records:
+                logging.getLogger(record.name).handle(record)
+        elif self.records:
+            log.warning(
+                "Warnings about the data of %s (%d) are not shown, since its config alone names "
+                "the files. To see them, name the files yourself: %s.",
+                self.run.path, len(self.records), " ".join(self.unasked),
+            )  # fmt: skip
+
+
+@contextmanager
+def unquoted(run: RunFolder, overrides: Sequence[str]) -> Iterator[Withheld]:
+    """Let messages quote files alone that an override names: terminals and logs are looked at.
+
+    Yields the warnings of the block, to be released behind it. Raises UserError in place of one of
+    the block's that could quote others.
     """
+    withheld = Withheld(run, [] if run.is_own else _unasked(run, overrides))
+    handlers = logging.getLogger().handlers if withheld.unasked else []
+    for handler in handlers:
+        handler.addFilter(withheld)
     try:
-        yield
+        yield withheld
     except UserError as error:
-        if run.is_own:
-            raise
-        data, asked = run.config.data, _keys(overrides)
-        named = {f"data.{key}": data[key] for key in _TABLES if isinstance(data.get(key), str)}
-        unasked = [f"{key}={value}" for key, value in named.items() if key not in asked]
-        if not unasked or not all(Path(value).exists() for value in named.values()):
+        if not withheld.unasked or not all(Path(path).exists() for path in _named(run).values()):
             raise
         raise UserError(
             f"The data that {run.path / 'config.yaml'} names cannot be used. Files that a saved "
             f"config names are not quoted: to be told what is wrong, name them yourself: "
-            f"{' '.join(unasked)}"
+            f"{' '.join(withheld.unasked)}"
         ) from error
+    finally:
+        for handler in handlers:
+            handler.removeFilter(withheld)
+
+
+def _named(run: RunFolder) -> dict[str, str]:
+    """The files that the config of a run names, by dotted key."""
+    data = run.config.data
+    return {f"data.{key}": data[key] for key in _TABLES if isinstance(data.get(key), str)}
+
+
+def _unasked(run: RunFolder, overrides: Sequence[str]) -> list[str]:
+    asked = _keys(overrides)
+    return [f"{key}={value}" for key, value in _named(run).items() if key not in asked]
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -84,6 +84,38 @@ def test_no_word_of_a_file_is_told_that_nobody_but_the_config_named(
     assert "There is no file or folder" in refused("evaluate", f"run={sent}")
 
 
+def test_no_warning_quotes_a_file_that_nobody_but_the_config_named(
+    sent: Path, refused: Refused, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lines of any text are the ids of a catalogue; users of any table may have too few events."""
+    secret, path = tmp_path / "secret.txt", OmegaConf.load(sent / "config.yaml").data.path
+    secret.write_text("hunter2\nhunter3\n")
+    plant(sent, "data.catalogue", str(secret))
+    plant(sent, "data.catalogue_item", "item")
+    plant(sent, "data.catalogue_columns", ["item"])
+    for command in (["evaluate", f"run={sent}"], ["train", f"resume={sent}"]):
+        assert "data_hash" in refused(*command, "trainer.max_epochs=3")
+    card = json.loads((sent / "run.json").read_text())
+    fewer = {key: value for key, value in card.items() if not key.endswith("_hash")}
+    (sent / "run.json").write_text(json.dumps(fewer))
+    assert cli.run(["evaluate", f"run={sent}"]) == 0
+    assert "are not shown, since its config alone names the files" in caplog.text
+    assert "hunter2" not in caplog.text + (sent / "train.log").read_text()
+    named = [f"data.path={path}", f"data.catalogue={secret}"]
+    assert cli.run(["evaluate", f"run={sent}", *named]) == 0
+    assert "the catalogue has hunter2" in caplog.text
+    (sent / "run.json").write_text(json.dumps(card))
+    mine = tmp_path / "mine.csv"
+    rows = [f"hunter{user},{item}" for user in range(30, 60) for item in range(1 + 4 * (user % 2))]
+    mine.write_text("\n".join(["mail,drug", *rows]))
+    changed = {"path": str(mine), "user": "mail", "item": "drug", "time": None, "catalogue": None}
+    for key, value in changed.items():
+        plant(sent, f"data.{key}", value)
+    caplog.clear()
+    assert "data_hash" in refused("evaluate", f"run={sent}")
+    assert "hunter" not in caplog.text
+
+
 def test_no_key_goes_to_where_nobody_but_the_config_says(sent: Path, refused: Refused) -> None:
     further = ["train", f"resume={sent}", "trainer.max_epochs=3"]
     plant(sent, "logger.mlflow", MLFLOW)
