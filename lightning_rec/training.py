@@ -176,8 +176,9 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         with run.timed("fit"), distributed.joined_by("train", run.path):
             ckpt = start and start.checkpoint
             trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
-        tell_untrained(trainer.global_step, start)
+        tell_untrained(trainer, start)
         _take_best(trainer, run, task)
+        task.check_weights()
         if task.tuned is not None:
             task.tuned.conclude()
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":

@@ -373,6 +373,7 @@ MISUSE = {
         "callbacks.lr",
         "logger=csv",
     ],
+    "model=deepfm monitor=val/rate": ["monitor=val/rate is no figure", "val/auc"],
     "callbacks.best.filename=a": ["callbacks.best.filename=a", "checkpoints/best.ckpt"],
     "callbacks.best.dirpath=/tmp/a": ["callbacks.best.dirpath=/tmp/a", "checkpoints/best.ckpt"],
     "callbacks.last.dirpath=/tmp/a": ["callbacks.last.dirpath=/tmp/a", "checkpoints/last.ckpt"],

@@ -73,6 +73,8 @@ class Loaded(Protocol):
 
 L = TypeVar("L", bound=Loaded)
 
+# Figures that say nothing of how good a model is.
+FACTS = ("gauc_groups", "gauc_groups_left_out", "logloss_base", "rate", "threshold")
 OF_SOME = ("encoder", "negatives", "examples")  # keys that not every problem reads
 
 
@@ -209,6 +211,7 @@ class Problem(ABC, Generic[L]):
         """Check what needs the sketch, and that the monitored figure is one that is ``known``."""
         if list(self.sketch.parameters()):
             self._optimizer(self.sketch.parameters())
+        known = [name for name in known if name.rpartition("/")[2] not in FACTS]
         monitor = self.cfg.monitor
         schedule = config.target("schedule", config.plain(self.cfg.schedule))
         if schedule is Plateau and not validates:

@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_rec.data.datamodules import BatchLoader
 from lightning_rec.files import atomic_path
-from lightning_rec.runs import checksums, generators
+from lightning_rec.runs import checksums, generators, weights
 from lightning_rec.runs.signals import STOP
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class CheckpointFiles(TorchCheckpointIO):
         target = Path(os.path.realpath(path))
         self._written.add(target)
         with atomic_path(target) as temporary:
-            torch.save(checkpoint | {"run_folder": str(self.folder)}, temporary)
+            weights.save(checkpoint | {"run_folder": str(self.folder)}, temporary)
             if self._holds(target):
                 name = target.relative_to(self.folder).as_posix()
                 if name == LAST and target.exists():

@@ -98,10 +98,16 @@ def _smaller(cfg: DictConfig, batches: int) -> int | None:
     return smaller if smaller < size else None
 
 
-def tell_untrained(step: int, start: Start | None) -> None:
-    """Warn if a training ended at the step at which it began."""
-    if step == (start.step if start is not None else 0):
-        log.warning("No step of training was taken: the figures are of the weights as they were.")
+def tell_untrained(trainer: Trainer, start: Start | None) -> None:
+    """Warn if a training ended at the step at which it began, or if its steps had no length."""
+    why = ""
+    if trainer.global_step == (start.step if start is not None else 0):
+        why = "No step of training was taken"
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    if groups and not any(group.get("initial_lr", group["lr"]) for group in groups):
+        why = "With optimizer.lr=0 nothing is trained"
+    if why:
+        log.warning("%s: the figures are of the weights as they were.", why)
 
 
 def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[str, ...]:

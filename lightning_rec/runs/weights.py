@@ -1,6 +1,10 @@
-"""The weights of a model in a file: safetensors, which hold no code."""
+"""The weights of a model in a file: safetensors, which hold no code; checkpoints, whole or not."""
 
+import errno
+import os
+import resource
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -27,3 +31,15 @@ def read(path: Path, model: torch.nn.Module) -> None:
     except (RuntimeError, SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Save by torch, which tells of a full disk in words of its own. Raises OSError there."""
+    try:
+        torch.save(checkpoint, path)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("unexpected pos", "file write failed")):
+            raise
+        bounded = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+        code = errno.EFBIG if bounded else errno.ENOSPC
+        raise OSError(code, os.strerror(code), str(path)) from error

@@ -94,6 +94,15 @@ class Task(pl.LightningModule):
     def loss_of(self, batch: Any) -> Tensor:
         """The loss of a training batch, float scalar."""
 
+    def check_weights(self) -> None:
+        """Raises UserError if a weight is no number: the loss of the last step came before it."""
+        for name, weight in self.model.named_parameters():
+            if weight.requires_grad and not weight.isfinite().all():
+                raise UserError(
+                    f"After training the weights '{name}' hold values that are no numbers: lower "
+                    "optimizer.lr, or clip harder with trainer.gradient_clip_val."
+                )
+
     def cost(self) -> dict[str, float]:
         """What is trained, and how long an epoch of this process took, validation included."""
         seconds = self.epoch_seconds

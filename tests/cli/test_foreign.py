@@ -106,7 +106,7 @@ def test_no_warning_quotes_a_file_that_nobody_but_the_config_named(
     assert "the catalogue has hunter2" in caplog.text
     (sent / "run.json").write_text(json.dumps(card))
     mine = tmp_path / "mine.csv"
-    rows = [f"hunter{user},{item}" for user in range(30, 60) for item in range(1 + 4 * (user % 2))]
+    rows = [f"hunter{user},{item}" for user in range(30, 60) for item in range(1 + 12 * (user % 2))]
     mine.write_text("\n".join(["mail,drug", *rows]))
     changed = {"path": str(mine), "user": "mail", "item": "drug", "time": None, "catalogue": None}
     for key, value in changed.items():

@@ -417,6 +417,19 @@ def test_a_training_that_cannot_train_or_choose_says_so(
     assert cli.run(["train", *small, *none, f"run_dir={tmp_path / 'd'}"]) == 0
     assert "No step of training was taken" in caplog.text
     assert "No callbacks.best watches a figure" in caplog.text
+    assert cli.run(["train", *small, "optimizer.lr=0", f"run_dir={tmp_path / 'e'}"]) == 0
+    assert "With optimizer.lr=0 nothing is trained" in caplog.text
+
+
+def test_weights_that_the_last_step_spoilt_are_no_result(
+    small: list[str], refused: Refused, tmp_path: Path
+) -> None:
+    """Its loss was that of the weights before it."""
+    one = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "optimizer.lr=inf"]
+    told = refused("train", *small, *one, f"run_dir={tmp_path / 'run'}")
+    assert "hold values that are no numbers: lower optimizer.lr" in told
+    assert read(tmp_path / "run/run.json")["status"] == "failed"
+    assert not (tmp_path / "run/metrics.json").exists()
 
 
 def test_trackers_go_on_in_their_runs(

@@ -17,6 +17,7 @@ from torch import nn
 from lightning_rec.cli import explain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, atomic_path, sha256_file, write_json, write_text
+from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
 
 
@@ -258,3 +259,15 @@ def test_other_processes_of_a_run_write_nothing(
     run.save_model(nn.Linear(1, 1))
     run.finish("completed")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_is_larger_than_a_file_may_be_is_told_as_such(tmp_path: Path) -> None:
+    """Torch tells of it, and of a full disk, in words of its own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            weights.save({"weight": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Cannot write, a file would become larger than allowed" in explain(error.value)
