@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pydantic import PositiveInt
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -39,7 +38,7 @@ class CheckpointFiles(TorchCheckpointIO):
         target = Path(os.path.realpath(path))
         self._written.add(target)
         with atomic_path(target) as temporary:
-            weights.save(checkpoint | {"run_folder": str(self.folder)}, temporary)
+            weights.write_checkpoint(checkpoint | {"run_folder": str(self.folder)}, temporary)
             if self._holds(target):
                 name = target.relative_to(self.folder).as_posix()
                 if name == LAST and target.exists():

@@ -33,7 +33,7 @@ def read(path: Path, model: torch.nn.Module) -> None:
         raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
 
 
-def save(checkpoint: dict[str, Any], path: Path) -> None:
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Save by torch, which tells of a full disk in words of its own. Raises OSError there."""
     try:
         torch.save(checkpoint, path)

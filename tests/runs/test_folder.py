@@ -267,7 +267,7 @@ def test_a_checkpoint_that_is_larger_than_a_file_may_be_is_told_as_such(tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(OSError, match="File too large") as error:
-            weights.save({"weight": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+            weights.write_checkpoint({"weight": torch.zeros(100_000)}, tmp_path / "last.ckpt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "Cannot write, a file would become larger than allowed" in explain(error.value)
