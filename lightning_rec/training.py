@@ -178,7 +178,6 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
         tell_untrained(trainer, start)
         _take_best(trainer, run, task)
-        task.check_weights()
         if task.tuned is not None:
             task.tuned.conclude()
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":
@@ -231,6 +230,7 @@ def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
     if (run.path / BEST).is_file():
         saved = trainer.strategy.load_checkpoint(run.path / BEST, weights_only=True)
         task.load_state_dict(saved["state_dict"])
+    task.check_weights()
 
 
 def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[str, float]:
