@@ -5,7 +5,6 @@ Sections are what stands before the first slash of a name, as W&B, TensorBoard a
 rest. wandb and mlflow are slow to import, so they are imported when they are used.
 """
 
-import functools
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -152,20 +151,25 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
     }
     known = wandb.Settings.model_fields  # early versions have no limit at the end
     limits = {key: value for key, value in limits.items() if key in known}
-    begin = functools.partial(
-        wandb.init,
-        settings=wandb.Settings(silent=True, console="off", **limits),
-        reinit="finish_previous",  # each job of a sweep is a run of its own
-        **settings,
-    )
+
+    def begin(mode: Mode, resume: str | None = None) -> Any:
+        bounds = limits if mode == "online" else {}  # what is written to a disk is waited for
+        return wandb.init(
+            settings=wandb.Settings(silent=True, console="off", **bounds),
+            reinit="finish_previous",  # each job of a sweep is a run of its own
+            mode=mode,
+            resume=resume,
+            **settings,
+        )
+
     if mode != "online":
-        return begin(mode=mode)  # an equal id is all that goes on
+        return begin(mode)  # an equal id is all that goes on
     try:
-        return begin(mode=mode, resume="allow" if settings["id"] is not None else None)
+        return begin(mode, "allow" if settings["id"] is not None else None)
     except wandb.Error as error:
         reason = str(error).splitlines()[0]
         log.warning("W&B cannot be reached, so this run is kept offline. %s", reason)
-        return begin(mode="offline")
+        return begin("offline")
 
 
 def tensorboard_logger(
