@@ -152,7 +152,7 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
     known = wandb.Settings.model_fields  # early versions have no limit at the end
     limits = {key: value for key, value in limits.items() if key in known}
 
-    def begin(mode: Mode, resume: str | None = None) -> Any:
+    def begin(mode: Mode, resume: Literal["allow"] | None = None) -> Any:
         bounds = limits if mode == "online" else {}  # what is written to a disk is waited for
         return wandb.init(
             settings=wandb.Settings(silent=True, console="off", **bounds),
