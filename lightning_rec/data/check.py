@@ -27,6 +27,7 @@ from lightning_rec.data.repeats import TOLD_FROM
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
+from lightning_rec.data.ties import tied
 from lightning_rec.errors import UserError, listed
 from lightning_rec.screen import visible
 from lightning_rec.tables import FittedTable, text
@@ -42,6 +43,7 @@ class Report:
     droppable: whether all errors are of single rows, which can be left out.
     units: what the events are cut into: users, or sessions.
     repeated: events that have the user and item of an earlier one, copies apart.
+    shuffle: whether the events of one moment are sorted, and had better be shuffled.
     command: the line that trains on the file; None if nothing does.
     """
 
@@ -52,6 +54,7 @@ class Report:
     droppable: bool = False
     units: str = "users"
     repeated: int = 0
+    shuffle: bool = False
     command: str | None = None
 
     @property
@@ -109,7 +112,8 @@ def check_file(path: Path, **given: Any) -> Report:
         drop = {"invalid": "drop"} if report.errors else {}
         repeated = report.repeated > TOLD_FROM * report.statistics.events
         chosen = protocol(settings, repeated=repeated)
-        report.command = command(path, {**settings, **drop}, chosen)
+        ties = {"ties": "shuffle"} if report.shuffle else {}
+        report.command = command(path, {**settings, **drop, **ties}, chosen)
     return report
 
 
@@ -215,7 +219,7 @@ def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
 
 def _form(settings: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings that say how a file is written."""
-    return {key: value for key, value in settings.items() if key not in (*ROLES, "path")}
+    return {key: value for key, value in settings.items() if key not in (*ROLES, "path", "ties")}
 
 
 def _faults(table: Table, source: TableSource) -> list[str]:
@@ -243,4 +247,7 @@ def _read(table: Table, source: TableSource, report: Report) -> Log | None:
         whole = set(named) == set(table.schema.names())
         report.repeated, told = repeats(sound, figures, named, report.units, whole=whole)
         report.warnings += told
+        if figures.ties and source.ties == "file":
+            report.shuffle, told = tied(sound, figures.ties)
+            report.warnings += told
     return log

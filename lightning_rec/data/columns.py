@@ -11,6 +11,7 @@ from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.tabular import Table
+from lightning_rec.data.ties import Ties, shuffled
 from lightning_rec.data.times import (
     Reading,
     WrittenDates,
@@ -48,14 +49,16 @@ class Log:
     droppable: bool = False
     remedy: Mapping[str, Any] = field(default_factory=dict)
 
-    def ordered(self) -> pl.LazyFrame:
+    def ordered(self, ties: Ties = "file") -> pl.LazyFrame:
         """The events without ``moment``, in one order whatever that of the file.
 
         By time, to its full precision, then by user; what is alike in both, and all where there are
-        no times, stays as in the file.
+        no times, stays as in the file, or is shuffled as ``ties`` says.
         """
         if _MOMENT not in self.frame.collect_schema():
             return self.frame
+        if ties == "shuffle":
+            return shuffled(self.frame, _MOMENT).drop(_MOMENT)
         return self.frame.sort([_MOMENT, "user"], maintain_order=True).drop(_MOMENT)
 
 

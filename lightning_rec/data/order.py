@@ -6,22 +6,22 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.repeats import TOLD_FROM
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.data.split import Split
 from lightning_rec.data.statistics import day
+from lightning_rec.data.ties import SHUFFLE, TIED_FROM, Ties, looked_at, sortings
 
 FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
 UNTIMED_FROM = 0.9  # share of steps between equal times above which times give no order
-SORTED_FROM = 0.95  # share of steps in one direction above which rows are sorted
-FEWEST_STEPS = 20  # that this can be told from
-REMEDY = (
-    "Name the times, data.time=COLUMN, or leave order out: protocol=random_items, with a model of "
-    "users and items, such as model=itemknn, ease or bprmf."
+_NO_ORDER = (
+    "leave order out: protocol=random_items, with a model of users and items, such as "
+    "model=itemknn, ease or bprmf."
 )
+NAME_TIMES = f"Name the times, data.time=COLUMN, or {_NO_ORDER}"
+SHUFFLE_TIES = f"{SHUFFLE}, give finer times, or {_NO_ORDER}"
 
 
 class Ordering(NamedTuple):
@@ -31,13 +31,16 @@ class Ordering(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def ordering(data: Interactions, split: Split, *, known: bool) -> Ordering:
+def ordering(
+    data: Interactions, split: Split, *, known: bool, ties: Ties | None = None
+) -> Ordering:
     """Look at each step from one event of a user to the next, where times do not say which is next.
 
     Args:
         data: the prepared data.
         split: its split.
         known: whether the source vouches for the order of its rows.
+        ties: what the source makes of events of one moment; None where it has no such setting.
     """
     if split.order == "none":
         return Ordering({})
@@ -47,16 +50,27 @@ def ordering(data: Interactions, split: Split, *, known: bool) -> Ordering:
     if split.times is not None:
         untimed &= np.diff(split.times) == 0
     share = float(untimed.sum() / max(1, steps.sum()))
+    tied = 0.0 if split.times is None else _tied_targets(data, split)
     facts = {"share of steps whose order times do not tell": round(share, 4)}
-    if known or share <= UNTIMED_FROM:
-        return Ordering(facts)
-    why = "This data has no times"
     if split.times is not None:
-        why = f"{share:.1%} of the steps within users lie between equal times"
-    told = f"{why}, so that the order of the rows is taken as the order of time. {REMEDY}"
-    rows = np.asarray(split.rows)
-    sorted_ = (_sorted(what, values, untimed) for what, values in _columns(data, rows))
-    return Ordering(facts, (told, *(note for note in sorted_ if note)))
+        facts["share of test targets at the moment of the event before"] = round(tied, 4)
+    if ties == "shuffle" or (known and split.times is None):
+        return Ordering(facts)
+    remedy = SHUFFLE_TIES if split.times is not None and ties is not None else NAME_TIMES
+    notes = []
+    if not known and share > UNTIMED_FROM:
+        why = "This data has no times"
+        if split.times is not None:
+            why = f"{share:.1%} of the steps within users lie between equal times"
+        notes.append(f"{why}, so that the order of the rows is taken as the order of time.")
+    elif not known and ties is not None and tied > TIED_FROM:
+        notes.append(
+            f"{tied:.1%} of the test targets happened at the same moment as the event before them: "
+            "which of them comes last is the order of the rows."
+        )
+    if looked_at(int(untimed.sum()), share):
+        notes += _sorted(data, split, untimed)
+    return Ordering(facts, tuple(f"{note} {remedy}" for note in notes))
 
 
 def implausible(time: NDArray[Any]) -> Iterator[str]:
@@ -71,34 +85,21 @@ def implausible(time: NDArray[Any]) -> Iterator[str]:
             )
 
 
-def _columns(data: Interactions, rows: NDArray[np.int64]) -> list[tuple[str, NDArray[Any]]]:
-    """What rows may be sorted by, and its values in the order of ``rows``."""
-    events = data.events
-    rated = ["rating"] if "rating" in events.collect_schema() else []
+def _tied_targets(data: Interactions, split: Split) -> float:
+    """The share of test targets at the very time of the last event of their history."""
+    columns = [name for name in TIMED if name in data.events.collect_schema()]
+    time = times(data.events.select(columns).collect())
+    assert time is not None
+    before = np.asarray(split.rows)[split.test.end - 1]
+    same = time[split.test.row] == time[before]
+    return float(same.mean()) if len(same) else 0.0
+
+
+def _sorted(data: Interactions, split: Split, steps: NDArray[np.bool_]) -> list[str]:
+    """What the rows of users are sorted by at these steps, a sentence each."""
+    events, rows = data.events, np.asarray(split.rows)
+    rated = [name for name in ("rating",) if name in events.collect_schema()]
     table = events.select("item", *rated).collect()
-    item = table["item"].to_numpy()[rows]
-    ids = data.items["item"]
-    numbers = ids.cast(pl.Float64, strict=False)
-    place = (ids if numbers.null_count() else numbers).rank("dense").to_numpy()
-    columns = [
-        ("the popularity of items", np.bincount(item)[item]),
-        ("the ids of items", place[item]),
-    ]
-    return [(f"data.{name}", table[name].to_numpy()[rows]) for name in rated] + columns
-
-
-def _sorted(what: str, values: NDArray[Any], steps: NDArray[np.bool_]) -> str:
-    """A sentence if the values fall, or rise, at nearly all of these steps; else nothing."""
-    falls, rises = (
-        int((steps & (first > second)).sum())
-        for first, second in ((values[:-1], values[1:]), (values[1:], values[:-1]))
-    )
-    moves, most = falls + rises, max(falls, rises)
-    if moves < FEWEST_STEPS or most < SORTED_FROM * moves:
-        return ""
-    way = "falls" if falls > rises else "rises"
-    return (
-        f"The rows of users are sorted by {what}, which {way} in {most / moves:.1%} of the steps. "
-        "That is no order of time: what is tested on is what comes last in it, such as a user's "
-        f"least played. {REMEDY}"
-    )
+    more = {f"data.{name}": table[name].to_numpy()[rows] for name in rated}
+    item, timed = table["item"].to_numpy()[rows], split.times is not None
+    return sortings(item, data.items["item"], steps, more, timed=timed)

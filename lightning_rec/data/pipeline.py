@@ -55,7 +55,8 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{FORMAT}")
     split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
     facts = audit(data, split)
-    order = ordering(data, split, known=getattr(source, "in_order", False))
+    known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
+    order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)
     for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *_sample(protocol, split)]:
         log.warning(note)

@@ -16,6 +16,7 @@ from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.tabular import open_table
+from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import NotSet, UserError, listed, nearest
 
@@ -34,6 +35,8 @@ class TableSource:
             sequence of its own. Where ``user`` is set too, a session is one of a user.
         time: column of times: epoch seconds to nanoseconds, or dates; a time without a zone is
             UTC. None takes the order of the rows for the order of time.
+        ties: the order of a user's events at one time: ``file``, as the rows have it, or
+            ``shuffle``, by a hash of their ids, so that it says nothing.
         rating: column of numbers, or None.
         time_unit: unit of numeric times; ``auto`` tells it from their size, ``excel`` counts days
             since 1900.
@@ -63,8 +66,8 @@ class TableSource:
         name: of the data set; None takes the file's.
 
     Raises:
-        UserError: if ``path``, ``user`` or ``item`` is not set, ``val`` is without ``test``, or
-            ``history`` is set where ``form`` is not ``rows``.
+        UserError: if ``path``, ``user`` or ``item`` is not set, ``val`` is without ``test``,
+            ``history`` is set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
     """
 
     licence: ClassVar[str] = "yours"
@@ -96,6 +99,7 @@ class TableSource:
         history: str | None = None,
         decimal: Decimal = "point",
         quoted: bool = True,
+        ties: Ties = "file",
     ) -> None:
         user = session if user is None else user
         if path is None:
@@ -121,6 +125,12 @@ class TableSource:
             )
         times = TimeForm(time_unit, time_format, day_first)
         time, rating = column("time", time), column("rating", rating)
+        if ties == "shuffle" and time is None:
+            raise UserError(
+                "data.ties=shuffle is about events of one time, and no times are named: say "
+                "data.time=COLUMN, or leave order out, protocol=random_items."
+            )
+        self.ties: Ties = ties
         self.session = session
         within = session if session != user else None  # of a user, where users are named
         self.columns = Columns(user, item, time, rating, times, within, history)
@@ -145,6 +155,7 @@ class TableSource:
             **asdict(self.columns),
             **asdict(self.dialect),
             "session": self.session,
+            "ties": self.ties,
             "parts": list(self.paths),
             "invalid": self.invalid,
             "catalogue": self.catalogue is not None,
@@ -157,7 +168,7 @@ class TableSource:
         """Read the log through once to check it. Raises UserError for the first fault found."""
         logs = {part: self._log(path) for part, path in self.paths.items()}
         dropped = sum((Counter(log.dropped) for log in logs.values()), Counter[str]())
-        events = [log.ordered() for log in logs.values()]
+        events = [log.ordered(self.ties) for log in logs.values()]
         if self.columns.history is not None:
             whole = sequences(dict(zip(logs, events, strict=True)))
             return Tables(whole, self._items(), dropped=dropped)
