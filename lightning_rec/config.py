@@ -6,6 +6,7 @@ Importing this module costs little: neither torch nor Lightning is imported here
 import copy
 import functools
 import inspect
+import shlex
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from lightning_rec.errors import UserError, listed, nearest, out_of_memory
 from lightning_rec.trust import config_dir as config_dir
 
 _LISTED = 450  # characters, more or less, of the choices that an error names
+# Mappings whose keys are the user's own, columns and goals: Hydra adds such keys by a plus alone.
+OPEN = ("goals", "goal_weights", "min_counts", "hash_size", "buckets", "dims")
 _LOW = ("loss", "logloss", "normalized_entropy", "ece", "rmse", "perplexity", "gini", "popular")
 
 
@@ -32,7 +35,14 @@ def direction(figure: Any) -> str:
     return "min" if str(figure).rpartition("/")[2].partition("@")[0] in _LOW else "max"
 
 
+def of_first(goals: Any, figure: str) -> str:
+    """The name of a figure of validation of clicks: that of the first goal if there are several."""
+    names = list(goals or {})
+    return f"val/{names[0]}/{figure}" if len(names) > 1 else f"val/{figure}"
+
+
 OmegaConf.register_new_resolver("direction", direction, replace=True)
+OmegaConf.register_new_resolver("of_first", of_first, replace=True)
 
 
 def choices(group: str) -> list[str]:
@@ -194,7 +204,7 @@ def translate(error: Exception) -> UserError:
             f"Unknown choice {group}={name}.{nearest(name, there)} There are: {listed(there, fit)}."
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return unknown_key(cause)
+        return _not_added(cause, str(error)) or unknown_key(cause)
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return UserError(
@@ -206,6 +216,18 @@ def translate(error: Exception) -> UserError:
     if isinstance(cause, OmegaConfBaseException):
         text += f" ({' '.join(str(cause).split())})"
     return UserError(text)
+
+
+def _not_added(error: OmegaConfBaseException, said: str) -> UserError | None:
+    """Say how a key of the user's own is added, where Hydra refused an override of such a one."""
+    parent = str(error.full_key).rpartition(".")[0]
+    override = said.partition("To append to your config use +")[2]
+    if parent.rpartition(".")[2] not in OPEN or not override:
+        return None
+    return UserError(
+        f"{parent} has keys of your own, which are added by a plus: say "
+        f"{shlex.quote(f'+{override}')}."
+    )
 
 
 def unknown_key(error: OmegaConfBaseException) -> UserError:

@@ -278,6 +278,8 @@ MISUSE = {
     "model=deepfm data=click_table data.fields.label=y data.fields.numeric=[a]": ["data.path is not set"],
     "model=deepfm data=click_table data.path=a.csv data.fields.label=y": ["names no feature"],
     "model=deepfm data.fields.label=null": ["data.fields.label is not set"],
+    "model=esmm data.fields.goals={a:{column:a}}": ["say '+data.fields.goals={a:{column:a}}'"],
+    "model=deepfm task.goal_weights.a=2": ["by a plus: say +task.goal_weights.a=2"],
     "model=deepfm data.fields.categoricl=[a]": ["Unknown key data.fields.categoricl", "'categorical'"],
     "model=deepfm data.fields.min_count=0": ["data.fields.min_count=0: ", "greater than"],
     "model=deepfm protocol.val=0.5 protocol.test=0.5": ["protocol.val=0.5", "train"],
@@ -442,6 +444,17 @@ def test_the_direction_of_the_monitor_follows_its_name() -> None:
     }.items():
         cfg = config.compose(overrides.split())
         assert cfg.monitor_mode == cfg.callbacks.best.mode == mode, overrides
+
+
+def test_settings_of_clicks_whose_keys_are_the_users_own() -> None:
+    cfg = config.compose(["model=deepfm", "data=click_table"])
+    nodes = {"data.fields": cfg.data.fields, "task": cfg.task}
+    assert {key for node in nodes.values() for key in node if node[key] == {}} == {*config.OPEN}
+    assert cfg.monitor == "val/logloss"
+    goals = "+data.fields.goals={buy: {column: b}, click: {column: c}}"
+    cfg = config.compose(["model=mmoe", "data=click_table", goals])
+    assert (cfg.monitor, cfg.monitor_mode) == ("val/buy/logloss", "min")  # of the first
+    assert cfg.schedule.monitor == cfg.callbacks.best.monitor == cfg.monitor
 
 
 def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:

@@ -16,10 +16,11 @@ from lightning_rec.files import write_json
 from lightning_rec.runs.partial import SUFFIX
 from lightning_rec.runs.sweeps import key_of, with_effect
 from lightning_rec.screen import Screen
-from lightning_rec.tables import FittedTable, figures, text
+from lightning_rec.tables import FittedTable, figures, goals_of, text
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
 SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
+OF_GOALS = ("auc", "logloss")
 OF_MATCHING = ("test/judged/ndcg@10", "test/pairs/auc", "test/pairs/rmse")
 
 
@@ -195,6 +196,9 @@ def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> FittedTable:
     there = {name for row in rows for name in row["figures"]}
     ranked = _called(SHOWN[-1], there) not in there  # the AUC of a ranking is not that of clicks
     wanted = (monitor, *(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
+    tested = [name.removesuffix(SUFFIX) for name in there if name.startswith("test/")]
+    if goals := [goal for goal in goals_of(tested) if goal != "test/"]:
+        wanted += tuple(f"{goal}{figure}" for goal in goals for figure in OF_GOALS)
     wanted = tuple(_called(name, there) for name in wanted)
     columns = list(dict.fromkeys((wanted[0], *(name for name in wanted if name in there))))
     headings = [*text("setting"), *figures("seeds", *columns)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_rec.metrics.clicks import FIGURES
 from lightning_rec.metrics.matching import PAIRS
 from lightning_rec.screen import Screen, one_line
-from lightning_rec.tables import FittedTable, figures, text
+from lightning_rec.tables import FittedTable, figures, goals_of, text
 from lightning_rec.tasks.examples import Example, shown_items
 
 AT_EVERY_CUTOFF = ("recall", "ndcg")
@@ -34,7 +34,7 @@ def shown(names: Iterable[str], monitor: str) -> list[str]:
     names = set(names)
     if any(name.startswith("judged/") for name in names):
         return _of_matching(names)
-    if goals := _goals(names):
+    if goals := goals_of(names):
         rows = [f"{goal}{figure}" for goal in goals for figure in (*FIGURES, "rela_impr")]
         return [name for name in rows if name in names]
     parts = [found for name in names if (found := _CUTOFF.match(name))]
@@ -88,17 +88,11 @@ def figures_table(
     return table
 
 
-def _goals(names: Iterable[str]) -> list[str]:
-    """What stands before the figures of each goal of clicks, nothing if there is one; or none."""
-    parted = (name.rpartition("/") for name in names)
-    return sorted(f"{goal}{slash}" for goal, slash, figure in parted if figure == "threshold")
-
-
 def _title(names: set[str], seen: str) -> str:
     """What the figures are of."""
     if any(name.startswith("judged/") for name in names):
         return "All items ranked; judged: those of a query alone; pairs: each on its own"
-    if _goals(names):
+    if goals_of(names):
         return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
     if "perplexity" in names:
         return "Hidden words, each of them behind the mask"

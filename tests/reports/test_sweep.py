@@ -85,6 +85,19 @@ def test_the_table_shows_means_deviations_and_failures() -> None:
     assert text.index("dim=64") < text.index("dim=32")
 
 
+def test_figures_of_each_goal_are_shown() -> None:
+    figures = {f"test/{goal}/{name}": 0.5 for goal in ("buy", "see") for name in
+               ("auc", "logloss", "threshold", "f1")}  # fmt: skip
+    watched = "val/buy/logloss"
+    spread = {name: {"mean": value, "sd": None} for name, value in (figures | {watched: 0.4}).items()}  # fmt: skip
+    row = {"setting": "ESMM", "jobs": 1, "failed": 0, "figures": spread, "costs": {}}
+    console = Console(record=True, width=160)
+    console.print(table([row], watched, "log"))
+    of_goals = [f"test/{goal}/{name}" for goal in ("buy", "see") for name in ("auc", "logloss")]
+    heading = console.export_text().splitlines()[1]
+    assert heading.split() == ["setting", "seeds", watched, *of_goals]
+
+
 def test_costs_are_shown_as_far_as_they_are_known() -> None:
     console = Console(record=True, width=80)
     shown = costs_table(summarise(JOBS, MONITOR, "max"))
