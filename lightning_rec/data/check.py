@@ -1,7 +1,7 @@
 """Checking a user's file: everything that is wrong or odd about it, at once."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,11 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     """
     described_ = described(path, settings)
     settings |= described_
-    if described_:
-        told = _listed(described_)
+    if told := _listed(described_):
         report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
     dialect = TableSource(str(path), "user", "item", **_form(settings)).dialect
     table = _opened(path, dialect, settings)
-    report.warnings += _garbled(table, settings)
+    report.warnings += garbled(table)
     bare = not {"user", "item"} & set(settings)
     found = roles(table, settings)
     if "session" in settings:
@@ -167,6 +166,7 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
         )
     source = TableSource(str(path), **settings)
     report.units = "sessions" if settings.get("session") else "users"
+    report.warnings += _of_catalogue(source)
     log = _read(_opened(path, source.dialect, settings), source, report)
     for part in list(source.paths.values())[1:]:
         report.errors += _faults(_opened(part, source.dialect, settings), source)
@@ -188,14 +188,11 @@ def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
             )
 
 
-def _garbled(table: Table, settings: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each column of the log, and of its catalogue, read in a wrong encoding."""
-    yield from garbled(table)
-    if catalogue := settings.get("catalogue"):
-        columns = settings.get("catalogue_columns")
-        named = None if columns is None else tuple(columns)
-        form = replace(table.dialect, columns=named, delimiter=None, header=None, form="rows")
-        yield from garbled(open_table(Path(str(catalogue)).expanduser(), form))
+def _of_catalogue(source: TableSource) -> Iterator[str]:
+    """One sentence for each column of the catalogue that was read in a wrong encoding."""
+    if source.catalogue is not None:
+        for odd in garbled(source.catalogue_table(source.catalogue)):
+            yield odd.replace("data.encoding", "data.catalogue_encoding")
 
 
 def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:

@@ -252,6 +252,33 @@ def test_faults_of_the_catalogue(log: Path, content: str, expected: str) -> None
     assert expected in fault(log, catalogue=str(catalogue), catalogue_item="id")
 
 
+@pytest.mark.parametrize(
+    ("log_is", "catalogue_is", "settings"),
+    [
+        ("cp1252", "utf-8", {}),
+        ("cp1252", "cp1252", {}),
+        ("utf-8", "cp1252", {"catalogue_encoding": "cp1252"}),
+        ("cp1252", "cp1251", {"catalogue_encoding": "cp1251"}),
+    ],
+)
+def test_a_catalogue_has_an_encoding_of_its_own(
+    log: Path, log_is: str, catalogue_is: str, settings: dict[str, str]
+) -> None:
+    title = "\u041c\u044b\u043b\u043e" if catalogue_is == "cp1251" else "K\u00f6ln"
+    catalogue = log.with_name("items.csv")
+    catalogue.write_bytes(f"id,name\ny,{title}\n".encode(catalogue_is))
+    data = prepared(log, encoding=log_is, catalogue=str(catalogue), catalogue_item="id", catalogue_title="name", **settings)  # fmt: skip
+    assert title in data.items["title"].to_list()
+
+
+def test_a_catalogue_in_another_encoding_is_told_by_the_key_that_is_its_own(log: Path) -> None:
+    catalogue = log.with_name("items.csv")
+    catalogue.write_bytes("id,name\ny,K\u00f6ln\n".encode("cp1252"))
+    told = fault(log, catalogue=str(catalogue), catalogue_item="id")
+    assert "items.csv, line 2 is not UTF-8 text" in told
+    assert "data.catalogue_encoding=latin-1" in told
+
+
 def test_ids_of_the_log_and_the_catalogue_are_of_one_kind(log: Path) -> None:
     """``12``, ``12.0`` and blanks around it, in text or as a float: one item, with its title."""
     log.write_text("uid,sku,ts\na,12,1\na, 13.0 ,2\nb,Am\u00e9lie,3\n")

@@ -1,7 +1,7 @@
 """Anybody's own log: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +15,12 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.tabular import open_table
+from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import NotSet, UserError, listed, nearest
+
+_IN_ASCII = ("iso2022", "iso-2022", "utf-7", "utf_7", "hz")  # encodings whose text is UTF-8 too
 
 
 class TableSource:
@@ -58,6 +60,7 @@ class TableSource:
         catalogue_item: its column of item ids.
         catalogue_title: its column of titles, or None. All other columns are kept as features.
         catalogue_columns: names of its columns, in their order, where it has no header.
+        catalogue_encoding: of its text; None: UTF-8 where it is that, else as the log.
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given`` keeps the parts. None where there is none.
         test: a third file, for the test.
@@ -92,6 +95,7 @@ class TableSource:
         catalogue_item: str = "item",
         catalogue_title: str | None = None,
         catalogue_columns: list[str] | None = None,
+        catalogue_encoding: str | None = None,
         name: str | None = None,
         session: str | None = None,
         val: str | None = None,
@@ -139,8 +143,11 @@ class TableSource:
         self.timed = time is not None
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
+        self.catalogue_encoding = catalogue_encoding
         self.catalogue_dialect = Dialect(
-            columns=_names(catalogue_columns), encoding=encoding, quoted=quoted
+            columns=_names(catalogue_columns),
+            encoding=catalogue_encoding or encoding,
+            quoted=quoted,
         )
         self.name = name or self.paths["train"].name.split(".")[0] or "table"
 
@@ -161,6 +168,7 @@ class TableSource:
             "catalogue": self.catalogue is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,
+            "catalogue_encoding": self.catalogue_encoding,
             "catalogue_columns": self.catalogue_dialect.columns,
         }
 
@@ -195,7 +203,7 @@ class TableSource:
         """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""
         if self.catalogue is None:
             return None
-        table = open_table(self.catalogue, self.catalogue_dialect)
+        table = self.catalogue_table(self.catalogue)
         renamed = {self.catalogue_item: "item"}
         if self.catalogue_title is not None:
             renamed[self.catalogue_title] = "title"
@@ -215,6 +223,21 @@ class TableSource:
         self._check_ids(items["item"])
         return items.sort("item").lazy()  # the order of its rows means nothing
 
+    def catalogue_table(self, path: Path) -> Table:
+        """The catalogue, in its own encoding. Raises UserError if it cannot be read."""
+        if self.catalogue_encoding is None and not self.dialect.encoding.lower().startswith(
+            _IN_ASCII
+        ):
+            try:
+                return _decoded(path, replace(self.catalogue_dialect, encoding="utf-8"))
+            except UserError:
+                pass  # it is as the log is
+        try:
+            return _decoded(path, self.catalogue_dialect)
+        except UserError as error:
+            told = str(error).replace("data.encoding", "data.catalogue_encoding")
+            raise UserError(told) from error
+
     def _check_ids(self, ids: pl.Series) -> None:
         where = f"{self.catalogue}, column '{self.catalogue_item}'"
         if ids.null_count():
@@ -224,6 +247,13 @@ class TableSource:
             raise UserError(
                 f"{where}: ids must be unique, but these are not: {listed(doubled, 5)}."
             )
+
+
+def _decoded(path: Path, dialect: Dialect) -> Table:
+    """A table of which all text was decoded. Raises UserError if it is in another encoding."""
+    table = open_table(path, dialect)
+    table.collect(table.frame.select(pl.all().null_count()))
+    return table
 
 
 def _names(columns: list[str] | None) -> tuple[str, ...] | None:
