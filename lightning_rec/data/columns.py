@@ -12,13 +12,7 @@ from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.ties import Ties, shuffled
-from lightning_rec.data.times import (
-    Reading,
-    WrittenDates,
-    divisor,
-    microseconds,
-    seconds,
-)
+from lightning_rec.data.times import Reading, WrittenDates, divisor, microseconds, seconds
 from lightning_rec.errors import listed, nearest
 
 Invalid = Literal["error", "drop"]
