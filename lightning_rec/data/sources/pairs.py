@@ -1,4 +1,4 @@
-"""Anybody's own pairs of a query and an item: CSV, TSV, gzip of either, Parquet, a folder of it."""
+"""Anybody's own pairs of a query and an item, from any table that is read here."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,8 @@ class PairTable:
     """Reads pairs from ``path``.
 
     Args:
-        path: CSV, TSV, gzip of either, Parquet, or a folder of Parquet. Must be set.
+        path: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder of such
+            files. Must be set.
         query: column of what was asked for. Must be set.
         title: column of the items' texts. Must be set.
         item: column of item ids; None takes the titles.
