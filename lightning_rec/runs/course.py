@@ -1,6 +1,7 @@
 """How a training goes: whether it trains, validates and keeps its best, and in how many steps."""
 
 import logging
+from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import LightningDataModule, Trainer
@@ -47,7 +48,7 @@ def check_course(
         log.warning(
             "No callbacks.best watches a figure: the last weights are taken, not the best ones."
         )
-    _tell_few_steps(cfg, len(data.train_dataloader()), validates=validates)
+    _tell_few_steps(cfg, data.train_dataloader(), validates=validates)
 
 
 def ended_early(cfg: DictConfig, trainer: Trainer) -> list[str]:
@@ -58,42 +59,43 @@ def ended_early(cfg: DictConfig, trainer: Trainer) -> list[str]:
     said = (
         f"Training ended after {steps} steps, since {stopping.patience} validations brought no "
         f"better {stopping.monitor}: there may be more to learn. "
-        f"{_advice(cfg, int(trainer.num_training_batches), 'patience')}"
+        f"{_advice(cfg, trainer.train_dataloader, 'patience')}"
     )
     log.warning(said)
     return [said]
 
 
-def _tell_few_steps(cfg: DictConfig, batches: int, *, validates: bool) -> None:
+def _tell_few_steps(cfg: DictConfig, loader: Any, *, validates: bool) -> None:
     """Warn where a training may be over before it has taken the steps that learning takes."""
-    trainer, steps = cfg.trainer, batches // cfg.trainer.get("accumulate_grad_batches", 1)
+    trainer, steps = cfg.trainer, len(loader) // cfg.trainer.get("accumulate_grad_batches", 1)
     epochs, more = trainer.max_epochs, "trainer.max_epochs"
     stops = validates and (cfg.get("callbacks") or {}).get("early_stopping")
     if stops and (every := trainer.get("check_val_every_n_epoch")):
         soonest = (stops.patience + 1) * every
         if epochs is None or not 0 <= epochs <= soonest:
             epochs, more = soonest, "patience"
-    if epochs is None or epochs < 0 or steps * epochs >= FEW or not _smaller(cfg, batches):
+    if epochs is None or epochs < 0 or steps * epochs >= FEW or not _smaller(cfg, loader):
         return
     log.warning(
-        "An epoch has only %d steps, and training can be over after %d. %s",
+        "An epoch has only %d step%s, and training can be over after %d. %s",
         steps,
+        "s" * (steps != 1),
         steps * epochs,
-        _advice(cfg, batches, more),
+        _advice(cfg, loader, more),
     )
 
 
-def _advice(cfg: DictConfig, batches: int, more: str) -> str:
-    smaller = _smaller(cfg, batches)
+def _advice(cfg: DictConfig, loader: Any, more: str) -> str:
+    smaller = _smaller(cfg, loader)
     return f"Say {f'batches.batch_size={smaller}, or ' * bool(smaller)}a larger {more}."
 
 
-def _smaller(cfg: DictConfig, batches: int) -> int | None:
+def _smaller(cfg: DictConfig, loader: Any) -> int | None:
     """A size of batches, a power of two, by which an epoch has enough steps; None: it is so."""
     size = cfg.batches.get("batch_size")
-    if not isinstance(size, int) or batches >= AN_EPOCH:
+    if not isinstance(size, int) or len(loader) >= AN_EPOCH:
         return None
-    wanted = max(SMALLEST, size * batches // AN_EPOCH)
+    wanted = max(SMALLEST, min(size * len(loader), len(loader.dataset)) // AN_EPOCH)
     smaller: int = 2 ** (wanted.bit_length() - 1)
     return smaller if smaller < size else None
 

@@ -87,14 +87,14 @@ def unquoted(run: RunFolder, overrides: Sequence[str]) -> Iterator[Withheld]:
         handler.addFilter(withheld)
     try:
         yield withheld
-    except UserError as error:
+    except UserError:
         if not withheld.unasked or not all(Path(path).exists() for path in _named(run).values()):
             raise
         raise UserError(
             f"The data that {run.path / 'config.yaml'} names cannot be used. Files that a saved "
             f"config names are not quoted: to be told what is wrong, name them yourself: "
             f"{' '.join(withheld.unasked)}"
-        ) from error
+        ) from None  # which quotes them
     finally:
         for handler in handlers:
             handler.removeFilter(withheld)
