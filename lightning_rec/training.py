@@ -189,7 +189,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             task.tuned.save(temporary)
     with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    run.note(warnings=[*ended_early(cfg, trainer), *problem.warn(task.figures)])
+    run.note(warnings=[*ended_early(cfg, trainer, data), *problem.warn(task.figures)])
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):

@@ -51,7 +51,7 @@ def check_course(
     _tell_few_steps(cfg, data.train_dataloader(), validates=validates)
 
 
-def ended_early(cfg: DictConfig, trainer: Trainer) -> list[str]:
+def ended_early(cfg: DictConfig, trainer: Trainer, data: LightningDataModule) -> list[str]:
     """A sentence where patience ended a training that had taken few steps; else none."""
     stopping, steps = trainer.early_stopping_callback, trainer.global_step
     if stopping is None or not stopping.stopped_epoch or steps >= FEW:
@@ -59,7 +59,7 @@ def ended_early(cfg: DictConfig, trainer: Trainer) -> list[str]:
     said = (
         f"Training ended after {steps} steps, since {stopping.patience} validations brought no "
         f"better {stopping.monitor}: there may be more to learn. "
-        f"{_advice(cfg, trainer.train_dataloader, 'patience')}"
+        f"{_advice(cfg, data.train_dataloader(), 'patience')}"
     )
     log.warning(said)
     return [said]
