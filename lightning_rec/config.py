@@ -131,7 +131,11 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
         if isinstance(value, dict) and inner and inner[0] in value:  # one key of many is at fault
             key, value = f"{key}.{inner[0]}", value[inner[0]]
             details = [detail for detail in details if detail["loc"][:1] == inner]
-        reasons = dict.fromkeys(detail["msg"] for detail in details)
+        named = ("missing", "unexpected_keyword_argument")  # they are about a key
+        reasons = dict.fromkeys(
+            f"{each['msg']}: {each['loc'][-1]}" if each["type"] in named else each["msg"]
+            for each in details
+        )
         raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
 
 

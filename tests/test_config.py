@@ -375,6 +375,10 @@ MISUSE = {
         "callbacks.lr",
         "logger=csv",
     ],
+    "model=mmoe data=click_table data.path=x +data.fields.goals.a={column:y,weight:2}": [
+        "data.fields.goals",
+        "Unexpected keyword argument: weight",
+    ],
     "model=deepfm monitor=val/rate": ["monitor=val/rate is no figure", "val/auc"],
     "callbacks.best.filename=a": ["callbacks.best.filename=a", "checkpoints/best.ckpt"],
     "callbacks.best.dirpath=/tmp/a": ["callbacks.best.dirpath=/tmp/a", "checkpoints/best.ckpt"],

@@ -168,7 +168,7 @@ class Task(pl.LightningModule):
             raise UserError(
                 f"train/loss is {self.bad_loss.item()} at step {step}, batch {batch} of epoch "
                 f"{self.current_epoch}: lower optimizer.lr, or clip harder with "
-                "trainer.gradient_clip_val. The checkpoint of the epoch before it is kept."
+                "trainer.gradient_clip_val. Checkpoints of earlier epochs are kept."
             )
         self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
         self.log("train/epoch_seconds", self.epoch_seconds[-1])

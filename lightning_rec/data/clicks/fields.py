@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import PositiveInt
+from pydantic import ConfigDict, PositiveInt
 
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import NotSet, UserError, listed, nearest
@@ -24,6 +24,7 @@ class Goal:
 
     column: str
     positive_from: float | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -284,8 +285,7 @@ class ClickSchema(NamedTuple):
 
     def with_dims(self, dims: Mapping[str, int]) -> "ClickSchema":
         """The same fields, with widths of vectors by name: those of the model for all others."""
-        own = {each.name: each.dim for each in self.fields if each.kind == "encoded"}
-        widths = {**dims, **own}
+        widths = {**dims, **{x.name: x.dim for x in self.fields if x.kind == "encoded"}}
         return self._replace(fields=tuple(x._replace(dim=widths.get(x.name)) for x in self.fields))
 
     def of(self, kind: Kind) -> tuple[Field, ...]:
