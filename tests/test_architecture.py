@@ -25,6 +25,7 @@ ORDER = [
     {"tasks"},
     {"runs"},
     {"assembly"},
+    {"predict"},
     {"reports"},
     {"training"},
     {"commands"},

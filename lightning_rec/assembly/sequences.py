@@ -12,20 +12,24 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.items import texts_of
+from lightning_rec.assembly.language import check_language
 from lightning_rec.assembly.problem import Problem, held
+from lightning_rec.assembly.sequence_tables import per_user, users_of
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import Audited, load
 from lightning_rec.data.schema import Source
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.losses.matching import MatchLoss
-from lightning_rec.metrics.ranking import RankingMetrics, Ranks, metric_names
+from lightning_rec.metrics.ranking import RankingMetrics, metric_names
 from lightning_rec.metrics.slices import slices_of
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.examples import Example, catalogue, examples_of
 from lightning_rec.tasks.sequence import SequenceTask
 
@@ -134,6 +138,26 @@ class Sequences(Problem[Audited]):
         task.tuned = tuned
         return task
 
+    def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
+        """The model of a finished run, with its weights, to be used and not trained.
+
+        Args:
+            run: the folder.
+            items: row i describes item i.
+            users: number of user codes.
+        """
+        check_language(run)
+        schema = Schema(len(items), self.cfg.batches.max_len, users)
+        model = self.make_model(schema)
+        if isinstance(model, ReadsCatalogue):
+            model.read_catalogue(items)
+        if self.texts is not None:  # whitening comes with the weights
+            number = len(items)
+            self.texts.put_into(model, self._adapter(), schema, items, number, cache_dir())
+        run.load_model(model)
+        assert isinstance(model, SequenceModel)
+        return model.requires_grad_(False).eval()
+
     def make_baseline(self, loaded: Audited, data: SequenceData) -> SequenceTask | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""
         if not self.cfg.baseline:
@@ -142,8 +166,9 @@ class Sequences(Problem[Audited]):
         return self._task(model, ClosedForm(), None, loaded)
 
     def tables(self, task: SequenceTask, loaded: Audited) -> dict[str, pl.DataFrame]:
-        """One row per test target, and the catalogue."""
-        return {"test_users": _per_user(task.ranks["test"], loaded), "items": catalogue(loaded)}
+        """A row per test target, the catalogue, and what each user did."""
+        tested = per_user(task.ranks["test"], loaded)
+        return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
     def examples(self, task: SequenceTask, loaded: Audited) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""
@@ -271,20 +296,3 @@ def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
     suffix = protocol.candidates.suffix
     sampled = {stage: RankingMetrics(counts, cutoffs, suffix) for stage in metrics}
     return {"metrics": metrics, "sampled": sampled}
-
-
-def _per_user(ranks: Ranks, loaded: Audited) -> pl.DataFrame:
-    """One row per test target; rank is null where the target was no candidate: cold, or seen."""
-    split: Split = loaded.split
-    of = ranks.example.cpu().numpy()  # all, but for trainer.limit_test_batches
-    user = np.asarray(split.test.user)[of]
-    rank = pl.Series(ranks.rank.cpu().numpy())
-    return pl.DataFrame(
-        {
-            "user": loaded.data.users["user"].gather(user.tolist()),
-            "rank": rank.set(rank == 0, None),
-            "candidates": ranks.candidates.cpu().numpy(),
-            "history": np.asarray(split.test.end)[of] - split.offsets[:-1][user],
-            "seen": np.asarray(split.test.seen)[of],
-        }
-    )

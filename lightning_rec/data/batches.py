@@ -17,7 +17,7 @@ class Histories(NamedTuple):
     """What users did, and who they are.
 
     items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
-    user: int64 [B]; user codes.
+    user: int64 [B]; user codes, -1 for somebody that training did not know.
     """
 
     items: Tensor

@@ -82,7 +82,8 @@ class Caser(InnerProduct):
         sequence_MD = F.relu(self.join(self.dropout(found)))
         if self.user is None:
             return sequence_MD
-        users_BLD = self.user(histories.user)[:, None].expand(-1, length, -1)
+        users_BD = self.user(histories.user.clamp(min=0)) * (histories.user >= 0)[:, None]
+        users_BLD = users_BD[:, None].expand(-1, length, -1)
         return torch.cat([sequence_MD, pick(users_BLD, at)], dim=1)
 
     def _unions(self, before_BLD: Tensor, length: int, height: int) -> Tensor:

@@ -1,0 +1,33 @@
+"""A trained run as an object that answers: what a run folder holds is all that it needs."""
+
+from pathlib import Path
+
+from lightning_rec import assembly
+from lightning_rec.assembly.sequences import Sequences
+from lightning_rec.errors import UserError
+from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.runs.folder import RunFolder
+
+__all__ = ["Predictor", "SequencePredictor", "load_run"]
+
+
+def load_run(folder: str | Path) -> Predictor:
+    """Load a completed run, without its data: the folder, and its language model if it has one.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        UserError: if it is no completed run, is not as the run wrote it, or is of a problem that
+            cannot be asked yet.
+    """
+    run = RunFolder.open(Path(folder))
+    problem = assembly.assemble(run.config)
+    run.check_completed("run")
+    if isinstance(problem, Sequences):
+        return SequencePredictor.of(run, problem)
+    raise UserError(
+        f"{run.path} is a run of task={type(problem).__name__.lower()}, which cannot be asked from "
+        "Python yet."
+    )

@@ -1,0 +1,63 @@
+"""What a predictor is asked, from whatever form it comes in to item codes, and back."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.ids import ids_of
+from lightning_rec.data.split import Ints
+from lightning_rec.predict.base import Histories, frame
+
+
+class Asked(NamedTuple):
+    """Whom something is asked for: n histories of known items.
+
+    key: their names, as they are given back.
+    items: int32 [S] item codes, oldest first.  offsets: int64 [n + 1]; history i is
+    ``items[offsets[i]:offsets[i + 1]]``.  user: int64 [n] user codes, -1 for somebody new.
+    """
+
+    key: pl.Series
+    items: NDArray[np.int32]
+    offsets: Ints
+    user: Ints
+
+
+def numbered(ids: pl.Series, name: str) -> pl.DataFrame:
+    """Ids by the one rule, under ``name``, and their row as ``code``, UInt32; once each."""
+    found = ids_of(ids).alias(name).to_frame().with_row_index("code")
+    return found.unique(name, keep="first", maintain_order=True)
+
+
+def events_of(histories: Histories) -> pl.DataFrame:
+    """Whose (``user`` or ``row``), and ``item``: a row for each event, in order."""
+    if hasattr(histories, "columns") or hasattr(histories, "keys"):
+        events = frame(histories, "user", "item")
+        if "time" in events.columns:
+            events = events.sort("time", maintain_order=True)
+        return events.select("user", "item")
+    lists = [list(each) for each in histories]
+    row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
+    flat = [item for each in lists for item in each]
+    return pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
+
+
+def cut(key: pl.Series, codes: pl.Series, user: Ints) -> Asked:
+    """What is asked of lists of item codes, List[UInt32] [n]."""
+    offsets = np.concatenate([[0], np.cumsum(codes.list.len().to_numpy(), dtype=np.int64)])
+    flat = codes.explode(empty_as_null=False, keep_nulls=False)
+    return Asked(key, flat.to_numpy().astype(np.int32), offsets, user)
+
+
+def split(rows: Ints, step: int) -> Iterator[Ints]:
+    """``step`` rows at a time."""
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def arrays(vectors: NDArray[np.float32]) -> pl.Series:
+    """Vectors, float32 [n, D], as a column."""
+    return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))

@@ -1,0 +1,295 @@
+"""A trained model of sequences, asked for the items that come next."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from lightning_rec.assembly.sequences import Sequences
+from lightning_rec.data.batches import Histories as Batch
+from lightning_rec.data.batches import gather, pairs
+from lightning_rec.data.ids import ids_of
+from lightning_rec.data.split import Ints
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.models import kernels
+from lightning_rec.models.base import InnerProduct, SequenceModel
+from lightning_rec.models.blocks import encode
+from lightning_rec.objectives.base import Objective
+from lightning_rec.predict.asking import Asked, arrays, cut, events_of, numbered, split
+from lightning_rec.predict.base import Frame, Histories, Predictor, frame
+from lightning_rec.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+SCORE_BYTES = 32 * 2**20  # scores of the whole catalogue held at once
+ROWS = 512  # histories that are encoded at once
+TOKENS = 4096  # places of them that are computed at once
+
+
+class SequencePredictor(Predictor):
+    """A trained model of sequences with its vocabulary.
+
+    Args:
+        model: scores items for histories.
+        objective: asks it for the item that comes next.
+        items: ``item``, perhaps ``title``; row i is item code i.
+        users: ``user`` and ``items`` (codes, oldest first); row i is user code i. None where a run
+            kept none.
+        seen: whether seen items are recommended (``keep``) or not (``filter``), where the caller
+            does not say.
+        fast: whether to compute by :mod:`lightning_rec.models.kernels`, as the run did.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        objective: Objective,
+        items: pl.DataFrame,
+        users: pl.DataFrame | None,
+        seen: str,
+        fast: bool = True,
+    ) -> None:
+        self.model, self.objective, self.seen, self.fast = model.eval(), objective, seen, fast
+        self.items, self.users = items, users
+        self.name = type(model).__name__
+        self._codes = numbered(items["item"], "item")
+
+    @classmethod
+    def of(cls, run: RunFolder, problem: Sequences) -> "SequencePredictor":
+        """That of a completed run. Raises UserError where the run does not hold what it needs."""
+        items = run.table("items").sort("code").drop("code")
+        users = run.table("users") if (run.path / "users.parquet").is_file() else None
+        model = problem.restored(run, items, 0 if users is None else len(users))
+        fast = problem.cfg.task.get("arithmetic", "fast") == "fast"
+        return cls(model, problem.objective, items, users, problem.protocol.seen, fast)
+
+    @torch.no_grad()
+    def recommend(
+        self,
+        histories: Histories | None = None,
+        *,
+        users: Sequence[Any] | None = None,
+        k: int = 10,
+        seen: str | None = None,
+    ) -> pl.DataFrame:
+        """The ``k`` best items for each history, or for each user by what the log knew of him.
+
+        Args:
+            histories: lists of item ids, oldest first; or a frame of ``user`` and ``item``, a row
+                for each event, in the order of ``time`` if it has that, else of its rows.
+            users: ids of the log that the run was trained on.
+            k: how many.
+            seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
+                the run's protocol does.
+
+        Returns:
+            ``user`` (for lists ``row``, their number), ``rank`` from 1, ``item``, ``title`` where
+            there are any, ``score``. There are fewer rows where there are no more candidates, and
+            none for a history without a known item, which is told.
+
+        Raises:
+            UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
+                nothing is asked.
+        """
+        if not 1 <= k <= len(self.items):
+            raise UserError(f"k={k}: this run knows from 1 to {len(self.items):,} items.")
+        if (seen := seen or self.seen) not in ("filter", "keep"):
+            raise UserError(f"seen={seen}: it is filter or keep.")
+        asked = self._asked(histories, users)
+        found: list[tuple[Ints, Tensor, Tensor]] = []
+        for rows, queries in self._queries(asked):
+            step = max(1, SCORE_BYTES // (4 * len(self.items)))
+            for number, some in zip(split(rows, step), torch.split(queries, step), strict=True):
+                scores = self.model.scores(some).float().nan_to_num(nan=-torch.inf)
+                if seen == "filter":
+                    scores[
+                        pairs(asked.items, asked.offsets[number], asked.offsets[number + 1])
+                    ] = -torch.inf
+                best = torch.topk(scores, k, dim=1)
+                found.append((number, best.indices, best.values))
+        return self._told(asked, found, k)
+
+    @torch.no_grad()
+    def score(self, rows: Frame) -> pl.DataFrame:
+        """The score of each row, a ``user`` and an ``item``: the rows, ``score`` added (Float32).
+
+        It is null where the run does not know the item, or knows nothing of the user.
+        """
+        given = frame(rows, "user", "item")
+        users = ids_of(given["user"])
+        asked = self._asked(None, users.unique(maintain_order=True).drop_nulls(), strict=False)
+        of = users.to_frame("id").join(
+            numbered(asked.key, "id"), "id", "left", maintain_order="left"
+        )
+        row, code = of["code"], self._code(given["item"])
+        there = (row.is_not_null() & code.is_not_null()).to_numpy()
+        place = np.flatnonzero(there)
+        scores = np.full(len(given), np.nan, dtype=np.float32)
+        wanted, item = (
+            row.to_numpy()[place].astype(np.int64),
+            code.to_numpy()[place].astype(np.int64),
+        )
+        for number, queries in self._queries(asked):
+            at = np.full(len(asked.key), -1)
+            at[number] = np.arange(len(number))
+            here = np.flatnonzero(at[wanted] >= 0)
+            for some in split(here, 2**14):
+                own = torch.from_numpy(item[some])[:, None]
+                made = self.model.scores(queries[torch.from_numpy(at[wanted[some]])], own)
+                scores[place[some]] = made[:, 0].float().numpy()
+        return given.with_columns(pl.Series("score", scores).fill_nan(None))
+
+    @torch.no_grad()
+    def similar(self, items: Sequence[Any], k: int = 10) -> pl.DataFrame:
+        """The ``k`` items whose vectors point most in the direction of that of each of ``items``.
+
+        Returns ``item``, ``rank`` from 1, ``similar``, ``title`` where there are any, and the
+        cosine as ``score``. Raises UserError for an item that the run does not know.
+        """
+        weight = self._vectors("similar")
+        if not 1 <= k < len(self.items):
+            raise UserError(f"k={k}: an item has from 1 to {len(self.items) - 1:,} others.")
+        asked = pl.Series("item", list(items))
+        code = self._code(asked)
+        if code.has_nulls():
+            unknown = asked.filter(code.is_null())
+            raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
+        unit = torch.nn.functional.normalize(weight, dim=1)
+        parts = []
+        step = max(1, SCORE_BYTES // (4 * len(self.items)))
+        for some in torch.split(torch.tensor(code.to_list(), dtype=torch.int64), step):
+            scores = unit[some] @ unit.T
+            scores[torch.arange(len(some)), some] = -torch.inf
+            parts.append(torch.topk(scores, k, dim=1))
+        best = torch.cat([part.indices for part in parts]).flatten().tolist()
+        told = pl.DataFrame({"item": asked.gather(np.repeat(np.arange(len(asked)), k))})
+        told = told.with_columns(rank=pl.Series(np.tile(np.arange(1, k + 1), len(asked))))
+        shown = self._shown(best).rename({"item": "similar"})
+        scored = pl.Series("score", torch.cat([part.values for part in parts]).flatten().numpy())
+        return pl.concat([told, shown], how="horizontal").with_columns(scored)
+
+    @torch.no_grad()
+    def user_vectors(
+        self, histories: Histories | None = None, *, users: Sequence[Any] | None = None
+    ) -> pl.DataFrame:
+        """The vector of each history or user, whose inner product with an item's is its score.
+
+        Args, errors: those of :meth:`recommend`. Returns ``user`` or ``row``, and ``vector``.
+        """
+        bias = self._vectors("user_vectors", biased=True).shape[1]
+        asked = self._asked(histories, users)
+        vectors = np.zeros((len(asked.key), bias), dtype=np.float32)
+        known = np.zeros(len(asked.key), dtype=bool)
+        for rows, queries in self._queries(asked):
+            vectors[rows, : queries.shape[1]], known[rows] = queries.float().numpy(), True
+            vectors[rows, queries.shape[1] :] = 1  # what meets an item's bias
+        told = pl.DataFrame([asked.key]).with_columns(vector=arrays(vectors))
+        return told.filter(pl.Series(known))
+
+    def item_vectors(self) -> pl.DataFrame:
+        """The vector of each item: ``item``, ``vector``; a bias is its last element."""
+        weight = self._vectors("item_vectors", biased=True)
+        return self.items.select("item").with_columns(vector=arrays(weight.numpy()))
+
+    @torch.no_grad()
+    def _queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:
+        """Numbers of histories, int64 [m], and their queries, float [m, Q], some at a time."""
+        length = np.diff(asked.offsets)
+        order = np.argsort(-length, kind="stable")
+        order = order[: np.count_nonzero(length)]
+        kernels.use(self.fast)
+        try:
+            for rows in split(order, ROWS):
+                end = asked.offsets[rows + 1]
+                start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)
+                items = gather(asked.items, start, end, self.model.schema.padding)
+                batch = Batch(items, torch.from_numpy(asked.user[rows]))
+                question = self.objective.question(batch, self.model.schema)
+                yield rows, encode(self.model, *question, TOKENS)
+        finally:
+            kernels.use(fast=False)
+
+    def _asked(
+        self,
+        histories: Histories | None,
+        users: Sequence[Any] | pl.Series | None,
+        *,
+        strict: bool = True,
+    ) -> Asked:
+        if (histories is None) == (users is None):
+            raise UserError("Say whom it is for: either histories=… or users=[…].")
+        if users is not None:
+            return self._known(pl.Series("user", list(users)), strict=strict)
+        if getattr(self.model, "needs_users", False):
+            raise UserError(
+                f"{self.name} has a vector for each user that it was trained on, and none of a "
+                "history: ask for users=[…]."
+            )
+        events = events_of(histories)
+        found = events.with_columns(self._code(events["item"]))
+        key = events.columns[0]
+        if unknown := found["code"].null_count():
+            log.warning(
+                "%d of %d items of the histories are not known to this run and are passed over, "
+                "such as %s.", unknown, len(found),
+                listed(found.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
+            )  # fmt: skip
+        asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
+        return cut(asked[key], asked["code"], np.full(len(asked), -1))
+
+    def _known(self, users: pl.Series, *, strict: bool) -> Asked:
+        """What the run's log knew of some users."""
+        if self.users is None:
+            raise UserError(
+                "This run keeps no users: it was made by an earlier version. Ask with histories=…, "
+                "or train it again."
+            )
+        of = pl.DataFrame({"user": users, "id": ids_of(users)})
+        codes = numbered(self.users["user"], "id")
+        of = of.join(codes, "id", "left", maintain_order="left")
+        unknown = of.filter(pl.col("code").is_null())["id"].to_list()
+        if unknown and strict:
+            raise UserError(
+                f"This run does not know the users {listed(unknown, 3)}."
+                f"{nearest(str(unknown[0]), self.users['user'].head(10_000))} For somebody new ask "
+                "with histories=…"
+            )
+        of = of.drop_nulls("code")
+        code = of["code"].to_list()
+        return cut(of["user"], self.users["items"].gather(code), np.array(code, dtype=np.int64))
+
+    def _code(self, items: pl.Series) -> pl.Series:
+        """Item codes, UInt32, null where there is none."""
+        wanted = ids_of(items.cast(pl.String) if items.dtype == pl.Null else items)
+        joined = wanted.to_frame("item").join(self._codes, "item", "left", maintain_order="left")
+        return joined["code"]
+
+    def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
+        """Vectors of all items, float [V, D]; with their biases as one more column."""
+        if not isinstance(self.model, InnerProduct):
+            raise self._cannot(what)
+        weight, bias = self.model.vectors()
+        weight = weight.detach().float()
+        return weight if bias is None or not biased else torch.cat([weight, bias[:, None]], dim=1)
+
+    def _shown(self, codes: list[int]) -> pl.DataFrame:
+        columns = [name for name in ("item", "title") if name in self.items.columns]
+        return self.items.select(columns)[codes]
+
+    def _told(self, asked: Asked, found: list[tuple[Ints, Tensor, Tensor]], k: int) -> pl.DataFrame:
+        if lost := len(asked.key) - sum(len(number) for number, _, _ in found):
+            words = "%d of %d histories hold no item that this run knows: nothing is recommended."
+            log.warning(words, lost, len(asked.key))
+        number = np.concatenate([np.repeat(each, k) for each, _, _ in found] or [np.zeros(0, int)])
+        items = [code for _, best, _ in found for code in best.flatten().tolist()]
+        score = [value for _, _, best in found for value in best.flatten().tolist()]
+        rank = np.tile(np.arange(1, k + 1, dtype=np.uint32), len(number) // k)
+        told = pl.DataFrame({asked.key.name: asked.key.gather(number), "rank": rank})
+        told = pl.concat([told, self._shown(items)], how="horizontal")
+        told = told.with_columns(score=pl.Series(score, dtype=pl.Float32), _place=pl.Series(number))
+        told = told.filter(pl.col("score") > -np.inf)
+        return told.sort("_place", "rank").drop("_place")

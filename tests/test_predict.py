@@ -1,0 +1,192 @@
+"""A run answers without its data: as its test ranked, in raw ids, in batches of any size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec import cli, config
+from lightning_rec.errors import UserError
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.predict import SequencePredictor, load_run
+
+USERS = ("bprmf", "lightgcn", "neumf")  # models that know their users alone
+APART = ("tfidf", "zero_shot", "decoder")  # what they read is tried below, or comes from a hub
+
+
+def models() -> dict[str, list[str]]:
+    """Every model of sequences that has a config, and what makes it small."""
+    found = {}
+    for name in config.choices("model"):
+        cfg = config.compose([f"model={name}"])
+        made = config.target("model", config.plain(cfg.model))
+        if not (isinstance(made, type) and issubclass(made, SequenceModel)) or name in APART:
+            continue
+        found[name] = ["model.dim=8"] if "dim" in cfg.model else []
+        if (cfg.get("loss") or {}).get("negatives"):
+            found[name].append("loss.negatives=8")
+        if name == "caser":
+            found[name].append("model.user_vectors=false")  # else it ranks for a user it knows
+        if name in USERS:
+            found[name].append("protocol=random_items")
+    return found
+
+
+MODELS = models()
+
+
+@pytest.fixture(scope="module")
+def run(log_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``run(model, …)``: the folder of a completed run, whose data is gone."""
+
+    def make(model: str, *overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("predict")
+        log = folder / "log.csv"
+        log_frame.write_csv(log)
+        columns = ["data.user=uid", "data.item=sku", "data.time=ts", "protocol.drop_doubled=false"]
+        quick = ["logger=none", "trainer=cpu", "trainer.max_epochs=1", "baseline=null"]
+        about = ["data=table", f"data.path={log}", *columns, "batches.max_len=10"]
+        asked = [f"model={model}", *about, *quick, *overrides, f"run_dir={folder / 'run'}"]
+        assert cli.run(["train", *asked]) == 0
+        log.unlink()
+        return folder / "run"
+
+    return make
+
+
+def ids_of(folder: Path) -> list[str]:
+    return pl.read_parquet(folder / "items.parquet").sort("code")["item"].to_list()
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in USERS])
+def test_it_ranks_as_the_test_did(model: str, run: Callable[..., Path]) -> None:
+    folder = run(model, *MODELS[model])
+    items, tested = ids_of(folder), pl.read_parquet(folder / "test_users.parquet")
+    users = pl.read_parquet(folder / "users.parquet")
+    rows = tested.drop_nulls("rank").join(users, "user", maintain_order="left")
+    done = [row["items"][: row["history"]] for row in rows.iter_rows(named=True)]
+    target = [items[row["items"][row["history"]]] for row in rows.iter_rows(named=True)]
+    predictor = load_run(folder)
+    assert isinstance(predictor, SequencePredictor)
+    histories = [[items[code] for code in each] for each in done]
+    found = predictor.recommend(histories, k=len(items))
+    assert found.columns == ["row", "rank", "item", "score"]
+    ranks = []
+    for number, wanted in enumerate(target):
+        own = found.filter(pl.col("row") == number)
+        assert not set(own["item"]) & {items[code] for code in done[number]}
+        assert own["rank"].to_list() == list(range(1, len(own) + 1))
+        assert own["score"].is_sorted(descending=True)
+        score = own.filter(pl.col("item") == wanted)["score"][0]
+        ranks.append((own["score"] >= score).sum())
+    assert ranks == rows["rank"].to_list()
+    kept = predictor.recommend(histories, k=len(items), seen="keep")
+    assert len(kept) == len(items) * len(done)
+
+
+@pytest.fixture(scope="module")
+def sasrec(run: Callable[..., Path]) -> SequencePredictor:
+    predictor = load_run(run("sasrec", "model.dim=8"))
+    assert isinstance(predictor, SequencePredictor)
+    return predictor
+
+
+@pytest.mark.parametrize("model", USERS)
+def test_models_of_users_answer_for_those_they_know(model: str, run: Callable[..., Path]) -> None:
+    predictor = load_run(run(model, *MODELS[model]))
+    found = predictor.recommend(users=["u5", "u7"], k=3)
+    assert found["user"].to_list() == ["u5"] * 3 + ["u7"] * 3
+    with pytest.raises(UserError, match="none of a history: ask for users="):
+        predictor.recommend([["i01"]])
+
+
+def test_any_form_of_the_question_gives_the_same_answer(sasrec: SequencePredictor) -> None:
+    lists = [["i03", "i10", "i17"], ["i05"], ["i24", "i31"]]
+    rows = [(f"n{user}", item, time) for user, each in enumerate(lists) for time, item in enumerate(each)]  # fmt: skip
+    events = pl.DataFrame(rows, schema=["user", "item", "time"], orient="row")
+    plain = sasrec.recommend(lists, k=4).drop("row")
+    for form in (events, events.to_dict(as_series=False), events.sample(fraction=1, shuffle=True, seed=3)):  # fmt: skip
+        told = sasrec.recommend(form, k=4).sort("user", "rank")
+        assert told.drop("user").equals(plain)
+        assert told["user"].unique().sort().to_list() == ["n0", "n1", "n2"]
+    pandas = pytest.importorskip("pandas").DataFrame(events.to_dict(as_series=False))
+    assert sasrec.recommend(pandas, k=4).drop("user").equals(plain)
+    one = [sasrec.recommend([each], k=4).drop("row") for each in lists]
+    same = pl.concat(one)
+    assert same.drop("score").equals(plain.drop("score"))
+    assert np.allclose(same["score"], plain["score"], atol=1e-5)
+
+
+def test_what_is_known_of_a_user_is_the_whole_log(
+    sasrec: SequencePredictor, log_frame: pl.DataFrame
+) -> None:
+    assert sasrec.users is not None
+    ids = sasrec.items["item"].to_list()
+    events = log_frame.sort("ts", maintain_order=True)
+    for user, codes in sasrec.users.filter(pl.col("user").is_in(["u4", "u9"])).iter_rows():
+        assert [ids[code] for code in codes] == events.filter(uid=user)["sku"].to_list()
+    found = sasrec.recommend(users=["u4"], k=5)
+    of = [events.filter(uid="u4")["sku"].to_list()]
+    assert found.drop("user").equals(sasrec.recommend(of, k=5).drop("row"))
+
+
+def test_scores_and_vectors_agree_with_recommendations(sasrec: SequencePredictor) -> None:
+    found = sasrec.recommend(users=["u4", "u9"], k=6)
+    scored = sasrec.score(found.select("user", "item"))
+    assert np.allclose(scored["score"], found["score"], atol=1e-5)
+    strange = pl.DataFrame({"user": ["u4", "nobody", "u4"], "item": ["i01", "i01", "none"]})
+    assert sasrec.score(strange)["score"].is_null().to_list() == [False, True, True]
+    users, items = sasrec.user_vectors(users=["u4", "u9"]), sasrec.item_vectors()
+    products = users["vector"].to_numpy() @ items["vector"].to_numpy().T
+    place = {item: number for number, item in enumerate(items["item"])}
+    wanted = [products[int(user == "u9"), place[item]] for user, item in found.select("user", "item").rows()]  # fmt: skip
+    assert np.allclose(wanted, found["score"], atol=1e-5)
+
+
+def test_similar_items_are_those_of_the_cosine(sasrec: SequencePredictor) -> None:
+    vectors = sasrec.model.vectors().weight.numpy()  # type: ignore[operator, union-attr]
+    ids = sasrec.items["item"].to_list()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit[ids.index("i05")]
+    cosine[ids.index("i05")] = -2
+    found = sasrec.similar(["i05", "i06"], k=3)
+    assert found.columns[:3] == ["item", "rank", "similar"]
+    assert found["similar"][:3].to_list() == [ids[code] for code in np.argsort(-cosine)[:3]]
+    assert np.allclose(found["score"][:3], np.sort(cosine)[::-1][:3], atol=1e-6)
+
+
+def test_what_is_not_known_is_told(
+    sasrec: SequencePredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = sasrec.recommend([["i01", "other"], ["nothing"], []], k=2)
+    assert found["row"].to_list() == [0, 0]
+    assert "2 of 3 items of the histories are not known" in caplog.text
+    assert "histories hold no item that this run knows" in caplog.text
+    for asked, said in (
+        ({"users": ["u4x"]}, "does not know the users u4x"),
+        ({"histories": [["i01"]], "k": 0}, "k=0"),
+        ({"histories": [["i01"]], "seen": "hide"}, "seen=hide"),
+        ({}, "Say whom it is for"),
+        ({"histories": {"who": ["a"], "item": ["i01"]}}, "A column 'user' is missing"),
+    ):
+        with pytest.raises(UserError, match=said):
+            sasrec.recommend(**asked)
+    with pytest.raises(UserError, match="does not know the items other"):
+        sasrec.similar(["i01", "other"])
+
+
+def test_a_model_without_vectors_says_so(run: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="ItemKNN cannot answer similar"):
+        load_run(run("itemknn")).similar(["i01"])
+
+
+def test_items_known_by_texts_answer_too(
+    run: Callable[..., Path], catalogue_csv: Path, tiny_bert: Path
+) -> None:
+    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
+    texts = [*about, "item=text", f"item.encoder={tiny_bert}", "adapter=lora", "loss=in_batch"]
+    found = load_run(run("sasrec", "model.dim=8", *texts)).recommend([["i03", "i10"]], k=2)
+    assert found.columns == ["row", "rank", "item", "title", "score"]
+    assert found["title"].null_count() == 0
