@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Ints
+from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Histories, frame
 
 
@@ -33,16 +34,26 @@ def numbered(ids: pl.Series, name: str) -> pl.DataFrame:
 
 
 def events_of(histories: Histories) -> pl.DataFrame:
-    """Whose (``user`` or ``row``), and ``item``: a row for each event, in order."""
+    """Whose (``user`` or ``row``), and ``item``: a row for each event, in order.
+
+    A history without events is a row without an item. Raises UserError for times that are text.
+    """
     if hasattr(histories, "columns") or hasattr(histories, "keys"):
         events = frame(histories, "user", "item")
         if "time" in events.columns:
+            if not (events["time"].dtype.is_numeric() or events["time"].dtype.is_temporal()):
+                raise UserError(
+                    f"The column 'time' holds {events['time'].dtype}, whose order may not be that "
+                    "of time: make it numbers or dates, or leave it out and order the rows."
+                )
             events = events.sort("time", maintain_order=True)
         return events.select("user", "item")
     lists = [list(each) for each in histories]
     row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
     flat = [item for each in lists for item in each]
-    return pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
+    there = pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
+    every = pl.DataFrame({"row": np.arange(len(lists), dtype=np.uint32)})  # empty ones, too
+    return every.join(there, "row", "left", maintain_order="left")
 
 
 def cut(key: pl.Series, codes: pl.Series, user: Ints) -> Asked:

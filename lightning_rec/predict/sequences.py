@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,11 +105,12 @@ class SequencePredictor(Predictor):
         for rows, queries in self._queries(asked):
             step = max(1, SCORE_BYTES // (4 * len(self.items)))
             for number, some in zip(split(rows, step), torch.split(queries, step), strict=True):
-                scores = self.model.scores(some).float().nan_to_num(nan=-torch.inf)
+                scores = (
+                    self.model.scores(some).float().nan_to_num(nan=-torch.inf, neginf=-torch.inf)
+                )
                 if seen == "filter":
-                    scores[
-                        pairs(asked.items, asked.offsets[number], asked.offsets[number + 1])
-                    ] = -torch.inf
+                    ends = (asked.offsets[number], asked.offsets[number + 1])
+                    scores[pairs(asked.items, *ends)] = -torch.inf
                 best = torch.topk(scores, k, dim=1)
                 found.append((number, best.indices, best.values))
         return self._told(asked, found, k)
@@ -129,10 +131,7 @@ class SequencePredictor(Predictor):
         there = (row.is_not_null() & code.is_not_null()).to_numpy()
         place = np.flatnonzero(there)
         scores = np.full(len(given), np.nan, dtype=np.float32)
-        wanted, item = (
-            row.to_numpy()[place].astype(np.int64),
-            code.to_numpy()[place].astype(np.int64),
-        )
+        wanted, item = (each.to_numpy()[place].astype(np.int64) for each in (row, code))
         for number, queries in self._queries(asked):
             at = np.full(len(asked.key), -1)
             at[number] = np.arange(len(number))
@@ -166,8 +165,8 @@ class SequencePredictor(Predictor):
             scores[torch.arange(len(some)), some] = -torch.inf
             parts.append(torch.topk(scores, k, dim=1))
         best = torch.cat([part.indices for part in parts]).flatten().tolist()
-        told = pl.DataFrame({"item": asked.gather(np.repeat(np.arange(len(asked)), k))})
-        told = told.with_columns(rank=pl.Series(np.tile(np.arange(1, k + 1), len(asked))))
+        of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
+        told = pl.DataFrame({"item": asked.gather(of), "rank": rank})
         shown = self._shown(best).rename({"item": "similar"})
         scored = pl.Series("score", torch.cat([part.values for part in parts]).flatten().numpy())
         return pl.concat([told, shown], how="horizontal").with_columns(scored)
@@ -231,12 +230,12 @@ class SequencePredictor(Predictor):
             )
         events = events_of(histories)
         found = events.with_columns(self._code(events["item"]))
-        key = events.columns[0]
-        if unknown := found["code"].null_count():
+        key, there = events.columns[0], found.drop_nulls("item")
+        if unknown := there["code"].null_count():
             log.warning(
                 "%d of %d items of the histories are not known to this run and are passed over, "
-                "such as %s.", unknown, len(found),
-                listed(found.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
+                "such as %s.", unknown, len(there),
+                listed(there.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
             )  # fmt: skip
         asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
         return cut(asked[key], asked["code"], np.full(len(asked), -1))
@@ -249,8 +248,7 @@ class SequencePredictor(Predictor):
                 "or train it again."
             )
         of = pl.DataFrame({"user": users, "id": ids_of(users)})
-        codes = numbered(self.users["user"], "id")
-        of = of.join(codes, "id", "left", maintain_order="left")
+        of = of.join(self._user_codes, "id", "left", maintain_order="left")
         unknown = of.filter(pl.col("code").is_null())["id"].to_list()
         if unknown and strict:
             raise UserError(
@@ -261,6 +259,12 @@ class SequencePredictor(Predictor):
         of = of.drop_nulls("code")
         code = of["code"].to_list()
         return cut(of["user"], self.users["items"].gather(code), np.array(code, dtype=np.int64))
+
+    @cached_property
+    def _user_codes(self) -> pl.DataFrame:
+        """Ids of users and their codes, once for all questions."""
+        assert self.users is not None
+        return numbered(self.users["user"], "id")
 
     def _code(self, items: pl.Series) -> pl.Series:
         """Item codes, UInt32, null where there is none."""

@@ -129,7 +129,7 @@ class Task(pl.LightningModule):
         if self.tuned is not None:
             loss = loss + self.tuned.course.penalty()
         seen = loss.detach().float()
-        self.mean_loss = torch.lerp(self.mean_loss, seen.float(), 1 / (batch_idx + 1))
+        self.mean_loss = torch.lerp(self.mean_loss, seen, 1 / (batch_idx + 1))
         first = ~seen.isfinite() & (self.bad_batch < 0)
         self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
         self.bad_loss = torch.where(first, seen, self.bad_loss)
@@ -218,9 +218,8 @@ class Task(pl.LightningModule):
         self.first_step, self.epoch_seconds = found["first_step"], found["epoch_seconds"]
         self.bad_loss = found["bad_loss"].to(self.device)
         self.bad_batch = found["bad_batch"].to(self.device)
-        self.mean_loss = found.get("mean_loss", self.mean_loss).to(
-            self.device
-        )  # none of early runs
+        mean = found.get("mean_loss", self.mean_loss)  # early runs kept none
+        self.mean_loss = mean.to(self.device)
         self.epoch_start = time.perf_counter() - found["seconds"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
