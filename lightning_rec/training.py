@@ -194,7 +194,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):
             _evaluate(trainer, baseline, data, validates=loaded.validates)
-        task.figures |= problem.beside(task.figures, baseline.figures)
+        task.figures |= problem.relative_metrics(task.figures, baseline.figures)
         columns = {baseline.title: baseline.figures} | columns
     examples = problem.examples(task, loaded)
     run.save_metrics(figures := _flat(columns, assembly.partial(cfg)))
@@ -202,7 +202,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
     for name, table in tables.items():
         run.save_table(name, table)
     if is_first():
-        problem.leave(task, run.path)
+        problem.save_artifacts(task, run.path)
     run.finish("completed")
     with afterwards(run, "telling the trackers"):
         pictures = plots.draw(tables, run.path) if is_first() else {}

@@ -179,7 +179,7 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
     problem = assembly.assemble(config.compose(choices))
     assert problem.source.name
     if isinstance(problem, assembly.Sequences):
-        assert problem.objective.name == problem.sketch.objectives[0]  # type: ignore[index]
+        assert problem.objective.name == problem.meta_model.objectives[0]  # type: ignore[index]
 
 
 @NEEDS_LANGUAGE

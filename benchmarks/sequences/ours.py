@@ -30,7 +30,7 @@ with loading():  # as the command line does
     from lightning_rec.data.batches import EvalSet, Histories
     from lightning_rec.data.pipeline import load
     from lightning_rec.data.split import Schema
-    from lightning_rec.objectives.base import Lesson, Objective, Question
+    from lightning_rec.objectives.base import Objective, Question, TrainingInputs
 
 IMPORT_SECONDS = record.since_start()
 VARIANTS = {
@@ -49,15 +49,15 @@ class Counted:
         self.objective, self.name, self.window = objective, objective.name, objective.window
         self.rows = self.targets = 0
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """The lesson, counted."""
-        lesson = self.objective.lesson(histories, schema)
+        lesson = self.objective.training_inputs(histories, schema)
         self.rows, self.targets = len(lesson.at), len(lesson.targets)
         return lesson
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> Question:
         """The question."""
-        return self.objective.question(histories, schema)
+        return self.objective.query_inputs(histories, schema)
 
 
 class Ours:

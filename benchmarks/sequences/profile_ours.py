@@ -77,7 +77,7 @@ def alone(shapes: Shapes) -> tuple[float, float]:
 def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
     """One training step, part by part."""
     with parts.time("lesson"):
-        histories, at, targets = task.objective.lesson(batch.histories, task.schema)
+        histories, at, targets = task.objective.training_inputs(batch.histories, task.schema)
         row = at.nonzero()[:, 0]
     with parts.time("encode, forward"):
         queries = task._encode(histories, at)

@@ -11,7 +11,7 @@ import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.adapters.base import Course
+from lightning_rec.adapters.base import TrainingHook
 from lightning_rec.adapters.injected import Injected
 from lightning_rec.adapters.places import known, targets_of
 from lightning_rec.ranges import BelowOne
@@ -66,11 +66,11 @@ class AdaLoRA(Injected):
         """Put matrices beside the targets."""
         targets = known(module, lambda f: f.query_value) if self.targets is None else self.targets
         names = targets_of(module, targets, self.top)
-        # How many steps there will be is not known yet: see course.
+        # How many steps there will be is not known yet: see hook.
         self.peft.inject_adapter_in_model(self._settings(1, target_modules=names), module)
         return {f"{name}.lora_{part}.default" for name in names for part in "ABE"}
 
-    def course(self, module: nn.Module, total_steps: int) -> "Shrinking":
+    def hook(self, module: nn.Module, total_steps: int) -> "Shrinking":
         """The cuts of the ranks."""
         warmup, cooldown = int(self.warmup * total_steps), int(self.cooldown * total_steps)
         settings = self._settings(
@@ -99,7 +99,7 @@ class AdaLoRA(Injected):
         )
 
 
-class Shrinking(Course):
+class Shrinking(TrainingHook):
     """The budget of ranks over one training, as peft's AdaLoraModel has it.
 
     That model does it in a ``forward`` whose result holds the loss, and remembers nothing for a

@@ -28,7 +28,7 @@ class AdapterError(Exception):
     """An adapter did what it must not, such as moving a frozen weight: a bug, not bad input."""
 
 
-class Course:
+class TrainingHook:
     """What goes on beside the steps of one training of a module; for most adapters nothing does."""
 
     def penalty(self) -> Tensor | float:
@@ -64,9 +64,9 @@ class Adapter(ABC):
         """
         raise UserError(f"{type(self).__name__} leaves nothing that could be merged.")
 
-    def course(self, module: nn.Module, total_steps: int) -> Course:
+    def hook(self, module: nn.Module, total_steps: int) -> TrainingHook:
         """What goes on beside the steps of a training of ``module``, which it is attached to."""
-        return Course()
+        return TrainingHook()
 
     def outcome(self, module: nn.Module) -> str:
         """What is worth to be known of ``module`` after training; empty if nothing is."""
@@ -81,7 +81,7 @@ class Part(NamedTuple):
     tuned: int
 
 
-class Tuned:
+class AdaptedModule:
     """A module under an adapter.
 
     Args:
@@ -90,7 +90,7 @@ class Tuned:
 
     Attributes:
         names: of the parameters that are tuned.
-        course: what goes on beside the steps of the training that was begun.
+        hook: what goes on beside the steps of the training that was begun.
 
     Raises:
         UserError: where the module has not what the adapter asks for, or is under one already.
@@ -98,7 +98,7 @@ class Tuned:
     """
 
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
-        self.module, self.adapter, self.course = module, adapter, Course()
+        self.module, self.adapter, self.hook = module, adapter, TrainingHook()
         if under := _adapter_on(module):
             raise UserError(
                 f"{type(module).__name__} is under {under} already, and takes no second adapter: "
@@ -130,14 +130,14 @@ class Tuned:
             )
 
     def begin(self, total_steps: int) -> None:
-        """Begin a training: what goes on beside its steps is ``course`` from now on."""
+        """Begin a training: what goes on beside its steps is ``hook`` from now on."""
         self.begun_hash = _hash(self.frozen)  # trainer.precision=bf16-true has cast them by now
-        self.course = self.adapter.course(self.module, total_steps)
+        self.hook = self.adapter.hook(self.module, total_steps)
         self.probe = Probe(self.module) if self.names else None
 
     def after_step(self, step: int) -> None:
-        """See :meth:`Course.after_step`; see, too, whether tuning has had an effect by now."""
-        self.course.after_step(step)
+        """See :meth:`TrainingHook.after_step`; look whether tuning has had an effect by now."""
+        self.hook.after_step(step)
         if self.probe is not None and step.bit_count() == 1 and self.probe.moved():
             self.probe = None
         if self.probe is not None and step == PATIENCE:

@@ -92,7 +92,7 @@ def check_order(loaded: AuditedClicks) -> None:
 
 def check_goals(model: nn.Module, goals: tuple[str, ...]) -> None:
     """Raise UserError if there are several goals for a model of one."""
-    if len(goals) > 1 and not getattr(model, "several", False):
+    if len(goals) > 1 and not getattr(model, "multi_task", False):
         raise UserError(
             f"{type(model).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
             "say model=shared_bottom, mmoe, ple or esmm, or declare one."

@@ -31,9 +31,9 @@ def metrics_of(
     }
 
 
-def known_figures(goals: tuple[str, ...], in_order: bool) -> list[str]:
-    """Names of what validation measures; ``in_order``: each goal given the one before, too."""
-    names = [*goals, *(after_names(goals) if in_order else ())]
+def known_figures(goals: tuple[str, ...], sequential: bool) -> list[str]:
+    """Names of what validation measures; ``sequential``: each goal given the one before, too."""
+    names = [*goals, *(after_names(goals) if sequential else ())]
     prefixes = [f"{name}/" for name in names] if len(goals) > 1 else [""]
     return [f"val/{prefix}{figure}" for prefix in prefixes for figure in FIGURES]
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.click_checks import (
     check_batches,
@@ -79,8 +79,8 @@ class Clicks(Problem[AuditedClicks]):
         self.encoder, self.pretrained = encoder_node(cfg)
         check_texts(cfg, self.source.fields)
         self.adapter = self._checked_adapter()
-        sketch = None if self.texts is None else self.texts.sketch(self.adapter)
-        self.width = SKETCH_SIZE if sketch is None else sketch.width  # of texts
+        meta = None if self.texts is None else self.texts.meta_model(self.adapter)
+        self.width = SKETCH_SIZE if meta is None else meta.width  # of texts
         self.protocol = self._part("protocol", "name", "settings", "hash")
         if not isinstance(self.protocol, RowProtocol):
             raise UserError(
@@ -89,17 +89,17 @@ class Clicks(Problem[AuditedClicks]):
             )
         with torch.device("meta"):
             schema = _sketch(self.source.fields)
-            self.sketch = self.make_model(schema)
-            if isinstance(self.sketch, WithHistory):
-                Tuned(self.sketch.encoder.model, self._encoder_adapter())
+            self.meta_model = self.make_model(schema)
+            if isinstance(self.meta_model, WithHistory):
+                AdaptedModule(self.meta_model.encoder.model, self._encoder_adapter())
             if cfg.baseline:
                 self._part("baseline", "fit", schema=schema)
         check_sparse(cfg)
-        check_batches(cfg, self.sketch)
+        check_batches(cfg, self.meta_model)
         goals = tuple(self.source.fields.targets)
-        check_goals(self.sketch, goals)
+        check_goals(self.meta_model, goals)
         check_calibration(cfg, self.protocol.validates)
-        known = known_figures(goals, getattr(self.sketch, "in_order", False))
+        known = known_figures(goals, getattr(self.meta_model, "sequential", False))
         self._check_training(known, self.protocol.validates)
 
     @property
@@ -145,7 +145,7 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
-        reads = getattr(self.sketch, "reads_history", False)
+        reads = getattr(self.meta_model, "reads_history", False)
         module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed, histories=reads)
         assert isinstance(module, ClickData)
         return module
@@ -155,7 +155,7 @@ class Clicks(Problem[AuditedClicks]):
         texts, read = self._read(loaded)
         model: nn.Module = self.make_model(data.schema)
         assert isinstance(model, ClickModel)
-        if model.in_order:
+        if model.sequential:
             check_order(loaded)
         tuned = self._encoded(model, loaded) if isinstance(model, WithHistory) else None
         if texts is not None and loaded.items is not None:
@@ -190,11 +190,11 @@ class Clicks(Problem[AuditedClicks]):
 
     def warnings(self, figures: Mapping[str, float]) -> list[str]:
         """Say of which goals the probabilities are worse than the base rate of the test."""
-        trained = not isinstance(self.sketch, FittedToClicks)
+        trained = not isinstance(self.meta_model, FittedToClicks)
         validates = self.protocol.validates
         return worse_than_base(figures, self.cfg, trained=trained, validates=validates)
 
-    def beside(
+    def relative_metrics(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:
         """RelaImpr of each AUC."""
@@ -205,8 +205,8 @@ class Clicks(Problem[AuditedClicks]):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
-        parts, head = {}, self.sketch
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        parts, head = {}, self.meta_model
         if isinstance(head, WithHistory):
             parts["encoder"] = f"{type(head.encoder.model).__name__}, {_origin(self.pretrained)}"
             head = head.head
@@ -237,7 +237,7 @@ class Clicks(Problem[AuditedClicks]):
         """How the encoder of histories is tuned: as the config says, if it was trained before."""
         return Full() if self.pretrained is None else self.adapter
 
-    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, Tuned | None]:
+    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, AdaptedModule | None]:
         """What makes vectors of the texts of items, and the language model under its adapter."""
         if self.texts is None or loaded.items is None:
             return None, None
@@ -246,12 +246,12 @@ class Clicks(Problem[AuditedClicks]):
         self.width = texts.width
         return texts, tuned
 
-    def _encoded(self, model: WithHistory, loaded: AuditedClicks) -> Tuned:
+    def _encoded(self, model: WithHistory, loaded: AuditedClicks) -> AdaptedModule:
         """The encoder of histories, its weights loaded if it was trained before, adapted."""
         if self.pretrained is not None:
             self.pretrained.load_into(model.encoder.model, cache_of(loaded))
             model.encoder.codes = self.pretrained.codes(loaded.encoded)
-        tuned = Tuned(model.encoder.model, self._encoder_adapter())
+        tuned = AdaptedModule(model.encoder.model, self._encoder_adapter())
         tuned.report()
         return tuned
 

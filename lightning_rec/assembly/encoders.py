@@ -201,7 +201,7 @@ def make_encoder(
         objective = config.build("objective", pretrained.settings.objective)
     with torch.device("cpu"):  # how wide its queries are is found by asking
         model: SequenceModel = config.build("encoder.model", node, schema=made)
-        return HistoryEncoder(model, objective.question)
+        return HistoryEncoder(model, objective.query_inputs)
 
 
 def _published(node: dict[str, Any]) -> Objective:

@@ -11,13 +11,13 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Frozen
 from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.hub import find_model, model_here
-from lightning_rec.data.text.texts import Tokenized, texts_hash, tokenize, written
+from lightning_rec.data.text.texts import Tokenized, render_template, texts_hash, tokenize
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.losses.full import FullSoftmax
@@ -100,7 +100,7 @@ class Texts:
                 "their own: say model.tied=true where it has that, or item=text_and_ids."
             )
         live = not isinstance(adapter, Frozen)
-        self.sketch(adapter)
+        self.meta_model(adapter)
         if live and not has_table:
             raise UserError(
                 f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
@@ -112,14 +112,14 @@ class Texts:
                 "adapter=frozen."
             )
 
-    def sketch(self, adapter: Adapter) -> TextEncoder | None:
+    def meta_model(self, adapter: Adapter) -> TextEncoder | None:
         """The language model under an adapter, without its weights: as a check, if it is here.
 
         Else it is fetched with the data. Raises UserError where they do not fit.
         """
         if (folder := model_here(self.name)) is None:
             return None
-        language = load_language(folder, self.pooling, self.normalize, sketch=True)
+        language = load_language(folder, self.pooling, self.normalize, meta=True)
         check_length(language.encoder, "item.max_tokens", self.max_tokens)
         adapter.attach(language.encoder)
         return language.encoder
@@ -132,7 +132,7 @@ class Texts:
         catalogue: pl.DataFrame,
         trained: int,
         cache: Path,
-    ) -> Tuned | None:
+    ) -> AdaptedModule | None:
         """Let texts stand for the item table of a model.
 
         Args:
@@ -162,7 +162,7 @@ class Texts:
 
     def read(
         self, adapter: Adapter, catalogue: pl.DataFrame, trained: int, cache: Path
-    ) -> tuple[ItemTexts, Tuned | None]:
+    ) -> tuple[ItemTexts, AdaptedModule | None]:
         """Read the texts of a catalogue: once, or whenever they are asked for, where that is tuned.
 
         Args, errors: those of :meth:`put_into`.
@@ -172,11 +172,11 @@ class Texts:
             nothing of it is tuned.
         """
         language = load_language(find_model(self.name), self.pooling, self.normalize)
-        texts = written(catalogue, self.template)
+        texts = render_template(catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
         folder = cache / "texts" / self._key(language, texts)
         known = read_vectors(language.encoder, tokens, folder / "vectors")
-        tuned = Tuned(language.encoder, adapter)
+        tuned = AdaptedModule(language.encoder, adapter)
         tuned.report()
         reads: KnownTexts | ReadTexts = KnownTexts(known)
         if tuned.names:
@@ -187,7 +187,7 @@ class Texts:
             made = Whitened(reads, *whitening(known[:trained]))
         return made, tuned if tuned.names else None
 
-    def _lower(self, tuned: Tuned, tokens: Tokenized, folder: Path) -> Any:
+    def _lower(self, tuned: AdaptedModule, tokens: Tokenized, folder: Path) -> Any:
         """What lies below the lowest layer that is tuned, if that is worth keeping."""
         encoder = tuned.module
         assert isinstance(encoder, TextEncoder)

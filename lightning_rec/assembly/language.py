@@ -56,7 +56,7 @@ class Words(NamedTuple):
 
 
 def load_language(
-    folder: Path, pooling: Pooling | None = None, normalize: bool = True, sketch: bool = False
+    folder: Path, pooling: Pooling | None = None, normalize: bool = True, meta: bool = False
 ) -> Language:
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
@@ -65,30 +65,30 @@ def load_language(
         pooling: how a text becomes one vector; None takes what the model was trained with, as far
             as its folder says so, and else the mean, or the last token of a causal model.
         normalize: make each vector of length 1.
-        sketch: leave the weights out: the model takes no memory and computes nothing.
+        meta: leave the weights out: the model takes no memory and computes nothing.
 
     Raises:
         UserError: if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
             trained with another pooling than those here.
     """
-    model, tokenizer, fresh = _loaded("AutoModel", folder, sketch)
+    model, tokenizer, fresh = _loaded("AutoModel", folder, meta)
     _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
     if (folder / MODULES).is_file() and "models.Dense" in (folder / MODULES).read_text(
         encoding="utf-8"
     ):
         log.warning("%s: the linear map after the pooling (%s) is left out.", folder, MODULES)
-    return Language(encoder, tokenizer, "" if sketch else fingerprint(folder))
+    return Language(encoder, tokenizer, "" if meta else fingerprint(folder))
 
 
-def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = False) -> Words:
+def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = False) -> Words:
     """Load a language model with its head over words, and its tokenizer, from safetensors alone.
 
     Args:
         folder: where it lies; see :func:`lightning_rec.data.text.hub.find_model`.
         head: for the words that are ``masked``, or for the next one, of a ``causal`` model. One for
             masked words may be missing, and is made anew then.
-        sketch: leave the weights out: the model takes no memory and computes nothing.
+        meta: leave the weights out: the model takes no memory and computes nothing.
 
     Raises:
         UserError: if it cannot be read, lacks weights, has no such head, or its tokenizer does not
@@ -106,7 +106,7 @@ def load_words(folder: Path, head: Literal["masked", "causal"], sketch: bool = F
             f"The language model in {folder} is a {settings.model_type}, which says no {said}: "
             f"take one such as {'BERT or RoBERTa' if head == 'masked' else 'GPT-2 or Qwen3'}."
         )
-    model, tokenizer, fresh = _loaded(kind, folder, sketch)
+    model, tokenizer, fresh = _loaded(kind, folder, meta)
     body = f"{model.base_model_prefix}."
     _refuse_lost([name for name in fresh if name.startswith(body)], folder)
     if fresh and head == "causal":
@@ -185,14 +185,14 @@ def _check_code(folder: Path) -> None:
             raise UserError(f"{path}: {key}={value} would fetch code and run it: remove the key.")
 
 
-def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]:
+def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
     """The model, its tokenizer, and names of weights that the folder lacks."""
 
     def read(transformers: Any, safe: dict[str, Any]) -> tuple[Any, Any, list[str]]:
         auto, fresh = getattr(transformers, kind), []
         if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
             raise FileNotFoundError(f"no tokenizer: one of {listed(list(_VOCABULARIES))} is wanted")
-        if sketch:
+        if meta:
             with torch.device("meta"):
                 settings = transformers.AutoConfig.from_pretrained(folder, **safe)
                 model = auto.from_config(settings)
@@ -203,7 +203,7 @@ def _loaded(kind: str, folder: Path, sketch: bool) -> tuple[Any, Any, list[str]]
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
     _check_code(folder)
-    if not sketch:
+    if not meta:
         log.info("language model: reading %s", folder)
     model, tokenizer, fresh = _read(folder, read)
     if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):

@@ -9,14 +9,14 @@ from lightning_rec import config
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.errors import UserError
 from lightning_rec.losses.matching import MatchLoss, RelevanceBCE
-from lightning_rec.models.text.matcher import Matcher, Retriever
+from lightning_rec.models.text.matcher import CatalogueScorer, TextScorer
 from lightning_rec.runs.folder import RunFolder
 
 
 def check_model(cfg: DictConfig) -> None:
     """Raise UserError unless the model is one of matching, and nothing is set that it takes not."""
     wanted = config.target("model", config.plain(cfg.model))
-    if not (isinstance(wanted, type) and issubclass(wanted, Matcher)):
+    if not (isinstance(wanted, type) and issubclass(wanted, TextScorer)):
         raise UserError(
             f"{getattr(wanted, '__name__', wanted)} is no model of matching, which "
             "task=match needs: say model=bi_encoder, cross_encoder or bm25; each brings the task "
@@ -55,9 +55,9 @@ def check_data(cfg: DictConfig, source: Any, protocol: Any) -> None:
         )
 
 
-def check_loss(cfg: DictConfig, sketch: nn.Module) -> None:
+def check_loss(cfg: DictConfig, meta: nn.Module) -> None:
     """Raise UserError where model, loss and hard negatives do not go together."""
-    name, moves = type(sketch).__name__, bool(list(sketch.parameters()))
+    name, moves = type(meta).__name__, bool(list(meta.parameters()))
     if not cfg.get("loss"):
         if moves:
             raise UserError(
@@ -80,12 +80,12 @@ def check_loss(cfg: DictConfig, sketch: nn.Module) -> None:
                 f"loss=relevance_bce: the cosine of {name} is no logit, which has to go beyond 1: "
                 "say model.normalize=false, loss=relevance_mse, or loss=info_nce."
             )
-        if not isinstance(sketch, loss.takes):
+        if not isinstance(meta, loss.takes):
             raise UserError(
                 f"{name} cannot learn by {loss.__name__}, which is for {loss.takes.__name__}: say "
                 "loss=relevance_bce or relevance_mse."
             )
-    _check_negatives(cfg, sketch)
+    _check_negatives(cfg, meta)
 
 
 def same_data(run: RunFolder, data_hash: str, protocol_hash: str) -> None:
@@ -99,17 +99,17 @@ def same_data(run: RunFolder, data_hash: str, protocol_hash: str) -> None:
             )
 
 
-def _check_negatives(cfg: DictConfig, sketch: nn.Module) -> None:
-    node, name = config.plain(cfg.get("negatives")), type(sketch).__name__
+def _check_negatives(cfg: DictConfig, meta: nn.Module) -> None:
+    node, name = config.plain(cfg.get("negatives")), type(meta).__name__
     if not node:
         return
     config.check("negatives", node)
     if by := node.get("by"):
-        config.expect("negatives.by", by, Retriever)
+        config.expect("negatives.by", by, CatalogueScorer)
         config.check("negatives.by", by)
     if not cfg.get("loss"):
         raise UserError(f"{name} is not trained, and takes no negatives: drop negatives=.")
-    if not node.get("by") and not isinstance(sketch, Retriever):
+    if not node.get("by") and not isinstance(meta, CatalogueScorer):
         raise UserError(
             f"negatives=self has {name} rank the catalogue, which it cannot: say negatives=bm25."
         )

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.language import Language, check_language, load_language
 from lightning_rec.assembly.match_checks import check_data, check_loss, check_model, same_data
@@ -23,16 +23,16 @@ from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import AuditedMatches, load_matches
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.data.text.hub import find_model
-from lightning_rec.data.text.texts import written
+from lightning_rec.data.text.texts import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.metrics.matching import MatchMetrics, metric_names
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.matcher import FittedToTexts, Matcher, Retriever, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.match import MatchTask
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.retrieval import Finder, Rerank, Retrieve
+from lightning_rec.tasks.retrieval import ExactRetriever, Reranker, Retriever
 
 WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
 
@@ -53,36 +53,36 @@ class Matching(Problem[AuditedMatches]):
         check_data(cfg, self.source, self.protocol)
         self.adapter = self._adapter()
         self.first = self._first_run()
-        self.sketch = self.make_model(sketch=True)
-        if not hasattr(self.sketch, "text") and not isinstance(self.adapter, Full):
+        self.meta_model = self.make_model(meta=True)
+        if not hasattr(self.meta_model, "text") and not isinstance(self.adapter, Full):
             raise UserError(
-                f"{type(self.sketch).__name__} has no language model to adapt: drop adapter=."
+                f"{type(self.meta_model).__name__} has no language model to adapt: drop adapter=."
             )
         with torch.device("meta"):
-            self.tune(self.sketch)
-        check_loss(cfg, self.sketch)
+            self.tune(self.meta_model)
+        check_loss(cfg, self.meta_model)
         if cfg.baseline:
             self._part("baseline", "fit")
         ranked = "val" in cfg.task.get("ranked", ())
         known = [f"val/{name}" for name in metric_names(self.protocol.cutoffs, ranked)]
         self._check_training(known, self.protocol.validates)
 
-    def make_model(self, sketch: bool = False) -> Matcher:
+    def make_model(self, meta: bool = False) -> TextScorer:
         """The model, its head new, its language model as it was trained before.
 
-        A ``sketch`` takes no memory and computes nothing.
+        A ``meta`` one takes no memory and computes nothing.
         """
-        with torch.device("meta" if sketch else "cpu"):
-            load = partial(_load, sketch=sketch)
-            model: Matcher = self._build("model", load=load, **self._made_first(sketch))
+        with torch.device("meta" if meta else "cpu"):
+            load = partial(_load, meta=meta)
+            model: TextScorer = self._build("model", load=load, **self._made_first(meta))
         return model
 
-    def tune(self, model: nn.Module) -> Tuned | None:
+    def tune(self, model: nn.Module) -> AdaptedModule | None:
         """Put the language model of a model under the adapter; None where there is none."""
         text = getattr(model, "text", None)
-        return None if text is None else Tuned(text, self.adapter)
+        return None if text is None else AdaptedModule(text, self.adapter)
 
-    def restored(self, run: RunFolder) -> Matcher:
+    def restored(self, run: RunFolder) -> TextScorer:
         """The model of a finished run, with its weights, to be used and not trained."""
         check_language(run)
         model = self.make_model()
@@ -111,8 +111,8 @@ class Matching(Problem[AuditedMatches]):
         tuned = self.tune(model)
         if tuned is not None and tuned.names:
             tuned.module.train()  # it comes as it is evaluated, and would drop nothing
-        finder = make_finder(model, *_texts(loaded))
-        task = self._task(model, finder, loaded, self._loss(loaded), self._negatives(loaded))
+        retriever = make_retriever(model, *_texts(loaded))
+        task = self._task(model, retriever, loaded, self._loss(loaded), self._negatives(loaded))
         task.tuned = tuned
         if tuned is not None:
             tuned.report()
@@ -123,7 +123,7 @@ class Matching(Problem[AuditedMatches]):
         if not self.cfg.baseline:
             return None
         model = config.build("baseline", self.cfg.baseline)
-        return self._task(model, make_finder(model, *_texts(loaded)), loaded, None, None)
+        return self._task(model, make_retriever(model, *_texts(loaded)), loaded, None, None)
 
     def tables(self, task: MatchTask, loaded: AuditedMatches) -> dict[str, pl.DataFrame]:
         """One row per test query, and the catalogue."""
@@ -135,9 +135,9 @@ class Matching(Problem[AuditedMatches]):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
         loss = self._loss_class()
-        name = type(self.sketch).__name__
+        name = type(self.meta_model).__name__
         first = {"first": str(self.cfg.model.first)} if "first" in self.cfg.model else {}
         return {
             "source": type(self.source).__name__,
@@ -156,14 +156,14 @@ class Matching(Problem[AuditedMatches]):
         run = RunFolder.open(Path(first))
         run.check_completed("model.first")
         wanted = config.target("model", config.plain(run.config.model))
-        if not (isinstance(wanted, type) and issubclass(wanted, Retriever)):
+        if not (isinstance(wanted, type) and issubclass(wanted, CatalogueScorer)):
             raise UserError(
                 f"model.first={first} is a run of {wanted.__name__}, which ranks no catalogue: "
                 "name one of BM25 or of a bi-encoder, or say model.first=bm25."
             )
         return run
 
-    def _made_first(self, sketch: bool) -> dict[str, Any]:
+    def _made_first(self, meta: bool) -> dict[str, Any]:
         """What finds the items that the model re-ranks, if it does."""
         if "first" not in self.cfg.model:
             return {}
@@ -172,7 +172,7 @@ class Matching(Problem[AuditedMatches]):
             del settings["defaults"]
             return {"first": config.build("model.first", settings)}
         problem = Matching(self.first.config)
-        return {"first": problem.sketch if sketch else problem.restored(self.first)}
+        return {"first": problem.meta_model if meta else problem.restored(self.first)}
 
     def _loss_class(self) -> Any:
         return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
@@ -188,15 +188,15 @@ class Matching(Problem[AuditedMatches]):
         by = None
         if node.get("by"):
             model = config.build("negatives.by", node["by"])
-            by = make_finder(model, *_texts(loaded))
+            by = make_retriever(model, *_texts(loaded))
         live = {"matches": loaded.matches, "positives": self._loss_class().positives, "by": by}
         made: HardNegatives = config.build("negatives", node, **live)
         return made
 
     def _task(
         self,
-        model: Matcher,
-        finder: Finder,
+        model: TextScorer,
+        retriever: Retriever,
         loaded: AuditedMatches,
         loss: Any,
         negatives: HardNegatives | None,
@@ -207,7 +207,7 @@ class Matching(Problem[AuditedMatches]):
             "task",
             model=model,
             loss=loss,
-            finder=finder,
+            retriever=retriever,
             optimizer=self._optimizer,
             schedule=self._schedule,
             metrics={
@@ -223,29 +223,29 @@ class Matching(Problem[AuditedMatches]):
         return task
 
 
-def make_finder(model: Matcher, queries: list[str], items: list[str]) -> Finder:
+def make_retriever(model: TextScorer, queries: list[str], items: list[str]) -> Retriever:
     """What finds ``items`` for ``queries``; what is fitted to texts is fitted first."""
     for part in model.modules():
         if isinstance(part, FittedToTexts) and not part.fitted:
             part.fit(items)
     texts = Texts(model.read(queries, item=False), model.read(items, item=True))
     make = partial(kept_vectors, folder=cache_dir() / "texts")
-    if isinstance(model, Retriever):
-        return Retrieve(model, texts, make)
+    if isinstance(model, CatalogueScorer):
+        return ExactRetriever(model, texts, make)
     assert isinstance(model, CrossEncoder)
-    first = make_finder(model.first, queries, items)
-    assert isinstance(first, Retrieve)
-    return Rerank(model, texts, first, model.rerank)
+    first = make_retriever(model.first, queries, items)
+    assert isinstance(first, ExactRetriever)
+    return Reranker(model, texts, first, model.rerank)
 
 
-def _load(name: str, pooling: Pooling | None, normalize: bool, *, sketch: bool) -> Language:
-    return load_language(find_model(name), pooling, normalize, sketch)
+def _load(name: str, pooling: Pooling | None, normalize: bool, *, meta: bool) -> Language:
+    return load_language(find_model(name), pooling, normalize, meta)
 
 
 def _texts(loaded: AuditedMatches) -> tuple[list[str], list[str]]:
     """All queries, and the texts of all items."""
     pairs = loaded.matches.pairs
-    return pairs.queries["query"].to_list(), written(pairs.items, "{title}")
+    return pairs.queries["query"].to_list(), render_template(pairs.items, "{title}")
 
 
 def _slices(loaded: AuditedMatches) -> dict[str, torch.Tensor]:

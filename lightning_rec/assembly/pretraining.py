@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pydantic import PositiveInt
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.assembly.language import POOLING, Words, load_words
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.items import text_columns
@@ -20,7 +20,7 @@ from lightning_rec.data.prepare import prepare
 from lightning_rec.data.text.batches import TextData
 from lightning_rec.data.text.hub import RUN_MODEL, find_model
 from lightning_rec.data.text.parts import AuditedTexts, RandomTexts, audit_texts
-from lightning_rec.data.text.texts import tokenize, written
+from lightning_rec.data.text.texts import render_template, tokenize
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder
 from lightning_rec.metrics.words import FIGURES, WordMetrics
@@ -46,9 +46,9 @@ class CatalogueWords:
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
 
-    def load(self, sketch: bool = False) -> Words:
+    def load(self, meta: bool = False) -> Words:
         """The language model and its head. Raises UserError where it is not to be had."""
-        words = load_words(find_model(self.name), "masked", sketch)
+        words = load_words(find_model(self.name), "masked", meta)
         check_length(words.model, "model.max_tokens", self.max_tokens)
         return words
 
@@ -89,18 +89,18 @@ class Pretraining(Problem[AuditedTexts]):
         self.words: CatalogueWords = config.build("model", cfg.model)
         if cfg.baseline:
             config.expect("baseline", config.plain(cfg.baseline), MaskedLM)
-        sketch = self.words.load(sketch=True)
-        self.tokenizer = sketch.tokenizer
-        self.sketch = self.words.model(sketch)
+        meta = self.words.load(meta=True)
+        self.tokenizer = meta.tokenizer
+        self.meta_model = self.words.model(meta)
         with torch.device("meta"):
-            _check_adapter(Tuned(sketch.model.body, self._adapter()))
+            _check_adapter(AdaptedModule(meta.model.body, self._adapter()))
         self._check_training([f"val/{name}" for name in FIGURES], self.protocol.validates)
 
     def load(self, cache: Path) -> AuditedTexts:
         """The texts of the whole catalogue, in parts."""
-        texts = written(self._catalogue(cache), self.words.template)
+        texts = render_template(self._catalogue(cache), self.words.template)
         tokens = tokenize(texts, self.tokenizer, self.words.max_tokens)
-        parts = self.protocol.deal(texts)
+        parts = self.protocol.assign(texts)
         facts = audit_texts(texts, tokens, parts)
         return AuditedTexts(self.source.name, texts, tokens, parts, facts)
 
@@ -115,7 +115,7 @@ class Pretraining(Problem[AuditedTexts]):
     def make_task(self, loaded: AuditedTexts, data: TextData) -> MaskedWords:
         """The task over the language model; its head is trained, whatever else is."""
         words = self.words.load()
-        tuned = Tuned(words.model.body, self._adapter())
+        tuned = AdaptedModule(words.model.body, self._adapter())
         words.model.drop_from(tuned.lowest_tuned(words.model.layers))
         tuned.report()
         task = self._task(self.words.model(words))
@@ -144,7 +144,7 @@ class Pretraining(Problem[AuditedTexts]):
             )
         }
 
-    def leave(self, task: MaskedWords, folder: Path) -> None:
+    def save_artifacts(self, task: MaskedWords, folder: Path) -> None:
         """Write the language model, an adapter merged into its weights, and its tokenizer."""
         assert task.tuned is not None
         if task.tuned.added:
@@ -162,12 +162,13 @@ class Pretraining(Problem[AuditedTexts]):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        name = type(self.meta_model).__name__
         return {
             "source": type(self.source).__name__,
             "texts": self.words.template,
             "protocol": type(self.protocol).__name__,
-            "model": f"{type(self.sketch).__name__}, {weights:,} parameters of {self.words.name}",
+            "model": f"{name}, {weights:,} parameters of {self.words.name}",
         }
 
     def _catalogue(self, cache: Path) -> pl.DataFrame:
@@ -191,7 +192,7 @@ class Pretraining(Problem[AuditedTexts]):
         return task
 
 
-def _check_adapter(tuned: Tuned) -> None:
+def _check_adapter(tuned: AdaptedModule) -> None:
     """Raise UserError unless something is tuned that a language model can be left with."""
     name, adapter = type(tuned.adapter).__name__, tuned.adapter
     if not tuned.names:

@@ -93,7 +93,7 @@ class Problem(ABC, Generic[L]):
 
     Attributes:
         protocol: how the data is split.
-        sketch: the model over a small schema, on the meta device.
+        meta_model: the model over a small schema, on the meta device.
 
     Raises:
         UserError: naming the key at fault.
@@ -102,7 +102,7 @@ class Problem(ABC, Generic[L]):
     module: ClassVar[type[pl.LightningDataModule]]  # what cfg.batches makes
     reads: ClassVar[str] = ""  # the one of OF_SOME that it does
     protocol: Recorded
-    sketch: nn.Module
+    meta_model: nn.Module
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -152,7 +152,7 @@ class Problem(ABC, Generic[L]):
     def parts(self) -> dict[str, str]:
         """Name and class of what was built, to be shown."""
 
-    def leave(self, task: Any, folder: Path) -> None:
+    def save_artifacts(self, task: Any, folder: Path) -> None:
         """Write what else a tested task leaves in its run folder; the task may be changed by it."""
 
     def examples(self, task: Any, loaded: L) -> list[Example]:
@@ -170,7 +170,7 @@ class Problem(ABC, Generic[L]):
         """What somebody who reads these figures of the model should know, in sentences."""
         return []
 
-    def beside(
+    def relative_metrics(
         self, figures: Mapping[str, float], baseline: Mapping[str, float]
     ) -> dict[str, float]:
         """Figures of the model that need those of the baseline."""
@@ -208,9 +208,9 @@ class Problem(ABC, Generic[L]):
         return self._build("schedule", optimizer=optimizer, total_steps=steps)
 
     def _check_training(self, known: list[str], validates: bool) -> None:
-        """Check what needs the sketch, and that the monitored figure is one that is ``known``."""
-        if list(self.sketch.parameters()):
-            self._optimizer(self.sketch.parameters())
+        """Check what needs the meta model, and that the monitored figure is ``known``."""
+        if list(self.meta_model.parameters()):
+            self._optimizer(self.meta_model.parameters())
         known = [name for name in known if name.rpartition("/")[2] not in FACTS]
         monitor = self.cfg.monitor
         schedule = config.target("schedule", config.plain(self.cfg.schedule))

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.assembly.clicks import Clicks
 from lightning_rec.assembly.language import Words, load_words
 from lightning_rec.data.clicks.batches import ClickData
@@ -17,7 +17,7 @@ from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.text.hub import find_model
 from lightning_rec.data.text.prompts import Prompts, Wording
-from lightning_rec.data.text.texts import tokenize, written
+from lightning_rec.data.text.texts import render_template, tokenize
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.tallrec import TALLRec
 from lightning_rec.models.text.encoder import check_length
@@ -64,9 +64,9 @@ class Question:
                 f"{prompt!r}."
             )
 
-    def load(self, sketch: bool = False) -> Words:
+    def load(self, meta: bool = False) -> Words:
         """The language model. Raises UserError where it is not to be had, or does not fit."""
-        words = load_words(find_model(self.name), "causal", sketch)
+        words = load_words(find_model(self.name), "causal", meta)
         check_length(words.model, "model.max_tokens", self.max_tokens)
         return words
 
@@ -136,9 +136,9 @@ class PromptedClicks(Clicks):
                     f"drop {key}."
                 )
         super().__init__(cfg)
-        assert isinstance(self.sketch, TALLRec)
+        assert isinstance(self.meta_model, TALLRec)
         with torch.device("meta"):
-            Tuned(self.sketch.words, self.adapter)
+            AdaptedModule(self.meta_model.words, self.adapter)
 
     @property
     def wording(self) -> str | None:
@@ -147,15 +147,15 @@ class PromptedClicks(Clicks):
 
     def make_model(self, schema: ClickSchema) -> nn.Module:
         """The model without its weights, and without a title."""
-        return self._asking(schema, self.question.load(sketch=True), [])
+        return self._asking(schema, self.question.load(meta=True), [])
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over the language model under its adapter."""
         assert loaded.items is not None
         words = self.question.load()
-        titles = written(loaded.items.about, self.question.title)
+        titles = render_template(loaded.items.about, self.question.title)
         model = self._asking(data.schema, words, titles)
-        tuned = Tuned(words.model, self.adapter)
+        tuned = AdaptedModule(words.model, self.adapter)
         words.model.drop_from(tuned.lowest_tuned(words.model.layers))
         tuned.report()
         task = self._task(model, loaded)
@@ -164,9 +164,10 @@ class PromptedClicks(Clicks):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        name = type(self.meta_model).__name__
         return super().parts() | {
-            "model": f"{type(self.sketch).__name__}, {weights:,} parameters of {self.question.name}"
+            "model": f"{name}, {weights:,} parameters of {self.question.name}"
         }
 
     def _asking(self, schema: ClickSchema, words: Words, titles: list[str]) -> TALLRec:

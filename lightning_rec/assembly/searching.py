@@ -6,8 +6,8 @@ import polars as pl
 import torch
 
 from lightning_rec import config
-from lightning_rec.assembly.matching import Matching, make_finder
-from lightning_rec.data.text.texts import written
+from lightning_rec.assembly.matching import Matching, make_retriever
+from lightning_rec.data.text.texts import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.match import MatchTask
@@ -45,12 +45,12 @@ class Search:
         for query in queries:
             if not query.strip():
                 raise UserError("A query is empty: say what is looked for, as in 'angle bracket'.")
-        finder = make_finder(self.model, queries, written(self.items, "{title}"))
-        if k < 1 or k > finder.longest:
+        retriever = make_retriever(self.model, queries, render_template(self.items, "{title}"))
+        if k < 1 or k > retriever.longest:
             raise UserError(
-                f"k={k}: this run can find from 1 to {finder.longest:,} items for a query."
+                f"k={k}: this run can find from 1 to {retriever.longest:,} items for a query."
             )
-        found = finder(torch.arange(len(queries)), k)
+        found = retriever(torch.arange(len(queries)), k)
         tables = []
         for items, scores in zip(found.items, found.scores, strict=True):
             there = items >= 0

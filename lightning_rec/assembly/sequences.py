@@ -65,18 +65,20 @@ class Sequences(Problem[Audited]):
                 "drop adapter=. A language model can be adapted, item=text, and a model of clicks "
                 "can adapt an encoder, encoder.run=FOLDER."
             )
-        self.objective: Objective = self._part("objective", "name", "lesson", "question")
+        self.objective: Objective = self._part(
+            "objective", "name", "training_inputs", "query_inputs"
+        )
         with torch.device("meta"):
             schema = Schema(SKETCH_ITEMS, cfg.batches.get("max_len", 2), SKETCH_ITEMS)
-            self.sketch = self.make_model(schema)
-            self.scorers = [self.sketch]
+            self.meta_model = self.make_model(schema)
+            self.scorers = [self.meta_model]
             if cfg.baseline:
                 self.scorers.append(self._part("baseline", "fit", "objectives", schema=schema))
         self._check_pairing()
-        if self.texts is None and isinstance(self.sketch, ReadsTexts):
-            raise UserError(f"{type(self.sketch).__name__} reads texts: say item=text.")
+        if self.texts is None and isinstance(self.meta_model, ReadsTexts):
+            raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
         if self.texts is not None:
-            self.texts.check(self.sketch, self._adapter(), self._loss_class())
+            self.texts.check(self.meta_model, self._adapter(), self._loss_class())
         self._check_loss()
         self.protocol = self._part("protocol", "name", "settings", "hash")
         if not isinstance(self.protocol, Protocol):
@@ -87,9 +89,9 @@ class Sequences(Problem[Audited]):
         self.source = self._part("data", "name")
         if (holds := held(self.source)) != "interactions":
             raise UserError(
-                f"data={self.source.name} holds {holds}, but {type(self.sketch).__name__} learns "
-                "sequences: choose another data=, or a model of clicks, such as model=deepfm, or "
-                "of matching, such as model=bi_encoder."
+                f"data={self.source.name} holds {holds}, but "
+                f"{type(self.meta_model).__name__} learns sequences: choose another data=, or a "
+                "model of clicks, such as model=deepfm, or of matching, such as model=bi_encoder."
             )
         self._check_order_and_users()
         self._check_training(self._known_figures(), self.protocol.validates)
@@ -106,7 +108,7 @@ class Sequences(Problem[Audited]):
     @property
     def reads_catalogue(self) -> bool:
         """Whether the model knows items by what the catalogue says of them."""
-        return self.texts is not None or isinstance(self.sketch, ReadsCatalogue)
+        return self.texts is not None or isinstance(self.meta_model, ReadsCatalogue)
 
     def catalogue_hash(self, loaded: Audited) -> str | None:
         """The hash of titles and features; None where nothing is known but ids."""
@@ -176,14 +178,14 @@ class Sequences(Problem[Audited]):
 
     def parts(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.sketch.parameters())
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
         loss = self._loss_class()
         return {
             "source": type(self.source).__name__,
             "protocol": type(self.protocol).__name__,
             "objective": type(self.objective).__name__,
             "loss": loss.__name__ if loss else "none",
-            "model": f"{type(self.sketch).__name__}, {weights:,} parameters over 100 items",
+            "model": f"{type(self.meta_model).__name__}, {weights:,} parameters over 100 items",
         }
 
     def _known_figures(self) -> list[str]:
@@ -260,8 +262,8 @@ class Sequences(Problem[Audited]):
 
     def _check_pairing(self) -> None:
         """Refuse pairings that make no sense, with those that do."""
-        taken: tuple[str, ...] = getattr(self.sketch, "objectives", ())
-        name, objective = type(self.sketch).__name__, self.objective
+        taken: tuple[str, ...] = getattr(self.meta_model, "objectives", ())
+        name, objective = type(self.meta_model).__name__, self.objective
         # An objective that adds to another one is taken by whoever takes that.
         if getattr(objective, "kind", objective.name) not in taken:
             raise UserError(

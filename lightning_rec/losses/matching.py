@@ -12,10 +12,10 @@ from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.data.text.texts import Tokens
 from lightning_rec.losses.negatives import owns
 from lightning_rec.models.text.bi_encoder import BiEncoder
-from lightning_rec.models.text.matcher import Matcher
+from lightning_rec.models.text.matcher import TextScorer
 
 
-class Lesson(NamedTuple):
+class PairInputs(NamedTuple):
     """B pairs, and C - B further items, as many for each pair, in the order of the pairs.
 
     query: int64 [B], codes.
@@ -32,16 +32,16 @@ class Lesson(NamedTuple):
 
 
 class MatchLoss(nn.Module, ABC):
-    """A loss of a model of matching; further items of a lesson are hard negatives.
+    """A loss of a model of matching; further items are hard negatives.
 
     ``positives``: whether it learns from relevant pairs alone. ``takes``: the models it is for.
     """
 
     positives: ClassVar[bool]
-    takes: ClassVar[type] = Matcher
+    takes: ClassVar[type] = TextScorer
 
     @abstractmethod
-    def forward(self, model: Matcher, lesson: Lesson) -> Tensor:
+    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
         """Mean over the B pairs -> scalar."""
 
     def relevance(self, scores: Tensor) -> Tensor | None:
@@ -71,14 +71,14 @@ class InfoNCE(MatchLoss):
         self.temperature, self.num_items = temperature, pairs.num_items
         self.register_buffer("owned", torch.from_numpy(pairs.keys()), persistent=False)
 
-    def forward(self, model: Matcher, lesson: Lesson) -> Tensor:
+    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
         """Mean over the B pairs -> scalar."""
         assert isinstance(model, BiEncoder)
-        queries, items = model.vectors(lesson.queries), model.vectors(lesson.items)
+        queries, items = model.vectors(inputs.queries), model.vectors(inputs.items)
         logits = queries @ items.T / self.temperature  # [B, C]
         own = torch.arange(len(queries), device=logits.device)
-        candidates = lesson.item.expand(len(queries), -1)
-        relevant = owns(self.owned, candidates, lesson.query, self.num_items)
+        candidates = inputs.item.expand(len(queries), -1)
+        relevant = owns(self.owned, candidates, inputs.query, self.num_items)
         left_out = (relevant | (candidates < 0)).scatter(1, own[:, None], False)
         return functional.cross_entropy(logits.masked_fill(left_out, -torch.inf), own)
 
@@ -88,16 +88,16 @@ class RelevanceLoss(MatchLoss):
 
     positives: ClassVar[bool] = False
 
-    def forward(self, model: Matcher, lesson: Lesson) -> Tensor:
+    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
         """Mean over the pairs, further ones among them -> scalar."""
-        pairs, further = len(lesson.query), len(lesson.item) - len(lesson.query)
-        row = torch.arange(pairs, device=lesson.item.device)
+        pairs, further = len(inputs.query), len(inputs.item) - len(inputs.query)
+        row = torch.arange(pairs, device=inputs.item.device)
         row = torch.cat([row, row.repeat_interleave(further // pairs)])
-        gain = torch.cat([lesson.gain, lesson.gain.new_zeros(further)])
-        there = lesson.item >= 0
+        gain = torch.cat([inputs.gain, inputs.gain.new_zeros(further)])
+        there = inputs.item >= 0
         row, gain = row[there], gain[there]
-        queries = Tokens(lesson.queries.ids[row], lesson.queries.there[row])
-        items = Tokens(lesson.items.ids[there], lesson.items.there[there])
+        queries = Tokens(inputs.queries.ids[row], inputs.queries.there[row])
+        items = Tokens(inputs.items.ids[there], inputs.items.there[there])
         return self.distance(model(queries, items), gain)
 
     @abstractmethod

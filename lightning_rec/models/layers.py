@@ -39,7 +39,7 @@ class Embedding(nn.Embedding):
         return kernels.weights_of(self.weight, ids, self.padding_idx)
 
 
-class Keeping(nn.Module):
+class CachedInEvaluation(nn.Module):
     """A module that keeps, in evaluation, what costs much to make, until its weights move."""
 
     _kept: tuple[tuple[object, ...], Tensor] | None = None
@@ -53,7 +53,7 @@ class Keeping(nn.Module):
         return super().train(mode)
 
     @torch.no_grad()
-    def kept(self, make: Callable[[], Tensor]) -> Tensor:
+    def cached(self, make: Callable[[], Tensor]) -> Tensor:
         """What ``make`` makes of the weights, without gradients; while training, anew each time."""
         if self.training:
             return make()

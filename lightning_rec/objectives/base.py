@@ -1,4 +1,4 @@
-"""What an objective makes of histories: lessons while training, questions afterwards."""
+"""Objectives: how histories become training inputs with targets, and query inputs."""
 
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 
 
-class Lesson(NamedTuple):
+class TrainingInputs(NamedTuple):
     """What a model is shown and what it must say.
 
     histories: the inputs, int64 [B, L] item codes, some of them perhaps the mask.
@@ -22,7 +22,7 @@ class Lesson(NamedTuple):
     targets: Tensor
 
 
-class Question(NamedTuple):
+class QueryInputs(NamedTuple):
     """What a model is asked: the item that comes next.
 
     histories: the inputs.
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 class Objective(Protocol):
-    """Turns histories into lessons while training, and into questions afterwards."""
+    """Makes training inputs with targets, or query inputs, of histories."""
 
     name: ClassVar[str]
 
@@ -42,11 +42,11 @@ class Objective(Protocol):
         """Items that a training window needs, for a model that reads ``max_len`` at once."""
         ...
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Make inputs and targets of training windows."""
         ...
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Ask for the item after each history (none of them empty, none above ``max_len``)."""
         ...
 
@@ -56,10 +56,10 @@ Encode = Callable[[Histories, Tensor], Tensor]  # histories and places -> querie
 
 @runtime_checkable
 class WithTerm(Protocol):
-    """An objective that adds a term of its own to the loss of its lessons."""
+    """An objective that adds a term of its own to the loss."""
 
     def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
-        """The further term, weighted: scalar, for the histories of a lesson."""
+        """The further term, weighted: scalar, for the histories of a batch."""
         ...
 
 

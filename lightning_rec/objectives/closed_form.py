@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import Lesson, Question, latest
+from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
 
 
 class ClosedForm:
-    """No lesson at all: the model is fitted by counting or solving, in one pass."""
+    """No gradient steps: the model is fitted by counting or solving, in one pass."""
 
     name: ClassVar[str] = "closed_form"
 
@@ -16,10 +16,10 @@ class ClosedForm:
         """Of no consequence."""
         return max_len
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Always raises: there are no gradient steps."""
         raise TypeError("a model fitted in closed form takes no gradient steps")
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Pass the history on as it is."""
-        return Question(histories, latest(histories.items, schema.padding))
+        return QueryInputs(histories, latest(histories.items, schema.padding))

@@ -50,7 +50,7 @@ class Contrastive(NextItem):
 
         Args:
             encode: makes a query float [Q] for one place, int64, of each row.
-            histories: the inputs of a lesson, int64 [B, L] with L at most ``max_len``.
+            histories: the inputs of a inputs, int64 [B, L] with L at most ``max_len``.
             schema: codes of padding and mask.
 
         Returns:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import Lesson, Question, latest
+from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
 from lightning_rec.ranges import UpToOne
 
 
@@ -32,7 +32,7 @@ class MaskedItem:
         """What is hidden is one of the items that are read."""
         return max_len
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Hide at least one item of each sequence. Draws from torch's global generator."""
         items = histories.items
         rows = torch.arange(len(items), device=items.device)
@@ -43,9 +43,9 @@ class MaskedItem:
         hidden &= ~last_only[:, None]
         hidden[rows, latest(items, schema.padding)] |= last_only
         shown = items.masked_fill(hidden, schema.mask)
-        return Lesson(histories._replace(items=shown), hidden, items[hidden])
+        return TrainingInputs(histories._replace(items=shown), hidden, items[hidden])
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Append the mask, and let the oldest item go where the window is full."""
         items = histories.items
         length = latest(items, schema.padding) + 1
@@ -56,4 +56,4 @@ class MaskedItem:
         at = length - let_go
         shown[torch.arange(width, device=items.device) > at[:, None]] = schema.padding
         shown[torch.arange(len(items), device=items.device), at] = schema.mask
-        return Question(histories._replace(items=shown), at)
+        return QueryInputs(histories._replace(items=shown), at)

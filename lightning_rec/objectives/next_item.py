@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import Lesson, Question, latest
+from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
 
 
 class NextItem:
@@ -16,13 +16,13 @@ class NextItem:
         """The last item of a window is a target only."""
         return max_len + 1
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Inputs are all items but the last, targets all but the first."""
         following = histories.items[:, 1:]
         at = following != schema.padding
         shown = histories.items[:, :-1].masked_fill(~at, schema.padding)
-        return Lesson(histories._replace(items=shown), at, following[at])
+        return TrainingInputs(histories._replace(items=shown), at, following[at])
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Ask at the latest item."""
-        return Question(histories, latest(histories.items, schema.padding))
+        return QueryInputs(histories, latest(histories.items, schema.padding))

@@ -6,7 +6,7 @@ import torch
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import Lesson, Question, latest
+from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
 
 
 class UserItem:
@@ -18,12 +18,12 @@ class UserItem:
         """Each event is a window of its own, so that a batch is a random set of events."""
         return 1
 
-    def lesson(self, histories: Histories, schema: Schema) -> Lesson:
+    def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """The item is the target; the model may look at the user only."""
         at = histories.items != schema.padding
         hidden = torch.full_like(histories.items, schema.padding)
-        return Lesson(histories._replace(items=hidden), at, histories.items[at])
+        return TrainingInputs(histories._replace(items=hidden), at, histories.items[at])
 
-    def question(self, histories: Histories, schema: Schema) -> Question:
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Ask for the user."""
-        return Question(histories, latest(histories.items, schema.padding))
+        return QueryInputs(histories, latest(histories.items, schema.padding))

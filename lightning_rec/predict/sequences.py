@@ -207,7 +207,7 @@ class SequencePredictor(Predictor):
                 start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)
                 items = gather(asked.items, start, end, self.model.schema.padding)
                 batch = Batch(items, torch.from_numpy(asked.user[rows]))
-                question = self.objective.question(batch, self.model.schema)
+                question = self.objective.query_inputs(batch, self.model.schema)
                 yield rows, encode(self.model, *question, TOKENS)
         finally:
             kernels.use(fast=False)

@@ -16,7 +16,7 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
 from lightning_rec.tasks.clipping import clip_norm, is_sparse
@@ -64,7 +64,7 @@ class Task(pl.LightningModule):
         self.mean_loss = torch.zeros(())  # over the batches of the epoch so far
         self.plateau: Plateau | None = None
         self.remembered: dict[str, Any] = {}
-        self.tuned: Tuned | None = None  # a part that was trained before
+        self.tuned: AdaptedModule | None = None  # a part that was trained before
         self.epoch_seconds: list[float] = []  # of this process, validation included
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
@@ -127,7 +127,7 @@ class Task(pl.LightningModule):
         """The loss of a batch, logged when the loggers listen."""
         loss = self.loss_of(batch)
         if self.tuned is not None:
-            loss = loss + self.tuned.course.penalty()
+            loss = loss + self.tuned.hook.penalty()
         seen = loss.detach().float()
         self.mean_loss = torch.lerp(self.mean_loss, seen, 1 / (batch_idx + 1))
         first = ~seen.isfinite() & (self.bad_batch < 0)
@@ -229,7 +229,7 @@ class Task(pl.LightningModule):
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
         if self.tuned is not None:
-            checkpoint["course"] = self.tuned.course.state_dict()
+            checkpoint["course"] = self.tuned.hook.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep it until there is somebody to hand it to."""
@@ -243,7 +243,7 @@ class Task(pl.LightningModule):
         if self.plateau is not None and plateau is not None:
             self.plateau.load_state_dict(plateau)
         if self.tuned is not None and course is not None:
-            self.tuned.course.load_state_dict(course)
+            self.tuned.hook.load_state_dict(course)
 
     def on_fit_end(self) -> None:
         """See that nothing has moved that should stay."""

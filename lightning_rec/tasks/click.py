@@ -141,7 +141,7 @@ class ClickTask(Task):
 
     def _after(self, found: dict[str, Predictions]) -> dict[str, Predictions]:
         """Each goal given the one before it, on the rows that have that, if goals are in order."""
-        if not self.model.in_order:
+        if not self.model.sequential:
             return {}
         given = {}
         for name, (first, second) in zip(

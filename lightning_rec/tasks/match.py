@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_rec.data.matching.batches import PairBatch, QueryBatch
-from lightning_rec.losses.matching import Lesson, MatchLoss
+from lightning_rec.losses.matching import MatchLoss, PairInputs
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.graded import line
 from lightning_rec.metrics.matching import MatchMetrics, Scored
 from lightning_rec.metrics.order import in_order
-from lightning_rec.models.text.matcher import Matcher
+from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.retrieval import Finder
+from lightning_rec.tasks.retrieval import Retriever
 
 Stage = Literal["val", "test"]
 
@@ -31,7 +31,7 @@ class MatchTask(Task):
     Args:
         model: scores pairs of a query and an item.
         loss: of the model and some pairs; None if not trained.
-        finder: finds items for queries in the whole catalogue.
+        retriever: finds items for queries in the whole catalogue.
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
         metrics: for ``val`` and ``test``.
@@ -43,13 +43,13 @@ class MatchTask(Task):
         arithmetic: see :data:`lightning_rec.tasks.base.Arithmetic`.
     """
 
-    model: Matcher
+    model: TextScorer
 
     def __init__(
         self,
         model: nn.Module,
         loss: MatchLoss | None,
-        finder: Finder,
+        retriever: Retriever,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         schedule: Callable[[Optimizer, int], Any],
         metrics: Mapping[str, MatchMetrics],
@@ -63,7 +63,7 @@ class MatchTask(Task):
         moves = any(parameter.requires_grad for parameter in model.parameters())
         trains = loss is not None and moves
         super().__init__(model, trains, optimizer, schedule, seed, tuned_lr, arithmetic)
-        self.loss, self.finder, self.negatives = loss, finder, negatives
+        self.loss, self.retriever, self.negatives = loss, retriever, negatives
         self.scale, self.ranked = scale, ranked
         self.metrics = nn.ModuleDict(metrics)
         self.threshold: float | None = None  # until validation chooses one
@@ -73,7 +73,7 @@ class MatchTask(Task):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Look for hard negatives at the start of an epoch, before it is reseeded."""
         if self.negatives is not None and (batch_idx == 0 or self.negatives.best is None):
-            self.negatives.refresh(self.finder, self.device)
+            self.negatives.refresh(self.retriever, self.device)
         super().on_train_batch_start(batch, batch_idx)
 
     def progress(self) -> dict[str, Any]:
@@ -95,22 +95,22 @@ class MatchTask(Task):
         items = batch.item
         if self.negatives is not None:
             items = torch.cat([items, self.negatives.draw(batch.query).flatten()])
-        texts = self.finder.texts
+        texts = self.retriever.texts
         queries = texts.queries.take(batch.query.cpu().numpy()).to(self.device)
         read = texts.items.take(items.clamp(min=0).cpu().numpy()).to(self.device)
-        lesson = Lesson(batch.query, items, queries, read, batch.gain)
-        loss: Tensor = self.loss(self.model, lesson)
+        inputs = PairInputs(batch.query, items, queries, read, batch.gain)
+        loss: Tensor = self.loss(self.model, inputs)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Look whether weights have moved, before the catalogue is ranked."""
         if "val" in self.ranked:
-            self.finder.renew()
+            self.retriever.renew()
 
     def on_test_epoch_start(self) -> None:
         """Look whether weights have moved, before the catalogue is ranked."""
         if "test" in self.ranked:
-            self.finder.renew()
+            self.retriever.renew()
 
     def validation_step(self, batch: QueryBatch, batch_idx: int) -> None:
         """Score the batch's judged pairs."""
@@ -149,10 +149,10 @@ class MatchTask(Task):
         if not len(batch.query):
             return
         if stage in self.ranked:
-            found = self.finder(batch.query, 1, (batch.row, batch.item))
+            found = self.retriever(batch.query, 1, (batch.row, batch.item))
             score, rank = found.score, found.rank
         else:
-            score = self.model.pairs(self.finder.texts, batch.query[batch.row], batch.item)
+            score = self.model.pairs(self.retriever.texts, batch.query[batch.row], batch.item)
             rank = torch.zeros_like(batch.pair)
         self._metrics(stage).update(batch.pair, score, rank)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.losses.negatives import owns
-from lightning_rec.tasks.retrieval import Finder
+from lightning_rec.tasks.retrieval import Retriever
 
 BLOCK = 1024  # queries that are looked up at once
 
@@ -23,7 +23,7 @@ class HardNegatives:
     Args:
         matches: the pairs.
         positives: whether what learns takes relevant pairs alone; else the other judged pairs are
-            lessons already, and are not drawn either.
+            pairs of the batch already, and are not drawn either.
         by: finds the items, once, before training; None: the model itself does, before each epoch.
         number: items drawn for each pair.
         depth: how many of the best are drawn from.
@@ -43,20 +43,20 @@ class HardNegatives:
         if number > depth:
             raise ValueError(f"number={number} must not be more than depth={depth}")
         self.matches, self.number, self.depth = matches, number, depth
-        self.by: Finder | None = by
+        self.by: Retriever | None = by
         self.owned = torch.from_numpy(matches.pairs.keys(positives))
         self.best: Tensor | None = None  # int64 [Q, depth], -1 for what may not be drawn
 
-    def refresh(self, itself: Finder, device: torch.device) -> None:
+    def refresh(self, itself: Retriever, device: torch.device) -> None:
         """An epoch begins: look for items, unless they would be the same again."""
         if self.best is not None and self.by is not None:
             return
-        finder = self.by or itself
-        finder.renew()
+        retriever = self.by or itself
+        retriever.renew()
         pairs, train = self.matches.pairs, torch.from_numpy(self.matches.train)
         self.best = torch.full((pairs.num_queries, self.depth), -1)
         for query in torch.split(train, BLOCK):
-            items = finder(query.to(device), self.depth).items.cpu()
+            items = retriever(query.to(device), self.depth).items.cpu()
             barred = owns(self.owned, items, query, pairs.num_items)
             self.best[query, : items.shape[1]] = items.masked_fill(barred, -1)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_rec.data.text.texts import Tokenized
 from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import ReadTexts
-from lightning_rec.models.text.matcher import Matcher, Retriever, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, Texts, TextScorer
 
 SCORE_BYTES = 32 * 2**20  # scores held at once
 
@@ -35,7 +35,7 @@ class Found(NamedTuple):
     score: Tensor
 
 
-class Finder(Protocol):
+class Retriever(Protocol):
     """Finds items for queries."""
 
     texts: Texts
@@ -53,7 +53,7 @@ class Finder(Protocol):
         ...
 
 
-class Retrieve:
+class ExactRetriever:
     """Scores the whole catalogue.
 
     Args:
@@ -63,21 +63,21 @@ class Retrieve:
             :meth:`renew` has found that the weights have moved.
     """
 
-    def __init__(self, model: Retriever, texts: Texts, make: Make | None = None) -> None:
+    def __init__(self, model: CatalogueScorer, texts: Texts, make: Make | None = None) -> None:
         self.model, self.texts, self.make = model, texts, make or read_all
         self.longest = len(texts.items)
         self._index: tuple[Tensor | None] | None = None  # None until there is one
         self._weights = ""  # hash of those that it was made by
 
     def renew(self) -> None:
-        """See :class:`Finder`."""
+        """See :class:`Retriever`."""
         weights = weights_hash(self.model)
         if weights != self._weights:
             self._index, self._weights = None, weights
 
     @torch.no_grad()
     def __call__(self, query: Tensor, k: int, pairs: tuple[Tensor, Tensor] | None = None) -> Found:
-        """See :class:`Finder`."""
+        """See :class:`Retriever`."""
         row, item = pairs or (query.new_zeros(0), query.new_zeros(0))
         k = min(k, self.longest)
         rank, score = torch.zeros_like(item), torch.zeros(len(item), device=item.device)
@@ -104,7 +104,7 @@ class Retrieve:
         return Found(torch.cat(items), torch.cat(scores), rank, score)
 
 
-class Rerank:
+class Reranker:
     """Re-ranks what another one retrieves; what lies beyond keeps its place.
 
     Args:
@@ -114,17 +114,17 @@ class Rerank:
         number: how many of the best.
     """
 
-    def __init__(self, model: Matcher, texts: Texts, first: Retrieve, number: int) -> None:
+    def __init__(self, model: TextScorer, texts: Texts, first: ExactRetriever, number: int) -> None:
         self.model, self.texts, self.first = model, texts, first
         self.longest = min(number, first.longest)
 
     def renew(self) -> None:
-        """See :class:`Finder`."""
+        """See :class:`Retriever`."""
         self.first.renew()
 
     @torch.no_grad()
     def __call__(self, query: Tensor, k: int, pairs: tuple[Tensor, Tensor] | None = None) -> Found:
-        """See :class:`Finder`."""
+        """See :class:`Retriever`."""
         found = self.first(query, self.longest, pairs)
         row, place = (found.items >= 0).nonzero(as_tuple=True)
         scores = torch.full_like(found.scores, -torch.inf)

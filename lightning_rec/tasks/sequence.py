@@ -24,7 +24,7 @@ class SequenceTask(Task):
 
     Args:
         model: scores items given a sequence.
-        objective: makes lessons and questions of sequences.
+        objective: makes training inputs and query inputs of sequences.
         loss: of the model and its predictions; None if not trained.
         optimizer: makes an optimizer of parameters.
         schedule: makes a learning-rate schedule of an optimizer and the number of steps.
@@ -66,7 +66,7 @@ class SequenceTask(Task):
         assert self.loss is not None
         for texts in self.texts:
             texts.begin(batch.histories.items)
-        histories, at, targets = self.objective.lesson(batch.histories, self.schema)
+        histories, at, targets = self.objective.training_inputs(batch.histories, self.schema)
         row = at.nonzero()[:, 0]
         queries = self._encode(histories, at)
         loss: Tensor = self.loss(self.model, Predictions(queries, targets, row, histories.user))
@@ -94,7 +94,7 @@ class SequenceTask(Task):
 
     def encode(self, histories: Histories) -> Tensor:
         """Query that scores the next item of each history: float [B, Q]."""
-        return self._encode(*self.objective.question(histories, self.schema))
+        return self._encode(*self.objective.query_inputs(histories, self.schema))
 
     def _encode(self, histories: Histories, at: Tensor) -> Tensor:
         tokens = self.block_tokens if self.device.type == "cpu" else None

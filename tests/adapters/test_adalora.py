@@ -11,7 +11,7 @@ from tiny_modules import MODULES, adapter, loss_of, tuned
 from torch import Tensor, nn
 
 from lightning_rec.adapters.adalora import ranks_of
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.errors import UserError
 
 peft = pytest.importorskip("peft")
@@ -26,24 +26,24 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def made(module: str = "bert4rec", total: int = STEPS, **settings: Any) -> Tuned:
+def made(module: str = "bert4rec", total: int = STEPS, **settings: Any) -> AdaptedModule:
     it = tuned("adalora", module, **SETTINGS | settings)
     it.begin(total)
     return it
 
 
-def optimizer_of(it: Tuned) -> torch.optim.Optimizer:
+def optimizer_of(it: AdaptedModule) -> torch.optim.Optimizer:
     return torch.optim.AdamW([p for p in it.module.parameters() if p.requires_grad], lr=0.01)
 
 
-def train(it: Tuned, optimizer: torch.optim.Optimizer, steps: range) -> list[int]:
+def train(it: AdaptedModule, optimizer: torch.optim.Optimizer, steps: range) -> list[int]:
     """Steps of a training as the task makes them; all ranks after each of them."""
     left = []
     for step in steps:
         optimizer.zero_grad()
-        (loss_of(it.module) + it.course.penalty()).backward()
+        (loss_of(it.module) + it.hook.penalty()).backward()
         optimizer.step()
-        it.course.after_step(step)
+        it.hook.after_step(step)
         left.append(sum(ranks_of(it.module).values()))
     return left
 
@@ -82,7 +82,7 @@ class WithLoss(nn.Module):
 def test_it_is_what_pefts_own_model_does() -> None:
     torch.manual_seed(0)
     theirs = WithLoss(MODULES["bert4rec"]().eval())
-    ours = Tuned(copy.deepcopy(theirs), adapter("adalora", **SETTINGS, targets=["query", "value"], orthogonality=0.3))  # fmt: skip
+    ours = AdaptedModule(copy.deepcopy(theirs), adapter("adalora", **SETTINGS, targets=["query", "value"], orthogonality=0.3))  # fmt: skip
     settings = peft.AdaLoraConfig(
         init_r=6, target_r=2, lora_alpha=16.0, tinit=8, tfinal=10, deltaT=3, orth_reg_weight=0.3,
         total_step=STEPS, target_modules=["query", "value"],
@@ -102,9 +102,9 @@ def test_it_is_what_pefts_own_model_does() -> None:
         theirs_optimizer.step()
         model.update_and_allocate(step)
         ours_optimizer.zero_grad()
-        (ours.module().loss + ours.course.penalty()).backward()
+        (ours.module().loss + ours.hook.penalty()).backward()
         ours_optimizer.step()
-        ours.course.after_step(step)
+        ours.hook.after_step(step)
     assert sum(ranks_of(theirs).values()) == 2 * 4
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(ours.module.get_parameter(name), parameter, atol=1e-6, rtol=1e-5)
@@ -118,7 +118,7 @@ def test_a_resumed_training_equals_an_unbroken_one(broken: int, tmp_path: Path) 
     optimizer = optimizer_of(first)
     train(first, optimizer, range(1, broken + 1))
     file = io.BytesIO()
-    torch.save([optimizer.state_dict(), first.course.state_dict()], file)
+    torch.save([optimizer.state_dict(), first.hook.state_dict()], file)
     first.save(tmp_path / "adapter.safetensors")
     file.seek(0)
     state, course = torch.load(file, weights_only=True)
@@ -129,7 +129,7 @@ def test_a_resumed_training_equals_an_unbroken_one(broken: int, tmp_path: Path) 
         further = optimizer_of(second)
         further.load_state_dict(copy.deepcopy(state))
         if remembers:
-            second.course.load_state_dict(copy.deepcopy(course))
+            second.hook.load_state_dict(copy.deepcopy(course))
         try:
             train(second, further, range(broken + 1, STEPS + 1))
         except KeyError:  # of what is not remembered
@@ -148,12 +148,12 @@ def test_the_penalty_is_the_mean_distance_from_the_orthogonal() -> None:
         if ".lora_E" not in name:
             gram = weight @ weight.T if ".lora_A" in name else weight.T @ weight
             wanted.append(float((gram - torch.eye(6)).square().sum().sqrt()))
-    cost = torch.as_tensor(it.course.penalty())
+    cost = torch.as_tensor(it.hook.penalty())
     assert float(cost.detach()) == pytest.approx(0.7 * sum(wanted) / len(wanted), rel=1e-5)
     assert len(wanted) == 8
     cost.backward()
     assert all(p.grad is not None for n, p in it.module.named_parameters() if ".lora_A" in n)
-    assert made(orthogonality=0.0).course.penalty() == 0.0
+    assert made(orthogonality=0.0).hook.penalty() == 0.0
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 4])
@@ -168,7 +168,7 @@ def test_a_batch_that_does_not_come_by_is_borne() -> None:
     optimizer = optimizer_of(it)
     train(it, optimizer, range(1, 8))
     optimizer.zero_grad()
-    it.course.after_step(8)
+    it.hook.after_step(8)
     train(it, optimizer, range(9, STEPS + 1))
     assert sum(ranks_of(it.module).values()) == 8
 

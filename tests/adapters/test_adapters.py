@@ -11,7 +11,7 @@ from tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, node, step
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import PATIENCE, Adapter, AdapterError, Tuned
+from lightning_rec.adapters.base import PATIENCE, AdaptedModule, Adapter, AdapterError
 from lightning_rec.errors import UserError
 
 peft = pytest.importorskip("peft")
@@ -95,7 +95,7 @@ def test_what_merges_merges_equal_and_leaves_nothing(
     torch.testing.assert_close(made.module(ITEMS), wanted, atol=1e-5, rtol=1e-5)
     assert {n for n, _ in made.module.named_modules()} == names
     recwarn.clear()
-    again = Tuned(made.module, adapter(name))  # it can be tuned anew
+    again = AdaptedModule(made.module, adapter(name))  # it can be tuned anew
     stepped(again)
     again.check()
     assert not [w for w in recwarn if "peft_config" in str(w.message)]
@@ -130,20 +130,20 @@ def test_a_module_takes_no_second_adapter(name: str, module: str) -> None:
     under = rf"is under {type(made.adapter).__name__} already"
     for second in (name, "bottleneck"):
         with pytest.raises(UserError, match=under):
-            Tuned(made.module, adapter(second))
+            AdaptedModule(made.module, adapter(second))
     with pytest.raises(UserError, match=under):
-        Tuned(nn.Sequential(made.module), adapter("full"))
+        AdaptedModule(nn.Sequential(made.module), adapter("full"))
     with pytest.raises(UserError, match=under):
-        Tuned(layers_of(made.module), adapter("full"))
+        AdaptedModule(layers_of(made.module), adapter("full"))
     with pytest.raises(UserError, match=under):
-        Tuned(copy.deepcopy(made.module), adapter("full"))
+        AdaptedModule(copy.deepcopy(made.module), adapter("full"))
 
 
 def test_what_peft_put_into_a_module_is_seen_too() -> None:
     module = MODULES["bert"]()
     peft.inject_adapter_in_model(peft.LoraConfig(target_modules=["query"]), module)
     with pytest.raises(UserError, match="Hub is under lora already"):
-        Tuned(module, adapter("lora"))
+        AdaptedModule(module, adapter("lora"))
 
 
 @EVERYWHERE
@@ -191,8 +191,8 @@ def test_outside_of_a_training_nothing_goes_on_beside_it(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = tuned(name, "bert")
-    assert made.course.penalty() == 0.0
-    assert made.course.state_dict() == {}
+    assert made.hook.penalty() == 0.0
+    assert made.hook.state_dict() == {}
     made.conclude()
     assert ("makes of its input what it made before" in caplog.text) == (name != "frozen")
     caplog.clear()
@@ -260,7 +260,7 @@ def test_an_adapter_that_tunes_something_else_than_it_says_is_found() -> None:
             return {"model.item.weight"}
 
     with pytest.raises(AdapterError, match="not what was asked for"):
-        Tuned(MODULES["sasrec"](), Sloppy())
+        AdaptedModule(MODULES["sasrec"](), Sloppy())
 
 
 @EVERYWHERE
@@ -268,5 +268,5 @@ def test_it_can_be_tried_without_memory(name: str, module: str) -> None:
     base = MODULES[module]()
     with torch.device("meta"):
         for each in (base, MODULES[module]()):  # a sketch may hold parts that are real
-            made = Tuned(each, adapter(name))
+            made = AdaptedModule(each, adapter(name))
             assert made.names == tuned(name, module).names

@@ -7,16 +7,18 @@ import torch
 from tiny_modules import adapter, tuned
 from torch import Tensor, nn
 
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 
 pytest.importorskip("peft")
 X = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
 
 
-def over(linear: nn.Linear, name: str, **settings: object) -> tuple[Tuned, dict[str, Tensor]]:
+def over(
+    linear: nn.Linear, name: str, **settings: object
+) -> tuple[AdaptedModule, dict[str, Tensor]]:
     """A linear map under an adapter whose weights are drawn by chance, and these by their ends."""
     torch.manual_seed(0)
-    made = Tuned(nn.ModuleDict({"it": linear}), adapter(name, **settings))
+    made = AdaptedModule(nn.ModuleDict({"it": linear}), adapter(name, **settings))
     for weight in made.weights.values():
         nn.init.normal_(weight)
     return made, {each.removeprefix("it."): weight for each, weight in made.weights.items()}
@@ -55,7 +57,9 @@ def test_a_bottleneck_is_after_its_target_and_near_the_identity_at_first() -> No
     torch.manual_seed(0)
     linear = nn.Linear(5, 4)
     hidden = linear(X)
-    made = Tuned(nn.ModuleDict({"it": linear}), adapter("bottleneck", width=2, targets=["it"]))
+    made = AdaptedModule(
+        nn.ModuleDict({"it": linear}), adapter("bottleneck", width=2, targets=["it"])
+    )
     change = (made.module["it"](X) - hidden).abs().max()
     assert 0 < change < 1e-3
     made, w = over(nn.Linear(5, 4), "bottleneck", width=2, targets=["it"])

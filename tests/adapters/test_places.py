@@ -7,7 +7,7 @@ import torch
 from tiny_modules import Hub, Ours, adapter, hub_model, layers_of, stepped, tuned
 from torch import nn
 
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.places import top_of, within
 from lightning_rec.errors import UserError
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[set[str], set[str], str, str]] = {
 def by_layer(kind: str, name: str, **settings: Any) -> dict[str, set[str]]:
     """What an adapter of this name tunes: targets by the number of the layer."""
     with torch.device("meta"):
-        made = Tuned(hub_model(kind), adapter(name, **settings))
+        made = AdaptedModule(hub_model(kind), adapter(name, **settings))
     (stack,) = (n for n, m in made.module.named_modules() if m is layers_of(made.module))
     found: dict[str, set[str]] = {}
     for each in made.names:
@@ -64,7 +64,7 @@ def test_targets_are_those_that_the_architecture_is_known_for(kind: str) -> None
 
 def test_of_t5_the_encoder_and_the_decoder_are_targets() -> None:
     with torch.device("meta"):
-        made = Tuned(hub_model("t5"), adapter("lora"))
+        made = AdaptedModule(hub_model("t5"), adapter("lora"))
     assert {name.split(".")[0] for name in made.names} == {"encoder", "decoder"}
     assert {name.split(".")[6] for name in made.names} == {"q", "v"}
 
@@ -81,7 +81,7 @@ def test_a_model_itself_is_tuned_as_one_that_is_held() -> None:
         "top_layers",
     ):
         torch.manual_seed(0)
-        made = Tuned(hub_model("bert"), adapter(name))
+        made = AdaptedModule(hub_model("bert"), adapter(name))
         assert {f"model.{each}" for each in made.names} == tuned(name, "bert").names
 
 
@@ -116,7 +116,7 @@ def test_top_layers_are_the_last_ones_and_what_comes_after() -> None:
     assert {name for name in parts if not name.startswith("encoder.layer.2.")} == {
         "pooler.dense.weight", "pooler.dense.bias",
     }  # fmt: skip
-    two = Tuned(Ours(BERT4Rec), adapter("top_layers", k=2))
+    two = AdaptedModule(Ours(BERT4Rec), adapter("top_layers", k=2))
     assert {name.split(".")[1] for name in two.names} == {"layers", "transform", "transform_norm"}
     assert {name.split(".")[2] for name in two.names if ".layers." in name} == {"0", "1"}
 
@@ -139,7 +139,7 @@ def test_what_all_layers_read_is_not_after_them(
     """Distances between places stand behind the layers there, and are read in each of them."""
     relative = {"relative_attention": True, "norm_rel_ebd": "layer_norm"} if kind != "mpnet" else {}
     torch.manual_seed(0)
-    made = Tuned(Hub(kind, **relative).eval(), adapter(name, **settings))
+    made = AdaptedModule(Hub(kind, **relative).eval(), adapter(name, **settings))
     layers, seen = layers_of(made.module), []
     assert made.lowest_tuned(layers) == 2
     layers[2].register_forward_pre_hook(lambda _, args: seen.append(args[0].detach().clone()))
@@ -181,16 +181,18 @@ def test_what_is_not_there_is_told_with_what_there_is(
     name: str, settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UserError) as refusal:
-        Tuned(Ours(BERT4Rec), adapter(name, **settings))
+        AdaptedModule(Ours(BERT4Rec), adapter(name, **settings))
     assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize(("name", "key"), [("lora", "targets"), ("adalora", "targets"), ("bottleneck", "targets"), ("ia3", "targets")])  # fmt: skip
 def test_where_nothing_is_known_names_are_asked_for(name: str, key: str) -> None:
     with pytest.raises(UserError, match=rf"say adapter\.{key}=\[…\]\. There are: first, second"):
-        Tuned(nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)}), adapter(name))
+        AdaptedModule(
+            nn.ModuleDict({"first": nn.Linear(2, 2), "second": nn.Linear(2, 2)}), adapter(name)
+        )
     with pytest.raises(UserError, match="There are: none"):
-        Tuned(nn.Embedding(2, 2), adapter(name))
+        AdaptedModule(nn.Embedding(2, 2), adapter(name))
 
 
 def test_what_is_known_of_a_part_is_enough() -> None:
@@ -199,20 +201,20 @@ def test_what_is_known_of_a_part_is_enough() -> None:
     with pytest.raises(
         UserError, match=r"adapter\.feedforward=null.*There are: gate, value, query"
     ):
-        Tuned(model, adapter("ia3"))
-    assert Tuned(model, adapter("lora")).names
+        AdaptedModule(model, adapter("ia3"))
+    assert AdaptedModule(model, adapter("lora")).names
 
 
 def test_a_module_without_layers_or_biases_is_refused() -> None:
     with pytest.raises(UserError, match="Linear has no list of layers"):
-        Tuned(nn.Linear(2, 2), adapter("top_layers"))
+        AdaptedModule(nn.Linear(2, 2), adapter("top_layers"))
     with pytest.raises(UserError, match=r"tunes biases, and Linear has none: adapter=lora"):
-        Tuned(nn.Linear(2, 2, bias=False), adapter("bitfit"))
+        AdaptedModule(nn.Linear(2, 2, bias=False), adapter("bitfit"))
     with (
         torch.device("meta"),
         pytest.raises(UserError, match="the last 1 layers of LlamaModel has"),
     ):
-        Tuned(hub_model("llama"), adapter("bitfit", top=1))
+        AdaptedModule(hub_model("llama"), adapter("bitfit", top=1))
 
 
 def test_a_name_that_begins_like_another_is_not_in_it() -> None:

@@ -7,7 +7,7 @@ import torch
 from tiny_modules import Hub, adapter, hub_model, layers_of, stepped
 from torch import Tensor, nn
 
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError
@@ -24,13 +24,13 @@ def model_of(kind: str, **settings: Any) -> Any:
     return hub_model(kind, **settings).eval()
 
 
-def under(name: str, model: nn.Module, **settings: Any) -> Tuned:
-    made = Tuned(model, adapter(name, **settings))
+def under(name: str, model: nn.Module, **settings: Any) -> AdaptedModule:
+    made = AdaptedModule(model, adapter(name, **settings))
     torch.manual_seed(1)
     return made
 
 
-def put(made: Tuned, values: Tensor) -> None:
+def put(made: AdaptedModule, values: Tensor) -> None:
     """Let the virtual tokens be these."""
     (weight,) = made.weights.values()
     assert weight.shape == values.shape

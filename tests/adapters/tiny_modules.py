@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import Adapter, Tuned
+from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
@@ -89,9 +89,9 @@ def adapter(name: str, **settings: Any) -> Adapter:
     return made
 
 
-def tuned(name: str, module: str, seed: int = 0, **settings: Any) -> Tuned:
+def tuned(name: str, module: str, seed: int = 0, **settings: Any) -> AdaptedModule:
     torch.manual_seed(seed)
-    return Tuned(MODULES[module]().eval(), adapter(name, **settings))
+    return AdaptedModule(MODULES[module]().eval(), adapter(name, **settings))
 
 
 def loss_of(module: nn.Module) -> Tensor:
@@ -99,7 +99,7 @@ def loss_of(module: nn.Module) -> Tensor:
     return (out * torch.linspace(-1, 1, out.shape[1])).sum()
 
 
-def stepped(made: Tuned, steps: int = 3) -> None:
+def stepped(made: AdaptedModule, steps: int = 3) -> None:
     """Some steps of a rough optimizer over everything that the module has."""
     optimizer = torch.optim.AdamW(made.module.parameters(), lr=0.05, weight_decay=0.1)
     for _ in range(steps):

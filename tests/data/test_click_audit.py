@@ -16,7 +16,7 @@ from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Fields
 from lightning_rec.data.clicks.fit import _Fitter
-from lightning_rec.data.clicks.splits import Dealt, TemporalRows
+from lightning_rec.data.clicks.splits import SplitAssignment, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import LeakError
@@ -30,9 +30,9 @@ def made(click_csv: Path, click_fields: Fields, tmp_path: Path) -> Made:
     return table, click_fields, encoded(table, click_fields)
 
 
-def encoded(table: ClickTable, fields: Fields, dealt: Dealt | None = None) -> Encoded:
+def encoded(table: ClickTable, fields: Fields, dealt: SplitAssignment | None = None) -> Encoded:
     folder = Path(mkdtemp(dir=table.folder.parent)) / "encoded"
-    return encode(table, fields, dealt or TemporalRows().deal(table, fields), folder)
+    return encode(table, fields, dealt or TemporalRows().assign(table, fields), folder)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_floats_that_are_categories_pass(tmp_path: Path) -> None:
     pl.DataFrame(columns).write_parquet(path)
     fields = Fields(categorical=("a",), label="y")
     table = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
-    arrays = encoded(table, fields, Dealt(np.array([0, 0, 2, 2], dtype=np.int8)))
+    arrays = encoded(table, fields, SplitAssignment(np.array([0, 0, 2, 2], dtype=np.int8)))
     assert arrays.vocabulary["value"].to_list() == ["7", None]
     audit_clicks(table, fields, arrays)
 
@@ -74,7 +74,7 @@ def everything(made: Made) -> Encoded:
     """What would come of fitting on all rows."""
     table, fields, arrays = made
     row = np.arange(len(arrays.label))
-    whole = encoded(table, fields, Dealt(np.where(row < 10, 2, 0).astype(np.int8)))
+    whole = encoded(table, fields, SplitAssignment(np.where(row < 10, 2, 0).astype(np.int8)))
     return replace(whole, train=arrays.train, val=arrays.val, test=arrays.test)
 
 

@@ -19,7 +19,7 @@ from lightning_rec.data.clicks.encoder import TABLES, Encoder
 from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.hashing import buckets
 from lightning_rec.data.clicks.pipeline import load_clicks
-from lightning_rec.data.clicks.splits import Dealt, RandomRows, times
+from lightning_rec.data.clicks.splits import RandomRows, SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import UserError
@@ -32,7 +32,7 @@ TABLE: dict[str, list[Any]] = {
     "label": [1, 0, 1, 0, 1, 0, 1, 0],
 }
 FIELDS = Fields(categorical=("city",), multi_valued=("tags",), numeric=("age",), label="label")
-DEALT = Dealt(np.array([0, 0, 0, 0, 1, 1, 2, 2], dtype=np.int8))
+DEALT = SplitAssignment(np.array([0, 0, 0, 0, 1, 1, 2, 2], dtype=np.int8))
 
 
 def table(folder: Path, columns: dict[str, list[Any]] = TABLE) -> ClickTable:
@@ -183,9 +183,9 @@ def test_any_size_of_blocks_gives_the_same(tmp_path: Path, monkeypatch: pytest.M
     assert blocks.vocabulary.equals(whole.vocabulary)
     rows = table(tmp_path, columns)
     assert times(rows, replace(FIELDS, **settings)).tolist() == columns["rank"]
-    held = RandomRows(whole_groups=True, test=0.4).deal(rows, replace(FIELDS, **settings))
+    held = RandomRows(whole_groups=True, test=0.4).assign(rows, replace(FIELDS, **settings))
     monkeypatch.undo()
-    again = RandomRows(whole_groups=True, test=0.4).deal(rows, replace(FIELDS, **settings))
+    again = RandomRows(whole_groups=True, test=0.4).assign(rows, replace(FIELDS, **settings))
     assert held.part.tolist() == again.part.tolist()
 
 

@@ -17,7 +17,7 @@ from lightning_rec.data.clicks.batches import ClickData, ClickSet
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.splits import Dealt, RandomRows, RowProtocol, TemporalRows
+from lightning_rec.data.clicks.splits import RandomRows, RowProtocol, SplitAssignment, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import LeakError, UserError
@@ -52,7 +52,7 @@ def prepared(folder: Path, frame: pl.DataFrame, declared: Fields) -> ClickTable:
 def made(folder: Path, protocol: RowProtocol | None = None, **changes: Any) -> Made:
     declared = fields(**changes)
     table = prepared(folder, log(), declared)
-    dealt = (protocol or RandomRows(val=0.2, test=0.2)).deal(table, declared)
+    dealt = (protocol or RandomRows(val=0.2, test=0.2)).assign(table, declared)
     return table, declared, encode(table, declared, dealt, Path(mkdtemp(dir=folder)) / "encoded")
 
 
@@ -112,14 +112,14 @@ GIVEN = {
     "liked": [1, 0, 0, 0, 1],
     "day": [1, 2, 3, 1, 2],
 }
-TWO_PARTS = Dealt(np.array([0, 0, 2, 0, 2], dtype=np.int8))
+TWO_PARTS = SplitAssignment(np.array([0, 0, 2, 0, 2], dtype=np.int8))
 
 
 def test_it_reads_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     declared = fields(past=None, history="seen")
     frame = pl.concat([pl.DataFrame(GIVEN)] * 3).with_columns(day=pl.int_range(15))
     table = prepared(tmp_path, frame, declared)
-    dealt = Dealt(np.tile(TWO_PARTS.part, 3))
+    dealt = SplitAssignment(np.tile(TWO_PARTS.part, 3))
     whole = encode(table, declared, dealt, tmp_path / "whole")
     for module in (table_module, audit_module):
         monkeypatch.setattr(module, "BLOCK", 4)

@@ -15,7 +15,7 @@ from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.items import Items, items_of
-from lightning_rec.data.clicks.splits import Dealt
+from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import UserError
@@ -29,7 +29,7 @@ TABLE: dict[str, list[Any]] = {
     "label": [1, 0, 1, 0, 1, 0, 1, 0],
 }
 FIELDS = Fields(categorical=("item",), label="label", item="item")
-DEALT = Dealt(np.array([0, 0, 0, 0, 2, 2, 2, 2], dtype=np.int8))
+DEALT = SplitAssignment(np.array([0, 0, 0, 0, 2, 2, 2, 2], dtype=np.int8))
 
 
 def made(folder: Path, template: str, fields: Fields = FIELDS) -> tuple[ClickTable, Encoded, Items]:

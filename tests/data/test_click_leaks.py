@@ -40,7 +40,7 @@ def told(
     settings = {"categorical": ("uid", "sku"), "label": "y", "group": "uid", "time": "ts"} | fields
     declared = Fields(**settings)
     table = prepare_clicks(ClickTableSource(declared, str(path)), folder / "cache")
-    dealt = (protocol or RandomRows()).deal(table, declared)
+    dealt = (protocol or RandomRows()).assign(table, declared)
     encoded = encode(table, declared, dealt, folder / "encoded")
     facts, found = audit_clicks(table, declared, encoded)
     return [each.sentence for each in found], facts
@@ -185,7 +185,7 @@ def parts(folder: Path, columns: Columns, protocol: RowProtocol) -> Any:
     path = folder / "plain.parquet"
     pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")}).write_parquet(path)
     fields = Fields(categorical=("uid", "sku"), label="y", time="ts")
-    return protocol.deal(prepare_clicks(ClickTableSource(fields, str(path)), folder), fields).part
+    return protocol.assign(prepare_clicks(ClickTableSource(fields, str(path)), folder), fields).part
 
 
 def with_doubles(columns: Columns) -> Columns:

@@ -21,30 +21,30 @@ def table(click_csv: Path, click_fields: Fields, tmp_path: Path) -> ClickTable:
 
 def test_random_rows_have_their_shares(table: ClickTable, click_fields: Fields) -> None:
     protocol = RandomRows(val=0.2, test=0.1)
-    part = protocol.deal(table, click_fields).part
+    part = protocol.assign(table, click_fields).part
     assert np.bincount(part).tolist() == [420, 120, 60]
-    assert (protocol.deal(table, click_fields).part == part).all()
-    assert (RandomRows(val=0.2, test=0.1, seed=1).deal(table, click_fields).part != part).any()
+    assert (protocol.assign(table, click_fields).part == part).all()
+    assert (RandomRows(val=0.2, test=0.1, seed=1).assign(table, click_fields).part != part).any()
 
 
 def test_without_validation(table: ClickTable, click_fields: Fields) -> None:
     protocol = RandomRows(val=0.0, test=0.1)
     assert not protocol.validates
-    assert np.bincount(protocol.deal(table, click_fields).part).tolist() == [540, 0, 60]
+    assert np.bincount(protocol.assign(table, click_fields).part).tolist() == [540, 0, 60]
 
 
 def test_whole_groups_stay_together(table: ClickTable, click_fields: Fields) -> None:
-    part = RandomRows(val=0.2, test=0.2, whole_groups=True).deal(table, click_fields).part
+    part = RandomRows(val=0.2, test=0.2, whole_groups=True).assign(table, click_fields).part
     users = table.rows.select("uid").collect()["uid"].to_numpy()
     parts = {user: set(part[users == user]) for user in np.unique(users)}
     assert all(len(of) == 1 for of in parts.values())
     assert np.bincount([of.pop() for of in parts.values()]).tolist() == [12, 4, 4]
     with pytest.raises(UserError, match=r"data\.fields\.group"):
-        RandomRows(whole_groups=True).deal(table, replace(click_fields, group=None))
+        RandomRows(whole_groups=True).assign(table, replace(click_fields, group=None))
 
 
 def test_temporal_rows_are_cut_at_two_moments(table: ClickTable, click_fields: Fields) -> None:
-    dealt = TemporalRows(val_from=0.5, test_from=0.75).deal(table, click_fields)
+    dealt = TemporalRows(val_from=0.5, test_from=0.75).assign(table, click_fields)
     time = table.rows.select(pl.col("ts").cast(pl.Int64)).collect()["ts"].to_numpy()
     assert dealt.boundaries is not None
     val_from, test_from = dealt.boundaries
@@ -57,11 +57,11 @@ def test_dates_are_times(tmp_path: Path) -> None:
     path = tmp_path / "dated.csv"
     path.write_text("a,y,day\nu,1,2024-01-02\nu,0,2024-01-01\nv,1,2024-01-04\nv,0,2024-01-03\n")
     dated = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
-    assert TemporalRows(0.5, 0.75).deal(dated, fields).part.tolist() == [0, 0, 2, 1]
+    assert TemporalRows(0.5, 0.75).assign(dated, fields).part.tolist() == [0, 0, 2, 1]
     path.write_text("a,y,day\nu,1,2024-01-02\nu,0,soon\n")
     broken = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
     with pytest.raises(UserError, match="row 2: 'soon' in column 'day' is no time"):
-        TemporalRows().deal(broken, fields)
+        TemporalRows().assign(broken, fields)
 
 
 def test_given_files_keep_their_parts(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_given_files_keep_their_parts(tmp_path: Path) -> None:
         path.write_text("a,y\n" + "u,1\nv,0\n" * (number + 1))
     source = ClickTableSource(fields, *map(str, paths))
     given = prepare_clicks(source, tmp_path)
-    assert np.bincount(GivenRows().deal(given, fields).part).tolist() == [2, 4, 6]
+    assert np.bincount(GivenRows().assign(given, fields).part).tolist() == [2, 4, 6]
     paths[1].write_text("a,z\nu,1\n")
     with pytest.raises(UserError, match=r"val\.csv does not have the columns .* lacks y and has z"):
         prepare_clicks(source, tmp_path)
@@ -85,7 +85,7 @@ def test_what_the_data_lacks_is_told(
     table: ClickTable, click_fields: Fields, protocol: RowProtocol, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        protocol.deal(table, replace(click_fields, time=None))
+        protocol.assign(table, replace(click_fields, time=None))
 
 
 def test_an_unknown_mark_is_refused(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_unknown_mark_is_refused(tmp_path: Path) -> None:
     pl.DataFrame({"a": ["u"], "y": [1], PART: ["dev"]}).write_parquet(path)
     fields = Fields(categorical=("a",), label="y")
     with pytest.raises(UserError, match="holds dev"):
-        GivenRows().deal(prepare_clicks(ClickTableSource(fields, str(path)), tmp_path), fields)
+        GivenRows().assign(prepare_clicks(ClickTableSource(fields, str(path)), tmp_path), fields)
 
 
 def test_equal_settings_have_equal_hashes() -> None:

@@ -144,7 +144,7 @@ def test_rows_of_clicks_are_cut_by_dates_whatever_form_times_have(
         "dates": [f"2001-09-{day}" for day in range(10, 20)],
     }
     table, fields = clicks(tmp_path, forms[form])
-    dealt = TemporalRows(val_from="2001-09-16", test_from="2001-09-18").deal(table, fields)
+    dealt = TemporalRows(val_from="2001-09-16", test_from="2001-09-18").assign(table, fields)
     assert np.bincount(dealt.part).tolist() == [6, 2, 2]
     with pytest.raises(UserError, match="go from 2001-09-10T00:00:00Z to 2001-09-19T00:00:00Z"):
-        TemporalRows(test_from="2002-01-01").deal(table, fields)
+        TemporalRows(test_from="2002-01-01").assign(table, fields)

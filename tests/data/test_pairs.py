@@ -118,9 +118,9 @@ def test_all_pairs_of_a_query_are_in_one_part(matches: Matches) -> None:
 
 def test_the_split_depends_on_its_seed_alone(matches: Matches) -> None:
     pairs = matches.pairs
-    again = ByQuery(0.1, 0.2, cutoffs=(1, 5)).deal(pairs)
+    again = ByQuery(0.1, 0.2, cutoffs=(1, 5)).assign(pairs)
     assert np.array_equal(again.test, matches.test)
-    other = ByQuery(0.1, 0.2, seed=1, cutoffs=(1, 5)).deal(pairs)
+    other = ByQuery(0.1, 0.2, seed=1, cutoffs=(1, 5)).assign(pairs)
     assert not np.array_equal(other.test, matches.test)
     hashes = {ByQuery(seed=seed, val=val).hash() for seed in (0, 1) for val in (0.0, 0.1)}
     assert len(hashes) == 4
@@ -155,7 +155,7 @@ def test_the_audit_finds_a_query_on_both_sides(matches: Matches, tmp_path: Path)
 )
 def test_a_split_that_cannot_be(matches: Matches, protocol: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        ByQuery(**protocol).deal(matches.pairs)
+        ByQuery(**protocol).assign(matches.pairs)
     with pytest.raises(UserError, match="leave something to train on"):
         ByQuery(val=0.5, test=0.5)
 

@@ -50,7 +50,7 @@ class Asked(NamedTuple):
     before: list[Event]
 
 
-Dealt = tuple[list[Event], list[Asked], list[Asked]]  # training, validation, test
+SplitAssignment = tuple[list[Event], list[Asked], list[Asked]]  # training, validation, test
 
 
 def small_log(seed: int) -> list[Event]:
@@ -81,7 +81,7 @@ def asked(own: list[Event], places: Iterator[int] | range | list[int]) -> list[A
     return [Asked(own[place], own[:place]) for place in places]
 
 
-def last_two(events: list[Event], _: Protocol) -> Dealt:
+def last_two(events: list[Event], _: Protocol) -> SplitAssignment:
     train, val, test = [], [], []
     for own in by_user(events).values():
         number = len(own)
@@ -91,12 +91,12 @@ def last_two(events: list[Event], _: Protocol) -> Dealt:
     return train, val, test
 
 
-def by_time(events: list[Event], protocol: Protocol) -> Dealt:
+def by_time(events: list[Event], protocol: Protocol) -> SplitAssignment:
     assert isinstance(protocol, Temporal)
     times = sorted(event.time for event in events)
     shares = (protocol.val_from, protocol.test_from)
     cuts = [times[math.ceil(float(share) * (len(times) - 1))] for share in shares]
-    found: Dealt = ([], [], [])
+    found: SplitAssignment = ([], [], [])
     for own in by_user(events).values():
         stage = [sum(event.time >= cut for cut in cuts) for event in own]
         found[0].extend(event for event, number in zip(own, stage, strict=True) if not number)
@@ -107,9 +107,9 @@ def by_time(events: list[Event], protocol: Protocol) -> Dealt:
     return found
 
 
-def as_given(events: list[Event], protocol: Protocol) -> Dealt:
+def as_given(events: list[Event], protocol: Protocol) -> SplitAssignment:
     assert isinstance(protocol, Given)
-    found: Dealt = ([], [], [])
+    found: SplitAssignment = ([], [], [])
     for own in by_user(events).values():
         own = sorted(own, key=lambda event: event.part)
         found[0].extend(event for event in own if event.part == 0)
@@ -122,13 +122,13 @@ def as_given(events: list[Event], protocol: Protocol) -> Dealt:
     return found
 
 
-def by_session(events: list[Event], protocol: Protocol) -> Dealt:
+def by_session(events: list[Event], protocol: Protocol) -> SplitAssignment:
     assert isinstance(protocol, Sessions)
     sessions = {user: own for user, own in by_user(events).items() if len(own) >= 2}
     ends = sorted(own[-1].time for own in sessions.values())
     shares = (float(protocol.val_from or 0), float(protocol.test_from or 0))
     cuts = [ends[math.ceil(share * (len(ends) - 1))] for share in shares]
-    found: Dealt = ([], [], [])
+    found: SplitAssignment = ([], [], [])
     for own in sessions.values():
         number = sum(own[-1].time >= cut for cut in cuts)
         if number:
@@ -145,10 +145,10 @@ def splitmix(seed: int, place: int) -> int:
     return word ^ (word >> 31)
 
 
-def at_random(events: list[Event], protocol: Protocol) -> Dealt:
+def at_random(events: list[Event], protocol: Protocol) -> SplitAssignment:
     assert isinstance(protocol, RandomItems)
     users, items = (sorted({event[key] for event in events}) for key in (0, 1))
-    found: Dealt = ([], [], [])
+    found: SplitAssignment = ([], [], [])
     for user, own in by_user(events).items():
         stream = splitmix(protocol.seed, users.index(user))
         order = sorted(
@@ -226,7 +226,7 @@ def figures_of(split: Split, data: Interactions, rule: Protocol, stage: str) -> 
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-Deal = Callable[[list[Event], Protocol], Dealt]
+Deal = Callable[[list[Event], Protocol], SplitAssignment]
 PROTOCOLS: dict[str, tuple[Protocol, Deal]] = {
     "leave_one_out": (LeaveOneOut(cutoffs=CUTOFFS), last_two),
     "temporal first": (Temporal(cutoffs=CUTOFFS, val_from=0.5, test_from=0.7), by_time),
@@ -318,11 +318,11 @@ def test_a_part_that_came_split_is_a_sequence_or_a_set(
     if not timed:  # no two events are copies then, and their order is that of the rows
         events = [event._replace(time=place) for place, event in enumerate(events)]
 
-    def deal(kept: list[Event], rule: Protocol) -> Dealt:
+    def assign(kept: list[Event], rule: Protocol) -> SplitAssignment:
         assert isinstance(rule, Given)
         return as_given(kept, replace(rule, successive=timed if successive is None else successive))
 
     for (seen, seen_targets), cold in product(SEEN, ("miss", "exclude", "rank")):
         words = {"seen": seen, "seen_targets": seen_targets, "cold_targets": cold}
         rule = Given(cutoffs=CUTOFFS, targets=targets, successive=successive, **words)  # type: ignore[arg-type]
-        assert compared(events, data, rule, deal)
+        assert compared(events, data, rule, assign)

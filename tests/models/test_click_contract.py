@@ -117,7 +117,7 @@ def clicks(number: int = 48) -> Encoded:
 def several(name: str) -> bool:
     """Whether the model has several goals."""
     model = config.compose([f"model={name}"]).model
-    return bool(getattr(config.target("model", config.plain(model)), "several", False))
+    return bool(getattr(config.target("model", config.plain(model)), "multi_task", False))
 
 
 def clicks_for(name: str) -> Encoded:

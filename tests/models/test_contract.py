@@ -98,7 +98,7 @@ def histories(items: Tensor, user: int = 0) -> Histories:
 def ask(model: SequenceModel, objective: Objective, items: Tensor) -> Tensor:
     """Scores of the next item: int64 [B, L] -> float [B, V]."""
     with torch.no_grad():
-        return model.scores(model(*objective.question(histories(items), model.schema)))
+        return model.scores(model(*objective.query_inputs(histories(items), model.schema)))
 
 
 def padded(items: Tensor, width: int) -> Tensor:
@@ -130,7 +130,7 @@ def test_it_makes_a_query_for_each_place_asked_about(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_it_scores_the_catalogue_shared_items_and_own_items_alike(name: str) -> None:
     model, objective = made(name)
-    queries = model(*objective.question(histories(some(3, 5)), model.schema))
+    queries = model(*objective.query_inputs(histories(some(3, 5)), model.schema))
     whole = model.scores(queries)
     assert whole.shape == (3, ITEMS)
     shared, own = torch.randperm(ITEMS)[:7], some(3, 6)

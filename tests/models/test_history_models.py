@@ -247,7 +247,7 @@ def test_every_head_takes_an_encoded_history_and_teaches_the_encoder(name: str) 
     goals = ["+data.fields.goals={click: {column: rating}, buy: {column: bought}}"]
     goals += ["data.fields.label=null", "data.fields.positive_from=null", "monitor=val/buy/auc"]
     model = config.compose([f"model={name}"]).model
-    several = getattr(config.target("model", config.plain(model)), "several", False)
+    several = getattr(config.target("model", config.plain(model)), "multi_task", False)
     more = [*SMALL, *(goals if several else [])]
     cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *more])
     problem = assembly.assemble(cfg)
@@ -272,14 +272,14 @@ def test_items_that_the_encoder_does_not_know_are_left_out() -> None:
     torch.manual_seed(0)
     model = SASRec(Schema(30, 6, 1), dim=8).eval()
     codes = torch.tensor([30, 11, 12, 30, 14, 15, 16, 30, 30])  # 0, 3 and 7 are not known
-    encoder = HistoryEncoder(model, NextItem().question, codes).eval()
+    encoder = HistoryEncoder(model, NextItem().query_inputs, codes).eval()
     nn.init.normal_(encoder.nothing)
     made = encoder(ROWS.history)
     for row, known in enumerate([[11, 12, 14], [12], [15], []]):
         if not known:
             assert torch.equal(made[row], encoder.nothing)
             continue
-        asked = NextItem().question(Histories(torch.tensor([known]), torch.zeros(1).long()), model.schema)  # fmt: skip
+        asked = NextItem().query_inputs(Histories(torch.tensor([known]), torch.zeros(1).long()), model.schema)  # fmt: skip
         torch.testing.assert_close(made[row : row + 1], model(*asked))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.models.layers import Keeping, gather, pick
+from lightning_rec.models.layers import CachedInEvaluation, gather, pick
 
 
 def test_gather_brings_what_pick_brings_in_the_same_order() -> None:
@@ -17,7 +17,7 @@ def test_gather_brings_what_pick_brings_in_the_same_order() -> None:
         assert torch.equal(read[there], pick(x, at))
 
 
-class Doubled(Keeping):
+class Doubled(CachedInEvaluation):
     """Twice its weight."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Doubled(Keeping):
         self.weight = nn.Parameter(torch.ones(2))
 
     def twice(self) -> Tensor:
-        return self.kept(lambda: self.weight * 2)
+        return self.cached(lambda: self.weight * 2)
 
 
 def test_what_was_made_is_kept_until_weights_may_have_moved() -> None:

@@ -15,13 +15,13 @@ from torch import nn
 
 from lightning_rec import assembly, config
 from lightning_rec.assembly import Matching
-from lightning_rec.assembly.matching import make_finder
+from lightning_rec.assembly.matching import make_retriever
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
 from lightning_rec.data.matching.pipeline import AuditedMatches
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.sources.pairs import PairTable
-from lightning_rec.models.text.matcher import FittedToTexts, Matcher
+from lightning_rec.models.text.matcher import FittedToTexts, TextScorer
 from lightning_rec.tasks.match import MatchTask
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
@@ -56,7 +56,7 @@ def composed(name: str, language: Path, *overrides: str) -> DictConfig:
     return config.compose(given)
 
 
-def made(name: str, language: Path, loaded: AuditedMatches, seed: int = 0) -> Matcher:
+def made(name: str, language: Path, loaded: AuditedMatches, seed: int = 0) -> TextScorer:
     """The model in evaluation mode, fitted if it is fitted."""
     problem = assembly.assemble(composed(name, language))
     assert isinstance(problem, Matching)
@@ -69,9 +69,9 @@ def made(name: str, language: Path, loaded: AuditedMatches, seed: int = 0) -> Ma
     return model.eval()
 
 
-def finder(model: Matcher, loaded: AuditedMatches) -> Any:
+def finder(model: TextScorer, loaded: AuditedMatches) -> Any:
     pairs = loaded.matches.pairs
-    return make_finder(model, pairs.queries["query"].to_list(), pairs.items["title"].to_list())
+    return make_retriever(model, pairs.queries["query"].to_list(), pairs.items["title"].to_list())
 
 
 def trained(

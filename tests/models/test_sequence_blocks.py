@@ -28,8 +28,8 @@ def test_a_batch_encoded_in_blocks_is_the_batch_encoded_at_once(kind: type, toke
     model = kind(SCHEMA, dim=16).eval()
     objective = NextItem() if kind is SASRec else MaskedItem()
     questions = [
-        objective.lesson(batch(), SCHEMA)[:2],
-        objective.question(batch(), SCHEMA),
+        objective.training_inputs(batch(), SCHEMA)[:2],
+        objective.query_inputs(batch(), SCHEMA),
     ]
     for histories, at in questions:
         torch.testing.assert_close(
@@ -42,7 +42,7 @@ def test_rows_in_any_order_lose_nothing(kind: type) -> None:
     model = kind(SCHEMA, dim=16).eval()
     objective = NextItem() if kind is SASRec else MaskedItem()
     items, user = (part.flip(0) for part in batch())
-    histories, at = objective.lesson(Histories(items, user), SCHEMA)[:2]
+    histories, at = objective.training_inputs(Histories(items, user), SCHEMA)[:2]
     torch.testing.assert_close(
         encode(model, histories, at, 100), encode(model, histories, at, None)
     )
@@ -57,7 +57,7 @@ def test_blocks_keep_to_their_budget_and_skip_padding() -> None:
     items = torch.zeros(500, 200, dtype=torch.int64)
     items = items.masked_fill(torch.arange(200) >= length, schema.padding)
     histories = Histories(items, torch.arange(500))
-    encode(model, *NextItem().question(histories, schema), tokens=1024)
+    encode(model, *NextItem().query_inputs(histories, schema), tokens=1024)
     assert sum(rows for rows, _ in shapes) == 500
     assert all(rows * longest <= 1024 for rows, longest in shapes)
     assert all(rows % 4 == longest % 8 == 0 for rows, longest in shapes)  # few shapes occur

@@ -21,7 +21,7 @@ def made() -> WithHistory:
     torch.manual_seed(0)
     model = SASRec(KNOWN, dim=8, dropout=0.0, attention_dropout=0.0)
     nn.init.normal_(model.item.weight)
-    encoder = HistoryEncoder(model, NextItem().question, CODES)
+    encoder = HistoryEncoder(model, NextItem().query_inputs, CODES)
     both = WithHistory(encoder, SequenceScore(with_field(CLICKS, 8)))
     head = both.head
     assert isinstance(head, SequenceScore)

@@ -27,8 +27,8 @@ def test_lessons_and_questions_are_those_of_next_item() -> None:
     objective, plain, histories = Contrastive(), NextItem(), batch(30, shortest=2)
     assert objective.window(20) == plain.window(20) == 21
     for one, other in (
-        (objective.lesson(histories, SCHEMA), plain.lesson(histories, SCHEMA)),
-        (objective.question(histories, SCHEMA), plain.question(histories, SCHEMA)),
+        (objective.training_inputs(histories, SCHEMA), plain.training_inputs(histories, SCHEMA)),
+        (objective.query_inputs(histories, SCHEMA), plain.query_inputs(histories, SCHEMA)),
     ):
         assert torch.equal(one.histories.items, other.histories.items)
         assert torch.equal(one.at, other.at)

@@ -31,12 +31,12 @@ def histories(items: torch.Tensor) -> Histories:
 
 def taught(objective: Objective, items: torch.Tensor) -> Shown:
     """Inputs, places and targets; users must pass through."""
-    shown, at, targets = objective.lesson(histories(items), SCHEMA)
+    shown, at, targets = objective.training_inputs(histories(items), SCHEMA)
     assert torch.equal(shown.user, torch.arange(len(items)))
     return shown.items, at, targets
 
 
-def lesson(mask_prob: float, mask_last: float, items: torch.Tensor) -> Shown:
+def training_inputs(mask_prob: float, mask_last: float, items: torch.Tensor) -> Shown:
     return taught(MaskedItem(mask_prob, mask_last), items)
 
 
@@ -44,7 +44,7 @@ def asked(
     objective: Objective, items: list[list[int]], schema: Schema
 ) -> list[tuple[list[int], int]]:
     """The rows shown and the place asked about in each."""
-    shown, at = objective.question(histories(torch.tensor(items)), schema)
+    shown, at = objective.query_inputs(histories(torch.tensor(items)), schema)
     assert torch.equal(shown.user, torch.arange(len(items)))
     return list(zip(shown.items.tolist(), at.tolist(), strict=True))
 
@@ -53,7 +53,7 @@ def asked(
 def test_a_lesson_hides_items_and_asks_for_just_those(mask_last: float) -> None:
     items = batch()
     before = items.clone()
-    inputs, at, targets = lesson(0.2, mask_last, items)
+    inputs, at, targets = training_inputs(0.2, mask_last, items)
     assert torch.equal(items, before)  # the batch itself is left alone
     assert torch.equal(inputs == SCHEMA.mask, at)
     assert torch.equal(inputs[~at], items[~at])
@@ -65,7 +65,7 @@ def test_a_lesson_hides_items_and_asks_for_just_those(mask_last: float) -> None:
 @pytest.mark.parametrize("mask_prob", [0.1, 0.2, 0.6])
 def test_each_item_is_hidden_with_the_stated_chance(mask_prob: float) -> None:
     items = batch(shortest=20)
-    _, at, _ = lesson(mask_prob, 0.0, items)
+    _, at, _ = training_inputs(mask_prob, 0.0, items)
     filled = (1 - mask_prob) ** 20  # rows where chance hid nothing, and the last item is taken
     places = at.double().mean(dim=0)
     assert places[:-1].mean().item() == pytest.approx(mask_prob, abs=0.01)
@@ -76,7 +76,7 @@ def test_each_item_is_hidden_with_the_stated_chance(mask_prob: float) -> None:
 
 @pytest.mark.parametrize("mask_last", [0.0, 0.1, 0.5, 1.0])
 def test_the_stated_share_hides_the_last_item_alone(mask_last: float) -> None:
-    _, at, _ = lesson(0.3, mask_last, batch(4000, shortest=20))
+    _, at, _ = training_inputs(0.3, mask_last, batch(4000, shortest=20))
     last_alone = at[:, -1] & (at.sum(dim=1) == 1)
     by_chance = 0.7**20 + 0.3 * 0.7**19
     share = mask_last + (1 - mask_last) * by_chance
@@ -84,16 +84,18 @@ def test_the_stated_share_hides_the_last_item_alone(mask_last: float) -> None:
 
 
 def test_lessons_repeat_with_the_seed_and_differ_without() -> None:
-    first, second = (lesson(0.2, 0.1, batch())[1] for _ in range(2))
+    first, second = (training_inputs(0.2, 0.1, batch())[1] for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(lesson(0.2, 0.1, batch())[1], lesson(0.2, 0.1, batch() * 1)[1].flip(0))
+    assert not torch.equal(
+        training_inputs(0.2, 0.1, batch())[1], training_inputs(0.2, 0.1, batch() * 1)[1].flip(0)
+    )
     items = batch()
-    assert not torch.equal(lesson(0.2, 0.1, items)[1], lesson(0.2, 0.1, items)[1])
+    assert not torch.equal(training_inputs(0.2, 0.1, items)[1], training_inputs(0.2, 0.1, items)[1])
 
 
 def test_the_last_item_alone_is_hidden_in_short_sequences_too() -> None:
     items = batch()
-    _, at, _ = lesson(0.2, 1.0, items)
+    _, at, _ = training_inputs(0.2, 1.0, items)
     length = (items != SCHEMA.padding).sum(dim=1)
     assert (at.sum(dim=1) == 1).all()
     assert at[torch.arange(len(items)), length - 1].all()
@@ -137,4 +139,4 @@ def test_closed_form_has_no_lesson() -> None:
     pad = SCHEMA.padding
     assert asked(ClosedForm(), [[1, 2], [3, pad]], SCHEMA) == [([1, 2], 1), ([3, pad], 0)]
     with pytest.raises(TypeError, match="no gradient steps"):
-        ClosedForm().lesson(histories(batch(3)), SCHEMA)
+        ClosedForm().training_inputs(histories(batch(3)), SCHEMA)

@@ -79,8 +79,8 @@ def test_what_an_adapter_adds_joins_the_loss_of_a_step() -> None:
     task = made()
     task._logs_now = lambda: False  # type: ignore[method-assign]
     plain = float(task.training_step(BATCH, 0).detach())
-    course = SimpleNamespace(penalty=lambda: 3.0)
-    task.tuned = SimpleNamespace(course=course)  # type: ignore[assignment]
+    hook = SimpleNamespace(penalty=lambda: 3.0)
+    task.tuned = SimpleNamespace(hook=hook)  # type: ignore[assignment]
     assert float(task.training_step(BATCH, 0).detach()) == pytest.approx(plain + 3)
 
 

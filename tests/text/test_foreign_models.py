@@ -20,4 +20,4 @@ def test_no_kernel_is_fetched(tiny_bert: Path, tmp_path: Path, key: str, value: 
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {key: value}))
     with pytest.raises(UserError, match="theirs/kernel would fetch code and run it"):
-        load_language(folder, sketch=True)
+        load_language(folder, meta=True)

@@ -130,14 +130,14 @@ def test_a_model_without_masks_is_refused(tiny_gpt: Path) -> None:
 def test_equal_texts_are_in_one_part() -> None:
     texts = [f"Text {number % 50}" for number in range(200)]
     texts += [text.lower().replace(" ", "  ") for text in texts]
-    parts = RandomTexts(0.2, 0.3, 1).deal(texts)
+    parts = RandomTexts(0.2, 0.3, 1).assign(texts)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(400))
     assert [len(parts[name]) for name in ("train", "val", "test")] == [200, 80, 120]
     tokens = Tokenized(np.arange(401), np.zeros(400, dtype=np.int32), 0)
     facts = audit_texts(texts, tokens, parts)
     assert facts["different texts"] == 50
     assert facts["interactions read"] == 0
-    again, other = RandomTexts(0.2, 0.3, 1).deal(texts), RandomTexts(0.2, 0.3, 2).deal(texts)
+    again, other = RandomTexts(0.2, 0.3, 1).assign(texts), RandomTexts(0.2, 0.3, 2).assign(texts)
     assert np.array_equal(parts["test"], again["test"])
     assert not np.array_equal(parts["test"], other["test"])
     moved = parts | {"val": parts["val"][1:], "train": np.append(parts["train"], parts["val"][0])}
@@ -151,5 +151,5 @@ def test_parts_without_texts_are_refused() -> None:
     with pytest.raises(UserError, match="must leave something"):
         RandomTexts(0.5, 0.5)
     with pytest.raises(UserError, match="leaves no text in test of 3 different ones"):
-        RandomTexts(0.0).deal(["a", "b", "c", "A"])
-    assert not len(RandomTexts(0.0, 0.5).deal(["a", "b"])["val"])
+        RandomTexts(0.0).assign(["a", "b", "c", "A"])
+    assert not len(RandomTexts(0.0, 0.5).assign(["a", "b"])["val"])

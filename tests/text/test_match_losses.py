@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_rec.assembly.language import Language, load_language
 from lightning_rec.data.text.texts import tokenize
-from lightning_rec.losses.matching import InfoNCE, Lesson, RelevanceBCE, RelevanceMSE
+from lightning_rec.losses.matching import InfoNCE, PairInputs, RelevanceBCE, RelevanceMSE
 from lightning_rec.models.text.bi_encoder import BiEncoder
 
 QUERIES = ["red lamp", "old door", "red chair"]
@@ -36,10 +36,10 @@ def model(tiny_bert: Path) -> BiEncoder:
     return BiEncoder(load).eval()
 
 
-def lesson(model: BiEncoder, query: list[int], item: list[int], gain: list[float]) -> Lesson:
+def inputs_of(model: BiEncoder, query: list[int], item: list[int], gain: list[float]) -> PairInputs:
     queries = tokenize(QUERIES, model.tokenizer, 8).take(np.array(query))
     items = tokenize(ITEMS, model.tokenizer, 8).take(np.maximum(item, 0))
-    return Lesson(torch.tensor(query), torch.tensor(item), queries, items, torch.tensor(gain))
+    return PairInputs(torch.tensor(query), torch.tensor(item), queries, items, torch.tensor(gain))
 
 
 def score(model: BiEncoder) -> Tensor:
@@ -51,7 +51,7 @@ def score(model: BiEncoder) -> Tensor:
 @pytest.mark.parametrize("further", [[], [3, 4, -1], [0, 3, 3]])
 def test_info_nce_leaves_out_what_is_relevant(model: BiEncoder, further: list[int]) -> None:
     query, item = [0, 1, 2], [0, 1, 2]
-    given = lesson(model, query, item + further, [1.0, 1.0, 1.0])
+    given = inputs_of(model, query, item + further, [1.0, 1.0, 1.0])
     loss = InfoNCE(FewPairs(), temperature=0.3)(model, given)  # type: ignore[arg-type]
     scores, wanted = score(model) / 0.3, []
     for place, own in zip(query, item, strict=True):
@@ -66,7 +66,7 @@ def test_info_nce_leaves_out_what_is_relevant(model: BiEncoder, further: list[in
 
 
 def test_the_same_item_twice_is_nobodys_negative(model: BiEncoder) -> None:
-    given = lesson(model, [0, 0], [0, 4], [1.0, 1.0])
+    given = inputs_of(model, [0, 0], [0, 4], [1.0, 1.0])
     loss = InfoNCE(FewPairs())(model, given)  # type: ignore[arg-type]
     assert loss.item() == pytest.approx(0, abs=1e-6)
 
@@ -74,7 +74,7 @@ def test_the_same_item_twice_is_nobodys_negative(model: BiEncoder) -> None:
 @pytest.mark.parametrize("further", [[], [3, -1, 4, 0]])
 def test_relevance_of_each_pair_alone(model: BiEncoder, further: list[int]) -> None:
     query, item, gain = [0, 1], [4, 2], [0.75, 0.25]
-    given = lesson(model, query, item + further, gain)
+    given = inputs_of(model, query, item + further, gain)
     scores = score(model)
     pairs = [(0, 4, 0.75), (1, 2, 0.25)]
     if further:

@@ -15,8 +15,8 @@ from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.encoder import Pooling
-from lightning_rec.models.text.matcher import Matcher, Retriever, Texts
-from lightning_rec.tasks.retrieval import Rerank, Retrieve, read_all
+from lightning_rec.models.text.matcher import CatalogueScorer, Texts, TextScorer
+from lightning_rec.tasks.retrieval import ExactRetriever, Reranker, read_all
 
 TITLES = [f"{one} {other} lamp" for one in ("red", "old", "soft") for other in ("steel", "wood")]
 TITLES += ["a very large soft blue chair of wood and steel", "стол", "door " * 30_000]
@@ -24,7 +24,7 @@ QUERIES = ["red lamp", "chair", "wood door of the old user", "жёлтый 灯"]
 KINDS = pytest.mark.parametrize("kind", ["bert", "gpt"])
 
 
-class Plain(Retriever):
+class Plain(CatalogueScorer):
     """A retriever that knows its scores beforehand; one query is one token, its own code."""
 
     def __init__(self, table: torch.Tensor) -> None:
@@ -70,7 +70,7 @@ def folder(kind: str, tiny_bert: Path, tiny_gpt: Path) -> Path:
     return {"bert": tiny_bert, "gpt": tiny_gpt}[kind]
 
 
-def read(model: Matcher) -> Texts:
+def read(model: TextScorer) -> Texts:
     return Texts(model.read(QUERIES, item=False), model.read(TITLES, item=True))
 
 
@@ -165,7 +165,7 @@ def test_the_catalogue_is_ranked_exactly(
 ) -> None:
     monkeypatch.setattr("lightning_rec.tasks.retrieval.SCORE_BYTES", score_bytes)
     table[2, 5] = torch.nan
-    retrieve = Retrieve(Plain(table), Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
+    retrieve = ExactRetriever(Plain(table), Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
     query = torch.tensor([6, 2, 0])
     row = torch.tensor([0, 0, 1, 1, 2])
     item = torch.tensor([3, 49, 5, 6, 7])
@@ -186,7 +186,7 @@ def test_the_catalogue_is_ranked_exactly(
 def test_what_has_no_more_than_the_floor_is_not_found(table: torch.Tensor) -> None:
     model = Plain((table - 28).clamp(min=0))
     model.floor = 0.0
-    retrieve = Retrieve(model, Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
+    retrieve = ExactRetriever(model, Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
     every = torch.arange(50)
     found = retrieve(torch.tensor([0]), 50, (torch.zeros_like(every), every))
     there = model.table[0] > 0
@@ -198,8 +198,8 @@ def test_reranking_moves_the_first_ones_alone(table: torch.Tensor) -> None:
     distinct = table + torch.linspace(0, 0.5, 50)
     second = torch.randn(7, 50, generator=torch.Generator().manual_seed(2))
     texts = Texts(Codes(7), Codes(50))  # type: ignore[arg-type]
-    first = Retrieve(Plain(distinct), texts)
-    rerank = Rerank(Plain(second), texts, first, 10)
+    first = ExactRetriever(Plain(distinct), texts)
+    rerank = Reranker(Plain(second), texts, first, 10)
     query, every = torch.tensor([4]), torch.arange(50)
     pairs = (torch.zeros_like(every), every)
     before, after = first(query, 50, pairs), rerank(query, 5, pairs)
@@ -222,7 +222,7 @@ def test_vectors_are_made_anew_when_weights_have_moved(tiny_bert: Path) -> None:
         made.append(len(items))
         return read_all(encoder, items)
 
-    retrieve = Retrieve(model, texts, counted)
+    retrieve = ExactRetriever(model, texts, counted)
     query = torch.arange(4)
     first = retrieve(query, 3)
     retrieve.renew()
@@ -241,7 +241,7 @@ def test_modes_are_left_as_they_were(tiny_bert: Path) -> None:
     model = BiEncoder(loader(tiny_bert))
     training = {name: module.training for name, module in model.named_modules()}
     assert len(set(training.values())) == 2
-    Retrieve(model, read(model))(torch.arange(4), 3)
+    ExactRetriever(model, read(model))(torch.arange(4), 3)
     assert training == {name: module.training for name, module in model.named_modules()}
 
 

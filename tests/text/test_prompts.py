@@ -132,7 +132,7 @@ def test_a_question_that_cannot_be_asked_is_refused(
 
 def test_a_model_that_reads_less_is_refused(tiny_gpt: Path) -> None:
     with pytest.raises(UserError, match=r"model\.max_tokens=100: .* reads 64 tokens at most"):
-        Question(str(tiny_gpt), PROMPT, max_tokens=100).load(sketch=True)
+        Question(str(tiny_gpt), PROMPT, max_tokens=100).load(meta=True)
 
 
 def test_a_model_without_its_head_is_refused(tiny_gpt: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from languages import language
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
-from lightning_rec.adapters.base import Tuned
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.whole import TopLayers
 from lightning_rec.assembly.language import load_language
 from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
@@ -107,7 +107,7 @@ def test_a_model_that_does_not_go_on_is_found_out(
 @pytest.mark.parametrize("ids", [False, True])
 def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], ids: bool) -> None:
     encoder, tokens = read
-    Tuned(encoder, TopLayers(1))
+    AdaptedModule(encoder, TopLayers(1))
     items = TextItems(SCHEMA, 8, ReadTexts(encoder, tokens, None), ids)
     texts: list[int] = []
     encoder.register_forward_hook(lambda _, arguments, made: texts.append(len(made)))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from lightning_rec.assembly.language import load_language, load_words
 from lightning_rec.assembly.reading import agrees, read_lower
 from lightning_rec.data.text.hub import find_model
-from lightning_rec.data.text.texts import Tokens, tokenize, written
+from lightning_rec.data.text.texts import Tokens, render_template, tokenize
 from lightning_rec.errors import UserError
 from lightning_rec.models.text.encoder import TextEncoder, check_length
 
@@ -28,15 +28,15 @@ CATALOGUE = pl.DataFrame(
 
 def test_a_row_is_written_as_the_template_says(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        texts = written(CATALOGUE, "{title}: {kinds}")
+        texts = render_template(CATALOGUE, "{title}: {kinds}")
     assert texts == ["red lamp: old, new", "unknown", "unknown", "стол ニホンゴ: wood"]
     assert "2 of 4 texts are empty" in caplog.text
-    assert written(CATALOGUE, "at {price}")[0] == "at 1.5"
+    assert render_template(CATALOGUE, "at {price}")[0] == "at 1.5"
 
 
 def test_a_column_of_titles_is_told_by_the_name_that_it_has_here() -> None:
     with pytest.raises(UserError, match=r"no column 'Titel'\. What data\.catalogue_title names is called \{title\} here"):  # fmt: skip
-        written(CATALOGUE, "{Titel}")
+        render_template(CATALOGUE, "{Titel}")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_column_of_titles_is_told_by_the_name_that_it_has_here() -> None:
 )
 def test_a_template_that_names_nothing_is_refused(template: str, hint: str) -> None:
     with pytest.raises(UserError, match=hint.replace("?", r"\?")):
-        written(CATALOGUE, template)
+        render_template(CATALOGUE, template)
 
 
 def test_tokens_are_those_of_each_text_alone(tiny_bert: Path) -> None:
@@ -143,7 +143,7 @@ def test_of_an_encoder_decoder_the_encoder_reads(tiny_bert: Path, tmp_path: Path
 
 def test_columns_that_say_nothing_leave_no_trace() -> None:
     some = pl.DataFrame({"title": ["lamp", "", "-40 °C", None], "kinds": [[], ["old", "new"], ["x"], None]})  # fmt: skip
-    assert written(some, "{title}, {kinds}") == ["lamp", "old, new", "-40 °C, x", "unknown"]
+    assert render_template(some, "{title}, {kinds}") == ["lamp", "old, new", "-40 °C, x", "unknown"]
 
 
 def test_texts_of_nothing_but_strange_words_are_counted(

@@ -13,14 +13,14 @@ from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
-from lightning_rec.data.clicks.splits import Dealt
+from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, write_json
 
 
-def encode(table: ClickTable, fields: Fields, dealt: Dealt, folder: Path) -> Encoded:
+def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Path) -> Encoded:
     """Fit what there is to fit on the training rows, and encode all rows into ``folder``.
 
     In memory there are some blocks of rows, the vocabularies, and a few numbers for each row.

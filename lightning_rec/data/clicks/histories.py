@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoder import Encoder, places
 from lightning_rec.data.clicks.fields import Field
-from lightning_rec.data.clicks.splits import Dealt, times
+from lightning_rec.data.clicks.splits import SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
 
@@ -33,7 +33,7 @@ class Past(NamedTuple):
 def past_of(
     table: ClickTable,
     encoder: Encoder,
-    dealt: Dealt,
+    dealt: SplitAssignment,
     ids: NDArray[np.int32],
     label: NDArray[np.float32],
     group: NDArray[np.int32] | None,
@@ -88,7 +88,10 @@ def _given(table: ClickTable, encoder: Encoder, item: Field) -> tuple[Past, int]
 
 
 def _derived(
-    group: NDArray[np.int32], time: NDArray[np.float64], code: NDArray[np.int32], dealt: Dealt
+    group: NDArray[np.int32],
+    time: NDArray[np.float64],
+    code: NDArray[np.int32],
+    dealt: SplitAssignment,
 ) -> Past:
     """Slices of the sequences of groups: rows with a code of 0 and more, strictly earlier in time.
 

@@ -73,7 +73,7 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     folder = table.folder.with_name(f"{table.folder.name}-{key}-{FORMAT}")
 
     def make(temporary: Path) -> None:
-        encode(table, source.fields, protocol.deal(table, source.fields), temporary)
+        encode(table, source.fields, protocol.assign(table, source.fields), temporary)
 
     encoded = Encoded.load(kept(folder, make))
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))

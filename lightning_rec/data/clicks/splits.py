@@ -23,7 +23,7 @@ from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.ranges import BelowOne
 
 
-class Dealt(NamedTuple):
+class SplitAssignment(NamedTuple):
     """What each row is for.
 
     part: int8 [N], the place in ``PARTS``.
@@ -73,7 +73,7 @@ class RowProtocol(Hashed, ABC):
                 )
 
     @abstractmethod
-    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+    def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
         """Say what each row is for. Raises UserError where the data lacks what is needed."""
 
 
@@ -102,7 +102,7 @@ class RandomRows(RandomShares, RowProtocol):
         """The groups, if they are dealt as wholes."""
         return fields.group if self.whole_groups else None
 
-    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+    def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
         """Draw the rows, or groups, of each part."""
         number, member = table.info["rows"], None
         if self.whole_groups:
@@ -111,7 +111,7 @@ class RandomRows(RandomShares, RowProtocol):
             member = codes(table, fields.group, lambda values: values) + 1
             number = int(member.max()) + 1
         part = self.draw(number)
-        return Dealt(part if member is None else part[member])
+        return SplitAssignment(part if member is None else part[member])
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class TemporalRows(RowProtocol):
     def __post_init__(self) -> None:
         settle(self)
 
-    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+    def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
         """Cut at two moments. Raises UserError where a date lies outside the data."""
         time = times(table, fields)
         cuts = (self.val_from, self.test_from)
@@ -145,7 +145,7 @@ class TemporalRows(RowProtocol):
         )
         check_order(cuts, (val_from, test_from), unit)
         part = (time >= val_from).astype(np.int8) + (time >= test_from).astype(np.int8)
-        return Dealt(part, (val_from, test_from))
+        return SplitAssignment(part, (val_from, test_from))
 
     def _unit(self, time: NDArray[np.float64], fields: Fields) -> float:
         """How many units of the times make a second. Raises UserError where that is unclear."""
@@ -164,7 +164,7 @@ class GivenRows(RowProtocol):
 
     name: ClassVar[str] = "given_rows"
 
-    def deal(self, table: ClickTable, fields: Fields) -> Dealt:
+    def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
         """Read the marks of the source."""
         if PART not in table.rows.collect_schema():
             raise UserError(
@@ -178,7 +178,7 @@ class GivenRows(RowProtocol):
                 raise UserError(f"{PART} holds {listed(unknown)}; it is one of {listed(PARTS)}.")
             numbers = frame[PART].replace_strict(PARTS, range(len(PARTS)), return_dtype=pl.Int8)
             part[start : start + len(frame)] = numbers.to_numpy()
-        return Dealt(part)
+        return SplitAssignment(part)
 
 
 def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:

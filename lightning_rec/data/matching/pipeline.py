@@ -47,5 +47,5 @@ def load_matches(source: PairSource, protocol: ByQuery, cache: Path) -> AuditedM
         UserError: where the data or the protocol cannot be used.
         LeakError: where the audit fails.
     """
-    matches = protocol.deal(prepare_pairs(source, cache))
+    matches = protocol.assign(prepare_pairs(source, cache))
     return AuditedMatches(matches, audit_matches(matches))

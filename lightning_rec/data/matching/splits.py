@@ -61,7 +61,7 @@ class ByQuery(RandomShares, Hashed):
 
     name: ClassVar[str] = "by_query"
 
-    def deal(self, pairs: Pairs) -> Matches:
+    def assign(self, pairs: Pairs) -> Matches:
         """Draw the queries of each part.
 
         Raises UserError where a part is left without a query, or a cut-off is beyond the items.

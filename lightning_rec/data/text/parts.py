@@ -34,7 +34,7 @@ class RandomTexts(RandomShares, Hashed):
 
     name: ClassVar[str] = "random_texts"
 
-    def deal(self, texts: Sequence[str]) -> dict[str, Ints]:
+    def assign(self, texts: Sequence[str]) -> dict[str, Ints]:
         """Numbers of the texts of each part, rising: int64. Raises UserError if one is empty."""
         same = np.array([plain(text) for text in texts], dtype=object)
         kind = np.unique(same, return_inverse=True)[1]

@@ -48,7 +48,7 @@ class Tokens(NamedTuple):
         return Tokens(self.ids[which, :width], there[:, :width], kinds)
 
 
-def written(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
+def render_template(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
     """Each row of a table as a text.
 
     Args:

@@ -18,11 +18,11 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, Sparse, training_matrix, users_at
-from lightning_rec.models.layers import Keeping
+from lightning_rec.models.layers import CachedInEvaluation
 from lightning_rec.ranges import Layers
 
 
-class LightGCN(Keeping, InnerProduct):
+class LightGCN(CachedInEvaluation, InnerProduct):
     """Vectors of users and items, the only parameters, summed over neighbours ``depth`` times.
 
     The result is the mean over the layers, the 0-th included (equation 4 with α_k = 1/(K + 1)).
@@ -103,7 +103,7 @@ class LightGCN(Keeping, InnerProduct):
         """All vectors, float [N, D]: of this training step, or those kept in evaluation."""
         if self.training:
             return self._propagated() if self._step is None else self._step
-        return self.kept(self._propagated)
+        return self.cached(self._propagated)
 
     def _propagated(self) -> Tensor:
         arguments = (self.node.weight, self.graph.torch(), self.depth)

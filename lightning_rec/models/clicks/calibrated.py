@@ -29,7 +29,7 @@ class Calibrated(ClickModel):
     def __init__(self, model: ClickModel, goals: int) -> None:
         super().__init__(model.schema)
         self.model = model
-        self.several, self.in_order = model.several, model.in_order
+        self.multi_task, self.sequential = model.multi_task, model.sequential
         self.register_buffer("temperature", torch.ones(goals))
 
     @property

@@ -97,7 +97,7 @@ class WithHistory(ClickModel):
     def __init__(self, encoder: HistoryEncoder, head: ClickModel) -> None:
         super().__init__(head.schema)
         self.encoder, self.head = encoder, head
-        self.several, self.in_order = head.several, head.in_order
+        self.multi_task, self.sequential = head.multi_task, head.sequential
         self.item = head.schema.place(str(head.schema.item))
         self.first = head.schema.fields[self.item].start + 1  # the row of the first known item
 

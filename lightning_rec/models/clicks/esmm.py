@@ -39,8 +39,8 @@ class ESMM(ClickModel):
         ValueError: if there are not two goals.
     """
 
-    several = True
-    in_order = True  # a goal only comes with those before it
+    multi_task = True
+    sequential = True  # a goal only comes with those before it
 
     def __init__(
         self,

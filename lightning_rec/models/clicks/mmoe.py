@@ -33,7 +33,7 @@ class MMoE(ClickModel):
         batch_norm: in the networks.
     """
 
-    several = True
+    multi_task = True
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ class NaiveBayes(ClickModel):
         strength: rows that the common rate is worth.
     """
 
-    several = True
+    multi_task = True
 
     def __init__(self, schema: ClickSchema, strength: PositiveFloat = 20.0) -> None:
         super().__init__(schema)

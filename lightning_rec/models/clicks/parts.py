@@ -30,15 +30,15 @@ Widths = tuple[PositiveInt, ...]
 class ClickModel(nn.Module, ABC):
     """A module that gives a row of clicks the logit of its probability.
 
-    ``reads_history`` says whether it needs the histories of the rows itself, ``several`` whether it
-    gives a logit for each of several goals, ``in_order`` whether a goal comes only after the others
-    before it, ``reads_scores`` whether an encoder brings it the score of the item shown.
+    ``reads_history`` says whether it needs the histories of the rows itself, ``multi_task`` whether
+    it gives a logit for each of several goals, ``sequential`` whether a goal comes only after the
+    others before it, ``reads_scores`` whether an encoder brings it the score of the item shown.
     """
 
     reads_history: ClassVar[bool] = False
     reads_scores: ClassVar[bool] = False
-    several: bool = False
-    in_order: bool = False
+    multi_task: bool = False
+    sequential: bool = False
 
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ class PLE(ClickModel):
         batch_norm: in the networks.
     """
 
-    several = True
+    multi_task = True
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class SharedBottom(ClickModel):
         batch_norm: in the networks.
     """
 
-    several = True
+    multi_task = True
 
     def __init__(
         self,

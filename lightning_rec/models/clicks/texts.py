@@ -8,11 +8,11 @@ from torch import Tensor
 
 from lightning_rec.data.clicks.batches import Rows, TextVectors
 from lightning_rec.models.clicks.parts import ClickModel
-from lightning_rec.models.layers import Keeping
+from lightning_rec.models.layers import CachedInEvaluation
 from lightning_rec.models.text.items import ItemTexts
 
 
-class WithTexts(Keeping, ClickModel):
+class WithTexts(CachedInEvaluation, ClickModel):
     """A head whose items are known by what a language model makes of their texts.
 
     Args:
@@ -24,7 +24,7 @@ class WithTexts(Keeping, ClickModel):
     def __init__(self, texts: ItemTexts, number: int, head: ClickModel) -> None:
         super().__init__(head.schema)
         self.texts, self.number, self.head = texts, number, head
-        self.several, self.in_order = head.several, head.in_order
+        self.multi_task, self.sequential = head.multi_task, head.sequential
 
     @property
     def title(self) -> str:
@@ -48,4 +48,6 @@ class WithTexts(Keeping, ClickModel):
         if torch.is_grad_enabled() or next(self.texts.parameters(), None) is None:
             vectors: Tensor = self.texts(codes)
             return vectors
-        return self.kept(lambda: self.texts(torch.arange(self.number, device=codes.device)))[codes]
+        return self.cached(lambda: self.texts(torch.arange(self.number, device=codes.device)))[
+            codes
+        ]

@@ -15,10 +15,10 @@ from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
 from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.models.text.items import ReadTexts
-from lightning_rec.models.text.matcher import Load, Retriever, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts
 
 
-class BiEncoder(Retriever):
+class BiEncoder(CatalogueScorer):
     """The score of a pair is the inner product of both vectors, their cosine if normalised.
 
     Args:

@@ -21,11 +21,11 @@ from lightning_rec.data.text.texts import Tokenized, Tokens
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.parts import Sparse
 from lightning_rec.models.text.encoder import TextEncoder
-from lightning_rec.models.text.matcher import Retriever, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, Texts
 from lightning_rec.ranges import UpToOne
 
 
-class BM25(Retriever):
+class BM25(CatalogueScorer):
     """The sum over the query's words w of idf(w) tf / (tf + k1 (1 - b + b |item| / mean length)).
 
     tf counts w in the item's text, and idf(w) = log(1 + (N - n + 0.5) / (n + 0.5)) where n of N

@@ -15,12 +15,12 @@ from lightning_rec.data.text.joined import Joint
 from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
 from lightning_rec.models.text.blocks import encode, in_blocks
 from lightning_rec.models.text.encoder import Pooling, check_length
-from lightning_rec.models.text.matcher import Load, Matcher, Retriever, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts, TextScorer
 
 INIT_STD = 0.02
 
 
-class CrossEncoder(Matcher):
+class CrossEncoder(TextScorer):
     """A language model over ``[CLS] query [SEP] item [SEP]``, pooled, and a linear head.
 
     Args:
@@ -45,7 +45,7 @@ class CrossEncoder(Matcher):
         max_item_tokens: PositiveInt = 32,
     ) -> None:
         super().__init__()
-        assert isinstance(first, Retriever)
+        assert isinstance(first, CatalogueScorer)
         language = load(encoder, pooling, False)
         self.text, self.tokenizer = language.encoder, language.tokenizer
         self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens

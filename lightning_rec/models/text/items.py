@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lightning_rec.data.split import Schema
 from lightning_rec.data.text.texts import Tokenized
-from lightning_rec.models.layers import Keeping
+from lightning_rec.models.layers import CachedInEvaluation
 from lightning_rec.models.text.blocks import in_blocks
 from lightning_rec.models.text.encoder import TextEncoder
 
@@ -123,7 +123,7 @@ class Whitened(nn.Module):
 ItemTexts = KnownTexts | ReadTexts | Whitened  # numbers of items, int64 [n] -> float [n, E]
 
 
-class TextItems(Keeping):
+class TextItems(CachedInEvaluation):
     """Vectors of items read off their texts, projected; used as if it were an ``nn.Embedding``.
 
     Args:
@@ -195,7 +195,7 @@ class TextItems(Keeping):
         everything = torch.arange(self.num_items + 2, device=self.project.weight.device)
         if torch.is_grad_enabled():
             return self._vectors(everything)
-        return self.kept(lambda: self._vectors(everything))
+        return self.cached(lambda: self._vectors(everything))
 
     def _vectors(self, codes: Tensor) -> Tensor:
         """Sorted codes, int64 [n] -> float [n, D]."""

@@ -43,7 +43,7 @@ class Load(Protocol):
         ...
 
 
-class Matcher(nn.Module, ABC):
+class TextScorer(nn.Module, ABC):
     """A module that scores how well items fit a query."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Matcher(nn.Module, ABC):
         """Score pairs, int64 [S] and int64 [S] codes of ``texts``: float [S]."""
 
 
-class Retriever(Matcher):
+class CatalogueScorer(TextScorer):
     """A matcher that can score the whole catalogue for a query.
 
     ``floor``: a score no higher says that an item was not found at all.
