@@ -66,6 +66,8 @@ class Protocol(Hashed, ABC):
         new_items_seed: fixes that draw.
     """
 
+    kind: ClassVar[str] = "interactions"
+
     min_rating: float | None = None
     user_core: NonNegativeInt = 0
     item_core: NonNegativeInt = 0

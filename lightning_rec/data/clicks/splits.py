@@ -45,6 +45,8 @@ class RowProtocol(Hashed, ABC):
             the card, and are neither told nor refused.
     """
 
+    kind: ClassVar[str] = "clicks"
+
     audit: OnFinding = field(default="warn", kw_only=True)
     accept: tuple[str, ...] = field(default=(), kw_only=True)
 

@@ -55,6 +55,8 @@ class ByQuery(RandomShares, Hashed):
         UserError: if nothing is left to train or to test on.
     """
 
+    kind: ClassVar[str] = "pairs"
+
     val: BelowOne = 0.05
     test: BelowOne = 0.1
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)

@@ -27,6 +27,7 @@ class AmazonSequences:
         name: of the data set, in folders and tables.
     """
 
+    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData]
     licence: ClassVar[str] = "none stated"
     in_order: ClassVar[bool] = True  # the items of a user come in the order of time

@@ -48,6 +48,7 @@ class ClickTableSource:
         UserError: if ``path`` is not set, or ``val`` is given without ``test``.
     """
 
+    kind: ClassVar[str] = "clicks"
     licence: ClassVar[str] = "yours"
 
     def __init__(

@@ -44,6 +44,7 @@ class HomeDepot:
         name: of the data set, in folders and tables.
     """
 
+    kind: ClassVar[str] = "pairs"
     public: ClassVar[PublicData] = HOME_DEPOT
     graded: ClassVar[bool] = True
 

@@ -123,6 +123,7 @@ class MovieLens100K:
         name: of the data set, in folders and tables.
     """
 
+    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData] = ML_100K
     licence: ClassVar[str] = ML_100K.licence
 
@@ -173,6 +174,7 @@ class MovieLens1M:
         name: of the data set, in folders and tables.
     """
 
+    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData] = ML_1M
     licence: ClassVar[str] = ML_1M.licence
     in_order: ClassVar[bool] = True  # that file comes in the order of time

@@ -30,6 +30,7 @@ class PairTable:
         UserError: if something is not set that must be.
     """
 
+    kind: ClassVar[str] = "pairs"
     licence: ClassVar[str] = "yours"
 
     def __init__(

@@ -22,6 +22,7 @@ class PublicClicks(ABC):
         name: of the data set, in folders and tables.
     """
 
+    kind: ClassVar[str] = "clicks"
     public: ClassVar[PublicData]
     # What labels the published hash stands for, besides those that the files have as they are.
     published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()

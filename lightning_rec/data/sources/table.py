@@ -73,6 +73,7 @@ class TableSource:
             ``history`` is set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
     """
 
+    kind: ClassVar[str] = "interactions"
     licence: ClassVar[str] = "yours"
 
     def __init__(

@@ -29,6 +29,8 @@ class RandomTexts(RandomShares, Hashed):
         UserError: if nothing is left to train or to test on.
     """
 
+    kind: ClassVar[str] = "texts"
+
     val: BelowOne = 0.05
     test: BelowOne = 0.05
 
