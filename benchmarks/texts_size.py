@@ -24,8 +24,8 @@ from lightning_rec.assembly.items import Texts
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.sources.amazon import AmazonBeauty
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.hub import find_model
 from lightning_rec.files import write_json
+from lightning_rec.language.hub import find_model
 from lightning_rec.models.sequential.sasrec import SASRec
 from lightning_rec.runs import provenance
 

@@ -15,7 +15,6 @@ from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.assembly import Loaded, Problem
 from lightning_rec.assembly.agreeing import check_data, check_withheld
-from lightning_rec.assembly.language import check_language
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
@@ -25,6 +24,7 @@ from lightning_rec.runs.course import check_course, ended_early, tell_untrained
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unquoted
+from lightning_rec.runs.language import check_language
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell

@@ -18,6 +18,7 @@ ORDER = [
     {"composing"},
     {"config"},
     {"data"},
+    {"language"},
     {"models"},
     {"objectives", "losses"},
     {"metrics"},

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lightning_rec.adapters.base import Adapter, freeze
 from lightning_rec.adapters.injected import peft_for
 from lightning_rec.errors import UserError
-from lightning_rec.models.text.encoder import places_of
+from lightning_rec.language.encoder import places_of
 
 OTHERS = "adapter=lora, adalora, ia3, bottleneck, bitfit, top_layers, full and frozen do work."
 NAME = "virtual"  # of what is put into the model

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
 from lightning_rec.assembly.items import Texts
-from lightning_rec.assembly.language import check_language
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -22,6 +21,7 @@ from lightning_rec.models.clicks.encoded import HistoryEncoder
 from lightning_rec.models.text.items import TextItems
 from lightning_rec.objectives.base import Objective
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
 
 LEAST_SHARED = 0.5  # of the items of the rows, that an encoder must know
 LEAST_ALIKE = 0.1  # of the titles of the same ids, or the ids mean other items

@@ -13,16 +13,17 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.language import Language, load_language
-from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.hub import find_model, model_here
-from lightning_rec.data.text.texts import Tokenized, render_template, texts_hash, tokenize
+from lightning_rec.data.templates import render_template, texts_hash
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
+from lightning_rec.language.cached import agrees, read_lower, read_vectors
+from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
+from lightning_rec.language.hub import find_model, model_here
+from lightning_rec.language.load import Language, load_language
+from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsTexts
-from lightning_rec.models.text.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.models.text.items import (
     ItemTexts,
     KnownTexts,

@@ -13,23 +13,24 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.language import Language, check_language, load_language
 from lightning_rec.assembly.match_checks import check_data, check_loss, check_model, same_data
 from lightning_rec.assembly.problem import Problem
-from lightning_rec.assembly.reading import kept_vectors
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import AuditedMatches, load_matches
 from lightning_rec.data.matching.splits import ByQuery
-from lightning_rec.data.text.hub import find_model
-from lightning_rec.data.text.texts import render_template
+from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
+from lightning_rec.language.cached import kept_vectors
+from lightning_rec.language.encoder import Pooling
+from lightning_rec.language.hub import find_model
+from lightning_rec.language.load import Language, load_language
 from lightning_rec.metrics.matching import MatchMetrics, metric_names
 from lightning_rec.models.text.cross_encoder import CrossEncoder
-from lightning_rec.models.text.encoder import Pooling
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.match import MatchTask
 from lightning_rec.tasks.mining import HardNegatives
 from lightning_rec.tasks.retrieval import ExactRetriever, Reranker, Retriever

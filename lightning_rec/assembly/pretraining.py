@@ -11,20 +11,21 @@ from pydantic import PositiveInt
 
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
-from lightning_rec.assembly.language import POOLING, Words, load_words
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.items import text_columns
 from lightning_rec.data.clicks.table import prepare_clicks
 from lightning_rec.data.kept import seal
 from lightning_rec.data.prepare import prepare
-from lightning_rec.data.text.batches import TextData
-from lightning_rec.data.text.hub import RUN_MODEL, find_model
-from lightning_rec.data.text.parts import AuditedTexts, RandomTexts, audit_texts
-from lightning_rec.data.text.texts import render_template, tokenize
+from lightning_rec.data.templates import render_template
+from lightning_rec.data.texts import RandomTexts, audit_texts
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder
+from lightning_rec.language.batches import AuditedTexts, TextData
+from lightning_rec.language.encoder import check_length
+from lightning_rec.language.hub import RUN_MODEL, find_model
+from lightning_rec.language.load import POOLING, Words, load_words
+from lightning_rec.language.tokens import tokenize
 from lightning_rec.metrics.words import FIGURES, WordMetrics
-from lightning_rec.models.text.encoder import check_length
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.mlm import MaskedWords
 
@@ -101,7 +102,7 @@ class Pretraining(Problem[AuditedTexts]):
         texts = render_template(self._catalogue(cache), self.words.template)
         tokens = tokenize(texts, self.tokenizer, self.words.max_tokens)
         parts = self.protocol.assign(texts)
-        facts = audit_texts(texts, tokens, parts)
+        facts = audit_texts(texts, int(tokens.offsets[-1]), parts)
         return AuditedTexts(self.source.name, texts, tokens, parts, facts)
 
     def make_data(self, loaded: AuditedTexts) -> TextData:

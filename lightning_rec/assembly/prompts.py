@@ -11,16 +11,17 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.assembly.clicks import Clicks
-from lightning_rec.assembly.language import Words, load_words
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
-from lightning_rec.data.text.hub import find_model
-from lightning_rec.data.text.prompts import Prompts, Wording
-from lightning_rec.data.text.texts import render_template, tokenize
+from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
+from lightning_rec.language.encoder import check_length
+from lightning_rec.language.hub import find_model
+from lightning_rec.language.load import Words, load_words
+from lightning_rec.language.prompts import Prompts, Wording
+from lightning_rec.language.tokens import tokenize
 from lightning_rec.models.clicks.tallrec import TALLRec
-from lightning_rec.models.text.encoder import check_length
 from lightning_rec.tasks.click import ClickTask
 
 _PLACES = re.compile(r"(\{[^{}]*\})")

@@ -7,7 +7,7 @@ import torch
 
 from lightning_rec import config
 from lightning_rec.assembly.matching import Matching, make_retriever
-from lightning_rec.data.text.texts import render_template
+from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.match import MatchTask

@@ -12,7 +12,6 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.items import texts_of
-from lightning_rec.assembly.language import check_language
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.assembly.sequence_tables import per_user, users_of
 from lightning_rec.data.datamodules import SequenceData
@@ -30,6 +29,7 @@ from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, Sequen
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.examples import Example, catalogue, examples_of
 from lightning_rec.tasks.sequence import SequenceTask
 

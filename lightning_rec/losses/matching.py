@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.matching.pairs import Pairs
-from lightning_rec.data.text.texts import Tokens
+from lightning_rec.language.tokens import Tokens
 from lightning_rec.losses.negatives import owns
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer

@@ -11,12 +11,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from lightning_rec.data.clicks.batches import ClickBatch
+from lightning_rec.language.encoder import LanguageModel
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
 from lightning_rec.models.clicks.parts import ClickModel
-from lightning_rec.models.text.encoder import LanguageModel
 from lightning_rec.tasks.base import Arithmetic, Task
 
 

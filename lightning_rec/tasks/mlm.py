@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from lightning_rec.data.chance import bits, uniform
-from lightning_rec.data.text.batches import TextBatch
+from lightning_rec.language.batches import TextBatch
 from lightning_rec.metrics.words import Answers, WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.base import Arithmetic, Task

@@ -4,7 +4,6 @@ Every item is scored, some queries at a time, so that the scores of all are neve
 scores that are not a number, count against the model.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
@@ -12,9 +11,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.text.texts import Tokenized
-from lightning_rec.models.text.encoder import TextEncoder
-from lightning_rec.models.text.items import ReadTexts
+from lightning_rec.language.cached import read_all, weights_hash
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized
 from lightning_rec.models.text.matcher import CatalogueScorer, Texts, TextScorer
 
 SCORE_BYTES = 32 * 2**20  # scores held at once
@@ -146,26 +145,6 @@ def _ranked_again(found: Found, scores: Tensor, row: Tensor, item: Tensor) -> Te
     own = scores[row].masked_fill(~hit, -torch.inf).amax(dim=1, keepdim=True)
     again = (scores[row] >= own).sum(dim=1)
     return torch.where(hit.any(dim=1), again, found.rank)
-
-
-def read_all(encoder: TextEncoder, items: Tokenized) -> Tensor:
-    """The vector of each text, float [N, E], in memory."""
-    device = next(encoder.parameters()).device
-    vectors: Tensor = ReadTexts(encoder, items, None)(torch.arange(len(items), device=device))
-    return vectors
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Hex SHA-256 of a module's state, to the last bit.
-
-    Versions of tensors would cost less, but fused optimizers move weights without raising them.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        whole = value.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(whole.shape)} {whole.dtype}".encode())
-        digest.update(whole.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

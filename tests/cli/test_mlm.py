@@ -10,9 +10,9 @@ from processes import flip, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli
-from lightning_rec.assembly.language import load_language
-from lightning_rec.data.text.hub import find_model, fingerprint
 from lightning_rec.errors import UserError
+from lightning_rec.language.hub import find_model, fingerprint
+from lightning_rec.language.load import load_language
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_rec.assembly.language import load_language
 from lightning_rec.errors import UserError
+from lightning_rec.language.load import load_language
 
 pytest.importorskip("transformers")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_rec.assembly.language import Language, load_language
-from lightning_rec.data.text.texts import tokenize
+from lightning_rec.language.load import Language, load_language
+from lightning_rec.language.tokens import tokenize
 from lightning_rec.losses.matching import InfoNCE, PairInputs, RelevanceBCE, RelevanceMSE
 from lightning_rec.models.text.bi_encoder import BiEncoder
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_rec.assembly.language import Language, load_language
-from lightning_rec.data.text.joined import Joint
-from lightning_rec.data.text.texts import Tokens, tokenize
 from lightning_rec.errors import UserError
+from lightning_rec.language.blocks import encode
+from lightning_rec.language.cached import read_all
+from lightning_rec.language.encoder import Pooling
+from lightning_rec.language.joined import Joint
+from lightning_rec.language.load import Language, load_language
+from lightning_rec.language.tokens import Tokens, tokenize
 from lightning_rec.models.text.bi_encoder import BiEncoder
-from lightning_rec.models.text.blocks import encode
 from lightning_rec.models.text.cross_encoder import CrossEncoder
-from lightning_rec.models.text.encoder import Pooling
 from lightning_rec.models.text.matcher import CatalogueScorer, Texts, TextScorer
-from lightning_rec.tasks.retrieval import ExactRetriever, Reranker, read_all
+from lightning_rec.tasks.retrieval import ExactRetriever, Reranker
 
 TITLES = [f"{one} {other} lamp" for one in ("red", "old", "soft") for other in ("steel", "wood")]
 TITLES += ["a very large soft blue chair of wood and steel", "стол", "door " * 30_000]

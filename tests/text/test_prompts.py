@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_rec.assembly.language import Words, load_words
 from lightning_rec.assembly.prompts import Question
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.errors import UserError
+from lightning_rec.language.load import Words, load_words
 from lightning_rec.models.clicks.tallrec import TALLRec
 
 TITLES = ["red lamp", "old chair", "blue door of steel", "warm", "table"]
@@ -101,8 +101,8 @@ def test_probabilities_are_the_softmax_of_two_words_after_the_prompt(
             yes, no = (words.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
             share = torch.softmax(last[[yes, no]], dim=0)[0]
             torch.testing.assert_close(torch.sigmoid(logit), share, atol=1e-5, rtol=1e-4)
-        monkeypatch.setattr("lightning_rec.models.text.blocks.BLOCK_TOKENS", 40)
-        monkeypatch.setattr("lightning_rec.models.text.words.BLOCK_TOKENS", 20)
+        monkeypatch.setattr("lightning_rec.language.blocks.BLOCK_TOKENS", 40)
+        monkeypatch.setattr("lightning_rec.language.words.BLOCK_TOKENS", 20)
         torch.testing.assert_close(model(ROWS), logits, atol=1e-5, rtol=1e-4)
     nn.functional.binary_cross_entropy_with_logits(model(ROWS), torch.ones(4)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

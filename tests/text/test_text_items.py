@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.whole import TopLayers
-from lightning_rec.assembly.language import load_language
-from lightning_rec.assembly.reading import agrees, read_lower, read_vectors
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.texts import Tokenized, tokenize
+from lightning_rec.language.blocks import EVEN, cuts
+from lightning_rec.language.cached import agrees, read_lower, read_vectors
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.load import load_language
+from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.models.text import items as text_items
-from lightning_rec.models.text.blocks import EVEN, cuts
-from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.items import (
     KnownTexts,
     ReadTexts,

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_rec.assembly.language import load_language, load_words
-from lightning_rec.assembly.reading import agrees, read_lower
-from lightning_rec.data.text.hub import find_model
-from lightning_rec.data.text.texts import Tokens, render_template, tokenize
+from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
-from lightning_rec.models.text.encoder import TextEncoder, check_length
+from lightning_rec.language.cached import agrees, read_lower
+from lightning_rec.language.encoder import TextEncoder, check_length
+from lightning_rec.language.hub import find_model
+from lightning_rec.language.load import load_language, load_words
+from lightning_rec.language.tokens import Tokens, tokenize
 
 CATALOGUE = pl.DataFrame(
     {
@@ -201,7 +202,7 @@ def test_without_a_network_the_hub_is_not_tried(
         raise ValueError("not here")
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr("lightning_rec.data.text.hub.getproxies", dict)
+    monkeypatch.setattr("lightning_rec.language.hub.getproxies", dict)
     monkeypatch.setattr("socket.getaddrinfo", nowhere)
     monkeypatch.setattr(hub, "snapshot_download", snapshot)
     with pytest.raises(UserError, match="there is no network"):

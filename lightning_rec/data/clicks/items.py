@@ -10,7 +10,7 @@ from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import ClickTable
-from lightning_rec.data.text.texts import as_text, columns_of
+from lightning_rec.data.templates import as_text, columns_of
 from lightning_rec.errors import UserError, listed, nearest
 
 _ABOUT_ROWS = ("group", "time", "weight", "history")  # what is no item's, beside the labels

@@ -6,14 +6,15 @@ Recommendation, RecSys 2023, arXiv:2305.00447. Shapes: B rows, T tokens, W words
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.data.text.prompts import Prompts
+from lightning_rec.language.blocks import in_blocks
+from lightning_rec.language.prompts import Prompts
+from lightning_rec.language.words import WordModel
 from lightning_rec.models.clicks.parts import ClickModel, history_of, needs_history
-from lightning_rec.models.text.blocks import in_blocks
-from lightning_rec.models.text.words import WordModel
 
 
 class TALLRec(ClickModel):
@@ -49,8 +50,9 @@ class TALLRec(ClickModel):
         length = prompts.there.sum(dim=1)
 
         def answered(which: Tensor) -> Tensor:
-            some, last = prompts.some(which).to(device), (length[which] - 1).to(device)
-            logits = self.words(some, last)  # [b, W]
+            some = prompts.some(which)
+            last = torch.arange(some.ids.shape[1]) == length[which, None] - 1
+            logits = self.words(some.to(device), last.to(device))  # [b, W]
             difference: Tensor = logits[:, self.yes] - logits[:, self.no]
             return difference
 

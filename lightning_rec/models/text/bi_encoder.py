@@ -11,9 +11,9 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.blocks import encode
-from lightning_rec.models.text.encoder import Pooling, TextEncoder, check_length
+from lightning_rec.language.blocks import encode
+from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
+from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
 from lightning_rec.models.text.items import ReadTexts
 from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts
 

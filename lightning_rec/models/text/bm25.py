@@ -17,10 +17,10 @@ from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
-from lightning_rec.data.text.texts import Tokenized, Tokens
 from lightning_rec.errors import UserError
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.models.classic.parts import Sparse
-from lightning_rec.models.text.encoder import TextEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, Texts
 from lightning_rec.ranges import UpToOne
 

@@ -11,10 +11,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.text.joined import Joint
-from lightning_rec.data.text.texts import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.blocks import encode, in_blocks
-from lightning_rec.models.text.encoder import Pooling, check_length
+from lightning_rec.language.blocks import encode, in_blocks
+from lightning_rec.language.encoder import Pooling, check_length
+from lightning_rec.language.joined import Joint
+from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
 from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts, TextScorer
 
 INIT_STD = 0.02

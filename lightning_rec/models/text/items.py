@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.split import Schema
-from lightning_rec.data.text.texts import Tokenized
+from lightning_rec.language.blocks import in_blocks
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized
 from lightning_rec.models.layers import CachedInEvaluation
-from lightning_rec.models.text.blocks import in_blocks
-from lightning_rec.models.text.encoder import TextEncoder
 
 INIT_STD = 0.02  # of a text of length 1 once projected, as of tables of items
 BLOCK_ITEMS = 2**16  # whose vectors of width E are there at once

@@ -8,8 +8,8 @@ W words.
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.text.texts import Tokens
-from lightning_rec.models.text.words import WordModel
+from lightning_rec.language.tokens import Tokens
+from lightning_rec.language.words import WordModel
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1  # of the hidden words while learning; the rest is shown as it is
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.text.texts import Tokenized, Tokens
-from lightning_rec.models.text.encoder import Pooling, TextEncoder
+from lightning_rec.language.encoder import Pooling, TextEncoder
+from lightning_rec.language.tokens import Tokenized, Tokens
 
 
 class Texts(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_rec.data.text.texts import Tokens
+from lightning_rec.language.tokens import Tokens
 
 BLOCK_TOKENS = 4096  # that a language model reads at once
 EVEN = 8  # texts in a block are a multiple of it, so that few shapes occur

@@ -1,15 +1,14 @@
-"""Which texts of a catalogue train, validate and test; the audit of that."""
+"""The split of the texts of a catalogue, and its audit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.shares import PARTS, RandomShares
-from lightning_rec.data.text.texts import Tokenized, texts_hash
 from lightning_rec.errors import LeakError, UserError
 from lightning_rec.ranges import BelowOne
 
@@ -52,40 +51,12 @@ class RandomTexts(RandomShares, Hashed):
         return parts
 
 
-class AuditedTexts(NamedTuple):
-    """The texts of a catalogue, as tokens and in parts, and what the audit counted.
-
-    texts: N of them.  tokens: of each.  parts: int64, numbers of the texts of each part.
-    """
-
-    name: str
-    texts: list[str]
-    tokens: Tokenized
-    parts: dict[str, Ints]
-    facts: dict[str, Any]
-
-    @property
-    def data_hash(self) -> str:
-        """SHA-256 of the texts, which are all that is learnt from."""
-        return texts_hash(self.texts)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many texts are in each part."""
-        return {f"{name} texts": len(which) for name, which in self.parts.items()}
-
-    @property
-    def validates(self) -> bool:
-        """Whether there are texts of validation."""
-        return len(self.parts["val"]) > 0
-
-
 def plain(text: str) -> str:
     """A text without what differs in capitals and blanks alone."""
     return " ".join(text.lower().split())
 
 
-def audit_texts(texts: Sequence[str], tokens: Tokenized, parts: dict[str, Ints]) -> dict[str, Any]:
+def audit_texts(texts: Sequence[str], tokens: int, parts: dict[str, Ints]) -> dict[str, Any]:
     """Check that each text is in one part alone, and no text of one part in another.
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card.
@@ -102,6 +73,6 @@ def audit_texts(texts: Sequence[str], tokens: Tokenized, parts: dict[str, Ints])
     return {
         "texts": len(texts),
         "different texts": sum(len(each) for each in words.values()),
-        "tokens": int(tokens.offsets[-1]),
+        "tokens": tokens,
         "interactions read": 0,  # the catalogue alone: nothing that anybody did can leak
     }

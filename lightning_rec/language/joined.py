@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_rec.data.text.texts import Tokens
 from lightning_rec.errors import UserError
+from lightning_rec.language.tokens import Tokens
 
 
 class Joint(NamedTuple):

@@ -1,7 +1,7 @@
-"""A language model with its head over words, asked at some places alone.
+"""A language model with its head over words, computed at some positions alone.
 
-The head is as wide as the vocabulary: computed at every place it would cost more than the layers of
-a small model. Shapes: B texts, T tokens, M places asked about, W words.
+The head is as wide as the vocabulary: computed at every position it would cost more than the layers
+of a small model. Shapes: B texts, T tokens, M positions, W words.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.text.texts import Tokens
-from lightning_rec.models.layers import pick
-from lightning_rec.models.text.blocks import cuts, in_blocks
-from lightning_rec.models.text.encoder import LanguageModel
+from lightning_rec.language.blocks import cuts, in_blocks
+from lightning_rec.language.encoder import LanguageModel
+from lightning_rec.language.tokens import Tokens
 
 BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
 
 
 class WordModel(LanguageModel):
-    """Texts -> a logit for every word, at the places asked about.
+    """Texts -> a logit for every word, at the positions asked for.
 
     Args:
         model: of transformers, with a head: for masked words, or for the next one.
@@ -42,17 +41,17 @@ class WordModel(LanguageModel):
         config: Any = self.model.config
         return int(config.vocab_size)
 
-    def forward(self, tokens: Tokens, at: Tensor) -> Tensor:
+    def forward(self, tokens: Tokens, positions: Tensor) -> Tensor:
         """Logits of the words.
 
         Args:
             tokens: B texts.
-            at: bool [B, T] with M True places, or int64 [B], one place in each text.
+            positions: bool [B, T], True at M positions.
 
         Returns:
-            float [M, W] in the order of texts, then places (M = B for one place in each text).
+            float [M, W] in the order of texts, then positions.
         """
-        asked = pick(self._states(tokens), at)  # [M, E]
+        asked = self._states(tokens)[positions]  # [M, E]
         asked = asked.to(next(self.model.parameters()).dtype)
         # In half precision, many words would have one and the same logit.
         with self._made(asked[None]), torch.autocast(asked.device.type, enabled=False):

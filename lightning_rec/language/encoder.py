@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.text.texts import Tokens
 from lightning_rec.errors import UserError
+from lightning_rec.language.tokens import Tokens
 
 Pooling = Literal["mean", "cls", "last"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_rec.data.text.texts import Tokenized, Tokens, places
+from lightning_rec.language.tokens import Tokenized, Tokens, places
 
 Ints = NDArray[np.int64]
 

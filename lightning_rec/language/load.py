@@ -1,4 +1,4 @@
-"""The language model that a config names, ready to read texts."""
+"""Load a pretrained language model and its tokenizer from a folder."""
 
 import logging
 from importlib import import_module
@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from omegaconf import DictConfig
 
-from lightning_rec.data.text.hub import find_model, fingerprint, missing_library
 from lightning_rec.documents import leaves, read_json
 from lightning_rec.errors import UserError, listed
-from lightning_rec.models.text.encoder import Pooling, TextEncoder
-from lightning_rec.models.text.words import WordModel
-from lightning_rec.runs.folder import RunFolder
+from lightning_rec.language.encoder import Pooling, TextEncoder
+from lightning_rec.language.hub import fingerprint, missing_library
+from lightning_rec.language.words import WordModel
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +59,7 @@ def load_language(
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
     Args:
-        folder: where it lies; see :func:`lightning_rec.data.text.hub.find_model`.
+        folder: where it lies; see :func:`lightning_rec.language.hub.find_model`.
         pooling: how a text becomes one vector; None takes what the model was trained with, as far
             as its folder says so, and else the mean, or the last token of a causal model.
         normalize: make each vector of length 1.
@@ -85,7 +83,7 @@ def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = Fal
     """Load a language model with its head over words, and its tokenizer, from safetensors alone.
 
     Args:
-        folder: where it lies; see :func:`lightning_rec.data.text.hub.find_model`.
+        folder: where it lies; see :func:`lightning_rec.language.hub.find_model`.
         head: for the words that are ``masked``, or for the next one, of a ``causal`` model. One for
             masked words may be missing, and is made anew then.
         meta: leave the weights out: the model takes no memory and computes nothing.
@@ -118,31 +116,6 @@ def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = Fal
     if head == "masked" and tokenizer.mask_token_id is None:
         raise UserError(f"The tokenizer in {folder} has no token for hidden words (mask_token).")
     return Words(WordModel(model), tokenizer)
-
-
-def language_hash(cfg: DictConfig) -> str | None:
-    """SHA-256 of the files of the language model that a config names; None if it names none.
-
-    Raises UserError if it is not to be had.
-    """
-    for node in ("item", "model"):
-        if isinstance(name := (cfg.get(node) or {}).get("encoder"), str):
-            return fingerprint(find_model(name))
-    return None
-
-
-def check_language(run: RunFolder, cfg: DictConfig | None = None) -> str | None:
-    """The :func:`language_hash` of a run, or of ``cfg``.
-
-    Raises UserError if the run began with other weights, settings or words than there are now.
-    """
-    now, then = language_hash(cfg or run.config), run.card.get("language_hash")
-    if now and then and now != then:
-        raise UserError(
-            f"{run.path} was made with another language model than the one that is here now "
-            f"({then[:12]}, here {now[:12]}): bring back its files, or train anew."
-        )
-    return now
 
 
 def _refuse_lost(names: list[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a frozen language model makes of many texts: computed once, kept in the cache, mapped."""
+"""Vectors and hidden states of many texts: computed once, cached, memory-mapped."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_rec.data.kept import kept
-from lightning_rec.data.text.texts import Tokenized, places
-from lightning_rec.models.text.blocks import cuts
-from lightning_rec.models.text.encoder import TextEncoder
+from lightning_rec.language.blocks import cuts, in_blocks
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized, places
 from lightning_rec.screen import Screen
-from lightning_rec.tasks.retrieval import read_all, weights_hash
 
 Floats = NDArray[np.float32]
 _ARRAY = "states.npy"
@@ -77,6 +76,25 @@ def agrees(encoder: TextEncoder, tokens: Tokenized, lower: Activations) -> bool:
         whole = encoder(batch.to(device))
         on = encoder(batch.to(device), lower.take(few).to(device), lower.depth)
     return torch.allclose(whole, on, atol=1e-5)
+
+
+def read_all(encoder: TextEncoder, tokens: Tokenized) -> Tensor:
+    """The vector of each text, float [N, E], in memory."""
+    lengths, device = torch.from_numpy(tokens.lengths), _device(encoder)
+    return in_blocks(lengths, lambda rows: encoder(tokens.take(rows.numpy()).to(device)))
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Hex SHA-256 of a module's state, to the last bit.
+
+    Versions of tensors would cost less, but fused optimizers move weights without raising them.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        whole = value.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(whole.shape)} {whole.dtype}".encode())
+        digest.update(whole.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _kept(

@@ -1,24 +1,19 @@
-"""What the catalogue says of each item, in words, and as tokens of a language model."""
+"""Texts as tokens of a language model: ragged arrays, and padded batches of them."""
 
 import logging
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.files import sha256_json
+from lightning_rec.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_FIELD = re.compile(r"\{([^{}]*)\}")
 _CHARACTERS = 64  # of a text that are read for each token that is kept; the rest is cut off unread
-_BETWEEN = " \t\n,;:|/-"  # stands between columns in a template
 _CHUNK = 4096  # texts tokenized at once
 
 
@@ -46,68 +41,6 @@ class Tokens(NamedTuple):
         width = max(1, int(there.sum(dim=1).max()))
         kinds = None if self.kinds is None else self.kinds[which, :width]
         return Tokens(self.ids[which, :width], there[:, :width], kinds)
-
-
-def render_template(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
-    """Each row of a table as a text.
-
-    Args:
-        catalogue: a column for each name in the template; lists are joined by commas.
-        template: ``{title}. {categories}``: text with names of columns in braces.
-        empty: what stands for a row of which nothing is left.
-
-    Raises:
-        UserError: if the template names no column, or one that is not there.
-    """
-    names = columns_of(template)
-    if not names:
-        raise UserError(
-            f"template='{template}' names no column: say for instance '{{title}}'. There are: "
-            f"{listed(catalogue.columns)}."
-        )
-    bare = catalogue.columns == ["item"]
-    hint = " Name a table that says more, data.catalogue=FILE." if bare else ""
-    titled = "title" in catalogue.columns
-    renamed = " What data.catalogue_title names is called {title} here." if titled else ""
-    for name in names:
-        if name not in catalogue.columns:
-            raise UserError(
-                f"template='{template}': the catalogue has no column '{name}'.{renamed}"
-                f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}.{hint}"
-            )
-    filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
-    columns = catalogue.select(filled)
-    pieces = _FIELD.split(template)  # words and names in turn
-    parts = [
-        pl.col(f"{names.index(piece)}") if place % 2 else pl.lit(piece)
-        for place, piece in enumerate(pieces)
-    ]
-    nothing = pl.all_horizontal(pl.all().str.strip_chars() == "")
-    some = pl.any_horizontal(pl.all().str.strip_chars() == "")
-    whole = pl.concat_str(parts).str.strip_chars()
-    # Where a column says nothing, what would have set it off from the next one says nothing either.
-    text = pl.when(some).then(whole.str.strip_chars(_BETWEEN)).otherwise(whole)
-    made = columns.select(pl.when(nothing).then(pl.lit("")).otherwise(text).alias("text"))["text"]
-    missing = int((made == "").sum())
-    if missing:
-        log.warning(
-            "%s of %s texts are empty (%s): they read '%s'.",
-            f"{missing:,}", f"{len(made):,}", template, empty,
-        )  # fmt: skip
-    return [text or empty for text in made.to_list()]
-
-
-def columns_of(template: str) -> list[str]:
-    """The columns that a template names, each once."""
-    return list(dict.fromkeys(_FIELD.findall(template)))
-
-
-def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
-    """A column as String, lists joined by commas, nothing as the empty text."""
-    column = pl.col(name)
-    if isinstance(catalogue.schema[name], pl.List):
-        column = column.cast(pl.List(pl.String)).list.join(", ")
-    return column.cast(pl.String).fill_null("")
 
 
 @dataclass(frozen=True)
@@ -199,8 +132,3 @@ def _count_strange(tokens: Tokenized, tokenizer: Any) -> None:
             "%s of %s texts have no word that the language model knows, and read alike to it.",
             f"{int(strange.sum()):,}", f"{len(tokens):,}",
         )  # fmt: skip
-
-
-def texts_hash(texts: list[str]) -> str:
-    """SHA-256 of texts in their order."""
-    return sha256_json(texts)

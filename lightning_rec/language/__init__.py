@@ -1,0 +1,1 @@
+"""Pretrained language models: found, loaded, given tokens, and their vectors cached."""
