@@ -1,138 +1,186 @@
 """Build the tables of README.md and ``experiments/*/README.md`` from the committed JSON.
 
-A table is written between ``<!-- name:start -->`` and ``<!-- name:end -->``. With ``--check``
-nothing is written and the exit status is 1 if a table is out of date.
+``experiments/FOLDER/tables.yaml`` declares tables: labels, columns and rows. A table is written
+between ``<!-- name:start -->`` and ``<!-- name:end -->``. With ``--check`` nothing is written and
+the exit status is 1 if a table is out of date.
 """
 
 import json
+import statistics
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import clicks
-import options
-import rows
-import search
-import text
-from layout import markdown, mean_sd, welch
+import polars as pl
+import published
+import results
+import yaml
 
-HERE = Path(__file__).parent
-PARITY = HERE / "bert4rec_ml100k"
-EPOCHS = 60  # of experiment=bert4rec_ml100k
-SHOWN = ("test/ndcg@10", "test/recall@10", "val/ndcg@10")
-METRICS = (
-    "recall@1", "recall@5", "recall@10", "recall@20", "ndcg@10", "mrr", "precision@10", "f1@10",
-    "auc", "coverage@10", "popular@10",
-)  # fmt: skip
+from lightning_rec.lab import (
+    Column,
+    Row,
+    Table,
+    check_comparable,
+    cost,
+    difference,
+    figure,
+    lay_out,
+    seeds,
+)
+from lightning_rec.lab.reading import HASHES
+
+HERE = results.HERE
+Declared = dict[str, Any]
+COLUMNS: dict[str, Callable[..., Column]] = {
+    "seeds": seeds,
+    "figure": lambda name, heading="", absent="": figure(name, heading, absent=absent),
+    "reference": lambda name, heading: figure(name, heading, reference=True),
+    "difference": difference,
+    "reverse": lambda name, heading: difference(name, heading, reverse=True),
+    "median": lambda name, heading, form=".0f", per=1: cost(name, heading, form, per=per),
+    "mean": lambda name, heading: cost(name, heading, of=statistics.fmean),
+    "first": lambda name, heading, form=",", per=1, absent="": cost(
+        name, heading, form, per=per, of=lambda values: values[0], absent=absent
+    ),
+    "commits": lambda heading: Column(
+        heading, lambda row: ", ".join(f"`{commit[:10]}`" for commit in row.runs["commit"])
+    ),
+}
 
 
-def load(pattern: str) -> list[dict[str, Any]]:
-    """Read the JSON files of a row, ordered by seed."""
-    found = [json.loads(path.read_text()) for path in PARITY.glob(pattern)]
-    return sorted(found, key=lambda run: int(run["seed"]))
+def declared(folder: str, name: str) -> Table:
+    """A table of ``experiments/FOLDER/tables.yaml``."""
+    table = declarations(folder)[name]
+    columns = [COLUMNS[kind](*words) for kind, *words in table["columns"]]
+    made = list(rows(HERE / folder, table))
+    known = [runs for row in made for runs in (row.runs, row.reference) if "seed" in runs.columns]
+    every = pl.concat(
+        [runs for runs in known if "protocol_hash" in runs.columns], how="diagonal_relaxed"
+    )
+    check_comparable(every, f"the rows of {folder}/{name}", table.get("same", HASHES))
+    return lay_out(table["labels"], columns, made)
 
 
-def ours(row: str) -> list[dict[str, float]]:
-    """Figures of our runs, at their best validation."""
-    return [run["metrics"] for run in load(f"ours/{row}_seed*.json")]
+def declarations(folder: str) -> Declared:
+    """What a folder declares, by the names of its tables."""
+    found: Declared = yaml.safe_load((HERE / folder / "tables.yaml").read_text())
+    return found
 
 
-def peer(library: str, epochs: int) -> list[dict[str, float]]:
-    """Figures of a peer's runs at their best validation within so many epochs.
+def rows(folder: Path, table: Declared) -> Iterator[Row]:
+    """The rows that have runs, or ``all`` of them, each with what it is compared with."""
+    made = {name: runs_of(folder, table, name) for name in table["rows"]}
+    for name, labels in table.get("baseline", {}).items():
+        yield Row(labels, results.baseline(next(r for r in made.values() if r.height), name))
+    for name, row in table["rows"].items():
+        settings = row if isinstance(row, dict) else {"labels": row}
+        minus = settings.get("minus", table.get("minus"))
+        reference = made[minus] if minus and minus != name else pl.DataFrame()
+        labels = settings["labels"][: len(table["labels"])]  # rows are shared by tables
+        if "peers" in table:
+            yield from beside_peers(folder, table, name, labels, made[name])
+        elif made[name].height or table.get("all"):
+            yield Row(labels, made[name], reference)
 
-    The peers train at a constant rate, so the first epochs of a longer run are a shorter one.
-    """
-    curves = [run["curve"] for run in load(f"peers/{library}_seed*.json")]
-    within = [[entry for entry in curve if entry["epoch"] <= epochs] for curve in curves]
-    return [max(entries, key=lambda entry: float(entry["val/ndcg@10"])) for entries in within]
+
+def beside_peers(
+    folder: Path, table: Declared, name: str, labels: list[str], runs: pl.DataFrame
+) -> Iterator[Row]:
+    """Our runs of a row beside those of each peer that has run it."""
+    for library, title in table["peers"].items():
+        path = folder / "peers" / f"{library}-{table['prefix'][:-1]}-{name}-parity.json"
+        version, theirs = results.peer(path)
+        if runs.height and theirs.height:
+            yield Row([*labels, f"{title} {version}"], runs, theirs)
 
 
-def parity() -> str:
-    """Compare BERT4Rec here and in the peers: on equal data first, then what windows buy."""
-    rows = {
-        "lightning_rec, 100 epochs, each user's latest 50 items": ours("latest"),
-        "RecTools 0.19.0, 100 epochs, the same": peer("rectools", 100),
-        "RePlay 0.22.0, 100 epochs, the same": peer("replay", 100),
-        f"lightning_rec, {EPOCHS} epochs, windows over whole histories": ours("ours"),
-        f"lightning_rec, {EPOCHS} epochs, windows, `model.init=paper`": ours("paper"),
-        f"RecTools 0.19.0, {EPOCHS} epochs, latest 50": peer("rectools", EPOCHS),
-        f"RePlay 0.22.0, {EPOCHS} epochs, latest 50": peer("replay", EPOCHS),
+def runs_of(folder: Path, table: Declared, name: str) -> pl.DataFrame:
+    """The runs of a row: our own, or a peer's ``within`` some epochs."""
+    row = table["rows"][name]
+    settings = row if isinstance(row, dict) else {}
+    stem = table.get("prefix", "") + settings.get("row", name)
+    if "within" in settings:
+        return results.within(folder / "peers", stem, settings["within"])
+    return results.of_row(folder / settings.get("folder", table.get("folder", "runs")), stem)
+
+
+def tried_first() -> Table:
+    """What is tried first, and ours, on the same rows: AUC and logloss of the test."""
+    table = declarations("clicks")["first"]
+    found = results.first(HERE / "clicks" / "first")
+    data = [name for name in table["data"] if name in found]
+    cells = {
+        (name, row["model"]): f"{row['test/auc']:.4f} / {row['test/logloss']:.4f}"
+        for name in data
+        for row in found[name]
     }
-    first = [run["test/ndcg@10"] for run in ours("latest")]
-    lines = []
-    for title, runs in rows.items():
-        if len(runs) < 2:
-            continue
-        figures = [mean_sd([run[name] for run in runs]) for name in SHOWN]
-        beside = welch(first, [run["test/ndcg@10"] for run in runs]) if lines else ""
-        lines.append([title, str(len(runs)), *figures, beside])
-    header = ["BERT4Rec of", "seeds", *SHOWN, "first row minus this, test ndcg@10 [95 %]"]
-    return markdown(header, lines)
-
-
-def results() -> str:
-    """Show the README's run, seed 1, beside Popularity."""
-    run = load("ours/ours_seed1.json")[0]
-    figures = run["metrics"]
-    rows = [
-        [f"{name}"]
-        + [
-            f"{figures[f'{who}{stage}/{name}']:.4f}"
-            for stage in ("val", "test")
-            for who in ("popularity/", "")
-        ]
-        for name in METRICS
+    lines = [
+        [title, *(cells.get((name, model), "") for name in data)]
+        for model, title in table["rows"].items()
     ]
-    table = markdown(
-        ["metric", "val Popularity", "val BERT4Rec", "test Popularity", "test BERT4Rec"], rows
-    )
-    seconds = ", ".join(f"{part} {value:.1f} s" for part, value in run["seconds"].items())
-    machine = f"{run['machine']['cores']} cores ({run['machine']['processor']})"
+    return Table([table["heading"], *(table["data"][name] for name in data)], lines)
+
+
+def split() -> str:
+    """Queries and pairs of each part of Home Depot, and the hashes that they are known by."""
+    run = results.ours(HERE / "search" / "runs").row(0, named=True)
+    kinds = ("queries", "pairs")
+    lines = [
+        [part, *(f"{run[f'split.{part} {kind}']:,}" for kind in kinds)]
+        for part in ("train", "val", "test")
+    ]
+    hashes = f"data `{run['data_hash'][:16]}`, protocol `{run['protocol_hash'][:16]}`"
+    return f"{Table(['part', *kinds], lines)}\n\n{hashes}"
+
+
+def of_readme() -> str:
+    """The README's run, seed 1, beside Popularity."""
+    names = "recall@1 recall@5 recall@10 recall@20 ndcg@10 mrr precision@10 f1@10 auc coverage@10"
+    run = results.of_row(HERE / "bert4rec_ml100k" / "ours", "ours").row(0, named=True)
+    columns = [f"{who}{stage}/" for stage in ("val", "test") for who in ("popularity/", "")]
+    lines = [
+        [name, *(f"{run[column + name]:.4f}" for column in columns)]
+        for name in (*names.split(), "popular@10")
+    ]
+    header = ["metric", "val Popularity", "val BERT4Rec", "test Popularity", "test BERT4Rec"]
+    parts = {key: value for key, value in run.items() if key.startswith("seconds.")}
+    seconds = ", ".join(f"{part.partition('.')[2]} {value:.1f} s" for part, value in parts.items())
+    machine = f"{run['machine.cores']} cores ({run['machine.processor']})"
     return (
-        f"{table}\n\nSeed {run['seed']}, commit `{run['commit'][:10]}`, {run['finished'][:10]}, "
-        f"{machine}: {seconds}. From `experiments/bert4rec_ml100k/ours/ours_seed1.json`."
+        f"{Table(header, lines)}\n\nSeed {run['seed']}, commit `{run['commit'][:10]}`, "
+        f"{run['finished'][:10]}, {machine}: {seconds}. "
+        "From `experiments/bert4rec_ml100k/ours/ours_seed1.json`."
     )
 
 
-def published() -> str:
-    """Show the published rows beside ours."""
-    return markdown(rows.HEADER, rows.table())
+def all_of(folder: str, **built: Callable[[], object]) -> dict[str, Callable[[], object]]:
+    """Every table that a folder declares by rows and columns, and those ``built`` otherwise."""
+    names = [name for name, table in declarations(folder).items() if "columns" in table]
+    return {name: partial(declared, folder, name) for name in names} | built
 
 
-def tried() -> str:
-    """Show what was tried and did not help."""
-    return markdown(rows.TRIED, rows.tried())
-
-
-def effects() -> str:
-    """Show what each named option does to the figures."""
-    return markdown(options.HEADER, options.table())
-
-
-TABLES = {
+TABLES: dict[Path, dict[str, Callable[[], object]]] = {
     HERE.parent / "README.md": {
-        "results": results,
-        "parity": parity,
-        "harness": clicks.side_by_side,
+        "results": of_readme,
+        "parity": partial(declared, "bert4rec_ml100k", "parity"),
+        "harness": partial(declared, "clicks", "harness"),
     },
-    PARITY / "README.md": {"parity": parity},
-    rows.HERE / "README.md": {"rows": published, "tried": tried},
-    options.HERE / "README.md": {"effects": effects},
-    clicks.HERE / "README.md": clicks.TABLES,
-    text.HERE / "README.md": text.TABLES,
-    search.HERE / "README.md": search.TABLES,
+    HERE / "bert4rec_ml100k" / "README.md": all_of("bert4rec_ml100k"),
+    HERE / "sequences" / "README.md": {"rows": published.rows, "tried": published.tried},
+    HERE / "options" / "README.md": all_of("options"),
+    HERE / "clicks" / "README.md": all_of("clicks", first=tried_first),
+    HERE / "text" / "README.md": all_of("text"),
+    HERE / "search" / "README.md": all_of("search", split=split),
 }
 
 
 def main() -> None:
     """Write, or with ``--check`` compare, every table."""
-    stale = []
-    for path, record in rows.records().items():
-        content = json.dumps(record, indent=1) + "\n"
-        if not path.exists() or path.read_text() != content:
-            stale.append(path)
-            if "--check" not in sys.argv:
-                path.write_text(content)
+    files = {
+        path: json.dumps(record, indent=1) + "\n" for path, record in published.records().items()
+    }
     for page, tables in TABLES.items():
         content = page.read_text()
         for name, build in tables.items():
@@ -142,12 +190,12 @@ def main() -> None:
             if not found:
                 raise SystemExit(f"{page} has no {start} … {end}")
             content = f"{before}{start}\n{build()}\n{end}{after}"
-        if content != page.read_text():
-            stale.append(page)
-            if "--check" not in sys.argv:
-                page.write_text(content)
+        files[page] = content
+    stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv and stale:
         raise SystemExit(f"out of date, run 'make tables': {', '.join(map(str, stale))}")
+    for path in stale:
+        path.write_text(files[path])
 
 
 if __name__ == "__main__":

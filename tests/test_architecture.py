@@ -27,6 +27,7 @@ ORDER = [
     {"runs"},
     {"assembly"},
     {"predict"},
+    {"lab"},
     {"reports"},
     {"training"},
     {"commands"},

@@ -1,7 +1,6 @@
 """The table at the end of a sweep: settings by figures, best first, mean ± sd over seeds."""
 
 import shlex
-import statistics
 import time
 from collections.abc import Container
 from pathlib import Path
@@ -13,8 +12,10 @@ from omegaconf import DictConfig
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
+from lightning_rec.lab.settings import name_settings
+from lightning_rec.lab.statistics import Spread, spread
 from lightning_rec.runs.partial import SUFFIX
-from lightning_rec.runs.sweeps import key_of, with_effect
+from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, goals_of, text
 
@@ -109,20 +110,6 @@ def _job(folder: Path) -> dict[str, Any]:
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
 
 
-def name_settings(jobs: list[dict[str, Any]]) -> None:
-    """Give each job its ``setting``: what not all jobs of the sweep have, but for the seed.
-
-    It is the model's name where they differ in nothing else. The whole sweep is looked at, not a
-    part of it that is comparable, so that a setting means the same wherever it stands.
-    """
-    known = [set(job["overrides"]) for job in jobs if job["overrides"]]  # a broken folder has none
-    common = set.intersection(*known) if known else set()
-    for job in jobs:
-        effective = job.get("with_effect", job["overrides"])
-        differing = {each for each in effective if each not in common and key_of(each) != "seed"}
-        job["setting"] = " ".join(sorted(differing)) or job.get("model", "as composed")
-
-
 def _written(folder: Path) -> int:
     """When the card of a run was last written, ns."""
     return (folder / "run.json").stat().st_mtime_ns
@@ -183,12 +170,8 @@ def _called(name: str, there: Container[str]) -> str:
 def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
     """The spread of each number that all jobs have."""
     names = sorted(set.intersection(*(set(numbers) for numbers in jobs))) if jobs else []
-    return {name: _spread([numbers[name] for numbers in jobs]) for name in names}
-
-
-def _spread(values: list[float]) -> dict[str, float | None]:
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": sd}
+    spreads = {name: spread([numbers[name] for numbers in jobs]) for name in names}
+    return {name: {"mean": of.mean, "sd": of.sd} for name, of in spreads.items()}
 
 
 def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> FittedTable:
@@ -230,7 +213,6 @@ def _cost(name: str, figure: dict[str, float | None] | None) -> str:
 
 
 def _cell(figure: dict[str, float | None] | None) -> str:
-    if figure is None:
+    if figure is None or figure["mean"] is None:
         return "-"
-    sd = figure["sd"]
-    return f"{figure['mean']:.4f}" + (f" ± {sd:.4f}" if sd is not None else "")
+    return str(Spread(figure["mean"], figure["sd"]))

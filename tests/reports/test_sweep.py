@@ -9,11 +9,11 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from lightning_rec.lab.settings import name_settings
 from lightning_rec.reports.sweep import (
     SweepSummary,
     collect,
     costs_table,
-    name_settings,
     summarise,
     table,
 )

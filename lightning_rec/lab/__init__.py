@@ -1,0 +1,27 @@
+"""Runs side by side: mean ± sd over seeds, differences with intervals, Markdown and LaTeX."""
+
+from lightning_rec.lab.columns import Column, Row, cost, difference, figure, lay_out, seeds
+from lightning_rec.lab.comparison import Comparison, compare, table
+from lightning_rec.lab.layout import Table
+from lightning_rec.lab.reading import check_comparable, read_runs
+from lightning_rec.lab.statistics import Difference, Spread, spread, welch
+
+__all__ = [
+    "Column",
+    "Comparison",
+    "Difference",
+    "Row",
+    "Spread",
+    "Table",
+    "check_comparable",
+    "compare",
+    "cost",
+    "difference",
+    "figure",
+    "lay_out",
+    "read_runs",
+    "seeds",
+    "spread",
+    "table",
+    "welch",
+]

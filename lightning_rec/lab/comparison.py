@@ -1,0 +1,134 @@
+"""Settings side by side: each figure's mean, spread and difference from a baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from lightning_rec.errors import UserError, nearest
+from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
+from lightning_rec.lab.layout import Table
+from lightning_rec.lab.reading import Source, check_comparable, read_runs
+from lightning_rec.lab.statistics import spread, welch
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` found.
+
+    Args:
+        runs: one line per run, as :func:`~lightning_rec.lab.read_runs` gives them.
+        frame: one line per setting and figure: ``setting``, ``figure``, ``seeds``, ``mean``,
+            ``sd``, ``low`` and ``high`` (Student's interval of the mean), and of Welch's test
+            against the baseline ``difference``, ``difference_low``, ``difference_high``, ``p``.
+        baseline: the setting that the others are compared with.
+        figures: the figures compared, in order.
+    """
+
+    runs: pl.DataFrame
+    frame: pl.DataFrame
+    baseline: str
+    figures: tuple[str, ...]
+
+    def table(self) -> Table:
+        """One row per setting: seeds, and per figure mean ± sd and difference [95 %]."""
+        columns = [seeds()]
+        for name in self.figures:
+            columns += [figure(name, absent="-"), difference(name, f"minus {self.baseline} [95 %]")]
+        return lay_out(["setting"], columns, _rows(self.runs, self.baseline))
+
+    def markdown(self) -> str:
+        """:meth:`table` in Markdown."""
+        return self.table().markdown()
+
+    def latex(self, caption: str = "", label: str = "") -> str:
+        """:meth:`table` in LaTeX, for booktabs."""
+        return self.table().latex(caption, label)
+
+    def __str__(self) -> str:
+        """:meth:`markdown`."""
+        return self.markdown()
+
+    def _repr_markdown_(self) -> str:  # called by notebooks
+        return self.markdown()
+
+
+def compare(
+    *sources: Source,
+    figures: Sequence[str] = (),
+    baseline: str = "",
+    level: float = 0.95,
+) -> Comparison:
+    """Compare settings over their seeds, on the same data and protocol.
+
+    Args:
+        sources: runs, as :func:`~lightning_rec.lab.read_runs` takes them: run folders, sweeps, JSON
+            files, or a dict of them by title.
+        figures: such as ``test/ndcg@10``; by default that of the test that training monitored.
+        baseline: the setting that the others are compared with; by default the first.
+        level: of the intervals in ``frame``.
+
+    Raises:
+        UserError: if runs are not comparable, or a figure or the baseline is not known.
+    """
+    runs = read_runs(*sources)
+    check_comparable(runs)
+    names = _figures(runs, figures)
+    settings = runs["setting"].unique(maintain_order=True).to_list()
+    if baseline and baseline not in settings:
+        raise UserError(f"No setting is called '{baseline}'.{nearest(baseline, settings)}")
+    first = baseline or settings[0]
+    lines = []
+    for setting in settings:
+        for name in names:
+            ours, theirs = (values_of(runs.filter(setting=each), name) for each in (setting, first))
+            if not ours:
+                continue
+            found = spread(ours)
+            low, high = found.interval(level) or (None, None)
+            line = {"setting": setting, "figure": name, "seeds": found.runs}
+            line |= {"mean": found.mean, "sd": found.sd, "low": low, "high": high}
+            against = welch(ours, theirs, level) if setting != first and theirs else None
+            line |= {
+                "difference": against and against.mean,
+                "difference_low": against and against.low,
+                "difference_high": against and against.high,
+                "p": against and against.p,
+            }
+            lines.append(line)
+    numbers = ("mean", "sd", "low", "high", "difference", "difference_low", "difference_high", "p")
+    kinds = {"setting": pl.String, "figure": pl.String, "seeds": pl.Int64}
+    frame = pl.DataFrame(lines, schema=kinds | dict.fromkeys(numbers, pl.Float64))
+    return Comparison(runs, frame, first, names)
+
+
+def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
+    """Mean ± sd of figures over seeds, a row per setting; it takes what :func:`compare` takes."""
+    runs = read_runs(*sources)
+    check_comparable(runs)
+    columns = [*(figure(name, absent="-") for name in _figures(runs, figures)), seeds()]
+    return lay_out(["setting"], columns, _rows(runs))
+
+
+def _rows(runs: pl.DataFrame, baseline: str = "") -> list[Row]:
+    none = runs.clear()
+    return [
+        Row([setting], of, none if setting == baseline else runs.filter(setting=baseline))
+        for (setting,), of in runs.group_by("setting", maintain_order=True)
+    ]
+
+
+def _figures(runs: pl.DataFrame, asked: Sequence[str]) -> tuple[str, ...]:
+    """The figures asked for, by default the test's counterpart of what is monitored."""
+    known = [name for name in runs.columns if "/" in name]
+    if not asked:
+        monitored = runs["monitor"].drop_nulls().to_list() if "monitor" in runs.columns else []
+        tested = [name.replace("val/", "test/", 1) for name in dict.fromkeys(monitored)]
+        asked = [name for name in tested if name in known]
+    if not asked:
+        tested = [name for name in known if name.startswith("test/") and name.count("/") == 1]
+        raise UserError(f"Name the figures to compare, figures=[…]: {', '.join(tested or known)}.")
+    for name in asked:
+        if name not in known:
+            raise UserError(f"No run has the figure {name}.{nearest(name, known)}")
+    return tuple(asked)

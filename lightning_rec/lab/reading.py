@@ -1,0 +1,226 @@
+"""Results of runs as one frame: from run folders, sweeps, and JSON that was recorded of them."""
+
+import csv
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.documents import read_json, read_yaml
+from lightning_rec.errors import UserError
+from lightning_rec.lab.settings import name_settings
+from lightning_rec.runs.sweeps import key_of, with_effect
+
+log = logging.getLogger(__name__)
+
+Paths = str | Path | Iterable[str | Path]
+Source = Paths | Mapping[str, Paths]
+RECORDED = (
+    "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
+    "catalogue_hash", "protocol_hash", "language_hash", "environment_hash", "packages", "python",
+    "machine", "seconds", "cpu_seconds", "peak_memory_mib", "cost", "overrides", "split", "audit",
+    "data", "protocol", "partial",
+)  # fmt: skip
+HASHES = ("data_hash", "catalogue_hash", "protocol_hash")
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What a table needs of a run: figures, seed, commit, hashes, times, and the curve.
+
+    The curve is there where the run logged to a CSV: the monitored figure after each epoch, counted
+    from 1.
+
+    Raises:
+        UserError: if ``folder`` is no run.
+    """
+    from lightning_rec.runs.folder import RunFolder  # imports torch
+
+    run = RunFolder.open(folder)
+    cfg = read_yaml(folder / "config.yaml")
+    measured = folder / "metrics.json"
+    kept = {key: run.card[key] for key in RECORDED if run.card.get(key) is not None}
+    # Where a run lies says nothing about it.
+    kept["overrides"] = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
+    return kept | {
+        "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
+        "metrics": read_json(measured) if measured.exists() else {},
+        "status": run.card["status"],
+        "monitor": cfg["monitor"],
+        "curve": _curve(folder, cfg["monitor"], run.card["status"] == "completed"),
+    }
+
+
+def _curve(folder: Path, figure: str, completed: bool) -> dict[str, float]:
+    path = folder / "csv" / "metrics.csv"
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row.get(figure)]
+    if completed:
+        del rows[-1:]  # the weights that were kept, measured once more
+    return {str(int(row["epoch"]) + 1): round(float(row[figure]), 5) for row in rows}
+
+
+def read_runs(*sources: Source) -> pl.DataFrame:
+    """Results of runs, one line each, ordered by setting as given, then by seed.
+
+    Args:
+        sources: run folders, sweeps (folders of them), JSON files that were recorded of runs or
+            folders of those; or such sources by the title that their runs are to have.
+
+    Returns:
+        ``run`` (its path), ``setting``, ``seed``, the facts of its card (``data_hash``,
+        ``cpu_seconds``, ``cost.epoch_seconds``, …), ``curve`` (a list of ``epoch`` and ``value``),
+        and a float64 column for each figure, ``test/ndcg@10``. A setting is the title given, else
+        the name under which the run was recorded, else the overrides that set it apart.
+
+    Raises:
+        UserError: if a source holds no completed run, a setting has a seed twice, or runs under one
+            title differ in more than the seed.
+    """
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        titled = source.items() if isinstance(source, Mapping) else [(None, source)]
+        for title, of in titled:
+            paths = [of] if isinstance(of, str | Path) else list(of)
+            found += [{"title": title, **run} for path in paths for run in _runs_of(Path(path))]
+    if not found:
+        raise UserError("No run is named: name run folders, sweeps or JSON files of runs.")
+    name_settings(found)
+    for run in found:
+        run["setting"] = run["title"] or run.get("row") or run["setting"]
+    _check_settings(found)
+    order = {
+        setting: place
+        for place, setting in enumerate(dict.fromkeys(run["setting"] for run in found))
+    }
+    found.sort(key=lambda run: (order[run["setting"]], run.get("seed") or 0))
+    return frame([_flat(run) for run in found])
+
+
+def check_comparable(
+    runs: pl.DataFrame, what: str = "these runs", hashes: Sequence[str] = HASHES
+) -> None:
+    """Raise UserError if runs are of other data, another catalogue or another protocol.
+
+    Figures across them are not to be compared.
+    """
+    for name in (name for name in hashes if name in runs.columns):
+        if runs[name].n_unique() == 1:
+            continue
+        kind = name.removesuffix("_hash")
+        settings = [
+            column
+            for column in runs.columns
+            if column == kind or column.startswith(f"{kind}.")
+            if runs[column].dtype != pl.List and runs[column].n_unique() > 1
+        ]
+        differing = [f"{each} ({', '.join(map(str, runs[each].unique()))})" for each in settings]
+        more = f": they differ in {', '.join(differing)}" if differing else ""
+        some = runs.group_by(name, maintain_order=True).first()["run"][:2]
+        raise UserError(
+            f"{what} are not all of the same {kind}{more}. {some[0]} and {some[1]} do not compare."
+        )
+
+
+def frame(lines: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """A frame of lines that need not have the same columns; figures are float64.
+
+    A fact that is a number in one line and text in another is text in all.
+    """
+    columns: dict[str, list[Any]] = {key: [] for line in lines for key in line}
+    for name, values in columns.items():
+        values += [line.get(name) for line in lines]
+        kinds = {type(value) for value in values if value is not None}
+        if not (len(kinds) <= 1 or kinds <= {int, float}):
+            columns[name] = [value if value is None else str(value) for value in values]
+    made = pl.DataFrame(columns, strict=False)
+    return made.with_columns(pl.col(name).cast(pl.Float64) for name in made.columns if "/" in name)
+
+
+def _runs_of(path: Path) -> list[dict[str, Any]]:
+    """The runs at a path; what is not completed in a folder of several is left out, and told."""
+    if path.is_file():
+        return [_recorded(path)]
+    if not path.is_dir():
+        raise UserError(f"There is no file or folder {path}.")
+    if (path / "run.json").is_file():
+        return [_completed(_read(path))]
+    documents = [
+        _recorded(file) for file in sorted(path.glob("*.json")) if file.name != "sweep.json"
+    ]
+    folders = [_read(card.parent) for card in sorted(path.glob("*/run.json"))]
+    for run in folders:
+        if run["status"] != "completed":
+            log.warning("%s is %s, and left out.", run["run"], run["status"])
+    runs = [*documents, *(run for run in folders if run["status"] == "completed")]
+    if not runs:
+        raise UserError(f"{path} holds no completed run, and no JSON of one.")
+    return runs
+
+
+def _completed(run: dict[str, Any]) -> dict[str, Any]:
+    if run["status"] != "completed":
+        again = f"go on with it first, lightning-rec train resume={run['run']}"
+        raise UserError(f"{run['run']} is {run['status']}, not completed: {again}.")
+    return run
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    run = record(folder)
+    return {"run": str(folder), "with_effect": with_effect(folder, run["overrides"]), **run}
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    run = read_json(path)
+    if not isinstance(run, dict) or not {"seed", "metrics"} <= set(run):
+        raise UserError(f"{path} is no JSON of a run: 'seed' and 'metrics' are not both there.")
+    overrides = with_effect(path.parent, run.get("overrides", []))
+    return {"run": str(path), "overrides": [], "with_effect": overrides, **run}
+
+
+def _check_settings(runs: list[dict[str, Any]]) -> None:
+    """Raise UserError unless the runs of each setting differ in the seed, and in it alone."""
+    by_seed: dict[tuple[str, Any], dict[str, Any]] = {}
+    by_setting: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        setting, seed = run["setting"], run.get("seed")
+        if (other := by_seed.setdefault((setting, seed), run)) is not run:
+            raise UserError(
+                f"{other['run']} and {run['run']} are both of '{setting}' with seed {seed}: name a "
+                "run once, or give runs that differ in something else a title each."
+            )
+        first = by_setting.setdefault(setting, run)
+        if run["title"] and (differing := _effects(first) ^ _effects(run)):
+            raise UserError(
+                f"{first['run']} and {run['run']} are both called '{setting}', but differ in "
+                f"{' '.join(sorted(differing))}: give them a title each."
+            )
+
+
+def _effects(run: dict[str, Any]) -> set[str]:
+    return {each for each in run["with_effect"] if key_of(each) != "seed"}
+
+
+def _flat(run: dict[str, Any]) -> dict[str, Any]:
+    """A run as one line: figures by their names, nested facts by dotted ones."""
+    left_out = ("title", "metrics", "curve", "with_effect", "setting", "run")
+    line = {"run": run["run"], "setting": run["setting"]}
+    for key, value in run.items():
+        if key not in left_out:
+            line |= _dotted(key, value)
+    curve = run.get("curve", {}).items()
+    line["curve"] = [{"epoch": int(epoch), "value": float(value)} for epoch, value in curve]
+    return {**line, **run["metrics"]}
+
+
+def _dotted(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {key: value}
+    return {
+        name: each
+        for part, of in value.items()
+        for name, each in _dotted(f"{key}.{part}", of).items()
+    }
