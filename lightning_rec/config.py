@@ -24,6 +24,7 @@ from lightning_rec.composing import checked
 from lightning_rec.errors import UserError, listed, nearest, out_of_memory
 from lightning_rec.trust import config_dir as config_dir
 
+LAUNCHERS = {"joblib": "hydra-joblib-launcher"}  # of hydra/launcher=, in the extra sweeps
 _LISTED = 450  # characters, more or less, of the choices that an error names
 # Mappings whose keys are the user's own, columns and goals: Hydra adds such keys by a plus alone.
 OPEN = ("goals", "goal_weights", "min_counts", "hash_size", "buckets", "dims")
@@ -202,6 +203,11 @@ def translate(error: Exception) -> UserError:
         return cause
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
+        if group == "hydra/launcher" and name in LAUNCHERS:
+            return UserError(
+                f"{group}={name} needs {LAUNCHERS[name]}, which is not installed: "
+                "pip install 'lightning-rec[sweeps]'."
+            )
         there = error.options if error.options is not None else choices(group)  # one of a list
         fit = _LISTED * len(there) // max(1, len(", ".join(there)))
         return UserError(

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class UserError(Exception):
@@ -22,6 +24,29 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(each in str(error).lower() for each in words)
     )
+
+
+def import_extra(module: str, what: str, extra: str, otherwise: str = "") -> Any:
+    """Import a library that only ``what`` needs.
+
+    Args:
+        module: as it is imported.
+        what: the setting that needs it, such as ``model=tfidf``.
+        extra: of this package, which installs it.
+        otherwise: a sentence on what does without it.
+
+    Raises:
+        UserError: naming the extra, where the library is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        package = {"sklearn": "scikit-learn", "Stemmer": "PyStemmer"}.get(name, name)
+        raise UserError(
+            f"{what} needs {package}, which is not installed: pip install 'lightning-rec[{extra}]'."
+            + f" {otherwise}".rstrip()
+        ) from error
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import platform
 import resource
 import time
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def versions(library: str, packages: Sequence[str]) -> dict[str, str]:
 
 def now() -> str:
     """The time in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

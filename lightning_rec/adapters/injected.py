@@ -1,6 +1,5 @@
 """What adapters by peft share: peft itself, and how what it put beside linear maps goes again."""
 
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from torch import nn
 
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.places import replace
-from lightning_rec.errors import UserError
+from lightning_rec.errors import import_extra
 
 
 class Injected(Adapter):
@@ -37,10 +36,5 @@ class Injected(Adapter):
 
 def peft_for(name: str) -> Any:
     """The peft package. Raises UserError if it is not installed, naming what does without."""
-    try:
-        return import_module("peft")
-    except ImportError as error:
-        raise UserError(
-            f"adapter={name} needs peft, which is not installed: pip install 'lightning-rec[hub]'. "
-            "adapter=bottleneck, bitfit and top_layers do without."
-        ) from error
+    without = "adapter=bottleneck, bitfit and top_layers do without."
+    return import_extra("peft", f"adapter={name}", "hub", without)

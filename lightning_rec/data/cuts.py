@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,7 @@ def _settled(key: str, cut: Cut) -> Cut:
         moment = datetime.fromisoformat(cut.strip().replace("Z", "+00:00"))
     except ValueError:
         raise UserError(f"protocol.{key}={cut}: it is {_CUT_FORMS}.") from None
-    return _iso_of(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+    return _iso_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _dated(key: str, cut: str, time: Times, unit: float) -> float:
@@ -157,10 +157,10 @@ def _told(cut: Cut, at: float, unit: float) -> str:
 
 def _iso(seconds: float) -> str:
     try:
-        return _iso_of(datetime.fromtimestamp(seconds, timezone.utc))
+        return _iso_of(datetime.fromtimestamp(seconds, UTC))
     except (ValueError, OverflowError, OSError):  # beyond what a calendar holds
         return f"{seconds:.0f} s after 1970"
 
 
 def _iso_of(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 import time as clock
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from lightning_rec.data.split import Split
 from lightning_rec.data.statistics import day
 from lightning_rec.data.ties import SHUFFLE, TIED_FROM, Ties, looked_at, sortings
 
-FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=timezone.utc).timestamp())
+FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 UNTIMED_FROM = 0.9  # share of steps between equal times above which times give no order
 _NO_ORDER = (
     "leave order out: protocol=random_items, with a model of users and items, such as "

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _write(
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
         "version": PREPARED_VERSION,
-        "prepared_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

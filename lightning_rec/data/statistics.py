@@ -1,6 +1,6 @@
 """What a log looks like, in a few figures."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -69,6 +69,6 @@ def statistics(events: pl.LazyFrame) -> Statistics:
 def day(seconds: int) -> str:
     """The day of a timestamp, in UTC; the number itself where no calendar reaches."""
     try:
-        return datetime.fromtimestamp(seconds, tz=timezone.utc).date().isoformat()
+        return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
     except (ValueError, OverflowError, OSError):
         return str(seconds)

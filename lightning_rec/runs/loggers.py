@@ -17,7 +17,7 @@ from pydantic import PositiveFloat
 from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_rec.errors import UserError
+from lightning_rec.errors import import_extra
 from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
@@ -212,12 +212,7 @@ def mlflow_logger(
     Raises:
         UserError: if MLflow is not installed.
     """
-    try:
-        import mlflow  # noqa: F401
-    except ModuleNotFoundError:
-        raise UserError(
-            "logger=mlflow needs MLflow: pip install 'lightning-rec[mlflow]'."
-        ) from None
+    import_extra("mlflow", "logger=mlflow", "mlflow")
     # A server that is away would be tried for minutes. What the user says counts.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     return SectionedMLFlow(

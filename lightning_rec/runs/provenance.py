@@ -6,7 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ _NAMED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "
 
 def now() -> str:
     """The time, UTC, in seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def machine() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Times of clicks are read as those of events are: each file by its own type, form and unit."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def test_units_that_mix_in_a_column_are_refused(tmp_path: Path) -> None:
 
 
 def moment(stamp: int) -> datetime:
-    return datetime.fromtimestamp(stamp, timezone.utc)
+    return datetime.fromtimestamp(stamp, UTC)
 
 
 FORMS: dict[str, Any] = {
@@ -116,4 +116,4 @@ def test_dates_written_as_numbers_are_no_milliseconds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"say data\.time_format=%Y%m%d%H%M "):
         temporal(tmp_path / "log.csv", stamps)
     made = temporal(tmp_path / "log.csv", stamps, time_format="%Y%m%d%H%M")
-    assert made.held_out_from == datetime(2024, 1, 31, 15, 32, tzinfo=timezone.utc).timestamp()
+    assert made.held_out_from == datetime(2024, 1, 31, 15, 32, tzinfo=UTC).timestamp()

@@ -1,6 +1,6 @@
 """Dates as programs write them are read as they are meant; what may mean two things is refused."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,7 @@ def read(folder: Path, *values: str, **settings: object) -> list[str]:
     events = source.read([path]).interactions.collect().sort("user")
     found = zip(events["timestamp"], events["fraction"], strict=True)
     moments = [
-        datetime.fromtimestamp(second, timezone.utc).replace(microsecond=part)
-        for second, part in found
+        datetime.fromtimestamp(second, UTC).replace(microsecond=part) for second, part in found
     ]
     return [moment.isoformat(" ").removesuffix("+00:00") for moment in moments]
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,7 +111,7 @@ def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
         "version": _VERSION,
-        "prepared_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

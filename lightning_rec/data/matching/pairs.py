@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -206,7 +206,7 @@ def _write(source: PairSource, rows: pl.DataFrame, folder: Path) -> dict[str, An
         "licence": getattr(source, "licence", "unknown"),
         "settings": source.settings(),
         "version": _VERSION,
-        "prepared_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

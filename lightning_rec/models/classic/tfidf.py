@@ -4,18 +4,17 @@ Salton and Buckley, Term-weighting approaches in automatic text retrieval, 1988;
 user as the mean of what they had is Rocchio's. Shapes: M queries, V = num_items, W = words.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, import_extra, listed
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import Sparse, past
 
@@ -47,6 +46,7 @@ class TFIDF(SequenceModel):
         self.columns, self.max_words, self.half_life = columns, max_words, half_life
         self.needs_order = half_life is not None
         self.words = Sparse(schema.num_items)
+        _library()
 
     def read_catalogue(self, catalogue: pl.DataFrame) -> None:
         """Weigh the words of each item; row i of the catalogue describes item i.
@@ -64,7 +64,7 @@ class TFIDF(SequenceModel):
         texts = catalogue.select(
             pl.concat_str([text(catalogue, name) for name in there], separator=" ")
         ).to_series()
-        vectorizer = TfidfVectorizer(max_features=self.max_words)
+        vectorizer = _library().TfidfVectorizer(max_features=self.max_words)
         try:
             words = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn's for an empty vocabulary
@@ -94,6 +94,10 @@ class TFIDF(SequenceModel):
         if items is not None:
             words = words[items.cpu().numpy()]
         return torch.from_numpy(words @ queries.cpu().numpy().T).T.contiguous().to(queries.device)
+
+
+def _library() -> Any:
+    return import_extra("sklearn.feature_extraction.text", "model=tfidf", "classic")
 
 
 def text(catalogue: pl.DataFrame, name: str) -> pl.Expr:

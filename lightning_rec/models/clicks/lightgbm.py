@@ -4,7 +4,6 @@ Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS
 """
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.errors import UserError
+from lightning_rec.errors import import_extra
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.ranges import BelowOne
 
@@ -161,10 +160,4 @@ class LightGBM(ClickModel):
 
 
 def _library() -> Any:
-    try:
-        return import_module("lightgbm")
-    except ImportError as error:
-        raise UserError(
-            "model=lightgbm needs LightGBM, which is not installed: "
-            "pip install 'lightning-rec[gbdt]'."
-        ) from error
+    return import_extra("lightgbm", "model=lightgbm", "gbdt")

@@ -6,7 +6,6 @@ Shapes: B queries, S pairs, N items, W words.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, import_extra
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.models.classic.parts import Sparse
@@ -49,7 +48,7 @@ class BM25(CatalogueScorer):
     ) -> None:
         super().__init__()
         self.k1, self.b = k1, b
-        self.library = _library("bm25s")
+        self.library = import_extra("bm25s", "model=bm25", "hub")
         self.stemmer = None if stemmer is None else _stemmer(stemmer)
         self.weights = Sparse(0)  # [N, W]
         self.register_buffer("words", torch.zeros(0, dtype=torch.uint8))  # UTF-8, parted by \n
@@ -148,19 +147,9 @@ def _strings(words: Tensor) -> list[str]:
 
 
 def _stemmer(language: str) -> Any:
-    library = _library("Stemmer")
+    library = import_extra("Stemmer", "model=bm25", "hub")
     try:
         return library.Stemmer(language)
     except KeyError:
         there = ", ".join(library.algorithms())
         raise UserError(f"model.stemmer={language}: there are {there}, and null.") from None
-
-
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = {"Stemmer": "PyStemmer"}.get(name, name)
-        raise UserError(
-            f"BM25 needs {package}, which is not installed: pip install 'lightning-rec[hub]'."
-        ) from error
