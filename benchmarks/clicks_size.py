@@ -81,7 +81,7 @@ def prepare(table: Path) -> dict[str, Any]:
     """Prepare, split, encode and audit."""
     start = time.perf_counter()
     loaded = assembly.assemble(config.compose(overrides(table))).load(cache_dir())
-    encoded = loaded.encoded
+    encoded = loaded.data.encoded
     return {
         "seconds": round(time.perf_counter() - start, 1),
         "embedding_rows": encoded.schema.num_rows,

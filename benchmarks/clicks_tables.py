@@ -21,7 +21,8 @@ from pytorch_lightning import seed_everything
 from lightning_rec import assembly, config
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.clicks.pipeline import SplitClicks
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance
 from lightning_rec.tasks.base import clip_norm
@@ -54,7 +55,7 @@ def point(table: int, kind: str, threads: int) -> dict[str, Any]:
         ["model=deepfm", f"batches.batch_size={BATCH}", "data.fields.slices=[]", *KINDS[kind]]
     )
     parts = assembly.assemble(cfg)
-    loaded = AuditedClicks(None, make_rows(table), {})  # type: ignore[arg-type]
+    loaded = Audited("drawn", "", SplitClicks(None, make_rows(table)), {}, {}, True)  # type: ignore[arg-type]
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data).train()
     task.setup("fit")

@@ -24,7 +24,8 @@ import torch
 from pytorch_lightning import seed_everything
 
 from lightning_rec import assembly, config
-from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Split
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance
@@ -87,7 +88,7 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Train some steps and evaluate some users; what it cost."""
     torch.set_num_threads(settings["threads"])
     seed_everything(1, verbose=False)
-    loaded = Audited(None, Split.load(folder), {})  # type: ignore[arg-type]
+    loaded = Audited("drawn", "", SplitLog(None, Split.load(folder)), {}, {}, True)  # type: ignore[arg-type]
     cfg = config.compose(
         [
             "model=sasrec",
@@ -117,7 +118,7 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "step_seconds": round(statistics.median(seconds), 4),
         "steps": [round(value, 4) for value in seconds],
-        "evaluation_users_per_second": round(loaded.split.val.size / evaluated, 1),
+        "evaluation_users_per_second": round(loaded.data.split.val.size / evaluated, 1),
         "memory_before_mib": before,
         "memory_training_mib": trained,
         "anonymous_memory_mib": anonymous,

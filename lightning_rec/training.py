@@ -13,8 +13,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
-from lightning_rec.assembly import Loaded, Problem
+from lightning_rec.assembly import Problem
 from lightning_rec.assembly.agreeing import check_data, check_withheld
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
@@ -48,7 +49,7 @@ class Made(NamedTuple):
     """What a config was made into: the problem, its data, and the task over a fresh model."""
 
     problem: Problem[Any]
-    loaded: Loaded
+    loaded: Audited[Any]
     data: LightningDataModule
     task: Task
 
@@ -242,7 +243,7 @@ def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[
     return task.calibrate()
 
 
-def _describe(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
+def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
     """Put data and protocol on the card."""
     if language := check_language(run):
         run.note(language_hash=language)

@@ -77,7 +77,7 @@ def export(overrides: Sequence[str], out: Path) -> dict[str, Any]:
     """Write the rows that ``overrides`` compose into the folder ``out``; what they are."""
     problem = assembly.assemble(config.compose([*overrides, f"model={MODELS[0]}"]))
     loaded = problem.load(cache_dir())
-    parts = {part: columns(loaded.encoded, part) for part in PARTS}
+    parts = {part: columns(loaded.data.encoded, part) for part in PARTS}
     meta = {
         "name": loaded.name,
         "overrides": list(overrides),
@@ -85,7 +85,7 @@ def export(overrides: Sequence[str], out: Path) -> dict[str, Any]:
         "data_hash": loaded.data_hash,
         "protocol_hash": problem.protocol.hash(),
         "rows": {part: len(of[LABEL]) for part, of in parts.items()},
-        "fields": described(loaded.encoded),
+        "fields": described(loaded.data.encoded),
         **asked_of(overrides),
     }
     with atomic_folder(out) as folder:

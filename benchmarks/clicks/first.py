@@ -59,7 +59,7 @@ def textbook(experiment: str) -> dict[str, Any]:
     """scikit-learn's logistic regression on the rows that ours are given."""
     problem = assembly.assemble(config.compose([f"experiment={experiment}"]))
     loaded: Any = problem.load(cache_dir())
-    encoded: Encoded = loaded.encoded
+    encoded: Encoded = loaded.data.encoded
     parts = ("train", "val", "test")
     rows = {part: one_hot(encoded, np.asarray(encoded.part(part))) for part in parts}
     label = {part: np.asarray(encoded.label[encoded.part(part)]) for part in parts}

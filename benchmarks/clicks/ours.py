@@ -116,7 +116,7 @@ class Ours:
     def probabilities(self, part: str) -> NDArray[np.float64]:
         """Those of the model as it stands."""
         self._check_rows()
-        rows = ClickSet(self.loaded.encoded, part)
+        rows = ClickSet(self.loaded.data.encoded, part)
         size = self.cfg.batches.eval_batch_size
         training_still = self.task.training
         self.task.eval()
@@ -132,7 +132,7 @@ class Ours:
         """Not before all is measured that depends on it, since it takes time; once."""
         if self.checked:
             return
-        own = digest({part: columns(self.loaded.encoded, part) for part in PARTS})
+        own = digest({part: columns(self.loaded.data.encoded, part) for part in PARTS})
         if own != self.data.meta["sha256"]:
             raise SystemExit("the experiment's rows are not the exported ones: export them again")
         self.checked = True

@@ -150,8 +150,8 @@ class Ours:
     @torch.no_grad()
     def scores(self) -> Iterator[torch.Tensor]:
         """Scores of every user, items in the order of the common split."""
-        split, task = self.loaded.split, self.task
-        items = self.loaded.data.items["item"].gather(split.vocabulary.tolist())
+        split, task = self.loaded.data.split, self.task
+        items = self.loaded.data.log.items["item"].gather(split.vocabulary.tolist())
         column = torch.from_numpy(items.cast(int).to_numpy() - 1)  # the file counts from 1
         examples = EvalSet(split, split.val, task.schema)
         task.eval()

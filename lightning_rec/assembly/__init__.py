@@ -8,7 +8,7 @@ from lightning_rec import config
 from lightning_rec.assembly.clicks import Clicks
 from lightning_rec.assembly.matching import Matching
 from lightning_rec.assembly.pretraining import Pretraining
-from lightning_rec.assembly.problem import Loaded, Problem
+from lightning_rec.assembly.problem import Problem
 from lightning_rec.assembly.prompts import PromptedClicks
 from lightning_rec.assembly.sequences import Sequences
 from lightning_rec.assembly.spine import check_spine
@@ -22,7 +22,6 @@ from lightning_rec.tasks.sequence import SequenceTask
 
 __all__ = [
     "Clicks",
-    "Loaded",
     "Matching",
     "Pretraining",
     "Problem",

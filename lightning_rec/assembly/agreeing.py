@@ -3,8 +3,9 @@
 import logging
 from typing import Any
 
-from lightning_rec.assembly.problem import Loaded, Problem
+from lightning_rec.assembly.problem import Problem
 from lightning_rec.assembly.trainer import recorded_hash
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
@@ -13,7 +14,7 @@ from lightning_rec.runs.foreign import Withheld
 log = logging.getLogger(__name__)
 
 
-def check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
+def check_data(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
     """Raises UserError if data, catalogue or protocol have another hash than the run's card."""
     if not (run.path / checksums.NAME).exists() and run.card.get("status") == "completed":
         told = "%s has no %s: whether its files are as the run wrote them cannot be told."
@@ -31,7 +32,7 @@ def check_data(run: RunFolder, problem: Problem[Any], loaded: Loaded) -> None:
 
 
 def check_withheld(
-    run: RunFolder, problem: Problem[Any], loaded: Loaded, withheld: Withheld
+    run: RunFolder, problem: Problem[Any], loaded: Audited[Any], withheld: Withheld
 ) -> None:
     """Let warnings of the data be seen, if it is that of the run. Raises as :func:`check_data`."""
     check_data(run, problem, loaded)

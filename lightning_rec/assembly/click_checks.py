@@ -80,7 +80,7 @@ def check_calibration(cfg: DictConfig, validates: bool) -> None:
 
 def check_order(loaded: AuditedClicks) -> None:
     """Raise UserError if a goal was reached in a row without the one before it."""
-    goals, label = loaded.encoded.schema.goals, loaded.encoded.label
+    goals, label = loaded.data.encoded.schema.goals, loaded.data.encoded.label
     row, goal = np.nonzero(label[:, 1:] > label[:, :-1])
     if len(row):
         raise UserError(

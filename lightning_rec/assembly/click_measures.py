@@ -22,7 +22,7 @@ def metrics_of(
     loaded: AuditedClicks, stage: str, slices: Slices | None = None
 ) -> dict[str, ClickMetrics]:
     """What measures each goal."""
-    encoded, goals = loaded.encoded, loaded.encoded.schema.goals
+    encoded, goals = loaded.data.encoded, loaded.data.encoded.schema.goals
     rows = np.asarray(encoded.part(stage))
     group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
     labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
@@ -87,7 +87,7 @@ def worse_than_base(
 
 def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """The slices of the test by how often training has a row's category, and by its history."""
-    encoded = loaded.encoded
+    encoded = loaded.data.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
         place = encoded.schema.place(name)  # categories have one column of ids each, and come first

@@ -31,7 +31,7 @@ from lightning_rec.assembly.click_measures import (
     rela_impr,
     worse_than_base,
 )
-from lightning_rec.assembly.encoders import Pretrained, encoder_node, make_encoder
+from lightning_rec.assembly.encoders import encoder_node, make_encoder
 from lightning_rec.assembly.items import texts_of
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.data.clicks.batches import ClickData
@@ -140,13 +140,15 @@ class Clicks(Problem[AuditedClicks]):
             self.pretrained.check_titles(loaded, str(self.source.fields.item))
         if self.wording is None:
             return loaded
-        items = items_of(loaded.table, self.source.fields, loaded.encoded, self.wording)
-        return loaded._replace(items=items, encoded=replace(loaded.encoded, shown=items.shown))
+        items = items_of(loaded.data.table, self.source.fields, loaded.data.encoded, self.wording)
+        encoded = replace(loaded.data.encoded, shown=items.shown)
+        return replace(loaded, data=loaded.data._replace(items=items, encoded=encoded))
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
         reads = getattr(self.meta_model, "reads_history", False)
-        module = self._build("batches", encoded=loaded.encoded, seed=self.cfg.seed, histories=reads)
+        encoded, seed = loaded.data.encoded, self.cfg.seed
+        module = self._build("batches", encoded=encoded, seed=seed, histories=reads)
         assert isinstance(module, ClickData)
         return module
 
@@ -158,8 +160,8 @@ class Clicks(Problem[AuditedClicks]):
         if model.sequential:
             check_order(loaded)
         tuned = self._encoded(model, loaded) if isinstance(model, WithHistory) else None
-        if texts is not None and loaded.items is not None:
-            tuned, model = read, WithTexts(texts, len(loaded.items.about), model)
+        if texts is not None and loaded.data.items is not None:
+            tuned, model = read, WithTexts(texts, len(loaded.data.items.about), model)
         task = self._task(model, loaded)
         task.tuned = tuned
         return task
@@ -172,7 +174,7 @@ class Clicks(Problem[AuditedClicks]):
 
     def tables(self, task: ClickTask, loaded: AuditedClicks) -> dict[str, pl.DataFrame]:
         """What was predicted for each row of the test and how it fits, and what was fitted."""
-        found, encoded = task.predictions["test"], loaded.encoded
+        found, encoded = task.predictions["test"], loaded.data.encoded
         example = next(iter(found.values())).example.cpu().numpy()
         columns, bins = {"row": np.asarray(encoded.test)[example]}, []
         for goal, of in found.items():
@@ -180,7 +182,8 @@ class Clicks(Problem[AuditedClicks]):
             columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
             columns[f"probability{suffix}"] = of.probability.cpu().numpy()
             bins.append(bins_of(goal, of))
-        items = {} if loaded.items is None else {"items": loaded.items.about.with_row_index("code")}
+        shown = loaded.data.items
+        items = {} if shown is None else {"items": shown.about.with_row_index("code")}
         return {
             "test_rows": pl.DataFrame(columns),
             "reliability": pl.concat(bins),
@@ -208,7 +211,8 @@ class Clicks(Problem[AuditedClicks]):
         weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
         parts, head = {}, self.meta_model
         if isinstance(head, WithHistory):
-            parts["encoder"] = f"{type(head.encoder.model).__name__}, {_origin(self.pretrained)}"
+            origin = self.pretrained.run.path if self.pretrained else "scratch"
+            parts["encoder"] = f"{type(head.encoder.model).__name__}, from {origin}"
             head = head.head
         if self.texts is not None:
             by = "texts and ids" if self.texts.ids else "texts"
@@ -239,9 +243,9 @@ class Clicks(Problem[AuditedClicks]):
 
     def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, AdaptedModule | None]:
         """What makes vectors of the texts of items, and the language model under its adapter."""
-        if self.texts is None or loaded.items is None:
+        if self.texts is None or loaded.data.items is None:
             return None, None
-        about, trained = loaded.items.about, loaded.items.trained
+        about, trained = loaded.data.items.about, loaded.data.items.trained
         texts, tuned = self.texts.read(self.adapter, about, trained, cache_of(loaded))
         self.width = texts.width
         return texts, tuned
@@ -250,14 +254,14 @@ class Clicks(Problem[AuditedClicks]):
         """The encoder of histories, its weights loaded if it was trained before, adapted."""
         if self.pretrained is not None:
             self.pretrained.load_into(model.encoder.model, cache_of(loaded))
-            model.encoder.codes = self.pretrained.codes(loaded.encoded)
+            model.encoder.codes = self.pretrained.codes(loaded.data.encoded)
         tuned = AdaptedModule(model.encoder.model, self._encoder_adapter())
         tuned.report()
         return tuned
 
     def _task(self, model: nn.Module, loaded: AuditedClicks) -> ClickTask:
         if isinstance(model, FittedToClicks):
-            model.fit(loaded.encoded)
+            model.fit(loaded.data.encoded)
         task = self._build(
             "task",
             model=model,
@@ -276,11 +280,7 @@ class Clicks(Problem[AuditedClicks]):
 
 def cache_of(loaded: AuditedClicks) -> Path:
     """The cache that clicks were prepared in."""
-    return loaded.table.folder.parents[1]
-
-
-def _origin(pretrained: Pretrained | None) -> str:
-    return "from scratch" if pretrained is None else f"from {pretrained.run.path}"
+    return loaded.data.table.folder.parents[1]
 
 
 def _sketch(fields: Fields) -> ClickSchema:

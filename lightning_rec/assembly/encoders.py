@@ -102,7 +102,7 @@ class Pretrained:
 
         Raises UserError if hardly any title is the same.
         """
-        rows = loaded.table.rows
+        rows = loaded.data.table.rows
         if "title" not in rows.collect_schema() or "title" not in self.catalogue.columns:
             return
         shown = rows.select(item, "title").drop_nulls().unique(item).collect(engine="streaming")
@@ -125,7 +125,7 @@ class Pretrained:
         Raises:
             UserError: if it was, or if it cannot be told.
         """
-        held_out = loaded.held_out_from
+        held_out = loaded.data.held_out_from
         trained: float | None = (self.run.card.get("audit") or {}).get("last training time")
         if held_out is None or trained is None:
             wanted = "data.fields.time=COLUMN" if held_out is None else "a run on data with times"

@@ -15,11 +15,12 @@ from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.match_checks import check_data, check_loss, check_model, same_data
 from lightning_rec.assembly.problem import Problem
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import PairSource
-from lightning_rec.data.matching.pipeline import AuditedMatches, load_matches
-from lightning_rec.data.matching.splits import ByQuery
+from lightning_rec.data.matching.pipeline import load_matches
+from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.language.cached import kept_vectors
@@ -38,7 +39,7 @@ from lightning_rec.tasks.retrieval import ExactRetriever, Reranker, Retriever
 WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
 
 
-class Matching(Problem[AuditedMatches]):
+class Matching(Problem[Audited[Matches]]):
     """Learn from judged pairs of a query and an item, find items for queries."""
 
     module = MatchData
@@ -91,22 +92,22 @@ class Matching(Problem[AuditedMatches]):
         run.load_model(model)
         return model.requires_grad_(False).eval()
 
-    def load(self, cache: Path) -> AuditedMatches:
+    def load(self, cache: Path) -> Audited[Matches]:
         """Prepare, split and audit the pairs."""
         loaded = load_matches(self.source, self.protocol, cache)
         if self.first is not None:
             same_data(self.first, loaded.data_hash, self.protocol.hash())
         return loaded
 
-    def make_data(self, loaded: AuditedMatches) -> MatchData:
+    def make_data(self, loaded: Audited[Matches]) -> MatchData:
         """The data module over audited data."""
         positives = getattr(self._loss_class(), "positives", False)
         seed = self.cfg.seed
-        module = self._build("batches", matches=loaded.matches, seed=seed, positives=positives)
+        module = self._build("batches", matches=loaded.data, seed=seed, positives=positives)
         assert isinstance(module, MatchData)
         return module
 
-    def make_task(self, loaded: AuditedMatches, data: MatchData) -> MatchTask:
+    def make_task(self, loaded: Audited[Matches], data: MatchData) -> MatchTask:
         """The task over a fresh model, fitted already if it is fitted to texts."""
         model = self.make_model()
         tuned = self.tune(model)
@@ -119,19 +120,19 @@ class Matching(Problem[AuditedMatches]):
             tuned.report()
         return task
 
-    def make_baseline(self, loaded: AuditedMatches, data: MatchData) -> MatchTask | None:
+    def make_baseline(self, loaded: Audited[Matches], data: MatchData) -> MatchTask | None:
         """The task over ``cfg.baseline``, a model that is fitted to texts."""
         if not self.cfg.baseline:
             return None
         model = config.build("baseline", self.cfg.baseline)
         return self._task(model, make_retriever(model, *_texts(loaded)), loaded, None, None)
 
-    def tables(self, task: MatchTask, loaded: AuditedMatches) -> dict[str, pl.DataFrame]:
+    def tables(self, task: MatchTask, loaded: Audited[Matches]) -> dict[str, pl.DataFrame]:
         """One row per test query, and the catalogue."""
         each = task.metrics["test"].per_query(task.found["test"])  # type: ignore[operator]
         columns = {name: values.cpu().numpy() for name, values in each.items()}
-        texts = loaded.matches.pairs.queries["query"].gather(columns.pop("query").tolist())
-        items = loaded.matches.pairs.items.with_row_index("code")
+        texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
+        items = loaded.data.pairs.items.with_row_index("code")
         return {"test_queries": pl.DataFrame({"query": texts, **columns}), "items": items}
 
     def parts(self) -> dict[str, str]:
@@ -178,10 +179,10 @@ class Matching(Problem[AuditedMatches]):
     def _loss_class(self) -> Any:
         return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
 
-    def _loss(self, loaded: AuditedMatches) -> Any:
-        return self._build("loss", pairs=loaded.matches.pairs) if self.cfg.get("loss") else None
+    def _loss(self, loaded: Audited[Matches]) -> Any:
+        return self._build("loss", pairs=loaded.data.pairs) if self.cfg.get("loss") else None
 
-    def _negatives(self, loaded: AuditedMatches) -> HardNegatives | None:
+    def _negatives(self, loaded: Audited[Matches]) -> HardNegatives | None:
         """What draws hard negatives, by another model if the config names one."""
         node = config.plain(self.cfg.get("negatives"))
         if not node:
@@ -190,7 +191,7 @@ class Matching(Problem[AuditedMatches]):
         if node.get("by"):
             model = config.build("negatives.by", node["by"])
             by = make_retriever(model, *_texts(loaded))
-        live = {"matches": loaded.matches, "positives": self._loss_class().positives, "by": by}
+        live = {"matches": loaded.data, "positives": self._loss_class().positives, "by": by}
         made: HardNegatives = config.build("negatives", node, **live)
         return made
 
@@ -198,11 +199,11 @@ class Matching(Problem[AuditedMatches]):
         self,
         model: TextScorer,
         retriever: Retriever,
-        loaded: AuditedMatches,
+        loaded: Audited[Matches],
         loss: Any,
         negatives: HardNegatives | None,
     ) -> MatchTask:
-        pairs, cutoffs = loaded.matches.pairs, self.protocol.cutoffs
+        pairs, cutoffs = loaded.data.pairs, self.protocol.cutoffs
         ranked = self.cfg.task.get("ranked", ("test",))
         task = self._build(
             "task",
@@ -243,16 +244,16 @@ def _load(name: str, pooling: Pooling | None, normalize: bool, *, meta: bool) ->
     return load_language(find_model(name), pooling, normalize, meta)
 
 
-def _texts(loaded: AuditedMatches) -> tuple[list[str], list[str]]:
+def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:
     """All queries, and the texts of all items."""
-    pairs = loaded.matches.pairs
+    pairs = loaded.data.pairs
     return pairs.queries["query"].to_list(), render_template(pairs.items, "{title}")
 
 
-def _slices(loaded: AuditedMatches) -> dict[str, torch.Tensor]:
+def _slices(loaded: Audited[Matches]) -> dict[str, torch.Tensor]:
     """The slices of the queries by their number of words."""
     words = pl.col("query").str.extract_all(r"\S+").list.len()
-    number = loaded.matches.pairs.queries.select(words)["query"].to_numpy()
+    number = loaded.data.pairs.queries.select(words)["query"].to_numpy()
     slices = {}
     for start, after in zip(WORDS_FROM, (*WORDS_FROM[1:], None), strict=True):
         inside = number >= start if after is None else (number >= start) & (number < after)

@@ -14,13 +14,14 @@ from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.assembly.problem import Problem
 from lightning_rec.data.clicks.items import text_columns
 from lightning_rec.data.clicks.table import prepare_clicks
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.kept import seal
 from lightning_rec.data.prepare import prepare
-from lightning_rec.data.templates import render_template
+from lightning_rec.data.templates import render_template, texts_hash
 from lightning_rec.data.texts import RandomTexts, audit_texts
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder
-from lightning_rec.language.batches import AuditedTexts, TextData
+from lightning_rec.language.batches import SplitTexts, TextData
 from lightning_rec.language.encoder import check_length
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, Words, load_words
@@ -59,7 +60,7 @@ class CatalogueWords:
         return kind(words.model, tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
 
 
-class Pretraining(Problem[AuditedTexts]):
+class Pretraining(Problem[Audited[SplitTexts]]):
     """Hide words of the catalogue's texts, say which they are; leave a language model behind.
 
     Nothing that anybody did is read: the catalogue alone, all of it. So what is learnt here can be
@@ -97,23 +98,29 @@ class Pretraining(Problem[AuditedTexts]):
             _check_adapter(AdaptedModule(meta.model.body, self._adapter()))
         self._check_training([f"val/{name}" for name in FIGURES], self.protocol.validates)
 
-    def load(self, cache: Path) -> AuditedTexts:
+    def load(self, cache: Path) -> Audited[SplitTexts]:
         """The texts of the whole catalogue, in parts."""
         texts = render_template(self._catalogue(cache), self.words.template)
         tokens = tokenize(texts, self.tokenizer, self.words.max_tokens)
         parts = self.protocol.assign(texts)
-        facts = audit_texts(texts, int(tokens.offsets[-1]), parts)
-        return AuditedTexts(self.source.name, texts, tokens, parts, facts)
+        return Audited(
+            name=self.source.name,
+            data_hash=texts_hash(texts),  # all that is learnt from
+            data=SplitTexts(texts, tokens, parts),
+            counts={f"{name} texts": len(which) for name, which in parts.items()},
+            facts=audit_texts(texts, int(tokens.offsets[-1]), parts),
+            validates=len(parts["val"]) > 0,
+        )
 
-    def make_data(self, loaded: AuditedTexts) -> TextData:
+    def make_data(self, loaded: Audited[SplitTexts]) -> TextData:
         """The data module over audited texts."""
         module = self._build(
-            "batches", tokens=loaded.tokens, parts=loaded.parts, seed=self.cfg.seed
+            "batches", tokens=loaded.data.tokens, parts=loaded.data.parts, seed=self.cfg.seed
         )
         assert isinstance(module, TextData)
         return module
 
-    def make_task(self, loaded: AuditedTexts, data: TextData) -> MaskedWords:
+    def make_task(self, loaded: Audited[SplitTexts], data: TextData) -> MaskedWords:
         """The task over the language model; its head is trained, whatever else is."""
         words = self.words.load()
         tuned = AdaptedModule(words.model.body, self._adapter())
@@ -123,7 +130,7 @@ class Pretraining(Problem[AuditedTexts]):
         task.tuned = tuned
         return task
 
-    def make_baseline(self, loaded: AuditedTexts, data: TextData) -> MaskedWords | None:
+    def make_baseline(self, loaded: Audited[SplitTexts], data: TextData) -> MaskedWords | None:
         """The task over the language model as it came."""
         if not self.cfg.baseline:
             return None
@@ -131,15 +138,15 @@ class Pretraining(Problem[AuditedTexts]):
         assert isinstance(kind, type)
         return self._task(self.words.model(self.words.load(), kind))
 
-    def tables(self, task: MaskedWords, loaded: AuditedTexts) -> dict[str, pl.DataFrame]:
+    def tables(self, task: MaskedWords, loaded: Audited[SplitTexts]) -> dict[str, pl.DataFrame]:
         """What was said of each text of the test."""
         found = task.answers["test"]
-        which = loaded.parts["test"][found.example.cpu().numpy()]
+        which = loaded.data.parts["test"][found.example.cpu().numpy()]
         columns = {"asked": found.asked, "right": found.right, "loss": found.loss}
         return {
             "test_texts": pl.DataFrame(
                 {
-                    "text": [loaded.texts[at] for at in which.tolist()],
+                    "text": [loaded.data.texts[at] for at in which.tolist()],
                     **{name: column.cpu().numpy() for name, column in columns.items()},
                 }
             )

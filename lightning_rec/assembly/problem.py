@@ -22,6 +22,7 @@ from lightning_rec import config
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.beside import check_monitors
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
@@ -42,36 +43,7 @@ class Recorded(Protocol):
         ...
 
 
-class Loaded(Protocol):
-    """Audited data, as far as the record is concerned."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the audit counted."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The name of the data."""
-        ...
-
-    @property
-    def data_hash(self) -> str:
-        """The hash of the data."""
-        ...
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What the filters and the split left."""
-        ...
-
-    @property
-    def validates(self) -> bool:
-        """Whether the split has a validation part."""
-        ...
-
-
-L = TypeVar("L", bound=Loaded)
+L = TypeVar("L", bound=Audited[Any])
 
 # Figures that say nothing of how good a model is.
 FACTS = ("gauc_groups", "gauc_groups_left_out", "logloss_base", "rate", "threshold")

@@ -152,9 +152,9 @@ class PromptedClicks(Clicks):
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> ClickTask:
         """The task over the language model under its adapter."""
-        assert loaded.items is not None
+        assert loaded.data.items is not None
         words = self.question.load()
-        titles = render_template(loaded.items.about, self.question.title)
+        titles = render_template(loaded.data.items.about, self.question.title)
         model = self._asking(data.schema, words, titles)
         tuned = AdaptedModule(words.model, self.adapter)
         words.model.drop_from(tuned.lowest_tuned(words.model.layers))

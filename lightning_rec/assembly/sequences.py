@@ -17,7 +17,7 @@ from lightning_rec.assembly.sequence_tables import per_user, users_of
 from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.fetch import cache_dir
-from lightning_rec.data.pipeline import Audited, load
+from lightning_rec.data.pipeline import AuditedLog, load
 from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
@@ -36,7 +36,7 @@ from lightning_rec.tasks.sequence import SequenceTask
 SKETCH_ITEMS = 100  # catalogue of the model that is built, without memory, to check its config
 
 
-class Sequences(Problem[Audited]):
+class Sequences(Problem[AuditedLog]):
     """Learn from interactions in the order of time, rank the catalogue for what comes next."""
 
     module = SequenceData
@@ -101,7 +101,7 @@ class Sequences(Problem[Audited]):
         model: nn.Module = self._build("model", schema=schema)
         return model
 
-    def load(self, cache: Path) -> Audited:
+    def load(self, cache: Path) -> AuditedLog:
         """Prepare, split and audit the interactions."""
         return load(self.source, self.protocol, cache)
 
@@ -110,16 +110,16 @@ class Sequences(Problem[Audited]):
         """Whether the model knows items by what the catalogue says of them."""
         return self.texts is not None or isinstance(self.meta_model, ReadsCatalogue)
 
-    def catalogue_hash(self, loaded: Audited) -> str | None:
+    def catalogue_hash(self, loaded: AuditedLog) -> str | None:
         """The hash of titles and features; None where nothing is known but ids."""
-        found: str | None = loaded.data.info["catalogue_hash"]
+        found: str | None = loaded.data.log.info["catalogue_hash"]
         return found
 
-    def make_data(self, loaded: Audited) -> SequenceData:
+    def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The data module over audited data."""
         module = self._build(
             "batches",
-            split=loaded.split,
+            split=loaded.data.split,
             seed=self.cfg.seed,
             window=self.objective.window,
             candidates=self.protocol.candidates,
@@ -127,15 +127,15 @@ class Sequences(Problem[Audited]):
         assert isinstance(module, SequenceData)
         return module
 
-    def make_task(self, loaded: Audited, data: SequenceData) -> SequenceTask:
+    def make_task(self, loaded: AuditedLog, data: SequenceData) -> SequenceTask:
         """The task over a fresh model, fitted already if it is fitted in closed form."""
         model = self._ready(self.make_model(data.schema), loaded)
         tuned = None
         if self.texts is not None:
-            about, cache = self._catalogue(loaded), loaded.data.folder.parents[1]
-            adapter, trained = self._adapter(), loaded.split.num_trained
+            about, cache = self._catalogue(loaded), loaded.data.log.folder.parents[1]
+            adapter, trained = self._adapter(), loaded.data.split.num_trained
             tuned = self.texts.put_into(model, adapter, data.schema, about, trained, cache)
-        loss = self._build("loss", split=loaded.split) if self.cfg.get("loss") else None
+        loss = self._build("loss", split=loaded.data.split) if self.cfg.get("loss") else None
         task = self._task(model, self.objective, loss, loaded)
         task.tuned = tuned
         return task
@@ -160,19 +160,19 @@ class Sequences(Problem[Audited]):
         assert isinstance(model, SequenceModel)
         return model.requires_grad_(False).eval()
 
-    def make_baseline(self, loaded: Audited, data: SequenceData) -> SequenceTask | None:
+    def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> SequenceTask | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""
         if not self.cfg.baseline:
             return None
         model = self._ready(config.build("baseline", self.cfg.baseline, schema=data.schema), loaded)
         return self._task(model, ClosedForm(), None, loaded)
 
-    def tables(self, task: SequenceTask, loaded: Audited) -> dict[str, pl.DataFrame]:
+    def tables(self, task: SequenceTask, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """A row per test target, the catalogue, and what each user did."""
         tested = per_user(task.ranks["test"], loaded)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
-    def examples(self, task: SequenceTask, loaded: Audited) -> list[Example]:
+    def examples(self, task: SequenceTask, loaded: AuditedLog) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""
         return examples_of(task, loaded, self.cfg.get("examples") or 0)
 
@@ -195,17 +195,17 @@ class Sequences(Problem[Audited]):
             known += metric_names(self.protocol.cutoffs, self.protocol.candidates.suffix)
         return [f"val/{name}" for name in known]
 
-    def _ready(self, model: nn.Module, loaded: Audited) -> nn.Module:
+    def _ready(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(self._catalogue(loaded))
         if isinstance(model, Fitted):
-            model.fit(loaded.split)
+            model.fit(loaded.data.split)
         return model
 
-    def _catalogue(self, loaded: Audited) -> pl.DataFrame:
+    def _catalogue(self, loaded: AuditedLog) -> pl.DataFrame:
         """Row i describes item i."""
-        rows: pl.DataFrame = loaded.data.items[loaded.split.vocabulary.tolist()]
+        rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
         return rows
 
     def _check_loss(self) -> None:
@@ -245,7 +245,7 @@ class Sequences(Problem[Audited]):
         return config.target("loss", config.plain(self.cfg.loss)) if self.cfg.get("loss") else None
 
     def _task(
-        self, model: nn.Module, objective: Objective, loss: nn.Module | None, loaded: Audited
+        self, model: nn.Module, objective: Objective, loss: nn.Module | None, loaded: AuditedLog
     ) -> SequenceTask:
         task = self._build(
             "task",
@@ -279,15 +279,15 @@ class Sequences(Problem[Audited]):
             )
 
 
-def _metrics(protocol: Protocol, loaded: Audited) -> dict[str, Any]:
+def _metrics(protocol: Protocol, loaded: AuditedLog) -> dict[str, Any]:
     """What is measured; slices and diversity in the test alone, which is made once."""
-    split, cutoffs = loaded.split, protocol.cutoffs
+    (log, split), cutoffs = loaded.data, protocol.cutoffs
     counts = torch.from_numpy(split.train_counts.copy())
     history = split.test.end - split.offsets[split.test.user]
     target = torch.from_numpy(split.test.target.copy())
     seen = torch.from_numpy(split.test.seen.copy())
     slices = slices_of(torch.from_numpy(history), target, seen, counts, split.seen == "keep")
-    features = multi_hot(loaded.data.items, np.asarray(split.vocabulary)) if loaded.data else None
+    features = multi_hot(log.items, np.asarray(split.vocabulary)) if log else None
     about = None if features is None else torch.from_numpy(features)
     metrics = {
         "val": RankingMetrics(counts, cutoffs),

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lightning_rec.data.audit import audit
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.kept import kept
 from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
@@ -16,35 +17,17 @@ from lightning_rec.data.splits import Protocol
 log = logging.getLogger(__name__)
 
 
-class Audited(NamedTuple):
-    """Prepared data, its split, and what the audit counted."""
+class SplitLog(NamedTuple):
+    """Interactions and their split."""
 
-    data: Interactions
+    log: Interactions
     split: Split
-    facts: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The name of the data."""
-        return str(self.data.info["name"])
-
-    @property
-    def data_hash(self) -> str:
-        """Its hash."""
-        return str(self.data.info["data_hash"])
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What the filters and the split left, by name."""
-        return self.split.counts
-
-    @property
-    def validates(self) -> bool:
-        """Whether there are validation targets."""
-        return self.split.val.size > 0
 
 
-def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
+AuditedLog = Audited[SplitLog]
+
+
+def load(source: Source, protocol: Protocol, cache: Path) -> AuditedLog:
     """Prepare, split and audit, reusing what the cache holds.
 
     Raises:
@@ -60,7 +43,14 @@ def load(source: Source, protocol: Protocol, cache: Path) -> Audited:
     odd = [] if split.times is None else implausible(split.times)
     for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *_sample(protocol, split)]:
         log.warning(note)
-    return Audited(data, split, facts | order.facts)
+    return Audited(
+        name=data.info["name"],
+        data_hash=data.info["data_hash"],
+        data=SplitLog(data, split),
+        counts=split.counts,
+        facts=facts | order.facts,
+        validates=split.val.size > 0,
+    )
 
 
 def _sample(protocol: Protocol, split: Split) -> Iterator[str]:

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_rec.data.datamodules import loader
-from lightning_rec.data.templates import texts_hash
 from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.ranges import Workers
 
@@ -30,32 +29,15 @@ class TextBatch(NamedTuple):
     tokens: Tokens
 
 
-class AuditedTexts(NamedTuple):
-    """The texts of a catalogue, as tokens and in parts, and what the audit counted.
+class SplitTexts(NamedTuple):
+    """The texts of a catalogue, as tokens and in parts.
 
     texts: N of them.  tokens: of each.  parts: int64, numbers of the texts of each part.
     """
 
-    name: str
     texts: list[str]
     tokens: Tokenized
     parts: dict[str, Ints]
-    facts: dict[str, Any]
-
-    @property
-    def data_hash(self) -> str:
-        """SHA-256 of the texts, which are all that is learnt from."""
-        return texts_hash(self.texts)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many texts are in each part."""
-        return {f"{name} texts": len(which) for name, which in self.parts.items()}
-
-    @property
-    def validates(self) -> bool:
-        """Whether there are texts of validation."""
-        return len(self.parts["val"]) > 0
 
 
 class TextSet(Dataset[TextBatch]):

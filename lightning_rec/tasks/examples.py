@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from lightning_rec.data.batches import EvalSet
-from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Split
 from lightning_rec.tasks.sequence import SequenceTask
 
@@ -30,18 +30,18 @@ def shown_items(examples: Sequence[Example]) -> str:
     return "latest items" if all(example.ordered for example in examples) else "some items"
 
 
-def catalogue(loaded: Audited) -> pl.DataFrame:
+def catalogue(loaded: AuditedLog) -> pl.DataFrame:
     """The catalogue rows of the vocabulary, in the order of item codes, with a column ``code``."""
-    items = loaded.data.items[loaded.split.vocabulary.tolist()]
+    items = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
     numbered: pl.DataFrame = items.with_row_index("code")
     return numbered
 
 
 def examples_of(
-    task: SequenceTask, loaded: Audited, number: int, latest: int = 5, top: int = 5
+    task: SequenceTask, loaded: AuditedLog, number: int, latest: int = 5, top: int = 5
 ) -> list[Example]:
     """The first ``number`` test users, with ``latest`` items of history and ``top`` of advice."""
-    split: Split = loaded.split
+    split: Split = loaded.data.split
     number = min(number, split.test.size)
     if not number:
         return []
@@ -57,7 +57,7 @@ def examples_of(
     names = (
         items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]
     ).to_list()
-    users = loaded.data.users["user"]
+    users = loaded.data.log.users["user"]
     examples = []
     for row, example in enumerate(batch.example.tolist()):
         start = int(split.offsets[split.test.user[example]])

@@ -45,7 +45,7 @@ def test_exported_rows_hold_what_the_table_holds(
     rows: Export, overrides: list[str], click_frame: pl.DataFrame
 ) -> None:
     problem = assembly.assemble(config.compose([*overrides, "model=lr"]))
-    encoded = problem.load(cache_dir()).encoded
+    encoded = problem.load(cache_dir()).data.encoded
     for part in PARTS:
         raw = click_frame[np.asarray(encoded.part(part))]
         columns = rows.parts[part]
@@ -121,7 +121,7 @@ def test_the_limit_computes_what_ours_does(rows: Export, overrides: list[str]) -
     problem = assembly.assemble(cfg)
     loaded = problem.load(cache_dir())
     torch.manual_seed(0)
-    ours = problem.make_model(loaded.encoded.schema).eval()
+    ours = problem.make_model(loaded.data.encoded.schema).eval()
     for parameter in ours.parameters():
         torch.nn.init.normal_(parameter)
     ours.linear.bias.data.zero_()  # the limit has the one of its output alone
@@ -133,7 +133,7 @@ def test_the_limit_computes_what_ours_does(rows: Export, overrides: list[str]) -
     peer = object.__new__(Limit)
     peer.data = rows
     ids, values, label = Limit._rows(peer, "val")
-    part = ClickSet(loaded.encoded, "val")
+    part = ClickSet(loaded.data.encoded, "val")
     batch = part.__getitems__(list(range(len(part))))
     assert torch.equal(batch.label, label)
     with torch.no_grad():

@@ -307,7 +307,7 @@ def test_batches_are_whole_rows_of_a_part(
 ) -> None:
     fields = replace(click_fields, weight="worth")
     loaded = load_clicks(ClickTableSource(fields, str(click_csv)), RandomRows(), tmp_path)
-    made = loaded.encoded
+    made = loaded.data.encoded
     batch = ClickSet(made, "val").__getitems__([3, 0])
     rows = made.val[[3, 0]]
     assert batch.example.tolist() == [3, 0]

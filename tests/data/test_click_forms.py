@@ -184,12 +184,14 @@ def load(path: Path, folder: Path, fields: Fields = FIELDS, **settings: Any) -> 
 def agree(one: AuditedClicks, other: AuditedClicks) -> None:
     assert one.data_hash == other.data_hash
     assert (one.counts, one.facts) == (other.counts, other.facts)
-    assert one.encoded.vocabulary.equals(other.encoded.vocabulary)
+    assert one.data.encoded.vocabulary.equals(other.data.encoded.vocabulary)
     for name in ("ids", "values", "label", "weight", "group", "train", "val", "test"):
-        assert np.array_equal(getattr(one.encoded, name), getattr(other.encoded, name)), name
-    assert one.encoded.past is not None
-    assert other.encoded.past is not None
-    assert np.array_equal(one.encoded.past.items, other.encoded.past.items)
+        assert np.array_equal(getattr(one.data.encoded, name), getattr(other.data.encoded, name)), (
+            name
+        )
+    assert one.data.encoded.past is not None
+    assert other.data.encoded.past is not None
+    assert np.array_equal(one.data.encoded.past.items, other.data.encoded.past.items)
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -260,7 +262,7 @@ def test_the_least_that_counts_is_the_same_number_in_any_file(tmp_path: Path) ->
     paths = [tmp_path / "log.csv", tmp_path / "log32.parquet", tmp_path / "log64.parquet"]
     types = [None, {"y": pl.Float32}, None]
     made = [load(small(path, columns, dtype), tmp_path, fields) for path, dtype in zip(paths, types, strict=True)]  # fmt: skip
-    assert [each.encoded.label.sum() for each in made] == [40, 40, 40]
+    assert [each.data.encoded.label.sum() for each in made] == [40, 40, 40]
     assert len({each.data_hash for each in made}) == 1
     strict = replace(fields, positive_from=0.8)
     assert load(paths[0], tmp_path, strict).data_hash != made[0].data_hash
@@ -284,7 +286,7 @@ def test_published_labels_keep_the_published_hash_and_others_do_not() -> None:
 def test_labels_may_be_words(yes: str, no: str, tmp_path: Path) -> None:
     path = small(tmp_path / "log.csv", {"a": list("xy") * 20, "y": [yes, no] * 20})
     made = load(path, tmp_path, Fields(categorical=("a",), label="y"))
-    assert made.encoded.label.tolist() == [1, 0] * 20
+    assert made.data.encoded.label.tolist() == [1, 0] * 20
 
 
 @pytest.mark.parametrize(
@@ -310,7 +312,7 @@ def test_a_faulty_row_is_named_with_file_line_column_and_value_or_left_out(
         load(path, tmp_path, fields)
     made = load(path, tmp_path, fields, invalid="drop")
     assert made.facts["faulty rows left out"] == 1
-    assert made.table.info["dropped"] == {"rows": 1, name: 1}
+    assert made.data.table.info["dropped"] == {"rows": 1, name: 1}
     rest = frame.filter(pl.int_range(pl.len()) != 3)
     rest.write_csv(tmp_path / "rest.csv")
     assert made.data_hash == load(tmp_path / "rest.csv", tmp_path, fields).data_hash
@@ -395,7 +397,7 @@ def test_what_a_model_reads_is_in_the_hash(tmp_path: Path) -> None:
         small(tmp_path / "two.csv", columns | {"title": ["a", "c"] * 20}), tmp_path, fields
     )
     assert one.data_hash != other.data_hash
-    about = items_of(other.table, fields, other.encoded, "{title}").about
+    about = items_of(other.data.table, fields, other.data.encoded, "{title}").about
     assert set(about["title"]) == {"a", "c"}
     parts = []
     for value in (1, 2):
@@ -420,8 +422,10 @@ def test_lists_in_brackets_are_proposed_as_lists(tmp_path: Path) -> None:
     assert (fields["multi_valued"], fields["history"], fields["item"]) == (["genres"], "click_history", "item_id")  # fmt: skip
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}  # fmt: skip
     made = load(path, tmp_path, Fields(**fields))
-    known = made.encoded.vocabulary.filter(field="genres")["value"]
+    known = made.data.encoded.vocabulary.filter(field="genres")["value"]
     assert set(known) == {"Action", "Drama", "War"}
-    assert made.encoded.past is not None
-    length = np.diff(np.append(np.asarray(made.encoded.past.start), len(made.encoded.past.items)))
+    assert made.data.encoded.past is not None
+    length = np.diff(
+        np.append(np.asarray(made.data.encoded.past.start), len(made.data.encoded.past.items))
+    )
     assert length.tolist() == [3] * 60

@@ -210,4 +210,4 @@ def test_the_real_files_pass_the_audit(
     loaded = real(name, protocol, tmp_path)
     assert loaded.counts["rows"] == rows
     assert loaded.data_hash.startswith(data_hash)
-    assert float(loaded.encoded.label.mean()) == pytest.approx(rate, abs=1e-3)
+    assert float(loaded.data.encoded.label.mean()) == pytest.approx(rate, abs=1e-3)

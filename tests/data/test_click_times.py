@@ -87,9 +87,9 @@ def test_each_file_is_read_by_its_own_type_form_and_unit(
     fields = Fields(**{**vars(FIELDS), "past": "clicks"})
     source = ClickTableSource(fields, paths[0], paths[1], paths[2], name="log")
     given = load_clicks(source, GivenRows(), tmp_path / "cache")
-    assert times(given.table, fields).tolist() == stamps
-    assert given.held_out_from == stamps[48]
-    past = given.encoded.past
+    assert times(given.data.table, fields).tolist() == stamps
+    assert given.data.held_out_from == stamps[48]
+    past = given.data.encoded.past
     assert past is not None
     assert (np.asarray(past.end) - np.asarray(past.start))[-1] > 10  # clicks of training are there
 
@@ -106,7 +106,7 @@ def test_each_file_is_read_by_its_own_type_form_and_unit(
 )  # fmt: skip
 def test_spellings_may_mix(tmp_path: Path, stamps: list[Any]) -> None:
     made = temporal(tmp_path / "log.csv", [str(stamp) for stamp in stamps])
-    found = times(made.table, FIELDS)
+    found = times(made.data.table, FIELDS)
     assert (np.diff(found) > 0).all()
     assert FIRST - 90_000 < found.min() < found.max() < FIRST + 10_000
 
@@ -116,4 +116,4 @@ def test_dates_written_as_numbers_are_no_milliseconds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"say data\.time_format=%Y%m%d%H%M "):
         temporal(tmp_path / "log.csv", stamps)
     made = temporal(tmp_path / "log.csv", stamps, time_format="%Y%m%d%H%M")
-    assert made.held_out_from == datetime(2024, 1, 31, 15, 32, tzinfo=UTC).timestamp()
+    assert made.data.held_out_from == datetime(2024, 1, 31, 15, 32, tzinfo=UTC).timestamp()

@@ -219,7 +219,7 @@ def test_lines_with_too_many_fields_can_be_dropped_and_are_counted(
     source = ClickTableSource(FIELDS, str(path), name="log", invalid="drop")
     made_of = load_clicks(source, RandomRows(0.2, 0.2), tmp_path)
     assert made_of.facts["faulty rows left out"] == 2
-    assert made_of.table.info["dropped"]["ragged lines"] == 2
+    assert made_of.data.table.info["dropped"]["ragged lines"] == 2
 
 
 def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one(tmp_path: Path) -> None:

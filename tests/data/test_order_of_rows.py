@@ -108,6 +108,6 @@ def test_a_sample_that_is_the_catalogue_is_told(
     path = tmp_path / "log.parquet"
     pl.DataFrame(columns(plays())).write_parquet(path)
     protocol = LeaveOneOut(cutoffs=(1,), candidates=Candidates(number))
-    split = load(TableSource(str(path), "user", "item"), protocol, tmp_path).split
+    split = load(TableSource(str(path), "user", "item"), protocol, tmp_path).data.split
     told = [line for line in caplog.messages if "protocol.candidates.number" in line]
     assert len(told) == (number >= split.num_trained)

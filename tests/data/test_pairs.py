@@ -43,7 +43,7 @@ def matches(pairs_csv: Path, tmp_path: Path) -> Matches:
     source = PairTable(
         str(pairs_csv), "term", "name", "sku", "grade", positive_from=2.5, scale=(1.0, 3.0)
     )
-    return load_matches(source, ByQuery(0.1, 0.2, cutoffs=(1, 5)), tmp_path).matches
+    return load_matches(source, ByQuery(0.1, 0.2, cutoffs=(1, 5)), tmp_path).data
 
 
 def test_queries_that_differ_in_case_and_blanks_are_one(
@@ -207,4 +207,4 @@ def test_home_depot_has_the_counts_that_are_known(tmp_path: Path) -> None:
     counts = loaded.counts
     assert (counts["rows"], counts["items"]) == (74_067, 54_667)
     assert 11_700 < counts["queries"] <= 11_795
-    assert loaded.matches.pairs.relevance.mean() == pytest.approx(2.38, abs=0.01)
+    assert loaded.data.pairs.relevance.mean() == pytest.approx(2.38, abs=0.01)

@@ -122,11 +122,11 @@ def test_the_order_of_the_rows_plays_no_part(timed: bool, tmp_path: Path) -> Non
         frame.sample(fraction=1, shuffle=True, seed=seed).write_csv(path)
         source = TableSource(str(path), **columns, **about)
         loaded = load(source, RandomItems(cutoffs=(1,)), tmp_path / "cache")
-        found = told(loaded.data, loaded.split)
+        found = told(loaded.data.log, loaded.data.split)
         assert found == (wanted or found)
-        assert loaded.data.items["item"].to_list()[-2:] == ["i35", "i40"]
-        wanted, info = found, loaded.data.info
-        splits.append(loaded.split)
+        assert loaded.data.log.items["item"].to_list()[-2:] == ["i35", "i40"]
+        wanted, info = found, loaded.data.log.info
+        splits.append(loaded.data.split)
         hashes.add((info["data_hash"], info["catalogue_hash"]))
     assert len(hashes) == 1
     for name in ("items", "offsets", "vocabulary"):

@@ -167,10 +167,10 @@ def test_a_session_without_users_is_named_by_itself(tmp_path: Path) -> None:
     pl.DataFrame(log).write_parquet(tmp_path / "log.parquet")
     source = TableSource(str(tmp_path / "log.parquet"), item="item", time="time", session="sid")
     loaded = load(source, Sessions(cutoffs=(1,)), tmp_path / "cache")
-    assert set(loaded.data.users["user"]) == set(log["sid"])
-    assert loaded.split.counts["sessions"] > 20
+    assert set(loaded.data.log.users["user"]) == set(log["sid"])
+    assert loaded.data.split.counts["sessions"] > 20
     again = load(source, Sessions(cutoffs=(1,)), tmp_path / "cache")  # from the cache
-    assert again.split.whole
+    assert again.data.split.whole
 
 
 def test_a_log_that_is_cut_is_kept_and_audited(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_a_log_that_is_cut_is_kept_and_audited(tmp_path: Path) -> None:
     protocol = Sessions(gap=60, cutoffs=(1,))
     loaded = load(source, protocol, tmp_path / "cache")
     assert loaded.data_hash == prepare(source, tmp_path / "cache").info["data_hash"]
-    assert loaded.data.info["sessions"] == {"gap": 60.0, "users": 8}
-    data, events = loaded.data, loaded.data.folder / "interactions.parquet"
+    assert loaded.data.log.info["sessions"] == {"gap": 60.0, "users": 8}
+    data, events = loaded.data.log, loaded.data.log.folder / "interactions.parquet"
     frame = pl.read_parquet(events)
-    code = frame["user"][int(loaded.split.test.row[0])]
+    code = frame["user"][int(loaded.data.split.test.row[0])]
     merged = frame.with_columns(
         user=pl.when(pl.col("user") == code - 1).then(code).otherwise("user").cast(pl.Int32)
     )

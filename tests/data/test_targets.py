@@ -19,8 +19,9 @@ import torch
 from lightning_rec.assembly.sequences import _metrics
 from lightning_rec.data.audit import audit
 from lightning_rec.data.batches import EvalSet
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.given import Given
-from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
@@ -221,7 +222,9 @@ def figures_of(split: Split, data: Interactions, rule: Protocol, stage: str) -> 
     examples = split.val if stage == "val" else split.test
     batch = EvalSet(split, examples, model.schema).__getitems__(list(range(examples.size)))
     queries, seen = torch.ones(examples.size, 1), (batch.seen_row, batch.seen_item)
-    metrics = _metrics(rule, Audited(data, split, {}))["metrics"][stage]
+    metrics = _metrics(rule, Audited("log", "", SplitLog(data, split), {}, {}, True))["metrics"][
+        stage
+    ]
     metrics.update(batch.example, *rank_catalogue(model, queries, batch.target, seen, max(CUTOFFS)))
     return {name: float(value) for name, value in metrics.compute().items()}
 

@@ -23,7 +23,8 @@ from lightning_rec.data.clicks.batches import ClickData, Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.clicks.histories import Past
-from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.clicks.pipeline import SplitClicks
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.tasks.click import ClickTask
@@ -292,7 +293,7 @@ def trained(
     cfg = composed(name, **settings)
     cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
     problem = assembly.assemble(cfg)
-    loaded = AuditedClicks(None, clicks_for(name), {})  # type: ignore[arg-type]
+    loaded = Audited("clicks", "", SplitClicks(None, clicks_for(name)), {}, {}, True)  # type: ignore[arg-type]
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from lightning_rec import assembly, config
 from lightning_rec.data.batches import Histories
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.datamodules import SequenceData
-from lightning_rec.data.pipeline import Audited
+from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
 from lightning_rec.objectives.base import Objective
@@ -193,7 +194,7 @@ def trained(
     """The model after some steps through the task, by its published objective and loss."""
     cfg = composed(name, **settings)
     problem = assembly.assemble(cfg)
-    loaded = Audited(None, eight_users(), {})  # type: ignore[arg-type]
+    loaded = Audited("eight", "", SplitLog(None, eight_users()), {}, {}, True)  # type: ignore[arg-type]
     cfg.seed, cfg.optimizer.lr = seed, 0.01
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)

@@ -24,7 +24,7 @@ def encoded(path: Path, *overrides: str) -> Encoded:
     settings = ["model=lr", "data=click_table", f"data.path={path}", *overrides]
     problem = assembly.assemble(config.compose(settings))
     assert isinstance(problem, Clicks)
-    return problem.load(path.parent / "cache").encoded
+    return problem.load(path.parent / "cache").data.encoded
 
 
 def probabilities(model: LR, rows: Encoded, part: str) -> np.ndarray:

@@ -16,9 +16,9 @@ from torch import nn
 from lightning_rec import assembly, config
 from lightning_rec.assembly import Matching
 from lightning_rec.assembly.matching import make_retriever
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
-from lightning_rec.data.matching.pipeline import AuditedMatches
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.sources.pairs import PairTable
 from lightning_rec.models.text.matcher import FittedToTexts, TextScorer
@@ -43,10 +43,10 @@ def pairs(pairs_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 
 
 @pytest.fixture
-def loaded(pairs: Pairs) -> AuditedMatches:
+def loaded(pairs: Pairs) -> Audited[Matches]:
     """Eight queries that are trained on and asked for."""
     some = np.arange(0, pairs.num_queries, 12)
-    return AuditedMatches(Matches(pairs, some, some, some), {})
+    return Audited("pairs", "", Matches(pairs, some, some, some), {}, {}, True)
 
 
 def composed(name: str, language: Path, *overrides: str) -> DictConfig:
@@ -56,26 +56,26 @@ def composed(name: str, language: Path, *overrides: str) -> DictConfig:
     return config.compose(given)
 
 
-def made(name: str, language: Path, loaded: AuditedMatches, seed: int = 0) -> TextScorer:
+def made(name: str, language: Path, loaded: Audited[Matches], seed: int = 0) -> TextScorer:
     """The model in evaluation mode, fitted if it is fitted."""
     problem = assembly.assemble(composed(name, language))
     assert isinstance(problem, Matching)
     torch.manual_seed(seed)
     model = problem.make_model()
-    titles = loaded.matches.pairs.items["title"].to_list()
+    titles = loaded.data.pairs.items["title"].to_list()
     for part in model.modules():
         if isinstance(part, FittedToTexts):
             part.fit(titles)
     return model.eval()
 
 
-def finder(model: TextScorer, loaded: AuditedMatches) -> Any:
-    pairs = loaded.matches.pairs
+def finder(model: TextScorer, loaded: Audited[Matches]) -> Any:
+    pairs = loaded.data.pairs
     return make_retriever(model, pairs.queries["query"].to_list(), pairs.items["title"].to_list())
 
 
 def trained(
-    name: str, language: Path, loaded: AuditedMatches, steps: int, seed: int = 0, *overrides: str
+    name: str, language: Path, loaded: Audited[Matches], steps: int, seed: int = 0, *overrides: str
 ) -> tuple[pl.Trainer, MatchTask, MatchData]:
     """The model after some steps through the task."""
     cfg = composed(name, language, "task.ranked=[val,test]", "batches.batch_size=24", *overrides)
@@ -113,7 +113,7 @@ def test_every_knob_is_typed_and_in_the_yaml(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_pairs_and_catalogue_agree(name: str, tiny_bert: Path, loaded: AuditedMatches) -> None:
+def test_pairs_and_catalogue_agree(name: str, tiny_bert: Path, loaded: Audited[Matches]) -> None:
     find = finder(made(name, tiny_bert, loaded), loaded)
     query = torch.tensor([5, 0, 17])
     row = torch.arange(3).repeat_interleave(48)
@@ -131,7 +131,7 @@ def test_pairs_and_catalogue_agree(name: str, tiny_bert: Path, loaded: AuditedMa
 
 @pytest.mark.parametrize("name", MODELS)
 def test_its_state_survives_a_round_trip(
-    name: str, tiny_bert: Path, loaded: AuditedMatches, tmp_path: Path
+    name: str, tiny_bert: Path, loaded: Audited[Matches], tmp_path: Path
 ) -> None:
     model = made(name, tiny_bert, loaded, seed=1)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
@@ -144,7 +144,9 @@ def test_its_state_survives_a_round_trip(
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_it_learns_some_pairs_by_heart(name: str, tiny_bert: Path, loaded: AuditedMatches) -> None:
+def test_it_learns_some_pairs_by_heart(
+    name: str, tiny_bert: Path, loaded: Audited[Matches]
+) -> None:
     trainer, task, data = trained(name, tiny_bert, loaded, 200)
     trainer.validate(task, data, verbose=False)
     trainer.test(task, data, verbose=False)
@@ -155,7 +157,7 @@ def test_it_learns_some_pairs_by_heart(name: str, tiny_bert: Path, loaded: Audit
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_equal_seeds_give_equal_bits(name: str, tiny_bert: Path, loaded: AuditedMatches) -> None:
+def test_equal_seeds_give_equal_bits(name: str, tiny_bert: Path, loaded: Audited[Matches]) -> None:
     first, again, other = (
         trained(name, tiny_bert, loaded, 3, seed)[1].model.state_dict() for seed in (1, 1, 2)
     )
@@ -164,7 +166,7 @@ def test_equal_seeds_give_equal_bits(name: str, tiny_bert: Path, loaded: Audited
 
 
 @pytest.mark.parametrize("loss", ["relevance_mse", "relevance_bce"])
-def test_other_losses_are_learnt_too(loss: str, tiny_bert: Path, loaded: AuditedMatches) -> None:
+def test_other_losses_are_learnt_too(loss: str, tiny_bert: Path, loaded: Audited[Matches]) -> None:
     overrides = (f"loss={loss}", "model.normalize=false")
     trainer, task, data = trained("bi_encoder", tiny_bert, loaded, 200, 0, *overrides)
     trainer.validate(task, data, verbose=False)
@@ -173,13 +175,13 @@ def test_other_losses_are_learnt_too(loss: str, tiny_bert: Path, loaded: Audited
 
 @pytest.mark.parametrize("negatives", ["bm25", "self"])
 def test_hard_negatives_are_never_relevant(
-    negatives: str, tiny_bert: Path, loaded: AuditedMatches
+    negatives: str, tiny_bert: Path, loaded: Audited[Matches]
 ) -> None:
     overrides = (f"negatives={negatives}", "negatives.number=3", "negatives.depth=8")
     _, task, _ = trained("bi_encoder", tiny_bert, loaded, 4, 0, *overrides)
     assert task.negatives is not None
     assert task.negatives.best is not None
-    train, pairs = loaded.matches.train, loaded.matches.pairs
+    train, pairs = loaded.data.train, loaded.data.pairs
     best = task.negatives.best[torch.from_numpy(train)]
     assert (best >= 0).sum(dim=1).min() >= 7  # the one relevant item is left out
     assert (task.negatives.best[1] == -1).all()  # no training query
@@ -191,7 +193,7 @@ def test_hard_negatives_are_never_relevant(
         assert not {query * pairs.num_items + item for item in row} & keys
 
 
-def test_what_the_record_keeps_of_each_query(tiny_bert: Path, loaded: AuditedMatches) -> None:
+def test_what_the_record_keeps_of_each_query(tiny_bert: Path, loaded: Audited[Matches]) -> None:
     trainer, task, data = trained("bm25", tiny_bert, loaded, 0)
     trainer.validate(task, data, verbose=False)
     trainer.test(task, data, verbose=False)

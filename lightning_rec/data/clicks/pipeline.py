@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from lightning_rec.data.clicks.findings import judged
 from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
+from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.kept import kept
 from lightning_rec.data.order import implausible
 from lightning_rec.data.times import divisor
@@ -24,8 +25,8 @@ from lightning_rec.files import sha256_json
 log = logging.getLogger(__name__)
 
 
-class AuditedClicks(NamedTuple):
-    """The table of clicks, its arrays, what the audit counted, and when what is held out begins.
+class SplitClicks(NamedTuple):
+    """A table of clicks and its arrays under a protocol.
 
     held_out_from: when the first row of validation or test is, in seconds; None where that is
         unknown.
@@ -34,29 +35,11 @@ class AuditedClicks(NamedTuple):
 
     table: ClickTable
     encoded: Encoded
-    facts: dict[str, Any]
     held_out_from: float | None = None
     items: Items | None = None
 
-    @property
-    def name(self) -> str:
-        """The name of the data."""
-        return str(self.table.info["name"])
 
-    @property
-    def data_hash(self) -> str:
-        """Its hash."""
-        return str(self.table.info["data_hash"])
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What the split left, by name."""
-        return self.encoded.counts
-
-    @property
-    def validates(self) -> bool:
-        """Whether there are validation rows."""
-        return len(self.encoded.val) > 0
+AuditedClicks = Audited[SplitClicks]
 
 
 def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> AuditedClicks:
@@ -83,7 +66,14 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     facts = _dropped(table) | counted | judged(found, protocol.audit, protocol.accept)
     for sentence in facts["told"]:
         log.warning(sentence)
-    return AuditedClicks(table, encoded, facts, _held_out_from(table, source.fields, encoded))
+    return Audited(
+        name=table.info["name"],
+        data_hash=table.info["data_hash"],
+        data=SplitClicks(table, encoded, _held_out_from(table, source.fields, encoded)),
+        counts=encoded.counts,
+        facts=facts,
+        validates=len(encoded.val) > 0,
+    )
 
 
 def _dropped(table: ClickTable) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""What the data of every problem shares: sources, prepared folders, audits, batches, protocols."""
