@@ -25,7 +25,7 @@ from lightning_rec.data.clicks.pipeline import SplitClicks
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance
-from lightning_rec.tasks.base import clip_norm
+from lightning_rec.tasks.clipping import clip_norm
 
 FIELDS, BATCH, STEPS, WARMUP, CLIP = 10, 4096, 20, 5, 10.0
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)

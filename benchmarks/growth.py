@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import polars as pl
@@ -196,7 +196,7 @@ def beside(settings: dict[str, Any], split: Split, python: Path, folder: Path) -
     users = np.repeat(np.arange(len(split.offsets) - 1), np.diff(split.offsets))
     table = pl.DataFrame({"user": users + 1, "item": np.asarray(split.items) + 1})
     with gzip.open(folder / "log.gz", "wb", compresslevel=1) as text:
-        table.write_csv(text, separator=" ", include_header=False)
+        table.write_csv(cast(IO[bytes], text), separator=" ", include_header=False)
     asked = {
         "data": folder / "log.gz", "out": folder / "replay.json", "model": "sasrec",
         "measure": "speed", "max-len": settings["length"], "batch-size": settings["batch"],

@@ -65,10 +65,10 @@ def main() -> None:
             if column == 0:
                 place.set_ylabel(label)
         grid[-1][column].set_xlabel(TITLES[axis])
-    handles = {}
+    handles: dict[str, Any] = {}
     for place in grid.flat:
         handles |= dict(zip(*reversed(place.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="upper center", ncol=2, frameon=False)
+    figure.legend([*handles.values()], [*handles], loc="upper center", ncol=2, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.94))
     figure.savefig(picture, dpi=110)
 

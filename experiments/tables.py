@@ -99,11 +99,12 @@ def beside_peers(
 def runs_of(folder: Path, table: Declared, name: str) -> pl.DataFrame:
     """The runs of a row: our own, or a peer's ``within`` some epochs."""
     row = table["rows"][name]
-    settings = row if isinstance(row, dict) else {}
+    settings: Declared = row if isinstance(row, dict) else {}
     stem = table.get("prefix", "") + settings.get("row", name)
     if "within" in settings:
         return results.within(folder / "peers", stem, settings["within"])
-    return results.of_row(folder / settings.get("folder", table.get("folder", "runs")), stem)
+    own: str = settings.get("folder") or table.get("folder", "runs")
+    return results.of_row(folder / own, stem)
 
 
 def tried_first() -> Table:

@@ -101,9 +101,8 @@ def prepared(tmp_path: Path) -> Prepare:
     def make(**columns: list[Any]) -> Interactions:
         path = tmp_path / "small.csv"
         pl.DataFrame(columns).write_csv(path)
-        return prepare(
-            TableSource(str(path), **{name: name for name in columns}), tmp_path / "cache"
-        )
+        names: dict[str, Any] = {name: name for name in columns}
+        return prepare(TableSource(str(path), **names), tmp_path / "cache")
 
     return make
 

@@ -90,7 +90,8 @@ def export(overrides: Sequence[str], out: Path) -> dict[str, Any]:
     }
     with atomic_folder(out) as folder:
         for part, of in parts.items():
-            np.savez(folder / f"{part}.npz", **of)
+            arrays: dict[str, Any] = dict(of)
+            np.savez(folder / f"{part}.npz", **arrays)
         write_json(folder / "meta.json", meta)
     return meta
 

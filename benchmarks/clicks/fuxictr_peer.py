@@ -14,6 +14,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ FILES = {
 
 def network(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """Our words for a model's size in FuxiCTR's."""
-    own: dict[str, Any] = {
+    words: dict[str, Callable[[], dict[str, Any]]] = {
         "lr_sgd": lambda: {},
         "fm": lambda: {},
         "deepfm": lambda: {"hidden_units": wanted["mlp"]},
@@ -68,7 +69,8 @@ def network(name: str, wanted: dict[str, Any]) -> dict[str, Any]:
             "fs_hidden_units": wanted["gate"],
             "num_heads": wanted["heads"],
         },
-    }[name]()
+    }
+    own = words[name]()
     if name in ("lr_sgd", "fm"):
         return own | {"regularizer": float(wanted["embedding_l2"])}
     deep = {"net_dropout": wanted.get("dropout"), "batch_norm": wanted.get("batch_norm")}
@@ -177,7 +179,7 @@ class FuxiCTR:
             once = self.model.train_step
 
             def counted(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-                loss = once(batch)
+                loss: torch.Tensor = once(batch)
                 if step(len(batch[LABEL])):
                     raise EnoughError
                 return loss

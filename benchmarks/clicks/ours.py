@@ -12,7 +12,7 @@ import os
 import tempfile
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -80,7 +80,8 @@ class Ours:
         seed_everything(self.cfg.seed, verbose=False)
         self.module = self.problem.make_data(self.loaded)
         self.task = self.problem.make_task(self.loaded, self.module)
-        self.trainer = assembly.make_trainer(self.cfg, self.folder, training=not self.bare)
+        trainer = assembly.make_trainer(self.cfg, self.folder, training=not self.bare)
+        self.trainer = cast(Any, trainer)
         if self.bare:
             self._loop(step)
             return 0
@@ -95,7 +96,7 @@ class Ours:
         optimizer = task.make_optimizer(task.model.parameters())
         epoch, clip = 0, self.cfg.trainer.gradient_clip_val
         while True:
-            loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+            loader.batch_sampler.set_epoch(epoch)
             for batch in loader:
                 loss = task.loss_of(batch)
                 optimizer.zero_grad()

@@ -15,7 +15,8 @@ def median(results: Sequence[dict[str, Any]], *keys: str) -> float:
         for key in keys:
             value = value[key]
         values.append(value)
-    return statistics.median(values)
+    middle: float = statistics.median(values)
+    return middle
 
 
 def headed(names: Sequence[str]) -> list[str]:

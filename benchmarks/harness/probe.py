@@ -106,14 +106,16 @@ class CurveProbe:
         return trained >= self.limit or self.enough(self.curve[-1])
 
 
-def lightning_callback(base: type, step: Step, count: Callable[[Any], tuple[int, ...]]) -> Any:
+def lightning_callback(base: Any, step: Step, count: Callable[[Any], tuple[int, ...]]) -> Any:
     """A callback of the ``base`` of one Lightning that reports each step and can stop the fit."""
 
-    class Steps(base):  # type: ignore[misc,valid-type]
+    class Steps(base):  # type: ignore[misc]
         def __deepcopy__(self, memo: dict[int, Any]) -> "Steps":
             return self  # RecTools trains with a deep copy of its trainer
 
-        def on_train_batch_end(self, trainer: Any, module: Any, out: Any, batch: Any, i: int):
+        def on_train_batch_end(
+            self, trainer: Any, module: Any, out: Any, batch: Any, i: int
+        ) -> None:
             trainer.should_stop = step(*count(batch))
 
     return Steps()

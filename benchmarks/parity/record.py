@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from split import Split, evaluate
+
+from benchmarks.parity.split import Split, evaluate
 
 EVERY = 10  # epochs between evaluations
 MONITOR = "val/ndcg@10"

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from pytorch_lightning import seed_everything
-from record import EVERY, SETTINGS, Record, parse_args
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import BERT4RecModel
-from split import TOP, UNKNOWN, Split, load_split
+
+from benchmarks.parity.record import EVERY, SETTINGS, Record, parse_args
+from benchmarks.parity.split import TOP, UNKNOWN, Split, load_split
 
 DEFAULTS = {
     "masking": "80 % mask, 10 % random item, 10 % kept; a row may have no masked item",
@@ -63,7 +64,8 @@ def recommend(model: BERT4RecModel, dataset: Dataset, n_users: int) -> np.ndarra
     """The best unseen items of every user [U, TOP]."""
     table = model.recommend(np.arange(n_users), dataset, k=TOP, filter_viewed=True)
     table = table.sort_values([Columns.User, Columns.Rank])
-    return table[Columns.Item].to_numpy().reshape(n_users, TOP)
+    found: np.ndarray = table[Columns.Item].to_numpy()
+    return found.reshape(n_users, TOP)
 
 
 def main() -> None:

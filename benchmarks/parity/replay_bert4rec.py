@@ -11,7 +11,6 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from record import EVERY, SETTINGS, Record, parse_args
 from replay.data import FeatureHint, FeatureSource, FeatureType
 from replay.data.nn import (
     PandasSequentialDataset,
@@ -22,8 +21,10 @@ from replay.data.nn import (
 from replay.models.nn.sequential import Bert4Rec
 from replay.models.nn.sequential.bert4rec import Bert4RecPredictionDataset, Bert4RecTrainingDataset
 from replay.models.nn.sequential.postprocessors import RemoveSeenItems
-from split import TOP, Split, load_split
 from torch.utils.data import DataLoader
+
+from benchmarks.parity.record import EVERY, SETTINGS, Record, parse_args
+from benchmarks.parity.split import TOP, Split, load_split
 
 EVAL_BATCH = 256
 DEFAULTS = {
@@ -81,7 +82,7 @@ class Ranker:
         return torch.cat(lists).numpy()
 
 
-class Evaluate(lightning.Callback):
+class Evaluate(lightning.Callback):  # type: ignore[misc]
     """Adds an evaluation to the record after every tenth epoch."""
 
     def __init__(self, record: Record, val: Ranker, test: Ranker) -> None:

@@ -22,8 +22,11 @@ class Peer(Protocol):
     """One model of one library."""
 
     library: str  # its name as a package
-    split: Split
     notes: dict[str, Any]  # what the library does otherwise than asked
+
+    @property
+    def split(self) -> Split:
+        """The split that every library is held to."""
 
     def prepare(self, path: Path) -> None:
         """Seed, and bring the raw file into the library's own containers."""
@@ -72,7 +75,7 @@ def quality(peer: Peer, args: Namespace) -> dict[str, Any]:
         return {"val/ndcg@10": ndcg(peer.scores(), peer.split)}
 
     def enough(point: dict[str, float]) -> bool:
-        return point["val/ndcg@10"] >= args.until
+        return bool(point["val/ndcg@10"] >= args.until)
 
     probe = CurveProbe(args.minutes * 60, args.every, users, score, enough)
     peer.fit(probe.step)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning_rec.commands.loading import loading
 
@@ -30,7 +30,7 @@ with loading():  # as the command line does
     from lightning_rec.data.batches import EvalSet, Histories
     from lightning_rec.data.pipeline import load
     from lightning_rec.data.split import Schema
-    from lightning_rec.objectives.base import Objective, Question, TrainingInputs
+    from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs
 
 IMPORT_SECONDS = record.since_start()
 VARIANTS = {
@@ -43,20 +43,20 @@ VARIANTS = {
 
 
 class Counted:
-    """An objective that remembers how many rows and targets its last lesson had."""
+    """An objective that remembers how many rows and targets it last trained on."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective, self.name, self.window = objective, objective.name, objective.window
         self.rows = self.targets = 0
 
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
-        """The lesson, counted."""
-        lesson = self.objective.training_inputs(histories, schema)
-        self.rows, self.targets = len(lesson.at), len(lesson.targets)
-        return lesson
+        """What is trained on, counted."""
+        inputs = self.objective.training_inputs(histories, schema)
+        self.rows, self.targets = len(inputs.at), len(inputs.targets)
+        return inputs
 
-    def query_inputs(self, histories: Histories, schema: Schema) -> Question:
-        """The question."""
+    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
+        """What is asked."""
         return self.objective.query_inputs(histories, schema)
 
 
@@ -89,7 +89,7 @@ class Ours:
                 "trainer.max_epochs=100000",
                 "trainer.limit_val_batches=0",
                 "trainer.gradient_clip_val=null",
-                *VARIANTS.get(variant, []),
+                *VARIANTS.get(variant or "", []),
             ]
         )
         self.notes: dict[str, Any] = {"variant": variant or "as it comes"}
@@ -98,7 +98,7 @@ class Ours:
         """Prepare, split and audit the raw file, into an empty cache."""
         seed_everything(self.cfg.seed, verbose=False)
         os.environ["LIGHTNING_REC_DATA"] = str(path.parent)
-        self.parts = assembly.assemble(self.cfg)
+        self.parts = cast(Any, assembly.assemble(self.cfg))
         self.loaded = load(self.parts.source, self.parts.protocol, self.folder / "cache")
         self.path = path
 
@@ -112,13 +112,13 @@ class Ours:
     def fit(self, step: Step) -> None:
         """Train as ``lightning-rec train`` does, with its CSV log."""
         self.data = self.parts.make_data(self.loaded)
-        self.task = self.parts.make_task(self.loaded, self.data)
+        self.task: Any = self.parts.make_task(self.loaded, self.data)
         counted = self.task.objective = Counted(self.task.objective)
         if self.bare:
             self._loop(step, counted)
             return
         callback = lightning_callback(Callback, step, lambda _: (counted.rows, counted.targets))
-        self.trainer = assembly.make_trainer(self.cfg, self.folder)
+        self.trainer = cast(Any, assembly.make_trainer(self.cfg, self.folder))
         self.trainer.callbacks.append(callback)
         self.trainer.fit(self.task, self.data)
 

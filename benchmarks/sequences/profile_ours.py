@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import seed_everything
@@ -126,7 +126,7 @@ def main() -> None:
     seed_everything(1, verbose=False)
     os.environ["LIGHTNING_REC_DATA"] = str(args.data.resolve().parent)
     cfg = config.compose([f"experiment={args.model}_ml1m"])
-    built = assembly.assemble(cfg)
+    built = cast(Any, assembly.assemble(cfg))
     loaded = load(built.source, built.protocol, Path(tempfile.mkdtemp()))
     data = built.make_data(loaded)
     task = built.make_task(loaded, data).train()
@@ -142,13 +142,14 @@ def main() -> None:
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
         step(task, batch, optimizer, Parts())
     found = products(profiled.events(), parts.seconds)
-    milliseconds, operations = Counter[str](), 0.0
+    milliseconds: dict[str, float] = defaultdict(float)
+    operations = 0.0
     for (part, shapes), count in found.items():
         seconds, each = alone(shapes)
         milliseconds[part] += seconds * count * 1e3
         operations += each * count
     medians = {name: round(statistics.median(of) * 1e3, 2) for name, of in parts.seconds.items()}
-    kinds: Counter[str] = Counter()
+    kinds: dict[str, float] = {}
     for event in profiled.key_averages():
         if event.key in parts.seconds:
             continue
@@ -165,7 +166,7 @@ def main() -> None:
         "evaluation_seconds": {
             name: round(statistics.median(each[name] for each in passes), 3) for name in passes[0]
         },
-        "operators_milliseconds": dict(kinds.most_common(12)),
+        "operators_milliseconds": dict(sorted(kinds.items(), key=lambda each: -each[1])[:12]),
         "settings": {"batch_size": cfg.batches.batch_size, "max_len": cfg.batches.max_len},
         "machine": record.machine(),
         "finished_at": record.now(),

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import warnings
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ class RecBolePeer:
         self.trainer = get_trainer(self.config["MODEL_TYPE"], self.config["model"])(
             self.config, self.model
         )
-        loss, batch = self.model.calculate_loss, {}
+        loss: Callable[[Interaction], torch.Tensor] = self.model.calculate_loss
+        batch = {}
 
         def counted(interaction: Interaction) -> torch.Tensor:
             rows = targets = len(interaction)

@@ -11,6 +11,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ class RecToolsPeer:
             recommend_torch_device=self.device,
             **own,
         )
-        self.notes = {"adam_betas": [0.9, 0.98]}
+        self.notes: dict[str, Any] = {"adam_betas": [0.9, 0.98]}
         if args.model == "bert4rec":
             self.notes["masking"] = "80 % mask, 10 % random item, 10 % kept"
 

@@ -12,6 +12,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ class RePlayPeer:
         table = pd.DataFrame({"user": np.arange(users), "item": self.split.train[:users]})
         return PandasSequentialDataset(self.schema, "user", "item", table)
 
-    def _inputs(self, data: PandasSequentialDataset) -> DataLoader:
+    def _inputs(self, data: PandasSequentialDataset) -> DataLoader[Any]:
         rows = PREDICTION[self.name](data, self.settings["max_len"])
         return DataLoader(rows, batch_size=self.settings["eval_batch_size"])
 

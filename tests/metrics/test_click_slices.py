@@ -17,13 +17,14 @@ SLICES = slices_of("user", torch.from_numpy(SEEN))
 
 
 def members(name: str) -> np.ndarray:
-    return {
+    masks: dict[str, np.ndarray] = {
         "user_cold": SEEN == 0,
         "user_warm": SEEN > 0,
         "user_1_9": (SEEN > 0) & (SEEN < 10),
         "user_10_99": (SEEN > 9) & (SEEN < 100),
         "user_100_up": SEEN > 99,
-    }[name]
+    }
+    return masks[name]
 
 
 def figures(order: np.ndarray) -> dict[str, float]:

@@ -68,7 +68,7 @@ def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
             ),
             0,
         )
-    return {name: value.item() for name, value in task.metrics["test"].compute().items()}
+    return {name: value.item() for name, value in metrics["test"].compute().items()}
 
 
 def test_figures_are_the_means_over_users_worked_out_one_by_one() -> None:

@@ -16,7 +16,9 @@ HISTORY = [CHANCE.choice([1, 4, 5, 9, 10, 19, 20, 49]) for _ in range(EXAMPLES)]
 TARGET = [CHANCE.choice([-1, *range(ITEMS)]) for _ in range(EXAMPLES)]
 RANK = [0 if target < 0 else CHANCE.randint(1, ITEMS) for target in TARGET]
 SEEN = [CHANCE.random() < 0.3 for _ in range(EXAMPLES)]  # without a code: a seen one that is a miss
-SLICES = slices_of(*map(torch.tensor, (HISTORY, TARGET, SEEN, COUNTS)))
+SLICES = slices_of(
+    torch.tensor(HISTORY), torch.tensor(TARGET), torch.tensor(SEEN), torch.tensor(COUNTS)
+)
 
 
 def where(history: int, target: int, seen: bool) -> set[str]:
