@@ -27,6 +27,19 @@ train: $(VENV)/.run  ## BERT4Rec on MovieLens-100K; ARGS="model.dim=32 seed=2" c
 test: $(VENV)/.dev  ## all tests that need no large data
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
+coverage: $(VENV)/.dev  ## the same tests, and which lines of the package they reach
+	$(BIN)/python -m pytest -n auto --cov=lightning_rec --cov-report=term:skip-covered $(ARGS)
+
+# Environments of their own, below .bench/.
+matrix:  ## a quick round under each declared Python that is installed; says which those were
+	.ci/matrix
+
+oldest:  ## with the oldest versions that pyproject.toml allows; of torch the pinned one, an older one would be gigabytes
+	PYTHON=$(PYTHON) .ci/oldest
+
+wheel:  ## build sdist and wheel, install the wheel elsewhere and train from an empty folder
+	PYTHON=$(PYTHON) .ci/wheel
+
 lint: $(VENV)/.dev  ## ruff, formatting and rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -76,4 +89,4 @@ bench-gpu:  ## speed and figures on a GPU, below eight minutes; PYTHON=… WHEEL
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) $(BENCH) site dist build
 
-.PHONY: help train test lint types docs tables bench bench-clicks bench-gpu clean
+.PHONY: help train test coverage matrix oldest wheel lint types docs tables bench bench-clicks bench-gpu clean
