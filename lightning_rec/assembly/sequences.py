@@ -14,7 +14,7 @@ from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.items import texts_of
 from lightning_rec.assembly.problem import Problem, held
 from lightning_rec.assembly.sequence_tables import per_user, users_of
-from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load

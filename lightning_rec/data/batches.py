@@ -1,16 +1,19 @@
-"""Whole batches cut from a split at once: typed tuples, data sets and the sampler behind them."""
+"""Batches of sequences, each cut from the arrays of a split at once."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
+from lightning_rec.data.core.batches import BatchModule, Part
 from lightning_rec.data.split import Examples, Ints, Schema, Split
+from lightning_rec.ranges import Workers
 
 
 class Histories(NamedTuple):
@@ -181,50 +184,43 @@ class EvalSet(Dataset[EvalBatch]):
         )
 
 
-class BatchSampler(Sampler[list[int]]):
-    """Cuts ``range(size)`` into batches and deals whole batches to processes in turn.
+class SequenceData(BatchModule):
+    """Windows of training sequences to learn from; validation and test histories to rank.
 
-    Every process sees batches of the same make-up however many processes there are, so
-    evaluation gives the same bits on one and on many; nothing is padded, repeated or dropped. A
-    process that is left without any gets one empty batch.
-    In training (``shuffle``) the order depends on the seed and the epoch alone, which lets a
-    resumed run repeat it, and the batches left over when they cannot be dealt evenly are dropped
-    for that epoch, since every process must take the same number of steps.
+    Args:
+        split: the split to cut batches from.
+        seed: fixes the order of training batches, together with the epoch.
+        window: how many items a training window takes for a model that reads ``max_len``.
+        candidates: samples to rank targets among, beside the whole catalogue.
+        max_len: items that a model reads at once.
+        batch_size: training windows per batch and process.
+        eval_batch_size: histories per batch in evaluation.
+        stride: how far training windows move back, as a share of their width; None takes only the
+            latest window of each user.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest for logs that fit in memory.
     """
 
     def __init__(
-        self, size: int, batch_size: int, *, shuffle: bool, seed: int, rank: int, processes: int
+        self,
+        split: Split,
+        seed: int,
+        window: Callable[[int], int],
+        candidates: Candidates | None = None,
+        max_len: Annotated[int, Field(ge=2)] = 50,
+        batch_size: PositiveInt = 128,
+        eval_batch_size: PositiveInt = 512,
+        stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5,
+        num_workers: Workers = 0,
     ) -> None:
-        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
-        self.seed, self.rank, self.processes = seed, rank, processes
-        self.epoch = 0
-        self.dealt = 0  # batches of the next pass that were dealt already, before a stop
+        super().__init__(seed, batch_size, eval_batch_size, num_workers)
+        self.split, self.stride, self.candidates = split, stride, candidates
+        self.schema = Schema(split.num_items, max_len, split.num_users)
+        self.width = window(max_len)
 
-    @property
-    def sampler(self) -> "BatchSampler":
-        """Lightning looks here for an object whose epoch it may set."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        batches = -(-self.size // self.batch_size)
-        if self.shuffle:
-            return max(1, batches // self.processes)
-        # Lightning skips evaluation on a process without batches, and the others wait for it.
-        return max(1, len(range(self.rank, batches, self.processes)))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = None
-        if self.shuffle:
-            generator = np.random.default_rng([self.seed, self.epoch])
-            order = generator.permutation(np.arange(self.size, dtype=np.min_scalar_type(self.size)))
-        dealt, self.dealt = self.dealt, 0
-        for number in range(dealt, len(self)):
-            batch = number * self.processes + self.rank
-            if self.shuffle:  # with fewer batches than processes, some take the same one
-                batch %= -(-self.size // self.batch_size)
-            start, stop = batch * self.batch_size, min(self.size, (batch + 1) * self.batch_size)
-            yield order[start:stop].tolist() if order is not None else list(range(start, stop))
+    def batches(self, part: Part) -> TrainSet | EvalSet:
+        """Windows to train on, or histories to rank; those of the test have validation events."""
+        if part == "train":
+            return TrainSet(self.split, self.schema, self.width, self.stride)
+        examples = self.split.val if part == "val" else self.split.test
+        return EvalSet(self.split, examples, self.schema, self.candidates)

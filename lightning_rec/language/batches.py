@@ -1,17 +1,16 @@
 """Whole batches of texts, and the Lightning data module that deals them."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_rec.data.datamodules import loader
+from lightning_rec.data.core.batches import BatchModule, Part
 from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.ranges import Workers
 
@@ -60,7 +59,7 @@ class TextSet(Dataset[TextBatch]):
         return TextBatch(torch.from_numpy(number), self.tokens.take(self.which[number]))
 
 
-class TextData(pl.LightningDataModule):
+class TextData(BatchModule):
     """Shuffled texts to learn from; those of validation and test in their order.
 
     Args:
@@ -82,23 +81,9 @@ class TextData(pl.LightningDataModule):
         eval_batch_size: PositiveInt = 256,
         num_workers: Workers = 0,
     ) -> None:
-        super().__init__()
-        self.tokens, self.parts, self.seed = tokens, parts, seed
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers = num_workers
+        super().__init__(seed, batch_size, eval_batch_size, num_workers)
+        self.tokens, self.parts = tokens, parts
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled training texts."""
-        return self._loader("train", self.batch_size, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Texts of validation."""
-        return self._loader("val", self.eval_batch_size, shuffle=False)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Texts of the test."""
-        return self._loader("test", self.eval_batch_size, shuffle=False)
-
-    def _loader(self, part: str, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
-        dataset = TextSet(self.tokens, self.parts[part])
-        return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)
+    def batches(self, part: Part) -> TextSet:
+        """The texts of a part."""
+        return TextSet(self.tokens, self.parts[part])

@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from lightning_rec.data.datamodules import BatchLoader
+from lightning_rec.data.core.batches import BatchLoader
 from lightning_rec.files import atomic_path
 from lightning_rec.runs import checksums, generators, weights
 from lightning_rec.runs.signals import STOP

@@ -12,14 +12,14 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_rec.data.batches import (
-    BatchSampler,
     EvalSet,
+    SequenceData,
     TrainBatch,
     TrainSet,
     Windows,
     gather,
 )
-from lightning_rec.data.datamodules import SequenceData
+from lightning_rec.data.core.batches import BatchSampler
 from lightning_rec.data.split import Examples, Schema, Split
 
 

@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_rec import assembly, config
-from lightning_rec.data.batches import Histories
+from lightning_rec.data.batches import Histories, SequenceData
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.datamodules import SequenceData
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel

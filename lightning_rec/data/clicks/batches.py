@@ -1,18 +1,17 @@
 """Whole batches of clicks, one fancy index each, and the Lightning data module that deals them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightning_rec.data.batches import Histories, gather
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.histories import Past
-from lightning_rec.data.datamodules import loader
+from lightning_rec.data.core.batches import BatchModule, Part
 from lightning_rec.ranges import Workers
 
 
@@ -112,7 +111,7 @@ class ClickSet(Dataset[ClickBatch]):
         return number[order], Histories(items, nobody)
 
 
-class ClickData(pl.LightningDataModule):
+class ClickData(BatchModule):
     """Shuffled rows to learn from; the rows of validation and test in their order.
 
     Args:
@@ -134,24 +133,9 @@ class ClickData(pl.LightningDataModule):
         eval_batch_size: PositiveInt = 16384,
         num_workers: Workers = 0,
     ) -> None:
-        super().__init__()
-        self.histories = histories
-        self.encoded, self.seed, self.schema = encoded, seed, encoded.schema
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers = num_workers
+        super().__init__(seed, batch_size, eval_batch_size, num_workers)
+        self.encoded, self.schema, self.histories = encoded, encoded.schema, histories
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled training rows."""
-        return self._loader("train", self.batch_size, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation rows."""
-        return self._loader("val", self.eval_batch_size, shuffle=False)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test rows."""
-        return self._loader("test", self.eval_batch_size, shuffle=False)
-
-    def _loader(self, part: str, batch_size: int, *, shuffle: bool) -> DataLoader[Any]:
-        dataset = ClickSet(self.encoded, part, self.histories)
-        return loader(self, dataset, batch_size, self.seed, self.num_workers, shuffle=shuffle)
+    def batches(self, part: Part) -> ClickSet:
+        """The rows of a part."""
+        return ClickSet(self.encoded, part, self.histories)

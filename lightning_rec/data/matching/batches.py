@@ -1,15 +1,14 @@
 """Whole batches of pairs and of queries, by their codes, and the data module that deals them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from lightning_rec.data.datamodules import loader
+from lightning_rec.data.core.batches import BatchModule, Part
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.errors import UserError
 from lightning_rec.ranges import Workers
@@ -105,7 +104,7 @@ class QuerySet(Dataset[QueryBatch]):
         )
 
 
-class MatchData(pl.LightningDataModule):
+class MatchData(BatchModule):
     """Shuffled training pairs to learn from; the queries of validation and test in their order.
 
     Args:
@@ -127,24 +126,11 @@ class MatchData(pl.LightningDataModule):
         eval_batch_size: PositiveInt = 128,
         num_workers: Workers = 0,
     ) -> None:
-        super().__init__()
-        self.matches, self.seed, self.positives = matches, seed, positives
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers = num_workers
+        super().__init__(seed, batch_size, eval_batch_size, num_workers)
+        self.matches, self.positives = matches, positives
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled training pairs."""
-        pairs = PairSet(self.matches, self.positives)
-        return loader(self, pairs, self.batch_size, self.seed, self.num_workers, shuffle=True)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation queries."""
-        return self._queries("val")
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test queries."""
-        return self._queries("test")
-
-    def _queries(self, part: str) -> DataLoader[Any]:
-        queries, size = QuerySet(self.matches, part), self.eval_batch_size
-        return loader(self, queries, size, self.seed, self.num_workers, shuffle=False)
+    def batches(self, part: Part) -> PairSet | QuerySet:
+        """Pairs to train on, or the queries of another part."""
+        if part == "train":
+            return PairSet(self.matches, self.positives)
+        return QuerySet(self.matches, part)

@@ -1,0 +1,156 @@
+"""Batches of any kind of data: their sampler, their loader, and the Lightning data module."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Sampler
+
+Batch = TypeVar("Batch")
+Part = Literal["train", "val", "test"]
+
+
+class BatchSet(Protocol):
+    """A data set whose batches are fetched whole."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        """The batch of these examples."""
+        ...
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Cuts ``range(size)`` into batches and deals whole batches to processes in turn.
+
+    Every process sees batches of the same make-up however many processes there are, so
+    evaluation gives the same bits on one and on many; nothing is padded, repeated or dropped. A
+    process that is left without any gets one empty batch.
+    In training (``shuffle``) the order depends on the seed and the epoch alone, which lets a
+    resumed run repeat it, and the batches left over when they cannot be dealt evenly are dropped
+    for that epoch, since every process must take the same number of steps.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, *, shuffle: bool, seed: int, rank: int, processes: int
+    ) -> None:
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self.seed, self.rank, self.processes = seed, rank, processes
+        self.epoch = 0
+        self.dealt = 0  # batches of the next pass that were dealt already, before a stop
+
+    @property
+    def sampler(self) -> "BatchSampler":
+        """Lightning looks here for an object whose epoch it may set."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        batches = -(-self.size // self.batch_size)
+        if self.shuffle:
+            return max(1, batches // self.processes)
+        # Lightning skips evaluation on a process without batches, and the others wait for it.
+        return max(1, len(range(self.rank, batches, self.processes)))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = None
+        if self.shuffle:
+            generator = np.random.default_rng([self.seed, self.epoch])
+            order = generator.permutation(np.arange(self.size, dtype=np.min_scalar_type(self.size)))
+        dealt, self.dealt = self.dealt, 0
+        for number in range(dealt, len(self)):
+            batch = number * self.processes + self.rank
+            if self.shuffle:  # with fewer batches than processes, some take the same one
+                batch %= -(-self.size // self.batch_size)
+            start, stop = batch * self.batch_size, min(self.size, (batch + 1) * self.batch_size)
+            yield order[start:stop].tolist() if order is not None else list(range(start, stop))
+
+
+class BatchLoader(DataLoader[Any]):
+    """Deals whole batches, and knows how many of an epoch it has dealt.
+
+    Nothing is fetched before the first batch is asked for: Lightning makes the iterator before it
+    says which epoch it is, and before a checkpoint has said where to begin.
+    """
+
+    batch_sampler: BatchSampler
+    dealt = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """The batches of an epoch, or what is left of one."""
+        self.dealt = self.batch_sampler.dealt
+        for batch in super().__iter__():
+            self.dealt += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How far this epoch is."""
+        return {"dealt": self.dealt}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out, in the next pass, what was dealt already."""
+        self.batch_sampler.dealt = state["dealt"]
+
+
+class BatchModule(pl.LightningDataModule, ABC):
+    """The batches of each stage: shuffled examples to train on, all others in their order.
+
+    Args:
+        seed: fixes the order of training batches, together with the epoch.
+        batch_size: examples per training batch and process.
+        eval_batch_size: examples per batch in evaluation.
+        num_workers: processes that prepare batches; 0 prepares them in the training process,
+            which is fastest: a batch is one look-up in memory.
+    """
+
+    def __init__(self, seed: int, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
+        super().__init__()
+        self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
+        self.num_workers = num_workers
+
+    @abstractmethod
+    def batches(self, part: Part) -> BatchSet:
+        """The examples of a part, to be fetched as whole batches."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled training examples."""
+        return self._loader("train", self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Validation examples."""
+        return self._loader("val", self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test examples."""
+        return self._loader("test", self.eval_batch_size)
+
+    def _loader(self, part: Part, batch_size: int) -> DataLoader[Any]:
+        """Deals the batches of a part to the processes of the trainer."""
+        examples, trainer = self.batches(part), self.trainer
+        sampler = BatchSampler(
+            len(examples),
+            batch_size,
+            shuffle=part == "train",
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            processes=trainer.world_size if trainer else 1,
+        )
+        return BatchLoader(
+            examples,  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=_whole,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
+
+
+def _whole(batch: Batch) -> Batch:
+    """Collate nothing: the data set already fetched a whole batch."""
+    return batch
