@@ -12,7 +12,7 @@ from lightning_rec.commands.schema import schema
 from lightning_rec.commands.sets import names, node, pairs_of
 from lightning_rec.commands.usage import config_folders
 from lightning_rec.data.clicks.columns import label, lists
-from lightning_rec.data.clicks.table import ClickSource, prepare_clicks
+from lightning_rec.data.clicks.table import ClickSource, LogClicks, prepare_clicks
 from lightning_rec.data.fetch import PublicData, cache_dir
 from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
@@ -132,7 +132,7 @@ def _prepare(known: dict[str, Any], settings: dict[str, str], console: Screen) -
     console.print(f"Prepared in {data.folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare_clicks(source: ClickSource, console: Screen) -> None:
+def _prepare_clicks(source: ClickSource | LogClicks, console: Screen) -> None:
     """Prepare a data set of clicks and print its figures, and what its features hold."""
     clicks = prepare_clicks(source, cache_dir())
     info, fields = clicks.info, source.fields

@@ -2,26 +2,19 @@
 
 import hashlib
 import logging
-import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lightning_rec.data import plain
 from lightning_rec.data.columns import told_dropped
+from lightning_rec.data.core.prepared import prepared
 from lightning_rec.data.ids import as_text
-from lightning_rec.data.kept import kept
-from lightning_rec.data.locks import unwritable
-from lightning_rec.data.schema import Interactions, Raw, Source, Tables
+from lightning_rec.data.schema import Interactions, Source, Tables
 from lightning_rec.data.times import needed
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import sha256_file, sha256_json, write_json
-from lightning_rec.screen import Screen
+from lightning_rec.files import sha256_json
 
 PREPARED_VERSION = 3
 """To be raised whenever the same raw files would be prepared differently."""
@@ -59,83 +52,7 @@ def prepare(source: Source, cache: Path) -> Interactions:
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
         return _write(source, files, folder, tell)
 
-    return Interactions(stored(source, cache, PREPARED_VERSION, write))
-
-
-def stored(
-    source: Raw,
-    cache: Path,
-    version: int,
-    write: Callable[[list[Path], Path, Callable[[str], None]], dict[str, Any]],
-) -> Path:
-    """The folder of what ``write`` makes of a source's raw files, made once, by one process.
-
-    Args:
-        source: where the raw files are.
-        cache: the folder is below ``cache/prepared``.
-        version: of what is written; it enters the fingerprint, as files and settings do.
-        write: writes into a folder, given the raw files, the folder and a function that is told
-            what goes on; returns what is to be known, for ``info.json``.
-
-    Raises:
-        UserError: if the raw files are not to be had or broken, or the cache cannot be written.
-    """
-    check_name(source.name)
-    files = source.files()
-    status = Screen(stderr=True).status
-    with status(f"{source.name}: checking the raw files"):
-        raw = _identities(files)
-    fingerprint = sha256_json([version, raw, source.settings()])
-    folder = cache / "prepared" / f"{source.name}-{fingerprint[:12]}"
-
-    def make(temporary: Path) -> None:
-        with _told(source, files, folder), status("") as line:
-            info = write(files, temporary, line.update)
-            write_json(temporary / "info.json", {**info, "files": raw})
-        log.info("%s: prepared in %s", source.name, folder)
-
-    return kept(folder, make)
-
-
-def check_name(name: str) -> None:
-    """Raise UserError unless a name of data is fit to name a folder."""
-    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
-        raise UserError(
-            f"data.name={name[:120]!r} names a folder of the cache: up to 100 characters, no "
-            "slashes and no dot at the beginning. Say another: data.name=my_log."
-        )
-
-
-def _identities(files: list[Path]) -> list[dict[str, Any]]:
-    """Name below the folder of all, size and checksum of each raw file."""
-    common = Path(os.path.commonpath([file.absolute().parent for file in files]))
-    identities = []
-    for file in files:
-        try:
-            facts = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
-        except OSError as error:
-            raise UserError(f"{file} cannot be read: {error.strerror}.") from error
-        identities.append({"name": file.absolute().relative_to(common).as_posix(), **facts})
-    return identities
-
-
-@contextmanager
-def _told(source: Raw, files: list[Path], folder: Path) -> Iterator[None]:
-    """Turn what Polars says of full disks and broken raw files into UserErrors."""
-    try:
-        yield
-    except (pl.exceptions.PolarsError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the system's own, from writing
-        reason = str(error).splitlines()[0]
-        if "os error 28" in reason:
-            raise unwritable(folder, "No space left on device") from error
-        raise UserError(
-            f"{source.name}: a raw file beside {files[0]} is broken ({reason}). "
-            "Copy or download it again."
-        ) from error
-    finally:
-        plain.clear()
+    return Interactions(prepared(source, cache, PREPARED_VERSION, write))
 
 
 def _write(
@@ -162,7 +79,6 @@ def _write(
     users.write_parquet(folder / "users.parquet")
     tell(f"{source.name}: taking the checksum")
     return {
-        "name": source.name,
         "data_hash": data_hash(Interactions(folder)),
         "catalogue_hash": catalogue_hash(items),
         "users": users.height,
@@ -171,10 +87,6 @@ def _write(
         "dropped": dict(tables.dropped),
         "notes": notes,
         **_span(pl.scan_parquet(folder / "interactions.parquet")),
-        "licence": getattr(source, "licence", "unknown"),
-        "settings": source.settings(),
-        "version": PREPARED_VERSION,
-        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.documents import read_json
+from lightning_rec.data.core.prepared import Prepared, Raw
 
 TIMED = ("timestamp", "fraction")  # columns that say when an event was
 
@@ -33,20 +34,6 @@ class Tables(NamedTuple):
     dropped: Mapping[str, int] = MappingProxyType({})
 
 
-class Raw(Protocol):
-    """A data set that knows where its raw files are."""
-
-    name: str
-
-    def files(self) -> list[Path]:
-        """Paths of the raw files, fetched first if need be. Raises UserError if not to be had."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """All settings that change what is read out of them (they enter the fingerprint)."""
-        ...
-
-
 class Source(Raw, Protocol):
     """A data set of interactions that knows how to find its raw files and to read them."""
 
@@ -56,7 +43,7 @@ class Source(Raw, Protocol):
 
 
 @dataclass(frozen=True)
-class Interactions:
+class Interactions(Prepared):
     """Prepared data in a folder, ids as codes, written once and never changed.
 
     ``interactions.parquet``: ``user`` and ``item`` Int32 codes, ``timestamp`` Int64 (if known),
@@ -68,14 +55,6 @@ class Interactions:
     ``info.json``: ``name``, ``data_hash``, counts, ``notes`` (what the user should know, in
         sentences) and the sources with their sha256.
     """
-
-    folder: Path
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """Name, hash, counts and provenance."""
-        info: dict[str, Any] = read_json(self.folder / "info.json")
-        return info
 
     @property
     def events(self) -> pl.LazyFrame:
@@ -91,6 +70,20 @@ class Interactions:
     def items(self) -> pl.DataFrame:
         """One row per item code."""
         return pl.read_parquet(self.folder / "items.parquet")
+
+    def described(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """Some of the events with raw ids instead of codes, and what is known of users and items.
+
+        The columns that are not asked for afterwards are not read.
+        """
+        for key, table in self._known.items():
+            code = pl.col(key)
+            events = events.with_columns(pl.lit(column).gather(code) for column in table)
+        return events
+
+    @cached_property
+    def _known(self) -> dict[str, pl.DataFrame]:
+        return {"user": self.users, "item": self.items}
 
 
 def times(events: pl.DataFrame) -> NDArray[Any] | None:

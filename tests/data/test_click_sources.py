@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 
 from lightning_rec import cli, config
 from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
-from lightning_rec.data.clicks.table import PART, ClickSource
+from lightning_rec.data.clicks.table import PART, ClickSource, prepare_clicks
+from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.frappe import unused_items
+from lightning_rec.data.sources.movielens import MovieLens100K
 from lightning_rec.errors import UserError
 
 
@@ -27,14 +29,13 @@ def source(name: str) -> ClickSource:
 def rows_of(
     name: str, folder: Path, files: dict[str, str], data: pytest.MonkeyPatch
 ) -> pl.DataFrame:
-    """What the source reads out of these files in this folder."""
+    """The rows that are prepared of these files in this folder."""
     (folder / "raw").mkdir()
     for file, text in files.items():
         raw = text.encode()
         (folder / "raw" / file).write_bytes(gzip.compress(raw) if file.endswith(".gz") else raw)
     data.setenv("LIGHTNING_REC_DATA", str(folder / "raw"))
-    made = source(name)
-    return made.read(made.files()).collect()
+    return prepare_clicks(source(name), folder / "cache").rows.collect()
 
 
 def test_movielens_100k_is_joined_with_users_and_movies(
@@ -57,6 +58,9 @@ def test_movielens_100k_is_joined_with_users_and_movies(
         ["Action", "Comedy"],
     )
     assert (second["title"], second["year"], second["hour"]) == ("The Usual Suspects", 1995, 1)
+    prepare(MovieLens100K(), tmp_path / "cache")  # the same log for models of sequences
+    written = [path.name for path in (tmp_path / "cache").rglob("*.parquet")]
+    assert sorted(written) == ["interactions.parquet", "items.parquet", "users.parquet"]
 
 
 def test_collm_keeps_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

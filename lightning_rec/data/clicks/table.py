@@ -1,24 +1,24 @@
 """A table of clicks as its source has it, kept as Parquet: read once, found by its fingerprint."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.prepare import stored
-from lightning_rec.data.schema import Raw
-from lightning_rec.documents import read_json
+from lightning_rec.data.core.prepared import Prepared, Raw, prepared
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
 TIME = "__time"  # times as Float64, where the column as it came is not so
 PART = "__part"  # the column of a given split: train, val or test in each row
-_VERSION = 5  # raise it whenever the same raw files would be read differently
+_VERSION = 6  # raise it whenever the same raw files would be read differently
 BLOCK = 1 << 18  # rows that lie, and are read, together
 
 
@@ -35,16 +35,40 @@ class ClickSource(Raw, Protocol):
         ...
 
 
+class LogClicks(ABC):
+    """Clicks that are the events of a log, with what is known of their users and items beside them.
+
+    log: the interactions. They are prepared once, for problems of clicks and of sequences alike.
+    """
+
+    name: str
+    fields: Fields
+    log: ClassVar[Source]
+
+    def files(self) -> list[Path]:
+        """The raw files of the log. Raises UserError if they are not to be had."""
+        return self.log.files()
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All settings that change the rows or what their labels are."""
+
+    def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows with columns that are made of others; here there are none."""
+        return rows
+
+
 @dataclass(frozen=True)
-class ClickTable:
+class ClickTable(Prepared):
     """A table in a folder, written once and never changed.
 
-    ``clicks.parquet``: the rows in the order of the source.
+    ``clicks.parquet``: the rows in the order of the source, but for those of a log, which lie in
+        its own folder.
     ``info.json``: ``name``, ``rows``, ``data_hash``, licence, settings and files with checksums.
     """
 
-    folder: Path
-    source: "ClickSource | None" = field(default=None, compare=False)
+    source: ClickSource | LogClicks | None = field(default=None, compare=False)
+    log: Interactions | None = None
 
     def where(self, row: int) -> str:
         """Say where row ``row`` (from 0) lies: file and line where the source can tell."""
@@ -56,27 +80,34 @@ class ClickTable:
         return place if ", row " in place else f"{place}, row {row + 1}"
 
     @property
-    def info(self) -> dict[str, Any]:
-        """Name, rows, hash and provenance."""
-        info: dict[str, Any] = read_json(self.folder / "info.json")
-        return info
-
-    @property
     def rows(self) -> pl.LazyFrame:
         """The rows."""
-        return pl.scan_parquet(self.folder / "clicks.parquet")
+        return self._viewed(self._stored)
 
     def blocks(self, *columns: str) -> Iterator[tuple[int, pl.DataFrame]]:
         """Some columns of all rows, so many rows at a time that memory does not depend on the size.
 
         Yields the number of the first row, and the rows.
         """
-        chosen, rows = self.rows.select(columns), self.info["rows"]
+        stored, rows = self._stored, self.info["rows"]
         for start in range(0, rows, BLOCK):
-            yield start, chosen.slice(start, BLOCK).collect()
+            yield start, self._viewed(stored.slice(start, BLOCK)).select(columns).collect()
+
+    @property
+    def _stored(self) -> pl.LazyFrame:
+        return (
+            pl.scan_parquet(self.folder / "clicks.parquet") if self.log is None else self.log.events
+        )
+
+    def _viewed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The columns of the table, of some of the rows that are stored."""
+        if self.log is None:
+            return rows
+        assert isinstance(self.source, LogClicks)
+        return self.source.derived(self.log.described(rows))
 
 
-def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
+def prepare_clicks(source: ClickSource | LogClicks, cache: Path) -> ClickTable:
     """Read a source once and keep it below ``cache/prepared``.
 
     Raises:
@@ -85,22 +116,23 @@ def prepare_clicks(source: ClickSource, cache: Path) -> ClickTable:
     """
 
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-        tell(f"{source.name}: reading")
-        source.read(files).sink_parquet(folder / "clicks.parquet", row_group_size=BLOCK)
+        if not isinstance(source, LogClicks):
+            tell(f"{source.name}: reading")
+            source.read(files).sink_parquet(folder / "clicks.parquet", row_group_size=BLOCK)
         tell(f"{source.name}: taking the checksum")
-        return _info(source, pl.scan_parquet(folder / "clicks.parquet"))
+        return _info(source, ClickTable(folder, source, log).rows)
 
-    table = ClickTable(stored(source, cache, _VERSION, write), source)
+    log = prepare(source.log, cache) if isinstance(source, LogClicks) else None
+    table = ClickTable(prepared(source, cache, _VERSION, write), source, log)
     source.fields.check(source.name, table.rows.collect_schema().names())
     return table
 
 
-def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
+def _info(source: ClickSource | LogClicks, table: pl.LazyFrame) -> dict[str, Any]:
     rows = table.select(pl.len()).collect().item()
     if not rows:
         raise UserError(f"{source.name}: the raw files hold no rows.")
     return {
-        "name": source.name,
         "rows": rows,
         "dropped": getattr(source, "dropped", {}),
         "data_hash": _data_hash(
@@ -108,10 +140,6 @@ def _info(source: ClickSource, table: pl.LazyFrame) -> dict[str, Any]:
             rows,
             source.settings().get("labels"),
         ),
-        "licence": getattr(source, "licence", "unknown"),
-        "settings": source.settings(),
-        "version": _VERSION,
-        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.prepare import stored
-from lightning_rec.data.schema import Raw
-from lightning_rec.documents import read_json
+from lightning_rec.data.core.prepared import Prepared, Raw, prepared
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
@@ -46,7 +43,7 @@ class PairSource(Raw, Protocol):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Prepared):
     """Q queries, N items and P pairs in a folder, written once and never changed.
 
     ``queries.parquet``: ``query`` String; row ``q`` is query ``q``, as it was first written.
@@ -54,14 +51,6 @@ class Pairs:
     ``offsets.npy``, ``item.npy``, ``relevance.npy``: see the properties of these names.
     ``info.json``: name, hash, counts, scale, licence, settings and files with checksums.
     """
-
-    folder: Path
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """Name, hash, counts and provenance."""
-        info: dict[str, Any] = read_json(self.folder / "info.json")
-        return info
 
     @property
     def queries(self) -> pl.DataFrame:
@@ -152,7 +141,7 @@ def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
         tell(f"{source.name}: reading")
         return _write(source, source.read(files), folder)
 
-    pairs = Pairs(stored(source, cache, _VERSION, write))
+    pairs = Pairs(prepared(source, cache, _VERSION, write))
     for name, count in pairs.info["counts"].items():
         if count and name.startswith(("rows without", "items without")):
             log.warning("%s: %s %s.", source.name, f"{count:,}", name)
@@ -190,7 +179,6 @@ def _write(source: PairSource, rows: pl.DataFrame, folder: Path) -> dict[str, An
     known = {"scale": scale, "positive_from": source.positive_from, "items": len(items)}
     blank = items["title"].fill_null("").str.strip_chars() == ""
     return {
-        "name": source.name,
         "data_hash": _data_hash(queries["key"], items, arrays, known),
         **known,
         "counts": {
@@ -203,10 +191,6 @@ def _write(source: PairSource, rows: pl.DataFrame, folder: Path) -> dict[str, An
             "items without a text": int(blank.sum()),
             "pairs": len(pairs),
         },
-        "licence": getattr(source, "licence", "unknown"),
-        "settings": source.settings(),
-        "version": _VERSION,
-        "prepared_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

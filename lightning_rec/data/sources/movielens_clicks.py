@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from lightning_rec.data.clicks.table import LogClicks
 from lightning_rec.data.fetch import Layout, PublicData
+from lightning_rec.data.schema import Source
 from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K
 from lightning_rec.data.sources.public_clicks import PublicClicks, marked
 
@@ -22,7 +24,7 @@ ML_1M_COLLM = PublicData(
 )
 
 
-class MovieLens100KClicks(PublicClicks):
+class MovieLens100KClicks(PublicClicks, LogClicks):
     """MovieLens-100K, one row per rating, joined with users and movies.
 
     Columns: ``user``, ``item``, ``rating``, ``timestamp``; ``age``, ``gender``, ``occupation``,
@@ -30,18 +32,14 @@ class MovieLens100KClicks(PublicClicks):
     """
 
     public: ClassVar[PublicData] = ML_100K
+    log: ClassVar[Source] = MovieLens100K()
     published: ClassVar = (
         {"click": ("rating", 4.0)},
         {"like": ("rating", 4.0), "love": ("rating", 5.0)},
     )
 
-    def read(self, files: list[Path]) -> pl.LazyFrame:
-        """Ratings in the order of the file, with all that is known of user and movie."""
-        tables = MovieLens100K().read(files)
-        rows = tables.interactions
-        for key, about in (("user", tables.users), ("item", tables.items)):
-            if about is not None:
-                rows = rows.join(about, on=key, how="left", maintain_order="left")
+    def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Ratings in the order of the file, with the hour of the day."""
         return rows.with_columns(hour=pl.col("timestamp") // 3600 % 24)
 
 

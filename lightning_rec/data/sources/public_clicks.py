@@ -1,6 +1,5 @@
 """What sources of public clicks share: files that everybody can get, fields that may be changed."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from lightning_rec.data.fetch import PublicData
 _MARKS = {"train": "train", "valid": "val", "dev": "val", "test": "test"}
 
 
-class PublicClicks(ABC):
+class PublicClicks:
     """A public data set of clicks.
 
     Args:
@@ -44,10 +43,6 @@ class PublicClicks(ABC):
         labels = self.fields.labels()
         plain = all(least is None for _, least in labels.values())
         return {} if plain or labels in self.published else {"labels": labels}
-
-    @abstractmethod
-    def read(self, files: list[Path]) -> pl.LazyFrame:
-        """All columns of all rows."""
 
 
 def marked(files: list[Path], scan: Callable[[Path], pl.LazyFrame]) -> pl.LazyFrame:
