@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from test_readme import CLONE, blocks, prepare_files, words_of
 
-from lightning_rec import assembly, cli, config
+from lightning_rec import __version__, assembly, cli, config
 
 FOUND = [
     page
@@ -19,6 +19,22 @@ FOUND = [
 ]
 PAGES = sorted(str(page.relative_to(CLONE)) for page in FOUND if "```bash" in page.read_text())
 UNKNOWN = re.compile(r"FOLDER|…|\$run")  # what the reader fills in
+
+
+def test_every_page_of_the_reference_says_how_stable_it_is() -> None:
+    mark = re.compile(
+        r"^# .+\n\n\*(Stable|Provisional|Internal)\* \(\[what that means\]\(\.\./stability\.md\)\)"
+    )
+    pages = sorted((CLONE / "docs" / "reference").glob("*.md"))
+    assert pages
+    assert [page.name for page in pages if not mark.match(page.read_text())] == []
+
+
+def test_the_change_log_begins_with_the_version_that_is_installed() -> None:
+    heading = re.search(r"^## \[(.+)\] - (.+)$", (CLONE / "CHANGELOG.md").read_text(), flags=re.M)
+    assert heading
+    assert heading[1] == __version__
+    assert re.fullmatch(r"Unreleased|\d{4}-\d\d-\d\d", heading[2])
 
 
 def lines(page: Path) -> list[list[str]]:
