@@ -19,7 +19,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_rec import trust
+from lightning_rec import figures, trust
 from lightning_rec.composing import checked
 from lightning_rec.errors import UserError, listed, nearest, out_of_memory
 from lightning_rec.trust import config_dir as config_dir
@@ -28,12 +28,12 @@ LAUNCHERS = {"joblib": "hydra-joblib-launcher"}  # of hydra/launcher=, in the ex
 _LISTED = 450  # characters, more or less, of the choices that an error names
 # Mappings whose keys are the user's own, columns and goals: Hydra adds such keys by a plus alone.
 OPEN = ("goals", "goal_weights", "min_counts", "hash_size", "buckets", "dims")
-_LOW = ("loss", "logloss", "normalized_entropy", "ece", "rmse", "perplexity", "gini", "popular")
 
 
-def direction(figure: Any) -> str:
-    """Whether a figure is good when it is low (``min``) or high (``max``), by its name."""
-    return "min" if str(figure).rpartition("/")[2].partition("@")[0] in _LOW else "max"
+def direction(figure: Any, *, _root_: DictConfig) -> str:
+    """Whether a figure is good when it is low (``min``) or high (``max``), as it is declared."""
+    nodes = OmegaConf.select(_root_, "metrics")
+    return figures.better(str(figure), nodes) or "max"
 
 
 def of_first(goals: Any, figure: str) -> str:
@@ -61,6 +61,8 @@ def plain(config: Any) -> Any:
     try:
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
+        if isinstance(error.__cause__, UserError):  # of a resolver of ours
+            raise error.__cause__ from None
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
 
 

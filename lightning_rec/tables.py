@@ -1,6 +1,6 @@
 """Tables that fit any width: text is folded, columns go below, and no figure is ever cut."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -168,9 +168,3 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
     missing = [column.wanted - column.least for column in columns]
     share = min(1.0, left / max(1, sum(missing)))
     return [narrow + int(share * more) for narrow, more in zip(least, missing, strict=True)]
-
-
-def goals_of(names: Iterable[str]) -> list[str]:
-    """What stands before the figures of each goal of clicks, nothing if there is one; or none."""
-    parted = (name.rpartition("/") for name in names)
-    return sorted(f"{goal}{slash}" for goal, slash, figure in parted if figure == "threshold")

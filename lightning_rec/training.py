@@ -296,5 +296,5 @@ def _show(
         print(f"{run.path}  {told}  {run.config.tracking.name or ''}".rstrip())
         return
     seconds, hint = run.card["seconds"], tracking.sync_command()
-    seen = run.card["protocol"].get("seen", "filter")
-    show_run(columns, monitor, examples, seconds, run.path, hint, seen)
+    metrics, seen = run.config.get("metrics"), run.card["protocol"].get("seen")
+    show_run(columns, monitor, metrics, examples, seconds, run.path, hint, seen)

@@ -15,6 +15,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 ORDER = [
     {"errors", "files", "ranges", "screen"},
     {"documents", "tables", "trust"},
+    {"figures"},
     {"composing"},
     {"config"},
     {"data"},

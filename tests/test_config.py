@@ -12,6 +12,11 @@ from torch import nn
 
 from lightning_rec import assembly, config
 from lightning_rec.errors import UserError
+from lightning_rec.metrics.clicks import Rows
+from lightning_rec.metrics.lists import Lists, Tops
+from lightning_rec.metrics.matching import JudgedPairs
+from lightning_rec.metrics.targets import Targets
+from lightning_rec.metrics.words import Texts
 
 GROUPS = sorted(path.name for path in config.config_dir().iterdir() if path.is_dir())
 CHOICES = [
@@ -33,6 +38,8 @@ LIVE = {
         "positives",
     },
     "loss": {"split", "pairs"},
+    "metrics": {*Targets.inputs, *Lists.inputs, *Tops.inputs, *Rows.inputs, *JudgedPairs.inputs}
+    | {*Texts.inputs},
     "negatives": {"matches", "positives"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
@@ -45,7 +52,7 @@ LIVE = {
         "metrics",
         "sampled",
         "seed",
-        "finder",
+        "retriever",
         "scale",
         "negatives",
     },
@@ -90,7 +97,7 @@ WITH = {
 
 
 def composed(group: str, name: str) -> dict[str, Any]:
-    several = group in ("callbacks", "logger")
+    several = group in ("callbacks", "logger", "metrics")
     choice = f"{group}=[{name}]" if several else f"{group}={name}"
     cfg = config.compose([choice, *WITH.get((group, name), [])])
     node = config.plain(cfg[group])
@@ -99,11 +106,12 @@ def composed(group: str, name: str) -> dict[str, Any]:
 
 
 def nodes(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The node itself, or those in it: callbacks and loggers are mappings of nodes."""
-    if "_target_" in tree:
-        yield tree
-    else:
-        yield from tree.values()
+    """The node itself, or those in it: callbacks, loggers and metrics are mappings of nodes.
+
+    What a metric declares of its figure is none of its arguments.
+    """
+    for node in [tree] if "_target_" in tree else tree.values():
+        yield {key: value for key, value in node.items() if key != "figure"}
 
 
 def keywords(built: Callable[..., Any]) -> set[str]:
@@ -471,7 +479,7 @@ def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
             }, name
 
 
-@pytest.mark.parametrize("group", ["data", "loss"])
+@pytest.mark.parametrize("group", ["data", "loss", "metrics"])
 def test_the_page_of_groups_names_every_choice(group: str) -> None:
     page = Path("docs/configuration.md").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith(f"| `{group}` |")]

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.loggers import Logger
 
-from lightning_rec import config
+from lightning_rec import config, figures
 from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.runs.checkpoints import BEST, LAST, PREVIOUS
@@ -73,7 +73,7 @@ def check_monitors(cfg: DictConfig, known: list[str]) -> None:
                 f"{key} looks: monitor a figure of validation."
             )
         mode = node.get("mode", _default(key, node, "mode"))
-        best = config.direction(watched)
+        best = figures.better(watched, cfg.get("metrics"))
         if mode in ("min", "max") and mode != best and watched in known:
             raise UserError(
                 f"{key}.mode={mode} would take the worst {watched} for the best: say "

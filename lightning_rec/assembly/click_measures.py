@@ -1,4 +1,4 @@
-"""What is measured of clicks: each goal, by slices of the test, and how well it was foretold."""
+"""Metrics of clicks: of each goal, by slices of the test, and how well probabilities fit."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,17 +9,21 @@ from omegaconf import DictConfig
 
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import listed
+from lightning_rec.figures import parse, parsed
 from lightning_rec.metrics.classification import reliability
-from lightning_rec.metrics.click_slices import history_slices, slices_of
-from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics, Predictions
-from lightning_rec.metrics.slices import Slices
-from lightning_rec.tasks.click import after_names
+from lightning_rec.metrics.clicks import BINS, ClickMetrics, Predictions, metric_names
+from lightning_rec.metrics.measure import Measure
+from lightning_rec.metrics.slices import PAST_FROM, Slices, cut, slices_of_field
+from lightning_rec.tasks.click import ClickTask, after_names
 
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
 
 
 def metrics_of(
-    loaded: AuditedClicks, stage: str, slices: Slices | None = None
+    loaded: AuditedClicks,
+    stage: str,
+    measured: tuple[Measure, ...] | None,
+    slices: Slices | None = None,
 ) -> dict[str, ClickMetrics]:
     """What measures each goal."""
     encoded, goals = loaded.data.encoded, loaded.data.encoded.schema.goals
@@ -27,19 +31,37 @@ def metrics_of(
     group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
     labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
     return {
-        goal: ClickMetrics(label, group, slices) for goal, label in zip(goals, labels, strict=True)
+        goal: ClickMetrics(label, group, slices, measured)
+        for goal, label in zip(goals, labels, strict=True)
     }
 
 
-def known_figures(goals: tuple[str, ...], sequential: bool) -> list[str]:
+def known_figures(
+    goals: tuple[str, ...], sequential: bool, measured: tuple[Measure, ...] | None
+) -> list[str]:
     """Names of what validation measures; ``sequential``: each goal given the one before, too."""
     names = [*goals, *(after_names(goals) if sequential else ())]
     prefixes = [f"{name}/" for name in names] if len(goals) > 1 else [""]
-    return [f"val/{prefix}{figure}" for prefix in prefixes for figure in FIGURES]
+    return [f"val/{prefix}{figure}" for prefix in prefixes for figure in metric_names(measured)]
+
+
+def rows_of(task: ClickTask, loaded: AuditedClicks) -> pl.DataFrame:
+    """A row per row of the test: labels, probabilities, and values of the user's own metrics."""
+    found = task.predictions["test"]
+    example = next(iter(found.values())).example.cpu().numpy()
+    columns = {"row": np.asarray(loaded.data.encoded.test)[example]}
+    for goal, of in found.items():
+        suffix = f"_{goal}" if len(found) > 1 else ""
+        columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
+        columns[f"probability{suffix}"] = of.probability.cpu().numpy()
+        metrics = task.metrics[f"test {goal}"]
+        own = metrics.per_row(of, task.threshold[goal])  # type: ignore[operator]
+        columns |= {f"{name}{suffix}": values.cpu().numpy() for name, values in own.items()}
+    return pl.DataFrame(columns)
 
 
 def bins_of(goal: str, found: Predictions) -> pl.DataFrame:
-    """How probabilities of a goal fit what came, by bins of equal width."""
+    """Predicted probabilities of a goal and observed rates, by bins of equal width."""
     found_bins = reliability(found.probability.cpu(), found.label.cpu(), BINS)
     return pl.DataFrame(
         {
@@ -60,11 +82,11 @@ def worse_than_base(
     What to do names what this config has: a model is ``trained`` or fitted at once, and the
     protocol ``validates`` or not.
     """
-    end = "normalized_entropy"
     starts = [
-        name.removesuffix(end)
-        for name, figure in figures.items()
-        if name.startswith("test/") and name.endswith(end) and figure > 1 + _ROUNDING
+        str(part._replace(figure=""))
+        for name, part in parsed(figures).items()
+        if part.stage == "test" and part.figure == "normalized_entropy"
+        if figures[name] > 1 + _ROUNDING
     ]
     knobs = ["task.embedding_l2", "task.l2"] if trained else []
     knobs += [f"model.{key}" for key in ("dropout", "C", "l2", "strength") if key in cfg.model]
@@ -73,7 +95,7 @@ def worse_than_base(
         ways.append("train for longer where the loss still falls")
     if validates and cfg.task.get("calibrate", "none") == "none":
         ways.append("say task.calibrate=temperature")
-    if validates and trained and not str(cfg.monitor).endswith("logloss"):
+    if validates and trained and parse(cfg.monitor).figure != "logloss":
         ways.append("choose the weights by monitor=val/{}logloss")
     remedy = f" What may help: {', or '.join(ways)}." if ways else ""
     return [
@@ -96,12 +118,11 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
         counts = np.zeros(field.size, dtype=np.int64)
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
         seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
-        slices |= slices_of(name, torch.from_numpy(seen))
+        slices |= slices_of_field(name, torch.from_numpy(seen))
     if encoded.past is not None:
         test = np.asarray(encoded.test)
-        slices |= history_slices(
-            torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
-        )
+        length = torch.from_numpy(encoded.past.end[test] - encoded.past.start[test])
+        slices |= cut("history", length, PAST_FROM)
     return slices
 
 
@@ -113,7 +134,9 @@ def rela_impr(
     A baseline that is no better than chance is nothing to be better than: it is left out.
     """
     return {
-        f"{name.removesuffix('auc')}rela_impr": (figures[name] - 0.5) / (baseline[name] - 0.5) - 1
+        str(parse(name)._replace(figure="rela_impr")): (figures[name] - 0.5)
+        / (baseline[name] - 0.5)
+        - 1
         for name in areas
         if name in figures and baseline.get(name, 0.0) > 0.5
     }

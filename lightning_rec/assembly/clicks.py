@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -29,6 +29,7 @@ from lightning_rec.assembly.click_measures import (
     known_figures,
     metrics_of,
     rela_impr,
+    rows_of,
     worse_than_base,
 )
 from lightning_rec.assembly.encoders import encoder_node, make_encoder
@@ -41,6 +42,7 @@ from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
+from lightning_rec.metrics.clicks import SECTIONS
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.models.clicks.texts import WithTexts
@@ -56,6 +58,7 @@ class Clicks(Problem[AuditedClicks]):
     kind: ClassVar[type] = ClickModel  # what cfg.model names
     module = ClickData
     reads = "encoder"
+    sections = SECTIONS
     protocol: RowProtocol
     source: ClickSource
 
@@ -99,7 +102,8 @@ class Clicks(Problem[AuditedClicks]):
         goals = tuple(self.source.fields.targets)
         check_goals(self.meta_model, goals)
         check_calibration(cfg, self.protocol.validates)
-        known = known_figures(goals, getattr(self.meta_model, "sequential", False))
+        sequential = getattr(self.meta_model, "sequential", False)
+        known = known_figures(goals, sequential, self.measured)
         self._check_training(known, self.protocol.validates)
 
     @property
@@ -174,20 +178,12 @@ class Clicks(Problem[AuditedClicks]):
 
     def tables(self, task: ClickTask, loaded: AuditedClicks) -> dict[str, pl.DataFrame]:
         """What was predicted for each row of the test and how it fits, and what was fitted."""
-        found, encoded = task.predictions["test"], loaded.data.encoded
-        example = next(iter(found.values())).example.cpu().numpy()
-        columns, bins = {"row": np.asarray(encoded.test)[example]}, []
-        for goal, of in found.items():
-            suffix = f"_{goal}" if len(found) > 1 else ""
-            columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
-            columns[f"probability{suffix}"] = of.probability.cpu().numpy()
-            bins.append(bins_of(goal, of))
         shown = loaded.data.items
         items = {} if shown is None else {"items": shown.about.with_row_index("code")}
         return {
-            "test_rows": pl.DataFrame(columns),
-            "reliability": pl.concat(bins),
-            **encoded.encoder(self.source.fields).tables(),
+            "test_rows": rows_of(task, loaded),
+            "reliability": pl.concat(starmap(bins_of, task.predictions["test"].items())),
+            **loaded.data.encoded.encoder(self.source.fields).tables(),
             **items,
         }
 
@@ -262,15 +258,16 @@ class Clicks(Problem[AuditedClicks]):
     def _task(self, model: nn.Module, loaded: AuditedClicks) -> ClickTask:
         if isinstance(model, FittedToClicks):
             model.fit(loaded.data.encoded)
+        slices = click_slices(loaded, self.source.fields.slices)
         task = self._build(
             "task",
             model=model,
             optimizer=self._optimizer,
             schedule=self._schedule,
             metrics={
-                "val": metrics_of(loaded, "val"),
+                "val": metrics_of(loaded, "val", self.measured),
                 # Slices in the test alone, which is made once.
-                "test": metrics_of(loaded, "test", click_slices(loaded, self.source.fields.slices)),
+                "test": metrics_of(loaded, "test", self.measured, slices),
             },
             seed=self.cfg.seed,
         )

@@ -8,6 +8,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.errors import UserError
+from lightning_rec.figures import declared, parse
 from lightning_rec.losses.matching import MatchLoss, RelevanceBCE
 from lightning_rec.models.text.matcher import CatalogueScorer, TextScorer
 from lightning_rec.runs.folder import RunFolder
@@ -48,7 +49,8 @@ def check_data(cfg: DictConfig, source: Any, protocol: Any) -> None:
             f"{why}: {loss.__name__} has nothing to learn from it. Say data.relevance=COLUMN, or "
             "model=bi_encoder, which learns from relevant pairs alone."
         )
-    if protocol.validates and str(cfg.monitor).startswith(("val/judged/", "val/pairs/")):
+    figure = declared(cfg.get("metrics")).get(parse(cfg.monitor).figure)
+    if protocol.validates and figure is not None and figure.section in ("judged", "pairs"):
         raise UserError(
             f"{why}: monitor={cfg.monitor} says nothing. Say 'task.ranked=[val,test]' "
             "monitor=val/ndcg@10."

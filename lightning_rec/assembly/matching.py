@@ -27,7 +27,8 @@ from lightning_rec.language.cached import kept_vectors
 from lightning_rec.language.encoder import Pooling
 from lightning_rec.language.hub import find_model
 from lightning_rec.language.load import Language, load_language
-from lightning_rec.metrics.matching import MatchMetrics, metric_names
+from lightning_rec.metrics.matching import SECTIONS, MatchMetrics, metric_names
+from lightning_rec.metrics.slices import cut
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
 from lightning_rec.runs.folder import RunFolder
@@ -44,6 +45,7 @@ class Matching(Problem[Audited[Matches]]):
 
     module = MatchData
     reads = "negatives"
+    sections = SECTIONS
     protocol: ByQuery
     source: PairSource
 
@@ -66,7 +68,8 @@ class Matching(Problem[Audited[Matches]]):
         if cfg.baseline:
             self._part("baseline", "fit")
         ranked = "val" in cfg.task.get("ranked", ())
-        known = [f"val/{name}" for name in metric_names(self.protocol.cutoffs, ranked)]
+        names = metric_names(self.protocol.cutoffs, ranked, self.measured)
+        known = [f"val/{name}" for name in names]
         self._check_training(known, self.protocol.validates)
 
     def make_model(self, meta: bool = False) -> TextScorer:
@@ -213,9 +216,11 @@ class Matching(Problem[Audited[Matches]]):
             optimizer=self._optimizer,
             schedule=self._schedule,
             metrics={
-                "val": MatchMetrics(pairs, cutoffs, "val" in ranked),
+                "val": MatchMetrics(pairs, cutoffs, "val" in ranked, None, self.measured),
                 # Slices in the test alone, which is made once.
-                "test": MatchMetrics(pairs, cutoffs, "test" in ranked, _slices(loaded)),
+                "test": MatchMetrics(
+                    pairs, cutoffs, "test" in ranked, _slices(loaded), self.measured
+                ),
             },
             scale=pairs.scale,
             negatives=negatives,
@@ -254,9 +259,4 @@ def _slices(loaded: Audited[Matches]) -> dict[str, torch.Tensor]:
     """The slices of the queries by their number of words."""
     words = pl.col("query").str.extract_all(r"\S+").list.len()
     number = loaded.data.pairs.queries.select(words)["query"].to_numpy()
-    slices = {}
-    for start, after in zip(WORDS_FROM, (*WORDS_FROM[1:], None), strict=True):
-        inside = number >= start if after is None else (number >= start) & (number < after)
-        name = f"words_{start}_{'up' if after is None else after - 1}"
-        slices[name] = torch.from_numpy(np.ascontiguousarray(inside))
-    return slices
+    return cut("words", torch.from_numpy(number.astype(np.int64)), WORDS_FROM)

@@ -26,7 +26,7 @@ from lightning_rec.language.encoder import check_length
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, Words, load_words
 from lightning_rec.language.tokens import tokenize
-from lightning_rec.metrics.words import FIGURES, WordMetrics
+from lightning_rec.metrics.words import SECTIONS, WordMetrics, metric_names
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.mlm import MaskedWords
 
@@ -68,6 +68,7 @@ class Pretraining(Problem[Audited[SplitTexts]]):
     """
 
     module = TextData
+    sections = SECTIONS
     protocol: RandomTexts
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -96,7 +97,9 @@ class Pretraining(Problem[Audited[SplitTexts]]):
         self.meta_model = self.words.model(meta)
         with torch.device("meta"):
             _check_adapter(AdaptedModule(meta.model.body, self._adapter()))
-        self._check_training([f"val/{name}" for name in FIGURES], self.protocol.validates)
+        self._check_training(
+            [f"val/{name}" for name in metric_names(self.measured)], self.protocol.validates
+        )
 
     def load(self, cache: Path) -> Audited[SplitTexts]:
         """The texts of the whole catalogue, in parts."""
@@ -193,7 +196,7 @@ class Pretraining(Problem[Audited[SplitTexts]]):
             model=model,
             optimizer=self._optimizer,
             schedule=self._schedule,
-            metrics={"val": WordMetrics(), "test": WordMetrics()},
+            metrics={stage: WordMetrics(self.measured) for stage in ("val", "test")},
             seed=self.cfg.seed,
         )
         assert isinstance(task, MaskedWords)

@@ -18,12 +18,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_rec import config
+from lightning_rec import config, figures
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.beside import check_monitors
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.metrics.measure import Evidence, Measure, measures
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
 from lightning_rec.tasks.schedules import Plateau
@@ -45,8 +46,6 @@ class Recorded(Protocol):
 
 L = TypeVar("L", bound=Audited[Any])
 
-# Figures that say nothing of how good a model is.
-FACTS = ("gauc_groups", "gauc_groups_left_out", "logloss_base", "rate", "threshold")
 OF_SOME = ("encoder", "negatives", "examples")  # keys that not every problem reads
 
 
@@ -66,6 +65,7 @@ class Problem(ABC, Generic[L]):
     Attributes:
         protocol: how the data is split.
         meta_model: the model over a small schema, on the meta device.
+        measured: the metrics of the config; None for a run that is older than they are there.
 
     Raises:
         UserError: naming the key at fault.
@@ -73,6 +73,7 @@ class Problem(ABC, Generic[L]):
 
     module: ClassVar[type[pl.LightningDataModule]]  # what cfg.batches makes
     reads: ClassVar[str] = ""  # the one of OF_SOME that it does
+    sections: ClassVar[Mapping[str, type[Evidence]]]  # what metrics are computed from
     protocol: Recorded
     meta_model: nn.Module
 
@@ -90,6 +91,9 @@ class Problem(ABC, Generic[L]):
                     f"Unknown key {key}: nothing reads it in {type(self).__name__.lower()}, which "
                     f"task._target_={cfg.task._target_} is about."
                 )
+        self.measured: tuple[Measure, ...] | None = None
+        if cfg.get("metrics") is not None:
+            self.measured = measures(cfg.metrics, self.sections)
 
     @abstractmethod
     def load(self, cache: Path) -> L:
@@ -183,7 +187,8 @@ class Problem(ABC, Generic[L]):
         """Check what needs the meta model, and that the monitored figure is ``known``."""
         if list(self.meta_model.parameters()):
             self._optimizer(self.meta_model.parameters())
-        known = [name for name in known if name.rpartition("/")[2] not in FACTS]
+        nodes = self.cfg.get("metrics")
+        known = [name for name in known if figures.better(name, nodes) is not None]
         monitor = self.cfg.monitor
         schedule = config.target("schedule", config.plain(self.cfg.schedule))
         if schedule is Plateau and not validates:
@@ -196,7 +201,7 @@ class Problem(ABC, Generic[L]):
                 f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
                 f"There are: {listed(known)}."
             )
-        best = config.direction(monitor)
+        best = figures.better(monitor, nodes)
         if validates and self.cfg.monitor_mode != best:
             raise UserError(
                 f"monitor_mode={self.cfg.monitor_mode} would keep the weights with the worst "

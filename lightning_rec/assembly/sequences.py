@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig
@@ -13,9 +12,8 @@ from lightning_rec import config
 from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.items import texts_of
 from lightning_rec.assembly.problem import Problem, held
-from lightning_rec.assembly.sequence_tables import per_user, users_of
+from lightning_rec.assembly.sequence_tables import metrics_of, per_user, users_of
 from lightning_rec.data.batches import SequenceData
-from lightning_rec.data.features import multi_hot
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load
 from lightning_rec.data.schema import Source
@@ -23,8 +21,7 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.losses.matching import MatchLoss
-from lightning_rec.metrics.ranking import RankingMetrics, metric_names
-from lightning_rec.metrics.slices import slices_of
+from lightning_rec.metrics.ranking import SECTIONS, metric_names
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
@@ -41,6 +38,7 @@ class Sequences(Problem[AuditedLog]):
 
     module = SequenceData
     reads = "examples"
+    sections = SECTIONS
     protocol: Protocol
     source: Source
 
@@ -169,7 +167,9 @@ class Sequences(Problem[AuditedLog]):
 
     def tables(self, task: SequenceTask, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """A row per test target, the catalogue, and what each user did."""
-        tested = per_user(task.ranks["test"], loaded)
+        ranks = task.ranks["test"]
+        own = task.metrics["test"].per_example(ranks, own=True)  # type: ignore[operator]
+        tested = per_user(ranks, loaded, own)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
     def examples(self, task: SequenceTask, loaded: AuditedLog) -> list[Example]:
@@ -190,9 +190,10 @@ class Sequences(Problem[AuditedLog]):
 
     def _known_figures(self) -> list[str]:
         """Names of what validation measures."""
-        known = metric_names(self.protocol.cutoffs)
+        cutoffs, measured = self.protocol.cutoffs, self.measured
+        known = metric_names(cutoffs, measured=measured)
         if self.protocol.candidates is not None:
-            known += metric_names(self.protocol.cutoffs, self.protocol.candidates.suffix)
+            known += metric_names(cutoffs, self.protocol.candidates.suffix, measured)
         return [f"val/{name}" for name in known]
 
     def _ready(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
@@ -254,7 +255,7 @@ class Sequences(Problem[AuditedLog]):
             loss=loss,
             optimizer=self._optimizer,
             schedule=self._schedule,
-            **_metrics(self.protocol, loaded),
+            **metrics_of(self.protocol, loaded, self.measured),
             seed=self.cfg.seed,
         )
         assert isinstance(task, SequenceTask)
@@ -277,24 +278,3 @@ class Sequences(Problem[AuditedLog]):
                 else f"{name} learns by objective={objective.name} and needs a loss: "
                 f"loss={'|'.join(config.choices('loss'))}."
             )
-
-
-def _metrics(protocol: Protocol, loaded: AuditedLog) -> dict[str, Any]:
-    """What is measured; slices and diversity in the test alone, which is made once."""
-    (log, split), cutoffs = loaded.data, protocol.cutoffs
-    counts = torch.from_numpy(split.train_counts.copy())
-    history = split.test.end - split.offsets[split.test.user]
-    target = torch.from_numpy(split.test.target.copy())
-    seen = torch.from_numpy(split.test.seen.copy())
-    slices = slices_of(torch.from_numpy(history), target, seen, counts, split.seen == "keep")
-    features = multi_hot(log.items, np.asarray(split.vocabulary)) if log else None
-    about = None if features is None else torch.from_numpy(features)
-    metrics = {
-        "val": RankingMetrics(counts, cutoffs),
-        "test": RankingMetrics(counts, cutoffs, features=about, slices=slices),
-    }
-    if protocol.candidates is None:
-        return {"metrics": metrics, "sampled": None}
-    suffix = protocol.candidates.suffix
-    sampled = {stage: RankingMetrics(counts, cutoffs, suffix) for stage in metrics}
-    return {"metrics": metrics, "sampled": sampled}

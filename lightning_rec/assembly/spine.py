@@ -151,6 +151,7 @@ class Spine(_Keys):
     loss: Empty | None = None
     item: Empty | None = None
     adapter: Empty | None = None
+    metrics: dict[str, Empty | None] | None = None
     negatives: Empty | None = None
     encoder: Encoder | None = None
     baseline: Empty | None

@@ -54,8 +54,9 @@ def run(arguments: list[str]) -> int:
     again = [name for name in recorded if name in figures]
     differing = [name for name in again if figures[name] != recorded[name]]
     console = Screen()
-    seen = folder.card["protocol"].get("seen", "filter")
-    console.print(figures_table({"again": plain(figures)}, folder.config.monitor, seen))
+    cfg, seen = folder.config, folder.card["protocol"].get("seen")
+    told = figures_table({"again": plain(figures)}, cfg.monitor, cfg.get("metrics"), seen)
+    console.print(told)
     if differing:
         console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
         for name in differing:
@@ -63,6 +64,6 @@ def run(arguments: list[str]) -> int:
         return 1
     if not again:
         raise UserError(f"{folder.path / 'metrics.json'} holds none of the figures there are now.")
-    told = f"Equal to {folder.path / 'metrics.json'} to the last bit ({len(again)} figures)."
-    console.print(told, soft_wrap=True)
+    equal = f"Equal to {folder.path / 'metrics.json'} to the last bit ({len(again)} figures)."
+    console.print(equal, soft_wrap=True)
     return 0

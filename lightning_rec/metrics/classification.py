@@ -25,32 +25,43 @@ def auc(order: Ordered) -> Tensor:
     return _won(order.runs, clicks.new_zeros(1)).sum() / (clicks * (rows - clicks))
 
 
-class Grouped(NamedTuple):
-    """The area under the curve by groups.
-
-    gauc: mean over groups, weighted by their rows; NaN where no group has both classes.
-    groups: how many have both classes.  left_out: how many have one class alone.
-    """
-
-    gauc: Tensor
-    groups: Tensor
-    left_out: Tensor
-
-
-def gauc(order: Ordered) -> Grouped:
+def gauc(grouped: Ordered, groups: "GroupCounts | None" = None) -> Tensor:
     """Area under the curve within each group, weighted by rows (Zhu et al., KDD 2017).
 
-    A group of one class has no area and is left out; so are rows of no group.
+    A group of one class has no area and is left out; so are rows of no group. NaN where no group
+    has both classes. ``groups``: as of :func:`group_counts`, if they are known.
     """
-    rows = torch.bincount(order.group).double()
-    clicks = torch.bincount(order.group, weights=order.label)
-    won = _won(order.runs, torch.cumsum(clicks, 0) - clicks)
-    both = (clicks > 0) & (clicks < rows)
-    won = torch.bincount(order.runs.group, weights=won)[both]
+    rows, clicks, both = groups or group_counts(grouped)
+    won = _won(grouped.runs, torch.cumsum(clicks, 0) - clicks)
+    won = torch.bincount(grouped.runs.group, weights=won)[both]
     weight, clicks = rows[both], clicks[both]
     areas = won / (clicks * (weight - clicks))
-    left_out = ((rows > 0) & ~both).sum()
-    return Grouped((areas * weight).sum() / weight.sum(), both.sum(), left_out)
+    return (areas * weight).sum() / weight.sum()
+
+
+class GroupCounts(NamedTuple):
+    """Of each group: its rows and clicks, float64 [groups], and whether it has both classes."""
+
+    rows: Tensor
+    clicks: Tensor
+    both: Tensor
+
+
+def gauc_groups(groups: GroupCounts) -> Tensor:
+    """How many groups have both classes."""
+    return groups.both.sum()
+
+
+def gauc_groups_left_out(groups: GroupCounts) -> Tensor:
+    """How many groups have one class alone."""
+    return ((groups.rows > 0) & ~groups.both).sum()
+
+
+def group_counts(grouped: Ordered) -> GroupCounts:
+    """Count rows and clicks of each group."""
+    rows = torch.bincount(grouped.group).double()
+    clicks = torch.bincount(grouped.group, weights=grouped.label)
+    return GroupCounts(rows, clicks, (clicks > 0) & (clicks < rows))
 
 
 def _won(runs: Runs, before: Tensor) -> Tensor:
@@ -113,28 +124,67 @@ def best_threshold(score: Tensor, order: Ordered) -> Tensor:
     return score.double().kthvalue(len(score) + 1 - best).values
 
 
-def at_threshold(score: Tensor, label: Tensor, threshold: float) -> dict[str, Tensor]:
-    """Precision, recall, F1 and accuracy where scores of at least ``threshold`` predict a click.
+class Confusion(NamedTuple):
+    """Rows where scores of at least a threshold predict a click, float64 scalars.
 
-    Precision is 0 where nothing is predicted.
+    hits: clicks that are predicted.  chosen: all that are.  positive: all clicks.  right: rows of
+    which the right class is predicted.  rows: all.
     """
+
+    hits: Tensor
+    chosen: Tensor
+    positive: Tensor
+    right: Tensor
+    rows: int
+
+
+def confusion(score: Tensor, label: Tensor, threshold: float) -> Confusion:
+    """Count what a threshold gets right; score float [n], label 0 or 1, [n]."""
     chosen, positive = score.double() >= threshold, label.double() > 0.5
-    hits, all_chosen, all_positive = (
-        mask.sum().double() for mask in (chosen & positive, chosen, positive)
+    return Confusion(
+        hits=(chosen & positive).sum().double(),
+        chosen=chosen.sum().double(),
+        positive=positive.sum().double(),
+        right=(chosen == positive).sum().double(),
+        rows=len(label),
     )
-    return {
-        "precision": hits / all_chosen.clamp(min=1),
-        "recall": hits / all_positive.clamp(min=1),
-        "f1": 2 * hits / (all_chosen + all_positive).clamp(min=1),
-        "accuracy": (chosen == positive).double().mean(),
-    }
+
+
+def precision(confusion: Confusion) -> Tensor:
+    """Share of the predicted clicks that are clicks; 0 where none is predicted."""
+    return confusion.hits / confusion.chosen.clamp(min=1)
+
+
+def recall(confusion: Confusion) -> Tensor:
+    """Share of the clicks that are predicted."""
+    return confusion.hits / confusion.positive.clamp(min=1)
+
+
+def f1(confusion: Confusion) -> Tensor:
+    """Harmonic mean of precision and recall."""
+    return 2 * confusion.hits / (confusion.chosen + confusion.positive).clamp(min=1)
+
+
+def accuracy(confusion: Confusion) -> Tensor:
+    """Share of the rows whose class is predicted."""
+    return confusion.right / confusion.rows
+
+
+def threshold(threshold: float) -> Tensor:
+    """The threshold itself, which validation chooses."""
+    return torch.tensor(threshold, dtype=torch.float64)
+
+
+def rate(label: Tensor) -> Tensor:
+    """Share of the rows that are clicks."""
+    return label.double().mean()
 
 
 class Reliability(NamedTuple):
-    """Predictions against what came, in bins of equal width; all float64 [bins].
+    """Predicted probabilities and observed rates in bins of equal width; all float64 [bins].
 
-    rows: how many predictions fall into it.  predicted: their mean.  rate: mean of their labels.
-    The last two are NaN for an empty bin.
+    rows: how many predictions fall into the bin.  predicted: their mean.  rate: mean of their
+    labels. The last two are NaN for an empty bin.
     """
 
     rows: Tensor
@@ -145,14 +195,14 @@ class Reliability(NamedTuple):
 def reliability(probability: Tensor, label: Tensor, bins: int) -> Reliability:
     """Bin probabilities by [0, 1/bins), [1/bins, 2/bins), …; 1 falls into the last."""
     p = probability.double()
-    place = (p * bins).nan_to_num(0.0).long().clamp(0, bins - 1)
+    bin_of = (p * bins).nan_to_num(0.0).long().clamp(0, bins - 1)
     zeros = torch.zeros(bins, dtype=torch.float64, device=p.device)
-    rows = zeros.index_add(0, place, torch.ones_like(p))
-    predicted, rate = (zeros.index_add(0, place, of) / rows for of in (p, label.double()))
+    rows = zeros.index_add(0, bin_of, torch.ones_like(p))
+    predicted, rate = (zeros.index_add(0, bin_of, of) / rows for of in (p, label.double()))
     return Reliability(rows, predicted, rate)
 
 
-def calibration_error(found: Reliability) -> Tensor:
+def calibration_error(bins: Reliability) -> Tensor:
     """Expected calibration error (Naeini et al., AAAI 2015): sum of n_b / n |rate - predicted|."""
-    off = (found.rate - found.predicted).abs().nan_to_num(0.0)
-    return (found.rows * off).sum() / found.rows.sum()
+    off = (bins.rate - bins.predicted).abs().nan_to_num(0.0)
+    return (bins.rows * off).sum() / bins.rows.sum()

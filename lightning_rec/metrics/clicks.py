@@ -1,23 +1,23 @@
 """Metrics of clicks over a data set, the same to the last bit on any number of processes."""
 
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from lightning_rec.figures import shipped
 from lightning_rec.metrics import classification as F
-from lightning_rec.metrics import grouped
-from lightning_rec.metrics.click_slices import sliced
+from lightning_rec.metrics.collected import Collected
+from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
 from lightning_rec.metrics.order import Ordered, in_order
-from lightning_rec.metrics.slices import Slices
+from lightning_rec.metrics.slices import Slices, sliced
+from lightning_rec.metrics.targets import Targets
 
-FIGURES = (
-    "auc", "gauc", "gauc_groups", "gauc_groups_left_out", "logloss", "logloss_base",
-    "normalized_entropy", "information_gain", "pr_auc", "f1", "precision", "recall", "accuracy",
-    "threshold", "ece", "rate", *grouped.names(),
-)  # fmt: skip
 BINS = 10  # of the calibration error
+CUTOFFS = (5, 10)  # of rankings within groups
 
 
 class Predictions(NamedTuple):
@@ -34,50 +34,165 @@ class Predictions(NamedTuple):
     order: Ordered
 
 
-class ClickMetrics(Metric):
-    """Collects a logit per example; computes every metric of :data:`FIGURES`.
+class Logits(NamedTuple):
+    """What is collected: number of each example, int64 [n], and its logit, float32 [n]."""
+
+    example: Tensor
+    logit: Tensor
+
+
+class Rows(Evidence):
+    """Rows of clicks and what was predicted for them.
+
+    Args:
+        logit: float [n].
+        label: 0 or 1, [n].
+        probability: float64 [n].
+        group: int [n], -1 for none; None where there are no groups.
+        threshold: probability from which on a click is predicted.
+        order: of the logits, if it is known.
+    """
+
+    inputs = (
+        *("label", "probability", "logit", "group", "threshold"),
+        *("order", "grouped", "groups", "confusion", "bins"),
+    )
+
+    def __init__(
+        self,
+        logit: Tensor,
+        label: Tensor,
+        probability: Tensor,
+        group: Tensor | None,
+        threshold: float,
+        order: Ordered | None = None,
+    ) -> None:
+        if order is not None:
+            self.order = order
+        self.logit, self.label, self.probability = logit, label, probability
+        self.group, self.threshold = group, threshold
+
+    @property
+    def number(self) -> int:
+        """How many rows there are."""
+        return len(self.label)
+
+    @cached_property
+    def order(self) -> Ordered:
+        """All rows by their logits."""
+        return in_order(self.logit, self.label)
+
+    @cached_property
+    def grouped(self) -> Ordered | None:
+        """The rows of each group by their logits."""
+        return None if self.group is None else in_order(self.logit, self.label, self.group)
+
+    @cached_property
+    def groups(self) -> F.GroupCounts | None:
+        """Rows and clicks of each group."""
+        return None if self.grouped is None else F.group_counts(self.grouped)
+
+    @cached_property
+    def confusion(self) -> F.Confusion:
+        """What the threshold gets right."""
+        return F.confusion(self.probability, self.label, self.threshold)
+
+    @cached_property
+    def bins(self) -> F.Reliability:
+        """Predicted probabilities and observed rates."""
+        return F.reliability(self.probability, self.label, BINS)
+
+    def some(self, inside: Tensor) -> "Rows":
+        """Those of the rows that are ``inside``, bool [n]."""
+        group = None if self.group is None else self.group[inside]
+        columns = (self.logit[inside], self.label[inside], self.probability[inside])
+        return Rows(*columns, group, self.threshold)
+
+    def targets(self) -> Targets | None:
+        """The clicks of each group that has rows without a click as well; None if none has.
+
+        Rows of one score count against the model: those without a click are ranked first.
+        """
+        if self.grouped is None or self.groups is None:
+            return None
+        group, label, counts = self.grouped.group, self.grouped.label, self.groups
+        clicked = (label > 0) & counts.both[group]
+        if not clicked.any():
+            return None
+        rank = torch.arange(1, len(group) + 1, device=group.device)
+        rank = rank - (counts.rows.cumsum(0) - counts.rows).long()[group]
+        number = counts.both.cumsum(0) - 1  # of those groups alone
+        candidates = counts.rows[counts.both].long()
+        return Targets(number[group[clicked]], rank[clicked], candidates=candidates)
+
+    @classmethod
+    def sample(cls) -> "Rows":
+        """Six rows of two groups and one of none."""
+        logit, label = (
+            torch.tensor([0.5, -1, 2, 1, -2, 0, 1]),
+            torch.tensor([1.0, 0, 1, 0, 0, 1, 1]),
+        )
+        group = torch.tensor([0, 0, 0, 1, 1, 1, -1], dtype=torch.int32)
+        return cls(logit, label, torch.sigmoid(logit.double()), group, 0.5)
+
+
+SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType({"rows": Rows, "groups": Targets})
+
+
+def default_measures() -> tuple[Measure, ...]:
+    """What ``metrics=[default]`` measures of clicks."""
+    return measures(shipped("clicks") | shipped("groups"), SECTIONS)
+
+
+def metric_names(measured: Sequence[Measure] | None = None) -> list[str]:
+    """Names of all metrics, without the stage."""
+    every = default_measures() if measured is None else measured
+    return [name for m in every for name in m.names(CUTOFFS)]
+
+
+class ClickMetrics(Collected[Logits]):
+    """Collects a logit per example, computes every metric of it.
 
     Labels and groups are known before anything is predicted, so that only logits are exchanged
-    between processes. They are put in the order of the examples first: sums do not depend on who
-    computed what.
+    between processes.
 
     Args:
         label: float32 [number of all examples], 0 or 1.
         group: int32 [number of all examples], -1 for none; None leaves out GAUC and what is ranked
             within groups.
         slices: bool [number of all examples] by name; some figures are told for each of them.
+        measured: the metrics; None takes the default ones.
     """
 
-    full_state_update = False
-    example: list[Tensor]
-    logit: list[Tensor]
+    columns = Logits
     label: Tensor
     group: Tensor | None
 
     def __init__(
-        self, label: Tensor, group: Tensor | None = None, slices: Slices | None = None
+        self,
+        label: Tensor,
+        group: Tensor | None = None,
+        slices: Slices | None = None,
+        measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(sync_on_compute=True)
+        super().__init__()
         self.slices = dict(slices or {})
+        self.measures = default_measures() if measured is None else tuple(measured)
         self.register_buffer("label", label, persistent=False)
         self.register_buffer("group", group, persistent=False)
-        self.add_state("example", default=[], dist_reduce_fx="cat")
-        self.add_state("logit", default=[], dist_reduce_fx="cat")
 
     def update(self, example: Tensor, logit: Tensor) -> None:
         """Add a batch: int64 [B], float [B]."""
-        self.example.append(example)
-        self.logit.append(logit.float())
+        self.append(example, logit.float())
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Numbers and logits of all examples, complete on every process."""
-        return _joined(self.example), _joined(self.logit)
+        """Numbers and logits of all examples, in order, complete on every process."""
+        example, logit = self.rows()
+        return example, logit
 
     def predictions(self) -> Predictions:
         """All predictions, complete on every process."""
         example, logit = (part.reshape(-1) for part in self.compute())  # one alone is no scalar
-        rising = torch.argsort(example)
-        example, logit = example[rising], logit[rising]
         probability, label = torch.sigmoid(logit.double()), self.label[example]
         return Predictions(example, logit, probability, label, in_order(logit, label))
 
@@ -88,31 +203,27 @@ class ClickMetrics(Metric):
             found: of all examples.
             threshold: probability from which on a click is predicted.
         """
-        example, logit, probability, label, order = found
-        figures = {
-            "auc": F.auc(order),
-            "logloss": F.logloss(logit, label),
-            "logloss_base": F.base_logloss(label),
-            "normalized_entropy": F.normalized_entropy(logit, label),
-            "information_gain": F.information_gain(logit, label),
-            "pr_auc": F.average_precision(order),
-            **F.at_threshold(probability, label, threshold),
-            "threshold": torch.tensor(threshold, dtype=torch.float64),
-            "ece": F.calibration_error(F.reliability(probability, label, BINS)),
-            "rate": label.double().mean(),
-            **sliced(example, logit, label, self.slices),
-        }
-        if self.group is None:
-            return figures
-        order = in_order(logit, label, self.group[example])
-        areas = F.gauc(order)
-        if areas.groups:  # else no group has both classes
-            figures["gauc"] = areas.gauc
-        figures |= grouped.ranking(order)
-        counts = {"gauc_groups": areas.groups, "gauc_groups_left_out": areas.left_out}
-        return figures | {name: count.double() for name, count in counts.items()}
+        rows = self._rows(found, threshold)
+        told = [m for m in self.measures if m.section == "rows"]
+        figures = {n: defined(v) for m in told for n, v in m(rows, CUTOFFS).items()}
 
+        def measure(inside: Tensor) -> dict[str, Tensor]:
+            some = rows.some(inside)
+            chosen = [m for m in told if m.figure.slices]
+            return {n: defined(v) for m in chosen for n, v in m(some, CUTOFFS).items()}
 
-def _joined(parts: "Tensor | list[Tensor]") -> Tensor:
-    """Synchronised list states arrive as one tensor, others as a list."""
-    return parts if isinstance(parts, Tensor) else torch.cat(list(parts))
+        figures |= sliced(found.example, self.slices, measure)
+        if (targets := rows.targets()) is not None:
+            ranked = [m for m in self.measures if m.section == "groups"]
+            figures |= {n: defined(v) for m in ranked for n, v in m(targets, CUTOFFS).items()}
+        return figures
+
+    def per_row(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
+        """Values of the user's own metrics that have one for each row, float64 [n]."""
+        own = [m for m in self.measures if m.section == "rows" and m.own]
+        rows = self._rows(found, threshold)
+        return {n: v for m in own for n, v in m(rows, CUTOFFS).items() if v.ndim}
+
+    def _rows(self, found: Predictions, threshold: float) -> Rows:
+        group = None if self.group is None else self.group[found.example]
+        return Rows(found.logit, found.label, found.probability, group, threshold, found.order)

@@ -5,10 +5,73 @@
 without loss over processes. All but the last function return a float64 scalar.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from lightning_rec.metrics.measure import Evidence
+
 HEAD_SHARE = 0.2  # the popular items: this share of the catalogue, by training events
+
+
+class Lists(Evidence):
+    """How often each item is recommended, at each cut-off.
+
+    Args:
+        counts: int64 [K, num_items], how often each item stands in the top k of anyone.
+        train_counts: int64 [num_items].
+        cutoffs: the K values of k.
+    """
+
+    inputs = ("recommended", "train_counts", "k")
+    cut = ("recommended", "k")
+
+    def __init__(self, counts: Tensor, train_counts: Tensor, cutoffs: Sequence[int]) -> None:
+        self.counts, self.train_counts, self.cutoffs = counts, train_counts, tuple(cutoffs)
+
+    number = 0  # what is measured is of all lists together
+
+    def get(self, name: str, k: int) -> Tensor | int:
+        """An input at a cut-off."""
+        return self.counts[self.cutoffs.index(k)] if name == "recommended" else super().get(name, k)
+
+    @classmethod
+    def sample(cls) -> "Lists":
+        """Lists of two of four items."""
+        return cls(torch.tensor([[3, 1, 2, 0]]), torch.tensor([9, 2, 1, 4]), (2,))
+
+
+class Tops(Evidence):
+    """What is recommended to the examples of a batch.
+
+    Args:
+        top: int64 [B, max k], items, best first; -1 where there are no more.
+        train_counts: int64 [num_items].
+        features: float [num_items, F]; None where nothing is known of the items.
+    """
+
+    inputs = ("top", "features", "train_counts", "k")
+    cut = ("top", "k")
+    each = True  # what is kept of a list is its value
+
+    def __init__(self, top: Tensor, train_counts: Tensor, features: Tensor | None) -> None:
+        self.top, self.train_counts, self.features = top, train_counts, features
+
+    @property
+    def number(self) -> int:
+        """How many lists there are."""
+        return len(self.top)
+
+    def get(self, name: str, k: int) -> Tensor | int | None:
+        """An input at a cut-off."""
+        return self.top[:, :k] if name == "top" else super().get(name, k)
+
+    @classmethod
+    def sample(cls) -> "Tops":
+        """Three lists of two of four items, one of them short."""
+        top, features = torch.tensor([[0, 3], [2, 1], [1, -1]]), torch.eye(4)
+        return cls(top, torch.tensor([9, 2, 1, 4]), features)
 
 
 def head_items(train_counts: Tensor) -> Tensor:

@@ -1,31 +1,25 @@
 """Metrics of matching over a part of the queries, the same on any number of processes.
 
-Three kinds, by their names. ``ndcg@10``, ``recall@10``, ``mrr``: all items of the catalogue ranked
-for each query; what nobody judged counts as not relevant. ``judged/ndcg@10``: only the judged items
-of a query among themselves. ``pairs/auc``, ``pairs/rmse`` and so on: each judged pair on its own.
+Three sections. ``ndcg@10``, ``recall@10``, ``mrr``: all items of the catalogue ranked for each
+query; what nobody judged counts as not relevant. ``judged/ndcg@10``: only the judged items of a
+query among themselves. ``pairs/auc``, ``pairs/rmse`` and so on: each judged pair on its own.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_rec.data.matching.pairs import Pairs
+from lightning_rec.figures import shipped
 from lightning_rec.metrics import classification as C
-from lightning_rec.metrics import graded as F
-from lightning_rec.metrics.order import in_order
-
-PAIRS = ("auc", "rmse", "accuracy", "precision", "recall", "f1", "threshold", "rate")
-SLICED_AT = 10
-
-
-def metric_names(cutoffs: Sequence[int], ranked: bool) -> list[str]:
-    """Names of all metrics at these cut-offs, without the stage; ``ranked``: the catalogue is."""
-    names = [f"{kind}@{k}" for kind in ("ndcg", "recall", "map") for k in cutoffs] + ["mrr"]
-    judged = [f"judged/{kind}@{k}" for kind in ("ndcg", "map") for k in cutoffs]
-    return [*(names if ranked else []), *judged, *(f"pairs/{name}" for name in PAIRS)]
+from lightning_rec.metrics.collected import Collected
+from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
+from lightning_rec.metrics.order import Ordered, in_order
+from lightning_rec.metrics.slices import CUTOFF, sliced
+from lightning_rec.metrics.targets import Targets, break_ties, rank_within
 
 
 class Scored(NamedTuple):
@@ -40,12 +34,71 @@ class Scored(NamedTuple):
     rank: Tensor
 
 
-class MatchMetrics(Metric):
+class JudgedPairs(Evidence):
+    """Judged pairs, each on its own.
+
+    Args:
+        score: float [n].
+        label: bool [n], which pairs are relevant.
+        relevance: float [n].
+        predicted: relevance by the model, float [n]; None where it has no opinion of it.
+        threshold: score from which on a pair is called relevant; None where there is none.
+    """
+
+    inputs = ("score", "label", "relevance", "predicted", "threshold", "order", "confusion")
+
+    def __init__(
+        self,
+        score: Tensor,
+        label: Tensor,
+        relevance: Tensor,
+        predicted: Tensor | None,
+        threshold: float | None,
+    ) -> None:
+        self.score, self.label, self.relevance = score, label, relevance
+        self.predicted, self.threshold = predicted, threshold
+        self.confusion = None if threshold is None else C.confusion(score, label, threshold)
+
+    @property
+    def number(self) -> int:
+        """How many pairs there are."""
+        return len(self.label)
+
+    @property
+    def order(self) -> Ordered:
+        """All pairs by their scores."""
+        return in_order(self.score, self.label)
+
+    @classmethod
+    def sample(cls) -> "JudgedPairs":
+        """Four pairs."""
+        score, relevance = torch.tensor([0.5, -1, 2, 1]), torch.tensor([1.0, 0, 1, 0.5])
+        return cls(score, relevance > 0.5, relevance, score.clamp(0, 1), 0.5)
+
+
+SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType(
+    {"ranking": Targets, "judged": Targets, "pairs": JudgedPairs}
+)
+
+
+def default_measures() -> tuple[Measure, ...]:
+    """What ``metrics=[default]`` measures of matching."""
+    return measures(shipped("matching"), SECTIONS)
+
+
+def metric_names(
+    cutoffs: Sequence[int], ranked: bool, measured: Sequence[Measure] | None = None
+) -> list[str]:
+    """Names of all metrics at these cut-offs, without the stage; ``ranked``: the catalogue is."""
+    every = default_measures() if measured is None else measured
+    return [n for m in every if ranked or m.section != "ranking" for n in m.names(cutoffs)]
+
+
+class MatchMetrics(Collected[Scored]):
     """Collects a score, and a rank, per judged pair; computes every metric.
 
     What pairs are about is known before anything is scored, so that scores and ranks alone are
-    exchanged between processes. They are put in the order of the pairs first: sums do not depend on
-    who computed what.
+    exchanged between processes.
 
     Args:
         pairs: all pairs.
@@ -53,12 +106,10 @@ class MatchMetrics(Metric):
         ranked: whether the catalogue is ranked.
         slices: bool [Q] by name, over all queries; ndcg of ranked and of judged items is told for
             each of them as well, as ``words_1/ndcg@10``, with ``words_1/examples``.
+        measured: the metrics; None takes the default ones.
     """
 
-    full_state_update = False
-    pair: list[Tensor]
-    score: list[Tensor]
-    rank: list[Tensor]
+    columns = Scored
 
     def __init__(
         self,
@@ -66,28 +117,25 @@ class MatchMetrics(Metric):
         cutoffs: Sequence[int],
         ranked: bool,
         slices: Mapping[str, Tensor] | None = None,
+        measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(sync_on_compute=True)
+        super().__init__()
         self.cutoffs, self.ranked, self.slices = tuple(cutoffs), ranked, dict(slices or {})
+        self.measures = default_measures() if measured is None else tuple(measured)
+        self.catalogue = len(pairs.items)
         # No buffers: all is measured on the CPU, to the same bit whatever device has scored.
         self.query, self.gain, self.relevance, self.positive = (
             torch.from_numpy(getattr(pairs, name).copy())
             for name in ("query", "gain", "relevance", "positive")
         )
-        for name in Scored._fields:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, pair: Tensor, score: Tensor, rank: Tensor) -> None:
         """Add a batch: int64 [S], float [S], int64 [S]."""
-        self.pair.append(pair)
-        self.score.append(score.float())
-        self.rank.append(rank)
+        self.append(pair, score.float(), rank)
 
     def compute(self) -> Scored:
         """All pairs, complete on every process, on the CPU."""
-        pair, score, rank = (_joined(part).cpu() for part in (self.pair, self.score, self.rank))
-        order = torch.argsort(pair)
-        return Scored(pair[order], score[order], rank[order])
+        return Scored(*(column.cpu() for column in self.rows()))
 
     def figures(
         self, found: Scored, threshold: float | None, predicted: Tensor | None
@@ -99,58 +147,76 @@ class MatchMetrics(Metric):
             threshold: score from which on a pair is called relevant; None leaves out what needs it.
             predicted: relevance by the model, float [n]; None leaves out ``rmse``.
         """
-        each = self.per_query(found)
-        names = [name for name in each if "@" in name or name == "mrr"]
-        figures = {name: F.defined(each[name]) for name in names}
-        positive = self.positive[found.pair]
-        figures["pairs/auc"] = C.auc(in_order(found.score, positive))
-        figures["pairs/rate"] = positive.double().mean()
-        if predicted is not None:
-            figures["pairs/rmse"] = F.rmse(predicted, self.relevance[found.pair])
-        if threshold is not None:
-            measured = C.at_threshold(found.score, positive, threshold)
-            measured["threshold"] = torch.tensor(threshold, dtype=torch.float64)
-            figures |= {f"pairs/{name}": value for name, value in measured.items()}
-        return figures | self._sliced(each)
+        each = self._measured(found, self.cutoffs)
+        figures = {name: defined(values) for name, values in each.items()}
+        positive, relevance = self.positive[found.pair], self.relevance[found.pair]
+        judged = JudgedPairs(found.score, positive, relevance, predicted, threshold)
+        for metric in self.measures:
+            if metric.section == "pairs":
+                told = metric(judged, self.cutoffs)
+                figures |= {name: defined(value) for name, value in told.items()}
+        return figures | self._sliced(found)
 
     def per_query(self, found: Scored) -> dict[str, Tensor]:
         """Every metric of each query, float64 [G]; ``query``, ``judged``, ``relevant``: int64 [G].
 
         ``first`` is the rank of the first relevant item, NaN where none was found.
         """
-        query, group = torch.unique_consecutive(self.query[found.pair], return_inverse=True)
-        gain, positive = self.gain[found.pair], self.positive[found.pair]
-        within = F.parted(F.ranks_within(found.score, group), gain, group)
-        each = {f"judged/ndcg@{k}": F.ndcg(within, gain, group, k) for k in self.cutoffs}
-        each |= {
-            f"judged/map@{k}": F.average_precision(within, positive, group, k) for k in self.cutoffs
-        }
-        if self.ranked:
-            rank = F.parted(found.rank, gain, group)
-            each |= {f"ndcg@{k}": F.ndcg(rank, gain, group, k) for k in self.cutoffs}
-            each |= {f"recall@{k}": F.recall(rank, positive, group, k) for k in self.cutoffs}
-            each |= {
-                f"map@{k}": F.average_precision(rank, positive, group, k) for k in self.cutoffs
-            }
-            each["mrr"] = F.mrr(rank, positive, group)
+        query, group = self._grouped(found)
+        each = {n: v for n, v in self._measured(found, self.cutoffs).items() if v.ndim}
+        if "mrr" in each:
             each["first"] = (1 / each["mrr"]).round().masked_fill(each["mrr"] == 0, torch.nan)
         judged = torch.bincount(group)
-        relevant = torch.bincount(group[positive], minlength=len(judged))
+        relevant = torch.bincount(group[self.positive[found.pair]], minlength=len(judged))
         return {"query": query, "judged": judged, "relevant": relevant, **each}
 
-    def _sliced(self, each: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _grouped(self, found: Scored) -> tuple[Tensor, Tensor]:
+        """The queries, int64 [G], and which of them each pair is of, int64 [n]."""
+        query, group = torch.unique_consecutive(self.query[found.pair], return_inverse=True)
+        return query, group
+
+    def _measured(
+        self, found: Scored, cutoffs: Sequence[int], *, slices: bool = False
+    ) -> dict[str, Tensor]:
+        """The metrics of ranks, or those that are told of slices alone."""
+        _, group = self._grouped(found)
+        gain, positive = self.gain[found.pair], self.positive[found.pair]
+        judged = torch.bincount(group)
+        ranks = {"judged": (rank_within(found.score, group), judged)}
+        if self.ranked:
+            ranks["ranking"] = (found.rank, torch.full_like(judged, self.catalogue))
+        targets = {
+            section: Targets(group, break_ties(rank, gain, group), gain, positive, candidates)
+            for section, (rank, candidates) in ranks.items()
+        }
+        return {
+            name: values
+            for metric in self.measures
+            if metric.section in targets and (metric.figure.slices or not slices)
+            for name, values in metric(targets[metric.section], cutoffs).items()
+        }
+
+    def _sliced(self, found: Scored) -> dict[str, Tensor]:
         """Figures of the slices, at one cut-off."""
-        figures = {}
-        names = [f"{kind}ndcg@{SLICED_AT}" for kind in ("", "judged/")]
-        for name, members in self.slices.items():
-            inside = members[each["query"]]
-            figures[f"{name}/examples"] = inside.sum().double()
-            for metric in names:
-                if metric in each and inside.any():
-                    figures[f"{name}/{metric.replace('/', '_')}"] = F.defined(each[metric][inside])
-        return figures
+        if not self.slices:
+            return {}
+        query, _ = self._grouped(found)
+        each = self._measured(found, (CUTOFF,), slices=True)
+
+        def measure(inside: Tensor) -> dict[str, Tensor]:
+            return {name.replace("/", "_"): defined(v[inside]) for name, v in each.items()}
+
+        return sliced(query, self.slices, measure)
 
 
-def _joined(parts: "Tensor | list[Tensor]") -> Tensor:
-    """Synchronised list states arrive as one tensor, others as a list."""
-    return parts if isinstance(parts, Tensor) else torch.cat(list(parts))
+def rmse(predicted: Tensor, relevance: Tensor) -> Tensor:
+    """Root of the mean squared distance, float64 scalar."""
+    return (predicted.double() - relevance.double()).square().mean().sqrt()
+
+
+def line(score: Tensor, relevance: Tensor) -> tuple[float, float]:
+    """Intercept and slope of the line that fits relevance best, by least squares."""
+    x, y = score.double(), relevance.double()
+    spread = (x - x.mean()).square().sum()
+    slope = ((x - x.mean()) * (y - y.mean())).sum() / spread if spread > 0 else torch.zeros(())
+    return float(y.mean() - slope * x.mean()), float(slope)

@@ -1,40 +1,28 @@
-"""Ranking metrics over a data set, the same to the last bit on any number of processes."""
+"""Metrics of ranked catalogues over a data set: what is collected, and the figures of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from lightning_rec.metrics import functional as F
-from lightning_rec.metrics import lists
-from lightning_rec.metrics.slices import Slices, sliced
+from lightning_rec.figures import shipped
+from lightning_rec.metrics.collected import Collected, joined
+from lightning_rec.metrics.lists import Lists, Tops
+from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
+from lightning_rec.metrics.slices import CUTOFF, Slices, sliced
+from lightning_rec.metrics.targets import SingleTargets
 
-PER_CUTOFF = {
-    "recall": F.recall,
-    "ndcg": F.ndcg,
-    "mrr": F.mrr,
-    "precision": F.precision,
-    "f1": F.f1,
-    "map": F.average_precision,
-}
-PER_LIST = {
-    "coverage": lists.coverage,
-    "popular": lists.popular,
-    "novelty": lists.novelty,
-    "gini": lists.gini,
-}
+SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType(
+    {"ranking": SingleTargets, "lists": Lists, "top": Tops}
+)
 
 
-def metric_names(cutoffs: Sequence[int], suffix: str = "") -> list[str]:
-    """Names of all metrics that every data set has at these cut-offs, without the stage.
-
-    With a ``suffix`` they are those of ranks among sampled candidates.
-    """
-    kinds = [*PER_CUTOFF, *(() if suffix else PER_LIST)]
-    names = [f"{kind}@{k}" for kind in kinds for k in cutoffs]
-    return [f"{name}{suffix}" for name in (*names, "mrr", "auc")]
+def default_measures() -> tuple[Measure, ...]:
+    """What ``metrics=[default]`` measures of sequences."""
+    nodes = shipped("ranking") | shipped("lists") | shipped("diversity")
+    return measures(nodes, SECTIONS)
 
 
 class Ranks(NamedTuple):
@@ -49,35 +37,30 @@ class Ranks(NamedTuple):
     candidates: Tensor
 
 
-class RankingMetrics(Metric):
+class RankingMetrics(Collected[Ranks]):
     """Collects ranks and recommended items; computes every metric at every cut-off.
 
-    Ranks are whole numbers, sorted by example before anything is averaged, and recommendations
-    are counted in whole numbers: sums do not depend on who computed what. What is kept is of the
-    size of the examples plus cut-offs x items, never users x items.
-
-    Besides the metrics of one example, averaged, there are those of all lists together:
-    ``coverage@k``, ``popular@k``, ``novelty@k``, ``gini@k``.
+    Ranks and counts of recommendations are whole numbers. What is kept is of the size of the
+    examples plus cut-offs x items, never users x items.
 
     Args:
         train_counts: int64 [num_items], training events of each item.
         cutoffs: the k of ``recall@k`` and its kin.
         suffix: for ranks among sampled candidates, what is put after each name. What the lists
             hold is then not measured: they were not made of the sample.
-        features: float [num_items, F], for ``diversity@k``, k > 1; None leaves it out.
-        slices: bool [number of all examples] by name; recall and ndcg are told for each of them
-            as well, as ``head/ndcg@10``, with ``head/examples``.
+        features: float [num_items, F], for ``diversity@k``; None leaves it out.
+        slices: bool [number of all examples] by name; ``head/ndcg@10`` and others are told for each
+            of them as well, with ``head/examples``.
         slice_cutoff: the k of those.
+        measured: the metrics; None takes the default ones.
     """
 
-    full_state_update = False
+    columns = Ranks
     example: list[Tensor]
-    rank: list[Tensor]
-    candidates: list[Tensor]
-    diversity: list[Tensor]
     recommended: Tensor
     train_counts: Tensor
     features: Tensor | None
+    listed: list[Tensor]
 
     def __init__(
         self,
@@ -86,19 +69,21 @@ class RankingMetrics(Metric):
         suffix: str = "",
         features: Tensor | None = None,
         slices: Slices | None = None,
-        slice_cutoff: int = 10,
+        slice_cutoff: int = CUTOFF,
+        measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(sync_on_compute=True)
+        super().__init__()
         self.cutoffs, self.suffix = tuple(cutoffs), suffix
         self.slices, self.slice_cutoff = dict(slices or {}), slice_cutoff
-        self.several = tuple(k for k in self.cutoffs if k > 1)  # where a list has pairs
+        every = default_measures() if measured is None else measured
+        self.measures = {name: [m for m in every if m.section == name] for name in SECTIONS}
         self.register_buffer("train_counts", train_counts, persistent=False)
-        diverse = features if self.several and not suffix else None
-        self.register_buffer("features", diverse, persistent=False)
-        for name in Ranks._fields:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
-        if self.features is not None:
-            self.add_state("diversity", default=[], dist_reduce_fx="cat")
+        self.register_buffer("features", None if suffix else features, persistent=False)
+        if features is None or suffix:  # what needs them is not measured
+            tops = self.measures["top"]
+            self.measures["top"] = [m for m in tops if "features" not in m.inputs and not suffix]
+        if self.measures["top"]:
+            self.add_state("listed", default=[], dist_reduce_fx="cat")
         zeros = torch.zeros(len(self.cutoffs), len(train_counts), dtype=torch.int64)
         self.add_state("recommended", default=zeros, dist_reduce_fx="sum")
 
@@ -110,9 +95,7 @@ class RankingMetrics(Metric):
         example, rank, candidates: [B].  top: [B, max(cutoffs)], recommended items, best first, -1
         where there were no more candidates; not needed for ranks among sampled candidates.
         """
-        self.example.append(example)
-        self.rank.append(rank)
-        self.candidates.append(candidates)
+        self.append(example, rank, candidates)
         if self.suffix:
             return
         assert top is not None
@@ -120,49 +103,69 @@ class RankingMetrics(Metric):
             items = top[:, :k]
             items = items[items >= 0]
             self.recommended[row] += torch.bincount(items, minlength=self.recommended.shape[1])
-        if self.features is not None:
-            each = [lists.intra_list_diversity(top[:, :k], self.features) for k in self.several]
-            self.diversity.append(torch.stack(each, dim=1))  # [B, cut-offs above 1]
+        if names := self._listed_names():
+            values: list[Tensor] = []
+            if len(top):
+                tops = Tops(top, self.train_counts, self.features)
+                values = [v for m in self.measures["top"] for v in m(tops, self.cutoffs).values()]
+            empty = torch.zeros(0, len(names), dtype=torch.float64, device=top.device)
+            self.listed.append(torch.stack(values, dim=1) if values else empty)
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics by name (``recall@10``, ``auc``, …), float64 scalars."""
         ranks, end = self.ranks(), self.suffix
-        figures = {
-            f"{name}@{k}{end}": metric(ranks.rank, k).mean()
-            for name, metric in PER_CUTOFF.items()
-            for k in self.cutoffs
-        }
-        figures[f"mrr{end}"] = F.mrr(ranks.rank).mean()
-        figures[f"auc{end}"] = F.auc(ranks.rank, ranks.candidates).mean()
-        if not self.suffix:
-            figures |= self._of_lists()
-        return figures | sliced(ranks.example, ranks.rank, self.slices, self.slice_cutoff, end)
+        each = self.per_example(ranks)
+        figures = {f"{name}{end}": defined(values) for name, values in each.items()}
+        if not end:
+            lists = Lists(self.recommended, self.train_counts, self.cutoffs)
+            for metric in self.measures["lists"]:
+                figures |= metric(lists, self.cutoffs)
+            if names := self._listed_names():
+                values = joined(self.listed)[torch.argsort(joined(self.example))]
+                means = map(defined, values.unbind(1))
+                found = zip(names, means, strict=True)
+                figures |= {name: mean for name, mean in found if not mean.isnan()}
+        return figures | self._sliced(ranks)
 
     def ranks(self) -> Ranks:
         """The ranks so far, by example number. Complete on every process once computed in sync."""
-        return Ranks(*(self._by_example(name) for name in Ranks._fields))
+        return self.rows()
 
-    def _of_lists(self) -> dict[str, Tensor]:
-        """The metrics of recommended items."""
-        figures = {
-            f"{name}@{k}": metric(self.recommended[row], self.train_counts)
-            for name, metric in PER_LIST.items()
-            for row, k in enumerate(self.cutoffs)
-        }
-        if self.features is None:
-            return figures
-        for column, k in enumerate(self.several):
-            each = self._by_example("diversity")[:, column]
-            there = each[~each.isnan()]
-            if len(there):  # else no list has two items with features
-                figures[f"diversity@{k}"] = there.mean()
-        return figures
+    def per_example(self, ranks: Ranks, *, own: bool = False) -> dict[str, Tensor]:
+        """Values of the metrics of ranks, float64 [n] each; ``own``: of the user's own alone."""
+        targets = _targets(ranks)
+        chosen = [m for m in self.measures["ranking"] if m.own or not own]
+        return {n: v for m in chosen for n, v in m(targets, self.cutoffs).items()}
 
-    def _by_example(self, name: str) -> Tensor:
-        """A collected column, in the order of the examples."""
-        return _joined(getattr(self, name))[torch.argsort(_joined(self.example))]
+    def _sliced(self, ranks: Ranks) -> dict[str, Tensor]:
+        """Figures of the slices, at one cut-off."""
+        told = [m for m in self.measures["ranking"] if m.figure.slices]
+        each = {n: v for m in told for n, v in m(_targets(ranks), (self.slice_cutoff,)).items()}
+
+        def measure(inside: Tensor) -> dict[str, Tensor]:
+            return {f"{name}{self.suffix}": defined(v[inside]) for name, v in each.items()}
+
+        return sliced(ranks.example, self.slices, measure)
+
+    def _listed_names(self) -> list[str]:
+        return [name for m in self.measures["top"] for name in m.names(self.cutoffs)]
 
 
-def _joined(parts: "Tensor | list[Tensor]") -> Tensor:
-    """Synchronised list states arrive as one tensor, others as a list."""
-    return parts if isinstance(parts, Tensor) else torch.cat(list(parts))
+def metric_names(
+    cutoffs: Sequence[int], suffix: str = "", measured: Sequence[Measure] | None = None
+) -> list[str]:
+    """Names of all metrics that every data set has at these cut-offs, without the stage.
+
+    With a ``suffix`` they are those of ranks among sampled candidates.
+    """
+    every = default_measures() if measured is None else measured
+    kept = [
+        m for m in every if "features" not in m.inputs and (m.section == "ranking" or not suffix)
+    ]
+    return [f"{name}{suffix}" for m in kept for name in m.names(cutoffs)]
+
+
+def _targets(ranks: Ranks) -> SingleTargets:
+    """One target of each example."""
+    example = torch.arange(len(ranks.rank), device=ranks.rank.device)
+    return SingleTargets(example, ranks.rank, candidates=ranks.candidates)

@@ -1,27 +1,42 @@
-"""Figures of slices of the examples: by length of history, popularity of the target, cold or warm.
+"""Slices of the examples: by length of history, popularity of the target, cold or warm, and more.
 
-Where an example belongs is known before anything is ranked, so nothing is collected for it: slices
-are cut from the ranks at the end, in the order of the examples.
+Where an example belongs is known before anything is predicted, so nothing is collected for it:
+slices are cut from the results at the end, in the order of the examples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from lightning_rec.metrics import functional as F
+from lightning_rec.figures import EXAMPLES
 from lightning_rec.metrics.lists import head_items
 
+CUTOFF = 10  # the k of what is told of slices of rankings
 HISTORY_FROM = (1, 5, 10, 20, 50)  # where the slices by length of history begin
-SLICED = {"recall": F.recall, "ndcg": F.ndcg}
+PAST_FROM = (0, *HISTORY_FROM)  # the same for clicks, whose histories may be empty
+SEEN_FROM = (1, 10, 100)  # where those by training rows of a category begin
 
 Slices = Mapping[str, Tensor]
 
 
-def slices_of(
+def cut(name: str, number: Tensor, starts: tuple[int, ...]) -> dict[str, Tensor]:
+    """Slices by a number, int64 [n], from one start to the next: ``age_5_9``, ``age_50_up``.
+
+    Returns:
+        bool [n] for each.
+    """
+    slices = {}
+    for start, after in zip(starts, (*starts[1:], None), strict=True):
+        inside = number >= start if after is None else (number >= start) & (number < after)
+        last = "_up" if after is None else f"_{after - 1}" if after - 1 > start else ""
+        slices[f"{name}_{start}{last}"] = inside
+    return slices
+
+
+def slices_of_targets(
     history: Tensor, target: Tensor, seen: Tensor, train_counts: Tensor, kept: bool = False
 ) -> dict[str, Tensor]:
-    """The slices of all examples, by name.
+    """The slices of examples with a target each, by name.
 
     ``history_1_4``, ``history_5_9``, …, ``history_50_up``: events before the target. ``head`` and
     ``tail``: whether a warm target is among the 20 % of items with most training events. ``cold``
@@ -38,40 +53,50 @@ def slices_of(
     Returns:
         bool [n] for each slice.
     """
-    slices = {}
-    for start, after in zip(HISTORY_FROM, (*HISTORY_FROM[1:], None), strict=True):
-        inside = history >= start if after is None else (history >= start) & (history < after)
-        slices[f"history_{start}_{'up' if after is None else after - 1}"] = inside
-    there = target.clamp(min=0)
-    warm = (target >= 0) & (train_counts[there] > 0)
-    head = warm & head_items(train_counts)[there]
+    item = target.clamp(min=0)
+    warm = (target >= 0) & (train_counts[item] > 0)
+    head = warm & head_items(train_counts)[item]
     cold = ~warm & ((target >= 0) | ~seen | kept)
+    slices = cut("history", history, HISTORY_FROM)
     slices |= {"head": head, "tail": warm & ~head, "cold": cold, "warm": warm}
     return slices | ({"seen": seen, "unseen": ~seen} if seen.any() else {})
 
 
-def sliced(
-    example: Tensor, rank: Tensor, slices: Slices, k: int, suffix: str = ""
-) -> dict[str, Tensor]:
-    """Recall and ndcg at ``k`` of each slice, and how many examples it has.
+def slices_of_field(name: str, seen: Tensor) -> dict[str, Tensor]:
+    """The slices of rows of clicks by one field.
+
+    ``user_cold`` and ``user_warm``: whether the model knows the row's category of the field
+    ``user``, one that training has, ``min_count`` times or more. ``user_1_9``, ``user_10_99``,
+    ``user_100_up``: rows of training that have it.
 
     Args:
-        example: int64 [n], numbers of the examples, rising.
-        rank: int64 [n], their ranks.
-        slices: bool [number of all examples] by name.
-        k: the cut-off.
-        suffix: put after the names of metrics.
+        name: of the field.
+        seen: int64 [n], rows of training that have the row's category; 0 for an unknown one.
 
     Returns:
-        ``head/recall@10``, ``head/ndcg@10``, ``head/examples`` and so on: float64 scalars. A slice
-        without examples has its number, 0, and no metrics.
+        bool [n] for each slice.
+    """
+    return {f"{name}_cold": seen == 0, f"{name}_warm": seen > 0, **cut(name, seen, SEEN_FROM)}
+
+
+def sliced(
+    example: Tensor, slices: Slices, measure: Callable[[Tensor], Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Figures of each slice, and how many examples it has.
+
+    Args:
+        example: int64 [n], numbers of the examples.
+        slices: bool [number of all examples] by name.
+        measure: gives figures of some of the n examples, bool [n].
+
+    Returns:
+        ``head/ndcg@10``, ``head/examples`` and so on: float64 scalars. A slice without examples has
+        its number, 0, alone.
     """
     figures = {}
     for name, members in slices.items():
-        inside = rank[members.to(example.device)[example]]
-        count = torch.tensor(len(inside), dtype=torch.float64, device=rank.device)
-        figures[f"{name}/examples"] = count
-        if len(inside):
-            for kind, metric in SLICED.items():
-                figures[f"{name}/{kind}@{k}{suffix}"] = metric(inside, k).mean()
+        inside = members.to(example.device)[example]
+        figures[f"{name}/{EXAMPLES}"] = inside.sum().double()
+        if inside.any():
+            figures |= {f"{name}/{each}": value for each, value in measure(inside).items()}
     return figures

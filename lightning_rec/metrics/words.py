@@ -1,18 +1,21 @@
-"""Metrics of hidden words over a data set, the same to the last bit on any number of processes."""
+"""Metrics of masked words over a data set, the same to the last bit on any number of processes."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-FIGURES = ("loss", "perplexity", "accuracy")
+from lightning_rec.figures import shipped
+from lightning_rec.metrics.collected import Collected
+from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
 
 
 class Answers(NamedTuple):
-    """What was said of the hidden words of each text, ordered by its number.
+    """Predictions of the masked words of each text, ordered by its number.
 
-    example: int64 [n].  asked: int64 [n], hidden words.  right: int64 [n], those that were found.
+    example: int64 [n].  asked: int64 [n], masked words.  right: int64 [n], those that were found.
     loss: float64 [n], sum of -log p(word) over them.
     """
 
@@ -22,42 +25,77 @@ class Answers(NamedTuple):
     loss: Tensor
 
 
-class WordMetrics(Metric):
-    """Collects what was said of each text; computes every metric of :data:`FIGURES`.
+class Texts(Evidence):
+    """Texts with masked words; see :class:`Answers`."""
 
-    Sums are made in the order of the texts, so that they do not depend on who computed what.
+    inputs = ("asked", "right", "losses")
+
+    def __init__(self, asked: Tensor, right: Tensor, losses: Tensor) -> None:
+        self.asked, self.right, self.losses = asked, right, losses
+
+    @property
+    def number(self) -> int:
+        """How many texts there are."""
+        return len(self.asked)
+
+    @classmethod
+    def sample(cls) -> "Texts":
+        """Two texts."""
+        losses = torch.tensor([1.5, 0.25], dtype=torch.float64)
+        return cls(torch.tensor([3, 1]), torch.tensor([1, 1]), losses)
+
+
+SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType({"words": Texts})
+
+
+def default_measures() -> tuple[Measure, ...]:
+    """What ``metrics=[default]`` measures of masked words."""
+    return measures(shipped("words"), SECTIONS)
+
+
+def metric_names(measured: Sequence[Measure] | None = None) -> list[str]:
+    """Names of all metrics, without the stage."""
+    every = default_measures() if measured is None else measured
+    return [m.figure.name for m in every]
+
+
+class WordMetrics(Collected[Answers]):
+    """Collects predictions of the masked words of each text; computes every metric.
+
+    Args:
+        measured: the metrics; None takes the default ones.
     """
 
-    full_state_update = False
-    example: list[Tensor]
-    asked: list[Tensor]
-    right: list[Tensor]
-    loss: list[Tensor]
+    columns = Answers
 
-    def __init__(self) -> None:
-        super().__init__(sync_on_compute=True)
-        for name in Answers._fields:
-            self.add_state(name, default=[], dist_reduce_fx="cat")
+    def __init__(self, measured: Sequence[Measure] | None = None) -> None:
+        super().__init__()
+        self.measures = default_measures() if measured is None else tuple(measured)
 
     def update(self, answers: Answers) -> None:
         """Add those of a batch."""
-        for name, values in answers._asdict().items():
-            getattr(self, name).append(values)
+        self.append(*answers)
 
     def compute(self) -> Answers:
         """All of them, complete on every process."""
-        parts = (getattr(self, name) for name in Answers._fields)
-        # Synchronised list states arrive as one tensor, others as a list.
-        joined = [part if isinstance(part, Tensor) else torch.cat(part) for part in parts]
-        order = torch.argsort(joined[0])
-        return Answers(*(values[order] for values in joined))
+        return self.rows()
 
     def figures(self, found: Answers) -> dict[str, Tensor]:
-        """All metrics by name, float64 scalars.
+        """All metrics by name, float64 scalars."""
+        texts = Texts(found.asked, found.right, found.loss)
+        return {n: defined(v) for m in self.measures for n, v in m(texts, ()).items()}
 
-        ``loss`` is the mean of -log p over the hidden words, ``perplexity`` exp(loss), ``accuracy``
-        the share of them whose word has the highest p.
-        """
-        asked = found.asked.sum()
-        loss = found.loss.sum() / asked
-        return {"loss": loss, "perplexity": loss.exp(), "accuracy": found.right.sum() / asked}
+
+def loss(asked: Tensor, losses: Tensor) -> Tensor:
+    """Mean of -log p over the masked words."""
+    return losses.sum() / asked.sum()
+
+
+def perplexity(asked: Tensor, losses: Tensor) -> Tensor:
+    """Exponential of the mean of -log p over the masked words."""
+    return loss(asked, losses).exp()
+
+
+def accuracy(asked: Tensor, right: Tensor) -> Tensor:
+    """Share of the masked words that have the highest p."""
+    return right.sum() / asked.sum()

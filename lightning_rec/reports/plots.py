@@ -1,4 +1,4 @@
-"""Tables of a run that are better looked at than read, as PNG."""
+"""Plots of tables of a run, as PNG: the reliability diagram of predicted probabilities."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ def draw(tables: Mapping[str, pl.DataFrame], folder: Path) -> dict[str, Path]:
 
     Returns the files by name; none where matplotlib is not installed (the extra ``plots``).
     """
-    wanted = [name for name in PLOTS if name in tables]
-    if wanted and find_spec("matplotlib") is None:
+    drawn = [name for name in PLOTS if name in tables]
+    if drawn and find_spec("matplotlib") is None:
         log.info("No plot is drawn without matplotlib: pip install 'lightning-rec[plots]'.")
         return {}
     files = {}
-    for name in wanted:
+    for name in drawn:
         from matplotlib.figure import Figure  # slow to import
 
         figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
@@ -35,19 +35,17 @@ def draw(tables: Mapping[str, pl.DataFrame], folder: Path) -> dict[str, Path]:
 
 
 def reliability(figure: Any, bins: pl.DataFrame) -> None:
-    """Predicted probabilities against the rates that came, and how many rows are in each bin."""
+    """Reliability diagram: observed rate by predicted probability, and the rows of each bin."""
     bins = bins.filter(pl.col("rows") > 0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    above.plot(
-        [0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="perfect calibration"
-    )
+    above.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="ideal calibration")
     goals = bins["goal"].unique(maintain_order=True)
     width = 0.1 / len(goals)
-    for place, goal in enumerate(goals):
+    for number, goal in enumerate(goals):
         of = bins.filter(pl.col("goal") == goal)
         above.plot(of["predicted"], of["rate"], marker="o", label=f"test, {goal}")
-        below.bar(of["from"] + place * width, of["rows"], width, align="edge", edgecolor="white")
-    above.set(ylabel="observed rate", xlim=(0, 1), ylim=(0, 1), title="Reliability")
+        below.bar(of["from"] + number * width, of["rows"], width, align="edge", edgecolor="white")
+    above.set(ylabel="observed rate", xlim=(0, 1), ylim=(0, 1), title="Reliability diagram")
     above.legend(loc="upper left")
     below.set(xlabel="predicted probability", ylabel="rows")
 

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,17 @@ from omegaconf import DictConfig
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
+from lightning_rec.figures import Name, declared, parse, parsed
 from lightning_rec.files import write_json
 from lightning_rec.lab.settings import name_settings
 from lightning_rec.lab.statistics import Spread, spread
-from lightning_rec.runs.partial import SUFFIX
+from lightning_rec.reports.terminal import titled
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
-from lightning_rec.tables import FittedTable, figures, goals_of, text
+from lightning_rec.tables import FittedTable, figures, text
 
 COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
-SHOWN = ("test/ndcg@10", "test/recall@10", "test/auc", "test/gauc", "test/logloss")
-OF_GOALS = ("auc", "logloss")
-OF_MATCHING = ("test/judged/ndcg@10", "test/pairs/auc", "test/pairs/rmse")
+SHOWN_AT = 10  # the cut-off of what is shown, where the monitored figure has none
 
 
 class SweepSummary(Callback):
@@ -46,9 +45,10 @@ class SweepSummary(Callback):
             rows = summarise(members, monitor, mode)
             tables.append({"data and protocol": hashes, "monitor": monitor, "rows": rows})
         write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
-        console = Screen()
+        console, metrics = Screen(), metrics_of(folder, jobs)
         for entry in tables:
-            console.print(table(entry["rows"], entry["monitor"], entry["data and protocol"]))
+            told = (entry["rows"], entry["monitor"], entry["data and protocol"])
+            console.print(table(*told, metrics))
             if costs := costs_table(entry["rows"]):
                 console.print(costs)
         console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
@@ -80,6 +80,15 @@ def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[di
         if not job["comparable"]:
             parts.setdefault(first, []).append(job)
     return parts
+
+
+def metrics_of(folder: Path, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The metrics of the configs of all jobs, by key; None where there are none."""
+    found: dict[str, Any] = {}
+    for job in jobs:
+        if job["metrics"]:
+            found |= read_yaml(folder / job["folder"] / "config.yaml").get("metrics") or {}
+    return found or None
 
 
 def collect(folder: Path) -> list[dict[str, Any]]:
@@ -162,9 +171,10 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     return sorted(rows, key=merit, reverse=mode == "max")
 
 
-def _called(name: str, there: Container[str]) -> str:
+def _called(name: str, known: Container[str]) -> str:
     """What a figure is called where it was measured: another name if on a part of the data."""
-    return name + SUFFIX if name + SUFFIX in there else name
+    partial = str(parse(name)._replace(partial=True))
+    return partial if partial in known else name
 
 
 def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
@@ -174,18 +184,31 @@ def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]
     return {name: {"mean": of.mean, "sd": of.sd} for name, of in spreads.items()}
 
 
-def table(rows: list[dict[str, Any]], monitor: str, hashes: str) -> FittedTable:
-    """The rows as a terminal table."""
-    there = {name for row in rows for name in row["figures"]}
-    ranked = _called(SHOWN[-1], there) not in there  # the AUC of a ranking is not that of clicks
-    wanted = (monitor, *(SHOWN[:2] if ranked else SHOWN[2:]), *OF_MATCHING)
-    tested = [name.removesuffix(SUFFIX) for name in there if name.startswith("test/")]
-    if goals := [goal for goal in goals_of(tested) if goal != "test/"]:
-        wanted += tuple(f"{goal}{figure}" for goal in goals for figure in OF_GOALS)
-    wanted = tuple(_called(name, there) for name in wanted)
-    columns = list(dict.fromkeys((wanted[0], *(name for name in wanted if name in there))))
-    headings = [*text("setting"), *figures("seeds", *columns)]
-    shown = FittedTable(f"Best {monitor} first, on {hashes}", headings, numbered=True)
+def table(
+    rows: list[dict[str, Any]],
+    monitor: str,
+    hashes: str,
+    metrics: Mapping[str, Any] | None = None,
+) -> FittedTable:
+    """The rows as a terminal table; ``metrics`` are those of the configs, by key."""
+    names = parsed({name: None for row in rows for name in row["figures"]})
+    known, monitor = declared(metrics, names.values()), _called(monitor, names)
+    place = {full: number for number, full in enumerate(known)}
+    k = parse(monitor).k or SHOWN_AT
+
+    def is_shown(name: Name) -> bool:
+        whole = name.stage == "test" and not (name.model or name.slice or name.sampled)
+        figure = known.get(name.figure)
+        return whole and name.k in (None, k) and figure is not None and figure.shown == "summary"
+
+    tested = sorted(
+        (each for each in names.values() if is_shown(each)),
+        key=lambda name: (name.goal, place[name.figure]),
+    )
+    columns = list(dict.fromkeys((monitor, *map(str, tested))))
+    shown_names = [titled(parse(name), known) for name in columns]
+    headings = [*text("setting"), *figures("seeds", *shown_names)]
+    shown = FittedTable(f"Best {shown_names[0]} first, on {hashes}", headings, numbered=True)
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
         cells = [_cell(row["figures"].get(name)) for name in columns]

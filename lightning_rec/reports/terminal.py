@@ -3,141 +3,114 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lightning_rec.metrics.clicks import FIGURES
-from lightning_rec.metrics.matching import PAIRS
+from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed
 from lightning_rec.screen import Screen, one_line
-from lightning_rec.tables import FittedTable, figures, goals_of, text
+from lightning_rec.tables import FittedTable, figures, text
 from lightning_rec.tasks.examples import Example, shown_items
 
-AT_EVERY_CUTOFF = ("recall", "ndcg")
-AT_ONE_CUTOFF = (
-    "mrr",
-    "map",
-    "precision",
-    "f1",
-    "coverage",
-    "popular",
-    "novelty",
-    "diversity",
-    "gini",
-)
-_CUTOFF = re.compile(r"^(\w+)@(\d+)(_sampled\w+)?$")
+Columns = Mapping[str, Mapping[str, float]]  # flat figures of each model
+_UNKNOWN = Figure("unknown", "max")  # of an earlier version
 
 
-def shown(names: Iterable[str], monitor: str) -> list[str]:
-    """The metrics worth a row, in reading order; ``metrics.json`` has them all.
+def shown(names: Iterable[Name], monitor: str, known: Mapping[str, Figure]) -> list[Name]:
+    """The figures worth a row, in reading order; ``metrics.json`` has them all.
 
-    All of those of clicks and of hidden words. Of rankings recall and ndcg at every cut-off, the
-    others at that of the monitored metric; what was ranked among samples comes last.
+    Of those at cut-offs some are shown at each, others at that of the monitored figure alone. Each
+    goal stands for itself, and what was ranked among samples comes last.
     """
-    names = set(names)
-    if any(name.startswith("judged/") for name in names):
-        return _of_matching(names)
-    if goals := goals_of(names):
-        rows = [f"{goal}{figure}" for goal in goals for figure in (*FIGURES, "rela_impr")]
-        return [name for name in rows if name in names]
-    parts = [found for name in names if (found := _CUTOFF.match(name))]
-    cutoffs = sorted({int(part[2]) for part in parts})
-    if not cutoffs:
-        return sorted(names)
-    monitored = _CUTOFF.match(monitor.rpartition("/")[2])
-    k = monitored[2] if monitored else max(cutoffs)
-    rows = []
-    for suffix in sorted({part[3] or "" for part in parts}):
-        every = [f"{kind}@{cutoff}{suffix}" for kind in AT_EVERY_CUTOFF for cutoff in cutoffs]
-        one = [f"{kind}@{k}{suffix}" for kind in AT_ONE_CUTOFF]
-        rows += [*every, f"mrr{suffix}", f"auc{suffix}", *one]
-    return [name for name in rows if name in names]
+    place = {full: number for number, full in enumerate(known)}
+    names = [name for name in names if not name.slice]
+    k = parse(monitor).k or max((name.k or 0 for name in names), default=0)
+
+    def order(name: Name) -> tuple[str, str, int, str, int]:
+        figure = place.get(name.figure, len(place))
+        return name.sampled, name.goal, figure, name.figure, name.k or 0
+
+    def is_shown(name: Name) -> bool:
+        return known.get(name.figure, _UNKNOWN).shown != "brief" or name.k in (None, k)
+
+    return sorted(filter(is_shown, names), key=order)
 
 
-def _of_matching(names: set[str]) -> list[str]:
-    """Ranked catalogue first, then judged items, then pairs."""
-
-    def order(name: str) -> tuple[str, int]:
-        kind, _, cutoff = name.partition("@")
-        return kind, int(cutoff or 0)
-
-    ranked = sorted((name for name in names if "/" not in name), key=order)
-    judged = sorted((name for name in names if name.startswith("judged/")), key=order)
-    pairs = [f"pairs/{figure}" for figure in PAIRS if f"pairs/{figure}" in names]
-    return [*ranked, *judged, *pairs]
+def titled(name: Name, known: Mapping[str, Figure]) -> str:
+    """A figure's whole name with its title."""
+    figure = known.get(name.figure, _UNKNOWN)
+    return str(name._replace(figure=figure.title) if figure.title else name)
 
 
 def figures_table(
-    columns: Mapping[str, Mapping[str, float]], monitor: str, seen: str = "filter"
+    columns: Columns, monitor: str, metrics: Mapping[str, Any] | None, seen: str | None = None
 ) -> FittedTable:
-    """One row per metric; for each model (a column of ``columns``) its validation and its test.
+    """One row per figure; for each model (a column of ``columns``) its validation and its test.
 
-    The figures of a model are flat: ``{"val/recall@10": 0.1, "test/recall@10": 0.1, …}``.
-    ``seen`` is the protocol's word on items of the history.
+    Args:
+        columns: ``{"BERT4Rec": {"val/recall@10": 0.1, "test/recall@10": 0.1, …}, …}``.
+        monitor: the monitored figure.
+        metrics: the metrics of the config, by key; None for a run that is older than they are.
+        seen: the protocol's word on items of the history, if it has one.
     """
-    names = {name.partition("/")[2] for figures in columns.values() for name in figures}
-    stages = [
-        s
-        for s in ("val", "test")
-        if any(n.startswith(f"{s}/") for f in columns.values() for n in f)
-    ]
+    parts = [part for each in columns.values() for part in parsed(each).values()]
+    known = declared(metrics, parts)
+    stages = [stage for stage in ("val", "test") if any(part.stage == stage for part in parts)]
+    rows = shown({part._replace(stage="") for part in parts}, monitor, known)
     headings = [f"{stage}\n{model}" for stage in stages for model in columns]
-    table = FittedTable(_title(names, seen), [*text("metric"), *figures(*headings)])
-    for name in shown(names, monitor):
-        cells = [
-            _cell(name, own.get(f"{stage}/{name}")) for stage in stages for own in columns.values()
-        ]
-        table.add_row(name, *cells)
+    table = FittedTable(_title(rows, known, seen), [*text("metric"), *figures(*headings)])
+    for row in rows:
+        names = [str(row._replace(stage=stage)) for stage in stages]
+        values = [own.get(name) for name in names for own in columns.values()]
+        is_fact = known.get(row.figure, _UNKNOWN).better is None
+        table.add_row(titled(row, known), *(_cell(value, is_fact) for value in values))
     return table
 
 
-def _title(names: set[str], seen: str) -> str:
-    """What the figures are of."""
-    if any(name.startswith("judged/") for name in names):
-        return "All items ranked; judged: those of a query alone; pairs: each on its own"
-    if goals_of(names):
-        return "Each row on its own; f1 to accuracy at the threshold that is best on validation"
-    if "perplexity" in names:
-        return "Hidden words, each of them behind the mask"
-    ranked = "Full ranking, seen items " + (
-        "among the candidates" if seen == "keep" else "filtered"
-    )
-    if any("_sampled" in name for name in names):
-        return f"{ranked}; _sampled: the target among a sample"
-    return ranked
+def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) -> str:
+    """What the figures are of: what is said of their sections."""
+    among = {"keep": ", seen items among the candidates", "filter": ", seen items filtered"}
+    sections = dict.fromkeys(known[row.figure].section for row in rows if row.figure in known)
+    titles = {each: SECTIONS[each].title for each in sections if each}
+    if "ranking" in titles:
+        titles["ranking"] += among.get(seen or "", "")
+    told = [*titles.values()]
+    if any(row.sampled for row in rows):
+        told.append("_sampled: the target among a sample")
+    return "; ".join(filter(None, told))
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(value: float | None, is_fact: bool) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if name.rpartition("/")[2].startswith("gauc_groups") else f"{value:.4f}"
+    return f"{value:,.0f}" if is_fact and value == int(value) else f"{value:.4f}"
 
 
-def slices_table(columns: Mapping[str, Mapping[str, float]], monitor: str) -> FittedTable | None:
+def slices_table(
+    columns: Columns, monitor: str, metrics: Mapping[str, Any] | None
+) -> FittedTable | None:
     """The test's figure of each slice of the examples, for each model; None without slices.
 
     Of several goals it is the one that is monitored.
     """
-    goal, slash, watched = monitor.partition("/")[2].rpartition("/")
-    if goal in ("judged", "pairs"):  # no goals, but kinds of figures
-        goal = slash = ""
-    start = f"test/{goal}{slash}"
-    parts = [name.removeprefix(start).split("/") for f in columns.values() for name in f]
-    of_slices = [part for part in parts if len(part) == 2]
-    counts = {
-        part: int(number)
-        for figures in columns.values()
-        for part, _ in of_slices
-        if (number := figures.get(f"{start}{part}/examples"))
-    }
-    if not counts:
+    watched = parse(monitor)
+    parts = {name: part for each in columns.values() for name, part in parsed(each).items()}
+    of = [p for p in parts.values() if p.slice and (p.stage, p.goal) == ("test", watched.goal)]
+    counts: dict[str, int] = {}
+    for part in of:
+        name = str(part._replace(figure=EXAMPLES, k=None, sampled=""))
+        if number := next((int(n) for each in columns.values() if (n := each.get(name))), 0):
+            counts[part.slice] = number
+    measured = sorted({p._replace(slice="", stage="") for p in of if p.figure != EXAMPLES}, key=str)
+    if not counts or not measured:
         return None
-    measured = sorted({figure for part, figure in of_slices if part in counts} - {"examples"})
-    wanted = watched.partition("@")[0]
-    metric = next((n for n in measured if n.partition("@")[0] == wanted), measured[0])
+    chosen = next((each for each in measured if each.figure == watched.figure), measured[0])
     headings = [*text("slice"), *figures("examples", *columns)]
-    table = FittedTable(f"Where it works: {start}{metric} by slice", headings)
-    for part, number in counts.items():
-        values = (f.get(f"{start}{part}/{metric}") for f in columns.values())
+    title = titled(chosen._replace(stage="test"), declared(metrics))
+    table = FittedTable(f"Where it works: {title} by slice", headings)
+    for slice_, number in counts.items():
+        name = str(chosen._replace(stage="test", slice=slice_))
+        values = (each.get(name) for each in columns.values())
         cells = (f"{value:.4f}" if value is not None else "" for value in values)
-        table.add_row(_spoken(part), f"{number:,}", *cells)
+        table.add_row(_spoken(slice_), f"{number:,}", *cells)
     return table
 
 
@@ -152,25 +125,26 @@ def examples_table(examples: Sequence[Example]) -> FittedTable:
     table = FittedTable("Recommendations", headings, apart=True)
     for example in examples:
         best = map(one_line, example.recommended)
-        numbered = [f"{place}. {title}" for place, title in enumerate(best, 1)]
+        numbered = [f"{rank}. {title}" for rank, title in enumerate(best, 1)]
         history = "\n".join(map(one_line, example.history))
         table.add_row(one_line(example.user), history, "\n".join(numbered))
     return table
 
 
 def show_run(
-    columns: Mapping[str, Mapping[str, float]],
+    columns: Columns,
     monitor: str,
+    metrics: Mapping[str, Any] | None,
     examples: Sequence[Example],
     seconds: Mapping[str, float],
     folder: Path,
     hint: str | None,
-    seen: str = "filter",
+    seen: str | None = None,
 ) -> None:
-    """Print the end of a run; ``seen`` is the protocol's word on items of the history."""
+    """Print the end of a run; see :func:`figures_table`."""
     console = Screen()
-    console.print(figures_table(columns, monitor, seen))
-    if slices := slices_table(columns, monitor):
+    console.print(figures_table(columns, monitor, metrics, seen))
+    if slices := slices_table(columns, monitor, metrics):
         console.print(slices)
     if examples:
         console.print(examples_table(examples))

@@ -18,12 +18,13 @@ from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogg
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import import_extra
+from lightning_rec.figures import Name, parse, parsed
 from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
 
 Mode = Literal["online", "offline", "disabled"]
-STAGES = ("train", "val", "test")
+OWN = ("best", "trainer")  # sections of the trackers themselves
 COST = ("epoch_seconds",)  # of what is logged while training
 STEP = "trainer/global_step"  # what Lightning calls the x axis
 
@@ -34,24 +35,22 @@ def sectioned(figures: Mapping[str, float]) -> dict[str, float]:
     A slice says of how many examples it is, by which it is known; what begins with no stage is of
     the baseline; the counter ``epoch`` and Lightning's own step stay as they are.
     """
-    slices = {name.rpartition("/")[0] for name in figures if name.endswith("/examples")}
 
-    def placed(name: str) -> str:
-        stage, slash, rest = name.partition("/")
-        if not slash or stage in ("cost", "trainer", "best"):
+    def placed(name: str, parts: Name) -> str:
+        if parts.figure in COST:
+            return f"cost/{parts.figure}"
+        if parts.model in OWN:
             return name
-        if rest in COST:
-            return f"cost/{rest}"
-        if name.rpartition("/")[0] in slices:
-            return f"slices/{name}"
-        return name if stage in STAGES else f"baseline/{name}"
+        section = "slices/" if parts.slice else "baseline/" if parts.model else ""
+        return f"{section}{name}"
 
-    return dict(sorted((placed(name), value) for name, value in figures.items()))
+    return dict(sorted((placed(n, parts), figures[n]) for n, parts in parsed(figures).items()))
 
 
 def compared(figures: Mapping[str, float]) -> dict[str, float]:
     """Those of :func:`sectioned` figures that runs are compared by: of validation and test."""
-    return {name: value for name, value in figures.items() if name.startswith(("val/", "test/"))}
+    compared = [name for name, each in parsed(figures).items() if each.stage in ("val", "test")]
+    return {name: figures[name] for name in compared if not parse(name).model}
 
 
 class SectionedWandb(WandbLogger):

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Mapping
 
-SUFFIX = "_partial"
+from lightning_rec.figures import parsed
+
 _OF_STAGES = {"limit_val_batches": ("val",), "limit_test_batches": ("test",)}
 
 log = logging.getLogger(__name__)
@@ -13,10 +14,9 @@ def tell(part: Mapping[str, object]) -> None:
     """Warn of figures of a part of the data, if they are; see :func:`marked`."""
     if part:
         log.warning(
-            "Figures are of a part of the data alone (%s): their names end in %s, and their "
-            "protocol has a hash of its own.",
+            "Figures are of a part of the data alone (%s): their names end in _partial, and "
+            "their protocol has a hash of its own.",
             ", ".join(f"trainer.{key}={value}" for key, value in part.items()),
-            SUFFIX,
         )
 
 
@@ -30,11 +30,11 @@ def marked(figures: Mapping[str, float], part: Mapping[str, object]) -> dict[str
     """
     stages = {stage for key in part for stage in _OF_STAGES.get(key, ("val", "test"))}
     return {
-        name + SUFFIX * bool(stages & set(name.split("/"))): value
-        for name, value in figures.items()
+        str(name._replace(partial=name.stage in stages)): figures[whole]
+        for whole, name in parsed(figures).items()
     }
 
 
 def plain(figures: Mapping[str, float]) -> dict[str, float]:
     """The figures as they are called where all of the data is measured."""
-    return {name.removesuffix(SUFFIX): value for name, value in figures.items()}
+    return {str(n._replace(partial=False)): figures[name] for name, n in parsed(figures).items()}

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
+from lightning_rec.figures import parsed
 from lightning_rec.runs.loggers import compared, sectioned
 from lightning_rec.tasks.examples import Example, shown_items
 
@@ -109,7 +110,8 @@ def end(
             logger.log_metrics(dict(figures), trainer.global_step)
             logger.save()
         elif logger is not None:
-            tested = {name: value for name, value in figures.items() if not name.startswith("val/")}
+            validated = [n for n, p in parsed(figures).items() if p.stage == "val" and not p.model]
+            tested = {name: value for name, value in figures.items() if name not in validated}
             logger.log_metrics(tested | cost, trainer.global_step)
         if isinstance(logger, TensorBoardLogger):
             best = {f"best/{monitor}": figures[monitor]} if monitor in figures else {}

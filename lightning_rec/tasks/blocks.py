@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_rec.metrics.functional import rank_among
+from lightning_rec.metrics.targets import rank_among
 from lightning_rec.models.base import SequenceModel
 
 SCORE_BYTES = 8 * 2**20  # scores held at once in evaluation: what a processor's cache holds
@@ -97,7 +97,7 @@ def rank_sample(
     """
     scores = _exact(model, queries, candidates.clamp(min=0))
     wanted = _exact(model, queries, target.clamp(min=0)[:, None])[:, 0]
-    return rank_among(wanted, scores, known=target >= 0, there=candidates >= 0)
+    return rank_among(wanted, scores, known=target >= 0, mask=candidates >= 0)
 
 
 def _scores(model: SequenceModel, queries: Tensor, start: int, stop: int) -> Tensor:

@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 from lightning_rec.data.matching.batches import PairBatch, QueryBatch
 from lightning_rec.losses.matching import MatchLoss, PairInputs
 from lightning_rec.metrics.classification import best_threshold
-from lightning_rec.metrics.graded import line
-from lightning_rec.metrics.matching import MatchMetrics, Scored
+from lightning_rec.metrics.matching import MatchMetrics, Scored, line
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.tasks.base import Arithmetic, Task

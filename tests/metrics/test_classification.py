@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 from lightning_rec.metrics import classification as F
-from lightning_rec.metrics.clicks import BINS, FIGURES, ClickMetrics
+from lightning_rec.metrics.clicks import BINS, ClickMetrics, metric_names
 from lightning_rec.metrics.order import in_order
 
 
@@ -56,10 +56,11 @@ def test_gauc_by_a_loop_over_groups() -> None:
             rows += int(inside.sum())
         else:
             left_out += 1
-    found = F.gauc(in_order(score, label, group))
-    assert float(found.gauc) == pytest.approx(total / rows, abs=1e-12)
-    assert int(found.left_out) == left_out >= 2
-    assert int(found.groups) == len(set(group.tolist()) - {-1}) - left_out
+    grouped = in_order(score, label, group)
+    assert float(F.gauc(grouped)) == pytest.approx(total / rows, abs=1e-12)
+    groups = F.group_counts(grouped)
+    assert int(F.gauc_groups_left_out(groups)) == left_out >= 2
+    assert int(F.gauc_groups(groups)) == len(set(group.tolist()) - {-1}) - left_out
 
 
 def test_losses() -> None:
@@ -98,11 +99,11 @@ def test_the_best_threshold_has_the_highest_f1(seed: int) -> None:
 def test_at_a_threshold(threshold: float) -> None:
     score, label = some()
     chosen = score.double() >= threshold
-    found = F.at_threshold(score, label, threshold)
+    found = F.confusion(score, label, threshold)
     for name in ("precision", "recall", "f1"):
         wanted = getattr(sk, f"{name}_score")(label, chosen, zero_division=0.0)
-        assert float(found[name]) == pytest.approx(wanted, abs=1e-12), name
-    assert float(found["accuracy"]) == pytest.approx(sk.accuracy_score(label, chosen))
+        assert float(getattr(F, name)(found)) == pytest.approx(wanted, abs=1e-12), name
+    assert float(F.accuracy(found)) == pytest.approx(sk.accuracy_score(label, chosen))
 
 
 @pytest.mark.parametrize("bins", [5, 10])
@@ -132,7 +133,7 @@ def test_figures_do_not_depend_on_batches_or_their_order() -> None:
         for part in parts:
             metrics.update(part, logit[part])
         figures.append(metrics.figures(metrics.predictions(), 0.5))
-    assert set(figures[0]) == set(FIGURES)
+    assert set(figures[0]) == set(metric_names())
     assert {k: float(v) for k, v in figures[0].items()} == {
         k: float(v) for k, v in figures[1].items()
     }
@@ -159,7 +160,8 @@ def test_groups_of_one_class_alone_leave_no_gauc() -> None:
     metrics = ClickMetrics(torch.tensor([1.0, 0.0]), torch.tensor([0, 1], dtype=torch.int32))
     metrics.update(torch.arange(2), torch.zeros(2))
     figures = metrics.figures(metrics.predictions(), 0.5)
-    assert "gauc" not in figures
+    assert figures["gauc"].isnan()
+    assert "ndcg@10" not in figures
     assert figures["gauc_groups_left_out"] == 2
 
 

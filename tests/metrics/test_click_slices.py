@@ -5,15 +5,15 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec.metrics.click_slices import slices_of
 from lightning_rec.metrics.clicks import ClickMetrics
+from lightning_rec.metrics.slices import slices_of_field
 
 ROWS = 300
 CHANCE = np.random.default_rng(3)
 SEEN = CHANCE.choice([0, 1, 9, 10, 99, 100, 5000], ROWS)
 LOGIT = CHANCE.normal(size=ROWS)
 LABEL = (CHANCE.random(ROWS) < 1 / (1 + np.exp(-LOGIT))).astype(np.float32)
-SLICES = slices_of("user", torch.from_numpy(SEEN))
+SLICES = slices_of_field("user", torch.from_numpy(SEEN))
 
 
 def members(name: str) -> np.ndarray:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lightning_rec.data.batches import EvalBatch, Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.metrics.ranking import PER_CUTOFF, RankingMetrics
+from lightning_rec.metrics import functional as F
+from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.tasks.sequence import SequenceTask
@@ -81,9 +82,12 @@ def test_figures_are_the_means_over_users_worked_out_one_by_one() -> None:
             i for i in candidates if i != target[row] and scores[row, i] < scores[row, target[row]]
         ]
         ranks.append(0 if target[row] < 0 else len(candidates) - len(worse))
-    for name, metric in PER_CUTOFF.items():
+    one, positive = torch.tensor([0]), torch.tensor([True])
+    for name in ("recall", "ndcg", "precision", "f1"):
         for k in CUTOFFS:
-            each = [float(metric(torch.tensor([rank]), k)) for rank in ranks]
+            each = [
+                float(getattr(F, name)(one, torch.tensor([rank]), positive, k)) for rank in ranks
+            ]
             assert figures[f"{name}@{k}"] == pytest.approx(sum(each) / 17)
     assert figures["mrr"] == pytest.approx(sum(1 / rank for rank in ranks if rank) / 17)
 

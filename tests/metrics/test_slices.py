@@ -7,7 +7,7 @@ import torch
 
 from lightning_rec.metrics import functional as F
 from lightning_rec.metrics.ranking import RankingMetrics
-from lightning_rec.metrics.slices import slices_of
+from lightning_rec.metrics.slices import slices_of_targets
 
 ITEMS, EXAMPLES = 15, 60
 CHANCE = random.Random(2)
@@ -16,7 +16,7 @@ HISTORY = [CHANCE.choice([1, 4, 5, 9, 10, 19, 20, 49]) for _ in range(EXAMPLES)]
 TARGET = [CHANCE.choice([-1, *range(ITEMS)]) for _ in range(EXAMPLES)]
 RANK = [0 if target < 0 else CHANCE.randint(1, ITEMS) for target in TARGET]
 SEEN = [CHANCE.random() < 0.3 for _ in range(EXAMPLES)]  # without a code: a seen one that is a miss
-SLICES = slices_of(
+SLICES = slices_of_targets(
     torch.tensor(HISTORY), torch.tensor(TARGET), torch.tensor(SEEN), torch.tensor(COUNTS)
 )
 
@@ -52,7 +52,9 @@ def test_each_example_is_where_it_belongs() -> None:
 
 def test_where_nothing_was_seen_there_is_no_slice_of_it() -> None:
     none = torch.zeros(EXAMPLES, dtype=torch.bool)
-    slices = slices_of(torch.tensor(HISTORY), torch.tensor(TARGET), none, torch.tensor(COUNTS))
+    slices = slices_of_targets(
+        torch.tensor(HISTORY), torch.tensor(TARGET), none, torch.tensor(COUNTS)
+    )
     assert not {"seen", "unseen"} & set(slices)
 
 
@@ -69,7 +71,8 @@ def test_figures_of_a_slice_are_those_of_its_members(k: int) -> None:
             assert figures[f"{name}/recall@{k}"] == pytest.approx(
                 sum(0 < rank <= k for rank in ranks) / len(ranks)
             )
-            assert figures[f"{name}/ndcg@{k}"] == F.ndcg(each, k).mean().item()
+            number, ones = torch.arange(len(each)), torch.ones(len(each))
+            assert figures[f"{name}/ndcg@{k}"] == F.ndcg(number, each, ones, k).mean().item()
     assert figures["history_50_up/examples"] == 0
     missed = sum(seen and target < 0 for seen, target in zip(SEEN, TARGET, strict=True))
     assert figures["warm/examples"] + figures["cold/examples"] == EXAMPLES - missed < EXAMPLES

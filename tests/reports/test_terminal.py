@@ -17,7 +17,7 @@ def test_nothing_is_cut_where_there_is_little_room(
     figures = {f"{stage}/{name}": 0.1234 for stage in ("val", "test") for name in NAMES}
     columns = {"SessionPopularity": figures, "BERT4Rec": figures}
     examples = [Example("u1", ["a film with a long title"], ["another one with a long title"])]
-    show_run(columns, "val/precision@10", examples, {"fit": 1.0}, Path("runs/r"), None, "filter")
+    show_run(columns, "val/precision@10", None, examples, {"fit": 1.0}, Path("runs/r"), None)
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert "cov" in shown

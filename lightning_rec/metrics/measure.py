@@ -1,0 +1,194 @@
+"""A metric is a function of what its parameters name: ``rank``, ``gain``, ``label``, ``k``, ….
+
+What a problem knows of its examples is its evidence, one class per section of the figures. A
+node of ``cfg.metrics`` names a function, or a class whose objects are called; it is measured on the
+first section that knows all that it takes.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_rec import config
+from lightning_rec.errors import UserError, listed
+from lightning_rec.figures import Figure, figure_of
+
+TRIED_AT = 2  # the cut-off of the trial
+
+
+class Evidence:
+    """What metrics of one section are computed from: inputs, by the names of their parameters.
+
+    Attributes:
+        inputs: names; what has None under one of them does not have it.
+        cut: those that depend on the cut-off.
+        each: whether a metric has to give a value for each example, as it is measured in parts.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]
+    cut: ClassVar[tuple[str, ...]] = ("k",)
+    each: ClassVar[bool] = False
+
+    @property
+    def number(self) -> int:
+        """How many examples there are."""
+        raise NotImplementedError
+
+    def get(self, name: str, k: int) -> Any:
+        """An input at a cut-off."""
+        return k if name == "k" else getattr(self, name)
+
+    @classmethod
+    def sample(cls) -> "Evidence":
+        """A few made-up examples, on which a metric is tried before any training."""
+        raise NotImplementedError
+
+
+class Measure(NamedTuple):
+    """A metric of a config.
+
+    key: of its node.  figure: what it gives.  function: of ``inputs``, of which some are
+    ``needed``.  section: whose evidence it takes.  cut: whether it depends on a cut-off.  own:
+    whether it is of the user's own.
+    """
+
+    key: str
+    figure: Figure
+    function: Callable[..., Any]
+    inputs: tuple[str, ...]
+    needed: tuple[str, ...]
+    section: str
+    cut: bool
+    own: bool
+
+    def names(self, cutoffs: Sequence[int]) -> list[str]:
+        """Of its figures, without the stage."""
+        full = self.figure.full
+        return [f"{full}@{k}" for k in cutoffs] if self.cut else [full]
+
+    def __call__(self, evidence: Evidence, cutoffs: Sequence[int]) -> dict[str, Tensor]:
+        """Its values by the names of its figures, float64 [number of examples] or scalars.
+
+        Nothing where the evidence lacks an input.
+
+        Raises:
+            UserError: where it fails, or gives something else.
+        """
+        found = {}
+        for name, k in zip(self.names(cutoffs), cutoffs if self.cut else (0,), strict=True):
+            every = {each: evidence.get(each, k) for each in self.inputs}
+            given = {each: value for each, value in every.items() if value is not None}
+            if set(self.needed) - set(given):
+                return {}
+            found[name] = self._checked(self._value(given), evidence)
+        return found
+
+    def _value(self, given: Mapping[str, Any]) -> Any:
+        if not self.own:
+            return self.function(**given)
+        try:
+            return self.function(**given)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"metrics.{self.key} fails. {reason}") from error
+
+    def _checked(self, value: Any, evidence: Evidence) -> Tensor:
+        if isinstance(value, int | float):
+            value = torch.tensor(value)
+        if not isinstance(value, Tensor):
+            told = f"a {type(value).__name__}"
+        elif value.shape in ((evidence.number,), *(() if evidence.each else ((),))):
+            return value.double()
+        else:
+            told = f"a tensor of shape {list(value.shape)}"
+        one = "" if evidence.each else ", or one number for all of them"
+        raise UserError(
+            f"metrics.{self.key} gives {told}: it has to give a tensor with a number for each of "
+            f"the {evidence.number} examples{one}."
+        )
+
+
+def measures(
+    nodes: Mapping[str, Any], sections: Mapping[str, type[Evidence]]
+) -> tuple[Measure, ...]:
+    """The metrics of a config, each tried on a few made-up examples.
+
+    Args:
+        nodes: of ``cfg.metrics``, by key; None under a key leaves one out.
+        sections: what the problem knows of its examples.
+
+    Raises:
+        UserError: naming the node that is none of this problem, or fails.
+    """
+    made = [_measure(key, node, sections) for key, node in nodes.items() if node]
+    names = [name for each in made for name in each.names((TRIED_AT,))]
+    for each in made:
+        if any(names.count(name) > 1 for name in each.names((TRIED_AT,))):
+            raise UserError(
+                f"metrics.{each.key}: another metric is called {each.figure.name} as well: give it "
+                f"another name, metrics.{each.key}.figure.name=…."
+            )
+    return tuple(made)
+
+
+def _measure(key: str, node: Any, sections: Mapping[str, type[Evidence]]) -> Measure:
+    where, settings = f"metrics.{key}", dict(config.plain(node))
+    figure = figure_of(key, settings.pop("figure", None))
+    function, own = _function(where, settings)
+    parameters = [each for each in _parameters(function) if each.name not in settings]
+    needed = tuple(each.name for each in parameters if each.default is each.empty)
+    for section, evidence in sections.items():
+        if figure.section in ("", section) and set(needed) <= set(evidence.inputs):
+            inputs = tuple(each.name for each in parameters if each.name in evidence.inputs)
+            cut = bool(set(inputs) & set(evidence.cut))
+            figure = replace(figure, section=section)
+            made = Measure(key, figure, function, inputs, needed, section, cut, own)
+            if own:
+                _try(made, evidence.sample())
+            return made
+    known = "; ".join(
+        f"{listed(evidence.inputs, 30)} ({section})" for section, evidence in sections.items()
+    )
+    of = f" and figure.section={figure.section}" if figure.section else ""
+    raise UserError(
+        f"{where} takes {listed(needed) or 'nothing'}{of}, which does not fit here. A metric takes "
+        f"some of {known}."
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    every = inspect.signature(function).parameters.values()
+    return [each for each in every if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+
+
+def _try(measure: Measure, sample: Evidence) -> None:
+    """Measure a few made-up examples. Raises UserError where that goes wrong."""
+    for values in measure(sample, (TRIED_AT,)).values():
+        if not values.isfinite().any():
+            raise UserError(
+                f"metrics.{measure.key} gives {values.flatten()[0].item()} on each of "
+                f"{sample.number} made-up examples: a division by zero?"
+            )
+
+
+def _function(where: str, settings: dict[str, Any]) -> tuple[Callable[..., Any], bool]:
+    """What a node names, its own arguments filled in; and whether it is of the user's own."""
+    found = config.target(where, settings)
+    own = not str(found.__module__).startswith("lightning_rec.")
+    if not isinstance(found, type):
+        return partial(found, **config.check(where, settings)), own
+    made = config.build(where, settings)
+    if not callable(made):
+        raise UserError(f"{where}._target_={settings['_target_']} cannot be called.")
+    settings.clear()  # they were the constructor's
+    return made, own
+
+
+def defined(values: Tensor) -> Tensor:
+    """Mean over the examples for which a metric is defined, float64 scalar; NaN if for none."""
+    return values[~values.isnan()].mean() if values.ndim else values
