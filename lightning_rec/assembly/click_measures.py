@@ -11,8 +11,8 @@ from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import listed
 from lightning_rec.figures import parse, parsed
 from lightning_rec.metrics.classification import reliability
-from lightning_rec.metrics.clicks import BINS, ClickMetrics, Predictions, metric_names
-from lightning_rec.metrics.measure import Measure
+from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics, Predictions
+from lightning_rec.metrics.measure import Measure, names_of
 from lightning_rec.metrics.slices import PAST_FROM, Slices, cut, slices_of_field
 from lightning_rec.tasks.click import ClickTask, after_names
 
@@ -22,7 +22,7 @@ _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is no
 def metrics_of(
     loaded: AuditedClicks,
     stage: str,
-    measured: tuple[Measure, ...] | None,
+    measured: tuple[Measure, ...],
     slices: Slices | None = None,
 ) -> dict[str, ClickMetrics]:
     """What measures each goal."""
@@ -37,12 +37,14 @@ def metrics_of(
 
 
 def known_figures(
-    goals: tuple[str, ...], sequential: bool, measured: tuple[Measure, ...] | None
+    goals: tuple[str, ...], sequential: bool, measured: tuple[Measure, ...]
 ) -> list[str]:
     """Names of what validation measures; ``sequential``: each goal given the one before, too."""
     names = [*goals, *(after_names(goals) if sequential else ())]
     prefixes = [f"{name}/" for name in names] if len(goals) > 1 else [""]
-    return [f"val/{prefix}{figure}" for prefix in prefixes for figure in metric_names(measured)]
+    return [
+        f"val/{prefix}{figure}" for prefix in prefixes for figure in names_of(measured, CUTOFFS)
+    ]
 
 
 def rows_of(task: ClickTask, loaded: AuditedClicks) -> pl.DataFrame:

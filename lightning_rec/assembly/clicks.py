@@ -42,7 +42,7 @@ from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.errors import UserError, listed
-from lightning_rec.metrics.clicks import SECTIONS
+from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.models.clicks.texts import WithTexts
@@ -58,7 +58,7 @@ class Clicks(Problem[AuditedClicks]):
     kind: ClassVar[type] = ClickModel  # what cfg.model names
     module = ClickData
     reads = "encoder"
-    sections = SECTIONS
+    metric = ClickMetrics
     protocol: RowProtocol
     source: ClickSource
 

@@ -27,7 +27,8 @@ from lightning_rec.language.cached import kept_vectors
 from lightning_rec.language.encoder import Pooling
 from lightning_rec.language.hub import find_model
 from lightning_rec.language.load import Language, load_language
-from lightning_rec.metrics.matching import SECTIONS, MatchMetrics, metric_names
+from lightning_rec.metrics.matching import MatchMetrics
+from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
@@ -45,7 +46,7 @@ class Matching(Problem[Audited[Matches]]):
 
     module = MatchData
     reads = "negatives"
-    sections = SECTIONS
+    metric = MatchMetrics
     protocol: ByQuery
     source: PairSource
 
@@ -68,7 +69,7 @@ class Matching(Problem[Audited[Matches]]):
         if cfg.baseline:
             self._part("baseline", "fit")
         ranked = "val" in cfg.task.get("ranked", ())
-        names = metric_names(self.protocol.cutoffs, ranked, self.measured)
+        names = names_of(self.measured, self.protocol.cutoffs, () if ranked else ("ranking",))
         known = [f"val/{name}" for name in names]
         self._check_training(known, self.protocol.validates)
 

@@ -26,7 +26,8 @@ from lightning_rec.language.encoder import check_length
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, Words, load_words
 from lightning_rec.language.tokens import tokenize
-from lightning_rec.metrics.words import SECTIONS, WordMetrics, metric_names
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.words import WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.mlm import MaskedWords
 
@@ -68,7 +69,7 @@ class Pretraining(Problem[Audited[SplitTexts]]):
     """
 
     module = TextData
-    sections = SECTIONS
+    metric = WordMetrics
     protocol: RandomTexts
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -98,7 +99,7 @@ class Pretraining(Problem[Audited[SplitTexts]]):
         with torch.device("meta"):
             _check_adapter(AdaptedModule(meta.model.body, self._adapter()))
         self._check_training(
-            [f"val/{name}" for name in metric_names(self.measured)], self.protocol.validates
+            [f"val/{name}" for name in names_of(self.measured, ())], self.protocol.validates
         )
 
     def load(self, cache: Path) -> Audited[SplitTexts]:

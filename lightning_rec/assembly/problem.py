@@ -24,7 +24,7 @@ from lightning_rec.adapters.whole import Full
 from lightning_rec.assembly.beside import check_monitors
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.metrics.measure import Evidence, Measure, measures
+from lightning_rec.metrics.collected import Collected
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.examples import Example
 from lightning_rec.tasks.schedules import Plateau
@@ -65,7 +65,7 @@ class Problem(ABC, Generic[L]):
     Attributes:
         protocol: how the data is split.
         meta_model: the model over a small schema, on the meta device.
-        measured: the metrics of the config; None for a run that is older than they are there.
+        measured: the metrics of the config, or the default ones of a run that is older.
 
     Raises:
         UserError: naming the key at fault.
@@ -73,7 +73,7 @@ class Problem(ABC, Generic[L]):
 
     module: ClassVar[type[pl.LightningDataModule]]  # what cfg.batches makes
     reads: ClassVar[str] = ""  # the one of OF_SOME that it does
-    sections: ClassVar[Mapping[str, type[Evidence]]]  # what metrics are computed from
+    metric: ClassVar[type[Collected[Any]]]  # collects what metrics are computed from
     protocol: Recorded
     meta_model: nn.Module
 
@@ -91,9 +91,7 @@ class Problem(ABC, Generic[L]):
                     f"Unknown key {key}: nothing reads it in {type(self).__name__.lower()}, which "
                     f"task._target_={cfg.task._target_} is about."
                 )
-        self.measured: tuple[Measure, ...] | None = None
-        if cfg.get("metrics") is not None:
-            self.measured = measures(cfg.metrics, self.sections)
+        self.measured = self.metric.of_config(cfg.get("metrics"))
 
     @abstractmethod
     def load(self, cache: Path) -> L:

@@ -50,7 +50,7 @@ def per_user(ranks: Ranks, loaded: AuditedLog, own: Mapping[str, Tensor]) -> pl.
 
 
 def metrics_of(
-    protocol: Protocol, loaded: AuditedLog, measured: tuple[Measure, ...] | None
+    protocol: Protocol, loaded: AuditedLog, measured: tuple[Measure, ...]
 ) -> dict[str, Any]:
     """What is measured; slices and diversity in the test alone, which is made once."""
     (log, split), cutoffs = loaded.data, protocol.cutoffs

@@ -21,7 +21,8 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import Protocol
 from lightning_rec.errors import UserError
 from lightning_rec.losses.matching import MatchLoss
-from lightning_rec.metrics.ranking import SECTIONS, metric_names
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
@@ -38,7 +39,7 @@ class Sequences(Problem[AuditedLog]):
 
     module = SequenceData
     reads = "examples"
-    sections = SECTIONS
+    metric = RankingMetrics
     protocol: Protocol
     source: Source
 
@@ -168,7 +169,7 @@ class Sequences(Problem[AuditedLog]):
     def tables(self, task: SequenceTask, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """A row per test target, the catalogue, and what each user did."""
         ranks = task.ranks["test"]
-        own = task.metrics["test"].per_example(ranks, own=True)  # type: ignore[operator]
+        own = task.metrics["test"].per_example(ranks)  # type: ignore[operator]
         tested = per_user(ranks, loaded, own)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
@@ -191,9 +192,10 @@ class Sequences(Problem[AuditedLog]):
     def _known_figures(self) -> list[str]:
         """Names of what validation measures."""
         cutoffs, measured = self.protocol.cutoffs, self.measured
-        known = metric_names(cutoffs, measured=measured)
+        known = names_of(measured, cutoffs)
         if self.protocol.candidates is not None:
-            known += metric_names(cutoffs, self.protocol.candidates.suffix, measured)
+            names = names_of(measured, cutoffs, without=("lists", "top"))
+            known += [f"{name}{self.protocol.candidates.suffix}" for name in names]
         return [f"val/{name}" for name in known]
 
     def _ready(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_rec.figures import shipped
 from lightning_rec.metrics import classification as F
 from lightning_rec.metrics.collected import Collected
-from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
+from lightning_rec.metrics.measure import Evidence, Measure, means
 from lightning_rec.metrics.order import Ordered, in_order
 from lightning_rec.metrics.slices import Slices, sliced
 from lightning_rec.metrics.targets import Targets
@@ -136,20 +134,6 @@ class Rows(Evidence):
         return cls(logit, label, torch.sigmoid(logit.double()), group, 0.5)
 
 
-SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType({"rows": Rows, "groups": Targets})
-
-
-def default_measures() -> tuple[Measure, ...]:
-    """What ``metrics=[default]`` measures of clicks."""
-    return measures(shipped("clicks") | shipped("groups"), SECTIONS)
-
-
-def metric_names(measured: Sequence[Measure] | None = None) -> list[str]:
-    """Names of all metrics, without the stage."""
-    every = default_measures() if measured is None else measured
-    return [name for m in every for name in m.names(CUTOFFS)]
-
-
 class ClickMetrics(Collected[Logits]):
     """Collects a logit per example, computes every metric of it.
 
@@ -165,6 +149,8 @@ class ClickMetrics(Collected[Logits]):
     """
 
     columns = Logits
+    sections: ClassVar[Mapping[str, type[Evidence]]] = {"rows": Rows, "groups": Targets}
+    families = ("clicks", "groups")
     label: Tensor
     group: Tensor | None
 
@@ -175,9 +161,8 @@ class ClickMetrics(Collected[Logits]):
         slices: Slices | None = None,
         measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(measured)
         self.slices = dict(slices or {})
-        self.measures = default_measures() if measured is None else tuple(measured)
         self.register_buffer("label", label, persistent=False)
         self.register_buffer("group", group, persistent=False)
 
@@ -204,25 +189,18 @@ class ClickMetrics(Collected[Logits]):
             threshold: probability from which on a click is predicted.
         """
         rows = self._rows(found, threshold)
-        told = [m for m in self.measures if m.section == "rows"]
-        figures = {n: defined(v) for m in told for n, v in m(rows, CUTOFFS).items()}
+        figures = means(self.values("rows", rows, CUTOFFS))
+        figures |= means(self.values("groups", rows.targets(), CUTOFFS))
 
         def measure(inside: Tensor) -> dict[str, Tensor]:
-            some = rows.some(inside)
-            chosen = [m for m in told if m.figure.slices]
-            return {n: defined(v) for m in chosen for n, v in m(some, CUTOFFS).items()}
+            return means(self.values("rows", rows.some(inside), CUTOFFS, slices=True))
 
-        figures |= sliced(found.example, self.slices, measure)
-        if (targets := rows.targets()) is not None:
-            ranked = [m for m in self.measures if m.section == "groups"]
-            figures |= {n: defined(v) for m in ranked for n, v in m(targets, CUTOFFS).items()}
-        return figures
+        return figures | sliced(found.example, self.slices, measure)
 
     def per_row(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
         """Values of the user's own metrics that have one for each row, float64 [n]."""
-        own = [m for m in self.measures if m.section == "rows" and m.own]
-        rows = self._rows(found, threshold)
-        return {n: v for m in own for n, v in m(rows, CUTOFFS).items() if v.ndim}
+        values = self.values("rows", self._rows(found, threshold), CUTOFFS, own=True)
+        return {name: each for name, each in values.items() if each.ndim}
 
     def _rows(self, found: Predictions, threshold: float) -> Rows:
         group = None if self.group is None else self.group[found.example]

@@ -3,25 +3,48 @@
 So a figure is the same to the last bit on any number of processes, whoever computed what.
 """
 
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_rec.figures import shipped
+from lightning_rec.metrics.measure import Evidence, Measure, measures
+
 Rows = TypeVar("Rows", bound=tuple[Tensor, ...])
 
 
 class Collected(Metric, Generic[Rows]):
-    """Collects tensors of which the first numbers the rows; ``columns`` names and types them."""
+    """Collects what the metrics of a problem are computed from.
+
+    Args:
+        measured: the metrics, as of :meth:`of_config`; None takes the default ones.
+
+    Attributes:
+        columns: a NamedTuple of what is collected; its first column numbers the rows.
+        sections: the evidence that there is of the rows.
+        families: the shipped metrics that are the default ones.
+    """
 
     full_state_update = False
-    columns: ClassVar[type[tuple[Tensor, ...]]]  # a NamedTuple
+    columns: ClassVar[type[tuple[Tensor, ...]]]
+    sections: ClassVar[Mapping[str, type[Evidence]]]
+    families: ClassVar[tuple[str, ...]]
 
-    def __init__(self) -> None:
+    def __init__(self, measured: Sequence[Measure] | None = None) -> None:
         super().__init__(sync_on_compute=True)
+        self.measures = tuple(self.of_config(None) if measured is None else measured)
         for name in self._names():
             self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    @classmethod
+    def of_config(cls, nodes: Mapping[str, Any] | None) -> tuple[Measure, ...]:
+        """The metrics of a config, or the default ones. Raises UserError where one does not fit."""
+        if nodes is None:
+            nodes = {key: node for name in cls.families for key, node in shipped(name).items()}
+        return measures(nodes, cls.sections)
 
     def append(self, *rows: Tensor) -> None:
         """Add the columns of a batch."""
@@ -33,6 +56,27 @@ class Collected(Metric, Generic[Rows]):
         order = torch.argsort(joined(getattr(self, self._names()[0])))
         values = (joined(getattr(self, name))[order] for name in self._names())
         return self.columns(*values)  # type: ignore[return-value]
+
+    def values(
+        self,
+        section: str,
+        evidence: Evidence | None,
+        cutoffs: Sequence[int],
+        *,
+        slices: bool = False,
+        own: bool = False,
+    ) -> dict[str, Tensor]:
+        """The values of the metrics of a section by name, float64 [examples] or scalars.
+
+        ``slices``: of those alone that are told of slices; ``own``: of the user's own.
+        """
+        return {
+            name: values
+            for metric in self.measures
+            if evidence is not None and metric.section == section
+            if (metric.figure.slices or not slices) and (metric.own or not own)
+            for name, values in metric(evidence, cutoffs).items()
+        }
 
     def _names(self) -> tuple[str, ...]:
         names: tuple[str, ...] = self.columns._fields  # type: ignore[attr-defined]

@@ -6,17 +6,16 @@ query among themselves. ``pairs/auc``, ``pairs/rmse`` and so on: each judged pai
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_rec.data.matching.pairs import Pairs
-from lightning_rec.figures import shipped
 from lightning_rec.metrics import classification as C
 from lightning_rec.metrics.collected import Collected
-from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
+from lightning_rec.metrics.measure import Evidence, Measure, means
 from lightning_rec.metrics.order import Ordered, in_order
 from lightning_rec.metrics.slices import CUTOFF, sliced
 from lightning_rec.metrics.targets import Targets, break_ties, rank_within
@@ -76,24 +75,6 @@ class JudgedPairs(Evidence):
         return cls(score, relevance > 0.5, relevance, score.clamp(0, 1), 0.5)
 
 
-SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType(
-    {"ranking": Targets, "judged": Targets, "pairs": JudgedPairs}
-)
-
-
-def default_measures() -> tuple[Measure, ...]:
-    """What ``metrics=[default]`` measures of matching."""
-    return measures(shipped("matching"), SECTIONS)
-
-
-def metric_names(
-    cutoffs: Sequence[int], ranked: bool, measured: Sequence[Measure] | None = None
-) -> list[str]:
-    """Names of all metrics at these cut-offs, without the stage; ``ranked``: the catalogue is."""
-    every = default_measures() if measured is None else measured
-    return [n for m in every if ranked or m.section != "ranking" for n in m.names(cutoffs)]
-
-
 class MatchMetrics(Collected[Scored]):
     """Collects a score, and a rank, per judged pair; computes every metric.
 
@@ -110,6 +91,12 @@ class MatchMetrics(Collected[Scored]):
     """
 
     columns = Scored
+    sections: ClassVar[Mapping[str, type[Evidence]]] = {
+        "ranking": Targets,
+        "judged": Targets,
+        "pairs": JudgedPairs,
+    }
+    families = ("matching",)
 
     def __init__(
         self,
@@ -119,9 +106,8 @@ class MatchMetrics(Collected[Scored]):
         slices: Mapping[str, Tensor] | None = None,
         measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(measured)
         self.cutoffs, self.ranked, self.slices = tuple(cutoffs), ranked, dict(slices or {})
-        self.measures = default_measures() if measured is None else tuple(measured)
         self.catalogue = len(pairs.items)
         # No buffers: all is measured on the CPU, to the same bit whatever device has scored.
         self.query, self.gain, self.relevance, self.positive = (
@@ -147,66 +133,48 @@ class MatchMetrics(Collected[Scored]):
             threshold: score from which on a pair is called relevant; None leaves out what needs it.
             predicted: relevance by the model, float [n]; None leaves out ``rmse``.
         """
-        each = self._measured(found, self.cutoffs)
-        figures = {name: defined(values) for name, values in each.items()}
+        query, targets = self._targets(found)
         positive, relevance = self.positive[found.pair], self.relevance[found.pair]
-        judged = JudgedPairs(found.score, positive, relevance, predicted, threshold)
-        for metric in self.measures:
-            if metric.section == "pairs":
-                told = metric(judged, self.cutoffs)
-                figures |= {name: defined(value) for name, value in told.items()}
-        return figures | self._sliced(found)
+        pairs = JudgedPairs(found.score, positive, relevance, predicted, threshold)
+        figures = means(self._ranked(targets, self.cutoffs))
+        figures |= means(self.values("pairs", pairs, self.cutoffs))
+        told = self._ranked(targets, (CUTOFF,), slices=True)
+        told = {name.replace("/", "_"): values for name, values in told.items()}
+        return figures | sliced(query, self.slices, partial(means, told))
 
     def per_query(self, found: Scored) -> dict[str, Tensor]:
         """Every metric of each query, float64 [G]; ``query``, ``judged``, ``relevant``: int64 [G].
 
         ``first`` is the rank of the first relevant item, NaN where none was found.
         """
-        query, group = self._grouped(found)
-        each = {n: v for n, v in self._measured(found, self.cutoffs).items() if v.ndim}
+        query, targets = self._targets(found)
+        each = {n: v for n, v in self._ranked(targets, self.cutoffs).items() if v.ndim}
         if "mrr" in each:
             each["first"] = (1 / each["mrr"]).round().masked_fill(each["mrr"] == 0, torch.nan)
+        group = targets["judged"].example
         judged = torch.bincount(group)
         relevant = torch.bincount(group[self.positive[found.pair]], minlength=len(judged))
         return {"query": query, "judged": judged, "relevant": relevant, **each}
 
-    def _grouped(self, found: Scored) -> tuple[Tensor, Tensor]:
-        """The queries, int64 [G], and which of them each pair is of, int64 [n]."""
+    def _targets(self, found: Scored) -> tuple[Tensor, dict[str, Targets]]:
+        """The queries, int64 [G], and their judged items as targets of each ranking."""
         query, group = torch.unique_consecutive(self.query[found.pair], return_inverse=True)
-        return query, group
-
-    def _measured(
-        self, found: Scored, cutoffs: Sequence[int], *, slices: bool = False
-    ) -> dict[str, Tensor]:
-        """The metrics of ranks, or those that are told of slices alone."""
-        _, group = self._grouped(found)
         gain, positive = self.gain[found.pair], self.positive[found.pair]
         judged = torch.bincount(group)
         ranks = {"judged": (rank_within(found.score, group), judged)}
         if self.ranked:
             ranks["ranking"] = (found.rank, torch.full_like(judged, self.catalogue))
-        targets = {
+        return query, {
             section: Targets(group, break_ties(rank, gain, group), gain, positive, candidates)
             for section, (rank, candidates) in ranks.items()
         }
-        return {
-            name: values
-            for metric in self.measures
-            if metric.section in targets and (metric.figure.slices or not slices)
-            for name, values in metric(targets[metric.section], cutoffs).items()
-        }
 
-    def _sliced(self, found: Scored) -> dict[str, Tensor]:
-        """Figures of the slices, at one cut-off."""
-        if not self.slices:
-            return {}
-        query, _ = self._grouped(found)
-        each = self._measured(found, (CUTOFF,), slices=True)
-
-        def measure(inside: Tensor) -> dict[str, Tensor]:
-            return {name.replace("/", "_"): defined(v[inside]) for name, v in each.items()}
-
-        return sliced(query, self.slices, measure)
+    def _ranked(
+        self, targets: Mapping[str, Targets], cutoffs: Sequence[int], *, slices: bool = False
+    ) -> dict[str, Tensor]:
+        """The metrics of each ranking, or those alone that are told of slices."""
+        of = (self.values(name, each, cutoffs, slices=slices) for name, each in targets.items())
+        return {name: values for found in of for name, values in found.items()}
 
 
 def rmse(predicted: Tensor, relevance: Tensor) -> Tensor:

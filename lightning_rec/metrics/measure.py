@@ -6,6 +6,7 @@ first section that knows all that it takes.
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,8 @@ from torch import Tensor
 from lightning_rec import config
 from lightning_rec.errors import UserError, listed
 from lightning_rec.figures import Figure, figure_of
+
+log = logging.getLogger(__name__)
 
 TRIED_AT = 2  # the cut-off of the trial
 
@@ -74,11 +77,23 @@ class Measure(NamedTuple):
     def __call__(self, evidence: Evidence, cutoffs: Sequence[int]) -> dict[str, Tensor]:
         """Its values by the names of its figures, float64 [number of examples] or scalars.
 
-        Nothing where the evidence lacks an input.
+        Nothing where the evidence lacks an input. One of the user's own that has no finite value is
+        told of: it is left out of what the run keeps.
 
         Raises:
             UserError: where it fails, or gives something else.
         """
+        found = self.values(evidence, cutoffs)
+        for name, values in found.items() if self.own else ():
+            if len(values.reshape(-1)) and not values.isfinite().any():
+                value, number = values.reshape(-1)[0].item(), evidence.number
+                log.warning(
+                    "metrics.%s: %s is %s for all %s examples.", self.key, name, value, number
+                )
+        return found
+
+    def values(self, evidence: Evidence, cutoffs: Sequence[int]) -> dict[str, Tensor]:
+        """The same, without a word on what is not finite."""
         found = {}
         for name, k in zip(self.names(cutoffs), cutoffs if self.cut else (0,), strict=True):
             every = {each: evidence.get(each, k) for each in self.inputs}
@@ -168,7 +183,7 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 def _try(measure: Measure, sample: Evidence) -> None:
     """Measure a few made-up examples. Raises UserError where that goes wrong."""
-    for values in measure(sample, (TRIED_AT,)).values():
+    for values in measure.values(sample, (TRIED_AT,)).values():
         if not values.isfinite().any():
             raise UserError(
                 f"metrics.{measure.key} gives {values.flatten()[0].item()} on each of "
@@ -189,6 +204,21 @@ def _function(where: str, settings: dict[str, Any]) -> tuple[Callable[..., Any],
     return made, own
 
 
-def defined(values: Tensor) -> Tensor:
-    """Mean over the examples for which a metric is defined, float64 scalar; NaN if for none."""
-    return values[~values.isnan()].mean() if values.ndim else values
+def names_of(
+    measured: Sequence[Measure], cutoffs: Sequence[int], without: Sequence[str] = ()
+) -> list[str]:
+    """Names of the figures that every data set has, ``without`` those of some sections."""
+    kept = [m for m in measured if m.section not in without and "features" not in m.inputs]
+    return [name for each in kept for name in each.names(cutoffs)]
+
+
+def means(values: Mapping[str, Tensor], inside: Tensor | None = None) -> dict[str, Tensor]:
+    """Means over the examples, or those ``inside``, for which a metric is defined.
+
+    float64 scalars; NaN where it is for none.
+    """
+    found = {}
+    for name, each in values.items():
+        some = each if inside is None else each[inside]
+        found[name] = some[~some.isnan()].mean() if some.ndim else some
+    return found

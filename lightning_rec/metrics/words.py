@@ -1,15 +1,13 @@
 """Metrics of masked words over a data set, the same to the last bit on any number of processes."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_rec.figures import shipped
 from lightning_rec.metrics.collected import Collected
-from lightning_rec.metrics.measure import Evidence, Measure, defined, measures
+from lightning_rec.metrics.measure import Evidence, means
 
 
 class Answers(NamedTuple):
@@ -45,32 +43,12 @@ class Texts(Evidence):
         return cls(torch.tensor([3, 1]), torch.tensor([1, 1]), losses)
 
 
-SECTIONS: Mapping[str, type[Evidence]] = MappingProxyType({"words": Texts})
-
-
-def default_measures() -> tuple[Measure, ...]:
-    """What ``metrics=[default]`` measures of masked words."""
-    return measures(shipped("words"), SECTIONS)
-
-
-def metric_names(measured: Sequence[Measure] | None = None) -> list[str]:
-    """Names of all metrics, without the stage."""
-    every = default_measures() if measured is None else measured
-    return [m.figure.name for m in every]
-
-
 class WordMetrics(Collected[Answers]):
-    """Collects predictions of the masked words of each text; computes every metric.
-
-    Args:
-        measured: the metrics; None takes the default ones.
-    """
+    """Collects predictions of the masked words of each text; computes every metric."""
 
     columns = Answers
-
-    def __init__(self, measured: Sequence[Measure] | None = None) -> None:
-        super().__init__()
-        self.measures = default_measures() if measured is None else tuple(measured)
+    sections: ClassVar[Mapping[str, type[Evidence]]] = {"words": Texts}
+    families = ("words",)
 
     def update(self, answers: Answers) -> None:
         """Add those of a batch."""
@@ -83,7 +61,7 @@ class WordMetrics(Collected[Answers]):
     def figures(self, found: Answers) -> dict[str, Tensor]:
         """All metrics by name, float64 scalars."""
         texts = Texts(found.asked, found.right, found.loss)
-        return {n: defined(v) for m in self.measures for n, v in m(texts, ()).items()}
+        return means(self.values("words", texts, ()))
 
 
 def loss(asked: Tensor, losses: Tensor) -> Tensor:

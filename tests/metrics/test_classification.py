@@ -11,7 +11,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 from lightning_rec.metrics import classification as F
-from lightning_rec.metrics.clicks import BINS, ClickMetrics, metric_names
+from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics
+from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.order import in_order
 
 
@@ -133,7 +134,7 @@ def test_figures_do_not_depend_on_batches_or_their_order() -> None:
         for part in parts:
             metrics.update(part, logit[part])
         figures.append(metrics.figures(metrics.predictions(), 0.5))
-    assert set(figures[0]) == set(metric_names())
+    assert set(figures[0]) == set(names_of(ClickMetrics.of_config(None), CUTOFFS))
     assert {k: float(v) for k, v in figures[0].items()} == {
         k: float(v) for k, v in figures[1].items()
     }

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lightning_rec.metrics import lists
-from lightning_rec.metrics.ranking import RankingMetrics, metric_names
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.ranking import RankingMetrics
 
 CUTOFFS = (1, 3, 5)
 ITEMS, EXAMPLES = 20, 30
@@ -113,7 +114,7 @@ def test_the_head_is_a_fifth_of_the_catalogue() -> None:
 def test_names_are_those_of_the_figures() -> None:
     metrics = RankingMetrics(torch.tensor(COUNTS), CUTOFFS)
     metrics.update(torch.tensor([0]), torch.tensor([1]), torch.tensor([9]), torch.tensor([TOP[0]]))
-    assert sorted(metrics.compute()) == sorted(metric_names(CUTOFFS))
+    assert sorted(metrics.compute()) == sorted(names_of(metrics.measures, CUTOFFS))
 
 
 def test_of_a_sample_every_name_says_so_and_lists_are_not_measured() -> None:
@@ -123,7 +124,8 @@ def test_of_a_sample_every_name_says_so_and_lists_are_not_measured() -> None:
     )
     metrics.update(torch.tensor([0, 1]), torch.tensor([2, 4]), torch.tensor([100, 100]))
     figures = metrics.compute()
-    assert sorted(figures) == sorted(metric_names(CUTOFFS, suffix))
+    ranked = names_of(metrics.measures, CUTOFFS, without=("lists", "top"))
+    assert sorted(figures) == sorted(f"{name}{suffix}" for name in ranked)
     assert all(name.endswith(suffix) for name in figures)
     assert figures["recall@3_sampled99_uniform"] == 0.5
     assert figures["mrr_sampled99_uniform"] == (1 / 2 + 1 / 4) / 2
