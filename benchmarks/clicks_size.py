@@ -18,7 +18,8 @@ import polars as pl
 import torch
 
 from benchmarks.harness.memory import watched
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.files import write_json
 from lightning_rec.metrics import classification as F
@@ -80,7 +81,7 @@ def _braces(settings: dict[str, Any]) -> str:
 def prepare(table: Path) -> dict[str, Any]:
     """Prepare, split, encode and audit."""
     start = time.perf_counter()
-    loaded = assembly.assemble(config.compose(overrides(table))).load(cache_dir())
+    loaded = problem_of(config.compose(overrides(table))).load(cache_dir())
     encoded = loaded.data.encoded
     return {
         "seconds": round(time.perf_counter() - start, 1),

@@ -18,7 +18,8 @@ import polars as pl
 import torch
 from pytorch_lightning import seed_everything
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.clicks.pipeline import SplitClicks
@@ -54,7 +55,7 @@ def point(table: int, kind: str, threads: int) -> dict[str, Any]:
     cfg = config.compose(
         ["model=deepfm", f"batches.batch_size={BATCH}", "data.fields.slices=[]", *KINDS[kind]]
     )
-    parts = assembly.assemble(cfg)
+    parts = problem_of(cfg)
     loaded = Audited("drawn", "", SplitClicks(None, make_rows(table)), {}, {}, True)  # type: ignore[arg-type]
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data).train()
@@ -62,7 +63,7 @@ def point(table: int, kind: str, threads: int) -> dict[str, Any]:
     optimizer, seconds = task.make_optimizer(task.model.parameters()), []
     start = time.perf_counter()
     for batch in data.train_dataloader():
-        loss = task.loss_of(batch)
+        loss = task.training_loss(batch)
         optimizer.zero_grad()
         loss.backward()
         clip_norm(task.model.parameters(), CLIP)

@@ -25,7 +25,8 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
@@ -57,7 +58,7 @@ class Bench:
 
     def parts(self, cfg: DictConfig) -> tuple[Any, Any]:
         """The task and its data."""
-        problem = assembly.assemble(cfg)
+        problem = problem_of(cfg)
         loaded = problem.load(cache_dir())
         data = problem.make_data(loaded)
         return problem.make_task(loaded, data), data
@@ -85,7 +86,7 @@ def steps(bench: Bench, cfg: DictConfig, sixteen: bool) -> dict[str, Any]:
         counting = FlopCounterMode(display=False) if number == 0 else None
         with counting or contextlib.nullcontext():
             with cast:
-                loss = task.loss_of(batch)
+                loss = task.training_loss(batch)
             optimizer.zero_grad()
             loss.backward()
         flops = counting.get_total_flops() if counting else flops

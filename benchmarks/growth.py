@@ -23,7 +23,9 @@ import polars as pl
 import torch
 from pytorch_lightning import seed_everything
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
+from lightning_rec.build.trainer import make_trainer
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Split
@@ -105,13 +107,13 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
             "baseline=null",
         ]
     )
-    parts = assembly.assemble(cfg)
+    parts = problem_of(cfg)
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data)
     before = provenance.peak_memory_mib()
     seconds = train(task.train(), data.train_dataloader())
     trained, anonymous = provenance.peak_memory_mib(), anonymous_mib()
-    trainer = assembly.make_trainer(cfg, folder, training=False)
+    trainer = make_trainer(cfg, folder, training=False)
     start = time.perf_counter()
     trainer.validate(task, data, verbose=False)
     evaluated = time.perf_counter() - start
@@ -140,7 +142,7 @@ def train(task: Any, loader: Any) -> list[float]:
     while True:
         start = time.perf_counter()
         for batch in loader:
-            loss = task.loss_of(batch)
+            loss = task.training_loss(batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from pytorch_lightning import seed_everything
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance
@@ -38,7 +39,7 @@ def point(variant: str, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     seed_everything(1, verbose=False)
     start = time.perf_counter()
-    parts = assembly.assemble(config.compose(["experiment=text_sasrec_beauty", *VARIANTS[variant]]))
+    parts = problem_of(config.compose(["experiment=text_sasrec_beauty", *VARIANTS[variant]]))
     loaded = parts.load(cache_dir())
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data).train()
@@ -46,7 +47,7 @@ def point(variant: str, threads: int) -> dict[str, Any]:
     optimizer, seconds = task.make_optimizer(task.model.parameters()), []
     start = time.perf_counter()
     for batch in data.train_dataloader():
-        loss = task.loss_of(batch)
+        loss = task.training_loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

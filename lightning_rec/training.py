@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
-from lightning_rec import assembly
 from lightning_rec.adapters.base import TUNED
-from lightning_rec.assembly import Problem
-from lightning_rec.assembly.agreeing import check_data, check_withheld
+from lightning_rec.build import problem_of
+from lightning_rec.build.agreement import check_data, check_withheld
+from lightning_rec.build.trainer import make_trainer, partial, recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
+from lightning_rec.problems.base import Problem
 from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import checksums, distributed, tracking
@@ -30,13 +31,7 @@ from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
 from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
-from lightning_rec.runs.resuming import (
-    Start,
-    changed,
-    check_not_over,
-    start_of,
-    until,
-)
+from lightning_rec.runs.resuming import Start, changed, check_not_over, start_of, until
 from lightning_rec.runs.signals import stoppable
 from lightning_rec.screen import Screen
 from lightning_rec.tasks.base import Task
@@ -60,7 +55,7 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
     Raises:
         UserError: on bad input, before any training; the folder is then as it was before.
     """
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     with one_writer(folder), stoppable():
         run = RunFolder.create(folder, cfg, overrides)
         with recorded(run):
@@ -85,7 +80,7 @@ def resume(folder: Path, overrides: list[str]) -> None:
         cfg = changed(run.config, overrides)
         check_addresses(run, overrides)
         check_not_over(run, cfg)
-        problem = assembly.assemble(cfg)
+        problem = problem_of(cfg)
         with logging_to(None):
             checkpoint = run.last_checkpoint()
             made = _make(cfg, problem, run, *overrides)
@@ -102,7 +97,7 @@ def worker(folder: Path) -> None:
     run = RunFolder.open(folder)
     with stoppable(), recorded(run):
         checkpoint = run.last_checkpoint() if run.card.get("earlier") else None
-        made = _make(run.config, assembly.assemble(run.config), run)
+        made = _make(run.config, problem_of(run.config), run)
         start = start_of(run, run.config, made.task, checkpoint) if checkpoint else None
         _train(run.config, made, run, start)
 
@@ -117,30 +112,30 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     run = RunFolder.open(folder)
     cfg = changed(run.config, overrides)
     with logging_to(None):
-        problem = assembly.assemble(cfg)
+        problem = problem_of(cfg)
         with unquoted(run, overrides) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
         check_language(run, cfg)
         data = problem.make_data(loaded)
         task = problem.make_task(loaded, data)
-        if task.tuned is not None and task.tuned.partial:
-            task.tuned.check_base(run.path / TUNED)
+        if task.adapted is not None and task.adapted.partial:
+            task.adapted.check_base(run.path / TUNED)
         run.load_model(task.model)
         checksums.verify_all(run.path)
         run.metrics  # noqa: B018  read before they are computed again
-        trainer = assembly.make_trainer(cfg, run.path, training=False)
+        trainer = make_trainer(cfg, run.path, training=False)
         with distributed.joined_by("evaluate", run.path, *overrides):
             _evaluate(trainer, task, data, validates=loaded.validates)
         problem.warn(task.figures)
-        tell(part := assembly.partial(cfg))
+        tell(part := partial(cfg))
     distributed.leave()
     return run, marked(task.figures, part)
 
 
 def check_done(folder: Path, cfg: DictConfig) -> None:
     """Raises UserError if a finished job of a sweep was made of other data than there is now."""
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     with logging_to(None):
         check_data(RunFolder.open(folder), problem, problem.load(cache_dir()))
 
@@ -164,7 +159,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
     problem, loaded, data, task = made
     _describe(run, problem, loaded)
     with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
-        trainer = assembly.make_trainer(
+        trainer = make_trainer(
             cfg,
             run.path,
             validates=loaded.validates,
@@ -179,15 +174,15 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
         tell_untrained(trainer, start)
         _take_best(trainer, run, task)
-        if task.tuned is not None:
-            task.tuned.conclude()
+        if task.adapted is not None:
+            task.adapted.conclude()
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":
         with run.timed("calibrate"):
             run.note(temperature=_calibrate(task, trainer, data))
     run.save_model(task.model)
-    if task.tuned is not None and task.tuned.partial and is_first():
+    if task.adapted is not None and task.adapted.partial and is_first():
         with run.writing(TUNED) as temporary:
-            task.tuned.save(temporary)
+            task.adapted.save(temporary)
     with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
     run.note(warnings=[*ended_early(cfg, trainer, data), *problem.warn(task.figures)])
@@ -198,7 +193,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         task.figures |= problem.relative_metrics(task.figures, baseline.figures)
         columns = {baseline.title: baseline.figures} | columns
     examples = problem.examples(task, loaded)
-    run.save_metrics(figures := _flat(columns, assembly.partial(cfg)))
+    run.save_metrics(figures := _flat(columns, partial(cfg)))
     tables = problem.tables(task, loaded)
     for name, table in tables.items():
         run.save_table(name, table)
@@ -247,7 +242,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
     """Put data and protocol on the card."""
     if language := check_language(run):
         run.note(language_hash=language)
-    part = assembly.partial(problem.cfg)
+    part = partial(problem.cfg)
     if part or run.card.get("partial"):
         run.note(partial=part)
     tell(part)
@@ -257,7 +252,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
         data=loaded.name,
         data_hash=loaded.data_hash,
         protocol=problem.protocol.settings(),
-        protocol_hash=assembly.recorded_hash(problem.protocol.hash(loaded.counts), part),
+        protocol_hash=recorded_hash(problem.protocol.hash(loaded.counts), part),
         split=loaded.counts,
         audit=loaded.facts,
     )

@@ -10,13 +10,15 @@ from languages import with_tiny
 from omegaconf import OmegaConf
 from torch import nn
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.metrics.clicks import Rows
 from lightning_rec.metrics.lists import Lists, Tops
 from lightning_rec.metrics.matching import JudgedPairs
 from lightning_rec.metrics.targets import Targets
 from lightning_rec.metrics.words import Texts
+from lightning_rec.problems.sequences import Sequences
 
 GROUPS = sorted(path.name for path in config.config_dir().iterdir() if path.is_dir())
 CHOICES = [
@@ -24,7 +26,7 @@ CHOICES = [
 ]
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
-    "model": {"schema", "load"},
+    "model": {"schema", "load", "load_words", "titles"},
     "batches": {
         "split",
         "seed",
@@ -43,19 +45,7 @@ LIVE = {
     "negatives": {"matches", "positives"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "total_steps"},
-    "task": {
-        "model",
-        "objective",
-        "loss",
-        "optimizer",
-        "schedule",
-        "metrics",
-        "sampled",
-        "seed",
-        "retriever",
-        "scale",
-        "negatives",
-    },
+    "task": {"cfg"},
 }
 
 
@@ -137,7 +127,7 @@ def models_of(task: str) -> list[str]:
     return [name for name, node in tasks.items() if node._target_.endswith(task)]
 
 
-CLICK_MODELS, MATCH_MODELS = models_of("ClickTask"), models_of("MatchTask")
+CLICK_MODELS, MATCH_MODELS = models_of("Clicks"), models_of("Matching")
 TRAINED = [
     name
     for name in config.choices("model")
@@ -174,19 +164,19 @@ def test_every_model_assembles_with_every_data_set_of_its_problem(data: str, mod
     choices.append(f"data={data}")
     if len(set(kinds(data, model))) == 2:
         with pytest.raises(UserError, match=r"data=.* holds .*(model=|data=)"):
-            assembly.assemble(config.compose(choices))
+            problem_of(config.compose(choices))
         return
     if model in HISTORY_MODELS and data not in HISTORIES:
         with pytest.raises(UserError, match=r"data\.fields\.past=clicks"):
-            assembly.assemble(config.compose(choices))
+            problem_of(config.compose(choices))
         return
     if model in ("click_neumf", "two_tower") and not config.compose(choices).data.fields.item:
         with pytest.raises(UserError, match=r"item_fields"):
-            assembly.assemble(config.compose(choices))
+            problem_of(config.compose(choices))
         return
-    problem = assembly.assemble(config.compose(choices))
+    problem = problem_of(config.compose(choices))
     assert problem.source.name
-    if isinstance(problem, assembly.Sequences):
+    if isinstance(problem, Sequences):
         assert problem.objective.name == problem.meta_model.objectives[0]  # type: ignore[index]
 
 
@@ -196,7 +186,7 @@ def test_every_experiment_assembles_and_is_short(
     name: str, tiny_bert: Path, tiny_gpt: Path
 ) -> None:
     tiny = with_tiny(config.compose([f"experiment={name}"]), tiny_bert, tiny_gpt)
-    assembly.assemble(config.compose([f"experiment={name}", *tiny]))
+    problem_of(config.compose([f"experiment={name}", *tiny]))
     lines = (config.config_dir() / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_"
     assert sum(bool(line.strip()) and not line.startswith("#") for line in lines) <= 20
@@ -206,7 +196,7 @@ def test_every_experiment_assembles_and_is_short(
 
 @pytest.mark.parametrize("model", TRAINED)
 def test_every_sequence_model_can_be_pretrained_to_be_an_encoder(model: str) -> None:
-    assembly.assemble(config.compose(["experiment=pretrain_ml100k", f"model={model}"]))
+    problem_of(config.compose(["experiment=pretrain_ml100k", f"model={model}"]))
 
 
 def test_train_alone_is_the_readmes_experiment() -> None:
@@ -274,14 +264,14 @@ MISUSE = {
     "monitor=val/ndgc@10": ["monitor=val/ndgc@10", "'val/ndcg@10'"],
     "=3": ["override"],
     "model=zero_shot item.template={title}": ["item.template={title} cannot be read", """'item.template="{title}"'"""],
-    "task=click": ["BERT4Rec is no model of clicks", "model=deepfm"],
-    "model=deepfm task=sequence": ["DeepFM is no model of sequences"],
-    "model=deepfm loss=bpr": ["takes no loss"],
+    "task=click": ["BERT4Rec is a model of sequences", "models of clicks", "deepfm"],
+    "model=deepfm task=sequence": ["DeepFM is a model of clicks", "models of sequences", "sasrec"],
+    "model=deepfm loss=bpr": ["BPR is a loss of sequences", "loss=focal, logloss"],
     "model=deepfm objective=next_item": ["takes no objective"],
-    "model=deepfm protocol=leave_one_out": ["protocol=leave_one_out", "random_rows"],
-    "protocol=random_rows": ["protocol=random_rows splits no histories", "leave_one_out"],
-    "model=deepfm data=ml_100k": ["data=ml_100k holds interactions", "data=ml_100k_clicks"],
-    "data=frappe": ["data=frappe holds clicks", "model=deepfm"],
+    "model=deepfm protocol=leave_one_out": ["LeaveOneOut splits histories", "random_rows"],
+    "protocol=random_rows": ["RandomRows splits rows", "leave_one_out"],
+    "model=deepfm data=ml_100k": ["data=ml_100k holds interactions", "ml_100k_clicks"],
+    "data=frappe": ["data=frappe holds clicks", "toys", "model=autoint"],
     "model=deepfm data=click_table": ["data.fields.label is not set"],
     "model=deepfm data=click_table data.fields.label=y data.fields.numeric=[a]": ["data.path is not set"],
     "model=deepfm data=click_table data.path=a.csv data.fields.label=y": ["names no feature"],
@@ -307,31 +297,31 @@ MISUSE = {
     "model=deepfm model@encoder.model=sasrec encoder.model.heads=3": ["heads=3", "dim=64"],
     "model=deepfm encoder.run=nowhere": ["There is no folder nowhere"],
     "model=naive_bayes model@encoder.model=sasrec": ["NaiveBayes is fitted at once", "encoder"],
-    "model=deepfm adapter=lora": ["adapter=LoRA tunes what was trained before", "encoder.run=", "item=text"],
-    "adapter=frozen": ["task=sequence", "nothing to adapt"],
-    "task=mlm": ["BERT4Rec hides no words", "model=masked_lm"],
-    "model=masked_lm task=click": ["CatalogueWords is no model of clicks"],
+    "model=deepfm adapter=lora": ["LoRA tunes what was trained before", "encoder.run=", "item=text"],
+    "adapter=frozen": ["Frozen", "nothing to adapt"],
+    "task=mlm": ["BERT4Rec is a model of sequences", "model=masked_lm"],
+    "model=masked_lm task=click": ["MaskedLM is a model of masked words"],
     "model=tallrec model.prompt=why": ["model.prompt must hold {history} and {item}"],
     "model=deepfm item=text data.fields.item=null data.fields.past=null": ["item=text", "data.fields.item=COLUMN"],
     "model=bprmf item=text": ["BPRMF has no table of items that texts could stand for"],
     "model=deepfm item=text item.encoder=/nowhere": ["'/nowhere' is no folder"],
     "model=din model.activation=relu": ["model.activation=relu", "'dice' or 'prelu'"],
     "model=bst model.heads=3": ["model.heads=3", "dim=16"],
-    "task=match": ["BERT4Rec is no model of matching", "model=bi_encoder"],
-    "model=bi_encoder task=sequence": ["BiEncoder is no model of sequences"],
-    "model=bi_encoder data=ml_100k": ["data=ml_100k holds no pairs", "data=home_depot"],
-    "model=bi_encoder protocol=random_rows": ["protocol=random_rows splits no queries", "by_query"],
-    "model=deepfm protocol=by_query": ["protocol=by_query splits no rows", "random_rows"],
-    "protocol=by_query": ["protocol=by_query splits no histories", "leave_one_out"],
+    "task=match": ["BERT4Rec is a model of sequences", "model=bi_encoder"],
+    "model=bi_encoder task=sequence": ["BiEncoder is a model of matching"],
+    "model=bi_encoder data=ml_100k": ["data=ml_100k holds interactions", "data=home_depot"],
+    "model=bi_encoder protocol=random_rows": ["RandomRows splits rows", "by_query"],
+    "model=deepfm protocol=by_query": ["ByQuery splits queries", "random_rows"],
+    "protocol=by_query": ["ByQuery splits queries", "leave_one_out"],
     "data=home_depot": ["data=home_depot holds pairs", "model=bi_encoder"],
     "loss=info_nce": ["InfoNCE is a loss of matching"],
-    "model=bi_encoder loss=in_batch": ["InBatch is none of matching", "info_nce"],
-    "model=cross_encoder loss=info_nce": ["CrossEncoder cannot learn by InfoNCE", "relevance_bce"],
+    "model=bi_encoder loss=in_batch": ["InBatch is a loss of sequences", "info_nce"],
+    "model=cross_encoder loss=info_nce": ["InfoNCE compares vectors", "bi_encoder"],
     "model=bm25 loss=info_nce": ["BM25 is fitted to texts and takes no loss"],
     "model=bm25 negatives=self": ["BM25 is not trained, and takes no negatives"],
     "model=cross_encoder negatives=self": ["CrossEncoder rank the catalogue", "negatives=bm25"],
     "model=cross_encoder model.first=nowhere": ["There is no folder nowhere"],
-    "model=bm25 adapter=lora": ["BM25 has no language model to adapt"],
+    "model=bm25 adapter=lora": ["LoRA", "nothing to adapt"],
     "model=bm25 model.b=2": ["model.b=2", "less than or equal to 1"],
     "model=bi_encoder data=pairs": ["data.path is not set"],
     "model=bi_encoder protocol.val=0.6 protocol.test=0.4": ["protocol.val=0.6", "train"],
@@ -341,7 +331,7 @@ MISUSE = {
     # Unknown keys, with + too, at every depth.
     "+foo=1": ["Unknown key foo", "At the top there are", "monitor"],
     "++optimiser=1": ["Unknown key optimiser", "'optimizer'"],
-    "+encoder.run=nowhere": ["Unknown key encoder", "SequenceTask"],
+    "+encoder.run=nowhere": ["Unknown key encoder", "task=sequence"],
     "+item.vectors=emb.npy": ["item", "vectors", "_target_"],
     "+tracking.groups=a": ["Unknown key tracking.groups", "'group'"],
     "model=deepfm +encoder.runs=a": ["Unknown key encoder.runs", "'run'"],
@@ -426,7 +416,7 @@ MISUSE = {
 @pytest.mark.parametrize("slip", list(MISUSE))
 def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> None:
     with pytest.raises(UserError) as refusal:
-        assembly.assemble(config.compose(slip.split()))
+        problem_of(config.compose(slip.split()))
     message = str(refusal.value)
     assert all(word in message for word in MISUSE[slip]), message
     assert "\n" not in message
@@ -438,7 +428,7 @@ def test_a_slip_is_told_in_one_sentence_before_any_data_is_read(slip: str) -> No
     ["+callbacks=checkpoint", "+callbacks@callbacks=progress", "+logger=csv", "++model.depth=3"],
 )
 def test_a_plus_still_adds_what_is_known(more: str) -> None:
-    assembly.assemble(config.compose([more]))
+    problem_of(config.compose([more]))
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own() -> None:
@@ -472,7 +462,7 @@ def test_settings_of_clicks_whose_keys_are_the_users_own() -> None:
 def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
     for name in config.choices("experiment"):
         cfg = config.compose([f"experiment={name}"])
-        if cfg.task._target_.endswith("ClickTask"):
+        if cfg.task._target_.endswith("Clicks"):
             assert (cfg.monitor, cfg.monitor_mode, cfg.patience) in {
                 ("val/auc", "max", 2),
                 ("val/like/auc", "max", 2),

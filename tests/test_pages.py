@@ -10,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from test_readme import CLONE, blocks, prepare_files, words_of
 
-from lightning_rec import __version__, assembly, cli, config
+from lightning_rec import __version__, cli, config
+from lightning_rec.build import problem_of
 
 FOUND = [
     page
@@ -89,4 +90,4 @@ def test_every_command_is_taken(
         for overrides in jobs([word for word in plain if not re.match(r"(run|resume)=", word)]):
             cfg = config.compose(overrides, folders)
             if not reads_what_is_not_here(cfg):
-                assembly.assemble(cfg)
+                problem_of(cfg)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.training import train
 
@@ -94,7 +95,7 @@ def test_a_config_changed_at_random_is_taken_or_refused_in_a_sentence() -> None:
     for base, what, cfg in itertools.islice(differing(list(BASES)), CHANGES):
         sentence = ""
         try:
-            assembly.assemble(cfg)
+            problem_of(cfg)
             told[False] += 1
         except UserError as error:
             told[True] += 1
@@ -156,7 +157,7 @@ def test_what_is_taken_can_be_trained(small: list[list[str]], tmp_path: Path) ->
     for number, (base, what, cfg) in enumerate(differing(small)):
         elsewhere = any(repr(place) in each for each in what for place in ("/", "../../x"))
         try:
-            assembly.assemble(cfg)
+            problem_of(cfg)
             if elsewhere:
                 continue  # it would write there
             cfg.trainer.max_epochs = cfg.trainer.limit_train_batches = 1

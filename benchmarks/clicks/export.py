@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.clicks.asked import MODELS
 from benchmarks.clicks.data import LABEL, PARTS, Columns, digest
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.files import atomic_folder, write_json
@@ -75,7 +76,7 @@ def asked_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 def export(overrides: Sequence[str], out: Path) -> dict[str, Any]:
     """Write the rows that ``overrides`` compose into the folder ``out``; what they are."""
-    problem = assembly.assemble(config.compose([*overrides, f"model={MODELS[0]}"]))
+    problem = problem_of(config.compose([*overrides, f"model={MODELS[0]}"]))
     loaded = problem.load(cache_dir())
     parts = {part: columns(loaded.data.encoded, part) for part in PARTS}
     meta = {

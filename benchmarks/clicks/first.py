@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec import assembly, config, training
+from lightning_rec import config, training
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.models.clicks.lr import one_hot
@@ -57,7 +58,7 @@ def ours(experiment: str, model: str, seed: int) -> dict[str, Any]:
 
 def textbook(experiment: str) -> dict[str, Any]:
     """scikit-learn's logistic regression on the rows that ours are given."""
-    problem = assembly.assemble(config.compose([f"experiment={experiment}"]))
+    problem = problem_of(config.compose([f"experiment={experiment}"]))
     loaded: Any = problem.load(cache_dir())
     encoded: Encoded = loaded.data.encoded
     parts = ("train", "val", "test")

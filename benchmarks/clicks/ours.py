@@ -24,7 +24,9 @@ from benchmarks.clicks.data import PARTS, Export, digest
 from benchmarks.clicks.export import columns
 from benchmarks.clicks.measure import run
 from benchmarks.harness.probe import Step, lightning_callback
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
+from lightning_rec.build.trainer import make_trainer
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.fetch import cache_dir
 
@@ -71,7 +73,7 @@ class Ours:
                 *VARIANTS[self.args.variant],
             ]
         )
-        self.problem = assembly.assemble(self.cfg)
+        self.problem = problem_of(self.cfg)
         self.loaded = self.problem.load(cache_dir())
 
     def fit(self, step: Step | None) -> int:
@@ -80,7 +82,7 @@ class Ours:
         seed_everything(self.cfg.seed, verbose=False)
         self.module = self.problem.make_data(self.loaded)
         self.task = self.problem.make_task(self.loaded, self.module)
-        trainer = assembly.make_trainer(self.cfg, self.folder, training=not self.bare)
+        trainer = make_trainer(self.cfg, self.folder, training=not self.bare)
         self.trainer = cast(Any, trainer)
         if self.bare:
             self._loop(step)
@@ -98,7 +100,7 @@ class Ours:
         while True:
             loader.batch_sampler.set_epoch(epoch)
             for batch in loader:
-                loss = task.loss_of(batch)
+                loss = task.training_loss(batch)
                 optimizer.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(task.parameters(), clip)

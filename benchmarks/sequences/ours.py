@@ -26,7 +26,9 @@ with loading():  # as the command line does
     from benchmarks.sequences import asked
     from benchmarks.sequences.data import load_split
     from benchmarks.sequences.measure import run
-    from lightning_rec import assembly, config
+    from lightning_rec import config
+    from lightning_rec.build import problem_of
+    from lightning_rec.build.trainer import make_trainer
     from lightning_rec.data.batches import EvalSet, Histories
     from lightning_rec.data.pipeline import load
     from lightning_rec.data.split import Schema
@@ -98,7 +100,7 @@ class Ours:
         """Prepare, split and audit the raw file, into an empty cache."""
         seed_everything(self.cfg.seed, verbose=False)
         os.environ["LIGHTNING_REC_DATA"] = str(path.parent)
-        self.parts = cast(Any, assembly.assemble(self.cfg))
+        self.parts = cast(Any, problem_of(self.cfg))
         self.loaded = load(self.parts.source, self.parts.protocol, self.folder / "cache")
         self.path = path
 
@@ -118,7 +120,7 @@ class Ours:
             self._loop(step, counted)
             return
         callback = lightning_callback(Callback, step, lambda _: (counted.rows, counted.targets))
-        self.trainer = cast(Any, assembly.make_trainer(self.cfg, self.folder))
+        self.trainer = cast(Any, make_trainer(self.cfg, self.folder))
         self.trainer.callbacks.append(callback)
         self.trainer.fit(self.task, self.data)
 
@@ -131,7 +133,7 @@ class Ours:
         while True:
             loader.batch_sampler.set_epoch(epoch)
             for batch in loader:
-                loss = task.loss_of(batch)
+                loss = task.training_loss(batch)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -143,7 +145,7 @@ class Ours:
         """``validate`` of the trainer, with all its metrics."""
         batches = -(-users // self.users)
         self.cfg.trainer.limit_val_batches = batches
-        trainer = assembly.make_trainer(self.cfg, self.folder, training=False)
+        trainer = make_trainer(self.cfg, self.folder, training=False)
         trainer.validate(self.task, self.data, verbose=False)
         return {name: self.task.figures[f"val/{name}"] for name in ("recall@10", "ndcg@10")}
 
@@ -153,13 +155,13 @@ class Ours:
         split, task = self.loaded.data.split, self.task
         items = self.loaded.data.log.items["item"].gather(split.vocabulary.tolist())
         column = torch.from_numpy(items.cast(int).to_numpy() - 1)  # the file counts from 1
-        examples = EvalSet(split, split.val, task.schema)
+        examples = EvalSet(split, split.val, task.model.schema)
         task.eval()
         for start in range(0, len(examples), self.users):
             batch = examples.__getitems__(
                 list(range(start, min(start + self.users, len(examples))))
             )
-            scores = task.model.scores(task.encode(batch.histories))
+            scores = task.model.scores(task.steps.encode(task, batch.histories))
             in_order = torch.full((len(scores), self.split.n_items), -torch.inf)
             in_order[(batch.example - start)[:, None], column[None]] = scores
             yield in_order

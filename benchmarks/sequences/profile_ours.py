@@ -22,7 +22,8 @@ from pytorch_lightning import seed_everything
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.harness import record
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.pipeline import load
 from lightning_rec.losses.base import Predictions
 
@@ -76,11 +77,13 @@ def alone(shapes: Shapes) -> tuple[float, float]:
 
 def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
     """One training step, part by part."""
-    with parts.time("lesson"):
-        histories, at, targets = task.objective.training_inputs(batch.histories, task.schema)
+    with parts.time("training inputs"):
+        histories, at, targets, _ = task.objective.training_inputs(
+            batch.histories, task.model.schema
+        )
         row = at.nonzero()[:, 0]
     with parts.time("encode, forward"):
-        queries = task._encode(histories, at)
+        queries = task.steps._encode(task, histories, at)
     with parts.time("loss and its gradients"):
         loss = task.loss(task.model, Predictions(queries, targets, row, histories.user))
     optimizer.zero_grad()
@@ -93,21 +96,21 @@ def step(task: Any, batch: Any, optimizer: Any, parts: Parts) -> None:
 @torch.no_grad()
 def evaluation(task: Any, loader: Iterable[Any]) -> dict[str, float]:
     """Seconds of the parts of one pass over validation."""
-    parts, encode = Parts(), task.encode
+    parts, encode = Parts(), task.steps.encode
 
-    def timed(histories: Any) -> Any:
+    def timed(task: Any, histories: Any) -> Any:
         with parts.time("encode"):
-            return encode(histories)
+            return encode(task, histories)
 
-    task.encode = timed
+    task.steps.encode = timed
     with parts.time("all"):
         for batch in loader:
             with parts.time("rank and measure"):  # encoding included: taken off below
-                task._evaluate(batch, "val")
+                task.steps.evaluate(task, batch, "val")
         with parts.time("rank and measure"):
-            task.metrics["val"].compute()
-    task.metrics["val"].reset()
-    del task.encode
+            task.steps.metrics["val"].compute()
+    task.steps.metrics["val"].reset()
+    del task.steps.encode
     seconds = {name: sum(of) for name, of in parts.seconds.items()}
     seconds["fetch the batches"] = seconds["all"] - seconds["rank and measure"]
     seconds["rank and measure"] -= seconds["encode"]
@@ -126,7 +129,7 @@ def main() -> None:
     seed_everything(1, verbose=False)
     os.environ["LIGHTNING_REC_DATA"] = str(args.data.resolve().parent)
     cfg = config.compose([f"experiment={args.model}_ml1m"])
-    built = cast(Any, assembly.assemble(cfg))
+    built = cast(Any, problem_of(cfg))
     loaded = load(built.source, built.protocol, Path(tempfile.mkdtemp()))
     data = built.make_data(loaded)
     task = built.make_task(loaded, data).train()

@@ -5,7 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_rec.adapters.places import after, within
 from lightning_rec.adapters.probe import Probe
+from lightning_rec.compat import Need
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_path
 
@@ -48,6 +49,15 @@ class TrainingHook:
 
 class Adapter(ABC):
     """A way to tune a module: which of its weights move, and what is put into it."""
+
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need(
+            "model|item|encoder",
+            "pretrained",
+            "tunes what was trained before, and there is nothing to adapt here",
+            "drop adapter=, or say item=text, or encoder.run=FOLDER with a model of clicks",
+        ),
+    )
 
     @abstractmethod
     def attach(self, module: nn.Module) -> set[str]:

@@ -38,7 +38,7 @@ class Virtual(Adapter):
         UserError: if peft is not installed.
     """
 
-    needs: str  # what the model must take for the tokens to enter by
+    lacking: str  # what the model must take for the tokens to enter by
 
     def __init__(self, tokens: PositiveInt = 10) -> None:
         self.tokens, self.name = tokens, type(self).__name__.lower()
@@ -70,9 +70,9 @@ class Virtual(Adapter):
         host: Any = found[whole[0]].base_model
         (name,) = (name for name, each in module.named_modules() if each is host)
         takes = inspect.signature(host.forward).parameters
-        if self.needs not in takes or "decoder_input_ids" in takes:
+        if self.lacking not in takes or "decoder_input_ids" in takes:
             raise UserError(
-                f"adapter={self.name}: {type(host).__name__} takes no {self.needs}, by which the "
+                f"adapter={self.name}: {type(host).__name__} takes no {self.lacking}, by which the "
                 f"virtual tokens would enter, or is an encoder and a decoder. {OTHERS}"
             )
         return name and f"{name}.", host
@@ -90,7 +90,7 @@ class Prefix(Virtual):
         UserError: if peft is not installed.
     """
 
-    needs = "past_key_values"
+    lacking = "past_key_values"
 
     def __init__(self, tokens: PositiveInt = 10, hidden: PositiveInt | None = None) -> None:
         super().__init__(tokens)
@@ -124,7 +124,7 @@ class Prompt(Virtual):
         UserError: if peft is not installed.
     """
 
-    needs = "inputs_embeds"
+    lacking = "inputs_embeds"
 
     def _made(self, host: Any) -> "Tokens":
         table = host.get_input_embeddings()

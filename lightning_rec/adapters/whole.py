@@ -4,16 +4,21 @@ Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer
 Language-models, ACL 2022, arXiv:2106.10199.
 """
 
+from typing import ClassVar
+
 from pydantic import PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter, freeze
 from lightning_rec.adapters.places import top_of, within
+from lightning_rec.compat import Need
 from lightning_rec.errors import UserError
 
 
 class Full(Adapter):
     """Every weight is tuned."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def attach(self, module: nn.Module) -> set[str]:
         """Let everything move."""

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import torch
@@ -62,6 +62,9 @@ class Texts:
         cache_gb: most that the states below the lowest tuned layer may take on disk; else they
             are computed at each step.
     """
+
+    kind: ClassVar[str] = "items"
+    pretrained: ClassVar[bool] = True
 
     def __init__(
         self,

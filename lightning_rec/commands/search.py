@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
         raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
     k = _number(numbers[0]) if numbers else 10
     with loading():
-        from lightning_rec.assembly.searching import Search
+        from lightning_rec.predict.searching import Search
 
     tables = Search(Path(folders[0]))(queries, k)
     console = Screen()

@@ -29,18 +29,18 @@ def run(arguments: list[str]) -> int:
     folders, overrides = config_folders(arguments)
     cfg = compose(overrides, folders)
     with loading():
-        from lightning_rec.assembly import assemble
+        from lightning_rec.build import problem_of
 
     console = Screen()
     try:
-        problem = assemble(cfg)
+        problem = problem_of(cfg)
     except NotSet as error:  # the keys are what may be wanted
         _print(cfg, console)
         console.print(f"Nothing is built of it: {error}", soft_wrap=True, markup=False)
         return 0
     _print(cfg, console)
     table = FittedTable("Parts", text("part", "built as"))
-    for name, built in problem.parts().items():
+    for name, built in problem.described().items():
         table.add_row(name, built)
     table.add_row("protocol hash", problem.protocol.hash()[:12])
     console.print(table)

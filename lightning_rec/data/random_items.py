@@ -59,7 +59,7 @@ class RandomItems(RandomShares, Protocol):
         """Whether there are to be validation targets."""
         return self.val > 0 and self.val_users != 0
 
-    def needs(self, split: Split) -> str:
+    def shortfall(self, split: Split) -> str:
         """Two items, or three."""
         return (
             "A user needs two different items to be tested, and three to validate as well, which "

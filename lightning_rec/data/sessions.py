@@ -99,7 +99,7 @@ class Sessions(Protocol):
         gap = self.gap
         return Interactions(kept(folder, lambda made: cut_sessions(data, float(gap), made)))
 
-    def needs(self, split: Split) -> str:
+    def shortfall(self, split: Split) -> str:
         """Sessions of two items that end after a cut."""
         told = "A session needs an item before its target that is in training"
         if self.given:

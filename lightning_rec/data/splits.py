@@ -87,6 +87,11 @@ class Protocol(Hashed, ABC):
     new_units: ClassVar[bool] = False  # whether those that are tested are never trained on
 
     @property
+    def known_users(self) -> bool:
+        """Whether those that are tested were trained on."""
+        return not self.new_units
+
+    @property
     def validates(self) -> bool:
         """Whether there are to be validation targets."""
         return self.val_users != 0
@@ -134,7 +139,7 @@ class Protocol(Hashed, ABC):
         """The events as :meth:`choose` wants them, by user: here as they are, by time."""
         return events
 
-    def needs(self, split: Split) -> str:
+    def shortfall(self, split: Split) -> str:
         """What it takes for a target, and what to do where there is none: a sentence."""
         return "A target needs an event of its user before it whose item is in training."
 
@@ -170,7 +175,7 @@ class Protocol(Hashed, ABC):
         )
         rules = Rules(self.cold_targets, self.seen, self.seen_targets)
         split = arrays(data, events, targets, counts, self.name, rules)
-        check_usable(split, self.name, self.cutoffs, self.needs, validates=self.validates)
+        check_usable(split, self.name, self.cutoffs, self.shortfall, validates=self.validates)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:
@@ -210,7 +215,7 @@ class LeaveOneOut(Protocol):
                 "protocol.val_users=null all are: say how many, as in protocol.val_users=2048."
             )
 
-    def needs(self, split: Split) -> str:
+    def shortfall(self, split: Split) -> str:
         """Three events of a user."""
         return "A user needs three events. Loosen the filters, or choose another protocol."
 
@@ -257,7 +262,7 @@ class Temporal(Protocol):
         super().__post_init__()
         settle(self, ordered=not self.nested)
 
-    def needs(self, split: Split) -> str:
+    def shortfall(self, split: Split) -> str:
         """Events on both sides of a cut."""
         before, more = "it", ""
         if not self.new_users:

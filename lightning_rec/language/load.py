@@ -10,7 +10,7 @@ import torch
 from lightning_rec.documents import leaves, read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.language.encoder import Pooling, TextEncoder
-from lightning_rec.language.hub import fingerprint, missing_library
+from lightning_rec.language.hub import find_model, fingerprint, missing_library
 from lightning_rec.language.words import WordModel
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,24 @@ def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = Fal
     if head == "masked" and tokenizer.mask_token_id is None:
         raise UserError(f"The tokenizer in {folder} has no token for hidden words (mask_token).")
     return Words(WordModel(model), tokenizer)
+
+
+def words_loader(*, meta: bool) -> Any:
+    """What finds a language model with its head by its name; without weights if ``meta``."""
+
+    def load(name: str, head: Literal["masked", "causal"]) -> Words:
+        return load_words(find_model(name), head, meta)
+
+    return load
+
+
+def language_loader(*, meta: bool) -> Any:
+    """What finds a language model without its head by its name; without weights if ``meta``."""
+
+    def load(name: str, pooling: Pooling | None, normalize: bool) -> Language:
+        return load_language(find_model(name), pooling, normalize, meta)
+
+    return load
 
 
 def _refuse_lost(names: list[str], folder: Path) -> None:

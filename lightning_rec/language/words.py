@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_rec.compat import PRESENT, Need
 from lightning_rec.language.blocks import cuts, in_blocks
 from lightning_rec.language.encoder import LanguageModel
 from lightning_rec.language.tokens import Tokens
 
+LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
 
 
@@ -94,3 +96,25 @@ class _Made(nn.Module):
         """What models of transformers return."""
         outputs = import_module("transformers.modeling_outputs")
         return outputs.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
+
+
+class Words(Protocol):
+    """A language model with its head over words, and its tokenizer."""
+
+    @property
+    def model(self) -> WordModel:
+        """Both of them."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of transformers."""
+        ...
+
+
+class LoadWords(Protocol):
+    """Finds and loads a language model with its head: a model knows no path itself."""
+
+    def __call__(self, name: str, head: Literal["masked", "causal"]) -> Words:
+        """The language model of that name. Raises UserError if it is not to be had."""
+        ...

@@ -1,20 +1,69 @@
-"""What a loss is given."""
+"""The interface of a loss: a value for each target, averaged, by weight where targets have one."""
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+
+class Loss(nn.Module, ABC):
+    """A loss with a value for each target. A sub-class gives :meth:`per_target`, and no more.
+
+    ``kind``: the problem that it is a loss of.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def per_target(self, model: Any, predictions: Any) -> Tensor:
+        """The loss of each of the M targets: float [M].
+
+        Args:
+            model: what made the predictions.
+            predictions: of the problem's own kind; see the sub-class.
+        """
+
+    def mean(self, model: Any, predictions: Any) -> Tensor:
+        """The mean over the targets -> scalar. Overridden where one pass is cheaper than two."""
+        return self.per_target(model, predictions).mean()
+
+    def forward(self, model: Any, predictions: Any, weights: Tensor | None = None) -> Tensor:
+        """The mean over the targets, by ``weights``, float [M], if there are any -> scalar.
+
+        Targets whose weights are all 0 have a loss of 0.
+        """
+        if weights is None:
+            return self.mean(model, predictions)
+        each = self.per_target(model, predictions)
+        tiny = torch.finfo(each.dtype).tiny
+        return (each * weights).sum() / weights.sum().clamp(min=tiny)
 
 
 class Predictions(NamedTuple):
-    """What was asked, and the answers; M queries of B sequences.
+    """M queries of B sequences and their targets.
 
     queries: float [M, Q].
     targets: int64 [M] item codes.
     row: int64 [M], the sequence each query belongs to.
-    user: int64 [B], whose each sequence is.
+    user: int64 [B], user code of each sequence.
     """
 
     queries: Tensor
     targets: Tensor
     row: Tensor
     user: Tensor
+
+
+class Labelled(NamedTuple):
+    """Logits of B rows and their labels, 0 or 1: float [B] each."""
+
+    logit: Tensor
+    label: Tensor
+
+
+class Classified(NamedTuple):
+    """Logits of W classes for M targets, float [M, W], and the right classes, int64 [M]."""
+
+    logits: Tensor
+    target: Tensor

@@ -1,19 +1,19 @@
 """Cross-entropy over the whole catalogue, in blocks that stay in the processor's cache."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lightning_rec.data.split import Split
-from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.base import Loss, Predictions
 from lightning_rec.models.base import InnerProduct, SequenceModel
 
 
-class FullSoftmax(nn.Module):
+class FullSoftmax(Loss):
     """Cross-entropy over the whole catalogue (BERT4Rec, equation 8).
 
     Where the score is an inner product, the scores of ``block`` predictions at a time are made,
@@ -25,13 +25,20 @@ class FullSoftmax(nn.Module):
             are never asked for; None leaves none out.
     """
 
+    kind: ClassVar[str] = "sequences"
+
     def __init__(self, block: PositiveInt = 256, split: Split | None = None) -> None:
         super().__init__()
         self.block = block
         cold = split is not None and split.num_trained < split.num_items
         self.trained = split.num_trained if split is not None and cold else None
 
-    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+    def per_target(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Float [M]. All M x num_items scores are kept for the gradients, unlike for the mean."""
+        scores = model.scores(predictions.queries)[:, : self.trained]
+        return F.cross_entropy(scores, predictions.targets, reduction="none")
+
+    def mean(self, model: SequenceModel, predictions: Predictions) -> Tensor:
         """Mean over the M predictions -> scalar."""
         queries, targets = predictions.queries, predictions.targets
         if not isinstance(model, InnerProduct):

@@ -1,12 +1,14 @@
 """Cross-entropy over the batch's own targets: what each asks for is what the others do not."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lightning_rec.data.split import Split
-from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.base import Loss, Predictions
 from lightning_rec.losses.negatives import owned, owns
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.layers import round_up
@@ -14,7 +16,7 @@ from lightning_rec.models.layers import round_up
 EVEN = 128  # queries and items scored come in multiples of it
 
 
-class InBatch(nn.Module):
+class InBatch(Loss):
     """Softmax over the distinct targets of the batch, corrected for how likely each is there.
 
     Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations,
@@ -29,6 +31,7 @@ class InBatch(nn.Module):
         positives: let items that the user has in training count as negatives.
     """
 
+    kind: ClassVar[str] = "sequences"
     share: Tensor
     owned: Tensor
 
@@ -41,8 +44,16 @@ class InBatch(nn.Module):
         kept = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
         self.register_buffer("owned", kept, persistent=False)
 
-    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+    def per_target(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Float [M]."""
+        return functional.cross_entropy(*self._scored(model, predictions), reduction="none")
+
+    def mean(self, model: SequenceModel, predictions: Predictions) -> Tensor:
         """Mean over the M predictions -> scalar."""
+        return functional.cross_entropy(*self._scored(model, predictions))
+
+    def _scored(self, model: SequenceModel, predictions: Predictions) -> tuple[Tensor, Tensor]:
+        """Scores of the batch's distinct targets, float [M, n], and each one's own, int64 [M]."""
         items, place = torch.unique(predictions.targets, return_inverse=True)
         scores = model.scores(_even(predictions.queries), _even(items))
         scores = scores[: len(place), : len(items)]
@@ -54,7 +65,7 @@ class InBatch(nn.Module):
             theirs = owns(self.owned, of_user, predictions.user, self.num_items)
             theirs = theirs[predictions.row].scatter(1, place[:, None], False)
             scores = scores.masked_fill(theirs, -torch.inf)
-        return functional.cross_entropy(scores, place)
+        return scores, place
 
 
 def _even(rows: Tensor) -> Tensor:

@@ -1,18 +1,27 @@
 """How a model of matching learns: from relevant pairs against all others, or from judgements."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import PositiveFloat
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from lightning_rec.compat import Need
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.language.tokens import Tokens
+from lightning_rec.losses.base import Loss
 from lightning_rec.losses.negatives import owns
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
+
+GRADED = Need(
+    "data",
+    "graded",
+    "learns from judgements, and data.relevance is not set: every pair is a relevant one",
+    "say data.relevance=COLUMN, or model=bi_encoder, which learns from relevant pairs alone",
+)
 
 
 class PairInputs(NamedTuple):
@@ -31,18 +40,14 @@ class PairInputs(NamedTuple):
     gain: Tensor
 
 
-class MatchLoss(nn.Module, ABC):
+class MatchLoss(Loss):
     """A loss of a model of matching; further items are hard negatives.
 
-    ``positives``: whether it learns from relevant pairs alone. ``takes``: the models it is for.
+    ``positives``: whether it learns from relevant pairs alone.
     """
 
+    kind: ClassVar[str] = "matching"
     positives: ClassVar[bool]
-    takes: ClassVar[type] = TextScorer
-
-    @abstractmethod
-    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
-        """Mean over the B pairs -> scalar."""
 
     def relevance(self, scores: Tensor) -> Tensor | None:
         """What scores say of relevance, from 0 to 1, like ``scores``; None if they say nothing."""
@@ -63,7 +68,9 @@ class InfoNCE(MatchLoss):
     """
 
     positives: ClassVar[bool] = True
-    takes: ClassVar[type] = BiEncoder
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("model", "encodes", "compares vectors of queries and items"),
+    )
     owned: Tensor
 
     def __init__(self, pairs: Pairs, temperature: PositiveFloat = 0.05) -> None:
@@ -71,8 +78,16 @@ class InfoNCE(MatchLoss):
         self.temperature, self.num_items = temperature, pairs.num_items
         self.register_buffer("owned", torch.from_numpy(pairs.keys()), persistent=False)
 
-    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
+    def per_target(self, model: TextScorer, predictions: PairInputs) -> Tensor:
+        """Float [B]."""
+        return functional.cross_entropy(*self._scored(model, predictions), reduction="none")
+
+    def mean(self, model: TextScorer, predictions: PairInputs) -> Tensor:
         """Mean over the B pairs -> scalar."""
+        return functional.cross_entropy(*self._scored(model, predictions))
+
+    def _scored(self, model: TextScorer, inputs: PairInputs) -> tuple[Tensor, Tensor]:
+        """Logits of the batch's items, float [B, C], and each query's own item, int64 [B]."""
         assert isinstance(model, BiEncoder)
         queries, items = model.vectors(inputs.queries), model.vectors(inputs.items)
         logits = queries @ items.T / self.temperature  # [B, C]
@@ -80,16 +95,25 @@ class InfoNCE(MatchLoss):
         candidates = inputs.item.expand(len(queries), -1)
         relevant = owns(self.owned, candidates, inputs.query, self.num_items)
         left_out = (relevant | (candidates < 0)).scatter(1, own[:, None], False)
-        return functional.cross_entropy(logits.masked_fill(left_out, -torch.inf), own)
+        return logits.masked_fill(left_out, -torch.inf), own
 
 
 class RelevanceLoss(MatchLoss):
     """A loss of each pair alone. A further item counts as irrelevant to the query it is for."""
 
     positives: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = (GRADED,)
 
-    def forward(self, model: TextScorer, inputs: PairInputs) -> Tensor:
+    def per_target(self, model: TextScorer, predictions: PairInputs) -> Tensor:
+        """Of each pair, further ones behind: float [n]."""
+        return self.distance(*self._scored(model, predictions), reduction="none")
+
+    def mean(self, model: TextScorer, predictions: PairInputs) -> Tensor:
         """Mean over the pairs, further ones among them -> scalar."""
+        return self.distance(*self._scored(model, predictions), reduction="mean")
+
+    def _scored(self, model: TextScorer, inputs: PairInputs) -> tuple[Tensor, Tensor]:
+        """Scores and relevance of all pairs: float [n], float [n]."""
         pairs, further = len(inputs.query), len(inputs.item) - len(inputs.query)
         row = torch.arange(pairs, device=inputs.item.device)
         row = torch.cat([row, row.repeat_interleave(further // pairs)])
@@ -98,19 +122,32 @@ class RelevanceLoss(MatchLoss):
         row, gain = row[there], gain[there]
         queries = Tokens(inputs.queries.ids[row], inputs.queries.there[row])
         items = Tokens(inputs.items.ids[there], inputs.items.there[there])
-        return self.distance(model(queries, items), gain)
+        return model(queries, items), gain
 
     @abstractmethod
-    def distance(self, scores: Tensor, gain: Tensor) -> Tensor:
-        """How far scores, float [n], are from relevance, 0 to 1, on average -> scalar."""
+    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
+        """How far scores are from relevance, 0 to 1: float [n], float [n] -> float [n] or scalar.
+
+        ``reduction`` is torch's: ``none`` or ``mean``.
+        """
 
 
 class RelevanceBCE(RelevanceLoss):
     """Classification: cross-entropy of sigmoid(score) and relevance, a share from 0 to 1."""
 
-    def distance(self, scores: Tensor, gain: Tensor) -> Tensor:
-        """Mean cross-entropy -> scalar."""
-        return functional.binary_cross_entropy_with_logits(scores, gain)
+    needs: ClassVar[tuple[Need, ...]] = (
+        GRADED,
+        Need(
+            "model",
+            "unbounded",
+            "needs logits as scores, and a cosine does not go beyond 1",
+            "say model.normalize=false, loss=relevance_mse, or loss=info_nce",
+        ),
+    )
+
+    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
+        """Cross-entropy."""
+        return functional.binary_cross_entropy_with_logits(scores, gain, reduction=reduction)
 
     def relevance(self, scores: Tensor) -> Tensor | None:
         """sigmoid(score)."""
@@ -120,9 +157,9 @@ class RelevanceBCE(RelevanceLoss):
 class RelevanceMSE(RelevanceLoss):
     """Regression: squared distance of score and relevance, the latter from 0 to 1."""
 
-    def distance(self, scores: Tensor, gain: Tensor) -> Tensor:
-        """Mean square -> scalar."""
-        return functional.mse_loss(scores, gain)
+    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
+        """Squared distance."""
+        return functional.mse_loss(scores, gain, reduction=reduction)
 
     def relevance(self, scores: Tensor) -> Tensor | None:
         """The score itself, within the scale."""

@@ -1,20 +1,21 @@
 """Losses that score the target against some drawn items instead of the whole catalogue."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_rec.data.split import Split
-from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.base import Loss, Predictions
 from lightning_rec.losses.negatives import Negatives, Shared
 from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.ranges import UpToOne
 
 
-class Sampled(nn.Module, ABC):
+class Sampled(Loss):
     """A loss of the scores of targets and of sampled negatives.
 
     Args:
@@ -26,6 +27,7 @@ class Sampled(nn.Module, ABC):
         positives: let items that the user has in training be drawn too.
     """
 
+    kind: ClassVar[str] = "sequences"
     log_q: bool = False
 
     def __init__(
@@ -39,9 +41,15 @@ class Sampled(nn.Module, ABC):
         super().__init__()
         self.sampler = Negatives(split, negatives, shared, popularity, positives)
 
-    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
-        """Mean over the M predictions -> scalar."""
-        items, usable = self.sampler.draw(predictions)
+    def per_target(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Float [M]."""
+        return self.compare(*self.scored(model, predictions))
+
+    def scored(
+        self, model: SequenceModel, predictions: Predictions
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is compared: the arguments of :meth:`compare`."""
+        items, valid = self.sampler.draw(predictions)
         queries = predictions.queries
         target = model.scores(queries, predictions.targets[:, None])[:, 0]
         if self.sampler.shared == "sequence":
@@ -52,16 +60,16 @@ class Sampled(nn.Module, ABC):
             scores = model.scores(queries, items)
         if self.log_q:
             scores = scores - self.sampler.log_expected(items, predictions)
-        return self.compare(target, scores, usable)
+        return target, scores, valid
 
     @abstractmethod
-    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
-        """Make a loss of scores.
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+        """The loss of each target by its score and those of its negatives: float [M].
 
         Args:
             target: float [M], of the targets.
             scores: float [M, n], of the negatives.
-            usable: bool [M, n], which of them count.
+            valid: bool [M, n], which of them count.
         """
 
 
@@ -100,19 +108,21 @@ class SampledSoftmax(Sampled):
         super().__init__(split, negatives, shared, popularity, positives)
         self.log_q = log_q
 
-    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """The target is class 0; see :meth:`Sampled.compare`."""
-        scores = scores.masked_fill(~usable, -torch.inf)
-        classes = torch.cat([target[:, None], scores], dim=1)
-        return F.cross_entropy(classes, classes.new_zeros(len(classes), dtype=torch.int64))
+        return F.cross_entropy(*_classes(target, scores, valid), reduction="none")
+
+    def mean(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Mean over the M predictions -> scalar."""
+        return F.cross_entropy(*_classes(*self.scored(model, predictions)))
 
 
 class BCE(Sampled):
     """Binary cross-entropy: the target is 1, each negative 0 (SASRec, section 3.5)."""
 
-    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """Sum over target and negatives; see :meth:`Sampled.compare`."""
-        return (F.softplus(-target) + (F.softplus(scores) * usable).sum(dim=1)).mean()
+        return F.softplus(-target) + (F.softplus(scores) * valid).sum(dim=1)
 
 
 class GBCE(Sampled):
@@ -139,16 +149,23 @@ class GBCE(Sampled):
         rate = negatives / (split.num_items - 1)
         self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
 
-    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """The log of a power is the log times it; see :meth:`Sampled.compare`."""
         target_loss = F.softplus(-target) * self.power
-        return (target_loss + (F.softplus(scores) * usable).sum(dim=1)).mean()
+        return target_loss + (F.softplus(scores) * valid).sum(dim=1)
 
 
 class BPR(Sampled):
     """The target should score above each negative (Rendle et al., UAI 2009, section 4.1)."""
 
-    def compare(self, target: Tensor, scores: Tensor, usable: Tensor) -> Tensor:
+    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """Mean over the negatives that count; see :meth:`Sampled.compare`."""
-        behind = F.softplus(scores - target[:, None]) * usable
-        return (behind.sum(dim=1) / usable.sum(dim=1).clamp(min=1)).mean()
+        behind = F.softplus(scores - target[:, None]) * valid
+        return behind.sum(dim=1) / valid.sum(dim=1).clamp(min=1)
+
+
+def _classes(target: Tensor, scores: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the target and its negatives, float [M, 1 + n], and the right class, all 0."""
+    scores = scores.masked_fill(~valid, -torch.inf)
+    classes = torch.cat([target[:, None], scores], dim=1)
+    return classes, classes.new_zeros(len(classes), dtype=torch.int64)

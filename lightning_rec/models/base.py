@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_rec.compat import ABSENT, PRESENT, Need
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models import kernels
@@ -17,10 +18,11 @@ class SequenceModel(nn.Module, ABC):
     """A module that turns histories into queries, and scores items for a query.
 
     ``objectives`` names the objectives it can learn by, the published one first; ``needs_order``
-    says whether the order of a history means anything to it, ``needs_users`` whether it has to have
-    met a user in training to say anything of him.
+    says whether the order of a history means anything to it, ``needs_users`` whether it knows only
+    users that training had.
     """
 
+    kind: ClassVar[str] = "sequences"
     objectives: ClassVar[tuple[str, ...]]
     needs_order: bool = True
     needs_users: bool = False
@@ -28,6 +30,22 @@ class SequenceModel(nn.Module, ABC):
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         self.schema = schema
+
+    @property
+    def needs(self) -> list[Need]:
+        """What it needs of objective, loss and protocol; see :mod:`lightning_rec.compat`."""
+        learns = f"learns by {' or '.join(self.objectives)}"
+        needs = [Need("objective", self.objectives, learns)]
+        if self.objectives == ("closed_form",):
+            needs.append(Need("loss", ABSENT, "is fitted in closed form and takes no loss"))
+        else:
+            needs.append(Need("loss", PRESENT, "is trained by gradient steps and needs a loss"))
+        if self.needs_order:
+            needs.append(Need("protocol", "ordered", "learns from the order of a history"))
+        if self.needs_users:
+            why = "knows only users that training had, none of those that are tested here"
+            needs.append(Need("protocol", "known_users", why))
+        return needs
 
     @abstractmethod
     def forward(self, histories: Histories, at: Tensor) -> Tensor:

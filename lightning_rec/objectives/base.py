@@ -15,11 +15,13 @@ class TrainingInputs(NamedTuple):
     histories: the inputs, int64 [B, L] item codes, some of them perhaps the mask.
     at: bool [B, L], True where something is to be predicted.
     targets: int64 [M] item codes, in the order of the True places of ``at``.
+    weights: float [M], what each target counts for in the loss; None weighs all alike.
     """
 
     histories: Histories
     at: Tensor
     targets: Tensor
+    weights: Tensor | None = None
 
 
 class QueryInputs(NamedTuple):
@@ -37,6 +39,7 @@ class Objective(Protocol):
     """Makes training inputs with targets, or query inputs, of histories."""
 
     name: ClassVar[str]
+    kind: ClassVar[str] = "sequences"
 
     def window(self, max_len: int) -> int:
         """Items that a training window needs, for a model that reads ``max_len`` at once."""

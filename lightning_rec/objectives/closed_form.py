@@ -11,6 +11,7 @@ class ClosedForm:
     """No gradient steps: the model is fitted by counting or solving, in one pass."""
 
     name: ClassVar[str] = "closed_form"
+    kind: ClassVar[str] = "sequences"
 
     def window(self, max_len: int) -> int:
         """Of no consequence."""

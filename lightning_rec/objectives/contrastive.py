@@ -32,7 +32,7 @@ class Contrastive(NextItem):
     """
 
     name: ClassVar[str] = "contrastive"
-    kind: ClassVar[str] = "next_item"  # whatever learns by that objective learns by this one
+    family: ClassVar[str] = "next_item"  # whatever learns by that objective learns by this one
 
     def __init__(
         self,

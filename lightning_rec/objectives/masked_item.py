@@ -22,6 +22,7 @@ class MaskedItem:
     """
 
     name: ClassVar[str] = "masked_item"
+    kind: ClassVar[str] = "sequences"
 
     def __init__(
         self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: UpToOne = 0.1

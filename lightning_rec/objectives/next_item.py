@@ -11,6 +11,7 @@ class NextItem:
     """At each place, predict the item that follows (SASRec, section 3.5)."""
 
     name: ClassVar[str] = "next_item"
+    kind: ClassVar[str] = "sequences"
 
     def window(self, max_len: int) -> int:
         """The last item of a window is a target only."""

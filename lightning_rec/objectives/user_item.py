@@ -13,6 +13,7 @@ class UserItem:
     """Predict each item from its user alone, order left out (matrix factorisation)."""
 
     name: ClassVar[str] = "user_item"
+    kind: ClassVar[str] = "sequences"
 
     def window(self, max_len: int) -> int:
         """Each event is a window of its own, so that a batch is a random set of events."""

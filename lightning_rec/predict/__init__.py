@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from lightning_rec import assembly
-from lightning_rec.assembly.sequences import Sequences
+from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 
 __all__ = ["Predictor", "SequencePredictor", "load_run"]
@@ -23,11 +23,10 @@ def load_run(folder: str | Path) -> Predictor:
             cannot be asked yet.
     """
     run = RunFolder.open(Path(folder))
-    problem = assembly.assemble(run.config)
+    problem = problem_of(run.config)
     run.check_completed("run")
     if isinstance(problem, Sequences):
         return SequencePredictor.of(run, problem)
     raise UserError(
-        f"{run.path} is a run of task={type(problem).__name__.lower()}, which cannot be asked from "
-        "Python yet."
+        f"{run.path} is a run of task={problem.name}, which cannot be asked from Python yet."
     )

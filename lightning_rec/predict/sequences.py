@@ -10,7 +10,6 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lightning_rec.assembly.sequences import Sequences
 from lightning_rec.data.batches import Histories as Batch
 from lightning_rec.data.batches import gather, pairs
 from lightning_rec.data.ids import ids_of
@@ -22,6 +21,7 @@ from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.asking import Asked, arrays, cut, events_of, numbered, split
 from lightning_rec.predict.base import Frame, Histories, Predictor, frame
+from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class SequencePredictor(Predictor):
         items = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
         model = problem.restored(run, items, 0 if users is None else len(users))
-        fast = problem.cfg.task.get("arithmetic", "fast") == "fast"
+        fast = problem.arithmetic == "fast"
         return cls(model, problem.objective, items, users, problem.protocol.seen, fast)
 
     @torch.no_grad()

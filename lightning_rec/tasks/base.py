@@ -4,10 +4,8 @@ import logging
 import math
 import os
 import shutil
-import time
-from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,10 +16,14 @@ from torch.optim import Optimizer
 
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.errors import UserError
+from lightning_rec.losses.base import Loss
+from lightning_rec.methods.base import Method
 from lightning_rec.models import kernels
-from lightning_rec.tasks.clipping import clip_norm, is_sparse
+from lightning_rec.tasks.clipping import clipped
+from lightning_rec.tasks.epoch import Epochs
 from lightning_rec.tasks.progress import epoch_line
 from lightning_rec.tasks.schedules import Plateau
+from lightning_rec.tasks.steps import Stage, Steps
 
 log = logging.getLogger("lightning_rec.epochs")
 
@@ -31,41 +33,56 @@ functions alone, ``compiled`` by what torch.compile makes of these, which takes 
 first step."""
 
 
+class Training(NamedTuple):
+    """How a model is trained, as a config has it.
+
+    optimizer: makes an optimizer of parameters.
+    schedule: makes a learning-rate schedule of an optimizer and the number of steps.
+    seed: reseeds torch at each epoch, together with the epoch and the process.
+    adapted: the part that was trained before, under its adapter; None where there is none.
+    tuned_lr: learning rate of that part; None takes the optimizer's.
+    arithmetic: see :data:`Arithmetic`.
+    """
+
+    optimizer: Callable[[Iterable[Any]], Optimizer]
+    schedule: Callable[[Optimizer, int], Any]
+    seed: int = 1
+    adapted: AdaptedModule | None = None
+    tuned_lr: float | None = None
+    arithmetic: Arithmetic = "fast"
+
+
 class Task(pl.LightningModule):
-    """Trains a model by whatever loss its problem has. There is one sub-class per problem.
+    """Trains a model and measures it, whatever the problem.
 
     Args:
+        steps: of the problem: the loss of a batch, predictions, figures.
         model: what is trained.
-        trains: whether there is anything to train.
-        optimizer: makes an optimizer of parameters.
-        schedule: makes a learning-rate schedule of an optimizer and the number of steps.
-        seed: reseeds torch at each epoch, together with the epoch and the process.
-        tuned_lr: learning rate of a part that was trained before; None takes the optimizer's.
-        arithmetic: see :data:`Arithmetic`.
+        objective: makes inputs and targets of a batch, in problems that have such; else None.
+        loss: of the model's predictions; None if nothing is trained.
+        method: makes a training step of the loss.
+        training: optimizer, schedule, seed and the like.
     """
 
     def __init__(
         self,
+        steps: Steps,
         model: nn.Module,
-        trains: bool,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        schedule: Callable[[Optimizer, int], Any],
-        seed: int,
-        tuned_lr: float | None,
-        arithmetic: Arithmetic,
+        objective: Any,
+        loss: Loss | None,
+        method: Method,
+        training: Training,
     ) -> None:
         super().__init__()
-        self.model, self.trains = model, trains
-        self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
-        self.tuned_lr = tuned_lr
-        self.arithmetic = arithmetic
-        self.epoch_start, self.first_step = time.perf_counter(), 0
-        self.bad_loss, self.bad_batch = torch.zeros(()), torch.tensor(-1)  # the first of an epoch
-        self.mean_loss = torch.zeros(())  # over the batches of the epoch so far
+        self.steps, self.model, self.loss = steps, model, loss
+        self.objective, self.method = objective, method
+        self.make_optimizer, self.make_schedule, self.seed = training[:3]
+        self.adapted, self.tuned_lr, self.arithmetic = training[3:]
+        self.automatic_optimization = method.automatic
+        self.trains = loss is not None and any(p.requires_grad for p in model.parameters())
+        self.epochs = Epochs()
         self.plateau: Plateau | None = None
-        self.remembered: dict[str, Any] = {}
-        self.tuned: AdaptedModule | None = None  # a part that was trained before
-        self.epoch_seconds: list[float] = []  # of this process, validation included
+        self.restored: dict[str, Any] = {}  # of a checkpoint, until training starts
         self.figures: dict[str, float] = {}  # Lightning keeps float32, the record float64
 
     def setup(self, stage: str) -> None:
@@ -90,9 +107,10 @@ class Task(pl.LightningModule):
             )
         self.model.compile(dynamic=True)
 
-    @abstractmethod
-    def loss_of(self, batch: Any) -> Tensor:
-        """The loss of a training batch, float scalar."""
+    def training_loss(self, batch: Any) -> Tensor:
+        """The loss of a training batch, with the penalty of an adapter: float scalar."""
+        loss = self.steps.loss_of(self, batch)
+        return loss if self.adapted is None else loss + self.adapted.hook.penalty()
 
     def check_weights(self) -> None:
         """Raises UserError if a weight is no number: the loss of the last step came before it."""
@@ -104,35 +122,28 @@ class Task(pl.LightningModule):
                 )
 
     def cost(self) -> dict[str, float]:
-        """What is trained, and how long an epoch of this process took, validation included."""
-        seconds = self.epoch_seconds
-        return {
-            "trained_parameters": sum(
-                p.numel() for p in self.model.parameters() if p.requires_grad
-            ),
-            "epochs": len(seconds),
-            "epoch_seconds": round(sum(seconds) / max(1, len(seconds)), 3),
-        }
+        """How many parameters are trained, and how long an epoch of this process took."""
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return {"trained_parameters": trained} | self.epochs.cost()
 
     def calibrate(self) -> dict[str, float]:
         """Fit what makes probabilities honest to what was last validated; by name."""
-        return {}
+        return self.steps.calibrate(self)
 
     @property
     def title(self) -> str:
-        """What the model is called in tables."""
-        return type(self.model).__name__
+        """The name of the model in tables."""
+        return str(getattr(self.model, "title", type(self.model).__name__))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch, logged when the loggers listen."""
-        loss = self.loss_of(batch)
-        if self.tuned is not None:
-            loss = loss + self.tuned.hook.penalty()
-        seen = loss.detach().float()
-        self.mean_loss = torch.lerp(self.mean_loss, seen, 1 / (batch_idx + 1))
-        first = ~seen.isfinite() & (self.bad_batch < 0)
-        self.bad_batch = torch.where(first, batch_idx, self.bad_batch)
-        self.bad_loss = torch.where(first, seen, self.bad_loss)
+        loss = self.method.step(self, batch, batch_idx)
+        self.epochs.update(seen := loss.detach().float(), batch_idx)
+        if not self.automatic_optimization:  # Lightning leaves to us what follows a step
+            for schedule in self.trainer.lr_scheduler_configs:
+                schedule.scheduler.step()  # type: ignore[call-arg]
+            if self.adapted is not None:
+                self.adapted.after_step(self.global_step)
         if self._logs_now():
             self.log("train/loss", seen)
         return loss
@@ -142,17 +153,41 @@ class Task(pl.LightningModule):
 
         Lightning skips ``on_train_epoch_start`` when it resumes, hence here.
         """
+        self.steps.before_training_batch(self, batch_idx)
         if batch_idx == 0:
             sequence = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
             torch.manual_seed(int(sequence.generate_state(1)[0]))
-            self.epoch_start, self.first_step = time.perf_counter(), self.global_step
-            self.bad_loss = torch.zeros((), device=self.device)
-            self.bad_batch = torch.tensor(-1, device=self.device)
-            self.mean_loss = torch.zeros((), device=self.device)
+            self.epochs.begin(self.global_step, self.device)
         if self._logs_now():
-            optimizer = self.optimizers(use_pl_optimizer=False)
-            assert isinstance(optimizer, Optimizer)
-            self.log("train/lr", optimizer.param_groups[0]["lr"])
+            self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let the method change gradients."""
+        self.method.before_optimizer_step(self, optimizer)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Predict a batch of validation."""
+        self.steps.evaluate(self, batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Predict a batch of the test."""
+        self.steps.evaluate(self, batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        """Prepare for validation."""
+        self.steps.before_stage(self, "val")
+
+    def on_test_epoch_start(self) -> None:
+        """Prepare for the test."""
+        self.steps.before_stage(self, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of validation."""
+        self._record("val", self.steps.figures(self, "val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the figures of the test."""
+        self._record("test", self.steps.figures(self, "test"))
 
     def on_train_epoch_end(self) -> None:
         """Log how long the epoch took, validation included; stop where a loss was no number.
@@ -162,93 +197,67 @@ class Task(pl.LightningModule):
         Raises:
             UserError: naming the first step and batch of the epoch whose loss is not finite.
         """
-        batch = int(self.bad_batch)  # once an epoch: each look waits for the device
-        if batch >= 0:
-            step = self.first_step + batch // self.trainer.accumulate_grad_batches
-            raise UserError(
-                f"train/loss is {self.bad_loss.item()} at step {step}, batch {batch} of epoch "
-                f"{self.current_epoch}: lower optimizer.lr, or clip harder with "
-                "trainer.gradient_clip_val. Checkpoints of earlier epochs are kept."
-            )
-        self.epoch_seconds.append(time.perf_counter() - self.epoch_start)
-        self.log("train/epoch_seconds", self.epoch_seconds[-1])
-        log.info(epoch_line(self.trainer, self.mean_loss, self.epoch_seconds[-1]))
+        self.epochs.end(self.current_epoch, self.trainer.accumulate_grad_batches)
+        seconds = self.epochs.seconds[-1]
+        self.log("train/epoch_seconds", seconds)
+        log.info(epoch_line(self.trainer, self.epochs.mean_loss, seconds))
 
     def configure_optimizers(self) -> Any:
-        """One optimizer; a schedule that moves with each step, or one that watches a figure.
+        """The method's optimizers; a schedule that moves with each step, or watches a figure.
 
         The latter is moved and saved here: Lightning would move it after the checkpoint of the
         epoch is written, and a resumed run would miss that.
         """
-        optimizer = self.make_optimizer(self._groups())
+        optimizers = self.method.optimizers(self)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = self.make_schedule(optimizer, steps)
-        if self.tuned is not None:
-            self.tuned.begin(steps)
-        if isinstance(schedule, Plateau):
-            self.plateau = schedule
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedules = [self.make_schedule(optimizer, steps) for optimizer in optimizers]
+        if self.adapted is not None:
+            self.adapted.begin(steps)
+        if isinstance(schedules[0], Plateau):
+            self.plateau = schedules[0]
+            return optimizers
+        return optimizers, [{"scheduler": each, "interval": "step"} for each in schedules]
 
-    def _groups(self) -> Any:
-        """What moves; of a part that was trained before it is a group of its own."""
-        moving = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if self.tuned is None or self.tuned_lr is None:
-            return moving
-        before = {id(parameter) for parameter in self.tuned.module.parameters()}
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that are trained; those of an adapted part apart if they have their rate."""
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if self.adapted is None or self.tuned_lr is None:
+            return [{"params": trained}]
+        before = {id(parameter) for parameter in self.adapted.module.parameters()}
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in moving if id(p) not in before]},
-            {"params": [p for p in moving if id(p) in before], "lr": self.tuned_lr},
+            {"params": [p for p in trained if id(p) not in before]},
+            {"params": [p for p in trained if id(p) in before], "lr": self.tuned_lr},
         ]
         return [group for group in groups if group["params"]]
-
-    def progress(self) -> dict[str, Any]:
-        """What is known of the epochs so far, the one under way included: tensors and numbers."""
-        return {
-            "first_step": self.first_step,
-            "bad_loss": self.bad_loss,
-            "bad_batch": self.bad_batch,
-            "mean_loss": self.mean_loss,
-            "seconds": time.perf_counter() - self.epoch_start,
-            "epoch_seconds": self.epoch_seconds,
-        }
-
-    def load_progress(self, found: dict[str, Any]) -> None:
-        """Go on from what :meth:`progress` gave."""
-        self.first_step, self.epoch_seconds = found["first_step"], found["epoch_seconds"]
-        self.bad_loss = found["bad_loss"].to(self.device)
-        self.bad_batch = found["bad_batch"].to(self.device)
-        mean = found.get("mean_loss", self.mean_loss)  # early runs kept none
-        self.mean_loss = mean.to(self.device)
-        self.epoch_start = time.perf_counter() - found["seconds"]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save how far the epoch is, and what a watching schedule and an adapter remember."""
         if "optimizer_states" in checkpoint:  # not of the best weights alone
-            checkpoint["progress"] = self.progress()
+            checkpoint["progress"] = self.epochs.state_dict() | self.steps.progress()
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
-        if self.tuned is not None:
-            checkpoint["course"] = self.tuned.hook.state_dict()
+        if self.adapted is not None:
+            checkpoint["course"] = self.adapted.hook.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep it until there is somebody to hand it to."""
-        self.remembered = {key: checkpoint.get(key) for key in ("plateau", "course", "progress")}
+        """Keep the state of schedule, adapter and epoch until training starts."""
+        self.restored = {key: checkpoint.get(key) for key in ("plateau", "course", "progress")}
 
     def on_fit_start(self) -> None:
-        """Hand out what was remembered, if the training is resumed."""
-        plateau, course = self.remembered.get("plateau"), self.remembered.get("course")
-        if (progress := self.remembered.get("progress")) is not None:
-            self.load_progress(progress)
+        """Restore schedule, adapter and epoch of a resumed training."""
+        plateau, course = self.restored.get("plateau"), self.restored.get("course")
+        if (progress := self.restored.get("progress")) is not None:
+            self.epochs.load_state_dict(progress, self.device)
+            self.steps.load_progress(progress)
         if self.plateau is not None and plateau is not None:
             self.plateau.load_state_dict(plateau)
-        if self.tuned is not None and course is not None:
-            self.tuned.hook.load_state_dict(course)
+        if self.adapted is not None and course is not None:
+            self.adapted.hook.load_state_dict(course)
 
     def on_fit_end(self) -> None:
-        """See that nothing has moved that should stay."""
-        if self.tuned is not None:
-            self.tuned.check()
+        """Check that no frozen weight has moved."""
+        if self.adapted is not None:
+            self.adapted.check()
 
     def optimizer_step(
         self,
@@ -259,8 +268,8 @@ class Task(pl.LightningModule):
     ) -> None:
         """Step, then let an adapter do what follows a step: here gradients are still there."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.tuned is not None:
-            self.tuned.after_step(self.global_step + 1)  # Lightning counts it later
+        if self.adapted is not None:
+            self.adapted.after_step(self.global_step + 1)  # Lightning counts it later
 
     def configure_gradient_clipping(
         self,
@@ -272,19 +281,11 @@ class Task(pl.LightningModule):
 
         Lightning also refuses a fused optimizer under bf16, which needs no scaler.
         """
-        if gradient_clip_val and any(is_sparse(p) for p in self.model.parameters()):
-            if gradient_clip_algorithm not in (None, "norm"):
-                raise UserError(
-                    f"trainer.gradient_clip_algorithm={gradient_clip_algorithm} is not for sparse "
-                    "gradients: use norm."
-                )
-            clip_norm(self.model.parameters(), gradient_clip_val)
-        elif gradient_clip_val and str(self.trainer.precision).startswith("bf16"):
-            nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
-        else:
+        half = str(self.trainer.precision).startswith("bf16")
+        if not clipped(self.model, gradient_clip_val, gradient_clip_algorithm, half=half):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def _record(self, stage: str, values: dict[str, Tensor]) -> None:
+    def _record(self, stage: Stage, values: dict[str, Tensor]) -> None:
         """Log the figures of a stage, and keep those that are defined on it."""
         figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
         self.figures |= {name: value for name, value in figures.items() if math.isfinite(value)}

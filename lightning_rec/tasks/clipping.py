@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from lightning_rec.errors import UserError
+
 
 def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
     """Scale all gradients so that their common norm is ``limit`` at most, in place.
@@ -23,6 +25,20 @@ def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
         value.mul_(torch.clamp(limit / (norm + 1e-6), max=1.0))
 
 
-def is_sparse(parameter: nn.Parameter) -> bool:
-    """Whether the gradient of a parameter is sparse."""
-    return parameter.grad is not None and parameter.grad.is_sparse
+def clipped(model: nn.Module, limit: float | None, algorithm: str | None, *, half: bool) -> bool:
+    """Clip what Lightning cannot: sparse gradients, and those of ``half`` precision (bf16).
+
+    Returns whether that was done. Raises UserError for an algorithm that does not fit.
+    """
+    sparse = any(p.grad is not None and p.grad.is_sparse for p in model.parameters())
+    if not limit or not (sparse or half):
+        return False
+    if sparse and algorithm not in (None, "norm"):
+        raise UserError(
+            f"trainer.gradient_clip_algorithm={algorithm} is not for sparse gradients: use norm."
+        )
+    if sparse:
+        clip_norm(model.parameters(), limit)
+    else:
+        nn.utils.clip_grad_norm_(model.parameters(), limit)
+    return True

@@ -10,7 +10,9 @@ import torch
 from lightning_rec.data.batches import EvalSet
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Split
-from lightning_rec.tasks.sequence import SequenceTask
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.tasks.base import Task
+from lightning_rec.tasks.sequence import SequenceSteps
 
 
 class Example(NamedTuple):
@@ -38,7 +40,7 @@ def catalogue(loaded: AuditedLog) -> pl.DataFrame:
 
 
 def examples_of(
-    task: SequenceTask, loaded: AuditedLog, number: int, latest: int = 5, top: int = 5
+    task: Task, loaded: AuditedLog, number: int, latest: int = 5, top: int = 5
 ) -> list[Example]:
     """The first ``number`` test users, with ``latest`` items of history and ``top`` of advice."""
     split: Split = loaded.data.split
@@ -47,12 +49,16 @@ def examples_of(
         return []
     # Spread over the users, so that they are not all from the head of the file.
     chosen = np.linspace(0, split.test.size - 1, number).round().astype(int).tolist()
-    batch = EvalSet(split, split.test, task.schema).__getitems__(chosen)
+    model = task.model
+    assert isinstance(model, SequenceModel)
+    batch = EvalSet(split, split.test, model.schema).__getitems__(chosen)
     task.eval()
     batch = task.transfer_batch_to_device(batch, task.device, 0)
-    best, scores = task.recommend(
-        batch.histories, batch.seen_row, batch.seen_item, min(top, split.num_items)
-    )
+    assert isinstance(task.steps, SequenceSteps)
+    with torch.no_grad():
+        scores = model.scores(task.steps.encode(task, batch.histories))
+        scores[batch.seen_row, batch.seen_item] = -torch.inf
+        scores, best = torch.topk(scores, min(top, split.num_items), dim=1)
     items = catalogue(loaded)
     names = (
         items["title"].fill_null(items["item"]) if "title" in items.columns else items["item"]

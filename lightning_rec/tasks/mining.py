@@ -4,7 +4,7 @@ Karpukhin et al., EMNLP 2020 (section 3.2) take them from BM25; Xiong et al., Ap
 Neighbor Negative Contrastive Learning, ICLR 2021, arXiv:2007.00808, from the model that learns.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -31,6 +31,8 @@ class HardNegatives:
     Raises:
         ValueError: if more are to be drawn than there are to draw from.
     """
+
+    kind: ClassVar[str] = "matching"
 
     def __init__(
         self,

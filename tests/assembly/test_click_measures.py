@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightning_rec.assembly.click_measures import rela_impr
+from lightning_rec.problems.click_figures import rela_impr
 
 
 def test_rela_impr_is_left_out_where_the_baseline_is_no_better_than_chance() -> None:

@@ -13,7 +13,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from benchmarks.clicks.data import LABEL, PARTS, Batches, Export, figures, load
 from benchmarks.clicks.export import export
 from benchmarks.clicks.limit import MODELS, Limit
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.fetch import cache_dir
 
@@ -44,7 +45,7 @@ def rows(overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Expo
 def test_exported_rows_hold_what_the_table_holds(
     rows: Export, overrides: list[str], click_frame: pl.DataFrame
 ) -> None:
-    problem = assembly.assemble(config.compose([*overrides, "model=lr"]))
+    problem = problem_of(config.compose([*overrides, "model=lr"]))
     encoded = problem.load(cache_dir()).data.encoded
     for part in PARTS:
         raw = click_frame[np.asarray(encoded.part(part))]
@@ -118,7 +119,7 @@ def copied(ours: Any, limit: Any) -> None:
 
 def test_the_limit_computes_what_ours_does(rows: Export, overrides: list[str]) -> None:
     cfg = config.compose([*overrides, "model=deepfm", *SMALL])
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     loaded = problem.load(cache_dir())
     torch.manual_seed(0)
     ours = problem.make_model(loaded.data.encoded.schema).eval()

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from lightning_rec import assembly, cli, training  # noqa: F401  what every training would import
+from lightning_rec import build, cli, training  # noqa: F401  what every training would import
 from lightning_rec.files import sha256_file
 
 COMMON = ["logger=csv", "trainer=cpu", "trainer.check_val_every_n_epoch=1"]

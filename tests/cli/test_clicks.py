@@ -11,13 +11,14 @@ from processes import command, read
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec import assembly, cli, config
-from lightning_rec.assembly import Clicks
-from lightning_rec.assembly.click_measures import worse_than_base
+from lightning_rec import cli, config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoder import TABLES, Encoder
+from lightning_rec.problems.click_figures import worse_than_base
+from lightning_rec.problems.clicks import Clicks
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.tasks.click import ClickTask
+from lightning_rec.tasks.click import ClickSteps
 
 Refused = Callable[..., str]
 
@@ -75,7 +76,7 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
 
 
 def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> None:
-    problem = assembly.assemble(RunFolder.open(run).config)
+    problem = problem_of(RunFolder.open(run).config)
     assert isinstance(problem, Clicks)
     folder = RunFolder.open(run)
     encoder = Encoder.of({name: folder.table(name) for name in TABLES}, problem.source.fields)
@@ -257,7 +258,7 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
         (["protocol=given_rows"], "came without a split"),
         (["data.path=nowhere.csv"], "nowhere.csv"),
         (["data.val=x.csv"], "needs data.test=FILE"),
-        (["model=bert4rec"], "data=clicks holds clicks"),
+        (["model=bert4rec"], "holds clicks"),
         (["protocol.val=0"], "schedule=plateau watches val/logloss"),
         (
             ["protocol.val=0", "schedule=warmup_decay", "task.calibrate=temperature"],
@@ -367,7 +368,7 @@ def test_a_loss_that_is_no_number_names_step_and_batch_and_keeps_the_last_good_s
     cli.run(["train", *clicks, "trainer.max_epochs=1", f"run_dir={run}"])
     before = (run / "checkpoints/last.ckpt").read_bytes()
     costs = iter([0.0, 0.0, float("nan")])
-    monkeypatch.setattr(ClickTask, "penalty", lambda task: next(costs, 0.0))
+    monkeypatch.setattr(ClickSteps, "penalty", lambda steps, model: next(costs, 0.0))
     sentence = refused("train", f"resume={run}", "trainer.max_epochs=3")
     assert "train/loss is nan at step 14, batch 2 of epoch 1" in sentence
     assert (run / "checkpoints/last.ckpt").read_bytes() == before

@@ -192,7 +192,7 @@ def test_pairs_without_judgements(
     kept = [each for each in bi_encoder if not each.startswith(named)]
     kept += [f"data.path={path}", f"run_dir={tmp_path / 'r'}"]
     assert "says nothing" in refused("train", *kept)
-    assert "nothing to learn" in refused("train", *kept, "loss=relevance_bce")
+    assert "data.relevance is not set" in refused("train", *kept, "loss=relevance_bce")
     wanted = ["task.ranked=[val,test]", "monitor=val/ndcg@10"]
     assert cli.run(["train", *kept, *wanted]) == 0
     metrics = read(tmp_path / "r/metrics.json")
@@ -208,14 +208,14 @@ def test_pairs_without_judgements(
             ["model.max_item_tokens=100"],
             "model.max_item_tokens=100: the language model reads 64 tokens at most",
         ),
-        (["~loss"], "BiEncoder needs a loss"),
-        (["loss=full_softmax"], "FullSoftmax is none of matching"),
+        (["~loss"], "BiEncoder is trained by gradient steps and needs a loss"),
+        (["loss=full_softmax"], "FullSoftmax is a loss of sequences"),
         (["negatives=bm25", "negatives.number=9", "negatives.depth=3"], "number=9"),
         (["monitor=val/ndcg@10"], "monitor=val/ndcg@10 is no figure of validation"),
-        (["protocol=leave_one_out"], "protocol=leave_one_out splits no queries"),
+        (["protocol=leave_one_out"], "LeaveOneOut splits histories"),
         (["protocol.cutoffs=[10,100]"], "has only 48 items"),
         (["objective=next_item"], "takes no objective"),
-        (["task=sequence"], "BiEncoder is no model of sequences"),
+        (["task=sequence"], "BiEncoder is a model of matching"),
         (["task.ranked=[train]"], "task.ranked"),
         (["adapter=lora", "adapter.targets=[quary]"], "Did you mean 'query'?"),
         (["data.query=trem"], "Did you mean 'term'?"),
@@ -224,7 +224,7 @@ def test_pairs_without_judgements(
         (["loss.temperature=0"], "loss.temperature=0"),
         (
             ["loss=relevance_bce"],
-            "is no logit, which has to go beyond 1: say model.normalize=false",
+            "needs logits as scores",
         ),
         (["data.positive_from=4"], "to train on is relevant: lower data.positive_from"),
     ],
@@ -245,7 +245,7 @@ def test_a_first_stage_that_will_not_do(
     there = f"run_dir={tmp_path / 'r'}"
     assert "There is no folder" in refused("train", *cross_encoder, "model.first=nowhere", there)
     told = refused("train", *cross_encoder, "loss=info_nce", there)
-    assert "CrossEncoder cannot learn by InfoNCE" in told
+    assert "InfoNCE compares vectors" in told
     other = [*cross_encoder, f"model.first={run}", "protocol.seed=5", there]
     told = refused("train", *other)
     assert told.startswith(f"model.first={run} has another protocol_hash")

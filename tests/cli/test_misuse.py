@@ -8,7 +8,7 @@ import torch
 from processes import command, read
 
 from lightning_rec import cli
-from lightning_rec.assembly import assemble
+from lightning_rec.build import problem_of
 from lightning_rec.config import compose
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import LeakError
@@ -31,7 +31,7 @@ Refused = Callable[..., str]
         ("optimizer.lr=-1", "optimizer: Invalid learning rate"),
         ("trainer.accelerator=tpux", "trainer: "),
         ("model._target_=no.such.Model", "model._target_=no.such.Model cannot be loaded"),
-        ("objective=closed_form", "BERT4Rec cannot learn by objective=closed_form"),
+        ("objective=closed_form", "BERT4Rec learns by masked_item (objective=closed_form)"),
         ("protocol.cutoffs=[0]", "protocol.cutoffs"),
         ("batches.max_len=1", "batches.max_len=1"),
         ("--experimental-rerun=x.pkl", "pickle"),
@@ -114,7 +114,7 @@ def test_whether_a_training_trains_and_validates_is_told(
     small: list[str], settings: list[str], told: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = compose([*small, *(f"+trainer.{each}" for each in settings)])
-    problem = assemble(cfg)
+    problem = problem_of(cfg)
     loaded = problem.load(cache_dir())
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from processes import read
 
-from lightning_rec import assembly, cli
+from lightning_rec import cli
+from lightning_rec.build import problem_of
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.runs.folder import RunFolder
@@ -82,7 +83,7 @@ def popular(path: Path) -> Score:
 def of_run(folder: Path) -> Score:
     """The scores of a run's weights, one history at a time, with nothing around."""
     run = RunFolder.open(folder)
-    problem = assembly.assemble(run.config)
+    problem = problem_of(run.config)
     loaded = problem.load(cache_dir())
     model = problem.make_task(loaded, problem.make_data(loaded)).model.eval()
     run.load_model(model)

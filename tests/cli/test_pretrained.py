@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from lightning_rec import cli, config
 from lightning_rec.adapters.adalora import Shrinking
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.tasks.click import ClickTask
+from lightning_rec.tasks.base import Task
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]
@@ -118,14 +118,14 @@ def test_the_ranks_of_adalora_shrink_and_a_broken_run_goes_on(
         steps.append(step)
         after_step(course, step)
 
-    def stopped(task: ClickTask) -> None:
+    def stopped(task: Task) -> None:
         if task.current_epoch == 2:
             raise RuntimeError("the power went")
 
     monkeypatch.setattr(Shrinking, "after_step", counted)
     assert cli.run(["train", *clicks, *settings, f"run_dir={tmp_path / 'whole'}"]) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(ClickTask, "on_train_epoch_start", stopped)
+        patch.setattr(Task, "on_train_epoch_start", stopped)
         with pytest.raises(RuntimeError, match="the power went"):
             cli.run(["train", *clicks, *settings, f"run_dir={tmp_path / 'broken'}"])
     assert cli.run(["train", f"resume={tmp_path / 'broken'}"]) == 0

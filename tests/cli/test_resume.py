@@ -25,7 +25,6 @@ from lightning_rec.runs.checkpoints import BEST, LAST
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.sequence import SequenceTask
 
 Refused = Callable[..., str]
 
@@ -101,7 +100,7 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
     cli.run(["train", *steps, f"run_dir={whole}"])
     with monkeypatch.context() as patch:
         asked = (lambda task: task.global_step >= when) if "batch" in hook else (lambda task: True)
-        stopped(patch, SequenceTask, hook, asked, number)
+        stopped(patch, Task, hook, asked, number)
         with pytest.raises(KeyboardInterrupt, match="resume="):
             cli.run(["train", *steps, f"run_dir={broken}"])
     assert read(broken / "run.json")["status"] == "interrupted"
@@ -188,7 +187,7 @@ def test_two_processes_go_on_in_another_folder(
     assert cli.run(["train", *steps, *ddp, f"run_dir={whole}"]) == 0
     with monkeypatch.context() as patch:
         asked = (lambda task: task.global_step >= 40, signal.SIGTERM)
-        stopped(patch, SequenceTask, "on_train_batch_start", *asked)
+        stopped(patch, Task, "on_train_batch_start", *asked)
         with pytest.raises(KeyboardInterrupt):
             cli.run(["train", *steps, *ddp, f"run_dir={broken}"])
     shutil.copytree(broken, copied)
@@ -267,7 +266,7 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience_alone(
     run = tmp_path / "run"
     few = [*steps, "patience=1", "trainer.max_epochs=9", f"run_dir={run}"]
     with monkeypatch.context() as patch:
-        stopped(patch, SequenceTask, "on_test_start", lambda task: True, signal.SIGTERM)
+        stopped(patch, Task, "on_test_start", lambda task: True, signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             cli.run(["train", *few])
     told = refused("train", f"resume={run}", "model.dropout=0.5")
@@ -292,7 +291,7 @@ def test_a_run_without_a_checkpoint_begins_anew(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     cli.run(["train", *steps, f"run_dir={whole}"])
     with monkeypatch.context() as patch:
-        stopped(patch, SequenceTask, "setup", lambda task: True, signal.SIGHUP)
+        stopped(patch, Task, "setup", lambda task: True, signal.SIGHUP)
         with pytest.raises(KeyboardInterrupt):
             cli.run(["train", *steps, f"run_dir={broken}"])
     assert not (broken / "checkpoints").exists()
@@ -350,7 +349,7 @@ def test_settings_are_not_changed_between_the_last_checkpoint_and_a_later_best(
             raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(SequenceTask, "on_train_epoch_start", killed)
+        patch.setattr(Task, "on_train_epoch_start", killed)
         with pytest.raises(RuntimeError, match="killed"):
             cli.run(["train", *rising, f"run_dir={broken}"])
     assert load(broken / BEST)["global_step"] > load(broken / LAST)["global_step"]
@@ -469,14 +468,14 @@ def test_a_tracker_that_fails_is_told_no_more_and_the_run_is_completed(
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "tensorboard").write_text("no folder")
-    inner = SequenceTask.on_validation_epoch_end
+    inner = Task.on_validation_epoch_end
 
     def lost(task: Any) -> None:
         if task.current_epoch == 1:  # in the midst of training somebody tidies up
             shutil.rmtree(folder / "csv")
         inner(task)
 
-    monkeypatch.setattr(SequenceTask, "on_validation_epoch_end", lost)
+    monkeypatch.setattr(Task, "on_validation_epoch_end", lost)
     run = [*small, "logger=[csv,tensorboard,wandb]", f"run_dir={folder}"]
     assert cli.run(["train", *run]) == 0
     card = read(folder / "run.json")

@@ -69,7 +69,7 @@ def test_it_can_be_asked_untrained(asked: list[str], tmp_path: Path) -> None:
         (["item=text"], "takes no item"),
         (["model@encoder.model=sasrec"], "takes no encoder"),
         (["adapter.targets=[q_proj]"], "There are: c_attn"),
-        (["task=sequence"], "is no model of sequences"),
+        (["task=sequence"], "TALLRec is a model of clicks"),
     ],
 )
 def test_what_cannot_work_is_told(

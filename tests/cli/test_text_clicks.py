@@ -141,7 +141,7 @@ def test_an_encoder_may_know_items_by_their_texts(
         (["item.max_tokens=100"], "reads 64 tokens at most"),
         (["adapter=lora", "adapter.targets=[quary]"], "Did you mean 'query'?"),
         (["data.fields.item=null", "data.fields.past=null"], "no row says which item it shows"),
-        (["encoder.run=somewhere"], "There is no folder"),
+        (["encoder.run=somewhere"], "drop one of them"),
         (["item=text_and_ids", "item.id_dropout=0.2"], "is for models of sequences"),
     ],
 )

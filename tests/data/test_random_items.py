@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec import assembly, cli, config
+from lightning_rec import cli, config
+from lightning_rec.build import problem_of
 from lightning_rec.data.audit import audit
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.random_items import RandomItems
@@ -180,7 +181,7 @@ def test_it_is_trained_from_the_command_line_and_models_of_order_are_refused(
     assert cli.run([*run, "model=itemknn"]) == 0
     assert "some items" in capfd.readouterr().out
     for model in ("sasrec", "bert4rec", "gru4rec", "tfidf model.half_life=3"):
-        with pytest.raises(UserError, match=r"deals a user's items at random, but \w+ learns from"):
+        with pytest.raises(UserError, match=r"learns from the order .*protocol=random_items"):
             cli.run([*run, *f"model={model}".split(), "data.path=nowhere.csv"])
     for more, said in (
         ([], "or name the times, data.time=COLUMN protocol=leave_one_out, if there are any"),
@@ -196,7 +197,7 @@ USERS_AND_ITEMS = ["bprmf", "neumf", "lightgcn", "itemknn", "ease", "tfidf", "po
 
 @pytest.mark.parametrize("model", USERS_AND_ITEMS)
 def test_models_of_users_and_items_take_it(model: str) -> None:
-    assembly.assemble(config.compose([f"model={model}", "protocol=random_items"]))
+    problem_of(config.compose([f"model={model}", "protocol=random_items"]))
 
 
 def test_where_rows_stand_for_time_it_is_said_once_and_this_protocol_is_offered(

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec import assembly, cli, config
+from lightning_rec import cli, config
+from lightning_rec.build import problem_of
 from lightning_rec.data.audit import audit
 from lightning_rec.data.pipeline import load
 from lightning_rec.data.prepare import prepare
@@ -293,5 +294,7 @@ def test_it_is_trained_from_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["bprmf", "neumf", "lightgcn"])
 def test_models_that_know_users_by_id_are_refused_before_data_is_read(model: str) -> None:
     cfg = config.compose([f"model={model}", "protocol=sessions", "protocol.gap=1m"])
-    with pytest.raises(UserError, match=r"tests sessions .* \w+ knows those alone .* model=vsknn"):
-        assembly.assemble(cfg)
+    with pytest.raises(
+        UserError, match=r"knows only users that training had.*protocol=sessions.*model=vsknn"
+    ):
+        problem_of(cfg)

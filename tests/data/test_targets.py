@@ -16,7 +16,6 @@ import polars as pl
 import pytest
 import torch
 
-from lightning_rec.assembly.sequences import _metrics
 from lightning_rec.data.audit import audit
 from lightning_rec.data.batches import EvalSet
 from lightning_rec.data.core.audited import Audited
@@ -31,6 +30,7 @@ from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.popularity import Popularity
+from lightning_rec.problems.sequence_tables import metrics_of
 from lightning_rec.tasks.blocks import rank_catalogue
 
 CUTOFFS = (1, 3)
@@ -222,7 +222,7 @@ def figures_of(split: Split, data: Interactions, rule: Protocol, stage: str) -> 
     examples = split.val if stage == "val" else split.test
     batch = EvalSet(split, examples, model.schema).__getitems__(list(range(examples.size)))
     queries, seen = torch.ones(examples.size, 1), (batch.seen_row, batch.seen_item)
-    metrics = _metrics(rule, Audited("log", "", SplitLog(data, split), {}, {}, True))["metrics"][
+    metrics = metrics_of(rule, Audited("log", "", SplitLog(data, split), {}, {}, True))["metrics"][
         stage
     ]
     metrics.update(batch.example, *rank_catalogue(model, queries, batch.target, seen, max(CUTOFFS)))

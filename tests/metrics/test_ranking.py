@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lightning_rec.data.batches import EvalBatch, Histories
 from lightning_rec.data.split import Schema
+from lightning_rec.methods.base import Method
 from lightning_rec.metrics import functional as F
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.objectives.closed_form import ClosedForm
-from lightning_rec.tasks.sequence import SequenceTask
+from lightning_rec.tasks.base import Task, Training
+from lightning_rec.tasks.sequence import SequenceSteps
 
 CUTOFFS = (1, 3, 5)
 ITEMS = 20
@@ -53,10 +55,12 @@ def users(count: int) -> tuple[Tensor, list[list[int]], list[int], Tensor]:
 
 
 def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
-    """Test figures of SequenceTask when the users come in these batches."""
+    """Test figures of a task when the users come in these batches."""
     scores, seen, target, counts = users(count)
     metrics = {"test": RankingMetrics(counts, CUTOFFS)}
-    task = SequenceTask(Table(scores), ClosedForm(), None, None, None, metrics, None, seed=1)  # type: ignore[arg-type]
+    training = Training(torch.optim.SGD, lambda optimizer, steps: None)
+    steps = SequenceSteps(metrics)
+    task = Task(steps, Table(scores), ClosedForm(), None, Method(), training)
     for batch in batches:
         pairs = [(row, item) for row, user in enumerate(batch) for item in seen[user]]
         task.test_step(

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from lightning_rec import assembly, config
-from lightning_rec.assembly import Clicks
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import ClickData, Rows
 from lightning_rec.data.clicks.encoded import Encoded
@@ -27,7 +27,8 @@ from lightning_rec.data.clicks.pipeline import SplitClicks
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
-from lightning_rec.tasks.click import ClickTask
+from lightning_rec.problems.clicks import Clicks
+from lightning_rec.tasks.base import Task
 
 SCHEMA = ClickSchema(
     (
@@ -46,7 +47,7 @@ NUMBERS = ClickSchema((Field("age", "numeric", 1, 1, 0), Field("price", "numeric
 MODELS = [
     name
     for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
+    if config.compose([f"model={name}"]).task._target_.endswith("Clicks")
     # Other tests have them: of a language model, and of an encoder's scores, which read no field.
     and name not in ("tallrec", "sequence_score")
 ]
@@ -148,7 +149,7 @@ def composed(name: str, **settings: Any) -> DictConfig:
 
 def made(name: str, seed: int = 0, schema: ClickSchema = SCHEMA, **settings: Any) -> nn.Module:
     """A small model in evaluation mode, fitted if it is fitted, its embeddings of visible size."""
-    problem = assembly.assemble(composed(name, **settings))
+    problem = problem_of(composed(name, **settings))
     assert isinstance(problem, Clicks)
     torch.manual_seed(seed)
     model = problem.make_model(schema._replace(goals=GOALS) if several(name) else schema)
@@ -288,11 +289,11 @@ def test_every_weight_is_learnt(name: str) -> None:
 
 def trained(
     name: str, steps: int, seed: int = 0, **settings: Any
-) -> tuple[pl.Trainer, ClickTask, ClickData]:
+) -> tuple[pl.Trainer, Task, ClickData]:
     """The model after some steps through the task."""
     cfg = composed(name, **settings)
     cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     loaded = Audited("clicks", "", SplitClicks(None, clicks_for(name)), {}, {}, True)  # type: ignore[arg-type]
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
@@ -320,7 +321,7 @@ def test_it_learns_some_rows_by_heart(name: str) -> None:
 def test_conversions_are_measured_given_a_click_and_over_all_rows() -> None:
     trainer, task, data = trained("esmm", 20)
     trainer.test(task, data, verbose=False)
-    click, buy = task.predictions["test"].values()
+    click, buy = task.steps.predictions["test"].values()
     p, bought = (buy.probability / click.probability).numpy(), buy.label.numpy()
     clicked = click.label.numpy() > 0.5
     figures = {name.removeprefix("test/"): value for name, value in task.figures.items()}

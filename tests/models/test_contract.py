@@ -13,20 +13,21 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.batches import Histories, SequenceData
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
 from lightning_rec.objectives.base import Objective
-from lightning_rec.tasks.sequence import SequenceTask
+from lightning_rec.tasks.base import Task
 
 ITEMS, MAX_LEN, USERS = 24, 8, 8
 MODELS = [
     name
     for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("SequenceTask")
+    if config.compose([f"model={name}"]).task._target_.endswith("Sequences")
     and name != "zero_shot"  # reads a language model: tests/cli/test_text.py
 ]
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
@@ -74,7 +75,7 @@ def composed(name: str, **settings: Any) -> DictConfig:
 
 def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Objective]:
     """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
-    problem = assembly.assemble(composed(name, **settings))
+    problem = problem_of(composed(name, **settings))
     torch.manual_seed(seed)
     model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))
     if isinstance(model, ReadsCatalogue):
@@ -189,10 +190,10 @@ def test_its_yaml_holds_every_keyword_and_no_other(name: str) -> None:
 
 def trained(
     name: str, steps: int, seed: int = 0, **settings: Any
-) -> tuple[pl.Trainer, SequenceTask, SequenceData]:
+) -> tuple[pl.Trainer, Task, SequenceData]:
     """The model after some steps through the task, by its published objective and loss."""
     cfg = composed(name, **settings)
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     loaded = Audited("eight", "", SplitLog(None, eight_users()), {}, {}, True)  # type: ignore[arg-type]
     cfg.seed, cfg.optimizer.lr = seed, 0.01
     pl.seed_everything(seed, verbose=False)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_rec import assembly, config
-from lightning_rec.assembly import Clicks
-from lightning_rec.assembly.encoders import make_encoder
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
@@ -21,6 +20,8 @@ from lightning_rec.models.clicks.two_tower import TwoTower
 from lightning_rec.models.sequential.sasrec import SASRec
 from lightning_rec.objectives.masked_item import MaskedItem
 from lightning_rec.objectives.next_item import NextItem
+from lightning_rec.problems.clicks import Clicks
+from lightning_rec.problems.history_encoders import make_encoder
 
 SCHEMA = ClickSchema(
     (Field("user", "categorical", 1, 4, 1), Field("item", "categorical", 5, 9, 1)), "item", 5
@@ -199,7 +200,7 @@ SEQUENTIAL = [name for name in config.choices("model") if reads_order(name)]
 HEADS = [
     name
     for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("ClickTask")
+    if config.compose([f"model={name}"]).task._target_.endswith("Clicks")
     # Which read no queries, or are fitted at once.
     and name not in ("naive_bayes", "sequence_score", "tallrec", "lr", "lightgbm")
 ]
@@ -215,7 +216,7 @@ def test_there_are_encoders_and_heads() -> None:
 def test_what_is_fitted_at_once_takes_no_encoder(name: str) -> None:
     cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *SMALL])
     with pytest.raises(UserError, match="is fitted at once and takes no encoder"):
-        assembly.assemble(cfg)
+        problem_of(cfg)
 
 
 def node(name: str) -> dict[str, object]:
@@ -250,7 +251,7 @@ def test_every_head_takes_an_encoded_history_and_teaches_the_encoder(name: str) 
     several = getattr(config.target("model", config.plain(model)), "multi_task", False)
     more = [*SMALL, *(goals if several else [])]
     cfg = config.compose([f"model={name}", "model@encoder.model=sasrec", *more])
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     assert isinstance(problem, Clicks)
     model = problem.make_model(SCHEMA._replace(goals=("click", "buy")) if several else SCHEMA)
     assert isinstance(model, WithHistory)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from lightning_rec import assembly, config
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
@@ -69,4 +70,4 @@ def test_a_seed_decides_and_without_validation_all_rounds_are_made() -> None:
 def test_without_the_extra_it_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UserError, match=r"lightning-rec\[gbdt\]"):
-        assembly.assemble(config.compose(["model=lightgbm"]))
+        problem_of(config.compose(["model=lightgbm"]))

@@ -11,18 +11,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
-from lightning_rec import assembly, config
-from lightning_rec.assembly import Clicks
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks import lr
 from lightning_rec.models.clicks.lr import LR
+from lightning_rec.problems.clicks import Clicks
 
 
 def encoded(path: Path, *overrides: str) -> Encoded:
     settings = ["model=lr", "data=click_table", f"data.path={path}", *overrides]
-    problem = assembly.assemble(config.compose(settings))
+    problem = problem_of(config.compose(settings))
     assert isinstance(problem, Clicks)
     return problem.load(path.parent / "cache").data.encoded
 
@@ -123,4 +124,4 @@ def test_a_stretch_without_gain_does_not_end_the_search(
 def test_what_makes_no_sense_is_refused() -> None:
     for overrides in (["model.C=[]"], ["model.C=[0]"], ["model@encoder.model=sasrec"]):
         with pytest.raises(UserError, match=r"C=\[\]|C|takes no encoder"):
-            assembly.assemble(config.compose(["model=lr", *overrides, "data.fields.past=clicks"]))
+            problem_of(config.compose(["model=lr", *overrides, "data.fields.past=clicks"]))

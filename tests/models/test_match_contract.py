@@ -13,23 +13,24 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lightning_rec import assembly, config
-from lightning_rec.assembly import Matching
-from lightning_rec.assembly.matching import make_retriever
+from lightning_rec import config
+from lightning_rec.build import problem_of
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.sources.pairs import PairTable
 from lightning_rec.models.text.matcher import FittedToTexts, TextScorer
-from lightning_rec.tasks.match import MatchTask
+from lightning_rec.problems.matching import Matching
+from lightning_rec.problems.retrievers import make_retriever
+from lightning_rec.tasks.base import Task
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
 MODELS = [
     name
     for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("MatchTask")
+    if config.compose([f"model={name}"]).task._target_.endswith("Matching")
 ]
 LEARNERS = [name for name in MODELS if config.compose([f"model={name}"]).get("loss")]
 
@@ -58,7 +59,7 @@ def composed(name: str, language: Path, *overrides: str) -> DictConfig:
 
 def made(name: str, language: Path, loaded: Audited[Matches], seed: int = 0) -> TextScorer:
     """The model in evaluation mode, fitted if it is fitted."""
-    problem = assembly.assemble(composed(name, language))
+    problem = problem_of(composed(name, language))
     assert isinstance(problem, Matching)
     torch.manual_seed(seed)
     model = problem.make_model()
@@ -76,11 +77,11 @@ def finder(model: TextScorer, loaded: Audited[Matches]) -> Any:
 
 def trained(
     name: str, language: Path, loaded: Audited[Matches], steps: int, seed: int = 0, *overrides: str
-) -> tuple[pl.Trainer, MatchTask, MatchData]:
+) -> tuple[pl.Trainer, Task, MatchData]:
     """The model after some steps through the task."""
     cfg = composed(name, language, "task.ranked=[val,test]", "batches.batch_size=24", *overrides)
     cfg.seed, cfg.optimizer.lr = seed, 0.003
-    problem = assembly.assemble(cfg)
+    problem = problem_of(cfg)
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)
@@ -135,7 +136,7 @@ def test_its_state_survives_a_round_trip(
 ) -> None:
     model = made(name, tiny_bert, loaded, seed=1)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    problem = assembly.assemble(composed(name, tiny_bert))
+    problem = problem_of(composed(name, tiny_bert))
     other = problem.make_model().eval()  # type: ignore[attr-defined]
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     first, second = (finder(each, loaded)(torch.arange(8), 10) for each in (model, other))
@@ -179,13 +180,13 @@ def test_hard_negatives_are_never_relevant(
 ) -> None:
     overrides = (f"negatives={negatives}", "negatives.number=3", "negatives.depth=8")
     _, task, _ = trained("bi_encoder", tiny_bert, loaded, 4, 0, *overrides)
-    assert task.negatives is not None
-    assert task.negatives.best is not None
+    assert task.steps.negatives is not None
+    assert task.steps.negatives.best is not None
     train, pairs = loaded.data.train, loaded.data.pairs
-    best = task.negatives.best[torch.from_numpy(train)]
+    best = task.steps.negatives.best[torch.from_numpy(train)]
     assert (best >= 0).sum(dim=1).min() >= 7  # the one relevant item is left out
-    assert (task.negatives.best[1] == -1).all()  # no training query
-    drawn = task.negatives.draw(torch.from_numpy(train))
+    assert (task.steps.negatives.best[1] == -1).all()  # no training query
+    drawn = task.steps.negatives.draw(torch.from_numpy(train))
     assert drawn.shape == (8, 3)
     keys = set(pairs.keys().tolist())
     for query, row in zip(train.tolist(), drawn.tolist(), strict=True):
@@ -197,7 +198,7 @@ def test_what_the_record_keeps_of_each_query(tiny_bert: Path, loaded: Audited[Ma
     trainer, task, data = trained("bm25", tiny_bert, loaded, 0)
     trainer.validate(task, data, verbose=False)
     trainer.test(task, data, verbose=False)
-    problem = assembly.assemble(composed("bm25", tiny_bert))
+    problem = problem_of(composed("bm25", tiny_bert))
     tables = problem.tables(task, loaded)
     queries = tables["test_queries"]
     assert len(queries) == 8

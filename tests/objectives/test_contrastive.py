@@ -32,7 +32,11 @@ def test_lessons_and_questions_are_those_of_next_item() -> None:
     ):
         assert torch.equal(one.histories.items, other.histories.items)
         assert torch.equal(one.at, other.at)
-    assert (objective.name, objective.kind, plain.name) == ("contrastive", "next_item", "next_item")
+    assert (objective.name, objective.family, plain.name) == (
+        "contrastive",
+        "next_item",
+        "next_item",
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2])

@@ -31,7 +31,7 @@ def histories(items: torch.Tensor) -> Histories:
 
 def taught(objective: Objective, items: torch.Tensor) -> Shown:
     """Inputs, places and targets; users must pass through."""
-    shown, at, targets = objective.training_inputs(histories(items), SCHEMA)
+    shown, at, targets, _ = objective.training_inputs(histories(items), SCHEMA)
     assert torch.equal(shown.user, torch.arange(len(items)))
     return shown.items, at, targets
 

@@ -7,24 +7,25 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightning_rec.assembly.pretraining import CatalogueWords
 from lightning_rec.data.texts import RandomTexts, audit_texts
 from lightning_rec.errors import LeakError, UserError
 from lightning_rec.language.batches import TextSet
-from lightning_rec.language.load import load_words
+from lightning_rec.language.load import load_words, words_loader
 from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
+from lightning_rec.losses.words import WordCrossEntropy
+from lightning_rec.methods.base import Method
 from lightning_rec.metrics.words import Answers, WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
-from lightning_rec.tasks.mlm import MaskedWords
+from lightning_rec.tasks.base import Task, Training
+from lightning_rec.tasks.mlm import WordSteps
 
 TEXTS = ["red lamp", "old chair of wood", "?", "large soft blue table and steel door", "warm"]
 
 
 @pytest.fixture
 def made(tiny_bert: Path) -> tuple[MaskedLM, Tokenized]:
-    words = load_words(tiny_bert, "masked")
-    model = CatalogueWords(str(tiny_bert)).model(words)
-    return model.eval(), tokenize(TEXTS, words.tokenizer, 16)
+    model = MaskedLM(words_loader(meta=False), str(tiny_bert))
+    return model.eval(), tokenize(TEXTS, model.tokenizer, 16)
 
 
 def test_a_share_of_each_texts_words_is_hidden_and_at_least_one(
@@ -78,9 +79,10 @@ def test_logits_are_those_of_transformers_at_the_places_asked_about(
     assert all("pooler" in name for name in unlearnt)
 
 
-def task_of(model: MaskedLM) -> MaskedWords:
+def task_of(model: MaskedLM) -> Task:
     metrics = {"val": WordMetrics(), "test": WordMetrics()}
-    task = MaskedWords(model, torch.optim.SGD, None, metrics, 1)  # type: ignore[arg-type]
+    training = Training(torch.optim.SGD, lambda optimizer, steps: None)  # type: ignore[arg-type]
+    task = Task(WordSteps(metrics), model, None, WordCrossEntropy(), Method(), training)
     task.log_dict = lambda figures: None  # type: ignore[method-assign,assignment]
     return task
 
@@ -100,7 +102,8 @@ def test_figures_are_those_of_a_loop_whatever_the_batches(
         figures.append(task.figures)
     assert figures[0]["test/accuracy"] == figures[1]["test/accuracy"]
     assert figures[0]["test/loss"] == pytest.approx(figures[1]["test/loss"], rel=1e-6)
-    answers = task.answers["test"]
+    assert isinstance(task.steps, WordSteps)
+    answers = task.steps.answers["test"]
     assert answers.example.tolist() == [0, 1, 2, 3, 4]
     assert answers.asked.tolist() == [1, 1, 0, 1, 1]
     assert answers.loss[2] == 0

@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_rec.assembly.prompts import Question
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.errors import UserError
-from lightning_rec.language.load import Words, load_words
+from lightning_rec.language.load import Words, load_words, words_loader
 from lightning_rec.models.clicks.tallrec import TALLRec
 
 TITLES = ["red lamp", "old chair", "blue door of steel", "warm", "table"]
@@ -41,11 +40,16 @@ def make(tiny_gpt: Path) -> Make:
     """``make(prompt=…)``: the model that asks, in evaluation mode."""
 
     def made(**settings: Any) -> tuple[TALLRec, Words]:
-        words = load_words(tiny_gpt, "causal")
         given: dict[str, Any] = {"prompt": PROMPT, "separator": " and", "nothing": "new item"}
         given |= {"yes_word": "yes", "no_word": "no", "max_tokens": 60}
-        question = Question(str(tiny_gpt), **given | settings)
-        return question.about(SCHEMA, words, TITLES).eval(), words
+        found: list[Any] = []
+
+        def load(name: str, head: Any) -> Any:
+            found.append(words_loader(meta=False)(name, head))
+            return found[0]
+
+        settings = {"encoder": str(tiny_gpt)} | given | settings
+        return TALLRec(SCHEMA, load, TITLES, **settings).eval(), found[0]
 
     return made
 
@@ -132,7 +136,7 @@ def test_a_question_that_cannot_be_asked_is_refused(
 
 def test_a_model_that_reads_less_is_refused(tiny_gpt: Path) -> None:
     with pytest.raises(UserError, match=r"model\.max_tokens=100: .* reads 64 tokens at most"):
-        Question(str(tiny_gpt), PROMPT, max_tokens=100).load(meta=True)
+        TALLRec(SCHEMA, words_loader(meta=True), TITLES, str(tiny_gpt), PROMPT, max_tokens=100)
 
 
 def test_a_model_without_its_head_is_refused(tiny_gpt: Path, tmp_path: Path) -> None:

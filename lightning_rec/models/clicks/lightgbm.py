@@ -4,7 +4,7 @@ Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
+from lightning_rec.compat import Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.errors import import_extra
-from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.models.clicks.parts import FITTED, ClickModel
 from lightning_rec.ranges import BelowOne
 
 
@@ -46,6 +47,8 @@ class LightGBM(ClickModel):
     """
 
     booster: Tensor
+
+    needs: ClassVar[tuple[Need, ...]] = FITTED
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ and Nocedal, On the Limited Memory BFGS Method, Mathematical Programming 45, 198
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from lightning_rec.compat import Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import ClickModel, FirstOrder
+from lightning_rec.models.clicks.parts import FITTED, ClickModel, FirstOrder
 
 PATIENCE = 20  # iterations that bring validation nothing before the search ends
 BLOCK = 1 << 18  # rows that are made into a matrix at once
@@ -41,6 +42,7 @@ class LR(ClickModel):
     """
 
     chosen: Tensor
+    needs: ClassVar[tuple[Need, ...]] = FITTED
 
     def __init__(
         self,

@@ -4,15 +4,18 @@ Fitted by counting, it is what a model of clicks is shown beside. Duda and Hart,
 Classification and Scene Analysis, 1973, and many others.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
+from lightning_rec.compat import Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import ClickModel, FieldVectors
+from lightning_rec.models.clicks.parts import FITTED, ClickModel, FieldVectors
 
 BLOCK = 1 << 20  # rows that are counted at once
 
@@ -29,6 +32,8 @@ class NaiveBayes(ClickModel):
     """
 
     multi_task = True
+
+    needs: ClassVar[tuple[Need, ...]] = FITTED
 
     def __init__(self, schema: ClickSchema, strength: PositiveFloat = 20.0) -> None:
         super().__init__(schema)

@@ -17,12 +17,19 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lightning_rec.compat import ABSENT, PRESENT, Need
 from lightning_rec.data.clicks.batches import Rows, TextVectors
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.split import Schema
 from lightning_rec.models.clicks.tables import OwnTable, TextMap, embedding
 from lightning_rec.models.layers import Dropout
+
+LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
+FITTED = tuple(
+    Need(node, ABSENT, f"is fitted at once and takes no {node}")
+    for node in ("loss", "item", "encoder")
+)
 
 Widths = tuple[PositiveInt, ...]
 
@@ -35,6 +42,8 @@ class ClickModel(nn.Module, ABC):
     others before it, ``reads_scores`` whether an encoder brings it the score of the item shown.
     """
 
+    kind: ClassVar[str] = "clicks"
+    needs: ClassVar[tuple[Need, ...]] = (LOSS,)
     reads_history: ClassVar[bool] = False
     reads_scores: ClassVar[bool] = False
     multi_task: bool = False

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lightning_rec.compat import PRESENT, Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.parts import ClickModel
@@ -24,6 +25,15 @@ class SequenceScore(ClickModel):
         schema: the fields; none of them is read but the item.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = (
+        *ClickModel.needs,
+        Need(
+            "encoder",
+            PRESENT,
+            "needs a model of sequences that scores the items",
+            "say encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec",
+        ),
+    )
     reads_scores: ClassVar[bool] = True
 
     def __init__(self, schema: ClickSchema) -> None:

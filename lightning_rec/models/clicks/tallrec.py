@@ -4,17 +4,26 @@ Bao et al., TALLRec: An Effective and Efficient Tuning Framework to Align Large 
 Recommendation, RecSys 2023, arXiv:2305.00447. Shapes: B rows, T tokens, W words.
 """
 
-from typing import ClassVar
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
+from lightning_rec.compat import ABSENT, Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.errors import UserError
 from lightning_rec.language.blocks import in_blocks
-from lightning_rec.language.prompts import Prompts
-from lightning_rec.language.words import WordModel
+from lightning_rec.language.encoder import check_length
+from lightning_rec.language.prompts import Prompts, Wording
+from lightning_rec.language.tokens import tokenize
+from lightning_rec.language.words import LoadWords
 from lightning_rec.models.clicks.parts import ClickModel, history_of, needs_history
+
+_SLOTS = re.compile(r"(\{[^{}]*\})")
 
 
 class TALLRec(ClickModel):
@@ -25,22 +34,74 @@ class TALLRec(ClickModel):
 
     Args:
         schema: of the histories.
-        words: the language model and its head.
-        prompts: what it is asked.
-        yes, no: the words that are compared.
+        load_words: finds the language model with its head.
+        titles: of the items, by code.
+        encoder: name of the language model: a folder, or an id of the hub.
+        prompt: the question, with ``{history}`` and ``{item}`` in it. A blank before either goes
+            with the titles that stand there.
+        title: template of the title of an item: names of columns in braces.
+        separator: between titles of the history; a blank follows it.
+        nothing: instead of an empty history; a blank comes before it.
+        yes_word: the answer of who would like the item, a single token of the language model.
+        no_word: the other answer.
+        max_titles: most titles of the history, the latest.
+        max_tokens: longest prompt: older titles are left out until it fits.
 
     Raises:
+        UserError: if an answer is not a single token, or a prompt would not fit.
         ValueError: if rows have no history.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = (
+        *ClickModel.needs,
+        Need("item", ABSENT, "has titles in its prompt, and takes no item"),
+        Need("encoder", ABSENT, "has titles in its prompt, and takes no encoder"),
+    )
     reads_history: ClassVar[bool] = True
+    pretrained: ClassVar[bool] = True
 
     def __init__(
-        self, schema: ClickSchema, words: WordModel, prompts: Prompts, yes: int, no: int
+        self,
+        schema: ClickSchema,
+        load_words: LoadWords,
+        titles: Sequence[str],
+        encoder: str,
+        prompt: str,
+        title: str = '"{title}"',
+        separator: str = ",",
+        nothing: str = "none",
+        yes_word: str = " Yes",
+        no_word: str = " No",
+        max_titles: PositiveInt = 10,
+        max_tokens: PositiveInt = 256,
     ) -> None:
         super().__init__(schema)
+        if sorted(_SLOTS.findall(prompt)) != ["{history}", "{item}"]:
+            raise UserError(
+                "model.prompt must hold {history} and {item}, each once, and no other braces: "
+                f"{prompt!r}."
+            )
         self.padding = needs_history("TALLRec", schema).padding
-        self.words, self.prompts, self.yes, self.no = words, prompts, yes, no
+        words = load_words(encoder, "causal")
+        check_length(words.model, "model.max_tokens", max_tokens)
+        tokenizer = words.tokenizer
+        tokens = tokenize([f" {each}" for each in titles], tokenizer, max_tokens, False)
+        wording = _wording(tokenizer, prompt, separator, nothing)
+        self.words, self.template = words.model, title
+        self.prompts = Prompts(tokens, wording, max_titles, max_tokens)
+        if self.prompts.shortest > max_tokens:
+            raise UserError(
+                f"model.max_tokens={max_tokens}: without any history the longest prompt takes "
+                f"{self.prompts.shortest} tokens, {self.prompts.longest_title} of them for the "
+                "item: raise it, or shorten model.prompt or model.title."
+            )
+        self.yes = _answer(tokenizer, encoder, "yes_word", yes_word)
+        self.no = _answer(tokenizer, encoder, "no_word", no_word)
+        if self.yes == self.no:
+            raise UserError(
+                f"model.yes_word='{yes_word}' and model.no_word='{no_word}' are one token for "
+                f"{encoder}: they must differ."
+            )
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits of p, float [B]: l_yes - l_no."""
@@ -57,3 +118,34 @@ class TALLRec(ClickModel):
             return difference
 
         return in_blocks(length, answered)
+
+
+def _wording(tokenizer: Any, prompt: str, separator: str, nothing: str) -> Wording:
+    """The fixed parts of a prompt, as tokens."""
+    before, first, between, _, after = _SLOTS.split(prompt)
+    begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
+    return Wording(
+        [*begin, *_tokens(tokenizer, before.removesuffix(" "))],
+        _tokens(tokenizer, between.removesuffix(" ")),
+        _tokens(tokenizer, after),
+        _tokens(tokenizer, separator),
+        _tokens(tokenizer, f" {nothing}"),
+        first == "{history}",
+    )
+
+
+def _answer(tokenizer: Any, encoder: str, key: str, text: str) -> int:
+    """The token of an answer. Raises UserError if it is not a single one."""
+    found = _tokens(tokenizer, text)
+    if len(found) != 1 or found[0] == tokenizer.unk_token_id:
+        raise UserError(
+            f"model.{key}='{text}' must be a single token of {encoder}, which reads "
+            f"{tokenizer.convert_ids_to_tokens(found)}: choose another word, or try it with or "
+            "without a blank before it."
+        )
+    return found[0]
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return list(found)

@@ -5,6 +5,7 @@ Retrieval, EMNLP 2020, arXiv:2004.04906. Shapes: B queries, S pairs, N items, E 
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -30,6 +31,9 @@ class BiEncoder(CatalogueScorer):
         max_item_tokens: longest text of an item.
     """
 
+    encodes: ClassVar[bool] = True
+    pretrained: ClassVar[bool] = True
+
     def __init__(
         self,
         load: Load,
@@ -42,6 +46,7 @@ class BiEncoder(CatalogueScorer):
         super().__init__()
         language = load(encoder, pooling, normalize)
         self.text, self.tokenizer = language.encoder, language.tokenizer
+        self.unbounded = not normalize  # whether scores are logits
         self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
         check_length(self.text, "model.max_query_tokens", max_query_tokens)
         check_length(self.text, "model.max_item_tokens", max_item_tokens)

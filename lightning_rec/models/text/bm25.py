@@ -6,7 +6,7 @@ Shapes: B queries, S pairs, N items, W words.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
+from lightning_rec.compat import ABSENT, Need
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized, Tokens
@@ -42,6 +43,10 @@ class BM25(CatalogueScorer):
 
     floor = 0.0
     words: Tensor
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need("loss", ABSENT, "is fitted to texts and takes no loss"),
+        Need("negatives", ABSENT, "is not trained, and takes no negatives"),
+    )
 
     def __init__(
         self, k1: NonNegativeFloat = 1.2, b: UpToOne = 0.75, stemmer: str | None = "english"

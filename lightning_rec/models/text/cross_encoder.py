@@ -5,7 +5,7 @@ Sentence-BERT, EMNLP 2019. Too slow to score a whole catalogue, it re-ranks what
 Shapes: S pairs.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -33,6 +33,9 @@ class CrossEncoder(TextScorer):
         max_query_tokens: longest query, without special tokens.
         max_item_tokens: longest text of an item, without special tokens.
     """
+
+    pretrained: ClassVar[bool] = True
+    unbounded: ClassVar[bool] = True  # scores are logits
 
     def __init__(
         self,

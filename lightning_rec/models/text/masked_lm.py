@@ -5,30 +5,50 @@ NAACL 2019, arXiv:1810.04805 (section 3.1, appendix A.1). Shapes: B texts, T tok
 W words.
 """
 
+from typing import ClassVar
+
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from lightning_rec.compat import Need
+from lightning_rec.language.encoder import check_length
 from lightning_rec.language.tokens import Tokens
-from lightning_rec.language.words import WordModel
+from lightning_rec.language.words import LOSS, LoadWords
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1  # of the hidden words while learning; the rest is shown as it is
 
 
 class MaskedLM(nn.Module):
-    """Texts with hidden words -> a logit for every word in each of these places.
+    """Texts with masked words -> a logit for every word in each of these positions.
 
     Args:
-        words: the language model and its head.
-        mask: the token that stands where a word is hidden.
-        special: tokens that are no words of a text, such as padding: they are never hidden.
+        load_words: finds the language model with its head.
+        encoder: its name: a folder, that of a run, or an id of the hub.
+        template: the texts: names of the catalogue's columns in braces.
+        max_tokens: longest text.
     """
 
-    special: Tensor
+    kind: ClassVar[str] = "masked_words"
+    needs: ClassVar[tuple[Need, ...]] = (LOSS,)
+    pretrained: ClassVar[bool] = True
+    special: Tensor  # tokens that are no words of a text, such as padding: they are never masked
 
-    def __init__(self, words: WordModel, mask: int, special: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        load_words: LoadWords,
+        encoder: str = "all-MiniLM-L6-v2",
+        template: str = "{title}",
+        max_tokens: PositiveInt = 64,
+    ) -> None:
         super().__init__()
-        self.words, self.mask = words, mask
-        self.register_buffer("special", torch.tensor(special), persistent=False)
+        words = load_words(encoder, "masked")
+        check_length(words.model, "model.max_tokens", max_tokens)
+        self.words, self.tokenizer = words.model, words.tokenizer
+        self.name, self.template, self.max_tokens = encoder, template, max_tokens
+        self.mask = words.tokenizer.mask_token_id
+        special = torch.tensor(tuple(words.tokenizer.all_special_ids), device="cpu")
+        self.register_buffer("special", special, persistent=False)
 
     def forward(self, tokens: Tokens, at: Tensor) -> Tensor:
         """Tokens, some of them hidden, and bool [B, T], where -> float [M, W]."""
@@ -69,4 +89,6 @@ class MaskedLM(nn.Module):
 
 
 class Untuned(MaskedLM):
-    """The same as it came, before any step: what training is shown beside."""
+    """The language model as it came: a baseline that takes no training step."""
+
+    needs: ClassVar[tuple[Need, ...]] = ()

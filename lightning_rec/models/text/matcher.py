@@ -5,13 +5,16 @@ Shapes: B queries, S pairs, N items of the catalogue, T tokens.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from lightning_rec.compat import PRESENT, Need
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.tokens import Tokenized, Tokens
+
+LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 
 
 class Texts(NamedTuple):
@@ -44,7 +47,16 @@ class Load(Protocol):
 
 
 class TextScorer(nn.Module, ABC):
-    """A module that scores how well items fit a query."""
+    """A module that scores how well items fit a query.
+
+    ``encodes``: whether it has a vector of each query and item; ``ranks``: whether it can score the
+    whole catalogue.
+    """
+
+    kind: ClassVar[str] = "matching"
+    needs: ClassVar[tuple[Need, ...]] = (LOSS,)
+    encodes: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
@@ -56,11 +68,12 @@ class TextScorer(nn.Module, ABC):
 
 
 class CatalogueScorer(TextScorer):
-    """A matcher that can score the whole catalogue for a query.
+    """A text scorer that can score the whole catalogue for a query.
 
     ``floor``: a score no higher says that an item was not found at all.
     """
 
+    ranks: ClassVar[bool] = True
     floor: float = -torch.inf
 
     @abstractmethod

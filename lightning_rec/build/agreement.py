@@ -3,10 +3,10 @@
 import logging
 from typing import Any
 
-from lightning_rec.assembly.problem import Problem
-from lightning_rec.assembly.trainer import recorded_hash
+from lightning_rec.build.trainer import recorded_hash
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.errors import UserError
+from lightning_rec.problems.base import Problem
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import Withheld

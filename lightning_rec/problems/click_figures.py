@@ -13,27 +13,28 @@ from lightning_rec.figures import parse, parsed
 from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics, Predictions
 from lightning_rec.metrics.measure import Measure, names_of
-from lightning_rec.metrics.slices import PAST_FROM, Slices, cut, slices_of_field
-from lightning_rec.tasks.click import ClickTask, after_names
+from lightning_rec.metrics.slices import PAST_FROM, cut, slices_of_field
+from lightning_rec.tasks.click import ClickSteps, after_names
 
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
 
 
 def metrics_of(
-    loaded: AuditedClicks,
-    stage: str,
-    measured: tuple[Measure, ...],
-    slices: Slices | None = None,
-) -> dict[str, ClickMetrics]:
-    """What measures each goal."""
+    loaded: AuditedClicks, names: tuple[str, ...], measured: tuple[Measure, ...]
+) -> dict[str, dict[str, ClickMetrics]]:
+    """The metrics of each stage and goal; the test, which is made once, by slices of ``names``."""
     encoded, goals = loaded.data.encoded, loaded.data.encoded.schema.goals
-    rows = np.asarray(encoded.part(stage))
-    group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
-    labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
-    return {
-        goal: ClickMetrics(label, group, slices, measured)
-        for goal, label in zip(goals, labels, strict=True)
-    }
+    made = {}
+    for stage in ("val", "test"):
+        rows = np.asarray(encoded.part(stage))
+        group = None if encoded.group is None else torch.from_numpy(encoded.group[rows])
+        labels = torch.from_numpy(encoded.label[rows]).reshape(-1, len(goals)).unbind(dim=1)
+        slices = click_slices(loaded, names) if stage == "test" else None
+        made[stage] = {
+            goal: ClickMetrics(label, group, slices, measured)
+            for goal, label in zip(goals, labels, strict=True)
+        }
+    return made
 
 
 def known_figures(
@@ -47,17 +48,17 @@ def known_figures(
     ]
 
 
-def rows_of(task: ClickTask, loaded: AuditedClicks) -> pl.DataFrame:
+def rows_of(steps: ClickSteps, loaded: AuditedClicks) -> pl.DataFrame:
     """A row per row of the test: labels, probabilities, and values of the user's own metrics."""
-    found = task.predictions["test"]
+    found = steps.predictions["test"]
     example = next(iter(found.values())).example.cpu().numpy()
     columns = {"row": np.asarray(loaded.data.encoded.test)[example]}
     for goal, of in found.items():
         suffix = f"_{goal}" if len(found) > 1 else ""
         columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
         columns[f"probability{suffix}"] = of.probability.cpu().numpy()
-        metrics = task.metrics[f"test {goal}"]
-        own = metrics.per_row(of, task.threshold[goal])  # type: ignore[operator]
+        metrics = steps.metrics[f"test {goal}"]
+        own = metrics.per_row(of, steps.threshold[goal])  # type: ignore[operator]
         columns |= {f"{name}{suffix}": values.cpu().numpy() for name, values in own.items()}
     return pl.DataFrame(columns)
 

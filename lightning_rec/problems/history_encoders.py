@@ -1,7 +1,7 @@
-"""The encoder of histories that a config names: a model of sequences, new or from a run."""
+"""The history encoder that a config names: a sequence model, new or from a run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -36,6 +36,8 @@ class Pretrained:
     Raises:
         UserError: if it is no completed run of sequences.
     """
+
+    pretrained: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         self.run = RunFolder.open(folder)

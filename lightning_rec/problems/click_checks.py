@@ -5,19 +5,23 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import UserError, listed
 from lightning_rec.tasks.optimizers import LazyAdamW
 
+META_SIZE = 10  # categories of each field of the meta model
 
-def check_model(cfg: DictConfig, kind: type) -> None:
-    """Raise UserError unless the config's model is one of clicks, of the given kind."""
-    wanted = config.target("model", config.plain(cfg.model))
-    if not (isinstance(wanted, type) and issubclass(wanted, kind)):
+
+def check_config(cfg: DictConfig, fields: Fields, head: nn.Module, *, validates: bool) -> None:
+    """Raise UserError where settings of a config of clicks do not go together."""
+    _check_sparse(cfg)
+    _check_batches(cfg, head)
+    _check_goals(head, tuple(fields.targets))
+    if cfg.task.get("calibrate", "none") != "none" and not validates:
         raise UserError(
-            f"{getattr(wanted, '__name__', wanted)} is no model of clicks, which "
-            "task=click needs: say model=deepfm or another one of them; each brings the task along."
+            f"task.calibrate={cfg.task.calibrate} is fitted on validation, but the protocol leaves "
+            "none: say protocol.val=0.1, or task.calibrate=none."
         )
 
 
@@ -42,9 +46,9 @@ def check_texts(cfg: DictConfig, fields: Fields) -> None:
         )
 
 
-def check_batches(cfg: DictConfig, sketch: nn.Module) -> None:
+def _check_batches(cfg: DictConfig, head: nn.Module) -> None:
     """Raise UserError if batch norm would never see two rows at once."""
-    normed = any(isinstance(part, nn.BatchNorm1d) for part in sketch.modules())
+    normed = any(isinstance(part, nn.BatchNorm1d) for part in head.modules())
     if normed and cfg.batches.get("batch_size") == 1:
         raise UserError(
             "batches.batch_size=1: batch norm needs more than one row at a time: raise it, or say "
@@ -52,7 +56,7 @@ def check_batches(cfg: DictConfig, sketch: nn.Module) -> None:
         )
 
 
-def check_sparse(cfg: DictConfig) -> None:
+def _check_sparse(cfg: DictConfig) -> None:
     """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
     if not cfg.task.get("sparse"):
         return
@@ -69,15 +73,6 @@ def check_sparse(cfg: DictConfig) -> None:
         )
 
 
-def check_calibration(cfg: DictConfig, validates: bool) -> None:
-    """Raise UserError if a temperature is wanted, but nothing is there to fit it to."""
-    if cfg.task.get("calibrate", "none") != "none" and not validates:
-        raise UserError(
-            f"task.calibrate={cfg.task.calibrate} is fitted on validation, but the protocol leaves "
-            "none: say protocol.val=0.1, or task.calibrate=none."
-        )
-
-
 def check_order(loaded: AuditedClicks) -> None:
     """Raise UserError if a goal was reached in a row without the one before it."""
     goals, label = loaded.data.encoded.schema.goals, loaded.data.encoded.label
@@ -90,10 +85,27 @@ def check_order(loaded: AuditedClicks) -> None:
         )
 
 
-def check_goals(model: nn.Module, goals: tuple[str, ...]) -> None:
+def _check_goals(model: nn.Module, goals: tuple[str, ...]) -> None:
     """Raise UserError if there are several goals for a model of one."""
     if len(goals) > 1 and not getattr(model, "multi_task", False):
         raise UserError(
             f"{type(model).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
             "say model=shared_bottom, mmoe, ple or esmm, or declare one."
         )
+
+
+def meta_schema(fields: Fields) -> ClickSchema:
+    """A small schema with the fields that are declared."""
+    kinds: dict[Kind, tuple[str, ...]] = {
+        "categorical": fields.singles,
+        "multi_valued": fields.multi_valued,
+        "numeric": fields.scaled,
+    }
+    sizes = {"categorical": (META_SIZE, 1), "multi_valued": (META_SIZE, 2), "numeric": (1, 0)}
+    made: list[Field] = []
+    for kind, names in kinds.items():
+        for name in names:
+            made.append(Field(name, kind, 1 + sum(field.size for field in made), *sizes[kind]))
+    longest = fields.history_max_len if fields.has_history else 0
+    goals = tuple(fields.targets)
+    return ClickSchema(tuple(made), fields.item, longest, goals).with_dims(fields.dims)

@@ -6,11 +6,11 @@ import polars as pl
 import torch
 
 from lightning_rec import config
-from lightning_rec.assembly.matching import Matching, make_retriever
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
+from lightning_rec.problems.matching import Matching
+from lightning_rec.problems.retrievers import make_retriever
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.tasks.match import MatchTask
 
 
 class Search:
@@ -26,7 +26,7 @@ class Search:
     def __init__(self, folder: Path) -> None:
         run = RunFolder.open(folder)
         cfg = run.config
-        if config.target("task", config.plain(cfg.task)) is not MatchTask:
+        if config.target("task", config.plain(cfg.task)) is not Matching:
             raise UserError(
                 f"run={folder} is a run of model={cfg.model._target_.rpartition('.')[2]}, which "
                 "reads no queries: search takes a run of matching, such as one of model=bm25, "

@@ -1,4 +1,4 @@
-"""What stands beside a trainer, callbacks and loggers: checked before any data is read."""
+"""Callbacks, loggers and the monitored figure, checked before any data is read."""
 
 import inspect
 import math
@@ -19,6 +19,7 @@ from lightning_rec import config, figures
 from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.runs.checkpoints import BEST, LAST, PREVIOUS
+from lightning_rec.tasks.schedules import Plateau
 
 IN_RUN = ("dirpath", "save_dir")  # null means: in the run folder
 TRAINING = ("train/loss", "train/lr", "train/epoch_seconds")  # figures that every task logs
@@ -32,7 +33,7 @@ NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
 OURS = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 
 
-def check_beside(settings: Mapping[str, Any]) -> None:
+def check_callbacks(settings: Mapping[str, Any]) -> None:
     """Check callbacks and loggers of a config as far as they need no run folder.
 
     Raises:
@@ -55,7 +56,34 @@ def check_beside(settings: Mapping[str, Any]) -> None:
                 )
 
 
-def check_monitors(cfg: DictConfig, known: list[str]) -> None:
+def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None:
+    """Check that the monitored figure is ``known``, and kept in the right direction.
+
+    Raises UserError, also for a callback that watches another figure than there are.
+    """
+    nodes, monitor = cfg.get("metrics"), cfg.monitor
+    known = [name for name in known if figures.better(name, nodes) is not None]
+    if not validates:
+        if config.target("schedule", config.plain(cfg.schedule)) is Plateau:
+            raise UserError(
+                f"schedule=plateau watches {monitor}, but the protocol leaves no validation: say "
+                "schedule=warmup_decay schedule.decay=none."
+            )
+        return
+    if monitor not in known:
+        raise UserError(
+            f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
+            f"There are: {listed(known)}."
+        )
+    if cfg.monitor_mode != (best := figures.better(monitor, nodes)):
+        raise UserError(
+            f"monitor_mode={cfg.monitor_mode} would keep the weights with the worst {monitor}: say "
+            f"monitor_mode={best}."
+        )
+    _check_monitors(cfg, known)
+
+
+def _check_monitors(cfg: DictConfig, known: list[str]) -> None:
     """Raise UserError if a callback watches what nothing measures, or takes the worst for best."""
     for name, node in (cfg.get("callbacks") or {}).items():
         watched, key = (node or {}).get("monitor"), f"callbacks.{name}"

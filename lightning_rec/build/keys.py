@@ -1,4 +1,4 @@
-"""The spine of a config: which keys there are, and what stands in them, whatever the problem."""
+"""The keys at the top of a config and the types of their values, whatever the problem."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from lightning_rec import config
-from lightning_rec.assembly.beside import below, check_beside
+from lightning_rec.build.callbacks import below, check_callbacks
 from lightning_rec.errors import UserError, listed, nearest
 
 # What the house gives to the trainer itself.
@@ -87,13 +87,13 @@ Limit = NonNegativeInt | Share  # a number of batches, or a share of them
 Some = Annotated[Limit, AfterValidator(_some)]
 
 
-class _Keys(BaseModel):
+class _Strict(BaseModel):
     """Settings without conversion: ``true`` is no number, ``"3"`` neither."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Trainer(_Keys):
+class Trainer(_Strict):
     """The ranges of Lightning's trainer that it does not check itself, or checks too late."""
 
     model_config = ConfigDict(extra="allow")  # further ones are the constructor's to refuse
@@ -120,7 +120,7 @@ class Trainer(_Keys):
     use_distributed_sampler: Literal[False] = False  # ours deals whole batches, repeats no row
 
 
-class Tracking(_Keys):
+class Tracking(_Strict):
     """What trackers are told a run belongs to."""
 
     project: str
@@ -129,14 +129,14 @@ class Tracking(_Keys):
     name: str | None = None
 
 
-class Encoder(_Keys):
+class EncoderKeys(_Strict):
     """A model of sequences that encodes histories for one of clicks."""
 
     run: str | None = None
     model: Empty | None = None
 
 
-class Spine(_Keys):
+class Keys(_Strict):
     """All keys at the top of a config. Those with a default are not in every one."""
 
     data: Part
@@ -151,9 +151,10 @@ class Spine(_Keys):
     loss: Empty | None = None
     item: Empty | None = None
     adapter: Empty | None = None
+    method: Empty | None = None
     metrics: dict[str, Empty | None] | None = None
     negatives: Empty | None = None
-    encoder: Encoder | None = None
+    encoder: EncoderKeys | None = None
     baseline: Empty | None
     callbacks: dict[str, Empty | None] | None = None
     logger: dict[str, Empty | None] | None = None
@@ -167,7 +168,7 @@ class Spine(_Keys):
     examples: NonNegativeInt | None = None
 
 
-def check_spine(cfg: DictConfig) -> None:
+def check_keys(cfg: DictConfig) -> None:
     """Check everything of a config that needs neither its problem nor its parts.
 
     Raises:
@@ -175,7 +176,7 @@ def check_spine(cfg: DictConfig) -> None:
     """
     settings = config.plain(cfg)
     try:
-        Spine.model_validate(settings)
+        Keys.model_validate(settings)
     except ValidationError as error:
         raise _sentence(error, settings) from None
     name = settings["data"].get("name")
@@ -185,7 +186,7 @@ def check_spine(cfg: DictConfig) -> None:
         raise UserError(f"data.name={name!r}: {error}.") from None
     config.expect("trainer", settings["trainer"], pl.Trainer)
     check_trainer(settings["trainer"])
-    check_beside(settings)
+    check_callbacks(settings)
 
 
 def check_trainer(settings: dict[str, Any]) -> None:
@@ -246,8 +247,8 @@ def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
         missing = ".".join((*path, str(first["loc"][len(path)])))
         return UserError(f"{missing} is missing, and must be said: {missing}=….")
     if first["type"] == "extra_forbidden":
-        kinds: dict[str, type[_Keys]] = {"tracking": Tracking, "encoder": Encoder}
-        fields = kinds.get(path[0], Spine).model_fields
+        kinds: dict[str, type[_Strict]] = {"tracking": Tracking, "encoder": EncoderKeys}
+        fields = kinds.get(path[0], Keys).model_fields
         where = f"{path[0]} has" if len(path) > 1 else "At the top there are"
         hint = nearest(path[-1], fields)
         return UserError(f"Unknown key {key}.{hint} {where}: {listed(fields, 30)}.")

@@ -1,0 +1,212 @@
+"""Which parts of a config go together: one check of what each part declares.
+
+A part declares its ``kind`` and, in ``needs``, what it asks of the others; a problem declares in
+``takes`` the kinds of parts that it is made of. From these facts follow the check, the sentence of
+a refusal with the choices that would do, and the tests' list of pairs.
+"""
+
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from lightning_rec import config, trust
+from lightning_rec.errors import UserError, listed
+
+PRESENT, ABSENT = "present", "absent"  # traits of a node itself
+
+DATA = {
+    "interactions": "interactions",
+    "clicks": "clicks, row by row",
+    "pairs": "pairs of a query and an item",
+}
+PLURAL = {"loss": "losses"}
+SPLIT = {
+    "interactions": "histories of users",
+    "clicks": "rows of clicks",
+    "pairs": "queries",
+    "texts": "texts",
+}
+
+
+class Need(NamedTuple):
+    """What a part needs of another one.
+
+    node: the other one, in the config; of several, parted by ``|``, one has to do.
+    trait: an attribute that has to be true there, dots allowed; a tuple of names, of which its
+        ``family`` or ``name`` has to be one; ``PRESENT``; or ``ABSENT``.
+    why: the rest of a sentence that begins with the part's name.
+    remedy: what to do instead of what follows from the facts.
+    """
+
+    node: str
+    trait: str | tuple[str, ...]
+    why: str
+    remedy: str = ""
+
+
+def _is(node: str, kind: str) -> str:
+    """What a part of a kind is or does, after its name."""
+    if node == "data":
+        return f"holds {DATA.get(kind, kind)}"
+    if node == "protocol":
+        return f"splits {SPLIT.get(kind, kind)}"
+    return f"is {_a(node)} of {kind.replace('_', ' ')}"
+
+
+def _all(node: str, kind: str) -> str:
+    """All parts of a kind."""
+    if node == "data":
+        return f"data that holds {DATA.get(kind, kind)}"
+    if node == "protocol":
+        return f"protocols that split {SPLIT.get(kind, kind)}"
+    return f"{PLURAL.get(node, node + 's')} of {kind.replace('_', ' ')}"
+
+
+def choices(node: str, kinds: tuple[str, ...], trait: str = PRESENT) -> list[str]:
+    """The shipped choices of a group whose class is of one of ``kinds`` and has a trait."""
+    found = []
+    for name in config.choices(node):
+        target = _class_of(node, name)
+        fits = not kinds or getattr(target, "kind", None) in kinds
+        if target is not None and fits and (trait == PRESENT or getattr(target, trait, False)):
+            found.append(name)
+    return found
+
+
+def _class_of(node: str, name: str) -> Any:
+    """The class of a shipped choice; None for those in folders of the user's own."""
+    path = config.config_dir() / node / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    settings: Any = OmegaConf.load(path)
+    if "_target_" in settings:
+        return trust.resolve(node, settings["_target_"])
+    return _class_of(node, next(each for each in settings["defaults"] if each != "_self_"))
+
+
+def check_kinds(
+    task: str, takes: Mapping[str, tuple[str, ...]], required: tuple[str, ...], cfg: Any
+) -> None:
+    """Check that each node of a config is of a kind that the problem takes.
+
+    Args:
+        task: name of the problem, as ``task=`` has it.
+        takes: kinds by node; a node that is not in it is not taken.
+        required: nodes that must be there.
+        cfg: the composed config.
+
+    Raises:
+        UserError: with the choices that would do.
+    """
+    for node in ("model", "data", "protocol", "objective", "loss", "item", "negatives"):
+        settings = config.plain(cfg.get(node))
+        if not settings:
+            if node in required:
+                raise UserError(
+                    f"task={task} needs {_a(node)}: {node}={'|'.join(choices(node, takes[node]))}."
+                )
+            continue
+        if node not in takes:
+            raise UserError(f"task={task} takes no {node}: drop {node}=, or say '~{node}'.")
+        _check_kind(task, node, settings, takes[node])
+
+
+def _check_kind(task: str, node: str, settings: dict[str, Any], kinds: tuple[str, ...]) -> None:
+    found = config.target(node, settings)
+    kind = getattr(found, "kind", None)
+    if kind in kinds:
+        return
+    name = getattr(found, "__name__", str(found))
+    named = node == "data" and settings.get("name")
+    part = f"data={named}" if named else f"{node}: {name}"
+    if kind is None:
+        raise UserError(
+            f"{part} declares no kind: say kind: ClassVar[str] = '{kinds[0]}' in the class, if it "
+            f"is one of {_all(node, kinds[0])}, which task={task} takes."
+        )
+    is_ = f"{_is(node, kind)}, but"
+    also = ""
+    if node == "data":
+        also = f", or a model for such data: model={listed(_models(kind), 3)}"
+    elif node == "model":
+        also = f", or drop task={task}: each model brings its task along"
+    raise UserError(
+        f"{part} {is_} task={task} takes {_all(node, kinds[0])}: say "
+        f"{node}={listed(choices(node, kinds), 16)}{also}."
+    )
+
+
+def _models(kind: str) -> list[str]:
+    """Models that learn from a kind of data."""
+    of = {"interactions": "sequences", "pairs": "matching"}
+    return choices("model", (of.get(kind, kind),))
+
+
+def check_needs(
+    parts: Mapping[str, Any], remedies: Mapping[str | tuple[str, ...], str] | None = None
+) -> None:
+    """Check what each part needs of the others.
+
+    Args:
+        parts: by node, built or a class; None for what is not there.
+        remedies: by trait, where the problem knows better than what follows from the facts.
+
+    Raises:
+        UserError: with what to change.
+    """
+    for node, part in parts.items():
+        for need in getattr(part, "needs", ()):
+            if not any(_meets(parts.get(other), need.trait) for other in need.node.split("|")):
+                known = (remedies or {}).get(need.trait, need.remedy)
+                raise _refusal(node, part, need._replace(remedy=known), parts)
+
+
+def check_presence(model: Any, cfg: Any) -> None:
+    """Check what a class of models needs to be there, or not, before anything is built."""
+    needs = getattr(model, "needs", ())
+    if not isinstance(needs, tuple):  # known of a model that is built
+        return
+    for need in needs:
+        there = bool((config.plain(cfg.get(need.node)) or {}).get("_target_"))
+        if need.trait == ABSENT and there:
+            raise _refusal("model", model, need, {})
+
+
+def _meets(part: Any, trait: str | tuple[str, ...]) -> bool:
+    if trait == ABSENT:
+        return part is None
+    if part is None or trait == PRESENT:
+        return part is not None
+    if isinstance(trait, tuple):
+        return getattr(part, "family", part.name) in trait
+    try:
+        return bool(attrgetter(trait)(part))
+    except AttributeError:
+        return False
+
+
+def _refusal(node: str, part: Any, need: Need, parts: Mapping[str, Any]) -> UserError:
+    name = part.__name__ if isinstance(part, type) else type(part).__name__
+    other = parts.get(need.node)
+    has = getattr(other, "name", None) if need.trait not in (PRESENT, ABSENT) else None
+    having = f" ({need.node}={has})" if has else ""
+    return UserError(
+        f"{node}: {name} {need.why}{having}: {need.remedy or _remedy(node, part, need, other)}."
+    )
+
+
+def _remedy(owner: str, part: Any, need: Need, other: Any) -> str:
+    node = need.node
+    if need.trait == ABSENT:
+        return f"drop {node}=, or say '~{node}'"
+    if isinstance(need.trait, tuple):
+        return f"say {node}={' or '.join(need.trait)}"
+    kind = getattr(other or part, "kind", None)
+    fitting = choices(node, (kind,) if kind else (), need.trait)
+    return f"say {node}={listed(fitting, 16)}, or choose another {owner}"
+
+
+def _a(node: str) -> str:
+    return f"{'an' if node[0] in 'aeiou' else 'a'} {node}"

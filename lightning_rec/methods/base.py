@@ -1,0 +1,50 @@
+"""The interface of a training method."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class Trained(Protocol):
+    """What a method knows of the task that it trains."""
+
+    model: nn.Module
+
+    def training_loss(self, batch: Any) -> Tensor:
+        """The loss of a batch, penalties included: float scalar."""
+        ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that are trained, with learning rates of their own where they have such."""
+        ...
+
+    def make_optimizer(self, parameters: Iterable[Any]) -> Optimizer:
+        """The optimizer of the config over some parameters, or groups of them."""
+        ...
+
+
+class Method:
+    """How a training step is made; this one is plain gradient descent.
+
+    A sub-class overrides what it does otherwise, such as a second backward pass on perturbed
+    embeddings (adversarial training), noise on gradients before a step (DP-SGD), or optimizers that
+    take turns.
+
+    ``automatic``: whether Lightning calls backward and steps the optimizer; else :meth:`step` does
+    so itself, as in Lightning's manual optimization.
+    """
+
+    automatic: ClassVar[bool] = True
+
+    def optimizers(self, task: Trained) -> list[Optimizer]:
+        """The optimizers of a training; one, unless the method is not ``automatic``."""
+        return [task.make_optimizer(task.parameter_groups())]
+
+    def step(self, task: Trained, batch: Any, batch_idx: int) -> Tensor:
+        """The loss that backward is called on: float scalar."""
+        return task.training_loss(batch)
+
+    def before_optimizer_step(self, task: Trained, optimizer: Optimizer) -> None:
+        """Change gradients, which are there and not yet clipped."""

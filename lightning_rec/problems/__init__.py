@@ -1,0 +1,1 @@
+"""The problems: what each of them takes, learns, measures and keeps."""

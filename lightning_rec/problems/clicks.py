@@ -1,0 +1,282 @@
+"""The problem of clicks: predict the probability that a row has its label, CTR prediction."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import starmap
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.adapters.base import AdaptedModule, Adapter
+from lightning_rec.adapters.whole import Full
+from lightning_rec.assembly.items import texts_of
+from lightning_rec.data.clicks.batches import ClickData
+from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.items import items_of
+from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
+from lightning_rec.data.clicks.splits import RowProtocol
+from lightning_rec.data.clicks.table import ClickSource
+from lightning_rec.data.templates import render_template
+from lightning_rec.errors import UserError, listed
+from lightning_rec.language.load import words_loader
+from lightning_rec.losses.base import Loss
+from lightning_rec.metrics.clicks import ClickMetrics
+from lightning_rec.models.clicks.calibrated import Calibrated
+from lightning_rec.models.clicks.encoded import WithHistory, with_field
+from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.models.clicks.texts import WithTexts
+from lightning_rec.models.text.items import ItemTexts
+from lightning_rec.problems.base import Problem
+from lightning_rec.problems.click_checks import (
+    META_SIZE,
+    check_config,
+    check_order,
+    check_texts,
+    meta_schema,
+)
+from lightning_rec.problems.click_figures import (
+    bins_of,
+    known_figures,
+    metrics_of,
+    rela_impr,
+    rows_of,
+    worse_than_base,
+)
+from lightning_rec.problems.history_encoders import encoder_node, make_encoder
+from lightning_rec.tasks.base import Arithmetic, Task
+from lightning_rec.tasks.click import ClickSteps
+
+
+class Clicks(Problem[AuditedClicks]):
+    """Learn from rows with a label, predict the probability of it.
+
+    Args:
+        cfg, tuned_lr, arithmetic: see :class:`Problem`.
+        embedding_l2, l2, sparse, goal_weights: see :class:`ClickSteps`.
+        calibrate: ``temperature`` puts a number for each goal under the logits, which is fitted on
+            validation and saved with the weights.
+    """
+
+    name: ClassVar = "click"
+    takes: ClassVar = {
+        "data": ("clicks",),
+        "protocol": ("clicks",),
+        "model": ("clicks",),
+        "loss": ("clicks",),
+        "item": ("items",),
+        "encoder": (),
+    }
+    batches: ClassVar = ClickData
+    metric: ClassVar = ClickMetrics
+    protocol: RowProtocol
+    source: ClickSource
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        embedding_l2: NonNegativeFloat = 0.0,
+        l2: NonNegativeFloat = 0.0,
+        sparse: bool = False,
+        goal_weights: Mapping[str, NonNegativeFloat] | None = None,
+        calibrate: Literal["none", "temperature"] = "none",
+        tuned_lr: PositiveFloat | None = None,
+        arithmetic: Arithmetic = "fast",
+    ) -> None:
+        super().__init__(cfg, tuned_lr, arithmetic)
+        self.penalties: dict[str, Any] = {"embedding_l2": embedding_l2, "l2": l2, "sparse": sparse}
+        self.goal_weights, self.calibrate = goal_weights, calibrate
+        self.texts = texts_of(cfg)
+        check_texts(cfg, self.source.fields)
+        self.encoder, self.pretrained = encoder_node(cfg)
+        meta = None if self.texts is None else self.texts.meta_model(self.adapter)
+        self.width = META_SIZE if meta is None else meta.width  # of texts
+        with torch.device("meta"):
+            schema = meta_schema(self.source.fields)
+            self.meta_model = self.make_model(schema, meta=True)
+            self._attach(self.meta_model)
+            if cfg.baseline:
+                self._part("baseline", "fit", schema=schema)
+        head = getattr(self.meta_model, "head", self.meta_model)
+        fields, validates = self.source.fields, self.protocol.validates
+        check_config(cfg, fields, head, validates=validates)
+        encoder = self.pretrained or self.encoder
+        self.check(item=self.texts, encoder=encoder, model=head)
+
+    def known_figures(self) -> list[str]:
+        """Names of the figures of validation."""
+        sequential = bool(getattr(self.meta_model, "sequential", False))
+        return known_figures(tuple(self.source.fields.targets), sequential, self.measured)
+
+    @property
+    def template(self) -> str | None:
+        """That of the text of an item; None where no texts are read."""
+        found: str | None = getattr(self.texts or self.meta_model, "template", None)
+        return found
+
+    def make_model(
+        self, schema: ClickSchema, titles: list[str] | None = None, *, meta: bool = False
+    ) -> nn.Module:
+        """The model over a schema, with its encoder of histories if there is one.
+
+        One whose items are known by texts is a head that has to be given them.
+        """
+        if self.texts is not None:
+            schema = schema._replace(text=self.width, by_id=self.texts.ids)
+        live: dict[str, Any] = {"load_words": words_loader(meta=meta), "titles": titles or []}
+        try:
+            if self.encoder is None:
+                head: nn.Module = self._build("model", schema=schema, **live)
+                return head
+            encoder = make_encoder(self.encoder, self.pretrained, schema)
+            schema = with_field(schema, len(encoder.nothing))
+            return WithHistory(encoder, self._build("model", schema=schema, **live))
+        except ValueError as error:
+            raise UserError(f"model: {error}") from error
+
+    def load(self, cache: Path) -> AuditedClicks:
+        """Prepare, split, encode and audit the rows, an encoder from before, and texts of items."""
+        loaded = load_clicks(self.source, self.protocol, cache)
+        if self.pretrained is not None:
+            self.pretrained.check_time(loaded)
+            self.pretrained.check_titles(loaded, str(self.source.fields.item))
+        if self.template is None:
+            return loaded
+        items = items_of(loaded.data.table, self.source.fields, loaded.data.encoded, self.template)
+        encoded = replace(loaded.data.encoded, shown=items.shown)
+        return replace(loaded, data=loaded.data._replace(items=items, encoded=encoded))
+
+    def make_data(self, loaded: AuditedClicks) -> ClickData:
+        """The data module over audited data."""
+        reads = getattr(self.meta_model, "reads_history", False)
+        module: ClickData = self._build(
+            "batches", encoded=loaded.data.encoded, seed=self.cfg.seed, histories=reads
+        )
+        return module
+
+    def make_task(self, loaded: AuditedClicks, data: ClickData) -> Task:
+        """The task over a new model, fitted already if it is fitted at once."""
+        texts, adapted = self._read(loaded)
+        model = self.make_model(data.schema, self._titles(loaded))
+        assert isinstance(model, ClickModel)
+        if model.sequential:
+            check_order(loaded)
+        if isinstance(model, WithHistory) and self.pretrained is not None:
+            self.pretrained.load_into(model.encoder.model, cache_of(loaded))
+            model.encoder.codes = self.pretrained.codes(loaded.data.encoded)
+        adapted = adapted or self._attach(model)
+        if texts is not None and loaded.data.items is not None:
+            model = WithTexts(texts, len(loaded.data.items.about), model)
+        return self._click_task(loaded, model, self.make_loss(), adapted)
+
+    def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> Task | None:
+        """The task over ``cfg.baseline``, a model fitted at once."""
+        if not self.cfg.baseline:
+            return None
+        model = config.build("baseline", self.cfg.baseline, schema=data.schema)
+        return self._click_task(loaded, model, None)
+
+    def tables(self, task: Task, loaded: AuditedClicks) -> dict[str, pl.DataFrame]:
+        """What was predicted for each row of the test and how it fits, and what was fitted."""
+        assert isinstance(task.steps, ClickSteps)
+        steps, shown = task.steps, loaded.data.items
+        items = {} if shown is None else {"items": shown.about.with_row_index("code")}
+        return {
+            "test_rows": rows_of(steps, loaded),
+            "reliability": pl.concat(starmap(bins_of, steps.predictions["test"].items())),
+            **loaded.data.encoded.encoder(self.source.fields).tables(),
+            **items,
+        }
+
+    def warnings(self, figures: Mapping[str, float]) -> list[str]:
+        """Name the goals whose probabilities are worse than the base rate of the test."""
+        trained = not isinstance(self.meta_model, FittedToClicks)
+        validates = self.protocol.validates
+        return worse_than_base(figures, self.cfg, trained=trained, validates=validates)
+
+    def relative_metrics(
+        self, figures: Mapping[str, float], baseline: Mapping[str, float]
+    ) -> dict[str, float]:
+        """RelaImpr of each AUC."""
+        goals = self.source.fields.goals
+        names = [f"{goal}/auc" for goal in goals] or ["auc"]
+        areas = [f"{stage}/{name}" for stage in ("val", "test") for name in names]
+        return rela_impr(areas, figures, baseline)
+
+    def described(self) -> dict[str, str]:
+        """Name and class of each part."""
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        parts, head = {}, self.meta_model
+        if isinstance(head, WithHistory):
+            origin = f"from {self.pretrained.run.path}" if self.pretrained else "from scratch"
+            parts["encoder"] = f"{type(head.encoder.model).__name__}, {origin}"
+            head = head.head
+        if self.texts is not None:
+            by = "texts and ids" if self.texts.ids else "texts"
+            parts["items"] = f"by {by}, read by {self.texts.name}"
+        return {
+            "source": type(self.source).__name__,
+            "fields": listed(self.source.fields.features, 30),
+            "protocol": type(self.protocol).__name__,
+            "loss": self.loss_class.__name__ if self.loss_class else "none",
+            **parts,
+            "model": f"{type(head).__name__}, {weights:,} parameters with {META_SIZE} categories "
+            "per field",
+        }
+
+    def _titles(self, loaded: AuditedClicks) -> list[str] | None:
+        """The titles of the items, for a model that has them in its prompt."""
+        if self.texts is not None or self.template is None or loaded.data.items is None:
+            return None
+        return render_template(loaded.data.items.about, self.template)
+
+    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, AdaptedModule | None]:
+        """What makes vectors of the texts of items, and the language model under its adapter."""
+        if self.texts is None or loaded.data.items is None:
+            return None, None
+        about, trained = loaded.data.items.about, loaded.data.items.trained
+        texts, adapted = self.texts.read(self.adapter, about, trained, cache_of(loaded))
+        self.width = texts.width
+        return texts, adapted
+
+    def _attach(self, model: nn.Module) -> AdaptedModule | None:
+        """A part of the model that was trained before, under the adapter; None if there is none."""
+        part: nn.Module | None = getattr(model, "words", None)
+        adapter: Adapter = self.adapter
+        if isinstance(model, WithHistory):
+            part = model.encoder.model
+            adapter = Full() if self.pretrained is None else adapter
+        if part is None:
+            return None
+        adapted = AdaptedModule(part, adapter)
+        if (layers := getattr(part, "layers", None)) is not None and hasattr(part, "drop_from"):
+            part.drop_from(adapted.lowest_tuned(layers))  # type: ignore[operator]
+        if not any(parameter.is_meta for parameter in part.parameters()):
+            adapted.report()
+        return adapted
+
+    def _click_task(
+        self,
+        loaded: AuditedClicks,
+        model: nn.Module,
+        loss: Loss | None,
+        adapted: AdaptedModule | None = None,
+    ) -> Task:
+        if isinstance(model, FittedToClicks):
+            model.fit(loaded.data.encoded)
+        metrics = metrics_of(loaded, self.source.fields.slices, self.measured)
+        if self.calibrate == "temperature":
+            assert isinstance(model, ClickModel)
+            model = Calibrated(model, len(metrics["val"]))
+        steps = ClickSteps(model, metrics, **self.penalties, goal_weights=self.goal_weights)
+        return self.task(steps, model, loss, adapted=adapted)
+
+
+def cache_of(loaded: AuditedClicks) -> Path:
+    """The cache that clicks were prepared in."""
+    return loaded.data.table.folder.parents[1]

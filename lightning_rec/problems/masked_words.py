@@ -1,0 +1,188 @@
+"""The problem of masked words: a language model goes on learning from the texts of a catalogue."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from pydantic import Field, PositiveFloat
+
+from lightning_rec import config
+from lightning_rec.adapters.base import AdaptedModule, Adapter
+from lightning_rec.data.clicks.items import text_columns
+from lightning_rec.data.clicks.table import prepare_clicks
+from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.kept import seal
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.templates import render_template, texts_hash
+from lightning_rec.data.texts import RandomTexts, audit_texts
+from lightning_rec.errors import UserError
+from lightning_rec.files import atomic_folder
+from lightning_rec.language.batches import SplitTexts, TextData
+from lightning_rec.language.hub import RUN_MODEL, find_model
+from lightning_rec.language.load import POOLING, words_loader
+from lightning_rec.language.tokens import tokenize
+from lightning_rec.losses.base import Loss
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.words import WordMetrics
+from lightning_rec.models.text.masked_lm import MaskedLM
+from lightning_rec.problems.base import Problem
+from lightning_rec.tasks.base import Arithmetic, Task
+from lightning_rec.tasks.mlm import WordSteps
+
+
+class MaskedWords(Problem[Audited[SplitTexts]]):
+    """Mask words of the catalogue's texts and predict them; a language model is what it leaves.
+
+    No interaction is read: the catalogue alone, all of it. So what is learnt here can be used under
+    every protocol, as the language model that was there before.
+
+    Args:
+        cfg, tuned_lr, arithmetic: see :class:`Problem`.
+        mask_prob: share of the words of each text that are masked, at least one.
+    """
+
+    name: ClassVar = "mlm"
+    takes: ClassVar = {
+        "data": ("interactions", "clicks", "pairs"),
+        "protocol": ("texts",),
+        "model": ("masked_words",),
+        "loss": ("masked_words",),
+    }
+    batches: ClassVar = TextData
+    metric: ClassVar = WordMetrics
+    protocol: RandomTexts
+    meta_model: MaskedLM
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.15,
+        tuned_lr: PositiveFloat | None = None,
+        arithmetic: Arithmetic = "fast",
+    ) -> None:
+        super().__init__(cfg, tuned_lr, arithmetic)
+        self.mask_prob = mask_prob
+        if cfg.baseline:
+            config.expect("baseline", config.plain(cfg.baseline), MaskedLM)
+        self.meta_model = self._part("model", load_words=words_loader(meta=True))
+        with torch.device("meta"):
+            _check_adapter(AdaptedModule(self.meta_model.words.body, self.adapter))
+        self.check()
+
+    def known_figures(self) -> list[str]:
+        """Names of the figures of validation."""
+        return [f"val/{name}" for name in names_of(self.measured, ())]
+
+    def load(self, cache: Path) -> Audited[SplitTexts]:
+        """The texts of the whole catalogue, in parts."""
+        model = self.meta_model
+        texts = render_template(self._catalogue(cache), model.template)
+        tokens = tokenize(texts, model.tokenizer, model.max_tokens)
+        parts = self.protocol.assign(texts)
+        return Audited(
+            name=self.source.name,
+            data_hash=texts_hash(texts),  # all that is learnt from
+            data=SplitTexts(texts, tokens, parts),
+            counts={f"{name} texts": len(which) for name, which in parts.items()},
+            facts=audit_texts(texts, int(tokens.offsets[-1]), parts),
+            validates=len(parts["val"]) > 0,
+        )
+
+    def make_data(self, loaded: Audited[SplitTexts]) -> TextData:
+        """The data module over audited texts."""
+        module: TextData = self._build(
+            "batches", tokens=loaded.data.tokens, parts=loaded.data.parts, seed=self.cfg.seed
+        )
+        return module
+
+    def make_task(self, loaded: Audited[SplitTexts], data: TextData) -> Task:
+        """The task over the language model; its head is trained, whatever else is."""
+        model: MaskedLM = self._part("model", load_words=words_loader(meta=False))
+        adapted = AdaptedModule(model.words.body, self.adapter)
+        model.words.drop_from(adapted.lowest_tuned(model.words.layers))
+        adapted.report()
+        return self._word_task(model, self.make_loss(), adapted)
+
+    def make_baseline(self, loaded: Audited[SplitTexts], data: TextData) -> Task | None:
+        """The task over the language model as it came."""
+        if not self.cfg.baseline:
+            return None
+        settings = config.plain(self.cfg.model) | config.plain(self.cfg.baseline)
+        load = words_loader(meta=False)
+        return self._word_task(config.build("baseline", settings, load_words=load))
+
+    def tables(self, task: Task, loaded: Audited[SplitTexts]) -> dict[str, pl.DataFrame]:
+        """What was predicted of each text of the test."""
+        assert isinstance(task.steps, WordSteps)
+        found = task.steps.answers["test"]
+        which = loaded.data.parts["test"][found.example.cpu().numpy()]
+        columns = {"asked": found.asked, "right": found.right, "loss": found.loss}
+        return {
+            "test_texts": pl.DataFrame(
+                {
+                    "text": [loaded.data.texts[number] for number in which.tolist()],
+                    **{name: column.cpu().numpy() for name, column in columns.items()},
+                }
+            )
+        }
+
+    def save_artifacts(self, task: Task, folder: Path) -> None:
+        """Write the language model, an adapter merged into its weights, and its tokenizer."""
+        assert task.adapted is not None
+        if task.adapted.added:
+            task.adapted.merge()
+        saved, began = folder / RUN_MODEL, find_model(self.meta_model.name)
+        with atomic_folder(saved) as temporary:
+            assert isinstance(task.model, MaskedLM)
+            model: Any = task.model.words.model
+            model.save_pretrained(temporary)
+            self.meta_model.tokenizer.save_pretrained(temporary)
+            if (began / POOLING).is_file():  # how its states become a vector
+                (temporary / POOLING.parent).mkdir()
+                shutil.copy(began / POOLING, temporary / POOLING)
+            seal(temporary)
+            shutil.rmtree(saved, ignore_errors=True)  # of this run, before it went on
+
+    def described(self) -> dict[str, str]:
+        """Name and class of each part."""
+        model = self.meta_model
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        return {
+            "source": type(self.source).__name__,
+            "texts": model.template,
+            "protocol": type(self.protocol).__name__,
+            "model": f"{type(model).__name__}, {weights:,} parameters of {model.name}",
+        }
+
+    def _catalogue(self, cache: Path) -> pl.DataFrame:
+        """The columns that texts are made of: of each item, or each different one of clicks."""
+        if self.source.kind != "clicks":
+            return prepare(self.source, cache).items
+        table = prepare_clicks(self.source, cache)
+        names = text_columns(table, self.source.fields, self.meta_model.template)
+        return table.rows.select(names).unique(maintain_order=True).collect()
+
+    def _word_task(
+        self, model: MaskedLM, loss: Loss | None = None, adapted: AdaptedModule | None = None
+    ) -> Task:
+        metrics = {stage: WordMetrics(self.measured) for stage in ("val", "test")}
+        steps = WordSteps(metrics, self.mask_prob)
+        return self.task(steps, model, loss, adapted=adapted)
+
+
+def _check_adapter(adapted: AdaptedModule) -> None:
+    """Raise UserError unless something is tuned that a language model can be left with."""
+    name, adapter = type(adapted.adapter).__name__, adapted.adapter
+    if not adapted.names:
+        raise UserError(
+            f"adapter={name} tunes nothing of the language model, which task=mlm is about: say "
+            "adapter=full, top_layers or lora."
+        )
+    if adapted.added and type(adapter).merge is Adapter.merge:
+        raise UserError(
+            f"adapter={name} puts something into the language model that cannot be added to its "
+            "weights, so that nothing else could read it: say adapter=full, top_layers or lora."
+        )

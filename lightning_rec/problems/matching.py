@@ -1,0 +1,230 @@
+"""The problem of matching: which items belong to a query, both known by their texts."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pydantic import PositiveFloat
+from torch import nn
+
+from lightning_rec import config
+from lightning_rec.adapters.base import AdaptedModule
+from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.matching.batches import MatchData
+from lightning_rec.data.matching.pairs import PairSource
+from lightning_rec.data.matching.pipeline import load_matches
+from lightning_rec.data.matching.splits import ByQuery, Matches
+from lightning_rec.data.templates import render_template
+from lightning_rec.errors import UserError
+from lightning_rec.language.load import language_loader
+from lightning_rec.losses.base import Loss
+from lightning_rec.metrics.matching import MatchMetrics
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.problems.base import Problem
+from lightning_rec.problems.match_checks import check_monitor, check_negatives, same_data
+from lightning_rec.problems.retrievers import make_retriever, word_slices
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
+from lightning_rec.tasks.base import Arithmetic, Task
+from lightning_rec.tasks.match import MatchSteps
+from lightning_rec.tasks.mining import HardNegatives
+from lightning_rec.tasks.steps import Stage
+
+
+class Matching(Problem[Audited[Matches]]):
+    """Learn from judged pairs of a query and an item, find items for queries.
+
+    Args:
+        cfg, tuned_lr, arithmetic: see :class:`Problem`.
+        ranked: stages in which the whole catalogue is ranked, not the judged items alone.
+    """
+
+    name: ClassVar = "match"
+    takes: ClassVar = {
+        "data": ("pairs",),
+        "protocol": ("pairs",),
+        "model": ("matching",),
+        "loss": ("matching",),
+        "negatives": ("matching",),
+    }
+    batches: ClassVar = MatchData
+    metric: ClassVar = MatchMetrics
+    protocol: ByQuery
+    source: PairSource
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        ranked: tuple[Stage, ...] = ("test",),
+        tuned_lr: PositiveFloat | None = None,
+        arithmetic: Arithmetic = "fast",
+    ) -> None:
+        super().__init__(cfg, tuned_lr, arithmetic)
+        self.ranked = ranked
+        self.first = self._first_run()
+        self.meta_model = self.make_model(meta=True)
+        with torch.device("meta"):
+            self.adapt(self.meta_model)
+        negatives = config.plain(cfg.get("negatives")) or None
+        self.check(negatives=negatives)
+        check_negatives(negatives, self.meta_model)
+        check_monitor(cfg, self.source, self.protocol)
+        if cfg.baseline:
+            self._part("baseline", "fit")
+
+    def known_figures(self) -> list[str]:
+        """Names of the figures of validation."""
+        without = () if "val" in self.ranked else ("ranking",)
+        names = names_of(self.measured, self.protocol.cutoffs, without)
+        return [f"val/{name}" for name in names]
+
+    def make_model(self, *, meta: bool = False) -> TextScorer:
+        """The model, its head new, its language model as it was trained before.
+
+        A ``meta`` one takes no memory and computes nothing.
+        """
+        with torch.device("meta" if meta else "cpu"):
+            live = {"load": language_loader(meta=meta), **self._made_first(meta)}
+            model: TextScorer = self._build("model", **live)
+        return model
+
+    def adapt(self, model: nn.Module) -> AdaptedModule | None:
+        """Put the language model of a model under the adapter; None where there is none."""
+        text = getattr(model, "text", None)
+        return None if text is None else AdaptedModule(text, self.adapter)
+
+    def restored(self, run: RunFolder) -> TextScorer:
+        """The model of a finished run, with its weights, to be used and not trained."""
+        check_language(run)
+        model = self.make_model()
+        self.adapt(model)
+        run.load_model(model)
+        return model.requires_grad_(False).eval()
+
+    def load(self, cache: Path) -> Audited[Matches]:
+        """Prepare, split and audit the pairs."""
+        loaded = load_matches(self.source, self.protocol, cache)
+        if self.first is not None:
+            same_data(self.first, loaded.data_hash, self.protocol.hash())
+        return loaded
+
+    def make_data(self, loaded: Audited[Matches]) -> MatchData:
+        """The data module over audited data."""
+        positives = getattr(self.loss_class, "positives", False)
+        seed = self.cfg.seed
+        module: MatchData = self._build(
+            "batches", matches=loaded.data, seed=seed, positives=positives
+        )
+        return module
+
+    def make_task(self, loaded: Audited[Matches], data: MatchData) -> Task:
+        """The task over a new model, fitted already if it is fitted to texts."""
+        model = self.make_model()
+        adapted = self.adapt(model)
+        if adapted is not None and adapted.names:
+            adapted.module.train()  # it comes as it is evaluated, and would drop nothing
+        loss = self.make_loss(pairs=loaded.data.pairs)
+        task = self._match_task(loaded, model, loss, self._negatives(loaded), adapted)
+        if adapted is not None:
+            adapted.report()
+        return task
+
+    def make_baseline(self, loaded: Audited[Matches], data: MatchData) -> Task | None:
+        """The task over ``cfg.baseline``, a model that is fitted to texts."""
+        if not self.cfg.baseline:
+            return None
+        return self._match_task(loaded, config.build("baseline", self.cfg.baseline))
+
+    def tables(self, task: Task, loaded: Audited[Matches]) -> dict[str, pl.DataFrame]:
+        """One row per test query, and the catalogue."""
+        steps = task.steps
+        assert isinstance(steps, MatchSteps)
+        each = steps.metrics["test"].per_query(steps.found["test"])  # type: ignore[operator]
+        columns = {name: values.cpu().numpy() for name, values in each.items()}
+        texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
+        items = loaded.data.pairs.items.with_row_index("code")
+        return {"test_queries": pl.DataFrame({"query": texts, **columns}), "items": items}
+
+    def described(self) -> dict[str, str]:
+        """Name and class of each part."""
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        first = {"first": str(self.cfg.model.first)} if "first" in self.cfg.model else {}
+        return {
+            "source": type(self.source).__name__,
+            "protocol": type(self.protocol).__name__,
+            "loss": self.loss_class.__name__ if self.loss_class else "none",
+            "adapter": type(self.adapter).__name__,
+            **first,
+            "model": f"{type(self.meta_model).__name__}, {weights:,} parameters",
+        }
+
+    def _first_run(self) -> RunFolder | None:
+        """The run that a model which re-ranks names; None where it names none."""
+        first = self.cfg.model.get("first")
+        if first is None or first == "bm25":
+            return None
+        run = RunFolder.open(Path(first))
+        run.check_completed("model.first")
+        found = config.target("model", config.plain(run.config.model))
+        if not getattr(found, "ranks", False):
+            raise UserError(
+                f"model.first={first} is a run of {getattr(found, '__name__', found)}, which ranks "
+                "no catalogue: name one of BM25 or of a bi-encoder, or say model.first=bm25."
+            )
+        return run
+
+    def _made_first(self, meta: bool) -> dict[str, Any]:
+        """What finds the items that the model re-ranks, if it does."""
+        if "first" not in self.cfg.model:
+            return {}
+        if self.first is None:
+            settings = config.plain(OmegaConf.load(config.config_dir() / "model" / "bm25.yaml"))
+            del settings["defaults"]
+            return {"first": config.build("model.first", settings)}
+        problem = Matching(self.first.config)
+        return {"first": problem.meta_model if meta else problem.restored(self.first)}
+
+    def _negatives(self, loaded: Audited[Matches]) -> HardNegatives | None:
+        """What draws hard negatives, by another model if the config names one."""
+        node = config.plain(self.cfg.get("negatives"))
+        if not node:
+            return None
+        by = None
+        if node.get("by"):
+            by = make_retriever(config.build("negatives.by", node["by"]), *_texts(loaded))
+        live = {"matches": loaded.data, "positives": self.loss_class.positives, "by": by}
+        made: HardNegatives = config.build("negatives", node, **live)
+        return made
+
+    def _match_task(
+        self,
+        loaded: Audited[Matches],
+        model: TextScorer,
+        loss: Loss | None = None,
+        negatives: HardNegatives | None = None,
+        adapted: AdaptedModule | None = None,
+    ) -> Task:
+        pairs, cutoffs = loaded.data.pairs, self.protocol.cutoffs
+        metrics = {
+            "val": MatchMetrics(pairs, cutoffs, "val" in self.ranked, None, self.measured),
+            # Slices in the test alone, which is made once.
+            "test": MatchMetrics(
+                pairs,
+                cutoffs,
+                "test" in self.ranked,
+                word_slices(pairs.queries["query"]),
+                self.measured,
+            ),
+        }
+        retriever = make_retriever(model, *_texts(loaded))
+        steps = MatchSteps(retriever, metrics, pairs.scale, negatives, self.ranked)
+        return self.task(steps, model, loss, adapted=adapted)
+
+
+def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:
+    """All queries, and the texts of all items."""
+    pairs = loaded.data.pairs
+    return pairs.queries["query"].to_list(), render_template(pairs.items, "{title}")

@@ -1,0 +1,228 @@
+"""The problem of sequences: predict the next item, ranked among the whole catalogue."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+import torch
+from omegaconf import DictConfig
+from pydantic import PositiveFloat, PositiveInt
+from torch import nn
+
+from lightning_rec import compat, config
+from lightning_rec.assembly.items import texts_of
+from lightning_rec.data.batches import SequenceData
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.data.pipeline import AuditedLog, load
+from lightning_rec.data.schema import Source
+from lightning_rec.data.split import Schema
+from lightning_rec.data.splits import Protocol
+from lightning_rec.errors import UserError
+from lightning_rec.losses.base import Loss
+from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.ranking import RankingMetrics
+from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
+from lightning_rec.objectives.base import Objective
+from lightning_rec.objectives.closed_form import ClosedForm
+from lightning_rec.problems.base import Problem
+from lightning_rec.problems.sequence_tables import metrics_of, per_user, users_of
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
+from lightning_rec.tasks.base import Arithmetic, Task
+from lightning_rec.tasks.examples import Example, catalogue, examples_of
+from lightning_rec.tasks.sequence import SequenceSteps
+
+META_ITEMS = 100  # catalogue of the meta model
+
+
+class Sequences(Problem[AuditedLog]):
+    """Learn from interactions in the order of time, rank the catalogue for the next item.
+
+    Args:
+        cfg, tuned_lr, arithmetic: see :class:`Problem`.
+        block_tokens: positions that are encoded at once on a CPU.
+    """
+
+    name: ClassVar = "sequence"
+    takes: ClassVar = {
+        "data": ("interactions",),
+        "protocol": ("interactions",),
+        "model": ("sequences",),
+        "objective": ("sequences",),
+        "loss": ("sequences",),
+        "item": ("items",),
+        "examples": (),
+    }
+    required: ClassVar = ("objective",)
+    batches: ClassVar = SequenceData
+    metric: ClassVar = RankingMetrics
+    protocol: Protocol
+    source: Source
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        block_tokens: PositiveInt = 4096,
+        tuned_lr: PositiveFloat | None = None,
+        arithmetic: Arithmetic = "fast",
+    ) -> None:
+        super().__init__(cfg, tuned_lr, arithmetic)
+        self.block_tokens = block_tokens
+        self.texts = texts_of(cfg)
+        self.objective: Objective = self._part(
+            "objective", "name", "training_inputs", "query_inputs"
+        )
+        with torch.device("meta"):
+            schema = Schema(META_ITEMS, cfg.batches.get("max_len", 2), META_ITEMS)
+            self.meta_model = self.make_model(schema)
+            baseline = None
+            if cfg.baseline:
+                baseline = self._part("baseline", "fit", "objectives", schema=schema)
+        if self.texts is None and isinstance(self.meta_model, ReadsTexts):
+            raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
+        if self.texts is not None:
+            self.texts.check(self.meta_model, self.adapter, self.loss_class)
+        self.check(objective=self.objective, item=self.texts)
+        if baseline is not None:
+            fitted = {"objective": ClosedForm(), "protocol": self.protocol, "baseline": baseline}
+            compat.check_needs(fitted, self.remedies())
+
+    def remedies(self) -> dict[str | tuple[str, ...], str]:
+        """Protocols in the order of time, which not all data tell."""
+        if getattr(self.source, "timed", True):
+            ordered = "protocol=leave_one_out or temporal"
+        elif getattr(self.source, "in_order", False):
+            ordered = "protocol=leave_one_out"
+        else:
+            ordered = "name the times, data.time=COLUMN protocol=leave_one_out, if there are any"
+        users = "model=itemknn, ease, bprmf or lightgcn"
+        return {
+            "ordered": f"use a model of users and items, such as {users}, or {ordered}",
+            "known_users": "use a model of sequences, or model=vsknn, itemknn or "
+            "session_popularity",
+        }
+
+    def known_figures(self) -> list[str]:
+        """Names of the figures of validation."""
+        cutoffs, measured = self.protocol.cutoffs, self.measured
+        known = names_of(measured, cutoffs)
+        if self.protocol.candidates is not None:
+            names = names_of(measured, cutoffs, without=("lists", "top"))
+            known += [f"{name}{self.protocol.candidates.suffix}" for name in names]
+        return [f"val/{name}" for name in known]
+
+    def make_model(self, schema: Schema) -> nn.Module:
+        """The model over a schema."""
+        model: nn.Module = self._build("model", schema=schema)
+        return model
+
+    def load(self, cache: Path) -> AuditedLog:
+        """Prepare, split and audit the interactions."""
+        return load(self.source, self.protocol, cache)
+
+    @property
+    def reads_catalogue(self) -> bool:
+        """Whether the model knows items by what the catalogue says of them."""
+        return self.texts is not None or isinstance(self.meta_model, ReadsCatalogue)
+
+    def catalogue_hash(self, loaded: AuditedLog) -> str | None:
+        """The hash of titles and features; None where nothing is known but ids."""
+        found: str | None = loaded.data.log.info["catalogue_hash"]
+        return found
+
+    def make_data(self, loaded: AuditedLog) -> SequenceData:
+        """The data module over audited data."""
+        module: SequenceData = self._build(
+            "batches",
+            split=loaded.data.split,
+            seed=self.cfg.seed,
+            window=self.objective.window,
+            candidates=self.protocol.candidates,
+        )
+        return module
+
+    def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
+        """The task over a new model, fitted already if it is fitted in closed form."""
+        model, adapted = self._fitted(self.make_model(data.schema), loaded), None
+        if self.texts is not None:
+            about, cache = self._catalogue(loaded), loaded.data.log.folder.parents[1]
+            trained = loaded.data.split.num_trained
+            adapted = self.texts.put_into(model, self.adapter, data.schema, about, trained, cache)
+        loss = self.make_loss(split=loaded.data.split)
+        return self._sequence_task(loaded, model, self.objective, loss, adapted)
+
+    def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
+        """The model of a finished run, with its weights, to be used and not trained.
+
+        Args:
+            run: the folder.
+            items: row i describes item i.
+            users: number of user codes.
+        """
+        check_language(run)
+        schema = Schema(len(items), self.cfg.batches.max_len, users)
+        model = self.make_model(schema)
+        if isinstance(model, ReadsCatalogue):
+            model.read_catalogue(items)
+        if self.texts is not None:  # whitening comes with the weights
+            number = len(items)
+            self.texts.put_into(model, self.adapter, schema, items, number, cache_dir())
+        run.load_model(model)
+        assert isinstance(model, SequenceModel)
+        return model.requires_grad_(False).eval()
+
+    def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
+        """The task over ``cfg.baseline``, a model fitted in closed form."""
+        if not self.cfg.baseline:
+            return None
+        model = config.build("baseline", self.cfg.baseline, schema=data.schema)
+        return self._sequence_task(loaded, self._fitted(model, loaded), ClosedForm(), None, None)
+
+    def tables(self, task: Task, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
+        """A row per test target, the catalogue, and the history of each user."""
+        assert isinstance(task.steps, SequenceSteps)
+        ranks = task.steps.ranks["test"]
+        own = task.steps.metrics["test"].per_example(ranks)  # type: ignore[operator]
+        tested = per_user(ranks, loaded, own)
+        return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
+
+    def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:
+        """As many test users as the config wants, with what is recommended to them."""
+        return examples_of(task, loaded, self.cfg.get("examples") or 0)
+
+    def described(self) -> dict[str, str]:
+        """Name and class of each part."""
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        return {
+            "source": type(self.source).__name__,
+            "protocol": type(self.protocol).__name__,
+            "objective": type(self.objective).__name__,
+            "loss": self.loss_class.__name__ if self.loss_class else "none",
+            "model": f"{type(self.meta_model).__name__}, {weights:,} parameters over 100 items",
+        }
+
+    def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
+        """The model, having read the catalogue or the training events if it does."""
+        if isinstance(model, ReadsCatalogue):
+            model.read_catalogue(self._catalogue(loaded))
+        if isinstance(model, Fitted):
+            model.fit(loaded.data.split)
+        return model
+
+    def _catalogue(self, loaded: AuditedLog) -> pl.DataFrame:
+        """Row i describes item i."""
+        rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
+        return rows
+
+    def _sequence_task(
+        self,
+        loaded: AuditedLog,
+        model: nn.Module,
+        objective: Objective,
+        loss: Loss | None,
+        adapted: Any,
+    ) -> Task:
+        steps = SequenceSteps(
+            **metrics_of(self.protocol, loaded, self.measured), block_tokens=self.block_tokens
+        )
+        return self.task(steps, model, loss, objective, adapted)
