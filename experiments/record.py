@@ -17,7 +17,6 @@ def main() -> None:
     Raises SystemExit if one is not completed, or was measured on a part of the data alone.
     """
     target, row, *runs = Path(sys.argv[1]), *sys.argv[2:]
-    target.mkdir(parents=True, exist_ok=True)
     for run in runs:
         found = record(Path(run))
         if found["status"] != "completed" and target.name != "tried":
@@ -25,6 +24,7 @@ def main() -> None:
         if part := found.get("partial"):
             raise SystemExit(f"{run} was measured on a part of the data alone, {part}: no result")
         path = target / f"{row}_seed{found['seed']}.json"
+        target.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"row": row, **found}, indent=1) + "\n")
         print(path)
 

@@ -39,7 +39,7 @@ def direction(figure: Any, *, _root_: DictConfig) -> str:
 def of_first(goals: Any, figure: str) -> str:
     """The name of a figure of validation of clicks: that of the first goal if there are several."""
     names = list(goals or {})
-    return f"val/{names[0]}/{figure}" if len(names) > 1 else f"val/{figure}"
+    return str(figures.Name(figure, "val", goal=names[0] if len(names) > 1 else ""))
 
 
 OmegaConf.register_new_resolver("direction", direction, replace=True)

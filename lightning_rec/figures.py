@@ -114,6 +114,11 @@ class Name(NamedTuple):
         return f"{start}{figure}{cutoff}{sampled}{'_partial' * self.partial}"
 
 
+def sample(number: int, by: str) -> str:
+    """What is put after the names of figures on sampled candidates: ``_sampled100_popular``."""
+    return f"_sampled{number}_{by}"
+
+
 def parse(name: str, sliced: Container[str] = ()) -> Name:
     """The parts of a whole name; ``sliced``: what stands before the last slash of slices."""
     *path, last = name.split("/")

@@ -39,6 +39,7 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
 }
 # Nodes that are called otherwise than the group that they are of.
 _ALIASES = {"baseline": "model", "by": "model", "first": "model"}
+_MAPPINGS = ("callbacks", "logger", "metrics")  # groups that take lists of choices
 _NAME = re.compile(r"(?!.*\b__)[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _TARGET = re.compile(r"^[ \t]*_target_:[ \t]*([\w.]+)", re.MULTILINE)
 _OURS = "lightning_rec"
@@ -179,6 +180,9 @@ def check(node: str, name: Any) -> None:
 
 def _group(node: str) -> str | None:
     """The group of the config that a node is of: ``callbacks.best`` is of the callbacks."""
+    first, *_ = node.split(".")
+    if first in _MAPPINGS:  # what is below it is called as the user likes
+        return first
     parts = [_ALIASES.get(part, part) for part in reversed(node.split("."))]
     return next((part for part in parts if part in _shipped()), None)
 

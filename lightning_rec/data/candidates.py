@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt
 
+from lightning_rec import figures
 from lightning_rec.data.chance import Words, bits, uniform
 
 Ints = NDArray[np.int64]
@@ -37,7 +38,7 @@ class Candidates:
     @property
     def suffix(self) -> str:
         """What is put after the name of every metric on this sample: ``_sampled100_popular``."""
-        return f"_sampled{self.number}_{self.by}"
+        return figures.sample(self.number, self.by)
 
     def draw(
         self, example: Ints, target: Ints, seen_row: Ints, seen_item: Ints, train_counts: Ints

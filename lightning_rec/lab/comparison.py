@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from lightning_rec.errors import UserError, nearest
+from lightning_rec.figures import parse
 from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
 from lightning_rec.lab.layout import Table
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
@@ -123,10 +124,11 @@ def _figures(runs: pl.DataFrame, asked: Sequence[str]) -> tuple[str, ...]:
     known = [name for name in runs.columns if "/" in name]
     if not asked:
         monitored = runs["monitor"].drop_nulls().to_list() if "monitor" in runs.columns else []
-        tested = [name.replace("val/", "test/", 1) for name in dict.fromkeys(monitored)]
+        tested = [str(parse(name)._replace(stage="test")) for name in dict.fromkeys(monitored)]
         asked = [name for name in tested if name in known]
     if not asked:
-        tested = [name for name in known if name.startswith("test/") and name.count("/") == 1]
+        parts = {name: parse(name) for name in known}
+        tested = [n for n, p in parts.items() if p.stage == "test" and not (p.model or p.goal)]
         raise UserError(f"Name the figures to compare, figures=[…]: {', '.join(tested or known)}.")
     for name in asked:
         if name not in known:

@@ -88,7 +88,7 @@ def worse_than_base(
     starts = [
         str(part._replace(figure=""))
         for name, part in parsed(figures).items()
-        if part.stage == "test" and part.figure == "normalized_entropy"
+        if (part.model, part.stage, part.figure) == ("", "test", "normalized_entropy")
         if figures[name] > 1 + _ROUNDING
     ]
     knobs = ["task.embedding_l2", "task.l2"] if trained else []

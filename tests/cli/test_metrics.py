@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from processes import read
 from sklearn.metrics import brier_score_loss
 
-from lightning_rec import cli
+from lightning_rec import assembly, cli, config
 
 Refused = Callable[..., str]
 CODE = '''
@@ -151,3 +151,11 @@ def test_what_costs_is_left_out(small: list[str], tmp_path: Path) -> None:
     figures = read(tmp_path / "run/metrics.json")
     assert {"val/ndcg@10", "test/recall@5", "test/mrr"} < set(figures)
     assert not {"test/auc", "test/coverage@10", "test/gini@1"} & set(figures)
+
+
+@pytest.mark.parametrize("model", ["sasrec", "deepfm"])
+def test_a_run_that_is_older_than_metrics_measures_the_default_ones(model: str) -> None:
+    cfg = config.compose([f"model={model}"])
+    names = [each.figure for each in assembly.assemble(cfg).measured]
+    del cfg.metrics
+    assert [each.figure for each in assembly.assemble(cfg).measured] == names
