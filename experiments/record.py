@@ -23,6 +23,7 @@ def main() -> None:
             raise SystemExit(f"{run} is {found['status']}, not completed")
         if part := found.get("partial"):
             raise SystemExit(f"{run} was measured on a part of the data alone, {part}: no result")
+        target.mkdir(parents=True, exist_ok=True)
         path = target / f"{row}_seed{found['seed']}.json"
         target.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"row": row, **found}, indent=1) + "\n")

@@ -148,8 +148,6 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
         "finish_timeout": timeout,
         "finish_timeout_raises": True,
     }
-    known = wandb.Settings.model_fields  # early versions have no limit at the end
-    limits = {key: value for key, value in limits.items() if key in known}
 
     def begin(mode: Mode, resume: Literal["allow"] | None = None) -> Any:
         bounds = limits if mode == "online" else {}  # what is written to a disk is waited for
