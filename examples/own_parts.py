@@ -89,31 +89,38 @@ dim: 16
 # %% [markdown]
 # ## The loss
 #
-# It is given the model and M predictions, and returns their mean as a scalar.
+# It says what it is a loss of (`kind`), is given the model and M predictions, and returns a value for each target; the
+# mean, and weights per target, are made of them.
 
 # %%
 write(
     "my_parts/smooth.py",
     '''"""Cross-entropy with label smoothing (Szegedy et al., CVPR 2016) over the whole catalogue."""
 
-from torch import Tensor, nn
+from typing import ClassVar
+
+from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_rec.losses.base import Predictions
+from lightning_rec.losses.base import Loss, Predictions
 from lightning_rec.models.base import SequenceModel
 
 
-class SmoothedSoftmax(nn.Module):
+class SmoothedSoftmax(Loss):
     """A share of ``smoothing`` of the target is spread over all items."""
+
+    kind: ClassVar[str] = "sequences"
 
     def __init__(self, smoothing: float = 0.1) -> None:
         super().__init__()
         self.smoothing = smoothing
 
-    def forward(self, model: SequenceModel, predictions: Predictions) -> Tensor:
-        """Mean over the M predictions -> scalar."""
+    def per_target(self, model: SequenceModel, predictions: Predictions) -> Tensor:
+        """Float [M]."""
         scores = model.scores(predictions.queries)  # [M, V]
-        return F.cross_entropy(scores, predictions.targets, label_smoothing=self.smoothing)
+        return F.cross_entropy(
+            scores, predictions.targets, label_smoothing=self.smoothing, reduction="none"
+        )
 ''',
 )
 write("my_conf/loss/smooth.yaml", "_target_: my_parts.smooth.SmoothedSoftmax\nsmoothing: 0.1\n")
