@@ -9,7 +9,7 @@ from lightning_rec.data.arrays import Ints, Targets
 from lightning_rec.data.filters import Ordered, picked
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 
 TRAIN, VAL, TEST = range(len(PARTS))
@@ -17,7 +17,7 @@ UNKNOWN_FROM = 0.05  # share of a part's events with an id that training lacks, 
 
 
 @dataclass(frozen=True)
-class Given(Protocol):
+class Given(SplitProtocol):
     """The split that the data came with (``data.val`` and ``data.test`` beside ``data.path``).
 
     A user's training events come first, then those of validation and test, each by time. An event

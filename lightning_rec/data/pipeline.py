@@ -11,8 +11,8 @@ from lightning_rec.data.kept import kept
 from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
-from lightning_rec.data.split import FORMAT, Split
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.split import SPLIT_FORMAT, Split
+from lightning_rec.data.splits import SplitProtocol
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class SplitLog(NamedTuple):
 AuditedLog = Audited[SplitLog]
 
 
-def load(source: Source, protocol: Protocol, cache: Path) -> AuditedLog:
+def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     """Prepare, split and audit, reusing what the cache holds.
 
     Raises:
@@ -35,7 +35,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> AuditedLog:
         LeakError: where the audit fails.
     """
     data = protocol.view(prepare(source, cache))
-    folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{FORMAT}")
+    folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{SPLIT_FORMAT}")
     split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
     facts = audit(data, split)
     known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
@@ -53,7 +53,7 @@ def load(source: Source, protocol: Protocol, cache: Path) -> AuditedLog:
     )
 
 
-def _sample(protocol: Protocol, split: Split) -> Iterator[str]:
+def _sample(protocol: SplitProtocol, split: Split) -> Iterator[str]:
     """Say where a sample of candidates is the whole catalogue, under another name."""
     wanted = protocol.candidates.number if protocol.candidates else 0
     if wanted >= split.num_trained:

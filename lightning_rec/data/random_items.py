@@ -15,7 +15,7 @@ from lightning_rec.data.prepare import catalogue_hash, data_hash
 from lightning_rec.data.schema import TIMED, Interactions
 from lightning_rec.data.shares import RandomShares
 from lightning_rec.data.split import Split
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.files import write_json
 from lightning_rec.ranges import BelowOne
 
@@ -24,7 +24,7 @@ _SLACK = 1e-9  # 0.29 * 100 is 28.999999999999996, and 29 is meant
 
 
 @dataclass(frozen=True)
-class RandomItems(RandomShares, Protocol):
+class RandomItems(RandomShares, SplitProtocol):
     """Of each user's items a share at random is tested, a share validates, the rest trains.
 
     What RecBole calls a ratio-based split in random order, grouped by user. All events of a user
@@ -51,7 +51,7 @@ class RandomItems(RandomShares, Protocol):
     ordered: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        Protocol.__post_init__(self)
+        SplitProtocol.__post_init__(self)
         RandomShares.__post_init__(self)
 
     @property

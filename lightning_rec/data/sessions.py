@@ -16,7 +16,7 @@ from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions, ticks
 from lightning_rec.data.split import Seen, Split
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 
@@ -25,7 +25,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True)
-class Sessions(Protocol):
+class Sessions(SplitProtocol):
     """Sessions that end before ``val_from`` train, those before ``test_from`` validate, then test.
 
     As GRU4Rec (Hidasi et al., ICLR 2016), NARM (Li et al., CIKM 2017) and SR-GNN (Wu et al., AAAI

@@ -13,7 +13,7 @@ from lightning_rec.files import write_json
 Ints = NDArray[np.int64]
 Order = Literal["time", "part", "none"]
 Seen = Literal["filter", "keep"]
-FORMAT = 7  # of a saved split: raise it when there are other arrays or notes than before
+SPLIT_FORMAT = 7  # of a saved split: raise it when there are other arrays or notes than before
 
 
 class Schema(NamedTuple):

@@ -35,7 +35,7 @@ _LATER = {
 
 
 @dataclass(frozen=True)
-class Protocol(Hashed, ABC):
+class SplitProtocol(Hashed, ABC):
     """Filters, split, candidates and cut-offs.
 
     Args:
@@ -188,7 +188,7 @@ class Protocol(Hashed, ABC):
 
 
 @dataclass(frozen=True)
-class LeaveOneOut(Protocol):
+class LeaveOneOut(SplitProtocol):
     """Each user's last event is the test target, the one before it the validation target.
 
     Users with fewer than three events are trained on but not evaluated. Events of other users
@@ -230,7 +230,7 @@ class LeaveOneOut(Protocol):
 
 
 @dataclass(frozen=True)
-class Temporal(Protocol):
+class Temporal(SplitProtocol):
     """Split by global time: train before ``val_from``, validate before ``test_from``, then test.
 
     Args:

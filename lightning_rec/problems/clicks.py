@@ -189,7 +189,7 @@ class Clicks(Problem[AuditedClicks]):
         return {
             "test_rows": rows_of(steps, loaded),
             "reliability": pl.concat(starmap(bins_of, steps.predictions["test"].items())),
-            **loaded.data.encoded.encoder(self.source.fields).tables(),
+            **loaded.data.encoded.processor(self.source.fields).tables(),
             **items,
         }
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Split
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.metrics.slices import slices_of_targets
@@ -50,7 +50,7 @@ def per_user(ranks: Ranks, loaded: AuditedLog, own: Mapping[str, Tensor]) -> pl.
 
 
 def metrics_of(
-    protocol: Protocol, loaded: AuditedLog, measured: tuple[Measure, ...]
+    protocol: SplitProtocol, loaded: AuditedLog, measured: tuple[Measure, ...]
 ) -> dict[str, Any]:
     """What is measured; slices and diversity in the test alone, which is made once."""
     (log, split), cutoffs = loaded.data, protocol.cutoffs

@@ -16,7 +16,7 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load
 from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
-from lightning_rec.data.splits import Protocol
+from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.measure import names_of
@@ -56,7 +56,7 @@ class Sequences(Problem[AuditedLog]):
     required: ClassVar = ("objective",)
     batches: ClassVar = SequenceData
     metric: ClassVar = RankingMetrics
-    protocol: Protocol
+    protocol: SplitProtocol
     source: Source
 
     def __init__(

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from lightning_rec import cli, config
 from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.encoder import TABLES, Encoder
+from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.problems.click_figures import worse_than_base
 from lightning_rec.problems.clicks import Clicks
 from lightning_rec.runs.folder import RunFolder
@@ -79,7 +79,9 @@ def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> N
     problem = problem_of(RunFolder.open(run).config)
     assert isinstance(problem, Clicks)
     folder = RunFolder.open(run)
-    encoder = Encoder.of({name: folder.table(name) for name in TABLES}, problem.source.fields)
+    encoder = FeatureProcessor.of(
+        {name: folder.table(name) for name in TABLES}, problem.source.fields
+    )
     model = problem.make_model(encoder.schema).eval()
     RunFolder.open(run).load_model(model)
     told = pl.read_parquet(run / "test_rows.parquet")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from lightning_rec.data.audit import audit
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
 from lightning_rec.errors import LeakError
 
 K = (1, 5)
-PROTOCOLS: list[Protocol] = [
+PROTOCOLS: list[SplitProtocol] = [
     LeaveOneOut(cutoffs=K),
     LeaveOneOut(cutoffs=K, min_rating=2, user_core=5, item_core=5, cold_targets="exclude"),
     *(
@@ -35,7 +35,7 @@ PROTOCOLS: list[Protocol] = [
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_clean_splits_pass(protocol: Protocol, interactions: Interactions) -> None:
+def test_clean_splits_pass(protocol: SplitProtocol, interactions: Interactions) -> None:
     split = protocol.split(interactions)
     facts = audit(interactions, split)
     assert facts["train events"] == split.counts["train events"]

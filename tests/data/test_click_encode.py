@@ -15,10 +15,10 @@ from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.batches import ClickData, ClickSet
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.encoder import TABLES, Encoder
 from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.hashing import buckets
 from lightning_rec.data.clicks.pipeline import load_clicks
+from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.data.clicks.splits import RandomRows, SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource
@@ -143,8 +143,8 @@ def test_goals_are_columns_of_the_labels_in_their_order(tmp_path: Path) -> None:
     assert made.label[:, 2].tolist() == TABLE["label"]
     batch = ClickSet(made, "val").__getitems__([1, 0])
     assert batch.label.tolist() == [[1, 1, 0], [0, 0, 1]]
-    encoder = made.encoder(replace(FIELDS, label=None, goals=goals))
-    assert Encoder.of(encoder.tables(), encoder.fields).schema == made.schema
+    processor = made.processor(replace(FIELDS, label=None, goals=goals))
+    assert FeatureProcessor.of(processor.tables(), processor.fields).schema == made.schema
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_encoder_in_a_folder_makes_the_same_of_rows(tmp_path: Path) -> None:
     rows = table(tmp_path, TABLE | {"rank": [1.5, 2, 3, 4, 5, 6, None, 8]})
     made = encode(rows, fields, DEALT, tmp_path / "encoded")
     tables = {name: pl.read_parquet(tmp_path / "encoded" / f"{name}.parquet") for name in TABLES}
-    again = Encoder.of(tables, fields)
+    again = FeatureProcessor.of(tables, fields)
     frame = rows.rows.collect()
     np.testing.assert_array_equal(again.ids(frame), made.ids)
     np.testing.assert_array_equal(again.values(frame), made.values)

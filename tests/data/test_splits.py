@@ -19,7 +19,7 @@ from lightning_rec.data.filters import filtered
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Tables
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
 from lightning_rec.errors import UserError
 
 Prepare = Callable[..., Interactions]
@@ -96,7 +96,7 @@ def in_order(events: list[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.time, event.row))
 
 
-def steady(events: list[Event], protocol: Protocol) -> list[Event]:
+def steady(events: list[Event], protocol: SplitProtocol) -> list[Event]:
     """One round of the filters: copies, repeats, then rare users, then rare items."""
     if protocol.drop_doubled:
         first = {(e.user, e.item, e.time): e.row for e in reversed(events)}
@@ -136,7 +136,7 @@ def linear_quantile(values: list[int], share: float) -> float:
     return values[low] + (values[high] - values[low]) * (place - low)
 
 
-def windows(sequences: dict[str, list[Event]], protocol: Protocol) -> Parts:
+def windows(sequences: dict[str, list[Event]], protocol: SplitProtocol) -> Parts:
     """Training, validation and test events of each user by time; ``stage`` says which an event is."""
     assert isinstance(protocol, Temporal)
     times = sorted(event.time for sequence in sequences.values() for event in sequence)
@@ -175,14 +175,14 @@ def splitmix(seed: int, place: int) -> int:
     return word ^ (word >> 31)
 
 
-def validated(users: list[str], able: list[str], protocol: Protocol) -> set[str]:
+def validated(users: list[str], able: list[str], protocol: SplitProtocol) -> set[str]:
     """Which users are validated on: those with the lowest numbers, by code."""
     codes = list(dict.fromkeys(users))
     by_lot = sorted(able, key=lambda user: splitmix(protocol.val_seed, codes.index(user)))
     return set(by_lot[: protocol.val_users])
 
 
-def oracle(log: dict[str, list[Any]], protocol: Protocol) -> Told:
+def oracle(log: dict[str, list[Any]], protocol: SplitProtocol) -> Told:
     rows = range(len(log["user"]))
     events = [
         Event(log["user"][r], log["item"][r], log["time"][r], r, log["rating"][r]) for r in rows
@@ -264,7 +264,7 @@ def told(split: Split, data: Interactions) -> Told:
     )
 
 
-KEPT: list[Protocol] = [
+KEPT: list[SplitProtocol] = [
     LeaveOneOut(cutoffs=K),
     LeaveOneOut(cutoffs=K, min_rating=2.5),
     LeaveOneOut(cutoffs=K, user_core=7, item_core=6, cold_targets="exclude"),
@@ -411,7 +411,7 @@ def test_two_cuts_make_the_windows(temporal: Split, interactions: Interactions) 
     ],
 )
 def test_what_cannot_work_is_refused_with_the_counts(
-    protocol: Protocol, words: list[str], interactions: Interactions
+    protocol: SplitProtocol, words: list[str], interactions: Interactions
 ) -> None:
     with pytest.raises(UserError) as refusal:
         protocol.split(interactions)
@@ -428,7 +428,9 @@ def test_missing_columns_are_named(prepared: Prepare) -> None:
 
 
 @pytest.mark.parametrize("protocol", [LeaveOneOut(cutoffs=(1,)), Temporal(cutoffs=(1,))])
-def test_no_targets_at_all_is_told_with_the_counts(protocol: Protocol, prepared: Prepare) -> None:
+def test_no_targets_at_all_is_told_with_the_counts(
+    protocol: SplitProtocol, prepared: Prepare
+) -> None:
     data = prepared(user=list("aabbcc"), item=list("xyxyxy"), time=[5] * 6)
     with pytest.raises(UserError, match=r"leaves no validation targets .*events read: 6"):
         protocol.split(data)

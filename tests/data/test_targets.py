@@ -27,7 +27,7 @@ from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Schema, Split
-from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.popularity import Popularity
 from lightning_rec.problems.sequence_tables import metrics_of
@@ -82,7 +82,7 @@ def asked(own: list[Event], places: Iterator[int] | range | list[int]) -> list[A
     return [Asked(own[place], own[:place]) for place in places]
 
 
-def last_two(events: list[Event], _: Protocol) -> SplitAssignment:
+def last_two(events: list[Event], _: SplitProtocol) -> SplitAssignment:
     train, val, test = [], [], []
     for own in by_user(events).values():
         number = len(own)
@@ -92,7 +92,7 @@ def last_two(events: list[Event], _: Protocol) -> SplitAssignment:
     return train, val, test
 
 
-def by_time(events: list[Event], protocol: Protocol) -> SplitAssignment:
+def by_time(events: list[Event], protocol: SplitProtocol) -> SplitAssignment:
     assert isinstance(protocol, Temporal)
     times = sorted(event.time for event in events)
     shares = (protocol.val_from, protocol.test_from)
@@ -108,7 +108,7 @@ def by_time(events: list[Event], protocol: Protocol) -> SplitAssignment:
     return found
 
 
-def as_given(events: list[Event], protocol: Protocol) -> SplitAssignment:
+def as_given(events: list[Event], protocol: SplitProtocol) -> SplitAssignment:
     assert isinstance(protocol, Given)
     found: SplitAssignment = ([], [], [])
     for own in by_user(events).values():
@@ -123,7 +123,7 @@ def as_given(events: list[Event], protocol: Protocol) -> SplitAssignment:
     return found
 
 
-def by_session(events: list[Event], protocol: Protocol) -> SplitAssignment:
+def by_session(events: list[Event], protocol: SplitProtocol) -> SplitAssignment:
     assert isinstance(protocol, Sessions)
     sessions = {user: own for user, own in by_user(events).items() if len(own) >= 2}
     ends = sorted(own[-1].time for own in sessions.values())
@@ -146,7 +146,7 @@ def splitmix(seed: int, place: int) -> int:
     return word ^ (word >> 31)
 
 
-def at_random(events: list[Event], protocol: Protocol) -> SplitAssignment:
+def at_random(events: list[Event], protocol: SplitProtocol) -> SplitAssignment:
     assert isinstance(protocol, RandomItems)
     users, items = (sorted({event[key] for event in events}) for key in (0, 1))
     found: SplitAssignment = ([], [], [])
@@ -177,7 +177,9 @@ class Wanted(NamedTuple):
     figures: dict[str, float]
 
 
-def wanted(stage: list[Asked], train: list[Event], catalogue: set[str], rule: Protocol) -> Wanted:
+def wanted(
+    stage: list[Asked], train: list[Event], catalogue: set[str], rule: SplitProtocol
+) -> Wanted:
     trained = Counter(event.item for event in train)
     known = catalogue if rule.cold_targets == "rank" else set(trained)
     counts: Counter[str] = Counter()
@@ -215,7 +217,9 @@ def wanted(stage: list[Asked], train: list[Event], catalogue: set[str], rule: Pr
     return Wanted(targets, dict(counts), {name: sums[name] / max(1, number) for name in names})
 
 
-def figures_of(split: Split, data: Interactions, rule: Protocol, stage: str) -> dict[str, float]:
+def figures_of(
+    split: Split, data: Interactions, rule: SplitProtocol, stage: str
+) -> dict[str, float]:
     """By popularity, through the metrics that a run makes."""
     model = Popularity(Schema(split.num_items, 20, split.num_users))
     model.fit(split)
@@ -229,8 +233,8 @@ def figures_of(split: Split, data: Interactions, rule: Protocol, stage: str) -> 
     return {name: float(value) for name, value in metrics.compute().items()}
 
 
-Deal = Callable[[list[Event], Protocol], SplitAssignment]
-PROTOCOLS: dict[str, tuple[Protocol, Deal]] = {
+Deal = Callable[[list[Event], SplitProtocol], SplitAssignment]
+PROTOCOLS: dict[str, tuple[SplitProtocol, Deal]] = {
     "leave_one_out": (LeaveOneOut(cutoffs=CUTOFFS), last_two),
     "temporal first": (Temporal(cutoffs=CUTOFFS, val_from=0.5, test_from=0.7), by_time),
     "temporal all": (
@@ -262,7 +266,9 @@ def read(events: list[Event], name: str, folder: Path, *, timed: bool = True) ->
     return prepare(TableSource(**roles), folder / "cache")
 
 
-def compared(events: list[Event], data: Interactions, rule: Protocol, deal: Deal) -> Counter[str]:
+def compared(
+    events: list[Event], data: Interactions, rule: SplitProtocol, deal: Deal
+) -> Counter[str]:
     """Assert that a split is what plain Python makes; the counts of targets, by kind."""
     users, items = data.users["user"], data.items["item"]
     train, *stages = deal(events, rule)
@@ -321,7 +327,7 @@ def test_a_part_that_came_split_is_a_sequence_or_a_set(
     if not timed:  # no two events are copies then, and their order is that of the rows
         events = [event._replace(time=place) for place, event in enumerate(events)]
 
-    def assign(kept: list[Event], rule: Protocol) -> SplitAssignment:
+    def assign(kept: list[Event], rule: SplitProtocol) -> SplitAssignment:
         assert isinstance(rule, Given)
         return as_given(kept, replace(rule, successive=timed if successive is None else successive))
 

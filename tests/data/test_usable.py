@@ -8,7 +8,7 @@ import pytest
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sessions import Sessions
-from lightning_rec.data.splits import LeaveOneOut, Protocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
 from lightning_rec.errors import UserError
 
 Prepare = Callable[..., Interactions]
@@ -23,7 +23,7 @@ def comers(events: int = 3) -> dict[str, list[Any]]:
     return {"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item], "time": time}
 
 
-def refused(protocol: Protocol, data: Interactions) -> str:
+def refused(protocol: SplitProtocol, data: Interactions) -> str:
     with pytest.raises(UserError) as error:
         protocol.split(data)
     return str(error.value)

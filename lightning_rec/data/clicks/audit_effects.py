@@ -28,6 +28,7 @@ _SAMPLE = 1 << 20  # rows that are looked at, of more every n-th
 _CHANCE = 3  # times as many copies as labels at random would make of rows that are alike
 _HELD = ("val", "test")
 _BINS = 64  # of a number's values in training
+_NEARLY = 0.8  # of the rows; what is counted approximately is off by a few percent
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -162,21 +163,29 @@ def _compared(table: ClickTable, fields: Fields) -> list[str]:
     if fields.group and fields.time:
         names = [name for name in names if name in used]
     kept = used - {*fields.categorical}
-    return [name for name in names if name in kept or not _names_rows(table, name)]
+    row_ids = _row_ids(table, [name for name in names if name not in kept])
+    return [name for name in names if name not in row_ids]
 
 
-def _names_rows(table: ClickTable, name: str) -> bool:
-    """Whether a column has another text in each row, or the numbers from one to the next."""
-    dtype, rows = table.rows.collect_schema()[name], table.info["rows"]
-    if dtype.is_nested() or dtype.is_float():
-        return False
-    whole = pl.col(name).cast(pl.Int64, strict=False)
-    asked = table.rows.select(low=whole.min(), high=whole.max(), number=whole.count())
-    low, high, number = asked.collect(engine="streaming").row(0)
-    if number and high - low != rows - 1:
-        return False  # numbers of something else, such as times
-    distinct: int = table.rows.select(pl.col(name).n_unique()).collect(engine="streaming").item()
-    return bool(distinct == rows)
+def _row_ids(table: ClickTable, names: list[str]) -> list[str]:
+    """The columns with another text in each row, or the numbers from one to the next."""
+    schema, rows = table.rows.collect_schema(), table.info["rows"]
+    names = [name for name in names if not (schema[name].is_nested() or schema[name].is_float())]
+    asked: list[pl.Expr] = []
+    for name in names:
+        whole = pl.col(name).cast(pl.Int64, strict=False)
+        # Numbers of something else, such as times, do not go from one row to the next.
+        numbered = (whole.count() == 0) | (whole.max() - whole.min() == rows - 1)
+        many = pl.col(name).approx_n_unique() >= _NEARLY * rows
+        asked.append((numbered & many).alias(name))
+    if not names:
+        return []
+    likely = table.rows.select(asked).collect(engine="streaming").row(0, named=True)
+    exact = [pl.col(name).n_unique() == rows for name in names if likely[name]]
+    if not exact:
+        return []
+    found = table.rows.select(exact).collect(engine="streaming").row(0, named=True)
+    return [name for name in found if found[name]]
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.encoded import Encoded, Ints
-from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
+from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
@@ -42,34 +42,36 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
             columns.check_classes(f"{name}, {part}{told}", labels[rows])
     arrays: dict[str, Any] = {"label": label, **parts}
     arrays["weight"], arrays["group"] = columns.weight(table, fields), columns.group(table, fields)
-    encoder = fit(table, fields, dealt.part == PARTS.index("train"))
+    processor = fit(table, fields, dealt.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     facts = {"boundaries": dealt.boundaries, "counts": counts, "notes": _notes(name, parts)}
     longest = fields.history_max_len if fields.has_history else 0
     with atomic_folder(folder) as temporary:
-        ids = _write_features(table, encoder, temporary)
+        ids = _write_features(table, processor, temporary)
         if fields.has_history:
-            past, unknown = past_of(table, encoder, dealt, ids, first, arrays["group"])
+            past, unknown = past_of(table, processor, dealt, ids, first, arrays["group"])
             arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
             counts |= _counted(name, fields, past, unknown)
         for key, array in arrays.items():
             if array is not None:
                 np.save(temporary / f"{key}.npy", array, allow_pickle=False)
-        for key, fitted in encoder.tables().items():
+        for key, fitted in processor.tables().items():
             fitted.write_parquet(temporary / f"{key}.parquet")
         known = {"item": fields.item, "max_len": longest, "goals": tuple(fields.targets)}
         write_json(temporary / "facts.json", facts | known)
     return Encoded.load(folder)
 
 
-def _write_features(table: ClickTable, encoder: Encoder, folder: Path) -> NDArray[np.int32]:
+def _write_features(
+    table: ClickTable, processor: FeatureProcessor, folder: Path
+) -> NDArray[np.int32]:
     """Write ids and numbers, a block of rows at a time; returns the ids, int32 [N, I], mapped."""
-    rows, schema, scaled = table.info["rows"], encoder.schema, len(encoder.fields.scaled)
+    rows, schema, scaled = table.info["rows"], processor.schema, len(processor.fields.scaled)
     ids = open_memmap(folder / "ids.npy", "w+", np.int32, (rows, schema.columns))
     values = open_memmap(folder / "values.npy", "w+", np.float32, (rows, scaled))
-    for start, frame in table.blocks(*encoder.fields.features):
-        ids[start : start + len(frame)] = encoder.ids(frame)
-        values[start : start + len(frame)] = encoder.values(frame)
+    for start, frame in table.blocks(*processor.fields.features):
+        ids[start : start + len(frame)] = processor.ids(frame)
+        values[start : start + len(frame)] = processor.values(frame)
     ids.flush()
     values.flush()
     mapped: NDArray[np.int32] = ids

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.encoder import Encoder
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
+from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.documents import read_json
 
 Ints = NDArray[np.int64]
-FORMAT = 5  # of what is saved: raise it when there are other arrays, or others in them, than before
+ENCODED_FORMAT = 5  # of what is saved: raise it when other arrays are, or others in them
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Encoded:
     weight: float32 [N], or None where each row counts once.
     group: int32 [N], -1 for a row of no group; or None.
     train, val, test: int64, the rows of each part, rising.
-    vocabulary, statistics: what was fitted, as :class:`Encoder` has them.
+    vocabulary, statistics: what was fitted, as :class:`FeatureProcessor` has them.
     boundaries: times where validation and test begin in a temporal split, else None.
     counts: what the split left, by name.
     notes: what the user should know, in sentences.
@@ -60,9 +60,9 @@ class Encoded:
         rows: Ints = getattr(self, name)
         return rows
 
-    def encoder(self, fields: Fields) -> Encoder:
+    def processor(self, fields: Fields) -> FeatureProcessor:
         """What was fitted, as it encodes further rows."""
-        return Encoder(fields, self.schema, self.vocabulary, self.statistics)
+        return FeatureProcessor(fields, self.schema, self.vocabulary, self.statistics)
 
     @classmethod
     def load(cls, folder: Path) -> "Encoded":

@@ -8,8 +8,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.encoder import STATISTICS, VOCABULARY, Encoder, categories, number
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
+from lightning_rec.data.clicks.processor import (
+    STATISTICS,
+    VOCABULARY,
+    FeatureProcessor,
+    categories,
+    number,
+)
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.numbers import remedy
 from lightning_rec.errors import UserError
@@ -19,7 +25,7 @@ MOST_SAMPLED = 10_000_000  # numbers that quantiles are made of; of more trainin
 _BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
 
-def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> Encoder:
+def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> FeatureProcessor:
     """Fit all fields.
 
     Args:
@@ -37,7 +43,7 @@ def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> Encoder:
         fitter.lists(name)
     for name in fields.scaled:
         fitter.scaled(name)
-    return Encoder(
+    return FeatureProcessor(
         fields,
         ClickSchema(tuple(fitter.done), goals=tuple(fields.targets)),
         pl.concat([pl.DataFrame(schema=VOCABULARY), *fitter.vocabulary]),

@@ -7,8 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.encoder import Encoder, places
 from lightning_rec.data.clicks.fields import Field
+from lightning_rec.data.clicks.processor import FeatureProcessor, places
 from lightning_rec.data.clicks.splits import SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
@@ -32,7 +32,7 @@ class Past(NamedTuple):
 
 def past_of(
     table: ClickTable,
-    encoder: Encoder,
+    processor: FeatureProcessor,
     dealt: SplitAssignment,
     ids: NDArray[np.int32],
     label: NDArray[np.float32],
@@ -42,7 +42,7 @@ def past_of(
 
     Args:
         table: the rows.
-        encoder: what was fitted; its fields name a history.
+        processor: what was fitted; its fields name a history.
         dealt: what each row is for.
         ids: int32 [N, I], of all rows.
         label: float32 [N], 0 or 1; of the first goal, if there are several.
@@ -51,14 +51,14 @@ def past_of(
     Raises:
         UserError: if a time is none.
     """
-    fields, schema = encoder.fields, encoder.schema
+    fields, schema = processor.fields, processor.schema
     place = schema.place(str(fields.item))  # categories have one column of ids each, and come first
     first = schema.fields[place].start + 1
     if fields.history is not None:
-        return _given(table, encoder, schema.fields[place])
+        return _given(table, processor, schema.fields[place])
     assert group is not None
     eligible = (group >= 0) & ((label == 1) | (fields.past == "rows"))
-    known = encoder.vocabulary.filter(pl.col("field") == fields.item)
+    known = processor.vocabulary.filter(pl.col("field") == fields.item)
     empty = known.filter(pl.col("value").is_null())["id"].to_numpy()
     item = np.asarray(ids[:, place])
     code = np.where(eligible & ~np.isin(item, empty), item - first, -1)
@@ -66,16 +66,16 @@ def past_of(
     return past, int((eligible & (code < 0)).sum())
 
 
-def _given(table: ClickTable, encoder: Encoder, item: Field) -> tuple[Past, int]:
+def _given(table: ClickTable, processor: FeatureProcessor, item: Field) -> tuple[Past, int]:
     """The latest known items of each list, lists one after another."""
-    fields, unknown = encoder.fields, 0
+    fields, unknown = processor.fields, 0
     assert fields.history is not None
     items, numbers = [], []
     for _, frame in table.blocks(fields.history):
         lists = columns.sequences(frame[fields.history], fields.parted_by(fields.history))
         row, _ = places(lists)
         flat = lists.explode(empty_as_null=False, keep_nulls=False)
-        code = encoder.looked_up(item, flat) - (item.start + 1)
+        code = processor.looked_up(item, flat) - (item.start + 1)
         there = code >= 0
         unknown += int((~there).sum())
         row, code = row[there], code[there]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
-from lightning_rec.data.clicks.encoded import FORMAT, Encoded
+from lightning_rec.data.clicks.encoded import ENCODED_FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import judged
 from lightning_rec.data.clicks.items import Items
@@ -53,7 +53,7 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     protocol.check(source.fields)
     table = prepare_clicks(source, cache)
     key = sha256_json([source.fields.settings(), protocol.hash()])[:12]
-    folder = table.folder.with_name(f"{table.folder.name}-{key}-{FORMAT}")
+    folder = table.folder.with_name(f"{table.folder.name}-{key}-{ENCODED_FORMAT}")
 
     def make(temporary: Path) -> None:
         encode(table, source.fields, protocol.assign(table, source.fields), temporary)

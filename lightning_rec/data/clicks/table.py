@@ -123,7 +123,8 @@ def prepare_clicks(source: ClickSource | LogClicks, cache: Path) -> ClickTable:
         return _info(source, ClickTable(folder, source, log).rows)
 
     log = prepare(source.log, cache) if isinstance(source, LogClicks) else None
-    table = ClickTable(prepared(source, cache, _VERSION, write), source, log)
+    version = _VERSION if log is None else f"{_VERSION} of {log.folder.name}"
+    table = ClickTable(prepared(source, cache, version, write), source, log)
     source.fields.check(source.name, table.rows.collect_schema().names())
     return table
 

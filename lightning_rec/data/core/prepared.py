@@ -56,7 +56,7 @@ class Prepared:
         return info
 
 
-def prepared(source: Raw, cache: Path, version: int, write: Write) -> Path:
+def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path:
     """The folder of what ``write`` makes of a source's raw files, made once, by one process.
 
     Args:

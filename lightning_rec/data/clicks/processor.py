@@ -22,7 +22,7 @@ STATISTICS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Encoder:
+class FeatureProcessor:
     """Makes ids and numbers of rows. Whatever a row holds, it has a place: nothing is refused.
 
     An unseen or rare category goes to its field's unknown row; an empty one to its own row if
@@ -75,7 +75,7 @@ class Encoder:
         return {"fields": schema, "vocabulary": self.vocabulary, "statistics": self.statistics}
 
     @classmethod
-    def of(cls, tables: Mapping[str, pl.DataFrame], fields: Fields) -> "Encoder":
+    def of(cls, tables: Mapping[str, pl.DataFrame], fields: Fields) -> "FeatureProcessor":
         """What :meth:`tables` gave, as the tables of a run folder hold it."""
         schema, vocabulary, statistics = (tables[name] for name in TABLES)
         named = tuple(Field(*row) for row in schema.rows())
