@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from lightning_rec import threads
+
 __version__ = "0.1.0"
 
 __all__ = ["load_run"]
+
+threads.choose()
 
 
 def __getattr__(name: str) -> Any:

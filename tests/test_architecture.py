@@ -13,7 +13,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
-    {"errors", "files", "ranges", "screen"},
+    {"errors", "files", "ranges", "screen", "threads"},
     {"documents", "tables", "trust"},
     {"figures"},
     {"composing"},

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,10 @@ from pathlib import Path
 from typing import Any
 
 STARTED = time.perf_counter()
+VARIABLES = (
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME",
+    "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS",
+)  # fmt: skip
 MALLOC = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 
@@ -41,13 +46,15 @@ def _processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the environment variables that matter for speed."""
+    """The machine, its instruction set as torch uses it, and the variables that matter for speed."""
+    torch = sys.modules["torch"]  # imported by then, and not by this module
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "load_before": round(os.getloadavg()[0], 2),
         "malloc": {name: os.environ[name] for name in MALLOC if name in os.environ},
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from lightning_rec import __version__
+from lightning_rec import __version__, threads
 from lightning_rec.files import sha256_json
 
 
@@ -41,14 +41,15 @@ def now() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, threads, memory and accelerator."""
+    """Processor and its instruction set, cores, threads, memory and accelerator."""
     import torch
 
     facts: dict[str, Any] = {
         "system": platform.platform(),
         "processor": _processor(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        **threads.described(),
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
