@@ -1,35 +1,35 @@
-"""How many threads compute and how they wait for one another, chosen before torch is imported.
+"""How many threads compute, chosen before torch is imported, and how they wait for one another.
 
-OpenMP's threads spin where they wait, for milliseconds: beside other processes they then hold the
-very cores that the awaited thread needs, and a model trains several times slower. Its libraries
-read the environment when they are loaded, hence the package chooses here when it is imported.
-Variables that the user set are left alone.
+Where a thread of GNU's OpenMP library waits for another it spins for milliseconds. That is fastest
+on idle cores; beside other processes it holds the very core that the awaited thread needs, and a
+model trains twenty times slower. The library spins hardly at all while the process has more
+threads than there are cores, whether they work or sleep: :func:`watch` keeps some asleep as long
+as threads of this process have to wait for a core. Variables that the user set are left alone.
 """
 
+import atexit
 import math
 import os
 import sys
+import threading
+import time
 from pathlib import Path
-from typing import Any
 
-THREADS = "OMP_NUM_THREADS"
-WAITING = {
-    "GOMP_SPINCOUNT": "10000",  # GNU's library; iterations, some 0.1 ms
-    "KMP_BLOCKTIME": "0",  # Intel's and LLVM's; ms
-}
-# Further processes inherit these: what we set, which is ours as long as it is as we set it, and how
-# many jobs run at once.
-_OURS, _JOBS = "LIGHTNING_REC_CHOSE", "LIGHTNING_REC_JOBS"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# Further processes inherit these: the number we set, which is ours as long as it is as we set it,
+# and how many jobs run at once.
+_CHOSEN, _JOBS = "LIGHTNING_REC_THREADS", "LIGHTNING_REC_JOBS"
+_EVERY = 0.5  # seconds between two looks
+_BUSY, _QUIET = 0.1, 0.05  # seconds of waiting for a core in a second: when to begin, when to end
 
 
 def choose() -> None:
-    """Set what the user did not, unless torch is imported already."""
+    """Set the number of threads if the user did not, unless torch is imported already."""
     if "torch" in sys.modules:
         return
-    if not {"OMP_WAIT_POLICY", *WAITING} & set(os.environ):
-        _set(WAITING)
-    if THREADS not in os.environ:
-        _set({THREADS: str(cores())})
+    if not set(THREADS) & set(os.environ):
+        _set(cores())
     share()
 
 
@@ -43,10 +43,10 @@ def share(jobs: int | None = None, processes: int = 1) -> None:
     total = cores()
     if jobs is not None:
         os.environ[_JOBS] = str(total if jobs < 0 else jobs)
-    if THREADS not in _ours():
+    if not _chosen():
         return
     each = max(1, total // (int(os.environ.get(_JOBS, 1)) * processes))
-    _set({THREADS: str(each)})
+    _set(each)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(each)
 
@@ -64,34 +64,105 @@ def cores() -> int:
     return max(1, math.ceil(min(len(siblings), _quota())))
 
 
-def described() -> dict[str, Any]:
-    """Threads and waiting, and who chose them, for the record."""
+def described() -> dict[str, object]:
+    """Threads and their waiting, and who chose them, for the record."""
     import torch
 
-    waiting = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", *WAITING) if name in os.environ}
+    said = [name for name in THREADS if name in os.environ]
+    waiting = {name: os.environ[name] for name in WAITING if name in os.environ}
     return {
         "threads": torch.get_num_threads(),
-        "threads_chosen_by": _chosen_by(THREADS),
-        "waiting": waiting,
-        "waiting_chosen_by": _chosen_by(*waiting),
+        "threads_chosen_by": "lightning_rec" if _chosen() else ", ".join(said) or "torch",
+        "waiting": waiting or ("by load" if _by_load() else "as torch does"),
     }
 
 
-def _chosen_by(*names: str) -> str:
-    if set(names) & _ours():
-        return "lightning_rec"
-    return "environment" if set(names) & set(os.environ) else "torch"
+def watch() -> None:
+    """From now on let threads sleep instead of spin while this process has to wait for cores.
+
+    Once per process; nothing where the user said how threads wait, or where Linux does not tell.
+    """
+    if _by_load() and not any(isinstance(each, _Watcher) for each in threading.enumerate()):
+        _Watcher().start()
 
 
-def _set(values: dict[str, str]) -> None:
-    kept = {name: os.environ[name] for name in _ours()} | values
-    os.environ |= kept
-    os.environ[_OURS] = " ".join(f"{name}={value}" for name, value in kept.items())
+def _by_load() -> bool:
+    return not set(WAITING) & set(os.environ) and Path("/proc/self/schedstat").exists()
 
 
-def _ours() -> set[str]:
-    pairs = (pair.split("=") for pair in os.environ.get(_OURS, "").split())
-    return {name for name, value in pairs if os.environ.get(name) == value}
+class _Watcher(threading.Thread):
+    """Looks at how long threads waited for a core, and keeps others asleep meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(name="lightning_rec.threads", daemon=True)
+        self.ended = threading.Event()
+        atexit.register(self.end)  # a thread that is still in torch then would abort the process
+
+    def run(self) -> None:
+        """Look twice a second, until the process ends."""
+        asleep: list[_Sleeper] = []
+        before, at = _waited(), time.monotonic()
+        while not self.ended.wait(_EVERY):
+            waited, now = _waited(), time.monotonic()
+            rate, before, at = (waited - before) / (now - at), waited, now
+            if not asleep and rate > _BUSY:
+                asleep = _sleepers()
+            elif asleep and rate < _QUIET:
+                asleep = _woken(asleep)
+        _woken(asleep)
+
+    def end(self) -> None:
+        """End it and the sleepers."""
+        self.ended.set()
+        self.join()
+
+
+class _Sleeper(threading.Thread):
+    """A team of OpenMP's threads that sleeps."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.release = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Compute something by several threads, which stay until this one ends."""
+        import torch
+
+        torch.ones(2**18).exp()
+        self.release.wait()
+
+
+def _sleepers() -> list[_Sleeper]:
+    """Teams that make OpenMP's threads more than the cores; none where a team is one thread."""
+    import torch
+
+    team, usable = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    needed = math.ceil((usable - team + 1) / (team - 1)) if team > 1 else 0
+    return [_Sleeper() for _ in range(needed)]
+
+
+def _woken(asleep: list[_Sleeper]) -> list[_Sleeper]:
+    for each in asleep:
+        each.release.set()
+    for each in asleep:
+        each.join()
+    return []
+
+
+def _waited() -> float:
+    """Seconds that the threads of this process have been ready to run and had no core."""
+    stats = (_read(path / "schedstat").split() for path in Path("/proc/self/task").iterdir())
+    return sum(int(fields[1]) for fields in stats if fields) / 1e9
+
+
+def _set(number: int) -> None:
+    os.environ[THREADS[0]] = os.environ[_CHOSEN] = str(number)
+
+
+def _chosen() -> bool:
+    """Whether the number of threads is ours."""
+    return _CHOSEN in os.environ and os.environ.get(THREADS[0]) == os.environ[_CHOSEN]
 
 
 def _quota() -> float:
@@ -100,9 +171,9 @@ def _quota() -> float:
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:  # version 2
-            root, names = Path("/sys/fs/cgroup"), ("cpu.max",)
+            root, names = Path("/sys/fs/cgroup"), ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            root, names = Path("/sys/fs/cgroup/cpu"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            root, names = Path("/sys/fs/cgroup/cpu"), ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         group = root / path.lstrip("/")
@@ -118,5 +189,5 @@ def _quota() -> float:
 def _read(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
+    except OSError:  # a thread that has ended, a kernel that does not tell
         return ""

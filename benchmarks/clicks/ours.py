@@ -24,7 +24,7 @@ from benchmarks.clicks.data import PARTS, Export, digest
 from benchmarks.clicks.export import columns
 from benchmarks.clicks.measure import run
 from benchmarks.harness.probe import Step, lightning_callback
-from lightning_rec import config
+from lightning_rec import config, threads
 from lightning_rec.build import problem_of
 from lightning_rec.build.trainer import make_trainer
 from lightning_rec.data.clicks.batches import ClickSet
@@ -53,7 +53,9 @@ class Ours:
             raise SystemExit("our figures are those of experiments/clicks: train and record them")
         self.args, self.data = args, data
         self.bare, self.checked = args.variant == "bare", False
-        self.notes: dict[str, Any] = {"variant": args.variant or "as it comes"}
+        self.notes: dict[str, Any] = {
+            "variant": args.variant or "as it comes"
+        } | threads.described()
 
     def prepare(self, seed: int) -> None:
         """Compose the experiment, load its rows, and see that they are the exported ones."""

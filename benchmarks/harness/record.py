@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The machine, its instruction set as torch uses it, and the variables that matter for speed."""
+    """The machine, the instruction set that torch uses, and the variables that matter for speed."""
     torch = sys.modules["torch"]  # imported by then, and not by this module
     return {
         "cores": len(os.sched_getaffinity(0)),

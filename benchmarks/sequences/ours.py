@@ -26,7 +26,7 @@ with loading():  # as the command line does
     from benchmarks.sequences import asked
     from benchmarks.sequences.data import load_split
     from benchmarks.sequences.measure import run
-    from lightning_rec import config
+    from lightning_rec import config, threads
     from lightning_rec.build import problem_of
     from lightning_rec.build.trainer import make_trainer
     from lightning_rec.data.batches import EvalSet, Histories
@@ -94,7 +94,7 @@ class Ours:
                 *VARIANTS.get(variant or "", []),
             ]
         )
-        self.notes: dict[str, Any] = {"variant": variant or "as it comes"}
+        self.notes: dict[str, Any] = {"variant": variant or "as it comes"} | threads.described()
 
     def prepare(self, path: Path) -> None:
         """Prepare, split and audit the raw file, into an empty cache."""

@@ -1,6 +1,7 @@
 """The trainer of any problem, with its callbacks and trackers."""
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 
-from lightning_rec import config
+from lightning_rec import config, threads
 from lightning_rec.files import sha256_json
 from lightning_rec.runs import tracking
 from lightning_rec.runs.checkpoints import CheckpointFiles
@@ -54,6 +55,9 @@ def make_trainer(
         default_root_dir=folder,
         **({} if validates else {"limit_val_batches": 0}),
     )
+    if "LOCAL_RANK" not in os.environ:  # a further process has its share from the first one
+        threads.share(processes=trainer.num_devices)
+    threads.watch()
     return trainer
 
 

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_rec import threads
 from lightning_rec.commands.hydra_main import hydra_main
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import parsed, taken, usage, wanted
@@ -105,6 +106,7 @@ def job(cfg: DictConfig, kept: Sequence[Path] = ()) -> None:
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:
         _name_job(cfg, hydra_cfg)
+        threads.share(jobs=hydra_cfg.launcher.get("n_jobs", 1))
     with loading():
         from lightning_rec.training import train
 

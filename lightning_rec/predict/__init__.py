@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lightning_rec import threads
 from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
@@ -22,6 +23,7 @@ def load_run(folder: str | Path) -> Predictor:
         UserError: if it is no completed run, is not as the run wrote it, or is of a problem that
             cannot be asked yet.
     """
+    threads.watch()
     run = RunFolder.open(Path(folder))
     problem = problem_of(run.config)
     run.check_completed("run")

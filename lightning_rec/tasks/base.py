@@ -21,7 +21,7 @@ from lightning_rec.methods.base import Method
 from lightning_rec.models import kernels
 from lightning_rec.tasks.clipping import clipped
 from lightning_rec.tasks.epoch import Epochs
-from lightning_rec.tasks.progress import epoch_line
+from lightning_rec.tasks.progress import epoch_line, tell
 from lightning_rec.tasks.schedules import Plateau
 from lightning_rec.tasks.steps import Stage, Steps
 
@@ -289,7 +289,7 @@ class Task(pl.LightningModule):
         """Log the figures of a stage, and keep those that are defined on it."""
         figures = {f"{stage}/{name}": float(value) for name, value in values.items()}
         self.figures |= {name: value for name, value in figures.items() if math.isfinite(value)}
-        self.log_dict(figures)
+        tell(self.trainer, figures)
         if self.plateau is not None and stage == "val" and self.trainer.state.fn == "fit":
             self.plateau.step(figures[self.plateau.monitor])
 

@@ -4,9 +4,11 @@ import os
 import pdb
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pydantic import PositiveInt
 from pytorch_lightning.callbacks import ProgressBar
 from rich.progress import (
@@ -22,6 +24,22 @@ from torch import Tensor
 from lightning_rec.screen import Screen
 
 BETWEEN = 0.1  # seconds between two looks of a bar
+
+
+def tell(trainer: pl.Trainer, figures: Mapping[str, float]) -> None:
+    """Hand figures of an evaluation to callbacks and loggers, in float32.
+
+    ``log_dict`` would make a metric of each, copy and move them all, which takes longer than small
+    models take to be evaluated.
+    """
+    if trainer.sanity_checking:
+        return
+    values = {name: torch.tensor(value, dtype=torch.float32) for name, value in figures.items()}
+    trainer.callback_metrics.update(values)
+    logged = {name: value.item() for name, value in values.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(logged | {"epoch": trainer.current_epoch}, step=trainer.global_step)
+        logger.save()
 
 
 def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
