@@ -14,21 +14,24 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from pytorch_lightning import Callback, seed_everything
+from lightning_rec.commands.loading import loading
 
-from benchmarks.clicks import asked
-from benchmarks.clicks.data import PARTS, Export, digest
-from benchmarks.clicks.export import columns
-from benchmarks.clicks.measure import run
-from benchmarks.harness.probe import Step, lightning_callback
-from lightning_rec import config, threads
-from lightning_rec.build import problem_of
-from lightning_rec.build.trainer import make_trainer
-from lightning_rec.data.clicks.batches import ClickSet
-from lightning_rec.data.fetch import cache_dir
+with loading():  # as the command line does
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from pytorch_lightning import Callback, seed_everything
+
+    from benchmarks.clicks import asked
+    from benchmarks.clicks.data import PARTS, Export, digest
+    from benchmarks.clicks.export import columns
+    from benchmarks.clicks.measure import run
+    from benchmarks.harness.probe import Step, lightning_callback
+    from lightning_rec import config, threads
+    from lightning_rec.build import problem_of
+    from lightning_rec.build.trainer import make_trainer
+    from lightning_rec.data.clicks.batches import ClickSet
+    from lightning_rec.data.fetch import cache_dir
 
 IMPORT_SECONDS = record.since_start()
 MEASURES = {

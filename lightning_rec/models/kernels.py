@@ -27,11 +27,13 @@ def use(fast: bool) -> None:
 
     Args:
         fast: on a CPU, products by oneDNN, dropout masks from 16-bit draws, attention of these,
-            gradients of single weights by counting.
+            gradients of single weights by counting; anywhere, new memory is not filled.
     """
     if fast == _state["fast"]:
         return
     _state["fast"] = fast
+    # Deterministic torch fills whatever it allocates, so that bugs that read it show.
+    torch.utils.deterministic.fill_uninitialized_memory = not fast  # type: ignore[attr-defined]
     products = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 and later
     if products is None:
         return

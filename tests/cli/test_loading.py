@@ -27,3 +27,23 @@ assert gc.get_freeze_count() <= frozen  # no more; some may have gone
 def test_garbage_is_left_alone_while_modules_load_and_only_then() -> None:
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+LATER = """
+import sys
+from lightning_rec.commands.loading import loading
+
+with loading():
+    from lightning_rec import training
+assert not {"transformers", "scipy.signal", "sklearn", "wandb"} & set(sys.modules)
+from torchmetrics.functional.text import bert
+import transformers, scipy.signal
+
+assert bert.AutoTokenizer.from_pretrained == transformers.AutoTokenizer.from_pretrained
+assert scipy.signal.windows.hann(3).tolist() == [0, 1, 0]
+"""
+
+
+def test_what_no_run_needs_is_imported_once_it_is_used() -> None:
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
