@@ -36,10 +36,8 @@ def tell(trainer: pl.Trainer, figures: Mapping[str, float]) -> None:
         return
     values = {name: torch.tensor(value, dtype=torch.float32) for name, value in figures.items()}
     trainer.callback_metrics.update(values)
-    logged = {name: value.item() for name, value in values.items()}
-    for logger in trainer.loggers:
-        logger.log_metrics(logged | {"epoch": trainer.current_epoch}, step=trainer.global_step)
-        logger.save()
+    # Private, but Lightning's own count of steps, which a resumed run goes on with, is as well.
+    trainer._logger_connector.log_metrics(values)
 
 
 def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
