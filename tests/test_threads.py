@@ -66,7 +66,7 @@ def test_nothing_is_set_once_torch_is_imported() -> None:
 @pytest.mark.skipif(threads.cores() < 2, reason="one thread waits for nobody")
 def test_threads_sleep_beside_busy_processes_and_no_longer() -> None:
     script = """
-import os, subprocess, sys, threading, time
+import subprocess, sys, threading, time
 from lightning_rec import threads
 threads.watch()
 threads.watch()
@@ -74,7 +74,7 @@ assert len(threading.enumerate()) == 2
 import torch
 x = torch.rand(256, 256)
 def asleep(): return len(threading.enumerate()) > 2
-def until(found, seconds):  # under another load they stay asleep
+def until(found, seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end and asleep() != found:
         x @ x
@@ -85,7 +85,8 @@ try:
     assert until(True, 30)
 finally:
     for other in others: other.kill(); other.wait()
-assert os.getloadavg()[0] > 2 * threads.cores() or until(False, 30)
+threads._BUSY = threads._QUIET = float("inf")  # whatever else runs here
+assert until(False, 30)
 """
     clean = {name: value for name, value in os.environ.items() if name not in NAMES}
     subprocess.run([sys.executable, "-c", script], env=clean, check=True)
