@@ -6,15 +6,15 @@ from lightning_rec import threads
 
 __version__ = "0.1.0"
 
-__all__ = ["load_run"]
+__all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
 
 threads.choose()
 
 
 def __getattr__(name: str) -> Any:
     """Import what a notebook needs when it is asked for: torch takes a second."""
-    if name == "load_run":
-        from lightning_rec.predict import load_run
+    if name in __all__:
+        from lightning_rec import api
 
-        return load_run
+        return getattr(api, name)
     raise AttributeError(f"module 'lightning_rec' has no attribute {name!r}")

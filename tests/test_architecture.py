@@ -36,6 +36,7 @@ ORDER = [
     {"reports"},
     {"training"},
     {"commands"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

@@ -111,11 +111,11 @@ def job(cfg: DictConfig, kept: Sequence[Path] = ()) -> None:
         from lightning_rec.training import train
 
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        _job_of_sweep(_frozen(cfg), Path(hydra_cfg.sweep.dir), hydra_cfg.job.num, overrides)
+        _job_of_sweep(frozen(cfg), Path(hydra_cfg.sweep.dir), hydra_cfg.job.num, overrides)
         return
     folder = Path(hydra_cfg.runtime.output_dir)
     try:
-        train(_frozen(cfg), folder, overrides)
+        train(frozen(cfg), folder, overrides)
     except Exception:
         _remove_if_empty(folder, kept)
         raise
@@ -145,7 +145,7 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
         RunFolder(folder).refuse(cfg, overrides, error)
 
 
-def _frozen(cfg: DictConfig) -> DictConfig:
+def frozen(cfg: DictConfig) -> DictConfig:
     """The config with everything resolved, Hydra's own values included, so that it stands alone."""
     settings = plain(cfg)
     # A run can be resumed and evaluated from any folder.

@@ -1,0 +1,94 @@
+"""What a notebook needs: load_data, train, evaluate, load_run, sweep.
+
+Each takes the overrides of the command line, and does what the command line does.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec import training
+from lightning_rec.build import problem_of
+from lightning_rec.commands import train as command
+from lightning_rec.config import compose
+from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.lab import read_runs
+from lightning_rec.predict import load_run
+from lightning_rec.runs.folder import RunFolder
+
+__all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
+
+Folder = str | Path
+
+
+def load_data(*overrides: str, config_dir: Folder | None = None) -> Audited[Any]:
+    """The data of a config: prepared, split and audited, as a training reads it.
+
+    Args:
+        overrides: as of the command line, such as ``data=table``, ``data.path=log.csv``.
+        config_dir: a folder of further configs.
+
+    Raises:
+        UserError: where the config or the data cannot be used.
+    """
+    problem = problem_of(compose(overrides, _folders(config_dir)))
+    loaded: Audited[Any] = problem.load(cache_dir())
+    return loaded
+
+
+def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:
+    """Train, evaluate and record a run.
+
+    Args:
+        overrides: see :func:`load_data`.
+        config_dir: see :func:`load_data`.
+
+    Returns:
+        The run: its ``path``, and ``metrics``, its figures by name. :func:`load_run` of the path is
+        the trained model, to be asked.
+
+    Raises:
+        UserError: on bad input, before any training.
+    """
+    cfg = compose(overrides, _folders(config_dir))
+    folder = Path(cfg.run_dir)
+    training.train(command.frozen(cfg), folder, list(overrides))
+    return RunFolder.open(folder)
+
+
+def evaluate(run: Folder, *overrides: str) -> dict[str, float]:
+    """The figures of a finished run, computed again from its weights and its data.
+
+    Raises:
+        UserError: if it is no finished run, or its files or its data have changed.
+    """
+    return training.evaluate(Path(run), list(overrides))[1]
+
+
+def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
+    """Train a run for each combination of values, as ``lightning-rec train -m`` does.
+
+    Args:
+        overrides: some with several values, such as ``model.dim=32,64``, ``seed=1,2,3``.
+        config_dir: see :func:`load_data`.
+
+    Returns:
+        A row for each finished run: its folder, the settings that differ, its figures; see
+        :func:`lightning_rec.lab.read_runs`.
+
+    Raises:
+        UserError: on bad input. A run that fails does not stop the others.
+    """
+    named = [each.partition("=")[2] for each in overrides if each.startswith("run_dir=")]
+    folder = Path(named[-1] if named else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep")
+    flags = [f"--config-dir={each}" for each in _folders(config_dir)]
+    command.run(["-m", *flags, *overrides, f"run_dir={folder}"])
+    return read_runs(folder)
+
+
+def _folders(config_dir: Folder | None) -> Sequence[Path]:
+    return [Path(config_dir)] if config_dir is not None else []
