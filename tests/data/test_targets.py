@@ -29,6 +29,7 @@ from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
 from lightning_rec.errors import UserError
+from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.classic.popularity import Popularity
 from lightning_rec.problems.sequence_tables import metrics_of
 from lightning_rec.tasks.blocks import rank_catalogue
@@ -226,9 +227,9 @@ def figures_of(
     examples = split.val if stage == "val" else split.test
     batch = EvalSet(split, examples, model.schema).__getitems__(list(range(examples.size)))
     queries, seen = torch.ones(examples.size, 1), (batch.seen_row, batch.seen_item)
-    metrics = metrics_of(rule, Audited("log", "", SplitLog(data, split), {}, {}, True))["metrics"][
-        stage
-    ]
+    loaded = Audited("log", "", SplitLog(data, split), {}, {}, True)
+    measured = RankingMetrics.of_config(None)
+    metrics = metrics_of(rule, loaded, measured)["metrics"][stage]
     metrics.update(batch.example, *rank_catalogue(model, queries, batch.target, seen, max(CUTOFFS)))
     return {name: float(value) for name, value in metrics.compute().items()}
 
