@@ -20,7 +20,8 @@ import transformers
 
 from benchmarks.harness.memory import watched
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.items import Texts
+from lightning_rec.assembly.items import Reading, read_items
+from lightning_rec.assembly.texts import Texts
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.sources.amazon import AmazonBeauty
 from lightning_rec.data.split import Schema
@@ -86,9 +87,11 @@ def rank(folder: Path) -> dict[str, Any]:
 def _model(folder: Path) -> SASRec:
     catalogue = pl.read_parquet(folder / "titles.parquet")
     schema = Schema(len(catalogue), LENGTH, USERS)
-    model = SASRec(schema, dim=DIM)
-    texts = Texts(str(folder / "encoder"), TEMPLATE)
-    texts.put_into(model, Frozen(), schema, catalogue, len(catalogue), cache_dir())
+    ids = pl.int_range(len(catalogue), eager=True)
+    reading = Reading(catalogue, ids, len(catalogue), cache_dir(), Frozen())
+    items = Texts(str(folder / "encoder"), TEMPLATE).items(reading)
+    model = SASRec(schema, dim=DIM, items=items)
+    read_items(model, reading)
     return model
 
 

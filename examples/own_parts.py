@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import pick
+from lightning_rec.models.layers import gather
 
 
 class BagOfItems(InnerProduct):
@@ -63,11 +63,11 @@ class BagOfItems(InnerProduct):
         self.item = nn.Embedding(schema.num_items + 1, dim, padding_idx=schema.padding)
         self.output = nn.Embedding(schema.num_items, dim)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, dim] at the places asked about: bool [B, L] or int64 [B]."""
         total = self.item(histories.items).cumsum(dim=1)  # [B, L, dim]
         number = torch.arange(1, total.shape[1] + 1, device=total.device)
-        return pick(total / number[:, None], at)
+        return gather(total / number[:, None], positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """Vectors of some items, int64 [n], or of all: a score is query times vector."""

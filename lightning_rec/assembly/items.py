@@ -1,222 +1,272 @@
-"""Items as a config has them: by their ids, by their texts, or by both."""
+"""What ``item=`` says: how items are known, and the encoders that it makes for a model."""
 
-import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
-import torch
 from omegaconf import DictConfig
-from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
-from lightning_rec.adapters.whole import Frozen
-from lightning_rec.data.split import Schema
-from lightning_rec.data.templates import render_template, texts_hash
+from lightning_rec.data.split import Schema, Split
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_json
-from lightning_rec.language.cached import agrees, read_lower, read_vectors
-from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
-from lightning_rec.language.hub import find_model, model_here
-from lightning_rec.language.load import Language, load_language
-from lightning_rec.language.tokens import Tokenized, tokenize
-from lightning_rec.losses.full import FullSoftmax
-from lightning_rec.models.base import ReadsTexts
-from lightning_rec.models.text.items import (
-    ItemTexts,
-    KnownTexts,
-    ReadTexts,
-    TextItems,
-    Whitened,
-    whitening,
+from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
+from lightning_rec.models.items.base import ComputedItems, ItemEncoder, Items, item_encoders
+from lightning_rec.models.items.ids import Ids, OwnVectors
+from lightning_rec.models.items.sums import Sum
+from lightning_rec.models.items.vectors import (
+    EncodedVectors,
+    Projected,
+    VectorSource,
 )
 from lightning_rec.ranges import BelowOne
 
-log = logging.getLogger(__name__)
 
+@dataclass
+class Reading:
+    """What there is to know items by.
 
-def texts_of(cfg: DictConfig) -> "Texts | None":
-    """How a config has items known by texts; None by ids, of which nothing is to be built."""
-    settings = config.plain(cfg.get("item")) or {}
-    if not settings:
-        return None
-    config.expect("item", settings, Texts)
-    texts: Texts = config.build("item", settings)
-    return texts
-
-
-class Texts:
-    """Items are known by what the catalogue says of them, read by a pretrained language model.
-
-    Args:
-        encoder: the language model: a folder, or an id of the hub.
-        template: text with names of the catalogue's columns in braces.
-        max_tokens: longest text.
-        pooling: how a text becomes one vector; None takes what the model was trained with.
-        normalize: make each vector of length 1.
-        whiten: make the vectors of the training items uncorrelated and of equal spread.
-        ids: add a vector of each item's own.
-        id_dropout: probability that an item goes without it for a step of training.
-        cache_gb: most that the states below the lowest tuned layer may take on disk; else they
-            are computed at each step.
+    catalogue: row i describes item i.
+    ids: their ids, [V].
+    trained: number of items with training events, which are the first ones.
+    cache: folder for what is made once.
+    adapter: how a language model is tuned.
+    split: the training events, of sequences.
+    restoring: whether the weights of a finished run are loaded next.
+    tuned: a language model under its adapter, once it is read; None if nothing of it is tuned.
     """
 
+    catalogue: pl.DataFrame
+    ids: pl.Series
+    trained: int
+    cache: Path
+    adapter: Adapter
+    split: Split | None = None
+    restoring: bool = False
+    tuned: AdaptedModule | None = None
+
+
+def trained_of(reading: Reading | None) -> int | None:
+    """Number of items with training events; None if nothing is known yet."""
+    return None if reading is None else reading.trained
+
+
+class ItemNode(ABC):
+    """How items are known. ``by_id`` says whether each has weights of its own as well."""
+
     kind: ClassVar[str] = "items"
-    pretrained: ClassVar[bool] = True
+    by_id: bool = False
+    template: str | None = None  # with the columns of the catalogue that are read
 
-    def __init__(
-        self,
-        encoder: str = "all-MiniLM-L6-v2",
-        template: str = "{title}",
-        max_tokens: PositiveInt = 32,
-        pooling: Pooling | None = None,
-        normalize: bool = True,
-        whiten: bool = True,
-        ids: bool = False,
-        id_dropout: BelowOne = 0.0,
-        cache_gb: PositiveFloat = 8.0,
-    ) -> None:
-        self.name, self.template, self.max_tokens = encoder, template, max_tokens
-        self.pooling, self.normalize = pooling, normalize
-        self.whiten, self.ids, self.cache_gb = whiten, ids, cache_gb
-        self.id_dropout = id_dropout
-        if id_dropout and not ids:
+    @property
+    def pretrained(self) -> bool:
+        """Whether a language model is among what items are known by, for an adapter to tune."""
+        return bool(self.languages)
+
+    @property
+    def languages(self) -> list[Any]:
+        """The nodes that read a language model, which an adapter may tune."""
+        return []
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What items are known by, in words."""
+
+    @abstractmethod
+    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """An encoder of width ``dim``; without ``reading`` it can be looked at and no more."""
+
+    def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
+        """Vectors of items for whoever maps them himself; of ``width`` if that is free."""
+        encoder = self.encoder(schema, width, reading)
+        read_items(encoder, reading)
+        return EncodedVectors(encoder)
+
+    def items(self, reading: Reading | None = None) -> Items:
+        """What a model of sequences makes its encoder by."""
+
+        def made(schema: Schema, dim: int) -> ItemEncoder:
+            Ids(schema, dim)  # its draws, for all else of a model to start as it does with ids
+            return self.encoder(schema, dim, reading)
+
+        return made
+
+    def check(self, model: SequenceModel, adapter: Adapter, loss: Any) -> None:
+        """Raise UserError for what cannot work."""
+        name = type(model).__name__
+        encoder = next(item_encoders(model), None)
+        if encoder is None and not isinstance(model, ReadsVectors):
             raise UserError(
-                f"item.id_dropout={id_dropout}: items have no vectors of their own to drop: say "
-                "item=text_and_ids, or item.id_dropout=0."
+                f"item=: {name} has no table of items that {self.title} could stand for. Models of "
+                "sequences have one, such as model=sasrec."
+            )
+        if model.second_table and encoder is not None and not encoder.by_id:
+            raise UserError(
+                f"item=: {name} scores items by a second table of vectors of their own: say "
+                "model.tied=true where it has that, or item=text_and_ids or vectors_and_ids."
+            )
+        for language in self.languages:
+            language.check_language(model, adapter, loss)
+
+
+class Described(ItemNode):
+    """Items known by vectors that describe them, and perhaps by their ids as well."""
+
+    choice: ClassVar[str]  # as in ``item=``
+    ids: bool
+    id_dropout: float
+
+    @abstractmethod
+    def read(self, reading: Reading) -> VectorSource | None:
+        """Read the vectors; None if they come with the weights of a run that is restored."""
+
+    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """A linear map of the vectors, and perhaps a vector of each item's own."""
+
+        def read() -> VectorSource | None:
+            assert reading is not None
+            return self.read(reading)
+
+        described = Projected(schema, dim, read)
+        if not self.ids:
+            return described
+        own = OwnVectors(schema, dim, self.id_dropout, trained_of(reading))
+        return Sum(schema, dim, {self.choice: described, "ids": own})
+
+    def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
+        """The vectors as they are."""
+        source = self.read(reading)
+        assert source is not None
+        return source
+
+    @property
+    def by_id(self) -> bool:  # type: ignore[override]
+        """Whether each item has weights of its own as well."""
+        return self.ids
+
+    def _check_dropout(self) -> None:
+        if self.id_dropout and not self.ids:
+            raise UserError(
+                f"item.id_dropout={self.id_dropout}: items have no vectors of their own to drop: "
+                f"say item={self.choice}_and_ids, or item.id_dropout=0."
             )
 
-    def check(self, model: nn.Module, adapter: Adapter, loss: Any) -> None:
-        """Refuse early what could not work. Raises UserError."""
-        table = getattr(model, "item", None)
-        # Padding tells tables of sequences from those that stand beside a table of users.
-        has_table = isinstance(table, nn.Embedding) and table.padding_idx is not None
-        if not has_table and not isinstance(model, ReadsTexts):
-            raise UserError(
-                f"item=text: {type(model).__name__} has no table of items that texts could stand "
-                "for. Models of sequences have one, such as model=sasrec."
-            )
-        if isinstance(getattr(model, "output", None), nn.Embedding) and not self.ids:
-            raise UserError(
-                f"item=text: {type(model).__name__} scores items by a second table of vectors of "
-                "their own: say model.tied=true where it has that, or item=text_and_ids."
-            )
-        live = not isinstance(adapter, Frozen)
-        self.meta_model(adapter)
-        if live and not has_table:
-            raise UserError(
-                f"{type(model).__name__} is not trained, and takes adapter=frozen alone."
-            )
-        if live and loss is FullSoftmax:
-            raise UserError(
-                "loss=full_softmax scores the whole catalogue, so that a language model that is "
-                "tuned would have to read all of it at every step: say loss=in_batch, or "
-                "adapter=frozen."
-            )
 
-    def meta_model(self, adapter: Adapter) -> TextEncoder | None:
-        """The language model under an adapter, without its weights: as a check, if it is here.
+class SumOf(ItemNode):
+    """Items are known by several things, each with an encoder of its own.
 
-        Else it is fetched with the data. Raises UserError where they do not fit.
-        """
-        if (folder := model_here(self.name)) is None:
-            return None
-        language = load_language(folder, self.pooling, self.normalize, meta=True)
-        check_length(language.encoder, "item.max_tokens", self.max_tokens)
-        adapter.attach(language.encoder)
-        return language.encoder
+    Args:
+        parts: nodes as ``item=`` has them, by names of one's own.
+        gate: weigh the parts item by item by a learnt softmax; else they are added.
+    """
 
-    def put_into(
-        self,
-        model: Any,
-        adapter: Adapter,
-        schema: Schema,
-        catalogue: pl.DataFrame,
-        trained: int,
-        cache: Path,
-    ) -> AdaptedModule | None:
-        """Let texts stand for the item table of a model.
+    def __init__(self, parts: Mapping[str, dict[str, Any]], gate: bool = False) -> None:
+        self.parts = {name: item_node(f"item.parts.{name}", node) for name, node in parts.items()}
+        self.gate = gate
+        read = [part.template for part in self.parts.values() if part.template]
+        self.template = " ".join(read) or None
+        if not parts:
+            raise UserError("item.parts is empty: name what items are known by.")
+        if len(self.languages) > 1:
+            raise UserError("item.parts has several language models, but adapter= is about one.")
 
-        Args:
-            model: of sequences; its ``item`` is replaced.
-            adapter: how the language model is tuned.
-            schema: of the model.
-            catalogue: row i describes item i.
-            trained: items with training events, the first ones; whitening is fitted to them.
-            cache: folder for what is made once.
+    @property
+    def languages(self) -> list[Any]:
+        """Those of the parts."""
+        return [language for part in self.parts.values() for language in part.languages]
 
-        Returns:
-            The language model under its adapter; None if nothing of it is tuned.
+    @property
+    def title(self) -> str:
+        """What items are known by, in words."""
+        return " and ".join(part.title for part in self.parts.values())
 
-        Raises:
-            UserError: where the catalogue or the language model has not what is asked for.
-        """
-        texts, tuned = self.read(adapter, catalogue, trained, cache)
-        if isinstance(model, ReadsTexts):
-            model.read_texts(texts(torch.arange(len(catalogue))))
-            return None
-        dim, device = model.item.embedding_dim, model.item.weight.device
-        items = TextItems(schema, dim, texts, self.ids, trained=trained, id_dropout=self.id_dropout)
-        model.item = items.to(device)
-        if not self.ids and isinstance(bias := getattr(model, "output_bias", None), nn.Parameter):
-            bias.requires_grad_(False)  # one for each item: it stays 0
-        return tuned
+    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """The sum of the parts' encoders."""
+        parts = {name: part.encoder(schema, dim, reading) for name, part in self.parts.items()}
+        return Sum(schema, dim, parts, self.gate)
 
-    def read(
-        self, adapter: Adapter, catalogue: pl.DataFrame, trained: int, cache: Path
-    ) -> tuple[ItemTexts, AdaptedModule | None]:
-        """Read the texts of a catalogue: once, or whenever they are asked for, where that is tuned.
 
-        Args, errors: those of :meth:`put_into`.
+class OwnIds(ItemNode):
+    """A vector of each item's own, as a part of a sum.
 
-        Returns:
-            What makes vectors of the items, and the language model under its adapter; None if
-            nothing of it is tuned.
-        """
-        language = load_language(find_model(self.name), self.pooling, self.normalize)
-        texts = render_template(catalogue, self.template)
-        tokens = tokenize(texts, language.tokenizer, self.max_tokens)
-        folder = cache / "texts" / self._key(language, texts)
-        known = read_vectors(language.encoder, tokens, folder / "vectors")
-        tuned = AdaptedModule(language.encoder, adapter)
-        tuned.report()
-        reads: KnownTexts | ReadTexts = KnownTexts(known)
-        if tuned.names:
-            reads = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
-            language.encoder.drop_from(tuned.lowest_tuned(language.encoder.layers))
-        made: ItemTexts = reads
-        if self.whiten:
-            made = Whitened(reads, *whitening(known[:trained]))
-        return made, tuned if tuned.names else None
+    Args:
+        dropout: probability that an item goes without it for a training step.
+    """
 
-    def _lower(self, tuned: AdaptedModule, tokens: Tokenized, folder: Path) -> Any:
-        """What lies below the lowest layer that is tuned, if that is worth keeping."""
-        encoder = tuned.module
-        assert isinstance(encoder, TextEncoder)
-        depth = tuned.lowest_tuned(encoder.layers)
-        if not depth:
-            return None
-        wanted = 4 * int(tokens.offsets[-1]) * encoder.width / 2**30
-        if wanted > self.cache_gb:
-            log.warning(
-                "What lies below layer %d would take %.1f GiB, more than item.cache_gb=%g: it is "
-                "computed at each step.", depth, wanted, self.cache_gb,
-            )  # fmt: skip
-            return None
-        why = ""
-        try:
-            lower = read_lower(encoder, tokens, depth, folder / f"layer_{depth}")
-            goes_on = agrees(encoder, tokens, lower)
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            # An architecture that hands on something else from layer to layer.
-            goes_on, why = False, f" ({type(error).__name__}: {error})"
-        if not goes_on:
-            log.warning("%s cannot go on from a layer within%s: all is computed.", self.name, why)
-        return lower if goes_on else None
+    by_id = True
 
-    def _key(self, language: Language, texts: list[str]) -> str:
-        encoder = language.encoder
-        facts = [language.fingerprint, texts_hash(texts), self.max_tokens]
-        return sha256_json([*facts, encoder.pooling, encoder.normalize])[:24]
+    def __init__(self, dropout: BelowOne = 0.0) -> None:
+        self.dropout = dropout
+
+    @property
+    def title(self) -> str:
+        """What items are known by, in words."""
+        return "ids"
+
+    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """The table of own vectors."""
+        return OwnVectors(schema, dim, self.dropout, trained_of(reading))
+
+
+class Custom(ItemNode):
+    """Items are known by an encoder whose class the config names.
+
+    Args:
+        node: where in the config.
+        settings: ``_target_``, and the arguments of its constructor but for schema and dim; with
+            ``columns``, those of the rows of clicks that its ``read_catalogue`` is given.
+    """
+
+    def __init__(self, node: str, settings: dict[str, Any]) -> None:
+        self.node, self.settings = node, settings
+        names = settings.get("columns") or ()
+        self.template = "".join(f"{{{name}}}" for name in names) or None
+
+    @property
+    def title(self) -> str:
+        """What items are known by, in words."""
+        return str(self.settings["_target_"]).rpartition(".")[2]
+
+    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """The encoder."""
+        made = config.build(self.node, self.settings, schema=schema, dim=dim)
+        assert isinstance(made, ComputedItems)
+        return made
+
+
+def item_node(node: str, settings: dict[str, Any]) -> ItemNode:
+    """How a config node says that items are known. Raises UserError if it cannot be that."""
+    if settings.get("_target_") == "lightning_rec.assembly.items.Texts":
+        raise UserError(
+            f"{node}._target_={settings['_target_']} is of an earlier version, whose weights have "
+            "other names: train the run again."
+        )
+    config.expect(node, settings, ItemNode, ComputedItems)
+    made = config.target(node, settings)
+    if isinstance(made, type) and issubclass(made, ComputedItems):
+        return Custom(node, settings)
+    built = config.build(node, settings)
+    assert isinstance(built, ItemNode)
+    return built
+
+
+def known_by(cfg: DictConfig) -> ItemNode | None:
+    """How a config says that items are known; None by ids, of which a model makes a table."""
+    settings = config.plain(cfg.get("item")) or {}
+    return item_node("item", settings) if settings else None
+
+
+def read_items(module: nn.Module, reading: Reading) -> None:
+    """Let the item encoders of a model that is otherwise complete read what they know items by."""
+    for encoder in item_encoders(module):
+        for part in list(encoder.modules()):
+            if isinstance(part, ReadsCatalogue):
+                part.read_catalogue(reading.catalogue)
+            if reading.split is not None and isinstance(part, Fitted):
+                part.fit(reading.split)
+        encoder.read()

@@ -24,7 +24,7 @@ PATHS = (
     ("encoder", "run"),
     ("model", "encoder"),
     ("model", "first"),
-    ("item", "encoder"),
+    *(("item", key) for key in ("encoder", "path", "item_ids")),
 )
 EXAMPLES = """\
   lightning-rec train                              # BERT4Rec on MovieLens-100K

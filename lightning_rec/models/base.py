@@ -1,4 +1,4 @@
-"""What every sequence model offers to the rest of the house."""
+"""The interface of models of sequences, and what a model or an item encoder may read at once."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -12,20 +12,23 @@ from lightning_rec.compat import ABSENT, PRESENT, Need
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models import kernels
+from lightning_rec.models.items.base import item_encoders
 
 
 class SequenceModel(nn.Module, ABC):
     """A module that turns histories into queries, and scores items for a query.
 
-    ``objectives`` names the objectives it can learn by, the published one first; ``needs_order``
-    says whether the order of a history means anything to it, ``needs_users`` whether it knows only
-    users that training had.
+    ``objectives`` names the objectives it can be trained by, the published one first;
+    ``needs_order`` says whether it reads the order of a history, ``needs_users`` whether it knows
+    users only by their training events, ``second_table`` whether it scores items by a table of ids
+    beside the item encoder.
     """
 
     kind: ClassVar[str] = "sequences"
     objectives: ClassVar[tuple[str, ...]]
     needs_order: bool = True
     needs_users: bool = False
+    second_table: bool = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -47,16 +50,21 @@ class SequenceModel(nn.Module, ABC):
             needs.append(Need("protocol", "known_users", why))
         return needs
 
+    def begin_step(self, histories: Histories) -> None:
+        """A training step begins: what item encoders compute of its items is computed once."""
+        for encoder in item_encoders(self):
+            encoder.begin_step(histories.items)
+
     @abstractmethod
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
-        """Make a query for each place asked about.
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
+        """Make a query for each position asked about.
 
         Args:
             histories: int64 [B, L] item codes and what belongs to them, padded on the right.
-            at: bool [B, L] with M True places, or int64 [B], one place in each row.
+            positions: bool [B, L], M of them True, or int64 [B], one in each row.
 
         Returns:
-            float [M, Q] in the order of rows, then places (M = B for one place in each row).
+            float [M, Q] in the order of rows, then positions (M = B for one in each row).
         """
 
     @abstractmethod
@@ -123,11 +131,11 @@ class ReadsCatalogue(Protocol):
 
 
 @runtime_checkable
-class ReadsTexts(Protocol):
-    """A model that knows items by what a language model makes of their texts, and has no table."""
+class ReadsVectors(Protocol):
+    """A model that knows items by vectors that describe them, and trains none of its own."""
 
-    def read_texts(self, vectors: Tensor) -> None:
-        """Take the vectors of all items' texts, float [V, E]."""
+    def read_vectors(self, vectors: Tensor) -> None:
+        """Take the vectors of all items, float [V, E]."""
         ...
 
 

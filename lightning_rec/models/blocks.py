@@ -15,13 +15,13 @@ from lightning_rec.models.layers import round_up
 
 
 def blocks(lengths: list[int], width: int, tokens: int | None) -> Iterator[tuple[slice, int]]:
-    """Rows that are computed at once, and the places that they need.
+    """Rows that are computed at once, and how many positions they need.
 
     Args:
         lengths: of the rows, the longest first.
-        width: places that there are.
-        tokens: places in a block; None takes all rows as one block, which suits devices other than
-            CPUs.
+        width: positions that there are.
+        tokens: positions in a block; None takes all rows as one block, which suits other devices
+            than CPUs.
     """
     if tokens is None or width == 1 or not lengths:
         yield slice(0, len(lengths)), width
@@ -34,14 +34,16 @@ def blocks(lengths: list[int], width: int, tokens: int | None) -> Iterator[tuple
         start = rows.stop
 
 
-def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int | None) -> Tensor:
+def encode(
+    model: SequenceModel, histories: Histories, positions: Tensor, tokens: int | None
+) -> Tensor:
     """Make queries of a batch, block by block, each cut to its own longest row.
 
     Args:
         model: makes the queries.
         histories: int64 [B, L] items, the longest rows first.
-        at: bool [B, L] or int64 [B]; see :meth:`SequenceModel.forward`.
-        tokens: places in a block; None takes the batch as one block.
+        positions: bool [B, L] or int64 [B]; see :meth:`SequenceModel.forward`.
+        tokens: positions in a block; None takes the batch as one block.
 
     Returns:
         float [M, Q], in the order of rows.
@@ -51,5 +53,6 @@ def encode(model: SequenceModel, histories: Histories, at: Tensor, tokens: int |
     queries = []
     for rows, longest in blocks(lengths, items.shape[1], tokens):
         part = Histories(items[rows, :longest], histories.user[rows])
-        queries.append(model(part, at[rows, :longest] if at.dim() == 2 else at[rows]))
+        some = positions[rows, :longest] if positions.dim() == 2 else positions[rows]
+        queries.append(model(part, some))
     return torch.cat(queries)

@@ -1,4 +1,4 @@
-"""What several models share: layers over :mod:`lightning_rec.models.kernels`, reading at places."""
+"""Layers that several models share, over :mod:`lightning_rec.models.kernels`; gathering."""
 
 from collections.abc import Callable
 from typing import Self
@@ -40,28 +40,29 @@ class Embedding(nn.Embedding):
 
 
 class CachedInEvaluation(nn.Module):
-    """A module that keeps, in evaluation, what costs much to make, until its weights move."""
+    """A module that caches, in evaluation, what is computed of its weights, until these change."""
 
-    _kept: tuple[tuple[object, ...], Tensor] | None = None
+    _cache: tuple[tuple[object, ...], Tensor] | None = None
 
     def train(self, mode: bool = True) -> Self:
-        """Begin to train or to evaluate: weights may have moved, which their versions do not tell.
-
-        Fused optimizers move them without raising the versions.
-        """
-        self._kept = None
+        """Drop the cache: fused optimizers change weights without raising their versions."""
+        self._cache = None
         return super().train(mode)
 
     @torch.no_grad()
     def cached(self, make: Callable[[], Tensor]) -> Tensor:
-        """What ``make`` makes of the weights, without gradients; while training, anew each time."""
+        """What ``make`` computes of the weights, without gradients; in training it is not cached.
+
+        Args:
+            make: computes it, whenever there is none in the cache.
+        """
         if self.training:
             return make()
         # Of the weights alone: some language models write to their buffers whenever they read.
         state = tuple((weight._version, weight.device) for weight in self.parameters())
-        if self._kept is None or self._kept[0] != state:
-            self._kept = state, make()
-        return self._kept[1]
+        if self._cache is None or self._cache[0] != state:
+            self._cache = state, make()
+        return self._cache[1]
 
 
 def attend(
@@ -93,27 +94,28 @@ def attend(
     return attended.transpose(1, 2).flatten(2)
 
 
-def pick(x: Tensor, at: Tensor) -> Tensor:
-    """Read ``x``, float [B, L, D], at places: bool [B, L] or int64 [B] -> float [M, D]."""
-    if at.dtype == torch.bool:
-        return x[at]
-    return x[torch.arange(len(x), device=x.device), at]
+def gather(x: Tensor, positions: Tensor) -> Tensor:
+    """Read ``x``, float [B, L, D], at positions: bool [B, L] or int64 [B] -> float [M, D]."""
+    if positions.dtype == torch.bool:
+        return x[positions]
+    return x[torch.arange(len(x), device=x.device), positions]
 
 
-def gather(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Read ``x`` at places, row by row: what comes before the last layer's attention needs no more.
+def gather_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Read ``x`` at positions, row by row: the last layer's attention needs no more queries.
 
     Args:
         x: float [B, L, D].
-        at: bool [B, L] or int64 [B].
+        positions: bool [B, L] or int64 [B].
 
     Returns:
-        float [B, Q, D], Q at least as many places as the row with most asks for; bool [B, Q],
-        which of them are asked for. Picked by the second, the first is ``pick(x, at)``.
+        float [B, Q, D], Q at least as many positions as the row with most asks for; bool [B, Q],
+        which of them are asked for. Indexed by the second, the first is ``gather(x, positions)``.
     """
-    if at.dtype != torch.bool:
-        return pick(x, at)[:, None], torch.ones(len(at), 1, dtype=torch.bool, device=at.device)
-    asked, index = at.to(torch.int8).sort(dim=1, descending=True, stable=True)
+    if positions.dtype != torch.bool:
+        mask = torch.ones(len(positions), 1, dtype=torch.bool, device=positions.device)
+        return gather(x, positions)[:, None], mask
+    asked, index = positions.to(torch.int8).sort(dim=1, descending=True, stable=True)
     number = round_up(int(asked.sum(dim=1).max()), 8)
     return x.take_along_dim(index[:, :number, None], dim=1), asked[:, :number].bool()
 
@@ -123,6 +125,6 @@ def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def up_to(at: Tensor, length: int) -> Tensor:
-    """What the place ``at`` of each row, int64 [B], may look at: bool [B, 1, 1, length]."""
-    return (torch.arange(length, device=at.device) <= at[:, None])[:, None, None, :]
+def visible_up_to(positions: Tensor, length: int) -> Tensor:
+    """What each position, int64 [B], may attend to: itself and before, bool [B, 1, 1, length]."""
+    return (torch.arange(length, device=positions.device) <= positions[:, None])[:, None, None, :]

@@ -15,23 +15,24 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.items import texts_of
+from lightning_rec.assembly.items import Reading, known_by
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.items import items_of
 from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
+from lightning_rec.data.split import Schema
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError, listed
 from lightning_rec.language.load import words_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.models.clicks.calibrated import Calibrated
+from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
-from lightning_rec.models.clicks.texts import WithTexts
-from lightning_rec.models.text.items import ItemTexts
+from lightning_rec.models.items.vectors import VectorSource
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_checks import (
     META_SIZE,
@@ -91,11 +92,12 @@ class Clicks(Problem[AuditedClicks]):
         super().__init__(cfg, tuned_lr, arithmetic)
         self.penalties: dict[str, Any] = {"embedding_l2": embedding_l2, "l2": l2, "sparse": sparse}
         self.goal_weights, self.calibrate = goal_weights, calibrate
-        self.texts = texts_of(cfg)
+        self.items = known_by(cfg)
         check_texts(cfg, self.source.fields)
         self.encoder, self.pretrained = encoder_node(cfg)
-        meta = None if self.texts is None else self.texts.meta_model(self.adapter)
-        self.width = META_SIZE if meta is None else meta.width  # of texts
+        languages = [] if self.items is None else self.items.languages
+        metas = [language.meta_model(self.adapter) for language in languages]
+        self.width = next((meta.width for meta in metas if meta), META_SIZE)  # of item vectors
         with torch.device("meta"):
             schema = meta_schema(self.source.fields)
             self.meta_model = self.make_model(schema, meta=True)
@@ -106,7 +108,7 @@ class Clicks(Problem[AuditedClicks]):
         fields, validates = self.source.fields, self.protocol.validates
         check_config(cfg, fields, head, validates=validates)
         encoder = self.pretrained or self.encoder
-        self.check(item=self.texts, encoder=encoder, model=head)
+        self.check(item=self.items, encoder=encoder, model=head)
 
     def known_figures(self) -> list[str]:
         """Names of the figures of validation."""
@@ -116,7 +118,7 @@ class Clicks(Problem[AuditedClicks]):
     @property
     def template(self) -> str | None:
         """That of the text of an item; None where no texts are read."""
-        found: str | None = getattr(self.texts or self.meta_model, "template", None)
+        found: str | None = getattr(self.items or self.meta_model, "template", None)
         return found
 
     def make_model(
@@ -126,8 +128,8 @@ class Clicks(Problem[AuditedClicks]):
 
         One whose items are known by texts is a head that has to be given them.
         """
-        if self.texts is not None:
-            schema = schema._replace(text=self.width, by_id=self.texts.ids)
+        if self.items is not None:
+            schema = schema._replace(described=self.width, by_id=self.items.by_id)
         live: dict[str, Any] = {"load_words": words_loader(meta=meta), "titles": titles or []}
         try:
             if self.encoder is None:
@@ -145,7 +147,7 @@ class Clicks(Problem[AuditedClicks]):
         if self.pretrained is not None:
             self.pretrained.check_time(loaded)
             self.pretrained.check_titles(loaded, str(self.source.fields.item))
-        if self.template is None:
+        if self.items is None and self.template is None:
             return loaded
         items = items_of(loaded.data.table, self.source.fields, loaded.data.encoded, self.template)
         encoded = replace(loaded.data.encoded, shown=items.shown)
@@ -161,17 +163,17 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> Task:
         """The task over a new model, fitted already if it is fitted at once."""
-        texts, adapted = self._read(loaded)
+        described, adapted = self._read(loaded)
         model = self.make_model(data.schema, self._titles(loaded))
         assert isinstance(model, ClickModel)
         if model.sequential:
             check_order(loaded)
         if isinstance(model, WithHistory) and self.pretrained is not None:
-            self.pretrained.load_into(model.encoder.model, cache_of(loaded))
+            self.pretrained.load_into(model.encoder.model)
             model.encoder.codes = self.pretrained.codes(loaded.data.encoded)
         adapted = adapted or self._attach(model)
-        if texts is not None and loaded.data.items is not None:
-            model = WithTexts(texts, len(loaded.data.items.about), model)
+        if described is not None and loaded.data.items is not None:
+            model = WithItems(described, len(loaded.data.items.about), model)
         return self._click_task(loaded, model, self.make_loss(), adapted)
 
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> Task | None:
@@ -216,9 +218,8 @@ class Clicks(Problem[AuditedClicks]):
             origin = f"from {self.pretrained.run.path}" if self.pretrained else "from scratch"
             parts["encoder"] = f"{type(head.encoder.model).__name__}, {origin}"
             head = head.head
-        if self.texts is not None:
-            by = "texts and ids" if self.texts.ids else "texts"
-            parts["items"] = f"by {by}, read by {self.texts.name}"
+        if self.items is not None:
+            parts["items"] = f"by {self.items.title}"
         return {
             "source": type(self.source).__name__,
             "fields": listed(self.source.fields.features, 30),
@@ -231,18 +232,21 @@ class Clicks(Problem[AuditedClicks]):
 
     def _titles(self, loaded: AuditedClicks) -> list[str] | None:
         """The titles of the items, for a model that has them in its prompt."""
-        if self.texts is not None or self.template is None or loaded.data.items is None:
+        if self.items is not None or self.template is None or loaded.data.items is None:
             return None
         return render_template(loaded.data.items.about, self.template)
 
-    def _read(self, loaded: AuditedClicks) -> tuple[ItemTexts | None, AdaptedModule | None]:
-        """What makes vectors of the texts of items, and the language model under its adapter."""
-        if self.texts is None or loaded.data.items is None:
+    def _read(self, loaded: AuditedClicks) -> tuple[VectorSource | None, AdaptedModule | None]:
+        """Vectors that describe the items, and the language model under its adapter, if any."""
+        if self.items is None or loaded.data.items is None:
             return None, None
         about, trained = loaded.data.items.about, loaded.data.items.trained
-        texts, adapted = self.texts.read(self.adapter, about, trained, cache_of(loaded))
-        self.width = texts.width
-        return texts, adapted
+        ids = about[str(self.source.fields.item)]
+        reading = Reading(about, ids, trained, cache_of(loaded), self.adapter)
+        width = self.cfg.model.get("dim") or META_SIZE
+        source = self.items.source(Schema(len(about), 1, 1), width, reading)
+        self.width = source.width
+        return source, reading.tuned
 
     def _attach(self, model: nn.Module) -> AdaptedModule | None:
         """A part of the model that was trained before, under the adapter; None if there is none."""

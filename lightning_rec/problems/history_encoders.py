@@ -9,16 +9,17 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.assembly.items import Texts
+from lightning_rec.assembly.items import Reading, known_by, read_items
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.clicks.encoded import HistoryEncoder
-from lightning_rec.models.text.items import TextItems
+from lightning_rec.models.clicks.encoded import HistoryEncoder, width_of
+from lightning_rec.models.items.base import item_encoders
 from lightning_rec.objectives.base import Objective
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
@@ -51,6 +52,14 @@ class Pretrained:
         self.catalogue = self.run.table("items").sort("code")
         self.items: list[str] = self.catalogue["item"].to_list()
         self.max_len = int(self.settings.batches.max_len)
+        self.known = known_by(self.settings)
+        self.reading: Reading | None = None
+        if self.known is not None:
+            adapter = config.build("adapter", self.settings.adapter)
+            items, number = self.catalogue["item"], len(self.items)
+            self.reading = Reading(
+                self.catalogue, items, number, cache_dir(), adapter, restoring=True
+            )
 
     def codes(self, encoded: Encoded) -> torch.Tensor:
         """The run's code of each item of the rows, by raw id: int64 [V + 1], see HistoryEncoder.
@@ -75,7 +84,7 @@ class Pretrained:
             )
         return torch.tensor([*codes, padding])
 
-    def load_into(self, model: SequenceModel, cache: Path) -> None:
+    def load_into(self, model: SequenceModel) -> None:
         """Give a model the weights of the run.
 
         Where the run knows items by their texts, these are read once and for all, by the language
@@ -86,16 +95,11 @@ class Pretrained:
                 or the latter is another one now.
         """
         check_language(self.run)
-        item = config.plain(self.settings.get("item")) or {}
-        if item.get("_target_"):
-            texts: Texts = config.build("item", item)
-            adapter = config.build("adapter", self.settings.adapter)
-            number = len(self.catalogue)  # whitening comes with the weights
-            texts.put_into(model, adapter, model.schema, self.catalogue, number, cache)
+        if self.reading is not None:  # what was fitted to training items comes with the weights
+            read_items(model, self.reading)
         self.run.load_model(model)
-        for part in list(model.modules()):
-            if isinstance(part, TextItems):
-                part.settle()
+        for encoder in item_encoders(model):
+            encoder.freeze_source()
 
     def check_titles(self, loaded: AuditedClicks, item: str) -> None:
         """Refuse an encoder that means other items by the same ids, which are often mere numbers.
@@ -202,8 +206,16 @@ def make_encoder(
         made = Schema(len(pretrained.items), pretrained.max_len, 1)
         objective = config.build("objective", pretrained.settings.objective)
     with torch.device("cpu"):  # how wide its queries are is found by asking
-        model: SequenceModel = config.build("encoder.model", node, schema=made)
-        return HistoryEncoder(model, objective.query_inputs)
+        known = None if pretrained is None else pretrained.known
+        if pretrained is None or known is None:
+            model: SequenceModel = config.build("encoder.model", node, schema=made)
+            return HistoryEncoder(model, objective.query_inputs)
+        with torch.random.fork_rng(devices=[]):  # one that can be asked before texts are read
+            plain: SequenceModel = config.build("encoder.model", node, schema=made)
+            width = width_of(plain, objective.query_inputs)
+        items = known.items(pretrained.reading)
+        model = config.build("encoder.model", node, schema=made, items=items)
+        return HistoryEncoder(model, objective.query_inputs, width=width)
 
 
 def _published(node: dict[str, Any]) -> Objective:

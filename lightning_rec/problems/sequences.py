@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec import compat, config
-from lightning_rec.assembly.items import texts_of
+from lightning_rec.assembly.items import Reading, known_by, read_items
 from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load
@@ -21,7 +21,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
-from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsTexts, SequenceModel
+from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.problems.base import Problem
@@ -68,7 +68,7 @@ class Sequences(Problem[AuditedLog]):
     ) -> None:
         super().__init__(cfg, tuned_lr, arithmetic)
         self.block_tokens = block_tokens
-        self.texts = texts_of(cfg)
+        self.items = known_by(cfg)
         self.objective: Objective = self._part(
             "objective", "name", "training_inputs", "query_inputs"
         )
@@ -78,11 +78,11 @@ class Sequences(Problem[AuditedLog]):
             baseline = None
             if cfg.baseline:
                 baseline = self._part("baseline", "fit", "objectives", schema=schema)
-        if self.texts is None and isinstance(self.meta_model, ReadsTexts):
+        if self.items is None and isinstance(self.meta_model, ReadsVectors):
             raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
-        if self.texts is not None:
-            self.texts.check(self.meta_model, self.adapter, self.loss_class)
-        self.check(objective=self.objective, item=self.texts)
+        if self.items is not None:
+            self.items.check(self.meta_model, self.adapter, self.loss_class)
+        self.check(objective=self.objective, item=self.items)
         if baseline is not None:
             fitted = {"objective": ClosedForm(), "protocol": self.protocol, "baseline": baseline}
             compat.check_needs(fitted, self.remedies())
@@ -111,9 +111,11 @@ class Sequences(Problem[AuditedLog]):
             known += [f"{name}{self.protocol.candidates.suffix}" for name in names]
         return [f"val/{name}" for name in known]
 
-    def make_model(self, schema: Schema) -> nn.Module:
-        """The model over a schema."""
-        model: nn.Module = self._build("model", schema=schema)
+    def make_model(self, schema: Schema, reading: Reading | None = None) -> SequenceModel:
+        """The model over a schema; its item encoder knows items by what ``reading`` has."""
+        live = {} if self.items is None else {"items": self.items.items(reading)}
+        model = self._build("model", schema=schema, **live)
+        assert isinstance(model, SequenceModel)
         return model
 
     def load(self, cache: Path) -> AuditedLog:
@@ -123,7 +125,7 @@ class Sequences(Problem[AuditedLog]):
     @property
     def reads_catalogue(self) -> bool:
         """Whether the model knows items by what the catalogue says of them."""
-        return self.texts is not None or isinstance(self.meta_model, ReadsCatalogue)
+        return self.items is not None or isinstance(self.meta_model, ReadsCatalogue)
 
     def catalogue_hash(self, loaded: AuditedLog) -> str | None:
         """The hash of titles and features; None where nothing is known but ids."""
@@ -143,12 +145,12 @@ class Sequences(Problem[AuditedLog]):
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""
-        model, adapted = self._fitted(self.make_model(data.schema), loaded), None
-        if self.texts is not None:
-            about, cache = self._catalogue(loaded), loaded.data.log.folder.parents[1]
-            trained = loaded.data.split.num_trained
-            adapted = self.texts.put_into(model, self.adapter, data.schema, about, trained, cache)
+        reading = None if self.items is None else self._reading(loaded)
+        model = self._fitted(self.make_model(data.schema, reading), loaded)
+        if reading is not None:
+            self._read_items(model, reading)
         loss = self.make_loss(split=loaded.data.split)
+        adapted = None if reading is None else reading.tuned
         return self._sequence_task(loaded, model, self.objective, loss, adapted)
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
@@ -161,14 +163,16 @@ class Sequences(Problem[AuditedLog]):
         """
         check_language(run)
         schema = Schema(len(items), self.cfg.batches.max_len, users)
-        model = self.make_model(schema)
+        # What was fitted to training items comes with the weights.
+        reading = Reading(
+            items, items["item"], len(items), cache_dir(), self.adapter, restoring=True
+        )
+        model = self.make_model(schema, reading)
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(items)
-        if self.texts is not None:  # whitening comes with the weights
-            number = len(items)
-            self.texts.put_into(model, self.adapter, schema, items, number, cache_dir())
+        if self.items is not None:
+            self._read_items(model, reading)
         run.load_model(model)
-        assert isinstance(model, SequenceModel)
         return model.requires_grad_(False).eval()
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
@@ -208,6 +212,20 @@ class Sequences(Problem[AuditedLog]):
         if isinstance(model, Fitted):
             model.fit(loaded.data.split)
         return model
+
+    def _reading(self, loaded: AuditedLog) -> Reading:
+        """What item encoders read of the data."""
+        about, split = self._catalogue(loaded), loaded.data.split
+        cache = loaded.data.log.folder.parents[1]
+        return Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
+
+    def _read_items(self, model: nn.Module, reading: Reading) -> None:
+        """Let the model read what it knows items by."""
+        if isinstance(model, ReadsVectors) and self.items is not None:
+            schema = Schema(len(reading.catalogue), 1, 1)
+            source = self.items.source(schema, schema.num_items, reading)
+            model.read_vectors(source(torch.arange(schema.num_items)))
+        read_items(model, reading)
 
     def _catalogue(self, loaded: AuditedLog) -> pl.DataFrame:
         """Row i describes item i."""

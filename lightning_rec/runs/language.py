@@ -12,8 +12,9 @@ def language_hash(cfg: DictConfig) -> str | None:
 
     Raises UserError if it is not to be had.
     """
-    for node in ("item", "model"):
-        if isinstance(name := (cfg.get(node) or {}).get("encoder"), str):
+    item = cfg.get("item") or {}
+    for node in (item, *(item.get("parts") or {}).values(), cfg.get("model") or {}):
+        if isinstance(name := node.get("encoder"), str):
             return fingerprint(find_model(name))
     return None
 

@@ -11,7 +11,6 @@ from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.models.blocks import encode
-from lightning_rec.models.text.items import TextItems
 from lightning_rec.objectives.base import WithTerm
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
@@ -46,9 +45,7 @@ class SequenceSteps(Steps):
         model, encode = task.model, partial(self._encode, task)
         assert isinstance(model, SequenceModel)
         assert task.loss is not None
-        for texts in model.modules():
-            if isinstance(texts, TextItems):
-                texts.begin(batch.histories.items)
+        model.begin_step(batch.histories)
         inputs = task.objective.training_inputs(batch.histories, model.schema)
         histories, at, targets, weights = inputs
         row = at.nonzero()[:, 0]

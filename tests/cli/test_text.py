@@ -34,7 +34,7 @@ def test_a_run_over_texts_is_repeated_to_the_last_bit(
     assert figures["test/recall@10"] > 0
     assert cli.run(["evaluate", f"run={folder}"]) == 0
     weights = load_file(folder / "weights.safetensors")
-    assert ("item.ids.weight" in weights) == (item == "text_and_ids")
+    assert ("item.parts.ids.own.weight" in weights) == (item == "text_and_ids")
     assert any("encoder" in name for name in weights) == (adapter != "frozen")
     assert (folder / "adapter.safetensors").exists() == (adapter != "frozen")
 

@@ -28,7 +28,7 @@ def made(seed: int = 0, **settings: float) -> Caser:
 
 def by_hand(model: Caser, items: list[int], user: int) -> Tensor:
     """The query after ``items``: equations 4 to 10, convolution by ``conv2d``."""
-    dim, length = model.item.embedding_dim, model.length
+    dim, length = model.item.dim, model.length
     image = torch.zeros(length, dim)  # rows are items, the latest last
     for row, item in enumerate(items[-length:], start=length - len(items[-length:])):
         image[row] = model.item.weight[item]

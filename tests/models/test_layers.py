@@ -1,20 +1,20 @@
-"""Reading at places, row by row and all at once; keeping what was made until weights move."""
+"""Gathering at positions, row by row and all at once; caching until weights change."""
 
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.models.layers import CachedInEvaluation, gather, pick
+from lightning_rec.models.layers import CachedInEvaluation, gather, gather_rows
 
 
-def test_gather_brings_what_pick_brings_in_the_same_order() -> None:
+def test_gather_rows_brings_what_gather_brings_in_the_same_order() -> None:
     torch.manual_seed(0)
     x = torch.randn(5, 19, 3)
     some = torch.rand(5, 19) < 0.3
     some[2] = False
-    for at in (some, torch.ones_like(some), torch.tensor([4, 0, 18, 7, 7])):
-        read, there = gather(x, at)
-        assert read.shape[:2] == there.shape
-        assert torch.equal(read[there], pick(x, at))
+    for positions in (some, torch.ones_like(some), torch.tensor([4, 0, 18, 7, 7])):
+        rows, mask = gather_rows(x, positions)
+        assert rows.shape[:2] == mask.shape
+        assert torch.equal(rows[mask], gather(x, positions))
 
 
 class Doubled(CachedInEvaluation):

@@ -19,7 +19,7 @@ REAL = ITEMS.ne(SCHEMA.padding)
 
 def by_hand(model: SASRec, items: list[int], as_rectools: bool = False) -> Tensor:
     """States of one sequence, place by place and head by head: float [L, D]."""
-    dim, heads = model.item.embedding_dim, model.blocks[0].heads
+    dim, heads = model.item.dim, model.blocks[0].heads
     places, scale = list(range(len(items))), dim**0.5
     if as_rectools:
         places, scale = places[::-1], 1.0

@@ -1,4 +1,4 @@
-"""Any head of clicks over items known by their texts: by loops, each text read once, new ones too."""
+"""Any head of clicks over items that vectors describe: by loops, each read once, new ones too."""
 
 import pytest
 import torch
@@ -11,11 +11,11 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.bst import BST
+from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.din import DIN
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.clicks.tables import OwnTable
-from lightning_rec.models.clicks.texts import WithTexts
-from lightning_rec.models.text.items import KnownTexts
+from lightning_rec.models.items.vectors import KnownVectors, VectorSource
 
 WIDTH, NUMBER = 5, 11  # eight items are known from training, three are not
 VECTORS = torch.randn(NUMBER, WIDTH, generator=torch.Generator().manual_seed(3))
@@ -24,7 +24,7 @@ KNOWN = ROWS._replace(item=SHOWN)
 
 
 def known(schema: ClickSchema, by_id: bool) -> ClickSchema:
-    return schema._replace(text=WIDTH, by_id=by_id)
+    return schema._replace(described=WIDTH, by_id=by_id)
 
 
 def plain(head: nn.Module) -> nn.Module:
@@ -36,12 +36,12 @@ def plain(head: nn.Module) -> nn.Module:
     return head
 
 
-def over(head: nn.Module) -> WithTexts:
+def over(head: nn.Module) -> WithItems:
     assert isinstance(head, ClickModel)
-    return WithTexts(KnownTexts(VECTORS), NUMBER, head)
+    return WithItems(KnownVectors(VECTORS), NUMBER, head)
 
 
-def made(name: str, by_id: bool, schema: ClickSchema = SCHEMA) -> WithTexts:
+def made(name: str, by_id: bool, schema: ClickSchema = SCHEMA) -> WithItems:
     node = config.plain(config.compose([f"model={name}"]).model)
     node |= {key: value for key, value in SMALL.items() if key in node}
     torch.manual_seed(0)
@@ -68,8 +68,8 @@ def test_every_head_takes_texts(name: str, by_id: bool) -> None:
 
 
 def text(head: DIN | BST, code: int) -> list[float]:
-    assert head.fields.text is not None
-    made: Tensor = head.fields.text.project(VECTORS[code])
+    assert head.fields.described is not None
+    made: Tensor = head.fields.described.project(VECTORS[code])
     return made.tolist()
 
 
@@ -118,14 +118,14 @@ def test_bst_reads_the_texts_of_the_past() -> None:
         before = over(head)(KNOWN)
         turned = VECTORS.clone()
         turned[3] += 1  # an item that the first row alone has in its past
-        after = WithTexts(KnownTexts(turned), NUMBER, head)(KNOWN)  # type: ignore[arg-type]
+        after = WithItems(KnownVectors(turned), NUMBER, head)(KNOWN)
         assert (after != before).tolist() == [True, False, False, False]
         wider = nn.functional.pad(ITEMS, (0, 2), value=PADDING)
         padded = KNOWN._replace(history=Histories(wider, torch.zeros(4).long()))
         torch.testing.assert_close(over(head)(padded), before)
 
 
-class Counted(nn.Module):
+class Counted(VectorSource):
     """Makes vectors with a weight of its own, and counts what it is asked for."""
 
     width = WIDTH
@@ -135,15 +135,15 @@ class Counted(nn.Module):
         self.weight = nn.Parameter(VECTORS.clone())
         self.asked: list[int] = []
 
-    def forward(self, items: Tensor) -> Tensor:
-        self.asked.append(len(items))
-        return self.weight[items]
+    def forward(self, codes: Tensor) -> Tensor:
+        self.asked.append(len(codes))
+        return self.weight[codes]
 
 
 def test_each_text_of_a_batch_is_read_once_and_all_of_them_once_to_evaluate() -> None:
     texts, head = Counted(), plain(DIN(known(SCHEMA, False), dim=3))
     assert isinstance(head, DIN)
-    model = WithTexts(texts, NUMBER, head)  # type: ignore[arg-type]
+    model = WithItems(texts, NUMBER, head)
     model(KNOWN)
     assert texts.asked == [8]  # 0, 1, 2, 3, 4, 5, 7 and 10
     model.eval()
@@ -164,7 +164,7 @@ def test_each_text_of_a_batch_is_read_once_and_all_of_them_once_to_evaluate() ->
 def test_texts_are_read_anew_when_an_evaluation_begins(fused: bool) -> None:
     texts, head = Counted(), plain(DIN(known(SCHEMA, False), dim=3))
     assert isinstance(head, DIN)
-    model = WithTexts(texts, NUMBER, head)  # type: ignore[arg-type]
+    model = WithItems(texts, NUMBER, head)
     optimizer = torch.optim.Adam(texts.parameters(), lr=0.1, fused=fused)
     model.eval()
     with torch.no_grad():
@@ -174,4 +174,4 @@ def test_texts_are_read_anew_when_an_evaluation_begins(fused: bool) -> None:
     optimizer.step()
     model.eval()
     with torch.no_grad():
-        assert torch.equal(model._read(SHOWN), texts(SHOWN))
+        assert torch.equal(model.vectors(SHOWN), texts(SHOWN))

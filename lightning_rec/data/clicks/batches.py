@@ -15,11 +15,11 @@ from lightning_rec.data.core.batches import BatchModule, Part
 from lightning_rec.ranges import Workers
 
 
-class TextVectors(NamedTuple):
-    """What a language model makes of the texts of the items that some rows show, or know of.
+class BatchItems(NamedTuple):
+    """The items that the rows of a batch show or have in their histories, each once.
 
-    codes: int64 [n], rising; of the items.
-    vectors: float [n, E].
+    codes: int64 [n], rising.
+    vectors: float [n, E], which describe them.
     """
 
     codes: Tensor
@@ -34,9 +34,9 @@ class Rows(NamedTuple):
     history: past items, int64 [B, L] codes padded on the right by their number, the longest first;
         None where the model reads none.
     encoded: float [B, Q]; what an encoder made of the history, before a head reads it.
-    item: int64 [B]; codes of the items shown, as :class:`Items` has them; None where texts are not
-        read.
-    texts: of the items shown and past, before a head reads them.
+    item: int64 [B]; codes of the items shown, as :class:`Items` has them; None where nothing
+        describes items.
+    items: vectors of the items shown and past, before a head reads them.
     """
 
     ids: Tensor
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
     history: Histories | None = None
     encoded: Tensor | None = None
     item: Tensor | None = None
-    texts: TextVectors | None = None
+    items: BatchItems | None = None
 
 
 class ClickBatch(NamedTuple):

@@ -244,7 +244,7 @@ class ClickSchema(NamedTuple):
     item: name of the field of items, whose values a history holds; None where it is not declared.
     max_len: most items of a history; 0 where rows have none.
     goals: names of what is predicted, mostly one.
-    text: E, width of what a language model makes of the text of an item; 0 where none does.
+    described: E, width of vectors that describe items, such as of their texts; 0 if there are none.
     by_id: whether items have vectors of their own, too.
 
     Row 0 of the embedding table belongs to no field: it fills short lists of values.
@@ -254,7 +254,7 @@ class ClickSchema(NamedTuple):
     item: str | None = None
     max_len: int = 0
     goals: tuple[str, ...] = ("click",)
-    text: int = 0
+    described: int = 0
     by_id: bool = True
 
     @property

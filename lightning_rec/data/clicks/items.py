@@ -30,14 +30,15 @@ class Items(NamedTuple):
     trained: int
 
 
-def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str) -> Items:
-    """The items of all rows, and what the columns that ``template`` names say of them.
+def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str | None) -> Items:
+    """The items of all rows, and what the columns that ``template`` names, if any, say of them.
 
     Raises:
         UserError: if a column is not there, is no item's, or says two things of one item.
     """
     item = str(fields.item)
-    names = [name for name in text_columns(table, fields, template) if name != item]
+    named = [] if template is None else text_columns(table, fields, template)
+    names = [name for name in named if name != item]
     schema = encoded.schema
     place = schema.place(item)  # categories have one column of ids each, and come first
     field = schema.fields[place]

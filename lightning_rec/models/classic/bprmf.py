@@ -47,9 +47,9 @@ class BPRMF(InnerProduct):
         """Mark the users with training events; the rest is learnt."""
         self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector: float [M, D]; histories play no part."""
-        user = users_at(histories, at)
+        user = users_at(histories, positions)
         vectors = self.user(user)
         if self.training:
             self.l2.begin(vectors)

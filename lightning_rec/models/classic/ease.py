@@ -61,9 +61,9 @@ class EASE(InnerProduct):
         gram[np.diag_indices(items)] += self.l2
         weights_of(gram, self.weight.numpy())
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The history as a set: float [M, V] of 0 and 1."""
-        return bag(histories, at, self.schema.num_items)
+        return bag(histories, positions, self.schema.num_items)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """What each item of a history adds to the score of ``items``: float [n, V]."""

@@ -54,9 +54,9 @@ class ItemKNN(SequenceModel):
             blocks.append(nearest(together, self.neighbours))
         self.near.keep(sparse.vstack(blocks, format="csr"))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The history as a set: float [M, V] of 0 and 1."""
-        return bag(histories, at, self.schema.num_items)
+        return bag(histories, positions, self.schema.num_items)
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Sums of likenesses; see :meth:`SequenceModel.scores`."""

@@ -64,16 +64,16 @@ class LightGCN(CachedInEvaluation, InnerProduct):
         graph = sparse.block_array([[None, matrix], [matrix.T, None]], format="csr")
         scale = sparse.diags_array(1 / np.sqrt(np.maximum(graph.sum(axis=1), 1)))
         self.graph.keep((scale @ graph @ scale).tocsr())
-        self._kept = None
+        self._cache = None
 
     def train(self, mode: bool = True) -> "LightGCN":
         """Forget what was made in the other mode."""
         self._step = None
         return super().train(mode)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector: float [M, D]; histories play no part."""
-        user = users_at(histories, at)
+        user = users_at(histories, positions)
         if self.training:
             self._step = self._propagated()
             self.l2.begin(self.node(user))

@@ -72,9 +72,9 @@ class NeuMF(SequenceModel):
         """Mark the users with training events; the rest is learnt."""
         self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector and half of the first layer: float [M, D + E]."""
-        user = users_at(histories, at)
+        user = users_at(histories, positions)
         gmf, tower = self.user_gmf(user), self.user_tower(user)
         unknown = ~self.known[user, None]
         if not self.training and unknown.any():

@@ -20,7 +20,7 @@ BLOCK_BYTES = 32 * 2**20  # of a dense piece of something that is too large to b
 
 
 class Events(NamedTuple):
-    """Training events: their users, int64 [S], and their places in ``split.items``, int64 [S]."""
+    """Training events: users, int64 [S], and positions in ``split.items``, int64 [S]."""
 
     user: Ints
     place: Ints
@@ -36,9 +36,9 @@ def training_events(split: Split) -> Events:
 def training_matrix(split: Split) -> sparse.csr_array:
     """Which user has which item in training, however often: float32 [num_users, num_items]."""
     user, place = training_events(split)
-    at = (user.astype(np.int32), split.items[place])
+    index = (user.astype(np.int32), split.items[place])
     ones = np.ones(len(user), dtype=np.float32)
-    matrix = sparse.csr_array((ones, at), shape=(split.num_users, split.num_items))
+    matrix = sparse.csr_array((ones, index), shape=(split.num_users, split.num_items))
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix
@@ -60,7 +60,7 @@ class Past(NamedTuple):
     """What M queries may look at, all [M, L].
 
     items: int64 codes.  read: bool, False for what is not to be looked at.
-    age: int64, 0 for the item at the place asked about, 1 for the one before it.
+    age: int64, 0 for the item at the position asked about, 1 for the one before it.
     """
 
     items: Tensor
@@ -68,31 +68,33 @@ class Past(NamedTuple):
     age: Tensor
 
 
-def past(histories: Histories, at: Tensor, num_items: int) -> Past:
-    """The history up to and including each place: ``at`` bool [B, L] with M places, or int64 [B].
+def past(histories: Histories, positions: Tensor, num_items: int) -> Past:
+    """The history up to and including each position: bool [B, L], M of them True, or int64 [B].
 
     Codes of padding and mask are not read.
     """
     items = histories.items
-    if at.dtype == torch.bool:
-        row, at = at.nonzero(as_tuple=True)
+    if positions.dtype == torch.bool:
+        row, positions = positions.nonzero(as_tuple=True)
         items = items[row]
-    age = at[:, None] - torch.arange(items.shape[1], device=items.device)
+    age = positions[:, None] - torch.arange(items.shape[1], device=items.device)
     return Past(items, (age >= 0) & (items < num_items), age)
 
 
-def bag(histories: Histories, at: Tensor, num_items: int) -> Tensor:
+def bag(histories: Histories, positions: Tensor, num_items: int) -> Tensor:
     """What was read, as a set: float [M, num_items] of 0 and 1; see :func:`past`."""
-    items, read, _ = past(histories, at, num_items)
+    items, read, _ = past(histories, positions, num_items)
     row, place = read.nonzero(as_tuple=True)
     sets = torch.zeros(len(items), num_items, device=items.device)
     sets[row, items[row, place]] = 1.0
     return sets
 
 
-def users_at(histories: Histories, at: Tensor) -> Tensor:
-    """The user of each place asked about, ``at`` bool [B, L] or int64 [B]: int64 [M]."""
-    return histories.user[at.nonzero()[:, 0]] if at.dtype == torch.bool else histories.user
+def users_at(histories: Histories, positions: Tensor) -> Tensor:
+    """The user of each position asked about, bool [B, L] or int64 [B]: int64 [M]."""
+    if positions.dtype != torch.bool:
+        return histories.user
+    return histories.user[positions.nonzero()[:, 0]]
 
 
 class Penalty:

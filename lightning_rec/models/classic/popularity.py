@@ -31,9 +31,9 @@ class Popularity(InnerProduct):
         """Remember the training events of each item."""
         self.counts.copy_(torch.from_numpy(split.train_counts.copy()))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Everyone is alike: ones [M, 1]."""
-        queries = len(at) if at.dtype != torch.bool else int(at.sum())
+        queries = int(positions.sum()) if positions.dtype == torch.bool else len(positions)
         return torch.ones(queries, 1, device=self.counts.device)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:

@@ -36,9 +36,9 @@ class SessionPopularity(SequenceModel):
         numbers, place = np.unique(split.train_counts, return_inverse=True)
         self.popular.copy_(torch.from_numpy(place / len(numbers)))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Events of each item in the session so far: float [M, V]."""
-        items, read, _ = past(histories, at, self.schema.num_items)
+        items, read, _ = past(histories, positions, self.schema.num_items)
         counts = torch.zeros(len(items), self.schema.num_items, device=items.device)
         shown = items.masked_fill(~read, 0)
         return counts.scatter_add_(1, shown, read.float())

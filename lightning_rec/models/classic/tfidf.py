@@ -71,9 +71,9 @@ class TFIDF(SequenceModel):
             raise UserError(f"model.columns={listed(there)}: there are no words in them.") from None
         self.words.keep(sparse.csr_array(words))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The weighted mean of the history's items: float [M, W]."""
-        items, read, age = past(histories, at, self.schema.num_items)
+        items, read, age = past(histories, positions, self.schema.num_items)
         weight = (
             read.float()
             if self.half_life is None

@@ -125,9 +125,11 @@ class VSKNN(SequenceModel):
         idf[~np.isfinite(idf)] = 0
         self.raised.copy_(torch.from_numpy(1 + self.idf_weighting * idf))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Scores of all items: float [M, V]."""
-        seen, read, age = (t.cpu().numpy() for t in past(histories, at, self.schema.num_items))
+        seen, read, age = (
+            t.cpu().numpy() for t in past(histories, positions, self.schema.num_items)
+        )
         items = self._items(seen, read, age)
         held, raised = self.held.scipy(), self.raised.cpu().numpy()
         scores = np.zeros((len(seen), self.schema.num_items), dtype=np.float32)

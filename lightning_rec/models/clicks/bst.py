@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import Rows, TextVectors
+from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.blocks import blocks
 from lightning_rec.models.clicks.parts import (
@@ -95,14 +95,14 @@ class BST(ClickModel):
         length = (items != self.padding).sum(dim=1)  # [B]
         tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
         read = [
-            self.read(items[part, :longest], shown[part], length[part], rows.texts)
+            self.read(items[part, :longest], shown[part], length[part], rows.items)
             for part, longest in blocks(length.tolist(), items.shape[1], tokens)
         ]
         logits: Tensor = self.deep(torch.cat([vectors.flatten(1), torch.cat(read)], dim=1))[:, 0]
         return logits
 
     def read(
-        self, items: Tensor, shown: Tensor, length: Tensor, texts: TextVectors | None = None
+        self, items: Tensor, shown: Tensor, length: Tensor, described: BatchItems | None = None
     ) -> Tensor:
         """What comes out for each place, counted back from the item shown.
 
@@ -110,7 +110,7 @@ class BST(ClickModel):
             items: int64 [B, L].
             shown: float [B, D].
             length: int64 [B], items of each history.
-            texts: of the items, where they are known by texts.
+            described: their vectors, where items have any that describe them.
 
         Returns:
             float [B, (N + 1) D], zero where a history does not go back so far.
@@ -118,7 +118,7 @@ class BST(ClickModel):
         places = torch.arange(items.shape[1], device=items.device)
         back = (length[:, None] - places).clamp(min=0)  # [B, L]; 1 is the latest
         back = functional.pad(back, (1, 0))  # the item shown comes first, at 0
-        past = self.fields.items(items, texts)
+        past = self.fields.items(items, described)
         x = torch.cat([shown[:, None], past], dim=1) + self.position(back)
         there = functional.pad(items != self.padding, (1, 0), value=True)  # [B, L + 1]
         for layer in self.layers:

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import Rows, TextVectors
+from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.parts import (
     MLP,
@@ -96,22 +96,22 @@ class DIN(ClickModel):
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
-        interest = self.interest(history_of(rows), vectors[:, self.item], rows.texts)
+        interest = self.interest(history_of(rows), vectors[:, self.item], rows.items)
         logits: Tensor = self.deep(torch.cat([vectors.flatten(1), interest], dim=1))[:, 0]
         return logits
 
-    def interest(self, items: Tensor, shown: Tensor, texts: TextVectors | None = None) -> Tensor:
+    def interest(self, items: Tensor, shown: Tensor, described: BatchItems | None = None) -> Tensor:
         """v_U.
 
         Args:
             items: int64 [B, L].
             shown: float [B, D].
-            texts: of the items, where they are known by texts.
+            described: their vectors, where items have any that describe them.
 
         Returns:
             float [B, D]
         """
         row, place = (items != self.padding).nonzero(as_tuple=True)  # what is padding costs nothing
-        past, target = self.fields.items(items[row, place], texts), shown[row]  # [S, D]
+        past, target = self.fields.items(items[row, place], described), shown[row]  # [S, D]
         weight = self.unit(torch.cat([past, target, past - target, past * target], dim=1))  # [S, 1]
         return torch.zeros_like(shown).index_add(0, row, weight * past)

@@ -34,15 +34,18 @@ class HistoryEncoder(nn.Module):
         codes: int64 [V + 1], the model's code of each item of the rows, its padding where it has
             none, and padding for padding; None where the codes are the same. Items it does not know
             are left out.
+        width: Q; None to find out by asking.
     """
 
     codes: Tensor | None
 
-    def __init__(self, model: SequenceModel, ask: Ask, codes: Tensor | None = None) -> None:
+    def __init__(
+        self, model: SequenceModel, ask: Ask, codes: Tensor | None = None, width: int | None = None
+    ) -> None:
         super().__init__()
         self.model, self.ask = model, ask
         self.register_buffer("codes", codes)
-        self.nothing = nn.Parameter(torch.zeros(width_of(model, ask)))
+        self.nothing = nn.Parameter(torch.zeros(width or width_of(model, ask)))
 
     def forward(self, histories: Histories) -> Tensor:
         """Float [B, Q]; a vector of its own stands for a history without items."""

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.compat import ABSENT, PRESENT, Need
-from lightning_rec.data.clicks.batches import Rows, TextVectors
+from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.split import Schema
-from lightning_rec.models.clicks.tables import OwnTable, TextMap, embedding
+from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
 
 LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
@@ -88,7 +88,8 @@ class FieldVectors(nn.Module):
     A category has a row of the table; a list of values the mean of theirs, or zeros if it is empty;
     a number its value times its field's row; what an encoder made of the history a linear map of
     it. A field with a ``dim`` of its own has a table of its own, and a linear map to the common
-    width. Where items have texts, a linear map of these is added to their vectors, or stands alone.
+    width. Where vectors describe items, a linear map of these is added to their own or
+    stands alone.
 
     Args:
         schema: which rows belong to which field.
@@ -103,7 +104,8 @@ class FieldVectors(nn.Module):
         encoded = schema.of("encoded")
         apart = [f for f in schema.fields if f not in encoded and f.dim not in (None, dim)]
         self.item = schema.fields[schema.place(schema.item)] if schema.item else None
-        self.text, self.by_id = TextMap(schema, dim) if schema.text else None, schema.by_id
+        self.described = ItemMap(schema, dim) if schema.described else None
+        self.by_id = schema.by_id
         unread = [self.item] if self.item is not None and not schema.by_id else []
         apart = [field for field in apart if field not in unread]
         self.apart = nn.ModuleList(OwnTable(field, schema, dim) for field in apart)
@@ -129,8 +131,8 @@ class FieldVectors(nn.Module):
         for own in self.apart:
             assert isinstance(own, OwnTable)
             vectors = own.added_to(vectors, rows.ids)
-        if self.text is not None:
-            vectors = self.text.added_to(vectors, rows)
+        if self.described is not None:
+            vectors = self.described.added_to(vectors, rows)
         sizes = [self.single, *self.widths]
         # Split, since slices would make a copy each of the whole gradient.
         single, *lists = torch.split(vectors, sizes, dim=1)
@@ -145,22 +147,22 @@ class FieldVectors(nn.Module):
             fields.append(of_history(rows.encoded)[:, None])
         return torch.cat(fields, dim=1) if len(fields) > 1 else fields[0]
 
-    def items(self, codes: Tensor, texts: TextVectors | None = None) -> Tensor:
+    def items(self, codes: Tensor, described: BatchItems | None = None) -> Tensor:
         """Vectors of items of histories.
 
         Args:
             codes: int64 of any shape.
-            texts: of these items, where they are known by texts.
+            described: their vectors, where items have any that describe them.
 
         Returns:
             float [..., dim], 0 for padding.
         """
         assert self.history is not None
         filling = codes == self.history.padding
-        if self.text is None:
+        if self.described is None:
             return self._by_id(codes, filling)
-        assert texts is not None
-        read: Tensor = self.text(codes.masked_fill(filling, 0), texts)
+        assert described is not None
+        read: Tensor = self.described(codes.masked_fill(filling, 0), described)
         read = read.masked_fill(filling[..., None], 0)
         return read + self._by_id(codes, filling) if self.by_id else read
 

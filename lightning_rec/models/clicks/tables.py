@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import Rows, TextVectors
+from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.models.layers import Embedding
 
@@ -52,11 +52,11 @@ class OwnTable(nn.Module):
         return vectors
 
 
-class TextMap(nn.Module):
-    """What a language model made of the texts of items, mapped to the width of their vectors.
+class ItemMap(nn.Module):
+    """Vectors that describe items, mapped to the width of the vectors of fields.
 
     Args:
-        schema: of the texts, and where the item shown is among the columns of ids.
+        schema: width of what comes in, and where the item shown is among the columns of ids.
         dim: the width of vectors.
     """
 
@@ -66,17 +66,17 @@ class TextMap(nn.Module):
         super().__init__()
         place = schema.place(str(schema.item))  # categories have one column each, and come first
         self.register_buffer("column", torch.tensor([place]), persistent=False)
-        self.project = nn.Linear(schema.text, dim)
+        self.project = nn.Linear(schema.described, dim)
 
-    def forward(self, codes: Tensor, texts: TextVectors) -> Tensor:
+    def forward(self, codes: Tensor, items: BatchItems) -> Tensor:
         """Codes of items, int64 of any shape -> float [..., dim]."""
-        place = torch.searchsorted(texts.codes, codes).clamp(max=len(texts.codes) - 1)
-        vectors = self.project(texts.vectors).to(self.project.weight.dtype)
-        return functional.embedding(place, vectors)
+        row = torch.searchsorted(items.codes, codes).clamp(max=len(items.codes) - 1)
+        vectors = self.project(items.vectors).to(self.project.weight.dtype)
+        return functional.embedding(row, vectors)
 
     def added_to(self, vectors: Tensor, rows: Rows) -> Tensor:
         """Add those of the items shown, at their column, to float [B, I, dim]."""
         assert rows.item is not None
-        assert rows.texts is not None, "somebody has to read the texts first"
-        read = self(rows.item, rows.texts)[:, None]
+        assert rows.items is not None, "a model with described items is wrapped into WithItems"
+        read = self(rows.item, rows.items)[:, None]
         return vectors.index_add(1, self.column, read)

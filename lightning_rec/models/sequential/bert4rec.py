@@ -4,6 +4,7 @@ Sun et al., CIKM 2019, arXiv:1904.06690. Shapes: B sequences, L places, D = dim,
 V = num_items, M queries.
 """
 
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, attend, gather
+from lightning_rec.models.items.base import Items, modules_beside_items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, attend, gather_rows
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -34,6 +37,7 @@ class BERT4Rec(InnerProduct):
         init: how the layers start. ``xavier`` gives them Glorot's normal and leaves embeddings at
             0.02; ``paper`` starts everything from the paper's truncated normal of 0.02. What that
             does to the figures is in ``experiments/bert4rec_ml100k``.
+        items: makes the item encoder.
 
     Raises:
         ValueError: if ``heads`` does not divide ``dim``.
@@ -51,11 +55,12 @@ class BERT4Rec(InnerProduct):
         dropout: BelowOne = 0.2,
         attention_dropout: BelowOne = 0.2,
         init: Literal["xavier", "paper"] = "xavier",
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.position = nn.Embedding(schema.max_len, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
@@ -64,22 +69,22 @@ class BERT4Rec(InnerProduct):
         )
         self.transform = nn.Linear(dim, dim)
         self.transform_norm = nn.LayerNorm(dim)
-        self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
+        self.output_bias = self.item.new_bias()
         self._initialise(init)
 
     def _initialise(self, init: str) -> None:
-        for module in self.modules():
+        truncated = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)
+        self.item.initialise(truncated)
+        for module in modules_beside_items(self):
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                truncated(module.weight)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
                 if init == "xavier":
                     nn.init.xavier_normal_(module.weight)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
-        """Queries float [M, D]: the states at the places, transformed (equation 7)."""
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
+        """Queries float [M, D]: the states at the positions, transformed (equation 7)."""
         items = histories.items
         real = items != self.schema.padding
         visible = real[:, None, None, :]  # [B, 1, 1, L]: what each place may look at
@@ -89,15 +94,15 @@ class BERT4Rec(InnerProduct):
         hidden_BLD = self.dropout(self.norm(self.item(items) + self.position(back)))
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, visible, hidden_BLD)
-        asking, there = gather(hidden_BLD, at)
+        asking, mask = gather_rows(hidden_BLD, positions)
         hidden = self.layers[-1](hidden_BLD, visible, asking)
         queries: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
-        return queries[there]
+        return queries[mask]
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; the bias is its own."""
         if items is None:
-            return ItemVectors(self.item.weight[: self.schema.num_items], self.output_bias)
+            return ItemVectors(self.item.table(), self.output_bias)
         return ItemVectors(self.item(items), self.output_bias[items])
 
 

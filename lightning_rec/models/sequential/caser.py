@@ -4,6 +4,7 @@ Tang and Wang, WSDM 2018, arXiv:1809.07426. Shapes: B sequences, L places, T = l
 V = num_items, M queries.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -36,9 +39,11 @@ class Caser(InnerProduct):
         dropout: on what the filters found.
         user_vectors: whether users have vectors; without, the model knows users by their items
             only.
+        items: makes the item encoder.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+    second_table = True
 
     def __init__(
         self,
@@ -49,10 +54,11 @@ class Caser(InnerProduct):
         vertical: PositiveInt = 4,
         dropout: BelowOne = 0.5,
         user_vectors: bool = True,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         self.length = length
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.user = nn.Embedding(schema.num_users, dim) if user_vectors else None
         self.horizontal = nn.ModuleList(
             nn.Linear(height * dim, horizontal) for height in range(1, length + 1)
@@ -65,26 +71,24 @@ class Caser(InnerProduct):
         self._initialise()
 
     def _initialise(self) -> None:
-        nn.init.normal_(self.item.weight, std=1 / self.item.embedding_dim)
+        self.item.initialise(partial(nn.init.normal_, std=1 / self.item.dim))
         nn.init.normal_(self.output.weight, std=1 / self.output.embedding_dim)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
         if self.user is not None:
             nn.init.zeros_(self.user.weight)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, 2 D] (without user vectors [M, D]): sections 3.1 to 3.3."""
         length = histories.items.shape[1]
         before_BLD = F.pad(self.item(histories.items), (0, 0, self.length - 1, 0))
         unions = [self._unions(before_BLD, length, height) for height in range(1, self.length + 1)]
         points = self.vertical(torch.stack(shifted(before_BLD, self.length, length), dim=-1))
-        found = pick(torch.cat([*unions, points.flatten(2)], dim=-1), at)
+        found = gather(torch.cat([*unions, points.flatten(2)], dim=-1), positions)
         sequence_MD = F.relu(self.join(self.dropout(found)))
         if self.user is None:
             return sequence_MD
         users_BD = self.user(histories.user.clamp(min=0)) * (histories.user >= 0)[:, None]
         users_BLD = users_BD[:, None].expand(-1, length, -1)
-        return torch.cat([sequence_MD, pick(users_BLD, at)], dim=1)
+        return torch.cat([sequence_MD, gather(users_BLD, positions)], dim=1)
 
     def _unions(self, before_BLD: Tensor, length: int, height: int) -> Tensor:
         """What filters of one height find in the image of each place: float [B, L, horizontal].

@@ -5,6 +5,7 @@ Radford et al., 2019, "Language Models are Unsupervised Multitask Learners". Sha
 L places, D = dim, V = num_items, M queries.
 """
 
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -32,6 +35,7 @@ class Decoder(InnerProduct):
         heads: attention heads; must divide ``dim``.
         feedforward: width of the feed-forward layer as a multiple of ``dim``.
         dropout: on the item vectors, and wherever the architecture itself has dropout.
+        items: makes the item encoder.
 
     Raises:
         ValueError: if ``heads`` does not divide ``dim``, or the architecture is unknown or looks
@@ -50,11 +54,12 @@ class Decoder(InnerProduct):
         heads: PositiveInt = 2,
         feedforward: PositiveInt = 4,
         dropout: BelowOne = 0.2,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.dropout = Dropout(dropout)
         self.body = body(
             architecture,
@@ -72,21 +77,17 @@ class Decoder(InnerProduct):
             attention_dropout=dropout,
             hidden_dropout=dropout,
         )
-        nn.init.normal_(self.item.weight, std=0.02)
-        with torch.no_grad():
-            self.item.weight[schema.padding].zero_()
+        self.item.initialise(partial(nn.init.normal_, std=0.02))
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; padding stands on the right, where no place looks."""
         vectors_BLD = self.dropout(self.item(histories.items))
         hidden_BLD = self.body(inputs_embeds=vectors_BLD, use_cache=False).last_hidden_state
-        return pick(hidden_BLD, at)
+        return gather(hidden_BLD, positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; there is no bias."""
-        if items is None:
-            return ItemVectors(self.item.weight[: self.schema.num_items], None)
-        return ItemVectors(self.item(items), None)
+        return ItemVectors(self.item.table() if items is None else self.item(items), None)
 
 
 def body(architecture: str, **settings: Any) -> nn.Module:

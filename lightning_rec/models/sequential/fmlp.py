@@ -4,6 +4,7 @@ Zhou, Yu, Zhao and Wen, WWW 2022, arXiv:2202.13556. Shapes: B sequences, L place
 V = num_items, M queries.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items, modules_beside_items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -33,6 +36,7 @@ class FMLP(InnerProduct):
         depth: number of blocks.
         feedforward: width of the feed-forward layer as a multiple of ``dim`` (4 in the paper).
         dropout: after the embeddings, the filters and the feed-forward layers.
+        items: makes the item encoder.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
@@ -44,9 +48,10 @@ class FMLP(InnerProduct):
         depth: Layers = 2,
         feedforward: PositiveInt = 4,
         dropout: BelowOne = 0.2,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.position = nn.Embedding(schema.max_len, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
@@ -56,29 +61,26 @@ class FMLP(InnerProduct):
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
+        self.item.initialise(partial(nn.init.normal_, std=0.02))
+        for module in modules_beside_items(self):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; places are counted from the oldest item of the window."""
         places = torch.arange(histories.items.shape[1], device=histories.items.device)
         hidden_BLD = self.norm(self.item(histories.items) + self.position(places))
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD)
-        queries: Tensor = self.blocks[-1](hidden_BLD, at)
+        queries: Tensor = self.blocks[-1](hidden_BLD, positions)
         return queries
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; there is no bias."""
-        if items is None:
-            return ItemVectors(self.item.weight[: self.schema.num_items], None)
-        return ItemVectors(self.item(items), None)
+        return ItemVectors(self.item.table() if items is None else self.item(items), None)
 
 
 class Block(nn.Module):
@@ -94,11 +96,11 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, hidden_BLD: Tensor, at: Tensor | None = None) -> Tensor:
-        """Float [B, L, D] -> the same; or, read at places, float [M, D]."""
+    def forward(self, hidden_BLD: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Float [B, L, D] -> the same; or, gathered at positions, float [M, D]."""
         filtered = convolve(hidden_BLD, self.filter)
-        if at is not None:
-            hidden_BLD, filtered = pick(hidden_BLD, at), pick(filtered, at)
+        if positions is not None:
+            hidden_BLD, filtered = gather(hidden_BLD, positions), gather(filtered, positions)
         hidden = self.filter_norm(hidden_BLD + self.dropout(filtered))
         inner = self.contract(F.gelu(self.expand(hidden)))  # the paper has ReLU, its code GELU
         fed: Tensor = self.norm(hidden + self.dropout(inner))

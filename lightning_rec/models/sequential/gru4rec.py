@@ -4,16 +4,18 @@ Hidasi, Karatzoglou, Baltrunas and Tikk, ICLR 2016, arXiv:1511.06939; Hidasi and
 2018, arXiv:1706.03847. Shapes: B sequences, L places, D = dim, V = num_items, M queries.
 """
 
+from functools import partial
 from typing import ClassVar
 
-import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -30,6 +32,7 @@ class GRU4Rec(InnerProduct):
         dropout: on the item vectors and after each layer.
         tied: score with the input's item vectors (the authors' "constrained embedding", 2018),
             not with a second table.
+        items: makes the item encoder.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
@@ -41,34 +44,35 @@ class GRU4Rec(InnerProduct):
         depth: Layers = 1,
         dropout: BelowOne = 0.2,
         tied: bool = True,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.layers = nn.ModuleList(nn.GRU(dim, dim, batch_first=True) for _ in range(depth))
         self.dropout = Dropout(dropout)
         self.output = None if tied else nn.Embedding(schema.num_items, dim)
-        self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
+        self.second_table = not tied
+        self.output_bias = self.item.new_bias()
         self._initialise()
 
     def _initialise(self) -> None:
         # States stay within (-1, 1): vectors of length 1 give scores that can tell items apart.
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
+        draw = partial(nn.init.normal_, std=self.item.dim**-0.5)
+        self.item.initialise(draw)
+        if self.output is not None:
+            draw(self.output.weight)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; padding stands on the right, so no state has passed any."""
         hidden_BLD = self.dropout(self.item(histories.items))
         for layer in self.layers:
             states_BLD, _ = layer(hidden_BLD)
             hidden_BLD = self.dropout(states_BLD)
-        return pick(hidden_BLD, at)
+        return gather(hidden_BLD, positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The input's item vectors or the second table, and a bias."""
-        table = self.item if self.output is None else self.output
-        if items is None:
-            return ItemVectors(table.weight[: self.schema.num_items], self.output_bias)
-        return ItemVectors(table(items), self.output_bias[items])
+        bias = self.output_bias if items is None else self.output_bias[items]
+        if self.output is not None:
+            return ItemVectors(self.output.weight if items is None else self.output(items), bias)
+        return ItemVectors(self.item.table() if items is None else self.item(items), bias)

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, attend, pick
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, attend, gather
 from lightning_rec.ranges import BelowOne
 
 
@@ -31,12 +33,14 @@ class GSASRec(InnerProduct):
         depth: number of blocks.
         heads: attention heads; must divide ``dim``.
         dropout: after the embeddings, on the attention weights and inside the feed-forward layers.
+        items: makes the item encoder.
 
     Raises:
         ValueError: if ``heads`` does not divide ``dim``.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+    second_table = True
 
     def __init__(
         self,
@@ -45,18 +49,19 @@ class GSASRec(InnerProduct):
         depth: PositiveInt = 2,
         heads: PositiveInt = 1,
         dropout: BelowOne = 0.5,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = nn.Embedding(schema.num_items + 2, dim)
+        self.item = items(schema, dim)
         self.output = nn.Embedding(schema.num_items + 2, dim)
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; the latest item of each sequence has the last position."""
         items = histories.items
         length = items.ne(self.schema.padding).sum(dim=1, keepdim=True)  # [B, 1]
@@ -65,7 +70,7 @@ class GSASRec(InnerProduct):
         hidden_BLD = self.dropout(self.item(items) + self.position(counted))
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD)
-        return pick(self.norm(hidden_BLD), at)
+        return gather(self.norm(hidden_BLD), positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The output table; there is no bias."""

@@ -5,6 +5,7 @@ B sequences, L places, D = dim, H heads, A = attention_dim, C = linear_dim, V = 
 M queries.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne, Layers
 
 EPSILON = 1e-6  # of all norms in the authors' code
@@ -37,6 +40,7 @@ class HSTU(InnerProduct):
         dropout: after the embeddings and before each layer's output.
         normalize: score by the cosine of query and item.
         temperature: what scores are divided by; 1 suits ``normalize=False``.
+        items: makes the item encoder.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
@@ -52,36 +56,35 @@ class HSTU(InnerProduct):
         dropout: BelowOne = 0.2,
         normalize: bool = True,
         temperature: PositiveFloat = 0.05,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         self.normalize, self.temperature = normalize, temperature
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             Layer(dim, heads, attention_dim, linear_dim, schema.max_len, dropout)
             for _ in range(depth)
         )
-        nn.init.trunc_normal_(self.item.weight, std=0.02, a=-0.04, b=0.04)
+        self.item.initialise(partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04))
         nn.init.xavier_normal_(self.position.weight)
-        with torch.no_grad():
-            self.item.weight[schema.padding].zero_()
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; places are counted from the oldest item of the window."""
         items = histories.items
         places = torch.arange(items.shape[1], device=items.device)
-        hidden_BLD = self.item(items) * self.item.embedding_dim**0.5 + self.position(places)
+        hidden_BLD = self.item(items) * self.item.dim**0.5 + self.position(places)
         hidden_BLD = self.dropout(hidden_BLD)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD)
-        return self._scaled(pick(hidden_BLD, at)) / self.temperature
+        return self._scaled(gather(hidden_BLD, positions)) / self.temperature
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too, its rows brought to length 1; no bias."""
         number = self.schema.num_items
         if items is None or len(items) > number:  # many negatives: scaling each item once is less
-            scaled = self._scaled(self.item.weight[:number])
+            scaled = self._scaled(self.item.table())
             return ItemVectors(scaled if items is None else scaled[items], None)
         return ItemVectors(self._scaled(self.item(items)), None)
 

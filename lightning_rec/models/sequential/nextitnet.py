@@ -4,6 +4,7 @@ Yuan, Karatzoglou, Arapakis, Jose and He, WSDM 2019, arXiv:1808.05163. Shapes: B
 L places, D = dim, V = num_items, M queries.
 """
 
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, pick
+from lightning_rec.models.items.base import Items, modules_beside_items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.ranges import BelowOne
 
 Dilations = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -31,6 +34,7 @@ class NextItNet(InnerProduct):
             By default a place sees itself and the 30 before it.
         dropout: on the item vectors (none in the paper).
         tied: score with the input's item vectors; the paper has a second table.
+        items: makes the item encoder.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("next_item",)
@@ -43,37 +47,39 @@ class NextItNet(InnerProduct):
         dilations: Dilations = (1, 4),
         dropout: BelowOne = 0.0,
         tied: bool = False,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
-        self.item = nn.Embedding(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.item = items(schema, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(dim, kernel, dilation) for dilation in dilations)
         self.output = None if tied else nn.Embedding(schema.num_items, dim)
-        self.output_bias = nn.Parameter(torch.zeros(schema.num_items))
+        self.second_table = not tied
+        self.output_bias = self.item.new_bias()
         self._initialise()
 
     def _initialise(self) -> None:
-        for module in self.modules():
+        truncated = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)
+        self.item.initialise(truncated)
+        for module in modules_beside_items(self):
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+                truncated(module.weight)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]."""
         hidden_BLD = self.dropout(self.item(histories.items))
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD)
-        return pick(hidden_BLD, at)
+        return gather(hidden_BLD, positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The second table or the input's item vectors, and a bias (section 3.4)."""
-        table = self.item if self.output is None else self.output
-        if items is None:
-            return ItemVectors(table.weight[: self.schema.num_items], self.output_bias)
-        return ItemVectors(table(items), self.output_bias[items])
+        bias = self.output_bias if items is None else self.output_bias[items]
+        if self.output is not None:
+            return ItemVectors(self.output.weight if items is None else self.output(items), bias)
+        return ItemVectors(self.item.table() if items is None else self.item(items), bias)
 
 
 class Block(nn.Module):

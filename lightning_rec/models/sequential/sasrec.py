@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.layers import Dropout, attend, pick, up_to
+from lightning_rec.models.items.base import Items, modules_beside_items
+from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.layers import Dropout, attend, gather, visible_up_to
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -40,6 +42,7 @@ class SASRec(InnerProduct):
         init: how weights start. ``normal`` with a deviation of 0.02, or all by Glorot's normal.
         sparse: give the item table sparse gradients, for very large catalogues; needs a sampled
             loss to be of use, and ``optimizer=lazy_adamw``.
+        items: makes the item encoder.
 
     Raises:
         ValueError: if ``heads`` does not divide ``dim``.
@@ -61,13 +64,14 @@ class SASRec(InnerProduct):
         places: Literal["oldest", "latest"] = "oldest",
         init: Literal["normal", "xavier"] = "normal",
         sparse: bool = False,
+        items: Items = Ids,
     ) -> None:
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = nn.Embedding(
-            schema.num_items + 2, dim, padding_idx=schema.padding, sparse=sparse
-        )
+        self.item = items(schema, dim)
+        if sparse:
+            self.item.sparse_gradients()
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout, self.item_dropout = Dropout(dropout), Dropout(item_dropout)
         self.scale = dim**0.5 if scaled else 1.0
@@ -79,17 +83,19 @@ class SASRec(InnerProduct):
         self._initialise(init)
 
     def _initialise(self, init: str) -> None:
-        for module in self.modules():
+        def draw(weight: Tensor) -> None:
+            nn.init.normal_(weight, std=0.02)
+            if init == "xavier":
+                nn.init.xavier_normal_(weight)
+
+        self.item.initialise(draw)
+        for module in modules_beside_items(self):
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-                if init == "xavier":
-                    nn.init.xavier_normal_(module.weight)
+                draw(module.weight)
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.item.weight[self.schema.padding].zero_()
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]."""
         items = histories.items
         places = torch.arange(items.shape[1], device=items.device)
@@ -101,14 +107,15 @@ class SASRec(InnerProduct):
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD, hidden_BLD)
         visible, asking = None, hidden_BLD
-        if at.dtype != torch.bool:  # one query for each sequence
-            visible, asking = up_to(at, items.shape[1]), pick(hidden_BLD, at)[:, None]
-            at = torch.zeros_like(at)
-        return pick(self.norm(self.blocks[-1](hidden_BLD, asking, visible)), at)
+        if positions.dtype != torch.bool:  # one query for each sequence
+            visible = visible_up_to(positions, items.shape[1])
+            asking = gather(hidden_BLD, positions)[:, None]
+            positions = torch.zeros_like(positions)
+        return gather(self.norm(self.blocks[-1](hidden_BLD, asking, visible)), positions)
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The item table is the output layer too; there is no bias."""
-        weight = self.item.weight[: self.schema.num_items] if items is None else self.item(items)
+        weight = self.item.table() if items is None else self.item(items)
         return ItemVectors(self.item_dropout(weight), None)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from lightning_rec.language.blocks import encode
 from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.items import ReadTexts
+from lightning_rec.models.items.text import ReadTexts
 from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts
 
 

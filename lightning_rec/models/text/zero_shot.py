@@ -35,13 +35,13 @@ class ZeroShot(InnerProduct):
         self.needs_order = half_life is not None
         self.register_buffer("texts", torch.zeros(schema.num_items, 0), persistent=False)
 
-    def read_texts(self, vectors: Tensor) -> None:
-        """Take the vectors of all texts, float [V, E], each made to length 1."""
+    def read_vectors(self, vectors: Tensor) -> None:
+        """Take the vectors of all items' texts, float [V, E], each made to length 1."""
         self.texts = functional.normalize(vectors.to(self.texts.device), dim=1)
 
-    def forward(self, histories: Histories, at: Tensor) -> Tensor:
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The weighted mean of the history's items: float [M, E]."""
-        items, read, age = past(histories, at, self.schema.num_items)
+        items, read, age = past(histories, positions, self.schema.num_items)
         weight = read.float()
         if self.half_life is not None:
             weight = weight * 0.5 ** (age.clamp(min=0) / self.half_life)

@@ -1,6 +1,7 @@
-"""Items known by their texts: the same vectors however they are asked for, each text read once."""
+"""Item encoders: the same vectors however they are asked for, each text read once, sums, gates."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,17 +18,36 @@ from lightning_rec.language.cached import agrees, read_lower, read_vectors
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
-from lightning_rec.models.text import items as text_items
-from lightning_rec.models.text.items import (
-    KnownTexts,
-    ReadTexts,
-    TextItems,
+from lightning_rec.models.items import base
+from lightning_rec.models.items import vectors as item_vectors
+from lightning_rec.models.items.base import ComputedItems, ItemEncoder
+from lightning_rec.models.items.ids import Ids, OwnVectors
+from lightning_rec.models.items.sums import Sum
+from lightning_rec.models.items.text import ReadTexts
+from lightning_rec.models.items.vectors import (
+    KnownVectors,
+    Projected,
+    VectorSource,
     Whitened,
     whitening,
 )
+from lightning_rec.models.sequential.sasrec import SASRec
 
 TEXTS = ["red lamp", "old chair of wood", "a", "large soft blue table and steel door", "angle bracket"]  # fmt: skip
 SCHEMA = Schema(len(TEXTS), 4, 1)
+
+
+def encoder_of(
+    source: VectorSource, *, ids: bool = False, schema: Schema = SCHEMA, **own: Any
+) -> ComputedItems:
+    """An encoder over a source, with vectors of the items' own perhaps, that has read."""
+    items: ComputedItems = Projected(schema, 8, lambda: source)
+    if ids:
+        items = Sum(schema, 8, {"text": items, "ids": OwnVectors(schema, 8, **own)})
+    items.read()
+    return items
+
+
 KINDS = pytest.mark.parametrize("kind", ["bert", "gpt2", "mpnet", "deberta-v2", "modernbert"])
 
 
@@ -108,11 +128,11 @@ def test_a_model_that_does_not_go_on_is_found_out(
 def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], ids: bool) -> None:
     encoder, tokens = read
     AdaptedModule(encoder, TopLayers(1))
-    items = TextItems(SCHEMA, 8, ReadTexts(encoder, tokens, None), ids)
+    items = encoder_of(ReadTexts(encoder, tokens, None), ids=ids)
     texts: list[int] = []
     encoder.register_forward_hook(lambda _, arguments, made: texts.append(len(made)))
     asked = torch.tensor([[0, 3, 3, 5], [4, 0, 5, 6]])  # 5 is padding, 6 the mask
-    items.begin(asked)
+    items.begin_step(asked)
     made = items(asked)
     parts = [items(asked[:1]), items(asked[1:])]
     assert sum(texts) == 3
@@ -125,22 +145,23 @@ def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], i
     items.eval()
     with torch.no_grad():
         torch.testing.assert_close(items(asked), made)
-        torch.testing.assert_close(items.weight[asked], made)
+        torch.testing.assert_close(items._all()[asked], made)
         assert sum(texts) == 4 + len(TEXTS)  # the whole catalogue, once
     made.sum().backward()
     moved = {name for name, p in items.named_parameters() if p.grad is not None and p.grad.any()}
     assert any("layer.2" in name for name in moved)
     assert not any("layer.1" in name for name in moved)
-    assert ("ids.weight" in moved) == ids
+    assert ("parts.ids.own.weight" in moved) == ids
     with torch.no_grad():
-        items.project.weight += 1
+        for parameter in items.parameters():
+            parameter += 1
         assert not torch.allclose(items(asked), made)
 
 
 def test_known_vectors_are_in_no_state() -> None:
-    texts = Whitened(KnownTexts(torch.randn(5, 6)), *whitening(torch.randn(20, 6)))
-    items = TextItems(SCHEMA, 8, texts)
-    assert set(items.state_dict()) == {"project.weight", "project.bias", "special.weight", "texts.mean", "texts.basis"}  # fmt: skip
+    texts = Whitened(KnownVectors(torch.randn(5, 6)), *whitening(torch.randn(20, 6)))
+    items = encoder_of(texts)
+    assert set(items.state_dict()) == {"project.weight", "project.bias", "special.weight", "source.mean", "source.basis"}  # fmt: skip
     asked = torch.tensor([2, 0])
     with torch.no_grad():
         still = items(asked)
@@ -178,12 +199,13 @@ def test_a_direction_in_which_nothing_varies_is_no_obstacle() -> None:
 
 def test_a_catalogue_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = torch.randn(20, 6)
-    items = TextItems(SCHEMA, 8, Whitened(KnownTexts(vectors), *whitening(vectors)), ids=True)
+    items = encoder_of(Whitened(KnownVectors(vectors), *whitening(vectors)), ids=True)
     mean, basis = whitening(vectors)
     with torch.no_grad():
-        whole = items.train().weight
-        monkeypatch.setattr(text_items, "BLOCK_ITEMS", 3)
-        torch.testing.assert_close(items.weight, whole)
+        whole = items.train().table()
+        monkeypatch.setattr(base, "BLOCK_ITEMS", 3)
+        monkeypatch.setattr(item_vectors, "BLOCK_ITEMS", 3)
+        torch.testing.assert_close(items.table(), whole)
     torch.testing.assert_close(whitening(vectors)[0], mean)
     spread = [basis @ basis.T for basis in (basis, whitening(vectors)[1])]  # signs are free
     torch.testing.assert_close(*spread, rtol=1e-4, atol=1e-4)
@@ -191,23 +213,25 @@ def test_a_catalogue_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_items_go_without_their_own_vectors_as_often_as_asked() -> None:
     schema = Schema(1000, 4, 1)
-    items = TextItems(
-        schema, 8, KnownTexts(torch.randn(1000, 6)), True, trained=600, id_dropout=0.3
-    )
-    assert items.ids is not None
-    assert not items.ids.weight[600:].any()  # what training has not is known by its text alone
+    source = KnownVectors(torch.randn(1000, 6))
+    items = encoder_of(source, ids=True, schema=schema, dropout=0.3, trained=600)
+    assert isinstance(items, Sum)
+    text, ids = items.parts["text"], items.parts["ids"]
+    assert isinstance(text, Projected)
+    assert isinstance(ids, OwnVectors)
+    assert not ids.own.weight[600:].any()  # what training has not is known by its text alone
     asked = torch.arange(600)
-    read = items.project(items.texts(asked))
+    read = text.vectors(asked)
     items.train()
     added = items(asked) - read
     dropped = (added == 0).all(dim=1)
     assert 120 < dropped.sum() < 240
-    torch.testing.assert_close(added[~dropped], items.ids(asked)[~dropped])
+    torch.testing.assert_close(added[~dropped], ids.own(asked)[~dropped])
     assert not torch.equal(dropped, (items(asked) - read == 0).all(dim=1))  # anew at each step
-    items.begin(asked)
+    items.begin_step(asked)
     assert torch.equal(items(asked), items(asked))  # one and the same within a step
     with torch.no_grad():
-        torch.testing.assert_close(items.eval()(asked) - read, items.ids(asked))
+        torch.testing.assert_close(items.eval()(asked) - read, ids.own(asked))
 
 
 def test_blocks_hold_all_texts_and_few_tokens() -> None:
@@ -223,14 +247,14 @@ def test_blocks_hold_all_texts_and_few_tokens() -> None:
             assert rows < EVEN or rows % EVEN == 0 or end == len(lengths)
 
 
-def test_settled_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> None:
+def test_frozen_items_are_what_they_were_and_read_no_more(tiny_bert: Path) -> None:
     language = load_language(tiny_bert)
     tokens = tokenize(TEXTS, language.tokenizer, 16)
-    items = TextItems(SCHEMA, 8, ReadTexts(language.encoder, tokens, None)).eval()
+    items = encoder_of(ReadTexts(language.encoder, tokens, None)).eval()
     asked = torch.tensor([[3, 0, 5], [4, 6, 1]])
     with torch.no_grad():
         before = items(asked)
-        items.settle()
+        items.freeze_source()
         torch.testing.assert_close(items(asked), before)
     assert not any("encoder" in name for name in items.state_dict())
 
@@ -263,16 +287,73 @@ def test_what_broke_in_the_cache_is_read_again(
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_vectors_are_made_anew_when_an_evaluation_begins(fused: bool) -> None:
-    items = TextItems(SCHEMA, 8, KnownTexts(torch.randn(len(TEXTS), 6)))
+    items = encoder_of(KnownVectors(torch.randn(len(TEXTS), 6)))
     optimizer = torch.optim.AdamW(items.parameters(), lr=0.1, fused=fused)
     items.eval()
     with torch.no_grad():
-        before = items.weight
-        assert items.weight is before
+        before = items._all()
+        assert items._all() is before
     items.train()
     items(torch.tensor([0, 1])).sum().backward()
     optimizer.step()
     items.eval()
     with torch.no_grad():
-        assert not torch.equal(items.weight, before)
-        assert torch.equal(items.weight, items(torch.arange(len(TEXTS) + 2)))
+        assert not torch.equal(items._all(), before)
+        assert torch.equal(items._all(), items(torch.arange(len(TEXTS) + 2)))
+
+
+def test_the_rest_of_a_model_starts_alike_whatever_its_items_are_known_by() -> None:
+    def texts(schema: Schema, dim: int) -> ItemEncoder:
+        Ids(schema, dim)
+        return Projected(schema, dim, lambda: KnownVectors(torch.randn(len(TEXTS), 6)))
+
+    models = []
+    for items in (Ids, texts):
+        torch.manual_seed(3)
+        models.append(SASRec(SCHEMA, dim=8, items=items))
+    plain, described = (model.state_dict() for model in models)
+    shared = [name for name in plain if not name.startswith("item.")]
+    assert len(shared) > 10
+    assert all(torch.equal(plain[name], described[name]) for name in shared)
+
+
+def test_a_gate_starts_with_the_mean_and_learns_which_part_says_more() -> None:
+    torch.manual_seed(0)
+    parts = {name: encoder_of(KnownVectors(torch.randn(len(TEXTS), 6))) for name in "ab"}
+    plain, gated = Sum(SCHEMA, 8, parts), Sum(SCHEMA, 8, parts, gate=True)
+    gated.draw_weights()
+    codes = torch.arange(len(TEXTS) + 2)
+    torch.testing.assert_close(gated.of_codes(codes), plain.of_codes(codes) / 2)
+    target = parts["a"].of_codes(codes).detach()
+    assert gated.gate is not None
+    optimizer = torch.optim.Adam(gated.gate.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = (gated.of_codes(codes) - target).square().sum()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05 * (plain.of_codes(codes) / 2 - target).square().sum()
+
+
+def test_given_vectors_come_with_the_weights() -> None:
+    given = torch.randn(len(TEXTS), 6)
+    items = encoder_of(KnownVectors(given, saved=True))
+    restored = Projected(SCHEMA, 8, lambda: None)
+    restored.read()
+    restored.load_state_dict(items.state_dict())
+    codes = torch.tensor([[3, 0, 5], [4, 6, 1]])
+    assert torch.equal(restored(codes), items(codes))
+    with torch.no_grad():
+        assert torch.equal(restored.eval().table(), items.eval().table())
+
+
+def test_a_model_over_sparse_ids_has_sparse_gradients_in_a_sum_as_well() -> None:
+    text = Projected(SCHEMA, 8, lambda: KnownVectors(torch.randn(len(TEXTS), 6)))
+    items = Sum(SCHEMA, 8, {"text": text, "ids": OwnVectors(SCHEMA, 8)})
+    items.sparse_gradients()
+    items.read()
+    items(torch.tensor([1, 3])).sum().backward()
+    own = items.get_parameter("parts.ids.own.weight").grad
+    assert own is not None
+    assert own.is_sparse
+    assert own.coalesce().indices().flatten().tolist() == [1, 3]

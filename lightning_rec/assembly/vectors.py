@@ -1,0 +1,59 @@
+"""Items known by given vectors."""
+
+from pathlib import Path
+
+import torch
+
+from lightning_rec.assembly.items import Described, Reading
+from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
+from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
+from lightning_rec.ranges import BelowOne
+
+
+class Vectors(Described):
+    """Items are known by given vectors, such as of images, of a graph or of another model.
+
+    Args:
+        path: ``.npy``, ``.safetensors`` or ``.parquet``.
+        item_ids: ids of the rows, for the first two: text, one a line, or ``.npy``.
+        id_column: the column, or tensor, of ids.
+        vector_column: the column, or tensor, of vectors.
+        missing: what becomes of items without a vector: ``refuse``, or ``zero`` takes 0.
+        whiten: make the vectors of the training items uncorrelated and of equal spread.
+        ids: add a vector of each item's own.
+        id_dropout: probability that an item goes without it for a training step.
+    """
+
+    choice = "vectors"
+
+    def __init__(
+        self,
+        path: str,
+        item_ids: str | None = None,
+        id_column: str = "item",
+        vector_column: str = "vector",
+        missing: Missing = "refuse",
+        whiten: bool = True,
+        ids: bool = False,
+        id_dropout: BelowOne = 0.0,
+    ) -> None:
+        self.path, self.item_ids = Path(path), None if item_ids is None else Path(item_ids)
+        self.id_column, self.vector_column, self.missing = id_column, vector_column, missing
+        self.whiten, self.ids, self.id_dropout = whiten, ids, id_dropout
+        self._check_dropout()
+
+    @property
+    def title(self) -> str:
+        """What items are known by, in words."""
+        return f"vectors{' and ids' if self.ids else ''} of {self.path.name}"
+
+    def read(self, reading: Reading) -> VectorSource | None:
+        """The vectors of the catalogue's items, which belong to the weights of a run."""
+        if reading.restoring:
+            return None
+        file = read_vector_file(self.path, self.item_ids, self.id_column, self.vector_column)
+        given = torch.from_numpy(vectors_of(file, reading.ids, self.missing))
+        if self.whiten:
+            mean, basis = whitening(given[: reading.trained])
+            given = (given - mean) @ basis
+        return KnownVectors(given, saved=True)

@@ -1,0 +1,193 @@
+"""Vectors of items out of a file, NumPy's, safetensors or Parquet, and whose they are."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.data.ids import ids_of
+from lightning_rec.errors import UserError, listed, nearest
+
+log = logging.getLogger(__name__)
+
+Missing = Literal["refuse", "zero"]
+
+
+class VectorFile(NamedTuple):
+    """What a file of vectors holds.
+
+    path: where it lies.
+    ids: String [N], normalised; see :func:`lightning_rec.data.ids.ids_of`.
+    vectors: of any numeric type, [N, E], perhaps memory-mapped.
+    """
+
+    path: Path
+    ids: pl.Series
+    vectors: NDArray[Any]
+
+
+def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) -> VectorFile:
+    """Read vectors and their ids.
+
+    Args:
+        path: ``.npy`` of shape [N, E]; ``.safetensors`` with a tensor called ``column``; Parquet
+            with a column of lists or arrays of numbers called ``column``.
+        ids: for the first two, the ids of the rows: text, one a line, or ``.npy``. A safetensors
+            file may hold them itself, as an integer tensor called ``id_column``.
+        id_column: the column of ids of a Parquet file.
+        column: see ``path``.
+
+    Raises:
+        UserError: if the file is not there or not of these kinds, ids are missing, doubled or not
+            as many as vectors, or these have not all the same width.
+    """
+    if not path.is_file():
+        raise UserError(f"item.path={path}: there is no such file.")
+    kinds = {".npy": _of_numpy, ".safetensors": _of_safetensors, ".parquet": _of_parquet}
+    if path.suffix not in kinds:
+        raise UserError(f"item.path={path}: it has to end in {listed(kinds)}.")
+    raw, vectors = kinds[path.suffix](path, ids, id_column, column)
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: vectors are numbers in two dimensions, items by width; these are "
+            f"{vectors.dtype} of shape {list(vectors.shape)}."
+        )
+    named = ids_of(raw)
+    if len(named) != len(vectors):
+        raise UserError(f"{path} holds {len(vectors):,} vectors, but there are {len(named):,} ids.")
+    if named.has_nulls():
+        row = int(named.is_null().arg_max() or 0)
+        raise UserError(f"{path}: vector {row + 1} has no id ({raw[row]!r}).")
+    if doubled := named.filter(named.is_duplicated()).to_list():
+        raise UserError(f"{path} has more than one vector of the item {doubled[0]}.")
+    return VectorFile(path, named, vectors)
+
+
+def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[np.float32]:
+    """The vectors of a catalogue's items in its order, float32 [V, E].
+
+    Items that only the file knows are passed over, which is told; so are, with ``missing="zero"``,
+    items without a vector, which get 0.
+
+    Raises:
+        UserError: if the file knows none of the items, or with ``missing="refuse"`` not all of
+            them, or if a value of theirs is no finite number.
+    """
+    rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
+    wanted = ids_of(items)
+    row = wanted.to_frame("id").join(rows, "id", "left", maintain_order="left")["row"]
+    lacking = wanted.filter(row.is_null())
+    if len(lacking) == len(items):
+        raise UserError(
+            f"{file.path} knows none of the items: its ids are like {listed(file.ids.head(3))}, "
+            f"those of the catalogue like {listed(wanted.head(3))}."
+        )
+    if len(lacking) and missing == "refuse":
+        raise UserError(
+            f"{file.path} has no vector of {len(lacking):,} of {len(items):,} items, such as "
+            f"{listed(lacking.head(3))}: add them, or say item.missing=zero."
+        )
+    if len(lacking):
+        log.warning(
+            "%s has no vector of %s of %s items, such as %s: theirs is 0.",
+            file.path, f"{len(lacking):,}", f"{len(items):,}", listed(lacking.head(3)),
+        )  # fmt: skip
+    if unknown := len(file.ids) - (len(items) - len(lacking)):
+        log.warning(
+            "%s of %s vectors of %s are of items that the catalogue does not have: passed over.",
+            f"{unknown:,}", f"{len(file.ids):,}", file.path,
+        )  # fmt: skip
+    mask = row.is_not_null().to_numpy()
+    vectors = np.zeros((len(items), file.vectors.shape[1]), dtype=np.float32)
+    vectors[mask] = file.vectors[row.drop_nulls().to_numpy()]
+    if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+        raise UserError(
+            f"{file.path}: the vector of the item {wanted[int(bad[0])]} ({len(bad):,} such items) "
+            "holds values that are no finite numbers (NaN, or beyond float32)."
+        )
+    return vectors
+
+
+Read = tuple[pl.Series, NDArray[Any]]
+
+
+def _of_numpy(path: Path, ids: Path | None, id_column: str, column: str) -> Read:
+    return _named_ids(path, ids), _array(path)
+
+
+def _of_safetensors(path: Path, ids: Path | None, id_column: str, column: str) -> Read:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, KeyError, TypeError) as error:  # bfloat16 is none of NumPy's
+        raise UserError(
+            f"{path} cannot be read as safetensors of NumPy's types: {error}"
+        ) from error
+    if column not in tensors:
+        raise UserError(
+            f"{path} has no tensor '{column}'.{nearest(column, tensors)} It has: "
+            f"{listed(tensors)}: say item.vector_column=NAME."
+        )
+    if ids is None and id_column in tensors:
+        return pl.Series("id", tensors[id_column].reshape(-1)), tensors[column]
+    return _named_ids(path, ids), tensors[column]
+
+
+def _of_parquet(path: Path, ids: Path | None, id_column: str, column: str) -> Read:
+    if ids is not None:
+        raise UserError(
+            f"item.item_ids={ids}: a Parquet file has its ids in item.id_column: drop it."
+        )
+    try:
+        there = pl.read_parquet_schema(path)
+        for key, name in (("id_column", id_column), ("vector_column", column)):
+            if name not in there:
+                raise UserError(
+                    f"{path} has no column '{name}'.{nearest(name, there)} It has: "
+                    f"{listed(there)}: say item.{key}=NAME."
+                )
+        table = pl.read_parquet(path, columns=list(dict.fromkeys((id_column, column))))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    vectors = table[column]
+    if isinstance(vectors.dtype, pl.Array):
+        vectors = vectors.arr.to_list()
+    if not isinstance(vectors.dtype, pl.List) or not vectors.dtype.inner.is_numeric():
+        raise UserError(f"{path}: '{column}' holds {vectors.dtype}, not lists of numbers.")
+    width = vectors.list.len().fill_null(0)
+    if width.n_unique() > 1:
+        row = int((width != width[0]).arg_max() or 0)
+        raise UserError(
+            f"{path}: vectors have one width, but the first one has {width[0]} numbers and that of "
+            f"the item {table[id_column][row]} has {width[row]}."
+        )
+    flat = vectors.explode().cast(pl.Float32).to_numpy()
+    return table[id_column], flat.reshape(len(table), -1)
+
+
+def _named_ids(path: Path, ids: Path | None) -> pl.Series:
+    """Ids out of a file of their own."""
+    if ids is None:
+        raise UserError(
+            f"item.path={path} does not say whose vectors it holds: say item.item_ids=FILE, one id "
+            "a line in the order of the vectors, or an .npy."
+        )
+    if not ids.is_file():
+        raise UserError(f"item.item_ids={ids}: there is no such file.")
+    if ids.suffix == ".npy":
+        return pl.Series("id", _array(ids).reshape(-1))
+    return pl.Series("id", ids.read_text(encoding="utf-8").splitlines(), dtype=pl.String)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read as an array of numbers: {reason}.") from error
+    return array

@@ -1,0 +1,52 @@
+"""Items of clicks described by vectors, for any head; those of a batch are made once.
+
+Shapes: B rows, n items that they show or have in their histories, V items, E = width of the
+vectors.
+"""
+
+import torch
+from torch import Tensor
+
+from lightning_rec.data.clicks.batches import BatchItems, Rows
+from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.models.items.vectors import VectorSource
+from lightning_rec.models.layers import CachedInEvaluation
+
+
+class WithItems(CachedInEvaluation, ClickModel):
+    """A head whose items are known by vectors: of their texts, given ones, or an encoder's.
+
+    Args:
+        source: makes the vectors of items.
+        number: V.
+        head: over a schema whose items are described.
+    """
+
+    def __init__(self, source: VectorSource, number: int, head: ClickModel) -> None:
+        super().__init__(head.schema)
+        self.source, self.number, self.head = source, number, head
+        self.multi_task, self.sequential = head.multi_task, head.sequential
+
+    @property
+    def title(self) -> str:
+        """What its head is called."""
+        return self.head.title
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Logits, float [B], or [B, G] of several goals."""
+        assert rows.item is not None
+        codes = rows.item
+        if rows.history is not None and self.schema.history is not None:
+            past = rows.history.items
+            codes = torch.cat([codes, past[past != self.schema.history.padding]])
+        codes = torch.unique(codes)
+        logits: Tensor = self.head(rows._replace(items=BatchItems(codes, self.vectors(codes))))
+        return logits
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Rising codes, int64 [n] -> float [n, E]; in evaluation, what is trained is made once."""
+        if torch.is_grad_enabled() or next(self.source.parameters(), None) is None:
+            vectors: Tensor = self.source(codes)
+            return vectors
+        everything = torch.arange(self.number, device=codes.device)
+        return self.cached(lambda: self.source(everything))[codes]

@@ -1,0 +1,85 @@
+"""Items known by their ids: a learnt vector each. Shapes: V = num_items, D = dim."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.split import Schema
+from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemEncoder
+
+
+class Ids(nn.Embedding, ItemEncoder):
+    """A table with a row for each item, one for padding, which is 0 and stays so, one for the mask.
+
+    Args:
+        schema: number of items.
+        dim: D.
+    """
+
+    by_id = True
+
+    def __init__(self, schema: Schema, dim: int) -> None:
+        super().__init__(schema.num_items + 2, dim, padding_idx=schema.padding)
+        self.num_items, self.dim = schema.num_items, dim
+
+    def sparse_gradients(self) -> None:
+        """Give the table sparse gradients: of the rows that a step reads."""
+        self.sparse = True
+
+    def table(self) -> Tensor:
+        """The rows of the items, float [V, D]."""
+        return self.weight[: self.num_items]
+
+    @torch.no_grad()
+    def initialise(self, init: Init) -> None:
+        """Draw all rows, then set that of padding to 0."""
+        init(self.weight)
+        self.weight[self.num_items].zero_()
+
+
+class OwnVectors(ComputedItems):
+    """A vector of each item's own, to be added to what else is known of it.
+
+    Items without training events have 0, and keep it: no gradient reaches them.
+
+    Args:
+        schema: number of items.
+        dim: D.
+        dropout: probability that an item goes without its vector for a training step, so that what
+            else is known of it learns to do without (DropoutNet: Volkovs et al., NeurIPS 2017,
+            section 4.1).
+        trained: number of items with training events, which are the first ones; None for all.
+    """
+
+    by_id = True
+    own: nn.Embedding
+
+    def __init__(
+        self, schema: Schema, dim: int, dropout: float = 0.0, trained: int | None = None
+    ) -> None:
+        super().__init__(schema, dim)
+        self.dropout, self.trained, self.sparse = dropout, trained, False
+
+    def sparse_gradients(self) -> None:
+        """Give the table sparse gradients: of the rows that a step reads."""
+        self.sparse = True
+
+    def make_layers(self) -> None:
+        """Give all items vectors."""
+        self.own = nn.Embedding(self.num_items, self.dim, sparse=self.sparse)
+
+    @torch.no_grad()
+    def draw_weights(self) -> None:
+        """Draw the vectors of items with training events; the others are 0."""
+        nn.init.zeros_(self.own.weight)
+        nn.init.normal_(self.own.weight[: self.trained], std=INIT_STD)
+
+    def of_codes(self, codes: Tensor) -> Tensor:
+        """Rising codes, int64 [n] -> float [n, D]; 0 for padding, mask and what drops out."""
+        real = codes[codes < self.num_items]
+        vectors: Tensor = self.own(real)
+        if self.training and self.dropout:
+            # The others are not scaled up: an item has its own vector or none, never half of it.
+            gone = torch.rand(len(real), 1, device=real.device) < self.dropout
+            vectors = vectors.masked_fill(gone, 0)
+        return functional.pad(vectors, (0, 0, 0, len(codes) - len(real)))

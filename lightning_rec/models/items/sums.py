@@ -1,0 +1,67 @@
+"""Items known by several things at once: the sum of several encoders, or a mixture that is learnt.
+
+Shapes: n = codes asked for at once, D = dim, P encoders.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.data.split import Schema
+from lightning_rec.models.items.base import ComputedItems
+
+
+class Sum(ComputedItems):
+    """The sum of the vectors that several encoders have of an item.
+
+    Args:
+        schema: number of items.
+        dim: D, of all of them.
+        parts: the P encoders, by name.
+        gate: weigh them item by item, by a softmax over a learnt linear map of all P vectors, which
+            starts with equal weights.
+    """
+
+    def __init__(
+        self, schema: Schema, dim: int, parts: Mapping[str, ComputedItems], gate: bool = False
+    ) -> None:
+        super().__init__(schema, dim)
+        self.parts = nn.ModuleDict(parts)
+        self.by_id = any(part.by_id for part in parts.values())
+        self.gate = nn.Linear(dim * len(parts), len(parts)) if gate else None
+
+    def make_layers(self) -> None:
+        """Those of each part."""
+        for part in self._parts():
+            part.make_layers()
+
+    def draw_weights(self) -> None:
+        """Those of each part."""
+        for part in self._parts():
+            part.draw_weights()
+        if self.gate is not None:
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)
+
+    def of_codes(self, codes: Tensor) -> Tensor:
+        """Int64 [n], rising -> float [n, D]."""
+        vectors = [part.of_codes(codes) for part in self._parts()]
+        if self.gate is None:
+            total: Tensor = sum(vectors[1:], vectors[0])
+            return total
+        weight: Tensor = self.gate(torch.cat(vectors, dim=1)).softmax(dim=1)  # [n, P]
+        return (weight[:, :, None] * torch.stack(vectors, dim=1)).sum(dim=1)
+
+    def sparse_gradients(self) -> None:
+        """Give the tables of ids among the parts sparse gradients."""
+        for part in self._parts():
+            part.sparse_gradients()
+
+    def freeze_source(self) -> None:
+        """Each part keeps what it read as it is now."""
+        for part in self._parts():
+            part.freeze_source()
+
+    def _parts(self) -> list[ComputedItems]:
+        return [part for part in self.parts.values() if isinstance(part, ComputedItems)]

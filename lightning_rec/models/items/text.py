@@ -1,0 +1,55 @@
+"""Texts of items that a language model reads whenever they are asked for, since it is tuned.
+
+Shapes: E = width of the language model, T tokens, n = items asked for at once.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_rec.language.blocks import in_blocks
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized
+from lightning_rec.models.items.vectors import VectorSource
+
+
+class Lower(Protocol):
+    """What the lowest layers of a language model make of every text, computed before."""
+
+    depth: int
+
+    def take(self, which: Tensor) -> Tensor:
+        """Of the texts with these numbers, int64 [n]: float [n, T, E], 0 behind the end."""
+        ...
+
+
+class ReadTexts(VectorSource):
+    """Texts that a language model reads again whenever they are asked for, since it is tuned.
+
+    Args:
+        encoder: the language model.
+        tokens: of all texts.
+        lower: what its lowest layers make of them, where these are not tuned; None to compute it.
+    """
+
+    def __init__(self, encoder: TextEncoder, tokens: Tokenized, lower: Lower | None) -> None:
+        super().__init__()
+        self.encoder, self.tokens, self.lower = encoder, tokens, lower
+        self.width = encoder.width
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Int64 [n] -> float [n, E], read in blocks of like length."""
+        if not len(codes):
+            return torch.zeros(0, self.width, device=codes.device)
+        which = codes.cpu()
+        lengths = torch.from_numpy(self.tokens.lengths[which.numpy()])
+        return in_blocks(lengths, lambda rows: self._block(which[rows], codes.device))
+
+    def _block(self, which: Tensor, device: torch.device) -> Tensor:
+        tokens = self.tokens.take(which.numpy()).to(device)
+        if self.lower is None:
+            made: Tensor = self.encoder(tokens)
+        else:
+            made = self.encoder(tokens, self.lower.take(which).to(device), self.lower.depth)
+        return made
