@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lightning_rec import __version__
 from lightning_rec.errors import UserError, listed
 
 _OPTIMIZERS = (
@@ -134,7 +135,13 @@ def resolve(node: str, name: Any) -> Callable[..., Any]:
     try:
         found: Callable[..., Any] = pkgutil.resolve_name(name)
     except Exception as error:  # whatever a module of the user raises while it is imported
-        raise UserError(f"{node}._target_={name} cannot be loaded: {error}") from error
+        moved = ""
+        if str(name).startswith(f"{_OURS}."):
+            moved = (
+                f" A config of another version may name what is elsewhere in this one, "
+                f"{__version__}: train the run anew, or use the commit that its run.json names."
+            )
+        raise UserError(f"{node}._target_={name} cannot be loaded: {error}.{moved}") from error
     if name in _known():
         return found
     home = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
