@@ -20,12 +20,12 @@ import transformers
 
 from benchmarks.harness.memory import watched
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.items import Reading, read_items
-from lightning_rec.assembly.texts import Texts
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.sources.amazon import AmazonBeauty
 from lightning_rec.data.split import Schema
 from lightning_rec.files import write_json
+from lightning_rec.items.base import Reading, read_items
+from lightning_rec.items.texts import Texts
 from lightning_rec.language.hub import find_model
 from lightning_rec.models.sequential.sasrec import SASRec
 from lightning_rec.runs import provenance

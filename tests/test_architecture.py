@@ -28,7 +28,7 @@ ORDER = [
     {"methods"},
     {"tasks"},
     {"runs"},
-    {"assembly"},
+    {"items"},
     {"problems"},
     {"build"},
     {"predict"},

@@ -102,9 +102,9 @@ class Bag(InnerProduct):
 
     def forward(self, histories, positions):
         """Float [M, dim]."""
-        from lightning_rec.models.layers import pick
+        from lightning_rec.models.layers import gather
 
-        return pick(self.item(histories.items).cumsum(dim=1), positions)
+        return gather(self.item(histories.items).cumsum(dim=1), positions)
 
     def vectors(self, items=None):
         """A vector of each item."""

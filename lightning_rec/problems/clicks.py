@@ -15,7 +15,6 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
-from lightning_rec.assembly.items import Reading, known_by
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.items import items_of
@@ -25,6 +24,7 @@ from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.data.split import Schema
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError, listed
+from lightning_rec.items.base import Reading, known_by
 from lightning_rec.language.load import words_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.clicks import ClickMetrics

@@ -9,7 +9,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.assembly.items import Reading, known_by, read_items
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -17,6 +16,7 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
+from lightning_rec.items.base import Reading, known_by, read_items
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.encoded import HistoryEncoder, width_of
 from lightning_rec.models.items.base import item_encoders

@@ -10,7 +10,6 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec import compat, config
-from lightning_rec.assembly.items import Reading, known_by, read_items
 from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load
@@ -18,6 +17,7 @@ from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
+from lightning_rec.items.base import Reading, known_by, read_items
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics

@@ -59,8 +59,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     )
     (tmp_path / "conf/item/words_and_ids.yaml").write_text(
         "defaults: [first_words@parts.words, _self_]\n"
-        "_target_: lightning_rec.assembly.items.SumOf\ngate: true\n"
-        "parts: {ids: {_target_: lightning_rec.assembly.items.OwnIds, dropout: 0.2}}\n"
+        "_target_: lightning_rec.items.base.SumOf\ngate: true\n"
+        "parts: {ids: {_target_: lightning_rec.items.base.OwnIds, dropout: 0.2}}\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return ["--config-dir", str(tmp_path / "conf")]

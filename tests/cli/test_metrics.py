@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from processes import read
 from sklearn.metrics import brier_score_loss
 
-from lightning_rec import assembly, cli, config
+from lightning_rec import cli, config
+from lightning_rec.build import problem_of
 
 Refused = Callable[..., str]
 CODE = '''
@@ -156,6 +157,6 @@ def test_what_costs_is_left_out(small: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["sasrec", "deepfm"])
 def test_a_run_that_is_older_than_metrics_measures_the_default_ones(model: str) -> None:
     cfg = config.compose([f"model={model}"])
-    names = [each.figure for each in assembly.assemble(cfg).measured]
+    names = [each.figure for each in problem_of(cfg).measured]
     del cfg.metrics
-    assert [each.figure for each in assembly.assemble(cfg).measured] == names
+    assert [each.figure for each in problem_of(cfg).measured] == names

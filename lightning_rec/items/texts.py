@@ -8,10 +8,10 @@ from pydantic import PositiveFloat, PositiveInt
 
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.assembly.items import Described, Reading
 from lightning_rec.data.templates import render_template, texts_hash
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
+from lightning_rec.items.base import Described, Reading
 from lightning_rec.language.cached import agrees, read_lower, read_vectors
 from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.language.hub import find_model, model_here

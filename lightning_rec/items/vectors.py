@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_rec.assembly.items import Described, Reading
 from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
+from lightning_rec.items.base import Described, Reading
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
 from lightning_rec.ranges import BelowOne
 

@@ -1,1 +1,0 @@
-"""Language models as a config names them."""

@@ -1,0 +1,1 @@
+"""Items as a config names them: by ids, texts or given vectors, or sums of them."""
