@@ -6,11 +6,15 @@ from lightning_rec import threads
 from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems.clicks import Clicks
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 
-__all__ = ["Predictor", "SequencePredictor", "load_run"]
+__all__ = ["ClickPredictor", "Predictor", "SequencePredictor", "load_run"]
+
+PREDICTORS: dict[type, type[Predictor]] = {Sequences: SequencePredictor, Clicks: ClickPredictor}
 
 
 def load_run(folder: str | Path) -> Predictor:
@@ -27,8 +31,8 @@ def load_run(folder: str | Path) -> Predictor:
     run = RunFolder.open(Path(folder))
     problem = problem_of(run.config)
     run.check_completed("run")
-    if isinstance(problem, Sequences):
-        return SequencePredictor.of(run, problem)
-    raise UserError(
-        f"{run.path} is a run of task={problem.name}, which cannot be asked from Python yet."
-    )
+    if (predictor := PREDICTORS.get(type(problem))) is None:
+        raise UserError(
+            f"{run.path} is a run of task={problem.name}, which cannot be asked from Python."
+        )
+    return predictor.of(run, problem)

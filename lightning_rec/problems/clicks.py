@@ -13,14 +13,16 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 
 from lightning_rec import config
-from lightning_rec.adapters.base import AdaptedModule, Adapter
-from lightning_rec.adapters.whole import Full
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.clicks.batches import ClickData
+from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.items import items_of
-from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
+from lightning_rec.data.clicks.pipeline import AuditedClicks, cache_of, load_clicks
+from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.split import Schema
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError, listed
@@ -32,8 +34,8 @@ from lightning_rec.models.clicks.calibrated import Calibrated
 from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
-from lightning_rec.models.items.vectors import VectorSource
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.click_adapters import attach
 from lightning_rec.problems.click_checks import (
     META_SIZE,
     check_config,
@@ -50,6 +52,8 @@ from lightning_rec.problems.click_figures import (
     worse_than_base,
 )
 from lightning_rec.problems.history_encoders import encoder_node, make_encoder
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.click import ClickSteps
 
@@ -101,7 +105,7 @@ class Clicks(Problem[AuditedClicks]):
         with torch.device("meta"):
             schema = meta_schema(self.source.fields)
             self.meta_model = self.make_model(schema, meta=True)
-            self._attach(self.meta_model)
+            attach(self.meta_model, self.adapter, pretrained=self.pretrained is not None)
             if cfg.baseline:
                 self._part("baseline", "fit", schema=schema)
         head = getattr(self.meta_model, "head", self.meta_model)
@@ -163,18 +167,30 @@ class Clicks(Problem[AuditedClicks]):
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> Task:
         """The task over a new model, fitted already if it is fitted at once."""
-        described, adapted = self._read(loaded)
-        model = self.make_model(data.schema, self._titles(loaded))
-        assert isinstance(model, ClickModel)
+        items, cache = loaded.data.items, cache_of(loaded)
+        reading = None if items is None else self._reading(items.about, items.trained, cache)
+        model, adapted = self._assembled(loaded.data.encoded, reading)
         if model.sequential:
             check_order(loaded)
-        if isinstance(model, WithHistory) and self.pretrained is not None:
-            self.pretrained.load_into(model.encoder.model)
-            model.encoder.codes = self.pretrained.codes(loaded.data.encoded)
-        adapted = adapted or self._attach(model)
-        if described is not None and loaded.data.items is not None:
-            model = WithItems(described, len(loaded.data.items.about), model)
         return self._click_task(loaded, model, self.make_loss(), adapted)
+
+    def restored(
+        self, run: RunFolder, processor: FeatureProcessor, about: pl.DataFrame | None
+    ) -> ClickModel:
+        """The model of a completed run, with its weights, in evaluation mode.
+
+        Args:
+            run: the folder.
+            processor: what the run fitted on its training rows.
+            about: row i describes item i; None where items are known by ids alone.
+        """
+        check_language(run)
+        reading = None
+        if about is not None:  # what was fitted to training items comes with the weights
+            reading = self._reading(about, len(about), cache_dir(), restoring=True)
+        model = self._calibrated(self._assembled(processor, reading)[0])
+        run.load_model(model)
+        return model.requires_grad_(False).eval()
 
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> Task | None:
         """The task over ``cfg.baseline``, a model fitted at once."""
@@ -230,57 +246,55 @@ class Clicks(Problem[AuditedClicks]):
             "per field",
         }
 
-    def _titles(self, loaded: AuditedClicks) -> list[str] | None:
-        """The titles of the items, for a model that has them in its prompt."""
-        if self.items is not None or self.template is None or loaded.data.items is None:
-            return None
-        return render_template(loaded.data.items.about, self.template)
-
-    def _read(self, loaded: AuditedClicks) -> tuple[VectorSource | None, AdaptedModule | None]:
-        """Vectors that describe the items, and the language model under its adapter, if any."""
-        if self.items is None or loaded.data.items is None:
-            return None, None
-        about, trained = loaded.data.items.about, loaded.data.items.trained
+    def _reading(
+        self, about: pl.DataFrame, trained: int, cache: Path, *, restoring: bool = False
+    ) -> Reading:
         ids = about[str(self.source.fields.item)]
-        reading = Reading(about, ids, trained, cache_of(loaded), self.adapter)
-        width = self.cfg.model.get("dim") or META_SIZE
-        source = self.items.source(Schema(len(about), 1, 1), width, reading)
-        self.width = source.width
-        return source, reading.tuned
+        return Reading(about, ids, trained, cache, self.adapter, restoring=restoring)
 
-    def _attach(self, model: nn.Module) -> AdaptedModule | None:
-        """A part of the model that was trained before, under the adapter; None if there is none."""
-        part: nn.Module | None = getattr(model, "words", None)
-        adapter: Adapter = self.adapter
-        if isinstance(model, WithHistory):
-            part = model.encoder.model
-            adapter = Full() if self.pretrained is None else adapter
-        if part is None:
-            return None
-        adapted = AdaptedModule(part, adapter)
-        if (layers := getattr(part, "layers", None)) is not None and hasattr(part, "drop_from"):
-            part.drop_from(adapted.lowest_tuned(layers))  # type: ignore[operator]
-        if not any(parameter.is_meta for parameter in part.parameters()):
-            adapted.report()
-        return adapted
+    def _assembled(
+        self, fitted: Encoded | FeatureProcessor, reading: Reading | None
+    ) -> tuple[ClickModel, AdaptedModule | None]:
+        """The model with its items and its encoder, and what its adapter tunes.
+
+        Args:
+            fitted: has the schema and the vocabulary.
+            reading: what describes the items; None where they are known by ids alone.
+        """
+        source, titles = None, None
+        if reading is not None and self.items is not None:
+            width = self.cfg.model.get("dim") or META_SIZE
+            source = self.items.source(Schema(len(reading.catalogue), 1, 1), width, reading)
+            self.width = source.width
+        elif reading is not None and self.template is not None:
+            titles = render_template(reading.catalogue, self.template)  # for a prompt
+        model = self.make_model(fitted.schema, titles)
+        assert isinstance(model, ClickModel)
+        if isinstance(model, WithHistory) and self.pretrained is not None:
+            self.pretrained.load_into(model.encoder.model)
+            model.encoder.codes = self.pretrained.codes(fitted)
+        adapted = None if reading is None else reading.tuned
+        adapted = adapted or attach(model, self.adapter, pretrained=self.pretrained is not None)
+        if reading is not None and source is not None:
+            model = WithItems(source, len(reading.catalogue), model)
+        return model, adapted
+
+    def _calibrated(self, model: ClickModel) -> ClickModel:
+        """The model with its temperatures, if the config asks for them."""
+        if self.calibrate == "none":
+            return model
+        return Calibrated(model, len(self.source.fields.targets))
 
     def _click_task(
         self,
         loaded: AuditedClicks,
-        model: nn.Module,
+        model: ClickModel,
         loss: Loss | None,
         adapted: AdaptedModule | None = None,
     ) -> Task:
         if isinstance(model, FittedToClicks):
             model.fit(loaded.data.encoded)
         metrics = metrics_of(loaded, self.source.fields.slices, self.measured)
-        if self.calibrate == "temperature":
-            assert isinstance(model, ClickModel)
-            model = Calibrated(model, len(metrics["val"]))
+        model = self._calibrated(model)
         steps = ClickSteps(model, metrics, **self.penalties, goal_weights=self.goal_weights)
         return self.task(steps, model, loss, adapted=adapted)
-
-
-def cache_of(loaded: AuditedClicks) -> Path:
-    """The cache that clicks were prepared in."""
-    return loaded.data.table.folder.parents[1]

@@ -12,6 +12,7 @@ from lightning_rec import config
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
@@ -61,7 +62,7 @@ class Pretrained:
                 self.catalogue, items, number, cache_dir(), adapter, restoring=True
             )
 
-    def codes(self, encoded: Encoded) -> torch.Tensor:
+    def codes(self, encoded: Encoded | FeatureProcessor) -> torch.Tensor:
         """The run's code of each item of the rows, by raw id: int64 [V + 1], see HistoryEncoder.
 
         Raises UserError where fewer than half of the items are known to the run.

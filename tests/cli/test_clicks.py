@@ -12,12 +12,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
 from lightning_rec import cli, config
-from lightning_rec.build import problem_of
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.problems.click_figures import worse_than_base
-from lightning_rec.problems.clicks import Clicks
-from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.click import ClickSteps
 
 Refused = Callable[..., str]
@@ -73,30 +68,6 @@ def test_the_run_folder_holds_everything(run: Path, click_frame: pl.DataFrame) -
     assert sliced == 120
     assert (run / "reliability.png").read_bytes().startswith(b"\x89PNG")
     assert list(run.glob("wandb/*/files/media/images/reliability_*.png"))
-
-
-def test_the_run_folder_alone_predicts_raw_rows(run: Path, click_csv: Path) -> None:
-    problem = problem_of(RunFolder.open(run).config)
-    assert isinstance(problem, Clicks)
-    folder = RunFolder.open(run)
-    encoder = FeatureProcessor.of(
-        {name: folder.table(name) for name in TABLES}, problem.source.fields
-    )
-    model = problem.make_model(encoder.schema).eval()
-    RunFolder.open(run).load_model(model)
-    told = pl.read_parquet(run / "test_rows.parquet")
-    raw = pl.read_csv(click_csv, infer_schema=False)[told["row"].to_list()]
-    rows = Rows(torch.from_numpy(encoder.ids(raw)), torch.from_numpy(encoder.values(raw)))
-    with torch.no_grad():
-        probability = torch.sigmoid(model(rows).double())
-    torch.testing.assert_close(
-        probability, torch.from_numpy(told["probability"].to_numpy().copy()), atol=1e-6, rtol=1e-5
-    )
-    strange = pl.DataFrame(
-        {"uid": [None], "sku": ["new"], "device": [" "], "tags": ["?|!"], "price": ["inf"]}
-    )
-    rows = Rows(torch.from_numpy(encoder.ids(strange)), torch.from_numpy(encoder.values(strange)))
-    assert model(rows).isfinite().all()
 
 
 def test_the_same_figures_come_out_of_the_weights(

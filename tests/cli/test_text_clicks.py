@@ -4,12 +4,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from processes import read
 from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli
+from lightning_rec.errors import UserError
+from lightning_rec.predict import load_run
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]
@@ -159,3 +162,27 @@ def test_what_is_counted_takes_no_texts(
     kept = [each for each in clicks if not each.startswith("model")]
     sentence = refused("train", *kept, "model=naive_bayes", f"run_dir={tmp_path / 'r'}")
     assert "takes no item: drop item" in sentence
+
+
+@pytest.mark.parametrize("adapter", ["frozen", "lora"])
+def test_a_run_over_texts_scores_raw_rows(
+    clicks: list[str], titled_clicks: Path, adapter: str, tmp_path: Path
+) -> None:
+    past = [
+        "data.fields.past=null",
+        "data.fields.time=null",
+        "protocol=random_rows",
+        "model=deepfm",
+    ]
+    kept = [each for each in clicks if not each.startswith(("model", "data.fields.past", "data.fields.time", "protocol"))]  # fmt: skip
+    arguments = [*kept, *past, "model.dim=4", "model.mlp=[8]", f"adapter={adapter}"]
+    assert cli.run(["train", *arguments, f"run_dir={tmp_path / 'run'}"]) == 0
+    predictor, told = (
+        load_run(tmp_path / "run"),
+        pl.read_parquet(tmp_path / "run/test_rows.parquet"),
+    )
+    rows = pl.read_parquet(titled_clicks)[told["row"].to_list()]
+    scored = predictor.score(rows.drop("title"))
+    np.testing.assert_allclose(scored["score"], told["probability"], atol=1e-6)
+    with pytest.raises(UserError, match="has none of 'sku' never"):
+        predictor.score(rows.with_columns(sku=pl.lit("never")))

@@ -7,7 +7,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.processor import FeatureProcessor, places
 from lightning_rec.data.clicks.splits import SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable
@@ -55,7 +54,7 @@ def past_of(
     place = schema.place(str(fields.item))  # categories have one column of ids each, and come first
     first = schema.fields[place].start + 1
     if fields.history is not None:
-        return _given(table, processor, schema.fields[place])
+        return _given(table, processor, fields.history)
     assert group is not None
     eligible = (group >= 0) & ((label == 1) | (fields.past == "rows"))
     known = processor.vocabulary.filter(pl.col("field") == fields.item)
@@ -66,25 +65,29 @@ def past_of(
     return past, int((eligible & (code < 0)).sum())
 
 
-def _given(table: ClickTable, processor: FeatureProcessor, item: Field) -> tuple[Past, int]:
-    """The latest known items of each list, lists one after another."""
-    fields, unknown = processor.fields, 0
-    assert fields.history is not None
-    items, numbers = [], []
-    for _, frame in table.blocks(fields.history):
-        lists = columns.sequences(frame[fields.history], fields.parted_by(fields.history))
-        row, _ = places(lists)
-        flat = lists.explode(empty_as_null=False, keep_nulls=False)
-        code = processor.looked_up(item, flat) - (item.start + 1)
-        there = code >= 0
-        unknown += int((~there).sum())
-        row, code = row[there], code[there]
-        number = np.bincount(row, minlength=len(lists))
-        latest = np.cumsum(number)[row] - np.arange(len(row)) <= fields.history_max_len
-        items.append(code[latest].astype(np.int32))
-        numbers.append(np.minimum(number, fields.history_max_len))
-    end = np.cumsum(np.concatenate(numbers))
-    return Past(np.concatenate(items), np.append(0, end[:-1]), end, None), unknown
+def _given(table: ClickTable, processor: FeatureProcessor, name: str) -> tuple[Past, int]:
+    """The histories that a column gives, and the number of their unknown items."""
+    blocks = [given_histories(processor, frame[name]) for _, frame in table.blocks(name)]
+    pasts, unknown = zip(*blocks, strict=True)
+    end = np.cumsum(np.concatenate([past.end - past.start for past in pasts]))
+    items = np.concatenate([past.items for past in pasts])
+    return Past(items, np.append(0, end[:-1]), end, None), sum(unknown)
+
+
+def given_histories(processor: FeatureProcessor, column: pl.Series) -> tuple[Past, int]:
+    """The latest known items of each list of a column, and the number of unknown items."""
+    fields, schema = processor.fields, processor.schema
+    item = schema.fields[schema.place(str(fields.item))]
+    lists = columns.sequences(column, fields.parted_by(column.name))
+    row, _ = places(lists)
+    flat = lists.explode(empty_as_null=False, keep_nulls=False)
+    code = processor.looked_up(item, flat) - (item.start + 1)
+    known = code >= 0
+    unknown, row, code = int((~known).sum()), row[known], code[known]
+    number = np.bincount(row, minlength=len(lists))
+    latest = np.cumsum(number)[row] - np.arange(len(row)) <= fields.history_max_len
+    end = np.cumsum(np.minimum(number, fields.history_max_len))
+    return Past(code[latest].astype(np.int32), np.append(0, end[:-1]), end, None), unknown
 
 
 def _derived(

@@ -79,7 +79,9 @@ class FeatureProcessor:
         """What :meth:`tables` gave, as the tables of a run folder hold it."""
         schema, vocabulary, statistics = (tables[name] for name in TABLES)
         named = tuple(Field(*row) for row in schema.rows())
-        return cls(fields, ClickSchema(named, goals=tuple(fields.targets)), vocabulary, statistics)
+        longest = fields.history_max_len if fields.has_history else 0
+        made = ClickSchema(named, fields.item, longest, tuple(fields.targets))
+        return cls(fields, made.with_dims(fields.dims), vocabulary, statistics)
 
     @cached_property
     def _known(self) -> dict[str, pl.DataFrame]:

@@ -1,0 +1,137 @@
+"""A trained model of clicks, asked for the probabilities of raw rows."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks.batches import ClickBatch, ClickSet
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.histories import given_histories
+from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
+from lightning_rec.errors import UserError, listed
+from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.predict.base import Frame, Predictor, frame
+from lightning_rec.problems.clicks import Clicks
+from lightning_rec.runs.folder import RunFolder
+
+
+class ClickPredictor(Predictor):
+    """A trained model of clicks with what was fitted on its training rows.
+
+    Args:
+        model: gives the logits of rows.
+        processor: makes ids and numbers of raw rows.
+        items: row i describes item i, its id in the column of items; None where
+            items are known by ids alone.
+        histories: whether the model reads histories.
+        batch_size: rows that are scored at once.
+    """
+
+    answers: ClassVar[str] = "a run of clicks is asked for score(rows) alone"
+
+    def __init__(
+        self,
+        model: ClickModel,
+        processor: FeatureProcessor,
+        items: pl.DataFrame | None,
+        histories: bool,
+        batch_size: int,
+    ) -> None:
+        self.model, self.processor, self.items = model.eval(), processor, items
+        self.histories, self.batch_size = histories, batch_size
+        self.name = model.title
+
+    @classmethod
+    def of(cls, run: RunFolder, problem: Clicks) -> Self:
+        """That of a completed run. Raises UserError where the run does not hold what it needs."""
+        tables = {name: run.table(name) for name in TABLES}
+        processor = FeatureProcessor.of(tables, problem.source.fields)
+        described = problem.items is not None or problem.template is not None
+        items = run.table("items").sort("code").drop("code") if described else None
+        model = problem.restored(run, processor, items)
+        reads = bool(getattr(problem.meta_model, "reads_history", False))
+        return cls(model, processor, items, reads, int(problem.cfg.batches.eval_batch_size))
+
+    @torch.no_grad()
+    def score(self, rows: Frame) -> pl.DataFrame:
+        """The probability of each row, as the test of the run has it.
+
+        Args:
+            rows: with the columns that ``data.fields`` names as features. Where the model reads
+                histories also the column of those, or ``history`` where the run made them of its
+                log (``data.fields.past``): the items before the row, oldest first. Unknown
+                categories and empty values are read as in training.
+
+        Returns:
+            The rows, and ``score``, Float64 from 0 to 1; ``score_GOAL`` for each of several goals.
+
+        Raises:
+            UserError: for a missing column, a number that is none, or an item that the run
+                has no description of.
+        """
+        fields, goals = self.processor.fields, self.processor.schema.goals
+        history = [fields.history or "history"] if self.histories else []
+        given = frame(rows, *fields.features, *history)
+        _check_numbers(given, fields.numeric)
+        made = np.zeros((len(given), len(goals)))
+        for start in range(0, len(given), self.batch_size):
+            batch = self._batch(given[start : start + self.batch_size])
+            logits = self.model(batch.rows).double().reshape(-1, len(goals))
+            made[start + batch.example.numpy()] = torch.sigmoid(logits).numpy()
+        names = [f"score_{goal}" for goal in goals] if len(goals) > 1 else ["score"]
+        return given.with_columns(pl.Series(name, made[:, i]) for i, name in enumerate(names))
+
+    def _batch(self, rows: pl.DataFrame) -> ClickBatch:
+        """Raw rows as the model reads them, the longest histories first."""
+        none, past = np.zeros(0, dtype=np.int64), None
+        if self.histories:
+            column = rows[self.processor.fields.history or "history"]
+            past, _ = given_histories(self.processor, column)
+        encoded = Encoded(
+            self.processor.schema,
+            self.processor.ids(rows),
+            self.processor.values(rows),
+            label=np.zeros(len(rows), dtype=np.float32),
+            weight=None,
+            group=None,
+            train=none,
+            val=none,
+            test=np.arange(len(rows)),
+            vocabulary=self.processor.vocabulary,
+            statistics=self.processor.statistics,
+            boundaries=None,
+            counts={},
+            past=past,
+            shown=self._shown(rows),
+        )
+        return ClickSet(encoded, "test", self.histories).__getitems__(list(range(len(rows))))
+
+    def _shown(self, rows: pl.DataFrame) -> NDArray[np.int32] | None:
+        """The code of the item of each row, int32 [n]; None where they are known by ids alone."""
+        if self.items is None:
+            return None
+        name = str(self.processor.fields.item)
+        codes = self.items.select(name).with_row_index("code")
+        values = columns.text(rows[name]).alias(name).to_frame()
+        code = values.join(codes, name, "left", nulls_equal=True, maintain_order="left")["code"]
+        if code.has_nulls():
+            unknown = values.filter(code.is_null())[name].unique(maintain_order=True).to_list()
+            raise UserError(
+                f"This run knows items by texts or vectors, and has none of '{name}' "
+                f"{listed(map(str, unknown), 3)}."
+            )
+        return code.to_numpy().astype(np.int32)
+
+
+def _check_numbers(rows: pl.DataFrame, names: tuple[str, ...]) -> None:
+    """Raise UserError if a column of numbers holds something else."""
+    for name in names:
+        if rows[name].dtype.is_nested():
+            raise UserError(f"Column '{name}' holds lists, and the run reads it as a number.")
+        if (words := columns.words(rows[name])).any():
+            row = int(words.argmax())
+            raise UserError(f"Row {row}: '{rows[name][row]}' in column '{name}' is no number.")

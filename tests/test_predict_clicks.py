@@ -1,0 +1,121 @@
+"""A run of clicks scores raw rows without its data, as its test did."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec import cli
+from lightning_rec.errors import UserError
+from lightning_rec.predict import ClickPredictor, load_run
+
+Train = Callable[..., Path]
+GOALS = ["data.fields.label=null", "monitor=val/click/auc"]
+GOALS += ["+data.fields.goals={click: {column: clicked}, dear: {column: both}}"]
+HISTORY = ["data.fields.item=sku", "data.fields.history=past"]
+MODELS = {
+    "deepfm": ["model.mlp=[8]", "task.calibrate=temperature"],
+    "lr": [],
+    "naive_bayes": ["baseline=null"],
+    "lightgbm": ["baseline=null"],
+    "esmm": [*GOALS, "model.mlp=[8]", "task.calibrate=temperature"],
+    "two_tower": ["data.fields.item=sku", "model.item_fields=[sku]"],
+    "din": [*HISTORY, "model.mlp=[8]", "model.attention=[4]"],
+}
+
+
+@pytest.fixture(scope="module")
+def frame(click_frame: pl.DataFrame) -> pl.DataFrame:
+    """The clicks with a history in each row, and a goal that comes after the click."""
+    past = [" ".join(f"i{(row + of) % 17}" for of in range(row % 5)) for row in range(600)]
+    both = (click_frame["clicked"] == 1) & (click_frame["worth"] >= 1)
+    return click_frame.with_columns(pl.Series("past", past), both=both.cast(pl.Int64))
+
+
+@pytest.fixture(scope="module")
+def train(frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """``train(model, …)``: the folder of a completed run, whose data is gone."""
+
+    def make(model: str, *overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("clicks")
+        path = folder / "clicks.csv"
+        frame.write_csv(path)
+        arguments = [
+            f"model={model}", "data=click_table", f"data.path={path}", "data.fields.label=clicked",
+            "data.fields.categorical=[uid,sku,device]", "data.fields.multi_valued=[tags]",
+            "data.fields.numeric=[price]",
+            "data.fields.separator={past: ' '}" if "data.fields.history=past" in overrides else "seed=1",
+            *(() if "protocol=temporal_rows" in overrides else ("protocol.val=0.2", "protocol.test=0.2")),
+            "batches.eval_batch_size=50", "trainer=cpu", "trainer.max_epochs=2", "logger=none",
+        ]  # fmt: skip
+        assert cli.run(["train", *arguments, *overrides, f"run_dir={folder / 'run'}"]) == 0
+        path.unlink()
+        return folder / "run"
+
+    return make
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_scores_are_the_probabilities_of_the_test(
+    model: str, train: Train, frame: pl.DataFrame
+) -> None:
+    run = train(model, *MODELS[model])
+    told = pl.read_parquet(run / "test_rows.parquet")
+    predictor = load_run(run)
+    assert isinstance(predictor, ClickPredictor)
+    scored = predictor.score(frame[told["row"].to_list()])
+    goals = {"": ""} if model != "esmm" else {"_click": "_click", "_dear": "_dear"}
+    for goal in goals:
+        np.testing.assert_allclose(scored[f"score{goal}"], told[f"probability{goal}"], atol=1e-6)
+    assert scored.columns[: frame.width] == frame.columns
+    assert scored["uid"].to_list() == frame["uid"].gather(told["row"].to_list()).to_list()
+
+
+def test_rows_come_in_any_form(train: Train, frame: pl.DataFrame) -> None:
+    predictor = load_run(train("din", *HISTORY, "model.mlp=[8]", "model.attention=[4]"))
+    told = predictor.score(frame)["score"]
+    lists = frame.with_columns(pl.col("past").str.split(" "), pl.col("tags").str.split("|"))
+    assert predictor.score(lists)["score"].to_list() == told.to_list()
+    pandas = pytest.importorskip("pandas")
+    for other in (frame.to_dict(as_series=False), pandas.DataFrame(frame.to_dict(as_series=False))):
+        np.testing.assert_allclose(predictor.score(other)["score"], told, atol=1e-6)
+    assert predictor.score(frame.clear())["score"].to_list() == []
+    strange = {"uid": [None, 7], "sku": ["new", "i1"], "device": [" ", "x"], "tags": ["?|!", None]}
+    scored = predictor.score(strange | {"price": ["inf", None], "past": ["new", None]})
+    assert scored["score"].is_finite().all()
+
+
+def test_what_cannot_be_scored_is_told(train: Train, frame: pl.DataFrame) -> None:
+    predictor = load_run(train("lr"))
+    rows = frame.to_dict(as_series=False)
+    for asked, sentence in (
+        (frame.drop("price"), "A column 'price' is missing"),
+        (rows | {"price": ["dear"] * 600}, "Row 0: 'dear' in column 'price' is no number"),
+        (rows | {"price": [[1.0]] * 600}, "'price' holds lists"),
+        (rows | {"sku": [["i1"]] * 600}, "'sku' holds lists"),
+        (rows | {"price": [1.0]}, "differ in length"),
+        ([{"uid": "u1"}], "and no list"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            predictor.score(asked)
+    with pytest.raises(UserError, match=r"LR cannot answer recommend\(\).*score\(rows\)"):
+        predictor.recommend(["u1"])
+
+
+def test_histories_of_a_log_are_given_in_a_column(train: Train, frame: pl.DataFrame) -> None:
+    past = ["data.fields.item=sku", "data.fields.past=rows", "data.fields.group=uid"]
+    past += ["data.fields.time=ts", "protocol=temporal_rows", "model.mlp=[8]"]
+    run = train("din", *past, "model.attention=[4]")
+    told = pl.read_parquet(run / "test_rows.parquet")
+    before = frame.with_row_index("row")
+    histories = [
+        before.filter((pl.col("uid") == uid) & (pl.col("ts") < ts))["sku"].to_list()
+        for uid, ts in frame.select("uid", "ts").rows()
+    ]
+    rows = frame.with_columns(pl.Series("history", histories))[told["row"].to_list()]
+    scored = load_run(run).score(rows)
+    np.testing.assert_allclose(scored["score"], told["probability"], atol=1e-6)
+    with pytest.raises(UserError, match="A column 'history' is missing"):
+        load_run(run).score(frame)
