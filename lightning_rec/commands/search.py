@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import polars as pl
+
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import taken, wanted
 from lightning_rec.errors import UserError
@@ -48,14 +50,21 @@ def run(arguments: list[str]) -> int:
         raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
     k = _number(numbers[0]) if numbers else 10
     with loading():
-        from lightning_rec.predict.searching import Search
+        from lightning_rec.predict import MatchPredictor, load_run
 
-    tables = Search(Path(folders[0]))(queries, k)
+    predictor = load_run(Path(folders[0]))
+    if not isinstance(predictor, MatchPredictor):
+        raise UserError(
+            f"run={folders[0]} is a run of model={predictor.name}, which reads no queries: search "
+            "takes a run of matching, such as one of model=bm25, bi_encoder or cross_encoder."
+        )
+    queries = list(dict.fromkeys(queries))
+    tables = predictor.recommend(queries, k).partition_by("query", as_dict=True)
     console = Screen()
-    for query, found in zip(queries, tables, strict=True):
-        asked = _short(query)
+    for query in queries:
+        asked, found = _short(query), tables.get((query,), pl.DataFrame())
         shown = FittedTable(asked, [*figures("rank", "score"), *text("title", "item")])
-        for rank, score, item, title in found.iter_rows():
+        for _, rank, item, title, score in found.iter_rows():
             shown.add_row(str(rank), f"{score:.4f}", _short(title or ""), str(item))
         console.print(shown if len(found) else f"{asked}: nothing was found.")
     return 0

@@ -7,14 +7,20 @@ from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems.clicks import Clicks
+from lightning_rec.problems.matching import Matching
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 
-__all__ = ["ClickPredictor", "Predictor", "SequencePredictor", "load_run"]
+__all__ = ["ClickPredictor", "MatchPredictor", "Predictor", "SequencePredictor", "load_run"]
 
-PREDICTORS: dict[type, type[Predictor]] = {Sequences: SequencePredictor, Clicks: ClickPredictor}
+PREDICTORS: dict[type, type[Predictor]] = {
+    Sequences: SequencePredictor,
+    Clicks: ClickPredictor,
+    Matching: MatchPredictor,
+}
 
 
 def load_run(folder: str | Path) -> Predictor:

@@ -1,16 +1,71 @@
 """What a predictor is asked, from whatever form it comes in to item codes, and back."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Ints
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.base import Histories, frame
+
+SCORE_BYTES = 32 * 2**20  # scores of the whole catalogue held at once
+
+
+class Catalogue:
+    """The items of a run: their ids, perhaps titles, and codes.
+
+    Args:
+        items: ``item``, perhaps ``title``; row i is item code i.
+    """
+
+    def __init__(self, items: pl.DataFrame) -> None:
+        self.items, self._codes = items, numbered(items["item"], "item")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def codes(self, items: pl.Series) -> pl.Series:
+        """Item codes, UInt32, null where there is none."""
+        ids = ids_of(items.cast(pl.String) if items.dtype == pl.Null else items)
+        joined = ids.to_frame("item").join(self._codes, "item", "left", maintain_order="left")
+        return joined["code"]
+
+    def shown(self, codes: list[int]) -> pl.DataFrame:
+        """``item``, and ``title`` where there are any, of some codes."""
+        columns = [name for name in ("item", "title") if name in self.items.columns]
+        return self.items.select(columns)[codes]
+
+    def similar(self, vectors: Tensor, items: Sequence[Any], k: int) -> pl.DataFrame:
+        """The ``k`` items whose vectors have the highest cosine with those of ``items``.
+
+        Args, errors, returns: see :meth:`SequencePredictor.similar`; vectors: float [V, D].
+        """
+        if not 1 <= k < len(self.items):
+            raise UserError(f"k={k}: an item has from 1 to {len(self.items) - 1:,} others.")
+        asked = pl.Series("item", list(items))
+        code = self.codes(asked)
+        if code.has_nulls():
+            unknown = asked.filter(code.is_null())
+            raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
+        unit = torch.nn.functional.normalize(vectors, dim=1)
+        parts = []
+        step = max(1, SCORE_BYTES // (4 * len(self.items)))
+        for some in torch.split(torch.tensor(code.to_list(), dtype=torch.int64), step):
+            scores = unit[some] @ unit.T
+            scores[torch.arange(len(some)), some] = -torch.inf
+            parts.append(torch.topk(scores, k, dim=1))
+        best = torch.cat([part.indices for part in parts]).flatten().tolist()
+        of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
+        told = pl.DataFrame({"item": asked.gather(of), "rank": rank})
+        shown = self.shown(best).rename({"item": "similar"})
+        scored = pl.Series("score", torch.cat([part.values for part in parts]).flatten().numpy())
+        return pl.concat([told, shown], how="horizontal").with_columns(scored)
 
 
 class Asked(NamedTuple):

@@ -19,14 +19,22 @@ from lightning_rec.models import kernels
 from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective
-from lightning_rec.predict.asking import Asked, arrays, cut, events_of, numbered, split
+from lightning_rec.predict.asking import (
+    SCORE_BYTES,
+    Asked,
+    Catalogue,
+    arrays,
+    cut,
+    events_of,
+    numbered,
+    split,
+)
 from lightning_rec.predict.base import Frame, Histories, Predictor, frame
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-SCORE_BYTES = 32 * 2**20  # scores of the whole catalogue held at once
 ROWS = 512  # histories that are encoded at once
 TOKENS = 4096  # places of them that are computed at once
 
@@ -57,7 +65,7 @@ class SequencePredictor(Predictor):
         self.model, self.objective, self.seen, self.fast = model.eval(), objective, seen, fast
         self.items, self.users = items, users
         self.name = type(model).__name__
-        self._codes = numbered(items["item"], "item")
+        self.catalogue = Catalogue(items)
 
     @classmethod
     def of(cls, run: RunFolder, problem: Sequences) -> "SequencePredictor":
@@ -127,7 +135,7 @@ class SequencePredictor(Predictor):
         of = users.to_frame("id").join(
             numbered(asked.key, "id"), "id", "left", maintain_order="left"
         )
-        row, code = of["code"], self._code(given["item"])
+        row, code = of["code"], self.catalogue.codes(given["item"])
         there = (row.is_not_null() & code.is_not_null()).to_numpy()
         place = np.flatnonzero(there)
         scores = np.full(len(given), np.nan, dtype=np.float32)
@@ -150,26 +158,7 @@ class SequencePredictor(Predictor):
         cosine as ``score``. Raises UserError for an item that the run does not know.
         """
         weight = self._vectors("similar")
-        if not 1 <= k < len(self.items):
-            raise UserError(f"k={k}: an item has from 1 to {len(self.items) - 1:,} others.")
-        asked = pl.Series("item", list(items))
-        code = self._code(asked)
-        if code.has_nulls():
-            unknown = asked.filter(code.is_null())
-            raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
-        unit = torch.nn.functional.normalize(weight, dim=1)
-        parts = []
-        step = max(1, SCORE_BYTES // (4 * len(self.items)))
-        for some in torch.split(torch.tensor(code.to_list(), dtype=torch.int64), step):
-            scores = unit[some] @ unit.T
-            scores[torch.arange(len(some)), some] = -torch.inf
-            parts.append(torch.topk(scores, k, dim=1))
-        best = torch.cat([part.indices for part in parts]).flatten().tolist()
-        of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
-        told = pl.DataFrame({"item": asked.gather(of), "rank": rank})
-        shown = self._shown(best).rename({"item": "similar"})
-        scored = pl.Series("score", torch.cat([part.values for part in parts]).flatten().numpy())
-        return pl.concat([told, shown], how="horizontal").with_columns(scored)
+        return self.catalogue.similar(weight, items, k)
 
     @torch.no_grad()
     def user_vectors(
@@ -229,7 +218,7 @@ class SequencePredictor(Predictor):
                 "history: ask for users=[…]."
             )
         events = events_of(histories)
-        found = events.with_columns(self._code(events["item"]))
+        found = events.with_columns(self.catalogue.codes(events["item"]))
         key, there = events.columns[0], found.drop_nulls("item")
         if unknown := there["code"].null_count():
             log.warning(
@@ -266,12 +255,6 @@ class SequencePredictor(Predictor):
         assert self.users is not None
         return numbered(self.users["user"], "id")
 
-    def _code(self, items: pl.Series) -> pl.Series:
-        """Item codes, UInt32, null where there is none."""
-        wanted = ids_of(items.cast(pl.String) if items.dtype == pl.Null else items)
-        joined = wanted.to_frame("item").join(self._codes, "item", "left", maintain_order="left")
-        return joined["code"]
-
     def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
         """Vectors of all items, float [V, D]; with their biases as one more column."""
         if not isinstance(self.model, InnerProduct):
@@ -279,10 +262,6 @@ class SequencePredictor(Predictor):
         weight, bias = self.model.vectors()
         weight = weight.detach().float()
         return weight if bias is None or not biased else torch.cat([weight, bias[:, None]], dim=1)
-
-    def _shown(self, codes: list[int]) -> pl.DataFrame:
-        columns = [name for name in ("item", "title") if name in self.items.columns]
-        return self.items.select(columns)[codes]
 
     def _told(self, asked: Asked, found: list[tuple[Ints, Tensor, Tensor]], k: int) -> pl.DataFrame:
         if lost := len(asked.key) - sum(len(number) for number, _, _ in found):
@@ -293,7 +272,7 @@ class SequencePredictor(Predictor):
         score = [value for _, _, best in found for value in best.flatten().tolist()]
         rank = np.tile(np.arange(1, k + 1, dtype=np.uint32), len(number) // k)
         told = pl.DataFrame({asked.key.name: asked.key.gather(number), "rank": rank})
-        told = pl.concat([told, self._shown(items)], how="horizontal")
+        told = pl.concat([told, self.catalogue.shown(items)], how="horizontal")
         told = told.with_columns(score=pl.Series(score, dtype=pl.Float32), _place=pl.Series(number))
         told = told.filter(pl.col("score") > -np.inf)
         return told.sort("_place", "rank").drop("_place")

@@ -4,12 +4,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from processes import command, read
 
 from lightning_rec import cli
 from lightning_rec.data.sources.home_depot import HOME_DEPOT
+from lightning_rec.errors import UserError
+from lightning_rec.predict import load_run
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
@@ -277,6 +280,47 @@ def test_a_search_that_cannot_be(
     assert "is failed, not completed" in refused("search", f"run={broken}", "red lamp")
     (broken / "run.json").write_bytes((run / "run.json").read_bytes())
     assert "weights.safetensors is missing" in refused("search", f"run={broken}", "red lamp")
+
+
+@pytest.mark.parametrize("model", ["bm25", "bi_encoder", "cross_encoder"])
+def test_a_run_answers_as_its_test_ranked(
+    model: str, pairs: list[str], tiny_bert: Path, pairs_csv: Path, tmp_path: Path
+) -> None:
+    text = [] if model == "bm25" else [f"model.encoder={tiny_bert}"]
+    text += ["model.rerank=48"] if model == "cross_encoder" else []
+    folder = tmp_path / "run"
+    arguments = [*pairs, f"model={model}", *text, "trainer.max_epochs=1", f"run_dir={folder}"]
+    assert cli.run(["train", *arguments]) == 0
+    predictor = load_run(folder)
+    tested = pl.read_parquet(folder / "test_queries.parquet").filter(pl.col("relevant") > 0)
+    found = predictor.recommend(tested["query"].to_list(), k=10)
+    assert found.columns == ["query", "rank", "item", "title", "score"]
+    judged = pl.read_csv(pairs_csv).select(
+        query="term", item=pl.col("sku").cast(pl.String), grade="grade"
+    )
+    relevant = judged.filter(pl.col("grade") >= 2.5)
+    hits = (
+        found.join(relevant, on=["query", "item"]).group_by("query").agg(first=pl.col("rank").min())
+    )
+    ranks = tested.filter(pl.col("first").is_between(1, 10)).select("query", "first")
+    both = ranks.join(hits, on="query", how="full", suffix="_found").sort("query")
+    assert len(both)
+    assert both["first"].to_list() == both["first_found"].to_list()
+    again = predictor.score(found.drop("score"))
+    np.testing.assert_allclose(again["score"], found["score"], atol=1e-4)
+    assert predictor.score({"query": ["red lamp"], "item": ["none"]})["score"].to_list() == [None]
+    assert predictor.score(found.clear()).is_empty()
+    if model != "bi_encoder":
+        with pytest.raises(UserError, match=r"cannot answer item_vectors\(\)"):
+            predictor.item_vectors()
+        return
+    items, queries = predictor.item_vectors(), predictor.user_vectors(["red lamp"])
+    products = queries["vector"].to_numpy() @ items["vector"].to_numpy().T
+    best = predictor.recommend(["red lamp"], k=1)
+    assert items["item"][int(products[0].argmax())] == best["item"][0]
+    near = predictor.similar([items["item"][0]], k=3)
+    assert near.columns == ["item", "rank", "similar", "title", "score"]
+    assert near["score"].is_sorted(descending=True)
 
 
 def test_a_query_of_a_hundred_thousand_characters(
