@@ -102,7 +102,7 @@ class ItemNode(ABC):
         encoder = next(item_encoders(model), None)
         if encoder is None and not isinstance(model, ReadsVectors):
             raise UserError(
-                f"item=: {name} has no table of items that {self.title} could stand for. Models of "
+                f"item=: {name} has no table of items to be made of {self.title}. Models of "
                 "sequences have one, such as model=sasrec."
             )
         if model.second_table and encoder is not None and not encoder.by_id:

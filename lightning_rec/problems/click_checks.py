@@ -1,5 +1,7 @@
 """What of a config of clicks does not go together, told before anything is trained."""
 
+from typing import Any
+
 import numpy as np
 from omegaconf import DictConfig
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.pipeline import AuditedClicks
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.tasks.optimizers import LazyAdamW
 
 META_SIZE = 10  # categories of each field of the meta model
@@ -17,7 +19,7 @@ def check_config(cfg: DictConfig, fields: Fields, head: nn.Module, *, validates:
     """Raise UserError where settings of a config of clicks do not go together."""
     _check_sparse(cfg)
     _check_batches(cfg, head)
-    _check_goals(head, tuple(fields.targets))
+    _check_goals(head, tuple(fields.targets), cfg.task.get("goal_weights") or {})
     if cfg.task.get("calibrate", "none") != "none" and not validates:
         raise UserError(
             f"task.calibrate={cfg.task.calibrate} is fitted on validation, but the protocol leaves "
@@ -85,8 +87,13 @@ def check_order(loaded: AuditedClicks) -> None:
         )
 
 
-def _check_goals(model: nn.Module, goals: tuple[str, ...]) -> None:
-    """Raise UserError if there are several goals for a model of one."""
+def _check_goals(model: nn.Module, goals: tuple[str, ...], weights: Any) -> None:
+    """Raise UserError if there are several goals for a model of one, or a weight of none."""
+    if unknown := [str(name) for name in weights if name not in goals]:
+        raise UserError(
+            f"task.goal_weights: there is no goal {unknown[0]}.{nearest(unknown[0], goals)} There "
+            f"are: {listed(goals)}."
+        )
     if len(goals) > 1 and not getattr(model, "multi_task", False):
         raise UserError(
             f"{type(model).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "

@@ -49,7 +49,9 @@ def test_a_run_over_texts_is_repeated_to_the_last_bit(
     sizes = {name: len(of) + 1 for (name,), of in vocabulary.partition_by("field", as_dict=True).items()}  # fmt: skip
     wanted = sum(sizes.values()) - (sizes["sku"] if item == "text" else 0)
     assert len(weights["head.fields.table.weight"]) == 1 + wanted
-    assert any("texts.encoder" in name for name in weights) == (adapter != "frozen")
+    assert any("source.encoder" in name or ".encoder." in name for name in weights) == (
+        adapter != "frozen"
+    )
     assert (folder / "adapter.safetensors").exists() == (adapter != "frozen")
     figures = read(folder / "metrics.json")
     assert figures["test/sku_cold/examples"] > 0
