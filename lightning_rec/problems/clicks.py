@@ -160,15 +160,15 @@ class Clicks(Problem[AuditedClicks]):
     def make_data(self, loaded: AuditedClicks) -> ClickData:
         """The data module over audited data."""
         reads = getattr(self.meta_model, "reads_history", False)
-        module: ClickData = self._build(
-            "batches", encoded=loaded.data.encoded, seed=self.cfg.seed, histories=reads
-        )
-        return module
+        encoded, seed = loaded.data.encoded, self.cfg.seed
+        made: ClickData = self._build("batches", encoded=encoded, seed=seed, histories=reads)
+        return made
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> Task:
         """The task over a new model, fitted already if it is fitted at once."""
-        items, cache = loaded.data.items, cache_of(loaded)
-        reading = None if items is None else self._reading(items.about, items.trained, cache)
+        reading, items = None, loaded.data.items
+        if items is not None:
+            reading = self._reading(items.about, items.trained, cache_of(loaded))
         model, adapted = self._assembled(loaded.data.encoded, reading)
         if model.sequential:
             check_order(loaded)
