@@ -1,8 +1,8 @@
 """Which parts of a config go together: one check of what each part declares.
 
 A part declares its ``kind`` and, in ``needs``, what it asks of the others; a problem declares in
-``takes`` the kinds of parts that it is made of. From these facts follow the check, the sentence of
-a refusal with the choices that would do, and the tests' list of pairs.
+``takes`` the kinds of parts that it is made of. From these facts follow the check and the sentence
+of a refusal, with the choices that would do.
 """
 
 from collections.abc import Mapping

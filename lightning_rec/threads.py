@@ -1,8 +1,8 @@
 """How many threads compute, chosen before torch is imported, and how they wait for one another.
 
 Where a thread of GNU's OpenMP library waits for another it spins for milliseconds. That is fastest
-on idle cores; beside other processes it holds the very core that the awaited thread needs, and a
-model trains twenty times slower. The library spins hardly at all while the process has more
+on idle cores; beside other processes it holds the very core that the awaited thread needs. The
+library spins hardly at all while the process has more
 threads than there are cores, whether they work or sleep: :func:`watch` keeps some asleep as long
 as threads of this process have to wait for a core. Variables that the user set are left alone.
 """

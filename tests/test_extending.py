@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_rec import cli
+from lightning_rec.errors import UserError
 
 LOG = ["data=table", "data.user=user", "data.item=item", "data.time=time"]
 QUICK = [
@@ -122,6 +123,36 @@ dim: 8
     },
 }
 
+TOYS["turns"] = {
+    "toys_turns.py": '''
+"""Two optimizers that take turns."""
+
+from lightning_rec.methods.base import Method
+
+
+class Turns(Method):
+    """The item table in even steps, all else in odd ones."""
+
+    automatic = False
+
+    def optimizers(self, task):
+        """One for the item table, one for all else."""
+        items = list(task.model.item.parameters())
+        known = {id(weight) for weight in items}
+        others = [each for each in task.model.parameters() if id(each) not in known]
+        return [task.make_optimizer(items), task.make_optimizer(others)]
+
+    def step(self, task, batch, batch_idx):
+        """A step of one of them."""
+        optimizer = task.optimizers()[batch_idx % 2]
+        loss = task.training_loss(batch)
+        optimizer.zero_grad()
+        task.manual_backward(loss)
+        optimizer.step()
+        return loss
+''',
+    "conf/method/turns.yaml": "_target_: toys_turns.Turns\n",
+}
 TOYS["problem"] = {
     "toys_problem.py": '''
 """How long a history is, told by its items: a problem of its own."""
@@ -294,6 +325,12 @@ CHOICES: dict[str, list[str]] = {
     "loss": ["model=sasrec", "model.dim=16", "loss=hinge"],
     "method": ["model=sasrec", "model.dim=16", "method=adversarial"],
     "model": ["model=bag"],
+    "turns": [
+        "model=sasrec",
+        "model.dim=16",
+        "method=turns",
+        *[f"trainer.{each}" for each in ("gradient_clip_val=null",)],
+    ],
     "problem": ["model=length"],
 }
 FILES = {"problem": 5}  # its own module, and a YAML for each of its parts
@@ -311,3 +348,10 @@ def test_a_method_changes_what_is_learnt(home: Path) -> None:
     (home / "run").rename(home / "first")
     plain = train(home, "method", "model=sasrec", "model.dim=16")
     assert moved != plain
+
+
+def test_a_method_that_steps_by_itself_is_not_clipped_from_outside(home: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"Turns steps its optimizers itself.*gradient_clip_val=null"
+    ):
+        train(home, "turns", *CHOICES["turns"], "trainer.gradient_clip_val=1.0")

@@ -239,6 +239,12 @@ def test_sampled_losses_by_hand(kind: Any, settings: dict[str, Any], shared: Any
     value.backward()
     assert asked.queries.grad is not None
     assert model.weight.grad is not None
+    torch.manual_seed(state)
+    assert loss.per_target(model, asked).tolist() == pytest.approx(expected, rel=1e-4)
+    weights = torch.arange(12.0)
+    torch.manual_seed(state)
+    weighed = sum(w * each for w, each in zip(range(12), expected, strict=True)) / 66
+    assert loss(model, asked, weights).item() == pytest.approx(weighed, rel=1e-4)
 
 
 @pytest.mark.parametrize("popularity", [0.0, 1.0])
@@ -337,3 +343,14 @@ def test_many_own_items_are_scored_as_few(biased: bool) -> None:
         torch.autograd.grad((many * weight).sum(), learnt),
         torch.autograd.grad((few * weight).sum(), learnt),
     )
+
+
+@pytest.mark.parametrize("kind", [FullSoftmax, InBatch])
+def test_the_mean_is_that_of_the_targets(kind: Any) -> None:
+    asked, model, loss = predictions(), Table(), kind(split=UNSEEN)
+    each = loss.per_target(model, asked)
+    assert each.shape == (12,)
+    assert loss(model, asked).item() == pytest.approx(each.mean().item(), rel=1e-5)
+    weights = torch.arange(12.0)
+    wanted = float((each.detach() * weights).sum() / 66)
+    assert loss(model, asked, weights).item() == pytest.approx(wanted, rel=1e-5)

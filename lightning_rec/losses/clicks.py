@@ -48,8 +48,8 @@ class FocalLoss(LogLoss):
     p_t is the probability of what came, alpha_t is alpha for clicks and 1 - alpha else.
 
     Args:
-        gamma: how much rows that are predicted well are left out of account; 0: not at all.
-        alpha: share of the weight that clicks have; None weighs all rows alike.
+        gamma: how much less rows that are predicted well count; 0: no less.
+        alpha: what a click counts for, and 1 - alpha any other row; None: 1 for each.
     """
 
     def __init__(self, gamma: NonNegativeFloat = 2.0, alpha: UpToOne | None = None) -> None:
@@ -59,7 +59,8 @@ class FocalLoss(LogLoss):
     def per_target(self, model: ClickModel, predictions: Labelled) -> Tensor:
         """Float [B]."""
         logit, label = predictions
-        miss = torch.sigmoid(torch.where(label > 0.5, -logit, logit))  # 1 - p_t
+        # 1 - p_t, above 0: the slope of a power below 1 is infinite there.
+        miss = torch.sigmoid(torch.where(label > 0.5, -logit, logit)).clamp(min=1e-12)
         each = miss**self.gamma * super().per_target(model, predictions)
         if self.alpha is None:
             return each

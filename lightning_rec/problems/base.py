@@ -103,6 +103,12 @@ class Problem(ABC, Generic[L]):
         """Check all parts against one another; ``parts`` are further ones."""
         self.parts = {"model": self.meta_model} | self.parts | parts
         compat.check_needs(self.parts, self.remedies())
+        for key, off in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
+            if not self.method.automatic and self.cfg.trainer.get(key, off) not in (None, off):
+                raise UserError(
+                    f"trainer.{key}={self.cfg.trainer[key]}: {type(self.method).__name__} steps "
+                    f"its optimizers itself: say trainer.{key}={'null' if off is None else off}."
+                )
         if list(self.meta_model.parameters()):
             self._optimizer(self.meta_model.parameters())
 
