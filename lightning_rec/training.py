@@ -118,7 +118,9 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         check_withheld(run, problem, loaded, withheld)
         check_language(run, cfg)
         data = problem.make_data(loaded)
-        task = problem.make_task(loaded, data)
+        with unquoted(run, overrides, "item") as withheld:
+            task = problem.make_task(loaded, data)
+        withheld.release(known=False)
         if task.adapted is not None and task.adapted.partial:
             task.adapted.check_base(run.path / TUNED)
         run.load_model(task.model)
@@ -150,7 +152,9 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
     check_language(run, cfg)
     with run.timed("start"):
         seed_everything(cfg.seed, workers=True, verbose=False)
-        task = problem.make_task(loaded, data)
+        with unquoted(run, asked, "item") as withheld:
+            task = problem.make_task(loaded, data)
+        withheld.release(known=False)
     check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)
 

@@ -221,7 +221,7 @@ class Sequences(Problem[AuditedLog]):
 
     def _read_items(self, model: nn.Module, reading: Reading) -> None:
         """Let the model read what it knows items by."""
-        if isinstance(model, ReadsVectors) and self.items is not None:
+        if isinstance(model, ReadsVectors) and self.items is not None and not reading.restoring:
             schema = Schema(len(reading.catalogue), 1, 1)
             source = self.items.source(schema, schema.num_items, reading)
             model.read_vectors(source(torch.arange(schema.num_items)))

@@ -20,7 +20,10 @@ from lightning_rec.runs.folder import RunFolder
 log = logging.getLogger(__name__)
 
 _ADDRESSES = ("tracking_uri", "model_registry")  # keys of a config that name where to send
-_TABLES = ("path", "val", "test", "history", "catalogue")  # keys of data that name files
+_FILES = {  # keys that name files, by the node that they are below
+    "data": ("path", "val", "test", "history", "catalogue"),
+    "item": ("path", "item_ids"),
+}
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:
@@ -75,20 +78,24 @@ class Withheld(logging.Filter):
 
 
 @contextmanager
-def unquoted(run: RunFolder, overrides: Sequence[str]) -> Iterator[Withheld]:
+def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> Iterator[Withheld]:
     """Let messages quote files alone that an override names: terminals and logs are looked at.
+
+    The files are those that the config names below ``node``, ``data`` or ``item``.
 
     Yields the warnings of the block, to be released behind it. Raises UserError in place of one of
     the block's that could quote others.
     """
-    withheld = Withheld(run, [] if run.is_own else _unasked(run, overrides))
+    withheld = Withheld(run, [] if run.is_own else _unasked(run, overrides, node))
     handlers = logging.getLogger().handlers if withheld.unasked else []
     for handler in handlers:
         handler.addFilter(withheld)
     try:
         yield withheld
     except UserError:
-        if not withheld.unasked or not all(Path(path).exists() for path in _named(run).values()):
+        if not withheld.unasked or not all(
+            Path(path).exists() for path in _named(run, node).values()
+        ):
             raise
         raise UserError(
             f"The data that {run.path / 'config.yaml'} names cannot be used. Files that a saved "
@@ -100,15 +107,21 @@ def unquoted(run: RunFolder, overrides: Sequence[str]) -> Iterator[Withheld]:
             handler.removeFilter(withheld)
 
 
-def _named(run: RunFolder) -> dict[str, str]:
-    """The files that the config of a run names, by dotted key."""
-    data = run.config.data
-    return {f"data.{key}": data[key] for key in _TABLES if isinstance(data.get(key), str)}
+def _named(run: RunFolder, node: str) -> dict[str, str]:
+    """The files that the config of a run names below a node, by dotted key."""
+    tree: Any = OmegaConf.to_container(run.config, resolve=True)
+    return {
+        key: value
+        for key, value in leaves(tree.get(node) or {}, node)
+        if key.rpartition(".")[2] in _FILES[node] and isinstance(value, str)
+        # Parts of a sum name files too; what is below data.fields are columns.
+        if node == "item" or key.count(".") == 1
+    }
 
 
-def _unasked(run: RunFolder, overrides: Sequence[str]) -> list[str]:
+def _unasked(run: RunFolder, overrides: Sequence[str], node: str) -> list[str]:
     asked = _keys(overrides)
-    return [f"{key}={value}" for key, value in _named(run).items() if key not in asked]
+    return [f"{key}={value}" for key, value in _named(run, node).items() if key not in asked]
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -170,3 +170,48 @@ def test_what_vectors_cannot_do_is_refused(
     plain = [each for each in line if not each.startswith(("model.d", "batches.batch_size"))]
     assert "no table of items" in refused(*plain, "model=ease")
     assert "second table" in refused(*plain, "model=gsasrec", "model.dim=8")
+
+
+def test_no_word_of_a_file_of_ids_is_told_that_nobody_but_the_config_named(
+    small: list[str],
+    log_frame: pl.DataFrame,
+    refused: Refused,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ids, folder = sorted(log_frame["sku"].unique()), tmp_path / "run"
+    np.save(tmp_path / "vectors.npy", np.eye(len(ids), 6, dtype=np.float32) + 1)
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    files = [f"item.path={tmp_path / 'vectors.npy'}", f"item.item_ids={tmp_path / 'ids.txt'}"]
+    line = [*small, "model=sasrec", "loss=full_softmax", "item=vectors", *files]
+    assert cli.run(["train", *line, f"run_dir={folder}"]) == 0
+    secret = [f"hunter{number}" for number in range(len(ids))]
+    (tmp_path / "ids.txt").write_text("\n".join(secret))
+    told = refused("evaluate", f"run={folder}")
+    assert "name them yourself: item.path=" in told
+    assert "hunter" not in told + caplog.text
+    data = next(each for each in small if each.startswith("data.path="))
+    assert "its ids are like hunter0" in refused("evaluate", f"run={folder}", data, *files)
+
+
+def test_a_zero_shot_over_given_vectors_answers(
+    small: list[str], log_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path / "log.parquet", sorted(log_frame["sku"].unique()))
+    plain = [each for each in small if not each.startswith(("model", "batches.batch_size"))]
+    shot = [*plain, "model=zero_shot", "item=vectors", f"item.path={path}", "~callbacks.best"]
+    assert cli.run(["evaluate", *shot, f"run_dir={tmp_path / 'shot'}"]) == 0
+    path.unlink()  # the vectors are a part of the run
+    predictor = lightning_rec.load_run(tmp_path / "shot")
+    tables = [
+        pl.read_parquet(tmp_path / f"shot/{name}.parquet") for name in ("test_users", "users")
+    ]
+    rows = tables[0].drop_nulls("rank").join(tables[1], "user", maintain_order="left")
+    items = pl.read_parquet(tmp_path / "shot/items.parquet").sort("code")["item"]
+    ranks = []
+    for row in rows.iter_rows(named=True):
+        *past, target = items.gather(row["items"][: row["history"] + 1]).to_list()
+        found = predictor.recommend([past], k=len(items))
+        score = found.filter(pl.col("item") == target)["score"][0]
+        ranks.append((found["score"] >= score).sum())
+    assert ranks == rows["rank"].to_list()

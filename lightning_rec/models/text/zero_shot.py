@@ -3,7 +3,7 @@
 Shapes: M queries, V = num_items, E = width of the language model.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveFloat
@@ -33,11 +33,19 @@ class ZeroShot(InnerProduct):
         super().__init__(schema)
         self.half_life = half_life
         self.needs_order = half_life is not None
-        self.register_buffer("texts", torch.zeros(schema.num_items, 0), persistent=False)
+        # Saved: a run is asked without the file or the language model that they came from.
+        self.register_buffer("texts", torch.zeros(schema.num_items, 0))
 
     def read_vectors(self, vectors: Tensor) -> None:
         """Take the vectors of all items' texts, float [V, E], each made to length 1."""
         self.texts = functional.normalize(vectors.to(self.texts.device), dim=1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take vectors of whatever width was saved."""
+        saved = state_dict.get(f"{prefix}texts")
+        if saved is not None and len(saved) == len(self.texts):
+            self.texts = self.texts.new_empty(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The weighted mean of the history's items: float [M, E]."""
