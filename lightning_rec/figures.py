@@ -195,6 +195,13 @@ def figure_of(key: str, said: Any) -> Figure:
         raise UserError(f"{where}.{error}") from None
 
 
+def titled(name: Name, known: Mapping[str, Figure]) -> str:
+    """A figure's whole name with its title."""
+    figure = known.get(name.figure)
+    title = figure.title if figure is not None else ""
+    return str(name._replace(figure=title) if title else name)
+
+
 def better(name: str, metrics: Mapping[str, Any] | None = None) -> Better:
     """Whether a figure is good when it is high (``max``) or low (``min``); None if not known."""
     figure = declared(metrics).get(parse(name).figure)

@@ -1,6 +1,8 @@
 """The Hydra tree: every file composes and fits its constructor; every slip is told with the nearest."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -474,3 +476,9 @@ def test_the_page_of_groups_names_every_choice(group: str) -> None:
     page = Path("docs/configuration.md").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith(f"| `{group}` |")]
     assert [name for name in config.choices(group) if f"`{name}`" not in line] == []
+
+
+def test_a_config_is_composed_without_torch() -> None:
+    code = "import sys; from lightning_rec import config; config.compose([]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -11,11 +11,10 @@ from omegaconf import DictConfig
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
-from lightning_rec.figures import Name, declared, parse, parsed
+from lightning_rec.figures import Name, declared, parse, parsed, titled
 from lightning_rec.files import write_json
 from lightning_rec.lab.settings import name_settings
 from lightning_rec.lab.statistics import Spread, spread
-from lightning_rec.reports.terminal import titled
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text

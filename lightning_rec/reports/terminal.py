@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed
+from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed, titled
 from lightning_rec.screen import Screen, one_line
 from lightning_rec.tables import FittedTable, figures, text
 from lightning_rec.tasks.examples import Example, shown_items
@@ -32,12 +32,6 @@ def shown(names: Iterable[Name], monitor: str, known: Mapping[str, Figure]) -> l
         return known.get(name.figure, _UNKNOWN).shown != "brief" or name.k in (None, k)
 
     return sorted(filter(is_shown, names), key=order)
-
-
-def titled(name: Name, known: Mapping[str, Figure]) -> str:
-    """A figure's whole name with its title."""
-    figure = known.get(name.figure, _UNKNOWN)
-    return str(name._replace(figure=figure.title) if figure.title else name)
 
 
 def figures_table(
