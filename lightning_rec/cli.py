@@ -6,17 +6,11 @@ import sys
 from importlib import import_module
 
 from lightning_rec import __version__
+from lightning_rec.commands import VERBS
 from lightning_rec.errors import LeakError, UserError, nearest, out_of_memory
-from lightning_rec.screen import one_line, tolerate
+from lightning_rec.streams import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
-VERBS = {
-    "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
-    "evaluate": "the figures of a run again, or of a model that nothing has trained",
-    "search": "the best items of a run of matching for a query",
-    "data": "list and prepare data sets; check a log, or a table of clicks",
-    "show": "the composed config and the parts it builds, without running",
-}
 USAGE = """\
 lightning-rec {version}: recommenders you can trust
 
@@ -27,6 +21,9 @@ usage: lightning-rec VERB [overrides] [--trust MODULE[,MODULE]] [--traceback]
 lightning-rec VERB --help shows what a verb takes.
 --traceback shows where an error came from.
 --trust names modules, besides our own, whose code a run folder may ask for.
+
+eval "$(lightning-rec completion bash)" completes verbs, groups, choices and
+keys at the tabulator; zsh and fish likewise.
 """
 DISK = {
     errno.ENOSPC: "the disk is full",
@@ -60,7 +57,7 @@ def run(arguments: list[str]) -> int:
     """Run one verb with its arguments; returns the exit status. Raises UserError on bad input."""
     arguments = _trusting(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+        verbs = "\n".join(f"  {verb:<11}{what}" for verb, what in VERBS.items())
         print(USAGE.format(version=__version__, verbs=verbs))
         return 0
     if arguments[0] in ("--version", "version"):

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightning_rec.screen import visible
+from lightning_rec.streams import visible
 
 GAP = 2  # blanks between two columns
 LONGEST = 24  # a longer word of text, or of a heading, may be folded

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.build import problem_of
 from lightning_rec.build.agreement import check_data, check_withheld
-from lightning_rec.build.trainer import make_trainer, partial, recorded_hash
+from lightning_rec.build.trainer import make_trainer, partial, recorded_hash, unwatched
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.problems.base import Problem
@@ -213,15 +213,11 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
 
 
 def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
-    """Validate and test with the weights as they are; the figures land in ``task.figures``.
-
-    No tracker sees its steps: figures of the end are told once, by :func:`tracking.end`.
-    """
-    loggers, trainer.loggers = trainer.loggers, []
-    if validates:
-        trainer.validate(task, datamodule=data, verbose=False)
-    trainer.test(task, datamodule=data, verbose=False)
-    trainer.loggers = loggers
+    """Validate and test with the weights as they are; the figures land in ``task.figures``."""
+    with unwatched(trainer):
+        if validates:
+            trainer.validate(task, datamodule=data, verbose=False)
+        trainer.test(task, datamodule=data, verbose=False)
 
 
 def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
@@ -234,11 +230,10 @@ def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
 
 
 def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[str, float]:
-    """Fit what makes probabilities honest; no tracker sees the validation that it takes."""
-    loggers, trainer.loggers = trainer.loggers, []
-    with distributed.joined_by("train", Path(trainer.default_root_dir)):
+    """Fit what makes probabilities honest."""
+    joined = distributed.joined_by("train", Path(trainer.default_root_dir))
+    with unwatched(trainer), joined:
         trainer.validate(task, datamodule=data, verbose=False)
-    trainer.loggers = loggers
     return task.calibrate()
 
 

@@ -20,8 +20,8 @@ from lightning_rec import __version__
 from lightning_rec.errors import UserError, listed
 
 _OPTIMIZERS = (
-    "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS NAdam RAdam RMSprop Rprop SGD "
-    "SparseAdam"
+    "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop "
+    "SGD SparseAdam"
 )
 _SCHEDULES = (
     "ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LinearLR "

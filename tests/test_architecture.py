@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
-    {"errors", "files", "ranges", "screen", "threads"},
+    {"errors", "files", "ranges", "streams", "threads"},
+    {"screen"},
     {"documents", "tables", "trust"},
     {"figures"},
     {"composing"},
@@ -97,6 +100,28 @@ def test_config_loads_neither_torch_nor_lightning() -> None:
     heavy = {"torch", "pytorch_lightning", "torchmetrics", "wandb", "polars"}
     for name in ("config.py", "errors.py", "files.py", "cli.py"):
         assert not {module.split(".")[0] for module in imported(name)} & heavy, name
+
+
+def test_a_shell_does_not_wait_for_completion() -> None:
+    """What is loaded to complete a word: neither Hydra nor anything slower."""
+    line = "from lightning_rec.cli import run; run(['completion', 'words', 'lightning-rec train model=b'])"
+    script = f"import sys; {line}; print(*sys.modules, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = {module.split(".")[0] for module in done.stdout.splitlines()}
+    assert "model=bert4rec" in done.stdout
+    slow = {
+        "torch",
+        "pytorch_lightning",
+        "polars",
+        "numpy",
+        "hydra",
+        "omegaconf",
+        "pydantic",
+        "rich",
+    }
+    assert not loaded & slow
 
 
 @pytest.mark.parametrize("name", NAMES)

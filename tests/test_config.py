@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from languages import with_tiny
 from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
 from torch import nn
 
 from lightning_rec import config
 from lightning_rec.build import problem_of
+from lightning_rec.build.keys import REFUSED
 from lightning_rec.errors import UserError
 from lightning_rec.metrics.clicks import Rows
 from lightning_rec.metrics.lists import Lists, Tops
@@ -46,7 +48,7 @@ LIVE = {
     | {*Texts.inputs},
     "negatives": {"matches", "positives"},
     "optimizer": {"params"},
-    "schedule": {"optimizer", "total_steps"},
+    "schedule": {"optimizer", "total_steps", "steps_per_epoch"},
     "task": {"cfg"},
 }
 
@@ -122,6 +124,44 @@ def test_every_choice_composes_and_its_keys_are_its_constructors(group: str, nam
         built = config.target(group, node)
         if built.__module__.startswith("lightning_rec"):
             assert set(node) - {"_target_"} == keywords(built) - LIVE.get(group, set())
+
+
+def test_every_optimizer_says_all_that_its_constructor_takes_with_torchs_defaults() -> None:
+    never = {"maximize", "differentiable", "capturable"}  # refused
+    ours = {"lr": ("adamw", "adamw_language"), "weight_decay": ("adamw", "adamw_language")}
+    for name in config.choices("optimizer"):
+        node = composed("optimizer", name)
+        parameters = inspect.signature(config.target("optimizer", node)).parameters
+        later = {"decoupled_weight_decay"} if name == "adam" else set()  # torch 2.6 has it not
+        assert set(node) - {"_target_"} == set(parameters) - {"params"} - never - later, name
+        for key in set(node) - {"_target_", "fused"}:
+            default = parameters[key].default
+            if name not in ours.get(key, ()):
+                assert node[key] == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_the_trainer_takes_all_that_lightnings_does() -> None:
+    taken = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
+    for name in config.choices("trainer"):
+        assert set(composed("trainer", name)) - {"_target_"} == taken - set(REFUSED), name
+
+
+def test_keys_of_the_trainer_are_lightnings_defaults_but_for_a_few_of_ours() -> None:
+    ours = {
+        "devices", "precision", "max_epochs", "gradient_clip_val", "check_val_every_n_epoch",
+        "log_every_n_steps", "deterministic", "use_distributed_sampler", "num_sanity_val_steps",
+        "enable_model_summary",
+    }  # fmt: skip
+    nothing_said = {
+        "limit_train_batches",
+        "limit_val_batches",
+        "limit_test_batches",
+        "val_check_interval",
+    }
+    node, parameters = composed("trainer", "auto"), inspect.signature(Trainer.__init__).parameters
+    for key in set(node) - {"_target_"} - ours:
+        default = 1.0 if key in nothing_said else parameters[key].default  # None is all of them
+        assert node[key] == default, key
 
 
 def models_of(task: str) -> list[str]:
@@ -243,7 +283,15 @@ MISUSE = {
     "protocol.cutoffs=[0]": ["protocol.cutoffs", "greater than 0"],
     "protocol.cold_targets=drop": ["protocol.cold_targets=drop", "'miss', 'exclude' or 'rank'"],
     "optimizer.lr=-1": ["optimizer", "-1"],
-    "schedule.warmup=2": ["schedule.warmup=2", "less than 1"],
+    "optimizer=sgd optimizer.nesterov=true": ["optimizer: Nesterov momentum requires a momentum"],
+    "+optimizer.maximize=true": ["optimizer: maximize=True: the loss would grow"],
+    "optimizer=sgd +optimizer.differentiable=true": ["differentiable=True: nothing here differentiates"],
+    "model=sasrec loss=sampled_softmax model.sparse=true": ["sparse gradients", "lazy_adamw learns"],
+    "schedule=one_cycle optimizer=adagrad": ["schedule: optimizer must support momentum"],
+    "schedule=one_cycle schedule.pct_start=1": ["schedule.pct_start=1", "less than 1"],
+    "schedule=step schedule.interval=week": ["schedule.interval=week", "'epoch' or 'step'"],
+    "schedule.warmup=2.5": ["schedule.warmup=2.5", "less than 1"],
+    "schedule.warmup=1.0": ["schedule.warmup=1.0", "less than 1"],
     "schedule.decay=cos": ["schedule.decay=cos", "'cosine'"],
     "objective=closed_form": ["BERT4Rec", "closed_form", "masked_item"],
     "model=popularity loss=full_softmax": ["Popularity", "closed form", "loss"],
@@ -368,7 +416,7 @@ MISUSE = {
     "callbacks.early_stopping.min_delta=nan": ["callbacks.early_stopping.min_delta=nan", "number"],
     "callbacks.best.monitor=foo": ["callbacks.best.monitor=foo", "val/ndcg@10"],
     "~trainer.max_epochs": ["trainer.max_epochs is missing"],
-    "+trainer.val_check_interval=0": ["trainer.val_check_interval=0", "greater than 0"],
+    "trainer.val_check_interval=0": ["trainer.val_check_interval=0", "greater than 0"],
     "logger=[csv,tensorbord]": ["Unknown choice logger=tensorbord", "'tensorboard'"],
     # The best weights are those that the run takes for them.
     "logger=none +callbacks.lr={_target_:pytorch_lightning.callbacks.LearningRateMonitor}": [
@@ -471,7 +519,7 @@ def test_experiments_of_clicks_state_what_they_are_stopped_by() -> None:
             }, name
 
 
-@pytest.mark.parametrize("group", ["data", "loss", "metrics"])
+@pytest.mark.parametrize("group", ["data", "loss", "metrics", "optimizer", "schedule", "trainer"])
 def test_the_page_of_groups_names_every_choice(group: str) -> None:
     page = Path("docs/configuration.md").read_text()
     (line,) = [line for line in page.splitlines() if line.startswith(f"| `{group}` |")]

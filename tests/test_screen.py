@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from lightning_rec.screen import Screen, Tolerant, one_line, visible
+from lightning_rec.screen import Screen
+from lightning_rec.streams import Tolerant, one_line, visible
 from lightning_rec.tasks.progress import Progress
 
 HOSTILE = "[/i008] [bold]x[/bold] \x1b[31mred\x07\x9b2J \u202eevil :smile:"

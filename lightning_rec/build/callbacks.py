@@ -67,7 +67,7 @@ def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None
         if config.target("schedule", config.plain(cfg.schedule)) is Plateau:
             raise UserError(
                 f"schedule=plateau watches {monitor}, but the protocol leaves no validation: say "
-                "schedule=warmup_decay schedule.decay=none."
+                "schedule=constant."
             )
         return
     if monitor not in known:

@@ -1,4 +1,4 @@
-"""The keys at the top of a config and the types of their values, whatever the problem."""
+"""Schema of the top of a config: keys, types and ranges that hold for every problem."""
 
 import logging
 import os
@@ -25,20 +25,23 @@ from lightning_rec import config
 from lightning_rec.build.callbacks import below, check_callbacks
 from lightning_rec.errors import UserError, listed, nearest
 
-# What the house gives to the trainer itself.
-OURS = (
-    "callbacks",
-    "logger",
-    "plugins",
-    "enable_checkpointing",
-    "enable_progress_bar",
-    "default_root_dir",
-)
+# What is no key of the trainer here, and what to say instead.
+REFUSED = {
+    "callbacks": "say callbacks=",
+    "logger": "say logger=csv or another one",
+    "plugins": "the run folder brings its own, for checkpoints",
+    "enable_checkpointing": "callbacks=[checkpoint] says it, and callbacks without it",
+    "enable_progress_bar": "callbacks=[progress] says it, and callbacks without it",
+    "default_root_dir": "say run_dir=",
+    "barebones": "it would measure, keep and record nothing",
+    "limit_predict_batches": "nothing is predicted by the trainer; load_run(FOLDER) does it",
+    "model_registry": "the run folder keeps the model",
+}
 LAUNCHED = ("MASTER_ADDR", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "LSB_JOBID", "KUBERNETES_PORT")
 
 
 def _node(value: dict[str, Any]) -> dict[str, Any]:
-    """A part names its class; one without any says nothing else either."""
+    """Validate a node: it names its class (``_target_``), or is empty."""
     if value and not isinstance(value.get("_target_"), str):
         others = listed(key for key in value if key != "_target_") or "nothing"
         raise ValueError(
@@ -57,12 +60,6 @@ def _devices(value: Any) -> Any:
     many = int(value) if str(value).isdigit() else 1
     if isinstance(value, bool) or value in ("", None, []) or not 0 < many <= 1024:
         raise ValueError("it must be a number of devices, 1 or more, their list, or 'auto'")
-    return value
-
-
-def _whole(value: bool) -> bool:
-    if value:
-        raise ValueError("it would measure, keep and record nothing")
     return value
 
 
@@ -94,7 +91,7 @@ class _Strict(BaseModel):
 
 
 class Trainer(_Strict):
-    """The ranges of Lightning's trainer that it does not check itself, or checks too late."""
+    """Ranges that Lightning's trainer does not check itself, or checks too late."""
 
     model_config = ConfigDict(extra="allow")  # further ones are the constructor's to refuse
 
@@ -115,7 +112,6 @@ class Trainer(_Strict):
     limit_test_batches: Some = 1.0
     overfit_batches: Limit = 0.0
     strategy: Annotated[Any, AfterValidator(_strategy)] = "auto"
-    barebones: Annotated[bool, AfterValidator(_whole)] = False
     num_sanity_val_steps: Literal[0] = 0  # its figures would move schedules
     use_distributed_sampler: Literal[False] = False  # ours deals whole batches, repeats no row
 
@@ -137,7 +133,7 @@ class EncoderKeys(_Strict):
 
 
 class Keys(_Strict):
-    """All keys at the top of a config. Those with a default are not in every one."""
+    """All keys at the top of a config. Those with a default may be missing."""
 
     data: Part
     protocol: Part
@@ -191,23 +187,14 @@ def check_keys(cfg: DictConfig) -> None:
 
 def check_trainer(settings: dict[str, Any]) -> None:
     """Make a trainer as a trial: Lightning knows best what it cannot do. Raises UserError."""
-    for key in OURS:
+    for key, instead in REFUSED.items():
         if key in settings:
-            raise UserError(f"trainer.{key} is not to be set: {_instead(key)}.")
+            raise UserError(f"trainer.{key} is not to be set: {instead}.")
     _check_processes(settings)
     # Whether torch is deterministic from here on is not for a trial to say.
     live = {"callbacks": [], "logger": False, "enable_checkpointing": False, "deterministic": None}
     with _silently():
         config.build("trainer", settings, **live)
-
-
-def _instead(key: str) -> str:
-    where = {
-        "callbacks": "say callbacks=",
-        "logger": "say logger=csv or another one",
-        "plugins": "the run folder brings its own, for checkpoints",
-    }
-    return where.get(key, "callbacks= and run_dir= say it")
 
 
 def _check_processes(settings: dict[str, Any]) -> None:
@@ -234,14 +221,14 @@ def _has_accelerator() -> bool:
 
 
 def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
-    """What is wrong with the first key that is, and what it should be."""
+    """The first error of validation as a sentence: the key, what is wrong, what it should be."""
     first = error.errors()[0]
-    path, there = [], settings
+    path, value = [], settings
     for step in first["loc"]:
-        if not isinstance(there, Mapping) or step not in there:
+        if not isinstance(value, Mapping) or step not in value:
             break
         path.append(str(step))
-        there = there[step]
+        value = value[step]
     key = ".".join(path)
     if first["type"] == "missing":
         missing = ".".join((*path, str(first["loc"][len(path)])))
@@ -254,13 +241,13 @@ def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
         return UserError(f"Unknown key {key}.{hint} {where}: {listed(fields, 30)}.")
     same = [e["msg"] for e in error.errors() if e["loc"][: len(path)] == first["loc"][: len(path)]]
     reasons = dict.fromkeys(message.removeprefix("Value error, ") for message in same)
-    shown = "" if isinstance(there, Mapping) else f"={'null' if there is None else there}"
+    shown = "" if isinstance(value, Mapping) else f"={'null' if value is None else value}"
     return UserError(f"{key}{shown}: {', or '.join(reasons)}.")
 
 
 @contextmanager
 def _silently() -> Iterator[None]:
-    """Without Lightning's remarks, which come again with the real trainer."""
+    """Suppress Lightning's messages, which the real trainer repeats."""
     names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

@@ -2,13 +2,15 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from lightning_rec import config, threads
 from lightning_rec.files import sha256_json
@@ -61,20 +63,32 @@ def make_trainer(
     return trainer
 
 
+@contextmanager
+def unwatched(trainer: pl.Trainer) -> Iterator[None]:
+    """Let no tracker see steps: figures of the end are told once, by :func:`tracking.end`.
+
+    Nor does a profiler, which is of the training; torch's own fails where there is a single batch.
+    """
+    loggers, trainer.loggers = trainer.loggers, []
+    trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
+    yield
+    trainer.loggers = loggers
+
+
 def _started(
     nodes: Mapping[str, DictConfig], folder: Path, step: int | None, run_ids: Mapping[str, str]
 ) -> list[Logger]:
     started = []
     for name, node in nodes.items():
         known = {"save_dir": folder, "step": step, "run_id": run_ids.get(name)}
-        there = {k: v for key, value in known.items() for k, v in _inside(node, key, value).items()}
-        build = functools.partial(config.build, f"logger.{name}", node, **there)
+        live = {k: v for key, value in known.items() for k, v in _inside(node, key, value).items()}
+        build = functools.partial(config.build, f"logger.{name}", node, **live)
         started.append(tracking.start(name, build))
     return [logger for logger in started if logger is not None]
 
 
 def partial(cfg: DictConfig) -> dict[str, Any]:
-    """Settings of the trainer that leave a part of the data out of the figures; mostly none."""
+    """Settings of the trainer by which figures are of a part of the data; empty for whole ones."""
     settings = config.plain(cfg.trainer)
     found = {
         key: value
@@ -91,5 +105,5 @@ def recorded_hash(protocol_hash: str, part: Mapping[str, Any] | None) -> str:
 
 
 def _inside(node: DictConfig, key: str, value: Any) -> dict[str, Any]:
-    """What is known here, such as where a part writes, unless its config says so itself."""
+    """An argument known at run time only, such as a folder, where the config leaves it null."""
     return {key: value} if key in node and node[key] is None else {}

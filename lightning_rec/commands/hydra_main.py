@@ -27,8 +27,8 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         _check_flag(argument)
     if any(argument.startswith(("-sc", "--shell-completion")) for argument in arguments):
         raise UserError(
-            "Hydra's shell completion knows one command without verbs, and cannot complete this "
-            "one: 'lightning-rec VERB --help' lists groups and choices."
+            "Hydra's shell completion knows one command without verbs. Ours is "
+            "'lightning-rec completion bash', zsh or fish."
         )
     check_choices([each for each in arguments if not each.startswith("-")])
     failures: list[Exception] = []

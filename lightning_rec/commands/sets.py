@@ -23,13 +23,17 @@ def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
         raise UserError(
             f"Unknown data set '{name}'.{nearest(name, known)} There are: {listed(known)}."
         )
-    shipped = config.config_dir() / "data" / f"{name}.yaml"
-    raw = OmegaConf.load(shipped) if shipped.exists() else None
-    # One that builds on another, or is somebody's own, has to be composed, which takes longer.
-    if raw is None or "defaults" in raw:
-        raw = config.compose([f"data={name}"], folders).data
+    shipped = name in config.choices("data")
+    raw = _shipped(name) if shipped else config.compose([f"data={name}"], folders).data
     found: dict[str, Any] = config.plain(raw)
     return found
+
+
+def _shipped(name: str) -> Any:
+    """A shipped config, with those of the group that it begins with: composing takes longer."""
+    raw: Any = OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml")
+    bases = [_shipped(base) for base in raw.pop("defaults", ()) if base != "_self_"]
+    return OmegaConf.merge(*bases, raw)
 
 
 def pairs_of(arguments: Iterable[str]) -> dict[str, str]:

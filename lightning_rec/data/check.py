@@ -29,7 +29,7 @@ from lightning_rec.data.statistics import Statistics, statistics
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.data.ties import tied
 from lightning_rec.errors import UserError, listed
-from lightning_rec.screen import visible
+from lightning_rec.streams import visible
 from lightning_rec.tables import FittedTable, text
 
 

@@ -24,6 +24,7 @@ from lightning_rec.methods.base import Method
 from lightning_rec.metrics.collected import Collected
 from lightning_rec.tasks.base import Arithmetic, Task, Training
 from lightning_rec.tasks.examples import Example
+from lightning_rec.tasks.optimizers import check_optimizer
 from lightning_rec.tasks.steps import Steps
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Recorded(Protocol):
 
 L = TypeVar("L", bound=Audited[Any])
 
+TRIAL = 1000  # steps of a schedule that is tried out
 OPTIONAL = ("encoder", "negatives", "examples")  # keys that not every problem reads
 
 
@@ -109,8 +111,7 @@ class Problem(ABC, Generic[L]):
                     f"trainer.{key}={self.cfg.trainer[key]}: {type(self.method).__name__} steps "
                     f"its optimizers itself: say trainer.{key}={'null' if off is None else off}."
                 )
-        if list(self.meta_model.parameters()):
-            self._optimizer(self.meta_model.parameters())
+        self._check_steps()
 
     def remedies(self) -> dict[str | tuple[str, ...], str]:
         """What to do where a part lacks a trait, by trait, if the data at hand decides it."""
@@ -229,8 +230,23 @@ class Problem(ABC, Generic[L]):
         optimizer: Optimizer = self._build("optimizer", params=parameters)
         return optimizer
 
-    def _schedule(self, optimizer: Optimizer, steps: int) -> Any:
-        return self._build("schedule", optimizer=optimizer, total_steps=steps)
+    def _schedule(self, optimizer: Optimizer, steps: int, per_epoch: int) -> Any:
+        lengths = {"total_steps": steps, "steps_per_epoch": per_epoch}
+        return self._build("schedule", optimizer=optimizer, **lengths)
+
+    def _check_steps(self) -> None:
+        """Take a step with optimizer and schedule as a trial. Raises UserError if they cannot."""
+        if not list(self.meta_model.parameters()):
+            return
+        self._optimizer(self.meta_model.parameters())  # some look at shapes
+        tables = [m for m in self.meta_model.modules() if isinstance(m, nn.Embedding)]
+        sparse = {m.weight for m in tables if m.sparse or self.cfg.task.get("sparse")}
+        dense = set(self.meta_model.parameters()) - sparse
+        try:
+            made = check_optimizer(self._optimizer, sparse=bool(sparse), dense=bool(dense))
+        except ValueError as error:
+            raise UserError(f"optimizer: {error}.") from None
+        self._schedule(made, TRIAL, TRIAL // 10)
 
     def _check_nodes(self) -> None:
         kinds = {"batches": self.batches, "optimizer": Optimizer, "schedule": LRScheduler}

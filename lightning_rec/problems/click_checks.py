@@ -6,11 +6,9 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import nn
 
-from lightning_rec import config
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.tasks.optimizers import LazyAdamW
 
 META_SIZE = 10  # categories of each field of the meta model
 
@@ -59,15 +57,8 @@ def _check_batches(cfg: DictConfig, head: nn.Module) -> None:
 
 
 def _check_sparse(cfg: DictConfig) -> None:
-    """Raise UserError if sparse gradients meet what would touch the whole table at each step."""
-    if not cfg.task.get("sparse"):
-        return
-    if config.target("optimizer", config.plain(cfg.optimizer)) is not LazyAdamW:
-        raise UserError(
-            "task.sparse=true needs optimizer=lazy_adamw: others move every row of the table at "
-            "each step, or take no sparse gradients."
-        )
-    if cfg.task.get("embedding_l2"):
+    """Raise UserError if a penalty would touch whole tables, whose gradients are to be sparse."""
+    if cfg.task.get("sparse") and cfg.task.get("embedding_l2"):
         raise UserError(
             f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
             "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed, titled
-from lightning_rec.screen import Screen, one_line
+from lightning_rec.screen import Screen
+from lightning_rec.streams import one_line
 from lightning_rec.tables import FittedTable, figures, text
 from lightning_rec.tasks.examples import Example, shown_items
 

@@ -56,6 +56,7 @@ def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         if key == "patience" and OmegaConf.select(cfg, "callbacks.early_stopping"):
             overrides.append(f"callbacks.early_stopping.{override}")  # composed of it
     OmegaConf.set_struct(cfg, True)
+    OmegaConf.set_struct(cfg.trainer, False)  # earlier runs say fewer keys; the trainer knows all
     try:
         merged = OmegaConf.merge(cfg, OmegaConf.from_dotlist(overrides))
     except OmegaConfBaseException as error:

@@ -37,7 +37,7 @@ class Training(NamedTuple):
     """How a model is trained, as a config has it.
 
     optimizer: makes an optimizer of parameters.
-    schedule: makes a learning-rate schedule of an optimizer and the number of steps.
+    schedule: makes a learning-rate schedule of an optimizer, its steps, and those of an epoch.
     seed: reseeds torch at each epoch, together with the epoch and the process.
     adapted: the part that was trained before, under its adapter; None where there is none.
     tuned_lr: learning rate of that part; None takes the optimizer's.
@@ -45,7 +45,7 @@ class Training(NamedTuple):
     """
 
     optimizer: Callable[[Iterable[Any]], Optimizer]
-    schedule: Callable[[Optimizer, int], Any]
+    schedule: Callable[[Optimizer, int, int], Any]
     seed: int = 1
     adapted: AdaptedModule | None = None
     tuned_lr: float | None = None
@@ -210,7 +210,8 @@ class Task(pl.LightningModule):
         """
         optimizers = self.method.optimizers(self)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedules = [self.make_schedule(optimizer, steps) for optimizer in optimizers]
+        epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        schedules = [self.make_schedule(optimizer, steps, epoch) for optimizer in optimizers]
         if self.adapted is not None:
             self.adapted.begin(steps)
         if isinstance(schedules[0], Plateau):

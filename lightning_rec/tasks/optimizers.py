@@ -1,5 +1,6 @@
-"""An optimizer whose step costs what was touched, not what there is."""
+"""An optimizer for sparse gradients, and whether any optimizer fits a training."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -73,6 +74,55 @@ class LazyAdamW(Optimizer):
         state["mean"][rows], state["square"][rows] = mean, square
         kept = parameter[rows] * (1 - group["lr"] * group["weight_decay"])
         parameter[rows] = kept - change
+
+
+_NEVER = {
+    "maximize": "the loss would grow",
+    "differentiable": "nothing here differentiates a step",
+    "capturable": "no CUDA graph is recorded here",
+}
+
+
+def check_optimizer(
+    make: Callable[[Iterable[nn.Parameter]], Optimizer], *, sparse: bool, dense: bool
+) -> Optimizer:
+    """Take a step of an optimizer on a small matrix of each kind of gradient, as a trial.
+
+    Args:
+        make: makes the optimizer of parameters.
+        sparse: whether some of what is trained has sparse gradients.
+        dense: whether some has dense ones.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: saying what the optimizer cannot do.
+    """
+    with torch.device("cpu"):  # also where a model is being built without memory
+        zeros = torch.zeros(2, 2)
+        matrices = [nn.Parameter(zeros.clone()) for used in (dense, sparse) if used]
+        optimizer = make(matrices)
+    for key, why in _NEVER.items():
+        if optimizer.defaults.get(key):
+            raise ValueError(f"{key}=True: {why}")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ValueError(
+            f"{type(optimizer).__name__} computes the loss of a batch many times for one step, "
+            "and a training computes it once"
+        )
+    for matrix in matrices:
+        matrix.grad = zeros.clone()
+    if sparse:
+        matrices[-1].grad = zeros.to_sparse(1)
+    try:
+        with torch.device("cpu"):  # what it remembers
+            optimizer.step()
+    except RuntimeError as error:
+        hint = ". Of sparse gradients lazy_adamw learns, or sgd or adagrad without weight_decay"
+        raise ValueError(f"{str(error).rstrip('.')}{hint * sparse}") from error
+    return optimizer
 
 
 def _adam(

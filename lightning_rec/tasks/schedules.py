@@ -1,19 +1,32 @@
-"""Learning-rate schedules: of the step, and of a figure that stops getting better."""
+"""Learning-rate schedules: functions of the optimizer step, and of a validation figure.
 
+All but :class:`Plateau` move with each optimizer step, those that count epochs too: they are told
+the steps of an epoch. What depends on the length of the training is computed anew by a resumed run
+and never read from its checkpoint, so that a raised ``trainer.max_epochs`` holds.
+"""
+
+import logging
 import math
-from typing import Annotated, Literal
+from bisect import bisect_right
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from lightning_rec.ranges import BelowOne, UpToOne
+
+log = logging.getLogger(__name__)
+
+Steps = Annotated[int, Field(gt=0, strict=True)]
+Interval = Literal["epoch", "step"]
+Between = Annotated[float, Field(gt=0, lt=1)]
 
 
 def warmup_decay(
     optimizer: Optimizer,
     total_steps: int,
-    warmup: BelowOne = 0.05,
+    warmup: BelowOne | Steps = 0.05,
     decay: Literal["linear", "cosine", "none"] = "linear",
     floor: UpToOne = 0.0,
 ) -> LambdaLR:
@@ -22,11 +35,17 @@ def warmup_decay(
     Args:
         optimizer: whose rate is scheduled.
         total_steps: steps of the whole training.
-        warmup: share of the steps that rise.
+        warmup: share of the steps that rise, below 1, or their number.
         decay: shape of the way down.
         floor: last rate, as a share of the highest.
     """
-    rising = warmup * total_steps
+    rising = warmup * total_steps if warmup < 1 else warmup
+    if rising >= total_steps:
+        log.warning(
+            "schedule.warmup=%s of %s steps: the optimizer's rate is never reached.",
+            warmup,
+            total_steps,
+        )
 
     def factor(step: int) -> float:
         if step < rising:
@@ -40,6 +59,138 @@ def warmup_decay(
     return LambdaLR(optimizer, factor)
 
 
+def step_decay(
+    optimizer: Optimizer,
+    steps_per_epoch: int,
+    step_size: PositiveInt = 10,
+    gamma: UpToOne = 0.1,
+    interval: Interval = "epoch",
+) -> LambdaLR:
+    """Multiply the rate by ``gamma`` each ``step_size``; ``step_size=1`` is exponential decay.
+
+    Args:
+        optimizer: whose rate is scheduled.
+        steps_per_epoch: optimizer steps of an epoch.
+        step_size: epochs or steps between two changes.
+        gamma: what the rate is multiplied by.
+        interval: what ``step_size`` counts.
+    """
+    every = step_size * (steps_per_epoch if interval == "epoch" else 1)
+    return LambdaLR(optimizer, lambda step: gamma ** (step // every))
+
+
+def multi_step_decay(
+    optimizer: Optimizer,
+    steps_per_epoch: int,
+    milestones: tuple[PositiveInt, ...] = (30, 45),
+    gamma: UpToOne = 0.1,
+    interval: Interval = "epoch",
+) -> LambdaLR:
+    """Multiply the rate by ``gamma`` at each milestone.
+
+    Args:
+        optimizer: whose rate is scheduled.
+        steps_per_epoch: optimizer steps of an epoch.
+        milestones: epochs or steps.
+        gamma: what the rate is multiplied by.
+        interval: what ``milestones`` count.
+    """
+    unit = steps_per_epoch if interval == "epoch" else 1
+    reached = sorted(milestones)
+    return LambdaLR(optimizer, lambda step: gamma ** bisect_right(reached, step // unit))
+
+
+def cosine_restarts(
+    optimizer: Optimizer,
+    steps_per_epoch: int,
+    T_0: PositiveInt = 10,
+    T_mult: PositiveInt = 1,
+    floor: UpToOne = 0.0,
+    interval: Interval = "epoch",
+) -> LambdaLR:
+    """Fall to ``floor`` of the rate along half a cosine, start again: SGDR.
+
+    Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983.
+
+    Args:
+        optimizer: whose rate is scheduled.
+        steps_per_epoch: optimizer steps of an epoch.
+        T_0: epochs or steps of the first cycle.
+        T_mult: how many times as long as the one before each cycle is.
+        floor: lowest rate, as a share of the highest.
+        interval: what ``T_0`` counts.
+    """
+    first = T_0 * (steps_per_epoch if interval == "epoch" else 1)
+
+    def factor(step: int) -> float:
+        length = first
+        if T_mult == 1:
+            step %= length
+        while step >= length:
+            step, length = step - length, length * T_mult
+        return floor + (1 - floor) * (1 + math.cos(math.pi * step / length)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+class OneCycle(OneCycleLR):
+    """One rise of the rate and one fall, momentum the other way round: super-convergence.
+
+    Smith and Topin, arXiv:1708.07120. The highest rate is the optimizer's own.
+
+    Args:
+        optimizer: whose rate is scheduled.
+        total_steps: steps of the whole training.
+        pct_start: share of the steps that rise.
+        anneal_strategy: shape of rise and fall.
+        cycle_momentum: whether momentum, or the first of ``betas``, moves as well.
+        base_momentum: lowest momentum.
+        max_momentum: highest momentum.
+        div_factor: the first rate is the highest over it.
+        final_div_factor: the last rate is the first over it.
+        three_phase: fall as steeply as the rise, and then to the last rate.
+
+    Raises:
+        ValueError: if the rise is a single step, or the optimizer has no momentum to move.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        pct_start: Between = 0.3,
+        anneal_strategy: Literal["cos", "linear"] = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: BelowOne = 0.85,
+        max_momentum: BelowOne = 0.95,
+        div_factor: PositiveFloat = 25.0,
+        final_div_factor: PositiveFloat = 1e4,
+        three_phase: bool = False,
+    ) -> None:
+        if pct_start * total_steps == 1:  # torch would divide by the length of the rise less one
+            raise ValueError(
+                f"pct_start={pct_start} of {total_steps} steps is one step: say more, or less"
+            )
+        super().__init__(
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=total_steps,
+            pct_start=pct_start,
+            anneal_strategy=anneal_strategy,
+            cycle_momentum=cycle_momentum,
+            base_momentum=base_momentum,
+            max_momentum=max_momentum,
+            div_factor=div_factor,
+            final_div_factor=final_div_factor,
+            three_phase=three_phase,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run reads: not the length of the training, which it may raise."""
+        lengths = ("total_steps", "_schedule_phases")
+        return {key: value for key, value in super().state_dict().items() if key not in lengths}
+
+
 class Plateau(ReduceLROnPlateau):
     """Cuts the rate when more than ``patience`` validations in a row bring no better figure.
 
@@ -48,7 +199,7 @@ class Plateau(ReduceLROnPlateau):
         monitor: the figure.
         mode: whether more or less of it is better.
         factor: what the rate is multiplied by.
-        patience: validations without a better figure that are borne.
+        patience: validations without a better figure that are tolerated.
         min_delta: what counts as better.
         floor: rate below which it is not cut.
     """
@@ -58,7 +209,7 @@ class Plateau(ReduceLROnPlateau):
         optimizer: Optimizer,
         monitor: str,
         mode: Literal["max", "min"],
-        factor: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        factor: Between = 0.1,
         patience: NonNegativeInt = 0,
         min_delta: NonNegativeFloat = 1e-6,
         floor: NonNegativeFloat = 1e-6,

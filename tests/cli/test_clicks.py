@@ -237,7 +237,7 @@ def test_another_seed_gives_other_bits(clicks: list[str], tmp_path: Path) -> Non
             ["protocol.val=0", "schedule=warmup_decay", "task.calibrate=temperature"],
             "task.calibrate=temperature is fitted on validation",
         ),
-        (["task.sparse=true"], "task.sparse=true needs optimizer=lazy_adamw"),
+        (["task.sparse=true"], "Of sparse gradients lazy_adamw learns"),
         (
             ["task.sparse=true", "optimizer=lazy_adamw", "task.embedding_l2=0.1"],
             "task.embedding_l2=0.1 weighs whole tables",

@@ -35,14 +35,17 @@ Refused = Callable[..., str]
         ("protocol.cutoffs=[0]", "protocol.cutoffs"),
         ("batches.max_len=1", "batches.max_len=1"),
         ("--experimental-rerun=x.pkl", "pickle"),
-        ("-sc=install=bash", "completion"),
+        ("-sc=install=bash", "lightning-rec completion bash"),
         ("~monitor", "monitor"),
-        ("+trainer.barebones=true", "barebones=True: it would measure, keep and record nothing"),
+        (
+            "+trainer.barebones=true",
+            "barebones is not to be set: it would measure, keep and record nothing",
+        ),
         ("+trainer.plugins=async_checkpoint", "plugins is not to be set: the run folder brings"),
         ("trainer.strategy=ddp_spawn", "do not hand back what they have trained; say ddp"),
         ("trainer.limit_test_batches=0", "it leaves nothing"),
-        ("+trainer.min_steps=-5", "trainer.min_steps=-5"),
-        ("+trainer.overfit_batches=-1", "trainer.overfit_batches=-1"),
+        ("trainer.min_steps=-5", "trainer.min_steps=-5"),
+        ("trainer.overfit_batches=-1", "trainer.overfit_batches=-1"),
         ("data=[1]", "by name"),
         ("run_dir=/dev/null/r", "run_dir cannot be made"),
         ("run_dir=" + 256 * "a", "run_dir cannot be made"),
@@ -97,7 +100,7 @@ def test_too_few_items_for_the_cutoff(refused: Refused, small: list[str], tmp_pa
 
 
 def test_a_share_that_is_less_than_a_batch(refused: Refused, small: list[str]) -> None:
-    said = refused("train", *small, "batches.eval_batch_size=512", "+trainer.overfit_batches=0.5")
+    said = refused("train", *small, "batches.eval_batch_size=512", "trainer.overfit_batches=0.5")
     assert said.startswith("trainer.overfit_batches=0.5 of 1 batches is none")
 
 
@@ -113,7 +116,7 @@ def test_a_share_that_is_less_than_a_batch(refused: Refused, small: list[str]) -
 def test_whether_a_training_trains_and_validates_is_told(
     small: list[str], settings: list[str], told: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    cfg = compose([*small, *(f"+trainer.{each}" for each in settings)])
+    cfg = compose([*small, *(f"trainer.{each}" for each in settings)])
     problem = problem_of(cfg)
     loaded = problem.load(cache_dir())
     data = problem.make_data(loaded)

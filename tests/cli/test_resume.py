@@ -153,7 +153,7 @@ def clicks(click_csv: Path) -> list[str]:
         "model=deepfm", "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
         "data.fields.categorical=[uid,sku]", "model.dim=8", "model.mlp=[16]", "model.dropout=0.3",
         "batches.batch_size=64", "trainer.accelerator=cpu", "trainer.max_epochs=2", "logger=none",
-        "trainer.accumulate_grad_batches=2", "schedule=plateau", "callbacks=[checkpoint]", "+trainer.val_check_interval=2",
+        "trainer.accumulate_grad_batches=2", "schedule=plateau", "callbacks=[checkpoint]", "trainer.val_check_interval=2",
         "trainer.max_epochs=5",
     ]  # fmt: skip
 
@@ -401,7 +401,7 @@ def test_a_training_that_cannot_train_or_choose_says_so(
     for limit, sentence in (
         ("trainer.limit_train_batches=0.001", "limit_train_batches=0.001 of 9 batches is none"),
         ("trainer.limit_test_batches=0.001", "limit_test_batches=0.001 of 3 batches is none"),
-        ("+trainer.val_check_interval=99", "val_check_interval=99, but an epoch has 9 batches"),
+        ("trainer.val_check_interval=99", "val_check_interval=99, but an epoch has 9 batches"),
     ):
         assert sentence in refused("train", *small, limit, f"run_dir={tmp_path / 'a'}")
         assert not (tmp_path / "a").exists()
@@ -410,9 +410,9 @@ def test_a_training_that_cannot_train_or_choose_says_so(
         assert cli.run(["train", *small, *run]) == 0
         assert "No validation takes place during" in (tmp_path / name / "train.log").read_text()
     # A training that ends before its first validation: nothing to stop early by.
-    assert cli.run(["train", *small, "+trainer.max_steps=1", f"run_dir={tmp_path / 'c'}"]) == 0
+    assert cli.run(["train", *small, "trainer.max_steps=1", f"run_dir={tmp_path / 'c'}"]) == 0
     caplog.clear()
-    none = ["+trainer.max_time=00:00:00:00", "~callbacks.best", "~examples"]
+    none = ["trainer.max_time=00:00:00:00", "~callbacks.best", "~examples"]
     assert cli.run(["train", *small, *none, f"run_dir={tmp_path / 'd'}"]) == 0
     assert "No step of training was taken" in caplog.text
     assert "No callbacks.best watches a figure" in caplog.text

@@ -106,7 +106,7 @@ def test_what_is_fitted_at_once_is_one_job_whatever_its_training_would_be() -> N
 
 def test_where_a_job_goes_and_who_is_told_is_no_setting(tmp_path: Path) -> None:
     apart = ["run_dir=s", "logger=csv", "+hydra/launcher=joblib", "hydra.verbose=true", "name=x"]
-    kept = ["model.dim=8", "++trainer.max_steps=3", "examples_of=1", "~schedule"]
+    kept = ["model.dim=8", "trainer.max_steps=3", "examples_of=1", "~schedule"]
     assert with_effect(tmp_path, [*apart, *kept, "tracking.tags=[a]", "examples=0"]) == kept
 
 

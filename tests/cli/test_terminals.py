@@ -1,8 +1,10 @@
 """Where nobody looks on, or nobody can: pipes that close, files, ids that a terminal would obey."""
 
 import os
+import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -46,3 +48,59 @@ def test_outputs_that_are_closed_from_the_beginning(line: str) -> None:
     command = f"exec {sys.executable} -m lightning_rec {line}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2 if "nonsense" in line else 0, "")
+
+
+HALTING = """
+import pdb
+
+from lightning_rec.models.sequential.gru4rec import GRU4Rec
+
+
+class Halting(GRU4Rec):
+    halts = iter(("breakpoint", "pdb"))
+
+    def forward(self, histories, positions):
+        how = next(self.halts, None)
+        if how == "breakpoint":
+            breakpoint()
+        elif how == "pdb":
+            pdb.set_trace()
+        return super().forward(histories, positions)
+"""
+
+
+def test_trainer_debug_hands_the_terminal_to_pdb(small: list[str], tmp_path: Path) -> None:
+    (tmp_path / "halting.py").write_text(HALTING)
+    kept = [each for each in small if not each.startswith(("model.depth", "trainer.", "logger"))]
+    own = ["model=gru4rec", "model._target_=halting.Halting", "trainer=debug", "logger=none"]
+    run = [*kept, *own, f"run_dir={tmp_path / 'r'}"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lightning_rec", "train", *run],
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}", "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+
+    def until(what: bytes) -> None:
+        nonlocal said
+        deadline, said = time.monotonic() + 120, b""
+        while what not in said:
+            assert time.monotonic() < deadline, said
+            try:
+                said += os.read(ours, 4096)
+            except OSError:  # nobody holds the other end any more
+                break
+
+    for _ in range(2):  # breakpoint(), then pdb.set_trace()
+        until(b"(Pdb) ")
+        os.write(ours, b"p histories.items.dtype, 6 * 7\n")
+        until(b"(Pdb) ")
+        assert b"(torch.int64, 42)" in said
+        os.write(ours, b"c\n")
+    until(b"nothing more")
+    assert process.wait(60) == 0, said
+    os.close(ours)
+    figures = read(tmp_path / "r" / "metrics.json")
+    assert all(name.endswith("_partial") for name in figures)

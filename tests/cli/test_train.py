@@ -346,6 +346,27 @@ def test_configs_of_ones_own(small: list[str], tmp_path: Path) -> None:
     assert cli.run(["train", *small, *extra]) == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "model=bert5rec"], "Did you mean 'bert4rec'"),
+        (["train", "model.dimm=3"], "Did you mean 'dim'"),
+        (["show", "trainer.max_epoch=3"], "Did you mean 'max_epochs'"),
+        (["data", "check", "nowhere.csv"], "nowhere.csv"),
+        (["data", "name=ml100k"], "Did you mean 'ml_100k'"),
+    ],
+)
+def test_what_needs_no_torch_does_not_load_it(arguments: list[str], said: str) -> None:
+    code = (
+        "import sys; from lightning_rec import cli\n"
+        f"try: cli.run({arguments})\n"
+        "except cli.UserError as error: print(error)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stdout) == (0, True), done.stderr
+
+
 def test_every_verb_has_help_without_loading_torch() -> None:
     for verb in cli.VERBS:
         code = (

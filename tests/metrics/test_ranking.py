@@ -58,7 +58,7 @@ def measured(batches: list[list[int]], count: int = 17) -> dict[str, float]:
     """Test figures of a task when the users come in these batches."""
     scores, seen, target, counts = users(count)
     metrics = {"test": RankingMetrics(counts, CUTOFFS)}
-    training = Training(torch.optim.SGD, lambda optimizer, steps: None)
+    training = Training(torch.optim.SGD, lambda optimizer, steps, per_epoch: None)
     steps = SequenceSteps(metrics)
     task = Task(steps, Table(scores), ClosedForm(), None, Method(), training)
     for batch in batches:

@@ -85,7 +85,7 @@ def trained(
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)
-    task.make_schedule = lambda optimizer, steps: torch.optim.lr_scheduler.ConstantLR(
+    task.make_schedule = lambda optimizer, steps, per_epoch: torch.optim.lr_scheduler.ConstantLR(
         optimizer, 1.0
     )
     for module in task.model.modules():

@@ -36,7 +36,7 @@ def task_of(
 ) -> Task:
     training = Training(
         torch.optim.SGD,
-        lambda optimizer, steps: None,
+        lambda optimizer, steps, per_epoch: None,
         arithmetic=arithmetic,  # type: ignore[arg-type]
     )
     steps = ClickSteps(model, metrics, **settings)

@@ -1,10 +1,10 @@
-"""LazyAdamW against AdamW and SparseAdam."""
+"""LazyAdamW against AdamW and SparseAdam; which optimizers fit a training."""
 
 import pytest
 import torch
 from torch import nn
 
-from lightning_rec.tasks.optimizers import LazyAdamW
+from lightning_rec.tasks.optimizers import LazyAdamW, check_optimizer
 
 
 def run(optimizer: torch.optim.Optimizer, table: nn.Embedding, batches: list[torch.Tensor]) -> None:
@@ -60,3 +60,27 @@ def test_its_state_goes_on_where_it_stopped() -> None:
     second.load_state_dict(first.state_dict())
     run(second, again, BATCHES[3:])
     assert torch.equal(ours.weight, again.weight)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sparse", "dense", "why"),
+    [
+        ("LBFGS", False, True, "LBFGS computes the loss of a batch many times for one step"),
+        ("SparseAdam", True, True, "SparseAdam does not support dense gradients"),
+        ("SparseAdam", True, False, None),
+        ("Adam", True, True, "Adam does not support sparse gradients"),
+        ("Adagrad", True, True, None),
+        ("SGD", True, True, None),
+        ("Adam", False, True, None),
+    ],
+)
+def test_a_trial_step_tells_what_an_optimizer_cannot_do(
+    kind: str, sparse: bool, dense: bool, why: str | None
+) -> None:
+    make = getattr(torch.optim, kind)
+    if why is None:
+        with torch.device("meta"):
+            assert type(check_optimizer(make, sparse=sparse, dense=dense)) is make
+        return
+    with pytest.raises(ValueError, match=why):
+        check_optimizer(make, sparse=sparse, dense=dense)

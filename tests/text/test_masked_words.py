@@ -82,7 +82,7 @@ def test_logits_are_those_of_transformers_at_the_places_asked_about(
 
 def task_of(model: MaskedLM) -> Task:
     metrics = {"val": WordMetrics(), "test": WordMetrics()}
-    training = Training(torch.optim.SGD, lambda optimizer, steps: None)  # type: ignore[arg-type]
+    training = Training(torch.optim.SGD, lambda optimizer, steps, per_epoch: None)  # type: ignore[arg-type]
     task = Task(WordSteps(metrics), model, None, WordCrossEntropy(), Method(), training)
     task.trainer = Trainer(logger=False, accelerator="cpu", enable_progress_bar=False)
     return task
