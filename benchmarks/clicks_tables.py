@@ -62,7 +62,7 @@ def point(table: int, kind: str, threads: int) -> dict[str, Any]:
     task.setup("fit")
     optimizer, seconds = task.make_optimizer(task.model.parameters()), []
     start = time.perf_counter()
-    for batch in data.train_dataloader():
+    for batch in data.loader("train"):
         loss = task.training_loss(batch)
         optimizer.zero_grad()
         loss.backward()

@@ -252,7 +252,7 @@ def main() -> None:
 
 
 def _endless(data: Any) -> Any:
-    epoch, loader = 0, data.train_dataloader()
+    epoch, loader = 0, data.loader("train")
     while True:
         loader.batch_sampler.set_epoch(epoch)
         yield from loader

@@ -27,6 +27,7 @@ from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.build.trainer import make_trainer
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Split
 from lightning_rec.files import write_json
@@ -111,11 +112,11 @@ def point(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     data = parts.make_data(loaded)
     task = parts.make_task(loaded, data)
     before = provenance.peak_memory_mib()
-    seconds = train(task.train(), data.train_dataloader())
+    seconds = train(task.train(), data.loader("train"))
     trained, anonymous = provenance.peak_memory_mib(), anonymous_mib()
     trainer = make_trainer(cfg, folder, training=False)
     start = time.perf_counter()
-    trainer.validate(task, data, verbose=False)
+    trainer.validate(task, DataModule(data), verbose=False)
     evaluated = time.perf_counter() - start
     return {
         "step_seconds": round(statistics.median(seconds), 4),

@@ -46,7 +46,7 @@ def point(variant: str, threads: int) -> dict[str, Any]:
     ready = time.perf_counter() - start
     optimizer, seconds = task.make_optimizer(task.model.parameters()), []
     start = time.perf_counter()
-    for batch in data.train_dataloader():
+    for batch in data.loader("train"):
         loss = task.training_loss(batch)
         optimizer.zero_grad()
         loss.backward()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, Trainer, seed_everything
+from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.adapters.base import TUNED
@@ -16,6 +16,8 @@ from lightning_rec.build import problem_of
 from lightning_rec.build.agreement import check_data, check_withheld
 from lightning_rec.build.trainer import make_trainer, partial, recorded_hash, unwatched
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.batches import BatchData
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.problems.base import Problem
 from lightning_rec.reports import plots
@@ -45,7 +47,7 @@ class Made(NamedTuple):
 
     problem: Problem[Any]
     loaded: Audited[Any]
-    data: LightningDataModule
+    data: BatchData
     task: Task
 
 
@@ -175,7 +177,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
     if task.trains and trainer.max_epochs != 0:
         with run.timed("fit"), distributed.joined_by("train", run.path):
             ckpt = start and start.checkpoint
-            trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
+            trainer.fit(task, datamodule=DataModule(data), ckpt_path=ckpt, weights_only=True)
         tell_untrained(trainer, start)
         _take_best(trainer, run, task)
         if task.adapted is not None:
@@ -212,12 +214,12 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         _show(run, columns, cfg.monitor, examples)
 
 
-def _evaluate(trainer: Trainer, task: Task, data: LightningDataModule, *, validates: bool) -> None:
+def _evaluate(trainer: Trainer, task: Task, data: BatchData, *, validates: bool) -> None:
     """Validate and test with the weights as they are; the figures land in ``task.figures``."""
     with unwatched(trainer):
         if validates:
-            trainer.validate(task, datamodule=data, verbose=False)
-        trainer.test(task, datamodule=data, verbose=False)
+            trainer.validate(task, datamodule=DataModule(data), verbose=False)
+        trainer.test(task, datamodule=DataModule(data), verbose=False)
 
 
 def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
@@ -229,11 +231,11 @@ def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
     task.check_weights()
 
 
-def _calibrate(task: Task, trainer: Trainer, data: LightningDataModule) -> dict[str, float]:
+def _calibrate(task: Task, trainer: Trainer, data: BatchData) -> dict[str, float]:
     """Fit what makes probabilities honest."""
     joined = distributed.joined_by("train", Path(trainer.default_root_dir))
     with unwatched(trainer), joined:
-        trainer.validate(task, datamodule=data, verbose=False)
+        trainer.validate(task, datamodule=DataModule(data), verbose=False)
     return task.calibrate()
 
 

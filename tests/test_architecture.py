@@ -164,3 +164,16 @@ def test_nothing_is_unpickled_or_evaluated(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_are_read_as_utf8_whatever_the_locale(name: str) -> None:
     assert ".read_text()" not in (PACKAGE / name).read_text(encoding="utf-8")
+
+
+def test_models_losses_objectives_and_metrics_are_imported_without_lightning() -> None:
+    rooms = {"models", "losses", "objectives", "metrics"}
+    modules = [
+        "lightning_rec." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for name in NAMES
+        if room(name) in rooms
+    ]
+    program = f"import sys\nfor name in {modules}:\n    __import__(name)\n"
+    program += "print({'lightning', 'pytorch_lightning'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stdout + done.stderr

@@ -31,6 +31,7 @@ with loading():  # as the command line does
     from lightning_rec.build import problem_of
     from lightning_rec.build.trainer import make_trainer
     from lightning_rec.data.clicks.batches import ClickSet
+    from lightning_rec.data.core.module import DataModule
     from lightning_rec.data.fetch import cache_dir
 
 IMPORT_SECONDS = record.since_start()
@@ -93,12 +94,12 @@ class Ours:
             self._loop(step)
             return 0
         self.trainer.callbacks.append(lightning_callback(Callback, step, lambda b: (len(b.label),)))
-        self.trainer.fit(self.task, self.module)
+        self.trainer.fit(self.task, DataModule(self.module))
         return int(self.trainer.current_epoch)
 
     def _loop(self, step: Step) -> None:
         """The same steps without Lightning, its logging and its validation."""
-        task, loader = self.task.train(), self.module.train_dataloader()
+        task, loader = self.task.train(), self.module.loader("train")
         task.setup("fit")
         optimizer = task.make_optimizer(task.model.parameters())
         epoch, clip = 0, self.cfg.trainer.gradient_clip_val
@@ -118,7 +119,7 @@ class Ours:
         """``validate`` of the trainer, with all its metrics."""
         self._check_rows()
         self.trainer.limit_val_batches = 1.0
-        self.trainer.validate(self.task, self.module, verbose=False)
+        self.trainer.validate(self.task, DataModule(self.module), verbose=False)
         return {name: self.task.figures[f"val/{name}"] for name in ("auc", "logloss")}
 
     def probabilities(self, part: str) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ with loading():  # as the command line does
     from lightning_rec.build import problem_of
     from lightning_rec.build.trainer import make_trainer
     from lightning_rec.data.batches import EvalSet, Histories
+    from lightning_rec.data.core.module import DataModule
     from lightning_rec.data.pipeline import load
     from lightning_rec.data.split import Schema
     from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs
@@ -122,11 +123,11 @@ class Ours:
         callback = lightning_callback(Callback, step, lambda _: (counted.rows, counted.targets))
         self.trainer = cast(Any, make_trainer(self.cfg, self.folder))
         self.trainer.callbacks.append(callback)
-        self.trainer.fit(self.task, self.data)
+        self.trainer.fit(self.task, DataModule(self.data))
 
     def _loop(self, step: Step, counted: Counted) -> None:
         """The same steps without Lightning and its logging."""
-        task, loader = self.task.train(), self.data.train_dataloader()
+        task, loader = self.task.train(), self.data.loader("train")
         task.setup("fit")
         optimizer = task.make_optimizer(task.model.parameters())
         epoch = 0
@@ -146,7 +147,7 @@ class Ours:
         batches = -(-users // self.users)
         self.cfg.trainer.limit_val_batches = batches
         trainer = make_trainer(self.cfg, self.folder, training=False)
-        trainer.validate(self.task, self.data, verbose=False)
+        trainer.validate(self.task, DataModule(self.data), verbose=False)
         return {name: self.task.figures[f"val/{name}"] for name in ("recall@10", "ndcg@10")}
 
     @torch.no_grad()

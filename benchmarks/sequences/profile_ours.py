@@ -135,7 +135,7 @@ def main() -> None:
     task = built.make_task(loaded, data).train()
     task.setup("fit")
     optimizer = task.make_optimizer(task.model.parameters())
-    parts, batches = Parts(), iter(data.train_dataloader())
+    parts, batches = Parts(), iter(data.loader("train"))
     for number in range(WARMUP + STEPS):
         if number == WARMUP:
             parts.seconds.clear()
@@ -158,7 +158,7 @@ def main() -> None:
             continue
         kinds[event.key] = round(event.self_cpu_time_total / 1e3, 2)
     task.eval()
-    passes = [evaluation(task, data.val_dataloader()) for _ in range(PASSES)]
+    passes = [evaluation(task, data.loader("val")) for _ in range(PASSES)]
     result = {
         "model": args.model,
         "threads": args.threads,

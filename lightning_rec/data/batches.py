@@ -1,6 +1,7 @@
 """Batches of sequences, each cut from the arrays of a split at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -11,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
-from lightning_rec.data.core.batches import BatchModule, Part
+from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.data.split import Examples, Ints, Schema, Split
-from lightning_rec.ranges import Workers
 
 
 class Histories(NamedTuple):
@@ -184,43 +184,35 @@ class EvalSet(Dataset[EvalBatch]):
         )
 
 
-class SequenceData(BatchModule):
+@dataclass(eq=False, kw_only=True)
+class SequenceData(BatchData):
     """Windows of training sequences to learn from; validation and test histories to rank.
 
     Args:
         split: the split to cut batches from.
-        seed: fixes the order of training batches, together with the epoch.
         window: how many items a training window takes for a model that reads ``max_len``.
         candidates: samples to rank targets among, beside the whole catalogue.
         max_len: items that a model reads at once.
-        batch_size: training windows per batch and process.
-        eval_batch_size: histories per batch in evaluation.
         stride: how far training windows move back, as a share of their width; None takes only the
             latest window of each user.
-        num_workers: processes that prepare batches; 0 prepares them in the training process,
-            which is fastest for logs that fit in memory.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        seed: int,
-        window: Callable[[int], int],
-        candidates: Candidates | None = None,
-        max_len: Annotated[int, Field(ge=2)] = 50,
-        batch_size: PositiveInt = 128,
-        eval_batch_size: PositiveInt = 512,
-        stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5,
-        num_workers: Workers = 0,
-    ) -> None:
-        super().__init__(seed, batch_size, eval_batch_size, num_workers)
-        self.split, self.stride, self.candidates = split, stride, candidates
-        self.schema = Schema(split.num_items, max_len, split.num_users)
-        self.width = window(max_len)
+    split: Split
+    window: Callable[[int], int]
+    candidates: Candidates | None = None
+    max_len: Annotated[int, Field(ge=2)] = 50
+    batch_size: PositiveInt = 128
+    eval_batch_size: PositiveInt = 512
+    stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+
+    @property
+    def schema(self) -> Schema:
+        """The facts that a model needs."""
+        return Schema(self.split.num_items, self.max_len, self.split.num_users)
 
     def batches(self, part: Part) -> TrainSet | EvalSet:
         """Windows to train on, or histories to rank; those of the test have validation events."""
         if part == "train":
-            return TrainSet(self.split, self.schema, self.width, self.stride)
+            return TrainSet(self.split, self.schema, self.window(self.max_len), self.stride)
         examples = self.split.val if part == "val" else self.split.test
         return EvalSet(self.split, examples, self.schema, self.candidates)

@@ -1,6 +1,7 @@
-"""Whole batches of texts, and the Lightning data module that deals them."""
+"""Whole batches of texts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_rec.data.core.batches import BatchModule, Part
+from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.language.tokens import Tokenized, Tokens
-from lightning_rec.ranges import Workers
 
 Ints = NDArray[np.int64]
 
@@ -59,30 +59,19 @@ class TextSet(Dataset[TextBatch]):
         return TextBatch(torch.from_numpy(number), self.tokens.take(self.which[number]))
 
 
-class TextData(BatchModule):
+@dataclass(eq=False, kw_only=True)
+class TextData(BatchData):
     """Shuffled texts to learn from; those of validation and test in their order.
 
     Args:
         tokens: of all texts.
         parts: int64, the numbers of the texts of ``train``, ``val`` and ``test``.
-        seed: fixes the order of training batches, together with the epoch.
-        batch_size: texts per training batch and process.
-        eval_batch_size: texts per batch in evaluation.
-        num_workers: processes that prepare batches; 0 prepares them in the training process,
-            which is fastest: a batch is one look-up in memory.
     """
 
-    def __init__(
-        self,
-        tokens: Tokenized,
-        parts: Mapping[str, Ints],
-        seed: int,
-        batch_size: PositiveInt = 64,
-        eval_batch_size: PositiveInt = 256,
-        num_workers: Workers = 0,
-    ) -> None:
-        super().__init__(seed, batch_size, eval_batch_size, num_workers)
-        self.tokens, self.parts = tokens, parts
+    tokens: Tokenized
+    parts: Mapping[str, Ints]
+    batch_size: PositiveInt = 64
+    eval_batch_size: PositiveInt = 256
 
     def batches(self, part: Part) -> TextSet:
         """The texts of a part."""

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-import polars
-import pytorch_lightning as pl
+import polars as pl
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
@@ -18,6 +17,7 @@ from lightning_rec import compat, config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.batches import BatchData
 from lightning_rec.errors import UserError, listed
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.base import Method
@@ -74,7 +74,7 @@ class Problem(ABC, Generic[L]):
     name: ClassVar[str]
     takes: ClassVar[Mapping[str, tuple[str, ...]]]
     required: ClassVar[tuple[str, ...]] = ()
-    batches: ClassVar[type[pl.LightningDataModule]]
+    batches: ClassVar[type[BatchData]]
     metric: ClassVar[type[Collected[Any]]]  # collects what metrics are computed from
     source: Any
     protocol: Any
@@ -135,8 +135,8 @@ class Problem(ABC, Generic[L]):
         return None
 
     @abstractmethod
-    def make_data(self, loaded: L) -> pl.LightningDataModule:
-        """The data module over audited data."""
+    def make_data(self, loaded: L) -> BatchData:
+        """The batches of audited data."""
 
     @abstractmethod
     def make_task(self, loaded: L, data: Any) -> Task:
@@ -147,7 +147,7 @@ class Problem(ABC, Generic[L]):
         """The task over ``cfg.baseline``, fitted already; None if there is none."""
 
     @abstractmethod
-    def tables(self, task: Task, loaded: L) -> dict[str, polars.DataFrame]:
+    def tables(self, task: Task, loaded: L) -> dict[str, pl.DataFrame]:
         """What the run folder keeps of a tested task besides figures, by name."""
 
     @abstractmethod

@@ -158,7 +158,7 @@ class Clicks(Problem[AuditedClicks]):
         return replace(loaded, data=loaded.data._replace(items=items, encoded=encoded))
 
     def make_data(self, loaded: AuditedClicks) -> ClickData:
-        """The data module over audited data."""
+        """The batches of audited data."""
         reads = getattr(self.meta_model, "reads_history", False)
         encoded, seed = loaded.data.encoded, self.cfg.seed
         made: ClickData = self._build("batches", encoded=encoded, seed=seed, histories=reads)

@@ -92,7 +92,7 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
         )
 
     def make_data(self, loaded: Audited[SplitTexts]) -> TextData:
-        """The data module over audited texts."""
+        """The batches of audited texts."""
         module: TextData = self._build(
             "batches", tokens=loaded.data.tokens, parts=loaded.data.parts, seed=self.cfg.seed
         )

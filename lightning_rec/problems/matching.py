@@ -112,7 +112,7 @@ class Matching(Problem[Audited[Matches]]):
         return loaded
 
     def make_data(self, loaded: Audited[Matches]) -> MatchData:
-        """The data module over audited data."""
+        """The batches of audited data."""
         positives = getattr(self.loss_class, "positives", False)
         seed = self.cfg.seed
         module: MatchData = self._build(

@@ -133,7 +133,7 @@ class Sequences(Problem[AuditedLog]):
         return found
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
-        """The data module over audited data."""
+        """The batches of audited data."""
         module: SequenceData = self._build(
             "batches",
             split=loaded.data.split,

@@ -4,8 +4,9 @@ import logging
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Trainer
 
+from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.errors import UserError
 from lightning_rec.runs.resuming import Start
 from lightning_rec.tasks.base import Task
@@ -16,9 +17,7 @@ FEW, AN_EPOCH = 200, 50  # steps: a training of fewer learns little; an epoch ha
 SMALLEST = 16  # batches that are advised
 
 
-def check_course(
-    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
-) -> None:
+def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
     """See that a training trains; say where it keeps no best weights, or has few steps.
 
     Raises:
@@ -48,10 +47,10 @@ def check_course(
         log.warning(
             "No callbacks.best watches a figure: the last weights are taken, not the best ones."
         )
-    _tell_few_steps(cfg, data.train_dataloader(), validates=validates)
+    _tell_few_steps(cfg, data.loader("train"), validates=validates)
 
 
-def ended_early(cfg: DictConfig, trainer: Trainer, data: LightningDataModule) -> list[str]:
+def ended_early(cfg: DictConfig, trainer: Trainer, data: BatchData) -> list[str]:
     """A sentence where patience ended a training that had taken few steps; else none."""
     stopping, steps = trainer.early_stopping_callback, trainer.global_step
     if stopping is None or not stopping.stopped_epoch or steps >= FEW:
@@ -59,7 +58,7 @@ def ended_early(cfg: DictConfig, trainer: Trainer, data: LightningDataModule) ->
     said = (
         f"Training ended after {steps} steps, since {stopping.patience} validations brought no "
         f"better {stopping.monitor}: there may be more to learn. "
-        f"{_advice(cfg, data.train_dataloader(), 'patience')}"
+        f"{_advice(cfg, data.loader('train', trainer), 'patience')}"
     )
     log.warning(said)
     return [said]
@@ -112,7 +111,7 @@ def tell_untrained(trainer: Trainer, start: Start | None) -> None:
         log.warning("%s: the figures are of the weights as they were.", why)
 
 
-def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[str, ...]:
+def _never_validates(trainer: DictConfig, data: BatchData) -> tuple[str, ...]:
     """The settings by which a training ends before its first validation; none if it does not."""
     if trainer.get("limit_val_batches") == 0:
         return ("limit_val_batches",)
@@ -124,24 +123,20 @@ def _never_validates(trainer: DictConfig, data: LightningDataModule) -> tuple[st
     shares = (trainer.get(key, 1.0) for key in ("val_check_interval", "limit_train_batches"))
     whole = all(each is None or (isinstance(each, float) and each == 1.0) for each in shares)
     batches = steps * trainer.get("accumulate_grad_batches", 1)
-    if whole and 0 < batches < every * len(data.train_dataloader()):
+    if whole and 0 < batches < every * len(data.loader("train")):
         return ("max_steps", "check_val_every_n_epoch")
     return ()
 
 
-def _check_limits(
-    cfg: DictConfig, task: Task, data: LightningDataModule, *, validates: bool
-) -> None:
+def _check_limits(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
     """Lightning would find out when the batches are asked for, those of the test at the end."""
-    loaders = {"test": data.test_dataloader}
-    if validates:
-        loaders["val"] = data.val_dataloader
-    if task.trains:
-        loaders["train"] = data.train_dataloader
-    for part, loader in loaders.items():
+    asked: dict[Part, bool] = {"test": True, "val": validates, "train": task.trains}
+    for part in (part for part, is_asked in asked.items() if is_asked):
         key = "overfit_batches" if cfg.trainer.get("overfit_batches") else f"limit_{part}_batches"
         share = cfg.trainer.get(key)
-        if isinstance(share, float) and 0 < share < 1 and share * (number := len(loader())) < 1:
+        if not isinstance(share, float) or not 0 < share < 1:
+            continue
+        if share * (number := len(data.loader(part))) < 1:
             raise UserError(
                 f"trainer.{key}={share} of {number} batches is none: say {1 / number:.2g} or more, "
                 "or a number of batches."
@@ -149,7 +144,7 @@ def _check_limits(
     every = cfg.trainer.get("val_check_interval")
     by_epoch = cfg.trainer.get("check_val_every_n_epoch") is not None
     if task.trains and validates and isinstance(every, int) and by_epoch:
-        number = len(data.train_dataloader())
+        number = len(data.loader("train"))
         if every > number:
             raise UserError(
                 f"trainer.val_check_interval={every}, but an epoch has {number} batches: say "

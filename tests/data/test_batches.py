@@ -20,6 +20,7 @@ from lightning_rec.data.batches import (
     gather,
 )
 from lightning_rec.data.core.batches import BatchSampler
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.split import Examples, Schema, Split
 
 
@@ -211,13 +212,13 @@ class Watcher(pl.LightningModule):
 
 def test_lightning_shuffles_anew_each_epoch_and_shows_every_window(leave_one_out: Split) -> None:
     data = SequenceData(
-        leave_one_out, seed=1, window=lambda max_len: max_len, max_len=10, batch_size=16
+        split=leave_one_out, seed=1, window=lambda max_len: max_len, max_len=10, batch_size=16
     )
     watcher = Watcher()
     pl.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,
-    ).fit(watcher, data)  # fmt: skip
+    ).fit(watcher, DataModule(data))  # fmt: skip
     first, second = (
         [
             tuple(row[row != data.schema.padding].tolist())

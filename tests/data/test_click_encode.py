@@ -317,8 +317,8 @@ def test_batches_are_whole_rows_of_a_part(
     assert batch.weight is not None
     assert made.weight is not None
     np.testing.assert_array_equal(batch.weight.numpy(), made.weight[rows])
-    data = ClickData(made, seed=1, batch_size=64)
-    seen = [batch.example for batch in data.train_dataloader()]
+    data = ClickData(encoded=made, seed=1, batch_size=64)
+    seen = [batch.example for batch in data.loader("train")]
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(made.train)))
     assert seen[0].tolist() != sorted(seen[0].tolist())
 

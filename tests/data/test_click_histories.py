@@ -300,10 +300,10 @@ def test_batches_hold_the_latest_items_the_longest_history_first(tmp_path: Path)
 
 def test_who_reads_no_histories_gets_none_and_rows_in_their_order(tmp_path: Path) -> None:
     encoded = made(tmp_path)[2]
-    batch = next(iter(ClickData(encoded, seed=1, eval_batch_size=30).val_dataloader()))
+    batch = next(iter(ClickData(encoded=encoded, seed=1, eval_batch_size=30).loader("val")))
     assert batch.rows.history is None
     assert batch.example.tolist() == list(range(30))
-    batch = next(iter(ClickData(encoded, seed=1, histories=True).val_dataloader()))
+    batch = next(iter(ClickData(encoded=encoded, seed=1, histories=True).loader("val")))
     assert batch.rows.history is not None
 
 

@@ -25,6 +25,7 @@ from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.pipeline import SplitClicks
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.problems.clicks import Clicks
@@ -305,14 +306,14 @@ def trained(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(task, data)
+    trainer.fit(task, DataModule(data))
     return trainer, task, data
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_it_learns_some_rows_by_heart(name: str) -> None:
     trainer, task, data = trained(name, 250)
-    trainer.test(task, data, verbose=False)
+    trainer.test(task, DataModule(data), verbose=False)
     # Odd users click odd items: without pairs of fields there is only the noise to learn.
     for figure in [f"test/{goal}/auc" for goal in GOALS] if several(name) else ["test/auc"]:
         assert task.figures[figure] > (0.7 if name in ("lr_sgd", "two_tower") else 0.99)
@@ -320,7 +321,7 @@ def test_it_learns_some_rows_by_heart(name: str) -> None:
 
 def test_conversions_are_measured_given_a_click_and_over_all_rows() -> None:
     trainer, task, data = trained("esmm", 20)
-    trainer.test(task, data, verbose=False)
+    trainer.test(task, DataModule(data), verbose=False)
     click, buy = task.steps.predictions["test"].values()
     p, bought = (buy.probability / click.probability).numpy(), buy.label.numpy()
     clicked = click.label.numpy() > 0.5

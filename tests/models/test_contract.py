@@ -17,6 +17,7 @@ from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.batches import Histories, SequenceData
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.split import Examples, Schema, Split
 from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
@@ -204,14 +205,14 @@ def trained(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(task, data)
+    trainer.fit(task, DataModule(data))
     return trainer, task, data
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_it_learns_eight_users_by_heart(name: str) -> None:
     trainer, task, data = trained(name, 200, dropout=0.0, attention_dropout=0.0)
-    trainer.test(task, data, verbose=False)
+    trainer.test(task, DataModule(data), verbose=False)
     assert task.figures["test/recall@1"] >= 7 / 8  # by chance: 1 / 24
     assert task.figures["test/mrr"] > 0.9
 

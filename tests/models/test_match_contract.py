@@ -16,6 +16,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
 from lightning_rec.data.matching.splits import Matches
@@ -96,7 +97,7 @@ def trained(
         enable_progress_bar=False, enable_model_summary=False, check_val_every_n_epoch=10_000, use_distributed_sampler=False,
     )  # fmt: skip
     if task.trains:
-        trainer.fit(task, data)
+        trainer.fit(task, DataModule(data))
     return trainer, task, data
 
 
@@ -149,8 +150,8 @@ def test_it_learns_some_pairs_by_heart(
     name: str, tiny_bert: Path, loaded: Audited[Matches]
 ) -> None:
     trainer, task, data = trained(name, tiny_bert, loaded, 200)
-    trainer.validate(task, data, verbose=False)
-    trainer.test(task, data, verbose=False)
+    trainer.validate(task, DataModule(data), verbose=False)
+    trainer.test(task, DataModule(data), verbose=False)
     assert task.figures["test/pairs/auc"] > 0.9
     assert task.figures["test/judged/ndcg@10"] > 0.9
     assert task.figures["test/pairs/rmse"] < 0.6  # of a constant: .69
@@ -170,7 +171,7 @@ def test_equal_seeds_give_equal_bits(name: str, tiny_bert: Path, loaded: Audited
 def test_other_losses_are_learnt_too(loss: str, tiny_bert: Path, loaded: Audited[Matches]) -> None:
     overrides = (f"loss={loss}", "model.normalize=false")
     trainer, task, data = trained("bi_encoder", tiny_bert, loaded, 200, 0, *overrides)
-    trainer.validate(task, data, verbose=False)
+    trainer.validate(task, DataModule(data), verbose=False)
     assert task.figures["val/pairs/auc"] > 0.9
 
 
@@ -196,8 +197,8 @@ def test_hard_negatives_are_never_relevant(
 
 def test_what_the_record_keeps_of_each_query(tiny_bert: Path, loaded: Audited[Matches]) -> None:
     trainer, task, data = trained("bm25", tiny_bert, loaded, 0)
-    trainer.validate(task, data, verbose=False)
-    trainer.test(task, data, verbose=False)
+    trainer.validate(task, DataModule(data), verbose=False)
+    trainer.test(task, DataModule(data), verbose=False)
     problem = problem_of(composed("bm25", tiny_bert))
     tables = problem.tables(task, loaded)
     queries = tables["test_queries"]

@@ -1,5 +1,6 @@
-"""Whole batches of clicks, one fancy index each, and the Lightning data module that deals them."""
+"""Whole batches of clicks, one fancy index each."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,9 @@ from torch.utils.data import Dataset
 
 from lightning_rec.data.batches import Histories, gather
 from lightning_rec.data.clicks.encoded import Encoded, Ints
+from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.histories import Past
-from lightning_rec.data.core.batches import BatchModule, Part
-from lightning_rec.ranges import Workers
+from lightning_rec.data.core.batches import BatchData, Part
 
 
 class BatchItems(NamedTuple):
@@ -111,30 +112,24 @@ class ClickSet(Dataset[ClickBatch]):
         return number[order], Histories(items, nobody)
 
 
-class ClickData(BatchModule):
+@dataclass(eq=False, kw_only=True)
+class ClickData(BatchData):
     """Shuffled rows to learn from; the rows of validation and test in their order.
 
     Args:
         encoded: the arrays that batches are cut from.
-        seed: fixes the order of training batches, together with the epoch.
         histories: whether batches come with their histories.
-        batch_size: rows per training batch and process.
-        eval_batch_size: rows per batch in evaluation.
-        num_workers: processes that prepare batches; 0 prepares them in the training process,
-            which is fastest: a batch is one look-up in memory.
     """
 
-    def __init__(
-        self,
-        encoded: Encoded,
-        seed: int,
-        histories: bool = False,
-        batch_size: PositiveInt = 4096,
-        eval_batch_size: PositiveInt = 16384,
-        num_workers: Workers = 0,
-    ) -> None:
-        super().__init__(seed, batch_size, eval_batch_size, num_workers)
-        self.encoded, self.schema, self.histories = encoded, encoded.schema, histories
+    encoded: Encoded
+    histories: bool = False
+    batch_size: PositiveInt = 4096
+    eval_batch_size: PositiveInt = 16384
+
+    @property
+    def schema(self) -> ClickSchema:
+        """The fields of the rows."""
+        return self.encoded.schema
 
     def batches(self, part: Part) -> ClickSet:
         """The rows of a part."""

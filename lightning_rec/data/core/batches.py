@@ -1,12 +1,15 @@
-"""Batches of any kind of data: their sampler, their loader, and the Lightning data module."""
+"""Batches of any kind of data: their sampler and their loader. Nothing here knows Lightning."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-import pytorch_lightning as pl
+from pydantic import PositiveInt
 from torch.utils.data import DataLoader, Sampler
+
+from lightning_rec.ranges import Workers
 
 Batch = TypeVar("Batch")
 Part = Literal["train", "val", "test"]
@@ -99,7 +102,8 @@ class BatchLoader(DataLoader[Any]):
         self.batch_sampler.dealt = state["dealt"]
 
 
-class BatchModule(pl.LightningDataModule, ABC):
+@dataclass(eq=False, kw_only=True)
+class BatchData(ABC):
     """The batches of each stage: shuffled examples to train on, all others in their order.
 
     Args:
@@ -110,33 +114,21 @@ class BatchModule(pl.LightningDataModule, ABC):
             which is fastest: a batch is one look-up in memory.
     """
 
-    def __init__(self, seed: int, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
-        super().__init__()
-        self.seed, self.batch_size, self.eval_batch_size = seed, batch_size, eval_batch_size
-        self.num_workers = num_workers
+    seed: int
+    batch_size: PositiveInt
+    eval_batch_size: PositiveInt
+    num_workers: Workers = 0
 
     @abstractmethod
     def batches(self, part: Part) -> BatchSet:
         """The examples of a part, to be fetched as whole batches."""
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled training examples."""
-        return self._loader("train", self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Validation examples."""
-        return self._loader("val", self.eval_batch_size)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Test examples."""
-        return self._loader("test", self.eval_batch_size)
-
-    def _loader(self, part: Part, batch_size: int) -> DataLoader[Any]:
-        """Deals the batches of a part to the processes of the trainer."""
-        examples, trainer = self.batches(part), self.trainer
+    def loader(self, part: Part, trainer: Any = None) -> "BatchLoader":
+        """The batches of a part for this process of a trainer; all of them without one."""
+        examples = self.batches(part)
         sampler = BatchSampler(
             len(examples),
-            batch_size,
+            self.batch_size if part == "train" else self.eval_batch_size,
             shuffle=part == "train",
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,

@@ -1,5 +1,6 @@
-"""Whole batches of pairs and of queries, by their codes, and the data module that deals them."""
+"""Whole batches of pairs and of queries, by their codes."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,10 +9,9 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_rec.data.core.batches import BatchModule, Part
+from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.errors import UserError
-from lightning_rec.ranges import Workers
 
 
 class PairBatch(NamedTuple):
@@ -104,30 +104,19 @@ class QuerySet(Dataset[QueryBatch]):
         )
 
 
-class MatchData(BatchModule):
+@dataclass(eq=False, kw_only=True)
+class MatchData(BatchData):
     """Shuffled training pairs to learn from; the queries of validation and test in their order.
 
     Args:
         matches: the pairs that batches are cut from.
-        seed: fixes the order of training batches, together with the epoch.
         positives: learn from relevant pairs alone.
-        batch_size: pairs per training batch and process.
-        eval_batch_size: queries per batch in evaluation.
-        num_workers: processes that prepare batches; 0 prepares them in the training process,
-            which is fastest: a batch is one look-up in memory.
     """
 
-    def __init__(
-        self,
-        matches: Matches,
-        seed: int,
-        positives: bool = False,
-        batch_size: PositiveInt = 64,
-        eval_batch_size: PositiveInt = 128,
-        num_workers: Workers = 0,
-    ) -> None:
-        super().__init__(seed, batch_size, eval_batch_size, num_workers)
-        self.matches, self.positives = matches, positives
+    matches: Matches
+    positives: bool = False
+    batch_size: PositiveInt = 64
+    eval_batch_size: PositiveInt = 128
 
     def batches(self, part: Part) -> PairSet | QuerySet:
         """Pairs to train on, or the queries of another part."""
