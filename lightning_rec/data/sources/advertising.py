@@ -7,7 +7,7 @@ import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.click_table import ClickTableSource
-from lightning_rec.data.sources.public_clicks import PublicClicks, marked
+from lightning_rec.data.sources.public import PublicClicks, marked
 
 _CRITEO = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
 _AVAZU = (

@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.fetch import Layout, PublicData
-from lightning_rec.data.sources.public_clicks import PublicClicks
+from lightning_rec.data.sources.public import PublicClicks
 from lightning_rec.errors import UserError
 
 FRAPPE = PublicData(
@@ -40,7 +40,7 @@ class Frappe(PublicClicks):
         fields: what the columns mean.
         negatives: rows drawn beside each log.
         seed: fixes the draw, which depends on it and on the place of a row alone.
-        name: of the data set, in folders and tables.
+        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     public: ClassVar[PublicData] = FRAPPE

@@ -13,6 +13,7 @@ import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.pairs import Scale
+from lightning_rec.data.sources.public import PublicSource
 from lightning_rec.errors import UserError
 
 HOME_DEPOT = PublicData(
@@ -34,14 +35,14 @@ _COLUMNS = {
 }
 
 
-class HomeDepot:
+class HomeDepot(PublicSource):
     """Search terms and products by title.
 
     Args:
         positive_from: the least relevance that counts as relevant: from 2.5 on it is nearer to a
             perfect match (3) than to a partial one (2).
         scale: the lowest and the highest relevance.
-        name: of the data set, in folders and tables.
+        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     kind: ClassVar[str] = "pairs"
@@ -54,17 +55,8 @@ class HomeDepot:
         scale: Scale | None = (1.0, 3.0),
         name: str | None = None,
     ) -> None:
+        super().__init__(name)
         self.positive_from, self.scale = positive_from, scale
-        self.name = name or self.public.name
-
-    @property
-    def licence(self) -> str:
-        """The licence of the data."""
-        return self.public.licence
-
-    def files(self) -> list[Path]:
-        """The raw file. Raises UserError if it is not to be had."""
-        return self.public.files()
 
     def settings(self) -> dict[str, Any]:
         """What relevance means."""

@@ -10,6 +10,7 @@ import polars as pl
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.origins import Download, Wheel, ZipDownload
 from lightning_rec.data.schema import Tables
+from lightning_rec.data.sources.public import PublicSource
 
 Parsers = dict[str, Callable[[str], tuple[Any, ...]]]
 
@@ -28,11 +29,8 @@ _OCCUPATIONS = (
 _YEAR = re.compile(r"\s*\((\d{4})\)(?:\s*\(V\))?$")  # (V): straight to video
 _ARTICLE = re.compile(r"^(.+), (The|An?|L[aeo]s?|L'|El|Il|D[aei][rs]|Die|Det)((?: \(.*\))?)$")
 _ITEM_TYPES: dict[str, Any] = {
-    "item": pl.String,
-    "title": pl.String,
-    "year": pl.Int32,
-    "genres": pl.List(pl.String),
-}
+    "item": pl.String, "title": pl.String, "year": pl.Int32, "genres": pl.List(pl.String),
+}  # fmt: skip
 _USER_TYPES: dict[str, Any] = {
     "user": pl.String, "age": pl.Int32, "gender": pl.String, "occupation": pl.String,
     "zip": pl.String,
@@ -116,27 +114,14 @@ ML_1M = PublicData(
 )
 
 
-class MovieLens100K:
+class MovieLens100K(PublicSource):
     """MovieLens-100K: ratings with times; titles, years and genres; age, gender, occupation, zip.
 
     Args:
-        name: of the data set, in folders and tables.
+        name: of the data set, in folders and tables; None takes the usual one.
     """
 
-    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData] = ML_100K
-    licence: ClassVar[str] = ML_100K.licence
-
-    def __init__(self, name: str = "ml_100k") -> None:
-        self.name = name
-
-    def files(self) -> list[Path]:
-        """GroupLens's files, or those of the archive; fetched if need be. Raises UserError."""
-        return self.public.files()
-
-    def settings(self) -> dict[str, Any]:
-        """There is nothing to set."""
-        return {}
 
     def read(self, files: list[Path]) -> Tables:
         """Read either form into the same tables."""
@@ -154,16 +139,14 @@ class MovieLens100K:
                 "timestamp": pl.Float64,
             },
         ).with_columns(pl.col("timestamp").cast(pl.Int64))
+        movies: Parsers = {"u.item": _grouplens_movie, "ml-100k.item": _archive_movie}
+        users: Parsers = {"u.user": _pipe_user, "ml-100k.user": _archive_user}
         return Tables(
-            interactions,
-            _described(
-                at, _ITEM_TYPES, {"u.item": _grouplens_movie, "ml-100k.item": _archive_movie}
-            ),
-            _described(at, _USER_TYPES, {"u.user": _pipe_user, "ml-100k.user": _archive_user}),
+            interactions, _described(at, _ITEM_TYPES, movies), _described(at, _USER_TYPES, users)
         )
 
 
-class MovieLens1M:
+class MovieLens1M(PublicSource):
     """MovieLens-1M: GroupLens's ratings with times, or the file that the replications use.
 
     Args:
@@ -171,26 +154,23 @@ class MovieLens1M:
             (ml-1m.txt of SASRec and BERT4Rec: 999,611 of 3,416, in order but without times; its
             own ids), or ``auto``: what is on this machine, ratings first. They are different data:
             figures of one do not compare with figures of the other.
-        name: of the data set, in folders and tables.
+        name: of the data set, in folders and tables; None takes the usual one.
     """
 
-    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData] = ML_1M
-    licence: ClassVar[str] = ML_1M.licence
     in_order: ClassVar[bool] = True  # that file comes in the order of time
 
     def __init__(
-        self, variant: Literal["auto", "ratings", "replication"] = "auto", name: str = "ml_1m"
+        self,
+        variant: Literal["auto", "ratings", "replication"] = "auto",
+        name: str | None = None,
     ) -> None:
-        self.variant, self.name = variant, name
+        super().__init__(name)
+        self.variant = variant
 
     def files(self) -> list[Path]:
-        """Files of the variant, fetched if need be. Raises UserError."""
+        """Files of the variant, which tell it apart, fetched if need be. Raises UserError."""
         return self.public.files("" if self.variant == "auto" else self.variant)
-
-    def settings(self) -> dict[str, Any]:
-        """None: the raw files tell the variants apart."""
-        return {}
 
     def read(self, files: list[Path]) -> Tables:
         """Read the variant whose files these are."""

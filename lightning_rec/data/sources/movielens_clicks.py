@@ -9,7 +9,7 @@ from lightning_rec.data.clicks.table import LogClicks
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.schema import Source
 from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K
-from lightning_rec.data.sources.public_clicks import PublicClicks, marked
+from lightning_rec.data.sources.public import PublicClicks, marked
 
 ML_1M_COLLM = PublicData(
     name="ml_1m_collm",

@@ -1,4 +1,4 @@
-"""What sources of public clicks share: files that everybody can get, fields that may be changed."""
+"""What sources of public data share: files that everybody can get, fields that may be changed."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,21 +13,18 @@ from lightning_rec.data.fetch import PublicData
 _MARKS = {"train": "train", "valid": "val", "dev": "val", "test": "test"}
 
 
-class PublicClicks:
-    """A public data set of clicks.
+class PublicSource:
+    """A public data set.
 
     Args:
-        fields: what the columns mean.
-        name: of the data set, in folders and tables.
+        name: of the data set, in folders and tables; None takes the usual one.
     """
 
-    kind: ClassVar[str] = "clicks"
+    kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData]
-    # What labels the published hash stands for, besides those that the files have as they are.
-    published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()
 
-    def __init__(self, fields: Fields, name: str | None = None) -> None:
-        self.fields, self.name = fields, name or self.public.name
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or self.public.name
 
     @property
     def licence(self) -> str:
@@ -39,7 +36,28 @@ class PublicClicks:
         return self.public.files()
 
     def settings(self) -> dict[str, Any]:
-        """What else there is to set: what makes the labels, if it is not what was published."""
+        """All settings that change what is read; here there are none."""
+        return {}
+
+
+class PublicClicks(PublicSource):
+    """A public data set of clicks.
+
+    Args:
+        fields: what the columns mean.
+        name: of the data set, in folders and tables; None takes the usual one.
+    """
+
+    kind: ClassVar[str] = "clicks"
+    # What labels the published hash stands for, besides those that the files have as they are.
+    published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()
+
+    def __init__(self, fields: Fields, name: str | None = None) -> None:
+        super().__init__(name)
+        self.fields = fields
+
+    def settings(self) -> dict[str, Any]:
+        """What makes the labels, if it is not what was published."""
         labels = self.fields.labels()
         plain = all(least is None for _, least in labels.values())
         return {} if plain or labels in self.published else {"labels": labels}
