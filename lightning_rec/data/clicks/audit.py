@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.audit_counted import told_of_counts
 from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
-from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck, fail
+from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck
 from lightning_rec.data.clicks.audit_histories import audit_histories
 from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.evidence import Bools, Evidence, Ints, fail
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import Finding
+from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
@@ -29,37 +31,34 @@ def audit_clicks(
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
-    Runs before every training and evaluation. Returns what was counted, for the provenance card:
-    how many of the rows of each part were trained on, clicked, or hold a category that training
-    has not, how many stand twice; and what need not be wrong, but would make figures worthless if
-    it were. Of the column ``apart`` held-out values are unknown by the protocol.
+    Runs before every training and evaluation. Returns what was counted, for the provenance card
+    (label rates, unknown categories and doubled rows by part), and what need not be wrong, but
+    would make figures worthless if it were. Of the column ``apart`` held-out values are unknown by
+    the protocol.
 
     Raises:
         LeakError: when a check fails.
         UserError: when a history that came with the data holds what comes later.
     """
-    part = _parts(encoded)
+    at = Evidence(table, fields, encoded, _parts(encoded))
     if encoded.boundaries is not None:
-        _check_boundaries(times(table, fields), part, encoded.boundaries)
-    unknown, missed = _check_fields(table, fields, encoded, part)
-    audit_histories(table, fields, encoded, part)
+        _check_boundaries(times(table, fields), at.part, encoded.boundaries)
+    unknown, missed = _check_fields(at)
+    audit_histories(at)
     facts: dict[str, Any] = {}
     for place, name in enumerate(PARTS):
-        inside = part == place
+        inside = at.part == place
         if inside.any():
-            rates = encoded.label[inside].reshape(inside.sum(), -1).mean(axis=0, dtype=np.float64)
+            rates = at.labels()[inside].mean(axis=0, dtype=np.float64)
             for goal, rate in zip(encoded.schema.goals, rates, strict=True):
                 several = f" of {goal}" if len(rates) > 1 else ""
                 facts[f"{name} rate{several}"] = round(float(rate), 4)
             facts[f"{name} rows with an unknown category"] = int((unknown & inside).sum())
-    doubles, twice = told_of_doubles(table, fields, encoded, part)
-    targets, held = told_of_targets(table, fields, encoded, part)
+    doubles, twice = told_of_doubles(at)
+    targets, held = told_of_targets(at)
     missed.pop(apart or "", None)
-    found = told_of_unknown(table, fields, encoded, missed)
-    found += told_by_fields(table, fields, encoded, part)
-    found += told_of_counts(table, fields, encoded, part)
-    found += told_of_lists(table, fields, encoded, part)
-    return facts | doubles | targets, [*found, *twice, *held]
+    found = [*told_of_unknown(at, missed), *told_by_fields(at), *told_of_counts(at)]
+    return facts | doubles | targets, [*found, *told_of_lists(at), *twice, *held]
 
 
 def _parts(encoded: Encoded) -> NDArray[np.int8]:
@@ -83,27 +82,25 @@ def _check_boundaries(
         fail(f"a row of {name} lies outside its window of time", (part == place) & outside)
 
 
-def _check_fields(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.int64]]]:
+def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
     """Check every feature; returns which rows hold an unknown category, bool [N], and of each field
     with categories how many rows do, int64 [3] by part.
     """
+    fields, encoded, columns = at.fields, at.encoded, slices(at.encoded.schema)
     named = [field for field in encoded.schema.fields if field.kind != "numeric"]
     checks = [CategoryCheck(field, fields, encoded) for field in named]
     numeric = [NumberCheck(name, fields, encoded) for name in fields.scaled]
-    unknown = np.zeros(len(part), dtype=bool)
+    unknown = np.zeros(len(at.part), dtype=bool)
     missed = {field.name: np.zeros(len(PARTS), dtype=np.int64) for field in named}
-    for start, frame in table.blocks(*fields.features):
-        here, place = slice(start, start + len(frame)), 0
+    for start, frame in at.table.blocks(*fields.features):
+        here = slice(start, start + len(frame))
         ids, values = np.asarray(encoded.ids[here]), np.asarray(encoded.values[here])
-        dealt = part[here]
+        dealt = at.part[here]
         for check in checks:
-            name, own = check.field.name, ids[:, place : place + check.field.width]
-            found = check.block(start, frame[name], own, dealt == 0)
+            name = check.field.name
+            found = check.block(start, frame[name], ids[:, columns[name]], dealt == 0)
             missed[name] += np.bincount(dealt[found & (dealt >= 0)], minlength=len(PARTS))
             unknown[here] |= found
-            place += check.field.width
         for column, number in enumerate(numeric):
             number.block(start, frame[number.name], values[:, column], dealt == 0)
     for said in [check.fault() for check in checks] + [number.fault() for number in numeric]:

@@ -25,14 +25,12 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
-from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.evidence import Evidence, Floats, Ints
 from lightning_rec.data.clicks.findings import Finding
-from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.clicks.processor import slices
 
 _LEFT = 0.1  # share of the noise, below which too little is left
 _LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing
@@ -42,9 +40,6 @@ _ALMOST = 0.5  # the same for a number that leaves its own row out
 _SAMPLE = 1 << 20  # held-out rows that are ranked, and values that a number may have
 _REPEATED = 3  # rows for each value of a number, fewer of which stand for no category
 _FLAT = 30.0  # a number beyond this is no logarithm
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class _Counts(NamedTuple):
@@ -86,41 +81,40 @@ class _Category(NamedTuple):
     values: Floats | None = None
 
 
-def told_of_counts(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> list[Finding]:
+def told_of_counts(at: Evidence) -> list[Finding]:
     """Each number that was counted over rows that are held out, once."""
-    place, categories = 0, []
-    for field in encoded.schema.fields:
-        if field.kind == "categorical" and field.name not in fields.numeric:
-            categories.append(_Category(field.name, place, field.start, field.size))
-        place += field.width
+    fields, schema = at.fields, at.encoded.schema
+    columns_of = slices(schema)
+    categories = [
+        _Category(field.name, columns_of[field.name].start, field.start, field.size)
+        for field in schema.of("categorical")
+        if field.name not in fields.numeric
+    ]
     told: dict[str, Finding] = {}
-    goals = range(len(encoded.schema.goals))
-    for number in (*fields.numeric, *_written_as_numbers(fields, encoded)):
+    for number in (*fields.numeric, *_written_as_numbers(at)):
         others = [each for each in categories if each.name != number]
-        for category, goal in product([*others, *_own(table, number)], goals):
-            one = _Pair(table, encoded, part, number, category, goal)
-            if number not in told and one.is_counted():
-                told[number] = Finding(number, _sentence(table, fields, number, category.name))
+        for category, goal in product([*others, *_own(at, number)], range(len(schema.goals))):
+            if number not in told and _Pair(at, number, category, goal).is_counted():
+                told[number] = _finding(at, number, category.name)
     return list(told.values())
 
 
-def _sentence(table: ClickTable, fields: Fields, number: str, category: str) -> str:
+def _finding(at: Evidence, number: str, category: str) -> Finding:
     of = "value of it" if category == number else f"'{category}'"
-    kind = "numeric" if number in fields.numeric else "categorical"
-    return (
-        f"{table.info['name']}: the number '{number}' follows from the held-out rows of each {of}: "
-        "with what training has it gives away their clicks or how many they are, as a rate or a "
-        "count over all rows does. Count it over the rows before the split alone, or take "
-        f"'{number}' out of data.fields.{kind}."
+    kind = "numeric" if number in at.fields.numeric else "categorical"
+    return at.finding(
+        number,
+        f"the number '{number}' follows from the held-out rows of each {of}: with what training "
+        "has it gives away their clicks or how many they are, as a rate or a count over all rows "
+        "does. Count it over the rows before the split alone, or take "
+        f"'{number}' out of data.fields.{kind}.",
     )
 
 
-def _written_as_numbers(fields: Fields, encoded: Encoded) -> Iterator[str]:
+def _written_as_numbers(at: Evidence) -> Iterator[str]:
     """The categories that are numbers, but for who and what the row is about."""
-    known = encoded.vocabulary.drop_nulls("value")
-    for field in encoded.schema.of("categorical"):
+    fields, known = at.fields, at.encoded.vocabulary.drop_nulls("value")
+    for field in at.encoded.schema.of("categorical"):
         if field.name in (*fields.numeric, fields.item, fields.group):
             continue
         values = known.filter(pl.col("field") == field.name)["value"]
@@ -128,11 +122,11 @@ def _written_as_numbers(fields: Fields, encoded: Encoded) -> Iterator[str]:
             yield field.name
 
 
-def _own(table: ClickTable, number: str) -> Iterator[_Category]:
+def _own(at: Evidence, number: str) -> Iterator[_Category]:
     """The rows with one value of a number, if it has few values for its rows."""
     values = np.zeros(0)
-    most = min(_SAMPLE, table.info["rows"] // _REPEATED)
-    for _, frame in table.blocks(number):
+    most = min(_SAMPLE, at.table.info["rows"] // _REPEATED)
+    for _, frame in at.table.blocks(number):
         x = columns.numbers(frame[number])
         values = np.union1d(values, x[np.isfinite(x)])
         if len(values) > most:
@@ -143,9 +137,7 @@ def _own(table: ClickTable, number: str) -> Iterator[_Category]:
 class _Pair(NamedTuple):
     """A number, a category that it may have been counted for, and a goal."""
 
-    table: ClickTable
-    encoded: Encoded
-    part: NDArray[np.int8]
+    at: Evidence
     number: str
     category: _Category
     goal: int
@@ -161,12 +153,12 @@ class _Pair(NamedTuple):
 
     def blocks(self) -> Iterator[tuple[slice, Ints, Floats]]:
         """Rows, categories (0 for what training has not) and numbers, block by block."""
-        _, at, first, _, values = self.category
-        for start, frame in self.table.blocks(self.number):
+        _, column, first, _, values = self.category
+        for start, frame in self.at.table.blocks(self.number):
             here = slice(start, start + len(frame))
             x = columns.numbers(frame[self.number])
             if values is None:
-                yield here, np.asarray(self.encoded.ids[here, at]).astype(np.int64) - first, x
+                yield here, self.at.encoded.ids[here, column].astype(np.int64) - first, x
             else:
                 yield here, np.where(np.isfinite(x), np.searchsorted(values, x) + 1, 0), x
 
@@ -176,8 +168,7 @@ class _Pair(NamedTuple):
         rows, clicks = np.zeros((2, size * 3))
         moments = np.zeros((3, size))
         for here, category, x in self.blocks():
-            label = np.asarray(self.encoded.label[here]).reshape(len(x), -1)[:, self.goal]
-            dealt = self.part[here]
+            label, dealt = self.at.labels(here)[:, self.goal], self.at.part[here]
             used = (category > 0) & (dealt >= 0)
             cell = category[used] * 3 + dealt[used]
             rows += np.bincount(cell, minlength=size * 3)
@@ -199,8 +190,8 @@ class _Pair(NamedTuple):
         mixed = (clicks > 0) & (clicks < rows)
         scores, labels = [np.zeros(0)], [np.zeros(0, dtype=bool)]
         for here, category, x in self.blocks():
-            used = (self.part[here] > 0) & mixed[np.maximum(category, 0)] & np.isfinite(x)
-            label = np.asarray(self.encoded.label[here]).reshape(len(x), -1)[:, self.goal]
+            used = (self.at.part[here] > 0) & mixed[np.maximum(category, 0)] & np.isfinite(x)
+            label = self.at.labels(here)[:, self.goal]
             scores.append((x - counts.mean[np.maximum(category, 0)])[used])
             labels.append(label[used] == 1)
             if sum(map(len, scores)) >= _SAMPLE:

@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.evidence import Bools, Evidence, Floats, Ints
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import ROWS, Finding
+from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.ids import as_text, ids
 from lightning_rec.data.shares import PARTS
@@ -30,10 +31,6 @@ _HELD = ("val", "test")
 _BINS = 64  # of a number's values in training
 _NEARLY = 0.8  # of the rows; what is counted approximately is off by a few percent
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-
 
 def area(score: Floats, label: Bools) -> float:
     """AUC, ties worth half; ``score`` float64 [n], ``label`` bool [n] with both classes."""
@@ -43,9 +40,7 @@ def area(score: Floats, label: Bools) -> float:
     return float((rank[label].sum() - clicks * (clicks + 1) / 2) / pairs)
 
 
-def told_by_fields(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> list[Finding]:
+def told_by_fields(at: Evidence) -> Iterator[Finding]:
     """Each field that alone ranks the held-out rows better than is believable.
 
     A category counts for the rate of its training rows; a number for that of its bin, one of 64
@@ -53,31 +48,30 @@ def told_by_fields(
     found as well. One that is missing in many rows may know the label of the others. Values whose
     rows are all of the rarer label, in training and held out, are told too, however few they are.
     """
-    rows = np.flatnonzero(part >= 0)
+    rows = np.flatnonzero(at.part >= 0)
     rows = rows[:: -(-len(rows) // _SAMPLE)]
-    train = part[rows] == 0
-    labels = np.asarray(encoded.label[rows]).reshape(len(rows), -1)
-    told = []
-    for name, codes, size, empty in _coded(table, fields, encoded, rows, train):
+    train, labels, goals = at.part[rows] == 0, at.labels(rows), at.encoded.schema.goals
+    for name, codes, size, empty in _coded(at, rows, train):
         said = ""
-        for goal, label in zip(encoded.schema.goals, labels.T, strict=True):
+        for goal, label in zip(goals, labels.T, strict=True):
             held = label[~train] == 1
             if min(held.sum(), len(held) - held.sum()) < _LEAST:
                 continue
-            of = f" '{goal}'" if len(encoded.schema.goals) > 1 else ""
+            of = f" '{goal}'" if len(goals) > 1 else ""
             if found := _by_rank(codes, empty, _rates(codes, size, label, train), held, train):
                 said = f"alone tells the label{of} of {found}"
                 break
             if found := _by_certainty(codes, size, label, train):
                 said = f"has values that tell the label{of}: {found}"
         if said:
-            sentence = (
-                f"{table.info['name']}: the field '{name}' {said}. Is it known before the click? "
-                "If it is a copy of the label, or comes of the click, as a purchase or a time of "
-                f"reading does, take it out of data.fields.{_kind(fields, name)}."
+            kinds = ("categorical", "multi_valued", "numeric")
+            kind = next(kind for kind in kinds if name in getattr(at.fields, kind))
+            yield at.finding(
+                name,
+                f"the field '{name}' {said}. Is it known before the click? If it is a copy of the "
+                "label, or comes of the click, as a purchase or a time of reading does, take it "
+                f"out of data.fields.{kind}.",
             )
-            told.append(Finding(name, sentence))
-    return told
 
 
 def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, train: Bools) -> str:
@@ -115,9 +109,7 @@ def _by_certainty(codes: Ints, size: int, label: NDArray[np.float32], train: Boo
     )
 
 
-def told_of_doubles(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> tuple[dict[str, int], list[Finding]]:
+def told_of_doubles(at: Evidence) -> tuple[dict[str, int], list[Finding]]:
     """How many rows stand twice, and held-out ones in training too; whether that is many.
 
     Where group and time say whose a row is and when, rows are alike that have the same in all
@@ -125,10 +117,11 @@ def told_of_doubles(
     that is so little that rows are alike by chance, they are as often alike but for the label, and
     nothing is told. Where group and time are known, rows alike but for the label are told as well.
     """
+    table, fields = at.table, at.fields
     names, labels = _compared(table, fields), {goal.column for goal in fields.targets.values()}
     hashed = _hashes(table, names)
-    number, held, distinct = len(hashed), hashed[part > 0], len(np.unique(hashed))
-    copies, both = number - distinct, int(np.isin(held, hashed[part == 0]).sum())
+    number, held, distinct = len(hashed), hashed[at.part > 0], len(np.unique(hashed))
+    copies, both = number - distinct, int(np.isin(held, hashed[at.part == 0]).sum())
     facts = {"doubled rows": copies, "held-out rows that training has too": both}
     many = copies >= DOUBLED * number or both >= DOUBLED * len(held)
     timed = fields.group is not None and fields.time is not None
@@ -136,7 +129,7 @@ def told_of_doubles(
         return facts, []
     unlike = len(np.unique(_hashes(table, [name for name in names if name not in labels])))
     but_label = distinct - unlike
-    rate = float(np.asarray(encoded.label).reshape(number, -1)[:, 0].mean())
+    rate = float(at.labels()[:, 0].mean())
     alike = (rate**2 + (1 - rate) ** 2) / (2 * rate * (1 - rate))  # labels of two rows, or unlike
     # Copies, if it is by chance that rows are alike but for the label.
     by_chance = alike * but_label
@@ -152,7 +145,7 @@ def told_of_doubles(
             f"{but_label:,} {of} copies of another row in all but the label. If a click is written "
             "beside the impression that it came of, keep one row of the two, that with the click."
         )
-    return facts, [Finding(ROWS, f"{table.info['name']}: {sentence}") for sentence in told]
+    return facts, [at.finding(ROWS, sentence) for sentence in told]
 
 
 def _compared(table: ClickTable, fields: Fields) -> list[str]:
@@ -201,64 +194,50 @@ def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
     return hashed
 
 
-def told_of_unknown(
-    table: ClickTable, fields: Fields, encoded: Encoded, missed: dict[str, Ints]
-) -> list[Finding]:
+def told_of_unknown(at: Evidence, missed: dict[str, Ints]) -> Iterator[Finding]:
     """Each field whose values training often does not know, if it well could.
 
-    Args:
-        table: the rows.
-        fields: what the columns mean.
-        encoded: the arrays.
-        missed: rows with an unknown category, by field: int64 [3], by part.
-
-    How many are to be expected is what leaving out one row of training makes unknown.
+    How many are to be expected is what leaving out one row of training makes unknown. ``missed``
+    are rows with an unknown category, by field: int64 [3], by part.
     """
-    told = []
-    trained = len(encoded.train)
+    encoded, trained = at.encoded, len(at.encoded.train)
     for name, rows in missed.items():
-        if name in fields.hash_size:
+        if name in at.fields.hash_size:
             continue
         known = encoded.vocabulary.filter(pl.col("field") == name)["count"]
-        once = known.filter(known <= fields.least(name)).sum()
+        once = known.filter(known <= at.fields.least(name)).sum()
         expected = min(1.0, (int(once) + int(rows[0])) / trained)
         shares = {part: (int(rows[PARTS.index(part)]), len(encoded.part(part))) for part in _HELD}
         bound = max(UNKNOWN, 2 * expected)
-        if high := {
-            part: f"in {count:,} of {number:,} rows of {part}"
+        high = [
+            f"in {count:,} of {number:,} rows of {part}"
             for part, (count, number) in shares.items()
             if count >= max(_LEAST, bound * number)
-        }:
-            sentence = (
-                f"{table.info['name']}: {' and '.join(high.values())} the value of '{name}' is one "
-                "that training does not know. If they are not new by then, are they written alike "
-                "in all files?"
+        ]
+        if high:
+            yield at.finding(
+                name,
+                f"{' and '.join(high)} the value of '{name}' is one that training does not know. "
+                "If they are not new by then, are they written alike in all files?",
             )
-            told.append(Finding(name, sentence))
-    return told
-
-
-def _kind(fields: Fields, name: str) -> str:
-    kinds = ("categorical", "multi_valued", "numeric")
-    return next(kind for kind in kinds if name in getattr(fields, kind))
 
 
 def _coded(
-    table: ClickTable, fields: Fields, encoded: Encoded, rows: Ints, train: Bools
+    at: Evidence, rows: Ints, train: Bools
 ) -> Iterator[tuple[str, Ints, int, tuple[int, ...]]]:
     """Name, codes int64 [n, W] (-1 for none) and number of codes of each field, and the codes of
     values that are missing or unknown.
     """
-    place, missing = 0, encoded.vocabulary.filter(pl.col("value").is_null())
-    for field in encoded.schema.fields:
-        if field.kind in ("categorical", "multi_valued") and field.name not in fields.numeric:
-            ids = np.asarray(encoded.ids[rows, place : place + field.width]).astype(np.int64)
+    fields, encoded = at.fields, at.encoded
+    mine, missing = slices(encoded.schema), encoded.vocabulary.filter(pl.col("value").is_null())
+    for field in encoded.schema.of("categorical") + encoded.schema.of("multi_valued"):
+        if field.name not in fields.numeric:
+            ids = encoded.ids[rows, mine[field.name]].astype(np.int64)
             empty = missing.filter(pl.col("field") == field.name)["id"] - field.start
             codes = np.where(ids == 0, -1, ids - field.start)
             yield field.name, codes, field.size, (0, *empty)
-        place += field.width
     for name in fields.numeric:
-        x = np.concatenate(list(_chosen(table, name, rows)))
+        x = np.concatenate(list(_chosen(at.table, name, rows)))
         there = np.isfinite(x)
         seen = x[train & there]
         if not len(seen):

@@ -9,23 +9,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.evidence import fail
 from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
 from lightning_rec.data.ids import AROUND, MISSING
-from lightning_rec.errors import LeakError
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 _HASHED = 50  # values of a block whose hash is worked out again, byte by byte
-
-
-def fail(check: str, culprits: NDArray[np.bool_], start: int = 0) -> None:
-    """Raise LeakError if there are culprits; the first of them is row ``start`` of the table."""
-    if culprits.any():
-        raise LeakError(
-            f"leak audit: {check} ({int(culprits.sum()):,} times, first at row "
-            f"{start + int(np.flatnonzero(culprits)[0])} of the prepared table). This is a bug: "
-            "please report it."
-        )
 
 
 class CategoryCheck:
@@ -135,10 +125,8 @@ class CategoryCheck:
         if self.hashed:
             return self._wrong_hash(ids, value)
         wrong = np.zeros(len(ids), dtype=bool)
-        told, missed = (
-            np.flatnonzero(ids > self.field.start),
-            np.flatnonzero(ids == self.field.start),
-        )
+        told = np.flatnonzero(ids > self.field.start)
+        missed = np.flatnonzero(ids == self.field.start)
         meaning = self.known["value"].gather(ids[told] - self.field.start - 1)
         wrong[told] = ~meaning.eq_missing(value.gather(told)).to_numpy()
         if len(missed):

@@ -4,56 +4,37 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.audit_fields import fail
-from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.evidence import Evidence, Ints, fail
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
-from lightning_rec.data.clicks.table import BLOCK, ClickTable
+from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.errors import UserError
 
-Ints = NDArray[np.int64]
 
-
-def audit_histories(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> None:
+def audit_histories(at: Evidence) -> None:
     """Check histories against the rows, whose ids were checked before.
-
-    Args:
-        table: the rows.
-        fields: what the columns mean.
-        encoded: the arrays.
-        part: int8 [N], the part of each row, -1 for none.
 
     Raises:
         LeakError: where a history that was made here holds what it must not.
         UserError: where a history that was given holds an item that its group meets only later.
     """
-    past = encoded.past
+    past = at.encoded.past
     if past is None:
         return
     start, end = np.asarray(past.start), np.asarray(past.end)
     fail("a history is no slice of all items", (start > end) | (end > len(past.items)))
     if past.rows is None:
-        _check_given(table, fields, encoded, past)
+        _check_given(at, past)
     else:
-        _check_made(table, fields, encoded, part)
+        _check_made(at, past, np.asarray(past.rows))
 
 
-def _check_made(
-    table: ClickTable, fields: Fields, encoded: Encoded, part: NDArray[np.int8]
-) -> None:
+def _check_made(at: Evidence, past: Past, rows: Ints) -> None:
     """Each item must be that of its row, a click if it should be, earlier, and not held out."""
-    past, group, time = encoded.past, encoded.group, times(table, fields)
-    assert past is not None
-    assert past.rows is not None
-    assert group is not None
-    rows, group = np.asarray(past.rows), np.asarray(group)
-    if fields.past == "clicks":
-        clicked = np.asarray(encoded.label).reshape(len(group), -1)[:, 0]
-        fail("an item of a history is of no click", clicked[rows] != 1)
-    wrong = items_shown(encoded)[rows] != np.asarray(past.items)
+    time, group = times(at.table, at.fields), np.asarray(at.encoded.group)
+    if at.fields.past == "clicks":
+        fail("an item of a history is of no click", at.labels()[rows, 0] != 1)
+    wrong = at.items_shown()[rows] != np.asarray(past.items)
     fail("an item of a history is not that of its row", wrong)
     there = np.flatnonzero(np.asarray(past.end) > np.asarray(past.start))
     first, last = np.asarray(past.start)[there], np.asarray(past.end)[there] - 1
@@ -66,7 +47,7 @@ def _check_made(
     # Items of a history are of one group in time order, so the last one stands for all of them.
     fail("a history belongs to another group", group[rows[last]] != group[there])
     fail("a history holds its own row or a later one", time[rows[last]] >= time[there])
-    held = _highest(part[rows], first, last) > part[there]
+    held = _highest(at.part[rows], first, last) > at.part[there]
     fail("a history holds the label of a row that is held out", held)
 
 
@@ -79,15 +60,15 @@ def _highest(values: NDArray[np.int8], first: Ints, last: Ints) -> Ints:
     return found
 
 
-def _check_given(table: ClickTable, fields: Fields, encoded: Encoded, past: Past) -> None:
+def _check_given(at: Evidence, past: Past) -> None:
     """Where times are known, what a group meets in later rows alone cannot be in its past."""
-    if fields.time is None or encoded.group is None:
+    if at.fields.time is None or at.encoded.group is None:
         return
-    order = np.argsort(times(table, fields), kind="stable")
+    order = np.argsort(times(at.table, at.fields), kind="stable")
     turn = np.empty_like(order)
     turn[order] = np.arange(len(order))  # by time, then as in the source
-    group = np.asarray(encoded.group)
-    log = pl.DataFrame({"group": group, "item": items_shown(encoded), "turn": turn})
+    group = np.asarray(at.encoded.group)
+    log = pl.DataFrame({"group": group, "item": at.items_shown(), "turn": turn})
     first = log.group_by("group", "item").agg(pl.col("turn").min().alias("first"))
     for start in range(0, len(turn), BLOCK):
         begin, end = (np.asarray(each[start : start + BLOCK]) for each in (past.start, past.end))
@@ -96,22 +77,15 @@ def _check_given(table: ClickTable, fields: Fields, encoded: Encoded, past: Past
         held = pl.DataFrame({"row": row, "group": group[row], "item": item, "turn": turn[row]})
         late = held.join(first, on=["group", "item"]).filter(pl.col("first") >= pl.col("turn"))
         if len(late):
-            _refuse(table, fields, encoded, late.sort("row"))
+            _refuse(at, late.sort("row"))
 
 
-def _refuse(table: ClickTable, fields: Fields, encoded: Encoded, late: pl.DataFrame) -> None:
-    known = encoded.vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
+def _refuse(at: Evidence, late: pl.DataFrame) -> None:
+    fields, vocabulary = at.fields, at.encoded.vocabulary
+    known = vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
     raise UserError(
-        f"{table.info['name']}, row {late['row'][0] + 1}: its history in column "
+        f"{at.table.info['name']}, row {late['row'][0] + 1}: its history in column "
         f"'{fields.history}' holds '{known[late['item'][0]]}', which its '{fields.group}' first "
         f"meets there or later ({len(late):,} such items). Mend the column, or have histories made "
         "of the log: data.fields.history=null data.fields.past=clicks."
     )
-
-
-def items_shown(encoded: Encoded) -> NDArray[np.int32]:
-    """The item of each row, as histories have it: int32 [N], -1 for an unknown one."""
-    schema = encoded.schema
-    place = schema.place(str(schema.item))
-    found: NDArray[np.int32] = np.asarray(encoded.ids[:, place]) - (schema.fields[place].start + 1)
-    return found

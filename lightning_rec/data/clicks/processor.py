@@ -46,13 +46,12 @@ class FeatureProcessor:
     def ids(self, rows: pl.DataFrame) -> NDArray[np.int32]:
         """Rows of the embedding table, int32 [n, I], of rows with the columns of the features."""
         ids = np.zeros((len(rows), self.schema.columns), dtype=np.int32)
-        place = 0
-        for field in self.schema.fields:
+        for field, mine in zip(self.schema.fields, slices(self.schema).values(), strict=True):
             if field.kind == "multi_valued":
-                self._lists(field, rows[field.name], ids[:, place : place + field.width])
+                self._lists(field, rows[field.name], ids[:, mine])
             elif field.kind == "categorical":
-                ids[:, place] = self.looked_up(field, self._categories(rows[field.name]))
-            place += field.width
+                found = self.looked_up(field, self._categories(rows[field.name]))
+                ids[:, mine.start] = found
         return ids
 
     def values(self, rows: pl.DataFrame) -> NDArray[np.float32]:
@@ -121,6 +120,14 @@ class FeatureProcessor:
 
 
 TABLES = ("fields", "vocabulary", "statistics")
+
+
+def slices(schema: ClickSchema) -> dict[str, slice]:
+    """The columns of ``ids`` of each field, by its name."""
+    found, start = {}, 0
+    for field in schema.fields:
+        found[field.name] = slice(start, start := start + field.width)
+    return found
 
 
 def categories(column: pl.Series, fields: Fields, edges: list[float]) -> pl.Series:

@@ -1,0 +1,54 @@
+"""What the audit of clicks looks at, and how it says what is wrong with it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.data.clicks.encoded import Encoded
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.findings import Finding
+from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.errors import LeakError
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Evidence(NamedTuple):
+    """A table and the arrays made of it.
+
+    part: int8 [N], the place in ``PARTS`` of each row, -1 for a row of none.
+    """
+
+    table: ClickTable
+    fields: Fields
+    encoded: Encoded
+    part: NDArray[np.int8]
+
+    def labels(self, rows: slice | Ints = slice(None)) -> NDArray[np.float32]:
+        """Labels of some rows, [n, G]."""
+        label = np.asarray(self.encoded.label[rows])
+        return label.reshape(len(label), -1)
+
+    def items_shown(self) -> NDArray[np.int32]:
+        """The item of each row, as histories have it: int32 [N], -1 for an unknown one."""
+        schema = self.encoded.schema
+        place = schema.place(str(schema.item))
+        found: NDArray[np.int32] = self.encoded.ids[:, place] - (schema.fields[place].start + 1)
+        return found
+
+    def finding(self, name: str, sentence: str) -> Finding:
+        """Something about the column ``name``, or the rows, that may make figures worthless."""
+        return Finding(name, f"{self.table.info['name']}: {sentence}")
+
+
+def fail(check: str, culprits: Bools, start: int = 0) -> None:
+    """Raise LeakError if there are culprits; the first of them is row ``start`` of the table."""
+    if culprits.any():
+        raise LeakError(
+            f"leak audit: {check} ({int(culprits.sum()):,} times, first at row "
+            f"{start + int(np.flatnonzero(culprits)[0])} of the prepared table). This is a bug: "
+            "please report it."
+        )
