@@ -38,10 +38,8 @@ class Targets(NamedTuple):
 
     boundaries: times where validation and test begin, if any.
     order: what the events of a user are ordered by; see :class:`Split`.
-    parts: int64 [N], the part of each event, ascending within a user, where the history of a
-        target ends before its user's first event of the same part; None: it holds all events before
-        the target.
-    notes: what the user should know about how it was split, in sentences.
+    parts: int64 [N], the part of each event, ascending within a user: the history of a target ends
+        before its user's first event of the same part. None: it holds all events before the target.
     whole: each user, then a session, belongs to one part, that in which its last event lies.
     """
 
@@ -64,14 +62,7 @@ def arrays(
     rules: Rules,
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from.
-
-    Args:
-        data: the prepared data, for its size and the names of users.
-        events: what passed the filters.
-        targets: what each event is for.
-        counts: what the filters left.
-        protocol: its name.
-        rules: of targets that are cold, or were seen before.
+    ``counts`` are what the filters left; ``protocol`` is its name.
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
@@ -139,10 +130,10 @@ def _vocabulary(train_counts: Ints, cold_targets: Cold) -> Ints:
 class _Kinds(NamedTuple):
     """What events would be as targets, each bool [N].
 
-    tested: an example is made of it.  missed: in that, it is no candidate for being seen before.
-    lone: nothing that could be read happened before; it is of none of the kinds that follow.
-    cold: without training events.  seen: its user had the item before.  doubled: its event is a
-    copy of one before.
+    tested: an example is made of it. missed: in that, it is no candidate for being seen before.
+    lone: no known event is before it; it is of none of the kinds that follow.
+    cold: without training events. seen: its user had the item before. doubled: it is a copy of an
+        earlier event.
     """
 
     tested: Mask
@@ -156,10 +147,10 @@ class _Kinds(NamedTuple):
 def _kinds(
     able: Mask, known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules
 ) -> _Kinds:
-    """By the rules.
+    """Sort events by the rules.
 
-    ``able`` have a history to read, ``known`` a code; items of ``untrained`` have no training
-    events. An event of those repeats one as any other does, though no history can show it.
+    ``able`` have a history to read, ``known`` a code, ``untrained`` no training events of their
+    item.
     """
     told = able & known if rules.cold_targets == "exclude" else able
     seen, doubled = (found.first < until) & told, (found.alike < until) & told

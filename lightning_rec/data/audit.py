@@ -63,9 +63,8 @@ class _Source:
         self.part: Ints | None = table["part"].to_numpy() if by_part else None
 
     def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
-        """Whether each event of ``earlier`` precedes its partner: by time, then by position.
-
-        Where the data came split, by part before that.
+        """Whether each event of ``earlier`` precedes its partner: by part, if it came split, time,
+        position.
         """
         precedes: NDArray[np.bool_] = earlier < later
         for column in (self.time, self.part):

@@ -72,13 +72,9 @@ class Windows:
     """Cuts of the training sequences into windows of at most ``width`` items, latest first.
 
     A window is worked out when it is asked for; what is kept is of the size of the users.
-
-    Args:
-        split: the split whose training events are cut.
-        width: longest window. Of width 1, each event is a window; else a user with a single event
-            has none, since nothing is left to predict it from.
-        stride: how far a window moves back, as a share of ``width`` (BERT4Rec's code calls it
-            ``prop_sliding_window``); None takes only each user's latest window.
+    ``stride`` is how far a window moves back, as a share of ``width`` (``prop_sliding_window`` of
+    BERT4Rec's code); None takes each user's latest window alone. Of width 1, each event is a
+    window; else a user with a single event has none.
     """
 
     def __init__(self, split: Split, width: int, stride: float | None) -> None:

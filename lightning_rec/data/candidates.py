@@ -43,17 +43,13 @@ class Candidates:
     def draw(
         self, example: Ints, target: Ints, seen_row: Ints, seen_item: Ints, train_counts: Ints
     ) -> Ints:
-        """Draw for a batch; what an example gets does not depend on the others.
+        """Draw for a batch of B examples; what an example gets does not depend on the others.
 
-        Args:
-            example: int64 [B], numbers of the examples.
-            target: int64 [B], never drawn; -1 for none.
-            seen_row: int64 [S], with ``seen_item`` the pairs never drawn: row of this batch,
-            seen_item: int64 [S], and item.
-            train_counts: int64 [num_items], all above 0.
+        example, target: int64 [B]; a target is never drawn, -1 stands for none.
+        seen_row, seen_item: int64 [S], pairs of a row of this batch and an item, never drawn.
+        train_counts: int64 [num_items], all above 0.
 
-        Returns:
-            int64 [B, number], no item twice in a row; -1 where there are no more items.
+        Returns int64 [B, number], no item twice in a row; -1 where there are no more items.
         """
         weights = train_counts if self.by == "popular" else np.ones_like(train_counts)
         known = np.flatnonzero(target >= 0)
@@ -74,10 +70,8 @@ class Candidates:
         return drawn
 
     def _at_random(self, stream: Words, barred: Ints, weights: Ints) -> Ints:
-        """The first allowed and new ones of ``DRAWS * number`` draws; then -1.
-
-        Drawing with replacement, and passing over what was drawn before, is drawing without.
-        ``barred`` are pairs as ``row * num_items + item``.
+        """The first allowed and new ones of ``DRAWS * number`` draws with replacement, which is
+        drawing without; then -1. ``barred`` are pairs as ``row * num_items + item``.
         """
         rows = np.arange(len(stream))[:, None]
         end = np.cumsum(weights)
@@ -100,10 +94,8 @@ class Candidates:
     def _completed(
         self, drawn: Ints, stream: Words, barred: NDArray[np.bool_], weights: Ints
     ) -> Ints:
-        """Fill rows that fell short, from the items left: exact, but it looks at each of them.
-
-        Each item waits an exponential time with its weight for a rate, and the first are taken:
-        drawing without replacement (Efraimidis and Spirakis, IPL 2006).
+        """Fill rows that fell short from the items left: each waits an exponential time with its
+        weight for a rate, and the first are taken (Efraimidis and Spirakis, IPL 2006).
         """
         row, at = np.nonzero(drawn >= 0)
         barred[row, drawn[row, at]] = True

@@ -17,16 +17,11 @@ _ROUNDS = (
 
 
 def bits(seed: "int | Words", place: NDArray[np.int64]) -> Words:
-    """Number ``place`` of the stream ``seed``: SplitMix64, entered at any place.
+    """Number ``place`` of the stream ``seed``, uint64 of their common shape, uniform over all 64
+    bits.
 
-    Steele, Lea and Flood, OOPSLA 2014. Streams nest: what comes out can be the seed of another.
-
-    Args:
-        seed: from 0 to 2**64 - 1; uint64 of any shape that broadcasts with ``place``.
-        place: int64, from 0.
-
-    Returns:
-        uint64 of the common shape, uniform over all 64 bits.
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), entered at any place from 0. Streams nest: what
+    comes out can be the seed of another.
     """
     with np.errstate(over="ignore"):  # it is meant to wrap around
         word = np.asarray(seed, dtype=np.uint64) + (place.astype(np.uint64) + np.uint64(1)) * _STEP

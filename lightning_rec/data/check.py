@@ -37,8 +37,7 @@ from lightning_rec.tables import FittedTable, text
 class Report:
     """What was found in a file.
 
-    errors: faults that keep it from being used, one sentence each.
-    warnings: what may be right, but is worth a look.
+    errors: faults that keep it from being used, one sentence each; warnings: what is worth a look.
     statistics: of the rows that can be read; None if none can.
     droppable: whether all errors are of single rows, which can be left out.
     units: what the events are cut into: users, or sessions.
@@ -84,10 +83,8 @@ class Report:
 def check_file(path: Path, **given: Any) -> Report:
     """Read a file through and report all that is wrong with it, and how it can be trained on.
 
-    Args:
-        path: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder of it.
-        given: settings of ``data=table``. What is needed and not among them is guessed: form,
-            header, encoding, columns of users and items, and, where neither is given, of times.
+    ``given`` are settings of ``data=table``. What is needed and not among them is guessed: form,
+    header, encoding, columns of users and items, and, where neither is given, of times.
     """
     learned: dict[str, Any] = {}  # settings that faults have told, one by one
     told = Report(path)
@@ -122,9 +119,8 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
-    """Complete the settings, read the columns, and add faults, figures and warnings to the report.
-
-    Raises UserError if the file cannot be read at all, or would be with other settings (Unfit).
+    """Complete the settings, read the columns, and add what is found to the report. Raises
+    UserError if the file cannot be read at all, or would be with other settings (Unfit).
     """
     described_ = described(path, settings)
     settings |= described_

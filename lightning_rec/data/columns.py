@@ -30,8 +30,7 @@ class Log:
         are such columns; null where there is a fault.
     rows: how many events there are.
     faults: one sentence for each kind of fault, with the place of the first one.
-    dropped: rows with faults that were left out, by what they lack; ``rows``: all of them,
-        ``ragged``: those with too many fields.
+    dropped: rows left out, by what they lack; ``rows``: all, ``ragged``: with too many fields.
     droppable: whether all faults are of single rows, fewer than half of them.
     remedy: settings of ``data=table`` that may mend the faults.
     """
@@ -44,10 +43,9 @@ class Log:
     remedy: Mapping[str, Any] = field(default_factory=dict)
 
     def ordered(self, ties: Ties = "file") -> pl.LazyFrame:
-        """The events without ``moment``, in one order whatever that of the file.
-
-        By time, to its full precision, then by user; what is alike in both, and all where there are
-        no times, stays as in the file, or is shuffled as ``ties`` says.
+        """The events without ``moment``, in one order whatever that of the file: by time, to its
+        full precision, then by user. What is alike in both, and all where there are no times, stays
+        as in the file, or is shuffled as ``ties`` says.
         """
         if _MOMENT not in self.frame.collect_schema():
             return self.frame
@@ -73,12 +71,7 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
 def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     """Read the log through once, in constant memory, and collect its faults.
 
-    Args:
-        table: the file; where its form is ``lists`` or ``lines``, a row is as many events as the
-            column of items holds.
-        columns: what is where.
-        invalid: with ``drop`` rows with faults are left out and counted, as long as others remain.
-
+    With ``invalid="drop"`` rows with faults are left out and counted, as long as others remain.
     Raises UserError for what makes the file unreadable as a whole (ragged rows, broken gzip).
     """
     if invalid == "drop":
@@ -151,7 +144,6 @@ def _read(
     table: Table, columns: Columns, source: pl.LazyFrame, types: dict[str, pl.DataType]
 ) -> tuple[Reading | None, dict[str, pl.Expr], dict[str, Any]]:
     """How times are read, the expression of each role, and what one pass over the file tells.
-
     Raises ValueError, with a sentence, if times can be read in two ways.
     """
     values = {

@@ -73,13 +73,10 @@ _SPELLINGS = (
 def read_dates(
     column: pl.Expr, first: str | None, day_first: bool | None, mixed: bool
 ) -> tuple[pl.Expr, Precision]:
-    """Int64 micro- or nanoseconds since 1970 of text, null for what is no date.
+    """Int64 micro- or nanoseconds since 1970 of text, null for what is no date, and which of them.
 
-    Args:
-        column: text.
-        first: its first value, whose form the others have.
-        day_first: whether 5/6/2024 is in June; must be told where dates have slashes.
-        mixed: read every form of its kind, not only that of the first value.
+    The others have the form of the ``first`` value, unless ``mixed``, which reads every form of its
+    kind. ``day_first`` must be told where dates have slashes: whether 5/6/2024 is in June.
     """
     text, forms, example = (
         _written(column, first, mixed),

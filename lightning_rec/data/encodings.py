@@ -19,14 +19,11 @@ _UNDEFINED = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
 
 
 def not_utf8(name: str, lines: Iterable[tuple[int, bytes]]) -> UserError | None:
-    """What to do about a text that is not in UTF-8; None if it is.
+    """What to do about a text that is not in UTF-8, by number and bytes of its lines; None if it
+    is.
 
     Letters of the West stand alone among plain ones, and latin-1 or cp1252 is proposed for them.
     Where they stand together, a few readings are shown instead: none can be told from the bytes.
-
-    Args:
-        name: of the file.
-        lines: number, from 1, and bytes of each line.
     """
     first, runs = None, []
     for at, line in lines:

@@ -95,16 +95,8 @@ def time_reading(
     """How a column of times is to be read, and what one pass over the file tells of that.
 
     Text is read in the form of its first value, and in every form where that leaves fewer faults.
-
-    Args:
-        table: the file.
-        source: its rows.
-        name: the column.
-        form: what the user said.
-        facts: makes the pass; ``time`` is how many rows have no time.
-
-    Raises:
-        ValueError: with a sentence, if times can be read in two ways.
+    ``facts`` makes the pass; its ``time`` is how many rows have no time. Raises ValueError, with a
+    sentence, if times can be read in two ways.
     """
     dtype = source.collect_schema()[name]
     first = first_time(table, source, name) if dtype == pl.String else None

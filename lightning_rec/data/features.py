@@ -12,15 +12,12 @@ MOST = 256  # values kept, the most frequent ones
 def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """One column per genre, category or the like, 1 where the item has it.
 
-    Args:
-        items: the prepared catalogue, row ``i`` describes code ``i``. The first of ``COLUMNS``
-            that is there is taken, in any case of letters: lists of strings, or strings parted by
-            one of ``SEPARATORS``.
-        vocabulary: int64 [num_items], the codes of the rows wanted.
+    Of ``items``, row ``i`` of which describes code ``i``, the first of ``COLUMNS`` that is there is
+    taken, in any case of letters: lists of strings, or strings parted by one of ``SEPARATORS``.
+    ``vocabulary`` int64 [num_items] are the codes of the rows.
 
-    Returns:
-        float32 [num_items, F] of 0 and 1, F at most 256, columns by falling frequency; None where
-        the catalogue has no such column or it is empty.
+    Returns float32 [num_items, F] of 0 and 1, F at most 256, columns by falling frequency; None
+    where the catalogue has no such column or it is empty.
     """
     values = _values(items)
     if values is None:

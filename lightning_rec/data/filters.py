@@ -20,7 +20,7 @@ class Ordered(NamedTuple):
     user, item, row: int64 [N]; ``row`` is the event's row in ``interactions.parquet``.
     time: [N] seconds, int64, or float64 where some have fractions; None where the data has none.
     part: int64 [N], of data that came split: 0 trains, 1 validates, 2 is tested, -1 only shows what
-        was before; None where the data came in one piece.
+        was before; else None.
     """
 
     user: Ints
@@ -50,14 +50,10 @@ def filtered(
     *,
     drop_doubled: bool = False,
 ) -> tuple[Ordered, dict[str, int]]:
-    """Filter and order the events.
+    """Filter and order the events; returns them, and how many were left after each step.
 
-    Returns:
-        The events, and the number of events left after each step.
-
-    Raises:
-        UserError: if there are no ratings to filter by, no times to tell copies by, or nothing is
-            left.
+    Raises UserError if there are no ratings to filter by, no times to tell copies by, or nothing is
+    left.
     """
     columns = data.events.collect_schema().names()
     kept = data.events.with_row_index("row")

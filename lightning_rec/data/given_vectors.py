@@ -32,17 +32,14 @@ class VectorFile(NamedTuple):
 def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) -> VectorFile:
     """Read vectors and their ids.
 
-    Args:
-        path: ``.npy`` of shape [N, E]; ``.safetensors`` with a tensor called ``column``; Parquet
-            with a column of lists or arrays of numbers called ``column``.
-        ids: for the first two, the ids of the rows: text, one a line, or ``.npy``. A safetensors
-            file may hold them itself, as an integer tensor called ``id_column``.
-        id_column: the column of ids of a Parquet file.
-        column: see ``path``.
+    path: ``.npy`` of shape [N, E]; ``.safetensors`` with a tensor called ``column``; Parquet with a
+        column of lists or arrays of numbers called ``column``.
+    ids: for the first two, the ids of the rows: text, one a line, or ``.npy``. A safetensors file
+        may hold them itself, as an integer tensor called ``id_column``.
+    id_column: the column of ids of a Parquet file.
 
-    Raises:
-        UserError: if the file is not there or not of these kinds, ids are missing, doubled or not
-            as many as vectors, or these have not all the same width.
+    Raises UserError if the file is not there or not of these kinds, ids are missing, doubled or not
+    as many as vectors, or these have not all the same width.
     """
     if not path.is_file():
         raise UserError(f"item.path={path}: there is no such file.")
@@ -69,12 +66,9 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
 def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[np.float32]:
     """The vectors of a catalogue's items in its order, float32 [V, E].
 
-    Items that only the file knows are passed over, which is told; so are, with ``missing="zero"``,
-    items without a vector, which get 0.
-
-    Raises:
-        UserError: if the file knows none of the items, or with ``missing="refuse"`` not all of
-            them, or if a value of theirs is no finite number.
+    Items that only the file knows are left out with a warning; with ``missing="zero"`` items
+    without a vector get 0. Raises UserError if the file knows none of the items, or with
+    ``missing="refuse"`` not all, or if a value of theirs is no finite number.
     """
     rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
     wanted = ids_of(items)

@@ -15,14 +15,11 @@ _SIGN = "\x1f"  # parts the ids of a sequence, where sequences are compared
 def sequences(rows: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
     """One sequence of events for each row: ``user`` String, ``item`` String, ``part`` Int8.
 
-    A row of training is trained on whole. If it is how a longer row of the same user begins, or
-    alike, it says nothing more and is left out, which is told. Of rows that validate or are tested
-    the item is a target and the history is only shown. A sequence is called as its user, or, where
-    any user has several rows, after its user and its number, ``u / 1``.
-
-    Args:
-        rows: by part, with ``user`` String, ``history`` List[String] and ``item`` String. A single
-            part comes back without ``part``.
+    ``rows`` are given by part, with ``user`` String, ``history`` List[String] and ``item`` String;
+    a single part comes back without ``part``. A row of training is trained on whole, unless it is
+    how a longer row of the same user begins, or alike. Of rows that validate or are tested the item
+    is a target and the history is only shown. A sequence is called as its user, or, where any user
+    has several rows, after its user and its number, ``u / 1``.
     """
     marked = [
         frame.select("user", "item", "history", pl.lit(PARTS.index(part), pl.Int8).alias("part"))

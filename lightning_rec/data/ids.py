@@ -28,18 +28,14 @@ EXACT: dict[pl.DataType, int] = {pl.Float32(): 2**24, pl.Float64(): 2**53}
 
 
 def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The ids of a column, String; null where there is none.
+    """The ids of a column of any type but lists and structs, String; null where there is none.
 
     Blanks and signs that are not seen (``AROUND``) do not count around an id, a no-break blank
     within it is a blank, and letters are compared in Unicode's form NFC. A whole number is one id
     in whatever form it comes: ``12``, ``12.0`` and the float 12. All else is taken letter by
-    letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id, and neither is a
-    number that has lost digits, by which several ids would be one: a float beyond ``EXACT``, or
+    letter: ``007`` is not ``7``. What is one of ``MISSING`` is no id, and neither is a number that
+    has lost digits, by which several ids would be one: a float beyond ``EXACT``, or
     ``1.23457E+11``.
-
-    Args:
-        column: of any type but lists and structs.
-        dtype: its type.
     """
     text = stripped(as_text(column, dtype)).str.replace_all(_NO_BREAK, " ")
     lost = text.str.contains(_ROUNDED)

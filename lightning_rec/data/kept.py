@@ -16,17 +16,11 @@ log = logging.getLogger(__name__)
 
 
 def kept(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, made by one process while the others wait, whole or not at all.
+    """A folder of the cache, filled by ``make`` in one process, whole or not at all; others wait.
 
-    Each file is compared with its checksum, which takes as long as reading it. Where one is
-    missing or another than was written, the folder is made again, saying so.
-
-    Args:
-        folder: where it is to lie.
-        make: writes the files into an empty folder that it is given.
-
-    Raises:
-        UserError: if the cache cannot be written.
+    Each file is compared with its checksum, which takes as long as reading it. Where one is missing
+    or changed, the folder is made again, with a warning. Raises UserError if the cache cannot be
+    written.
     """
     if folder.exists() and broken(folder) is None:
         return folder

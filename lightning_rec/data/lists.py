@@ -22,17 +22,13 @@ _VALUE = rf"{_QUOTED}|{_WORD}(?:[^\s,\[\]()]|\s+{_WORD})*"
 
 
 def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """The values of each row in their order, List[String]; null where there is none, or one that
-    is :func:`unreadable`.
+    """The values of each row in their order, List[String]; null where there is none, or one that is
+    :func:`unreadable`.
 
-    Text is a literal of JSON, Python or numpy (brackets, values parted by commas or blanks,
-    perhaps in quotes), or values parted by ``|``, ``;``, commas or blanks. What stands in quotes is
-    read as the program meant it that wrote it; all else is taken as it is written: ``1e3`` and
-    ``True`` are no numbers.
-
-    Args:
-        column: lists, or text.
-        dtype: its type.
+    Text is a literal of JSON, Python or numpy (brackets, values parted by commas or blanks, perhaps
+    in quotes), or values parted by ``|``, ``;``, commas or blanks. What stands in quotes is read as
+    the program meant it that wrote it; all else is taken as it is written: ``1e3`` and ``True`` are
+    no numbers.
     """
     if isinstance(dtype, pl.List | pl.Array):
         return column.cast(pl.List(pl.String))
@@ -51,15 +47,10 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def unreadable(column: pl.Expr, *, parted: bool = False) -> pl.Expr:
     """Where text is a part of a list, ``[5, 7`` or ``[1 2 ... 8 9]``, a list of lists, or a call,
-    ``array([5, 7])``.
+    ``array([5, 7])``: Boolean, null where there is no text.
 
-    Args:
-        column: text.
-        parted: whether a separator parts what is not in ``[]``, so that other brackets, ``{5, 7}``
-            or ``(5, 7)``, would stay in the values.
-
-    Returns:
-        Boolean, null where there is no text.
+    ``parted``: whether a separator parts what is not in ``[]``, so that other brackets, ``{5, 7}``
+    or ``(5, 7)``, would stay in the values.
     """
     text = stripped(column.cast(pl.String))
     whole = text.str.starts_with("[") == text.str.ends_with("]")

@@ -11,16 +11,12 @@ COMMA = r"^[+-]?\d+,(\d{1,2}|\d{4,})$"  # 1,002 may be a thousand and two
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> pl.Expr:
-    """Numbers, Float64; null where a cell is empty, NaN, or holds something else.
+    """Numbers, Float64, of a column of any type but lists, structs and times; null where a cell is
+    empty, NaN, or holds something else.
 
     A narrow float is the decimal that it stands for: .7 as Float32 is .7, not .69999999. Of text,
-    blanks around a number do not count; ``true`` is 1 and ``false`` 0.
-
-    Args:
-        column: of any type but lists, structs and times.
-        dtype: its type.
-        decimal: what parts whole numbers from fractions in text. With ``comma`` a number with a
-            point is none: it might be one of thousands.
+    blanks around a number do not count; ``true`` is 1 and ``false`` 0. With ``decimal="comma"`` a
+    number with a point is none: it might be one of thousands.
     """
     if dtype.is_float() and dtype != pl.Float64:
         column, dtype, decimal = column.cast(pl.String), pl.String(), "point"

@@ -31,10 +31,8 @@ _SHORTEST = {
 def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[str]:
     """One sentence for each thing that is allowed, but seldom meant.
 
-    Args:
-        events: ``user`` and ``item`` String, perhaps ``timestamp`` Int64 seconds.
-        figures: of these events.
-        units: what the events are cut into: ``users``, or ``sessions``.
+    ``events``: ``user`` and ``item`` String, perhaps ``timestamp`` Int64 seconds; ``units``: what
+    they are cut into, ``users`` or ``sessions``.
     """
     for role in ("user", "item"):
         signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())
@@ -64,13 +62,7 @@ def repeats(
     events: pl.LazyFrame, figures: Statistics, named: Sequence[str], units: str, *, whole: bool
 ) -> tuple[int, list[str]]:
     """How many events have the user and item of another one and are no copies, and what to say.
-
-    Args:
-        events: as :func:`oddities` has them.
-        figures: of these events.
-        named: the columns that were read.
-        units: what the events are cut into.
-        whole: whether these are all columns of the table.
+    ``named`` are the columns that were read, ``whole``: whether these are all columns of the table.
     """
     timed = figures.first is not None
     distinct, pairs = (

@@ -36,11 +36,8 @@ def ordering(
 ) -> Ordering:
     """Look at each step from one event of a user to the next, where times do not say which is next.
 
-    Args:
-        data: the prepared data.
-        split: its split.
-        known: whether the source vouches for the order of its rows.
-        ties: what the source makes of events of one moment; None where it has no such setting.
+    ``known``: whether the source vouches for the order of its rows; ``ties``: what it makes of
+    events of one moment, None where it has no such setting.
     """
     if split.order == "none":
         return Ordering({})

@@ -28,11 +28,8 @@ AuditedLog = Audited[SplitLog]
 
 
 def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
-    """Prepare, split and audit, reusing what the cache holds.
-
-    Raises:
-        UserError: where the data or the protocol cannot be used.
-        LeakError: where the audit fails.
+    """Prepare, split and audit, reusing what the cache holds. Raises UserError where the data or
+    the protocol cannot be used, and LeakError where the audit fails.
     """
     data = protocol.view(prepare(source, cache))
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{SPLIT_FORMAT}")

@@ -36,17 +36,9 @@ log = logging.getLogger(__name__)
 def prepare(source: Source, cache: Path) -> Interactions:
     """Read a source's raw files once and keep them, coded, below ``cache/prepared``.
 
-    Args:
-        source: where the raw files are and how to read them.
-        cache: folder that holds everything prepared; made if it is not there.
-
-    Returns:
-        The prepared data, in a folder named after the source and a fingerprint of its raw files
-        and settings. If it was there already, nothing is read but the raw files' checksums.
-
-    Raises:
-        UserError: if the raw files are not to be had or faulty, there are no rows, or the cache
-            cannot be written.
+    The folder is named after the source and a fingerprint of its raw files and settings. If it is
+    there already, nothing is read but the raw files' checksums. Raises UserError if the raw files
+    are not to be had or faulty, there are no rows, or the cache cannot be written.
     """
 
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -91,9 +83,8 @@ def _write(
 
 
 def _check(name: str, events: pl.LazyFrame) -> None:
-    """Raise UserError unless there are rows and each has all its values.
-
-    Sources of users' files check more and name the line; this holds for every source.
+    """Raise UserError unless there are rows and each has all its values. Sources of users' files
+    check more and name the line; this holds for every source.
     """
     schema = events.collect_schema()
     for column, dtype in schema.items():
@@ -135,7 +126,6 @@ def _described(
     name: str, ids: pl.DataFrame, table: pl.LazyFrame | None, key: str, keep_rest: bool
 ) -> pl.DataFrame:
     """Join what is known about each id; rows without interactions come last, if they are kept.
-
     Raises UserError if the table has an id twice.
     """
     if table is None:
@@ -181,9 +171,8 @@ def _span(events: pl.LazyFrame) -> dict[str, Any]:
 
 
 def data_hash(data: Interactions) -> str:
-    """SHA-256 of what any split and model can depend on: ids by code, codes, times, ratings.
-
-    It is the same for the same data out of different raw files, and blind to titles and features.
+    """SHA-256 of what any split and model can depend on: ids by code, codes, times, ratings. The
+    same for the same data out of different raw files, and blind to titles and features.
     """
     digest = hashlib.sha256()
     for key, table in (("user", data.users), ("item", data.items)):
@@ -198,10 +187,8 @@ def data_hash(data: Interactions) -> str:
 
 
 def catalogue_hash(items: pl.DataFrame) -> str | None:
-    """SHA-256 of what the catalogue says of the items, in the order of their codes.
-
-    It is the same for the same titles and features out of different files. None where nothing is
-    known but ids.
+    """SHA-256 of what the catalogue says of the items, in the order of their codes; None where
+    nothing is known but ids. The same for the same titles and features out of different files.
     """
     digest, names = hashlib.sha256(), sorted(set(items.columns) - {"item"})
     for name in names:

@@ -190,10 +190,7 @@ def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> li
     """The rows of each part with the same columns in the same order, of the same types.
 
     A column that is of one type here and of another there is text: as floats, whole numbers would
-    lose digits.
-
-    Raises:
-        UserError: if columns are missing in a part; objects of JSON may lack some.
+    lose digits. Raises UserError if columns are missing in a part; objects of JSON may lack some.
     """
     schemas = []
     for part, frame in zip(parts, frames, strict=True):

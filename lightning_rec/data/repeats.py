@@ -27,10 +27,9 @@ class Repeats(NamedTuple):
     """What each event repeats of its user's.
 
     first: int64 [N], place of the first event with its item; its own if there is none before.
-    alike: int64 [N], of the first with its time as well, of which it is a copy. Its own where there
+    alike: int64 [N], of the first with its time as well, of which it is a copy; its own where there
         are no times, for then a copy cannot be told from a repeat.
-    consecutive: bool [N], whether its item is that of the event just before, where there is an
-        order.
+    consecutive: bool [N], whether its item is that of the event just before, if there is an order.
     """
 
     first: Ints
@@ -56,9 +55,8 @@ def repeats(events: Ordered, order: Order = "time") -> Repeats:
 
 
 def counted(events: Ordered, found: Repeats, units: str) -> dict[str, int]:
-    """How many events repeat which, and how many users have a single item, by name.
-
-    ``units`` are what the events are cut into: users, or sessions.
+    """How many events repeat which, and how many users, or sessions (``units``), have a single
+    item.
     """
     place = np.arange(len(events.user))
     # Each pair of user and item has one event that repeats none.
@@ -83,13 +81,8 @@ def told(
 ) -> Iterator[str]:
     """A sentence on each kind of repeats that is more than a few, with what to do about it.
 
-    Args:
-        counts: what the split left, with what :func:`counted` found.
-        seen: what becomes of seen items.
-        targets: what becomes of targets that were seen before.
-        order: what a user's events are ordered by.
-        timed: whether events have times.
-        unit: what the events are cut into: user, or session.
+    ``counts`` are what the split left, with what :func:`counted` found; ``timed``: whether events
+    have times; ``unit``: what the events are cut into, user or session.
     """
     events, doubled, again, repeated = (
         counts[name]

@@ -60,9 +60,7 @@ def audit_texts(texts: Sequence[str], tokens: int, parts: dict[str, Ints]) -> di
     """Check that each text is in one part alone, and no text of one part in another.
 
     Runs before every training and evaluation. Returns what was counted, for the provenance card.
-
-    Raises:
-        LeakError: when a check fails. It is a bug of the protocol.
+    Raises LeakError when a check fails.
     """
     times = np.bincount(np.concatenate(list(parts.values())), minlength=len(texts))
     if (times != 1).any():

@@ -47,12 +47,10 @@ def sortings(
 ) -> list[str]:
     """One sentence for each thing that rows are sorted by at nearly all of these steps.
 
-    Args:
-        item: codes of the events in their order, [N].
-        ids: of each code, String.
-        steps: bool [N - 1], the steps from an event to the next that no time orders.
-        more: further values of the events by name, each [N].
-        timed: whether the steps lie between equal times; else there are none.
+    item: codes of the events in their order, [N]; ids: of each code, String.
+    steps: bool [N - 1], the steps from an event to the next that no time orders.
+    more: further values of the events by name, each [N].
+    timed: whether the steps lie between equal times; else there are none.
     """
     item = item.astype(np.int64)
     columns = {what: [values] for what, values in more.items()}
@@ -70,13 +68,9 @@ def sortings(
 
 
 def shuffled(events: pl.LazyFrame, moment: str) -> pl.LazyFrame:
-    """The events by time and user; those alike in both as a hash of both and of their item has it.
-
-    The hash is of the places of ids and times among all: the order of the rows plays no part.
-
-    Args:
-        events: ``user`` and ``item`` String, ``rating`` Float32 perhaps, and their times.
-        moment: the column of times.
+    """The events by time (column ``moment``) and user; those alike in both by a hash of both and of
+    their item. The hash is of their places among all ids and times: the order of the rows plays no
+    part.
     """
     frame = events.collect(engine="streaming")
     user, time, item = (
@@ -89,10 +83,7 @@ def shuffled(events: pl.LazyFrame, moment: str) -> pl.LazyFrame:
 
 def tied(events: pl.LazyFrame, share: float) -> tuple[bool, list[str]]:
     """What is to be said of the events of one moment in a file, and whether to shuffle them.
-
-    Args:
-        events: ``user`` and ``item`` String, and their times, in the order of the rows.
-        share: of events at the moment of another one of their user.
+    ``share`` of events lie at the moment of another one of their user.
     """
     timed = [name for name in TIMED if name in events.collect_schema()]
     rated = [name for name in ("rating",) if name in events.collect_schema()]

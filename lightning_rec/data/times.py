@@ -87,13 +87,9 @@ def read_times(
 ) -> Reading:
     """How column ``name`` is to be read.
 
-    Args:
-        name: the column.
-        dtype: its type; text is numbers or dates, whichever its first value is.
-        first: first value of a text column.
-        form: what the user said. ``day_first`` must be told where dates have slashes.
-        mixed: read every form of date, or of number, not only that of the first value. Takes three
-            times as long, so it is for columns in which that one does not do.
+    Text is numbers or dates, whichever its ``first`` value is. ``day_first`` must be told where
+    dates have slashes. ``mixed`` reads every form of date, or of number, not only that of the first
+    value, in three times as long.
     """
     column = pl.col(name)
     unit: Precision = "us"
@@ -142,9 +138,8 @@ def remedy(value: object, form: TimeForm | None = None) -> str:
 
 
 def divisor(least: float, most: float, unit: TimeUnit) -> float:
-    """What to divide epoch times between ``least`` and ``most`` by to get seconds.
-
-    Raises ValueError, with the rest of a sentence about the column, if the unit is unclear.
+    """What to divide epoch times between ``least`` and ``most`` by to get seconds. Raises
+    ValueError, with the rest of a sentence about the column, if the unit is unclear.
     """
     if unit != "auto":
         return float(PER_SECOND[unit])

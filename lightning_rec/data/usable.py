@@ -10,9 +10,8 @@ from lightning_rec.errors import UserError
 
 
 def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> None:
-    """Data that came split is not mixed and split anew in silence, nor the other way round.
-
-    Raises UserError if only one of the two is so: the data, by name, or the ``given`` protocol.
+    """Raise UserError if data that came split, by name, would be split anew by a protocol that does
+    not take it as ``given``, or the other way round.
     """
     if given and events.part is None:
         raise UserError(
@@ -35,14 +34,8 @@ def check_usable(
     *,
     validates: bool,
 ) -> None:
-    """Raise UserError, with the counts and what to do, where a split cannot be used.
-
-    Args:
-        split: what a protocol made.
-        protocol: its name.
-        cutoffs: of its metrics.
-        needs: says what it takes for a target.
-        validates: whether there are to be validation targets.
+    """Raise UserError, with the counts and what to do, where a split cannot be used; ``needs`` says
+    what it takes for a target.
     """
     if split.num_items == 1:
         raise UserError(

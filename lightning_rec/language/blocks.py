@@ -33,13 +33,8 @@ def cuts(lengths: list[int], tokens: int | None = None) -> list[int]:
 def in_blocks(lengths: Tensor, compute: Callable[[Tensor], Tensor], cut: Cut = cuts) -> Tensor:
     """Compute rows, texts or the like, in blocks of like length.
 
-    Args:
-        lengths: int64 [n], in tokens; n > 0.
-        compute: numbers of some rows, int64 [m] -> [m, ...].
-        cut: where a block ends.
-
-    Returns:
-        [n, ...], in the order of the rows.
+    ``lengths`` int64 [n], n > 0, are in tokens; ``compute`` takes numbers of some rows, int64 [m],
+    and gives [m, ...]; ``cut`` says where a block ends. Returns [n, ...], in the order of the rows.
     """
     order = lengths.argsort(stable=True)
     ends = cut(lengths[order].tolist())

@@ -66,9 +66,8 @@ def read_lower(encoder: TextEncoder, tokens: Tokenized, depth: int, folder: Path
 
 
 def agrees(encoder: TextEncoder, tokens: Tokenized, lower: Activations) -> bool:
-    """Whether the language model goes on from what was kept as if it had begun from the start.
-
-    Not every architecture hands states from layer to layer as this takes for granted.
+    """Whether the language model goes on from what was kept as if it had begun from the start. Not
+    every architecture hands states from layer to layer as this takes for granted.
     """
     few = torch.arange(min(4, len(tokens)))
     batch, device = tokens.take(few.numpy()), _device(encoder)
@@ -85,9 +84,8 @@ def read_all(encoder: TextEncoder, tokens: Tokenized) -> Tensor:
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Hex SHA-256 of a module's state, to the last bit.
-
-    Versions of tensors would cost less, but fused optimizers move weights without raising them.
+    """Hex SHA-256 of a module's state, to the last bit. Versions of tensors would cost less, but
+    fused optimizers move weights without raising them.
     """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
@@ -134,9 +132,8 @@ def _device(encoder: TextEncoder) -> torch.device:
 
 
 def kept_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tensor:
-    """The vector of each text, float [N, E]: kept in ``folder`` unless the encoder is to be tuned.
-
-    They are found again by all that decides them: weights and tokens.
+    """The vector of each text, float [N, E]: kept in ``folder``, found by weights and tokens,
+    unless the encoder is to be tuned.
     """
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         return read_all(encoder, tokens)

@@ -83,15 +83,8 @@ class TextEncoder(LanguageModel):
         return int(config.hidden_size)
 
     def forward(self, tokens: Tokens, below: Tensor | None = None, depth: int = 0) -> Tensor:
-        """Make vectors of texts.
-
-        Args:
-            tokens: B texts.
-            below: float [B, T, E], what the first ``depth`` layers make of them, if known.
-            depth: layers that are not computed then.
-
-        Returns:
-            float [B, E]
+        """Make vectors of B texts, float [B, E]. ``below``, float [B, T, E], is what the first
+        ``depth`` layers make of them, if known: these are not computed then.
         """
         layers = self.layers
         with self._passing(layers[:depth], below):
@@ -132,9 +125,8 @@ class TextEncoder(LanguageModel):
     @contextmanager
     def _passing(self, layers: nn.ModuleList, states: Tensor | None) -> Iterator[None]:
         """Let layers compute nothing and pass on what they are given; the first one: ``states``.
-
-        What a layer is called with besides differs between models, and is left to them this way;
-        so does what it returns besides, which nobody asks for here.
+        What a layer is called with and returns besides differs between models, and is left to them
+        this way.
         """
         returned = self._layers_return() if len(layers) else 0
 

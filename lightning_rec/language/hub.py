@@ -97,12 +97,9 @@ def model_here(name: str) -> Path | None:
 def find_model(name: str) -> Path:
     """The folder of a language model, fetched if need be.
 
-    Args:
-        name: a folder, that of a run which left a language model (``task=mlm``), an id of the hub,
-            or the last part of an id that is known here.
-
-    Raises:
-        UserError: if it is neither here nor to be had; it says which files are wanted where.
+    ``name`` is a folder, that of a run which left a language model (``task=mlm``), an id of the
+    hub, or the last part of an id that is known here. Raises UserError if it is neither here nor to
+    be had; it says which files are wanted where.
     """
     folder = Path(name).expanduser()
     if (folder / "run.json").is_file():

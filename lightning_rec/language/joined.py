@@ -24,9 +24,8 @@ class Joint(NamedTuple):
 
     @classmethod
     def of(cls, tokenizer: Any) -> "Joint":
-        """Look at what a tokenizer of transformers makes of two words.
-
-        Raises UserError if the words are not to be found in it.
+        """Look at what a tokenizer of transformers makes of two words. Raises UserError if the
+        words are not to be found in it.
         """
         one, two = (tokenizer(w, add_special_tokens=False)["input_ids"] for w in ("a", "b"))
         made = tokenizer("a", "b", return_token_type_ids=True)

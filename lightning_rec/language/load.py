@@ -58,16 +58,13 @@ def load_language(
 ) -> Language:
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
-    Args:
-        folder: where it lies; see :func:`lightning_rec.language.hub.find_model`.
-        pooling: how a text becomes one vector; None takes what the model was trained with, as far
-            as its folder says so, and else the mean, or the last token of a causal model.
-        normalize: make each vector of length 1.
-        meta: leave the weights out: the model takes no memory and computes nothing.
+    pooling: how a text becomes one vector; None takes what the model was trained with, as far as
+        its folder says so, and else the mean, or the last token of a causal model.
+    normalize: make each vector of length 1.
+    meta: leave the weights out: the model takes no memory and computes nothing.
 
-    Raises:
-        UserError: if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
-            trained with another pooling than those here.
+    Raises UserError if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
+    trained with another pooling than those here.
     """
     model, tokenizer, fresh = _loaded("AutoModel", folder, meta)
     _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
@@ -82,15 +79,10 @@ def load_language(
 def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = False) -> Words:
     """Load a language model with its head over words, and its tokenizer, from safetensors alone.
 
-    Args:
-        folder: where it lies; see :func:`lightning_rec.language.hub.find_model`.
-        head: for the words that are ``masked``, or for the next one, of a ``causal`` model. One for
-            masked words may be missing, and is made anew then.
-        meta: leave the weights out: the model takes no memory and computes nothing.
-
-    Raises:
-        UserError: if it cannot be read, lacks weights, has no such head, or its tokenizer does not
-            fit it.
+    ``head`` is for the words that are ``masked``, or for the next one, of a ``causal`` model. One
+    for masked words may be missing, and is made anew then. ``meta`` leaves the weights out. Raises
+    UserError if it cannot be read, lacks weights, has no such head, or its tokenizer does not fit
+    it.
     """
     kind, names, said = _HEADS[head]
     kinds = getattr(_library("transformers.models.auto.modeling_auto"), names)

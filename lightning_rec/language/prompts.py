@@ -19,9 +19,8 @@ class Wording(NamedTuple):
     """The fixed parts of a prompt, as tokens.
 
     before, between, after: what stands around the two places that are filled in.
-    separator: between two titles of the past.
-    nothing: instead of the past of somebody without any.
-    past_first: whether the past comes before the item.
+    separator: between two titles of the history; nothing: instead of an empty history.
+    past_first: whether the history comes before the item.
     """
 
     before: list[int]
@@ -33,15 +32,11 @@ class Wording(NamedTuple):
 
 
 class Prompts:
-    """Codes of items -> prompts.
+    """Codes of items -> prompts, with the latest titles of the history that fit: the question and
+    the item are never cut.
 
-    Of the past there are the latest titles that fit: the question and the item are never cut.
-
-    Args:
-        titles: of the items, as tokens.
-        wording: of the prompt.
-        max_titles: most titles of the past.
-        max_tokens: longest prompt; at least :attr:`shortest`.
+    max_titles: most titles of the history.
+    max_tokens: longest prompt; at least :attr:`shortest`.
     """
 
     def __init__(
@@ -67,15 +62,9 @@ class Prompts:
         return int(fixed.sum()) + self.longest_title
 
     def of(self, item: Ints, past: Ints, padding: int) -> Tokens:
-        """Put prompts together.
-
-        Args:
-            item: int64 [B], codes of the items asked about.
-            past: int64 [B, L], codes, oldest first, padded on the right.
-            padding: the code of padding.
-
-        Returns:
-            The prompts, padded on the right.
+        """Put prompts together, padded on the right. ``item`` int64 [B] are the codes of the items
+        asked about; ``past`` int64 [B, L] codes, oldest first, filled up with ``padding`` on the
+        right.
         """
         column = np.full((len(item), 1), self.before)
         asked = [item[:, None], np.full_like(column, self.between)]

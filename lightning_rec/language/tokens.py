@@ -82,16 +82,9 @@ def places(
 
 
 def tokenize(texts: list[str], tokenizer: Any, max_tokens: int, special: bool = True) -> Tokenized:
-    """Make tokens of texts, each cut off after ``max_tokens``, special ones among them.
-
-    Args:
-        texts: N of them, of any length.
-        tokenizer: of transformers.
-        max_tokens: longest text.
-        special: put the special tokens of a text that stands alone around it.
-
-    Raises:
-        UserError: if that leaves no room for a word.
+    """Make tokens of texts, each cut off after ``max_tokens``, special ones among them. ``special``
+    puts the special tokens of a text that stands alone around it. Raises UserError if that leaves
+    no room for a word.
     """
     if special and max_tokens <= (around := tokenizer.num_special_tokens_to_add()):
         raise UserError(

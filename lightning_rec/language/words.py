@@ -44,14 +44,8 @@ class WordModel(LanguageModel):
         return int(config.vocab_size)
 
     def forward(self, tokens: Tokens, positions: Tensor) -> Tensor:
-        """Logits of the words.
-
-        Args:
-            tokens: B texts.
-            positions: bool [B, T], True at M positions.
-
-        Returns:
-            float [M, W] in the order of texts, then positions.
+        """Logits of the words, float [M, W], at the M positions of B texts that are True in
+        ``positions``, bool [B, T]; in the order of texts, then positions.
         """
         asked = self._states(tokens)[positions]  # [M, E]
         asked = asked.to(next(self.model.parameters()).dtype)

@@ -19,10 +19,8 @@ _LITERAL = r"^\[(?s:.*)\]$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Numbers, Float64, as :func:`lightning_rec.data.numbers.numbers` reads them; else null.
-
-    Raises:
-        UserError: if the column called ``name`` holds lists or times.
+    """Numbers, Float64, as :func:`lightning_rec.data.numbers.numbers` reads them; else null. Raises
+    UserError if the column called ``name`` holds lists or times.
     """
     if dtype.is_nested() or dtype.is_temporal():
         raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")
@@ -65,9 +63,7 @@ def labels_instead(values: pl.Series, bad: Any, node: str) -> str:
 
 def sequences(column: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr:
     """Values in an order, List[String], each an id as :func:`ids` has them, without empty ones.
-
-    Text is values parted by ``separator``, or a literal of JSON, Python or numpy: ``[5, 7]``,
-    ``['a', 'b']``.
+    Text is values parted by ``separator``, or a literal of JSON, Python or numpy: ``['a', 'b']``.
     """
     if isinstance(dtype, pl.List | pl.Array):
         inner = dtype.inner

@@ -75,9 +75,8 @@ class Faults:
         self.count += int(bad.sum())
 
     def told(self, what: str, remedy: Callable[[Any], str] = lambda value: "") -> None:
-        """Raise UserError if there was a bad row; ``what`` may name the first one's ``{value}``.
-
-        ``remedy`` says what to do about that value, with a blank before it.
+        """Raise UserError if there was a bad row; ``what`` may name the first one's ``{value}``,
+        and ``remedy`` says what to do about it.
         """
         if self.count:
             told = "empty" if self.value is None else str(self.value)
@@ -89,11 +88,7 @@ class Faults:
 
 
 def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
-    """The labels, float32 [N] of 0 and 1, or [N, G] of several goals.
-
-    Raises:
-        UserError: for anything else.
-    """
+    """Labels, float32 [N] of 0 and 1, or [N, G] of several goals. Raises UserError if not so."""
     labels = [
         _label(table, goal, f"data.fields.goals.{name}" if fields.goals else "data.fields")
         for name, goal in fields.targets.items()
@@ -158,11 +153,7 @@ def codes(
     table: ClickTable, name: str, read: Callable[[pl.Series], pl.Series]
 ) -> NDArray[np.int32]:
     """The place of each row's value among all distinct ones, sorted: int32 [N], -1 for null.
-
-    Args:
-        table: the rows.
-        name: the column.
-        read: makes values of a block of it.
+    ``read`` makes values of a block of the column.
     """
     known: pl.Series | None = None
     for _, frame in table.blocks(name):

@@ -24,10 +24,8 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
     """Fit what there is to fit on the training rows, and encode all rows into ``folder``.
 
     In memory there are some blocks of rows, the vocabularies, and a few numbers for each row.
-
-    Raises:
-        UserError: if a label is not 0 or 1 or has one class alone, a number is none, a part has no
-            rows, or a field has far too many categories.
+    Raises UserError if a label is not 0 or 1 or has one class alone, a number is none, a part has
+    no rows, or a field has far too many categories.
     """
     name = table.info["name"]
     parts = {part: np.flatnonzero(dealt.part == place) for place, part in enumerate(PARTS)}

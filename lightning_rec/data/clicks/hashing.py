@@ -13,8 +13,8 @@ _PRIME = np.uint64(0x100000001B3)
 def buckets(values: pl.Series, size: int) -> NDArray[np.int64]:
     """The bucket of each text among ``size``, int64 [n] from 0; null is hashed as the empty text.
 
-    FNV-1a of the UTF-8 bytes (Fowler, Noll and Vo, 64 bits; draft-eastlake-fnv), whose last bits
-    are weak, mixed by SplitMix64, modulo ``size``. Polars' own hash may change with its version.
+    FNV-1a of the UTF-8 bytes (Fowler, Noll and Vo, 64 bits), whose last bits are weak, mixed by
+    SplitMix64, modulo ``size``. Polars' own hash may change with its version.
     """
     filled = values.fill_null("")
     raw = np.frombuffer(filled.str.join("").item().encode(), dtype=np.uint8)

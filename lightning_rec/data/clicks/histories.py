@@ -39,16 +39,9 @@ def past_of(
 ) -> tuple[Past, int]:
     """The histories that the fields declare, and how many items were left out as unknown.
 
-    Args:
-        table: the rows.
-        processor: what was fitted; its fields name a history.
-        dealt: what each row is for.
-        ids: int32 [N, I], of all rows.
-        label: float32 [N], 0 or 1; of the first goal, if there are several.
-        group: int32 [N], -1 for none; or None.
-
-    Raises:
-        UserError: if a time is none.
+    ids: int32 [N, I], of all rows.
+    label: float32 [N], 0 or 1; of the first goal, if there are several.
+    group: int32 [N], -1 for none; or None.
     """
     fields, schema = processor.fields, processor.schema
     place = schema.place(str(fields.item))  # categories have one column of ids each, and come first
@@ -98,7 +91,7 @@ def _derived(
 ) -> Past:
     """Slices of the sequences of groups: rows with a code of 0 and more, strictly earlier in time.
 
-    A split at moments of time needs one sequence per group. In any other, a row of training may be
+    A split at moments of time needs one sequence per group. In any other a training row may be
     later than one of the test, so each part has sequences of its own, without what is held out.
     """
     moment = np.unique(time, return_inverse=True)[1].astype(np.int64)

@@ -45,9 +45,8 @@ class Guess:
     kind: ``categorical``, ``multi_valued``, ``numeric``, one of ``ROLES``, or ``left out``.
     distinct: values, in all rows; ``exact``: whether they were counted.
     empty: share of rows without one.
-    why: what led to it, in a few words.
+    why: what led to it; hint: what else may be done about it, in a sentence.
     group: whether it parts the rows for GAUC, besides what it is.
-    hint: what else may be done about it, in a sentence.
     separator: what parts its values, where they are lists in text.
     """
 
@@ -70,14 +69,9 @@ class Guess:
 
 
 def guess(table: Table, given: dict[str, str]) -> list[Guess]:
-    """Guess every column. Without a header, the first column of 0 and 1 is the label.
-
-    Args:
-        table: the table.
-        given: columns of roles that the user named: ``label``, ``group``, ``time``, ``weight``.
-
-    Raises:
-        UserError: if a column that is given is not there, or none can be the label.
+    """Guess every column; ``given`` are columns by role (``ROLES``). Without a header, the first
+    column of 0 and 1 is the label. Raises UserError if a column that is given is not there, or none
+    can be the label.
     """
     schema = table.schema
     for role, column in given.items():

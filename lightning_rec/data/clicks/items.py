@@ -32,9 +32,7 @@ class Items(NamedTuple):
 
 def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str | None) -> Items:
     """The items of all rows, and what the columns that ``template`` names, if any, say of them.
-
-    Raises:
-        UserError: if a column is not there, is no item's, or says two things of one item.
+    Raises UserError if a column is not there, is no item's, or says two things of one item.
     """
     item = str(fields.item)
     named = [] if template is None else text_columns(table, fields, template)

@@ -43,13 +43,9 @@ def kind(
 ) -> tuple[str, str]:
     """Kind of a feature, and why.
 
-    Args:
-        column: the first rows of it.
-        rows: how many there are.
-        distinct: values in all of them.
-        separator: what parts its values where they are lists in text.
-        decimal: what parts fractions in text.
-        named: what its name says: ``id``, ``time``, or nothing.
+    column: the first of its ``rows``; distinct: values in all of them.
+    separator: what parts its values where they are lists in text.
+    named: what its name says: ``id``, ``time``, or nothing.
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         return "multi_valued", "lists"
@@ -79,8 +75,8 @@ def kind(
 def of_the_label(column: pl.Series, label: pl.Series) -> str:
     """Why a column seems to come of the click; empty if it does not.
 
-    Of the rows with label 0 it has one value at most, as a purchase has, or what it cost, or when
-    it was; and other values in more rows with label 1 than chance would have it.
+    In the rows with label 0 it has one value at most, as a purchase has, or its price or time; and
+    other values in more rows with label 1 than chance would have it.
     """
     clicked = _labels(label)
     if column.dtype.is_nested() or clicked is None:

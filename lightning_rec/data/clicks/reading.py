@@ -25,19 +25,10 @@ def read_rows(
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Read a file through once, in constant memory, so that no fault of its form is left in it.
 
-    Args:
-        table: the file.
-        rows: its rows, with what is made of them; as many.
-        fields: what the columns mean.
-        invalid: ``drop`` leaves out rows whose label, time, weight or number is faulty; with
-            ``error`` they stay, and are refused when they are encoded.
-
-    Returns:
-        The rows without blank lines at the end of a text, and how many were left out: ``rows``, and
-        by column.
-
-    Raises:
-        UserError: if a text is ragged or broken, or all rows are faulty.
+    ``rows`` are those of the file, with what is made of them. ``invalid="drop"`` leaves out rows
+    whose label, time, weight or number is faulty; with ``error`` they are refused when they are
+    encoded. Returns the rows without blank lines at the end of a text, and how many were left out:
+    ``rows``, and by column. Raises UserError if a text is ragged or broken, or all rows are faulty.
     """
     faults = dict(_faults(rows, fields)) if invalid == "drop" else {}
     row, is_text = pl.col(_ROW), table.is_text
@@ -93,16 +84,8 @@ def with_times(
 ) -> dict[str, pl.LazyFrame]:
     """The rows of each part with ``TIME``, each part read by its own type, form and unit.
 
-    Numbers that are of one unit in all parts stay as they are; all else is seconds.
-
-    Args:
-        tables: the file of each part.
-        rows: the rows of each part.
-        name: the column of times.
-        form: what the user said.
-
-    Raises:
-        UserError: if the day may come first or second, or the unit of numbers is unclear.
+    Numbers that are of one unit in all parts stay as they are; all else is seconds. Raises
+    UserError if the day may come first or second, or the unit of numbers is unclear.
     """
     read = {part: _time_reading(table, rows[part], name, form) for part, table in tables.items()}
     plain = form.unit == "auto" and all(reading.per_second is None for reading, _ in read.values())
@@ -144,8 +127,8 @@ def _time_reading(
 def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     """The columns in one form each, whatever file they came from: what two tables agree in.
 
-    Categories, groups and all that is undeclared as ids, numbers as Float64, labels that are no
-    ratings as 0 and 1, many values as List[String], times as Float64.
+    Categories, groups and all that is undeclared are ids, numbers Float64, labels that are no
+    ratings 0 and 1, many values List[String], times Float64.
     """
     schema = rows.collect_schema()
     goals = fields.targets.values()

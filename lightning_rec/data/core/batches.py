@@ -28,14 +28,13 @@ class BatchSet(Protocol):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """Cuts ``range(size)`` into batches and deals whole batches to processes in turn.
+    """Cuts ``range(size)`` into batches and assigns whole batches to processes in turn.
 
-    Every process sees batches of the same make-up however many processes there are, so
-    evaluation gives the same bits on one and on many; nothing is padded, repeated or dropped. A
-    process that is left without any gets one empty batch.
-    In training (``shuffle``) the order depends on the seed and the epoch alone, which lets a
-    resumed run repeat it, and the batches left over when they cannot be dealt evenly are dropped
-    for that epoch, since every process must take the same number of steps.
+    Batches are the same however many processes there are, so evaluation gives the same bits on one
+    and on many; nothing is padded, repeated or dropped. A process that is left without any gets one
+    empty batch. In training (``shuffle``) the order depends on seed and epoch alone, which lets a
+    resumed run repeat it, and batches that cannot be shared evenly are dropped for that epoch,
+    since every process must take the same number of steps.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class BatchSampler(Sampler[list[int]]):
 
 
 class BatchLoader(DataLoader[Any]):
-    """Deals whole batches, and knows how many of an epoch it has dealt.
+    """Loads whole batches, and knows how many of an epoch were taken.
 
     Nothing is fetched before the first batch is asked for: Lightning makes the iterator before it
     says which epoch it is, and before a checkpoint has said where to begin.

@@ -59,15 +59,10 @@ class Prepared:
 def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path:
     """The folder of what ``write`` makes of a source's raw files, made once, by one process.
 
-    Args:
-        source: where the raw files are.
-        cache: the folder is below ``cache/prepared``.
-        version: of what is written; it enters the fingerprint, as files and settings do.
-        write: writes into a folder, given the raw files, the folder and a function that is told
-            what goes on; returns what is to be known, for ``info.json``.
-
-    Raises:
-        UserError: if the raw files are not to be had or broken, or the cache cannot be written.
+    ``version`` of what is written enters the fingerprint, as files and settings do. ``write`` is
+    given the raw files, the folder and a function that is told what goes on, and returns what is to
+    be known, for ``info.json``. Raises UserError if the raw files are not to be had or broken, or
+    the cache cannot be written.
     """
     check_name(source.name)
     files = source.files()

@@ -18,13 +18,9 @@ from lightning_rec.errors import LeakError, listed
 def audit_matches(matches: Matches) -> dict[str, Any]:
     """Check that nothing that is tested on is trained on.
 
-    Runs before every training and evaluation. Returns what was counted, for the provenance card:
-    the share of relevant pairs in each part, queries without any, test queries whose words are
-    those of a training query in another order or number, and test pairs whose item training has
-    judged too. (Items are meant to be known, with their texts; the judgements are not.)
-
-    Raises:
-        LeakError: when a check fails.
+    Runs before every training and evaluation. Returns what was counted, for the provenance card.
+    (Items are meant to be known, with their texts; the judgements are not.) Raises LeakError when a
+    check fails.
     """
     pairs = matches.pairs
     words = pl.col("query").str.to_lowercase().str.extract_all(r"\S+")

@@ -132,9 +132,8 @@ def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
     pair that occurs several times is one, its relevance the mean. Rows without a query, or without
     an item, are left out and counted.
 
-    Raises:
-        UserError: if the raw files are not to be had or faulty, there are no rows, a relevance lies
-            outside the scale, or the cache cannot be written.
+    Raises UserError if the raw files are not to be had or faulty, there are no rows, a relevance
+    lies outside the scale, or the cache cannot be written.
     """
 
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:

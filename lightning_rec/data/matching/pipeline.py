@@ -10,11 +10,8 @@ from lightning_rec.data.shares import PARTS
 
 
 def load_matches(source: PairSource, protocol: ByQuery, cache: Path) -> Audited[Matches]:
-    """Prepare, split and audit, reusing what the cache holds.
-
-    Raises:
-        UserError: where the data or the protocol cannot be used.
-        LeakError: where the audit fails.
+    """Prepare, split and audit, reusing what the cache holds. Raises UserError where the data or
+    the protocol cannot be used, and LeakError where the audit fails.
     """
     matches = protocol.assign(prepare_pairs(source, cache))
     counts: dict[str, int] = dict(matches.pairs.info["counts"])

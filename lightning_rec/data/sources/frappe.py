@@ -73,19 +73,11 @@ class Frappe(PublicClicks):
 def unused_items(
     user: NDArray[np.int64], item: NDArray[np.int64], number: int, seed: int
 ) -> NDArray[np.int64]:
-    """Draw ``number`` items for each row that its user has in no row, uniformly.
+    """Draw ``number`` items for each row that its user has in no row, uniformly from those in
+    ``item``.
 
-    Args:
-        user: int64 [N].
-        item: int64 [N]; what occurs in it is what can be drawn.
-        number: of draws for each row.
-        seed: of the draws; each depends on it, on its place, and on the tries before it alone.
-
-    Returns:
-        int64 [N, number]
-
-    Raises:
-        UserError: if there is a user of every item.
+    ``user`` and ``item`` are int64 [N]. A draw depends on ``seed``, its place, and the tries before
+    it alone. Returns int64 [N, number]. Raises UserError if there is a user of every item.
     """
     items, code = np.unique(item, return_inverse=True)
     used = np.unique(user * len(items) + code)
