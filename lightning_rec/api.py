@@ -11,13 +11,12 @@ from typing import Any
 import polars as pl
 
 from lightning_rec import training
-from lightning_rec.build import problem_of
+from lightning_rec.build import load_run, problem_of
 from lightning_rec.commands import train as command
 from lightning_rec.config import compose
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.lab import read_runs
-from lightning_rec.predict import load_run
 from lightning_rec.runs.folder import RunFolder
 
 __all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from lightning_rec import cli, config
+from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.predict import SequencePredictor, load_run
+from lightning_rec.predict.sequences import SequencePredictor
 
 USERS = ("bprmf", "lightgcn", "neumf")  # models that know their users alone
 APART = ("tfidf", "zero_shot", "decoder")  # what they read is tried below, or comes from a hub

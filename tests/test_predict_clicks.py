@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from lightning_rec import cli
+from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
-from lightning_rec.predict import ClickPredictor, load_run
+from lightning_rec.predict.clicks import ClickPredictor
 
 Train = Callable[..., Path]
 GOALS = ["data.fields.label=null", "monitor=val/click/auc"]

@@ -1,13 +1,17 @@
-"""From a composed config to live parts, everything checked before any data is read."""
+"""From a composed config, or a run folder, to live parts: all is checked before data is read."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from lightning_rec import config
+from lightning_rec import config, threads
 from lightning_rec.build.callbacks import check_monitor
 from lightning_rec.build.keys import check_keys
+from lightning_rec.errors import UserError
+from lightning_rec.predict.base import Predictor
 from lightning_rec.problems.base import Problem
+from lightning_rec.runs.folder import RunFolder
 
 
 def problem_of(cfg: DictConfig) -> Problem[Any]:
@@ -22,3 +26,24 @@ def problem_of(cfg: DictConfig) -> Problem[Any]:
     problem: Problem[Any] = kind(cfg, **config.check("task", settings))
     check_monitor(cfg, problem.known_figures(), validates=problem.protocol.validates)
     return problem
+
+
+def load_run(folder: str | Path) -> Predictor:
+    """Load a completed run, without its data: the folder, and its language model if it has one.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        UserError: if it is no completed run, is not as the run wrote it, or is of a problem that
+            cannot be asked yet.
+    """
+    threads.watch()
+    run = RunFolder.open(Path(folder))
+    problem = problem_of(run.config)
+    run.check_completed("run")
+    if problem.predictor is None:
+        raise UserError(
+            f"{run.path} is a run of task={problem.name}, which cannot be asked from Python."
+        )
+    return problem.predictor.of(run, problem)

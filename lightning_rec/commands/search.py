@@ -50,7 +50,8 @@ def run(arguments: list[str]) -> int:
         raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
     k = _number(numbers[0]) if numbers else 10
     with loading():
-        from lightning_rec.predict import MatchPredictor, load_run
+        from lightning_rec.build import load_run
+        from lightning_rec.predict.matching import MatchPredictor
 
     predictor = load_run(Path(folders[0]))
     if not isinstance(predictor, MatchPredictor):

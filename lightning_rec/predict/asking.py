@@ -1,6 +1,7 @@
 """What a predictor is asked, from whatever form it comes in to item codes, and back."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,9 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Ints
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.base import Histories, frame
+from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 
-SCORE_BYTES = 32 * 2**20  # scores of the whole catalogue held at once
+ROWS = 512  # items or histories that are answered at once
 
 
 class Catalogue:
@@ -54,18 +56,22 @@ class Catalogue:
             unknown = asked.filter(code.is_null())
             raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
         unit = torch.nn.functional.normalize(vectors, dim=1)
-        parts = []
-        step = max(1, SCORE_BYTES // (4 * len(self.items)))
-        for some in torch.split(torch.tensor(code.to_list(), dtype=torch.int64), step):
-            scores = unit[some] @ unit.T
-            scores[torch.arange(len(some)), some] = -torch.inf
-            parts.append(torch.topk(scores, k, dim=1))
-        best = torch.cat([part.indices for part in parts]).flatten().tolist()
+        parts, none = [], Pairs.none(unit.device)
+        for some in torch.tensor(code.to_list(), dtype=torch.int64).split(ROWS):
+            itself = Pairs(torch.arange(len(some)), some)
+            cosines = partial(_products, unit[some], unit)
+            width = max(1, SCORE_BYTES // (4 * ROWS))
+            parts.append(rank_blocks(cosines, len(some), len(unit), k, none, itself, width=width))
+        best = torch.cat([part.items for part in parts]).flatten().tolist()
         of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
         told = pl.DataFrame({"item": asked.gather(of), "rank": rank})
         shown = self.shown(best).rename({"item": "similar"})
-        scored = pl.Series("score", torch.cat([part.values for part in parts]).flatten().numpy())
+        scored = pl.Series("score", torch.cat([part.scores for part in parts]).flatten().numpy())
         return pl.concat([told, shown], how="horizontal").with_columns(scored)
+
+
+def _products(queries: Tensor, vectors: Tensor, start: int, stop: int) -> Tensor:
+    return queries @ vectors[start:stop].T
 
 
 class Asked(NamedTuple):

@@ -1,6 +1,6 @@
 """A trained model of clicks, asked for the probabilities of raw rows."""
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,6 @@ from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.predict.base import Frame, Predictor, frame
-from lightning_rec.problems.clicks import Clicks
 from lightning_rec.runs.folder import RunFolder
 
 
@@ -46,7 +45,7 @@ class ClickPredictor(Predictor):
         self.name = model.title
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Clicks) -> Self:
+    def of(cls, run: RunFolder, problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         tables = {name: run.table(name) for name in TABLES}
         processor = FeatureProcessor.of(tables, problem.source.fields)

@@ -1,6 +1,7 @@
 """A trained model of matching, asked for the items that belong to queries."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.language.cached import read_all
@@ -15,10 +17,8 @@ from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.predict.asking import Catalogue, arrays, split
 from lightning_rec.predict.base import Frame, Predictor, frame
-from lightning_rec.problems.matching import Matching
-from lightning_rec.problems.retrievers import make_retriever
+from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.tasks.retrieval import ExactRetriever, Retriever
 
 PAIRS = 2**12  # scored at once
 
@@ -34,10 +34,9 @@ class MatchPredictor(Predictor):
     def __init__(self, model: TextScorer, items: pl.DataFrame) -> None:
         self.model, self.catalogue = model.eval(), Catalogue(items)
         self.name = type(model).__name__
-        self._titles = render_template(items, "{title}")
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Matching) -> Self:
+    def of(cls, run: RunFolder, problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         return cls(problem.restored(run), run.table("items").sort("code").drop("code"))
 
@@ -48,12 +47,13 @@ class MatchPredictor(Predictor):
         where nothing more is found. Raises UserError for an empty query, or a bad ``k``.
         """
         asked = _queries(queries)
-        retriever = self._retriever(asked)
+        retriever = self._retriever
         if not 1 <= k <= retriever.longest:
             raise UserError(
                 f"k={k}: this run can find from 1 to {retriever.longest:,} items for a query."
             )
-        found = retriever(torch.arange(len(asked)), k)
+        retriever.read(asked.to_list())
+        found = retriever.top(torch.arange(len(asked)), k)
         row, place = (found.items >= 0).nonzero(as_tuple=True)
         told = pl.DataFrame(
             {
@@ -78,7 +78,8 @@ class MatchPredictor(Predictor):
         queries = once.to_frame("query").with_row_index("row")
         rows_of = given.select("query").join(queries, "query", "left", maintain_order="left")["row"]
         row, item = (torch.tensor(each.gather(place).to_list()).long() for each in (rows_of, codes))
-        texts = self._retriever(once).texts
+        self._retriever.read(once.to_list())
+        texts = self._retriever.texts
         scores = np.full(len(given), np.nan, dtype=np.float32)
         for some in split(np.arange(len(place)), PAIRS):
             scores[place[some]] = self.model.pairs(texts, row[some], item[some]).float().numpy()
@@ -109,16 +110,18 @@ class MatchPredictor(Predictor):
         vectors = arrays(self._vectors("item_vectors").numpy())
         return self.catalogue.items.select("item").with_columns(vector=vectors)
 
-    def _retriever(self, queries: pl.Series) -> Retriever:
-        return make_retriever(self.model, queries.to_list(), self._titles)
+    @cached_property
+    def _retriever(self) -> TextRetriever:
+        """That of the catalogue, which is read once."""
+        titles = render_template(self.catalogue.items, "{title}")
+        return make_retriever(self.model, ["any"], titles, cache_dir())
 
     def _vectors(self, what: str) -> Tensor:
         """Vectors of all items, float [V, E], of a model that encodes queries and items apart."""
         if not self.model.encodes:
             raise self._cannot(what)
-        retriever = self._retriever(pl.Series(["any"]))
-        assert isinstance(retriever, ExactRetriever)
-        vectors = retriever.model.index(retriever.texts.items, retriever.make)
+        assert isinstance(self._retriever, ExactRetriever)
+        vectors = self._retriever.index()
         assert vectors is not None
         return vectors.detach().float()
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.asking import (
-    SCORE_BYTES,
+    ROWS,
     Asked,
     Catalogue,
     arrays,
@@ -30,12 +30,11 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Frame, Histories, Predictor, frame
-from lightning_rec.problems.sequences import Sequences
+from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-ROWS = 512  # histories that are encoded at once
 TOKENS = 4096  # places of them that are computed at once
 
 
@@ -68,12 +67,13 @@ class SequencePredictor(Predictor):
         self.catalogue = Catalogue(items)
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Sequences) -> "SequencePredictor":
+    def of(cls, run: RunFolder, problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         items = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
         model = problem.restored(run, items, 0 if users is None else len(users))
         fast = problem.arithmetic == "fast"
+        model.requires_grad_(False)
         return cls(model, problem.objective, items, users, problem.protocol.seen, fast)
 
     @torch.no_grad()
@@ -106,22 +106,36 @@ class SequencePredictor(Predictor):
         """
         if not 1 <= k <= len(self.items):
             raise UserError(f"k={k}: this run knows from 1 to {len(self.items):,} items.")
-        if (seen := seen or self.seen) not in ("filter", "keep"):
+        if seen not in (None, "filter", "keep"):
             raise UserError(f"seen={seen}: it is filter or keep.")
         asked = self._asked(histories, users)
-        found: list[tuple[Ints, Tensor, Tensor]] = []
+        found = self.answer(asked, k, seen)
+        if lost := int((np.diff(asked.offsets) == 0).sum()):
+            words = "%d of %d histories hold no item that this run knows: nothing is recommended."
+            log.warning(words, lost, len(asked.key))
+        return found
+
+    @torch.no_grad()
+    def answer(self, asked: Asked, k: int, seen: str | None = None) -> pl.DataFrame:
+        """The ``k`` best items for histories of item codes; see :meth:`recommend`."""
+        retriever = ModelRetriever(self.model, floor=LOWEST)
+        parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))]
         for rows, queries in self._queries(asked):
-            step = max(1, SCORE_BYTES // (4 * len(self.items)))
-            for number, some in zip(split(rows, step), torch.split(queries, step), strict=True):
-                scores = (
-                    self.model.scores(some).float().nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-                )
-                if seen == "filter":
-                    ends = (asked.offsets[number], asked.offsets[number + 1])
-                    scores[pairs(asked.items, *ends)] = -torch.inf
-                best = torch.topk(scores, k, dim=1)
-                found.append((number, best.indices, best.values))
-        return self._told(asked, found, k)
+            left_out = None
+            if (seen or self.seen) == "filter":
+                ends = (asked.offsets[rows], asked.offsets[rows + 1])
+                left_out = Pairs(*pairs(asked.items, *ends))
+            found = retriever.top(queries, k, left_out=left_out)
+            row, place = (found.items >= 0).nonzero(as_tuple=True)
+            items, scores = found.items[row, place], found.scores[row, place]
+            parts.append((rows[row.numpy()], (place + 1).numpy(), items.numpy(), scores.numpy()))
+        number, rank, item, score = map(np.concatenate, zip(*parts, strict=True))
+        told = pl.DataFrame(
+            {asked.key.name: asked.key.gather(number), "rank": rank.astype(np.uint32)}
+        )
+        told = pl.concat([told, self.catalogue.shown(item.tolist())], how="horizontal")
+        told = told.with_columns(score=pl.Series(score), _place=pl.Series(number))
+        return told.sort("_place", "rank").drop("_place")
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:
@@ -262,17 +276,3 @@ class SequencePredictor(Predictor):
         weight, bias = self.model.vectors()
         weight = weight.detach().float()
         return weight if bias is None or not biased else torch.cat([weight, bias[:, None]], dim=1)
-
-    def _told(self, asked: Asked, found: list[tuple[Ints, Tensor, Tensor]], k: int) -> pl.DataFrame:
-        if lost := len(asked.key) - sum(len(number) for number, _, _ in found):
-            words = "%d of %d histories hold no item that this run knows: nothing is recommended."
-            log.warning(words, lost, len(asked.key))
-        number = np.concatenate([np.repeat(each, k) for each, _, _ in found] or [np.zeros(0, int)])
-        items = [code for _, best, _ in found for code in best.flatten().tolist()]
-        score = [value for _, _, best in found for value in best.flatten().tolist()]
-        rank = np.tile(np.arange(1, k + 1, dtype=np.uint32), len(number) // k)
-        told = pl.DataFrame({asked.key.name: asked.key.gather(number), "rank": rank})
-        told = pl.concat([told, self.catalogue.shown(items)], how="horizontal")
-        told = told.with_columns(score=pl.Series(score, dtype=pl.Float32), _place=pl.Series(number))
-        told = told.filter(pl.col("score") > -np.inf)
-        return told.sort("_place", "rank").drop("_place")

@@ -22,8 +22,9 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.base import Method
 from lightning_rec.metrics.collected import Collected
+from lightning_rec.predict.base import Predictor
+from lightning_rec.runs.examples import Example
 from lightning_rec.tasks.base import Arithmetic, Task, Training
-from lightning_rec.tasks.examples import Example
 from lightning_rec.tasks.optimizers import check_optimizer
 from lightning_rec.tasks.steps import Steps
 
@@ -76,6 +77,7 @@ class Problem(ABC, Generic[L]):
     required: ClassVar[tuple[str, ...]] = ()
     batches: ClassVar[type[BatchData]]
     metric: ClassVar[type[Collected[Any]]]  # collects what metrics are computed from
+    predictor: ClassVar[type[Predictor] | None] = None  # what a finished run can be asked
     source: Any
     protocol: Any
     meta_model: nn.Module

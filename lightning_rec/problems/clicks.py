@@ -34,6 +34,7 @@ from lightning_rec.models.clicks.calibrated import Calibrated
 from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
+from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_adapters import attach
 from lightning_rec.problems.click_checks import (
@@ -79,6 +80,7 @@ class Clicks(Problem[AuditedClicks]):
     }
     batches: ClassVar = ClickData
     metric: ClassVar = ClickMetrics
+    predictor: ClassVar = ClickPredictor
     protocol: RowProtocol
     source: ClickSource
 
@@ -139,7 +141,7 @@ class Clicks(Problem[AuditedClicks]):
             if self.encoder is None:
                 head: nn.Module = self._build("model", schema=schema, **live)
                 return head
-            encoder = make_encoder(self.encoder, self.pretrained, schema)
+            encoder = make_encoder(self.encoder, self.pretrained, schema, meta=meta)
             schema = with_field(schema, len(encoder.nothing))
             return WithHistory(encoder, self._build("model", schema=schema, **live))
         except ValueError as error:
@@ -271,7 +273,6 @@ class Clicks(Problem[AuditedClicks]):
         model = self.make_model(fitted.schema, titles)
         assert isinstance(model, ClickModel)
         if isinstance(model, WithHistory) and self.pretrained is not None:
-            self.pretrained.load_into(model.encoder.model)
             model.encoder.codes = self.pretrained.codes(fitted)
         adapted = None if reading is None else reading.tuned
         adapted = adapted or attach(model, self.adapter, pretrained=self.pretrained is not None)
@@ -281,9 +282,8 @@ class Clicks(Problem[AuditedClicks]):
 
     def _calibrated(self, model: ClickModel) -> ClickModel:
         """The model with its temperatures, if the config asks for them."""
-        if self.calibrate == "none":
-            return model
-        return Calibrated(model, len(self.source.fields.targets))
+        goals = len(self.source.fields.targets)
+        return model if self.calibrate == "none" else Calibrated(model, goals)
 
     def _click_task(
         self,

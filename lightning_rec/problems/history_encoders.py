@@ -13,17 +13,15 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.clicks.processor import FeatureProcessor
-from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
-from lightning_rec.items.base import Reading, known_by, read_items
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.encoded import HistoryEncoder, width_of
 from lightning_rec.models.items.base import item_encoders
 from lightning_rec.objectives.base import Objective
+from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.language import check_language
 
 LEAST_SHARED = 0.5  # of the items of the rows, that an encoder must know
 LEAST_ALIKE = 0.1  # of the titles of the same ids, or the ids mean other items
@@ -50,17 +48,10 @@ class Pretrained:
                 f"encoder.run={folder} is no run of sequences: train one, such as "
                 "experiment=pretrain_ml100k, and name its folder."
             )
+        self.problem = Sequences(self.settings, **config.check("task", self.settings.task))
         self.catalogue = self.run.table("items").sort("code")
         self.items: list[str] = self.catalogue["item"].to_list()
-        self.max_len = int(self.settings.batches.max_len)
-        self.known = known_by(self.settings)
-        self.reading: Reading | None = None
-        if self.known is not None:
-            adapter = config.build("adapter", self.settings.adapter)
-            items, number = self.catalogue["item"], len(self.items)
-            self.reading = Reading(
-                self.catalogue, items, number, cache_dir(), adapter, restoring=True
-            )
+        self.schema = Schema(len(self.items), int(self.settings.batches.max_len), 1)
 
     def codes(self, encoded: Encoded | FeatureProcessor) -> torch.Tensor:
         """The run's code of each item of the rows, by raw id: int64 [V + 1], see HistoryEncoder.
@@ -85,8 +76,8 @@ class Pretrained:
             )
         return torch.tensor([*codes, padding])
 
-    def load_into(self, model: SequenceModel) -> None:
-        """Give a model the weights of the run.
+    def encoder(self, *, meta: bool) -> HistoryEncoder:
+        """The run's model as an encoder of histories; without its weights if ``meta``.
 
         Where the run knows items by their texts, these are read once and for all, by the language
         model as the run has tuned it: only the model of sequences can be tuned further.
@@ -95,12 +86,17 @@ class Pretrained:
             UserError: if the weights, or the language model that the run began with, are missing,
                 or the latter is another one now.
         """
-        check_language(self.run)
-        if self.reading is not None:  # what was fitted to training items comes with the weights
-            read_items(model, self.reading)
-        self.run.load_model(model)
-        for encoder in item_encoders(model):
-            encoder.freeze_source()
+        ask, schema = self.problem.objective.query_inputs, self.schema
+        with torch.device("cpu"):
+            with torch.random.fork_rng(devices=[]):  # one that can be asked before texts are read
+                plain = config.build("encoder.model", self.settings.model, schema=schema)
+            if meta:
+                model = self.problem.make_model(schema)
+            else:
+                model = self.problem.restored(self.run, self.catalogue, schema.num_users)
+                for each in item_encoders(model):
+                    each.freeze_source()
+            return HistoryEncoder(model, ask, width=width_of(plain, ask))
 
     def check_titles(self, loaded: AuditedClicks, item: str) -> None:
         """Refuse an encoder that means other items by the same ids, which are often mere numbers.
@@ -181,9 +177,9 @@ def encoder_node(cfg: DictConfig) -> tuple[dict[str, Any] | None, Pretrained | N
 
 
 def make_encoder(
-    node: dict[str, Any], pretrained: Pretrained | None, schema: ClickSchema
+    node: dict[str, Any], pretrained: Pretrained | None, schema: ClickSchema, *, meta: bool
 ) -> HistoryEncoder:
-    """The encoder over the histories of ``schema``, its weights still new, its codes its own.
+    """The encoder over the histories of ``schema``, its codes its own; only looked at if ``meta``.
 
     Raises:
         UserError: if the model cannot be one, or rows have no histories, or longer ones.
@@ -196,27 +192,17 @@ def make_encoder(
         )
     _check_kind(node)
     if pretrained is None:
-        made = Schema(history.num_items, history.max_len, 1)
         objective = _published(node)
-    else:
-        if history.max_len > pretrained.max_len:
-            raise UserError(
-                f"data.fields.history_max_len={history.max_len}: the encoder of "
-                f"{pretrained.run.path} reads {pretrained.max_len} items at most."
-            )
-        made = Schema(len(pretrained.items), pretrained.max_len, 1)
-        objective = config.build("objective", pretrained.settings.objective)
-    with torch.device("cpu"):  # how wide its queries are is found by asking
-        known = None if pretrained is None else pretrained.known
-        if pretrained is None or known is None:
-            model: SequenceModel = config.build("encoder.model", node, schema=made)
+        with torch.device("cpu"):  # how wide its queries are is found by asking
+            own = Schema(history.num_items, history.max_len, 1)
+            model: SequenceModel = config.build("encoder.model", node, schema=own)
             return HistoryEncoder(model, objective.query_inputs)
-        with torch.random.fork_rng(devices=[]):  # one that can be asked before texts are read
-            plain: SequenceModel = config.build("encoder.model", node, schema=made)
-            width = width_of(plain, objective.query_inputs)
-        items = known.items(pretrained.reading)
-        model = config.build("encoder.model", node, schema=made, items=items)
-        return HistoryEncoder(model, objective.query_inputs, width=width)
+    if history.max_len > pretrained.schema.max_len:
+        raise UserError(
+            f"data.fields.history_max_len={history.max_len}: the encoder of "
+            f"{pretrained.run.path} reads {pretrained.schema.max_len} items at most."
+        )
+    return pretrained.encoder(meta=meta)
 
 
 def _published(node: dict[str, Any]) -> Objective:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +13,7 @@ from torch import nn
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import load_matches
@@ -22,16 +24,20 @@ from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
+from lightning_rec.metrics.slices import cut
 from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.match_checks import check_monitor, check_negatives, same_data
-from lightning_rec.problems.retrievers import make_retriever, word_slices
+from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.match import MatchSteps
 from lightning_rec.tasks.mining import HardNegatives
 from lightning_rec.tasks.steps import Stage
+
+WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
 
 
 class Matching(Problem[Audited[Matches]]):
@@ -52,6 +58,7 @@ class Matching(Problem[Audited[Matches]]):
     }
     batches: ClassVar = MatchData
     metric: ClassVar = MatchMetrics
+    predictor: ClassVar = MatchPredictor
     protocol: ByQuery
     source: PairSource
 
@@ -194,7 +201,9 @@ class Matching(Problem[Audited[Matches]]):
             return None
         by = None
         if node.get("by"):
-            by = make_retriever(config.build("negatives.by", node["by"]), *_texts(loaded))
+            by = make_retriever(
+                config.build("negatives.by", node["by"]), *_texts(loaded), cache_dir()
+            )
         live = {"matches": loaded.data, "positives": self.loss_class.positives, "by": by}
         made: HardNegatives = config.build("negatives", node, **live)
         return made
@@ -219,9 +228,15 @@ class Matching(Problem[Audited[Matches]]):
                 self.measured,
             ),
         }
-        retriever = make_retriever(model, *_texts(loaded))
+        retriever = make_retriever(model, *_texts(loaded), cache_dir())
         steps = MatchSteps(retriever, metrics, pairs.scale, negatives, self.ranked)
         return self.task(steps, model, loss, adapted=adapted)
+
+
+def word_slices(queries: pl.Series) -> dict[str, torch.Tensor]:
+    """The slices of the queries by their number of words: bool [Q] by name."""
+    number = queries.str.extract_all(r"\S+").list.len().to_numpy()
+    return cut("words", torch.from_numpy(number.astype(np.int64)), WORDS_FROM)
 
 
 def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:

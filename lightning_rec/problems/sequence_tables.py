@@ -15,6 +15,45 @@ from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.metrics.slices import slices_of_targets
+from lightning_rec.predict.asking import Asked
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.runs.examples import Example
+
+
+def catalogue(loaded: AuditedLog) -> pl.DataFrame:
+    """The catalogue rows of the vocabulary, in the order of item codes, with a column ``code``."""
+    items = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
+    numbered: pl.DataFrame = items.with_row_index("code")
+    return numbered
+
+
+def examples_of(
+    predictor: SequencePredictor, loaded: AuditedLog, number: int, latest: int = 5, top: int = 5
+) -> list[Example]:
+    """``number`` test users, with ``latest`` items of their histories and ``top`` of the best."""
+    split: Split = loaded.data.split
+    number = min(number, split.test.size)
+    # Spread over the users, so that they are not all from the head of the file.
+    chosen = np.linspace(0, split.test.size - 1, number).round().astype(int)
+    user = np.asarray(split.test.user)[chosen].astype(np.int64)
+    lengths = np.asarray(split.test.end)[chosen] - split.offsets[user]
+    items = [split.items[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
+    row = pl.Series("row", np.arange(number))
+    flat = np.concatenate([*items, np.zeros(0, np.int32)]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    found = predictor.answer(Asked(row, flat, offsets, user), min(top, split.num_items))
+    names = [shown for shown in ("title", "item") if shown in found.columns]
+    best = found.select("row", pl.coalesce(names).alias("name")).partition_by("row", as_dict=True)
+    shown = catalogue(loaded).select(pl.coalesce(names))
+    return [
+        Example(
+            loaded.data.log.users["user"][int(user[each])],
+            shown[items[each][-latest:].tolist()].to_series().to_list(),
+            best[(each,)]["name"].to_list() if (each,) in best else [],
+            split.order != "none",
+        )
+        for each in range(number)
+    ]
 
 
 def users_of(loaded: AuditedLog) -> pl.DataFrame:

@@ -24,12 +24,19 @@ from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
+from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems.base import Problem
-from lightning_rec.problems.sequence_tables import metrics_of, per_user, users_of
+from lightning_rec.problems.sequence_tables import (
+    catalogue,
+    examples_of,
+    metrics_of,
+    per_user,
+    users_of,
+)
+from lightning_rec.runs.examples import Example
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
-from lightning_rec.tasks.examples import Example, catalogue, examples_of
 from lightning_rec.tasks.sequence import SequenceSteps
 
 META_ITEMS = 100  # catalogue of the meta model
@@ -56,6 +63,7 @@ class Sequences(Problem[AuditedLog]):
     required: ClassVar = ("objective",)
     batches: ClassVar = SequenceData
     metric: ClassVar = RankingMetrics
+    predictor: ClassVar = SequencePredictor
     protocol: SplitProtocol
     source: Source
 
@@ -154,7 +162,7 @@ class Sequences(Problem[AuditedLog]):
         return self._sequence_task(loaded, model, self.objective, loss, adapted)
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
-        """The model of a finished run, with its weights, to be used and not trained.
+        """The model of a finished run, with its weights.
 
         Args:
             run: the folder.
@@ -173,7 +181,7 @@ class Sequences(Problem[AuditedLog]):
         if self.items is not None:
             self._read_items(model, reading)
         run.load_model(model)
-        return model.requires_grad_(False).eval()
+        return model
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""
@@ -192,7 +200,16 @@ class Sequences(Problem[AuditedLog]):
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""
-        return examples_of(task, loaded, self.cfg.get("examples") or 0)
+        assert isinstance(task.model, SequenceModel)
+        predictor = SequencePredictor(
+            task.model,
+            self.objective,
+            catalogue(loaded),
+            None,
+            self.protocol.seen,
+            fast=self.arithmetic == "fast",
+        )
+        return examples_of(predictor, loaded, self.cfg.get("examples") or 0)
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed, titled
+from lightning_rec.runs.examples import Example, shown_items
 from lightning_rec.screen import Screen
 from lightning_rec.streams import one_line
 from lightning_rec.tables import FittedTable, figures, text
-from lightning_rec.tasks.examples import Example, shown_items
 
 Columns = Mapping[str, Mapping[str, float]]  # flat figures of each model
 _UNKNOWN = Figure("unknown", "max")  # of an earlier version

@@ -13,8 +13,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.figures import parsed
+from lightning_rec.runs.examples import Example, shown_items
 from lightning_rec.runs.loggers import compared, sectioned
-from lightning_rec.tasks.examples import Example, shown_items
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.matching import MatchMetrics, Scored, line
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.retrieval.exact import Pairs
+from lightning_rec.retrieval.texts import TextRetriever
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.retrieval import Retriever
 from lightning_rec.tasks.steps import Stage, Steps
 
 
@@ -37,7 +38,7 @@ class MatchSteps(Steps):
 
     def __init__(
         self,
-        retriever: Retriever,
+        retriever: TextRetriever,
         metrics: Mapping[str, MatchMetrics],
         scale: tuple[float, float],
         negatives: HardNegatives | None = None,
@@ -90,7 +91,7 @@ class MatchSteps(Steps):
         if not len(batch.query):
             return
         if stage in self.ranked:
-            found = self.retriever(batch.query, 1, (batch.row, batch.item))
+            found = self.retriever.top(batch.query, 1, Pairs(batch.row, batch.item))
             score, rank = found.score, found.rank
         else:
             assert isinstance(task.model, TextScorer)

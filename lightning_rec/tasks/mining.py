@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.losses.negatives import owns
-from lightning_rec.tasks.retrieval import Retriever
+from lightning_rec.retrieval.texts import TextRetriever
 
 BLOCK = 1024  # queries that are looked up at once
 
@@ -45,11 +45,11 @@ class HardNegatives:
         if number > depth:
             raise ValueError(f"number={number} must not be more than depth={depth}")
         self.matches, self.number, self.depth = matches, number, depth
-        self.by: Retriever | None = by
+        self.by: TextRetriever | None = by
         self.owned = torch.from_numpy(matches.pairs.keys(positives))
         self.best: Tensor | None = None  # int64 [Q, depth], -1 for what may not be drawn
 
-    def refresh(self, itself: Retriever, device: torch.device) -> None:
+    def refresh(self, itself: TextRetriever, device: torch.device) -> None:
         """An epoch begins: look for items, unless they would be the same again."""
         if self.best is not None and self.by is not None:
             return
@@ -58,7 +58,7 @@ class HardNegatives:
         pairs, train = self.matches.pairs, torch.from_numpy(self.matches.train)
         self.best = torch.full((pairs.num_queries, self.depth), -1)
         for query in torch.split(train, BLOCK):
-            items = retriever(query.to(device), self.depth).items.cpu()
+            items = retriever.top(query.to(device), self.depth).items.cpu()
             barred = owns(self.owned, items, query, pairs.num_items)
             self.best[query, : items.shape[1]] = items.masked_fill(barred, -1)
 

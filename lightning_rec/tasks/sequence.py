@@ -12,8 +12,8 @@ from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import WithTerm
+from lightning_rec.retrieval.exact import ModelRetriever, Pairs, rank_sample
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
 from lightning_rec.tasks.steps import Stage, Steps
 
 
@@ -72,10 +72,11 @@ class SequenceSteps(Steps):
             return
         model = task.model
         assert isinstance(model, SequenceModel)
-        queries, seen = self.encode(task, batch.histories), (batch.seen_row, batch.seen_item)
-        metrics = _of(self.metrics, stage)
-        ranked = rank_catalogue(model, queries, batch.target, seen, max(metrics.cutoffs))
-        metrics.update(batch.example, *ranked)
+        queries, metrics = self.encode(task, batch.histories), _of(self.metrics, stage)
+        targets = Pairs(torch.arange(len(queries), device=queries.device), batch.target)
+        seen = Pairs(batch.seen_row, batch.seen_item)
+        found = ModelRetriever(model).top(queries, max(metrics.cutoffs), targets, seen)
+        metrics.update(batch.example, found.rank, found.candidates, found.items)
         if batch.candidates is not None:
             among = rank_sample(model, queries, batch.target, batch.candidates)
             _of(self.sampled, stage).update(batch.example, *among)

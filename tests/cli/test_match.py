@@ -10,9 +10,9 @@ import pytest
 from processes import command, read
 
 from lightning_rec import cli
+from lightning_rec.build import load_run
 from lightning_rec.data.sources.home_depot import HOME_DEPOT
 from lightning_rec.errors import UserError
-from lightning_rec.predict import load_run
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)

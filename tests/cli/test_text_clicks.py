@@ -11,8 +11,8 @@ from processes import read
 from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli
+from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
-from lightning_rec.predict import load_run
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]

@@ -32,7 +32,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.classic.popularity import Popularity
 from lightning_rec.problems.sequence_tables import metrics_of
-from lightning_rec.tasks.blocks import rank_catalogue
+from lightning_rec.retrieval.exact import ModelRetriever, Pairs
 
 CUTOFFS = (1, 3)
 PICKED = {"first": slice(0, 1), "last": slice(-1, None), "all": slice(None)}
@@ -226,11 +226,13 @@ def figures_of(
     model.fit(split)
     examples = split.val if stage == "val" else split.test
     batch = EvalSet(split, examples, model.schema).__getitems__(list(range(examples.size)))
-    queries, seen = torch.ones(examples.size, 1), (batch.seen_row, batch.seen_item)
+    targets = Pairs(torch.arange(examples.size), batch.target)
+    seen = Pairs(batch.seen_row, batch.seen_item)
     loaded = Audited("log", "", SplitLog(data, split), {}, {}, True)
     measured = RankingMetrics.of_config(None)
     metrics = metrics_of(rule, loaded, measured)["metrics"][stage]
-    metrics.update(batch.example, *rank_catalogue(model, queries, batch.target, seen, max(CUTOFFS)))
+    found = ModelRetriever(model).top(torch.ones(examples.size, 1), max(CUTOFFS), targets, seen)
+    metrics.update(batch.example, found.rank, found.candidates, found.items)
     return {name: float(value) for name, value in metrics.compute().items()}
 
 

@@ -9,6 +9,7 @@ import polars
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_rec.problems.retrievers import make_retriever
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -23,7 +24,6 @@ from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.sources.pairs import PairTable
 from lightning_rec.models.text.matcher import FittedToTexts, TextScorer
 from lightning_rec.problems.matching import Matching
-from lightning_rec.problems.retrievers import make_retriever
 from lightning_rec.tasks.base import Task
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):

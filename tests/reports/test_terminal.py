@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_rec.reports.terminal import show_run
-from lightning_rec.tasks.examples import Example, shown_items
+from lightning_rec.runs.examples import Example, shown_items
 
 NAMES = ("precision@10", "coverage@10", "cold/ndcg@10", "cold/examples")
 

@@ -15,7 +15,7 @@ from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import LeaveOneOut
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.tasks.blocks import rank_catalogue, rank_sample
+from lightning_rec.retrieval.exact import ModelRetriever, Pairs, rank_sample
 
 USERS, ITEMS, EVENTS = 30, 14, 9
 
@@ -77,15 +77,16 @@ def test_ranks_are_those_counted_by_hand(word: str, prepared: Callable[..., Inte
         list(range(split.test.size))
     )
     at = torch.zeros(len(batch.example), dtype=torch.int64)
-    queries, seen = model(batch.histories, at), (batch.seen_row, batch.seen_item)
+    queries, seen = model(batch.histories, at), Pairs(batch.seen_row, batch.seen_item)
+    targets = Pairs(torch.arange(len(queries)), batch.target)
     expected = by_hand(log, taste, word)
     repeated = split.counts["seen test targets"]
     assert len(expected) == split.test.size == USERS - (repeated if word == "exclude" else 0)
     assert 5 < repeated < USERS - 5
     for score_bytes in (2**20, 4 * USERS * 4):  # at once, and four items at a time
-        ranked = rank_catalogue(model, queries, batch.target, seen, 3, score_bytes)
+        ranked = ModelRetriever(model, score_bytes=score_bytes).top(queries, 3, targets, seen)
         for row, code in enumerate(batch.histories.user.tolist()):
-            scores = [taste[user_ids[code], item_ids[i]] for i in ranked.top[row].tolist()]
+            scores = [taste[user_ids[code], item_ids[i]] for i in ranked.items[row].tolist()]
             found = (int(ranked.rank[row]), int(ranked.candidates[row]), scores)
             assert found == expected[user_ids[code]]
     assert batch.candidates is not None

@@ -17,7 +17,8 @@ from lightning_rec.language.tokens import Tokens, tokenize
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, Texts, TextScorer
-from lightning_rec.tasks.retrieval import ExactRetriever, Reranker
+from lightning_rec.retrieval.exact import Pairs
+from lightning_rec.retrieval.texts import ExactRetriever, Reranker
 
 TITLES = [f"{one} {other} lamp" for one in ("red", "old", "soft") for other in ("steel", "wood")]
 TITLES += ["a very large soft blue chair of wood and steel", "стол", "door " * 30_000]
@@ -164,13 +165,13 @@ def table() -> torch.Tensor:
 def test_the_catalogue_is_ranked_exactly(
     table: torch.Tensor, score_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_rec.tasks.retrieval.SCORE_BYTES", score_bytes)
+    monkeypatch.setattr("lightning_rec.retrieval.texts.SCORE_BYTES", score_bytes)
     table[2, 5] = torch.nan
     retrieve = ExactRetriever(Plain(table), Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
     query = torch.tensor([6, 2, 0])
     row = torch.tensor([0, 0, 1, 1, 2])
     item = torch.tensor([3, 49, 5, 6, 7])
-    found = retrieve(query, 4, (row, item))
+    found = retrieve.top(query, 4, Pairs(row, item))
     own = table[query[row], item]
     assert found.rank.tolist()[2] == 50  # no number
     for at in (0, 1, 3, 4):
@@ -181,7 +182,7 @@ def test_the_catalogue_is_ranked_exactly(
     best = table[query].nan_to_num(-1).topk(4).values
     assert torch.equal(found.scores, best)
     assert torch.equal(table[query].gather(1, found.items), best)
-    assert retrieve(query, 400).items.shape == (3, 50)
+    assert retrieve.top(query, 400).items.shape == (3, 50)
 
 
 def test_what_has_no_more_than_the_floor_is_not_found(table: torch.Tensor) -> None:
@@ -189,7 +190,7 @@ def test_what_has_no_more_than_the_floor_is_not_found(table: torch.Tensor) -> No
     model.floor = 0.0
     retrieve = ExactRetriever(model, Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
     every = torch.arange(50)
-    found = retrieve(torch.tensor([0]), 50, (torch.zeros_like(every), every))
+    found = retrieve.top(torch.tensor([0]), 50, Pairs(torch.zeros_like(every), every))
     there = model.table[0] > 0
     assert (found.rank > 0).equal(there)
     assert (found.items >= 0).sum() == there.sum()
@@ -202,8 +203,8 @@ def test_reranking_moves_the_first_ones_alone(table: torch.Tensor) -> None:
     first = ExactRetriever(Plain(distinct), texts)
     rerank = Reranker(Plain(second), texts, first, 10)
     query, every = torch.tensor([4]), torch.arange(50)
-    pairs = (torch.zeros_like(every), every)
-    before, after = first(query, 50, pairs), rerank(query, 5, pairs)
+    pairs = Pairs(torch.zeros_like(every), every)
+    before, after = first.top(query, 50, pairs), rerank.top(query, 5, pairs)
     top = before.items[0, :10]
     order = top[second[4, top].argsort(descending=True)]
     assert after.items[0].tolist() == order[:5].tolist()
@@ -225,16 +226,16 @@ def test_vectors_are_made_anew_when_weights_have_moved(tiny_bert: Path) -> None:
 
     retrieve = ExactRetriever(model, texts, counted)
     query = torch.arange(4)
-    first = retrieve(query, 3)
+    first = retrieve.top(query, 3)
     retrieve.renew()
     retrieve.renew()
-    retrieve(query, 3)
+    retrieve.top(query, 3)
     assert len(made) == 2  # nobody had looked at the weights before
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
     model.vectors(texts.queries.take(np.arange(4))).sum().backward()
     optimizer.step()
     retrieve.renew()
-    assert not torch.equal(retrieve(query, 3).scores, first.scores)
+    assert not torch.equal(retrieve.top(query, 3).scores, first.scores)
     assert len(made) == 3
 
 
@@ -242,7 +243,7 @@ def test_modes_are_left_as_they_were(tiny_bert: Path) -> None:
     model = BiEncoder(loader(tiny_bert))
     training = {name: module.training for name, module in model.named_modules()}
     assert len(set(training.values())) == 2
-    ExactRetriever(model, read(model))(torch.arange(4), 3)
+    ExactRetriever(model, read(model)).top(torch.arange(4), 3)
     assert training == {name: module.training for name, module in model.named_modules()}
 
 

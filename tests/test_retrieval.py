@@ -1,4 +1,4 @@
-"""Blocks of items change no result."""
+"""The catalogue is ranked exactly, whatever the blocks; any number of items is asked about."""
 
 import random
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.tasks.blocks import Ranked, rank_catalogue
+from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
 
 SCHEMA = Schema(num_items=40, max_len=12, num_users=20)
 
@@ -26,6 +26,10 @@ class Whole(InnerProduct):
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         return ItemVectors(self.table if items is None else self.table[items], None)
+
+
+def one_each(target: Tensor) -> Pairs:
+    return Pairs(torch.arange(len(target)), target)
 
 
 def by_sorting(scores: list[float], target: int, seen: set[int], k: int) -> tuple[int, int, list]:
@@ -48,12 +52,13 @@ def test_ranking_is_exact_for_every_block_size(items: int, block: int) -> None:
     seen[0] = set(range(items))  # all of a user's items seen
     pairs = [(row, item) for row, items_ in enumerate(seen) for item in items_ for _ in range(2)]
     row, item = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
-    ranked = rank_catalogue(model, queries, target, (row, item), k, score_bytes=4 * users * block)
+    retriever = ModelRetriever(model, score_bytes=4 * users * block)
+    ranked = retriever.top(queries, k, one_each(target), Pairs(row, item))
     scores = (queries @ model.table.T).tolist()
     for user in range(users):
         expected = by_sorting(scores[user], int(target[user]), seen[user], k)
         assert (int(ranked.rank[user]), int(ranked.candidates[user])) == expected[:2]
-        top = [item for item in ranked.top[user].tolist() if item >= 0]
+        top = [item for item in ranked.items[user].tolist() if item >= 0]
         assert [scores[user][item] for item in top] == expected[2]
         assert not set(top) & (seen[user] - {int(target[user])})
         assert len(set(top)) == len(top)
@@ -62,22 +67,39 @@ def test_ranking_is_exact_for_every_block_size(items: int, block: int) -> None:
 def test_scores_that_are_no_numbers_count_against_the_model() -> None:
     model = Whole(6)
     model.table[2] = torch.nan
-    none = torch.zeros(0, dtype=torch.int64)
-    target = torch.tensor([2, 3])
-    ranked: Ranked = rank_catalogue(model, torch.ones(2, 3), target, (none, none), 2)
-    assert ranked.rank[0] == 6
+    target = one_each(torch.tensor([2, 3]))
+    assert ModelRetriever(model).top(torch.ones(2, 3), 2, target).rank[0] == 6
     model.table[:] = torch.nan
-    assert rank_catalogue(model, torch.ones(2, 3), target, (none, none), 2).rank.tolist() == [6, 6]
+    assert ModelRetriever(model).top(torch.ones(2, 3), 2, target).rank.tolist() == [6, 6]
 
 
 def test_half_precision_makes_no_ties() -> None:
     torch.manual_seed(0)
     model, queries = Whole(5000, 16), torch.randn(4, 16)
     model.table = torch.randn(5000, 16)
-    nobody = torch.zeros(0, dtype=torch.int64)
-    target = torch.arange(4)
-    exact = rank_catalogue(model, queries, target, (nobody, nobody), 100)
+    target = one_each(torch.arange(4))
+    exact = ModelRetriever(model).top(queries, 100, target)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = rank_catalogue(model, queries, target, (nobody, nobody), 100)
+        mixed = ModelRetriever(model).top(queries, 100, target)
     assert torch.equal(mixed.rank, exact.rank)
-    assert torch.equal(mixed.top, exact.top)
+    assert torch.equal(mixed.items, exact.items)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_any_number_of_items_of_a_query_is_asked_about(block: int) -> None:
+    torch.manual_seed(1)
+    model, queries = Whole(50), torch.randint(-3, 4, (4, 3)).float()
+    retriever = ModelRetriever(model, score_bytes=4 * 4 * block)
+    row = torch.tensor([3, 0, 0, 0, 3, 1, 3])
+    item = torch.tensor([8, 2, 49, -1, 0, 7, 9])
+    seen = Pairs(torch.tensor([0, 0, 3, 3]), torch.tensor([2, 5, 8, 20]))
+    found = retriever.top(queries, 5, Pairs(row, item), seen)
+    assert found.candidates.tolist() == [49, 50, 50, 49]  # what is asked for is a candidate
+    scores = queries @ model.table.T
+    scores[0, 5] = scores[3, 20] = -torch.inf
+    for place, (of, own) in enumerate(zip(row.tolist(), item.tolist(), strict=True)):
+        expected = int((scores[of] >= scores[of, own]).sum()) if own >= 0 else 0
+        assert found.rank[place] == expected
+    none: Found = retriever.top(queries, 5)
+    assert len(none.rank) == 0
+    assert torch.equal(none.scores, torch.topk(queries @ model.table.T, 5).values)

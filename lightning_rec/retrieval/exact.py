@@ -1,0 +1,219 @@
+"""Exact top-k retrieval over a whole catalogue, and the ranks of items that are asked about.
+
+Every item is scored, in blocks, so that the scores of all are never kept. Ties, and scores that are
+not a number, count against the model: a rank is the worst one that the item could have.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_rec.metrics.targets import rank_among
+from lightning_rec.models.base import SequenceModel
+
+SCORE_BYTES = 8 * 2**20  # scores held at once: what a processor's cache holds
+LOWEST = torch.finfo(torch.float32).min
+
+Score = Callable[[int, int], Tensor]
+"""Scores of the items from ``start`` to ``stop`` for B queries: float32 [B, stop - start]."""
+
+
+class Pairs(NamedTuple):
+    """S pairs of a query and an item, both int64 [S].
+
+    row: row of the query.  item: item code, -1 for one that is no candidate.
+    """
+
+    row: Tensor
+    item: Tensor
+
+    @classmethod
+    def none(cls, device: torch.device) -> "Pairs":
+        """No pair."""
+        empty = torch.zeros(0, dtype=torch.int64, device=device)
+        return cls(empty, empty)
+
+    def of_rows(self, start: int, number: int) -> tuple[Tensor, "Pairs"]:
+        """Places, int64 [S'], of the pairs of ``number`` rows, and these, from ``start`` on."""
+        here = ((self.row >= start) & (self.row < start + number)).nonzero()[:, 0]
+        return here, Pairs(self.row[here] - start, self.item[here])
+
+
+class Found(NamedTuple):
+    """What was found for B queries, and where the S items are that were asked about.
+
+    items: int64 [B, k], best first, -1 where there were no more candidates.  scores: float [B, k].
+    rank: int64 [S], from 1; 0 for an item that was no candidate or not found.  score: float [S].
+    candidates: int64 [B], items that were ranked.
+    """
+
+    items: Tensor
+    scores: Tensor
+    rank: Tensor
+    score: Tensor
+    candidates: Tensor
+
+
+class Retriever(Protocol):
+    """Finds the best items of a catalogue for queries."""
+
+    longest: int
+
+    def top(
+        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+    ) -> Found:
+        """Find the ``k`` best items, ``longest`` at most, of B queries.
+
+        Args:
+            queries: what the retriever reads: float [B, Q] or int64 [B].
+            k: length of the lists.
+            ask: whose ranks are asked for.
+            left_out: what is no candidate, such as items that were seen; what is asked for stays.
+        """
+        ...
+
+
+class ModelRetriever:
+    """Ranks the catalogue of a sequence model for queries that it has made, float [B, Q].
+
+    Args:
+        model: scores items.
+        floor: a score no higher says that an item was not found.
+        score_bytes: memory that scores may take; a larger catalogue is scored in blocks, twice:
+            once for the scores of what is asked, once to count what is above them.
+    """
+
+    def __init__(
+        self, model: SequenceModel, floor: float = -torch.inf, score_bytes: int = SCORE_BYTES
+    ) -> None:
+        self.model, self.floor, self.score_bytes = model, floor, score_bytes
+        self.longest = model.schema.num_items
+
+    def top(
+        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+    ) -> Found:
+        """See :class:`Retriever`."""
+        size = len(queries)
+        width = min(2**24, max(1, self.score_bytes // (4 * max(1, size))))
+
+        def score(start: int, stop: int) -> Tensor:
+            whole = start == 0 and stop == self.longest
+            block = None if whole else torch.arange(start, stop, device=queries.device)
+            return lowest_if_no_number(_exact(self.model, queries, block))
+
+        none = Pairs.none(queries.device)
+        return rank_blocks(
+            score, size, self.longest, k, ask or none, left_out or none, self.floor, width
+        )
+
+
+def rank_blocks(
+    score: Score,
+    size: int,
+    num_items: int,
+    k: int,
+    ask: Pairs,
+    left_out: Pairs,
+    floor: float = -torch.inf,
+    width: int | None = None,
+) -> Found:
+    """Rank the catalogue for B queries, without approximation; see :class:`Found`.
+
+    Args:
+        score: see :data:`Score`; its answer may be changed.
+        size: B.
+        num_items: size of the catalogue.
+        k: length of the lists of best items.
+        ask: whose ranks are asked for.
+        left_out: what is no candidate; a pair that is asked for stays one.
+        floor: a score no higher says that an item was not found.
+        width: items of a block; None: all.
+    """
+    width = width or num_items
+    starts = range(0, num_items, width)
+    row, item = ask
+    out_row, out_item = _but_asked(left_out, ask, num_items)
+    own = torch.full_like(item, -torch.inf, dtype=torch.float32)
+    scores = own
+    for start in starts:
+        scores = score(start, min(num_items, start + width))
+        inside = ((item >= start) & (item < start + width)).nonzero()[:, 0]
+        own[inside] = scores[row[inside], item[inside] - start]
+    ahead = torch.zeros_like(item)  # the item itself among them
+    best, items = own.new_empty(size, 0), item.new_empty(size, 0)
+    one_each = len(row) == size and torch.equal(row, torch.arange(size, device=row.device))
+    for start in starts:
+        stop = min(num_items, start + width)
+        if len(starts) > 1:
+            scores = score(start, stop)
+        inside = (out_item >= start) & (out_item < stop)
+        scores[out_row[inside], out_item[inside] - start] = -torch.inf
+        for some in torch.arange(len(row), device=row.device).split(max(1, size)):
+            of = scores if one_each else scores[row[some]]
+            # Counted in floats: a sum of truth values goes by way of 64-bit integers, eight times
+            # as much memory. A block has fewer columns than a float counts without error.
+            ahead[some] += (of >= own[some, None]).float().sum(dim=1).long()
+        block = torch.topk(scores, min(k, stop - start), dim=1)
+        best = torch.cat([best, block.values], dim=1)
+        items = torch.cat([items, block.indices + start], dim=1)
+        if len(starts) > 1:
+            best, order = torch.topk(best, min(k, best.shape[1]), dim=1)
+            items = items.gather(1, order)
+    return Found(
+        items.masked_fill(best <= floor, -1),
+        best,
+        torch.where(own > floor, ahead, 0),
+        own,
+        num_items - torch.bincount(out_row, minlength=size),
+    )
+
+
+def rank_sample(
+    model: SequenceModel, queries: Tensor, target: Tensor, candidates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rank each target among a sample of its own; see :func:`rank_among`.
+
+    Args:
+        model: scores items.
+        queries: float [B, Q].
+        target: int64 [B], -1 for a target that is no candidate.
+        candidates: int64 [B, n], -1 where there is no item.
+
+    Returns:
+        rank, candidates: int64 [B].
+    """
+    scores = _exact(model, queries, candidates.clamp(min=0))
+    own = _exact(model, queries, target.clamp(min=0)[:, None])[:, 0]
+    return rank_among(own, scores, known=target >= 0, mask=candidates >= 0)
+
+
+def lowest_if_no_number(scores: Tensor) -> Tensor:
+    """Scores, float32, changed in place: what is not a number is the lowest there is.
+
+    From here on -inf means left out.
+    """
+    return scores.float().nan_to_num_(nan=LOWEST, neginf=LOWEST)
+
+
+def _exact(model: SequenceModel, queries: Tensor, items: Tensor | None) -> Tensor:
+    """Scores, float32: in half precision, many items would have one and the same."""
+    device = queries.device.type
+    if torch.is_autocast_enabled(device) and queries.is_floating_point():
+        queries = queries.float()
+    with torch.autocast(device, enabled=False):
+        return model.scores(queries, items).float()
+
+
+def _but_asked(pairs: Pairs, ask: Pairs, num_items: int) -> Pairs:
+    """Pairs, each once, without those that are asked for."""
+    keys = torch.unique(pairs.row * num_items + pairs.item)
+    known = ask.item >= 0
+    asked = ask.row[known] * num_items + ask.item[known]
+    if len(keys):  # sorted, so that looking up is sooner than comparing all
+        place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
+        keep = torch.ones_like(keys, dtype=torch.bool)
+        keep[place[keys[place] == asked]] = False
+        keys = keys[keep]
+    return Pairs(keys // num_items, keys % num_items)

@@ -1,0 +1,186 @@
+"""Retrieval by texts: the whole catalogue is scored for queries, and perhaps re-ranked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.language.cached import kept_vectors, read_all, weights_hash
+from lightning_rec.language.encoder import TextEncoder
+from lightning_rec.language.tokens import Tokenized
+from lightning_rec.models.text.cross_encoder import CrossEncoder
+from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
+from lightning_rec.retrieval.exact import (
+    Found,
+    Pairs,
+    Retriever,
+    lowest_if_no_number,
+    rank_blocks,
+)
+
+SCORE_BYTES = 32 * 2**20  # scores held at once
+
+Make = Callable[[TextEncoder, Tokenized], Tensor]
+
+
+class TextRetriever(Retriever, Protocol):
+    """A retriever whose queries are codes of texts, int64 [B]."""
+
+    texts: Texts
+
+    def read(self, queries: list[str]) -> None:
+        """Take other queries for the same catalogue."""
+        ...
+
+    def renew(self) -> None:
+        """Look whether weights have moved; what was made of the catalogue is then forgotten."""
+        ...
+
+
+def make_retriever(
+    model: TextScorer, queries: list[str], items: list[str], cache: Path
+) -> TextRetriever:
+    """The retriever of ``items`` for ``queries``; what is fitted to texts is fitted first.
+
+    ``cache``: the folder of caches, of vectors too.
+    """
+    for part in model.modules():
+        if isinstance(part, FittedToTexts) and not part.fitted:
+            part.fit(items)
+    texts = Texts(model.read(queries, item=False), model.read(items, item=True))
+    if isinstance(model, CatalogueScorer):
+        return ExactRetriever(model, texts, partial(kept_vectors, folder=cache / "texts"))
+    assert isinstance(model, CrossEncoder)
+    first = make_retriever(model.first, queries, items, cache)
+    return Reranker(model, texts, first, model.rerank)
+
+
+class ExactRetriever:
+    """Scores the whole catalogue.
+
+    Args:
+        model: scores it.
+        texts: queries and catalogue, as the model reads them.
+        make: makes a vector of each item; asked when the first query comes, and again after
+            :meth:`renew` has found that the weights have moved.
+    """
+
+    def __init__(self, model: CatalogueScorer, texts: Texts, make: Make | None = None) -> None:
+        self.model, self.texts, self.make = model, texts, make or read_all
+        self.longest = len(texts.items)
+        self._index: tuple[Tensor | None] | None = None  # None until there is one
+        self._weights = ""  # hash of those that it was made by
+
+    def read(self, queries: list[str]) -> None:
+        """See :class:`TextRetriever`."""
+        self.texts = self.texts._replace(queries=self.model.read(queries, item=False))
+
+    def renew(self) -> None:
+        """See :class:`TextRetriever`."""
+        weights = weights_hash(self.model)
+        if weights != self._weights:
+            self._index, self._weights = None, weights
+
+    @torch.no_grad()
+    def index(self) -> Tensor | None:
+        """What the model made of the catalogue; see :meth:`CatalogueScorer.index`."""
+        if self._index is None:
+            with evaluating(self.model):
+                self._index = (self.model.index(self.texts.items, self.make),)
+        return self._index[0]
+
+    @torch.no_grad()
+    def top(
+        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+    ) -> Found:
+        """See :class:`Retriever`."""
+        none, index, k = Pairs.none(queries.device), self.index(), min(k, self.longest)
+        ask, left_out = ask or none, left_out or none
+        rank, score = torch.zeros_like(ask.item), ask.item.float()
+        best = [Found(queries.new_zeros(0, k), score.new_zeros(0, k), *none, none.row)]
+        step = max(1, SCORE_BYTES // (4 * self.longest))
+        for start in range(0, len(queries), step):
+            codes = queries[start : start + step]
+            with evaluating(self.model):
+                tokens = self.texts.queries.take(codes.cpu().numpy()).to(queries.device)
+                scores = lowest_if_no_number(self.model.against(tokens, index))
+            here, asked = ask.of_rows(start, step)
+            _, seen = left_out.of_rows(start, step)
+            whole = partial(_whole, scores)
+            found = rank_blocks(whole, len(codes), self.longest, k, asked, seen, self.model.floor)
+            rank[here], score[here] = found.rank, found.score
+            best.append(found)
+        items, scores, _, _, candidates = map(torch.cat, zip(*best, strict=True))
+        return Found(items, scores, rank, score, candidates)
+
+
+class Reranker:
+    """Re-ranks what another one retrieves; what lies beyond keeps its place.
+
+    Args:
+        model: scores pairs.
+        texts: queries and catalogue, as the model reads them.
+        first: finds what is re-ranked.
+        number: how many of the best.
+    """
+
+    def __init__(self, model: TextScorer, texts: Texts, first: TextRetriever, number: int) -> None:
+        self.model, self.texts, self.first = model, texts, first
+        self.longest = min(number, first.longest)
+
+    def read(self, queries: list[str]) -> None:
+        """See :class:`TextRetriever`."""
+        self.texts = self.texts._replace(queries=self.model.read(queries, item=False))
+        self.first.read(queries)
+
+    def renew(self) -> None:
+        """See :class:`TextRetriever`."""
+        self.first.renew()
+
+    @torch.no_grad()
+    def top(
+        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+    ) -> Found:
+        """See :class:`Retriever`."""
+        found = self.first.top(queries, self.longest, ask, left_out)
+        row, place = (found.items >= 0).nonzero(as_tuple=True)
+        scores = torch.full_like(found.scores, -torch.inf)
+        with evaluating(self.model):
+            of_pairs = self.model.pairs(self.texts, queries[row], found.items[row, place])
+            scores[row, place] = lowest_if_no_number(of_pairs)
+            score, rank = found.score, found.rank
+            if ask is not None:
+                score = self.model.pairs(self.texts, queries[ask.row], ask.item)
+                rank = _ranked_again(found, scores, *ask)
+        best = torch.topk(scores, min(k, self.longest), dim=1)
+        items = found.items.gather(1, best.indices)
+        return Found(items, best.values, rank, score, found.candidates)
+
+
+def _whole(scores: Tensor, start: int, stop: int) -> Tensor:
+    """Scores of the only block."""
+    return scores[:, start:stop]
+
+
+def _ranked_again(found: Found, scores: Tensor, row: Tensor, item: Tensor) -> Tensor:
+    """Ranks of the items asked about, int64 [S]: new ones for those that were re-ranked."""
+    hit = found.items[row] == item[:, None]  # [S, number]
+    own = scores[row].masked_fill(~hit, -torch.inf).amax(dim=1, keepdim=True)
+    again = (scores[row] >= own).sum(dim=1)
+    return torch.where(hit.any(dim=1), again, found.rank)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Let a model evaluate for a while, in the midst of training perhaps."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
