@@ -61,8 +61,9 @@ def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None
 
     Raises UserError, also for a callback that watches another figure than there are.
     """
-    nodes, monitor = cfg.get("metrics"), cfg.monitor
-    known = [name for name in known if figures.better(name, nodes) is not None]
+    monitor, declared = cfg.monitor, figures.declared(config.plain(cfg.get("metrics")))
+    of = {name: declared.get(figures.parse(name).figure) for name in known}
+    better = {name: figure.better for name, figure in of.items() if figure and figure.better}
     if not validates:
         if config.target("schedule", config.plain(cfg.schedule)) is Plateau:
             raise UserError(
@@ -70,29 +71,29 @@ def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None
                 "schedule=constant."
             )
         return
-    if monitor not in known:
+    if monitor not in better:
         raise UserError(
-            f"monitor={monitor} is no figure of validation.{nearest(monitor, known)} "
-            f"There are: {listed(known)}."
+            f"monitor={monitor} is no figure of validation.{nearest(monitor, better)} "
+            f"There are: {listed(better)}."
         )
-    if cfg.monitor_mode != (best := figures.better(monitor, nodes)):
+    if cfg.monitor_mode != (best := better[monitor]):
         raise UserError(
             f"monitor_mode={cfg.monitor_mode} would keep the weights with the worst {monitor}: say "
             f"monitor_mode={best}."
         )
-    _check_monitors(cfg, known)
+    _check_monitors(cfg, better)
 
 
-def _check_monitors(cfg: DictConfig, known: list[str]) -> None:
+def _check_monitors(cfg: DictConfig, better: Mapping[str, figures.Better]) -> None:
     """Raise UserError if a callback watches what nothing measures, or takes the worst for best."""
     for name, node in (cfg.get("callbacks") or {}).items():
         watched, key = (node or {}).get("monitor"), f"callbacks.{name}"
         if watched is None:
             continue
-        if watched not in (*known, *TRAINING):
+        if watched not in (*better, *TRAINING):
             raise UserError(
                 f"{key}.monitor={watched} is no figure of validation."
-                f"{nearest(str(watched), known)} There are: {listed([*known, *TRAINING])}."
+                f"{nearest(str(watched), better)} There are: {listed([*better, *TRAINING])}."
             )
         at_end = ("check_on_train_epoch_end", "save_on_train_epoch_end")
         if watched in TRAINING and not any(node.get(each) for each in at_end):
@@ -101,8 +102,8 @@ def _check_monitors(cfg: DictConfig, known: list[str]) -> None:
                 f"{key} looks: monitor a figure of validation."
             )
         mode = node.get("mode", _default(key, node, "mode"))
-        best = figures.better(watched, cfg.get("metrics"))
-        if mode in ("min", "max") and mode != best and watched in known:
+        best = better.get(watched)
+        if mode in ("min", "max") and best and mode != best:
             raise UserError(
                 f"{key}.mode={mode} would take the worst {watched} for the best: say "
                 f"{key}.mode={best}."

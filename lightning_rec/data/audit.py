@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
-    Runs before every training and evaluation. Returns what was counted, for the provenance card.
+    Returns what was counted, for the provenance card.
     Raises LeakError when a check fails.
     """
     source = _Source(data, by_part=split.order == "part")

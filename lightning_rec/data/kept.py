@@ -1,9 +1,12 @@
 """Folders of the cache: made once, checked whenever they are used, made again where they broke."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lightning_rec.data.locks import alone
 from lightning_rec.documents import read_json
@@ -11,6 +14,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, sha256_file, write_json
 
 CHECKSUMS = "checksums.json"  # SHA-256 of each file beside it
+AUDIT = "audit.json"
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,26 @@ def kept(folder: Path, make: Callable[[Path], None]) -> Path:
             make(temporary)
             seal(temporary)
     return folder
+
+
+def kept_audit(folder: Path, audit: Callable[[], Any]) -> Any:
+    """What ``audit`` found in the data of ``folder``, as JSON has it, kept beside it.
+
+    The data is that of a hash, so that the audit would find the same again; it is made anew where
+    the code of this package's ``data`` is another one. Nothing is kept of an audit that raises.
+    """
+    found = folder.with_name(f"{folder.name}-audit-{_code()}")
+    kept(found, lambda temporary: write_json(temporary / AUDIT, audit()))
+    return read_json(found / AUDIT)
+
+
+@cache
+def _code() -> str:
+    """A hash of the code of ``data``."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def seal(folder: Path) -> None:

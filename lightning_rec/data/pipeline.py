@@ -1,4 +1,4 @@
-"""From a source and a protocol to audited data: prepare once, split once, audit every time."""
+"""From a source and a protocol to audited data: prepared, split and audited once."""
 
 import logging
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lightning_rec.data.audit import audit
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.kept import kept
+from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Interactions, Source
@@ -34,7 +34,7 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     data = protocol.view(prepare(source, cache))
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{SPLIT_FORMAT}")
     split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
-    facts = audit(data, split)
+    facts = kept_audit(folder, lambda: audit(data, split))
     known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
     order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)

@@ -35,12 +35,24 @@ from lightning_rec.commands.loading import loading
 
 with loading():
     from lightning_rec import training
-assert not {"transformers", "scipy.signal", "sklearn", "wandb"} & set(sys.modules)
+assert not {"transformers", "scipy.signal", "sklearn", "wandb", "matplotlib"} & set(sys.modules)
 from torchmetrics.functional.text import bert
 import transformers, scipy.signal
 
 assert bert.AutoTokenizer.from_pretrained == transformers.AutoTokenizer.from_pretrained
 assert scipy.signal.windows.hann(3).tolist() == [0, 1, 0]
+
+import torch
+from torchmetrics.classification import BinaryAUROC, MulticlassConfusionMatrix
+
+area, matrix = BinaryAUROC(), MulticlassConfusionMatrix(3)
+area.update(torch.tensor([0.1, 0.8]), torch.tensor([0, 1]))
+matrix.update(torch.arange(3), torch.arange(3))
+import matplotlib.pyplot as plt
+
+for metric in (area, matrix):
+    figure, axes = metric.plot()
+    assert isinstance(figure, plt.Figure)
 """
 
 

@@ -31,7 +31,7 @@ def audit_clicks(
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
-    Runs before every training and evaluation. Returns what was counted, for the provenance card
+    Returns what was counted, for the provenance card
     (label rates, unknown categories and doubled rows by part), and what need not be wrong, but
     would make figures worthless if it were. Of the column ``apart`` held-out values are unknown by
     the protocol.

@@ -1,4 +1,4 @@
-"""From a source of clicks and a protocol to audited arrays: prepared once, audited every time."""
+"""From a source of clicks and a protocol to audited arrays: prepared and audited once."""
 
 import logging
 from dataclasses import replace
@@ -11,12 +11,12 @@ from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import ENCODED_FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import judged
+from lightning_rec.data.clicks.findings import Finding, judged
 from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.kept import kept
+from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible
 from lightning_rec.data.times import divisor
 from lightning_rec.errors import listed
@@ -60,8 +60,11 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
-    counted, found = audit_clicks(table, source.fields, encoded, protocol.apart(source.fields))
-    facts = _dropped(table) | counted | judged(found, protocol.audit, protocol.accept)
+    counted, found = kept_audit(
+        folder, lambda: audit_clicks(table, source.fields, encoded, protocol.apart(source.fields))
+    )
+    findings = [Finding(*each) for each in found]
+    facts = _dropped(table) | counted | judged(findings, protocol.audit, protocol.accept)
     for sentence in facts["told"]:
         log.warning(sentence)
     return Audited(
