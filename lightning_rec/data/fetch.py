@@ -9,8 +9,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from lightning_rec.data.kept import CHECKSUMS, seal
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import CHECKSUMS, alone, seal
 from lightning_rec.data.origins import Origin, Unavailable
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed

@@ -3,12 +3,14 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightning_rec.data.locks import alone
+from filelock import FileLock, Timeout
+
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, sha256_file, write_json
@@ -64,6 +66,37 @@ def _code() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Hold the lock of ``target``, a file or folder that is to be written.
+
+    The lock belongs to the process: a kill releases it. Waiting is told in one line. Raises
+    UserError if the cache cannot be written, also when the block finds the disk full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(target.name + ".lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.warning("Another process is preparing %s: waiting for it.", target.name)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+    except OSError as error:
+        raise unwritable(target, error.strerror or str(error)) from error
+
+
+def unwritable(target: Path, reason: str) -> UserError:
+    """The error that says what to do about a cache that is full or read-only."""
+    return UserError(
+        f"The cache {target.parent} cannot be written ({reason}). "
+        "Make room there, or set LIGHTNING_REC_CACHE to a folder that can be written."
+    )
 
 
 def seal(folder: Path) -> None:

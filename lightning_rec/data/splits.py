@@ -12,7 +12,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Cold, Mask, Rules, Targets, arrays, without_new
+from lightning_rec.data.arrays import (
+    Cold,
+    Mask,
+    Rules,
+    Targets,
+    arrays,
+    check_parts,
+    check_usable,
+    without_new,
+)
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
@@ -21,7 +30,6 @@ from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Seen, Split
-from lightning_rec.data.usable import check_parts, check_usable
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne

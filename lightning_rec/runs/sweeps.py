@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_rec import config
-from lightning_rec.data.locks import alone
+from lightning_rec.data.kept import alone
 from lightning_rec.documents import read_json
 from lightning_rec.files import sha256_json, write_json
 

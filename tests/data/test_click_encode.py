@@ -16,9 +16,8 @@ from lightning_rec.data.clicks.batches import ClickData, ClickSet
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields, Goal
-from lightning_rec.data.clicks.hashing import buckets
 from lightning_rec.data.clicks.pipeline import load_clicks
-from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
+from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor, buckets
 from lightning_rec.data.clicks.splits import RandomRows, SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from lightning_rec.commands.schema import schema
-from lightning_rec.data.clicks import distinct, infer
+from lightning_rec.data.clicks import infer
 from lightning_rec.data.clicks.infer import decimal_comma, fields_of, guess
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.tabular import open_table
@@ -208,7 +208,7 @@ def test_distinct_values_are_counted_and_beyond_a_million_rows_told_as_about(
     codes = [f" {row % 321}.0" if row % 2 else str(row % 321) for row in range(ROWS)]
     found = drafted(tmp_path, code_id=codes)[0]
     assert (found["code_id"].distinct, found["code_id"].exact) == (321, True)
-    monkeypatch.setattr(distinct, "EXACT", 100)
+    monkeypatch.setattr(infer, "EXACT", 100)
     monkeypatch.setattr(infer, "EXACT", 100)
     found = drafted(tmp_path, code_id=codes)[0]
     assert not found["code_id"].exact

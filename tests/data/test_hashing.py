@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lightning_rec.data.clicks.hashing import buckets
+from lightning_rec.data.clicks.processor import buckets
 
 MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 # 64-bit FNV-1a of the published test suite.

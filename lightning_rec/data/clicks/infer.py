@@ -7,17 +7,18 @@ from typing import Any
 import polars as pl
 
 from lightning_rec.data.clicks import cells
-from lightning_rec.data.clicks.distinct import EXACT, counts, values_of
 from lightning_rec.data.clicks.kinds import (
     A_TIME,
     has_commas,
     has_points,
     is_binary,
+    is_literal,
     is_timely,
     kind,
     of_the_label,
+    separator_of,
 )
-from lightning_rec.data.clicks.list_columns import is_literal, separator_of
+from lightning_rec.data.ids import ids, stripped
 from lightning_rec.data.names import of_things, words
 from lightning_rec.data.tabular import Table
 from lightning_rec.errors import UserError, listed, nearest
@@ -33,6 +34,7 @@ _NAMES = {
     "time": r"time.*|ts|date.*|created.*|when|.*_(at|time|ts|date)",
     "id": r"id|.*_(id|no|code)|zip.*",
 }
+EXACT = 1_000_000  # rows beyond which the number of distinct values is about right
 _HEAD = 100_000  # rows by whose values kinds are guessed
 _HASHED = 1_000_000  # categories beyond which hashing is proposed, and into how many rows
 _VECTOR_BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
@@ -236,3 +238,39 @@ def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
 
 def _whole(column: pl.Series) -> bool:
     return not column.dtype.is_nested()
+
+
+def counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
+    """Rows, and for each column its distinct values and the share of empty rows."""
+    rows = table.collect(table.frame.select(pl.len())).item()
+    if not rows:
+        raise UserError(f"{table.path} holds no rows.")
+    chosen = []
+    for name, dtype in table.schema.items():
+        column = pl.col(name)
+        empty = column.is_null()
+        if dtype == pl.String:
+            empty = (stripped(column) == "").fill_null(True)
+        chosen += [empty.mean().alias(name), distinct(column, dtype, rows).alias(f"{name}\x00n")]
+    found = table.collect(table.frame.select(chosen)).row(0, named=True)
+    return rows, {name: (found[f"{name}\x00n"], found[name]) for name in table.schema.names()}
+
+
+def distinct(column: pl.Expr, dtype: pl.DataType, rows: int) -> pl.Expr:
+    """How many values a column has, empty ones apart."""
+    if isinstance(dtype, pl.List | pl.Array):
+        column, dtype = column.explode(), dtype.inner  # type: ignore[assignment]
+    if dtype.is_nested():
+        return pl.lit(0)
+    if rows > EXACT:
+        return column.approx_n_unique()
+    return ids(column, dtype).drop_nulls().n_unique()
+
+
+def values_of(table: Table, lists: dict[str, pl.Expr], rows: int) -> dict[str, int]:
+    """How many values there are in columns of lists, List[String]."""
+    if not lists:
+        return {}
+    count = pl.Expr.n_unique if rows <= EXACT else pl.Expr.approx_n_unique
+    chosen = [count(each.explode().drop_nulls()).alias(name) for name, each in lists.items()]
+    return table.collect(table.frame.select(chosen)).row(0, named=True)

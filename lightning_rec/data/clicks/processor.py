@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks import columns, hashing
+from lightning_rec.data.chance import bits
+from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 
 SCHEMA = {
@@ -19,6 +20,8 @@ VOCABULARY = {"field": pl.String, "value": pl.String, "id": pl.Int32, "count": p
 STATISTICS: dict[str, Any] = {
     "field": pl.String, "mean": pl.Float64, "deviation": pl.Float64, "edges": pl.List(pl.Float64)
 }  # fmt: skip
+_BASIS = np.uint64(0xCBF29CE484222325)
+_PRIME = np.uint64(0x100000001B3)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class FeatureProcessor:
     def looked_up(self, field: Field, values: pl.Series) -> NDArray[np.int32]:
         """The id of each value, that of the unknown where there is none: int32 [n]."""
         if field.name in self.fields.hash_size:
-            hashed = field.start + 1 + hashing.buckets(values, self.fields.hash_size[field.name])
+            hashed = field.start + 1 + buckets(values, self.fields.hash_size[field.name])
             return np.where(values.is_null().to_numpy(), field.start, hashed).astype(np.int32)
         joined = values.to_frame("value").join(
             self._known.get(field.name, self.vocabulary.clear()).select("value", "id"),
@@ -159,3 +162,26 @@ def places(values: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     length = values.list.len().fill_null(0).to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(values)), length)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+
+
+def buckets(values: pl.Series, size: int) -> NDArray[np.int64]:
+    """The bucket of each text among ``size``, int64 [n] from 0; null is hashed as the empty text.
+
+    FNV-1a of the UTF-8 bytes (Fowler, Noll and Vo, 64 bits), whose last bits are weak, mixed by
+    SplitMix64, modulo ``size``. Polars' own hash may change with its version.
+    """
+    filled = values.fill_null("")
+    raw = np.frombuffer(filled.str.join("").item().encode(), dtype=np.uint8)
+    length = filled.str.len_bytes().to_numpy().astype(np.int64)
+    order = np.argsort(-length, kind="stable")
+    start, length = (np.cumsum(length) - length)[order], length[order]
+    words = np.full(len(length), _BASIS)
+    with np.errstate(over="ignore"):  # it is meant to wrap around
+        for place in range(int(length.max(initial=0))):
+            longer = int(np.searchsorted(-length, -place))  # the texts that have such a byte
+            here = words[:longer]
+            here ^= raw[start[:longer] + place]
+            here *= _PRIME
+    chosen = np.empty(len(order), dtype=np.int64)
+    chosen[order] = (bits(words, np.zeros(1, dtype=np.int64)) % np.uint64(size)).astype(np.int64)
+    return chosen

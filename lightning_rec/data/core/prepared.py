@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from lightning_rec.data import plain
-from lightning_rec.data.kept import kept
-from lightning_rec.data.locks import unwritable
+from lightning_rec.data.kept import kept, unwritable
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file, sha256_json, write_json
