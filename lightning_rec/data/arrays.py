@@ -54,6 +54,11 @@ class Targets(NamedTuple):
     whole: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def unit(self) -> str:
+        """What the events are cut into."""
+        return "session" if self.whole else "user"
+
 
 def arrays(
     data: Interactions,
@@ -68,7 +73,9 @@ def arrays(
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
-    vocabulary = _vocabulary(train_counts, rules.cold_targets)
+    # Items with training events, then those without where they are ranked, as catalogued.
+    ranked = num_known if rules.cold_targets == "rank" else np.sum(train_counts > 0)
+    vocabulary = np.argsort(train_counts == 0, kind="stable")[:ranked]
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
     item = code[events.item]
@@ -122,13 +129,6 @@ def without_new(
     return events.taken(np.flatnonzero(kept)), targets
 
 
-def _vocabulary(train_counts: Ints, cold_targets: Cold) -> Ints:
-    """Items with training events, then those without where they are ranked, as catalogued."""
-    ranked = len(train_counts) if cold_targets == "rank" else np.sum(train_counts > 0)
-    vocabulary: Ints = np.argsort(train_counts == 0, kind="stable")[:ranked]
-    return vocabulary
-
-
 class _Kinds(NamedTuple):
     """What events would be as targets, each bool [N].
 
@@ -165,11 +165,6 @@ def _kinds(
     return _Kinds(tested, missed, ~able, able & untrained & ~barred, seen, doubled)
 
 
-def _unit(targets: Targets) -> str:
-    """What the events are cut into."""
-    return "session" if targets.whole else "user"
-
-
 def _until(user: Ints, targets: Targets) -> Ints:
     """The place that the history of each event ends before, were it a target: int64 [N]."""
     if targets.parts is None:
@@ -191,7 +186,7 @@ def _counts(
     user, stages = events.user, (("val", targets.val), ("test", targets.test))
     left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {
-        f"{_unit(targets)}s": len(np.unique(user)),
+        f"{targets.unit}s": len(np.unique(user)),
         "train events": int(targets.train.sum()),
         "val targets": val.size,
         "test targets": test.size,
@@ -200,12 +195,9 @@ def _counts(
             for kind in ("cold", "seen", "doubled")
             for stage, mask in stages
         },
-        **{
-            f"{stage} targets without a history": int(kinds.lone[mask].sum())
-            for stage, mask in stages
-        },
+        **{f"{stage} targets without a history": int(kinds.lone[at].sum()) for stage, at in stages},
         **left,
-        **counted(events, found, f"{_unit(targets)}s"),
+        **counted(events, found, f"{targets.unit}s"),
     }
 
 
@@ -219,13 +211,11 @@ def _notes(
     rules: Rules,
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
-    words = (rules.seen, rules.seen_targets, targets.order)
-    timed = events.time is not None
-    repeated = told(counts, *words, timed=timed, unit=_unit(targets))
-    notes = [*targets.notes, *repeated]
+    words, timed = (rules.seen, rules.seen_targets, targets.order), events.time is not None
+    notes = (*targets.notes, *told(counts, *words, timed=timed, unit=targets.unit))
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:
-        return tuple(notes)
+        return notes
     names = data.users["user"].gather(missing[:12].tolist()).to_list()
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
     untested = (

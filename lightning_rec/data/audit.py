@@ -20,7 +20,7 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     Raises LeakError when a check fails.
     """
     source = _Source(data, by_part=split.order == "part")
-    train = _train_rows(split)
+    train = np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]
     _check_rows(train, split, source)
     _check_vocabulary(train, split, source)
     facts: dict[str, Any] = {"train events": len(train)}
@@ -74,11 +74,6 @@ class _Source:
         return precedes
 
 
-def _train_rows(split: Split) -> Ints:
-    """Rows of all training events, int64 [T]."""
-    return np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]
-
-
 def _ranges(start: Ints, end: Ints) -> Ints:
     """Concatenate ``arange(start[i], end[i])`` for all i, without a Python loop."""
     length = end - start
@@ -90,10 +85,13 @@ def _ranges(start: Ints, end: Ints) -> Ints:
 def _fail(check: str, culprits: NDArray[np.bool_], rows: Ints) -> None:
     if culprits.any():
         first = int(rows[culprits][0])
-        raise LeakError(
-            f"leak audit: {check} ({int(culprits.sum()):,} times, first at event {first} of the "
-            "prepared table). This is a bug of the protocol: please report it."
+        raise _leak(
+            f"{check} ({int(culprits.sum()):,} times, first at event {first} of the prepared table)"
         )
+
+
+def _leak(told: str) -> LeakError:
+    return LeakError(f"leak audit: {told}. This is a bug of the protocol: please report it.")
 
 
 def _check_rows(train: Ints, split: Split, source: _Source) -> None:
@@ -124,15 +122,9 @@ def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
     rest = split.vocabulary[len(trained) :]
     ranked = not len(rest) or np.array_equal(rest, untrained)
     if not ranked or not np.array_equal(np.flatnonzero(counts), trained):
-        raise LeakError(
-            "leak audit: the vocabulary is not the set of items seen in training. "
-            "This is a bug of the protocol: please report it."
-        )
+        raise _leak("the vocabulary is not the set of items seen in training")
     if not np.array_equal(counts[trained], split.train_counts[: len(trained)]):
-        raise LeakError(
-            "leak audit: popularity was not counted on training events alone. "
-            "This is a bug of the protocol: please report it."
-        )
+        raise _leak("popularity was not counted on training events alone")
 
 
 def _check_histories(stage: str, examples: Examples, split: Split, source: _Source) -> None:
@@ -142,18 +134,13 @@ def _check_histories(stage: str, examples: Examples, split: Split, source: _Sour
     target, item = np.asarray(examples.target), source.item[row]
     wrong = split.vocabulary[target.clip(min=0)] != item
     _fail(f"a {stage} target carries another item", wrong & (target >= 0), row)
-    _fail(
-        f"a {stage} history reaches into another user",
-        (end <= start) | (end > split.offsets[1:][user]),
-        row,
-    )
+    reaches = (end <= start) | (end > split.offsets[1:][user])
+    _fail(f"a {stage} history reaches into another user", reaches, row)
     if split.order == "none":
         return
     # Events of a user are in time order, so the last one of a history stands for all of them.
-    last = np.asarray(split.rows)[end - 1]
-    _fail(
-        f"a {stage} history holds its own target or a later event", ~source.before(last, row), row
-    )
+    late = ~source.before(np.asarray(split.rows)[end - 1], row)
+    _fail(f"a {stage} history holds its own target or a later event", late, row)
 
 
 def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:

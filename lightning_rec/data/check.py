@@ -126,7 +126,8 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     settings |= described_
     if told := _listed(described_):
         report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
-    dialect = TableSource(str(path), "user", "item", **_form(settings)).dialect
+    form = {key: given for key, given in settings.items() if key not in (*ROLES, "path", "ties")}
+    dialect = TableSource(str(path), "user", "item", **form).dialect
     table = _opened(path, dialect, settings)
     report.warnings += garbled(table)
     bare = not {"user", "item"} & set(settings)
@@ -142,13 +143,14 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
             report.warnings.append(
                 f"The {role} column is not named; '{column}' is taken: {role}={column}."
             )
-            settings[role] = column
         elif role == "time":
             report.warnings.append(
                 f"No column of times is named; '{column}' seems to hold them and is taken: "
                 f"time={column}."
             )
-            settings[role] = column
+        else:
+            continue
+        settings[role] = column
     if report.errors:
         return
     item = str(settings.get("item", "item"))
@@ -162,10 +164,14 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
         )
     source = TableSource(str(path), **settings)
     report.units = "sessions" if settings.get("session") else "users"
-    report.warnings += _of_catalogue(source)
+    if source.catalogue is not None:
+        for odd in garbled(source.catalogue_table(source.catalogue)):
+            report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
     log = _read(_opened(path, source.dialect, settings), source, report)
     for part in list(source.paths.values())[1:]:
-        report.errors += _faults(_opened(part, source.dialect, settings), source)
+        more, columns = _opened(part, source.dialect, settings), source.columns
+        faults = missing_columns(more, columns) or read_log(more, columns, source.invalid).faults
+        report.errors += faults
     if log is not None and log.remedy and not set(log.remedy) & set(settings):
         raise Unfit(log.faults[0], **log.remedy)
 
@@ -182,13 +188,6 @@ def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
                 f"Which column holds the {role} ids? Say {role}=COLUMN; "
                 f"there are: {listed(there)}.{above}"
             )
-
-
-def _of_catalogue(source: TableSource) -> Iterator[str]:
-    """One sentence for each column of the catalogue that was read in a wrong encoding."""
-    if source.catalogue is not None:
-        for odd in garbled(source.catalogue_table(source.catalogue)):
-            yield odd.replace("data.encoding", "data.catalogue_encoding")
 
 
 def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
@@ -208,17 +207,6 @@ def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
 def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
     table = open_table(path, dialect)
     return table.evened() if settings.get("invalid") == "drop" else table
-
-
-def _form(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those of the settings that say how a file is written."""
-    return {key: value for key, value in settings.items() if key not in (*ROLES, "path", "ties")}
-
-
-def _faults(table: Table, source: TableSource) -> list[str]:
-    """What is wrong with a further part of the log."""
-    columns = source.columns
-    return missing_columns(table, columns) or read_log(table, columns, source.invalid).faults
 
 
 def _read(table: Table, source: TableSource, report: Report) -> Log | None:

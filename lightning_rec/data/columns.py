@@ -1,5 +1,6 @@
 """The columns of a user's log: read with the right types, and every fault in them told."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -96,7 +97,8 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
         faults = []
     else:
         faults = list(_faults(table, columns, facts))
-        if numbers.has_comma(facts.get("rating_value")) and table.dialect.decimal == "point":
+        comma = re.match(numbers.COMMA, str(facts.get("rating_value")).strip())
+        if comma and table.dialect.decimal == "point":
             mend["decimal"] = "comma"
     scale = 1.0
     if reading is not None and facts["time_max"] is not None:

@@ -92,7 +92,12 @@ def as_times(at: float, time: Times) -> float:
 def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float = 1) -> None:
     """Raise UserError where validation would begin after the test because of a date."""
     if any(isinstance(cut, str) for cut in cuts) and moments[0] >= moments[1]:
-        raise _disordered(*(_told(*pair, unit) for pair in zip(cuts, moments, strict=True)))
+        raise _disordered(
+            *(
+                cut if isinstance(cut, str) else f"{cut} ({_iso(at / unit)})"
+                for cut, at in zip(cuts, moments, strict=True)
+            )
+        )
 
 
 def period(first: float, last: float, unit: float = 1) -> str:
@@ -138,10 +143,6 @@ def _dated(key: str, cut: str, time: Times, unit: float) -> float:
 
 def _disordered(val_from: object, test_from: object) -> UserError:
     return UserError(f"protocol.val_from={val_from} must lie before test_from={test_from}.")
-
-
-def _told(cut: Cut, at: float, unit: float) -> str:
-    return cut if isinstance(cut, str) else f"{cut} ({_iso(at / unit)})"
 
 
 def _iso(seconds: float) -> str:

@@ -78,12 +78,10 @@ def read_dates(
     The others have the form of the ``first`` value, unless ``mixed``, which reads every form of its
     kind. ``day_first`` must be told where dates have slashes: whether 5/6/2024 is in June.
     """
-    text, forms, example = (
-        _written(column, first, mixed),
-        [*_forms(first, day_first)],
-        _spelt(first),
-    )
-    chosen = (not mixed and [each for each in forms if _reads(example, each)]) or forms
+    text, forms = _written(column, first, mixed), [*_forms(first, day_first)]
+    example = pl.lit(_spelt(first), pl.String)
+    fitting = (form for form in forms if pl.select(parsed(example, form, "us")).item() is not None)
+    chosen = (not mixed and list(fitting)) or forms
     unit: Precision = "ns" if re.search(r":\d\d[.,:]\d{7}", first or "") else "us"
     return pl.coalesce(parsed(text, each, unit) for each in chosen), unit
 
@@ -167,7 +165,3 @@ def _written(text: pl.Expr, first: str | None, mixed: bool) -> pl.Expr:
             text = text.str.replace(pattern, replacement)
         example = changed
     return text
-
-
-def _reads(example: str | None, form: str) -> bool:
-    return pl.select(parsed(pl.lit(example, pl.String), form, "us")).item() is not None

@@ -35,15 +35,8 @@ class Columns:
 
     def named(self) -> dict[str, str]:
         """Role and column, for the roles that have one."""
-        roles = {
-            "user": self.user,
-            "item": self.item,
-            "session": self.session,
-            "time": self.time,
-            "rating": self.rating,
-            "history": self.history,
-        }
-        return {role: name for role, name in roles.items() if name is not None}
+        roles = ("user", "item", "session", "time", "rating", "history")
+        return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
 def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
@@ -58,13 +51,9 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
         return source, types
     first = table.collect(table.frame.select(names).drop_nulls().head(1))
     exploded = {column for role, column in columns.named().items() if role in LISTED}
-    many = [
-        name
-        for name in names
-        if name == columns.item
-        or isinstance(types[name], pl.List | pl.Array)
-        or (name in exploded and first.height and is_list(first[name].item()))
-    ]
+    lists_in = {name for name in exploded if first.height and is_list(first[name].item())}
+    lists_in |= {name for name in names if isinstance(types[name], pl.List | pl.Array)}
+    many = [name for name in names if name == columns.item or name in lists_in]
     source = source.select(ROW, *names).with_columns(
         lists(pl.col(name), types[name]).alias(name) for name in many
     )
@@ -76,13 +65,6 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
     # No list is a fault, an empty one is none.
     source = source.filter(lengths[0].fill_null(1) > 0)
     return source.explode(many), types | dict.fromkeys(many, pl.String())
-
-
-def first_time(table: Table, source: pl.LazyFrame, name: str) -> str | None:
-    """First value of a text column of times: it settles whether they are numbers or dates."""
-    time = stripped(pl.col(name))
-    found = table.collect(source.select(time).filter(time.str.len_chars() > 0).head(1))
-    return str(found.item()) if found.height else None
 
 
 def time_reading(
@@ -99,7 +81,11 @@ def time_reading(
     sentence, if times can be read in two ways.
     """
     dtype = source.collect_schema()[name]
-    first = first_time(table, source, name) if dtype == pl.String else None
+    first = None
+    if dtype == pl.String:
+        time = stripped(pl.col(name))
+        there = table.collect(source.select(time).filter(time.str.len_chars() > 0).head(1))
+        first = str(there.item()) if there.height else None
     form = with_day(table, source, name, first, form)
     reading = read_times(name, dtype, first, form)
     found = facts(reading)

@@ -19,16 +19,16 @@ def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.
     Returns float32 [num_items, F] of 0 and 1, F at most 256, columns by falling frequency; None
     where the catalogue has no such column or it is empty.
     """
-    values = _values(items)
+    named = {name.lower(): items[name] for name in items.columns}
+    known = (named[name] for name in COLUMNS if name in named)
+    values = next((each for each in known if each.dtype in (pl.List(pl.String), pl.String)), None)
     if values is None:
         return None
-    wanted = values.gather(vocabulary.tolist())
-    pairs = (
-        wanted.to_frame("value")
-        .with_row_index("row")
-        .explode("value")
-        .with_columns(pl.col("value").str.strip_chars())
-    )
+    if values.dtype == pl.String:
+        found = (sign for sign in SEPARATORS if values.str.contains(sign, literal=True).any())
+        values = values.str.split(next(found, SEPARATORS[0]))
+    pairs = values.gather(vocabulary.tolist()).to_frame("value").with_row_index("row")
+    pairs = pairs.explode("value").with_columns(pl.col("value").str.strip_chars())
     pairs = pairs.filter(pl.col("value").str.len_chars() > 0).unique()
     counted = pairs.group_by("value").len().sort(["len", "value"], descending=[True, False])
     columns = counted.head(MOST).select("value").with_row_index("column")
@@ -38,18 +38,3 @@ def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.
     matrix = np.zeros((len(vocabulary), len(columns)), dtype=np.float32)
     matrix[at["row"].to_numpy(), at["column"].to_numpy()] = 1
     return matrix
-
-
-def _values(items: pl.DataFrame) -> pl.Series | None:
-    """The values of each item, a Series of List[String]; None if there is no such column."""
-    named = {name.lower(): items[name] for name in items.columns}
-    for name in COLUMNS:
-        if name not in named:
-            continue
-        column = named[name]
-        if column.dtype == pl.List(pl.String):
-            return column
-        if column.dtype == pl.String:
-            found = (s for s in SEPARATORS if column.str.contains(s, literal=True).any())
-            return column.str.split(next(found, SEPARATORS[0]))
-    return None

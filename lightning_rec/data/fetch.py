@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +67,9 @@ class PublicFiles:
 
     def here(self, variant: str = "") -> list[Path] | None:
         """Raw files already on this machine, or None. ``variant`` empty means any."""
-        for folder in self._folders():
+        root = Path(os.environ.get(DATA_VARIABLE, "")).expanduser()
+        folders = [*(root / name for name in self.folders), root]
+        for folder in folders if os.environ.get(DATA_VARIABLE) else ():
             for layout in self._of(variant):
                 if files := layout.inside(folder):
                     return files
@@ -96,13 +97,6 @@ class PublicFiles:
 
     def _of(self, variant: str) -> list[Layout]:
         return [layout for layout in self.layouts if variant in ("", layout.name)]
-
-    def _folders(self) -> Iterator[Path]:
-        """Folders that the user may have put the files into."""
-        root = os.environ.get(DATA_VARIABLE)
-        if root:
-            yield from (Path(root).expanduser() / folder for folder in self.folders)
-            yield Path(root).expanduser()
 
     def _downloads(self, layout: Layout) -> Path:
         # Each layout has a folder of its own, so that each is written whole, by one rename.

@@ -43,10 +43,14 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
     """
     if not path.is_file():
         raise UserError(f"item.path={path}: there is no such file.")
-    kinds = {".npy": _of_numpy, ".safetensors": _of_safetensors, ".parquet": _of_parquet}
-    if path.suffix not in kinds:
-        raise UserError(f"item.path={path}: it has to end in {listed(kinds)}.")
-    raw, vectors = kinds[path.suffix](path, ids, id_column, column)
+    if path.suffix == ".npy":
+        raw, vectors = _named_ids(path, ids), _array(path)
+    elif path.suffix == ".safetensors":
+        raw, vectors = _of_safetensors(path, ids, id_column, column)
+    elif path.suffix == ".parquet":
+        raw, vectors = _of_parquet(path, ids, id_column, column)
+    else:
+        raise UserError(f"item.path={path}: it has to end in .npy, .safetensors, .parquet.")
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise UserError(
             f"{path}: vectors are numbers in two dimensions, items by width; these are "
@@ -106,10 +110,6 @@ def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[
 
 
 Read = tuple[pl.Series, NDArray[Any]]
-
-
-def _of_numpy(path: Path, ids: Path | None, id_column: str, column: str) -> Read:
-    return _named_ids(path, ids), _array(path)
 
 
 def _of_safetensors(path: Path, ids: Path | None, id_column: str, column: str) -> Read:

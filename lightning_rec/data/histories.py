@@ -26,7 +26,10 @@ def sequences(rows: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
         for part, frame in rows.items()
     ]
     table = _longest(pl.concat(marked).collect())
-    table = table.with_columns(user=_names(table))
+    if table["user"].is_duplicated().any():  # a slash in a user's id is doubled: no two are one
+        user = pl.col("user").str.replace_all("/", "//", literal=True)
+        number = pl.int_range(1, pl.len() + 1).over("user")
+        table = table.with_columns(user=pl.format("{} / {}", user, number))
     item, before = pl.concat_list("history", "item"), pl.col("history").list.len()
     shown = pl.concat_list(pl.lit(SHOWN, pl.Int8).repeat_by(before), "part")
     part = pl.when(pl.col("part") == 0).then(pl.col("part").repeat_by(before + 1)).otherwise(shown)
@@ -49,12 +52,3 @@ def _longest(table: pl.DataFrame) -> pl.DataFrame:
             "alone are kept.", f"{len(short):,}", f"{len(train):,}",
         )  # fmt: skip
     return table.with_row_index("row").join(short, on="row", how="anti").drop("row")
-
-
-def _names(table: pl.DataFrame) -> pl.Series:
-    """What each row's sequence is called, no two alike."""
-    if not table["user"].is_duplicated().any():
-        return table["user"]
-    user = pl.col("user").str.replace_all("/", "//", literal=True)  # so no two names are one
-    number = pl.int_range(1, pl.len() + 1).over("user")
-    return table.select(pl.format("{} / {}", user, number)).to_series()

@@ -54,7 +54,10 @@ def records(part: Part, separator: str, dialect: Dialect) -> Iterator[Record]:
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="")
         one = dialect.form == "lines"  # whose lines are fields of their own
         found = reader(text, UNIT if one else separator, dialect.quoted)
-        rows = (Record(found.line_num - _breaks(row), found.line_num, row) for row in found)
+        rows = (
+            Record(found.line_num - sum(field.count("\n") for field in row), found.line_num, row)
+            for row in found
+        )
         yield from dropwhile(lambda record: not record.fields, rows)
 
 
@@ -71,7 +74,8 @@ def evened(part: Part, separator: str, dialect: Dialect) -> tuple[Part, int]:
 
 def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
     """What is wrong with a delimited text; None if nothing is seen."""
-    _check_encoding(part)
+    if encoded := not_utf8(part.name, numbered(part)):
+        return encoded
     try:
         for record, width in _too_long(part, separator, dialect):
             return Ragged(_told(part, separator, dialect, record, width))
@@ -104,7 +108,8 @@ def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
 
 def broken_json(part: Part) -> UserError | None:
     """Name the first line that is no JSON object; None if all are."""
-    _check_encoding(part)
+    if encoded := not_utf8(part.name, numbered(part)):
+        return encoded
     for at, line in numbered(part):
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
@@ -160,12 +165,6 @@ def _too_long(part: Part, separator: str, dialect: Dialect) -> Iterator[tuple[Re
             yield record, width
 
 
-def _check_encoding(part: Part) -> None:
-    """Raise UserError for the first line that is not UTF-8."""
-    if told := not_utf8(part.name, numbered(part)):
-        raise told
-
-
 def not_utf8(name: str, lines: Iterable[tuple[int, bytes]]) -> UserError | None:
     """What to do about a text that is not in UTF-8, by number and bytes of its lines; None if it
     is.
@@ -210,8 +209,3 @@ def _excerpt(line: bytes, start: int, encoding: str) -> str:
         return line[begin:end][:_SHOWN].decode(encoding).strip()
     except UnicodeDecodeError:
         return ""
-
-
-def _breaks(record: list[str]) -> int:
-    """Count the line breaks inside quoted fields: the record began that many lines earlier."""
-    return sum(field.count("\n") for field in record)

@@ -30,11 +30,6 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
     return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
 
 
-def has_comma(value: object) -> bool:
-    """Whether a value is a number with a decimal comma, and nothing else."""
-    return re.match(COMMA, str(value).strip()) is not None
-
-
 def remedy(value: object, decimal: Decimal = "point") -> str:
     """What to do about a value that is no number; empty where nothing is known."""
     text = str(value).strip()

@@ -1,7 +1,6 @@
 """From a source and a protocol to audited data: prepared, split and audited once."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +37,14 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
     order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)
-    for note in [*data.info["notes"], *split.notes, *order.notes, *odd, *_sample(protocol, split)]:
+    for note in [*data.info["notes"], *split.notes, *order.notes, *odd]:
         log.warning(note)
+    sample = protocol.candidates.number if protocol.candidates else 0
+    if sample >= split.num_trained:
+        log.warning(
+            f"protocol.candidates.number={sample:,}, but training has {split.num_trained:,} items: "
+            "targets are ranked among all of them, and figures are not those of a sample."
+        )
     return Audited(
         name=data.info["name"],
         data_hash=data.info["data_hash"],
@@ -48,13 +53,3 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
         facts=facts | order.facts,
         validates=split.val.size > 0,
     )
-
-
-def _sample(protocol: SplitProtocol, split: Split) -> Iterator[str]:
-    """Say where a sample of candidates is the whole catalogue, under another name."""
-    wanted = protocol.candidates.number if protocol.candidates else 0
-    if wanted >= split.num_trained:
-        yield (
-            f"protocol.candidates.number={wanted:,}, but training has {split.num_trained:,} items: "
-            "targets are ranked among all of them, and figures are not those of a sample."
-        )

@@ -71,11 +71,11 @@ def table_files(path: Path) -> list[Path]:
     pipe.
     """
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
-        return [path / name for name in _of_one_kind(path, _relative(path, files))]
+        files = (file for file in path.rglob("*") if file.is_file())
+        names = [file.relative_to(path).as_posix() for file in files]
+        return [path / name for name in _of_one_kind(path, names)]
     if not path.exists():
-        # A parent that is a file, or may not be listed, has no siblings to offer.
-        parent = path.parent
+        parent = path.parent  # one that is a file has no siblings to offer
         siblings = [child.name for child in parent.iterdir()] if parent.is_dir() else []
         raise UserError(f"There is no file or folder {path}.{nearest(path.name, siblings)}")
     if not path.is_file():
@@ -127,10 +127,6 @@ def starts(path: Path, magic: bytes) -> bool:
             return stream.read(len(magic)) == magic
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _relative(folder: Path, files: list[Path]) -> list[str]:
-    return [file.relative_to(folder).as_posix() for file in files]
 
 
 def _of_one_kind(path: Path, names: list[str]) -> list[str]:
@@ -260,9 +256,8 @@ def _without_sep(file: Path) -> tuple[Path, str | None]:
         if (found := _SEP.match(head)) is None:
             return file, None
         rest = iter(lambda: source.read(_BLOCK), b"")
-        return written(chain([b"\n", head[found.end() :]], rest)), found[1].decode(
-            "ascii", "replace"
-        )
+        separator = found[1].decode("ascii", "replace")
+        return written(chain([b"\n", head[found.end() :]], rest)), separator
 
 
 def _lines(source: IO[bytes]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ from lightning_rec.data.times import needed
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
 
-PREPARED_VERSION = 3
-"""To be raised whenever the same raw files would be prepared differently."""
-
+PREPARED_VERSION = 3  # raise it whenever the same raw files would be prepared differently
 _CANONICAL = {
     "user": pl.String,
     "item": pl.String,
@@ -27,7 +26,6 @@ _CANONICAL = {
     "rating": pl.Float32,
     "part": pl.Int8,
 }
-
 _UNKNOWN = 0.05  # share of the items of a log without a row in the catalogue that is told
 
 log = logging.getLogger(__name__)
@@ -40,11 +38,7 @@ def prepare(source: Source, cache: Path) -> Interactions:
     there already, nothing is read but the raw files' checksums. Raises UserError if the raw files
     are not to be had or faulty, there are no rows, or the cache cannot be written.
     """
-
-    def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-        return _write(source, files, folder, tell)
-
-    return Interactions(prepared(source, cache, PREPARED_VERSION, write))
+    return Interactions(prepared(source, cache, PREPARED_VERSION, partial(_write, source)))
 
 
 def _write(
@@ -70,6 +64,11 @@ def _write(
     items.write_parquet(folder / "items.parquet")
     users.write_parquet(folder / "users.parquet")
     tell(f"{source.name}: taking the checksum")
+    written = pl.scan_parquet(folder / "interactions.parquet")
+    facts = [pl.len().alias("events")]
+    if "timestamp" in written.collect_schema():
+        time = pl.col("timestamp")
+        facts += [time.min().alias("first_timestamp"), time.max().alias("last_timestamp")]
     return {
         "data_hash": data_hash(Interactions(folder)),
         "catalogue_hash": catalogue_hash(items),
@@ -78,7 +77,9 @@ def _write(
         "items_without_events": items.height - known,
         "dropped": dict(tables.dropped),
         "notes": notes,
-        **_span(pl.scan_parquet(folder / "interactions.parquet")),
+        "first_timestamp": None,
+        "last_timestamp": None,
+        **written.select(facts).collect(engine="streaming").row(0, named=True),
     }
 
 
@@ -92,9 +93,8 @@ def _check(name: str, events: pl.LazyFrame) -> None:
             raise TypeError(f"{name}: column {column} is {dtype}, not {_CANONICAL[column]}")
     empty = [pl.col(column).null_count() for column in _CANONICAL if column in schema]
     empty += [(pl.col(column) == "").sum().alias(f"{column} ''") for column in ("user", "item")]
-    found = (
-        events.select(pl.len().alias("rows"), *empty).collect(engine="streaming").row(0, named=True)
-    )
+    counted = events.select(pl.len().alias("rows"), *empty).collect(engine="streaming")
+    found = counted.row(0, named=True)
     if found.pop("rows") == 0:
         raise UserError(f"{name}: the raw files hold no interactions.")
     if faults := {column.split()[0]: count for column, count in found.items() if count}:
@@ -156,18 +156,6 @@ def _notes(name: str, ids: pl.Series, tables: Tables) -> list[str]:
         f"({listed(unknown, 3)}; the catalogue has {listed(described.head(3), 3)}): they have no "
         "title and no features. Are the ids of the same kind?",
     ]
-
-
-def _span(events: pl.LazyFrame) -> dict[str, Any]:
-    """Number of events, first and last timestamp (None where there are no times)."""
-    facts = [pl.len().alias("events")]
-    if "timestamp" in events.collect_schema():
-        facts += [
-            pl.col("timestamp").min().alias("first_timestamp"),
-            pl.col("timestamp").max().alias("last_timestamp"),
-        ]
-    found = events.select(facts).collect(engine="streaming").row(0, named=True)
-    return {"first_timestamp": None, "last_timestamp": None, **found}
 
 
 def data_hash(data: Interactions) -> str:

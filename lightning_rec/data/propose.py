@@ -20,32 +20,9 @@ from lightning_rec.data.times import raw_time
 
 ROLES = ("user", "item", "time", "rating")
 _NAMES = {
-    "user": (
-        "user",
-        "uid",
-        "visitor",
-        "customer",
-        "member",
-        "reviewer",
-        "account",
-        "client",
-        "buyer",
-    ),
-    "item": (
-        "item",
-        "iid",
-        "sku",
-        "product",
-        "movie",
-        "article",
-        "asin",
-        "track",
-        "book",
-        "song",
-        "stock",
-        "venue",
-    ),
-    "rating": ("rating", "stars", "score"),
+    "user": "user uid visitor customer member reviewer account client buyer",
+    "item": "item iid sku product movie article asin track book song stock venue",
+    "rating": "rating stars score",
 }
 _NUMBER = r"[+-]?\d+(\.\d*)?"
 _TIMED = (  # names of times, in small letters, words parted by _
@@ -73,10 +50,14 @@ def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     part = plain_parts(path, given.get("encoding", "utf-8"))[0]
     if typed(part) or is_json(part):
         return {}
-    rows = _rows(
-        first_lines(part),
-        Dialect(given.get("delimiter") or part.separator, quoted=given.get("quoted", True)),
-    )
+    quoted = given.get("quoted", True)
+    dialect = Dialect(given.get("delimiter") or part.separator, quoted=quoted)
+    lines = first_lines(part)
+    separator = dialect.separator(lines)
+    if len(separator) == 1:
+        rows = [row for row in reader(lines, separator, quoted) if row]
+    else:
+        rows = [line.split(None if separator == BLANKS else separator) for line in lines]
     if _is_lines(rows):
         return {"form": "lines"}
     whole = [row for row in rows if len(row) == len(rows[0])]
@@ -85,14 +66,6 @@ def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     if len(rows[0]) > _MOST_COLUMNS:
         return {"header": False}
     return {"columns": list(_by_position(list(zip(*whole, strict=True))))}
-
-
-def _rows(lines: list[str], dialect: Dialect) -> list[list[str]]:
-    """The fields of some lines, of which one may stand on several."""
-    separator = dialect.separator(lines)
-    if len(separator) == 1:
-        return [row for row in reader(lines, separator, dialect.quoted) if row]
-    return [line.split(None if separator == BLANKS else separator) for line in lines]
 
 
 def _is_lines(rows: list[list[str]]) -> bool:
@@ -138,7 +111,7 @@ def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
 def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:
     """A column whose name sounds like the role: the same word, else with it at an end."""
     for sounds in (str.__eq__, str.startswith, str.endswith):
-        for word in _NAMES[role]:
+        for word in _NAMES[role].split():
             for name in table.schema.names():
                 if name not in taken and sounds(name.lower(), word):
                     return name
@@ -243,10 +216,8 @@ def holds_lists(table: Table, item: str) -> bool:
 
 def command(path: Path, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     """The line to type that trains on a log with these settings, and what else is ``chosen``."""
-    words = [
-        f"data.{key}={_hydra(value)}" for key, value in {"path": str(path), **settings}.items()
-    ]
-    words += [f"{key}={_hydra(value)}" for key, value in chosen.items()]
+    data = {f"data.{key}": value for key, value in {"path": str(path), **settings}.items()}
+    words = (f"{key}={_hydra(value)}" for key, value in {**data, **chosen}.items())
     return shlex.join(["lightning-rec", "train", "data=table", *words])
 
 
@@ -268,20 +239,18 @@ def _by_position(columns: list[tuple[str, ...]]) -> Iterator[str]:
     ids, left = iter(("user", "item")), {"time", "rating"}
     for place, column in enumerate(columns, 1):
         values = [value.strip() for value in column]
-        if "time" in left and all(map(_is_moment, values)):
+        numbers = [float(value) for value in values if re.fullmatch(_NUMBER, value)]
+        dated = all(re.fullmatch(_MOMENT, value) for value in values)
+        if "time" in left and dated and all(number >= _LEAST_EPOCH for number in numbers):
             left.discard("time")
             yield "time"
-        elif place > 2 and "rating" in left and all(map(_is_stars, values)):
+        elif (
+            place > 2
+            and "rating" in left
+            and len(numbers) == len(values)
+            and (all(abs(number) <= _MOST_STARS for number in numbers))
+        ):
             left.discard("rating")
             yield "rating"
         else:
             yield next(ids, f"column_{place}")
-
-
-def _is_moment(value: str) -> bool:
-    number = re.fullmatch(_NUMBER, value) is not None
-    return re.fullmatch(_MOMENT, value) is not None and (not number or float(value) >= _LEAST_EPOCH)
-
-
-def _is_stars(value: str) -> bool:
-    return re.fullmatch(_NUMBER, value) is not None and abs(float(value)) <= _MOST_STARS

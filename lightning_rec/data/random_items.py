@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from lightning_rec.data.arrays import Ints, Targets
+from lightning_rec.data.arrays import Targets
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
@@ -73,7 +73,10 @@ class RandomItems(RandomShares, SplitProtocol):
 
     def arranged(self, data: Interactions, events: Ordered) -> Ordered:
         """Each user's items in random order, events with one item together."""
-        user, item = (_place(ids) for ids in (data.users["user"], data.items["item"]))
+        user, item = (  # the place of each code's id in the order of all ids
+            ids.rank("ordinal").cast(pl.Int64).to_numpy() - 1
+            for ids in (data.users["user"], data.items["item"])
+        )
         word = bits(bits(self.seed, user[events.user]), item[events.item])
         return events.taken(np.lexsort((events.item, word, events.user)))
 
@@ -105,20 +108,11 @@ def write_by_id(data: Interactions, folder: Path) -> None:
         tables[key] = table.drop("before")
         tables[key].write_parquet(folder / f"{key}s.parquet")
     columns = data.events.collect_schema().names()
-    events = events.select(columns).sort("user", "item", *_compared(columns))
+    compared = [name for name in (*TIMED, "rating", "part") if name in columns]
+    events = events.select(columns).sort("user", "item", *compared)
     events.sink_parquet(folder / "interactions.parquet")
     hashes = {
         "data_hash": data_hash(Interactions(folder)),
         "catalogue_hash": catalogue_hash(tables["item"]),
     }
     write_json(folder / "info.json", {**data.info, **hashes})
-
-
-def _compared(columns: list[str]) -> list[str]:
-    return [name for name in (*TIMED, "rating", "part") if name in columns]
-
-
-def _place(ids: pl.Series) -> Ints:
-    """The place of each code's id in the order of all ids: int64 [codes]."""
-    place: Ints = ids.rank("ordinal").cast(pl.Int64).to_numpy() - 1
-    return place

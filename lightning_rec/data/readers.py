@@ -23,25 +23,22 @@ _NO_SEPARATOR = "\x01"  # occurs in no text
 
 def reader(lines: Iterable[str], separator: str, quoted: bool = True) -> Any:
     """Python's own reader of delimited text: slow, and exact where a quoted field spans lines."""
-    if separator == UNIT or not quoted:
-        return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-    return csv.reader(lines, delimiter=separator)
+    bare: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if separator == UNIT or not quoted else {}
+    return csv.reader(lines, delimiter=separator, **bare)
 
 
 def typed(part: Part) -> str | None:
     """What a file is whose columns have types, ``Parquet`` or ``Arrow``; None for text."""
     if starts(part.path, b"ARROW1"):
         return "Arrow"
-    if starts(part.path, b"PAR1") or part.name.endswith((".parquet", ".pq")):
-        return "Parquet"
-    return None
+    parquet = starts(part.path, b"PAR1") or part.name.endswith((".parquet", ".pq"))
+    return "Parquet" if parquet else None
 
 
 def with_types(part: Part) -> pl.LazyFrame:
     """The rows of a file whose columns have types; bytes are taken for text."""
     scan = pl.scan_ipc if typed(part) == "Arrow" else pl.scan_parquet
-    rows = scan(part.path)
-    return rows.with_columns(pl.col(pl.Binary).cast(pl.String))
+    return scan(part.path).with_columns(pl.col(pl.Binary).cast(pl.String))
 
 
 def is_json(part: Part) -> bool:
@@ -72,10 +69,10 @@ def first_lines(part: Part) -> list[str]:
 
 def _wide(head: bytes) -> str | None:
     """The encoding of a text of two or four bytes a character, by its mark or its zeros."""
-    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}
-    for mark, encoding in {**marks, b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.items():
-        if head.startswith(mark):
-            return encoding
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
     even, odd = head[0::2], head[1::2]
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if others and not others.count(0) and zeros.count(0) > len(zeros) / 2:
@@ -114,8 +111,7 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
             f"{part.name} has {len(first)} fields in its first line ({listed(first)}), but "
             f"data.columns names {len(dialect.columns)}: name all of them, in their order."
         )
-    there = rows.collect_schema().names()
-    return rows.rename(dict(zip(there, dialect.columns, strict=True)))
+    return rows.rename(dict(zip(rows.collect_schema().names(), dialect.columns, strict=True)))
 
 
 def _check_header(part: Part, header: list[str], width: int) -> None:
@@ -210,9 +206,7 @@ def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> li
     for schema in schemas:
         for name, dtype in schema.items():
             types.setdefault(name, set()).add(dtype)
-    keys = [
-        key for key in dict.fromkeys(key for part in parts for key in part.keys) if key not in types
-    ]
+    keys = dict.fromkeys(key for part in parts for key in part.keys if key not in types)
     chosen = []
     for part, frame, schema in zip(parts, frames, schemas, strict=True):
         columns = [_in_one_type(name, schema.get(name), found) for name, found in types.items()]
@@ -226,8 +220,7 @@ def _in_one_type(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) 
     column = pl.lit(None) if dtype is None else pl.col(name)
     known = found - {pl.Null()}
     if len(known) <= 1:
-        wanted = next(iter(known), pl.Null())
-        return column.alias(name) if dtype == wanted else column.cast(wanted).alias(name)
+        return column.cast(next(iter(known), pl.Null())).alias(name)
     if all(each.is_temporal() for each in known):
         return column.cast(pl.Datetime("us")).alias(name)
     if dtype is None or dtype.is_nested():

@@ -57,7 +57,7 @@ class Sessions(SplitProtocol):
     targets: Literal["all", "last"] = "all"
 
     name: ClassVar[str] = "sessions"
-    new_units: ClassVar[bool] = True
+    known_users: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,10 +158,11 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     frame = frame.sort("user", "tick", "row")
     pause = round(gap * per_second, 3)
     visitor = frame["user"].cast(pl.Int64).to_numpy()
-    begins = np.append(True, _new(visitor) | (np.diff(frame["tick"].to_numpy()) > pause))
+    new = np.diff(visitor) != 0
+    begins = np.append(True, new | (np.diff(frame["tick"].to_numpy()) > pause))
     session = np.cumsum(begins) - 1
     of: Ints = visitor[begins]
-    first = np.flatnonzero(np.append(True, _new(of)))
+    first = np.flatnonzero(np.append(True, np.diff(of) != 0))
     number = np.arange(len(of)) - np.repeat(first, np.diff(np.append(first, len(of)))) + 1
     row = frame["row"].to_numpy()
     order = np.argsort(np.minimum.reduceat(row, np.flatnonzero(begins)))
@@ -180,11 +181,6 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     shutil.copyfile(data.folder / "items.parquet", folder / "items.parquet")
     facts = {"gap": gap, "users": data.info["users"]}
     write_json(folder / "info.json", {**data.info, "users": len(of), "sessions": facts})
-
-
-def _new(codes: Ints) -> Mask:
-    changed: Mask = np.diff(codes) != 0
-    return changed
 
 
 def _seconds(gap: float | str) -> float:

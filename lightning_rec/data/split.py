@@ -113,8 +113,12 @@ class Split:
     def save(self, folder: Path) -> None:
         """Write the arrays into ``folder``; made if it is not there."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, array in self._arrays().items():
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        arrays = {name: getattr(self, name) for name in (*_ARRAYS, "times")}
+        for stage, examples in (("val", self.val), ("test", self.test)):
+            arrays |= {f"{stage}_{name}": column for name, column in examples._asdict().items()}
+        for name, array in arrays.items():
+            if array is not None:
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
         names = ("boundaries", "counts", "notes", "order", "whole", "seen")
         write_json(folder / "split.json", {name: getattr(self, name) for name in names})
 
@@ -126,27 +130,15 @@ class Split:
         def array(name: str) -> Any:
             return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-        boundaries = facts["boundaries"]
+        boundaries = facts.pop("boundaries")
         return cls(
             **{name: array(name) for name in _ARRAYS},
             val=Examples(*(array(f"val_{name}") for name in Examples._fields)),
             test=Examples(*(array(f"test_{name}") for name in Examples._fields)),
+            **facts | {"notes": tuple(facts["notes"])},
             boundaries=tuple(boundaries) if boundaries else None,
-            counts=facts["counts"],
-            notes=tuple(facts["notes"]),
             times=array("times") if (folder / "times.npy").exists() else None,
-            order=facts["order"],
-            whole=facts["whole"],
-            seen=facts["seen"],
         )
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ARRAYS}
-        if self.times is not None:
-            arrays["times"] = self.times
-        for stage, examples in (("val", self.val), ("test", self.test)):
-            arrays |= {f"{stage}_{name}": column for name, column in examples._asdict().items()}
-        return arrays
 
 
 _ARRAYS = ("offsets", "items", "rows", "train_end", "vocabulary", "train_counts")

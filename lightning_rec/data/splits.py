@@ -92,12 +92,7 @@ class SplitProtocol(Hashed, ABC):
     new_items_seed: NonNegativeInt = 0
 
     ordered: ClassVar[bool] = True  # whether the order of a user's events says anything
-    new_units: ClassVar[bool] = False  # whether those that are tested are never trained on
-
-    @property
-    def known_users(self) -> bool:
-        """Whether those that are tested were trained on."""
-        return not self.new_units
+    known_users: ClassVar[bool] = True  # whether those that are tested were trained on
 
     @property
     def validates(self) -> bool:

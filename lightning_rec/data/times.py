@@ -94,9 +94,8 @@ def read_times(
     column = pl.col(name)
     unit: Precision = "us"
     if form.format is not None:
-        return Reading(
-            parsed(stripped(as_text(column, dtype)), form.format, "us"), PER_SECOND["us"]
-        )
+        text = stripped(as_text(column, dtype))
+        return Reading(parsed(text, form.format, "us"), PER_SECOND["us"])
     if dtype.is_temporal():
         unit = "ns" if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns" else "us"
         moment = column.cast(pl.Datetime(unit)).dt.timestamp(unit)
@@ -104,7 +103,7 @@ def read_times(
     if is_dates(dtype, first):
         value, unit = read_dates(column, first, form.day_first, mixed)
         return Reading(value, PER_SECOND[unit])
-    whole = dtype.is_integer() or (dtype == pl.String and not mixed and _is_whole(first))
+    whole = dtype.is_integer() or (dtype == pl.String and not mixed and _reads(int, first))
     number = stripped(column) if dtype == pl.String else column
     if dtype == pl.String:
         number = pl.when(number.str.contains(_ROUNDED).not_()).then(number)
@@ -112,10 +111,8 @@ def read_times(
         number = pl.when(number.abs() < EXACT[dtype]).then(number)
     read = number.cast(pl.Int64 if whole else pl.Float64, strict=False)
     if form.unit == "excel":
-        moment = (
-            ((read - _EPOCH) * (86_400 * PER_SECOND["ms"])).round().cast(pl.Int64, strict=False)
-        )
-        return Reading(moment, PER_SECOND["ms"])
+        moment = ((read - _EPOCH) * (86_400 * PER_SECOND["ms"])).round()
+        return Reading(moment.cast(pl.Int64, strict=False), PER_SECOND["ms"])
     return Reading(read if whole else pl.when(read.is_finite()).then(read), None)
 
 
@@ -127,7 +124,7 @@ def raw_time(name: str, dtype: pl.DataType, first: str | None, day_first: bool =
 
 def is_dates(dtype: pl.DataType, first: str | None) -> bool:
     """Whether the column holds dates as text."""
-    return dtype == pl.String and not _is_number(first)
+    return dtype == pl.String and not _reads(float, first)
 
 
 def remedy(value: object, form: TimeForm | None = None) -> str:
@@ -190,17 +187,9 @@ def needed(events: pl.LazyFrame) -> pl.LazyFrame:
     return events if largest else events.drop("fraction")
 
 
-def _is_number(text: str | None) -> bool:
+def _reads(kind: type[float | int], text: str | None) -> bool:
     try:
-        float(text or "")
-    except ValueError:
-        return False
-    return True
-
-
-def _is_whole(text: str | None) -> bool:
-    try:
-        int(text or "")
+        kind(text or "")
     except ValueError:
         return False
     return True

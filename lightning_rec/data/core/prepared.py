@@ -63,7 +63,11 @@ def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path
     be known, for ``info.json``. Raises UserError if the raw files are not to be had or broken, or
     the cache cannot be written.
     """
-    check_name(source.name)
+    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", source.name):
+        raise UserError(
+            f"data.name={source.name[:120]!r} names a folder of the cache: up to 100 characters, "
+            "no slashes and no dot at the beginning. Say another: data.name=my_log."
+        )
     files = source.files()
     status = Screen(stderr=True).status
     with status(f"{source.name}: checking the raw files"):
@@ -86,15 +90,6 @@ def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path
         log.info("%s: prepared in %s", source.name, folder)
 
     return kept(folder, make)
-
-
-def check_name(name: str) -> None:
-    """Raise UserError unless a name of data is fit to name a folder."""
-    if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", name):
-        raise UserError(
-            f"data.name={name[:120]!r} names a folder of the cache: up to 100 characters, no "
-            "slashes and no dot at the beginning. Say another: data.name=my_log."
-        )
 
 
 def _identities(files: list[Path]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Anybody's own clicks: delimited text, JSON lines or Parquet, packed or not, or one per part."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,18 +106,18 @@ class ClickTableSource:
         self.fields.check(str(first.path), self.derived(first.frame).collect_schema().names())
         for table in tables.values():
             same_columns(first.path, first.schema, table.path, table.schema)
-        self.dropped, parts = {}, []
+        dropped, parts = Counter[str](), []
         frames = {part: self.derived(table.frame) for part, table in tables.items()}
         if self.fields.time is not None:
             frames = with_times(tables, frames, self.fields.time, self.times)
         for part, frame in _alike(frames).items():
             table = tables[part]
             pointed = with_points(frame, self.fields, table.dialect.decimal)
-            rows, dropped = read_rows(table, pointed, self.fields, self.invalid)
-            for name, count in dropped.items():
-                self.dropped[name] = self.dropped.get(name, 0) + count
+            rows, left_out = read_rows(table, pointed, self.fields, self.invalid)
+            dropped.update(left_out)
             mark = [pl.lit(part).alias(PART)] if len(tables) > 1 else []
             parts.append(rows.with_columns(mark))
+        self.dropped = dict(dropped)
         return pl.concat(parts)
 
     def canonical(self, rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -134,9 +135,8 @@ class ClickTableSource:
 
     def _open(self) -> dict[str, Table]:
         tables = {part: open_table(path, self.dialect) for part, path in self.paths.items()}
-        if self.invalid == "drop":
-            return {part: table.evened() for part, table in tables.items()}
-        return tables
+        drop = self.invalid == "drop"
+        return {part: table.evened() if drop else table for part, table in tables.items()}
 
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with columns that are made of others; here there are none."""

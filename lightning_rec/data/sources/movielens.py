@@ -140,7 +140,7 @@ class MovieLens100K(PublicSource):
             },
         ).with_columns(pl.col("timestamp").cast(pl.Int64))
         movies: Parsers = {"u.item": _grouplens_movie, "ml-100k.item": _archive_movie}
-        users: Parsers = {"u.user": _pipe_user, "ml-100k.user": _archive_user}
+        users: Parsers = {"u.user": _pipe_user, "ml-100k.user": _pipe_user}
         return Tables(
             interactions, _described(at, _ITEM_TYPES, movies), _described(at, _USER_TYPES, users)
         )
@@ -217,16 +217,11 @@ def _described(at: dict[str, Path], types: dict[str, Any], parsers: Parsers) -> 
     """Table of the first file that is there, its lines parsed one by one; None if none is."""
     for name, parser in parsers.items():
         if name in at:
-            rows = [parser(line) for line in _lines(at[name])]
+            archive = name.startswith("ml-100k.")  # in UTF-8 below a header; GroupLens's latin-1
+            text = at[name].read_text(encoding="utf-8" if archive else "latin-1")
+            rows = [parser(line) for line in text.splitlines()[int(archive) :]]
             return pl.LazyFrame(rows, schema=types, orient="row")
     return None
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a file: GroupLens writes latin-1, the archive UTF-8 below a header line."""
-    if path.name.startswith("ml-100k."):
-        return path.read_text(encoding="utf-8").splitlines()[1:]
-    return path.read_text(encoding="latin-1").splitlines()
 
 
 def _movie(item: str, title: str, genres: Iterable[str]) -> tuple[Any, ...]:
@@ -253,12 +248,8 @@ def _dat_movie(line: str) -> tuple[Any, ...]:
 
 
 def _pipe_user(line: str) -> tuple[Any, ...]:
-    user, age, gender, occupation, zip_code = line.split("|")
+    user, age, gender, occupation, zip_code = line.replace("\t", "|").split("|")
     return user, int(age), gender, occupation, zip_code
-
-
-def _archive_user(line: str) -> tuple[Any, ...]:
-    return _pipe_user(line.replace("\t", "|"))
 
 
 def _dat_user(line: str) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from lightning_rec.data.plain import READ, table_files
-from lightning_rec.data.tabular import Table, open_table
+from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import NotSet, UserError, listed, nearest
 
 Scale = tuple[float, float]
@@ -83,25 +83,19 @@ class PairTable:
                 )
         chosen = [pl.col(column).alias(role) for role, column in self.columns.items()]
         rows = table.collect(table.frame.select(chosen))
-        texts = [_text(role) for role in ("query", "item", "title")]
+        texts = [
+            pl.when(text.str.strip_chars() != "").then(text)
+            for text in (pl.col(role).cast(pl.String) for role in ("query", "item", "title"))
+        ]
         if not self.graded:
             return rows.select(*texts, relevance=pl.lit(1.0))
-        numbers = rows["relevance"].cast(pl.Float64, strict=False)
-        _check(table, self.columns["relevance"], rows["relevance"], numbers)
+        values, column = rows["relevance"], self.columns["relevance"]
+        numbers = values.cast(pl.Float64, strict=False)
+        bad = (numbers.is_null() | ~numbers.fill_null(0).is_finite()).arg_true()
+        if len(bad):
+            more = f" ({len(bad):,} such rows)" if len(bad) > 1 else ""
+            raise UserError(
+                f"{table.where(int(bad[0]))}: '{values[int(bad[0])]}' in column '{column}' for "
+                f"data.relevance is no number{more}."
+            )
         return rows.select(texts).with_columns(relevance=numbers)
-
-
-def _text(role: str) -> pl.Expr:
-    text = pl.col(role).cast(pl.String)
-    return pl.when(text.str.strip_chars() != "").then(text).alias(role)
-
-
-def _check(table: Table, column: str, values: pl.Series, numbers: pl.Series) -> None:
-    """Raise UserError naming the first value that is no finite number."""
-    bad = (numbers.is_null() | ~numbers.fill_null(0).is_finite()).arg_true()
-    if len(bad):
-        more = f" ({len(bad):,} such rows)" if len(bad) > 1 else ""
-        raise UserError(
-            f"{table.where(int(bad[0]))}: '{values[int(bad[0])]}' in column '{column}' for "
-            f"data.relevance is no number{more}."
-        )

@@ -128,28 +128,24 @@ class TableSource:
                 f"data.{role} is not set: say data.{role}=COLUMN, its column in {path} "
                 f"('lightning-rec data check {path}' proposes one)."
             )
-        times = TimeForm(time_unit, time_format, day_first)
         time, rating = column("time", time), column("rating", rating)
         if ties == "shuffle" and time is None:
             raise UserError(
                 "data.ties=shuffle is about events of one time, and no times are named: say "
                 "data.time=COLUMN, or leave order out, protocol=random_items."
             )
-        self.ties: Ties = ties
-        self.session = session
+        self.session, self.ties, self.invalid = session, ties, invalid
         within = session if session != user else None  # of a user, where users are named
+        times = TimeForm(time_unit, time_format, day_first)
         self.columns = Columns(user, item, time, rating, times, within, history)
-        self.invalid: Invalid = invalid
         self.in_order = form != "rows" or history is not None  # lists come in the order of time
         self.timed = time is not None
         self.catalogue = Path(catalogue).expanduser() if catalogue else None
         self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
         self.catalogue_encoding = catalogue_encoding
-        self.catalogue_dialect = Dialect(
-            columns=_names(catalogue_columns),
-            encoding=catalogue_encoding or encoding,
-            quoted=quoted,
-        )
+        told = catalogue_encoding or encoding
+        named = _names(catalogue_columns)
+        self.catalogue_dialect = Dialect(columns=named, encoding=told, quoted=quoted)
         self.name = name or self.paths["train"].name.split(".")[0] or "table"
 
     def files(self) -> list[Path]:
@@ -181,13 +177,12 @@ class TableSource:
         if self.columns.history is not None:
             whole = sequences(dict(zip(logs, events, strict=True)))
             return Tables(whole, self._items(), dropped=dropped)
-        if len(events) == 1:
-            return Tables(events[0], self._items(), dropped=dropped)
-        marked = [
-            frame.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
-            for part, frame in zip(logs, events, strict=True)
-        ]
-        return Tables(pl.concat(marked), self._items(), dropped=dropped)
+        if len(events) > 1:
+            events = [
+                frame.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
+                for part, frame in zip(logs, events, strict=True)
+            ]
+        return Tables(pl.concat(events), self._items(), dropped=dropped)
 
     def _log(self, path: Path) -> Log:
         table = open_table(path, self.dialect)
@@ -226,9 +221,8 @@ class TableSource:
 
     def catalogue_table(self, path: Path) -> Table:
         """The catalogue, in its own encoding. Raises UserError if it cannot be read."""
-        if self.catalogue_encoding is None and not self.dialect.encoding.lower().startswith(
-            _IN_ASCII
-        ):
+        in_ascii = self.dialect.encoding.lower().startswith(_IN_ASCII)
+        if self.catalogue_encoding is None and not in_ascii:
             try:
                 return _decoded(path, replace(self.catalogue_dialect, encoding="utf-8"))
             except UserError:
@@ -244,10 +238,8 @@ class TableSource:
         if ids.null_count():
             raise UserError(f"{where}: an item id is empty.")
         if ids.is_duplicated().any():
-            doubled = ids.filter(ids.is_duplicated()).unique(maintain_order=True)
-            raise UserError(
-                f"{where}: ids must be unique, but these are not: {listed(doubled, 5)}."
-            )
+            twice = listed(ids.filter(ids.is_duplicated()).unique(maintain_order=True), 5)
+            raise UserError(f"{where}: ids must be unique, but these are not: {twice}.")
 
 
 def _decoded(path: Path, dialect: Dialect) -> Table:
