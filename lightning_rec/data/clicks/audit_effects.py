@@ -237,7 +237,11 @@ def _coded(
             codes = np.where(ids == 0, -1, ids - field.start)
             yield field.name, codes, field.size, (0, *empty)
     for name in fields.numeric:
-        x = np.concatenate(list(_chosen(at.table, name, rows)))
+        blocks = []
+        for start, frame in at.table.blocks(name):
+            first, end = np.searchsorted(rows, (start, start + len(frame)))
+            blocks.append(columns.numbers(frame[name])[rows[first:end] - start])
+        x = np.concatenate(blocks)
         there = np.isfinite(x)
         seen = x[train & there]
         if not len(seen):
@@ -246,13 +250,6 @@ def _coded(
         codes = np.searchsorted(edges, x, side="right")
         none = len(edges) + 1
         yield name, np.where(there, codes, none)[:, None], none + 1, (none,)
-
-
-def _chosen(table: ClickTable, name: str, rows: Ints) -> Iterator[Floats]:
-    """The numbers of some rows, which rise, block by block."""
-    for start, frame in table.blocks(name):
-        first, end = np.searchsorted(rows, (start, start + len(frame)))
-        yield columns.numbers(frame[name])[rows[first:end] - start]
 
 
 def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> Floats:

@@ -25,7 +25,8 @@ class CategoryCheck:
         self.field, self.fields = field, fields
         self.known = encoded.vocabulary.filter(pl.col("field") == field.name).sort("id")
         self.hashed = field.name in fields.hash_size
-        self.edges = _edges(encoded, field.name)
+        told = encoded.statistics.filter(pl.col("field") == field.name)["edges"].to_list()
+        self.edges = list(told[0] or []) if told else []
         self.seen = np.zeros(field.size, dtype=np.int64)  # ids of the training rows
         self.rare: list[pl.DataFrame] = []
         self.longest = 1
@@ -279,8 +280,3 @@ def _as_id(text: str) -> str | None:
     if point and not zeros.strip("0") and digits.isdecimal() and str(int(digits)) == digits:
         text = head
     return None if text in MISSING else text
-
-
-def _edges(encoded: Encoded, name: str) -> list[float]:
-    found = encoded.statistics.filter(pl.col("field") == name)["edges"].to_list()
-    return list(found[0]) if found and found[0] is not None else []

@@ -120,15 +120,6 @@ def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
     return labels
 
 
-def check_classes(where: str, labels: NDArray[np.float32]) -> None:
-    """Raise UserError if there are labels, and all are alike."""
-    if len(labels) and labels.min() == labels.max():
-        raise UserError(
-            f"{where}: all {len(labels):,} labels are {labels[0]:g}. Clicks need both classes in "
-            "each part: check data.fields.label and positive_from, or choose another protocol."
-        )
-
-
 def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
     """What each row counts for, float32 [N], or None. Raises UserError if one is below 0."""
     name = fields.weight

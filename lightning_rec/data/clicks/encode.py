@@ -8,7 +8,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.encoded import Encoded, Ints
+from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import fit
 from lightning_rec.data.clicks.histories import Past, past_of
@@ -37,12 +37,24 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
     for part, rows in parts.items():
         for goal, labels in zip(fields.targets, by_goal, strict=True):
             told = f", {goal}" if fields.goals else ""
-            columns.check_classes(f"{name}, {part}{told}", labels[rows])
+            if len(rows) and labels[rows].min() == labels[rows].max():
+                raise UserError(
+                    f"{name}, {part}{told}: all {len(rows):,} labels are {labels[rows][0]:g}. "
+                    "Clicks need both classes in each part: check data.fields.label and "
+                    "positive_from, or choose another protocol."
+                )
     arrays: dict[str, Any] = {"label": label, **parts}
     arrays["weight"], arrays["group"] = columns.weight(table, fields), columns.group(table, fields)
     processor = fit(table, fields, dealt.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
-    facts = {"boundaries": dealt.boundaries, "counts": counts, "notes": _notes(name, parts)}
+    notes = []
+    if not len(parts["val"]):
+        sizes = listed(f"{part}: {len(of):,}" for part, of in parts.items())
+        notes.append(
+            f"{name} has no validation rows ({sizes}): the last weights are kept; precision, "
+            "recall, F1 and accuracy are at the threshold 0.5."
+        )
+    facts = {"boundaries": dealt.boundaries, "counts": counts, "notes": notes}
     longest = fields.history_max_len if fields.has_history else 0
     with atomic_folder(folder) as temporary:
         ids = _write_features(table, processor, temporary)
@@ -89,13 +101,3 @@ def _counted(name: str, fields: Fields, past: Past, unknown: int) -> dict[str, i
         "longest history": int(length.max()),
         "unknown items in histories": unknown,
     }
-
-
-def _notes(name: str, parts: dict[str, Ints]) -> tuple[str, ...]:
-    if len(parts["val"]):
-        return ()
-    rows = listed(f"{part}: {len(of):,}" for part, of in parts.items())
-    return (
-        f"{name} has no validation rows ({rows}): the last weights are kept; precision, recall, "
-        "F1 and accuracy are at the threshold 0.5.",
-    )

@@ -76,6 +76,7 @@ class Encoded:
         def optional(name: str) -> Any:
             return array(name) if (folder / f"{name}.npy").exists() else None
 
+        past = Past(*(optional(f"past_{name}") for name in Past._fields))
         return cls(
             schema=ClickSchema(
                 tuple(Field(*field) for field in fields),
@@ -90,7 +91,5 @@ class Encoded:
             boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
-            past=Past(*(optional(f"past_{name}") for name in Past._fields))
-            if facts["max_len"]
-            else None,
+            past=past if facts["max_len"] else None,
         )

@@ -46,8 +46,12 @@ def past_of(
     fields, schema = processor.fields, processor.schema
     place = schema.place(str(fields.item))  # categories have one column of ids each, and come first
     first = schema.fields[place].start + 1
-    if fields.history is not None:
-        return _given(table, processor, fields.history)
+    if (name := fields.history) is not None:
+        blocks = [given_histories(processor, frame[name]) for _, frame in table.blocks(name)]
+        pasts, unknown = zip(*blocks, strict=True)
+        end = np.cumsum(np.concatenate([past.end - past.start for past in pasts]))
+        items = np.concatenate([past.items for past in pasts])
+        return Past(items, np.append(0, end[:-1]), end, None), sum(unknown)
     assert group is not None
     eligible = (group >= 0) & ((label == 1) | (fields.past == "rows"))
     known = processor.vocabulary.filter(pl.col("field") == fields.item)
@@ -56,15 +60,6 @@ def past_of(
     code = np.where(eligible & ~np.isin(item, empty), item - first, -1)
     past = _derived(group, times(table, fields), code, dealt)
     return past, int((eligible & (code < 0)).sum())
-
-
-def _given(table: ClickTable, processor: FeatureProcessor, name: str) -> tuple[Past, int]:
-    """The histories that a column gives, and the number of their unknown items."""
-    blocks = [given_histories(processor, frame[name]) for _, frame in table.blocks(name)]
-    pasts, unknown = zip(*blocks, strict=True)
-    end = np.cumsum(np.concatenate([past.end - past.start for past in pasts]))
-    items = np.concatenate([past.items for past in pasts])
-    return Past(items, np.append(0, end[:-1]), end, None), sum(unknown)
 
 
 def given_histories(processor: FeatureProcessor, column: pl.Series) -> tuple[Past, int]:

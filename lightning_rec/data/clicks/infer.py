@@ -95,11 +95,24 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
             each = replace(plain, kind=taken[name], why=why)
         else:
             each = _feature(plain, table, head, rows)
-            each = _unless_told(each, head[name], head[roles["label"]])
+            if told := of_the_label(head[name], head[roles["label"]]):
+                hint = (
+                    f"Column '{name}' has {told}: does it come of the click? It is left out of the "
+                    "features; to predict it as well, make it one of data.fields.goals."
+                )
+                why = "comes of the click?"
+                each = replace(plain, kind="left out", why=why, hint=hint)
         guesses.append(replace(each, group=name == roles.get("group")))
     items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
     guesses = _with_history(guesses) if items else guesses
-    return _of_values(table, guesses if "time" in roles else _with_time(guesses), rows)
+    guesses = guesses if "time" in roles else _with_time(guesses)
+    lists = {
+        each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
+        for each in guesses
+        if each.kind in ("multi_valued", "history") and schema[each.name] == pl.String
+    }
+    values = values_of(table, lists, rows)
+    return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
 
 
 def decimal_comma(table: Table) -> list[str]:
@@ -119,6 +132,7 @@ def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, An
     roles["group"] = next((each.name for each in guesses if each.group), None)
     many = (each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED)
     large = [each.name for each in many]
+    signs = {each.name: each.separator for each in guesses if each.separator is not None}
     past = [each.name for each in guesses if each.kind == "history"]
     items = [name for name in features["categorical"] if _sounds(name, "item")]
     if past:  # of several the one that the history is called after
@@ -130,17 +144,14 @@ def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, An
         **roles,
         "item": items[0] if items else None,
         "history": past[0] if past and items else None,
-        "slices": [name for name in features["categorical"] if _sliced(name) and name not in large],
+        "slices": [
+            name
+            for name in features["categorical"]
+            if (_sounds(name, "group") or _sounds(name, "item")) and name not in large
+        ],
         "hash_size": dict.fromkeys(large, _HASHED),
-        "separator": _separators(guesses),
+        "separator": signs if len(set(signs.values())) > 1 else next(iter(signs.values()), "|"),
     }
-
-
-def _separators(guesses: list[Guess]) -> str | dict[str, str]:
-    """What parts lists in text: one sign for all columns, or one for each."""
-    found = {each.name: each.separator for each in guesses if each.separator is not None}
-    signs = set(found.values()) or {"|"}
-    return found if len(signs) > 1 else signs.pop()
 
 
 def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess:
@@ -152,17 +163,6 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
     found, why = kind(column, rows, plain.distinct, separator, decimal, named)
     lists = separator if found == "multi_valued" else None
     return replace(plain, kind=found, why=why, separator=lists)
-
-
-def _unless_told(each: Guess, column: pl.Series, label: pl.Series) -> Guess:
-    """The guess, left out where the column seems to come of the click."""
-    if not (told := of_the_label(column, label)):
-        return each
-    hint = (
-        f"Column '{each.name}' has {told}: does it come of the click? It is left out of the "
-        "features; to predict it as well, make it one of data.fields.goals."
-    )
-    return replace(each, kind="left out", why="comes of the click?", separator=None, hint=hint)
 
 
 def _with_history(guesses: list[Guess]) -> list[Guess]:
@@ -188,23 +188,8 @@ def _with_time(guesses: list[Guess]) -> list[Guess]:
     ]
 
 
-def _sliced(name: str) -> bool:
-    return _sounds(name, "group") or _sounds(name, "item")
-
-
 def _sounds(name: str, role: str) -> bool:
     return re.fullmatch(_NAMES[role], words(name)) is not None
-
-
-def _of_values(table: Table, guesses: list[Guess], rows: int) -> list[Guess]:
-    """The guesses, of lists in text with the number of values in place of that of lists."""
-    lists = {
-        each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
-        for each in guesses
-        if each.kind in ("multi_valued", "history") and table.schema[each.name] == pl.String
-    }
-    values = values_of(table, lists, rows)
-    return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
 
 
 def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
@@ -226,7 +211,11 @@ def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[s
 def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
     """Columns of the roles by name and values, for those that are not given."""
     found: dict[str, str] = {}
-    for role, test in (("label", is_binary), ("group", _whole), ("time", is_timely)):
+    for role, test in (
+        ("label", is_binary),
+        ("group", lambda column: not column.dtype.is_nested()),
+        ("time", is_timely),
+    ):
         for name in head.columns:
             free = name not in (*given.values(), *found.values())
             sounds = _sounds(name, role) and not (role == "time" and of_things(name))
@@ -234,10 +223,6 @@ def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
                 found[role] = name
                 break
     return found
-
-
-def _whole(column: pl.Series) -> bool:
-    return not column.dtype.is_nested()
 
 
 def counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:

@@ -41,7 +41,8 @@ def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str 
     place = schema.place(item)  # categories have one column of ids each, and come first
     field = schema.fields[place]
     shown = np.asarray(encoded.ids[:, place]) - (field.start + 1)  # -1 for what training has not
-    values = _values(encoded, item)
+    known = encoded.vocabulary.filter(pl.col("field") == item).sort("id")
+    values = known["value"].to_list()
     code = {value: field.size - 1 + i for i, value in enumerate(_others(table, fields, shown))}
     said: list[pl.DataFrame] = []
     for start, frame in table.blocks(item, *names):
@@ -80,12 +81,6 @@ def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
                 "something of a row and nothing of its item."
             )
     return names
-
-
-def _values(encoded: Encoded, name: str) -> list[str | None]:
-    """The items of training, by code."""
-    known = encoded.vocabulary.filter(pl.col("field") == name).sort("id")
-    return known["value"].to_list()
 
 
 def _others(table: ClickTable, fields: Fields, shown: NDArray[np.int32]) -> list[str | None]:

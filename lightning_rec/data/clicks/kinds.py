@@ -61,14 +61,18 @@ def kind(
         return _kind_of_text(column, separator, named, unique=unique)
     if not (numbers.drop_nulls() == numbers.drop_nulls().floor()).all():
         return "numeric", "fractions"
-    coded = named == "id" or _has_leading_zeros(column)
+    zeros = column.dtype == pl.String and _there(column).str.contains(r"^0\d+$").any()  # 007
+    coded = named == "id" or zeros
     if coded and unique:
         return "left out", "another value in nearly each row"
     if coded:
         why = "an id, by its name" if named == "id" else "codes: they have leading zeros"
         return "categorical", why
     if distinct > MANY:
-        return ("left out", A_TIME) if _is_epoch(numbers) else ("numeric", "many whole numbers")
+        least, most = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
+        first, last = _EPOCHS
+        epochs = (first * unit <= least and most <= last * unit for unit in (1, 1e3, 1e6, 1e9))
+        return ("left out", A_TIME) if any(epochs) else ("numeric", "many whole numbers")
     return "categorical", "few whole numbers"
 
 
@@ -127,7 +131,7 @@ def _kind_of_text(
     if is_literal(column):
         return "multi_valued", "lists in brackets"
     if separator is not None:
-        return "multi_valued", f"values parted by {said(separator)}"
+        return "multi_valued", f"values parted by {'blanks' if separator == ' ' else separator}"
     if named == "id":
         return "categorical", "an id, by its name"
     if unique:
@@ -156,27 +160,9 @@ def _numbers(column: pl.Series, decimal: Decimal = "point") -> pl.Series | None:
     return None if (there & found.is_null()).any() else found
 
 
-def _has_leading_zeros(column: pl.Series) -> bool:
-    """Whether some whole numbers are written ``007``, as no amount is."""
-    return column.dtype == pl.String and bool(_there(column).str.contains(r"^0\d+$").any())
-
-
-def _is_epoch(numbers: pl.Series) -> bool:
-    """Whether whole numbers are seconds, milli-, micro- or nanoseconds of this century."""
-    least, most = float(numbers.min() or 0), float(numbers.max() or 0)  # type: ignore[arg-type]
-    return any(
-        _EPOCHS[0] * unit <= least and most <= _EPOCHS[1] * unit for unit in (1, 1e3, 1e6, 1e9)
-    )
-
-
 def separator_of(column: pl.Series) -> str | None:
     """What parts the values of a column of lists in text; None if it holds none."""
     return next((mark for mark in _MARKS if is_parted(column, mark)), None)
-
-
-def said(mark: str) -> str:
-    """A separator in a sentence."""
-    return "blanks" if mark == " " else mark
 
 
 def is_literal(column: pl.Series) -> bool:

@@ -64,7 +64,12 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
         folder, lambda: audit_clicks(table, source.fields, encoded, protocol.apart(source.fields))
     )
     findings = [Finding(*each) for each in found]
-    facts = _dropped(table) | counted | judged(findings, protocol.audit, protocol.accept)
+    facts = counted | judged(findings, protocol.audit, protocol.accept)
+    if dropped := table.info["dropped"]:
+        (_, faulty), *columns = dropped.items()
+        facts = {"faulty rows left out": faulty} | facts
+        counts = listed(f"{name}: {count:,}" for name, count in columns)
+        log.warning("%s: %s faulty rows were left out (%s)", table.info["name"], faulty, counts)
     for sentence in facts["told"]:
         log.warning(sentence)
     return Audited(
@@ -75,15 +80,6 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
         facts=facts,
         validates=len(encoded.val) > 0,
     )
-
-
-def _dropped(table: ClickTable) -> dict[str, int]:
-    """Rows that were left out as faulty; told."""
-    rows, *columns = table.info["dropped"].items() or [("rows", 0)]
-    if rows[1]:
-        counts = listed(f"{name}: {count:,}" for name, count in columns)
-        log.warning("%s: %s faulty rows were left out (%s)", table.info["name"], rows[1], counts)
-    return {"faulty rows left out": rows[1]} if rows[1] else {}
 
 
 def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float | None:

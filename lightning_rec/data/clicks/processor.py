@@ -51,9 +51,14 @@ class FeatureProcessor:
         ids = np.zeros((len(rows), self.schema.columns), dtype=np.int32)
         for field, mine in zip(self.schema.fields, slices(self.schema).values(), strict=True):
             if field.kind == "multi_valued":
-                self._lists(field, rows[field.name], ids[:, mine])
+                separator = self.fields.parted_by(field.name)
+                lists = columns.lists(rows[field.name], separator).list.head(field.width)
+                row, place = places(lists)
+                flat = lists.explode(empty_as_null=False, keep_nulls=False)
+                ids[row, mine.start + place] = self.looked_up(field, flat)
             elif field.kind == "categorical":
-                found = self.looked_up(field, self._categories(rows[field.name]))
+                edges = self._edges(field.name)
+                found = self.looked_up(field, categories(rows[field.name], self.fields, edges))
                 ids[:, mine.start] = found
         return ids
 
@@ -90,9 +95,6 @@ class FeatureProcessor:
         parts = self.vocabulary.partition_by("field", as_dict=True)
         return {str(name): part for (name,), part in parts.items()}
 
-    def _categories(self, column: pl.Series) -> pl.Series:
-        return categories(column, self.fields, self._edges(column.name))
-
     def _edges(self, name: str) -> list[float]:
         if name not in self.fields.buckets or self.fields.buckets[name] == "log_square":
             return []
@@ -113,13 +115,6 @@ class FeatureProcessor:
         )
         ids: NDArray[np.int32] = joined["id"].fill_null(field.start).to_numpy()
         return ids
-
-    def _lists(self, field: Field, column: pl.Series, ids: NDArray[np.int32]) -> None:
-        separator = self.fields.parted_by(field.name)
-        values = columns.lists(column, separator).list.head(field.width)
-        row, place = places(values)
-        flat = values.explode(empty_as_null=False, keep_nulls=False)
-        ids[row, place] = self.looked_up(field, flat)
 
 
 TABLES = ("fields", "vocabulary", "statistics")

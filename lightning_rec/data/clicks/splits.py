@@ -141,23 +141,21 @@ class TemporalRows(RowProtocol):
         """Cut at two moments. Raises UserError where a date lies outside the data."""
         time = times(table, fields)
         cuts = (self.val_from, self.test_from)
-        unit = self._unit(time, fields) if any(isinstance(cut, str) for cut in cuts) else 1.0
+        unit = 1.0  # how many units of the times make a second, where that counts
+        if any(isinstance(cut, str) for cut in cuts):
+            try:
+                unit = divisor(float(time.min()), float(time.max()), "auto")
+            except ValueError as error:
+                raise UserError(
+                    f"protocol.val_from={self.val_from} test_from={self.test_from} needs times, "
+                    f"but column '{fields.time}' {error}."
+                ) from None
         val_from, test_from = (
             moment(key, cut, time, unit=unit) for key, cut in zip(CUTS, cuts, strict=True)
         )
         check_order(cuts, (val_from, test_from), unit)
         part = (time >= val_from).astype(np.int8) + (time >= test_from).astype(np.int8)
         return SplitAssignment(part, (val_from, test_from))
-
-    def _unit(self, time: NDArray[np.float64], fields: Fields) -> float:
-        """How many units of the times make a second. Raises UserError where that is unclear."""
-        try:
-            return divisor(float(time.min()), float(time.max()), "auto")
-        except ValueError as error:
-            raise UserError(
-                f"protocol.val_from={self.val_from} test_from={self.test_from} needs times, but "
-                f"column '{fields.time}' {error}."
-            ) from None
 
 
 @dataclass(frozen=True)
