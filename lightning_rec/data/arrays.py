@@ -20,15 +20,7 @@ Cold = Literal["miss", "exclude", "rank"]
 
 
 class Rules(NamedTuple):
-    """What becomes of targets that are no test as they stand.
-
-    cold_targets: of those without training events: ``miss`` keeps them as such, ``exclude`` does
-        not, ``rank`` makes all items without training events candidates, with the highest codes.
-    seen: whether the items of a history are candidates.
-    seen_targets: of those that were seen before, where seen items are none: ``exclude`` leaves
-        them out, ``miss`` keeps them as targets that are no candidates. Where seen items are
-        candidates, copies of an event, alike in user, item and time, are left out.
-    """
+    """What becomes of targets that are no test as they stand; see :class:`SplitProtocol`."""
 
     cold_targets: Cold
     seen: Seen

@@ -31,8 +31,7 @@ class Layout:
     """One form in which a data set comes.
 
     name: of the form; where there are several versions of the data, of the version.
-    files: names of the files that must be there.
-    extras: names of files that are read when they are there.
+    files, extras: names of the files that must be there, and of those that are read if they are.
     origins: where these files can be had, in the order in which to ask.
     """
 
@@ -142,9 +141,8 @@ class PublicFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class PublicData(PublicFiles):
-    """A data set that everybody can get, as ``data=name``.
-
-    users, items, events: for the list of data sets.
+    """A data set that everybody can get, as ``data=name``, with its counts for the list of data
+    sets.
     """
 
     users: int

@@ -33,11 +33,8 @@ _BEGINNINGS = {
 
 
 def refuse(name: str, path: Path) -> None:
-    """Raise UserError, saying what it is, if a file is known to be no table.
-
-    Args:
-        name: of the file, as it is told.
-        path: the file, unpacked.
+    """Raise UserError, saying what it is, if an unpacked file, called ``name``, is known to be no
+    table.
     """
     with path.open("rb") as stream:
         head = stream.read(_AT_TAR + 5)

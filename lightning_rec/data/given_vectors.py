@@ -17,11 +17,8 @@ Missing = Literal["refuse", "zero"]
 
 
 class VectorFile(NamedTuple):
-    """What a file of vectors holds.
-
-    path: where it lies.
-    ids: String [N], normalised; see :func:`lightning_rec.data.ids.ids_of`.
-    vectors: of any numeric type, [N, E], perhaps memory-mapped.
+    """What a file of vectors holds: String ids [N], as :func:`ids_of` has them, and vectors of any
+    numeric type, [N, E], perhaps memory-mapped.
     """
 
     path: Path

@@ -35,13 +35,7 @@ class RandomItems(RandomShares, SplitProtocol):
     The draw depends on ``seed`` and on the ids of user and item among all ids of the data. The
     order of the rows plays no part in it, nor in the hash of the data and the codes of the ids.
 
-    Args:
-        val: share of each user's items that validates; 0 leaves no validation.
-        test: share of each user's items that is tested.
-        seed: fixes the draw.
-
-    Raises:
-        UserError: if nothing is left to train or to test on.
+    ``val``, ``test`` and ``seed``: see :class:`lightning_rec.data.shares.RandomShares`.
     """
 
     val: BelowOne = 0.1

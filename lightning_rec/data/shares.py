@@ -16,7 +16,12 @@ _BLOCK = 1 << 18  # random numbers made at once
 
 @dataclass(frozen=True)
 class RandomShares:
-    """Deals things at random: shares ``val`` and ``test``, and the rest to train on, by ``seed``.
+    """Assigns things to parts at random; the rest trains.
+
+    Args:
+        val: share for validation; 0 leaves none.
+        test: share for the test.
+        seed: fixes the draw, which depends on it and on the place of a thing alone.
 
     Raises UserError if nothing is left to train or to test on.
     """
@@ -38,10 +43,8 @@ class RandomShares:
         return self.val > 0
 
     def draw(self, number: int) -> NDArray[np.int8]:
-        """Order things by random numbers of their places, and cut the order twice.
-
-        Returns:
-            int8 [number], the place in ``PARTS`` of each.
+        """The place in ``PARTS`` of each thing, int8 [number]: things in the order of random
+        numbers of their places, cut twice.
         """
         words = np.empty(number, dtype=np.uint64)
         for start in range(0, number, _BLOCK):

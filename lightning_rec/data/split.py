@@ -42,8 +42,8 @@ class Examples(NamedTuple):
     """Evaluation targets, int64 [n] but for the last column, bool [n].
 
     user: user code. end: the history is ``items[offsets[user]:end]`` of the split.
-    target: item code, or -1 for an item that is no candidate. row: row in the source table.
-    seen: whether the user had the target's item before.
+    target: item code, or -1 for no candidate. row: row in the source table. seen: whether the user
+        had the target's item before.
     """
 
     user: Ints

@@ -124,9 +124,8 @@ class SplitProtocol(Hashed, ABC):
     def hash(self, counts: Mapping[str, int] | None = None) -> str:
         """Hex SHA-256 of the settings, on data where the split left ``counts``.
 
-        Before they were settings, seen items were filtered, but for the target. Where no target
-        was seen before, that gave the figures of the defaults: those runs keep their hash. Where
-        some were, it gave others, and the hash differs.
+        Seen items were filtered, but for the target, before that was a setting. Where no target was
+        seen before, that gave the figures of the defaults: those runs keep their hash.
         """
         told = self.settings()
         repeated = sum((counts or {}).get(f"seen {stage} targets", 0) for stage in ("val", "test"))

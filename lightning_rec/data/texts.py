@@ -19,13 +19,7 @@ Ints = NDArray[np.int64]
 class RandomTexts(RandomShares, Hashed):
     """Texts at random, by ratio; texts that differ in capitals and blanks alone go to one part.
 
-    Args:
-        val: share of the different texts for validation; 0 leaves none.
-        test: share of the different texts for the test.
-        seed: fixes the draw.
-
-    Raises:
-        UserError: if nothing is left to train or to test on.
+    ``val``, ``test`` and ``seed``: see :class:`lightning_rec.data.shares.RandomShares`.
     """
 
     kind: ClassVar[str] = "texts"

@@ -18,21 +18,14 @@ Ints = NDArray[np.int64]
 
 
 class TextBatch(NamedTuple):
-    """Some texts.
-
-    example: int64 [B]; their numbers within the part.
-    tokens: of the texts.
-    """
+    """Some texts: their numbers within the part, int64 [B], and their tokens."""
 
     example: Tensor
     tokens: Tokens
 
 
 class SplitTexts(NamedTuple):
-    """The texts of a catalogue, as tokens and in parts.
-
-    texts: N of them.  tokens: of each.  parts: int64, numbers of the texts of each part.
-    """
+    """The texts of a catalogue, as tokens, and the numbers of those of each part, int64."""
 
     texts: list[str]
     tokens: Tokenized
@@ -40,12 +33,7 @@ class SplitTexts(NamedTuple):
 
 
 class TextSet(Dataset[TextBatch]):
-    """The texts of a part, fetched as whole batches.
-
-    Args:
-        tokens: of all texts.
-        which: int64 [n], the numbers of those of this part.
-    """
+    """The texts of a part, fetched as whole batches; ``which``, int64 [n], are their numbers."""
 
     def __init__(self, tokens: Tokenized, which: Ints) -> None:
         self.tokens, self.which = tokens, which

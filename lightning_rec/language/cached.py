@@ -24,11 +24,8 @@ _ARRAY = "states.npy"
 
 @dataclass(frozen=True)
 class Activations:
-    """States of all tokens of all texts above the lowest layers of a language model.
-
-    depth: number of these layers.
-    offsets: int64 [N + 1], of the texts.
-    states: float32 [S, E], memory-mapped.
+    """States of all tokens of all texts above the ``depth`` lowest layers of a language model:
+    float32 [S, E], memory-mapped, those of a text from ``offsets``, int64 [N + 1].
     """
 
     depth: int

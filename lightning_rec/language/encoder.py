@@ -19,11 +19,7 @@ Pooling = Literal["mean", "cls", "last"]
 
 
 class LanguageModel(nn.Module):
-    """A language model that was trained before: no penalty draws its weights to zero.
-
-    Args:
-        model: of transformers.
-    """
+    """A pretrained model of transformers: no penalty draws its weights to zero."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

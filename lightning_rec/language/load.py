@@ -30,12 +30,7 @@ _HEADS = {
 
 
 class Language(NamedTuple):
-    """A pretrained language model.
-
-    encoder: the model and how its states become a vector.
-    tokenizer: of transformers.
-    fingerprint: of all that decides what it computes.
-    """
+    """A pretrained language model, its tokenizer, and a hash of what decides its vectors."""
 
     encoder: TextEncoder
     tokenizer: Any
@@ -43,11 +38,7 @@ class Language(NamedTuple):
 
 
 class Words(NamedTuple):
-    """A pretrained language model with its head over words.
-
-    model: both of them.
-    tokenizer: of transformers.
-    """
+    """A pretrained language model with its head over words, and its tokenizer."""
 
     model: WordModel
     tokenizer: Any

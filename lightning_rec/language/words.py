@@ -24,10 +24,8 @@ BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than la
 
 
 class WordModel(LanguageModel):
-    """Texts -> a logit for every word, at the positions asked for.
-
-    Args:
-        model: of transformers, with a head: for masked words, or for the next one.
+    """Texts -> a logit for every word, at the positions asked for; over a model of transformers
+    with a head for masked words, or for the next one.
     """
 
     @property

@@ -17,10 +17,8 @@ from lightning_rec.data.core.batches import BatchData, Part
 
 
 class BatchItems(NamedTuple):
-    """The items that the rows of a batch show or have in their histories, each once.
-
-    codes: int64 [n], rising.
-    vectors: float [n, E], which describe them.
+    """The items that the rows of a batch show or have in their histories, each once: their codes,
+    int64 [n], rising, and the vectors that describe them, float [n, E].
     """
 
     codes: Tensor
@@ -64,12 +62,8 @@ class ClickBatch(NamedTuple):
 
 
 class ClickSet(Dataset[ClickBatch]):
-    """The rows of a part, fetched as whole batches.
-
-    Args:
-        encoded: the arrays that batches are cut from.
-        part: ``train``, ``val`` or ``test``.
-        histories: whether they come with their histories.
+    """The rows of a part, ``train``, ``val`` or ``test``, fetched as whole batches, with their
+    ``histories`` if they are asked for.
     """
 
     def __init__(self, encoded: Encoded, part: str, histories: bool = False) -> None:

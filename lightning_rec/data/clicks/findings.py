@@ -11,11 +11,7 @@ OnFinding = Literal["warn", "error"]
 
 
 class Finding(NamedTuple):
-    """Something that may make figures worthless.
-
-    name: of the column it is about, or ``rows``.
-    sentence: what was found and what to do about it.
-    """
+    """Something that may make figures worthless: about the column ``name``, or ``rows``."""
 
     name: str
     sentence: str
@@ -24,10 +20,8 @@ class Finding(NamedTuple):
 def judged(
     found: Iterable[Finding], audit: OnFinding, accept: Collection[str]
 ) -> dict[str, list[str]]:
-    """The sentences to be told, and those that were accepted by name, for the card.
-
-    Raises:
-        UserError: under ``audit="error"``, with all that is not accepted.
+    """The sentences to be told, and those that were accepted by name, for the card. Raises
+    UserError under ``audit="error"``, with all that is not accepted.
     """
     found = list(found)
     told = [each for each in found if each.name not in accept]

@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 class SplitClicks(NamedTuple):
     """A table of clicks and its arrays under a protocol.
 
-    held_out_from: when the first row of validation or test is, in seconds; None where that is
-        unknown.
+    held_out_from: when the first row of validation or test is, in seconds, if that is known.
     items: what the table says of the items, where a model reads texts.
     """
 

@@ -24,10 +24,8 @@ from lightning_rec.ranges import BelowOne
 
 
 class SplitAssignment(NamedTuple):
-    """What each row is for.
-
-    part: int8 [N], the place in ``PARTS``.
-    boundaries: times where validation and test begin in a temporal split, else None.
+    """What each row is for: its place in ``PARTS``, int8 [N], and the times where validation and
+    test begin in a temporal split.
     """
 
     part: NDArray[np.int8]
@@ -84,14 +82,9 @@ class RandomRows(RandomShares, RowProtocol):
     """Rows at random, by ratio.
 
     Args:
-        val: share of the rows for validation; 0 leaves none.
-        test: share of the rows for the test.
-        seed: fixes the draw, which depends on it and on the place of a row alone.
-        whole_groups: deal all rows of a group (``data.fields.group``) to one part, by the shares of
-            the groups: nobody who is tested on is trained on.
-
-    Raises:
-        UserError: if nothing is left to train or to test on.
+        val, test, seed: see :class:`lightning_rec.data.shares.RandomShares`.
+        whole_groups: assign all rows of a group (``data.fields.group``) to one part, by the shares
+            of the groups: nobody who is tested on is trained on.
     """
 
     val: BelowOne = 0.1

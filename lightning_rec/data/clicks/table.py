@@ -36,9 +36,8 @@ class ClickSource(Raw, Protocol):
 
 
 class LogClicks(ABC):
-    """Clicks that are the events of a log, with what is known of their users and items beside them.
-
-    log: the interactions. They are prepared once, for problems of clicks and of sequences alike.
+    """Clicks that are the events of a log, which is prepared once for clicks and sequences alike,
+    with what is known of their users and items.
     """
 
     name: str
@@ -62,8 +61,7 @@ class LogClicks(ABC):
 class ClickTable(Prepared):
     """A table in a folder, written once and never changed.
 
-    ``clicks.parquet``: the rows in the order of the source, but for those of a log, which lie in
-        its own folder.
+    ``clicks.parquet``: the rows as in the source; those of a log lie in its own folder.
     ``info.json``: ``name``, ``rows``, ``data_hash``, licence, settings and files with checksums.
     """
 

@@ -6,11 +6,7 @@ from lightning_rec.data.core.batches import BatchData, BatchLoader
 
 
 class DataModule(pl.LightningDataModule):
-    """Gives each process of a trainer its batches.
-
-    Args:
-        data: the batches of each stage.
-    """
+    """Gives each process of a trainer its batches."""
 
     def __init__(self, data: BatchData) -> None:
         super().__init__()

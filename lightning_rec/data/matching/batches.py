@@ -42,14 +42,8 @@ class QueryBatch(NamedTuple):
 
 
 class PairSet(Dataset[PairBatch]):
-    """The pairs of the training queries, fetched as whole batches.
-
-    Args:
-        matches: the pairs.
-        positives: take relevant pairs alone.
-
-    Raises:
-        UserError: if there is nothing to train on.
+    """The pairs of the training queries, or the relevant ones (``positives``), as whole batches.
+    Raises UserError if there is nothing to train on.
     """
 
     def __init__(self, matches: Matches, positives: bool) -> None:
@@ -75,12 +69,7 @@ class PairSet(Dataset[PairBatch]):
 
 
 class QuerySet(Dataset[QueryBatch]):
-    """The queries of a part, fetched as whole batches.
-
-    Args:
-        matches: the pairs.
-        part: ``val`` or ``test``.
-    """
+    """The queries of a part, ``val`` or ``test``, fetched as whole batches."""
 
     def __init__(self, matches: Matches, part: str) -> None:
         self.pairs, self.queries = matches.pairs, matches.part(part)

@@ -18,11 +18,7 @@ from lightning_rec.ranges import BelowOne
 
 @dataclass(frozen=True)
 class Matches:
-    """Pairs under a protocol.
-
-    pairs: all of them.
-    train, val, test: int64, the queries of each part, rising.
-    """
+    """Pairs under a protocol, and the queries of each part, int64, rising."""
 
     pairs: Pairs
     train: Ints
@@ -46,13 +42,8 @@ class ByQuery(RandomShares, Hashed):
     """Queries at random: all pairs of a query are in one part.
 
     Args:
-        val: share of the queries for validation; 0 leaves none.
-        test: share of the queries for the test.
-        seed: fixes the draw, which depends on it and on the place of a query alone.
+        val, test, seed: see :class:`lightning_rec.data.shares.RandomShares`.
         cutoffs: the k of ``ndcg@k`` and ``recall@k``.
-
-    Raises:
-        UserError: if nothing is left to train or to test on.
     """
 
     kind: ClassVar[str] = "pairs"

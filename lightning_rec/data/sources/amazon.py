@@ -19,11 +19,7 @@ _TITLES = "items.jsonl"
 
 
 class AmazonSequences(PublicSource):
-    """Each user's items in order, without times; titles or attributes where they are at hand.
-
-    Args:
-        name: of the data set, in folders and tables; None takes the usual one.
-    """
+    """Each user's items in order, without times; titles or attributes where they are at hand."""
 
     in_order: ClassVar[bool] = True  # the items of a user come in the order of time
 

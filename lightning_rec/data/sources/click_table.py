@@ -29,24 +29,10 @@ class ClickTableSource:
         val: a second file, for validation, with the same columns; ``path`` is for training then,
             and ``protocol=given_rows`` keeps the parts. None where there is none.
         test: a third file, for the test.
-        delimiter: what parts the fields of text: any characters, ``tab`` or ``blanks``; None tells
-            it from the first lines.
-        header: whether the first line names the columns; None: unless ``columns`` does.
-        columns: names of the columns of text, in their order.
-        encoding: of text.
-        decimal: what parts whole numbers from fractions in text.
-        quoted: whether fields of text may stand in quotes; else quotes are characters as others
-            are.
-        time_unit: of numeric times; ``auto`` tells it from their size, ``excel`` counts days
-            since 1900.
-        time_format: of dates, as ``strptime`` has it; None knows the usual ones.
-        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
-        invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out and
-            counts them.
-        name: of the data set; None takes the file's.
+        name, delimiter, header, columns, encoding, time_unit, time_format, day_first, decimal,
+            quoted, invalid: as of :class:`lightning_rec.data.sources.table.TableSource`.
 
-    Raises:
-        UserError: if ``path`` is not set, or ``val`` is given without ``test``.
+    Raises UserError if ``path`` is not set, or ``val`` is given without ``test``.
     """
 
     kind: ClassVar[str] = "clicks"

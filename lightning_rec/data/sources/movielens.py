@@ -115,11 +115,7 @@ ML_1M = PublicData(
 
 
 class MovieLens100K(PublicSource):
-    """MovieLens-100K: ratings with times; titles, years and genres; age, gender, occupation, zip.
-
-    Args:
-        name: of the data set, in folders and tables; None takes the usual one.
-    """
+    """MovieLens-100K: ratings, times; titles, years and genres; age, gender, occupation, zip."""
 
     public: ClassVar[PublicData] = ML_100K
 

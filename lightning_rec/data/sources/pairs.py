@@ -25,9 +25,6 @@ class PairTable:
         positive_from: the least relevance that counts as relevant. Must be set with ``relevance``.
         scale: the lowest and the highest relevance; None takes those that occur.
         name: of the data set; None takes the file's.
-
-    Raises:
-        UserError: if something is not set that must be.
     """
 
     kind: ClassVar[str] = "pairs"
