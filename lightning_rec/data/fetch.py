@@ -108,7 +108,11 @@ class PublicFiles:
             files = layout.inside(folder)
             if files is None:
                 continue
-            if _intact(folder, files):
+            try:
+                checksums = read_json(folder / CHECKSUMS)
+            except UserError:
+                checksums = {}
+            if all(sha256_file(file) == checksums.get(file.name) for file in files):
                 return files
             log.warning("%s: the download in %s is damaged and not used", self.title, folder)
         return None
@@ -148,12 +152,3 @@ class PublicData(PublicFiles):
     users: int
     items: int
     events: int
-
-
-def _intact(folder: Path, files: list[Path]) -> bool:
-    """Whether the files are still those whose checksums were noted when they arrived."""
-    try:
-        checksums = read_json(folder / CHECKSUMS)
-    except UserError:
-        return False
-    return all(sha256_file(file) == checksums.get(file.name) for file in files)

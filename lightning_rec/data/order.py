@@ -47,9 +47,13 @@ def ordering(
     if split.times is not None:
         untimed &= np.diff(split.times) == 0
     share = float(untimed.sum() / max(1, steps.sum()))
-    tied = 0.0 if split.times is None else _tied_targets(data, split)
-    facts = {"share of steps whose order times do not tell": round(share, 4)}
+    tied, facts = 0.0, {"share of steps whose order times do not tell": round(share, 4)}
     if split.times is not None:
+        columns = [name for name in TIMED if name in data.events.collect_schema()]
+        time = times(data.events.select(columns).collect())
+        assert time is not None
+        same = time[split.test.row] == time[np.asarray(split.rows)[split.test.end - 1]]
+        tied = float(same.mean()) if len(same) else 0.0
         facts["share of test targets at the moment of the event before"] = round(tied, 4)
     if ties == "shuffle" or (known and split.times is None):
         return Ordering(facts)
@@ -80,16 +84,6 @@ def implausible(time: NDArray[Any]) -> Iterator[str]:
                 "nanoseconds since 1970. Say data.time_unit for another one of these, and "
                 "data.time_format for dates that are written as numbers."
             )
-
-
-def _tied_targets(data: Interactions, split: Split) -> float:
-    """The share of test targets at the very time of the last event of their history."""
-    columns = [name for name in TIMED if name in data.events.collect_schema()]
-    time = times(data.events.select(columns).collect())
-    assert time is not None
-    before = np.asarray(split.rows)[split.test.end - 1]
-    same = time[split.test.row] == time[before]
-    return float(same.mean()) if len(same) else 0.0
 
 
 def _sorted(data: Interactions, split: Split, steps: NDArray[np.bool_]) -> list[str]:

@@ -131,7 +131,9 @@ def download(url: str, sha256: str, target: Path) -> None:
         reply = _within(
             2 * CONNECT_SECONDS, lambda: urllib.request.urlopen(url, timeout=CONNECT_SECONDS)
         )
-        with reply, target.open("wb") as stream, _bar() as bar:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+        bar = Progress(*columns, TimeRemainingColumn(), **Screen(stderr=True).transient)
+        with reply, target.open("wb") as stream, bar:
             size = int(reply.headers.get("Content-Length") or 0)
             task = bar.add_task(url.rsplit("/", 1)[-1], total=size or None)
             while chunk := reply.read(_CHUNK):
@@ -140,7 +142,9 @@ def download(url: str, sha256: str, target: Path) -> None:
                 bar.advance(task, len(chunk))
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
         target.unlink(missing_ok=True)
-        raise Unavailable(_reason(error)) from error
+        inner = getattr(error, "reason", error)  # urllib wraps errors in layers
+        reason = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+        raise Unavailable(reason) from error
     if digest.hexdigest() != sha256:
         target.unlink()
         raise Unavailable("its checksum is not the expected one")
@@ -164,17 +168,6 @@ def extract(
                     raise Unavailable(f"the archive has no {inner}/{name}")
     except zipfile.BadZipFile as error:
         raise Unavailable(f"the archive is broken ({error})") from error
-
-
-def _reason(error: Exception) -> str:
-    """A few words out of the layers that urllib wraps an error in."""
-    inner = getattr(error, "reason", error)
-    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TimeRemainingColumn(), **Screen(stderr=True).transient)
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:

@@ -48,7 +48,6 @@ def encode(read: Callable[[Tokens], Tensor], tokens: Tokens) -> Tensor:
     if tokens.ids.device.type != "cpu" or len(tokens.ids) <= BLOCK_ROWS:
         return read(tokens)
 
-    def by_rows(lengths: list[int]) -> list[int]:
-        return [*range(BLOCK_ROWS, len(lengths), BLOCK_ROWS), len(lengths)]
-
-    return in_blocks(tokens.there.sum(dim=1), lambda rows: read(tokens.some(rows)), by_rows)
+    ends = [*range(BLOCK_ROWS, len(tokens.ids), BLOCK_ROWS), len(tokens.ids)]
+    lengths = tokens.there.sum(dim=1)
+    return in_blocks(lengths, lambda rows: read(tokens.some(rows)), lambda _: ends)

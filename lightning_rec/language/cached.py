@@ -1,7 +1,7 @@
 """Vectors and hidden states of many texts: computed once, cached, memory-mapped."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,22 +106,17 @@ def _kept(
         mode = encoder.training
         encoder.eval()
         # Whoever finds them later may ask for full precision.
+        order = np.argsort(tokens.lengths, kind="stable")  # texts of about one length
+        blocks = np.split(order, cuts(tokens.lengths[order].tolist())[:-1])
+        told = f"Reading {len(tokens):,} texts"
         with torch.no_grad(), torch.autocast(_device(encoder).type, enabled=False):
-            for which in _blocks(tokens):
+            for which in track(blocks, told, **Screen(stderr=True).transient):
                 write(out, which)
         encoder.train(mode)
         out.flush()
 
     # Torch warns of arrays that cannot be written.
     return np.load(kept(folder, make) / _ARRAY, mmap_mode="c", allow_pickle=False)
-
-
-def _blocks(tokens: Tokenized) -> Iterator[NDArray[np.int64]]:
-    """Numbers of texts of about one length, some at a time, with a bar."""
-    order = np.argsort(tokens.lengths, kind="stable")
-    blocks = np.split(order, cuts(tokens.lengths[order].tolist())[:-1])
-    told = f"Reading {len(tokens):,} texts"
-    yield from track(blocks, told, **Screen(stderr=True).transient)
 
 
 def _device(encoder: TextEncoder) -> torch.device:

@@ -82,8 +82,7 @@ class TextEncoder(LanguageModel):
         """Make vectors of B texts, float [B, E]. ``below``, float [B, T, E], is what the first
         ``depth`` layers make of them, if known: these are not computed then.
         """
-        layers = self.layers
-        with self._passing(layers[:depth], below):
+        with self._passing(self.layers[:depth], below):
             states = self._states(tokens)
         return self.pool(states, tokens.there)
 
@@ -92,7 +91,9 @@ class TextEncoder(LanguageModel):
         """What the first ``depth`` layers make of texts: float [B, T, E], without gradients."""
         layers = self.layers
         kept: list[Tensor] = []
-        hook = layers[depth - 1].register_forward_hook(lambda *call: kept.append(_first(call[2])))
+        hook = layers[depth - 1].register_forward_hook(
+            lambda _module, _args, made: kept.append(made[0] if isinstance(made, tuple) else made)
+        )
         try:
             with self._passing(layers[depth:], None):
                 self._states(tokens)
@@ -152,9 +153,3 @@ class TextEncoder(LanguageModel):
             hook.remove()
             self._returned = len(made[0]) if isinstance(made[0], tuple) else 0
         return self._returned
-
-
-def _first(made: Any) -> Tensor:
-    """The states among what a layer returns."""
-    states: Tensor = made[0] if isinstance(made, tuple) else made
-    return states

@@ -105,10 +105,9 @@ def find_model(name: str) -> Path:
     if (folder / "run.json").is_file():
         folder = _of_run(folder)
     if folder.is_dir():
-        missing = [file for file in _NEEDED[:1] if not (folder / file).is_file()]
-        if missing:
+        if not (folder / _NEEDED[0]).is_file():
             raise UserError(
-                f"{folder} is no language model: it has no {missing[0]}. A folder that "
+                f"{folder} is no language model: it has no {_NEEDED[0]}. A folder that "
                 "save_pretrained wrote has it, with the weights as *.safetensors beside it."
             )
         sealed = folder.name == RUN_MODEL and (folder / CHECKSUMS).is_file()
@@ -156,26 +155,22 @@ def _kept_by_hub(name: str) -> Path | None:
 
 def _of_hub(name: str) -> Path:
     hub = import_hub()
-    settings: dict[str, Any] = {"allow_patterns": list(_PATTERNS), "etag_timeout": 5}
     here = _kept_by_hub(name)
     if here is not None and (here / _NEEDED[0]).is_file() and any(here.glob("*.safetensors")):
         return here
     try:
         if not _resolves():
             raise OSError("there is no network")
-        return Path(hub.snapshot_download(name, **settings))
+        return Path(hub.snapshot_download(name, allow_patterns=list(_PATTERNS), etag_timeout=5))
     except Exception as error:  # of a dozen kinds, several of them of the HTTP library
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
         known = ", ".join(sorted(KNOWN))
+        reason = str(error) if type(error) is OSError else type(error).__name__
         raise UserError(
             f"The language model '{name}' is no folder, and the Hugging Face hub does not bring it "
-            f"({_short(error)}).{offline} Put config.json, *.safetensors and the "
+            f"({reason}).{offline} Put config.json, *.safetensors and the "
             f"tokenizer's files into a folder and name that; without the hub there is: {known}."
         ) from error
-
-
-def _short(error: Exception) -> str:
-    return str(error) if type(error) is OSError else type(error).__name__
 
 
 def _resolves() -> bool:

@@ -60,9 +60,8 @@ def load_language(
     model, tokenizer, fresh = _loaded("AutoModel", folder, meta)
     _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
-    if (folder / MODULES).is_file() and "models.Dense" in (folder / MODULES).read_text(
-        encoding="utf-8"
-    ):
+    modules = folder / MODULES
+    if modules.is_file() and "models.Dense" in modules.read_text(encoding="utf-8"):
         log.warning("%s: the linear map after the pooling (%s) is left out.", folder, MODULES)
     return Language(encoder, tokenizer, "" if meta else fingerprint(folder))
 
@@ -103,20 +102,14 @@ def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = Fal
 
 def words_loader(*, meta: bool) -> Any:
     """What finds a language model with its head by its name; without weights if ``meta``."""
-
-    def load(name: str, head: Literal["masked", "causal"]) -> Words:
-        return load_words(find_model(name), head, meta)
-
-    return load
+    return lambda name, head: load_words(find_model(name), head, meta)
 
 
 def language_loader(*, meta: bool) -> Any:
     """What finds a language model without its head by its name; without weights if ``meta``."""
-
-    def load(name: str, pooling: Pooling | None, normalize: bool) -> Language:
-        return load_language(find_model(name), pooling, normalize, meta)
-
-    return load
+    return lambda name, pooling, normalize: load_language(
+        find_model(name), pooling, normalize, meta
+    )
 
 
 def _refuse_lost(names: list[str], folder: Path) -> None:

@@ -448,8 +448,13 @@ def test_a_saved_split_comes_back_memory_mapped(
     for number, split in enumerate((temporal, leave_one_out)):
         split.save(tmp_path / f"{number}")
         back = Split.load(tmp_path / f"{number}")
-        for name, array in split._arrays().items():
-            mapped = back._arrays()[name]
+        names = ("offsets", "items", "rows", "train_end", "vocabulary", "train_counts", "times")
+        columns = [(getattr(back, name), getattr(split, name)) for name in names]
+        columns += [
+            *zip(back.val, split.val, strict=True),
+            *zip(back.test, split.test, strict=True),
+        ]
+        for mapped, array in columns:
             assert isinstance(mapped, np.memmap)
             assert not mapped.flags.writeable
             assert mapped.dtype == array.dtype

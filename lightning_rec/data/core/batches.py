@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
@@ -13,18 +13,6 @@ from lightning_rec.ranges import Workers
 
 Batch = TypeVar("Batch")
 Part = Literal["train", "val", "test"]
-
-
-class BatchSet(Protocol):
-    """A data set whose batches are fetched whole."""
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        ...
-
-    def __getitems__(self, indices: list[int]) -> Any:
-        """The batch of these examples."""
-        ...
 
 
 class BatchSampler(Sampler[list[int]]):
@@ -119,8 +107,8 @@ class BatchData(ABC):
     num_workers: Workers = 0
 
     @abstractmethod
-    def batches(self, part: Part) -> BatchSet:
-        """The examples of a part, to be fetched as whole batches."""
+    def batches(self, part: Part) -> Any:
+        """The examples of a part: a sized Dataset whose ``__getitems__`` fetches a whole batch."""
 
     def loader(self, part: Part, trainer: Any = None) -> "BatchLoader":
         """The batches of a part for this process of a trainer; all of them without one."""
@@ -134,7 +122,7 @@ class BatchData(ABC):
             processes=trainer.world_size if trainer else 1,
         )
         return BatchLoader(
-            examples,  # type: ignore[arg-type]
+            examples,
             batch_sampler=sampler,
             collate_fn=_whole,
             num_workers=self.num_workers,

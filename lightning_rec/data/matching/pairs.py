@@ -88,15 +88,13 @@ class Pairs(Prepared):
         low, high = self.scale
         if low == high:
             return np.ones_like(self.relevance)
-        scaled: NDArray[np.float32] = (self.relevance - np.float32(low)) / np.float32(high - low)
-        return scaled
+        return np.asarray((self.relevance - np.float32(low)) / np.float32(high - low))
 
     @cached_property
     def positive(self) -> NDArray[np.bool_]:
         """Whether each pair counts as relevant, bool [P]."""
         # Both sides are rounded alike, so that 2.67 counts from 2.67 on.
-        found: NDArray[np.bool_] = self.relevance >= np.float32(self.info["positive_from"])
-        return found
+        return np.asarray(self.relevance >= np.float32(self.info["positive_from"]))
 
     @property
     def scale(self) -> tuple[float, float]:

