@@ -151,8 +151,12 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
         else:
             continue
         settings[role] = column
-    if report.errors:
-        return
+    if not report.errors:
+        _read_parts(path, table, settings, report)
+
+
+def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Report) -> None:
+    """Read all files of the log, whose columns are known."""
     item = str(settings.get("item", "item"))
     if "form" not in settings and holds_lists(table, item):
         report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")

@@ -209,7 +209,6 @@ def test_distinct_values_are_counted_and_beyond_a_million_rows_told_as_about(
     found = drafted(tmp_path, code_id=codes)[0]
     assert (found["code_id"].distinct, found["code_id"].exact) == (321, True)
     monkeypatch.setattr(infer, "EXACT", 100)
-    monkeypatch.setattr(infer, "EXACT", 100)
     found = drafted(tmp_path, code_id=codes)[0]
     assert not found["code_id"].exact
 

@@ -63,10 +63,8 @@ class _Fitter:
         if name in self.fields.buckets:
             self._check_numbers(name)
             number = self.fields.buckets[name]
-            if isinstance(number, int):  # the inner quantiles of training; equal ones count once
-                found = sampled(map(columns.numbers, self._training(name)), int(self.train.sum()))
-                shares = np.arange(1, number) / number
-                edges = np.unique(np.quantile(found, shares)).tolist() if len(found) else []
+            if isinstance(number, int):
+                edges = self._edges(name, number)
                 self.statistics.append((name, None, None, edges))
         read = (categories(block, self.fields, edges) for block in self._training(name))
         if self.fields.missing == "unknown":
@@ -122,6 +120,12 @@ class _Fitter:
             f"'{{value}}' in column '{name}' is no number, but data.fields declares it as one",
             remedy,
         )
+
+    def _edges(self, name: str, number: int) -> list[float]:
+        """The inner quantiles of training that part ``number`` buckets; equal ones count once."""
+        found = sampled(map(columns.numbers, self._training(name)), int(self.train.sum()))
+        shares = np.arange(1, number) / number
+        return np.unique(np.quantile(found, shares)).tolist() if len(found) else []
 
     def _known(self, name: str, values: Iterable[pl.Series]) -> pl.DataFrame:
         """Categories that are frequent enough, the most frequent first; none if they are hashed."""
