@@ -168,12 +168,12 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         )
     source = TableSource(str(path), **settings)
     report.units = "sessions" if settings.get("session") else "users"
-    if source.catalogue is not None:
-        for odd in garbled(source.catalogue_table(source.catalogue)):
+    if source.catalogue_path is not None:
+        for odd in garbled(source.catalogue_table(source.catalogue_path)):
             report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
     log = _read(_opened(path, source.dialect, settings), source, report)
     for part in list(source.paths.values())[1:]:
-        more, columns = _opened(part, source.dialect, settings), source.columns
+        more, columns = _opened(part, source.dialect, settings), source.roles
         faults = missing_columns(more, columns) or read_log(more, columns, source.invalid).faults
         report.errors += faults
     if log is not None and log.remedy and not set(log.remedy) & set(settings):
@@ -215,11 +215,11 @@ def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
 
 def _read(table: Table, source: TableSource, report: Report) -> Log | None:
     """Read the columns, if they are there; add faults, figures and warnings to the report."""
-    faults = missing_columns(table, source.columns)
+    faults = missing_columns(table, source.roles)
     if faults:
         report.errors += faults
         return None
-    log = read_log(table, source.columns, source.invalid)
+    log = read_log(table, source.roles, source.invalid)
     report.errors += log.faults
     report.droppable = log.droppable
     if log.dropped:
@@ -228,7 +228,7 @@ def _read(table: Table, source: TableSource, report: Report) -> Log | None:
     if log.rows and (figures := statistics(sound)).events:
         report.statistics = figures
         report.warnings += oddities(sound, figures, report.units)
-        named = [name for name in source.columns.named().values() if name]
+        named = [name for name in source.roles.named().values() if name]
         whole = set(named) == set(table.schema.names())
         report.repeated, told = repeats(sound, figures, named, report.units, whole=whole)
         report.warnings += told

@@ -26,7 +26,7 @@ Made = tuple[ClickTable, Fields, Encoded]
 
 @pytest.fixture
 def made(click_csv: Path, click_fields: Fields, tmp_path: Path) -> Made:
-    table = prepare_clicks(ClickTableSource(click_fields, str(click_csv)), tmp_path)
+    table = prepare_clicks(ClickTableSource(fields=click_fields, path=str(click_csv)), tmp_path)
     return table, click_fields, encoded(table, click_fields)
 
 
@@ -64,7 +64,7 @@ def test_floats_that_are_categories_pass(tmp_path: Path) -> None:
     columns = {"a": [7.0, None, float("nan"), 8.0], "y": [1, 0, 1, 0]}
     pl.DataFrame(columns).write_parquet(path)
     fields = Fields(categorical=("a",), label="y")
-    table = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
+    table = prepare_clicks(ClickTableSource(fields=fields, path=str(path)), tmp_path)
     arrays = encoded(table, fields, SplitAssignment(np.array([0, 0, 2, 2], dtype=np.int8)))
     assert arrays.vocabulary["value"].to_list() == ["7", None]
     audit_clicks(table, fields, arrays)

@@ -37,7 +37,7 @@ DEALT = SplitAssignment(np.array([0, 0, 0, 0, 1, 1, 2, 2], dtype=np.int8))
 def table(folder: Path, columns: dict[str, list[Any]] = TABLE) -> ClickTable:
     path = folder / "small.parquet"
     pl.DataFrame(columns, strict=False).write_parquet(path)
-    return prepare_clicks(ClickTableSource(FIELDS, str(path)), folder / "cache")
+    return prepare_clicks(ClickTableSource(fields=FIELDS, path=str(path)), folder / "cache")
 
 
 def encoded(folder: Path, columns: dict[str, list[Any]] = TABLE, **changes: Any) -> Encoded:
@@ -305,7 +305,9 @@ def test_batches_are_whole_rows_of_a_part(
     click_csv: Path, click_fields: Fields, tmp_path: Path
 ) -> None:
     fields = replace(click_fields, weight="worth")
-    loaded = load_clicks(ClickTableSource(fields, str(click_csv)), RandomRows(), tmp_path)
+    loaded = load_clicks(
+        ClickTableSource(fields=fields, path=str(click_csv)), RandomRows(), tmp_path
+    )
     made = loaded.data.encoded
     batch = ClickSet(made, "val").__getitems__([3, 0])
     rows = made.val[[3, 0]]

@@ -177,7 +177,7 @@ FORMS: list[Callable[[pl.DataFrame, Path, random.Random], Path]] = [
 
 
 def load(path: Path, folder: Path, fields: Fields = FIELDS, **settings: Any) -> AuditedClicks:
-    source = ClickTableSource(fields, str(path), name="log", **settings)
+    source = ClickTableSource(fields=fields, path=str(path), name="log", **settings)
     return load_clicks(source, RandomRows(0.2, 0.2), folder / "cache")
 
 
@@ -196,7 +196,7 @@ def agree(one: AuditedClicks, other: AuditedClicks) -> None:
 
 def read(path: Path) -> pl.DataFrame:
     """The rows in the one form that their hash is taken of."""
-    source = ClickTableSource(FIELDS, str(path), name="log")
+    source = ClickTableSource(fields=FIELDS, path=str(path), name="log")
     rows = source.canonical(source.read(source.files())).collect()
     return rows.select(sorted(rows.columns))
 
@@ -331,7 +331,7 @@ def test_ids_of_several_files_meet_in_whatever_form_they_are(tmp_path: Path) -> 
         "whole.parquet": {"uid": [int(user) for user in ids], "y": [False, True] * 25},
     }
     for name, columns in others.items():
-        source = ClickTableSource(fields, str(train), test=str(small(tmp_path / name, columns)), name="given")  # fmt: skip
+        source = ClickTableSource(fields=fields, path=str(train), test=str(small(tmp_path / name, columns)), name="given")  # fmt: skip
         made = load_clicks(source, GivenRows(), tmp_path / "cache")
         assert made.facts["test rows with an unknown category"] == 0, name
         assert "training does not know" not in "".join(made.facts["told"])
@@ -402,7 +402,9 @@ def test_what_a_model_reads_is_in_the_hash(tmp_path: Path) -> None:
     parts = []
     for value in (1, 2):
         test = small(tmp_path / f"test{value}.csv", columns | {"uid": [1, value] * 20})
-        source = ClickTableSource(fields, str(tmp_path / "one.csv"), test=str(test), name="given")
+        source = ClickTableSource(
+            fields=fields, path=str(tmp_path / "one.csv"), test=str(test), name="given"
+        )
         parts.append(load_clicks(source, GivenRows(), tmp_path / "cache").data_hash)
     assert len({*parts, one.data_hash}) == 3
 

@@ -46,7 +46,9 @@ def fields(**changes: Any) -> Fields:
 
 def prepared(folder: Path, frame: pl.DataFrame, declared: Fields) -> ClickTable:
     frame.write_parquet(folder / "log.parquet")
-    return prepare_clicks(ClickTableSource(declared, str(folder / "log.parquet")), folder / "cache")
+    return prepare_clicks(
+        ClickTableSource(fields=declared, path=str(folder / "log.parquet")), folder / "cache"
+    )
 
 
 def made(folder: Path, protocol: RowProtocol | None = None, **changes: Any) -> Made:

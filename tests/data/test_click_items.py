@@ -35,7 +35,7 @@ DEALT = SplitAssignment(np.array([0, 0, 0, 0, 2, 2, 2, 2], dtype=np.int8))
 def made(folder: Path, template: str, fields: Fields = FIELDS) -> tuple[ClickTable, Encoded, Items]:
     path = folder / "small.parquet"
     pl.DataFrame(TABLE, strict=False).write_parquet(path)
-    table = prepare_clicks(ClickTableSource(fields, str(path)), folder / "cache")
+    table = prepare_clicks(ClickTableSource(fields=fields, path=str(path)), folder / "cache")
     encoded = encode(table, fields, DEALT, Path(mkdtemp(dir=folder)) / "encoded")
     return table, encoded, items_of(table, fields, encoded, template)
 

@@ -39,7 +39,7 @@ def told(
     pl.DataFrame({name: column for name, column in columns.items() if name[0] != "_"}).write_parquet(path)  # fmt: skip
     settings = {"categorical": ("uid", "sku"), "label": "y", "group": "uid", "time": "ts"} | fields
     declared = Fields(**settings)
-    table = prepare_clicks(ClickTableSource(declared, str(path)), folder / "cache")
+    table = prepare_clicks(ClickTableSource(fields=declared, path=str(path)), folder / "cache")
     dealt = (protocol or RandomRows()).assign(table, declared)
     encoded = encode(table, declared, dealt, folder / "encoded")
     facts, found = audit_clicks(table, declared, encoded)
@@ -185,7 +185,9 @@ def parts(folder: Path, columns: Columns, protocol: RowProtocol) -> Any:
     path = folder / "plain.parquet"
     pl.DataFrame({name: columns[name] for name in ("uid", "sku", "ts", "y")}).write_parquet(path)
     fields = Fields(categorical=("uid", "sku"), label="y", time="ts")
-    return protocol.assign(prepare_clicks(ClickTableSource(fields, str(path)), folder), fields).part
+    return protocol.assign(
+        prepare_clicks(ClickTableSource(fields=fields, path=str(path)), folder), fields
+    ).part
 
 
 def with_doubles(columns: Columns) -> Columns:
@@ -354,7 +356,7 @@ def test_values_that_training_does_not_know_are_told_by_column(share: int, tmp_p
     frame.head(2_500).write_csv(paths["path"])
     frame.tail(500).with_columns(other.alias("uid")).write_csv(paths["test"])
     fields = Fields(categorical=("uid", "sku"), label="y")
-    source = ClickTableSource(fields, **{key: str(path) for key, path in paths.items()})
+    source = ClickTableSource(fields=fields, **{key: str(path) for key, path in paths.items()})
     said = load_clicks(source, GivenRows(), tmp_path / "cache").facts["told"]
     if share > 10:
         assert said == []
@@ -369,7 +371,7 @@ def test_who_is_new_by_the_protocol_is_not_told(tmp_path: Path) -> None:
     pl.DataFrame({name: columns[name] for name in ("uid", "sku", "y")}).write_parquet(path)
     fields = Fields(categorical=("uid", "sku"), label="y", group="uid")
     loaded = load_clicks(
-        ClickTableSource(fields, str(path)), RandomRows(whole_groups=True), tmp_path
+        ClickTableSource(fields=fields, path=str(path)), RandomRows(whole_groups=True), tmp_path
     )
     assert loaded.facts["told"] == []
     assert loaded.facts["test rows with an unknown category"] == loaded.counts["test rows"]
@@ -388,7 +390,7 @@ def test_what_is_found_is_told_refused_or_accepted_by_name(
 
     def load(**settings: Any) -> dict[str, Any]:
         caplog.clear()
-        source = ClickTableSource(fields, str(path))
+        source = ClickTableSource(fields=fields, path=str(path))
         return load_clicks(source, RandomRows(**settings), tmp_path / "cache").facts
 
     both = load()

@@ -16,7 +16,7 @@ from lightning_rec.errors import UserError
 
 @pytest.fixture
 def table(click_csv: Path, click_fields: Fields, tmp_path: Path) -> ClickTable:
-    return prepare_clicks(ClickTableSource(click_fields, str(click_csv)), tmp_path)
+    return prepare_clicks(ClickTableSource(fields=click_fields, path=str(click_csv)), tmp_path)
 
 
 def test_random_rows_have_their_shares(table: ClickTable, click_fields: Fields) -> None:
@@ -56,10 +56,10 @@ def test_dates_are_times(tmp_path: Path) -> None:
     fields = Fields(categorical=("a",), label="y", time="day")
     path = tmp_path / "dated.csv"
     path.write_text("a,y,day\nu,1,2024-01-02\nu,0,2024-01-01\nv,1,2024-01-04\nv,0,2024-01-03\n")
-    dated = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
+    dated = prepare_clicks(ClickTableSource(fields=fields, path=str(path)), tmp_path)
     assert TemporalRows(0.5, 0.75).assign(dated, fields).part.tolist() == [0, 0, 2, 1]
     path.write_text("a,y,day\nu,1,2024-01-02\nu,0,soon\n")
-    broken = prepare_clicks(ClickTableSource(fields, str(path)), tmp_path)
+    broken = prepare_clicks(ClickTableSource(fields=fields, path=str(path)), tmp_path)
     with pytest.raises(UserError, match="row 2: 'soon' in column 'day' is no time"):
         TemporalRows().assign(broken, fields)
 
@@ -69,7 +69,8 @@ def test_given_files_keep_their_parts(tmp_path: Path) -> None:
     paths = [tmp_path / f"{part}.csv" for part in ("train", "val", "test")]
     for number, path in enumerate(paths):
         path.write_text("a,y\n" + "u,1\nv,0\n" * (number + 1))
-    source = ClickTableSource(fields, *map(str, paths))
+    parts = dict(zip(("path", "val", "test"), map(str, paths), strict=True))
+    source = ClickTableSource(fields=fields, **parts)
     given = prepare_clicks(source, tmp_path)
     assert np.bincount(GivenRows().assign(given, fields).part).tolist() == [2, 4, 6]
     paths[1].write_text("a,z\nu,1\n")
@@ -93,7 +94,9 @@ def test_an_unknown_mark_is_refused(tmp_path: Path) -> None:
     pl.DataFrame({"a": ["u"], "y": [1], PART: ["dev"]}).write_parquet(path)
     fields = Fields(categorical=("a",), label="y")
     with pytest.raises(UserError, match="holds dev"):
-        GivenRows().assign(prepare_clicks(ClickTableSource(fields, str(path)), tmp_path), fields)
+        GivenRows().assign(
+            prepare_clicks(ClickTableSource(fields=fields, path=str(path)), tmp_path), fields
+        )
 
 
 def test_equal_settings_have_equal_hashes() -> None:

@@ -33,7 +33,7 @@ def written(path: Path, stamps: list[Any]) -> Path:
 
 
 def temporal(path: Path, stamps: list[Any], **settings: Any) -> AuditedClicks:
-    source = ClickTableSource(FIELDS, str(written(path, stamps)), **settings)
+    source = ClickTableSource(fields=FIELDS, path=str(written(path, stamps)), **settings)
     return load_clicks(source, TemporalRows(), path.parent / "cache")
 
 
@@ -85,7 +85,7 @@ def test_each_file_is_read_by_its_own_type_form_and_unit(
         (tmp_path / str(place)).mkdir()
         paths.append(str(written(tmp_path / str(place) / form, FORMS[form](part))))
     fields = Fields(**{**vars(FIELDS), "past": "clicks"})
-    source = ClickTableSource(fields, paths[0], paths[1], paths[2], name="log")
+    source = ClickTableSource(fields=fields, path=paths[0], val=paths[1], test=paths[2], name="log")
     given = load_clicks(source, GivenRows(), tmp_path / "cache")
     assert times(given.data.table, fields).tolist() == stamps
     assert given.data.held_out_from == stamps[48]

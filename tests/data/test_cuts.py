@@ -130,7 +130,7 @@ def clicks(folder: Path, times: list[Any]) -> tuple[ClickTable, Fields]:
     fields = Fields(categorical=("a",), label="y", time="ts")
     path = folder / "clicks.csv"
     pl.DataFrame({"a": ["u", "v"] * 5, "y": [1, 0] * 5, "ts": times}).write_csv(path)
-    return prepare_clicks(ClickTableSource(fields, str(path)), folder), fields
+    return prepare_clicks(ClickTableSource(fields=fields, path=str(path)), folder), fields
 
 
 @pytest.mark.parametrize("form", ["seconds", "milliseconds", "dates"])

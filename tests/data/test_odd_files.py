@@ -96,7 +96,7 @@ def test_files_are_read_as_they_are_meant(
     if node["columns"] is None:
         plain = made("plain.csv", text(), tmp_path)
         loaded = [
-            load_clicks(ClickTableSource(FIELDS, str(file), name="log", **way), RandomRows(0.2, 0.2), tmp_path)
+            load_clicks(ClickTableSource(fields=FIELDS, path=str(file), name="log", **way), RandomRows(0.2, 0.2), tmp_path)
             for file, way in ((plain, {}), (path, settings))
         ]  # fmt: skip
         assert loaded[0].data_hash == loaded[1].data_hash
@@ -216,7 +216,7 @@ def test_lines_with_too_many_fields_can_be_dropped_and_are_counted(
     assert tables.dropped["ragged"] == len(dropped)
     if sign == "::":
         return
-    source = ClickTableSource(FIELDS, str(path), name="log", invalid="drop")
+    source = ClickTableSource(fields=FIELDS, path=str(path), name="log", invalid="drop")
     made_of = load_clicks(source, RandomRows(0.2, 0.2), tmp_path)
     assert made_of.facts["faulty rows left out"] == 2
     assert made_of.data.table.info["dropped"]["ragged lines"] == 2
@@ -224,7 +224,7 @@ def test_lines_with_too_many_fields_can_be_dropped_and_are_counted(
 
 def test_a_comma_of_thousands_is_not_taken_for_a_decimal_one(tmp_path: Path) -> None:
     path = made("log.csv", text(with_(3, lambda rating: "1.234" if rating == 4 else f"{rating}".replace(".", ","))), tmp_path)  # fmt: skip
-    source = ClickTableSource(FIELDS, str(path), name="log", decimal="comma")
+    source = ClickTableSource(fields=FIELDS, path=str(path), name="log", decimal="comma")
     with pytest.raises(UserError, match=r"line 10, row 9: '1\.234 with data\.decimal=comma'"):
         load_clicks(source, RandomRows(0.2, 0.2), tmp_path)
 
@@ -249,8 +249,8 @@ def test_a_list_that_is_cut_off_is_refused_or_dropped(tmp_path: Path) -> None:
     frame.write_csv(tmp_path / "log.csv")
     fields = Fields(categorical=("user",), multi_valued=("tags",), label="clicked")
     with pytest.raises(UserError, match=r"log\.csv, line 5: a list is cut off"):
-        load_clicks(ClickTableSource(fields, str(tmp_path / "log.csv")), RandomRows(0.2, 0.2), tmp_path)  # fmt: skip
-    source = ClickTableSource(fields, str(tmp_path / "log.csv"), invalid="drop")
+        load_clicks(ClickTableSource(fields=fields, path=str(tmp_path / "log.csv")), RandomRows(0.2, 0.2), tmp_path)  # fmt: skip
+    source = ClickTableSource(fields=fields, path=str(tmp_path / "log.csv"), invalid="drop")
     assert load_clicks(source, RandomRows(0.2, 0.2), tmp_path).counts["rows"] == 39
 
 
@@ -301,10 +301,13 @@ def test_columns_of_odd_types_do_not_stop_a_schema_or_a_training(tmp_path: Path)
     frame.write_parquet(path)
     node = schema(path, tmp_path)
     assert node.fields.multi_valued == ["pair"]
-    made_of = load_clicks(ClickTableSource(FIELDS, str(path), name="log"), RandomRows(0.2, 0.2), tmp_path)  # fmt: skip
+    made_of = load_clicks(ClickTableSource(fields=FIELDS, path=str(path), name="log"), RandomRows(0.2, 0.2), tmp_path)  # fmt: skip
     assert made_of.counts["rows"] == 40
     frame.with_columns(user=pl.lit(b"\xff")).write_parquet(path)
-    for source in (TableSource(str(path), "user", "item"), ClickTableSource(FIELDS, str(path))):
+    for source in (
+        TableSource(str(path), "user", "item"),
+        ClickTableSource(fields=FIELDS, path=str(path)),
+    ):
         with pytest.raises(UserError, match="bytes that are no UTF-8 text: write them as text"):
             source.read([path])
 

@@ -29,7 +29,7 @@ def hashes(folder: Path, content: str | bytes) -> tuple[str, str]:
     path = folder / "log.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     log = TableSource(str(path), "user", "item", "time", "rating", name="log")
-    clicks = ClickTableSource(FIELDS, str(path), name="log")
+    clicks = ClickTableSource(fields=FIELDS, path=str(path), name="log")
     return (
         prepare(log, folder).info["data_hash"], prepare_clicks(clicks, folder).info["data_hash"]
     )  # fmt: skip

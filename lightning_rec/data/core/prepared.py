@@ -28,7 +28,7 @@ Write = Callable[[list[Path], Path, Callable[[str], None]], dict[str, Any]]
 class Raw(Protocol):
     """A data set that knows where its raw files are."""
 
-    name: str
+    name: Any  # a string
 
     def files(self) -> list[Path]:
         """Paths of the raw files, fetched first if need be. Raises UserError if not to be had."""

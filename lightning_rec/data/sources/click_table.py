@@ -1,77 +1,36 @@
 """Anybody's own clicks: delimited text, JSON lines or Parquet, packed or not, or one per part."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.reading import Invalid, canonical, read_rows, with_points, with_times
+from lightning_rec.data.clicks.reading import canonical, read_rows, with_points, with_times
 from lightning_rec.data.clicks.table import PART
-from lightning_rec.data.dialect import Decimal, Dialect
 from lightning_rec.data.ids import ids
-from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.readers import same_columns
+from lightning_rec.data.sources.table import OwnTable
 from lightning_rec.data.tabular import Table, open_table
-from lightning_rec.data.times import TimeForm, TimeUnit
-from lightning_rec.errors import NotSet, UserError
 
 
-class ClickTableSource:
+@dataclass(eq=False, kw_only=True)
+class ClickTableSource(OwnTable):
     """Reads clicks from ``path``, all rows of it or those of training.
 
     Args:
         fields: what the columns mean.
-        path: delimited text, JSON lines, Parquet or Arrow; gzip, bzip2, xz or zip of it; a folder
-            of such files. Must be set.
-        val: a second file, for validation, with the same columns; ``path`` is for training then,
-            and ``protocol=given_rows`` keeps the parts. None where there is none.
-        test: a third file, for the test.
-        name, delimiter, header, columns, encoding, time_unit, time_format, day_first, decimal,
-            quoted, invalid: as of :class:`lightning_rec.data.sources.table.TableSource`.
-
-    Raises UserError if ``path`` is not set, or ``val`` is given without ``test``.
     """
 
     kind: ClassVar[str] = "clicks"
-    licence: ClassVar[str] = "yours"
 
-    def __init__(
-        self,
-        fields: Fields,
-        path: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        name: str | None = None,
-        delimiter: str | None = None,
-        header: bool | None = None,
-        columns: list[str] | None = None,
-        encoding: str = "utf-8",
-        time_unit: TimeUnit = "auto",
-        time_format: str | None = None,
-        day_first: bool | None = None,
-        invalid: Invalid = "error",
-        decimal: Decimal = "point",
-        quoted: bool = True,
-    ) -> None:
-        if path is None:
-            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
-        if val is not None and test is None:
-            raise UserError(f"data.val={val} needs data.test=FILE beside it.")
-        self.fields, self.invalid = fields, invalid
-        named = None if columns is None else tuple(columns)
-        self.dialect = Dialect(delimiter, header, named, encoding, decimal=decimal, quoted=quoted)
-        self.times = TimeForm(time_unit, time_format, day_first)
+    fields: Fields
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.dropped: dict[str, int] = {}  # rows left out by the last read, by column
-        given = {"train": path, "val": val, "test": test}
-        self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
-        self.name = name or self.paths["train"].name.split(".")[0] or "table"
-
-    def files(self) -> list[Path]:
-        """All files, those of training first. Raises UserError if one is missing."""
-        return [file for path in self.paths.values() for file in table_files(path)]
 
     def settings(self) -> dict[str, Any]:
         """Which parts there are, how they are written, and what the columns mean."""

@@ -1,7 +1,7 @@
 """Anybody's own log: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder."""
 
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,29 +23,17 @@ from lightning_rec.errors import NotSet, UserError, listed, nearest
 _IN_ASCII = ("iso2022", "iso-2022", "utf-7", "utf_7", "hz")  # encodings whose text is UTF-8 too
 
 
-class TableSource:
-    """Reads a log from ``path``, and the catalogue of items if there is one.
+@dataclass(eq=False, kw_only=True)
+class OwnTable:
+    """A table of one's own, all rows of it in one place, or a file for each part.
 
     Args:
         path: delimited text, JSON lines, Parquet or Arrow; gzip, bzip2, xz or zip of it; a folder
             of such files. Must be set.
-        user: column of user ids, any strings or numbers. Must be set, as ``item`` must, but where
-            ``columns`` has one of that very name, or ``form`` is ``lines``; likewise ``time`` and
-            ``rating`` where ``columns`` has them.
-        item: column of item ids.
-        session: column of session ids, or None. Sessions then stand where users would: each is a
-            sequence of its own. Where ``user`` is set too, a session is one of a user.
-        time: column of times: epoch seconds to nanoseconds, or dates; a time without a zone is
-            UTC. None takes the order of the rows for the order of time.
-        ties: the order of a user's events at one time: ``file``, as the rows have it, or
-            ``shuffle``, by a hash of their ids, so that it says nothing.
-        rating: column of numbers, or None.
-        time_unit: unit of numeric times; ``auto`` tells it from their size, ``excel`` counts days
-            since 1900.
-        time_format: of dates, as ``strptime`` has it; None knows the usual ones.
-        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
-        form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
-            line is a user and all his items.
+        val: a second file, for validation, with the same columns; ``path`` is for training then,
+            and ``protocol=given`` or ``given_rows`` keeps the parts. None where there is none.
+        test: a third file, for the test.
+        name: of the data set; None takes the file's.
         delimiter: what parts the fields of text: any characters, ``tab`` or ``blanks``; None tells
             it from the first lines.
         header: whether the first line names the columns; None: unless ``columns`` does.
@@ -54,115 +42,151 @@ class TableSource:
         decimal: what parts whole numbers from fractions in text.
         quoted: whether fields of text may stand in quotes; else quotes are characters as others
             are.
+        time_unit: unit of numeric times; ``auto`` tells it from their size, ``excel`` counts days
+            since 1900.
+        time_format: of dates, as ``strptime`` has it; None knows the usual ones.
+        day_first: whether 5/6/2024 is in June; None tells it from the other rows.
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out, and says
             how many.
+
+    Raises:
+        UserError: if ``path`` is not set, or ``val`` is given without ``test``.
+    """
+
+    licence: ClassVar[str] = "yours"
+
+    path: str | None = field(default=None, kw_only=False)
+    val: str | None = None
+    test: str | None = None
+    name: str | None = None
+    delimiter: str | None = None
+    header: bool | None = None
+    columns: list[str] | None = None
+    encoding: str = "utf-8"
+    decimal: Decimal = "point"
+    quoted: bool = True
+    time_unit: TimeUnit = "auto"
+    time_format: str | None = None
+    day_first: bool | None = None
+    invalid: Invalid = "error"
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
+        if self.val is not None and self.test is None:
+            raise UserError(f"data.val={self.val} needs data.test=FILE beside it.")
+        given = {"train": self.path, "val": self.val, "test": self.test}
+        self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
+        self.name = self.name or self.paths["train"].name.split(".")[0] or "table"
+        self.dialect = Dialect(
+            self.delimiter,
+            self.header,
+            _names(self.columns),
+            self.encoding,
+            decimal=self.decimal,
+            quoted=self.quoted,
+        )
+        self.times = TimeForm(self.time_unit, self.time_format, self.day_first)
+
+    def files(self) -> list[Path]:
+        """All files, those of training first. Raises UserError if one is missing."""
+        return [file for path in self.paths.values() for file in table_files(path)]
+
+
+@dataclass(eq=False, kw_only=True)
+class TableSource(OwnTable):
+    """Reads a log from ``path``, and the catalogue of items if there is one.
+
+    Args:
+        user: column of user ids, any strings or numbers. Must be set, as ``item`` must, but where
+            ``columns`` has one of that very name, or ``form`` is ``lines``; likewise ``time`` and
+            ``rating`` where ``columns`` has them.
+        item: column of item ids.
+        time: column of times: epoch seconds to nanoseconds, or dates; a time without a zone is
+            UTC. None takes the order of the rows for the order of time.
+        rating: column of numbers, or None.
+        session: column of session ids, or None. Sessions then stand where users would: each is a
+            sequence of its own. Where ``user`` is set too, a session is one of a user.
+        history: column of lists of items, or None. A row is then a sequence of its own: what was
+            before, oldest first, and the item that followed.
+        form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
+            line is a user and all his items.
+        ties: the order of a user's events at one time: ``file``, as the rows have it, or
+            ``shuffle``, by a hash of their ids, so that it says nothing.
         catalogue: table with one row per item, or None.
         catalogue_item: its column of item ids.
         catalogue_title: its column of titles, or None. All other columns are kept as features.
         catalogue_columns: names of its columns, in their order, where it has no header.
         catalogue_encoding: of its text; None: UTF-8 where it is that, else as the log.
-        val: a second file, for validation, with the same columns; ``path`` is for training then,
-            and ``protocol=given`` keeps the parts. None where there is none.
-        test: a third file, for the test.
-        history: column of lists of items, or None. A row is then a sequence of its own: what was
-            before, oldest first, and the item that followed.
-        name: of the data set; None takes the file's.
 
     Raises:
-        UserError: if ``path``, ``user`` or ``item`` is not set, ``val`` is without ``test``,
-            ``history`` is set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
+        UserError: as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is set
+            where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
     """
 
     kind: ClassVar[str] = "interactions"
-    licence: ClassVar[str] = "yours"
 
-    def __init__(
-        self,
-        path: str | None = None,
-        user: str | None = None,
-        item: str | None = None,
-        time: str | None = None,
-        rating: str | None = None,
-        time_unit: TimeUnit = "auto",
-        time_format: str | None = None,
-        day_first: bool | None = None,
-        form: Form = "rows",
-        delimiter: str | None = None,
-        header: bool | None = None,
-        columns: list[str] | None = None,
-        encoding: str = "utf-8",
-        invalid: Invalid = "error",
-        catalogue: str | None = None,
-        catalogue_item: str = "item",
-        catalogue_title: str | None = None,
-        catalogue_columns: list[str] | None = None,
-        catalogue_encoding: str | None = None,
-        name: str | None = None,
-        session: str | None = None,
-        val: str | None = None,
-        test: str | None = None,
-        history: str | None = None,
-        decimal: Decimal = "point",
-        quoted: bool = True,
-        ties: Ties = "file",
-    ) -> None:
-        user = session if user is None else user
-        if path is None:
-            raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
-        if val is not None and test is None:
-            raise UserError(f"data.val={val} needs data.test=FILE beside it.")
-        given = {"train": path, "val": val, "test": test}
-        self.paths = {part: Path(file).expanduser() for part, file in given.items() if file}
-        if history is not None and form != "rows":
+    user: str | None = field(default=None, kw_only=False)
+    item: str | None = field(default=None, kw_only=False)
+    time: str | None = field(default=None, kw_only=False)
+    rating: str | None = field(default=None, kw_only=False)
+    session: str | None = None
+    history: str | None = None
+    form: Form = "rows"
+    ties: Ties = "file"
+    catalogue: str | None = None
+    catalogue_item: str = "item"
+    catalogue_title: str | None = None
+    catalogue_columns: list[str] | None = None
+    catalogue_encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.history is not None and self.form != "rows":
             raise UserError(
-                f"data.history={history} needs data.form=rows: a row is a history and an item."
+                f"data.history={self.history} needs data.form=rows: a row is a history and an item."
             )
-        self.dialect = Dialect(delimiter, header, _names(columns), encoding, form, decimal, quoted)
-
-        def column(role: str, name: str | None) -> str | None:
-            return name or (role if role in self.dialect.named else None)
-
-        if (user := column("user", user)) is None or (item := column("item", item)) is None:
+        self.dialect = replace(self.dialect, form=self.form)
+        named = {role: role for role in self.dialect.named}
+        user = (self.session if self.user is None else self.user) or named.get("user")
+        item = self.item or named.get("item")
+        if user is None or item is None:
             role = "user" if user is None else "item"
             raise NotSet(
-                f"data.{role} is not set: say data.{role}=COLUMN, its column in {path} "
-                f"('lightning-rec data check {path}' proposes one)."
+                f"data.{role} is not set: say data.{role}=COLUMN, its column in {self.path} "
+                f"('lightning-rec data check {self.path}' proposes one)."
             )
-        time, rating = column("time", time), column("rating", rating)
-        if ties == "shuffle" and time is None:
+        time, rating = self.time or named.get("time"), self.rating or named.get("rating")
+        if self.ties == "shuffle" and time is None:
             raise UserError(
                 "data.ties=shuffle is about events of one time, and no times are named: say "
                 "data.time=COLUMN, or leave order out, protocol=random_items."
             )
-        self.session, self.ties, self.invalid = session, ties, invalid
-        within = session if session != user else None  # of a user, where users are named
-        times = TimeForm(time_unit, time_format, day_first)
-        self.columns = Columns(user, item, time, rating, times, within, history)
-        self.in_order = form != "rows" or history is not None  # lists come in the order of time
+        within = self.session if self.session != user else None  # of a user, if users are named
+        self.roles = Columns(user, item, time, rating, self.times, within, self.history)
+        self.in_order = self.form != "rows" or self.history is not None  # lists are in that of time
         self.timed = time is not None
-        self.catalogue = Path(catalogue).expanduser() if catalogue else None
-        self.catalogue_item, self.catalogue_title = catalogue_item, catalogue_title
-        self.catalogue_encoding = catalogue_encoding
-        told = catalogue_encoding or encoding
-        named = _names(catalogue_columns)
-        self.catalogue_dialect = Dialect(columns=named, encoding=told, quoted=quoted)
-        self.name = name or self.paths["train"].name.split(".")[0] or "table"
+        self.catalogue_path = Path(self.catalogue).expanduser() if self.catalogue else None
+        self.catalogue_dialect = Dialect(
+            columns=_names(self.catalogue_columns),
+            encoding=self.catalogue_encoding or self.encoding,
+            quoted=self.quoted,
+        )
 
     def files(self) -> list[Path]:
         """Files of the log, training first, and of the catalogue. Raises UserError without them."""
-        files = [file for path in self.paths.values() for file in table_files(path)]
-        return files + (table_files(self.catalogue) if self.catalogue else [])
+        return super().files() + (table_files(self.catalogue_path) if self.catalogue_path else [])
 
     def settings(self) -> dict[str, Any]:
         """What else the tables depend on: the columns and their meaning."""
         return {
-            **asdict(self.columns),
+            **asdict(self.roles),
             **asdict(self.dialect),
             "session": self.session,
             "ties": self.ties,
             "parts": list(self.paths),
             "invalid": self.invalid,
-            "catalogue": self.catalogue is not None,
+            "catalogue": self.catalogue_path is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,
             "catalogue_encoding": self.catalogue_encoding,
@@ -174,7 +198,7 @@ class TableSource:
         logs = {part: self._log(path) for part, path in self.paths.items()}
         dropped = sum((Counter(log.dropped) for log in logs.values()), Counter[str]())
         events = [log.ordered(self.ties) for log in logs.values()]
-        if self.columns.history is not None:
+        if self.roles.history is not None:
             whole = sequences(dict(zip(logs, events, strict=True)))
             return Tables(whole, self._items(), dropped=dropped)
         if len(events) > 1:
@@ -186,9 +210,9 @@ class TableSource:
 
     def _log(self, path: Path) -> Log:
         table = open_table(path, self.dialect)
-        faults = missing_columns(table, self.columns)
+        faults = missing_columns(table, self.roles)
         if not faults:
-            log = read_log(table, self.columns, self.invalid)
+            log = read_log(table, self.roles, self.invalid)
             faults = log.faults
         if faults:
             rest = " More is wrong: see 'lightning-rec data check'." if len(faults) > 1 else ""
@@ -197,9 +221,9 @@ class TableSource:
 
     def _items(self) -> pl.LazyFrame | None:
         """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""
-        if self.catalogue is None:
+        if self.catalogue_path is None:
             return None
-        table = self.catalogue_table(self.catalogue)
+        table = self.catalogue_table(self.catalogue_path)
         renamed = {self.catalogue_item: "item"}
         if self.catalogue_title is not None:
             renamed[self.catalogue_title] = "title"
@@ -207,7 +231,7 @@ class TableSource:
         for name, role in renamed.items():
             if name not in there:
                 raise UserError(
-                    f"{self.catalogue} has no column '{name}' for data.catalogue_{role}; "
+                    f"{self.catalogue_path} has no column '{name}' for data.catalogue_{role}; "
                     f"it has: {listed(there)}.{nearest(name, there)}"
                 )
         # A column of the file may already bear the new name, while it means another thing.
@@ -234,7 +258,7 @@ class TableSource:
             raise UserError(told) from error
 
     def _check_ids(self, ids: pl.Series) -> None:
-        where = f"{self.catalogue}, column '{self.catalogue_item}'"
+        where = f"{self.catalogue_path}, column '{self.catalogue_item}'"
         if ids.null_count():
             raise UserError(f"{where}: an item id is empty.")
         if ids.is_duplicated().any():
