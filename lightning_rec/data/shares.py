@@ -1,6 +1,8 @@
-"""Things dealt to training, validation and test at random, by ratio, whatever they are."""
+"""What protocols of all problems have in common: names of parts, a hash, shares at random."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +10,29 @@ from pydantic import NonNegativeInt
 
 from lightning_rec.data.chance import bits
 from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
 
 PARTS = ("train", "val", "test")
 _BLOCK = 1 << 18  # random numbers made at once
+
+
+class Hashed:
+    """A protocol, a dataclass: figures whose protocols differ in their hash do not compare."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when the meaning of a protocol changes
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, for the record."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+    def hash(self, counts: Mapping[str, int] | None = None) -> str:
+        """Hex SHA-256 of the settings: equal hashes on equal data mean comparable figures.
+
+        ``counts`` are what a split left, for protocols whose meaning has changed on some data.
+        """
+        return sha256_json({"version": self.version, **self.settings()})
 
 
 @dataclass(frozen=True)

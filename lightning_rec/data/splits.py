@@ -26,9 +26,9 @@ from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
 from lightning_rec.data.filters import Ordered, filtered, picked
-from lightning_rec.data.protocol import Hashed
 from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
+from lightning_rec.data.shares import Hashed
 from lightning_rec.data.split import Seen, Split
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json

@@ -47,7 +47,7 @@ def statistics(events: pl.LazyFrame) -> Statistics:
     median = lengths.median()
     facts: dict[str, Any] = {"items": pl.col("item").n_unique()}
     ties = None
-    if timed := "timestamp" in events.collect_schema():
+    if "timestamp" in events.collect_schema():
         facts |= {"first": pl.col("timestamp").min(), "last": pl.col("timestamp").max()}
         there = [name for name in TIMED if name in events.collect_schema()]
         moments = events.group_by("user", *there).agg(pl.len().alias("together"))
@@ -60,8 +60,8 @@ def statistics(events: pl.LazyFrame) -> Statistics:
         items=found["items"],
         events=int(lengths.sum()),
         median_history=float(median) if isinstance(median, (int, float)) else 0.0,
-        first=found["first"] if timed else None,
-        last=found["last"] if timed else None,
+        first=found.get("first"),
+        last=found.get("last"),
         ties=ties,
     )
 

@@ -26,12 +26,11 @@ from lightning_rec.errors import UserError
 class Table:
     """A table on disk, opened but not read.
 
-    path: what the user named.
+    path: what the user named. dialect: what the user said of it.
     parts: its files in the order they are read, as plain files.
-    frames: the rows of each; columns of text are all String, so that ``007`` stays ``007``. What
-        is not of one type in all parts is String too.
+    frames: the rows of each; columns of text are all String, so that ``007`` stays ``007``. What is
+        not of one type in all parts is String too.
     separator: of a text table; None for JSON lines, Parquet and Arrow.
-    dialect: what the user said of it.
     ragged: how many of the rows are blank in place of such that had too many fields.
     """
 

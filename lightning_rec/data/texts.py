@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_rec.data.protocol import Hashed
-from lightning_rec.data.shares import PARTS, RandomShares
+from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.errors import LeakError, UserError
 from lightning_rec.ranges import BelowOne
 

@@ -11,7 +11,7 @@ from lightning_rec.documents import leaves, read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.hub import find_model, fingerprint, missing_library
-from lightning_rec.language.words import WordModel
+from lightning_rec.language.words import WordModel, Words
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,6 @@ class Language(NamedTuple):
     encoder: TextEncoder
     tokenizer: Any
     fingerprint: str
-
-
-class Words(NamedTuple):
-    """A pretrained language model with its head over words, and its tokenizer."""
-
-    model: WordModel
-    tokenizer: Any
 
 
 def load_language(

@@ -4,11 +4,11 @@ The head is as wide as the vocabulary: computed at every position it would cost 
 of a small model. Shapes: B texts, T tokens, M positions, W words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -90,23 +90,12 @@ class _Made(nn.Module):
         return outputs.BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.states)
 
 
-class Words(Protocol):
-    """A language model with its head over words, and its tokenizer."""
+class Words(NamedTuple):
+    """A pretrained language model with its head over words, and its tokenizer."""
 
-    @property
-    def model(self) -> WordModel:
-        """Both of them."""
-        ...
-
-    @property
-    def tokenizer(self) -> Any:
-        """Of transformers."""
-        ...
+    model: WordModel
+    tokenizer: Any
 
 
-class LoadWords(Protocol):
-    """Finds and loads a language model with its head: a model knows no path itself."""
-
-    def __call__(self, name: str, head: Literal["masked", "causal"]) -> Words:
-        """The language model of that name. Raises UserError if it is not to be had."""
-        ...
+# By its name: a model knows no path itself. Raises UserError if it is not to be had.
+LoadWords = Callable[[str, Literal["masked", "causal"]], Words]

@@ -15,7 +15,8 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.errors import UserError
-from lightning_rec.language.load import Words, load_words, words_loader
+from lightning_rec.language.load import load_words, words_loader
+from lightning_rec.language.words import Words
 from lightning_rec.models.clicks.tallrec import TALLRec
 
 TITLES = ["red lamp", "old chair", "blue door of steel", "warm", "table"]

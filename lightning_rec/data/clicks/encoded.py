@@ -31,8 +31,7 @@ class Encoded:
     train, val, test: int64, the rows of each part, rising.
     vocabulary, statistics: what was fitted, as :class:`FeatureProcessor` has them.
     boundaries: times where validation and test begin in a temporal split, else None.
-    counts: what the split left, by name.
-    notes: what the user should know, in sentences.
+    counts: what the split left, by name. notes: what the user should know, in sentences.
     past: what happened before each row, or None where no history is declared.
     shown: int32 [N], the code of the item of each row, as :class:`Items` has it; None where no
         model reads texts. It is not saved.

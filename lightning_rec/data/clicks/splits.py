@@ -16,8 +16,7 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import ROWS, OnFinding
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
-from lightning_rec.data.protocol import Hashed
-from lightning_rec.data.shares import PARTS, RandomShares
+from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.ranges import BelowOne

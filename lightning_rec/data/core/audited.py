@@ -10,13 +10,10 @@ T = TypeVar("T")
 class Audited(Generic[T]):
     """Data that was prepared, split and audited.
 
-    Args:
-        name: of the data set.
-        data_hash: SHA-256 of all that figures depend on.
-        data: the split itself; of what kind depends on the problem.
-        counts: what reading, the filters and the split left, by name.
-        facts: what the audit counted.
-        validates: whether there is a validation part.
+    name: of the data set. data_hash: SHA-256 of all that figures depend on.
+    data: the split itself; of what kind depends on the problem.
+    counts: what reading, the filters and the split left, by name.
+    facts: what the audit counted. validates: whether there is a validation part.
     """
 
     name: str

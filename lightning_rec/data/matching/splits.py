@@ -10,8 +10,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from lightning_rec.data.matching.pairs import Ints, Pairs
-from lightning_rec.data.protocol import Hashed
-from lightning_rec.data.shares import PARTS, RandomShares
+from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.errors import UserError
 from lightning_rec.ranges import BelowOne
 
