@@ -76,8 +76,8 @@ def arrays(
     offsets = np.append(0, np.cumsum(np.bincount(events.user[known], minlength=num_users)))
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
     until, found = _until(events.user, targets), repeats(events, targets.order)
-    able = before[until] > offsets[events.user]  # something known happened before
-    kinds = _kinds(able, known, train_counts[events.item] == 0, found, until, rules)
+    has_history = before[until] > offsets[events.user]  # something known happened before
+    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, rules)
 
     def examples(mask: Mask) -> Examples:
         at = np.flatnonzero(mask & kinds.tested)
@@ -125,36 +125,36 @@ class _Kinds(NamedTuple):
     """What events would be as targets, each bool [N].
 
     tested: an example is made of it. missed: in that, it is no candidate for being seen before.
-    lone: no known event is before it; it is of none of the kinds that follow.
+    alone: no known event is before it; it is of none of the kinds that follow.
     cold: without training events. seen: its user had the item before. doubled: it is a copy of an
         earlier event.
     """
 
     tested: Mask
     missed: Mask
-    lone: Mask
+    alone: Mask
     cold: Mask
     seen: Mask
     doubled: Mask
 
 
 def _kinds(
-    able: Mask, known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules
+    has_history: Mask, known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules
 ) -> _Kinds:
     """Sort events by the rules.
 
-    ``able`` have a history to read, ``known`` a code, ``untrained`` no training events of their
-    item.
+    ``has_history``: there is something to read; ``known``: it has a code; ``untrained``: its item
+    has no training events.
     """
-    told = able & known if rules.cold_targets == "exclude" else able
+    told = has_history & known if rules.cold_targets == "exclude" else has_history
     seen, doubled = (found.first < until) & told, (found.alike < until) & told
     # A seen target must not be the only seen item among the candidates: that alone would tell it.
     barred = seen if rules.seen == "filter" else doubled
     missed = barred & (rules.seen == "filter") & (rules.seen_targets == "miss")
-    tested = able & (~barred | missed)
+    tested = has_history & (~barred | missed)
     if rules.cold_targets == "exclude":
         tested &= known
-    return _Kinds(tested, missed, ~able, able & untrained & ~barred, seen, doubled)
+    return _Kinds(tested, missed, ~has_history, has_history & untrained & ~barred, seen, doubled)
 
 
 def _until(user: Ints, targets: Targets) -> Ints:
@@ -187,7 +187,9 @@ def _counts(
             for kind in ("cold", "seen", "doubled")
             for stage, mask in stages
         },
-        **{f"{stage} targets without a history": int(kinds.lone[at].sum()) for stage, at in stages},
+        **{
+            f"{stage} targets without a history": int(kinds.alone[at].sum()) for stage, at in stages
+        },
         **left,
         **counted(events, found, f"{targets.unit}s"),
     }

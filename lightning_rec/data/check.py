@@ -182,15 +182,15 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
 
 def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
     """One sentence for each role that no column is known for."""
-    there = table.schema.names()
+    names = table.schema.names()
     above = ""
-    if table.is_text and len(there) == 1:
+    if table.is_text and len(names) == 1:
         above = " Does the table begin further down? Remove what stands above its header."
     for role in ("item",) if "session" in roles else ("user", "item"):
         if role not in roles:
             yield (
                 f"Which column holds the {role} ids? Say {role}=COLUMN; "
-                f"there are: {listed(there)}.{above}"
+                f"there are: {listed(names)}.{above}"
             )
 
 

@@ -57,12 +57,12 @@ class Log:
 
 def missing_columns(table: Table, columns: Columns) -> list[str]:
     """One sentence for each column that is not in the table, or used twice."""
-    there = table.schema.names()
+    names = table.schema.names()
     faults = [
-        f"{table.path} has no column '{name}' for the {role}; it has: {listed(there)}."
-        f"{nearest(name, there)}"
+        f"{table.path} has no column '{name}' for the {role}; it has: {listed(names)}."
+        f"{nearest(name, names)}"
         for role, name in columns.named().items()
-        if name not in there
+        if name not in names
     ]
     if columns.user == columns.item:
         faults.append(f"User and item are both column '{columns.user}': name two columns.")

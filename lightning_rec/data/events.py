@@ -84,8 +84,8 @@ def time_reading(
     first = None
     if dtype == pl.String:
         time = stripped(pl.col(name))
-        there = table.collect(source.select(time).filter(time.str.len_chars() > 0).head(1))
-        first = str(there.item()) if there.height else None
+        head = table.collect(source.select(time).filter(time.str.len_chars() > 0).head(1))
+        first = str(head.item()) if head.height else None
     form = with_day(table, source, name, first, form)
     reading = read_times(name, dtype, first, form)
     found = facts(reading)

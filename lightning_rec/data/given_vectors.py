@@ -135,12 +135,12 @@ def _of_parquet(path: Path, ids: Path | None, id_column: str, column: str) -> Re
             f"item.item_ids={ids}: a Parquet file has its ids in item.id_column: drop it."
         )
     try:
-        there = pl.read_parquet_schema(path)
+        schema = pl.read_parquet_schema(path)
         for key, name in (("id_column", id_column), ("vector_column", column)):
-            if name not in there:
+            if name not in schema:
                 raise UserError(
-                    f"{path} has no column '{name}'.{nearest(name, there)} It has: "
-                    f"{listed(there)}: say item.{key}=NAME."
+                    f"{path} has no column '{name}'.{nearest(name, schema)} It has: "
+                    f"{listed(schema)}: say item.{key}=NAME."
                 )
         table = pl.read_parquet(path, columns=list(dict.fromkeys((id_column, column))))
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -141,9 +141,9 @@ def _of_one_kind(path: Path, names: list[str]) -> list[str]:
     if len(kinds) > 1:
         kinds.pop("text", None)
     if not kinds:
-        there = listed(sorted({name.split("/")[0] for name in names})) or "nothing"
+        holds = listed(sorted({name.split("/")[0] for name in names})) or "nothing"
         raise UserError(
-            f"{path} has no tables (it holds: {there}): CSV, TSV, JSON lines or Parquet is read."
+            f"{path} has no tables (it holds: {holds}): CSV, TSV, JSON lines or Parquet is read."
         )
     if len(kinds) > 1:
         counts = listed(f"{len(found)} of {kind}" for kind, found in sorted(kinds.items()))
@@ -168,12 +168,12 @@ def _members(archive: Path, bound: "_Bound") -> Iterator[tuple[str, Path, str]]:
     try:
         with zipfile.ZipFile(archive) as opened:
             sizes = {info.filename: info.compress_size for info in opened.infolist()}
-            there = [
+            members = [
                 name for name in sizes if not name.endswith("/") and not name.startswith("__MACOSX")
             ]
-            if {"[Content_Types].xml", "mimetype"} & set(there):
+            if {"[Content_Types].xml", "mimetype"} & set(members):
                 raise refusal(archive, BOOK)
-            for name in _of_one_kind(archive, there):
+            for name in _of_one_kind(archive, members):
                 with opened.open(name) as source:
                     path = written(bound.blocks(source, archive))
                 if path.stat().st_size:

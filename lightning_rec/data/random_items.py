@@ -93,9 +93,9 @@ def write_by_id(data: Interactions, folder: Path) -> None:
     """Write the log again, rows and codes in the order of ids, items without events last."""
     events, tables = data.events, {}
     for key, table in (("user", data.users), ("item", data.items)):
-        there = events.select(pl.col(key).unique()).collect().to_series()
+        used = events.select(pl.col(key).unique()).collect().to_series()
         table = table.with_row_index("before").with_columns(pl.col("before").cast(pl.Int32))
-        table = table.sort(~pl.col("before").is_in(there.implode()), key)
+        table = table.sort(~pl.col("before").is_in(used.implode()), key)
         codes = table.lazy().select("before").with_row_index("code")
         codes = codes.select(pl.col("before").alias(key), pl.col("code").cast(pl.Int32))
         events = events.join(codes, on=key).drop(key).rename({"code": key})

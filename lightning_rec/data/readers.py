@@ -228,9 +228,9 @@ def _in_one_type(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) 
     return as_text(column, dtype).alias(name)
 
 
-def same_columns(first: object, there: Iterable[str], path: object, here: Iterable[str]) -> None:
+def same_columns(first: object, expected: Iterable[str], path: object, here: Iterable[str]) -> None:
     """Raise UserError, saying which, if the columns of ``path`` are not those of ``first``."""
-    missing, more = sorted(set(there) - set(here)), sorted(set(here) - set(there))
+    missing, more = sorted(set(expected) - set(here)), sorted(set(here) - set(expected))
     if missing or more:
         told = [f"lacks {listed(missing)}"] * bool(missing) + [f"has {listed(more)}"] * bool(more)
         raise UserError(f"{path} does not have the columns of {first}: it {' and '.join(told)}.")

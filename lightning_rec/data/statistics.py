@@ -49,8 +49,8 @@ def statistics(events: pl.LazyFrame) -> Statistics:
     ties = None
     if "timestamp" in events.collect_schema():
         facts |= {"first": pl.col("timestamp").min(), "last": pl.col("timestamp").max()}
-        there = [name for name in TIMED if name in events.collect_schema()]
-        moments = events.group_by("user", *there).agg(pl.len().alias("together"))
+        timed = [name for name in TIMED if name in events.collect_schema()]
+        moments = events.group_by("user", *timed).agg(pl.len().alias("together"))
         together = pl.col("together")
         tied = moments.select(together.filter(together > 1).sum())
         ties = tied.collect(engine="streaming").item() / max(lengths.sum(), 1)

@@ -49,5 +49,5 @@ def encode(read: Callable[[Tokens], Tensor], tokens: Tokens) -> Tensor:
         return read(tokens)
 
     ends = [*range(BLOCK_ROWS, len(tokens.ids), BLOCK_ROWS), len(tokens.ids)]
-    lengths = tokens.there.sum(dim=1)
+    lengths = tokens.mask.sum(dim=1)
     return in_blocks(lengths, lambda rows: read(tokens.some(rows)), lambda _: ends)

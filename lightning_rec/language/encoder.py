@@ -84,7 +84,7 @@ class TextEncoder(LanguageModel):
         """
         with self._passing(self.layers[:depth], below):
             states = self._states(tokens)
-        return self.pool(states, tokens.there)
+        return self.pool(states, tokens.mask)
 
     @torch.no_grad()
     def lower(self, tokens: Tokens, depth: int) -> Tensor:
@@ -101,21 +101,21 @@ class TextEncoder(LanguageModel):
             hook.remove()
         return kept[-1]
 
-    def pool(self, states: Tensor, there: Tensor) -> Tensor:
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
         """States of tokens, float [B, T, E] and bool [B, T] -> float [B, E]."""
         if self.pooling == "cls":
             vectors = states[:, 0]
         elif self.pooling == "last":
-            last = there.sum(dim=1) - 1
+            last = mask.sum(dim=1) - 1
             vectors = states[torch.arange(len(states), device=states.device), last]
         else:
-            weight = there[..., None].to(states.dtype)
+            weight = mask[..., None].to(states.dtype)
             vectors = (states * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
     def _states(self, tokens: Tokens) -> Tensor:
         kinds = {} if tokens.kinds is None else {"token_type_ids": tokens.kinds}
-        made = self.model(input_ids=tokens.ids, attention_mask=tokens.there.long(), **kinds)
+        made = self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), **kinds)
         states: Tensor = made.last_hidden_state
         return states
 
@@ -147,9 +147,9 @@ class TextEncoder(LanguageModel):
         if self._returned is None:
             made: list[Any] = []
             hook = self.layers[0].register_forward_hook(lambda *call: made.append(call[2]))
-            there = torch.ones(1, 1, dtype=torch.bool, device=next(self.parameters()).device)
+            mask = torch.ones(1, 1, dtype=torch.bool, device=next(self.parameters()).device)
             with torch.no_grad():
-                self._states(Tokens(there.long(), there))
+                self._states(Tokens(mask.long(), mask))
             hook.remove()
             self._returned = len(made[0]) if isinstance(made[0], tuple) else 0
         return self._returned

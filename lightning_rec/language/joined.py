@@ -57,15 +57,15 @@ class Joint(NamedTuple):
         ]
         ids = torch.cat([gaps[0], first.ids, gaps[1], second.ids, gaps[2]], dim=1)
         real = [torch.ones_like(gap, dtype=torch.bool) for gap in gaps]
-        there = torch.cat([real[0], first.there, real[1], second.there, real[2]], dim=1)
+        mask = torch.cat([real[0], first.mask, real[1], second.mask, real[2]], dim=1)
         begins = ids.shape[1] - gaps[2].shape[1] - second.ids.shape[1]
         kinds = (torch.arange(ids.shape[1], device=device) >= begins).long().expand(size, -1)
         # What is there moves to the left, in its order: positions are counted without the gaps.
-        order = torch.argsort((~there).byte(), dim=1, stable=True)
-        order = order[:, : int(there.sum(dim=1).max()) if size else 0]
+        order = torch.argsort((~mask).byte(), dim=1, stable=True)
+        order = order[:, : int(mask.sum(dim=1).max()) if size else 0]
         return Tokens(
             ids.gather(1, order),
-            there.gather(1, order),
+            mask.gather(1, order),
             kinds.gather(1, order) if self.kinds else None,
         )
 

@@ -79,14 +79,14 @@ class Prompts:
         width = min(self.max_titles, past.shape[1])
         place = number - width + np.arange(width)  # the latest, on the right
         titles = np.take_along_axis(past, np.maximum(place, 0), axis=1)
-        there = place >= 0
-        titles = np.where(there, titles, self.separator)
-        cost = np.where(there, self.length[titles] + self.length[self.separator], 0)
+        mask = place >= 0
+        titles = np.where(mask, titles, self.separator)
+        cost = np.where(mask, self.length[titles] + self.length[self.separator], 0)
         fixed = self.length[[self.before, self.between, self.after]].sum()
         # The first of the titles has no separator.
         room = self.max_tokens - fixed - self.length[item] + self.length[self.separator]
         fits = cost[:, ::-1].cumsum(axis=1)[:, ::-1] <= room[:, None]
-        kept = there & fits
+        kept = mask & fits
         after_another = kept & np.pad(kept[:, :-1], ((0, 0), (1, 0)))
         pairs = np.stack(
             [np.where(after_another, self.separator, -1), np.where(kept, titles, -1)], axis=2
@@ -97,10 +97,10 @@ class Prompts:
     def _joined(self, parts: Ints) -> Tokens:
         """The tokens of parts, one after the other: int64 [B, P], -1 for no part."""
         flat = parts.ravel()
-        there = flat[flat >= 0]
-        length = self.length[there]
+        present = flat[flat >= 0]
+        length = self.length[present]
         end = np.cumsum(length)
-        at = np.repeat(self.offsets[there] - (end - length), length) + np.arange(length.sum())
+        at = np.repeat(self.offsets[present] - (end - length), length) + np.arange(length.sum())
         row = np.repeat(np.flatnonzero(flat >= 0) // parts.shape[1], length)
         number = np.bincount(row, minlength=len(parts))
         place, inside = places(np.append(0, np.cumsum(number)), np.arange(len(parts)))

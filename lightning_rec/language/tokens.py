@@ -21,26 +21,26 @@ class Tokens(NamedTuple):
     """Texts as a language model reads them.
 
     ids: int64 [B, T], padded on the right.
-    there: bool [B, T], False for padding.
+    mask: bool [B, T], False for padding.
     kinds: int64 [B, T], 0 for the first and 1 for the second of two texts that are read as one,
         where the model tells them apart; or None.
     """
 
     ids: Tensor
-    there: Tensor
+    mask: Tensor
     kinds: Tensor | None = None
 
     def to(self, device: torch.device) -> "Tokens":
         """The same on a device."""
         kinds = None if self.kinds is None else self.kinds.to(device)
-        return Tokens(self.ids.to(device), self.there.to(device), kinds)
+        return Tokens(self.ids.to(device), self.mask.to(device), kinds)
 
     def some(self, which: Tensor) -> "Tokens":
         """The texts with these numbers, int64 [b], no wider than the longest of them."""
-        there = self.there[which]
-        width = max(1, int(there.sum(dim=1).max()))
+        mask = self.mask[which]
+        width = max(1, int(mask.sum(dim=1).max()))
         kinds = None if self.kinds is None else self.kinds[which, :width]
-        return Tokens(self.ids[which, :width], there[:, :width], kinds)
+        return Tokens(self.ids[which, :width], mask[:, :width], kinds)
 
 
 @dataclass(frozen=True)

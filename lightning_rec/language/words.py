@@ -54,11 +54,11 @@ class WordModel(LanguageModel):
 
     def _states(self, tokens: Tokens) -> Tensor:
         """What the body makes of all tokens, float [B, T, E]; a CPU reads texts of like length."""
-        width, lengths = tokens.ids.shape[1], tokens.there.sum(dim=1)
+        width, lengths = tokens.ids.shape[1], tokens.mask.sum(dim=1)
 
         def read(which: Tensor) -> Tensor:
             some = tokens.some(which)
-            made = self.body(input_ids=some.ids, attention_mask=some.there.long())
+            made = self.body(input_ids=some.ids, attention_mask=some.mask.long())
             return functional.pad(made.last_hidden_state, (0, 0, 0, width - some.ids.shape[1]))
 
         if tokens.ids.device.type != "cpu":

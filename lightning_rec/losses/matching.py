@@ -120,8 +120,8 @@ class RelevanceLoss(MatchLoss):
         gain = torch.cat([inputs.gain, inputs.gain.new_zeros(further)])
         there = inputs.item >= 0
         row, gain = row[there], gain[there]
-        queries = Tokens(inputs.queries.ids[row], inputs.queries.there[row])
-        items = Tokens(inputs.items.ids[there], inputs.items.there[there])
+        queries = Tokens(inputs.queries.ids[row], inputs.queries.mask[row])
+        items = Tokens(inputs.items.ids[there], inputs.items.mask[there])
         return model(queries, items), gain
 
     @abstractmethod

@@ -72,7 +72,7 @@ def test_logits_are_those_of_transformers_at_the_places_asked_about(
     shown = model.masked(batch, at)
     with torch.no_grad():
         logits = model(shown, at)
-        whole = model.words.model(input_ids=shown.ids, attention_mask=shown.there.long()).logits  # type: ignore[operator]
+        whole = model.words.model(input_ids=shown.ids, attention_mask=shown.mask.long()).logits  # type: ignore[operator]
         torch.testing.assert_close(logits, whole[at])
     logits = model(shown, at)
     functional.cross_entropy(logits, batch.ids[at]).backward()

@@ -109,12 +109,12 @@ def test_two_texts_are_written_as_the_tokenizer_writes_them(folder: Path) -> Non
     made = joint.write(ones.take(np.arange(4)), others.take(np.arange(4)))
     for row, (one, other) in enumerate(zip(QUERIES, TITLES[-4:], strict=True)):
         wanted = tokenizer(one, " ".join(other.split()[:12]), return_token_type_ids=True)
-        assert made.ids[row][made.there[row]].tolist() == wanted["input_ids"]
+        assert made.ids[row][made.mask[row]].tolist() == wanted["input_ids"]
         if made.kinds is not None:
-            assert made.kinds[row][made.there[row]].tolist() == wanted["token_type_ids"]
+            assert made.kinds[row][made.mask[row]].tolist() == wanted["token_type_ids"]
     assert (joint.size == 3) == (folder.name == "bert")
-    length = made.there.sum(dim=1)
-    assert (made.there == (torch.arange(made.ids.shape[1]) < length[:, None])).all()
+    length = made.mask.sum(dim=1)
+    assert (made.mask == (torch.arange(made.ids.shape[1]) < length[:, None])).all()
 
 
 @KINDS

@@ -63,8 +63,8 @@ def text(past: list[int], item: int, prompt: str = PROMPT) -> str:
 def asked(model: TALLRec) -> list[list[int]]:
     assert ROWS.history is not None
     made = model.prompts.of(np.array(ITEM), ROWS.history.items.numpy(), PADDING)
-    assert made.ids.shape == made.there.shape
-    return [ids[there].tolist() for ids, there in zip(made.ids, made.there, strict=True)]
+    assert made.ids.shape == made.mask.shape
+    return [ids[there].tolist() for ids, there in zip(made.ids, made.mask, strict=True)]
 
 
 @pytest.mark.parametrize(

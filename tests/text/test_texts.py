@@ -55,8 +55,8 @@ def test_tokens_are_those_of_each_text_alone(tiny_bert: Path) -> None:
     batch = tokens.take(np.array([4, 0, 3]))
     for row, text in enumerate(["red " * 50, "red lamp", ""]):
         alone = tokenizer(text, truncation=True, max_length=8)["input_ids"]
-        assert batch.ids[row][batch.there[row]].tolist() == alone
-        assert (batch.ids[row][~batch.there[row]] == tokenizer.pad_token_id).all()
+        assert batch.ids[row][batch.mask[row]].tolist() == alone
+        assert (batch.ids[row][~batch.mask[row]] == tokenizer.pad_token_id).all()
     assert tokens.lengths.max() == 8
 
 
@@ -136,8 +136,8 @@ def test_of_an_encoder_decoder_the_encoder_reads(tiny_bert: Path, tmp_path: Path
     tokens = tokenize(["red lamp", "a very large chair"], tokenizer, 16)
     some = tokens.take(np.arange(2))
     with torch.no_grad():
-        states = whole.eval().encoder(some.ids, some.there.long()).last_hidden_state
-        torch.testing.assert_close(encoder(some), encoder.pool(states, some.there))
+        states = whole.eval().encoder(some.ids, some.mask.long()).last_hidden_state
+        torch.testing.assert_close(encoder(some), encoder.pool(states, some.mask))
     # The lowest layer makes what all others are told of places: none can be gone on from.
     assert not agrees(encoder, tokens, read_lower(encoder, tokens, 1, tmp_path / "lower"))
 

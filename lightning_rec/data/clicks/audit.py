@@ -27,14 +27,14 @@ from lightning_rec.errors import LeakError
 
 
 def audit_clicks(
-    table: ClickTable, fields: Fields, encoded: Encoded, apart: str | None = None
+    table: ClickTable, fields: Fields, encoded: Encoded, disjoint: str | None = None
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
     Returns what was counted, for the provenance card
     (label rates, unknown categories and doubled rows by part), and what need not be wrong, but
-    would make figures worthless if it were. Of the column ``apart`` held-out values are unknown by
-    the protocol.
+    would make figures worthless if it were. Held-out values of the column ``disjoint`` are unknown
+    by the protocol.
 
     Raises:
         LeakError: when a check fails.
@@ -56,7 +56,7 @@ def audit_clicks(
             facts[f"{name} rows with an unknown category"] = int((unknown & inside).sum())
     doubles, twice = told_of_doubles(at)
     targets, held = told_of_targets(at)
-    missed.pop(apart or "", None)
+    missed.pop(disjoint or "", None)
     found = [*told_of_unknown(at, missed), *told_by_fields(at), *told_of_counts(at)]
     return facts | doubles | targets, [*found, *told_of_lists(at), *twice, *held]
 

@@ -173,10 +173,10 @@ class _Pair(NamedTuple):
             cell = category[used] * 3 + dealt[used]
             rows += np.bincount(cell, minlength=size * 3)
             clicks += np.bincount(cell, weights=label[used], minlength=size * 3)
-            there = used & np.isfinite(x)
+            finite = used & np.isfinite(x)
             for power in range(3):
-                weights = x[there] ** power
-                moments[power] += np.bincount(category[there], weights, minlength=size)
+                weights = x[finite] ** power
+                moments[power] += np.bincount(category[finite], weights, minlength=size)
             if first:
                 break
         return _Counts(rows.reshape(-1, 3), clicks.reshape(-1, 3), *moments)

@@ -77,10 +77,10 @@ def told_by_fields(at: Evidence) -> Iterator[Finding]:
 def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, train: Bools) -> str:
     """Which held-out rows are ranked better than is believable, and how well; nothing if none."""
     found, rows_of = area(score, held), "held-out rows"
-    there = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
-    clicks = int(held[there].sum())
-    if found < BELIEVABLE and min(clicks, int(there.sum()) - clicks) >= _SOME:
-        found, rows_of = area(score[there], held[there]), "the held-out rows that have it"
+    known = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
+    clicks = int(held[known].sum())
+    if found < BELIEVABLE and min(clicks, int(known.sum()) - clicks) >= _SOME:
+        found, rows_of = area(score[known], held[known]), "the held-out rows that have it"
     if found < BELIEVABLE:
         return ""
     return f"{rows_of} with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly ever true)"
@@ -242,14 +242,14 @@ def _coded(
             first, end = np.searchsorted(rows, (start, start + len(frame)))
             blocks.append(columns.numbers(frame[name])[rows[first:end] - start])
         x = np.concatenate(blocks)
-        there = np.isfinite(x)
-        seen = x[train & there]
+        finite = np.isfinite(x)
+        seen = x[train & finite]
         if not len(seen):
             continue
         edges = np.unique(np.quantile(seen, np.arange(1, _BINS) / _BINS))
         codes = np.searchsorted(edges, x, side="right")
         none = len(edges) + 1
-        yield name, np.where(there, codes, none)[:, None], none + 1, (none,)
+        yield name, np.where(finite, codes, none)[:, None], none + 1, (none,)
 
 
 def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> Floats:
@@ -261,7 +261,7 @@ def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> 
     clicks = np.bincount(code, weights=label[train][row], minlength=size)
     rate = (clicks + base) / (np.bincount(code, minlength=size) + 1)
     held = codes[~train]
-    there = held >= 0
-    total = np.where(there, rate[held], 0).sum(axis=1)
-    found: Floats = np.where(there.any(axis=1), total / np.maximum(1, there.sum(axis=1)), base)
+    mask = held >= 0
+    total = np.where(mask, rate[held], 0).sum(axis=1)
+    found: Floats = np.where(mask.any(axis=1), total / np.maximum(1, mask.sum(axis=1)), base)
     return found

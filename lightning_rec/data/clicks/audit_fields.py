@@ -42,9 +42,9 @@ class CategoryCheck:
         fail(f"an id of '{name}' belongs to another field", foreign.any(axis=1), start)
         row, place, value = self._read(column, train)
         lies = np.zeros(len(ids), dtype=bool)
-        there = np.zeros(ids.shape, dtype=bool)
-        there[row, place] = True
-        lies |= (there != (ids != 0)).any(axis=1)
+        filled = np.zeros(ids.shape, dtype=bool)
+        filled[row, place] = True
+        lies |= (filled != (ids != 0)).any(axis=1)
         flat = ids[row, place]
         lies[row[self._wrong(flat, value)]] = True
         fail(f"an id of '{name}' stands for another value", lies, start)
@@ -105,12 +105,12 @@ class CategoryCheck:
         if rule is not None:
             x = _numbers(column)
             self._sample(x[train])
-            there, frame = np.isfinite(x), pl.DataFrame({"x": np.where(np.isfinite(x), x, 0)})
+            finite, frame = np.isfinite(x), pl.DataFrame({"x": np.where(np.isfinite(x), x, 0)})
             above = pl.sum_horizontal([pl.lit(0), *(pl.col("x") >= edge for edge in self.edges)])
             squared = pl.when(pl.col("x") > 2).then((pl.col("x").log() ** 2).floor())
             bucket = squared.otherwise(pl.col("x")) if rule == "log_square" else above
             codes = frame.select(bucket.cast(pl.Int64).cast(pl.String)).to_series()
-            return codes.set(pl.Series(~there), None)
+            return codes.set(pl.Series(~finite), None)
         return _as_ids(column.cast(pl.String))
 
     def _sample(self, x: NDArray[np.float64]) -> None:
@@ -182,10 +182,10 @@ class NumberCheck:
         seen = x[train & ~np.isnan(x)].astype(np.longdouble) - self.mean
         self.count += len(seen)
         self.sums += (seen.sum(), (seen**2).sum())
-        there = np.where(np.isnan(x), self.mean, x)
-        wanted = there
+        filled = np.where(np.isnan(x), self.mean, x)
+        wanted = filled
         if self.fields.scale != "none":
-            wanted = (there - self.mean) / (self.deviation or 1.0)
+            wanted = (filled - self.mean) / (self.deviation or 1.0)
         off = np.abs(scaled - wanted) > _CLOSE * np.maximum(1.0, np.abs(wanted))
         fail(f"a number of '{self.name}' is not what the table has", off, start)
 

@@ -35,8 +35,8 @@ def _check_made(at: Evidence, past: Past, rows: Ints) -> None:
         fail("an item of a history is of no click", at.labels()[rows, 0] != 1)
     wrong = at.items_shown()[rows] != np.asarray(past.items)
     fail("an item of a history is not that of its row", wrong)
-    there = np.flatnonzero(np.asarray(past.end) > np.asarray(past.start))
-    first, last = np.asarray(past.start)[there], np.asarray(past.end)[there] - 1
+    filled = np.flatnonzero(np.asarray(past.end) > np.asarray(past.start))
+    first, last = np.asarray(past.start)[filled], np.asarray(past.end)[filled] - 1
     steps = np.zeros(len(rows) + 1, dtype=np.int64)  # histories that go on to the next item
     np.add.at(steps, first, 1)
     np.add.at(steps, last, -1)
@@ -44,9 +44,9 @@ def _check_made(at: Evidence, past: Past, rows: Ints) -> None:
     fail("a history holds two groups", on & (group[rows[:-1]] != group[rows[1:]]))
     fail("a history is not in the order of time", on & (time[rows[:-1]] > time[rows[1:]]))
     # Items of a history are of one group in time order, so the last one stands for all of them.
-    fail("a history belongs to another group", group[rows[last]] != group[there])
-    fail("a history holds its own row or a later one", time[rows[last]] >= time[there])
-    held = _highest(at.part[rows], first, last) > at.part[there]
+    fail("a history belongs to another group", group[rows[last]] != group[filled])
+    fail("a history holds its own row or a later one", time[rows[last]] >= time[filled])
+    held = _highest(at.part[rows], first, last) > at.part[filled]
     fail("a history holds the label of a row that is held out", held)
 
 

@@ -36,7 +36,7 @@ class _Shares(NamedTuple):
     rows: NDArray[np.int64]
 
     @property
-    def apart(self) -> bool:
+    def differ(self) -> bool:
         """Whether the two differ as no habit makes them."""
         return abs(self.click - self.other) >= _APART
 
@@ -56,7 +56,7 @@ def told_of_targets(at: Evidence) -> tuple[dict[str, float], list[Finding]]:
         begin, end, whole = (float(where[each.rows].mean()) for where in (first, last, found))
         if each.click:
             facts[f"{each.part} clicks with their item in the history"] = round(each.click, 4)
-        if each.apart or max(begin, end) >= _AT_END or whole >= _EVERYWHERE:
+        if each.differ or max(begin, end) >= _AT_END or whole >= _EVERYWHERE:
             ends = {"first": begin, "last": end}
             ways = [
                 f", in {n:.0%} of all rows as the {of} of it" for of, n in ends.items() if n >= 0.1
@@ -89,7 +89,7 @@ def told_of_lists(at: Evidence) -> Iterator[Finding]:
     """Each list that holds a row's own category, such as its item, in clicks above all."""
     for listed, single, found in _pairs(at.encoded):
         for each in _shares(at, found):
-            if each.apart:
+            if each.differ:
                 yield at.finding(
                     listed,
                     f"the row's own '{single}' stands in its '{listed}' in {each.click:.1%} of the "
@@ -125,9 +125,9 @@ def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
         row = np.repeat(np.arange(len(own)), length)
         place = np.arange(len(row)) + np.repeat(begin - (np.cumsum(length) - length), length)
         found[start + row[past.items[place] == own[row]]] = True
-        there = np.flatnonzero(length)
-        first[start + there] = past.items[begin[there]] == own[there]
-        last[start + there] = past.items[end[there] - 1] == own[there]
+        filled = np.flatnonzero(length)
+        first[start + filled] = past.items[begin[filled]] == own[filled]
+        last[start + filled] = past.items[end[filled] - 1] == own[filled]
     return found, first, last
 
 

@@ -31,8 +31,8 @@ def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Where a column of numbers holds something else: Boolean."""
     if dtype != pl.String:
         return pl.lit(value=False)
-    there = stripped(column).is_in(MISSING).not_()
-    return (there & numbers(column, dtype, name).is_null()).fill_null(value=False)
+    filled = stripped(column).is_in(MISSING).not_()
+    return (filled & numbers(column, dtype, name).is_null()).fill_null(value=False)
 
 
 def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
@@ -48,9 +48,9 @@ def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
 def labels_instead(values: pl.Series, bad: Any, node: str) -> str:
     """What to do about a column of labels with a ``bad`` one, by some of its values."""
     text = ids_of(pl.concat([values, pl.Series(values.name, [bad], values.dtype)]).unique())
-    there = text.drop_nulls().sort()
-    found = there.to_frame().select(read_numbers(pl.col(there.name), pl.String())).to_series()
-    numbers, shown = sorted(found.drop_nulls()), listed(there, SHOWN)
+    known = text.drop_nulls().sort()
+    found = known.to_frame().select(read_numbers(pl.col(known.name), pl.String())).to_series()
+    numbers, shown = sorted(found.drop_nulls()), listed(known, SHOWN)
     if text.null_count() and set(found) <= {0.0, 1.0}:
         return "Write 0 or 1 where it is empty, or leave such rows out: data.invalid=drop."
     if found.null_count():

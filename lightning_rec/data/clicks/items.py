@@ -63,17 +63,17 @@ def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str 
 
 def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
     """The columns that a template names. Raises UserError if one is not there, or is no item's."""
-    names, there = columns_of(template), table.rows.collect_schema().names()
+    names, columns_there = columns_of(template), table.rows.collect_schema().names()
     if not names:
         raise UserError(f"template='{template}' names no column: say for instance '{{title}}'.")
     roles = {role: getattr(fields, role) for role in _ABOUT_ROWS}
     barred = {column: role for role, column in roles.items() if column}
     barred |= {goal.column: "label" for goal in fields.targets.values()}
     for name in names:
-        if name not in there:
+        if name not in columns_there:
             raise UserError(
                 f"template='{template}': {table.info['name']} has no column '{name}'."
-                f"{nearest(name, there)} It has: {listed(there)}."
+                f"{nearest(name, columns_there)} It has: {listed(columns_there)}."
             )
         if name in barred:
             raise UserError(

@@ -25,17 +25,17 @@ def is_binary(column: pl.Series) -> bool:
 
 def is_timely(column: pl.Series) -> bool:
     """Whether all values can be read as times, numbers of any size among them."""
-    there = column.drop_nulls()
-    if column.dtype.is_nested() or not len(there):
+    values = column.drop_nulls()
+    if column.dtype.is_nested() or not len(values):
         return False
-    first = str(there[0]).strip() if column.dtype == pl.String else None
+    first = str(values[0]).strip() if column.dtype == pl.String else None
     if column.dtype in (pl.Time, pl.Duration) or not (
         column.dtype.is_temporal() or is_dates(column.dtype, first) or _numbers(column) is not None
     ):
         return False
     # Of dates like 5/6/2024 training asks which is the day, if the rows do not tell it.
     forms = (raw_time(column.name, column.dtype, first, day_first=way) for way in (False, True))
-    return any(not there.to_frame().select(form).to_series().null_count() for form in forms)
+    return any(not values.to_frame().select(form).to_series().null_count() for form in forms)
 
 
 def kind(
@@ -145,8 +145,8 @@ def _labels(column: pl.Series) -> pl.Series | None:
         return None
     found = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
     labels = found.to_series()
-    there = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
-    return None if labels.filter(there).null_count() else labels
+    filled = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
+    return None if labels.filter(filled).null_count() else labels
 
 
 def _numbers(column: pl.Series, decimal: Decimal = "point") -> pl.Series | None:
@@ -156,8 +156,8 @@ def _numbers(column: pl.Series, decimal: Decimal = "point") -> pl.Series | None:
     numbers = read.numbers(pl.col(column.name), column.dtype, decimal)
     found = column.to_frame().select(numbers).to_series()
     words = column.cast(pl.String).str.strip_chars(AROUND)
-    there = ~words.is_in(MISSING) & words.is_not_null()
-    return None if (there & found.is_null()).any() else found
+    filled = ~words.is_in(MISSING) & words.is_not_null()
+    return None if (filled & found.is_null()).any() else found
 
 
 def separator_of(column: pl.Series) -> str | None:
@@ -167,23 +167,23 @@ def separator_of(column: pl.Series) -> str | None:
 
 def is_literal(column: pl.Series) -> bool:
     """Whether all values are lists in brackets."""
-    there = column.cast(pl.String).drop_nulls().str.strip_chars()
-    there = there.filter(there != "")
-    return len(there) > 0 and bool((there.str.starts_with("[") & there.str.ends_with("]")).all())
+    filled = column.cast(pl.String).drop_nulls().str.strip_chars()
+    filled = filled.filter(filled != "")
+    return len(filled) > 0 and bool((filled.str.starts_with("[") & filled.str.ends_with("]")).all())
 
 
 def is_parted(column: pl.Series, separator: str) -> bool:
     """Whether many values are lists: parted, of parts that come back in other values."""
-    there = column.cast(pl.String).drop_nulls().str.strip_chars(AROUND)
-    there = there.filter(there != "").unique()
+    filled = column.cast(pl.String).drop_nulls().str.strip_chars(AROUND)
+    filled = filled.filter(filled != "").unique()
     blanks = separator == " "
-    parts = there.str.extract_all(r"\S+") if blanks else there.str.split(separator)
+    parts = filled.str.extract_all(r"\S+") if blanks else filled.str.split(separator)
     width, known = parts.list.len(), parts.explode().unique()
-    if not len(there) or (width > 1).mean() < 0.1 or len(known) >= width.sum() / 2:  # type: ignore[operator]
+    if not len(filled) or (width > 1).mean() < 0.1 or len(known) >= width.sum() / 2:  # type: ignore[operator]
         return False
     # Words of titles and names are parted by blanks as well: lists are of ids, or of a few words
     # of which most stand alone in some row.
     if not blanks or known.str.contains(r"^[A-Za-z_-]{0,8}\d+$").all():
         return not blanks or width.n_unique() > 1
-    alone = known.is_in(there.filter(width == 1).implode()).mean()
-    return 2 * len(known) <= len(there) and float(alone or 0) >= 0.5  # type: ignore[arg-type]
+    alone = known.is_in(filled.filter(width == 1).implode()).mean()
+    return 2 * len(known) <= len(filled) and float(alone or 0) >= 0.5  # type: ignore[arg-type]

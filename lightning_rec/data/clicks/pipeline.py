@@ -59,8 +59,9 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
     for note in encoded.notes:
         log.warning(note)
+    disjoint = protocol.disjoint_column(source.fields)
     counted, found = kept_audit(
-        folder, lambda: audit_clicks(table, source.fields, encoded, protocol.apart(source.fields))
+        folder, lambda: audit_clicks(table, source.fields, encoded, disjoint)
     )
     findings = [Finding(*each) for each in found]
     facts = counted | judged(findings, protocol.audit, protocol.accept)

@@ -134,14 +134,14 @@ def categories(column: pl.Series, fields: Fields, edges: list[float]) -> pl.Seri
     if kind is None:
         return columns.text(column)
     found = columns.numbers(column)
-    there = np.isfinite(found)
-    found = np.where(there, found, 0.0)
+    finite = np.isfinite(found)
+    found = np.where(finite, found, 0.0)
     if kind == "log_square":
         bucket = np.where(found > 2, np.floor(np.log(np.maximum(found, 1)) ** 2), np.trunc(found))
     else:
         bucket = np.searchsorted(edges, found, side="right")
     text = pl.Series(column.name, bucket.astype(np.int64)).cast(pl.String)
-    return text.set(pl.Series(~there), None)
+    return text.set(pl.Series(~finite), None)
 
 
 def number(column: pl.Series, fields: Fields) -> NDArray[np.float64]:

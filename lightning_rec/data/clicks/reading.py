@@ -34,10 +34,10 @@ def read_rows(
     row, is_text = pl.col(_ROW), table.is_text
     blank = pl.all_horizontal(pl.all().exclude(_ROW).is_null()) & is_text
     bad = pl.any_horizontal(*faults.values(), blank & (invalid == "drop"))
-    there = row <= row.filter(~blank).max()  # blank lines at the end are no rows
+    is_row = row <= row.filter(~blank).max()  # blank lines at the end are no rows
     numbered = rows.with_row_index(_ROW)
     facts = {"all": pl.lit(value=True), "rows": bad, **faults, "blank lines": blank & bad}
-    counts = [(fault & there).sum().alias(name) for name, fault in facts.items()]
+    counts = [(fault & is_row).sum().alias(name) for name, fault in facts.items()]
     ends = [
         row.filter(~blank).max().alias(_ROW),
         row.filter(_unreadable(rows, fields)).min().alias("unreadable"),

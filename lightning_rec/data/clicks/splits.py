@@ -57,7 +57,7 @@ class RowProtocol(Hashed, ABC):
         found = super().settings()
         return {key: value for key, value in found.items() if key not in ("audit", "accept")}
 
-    def apart(self, fields: Fields) -> str | None:
+    def disjoint_column(self, fields: Fields) -> str | None:
         """The column of which no value is in two parts, by the protocol; None if there is none."""
         return None
 
@@ -92,7 +92,7 @@ class RandomRows(RandomShares, RowProtocol):
 
     name: ClassVar[str] = "random_rows"
 
-    def apart(self, fields: Fields) -> str | None:
+    def disjoint_column(self, fields: Fields) -> str | None:
         """The groups, if they are dealt as wholes."""
         return fields.group if self.whole_groups else None
 

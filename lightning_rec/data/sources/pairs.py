@@ -71,12 +71,12 @@ class PairTable:
     def read(self, files: list[Path]) -> pl.DataFrame:
         """All rows. Raises UserError for what is broken, missing or no number."""
         table = open_table(self.path)
-        there = table.schema.names()
+        names = table.schema.names()
         for role, column in self.columns.items():
-            if column not in there:
+            if column not in names:
                 raise UserError(
                     f"{self.path} has no column '{column}' for data.{role}."
-                    f"{nearest(column, there)} It has: {listed(there)}."
+                    f"{nearest(column, names)} It has: {listed(names)}."
                 )
         chosen = [pl.col(column).alias(role) for role, column in self.columns.items()]
         rows = table.collect(table.frame.select(chosen))

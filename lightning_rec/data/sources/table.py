@@ -227,15 +227,15 @@ class TableSource(OwnTable):
         renamed = {self.catalogue_item: "item"}
         if self.catalogue_title is not None:
             renamed[self.catalogue_title] = "title"
-        there = table.schema.names()
+        names = table.schema.names()
         for name, role in renamed.items():
-            if name not in there:
+            if name not in names:
                 raise UserError(
                     f"{self.catalogue_path} has no column '{name}' for data.catalogue_{role}; "
-                    f"it has: {listed(there)}.{nearest(name, there)}"
+                    f"it has: {listed(names)}.{nearest(name, names)}"
                 )
         # A column of the file may already bear the new name, while it means another thing.
-        features = [name for name in there if name not in renamed and name not in renamed.values()]
+        features = [name for name in names if name not in renamed and name not in renamed.values()]
         items = table.collect(table.frame.select(*renamed, *features)).rename(renamed)
         items = items.with_columns(ids_of(items["item"]))
         if "title" in items:

@@ -108,7 +108,7 @@ class TALLRec(ClickModel):
         assert rows.item is not None
         device, past = rows.item.device, history_of(rows)
         prompts = self.prompts.of(rows.item.cpu().numpy(), past.cpu().numpy(), self.padding)
-        length = prompts.there.sum(dim=1)
+        length = prompts.mask.sum(dim=1)
 
         def answered(which: Tensor) -> Tensor:
             some = prompts.some(which)

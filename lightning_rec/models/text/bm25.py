@@ -116,7 +116,7 @@ class BM25(CatalogueScorer):
 
     def _counts(self, queries: Tokens) -> sparse.csr_array:
         """How often each query has each word, sparse [B, W]."""
-        row, place = (index.cpu() for index in queries.there.nonzero(as_tuple=True))
+        row, place = (index.cpu() for index in queries.mask.nonzero(as_tuple=True))
         at = (row.numpy(), queries.ids.cpu()[row, place].numpy())
         ones = np.ones(len(row), dtype=np.float32)
         return sparse.csr_array((ones, at), shape=(len(queries.ids), self._matrix().shape[1]))

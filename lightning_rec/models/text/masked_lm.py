@@ -66,7 +66,7 @@ class MaskedLM(nn.Module):
         Returns:
             bool [B, T]
         """
-        words = tokens.there & ~torch.isin(tokens.ids, self.special)
+        words = tokens.mask & ~torch.isin(tokens.ids, self.special)
         there = words.sum(dim=1)
         wanted = (there * share).round().clamp(min=1).minimum(there)
         rank = numbers.masked_fill(~words, torch.inf).argsort(dim=1).argsort(dim=1)
