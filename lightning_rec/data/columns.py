@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from lightning_rec.data import numbers, times
+from lightning_rec.data.dialect import Invalid
 from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists, unreadable
@@ -16,7 +17,6 @@ from lightning_rec.data.ties import Ties, shuffled
 from lightning_rec.data.times import Reading, WrittenDates, divisor, microseconds, seconds
 from lightning_rec.errors import listed, nearest
 
-Invalid = Literal["error", "drop"]
 _MOMENT = "moment"
 _IDS = ("user", "item", "session")
 _SHOWN = 60  # characters of a value that are shown

@@ -7,6 +7,7 @@ from lightning_rec.errors import UserError
 
 Form = Literal["rows", "lists", "lines"]
 Decimal = Literal["point", "comma"]
+Invalid = Literal["error", "drop"]
 BLANKS = "blanks"  # any number of blanks and tabs
 LINES = ("user", "item")  # columns of a file with a user and all his items a line
 UNIT = "\x1f"  # stands for separators of several characters once a file is opened

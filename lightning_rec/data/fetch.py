@@ -8,11 +8,10 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from lightning_rec.data.kept import CHECKSUMS, alone, seal
+from lightning_rec.data.kept import alone, broken, seal
 from lightning_rec.data.origins import Origin, Unavailable
-from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import atomic_folder, sha256_file
+from lightning_rec.files import atomic_folder
 
 DATA_VARIABLE = "LIGHTNING_REC_DATA"
 CACHE_VARIABLE = "LIGHTNING_REC_CACHE"
@@ -108,11 +107,7 @@ class PublicFiles:
             files = layout.inside(folder)
             if files is None:
                 continue
-            try:
-                checksums = read_json(folder / CHECKSUMS)
-            except UserError:
-                checksums = {}
-            if all(sha256_file(file) == checksums.get(file.name) for file in files):
+            if broken(folder) is None:
                 return files
             log.warning("%s: the download in %s is damaged and not used", self.title, folder)
         return None
@@ -149,6 +144,6 @@ class PublicData(PublicFiles):
     sets.
     """
 
-    users: int
-    items: int
     events: int
+    users: int = 0
+    items: int = 0

@@ -43,8 +43,7 @@ class Sessions(SplitProtocol):
         targets: of a session, ``all`` items but the first, each with all before it as history, or
             the ``last`` alone.
 
-    Raises:
-        UserError: if validation would begin after test, or a cut or the gap cannot be read.
+    Raises UserError if validation would begin after test, or a cut or the gap cannot be read.
     """
 
     user_core: NonNegativeInt = 2

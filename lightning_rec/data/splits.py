@@ -201,8 +201,7 @@ class LeaveOneOut(SplitProtocol):
         others_train: with ``val_users``, whether all other users train on their last event but
             one. It is in their test history either way.
 
-    Raises:
-        UserError: if others are to train where there are none.
+    Raises UserError if others are to train where there are none.
     """
 
     others_train: bool = False
@@ -248,8 +247,7 @@ class Temporal(SplitProtocol):
         new_users: whether users without any training event are evaluated too, from their second
             event on.
 
-    Raises:
-        UserError: if validation would begin after test, or a cut is neither quantile nor date.
+    Raises UserError if validation would begin after test, or a cut is neither quantile nor date.
     """
 
     val_from: Cut = 0.8

@@ -48,8 +48,7 @@ class TimeForm:
         format: of text, as ``strptime`` has it: ``%d %b %Y %H:%M``; None knows the usual ones.
         day_first: whether 5/6/2024 is in June; None tells it from the other rows.
 
-    Raises:
-        UserError: if the format has ``%Z``, which would be passed over.
+    Raises UserError if the format has ``%Z``, which would be passed over.
     """
 
     unit: TimeUnit = "auto"

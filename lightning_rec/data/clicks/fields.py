@@ -66,9 +66,8 @@ class Fields:
         separator: parts lists in text: one sign for all columns, or by column (``|`` if unnamed).
         max_values: of a row's values in a multi-valued column, the first so many are read.
 
-    Raises:
-        UserError: if no feature is named, a column has two parts to play, a setting is about none
-            of its kind, or a history lacks what it is made of.
+    Raises UserError if no feature is named, a column has two parts to play, a setting is about none
+    of its kind, or a history lacks what it is made of.
     """
 
     categorical: tuple[str, ...] = ()

@@ -1,23 +1,20 @@
 """What a user's table of clicks holds, as its fields are declared, whatever file it came from."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import TIME
-from lightning_rec.data.dialect import Decimal
-from lightning_rec.data.events import time_reading
+from lightning_rec.data.dialect import Decimal, Invalid
+from lightning_rec.data.events import ROW, time_reading
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import unreadable
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import Reading, TimeForm, divisor
 from lightning_rec.errors import UserError
-
-Invalid = Literal["error", "drop"]
-_ROW = "__row"
 
 
 def read_rows(
@@ -31,15 +28,15 @@ def read_rows(
     ``rows``, and by column. Raises UserError if a text is ragged or broken, or all rows are faulty.
     """
     faults = dict(_faults(rows, fields)) if invalid == "drop" else {}
-    row, is_text = pl.col(_ROW), table.is_text
-    blank = pl.all_horizontal(pl.all().exclude(_ROW).is_null()) & is_text
+    row, is_text = pl.col(ROW), table.is_text
+    blank = pl.all_horizontal(pl.all().exclude(ROW).is_null()) & is_text
     bad = pl.any_horizontal(*faults.values(), blank & (invalid == "drop"))
     is_row = row <= row.filter(~blank).max()  # blank lines at the end are no rows
-    numbered = rows.with_row_index(_ROW)
+    numbered = rows.with_row_index(ROW)
     facts = {"all": pl.lit(value=True), "rows": bad, **faults, "blank lines": blank & bad}
     counts = [(fault & is_row).sum().alias(name) for name, fault in facts.items()]
     ends = [
-        row.filter(~blank).max().alias(_ROW),
+        row.filter(~blank).max().alias(ROW),
         row.filter(_unreadable(rows, fields)).min().alias("unreadable"),
     ]
     last, list_row, every, *numbers = table.collect(numbered.select(*ends, *counts)).row(0)
@@ -58,7 +55,7 @@ def read_rows(
     if is_text:
         numbered = numbered.filter(row <= (-1 if last is None else last))
     kept = numbered.filter(~bad) if dropped else numbered
-    return kept.drop(_ROW), dropped
+    return kept.drop(ROW), dropped
 
 
 def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.LazyFrame:

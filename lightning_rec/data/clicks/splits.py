@@ -117,8 +117,7 @@ class TemporalRows(RowProtocol):
             day and a zone if need be; UTC without one).
         test_from: likewise, where the test begins. Rows at the very time of a cut lie after it.
 
-    Raises:
-        UserError: if validation would begin after test, or a cut is neither quantile nor date.
+    Raises UserError if validation would begin after test, or a cut is neither quantile nor date.
     """
 
     val_from: Cut = 0.8

@@ -1,11 +1,10 @@
 """A table of clicks as its source has it, kept as Parquet: read once, found by its fingerprint."""
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -35,26 +34,18 @@ class ClickSource(Raw, Protocol):
         ...
 
 
-class LogClicks(ABC):
+@runtime_checkable
+class LogClicks(Raw, Protocol):
     """Clicks that are the events of a log, which is prepared once for clicks and sequences alike,
     with what is known of their users and items.
     """
 
-    name: str
     fields: Fields
     log: ClassVar[Source]
 
-    def files(self) -> list[Path]:
-        """The raw files of the log. Raises UserError if they are not to be had."""
-        return self.log.files()
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """All settings that change the rows or what their labels are."""
-
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """The rows with columns that are made of others; here there are none."""
-        return rows
+        """The rows with columns that are made of others."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.columns import Invalid, Log, missing_columns, read_log
-from lightning_rec.data.dialect import Decimal, Dialect, Form
+from lightning_rec.data.columns import Log, missing_columns, read_log
+from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
@@ -49,8 +49,7 @@ class OwnTable:
         invalid: ``error`` refuses a file with a faulty row, ``drop`` leaves such rows out, and says
             how many.
 
-    Raises:
-        UserError: if ``path`` is not set, or ``val`` is given without ``test``.
+    Raises UserError if ``path`` is not set, or ``val`` is given without ``test``.
     """
 
     licence: ClassVar[str] = "yours"
@@ -119,9 +118,8 @@ class TableSource(OwnTable):
         catalogue_columns: names of its columns, in their order, where it has no header.
         catalogue_encoding: of its text; None: UTF-8 where it is that, else as the log.
 
-    Raises:
-        UserError: as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is set
-            where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
+    Raises UserError as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is
+    set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
     """
 
     kind: ClassVar[str] = "interactions"
