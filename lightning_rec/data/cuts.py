@@ -74,7 +74,9 @@ def boundaries(
     test_at = moment("test_from", test_from, time, test_quantile)
     val_at = moment("val_from", val_from, time, val_quantile)
     check_order((val_from, test_from), (val_at, test_at))
-    return as_times(val_at, time), as_times(test_at, time)
+    if np.issubdtype(time.dtype, np.integer):  # the first whole second from there on
+        return math.ceil(val_at), math.ceil(test_at)
+    return val_at, test_at
 
 
 def first_after(time: Times, share: float) -> float:
@@ -82,11 +84,6 @@ def first_after(time: Times, share: float) -> float:
     later = time[time > np.quantile(time, share)] if len(time) else time
     found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
     return found
-
-
-def as_times(at: float, time: Times) -> float:
-    """The first moment from ``at`` on that ``time`` could hold: a whole second if all are."""
-    return math.ceil(at) if np.issubdtype(time.dtype, np.integer) else at
 
 
 def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float = 1) -> None:

@@ -111,7 +111,8 @@ def plain_parts(path: Path, encoding: str) -> list[Part]:
 def rewritten(path: Path, change: Callable[[bytes], bytes]) -> Path:
     """A copy of a plain file in the scratch folder, changed by whole lines."""
     with path.open("rb") as source:
-        return written(change(block) for block in _lines(source))
+        blocks = iter(lambda: b"".join(source.readlines(_BLOCK)), b"")
+        return written(change(block) for block in blocks)
 
 
 def clear() -> None:
@@ -167,10 +168,8 @@ def _members(archive: Path, bound: "_Bound") -> Iterator[tuple[str, Path, str]]:
     """Name as told, file and name inside, of the tables in a zip, unpacked within bounds."""
     try:
         with zipfile.ZipFile(archive) as opened:
-            sizes = {info.filename: info.compress_size for info in opened.infolist()}
-            members = [
-                name for name in sizes if not name.endswith("/") and not name.startswith("__MACOSX")
-            ]
+            names = dict.fromkeys(opened.namelist())
+            members = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX")]
             if {"[Content_Types].xml", "mimetype"} & set(members):
                 raise refusal(archive, BOOK)
             for name in _of_one_kind(archive, members):
@@ -258,20 +257,6 @@ def _without_sep(file: Path) -> tuple[Path, str | None]:
         rest = iter(lambda: source.read(_BLOCK), b"")
         separator = found[1].decode("ascii", "replace")
         return written(chain([b"\n", head[found.end() :]], rest)), separator
-
-
-def _lines(source: IO[bytes]) -> Iterator[bytes]:
-    """Blocks of whole lines."""
-    rest = b""
-    while block := source.read(_BLOCK):
-        head, end, tail = block.rpartition(b"\n")
-        if end:
-            yield rest + head + end
-            rest = tail
-        else:
-            rest += tail
-    if rest:
-        yield rest
 
 
 def written(blocks: Iterable[bytes]) -> Path:

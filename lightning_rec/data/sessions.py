@@ -11,7 +11,7 @@ import polars as pl
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
-from lightning_rec.data.cuts import CUTS, Cut, as_times, check_order, moment, settle, told_cuts
+from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions, ticks
@@ -122,11 +122,8 @@ class Sessions(SplitProtocol):
         assert self.val_from is not None
         assert self.test_from is not None
         ends = events.time[np.arange(len(place)) + length - 1 - place]  # of each event's session
-        cuts = (self.val_from, self.test_from)
-        once = ends[place == 0]
-        found = tuple(moment(key, cut, once) for key, cut in zip(CUTS, cuts, strict=True))
-        check_order(cuts, (found[0], found[1]))
-        val_from, test_from = (as_times(cut, events.time) for cut in found)
+        cuts, once = (self.val_from, self.test_from), place == 0
+        val_from, test_from = boundaries(*cuts, events.user[once], ends[once], nested=False)
         val = self.validated(events, asked & (ends >= val_from) & (ends < test_from))
         test: Mask = asked & (ends >= test_from)
         return Targets(ends < val_from, val, test, (val_from, test_from), whole=True)
