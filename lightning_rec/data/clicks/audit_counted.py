@@ -158,7 +158,7 @@ class _Pair(NamedTuple):
             here = slice(start, start + len(frame))
             x = columns.numbers(frame[self.number])
             if values is None:
-                yield here, self.at.encoded.ids[here, column].astype(np.int64) - first, x
+                yield here, np.asarray(self.at.encoded.ids[here, column], np.int64) - first, x
             else:
                 yield here, np.where(np.isfinite(x), np.searchsorted(values, x) + 1, 0), x
 

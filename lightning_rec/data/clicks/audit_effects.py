@@ -232,7 +232,7 @@ def _coded(
     mine, missing = slices(encoded.schema), encoded.vocabulary.filter(pl.col("value").is_null())
     for field in encoded.schema.of("categorical") + encoded.schema.of("multi_valued"):
         if field.name not in fields.numeric:
-            ids = encoded.ids[rows, mine[field.name]].astype(np.int64)
+            ids = np.asarray(encoded.ids[rows, mine[field.name]], np.int64)
             empty = missing.filter(pl.col("field") == field.name)["id"] - field.start
             codes = np.where(ids == 0, -1, ids - field.start)
             yield field.name, codes, field.size, (0, *empty)

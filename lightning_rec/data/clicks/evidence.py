@@ -36,8 +36,7 @@ class Evidence(NamedTuple):
         """The item of each row, as histories have it: int32 [N], -1 for an unknown one."""
         schema = self.encoded.schema
         place = schema.place(str(schema.item))
-        found: NDArray[np.int32] = self.encoded.ids[:, place] - (schema.fields[place].start + 1)
-        return found
+        return np.asarray(self.encoded.ids[:, place]) - (schema.fields[place].start + 1)
 
     def finding(self, name: str, sentence: str) -> Finding:
         """Something about the column ``name``, or the rows, that may make figures worthless."""
