@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,12 +133,7 @@ def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
     Raises UserError if the raw files are not to be had or faulty, there are no rows, a relevance
     lies outside the scale, or the cache cannot be written.
     """
-
-    def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-        tell(f"{source.name}: reading")
-        return _write(source, source.read(files), folder)
-
-    pairs = Pairs(prepared(source, cache, _VERSION, write))
+    pairs = Pairs(prepared(source, cache, _VERSION, partial(_write, source)))
     for name, count in pairs.info["counts"].items():
         if count and name.startswith(("rows without", "items without")):
             log.warning("%s: %s %s.", source.name, f"{count:,}", name)
@@ -150,9 +145,12 @@ def normalised(query: pl.Expr) -> pl.Expr:
     return query.str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def _write(source: PairSource, rows: pl.DataFrame, folder: Path) -> dict[str, Any]:
+def _write(
+    source: PairSource, files: list[Path], folder: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Write tables and arrays into ``folder`` and return what is to be known about them."""
-    rows = rows.with_columns(normalised(pl.col("query")).fill_null("").alias("key"))
+    tell(f"{source.name}: reading")
+    rows = source.read(files).with_columns(normalised(pl.col("query")).fill_null("").alias("key"))
     unasked, nothing = rows["key"] == "", rows["item"].is_null()
     kept = rows.filter(~unasked & ~nothing)
     if not len(kept):
