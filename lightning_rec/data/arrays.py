@@ -108,7 +108,7 @@ def arrays(
 def without_new(
     events: Ordered, targets: Targets, share: float, seed: int
 ) -> tuple[Ordered, Targets]:
-    """Take the events of a ``share`` of the items away that are no targets, by lot."""
+    """Drop the events, but for targets, of a random ``share`` of the items."""
     if not share:
         return events, targets
     items = np.unique(events.item)

@@ -20,7 +20,7 @@ class Histories(NamedTuple):
     """What users did, and who they are.
 
     items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
-    user: int64 [B]; user codes, -1 for somebody that training did not know.
+    user: int64 [B]; user codes, -1 for a user that training did not know.
     """
 
     items: Tensor
@@ -161,11 +161,8 @@ class EvalSet(Dataset[EvalBatch]):
         order = np.argsort(latest - end, kind="stable")
         number, start, end, latest = number[order], start[order], end[order], latest[order]
         items = gather(self.items, latest, end, self.schema.padding)
-        target, seen = (
-            self.target[number],
-            pairs(self.items, end if self.keeps_seen else start, end),
-        )
-        sample = None
+        target, sample = self.target[number], None
+        seen = pairs(self.items, end if self.keeps_seen else start, end)
         if self.candidates is not None:
             row, item = seen[0].numpy(), seen[1].numpy()
             counts = np.asarray(self.train_counts)

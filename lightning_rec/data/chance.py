@@ -1,6 +1,6 @@
 """Random numbers by place: the same wherever, in whatever order and by whomever they are asked for.
 
-A generator deals numbers in turn, so what an example gets depends on its batch and its process.
+A generator gives numbers in turn, so what an example gets depends on its batch and its process.
 Here a number depends on its seed and place alone, and on no library's version.
 """
 

@@ -36,9 +36,7 @@ def kept(folder: Path, make: Callable[[Path], None]) -> Path:
             return folder
         if fault is not None and (folder / CHECKSUMS).exists():  # else it was never finished
             log.warning(
-                "%s is broken (%s is not what was written): it is made again.",
-                folder,
-                fault,
+                "%s is broken (%s is not what was written): it is made again.", folder, fault
             )
         for leftover in [folder, *folder.parent.glob(f".{folder.name}.*.tmp")]:
             shutil.rmtree(leftover, ignore_errors=True)

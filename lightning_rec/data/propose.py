@@ -1,4 +1,4 @@
-"""Settings that fit a log nobody has described: form, header, columns, by names and by values."""
+"""Settings that fit a log without a description: form, header, columns, by names and by values."""
 
 import re
 import shlex

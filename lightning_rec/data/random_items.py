@@ -1,4 +1,4 @@
-"""The protocol of logs without times: each user's items are dealt at random."""
+"""The protocol of logs without times: each user's items are split at random."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -17,7 +17,7 @@ SPLIT_FORMAT = 7  # of a saved split: raise it when there are other arrays or no
 
 
 class Schema(NamedTuple):
-    """The runtime facts that a model needs, in plain sight.
+    """What a model needs to know of the data.
 
     Item codes run from 0 to ``num_items - 1``; ``padding`` and ``mask`` are two more codes. User
     codes run from 0 to ``num_users - 1``. A model reads at most ``max_len`` items at once.
@@ -65,7 +65,7 @@ class Split:
     offsets: int64 [num_users + 1]; user ``u`` owns ``items[offsets[u]:offsets[u + 1]]``, in time
         order: first the training events, then those of validation and test.
     order: what a user's events are ordered by: ``time``; ``part`` where they came split, and by
-        time within a part; ``none`` where they were dealt at random and their order says nothing.
+        time within a part; ``none`` where they were split at random and their order says nothing.
     whole: each user, then a session, belongs to one part; boundaries are of their last events.
     items: int32 [N] item codes.  rows: int64 [N] rows of the source table.
     times: [N] seconds since 1970, int64, or float64 where some have fractions; None where the data

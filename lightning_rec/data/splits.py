@@ -59,7 +59,7 @@ class SplitProtocol(Hashed, ABC):
             leaves it out of the figures, ``miss`` counts it as not found; both say how many there
             were. Under ``keep`` it is a target like others, unless it is a copy of an event of
             its history, alike in time too: these are left out.
-        cutoffs: the ``k`` of ``recall@k`` and its kin.
+        cutoffs: the ``k`` of ``recall@k`` and other metrics at a cut-off.
         cold_targets: a target without any training event is no candidate. ``miss`` counts it as
             not found, ``exclude`` leaves it out of the figures; both say how many there were.
             ``rank`` makes every item of the catalogue a candidate, for models that know items by

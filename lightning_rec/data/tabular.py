@@ -1,4 +1,4 @@
-"""Opening somebody's table: delimited text, JSON lines, Parquet or Arrow, packed, or many files."""
+"""Opening any table: delimited text, JSON lines, Parquet or Arrow, packed, or many files."""
 
 from dataclasses import dataclass, replace
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Prompts about somebody's past and an item, put together of tokens, a whole batch at once.
+"""Prompts about a history and an item, put together of tokens, a whole batch at once.
 
 Words are tokenized once: the fixed parts of the prompt, and the title of each item. What a row asks
 is these parts in their order, so that no text is touched while training.
@@ -57,7 +57,7 @@ class Prompts:
 
     @property
     def shortest(self) -> int:
-        """Tokens of the prompt about the longest title, for somebody without a past."""
+        """Tokens of the prompt about the longest title, with an empty history."""
         fixed = self.length[[self.before, self.between, self.after, self.nothing]]
         return int(fixed.sum()) + self.longest_title
 

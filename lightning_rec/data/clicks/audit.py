@@ -95,14 +95,14 @@ def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
     for start, frame in at.table.blocks(*fields.features):
         here = slice(start, start + len(frame))
         ids, values = np.asarray(encoded.ids[here]), np.asarray(encoded.values[here])
-        dealt = at.part[here]
+        part = at.part[here]
         for check in checks:
             name = check.field.name
-            found = check.block(start, frame[name], ids[:, columns[name]], dealt == 0)
-            missed[name] += np.bincount(dealt[found & (dealt >= 0)], minlength=len(PARTS))
+            found = check.block(start, frame[name], ids[:, columns[name]], part == 0)
+            missed[name] += np.bincount(part[found & (part >= 0)], minlength=len(PARTS))
             unknown[here] |= found
         for column, number in enumerate(numeric):
-            number.block(start, frame[number.name], values[:, column], dealt == 0)
+            number.block(start, frame[number.name], values[:, column], part == 0)
     for said in [check.fault() for check in checks] + [number.fault() for number in numeric]:
         if said is not None:
             raise LeakError(f"leak audit: {said}. This is a bug: please report it.")

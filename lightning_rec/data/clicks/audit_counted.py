@@ -168,9 +168,9 @@ class _Pair(NamedTuple):
         rows, clicks = np.zeros((2, size * 3))
         moments = np.zeros((3, size))
         for here, category, x in self.blocks():
-            label, dealt = self.at.labels(here)[:, self.goal], self.at.part[here]
-            used = (category > 0) & (dealt >= 0)
-            cell = category[used] * 3 + dealt[used]
+            label, part = self.at.labels(here)[:, self.goal], self.at.part[here]
+            used = (category > 0) & (part >= 0)
+            cell = category[used] * 3 + part[used]
             rows += np.bincount(cell, minlength=size * 3)
             clicks += np.bincount(cell, weights=label[used], minlength=size * 3)
             finite = used & np.isfinite(x)

@@ -102,8 +102,8 @@ class ClickSet(Dataset[ClickBatch]):
         start = np.maximum(past.start[at], end - schema.max_len)
         order = np.argsort(start - end, kind="stable")
         items = gather(past.items, start[order], end[order], schema.padding)
-        nobody = torch.zeros(len(number), dtype=torch.int64)
-        return number[order], Histories(items, nobody)
+        unknown = torch.zeros(len(number), dtype=torch.int64)
+        return number[order], Histories(items, unknown)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -20,7 +20,7 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, write_json
 
 
-def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Path) -> Encoded:
+def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder: Path) -> Encoded:
     """Fit what there is to fit on the training rows, and encode all rows into ``folder``.
 
     In memory there are some blocks of rows, the vocabularies, and a few numbers for each row.
@@ -28,7 +28,7 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
     no rows, or a field has far too many categories.
     """
     name = table.info["name"]
-    parts = {part: np.flatnonzero(dealt.part == place) for place, part in enumerate(PARTS)}
+    parts = {part: np.flatnonzero(assigned.part == place) for place, part in enumerate(PARTS)}
     for part in ("train", "test"):
         if not len(parts[part]):
             raise UserError(f"{name}: the protocol leaves no rows in {part}.")
@@ -45,7 +45,7 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
                 )
     arrays: dict[str, Any] = {"label": label, **parts}
     arrays["weight"], arrays["group"] = columns.weight(table, fields), columns.group(table, fields)
-    processor = fit(table, fields, dealt.part == PARTS.index("train"))
+    processor = fit(table, fields, assigned.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     notes = []
     if not len(parts["val"]):
@@ -54,12 +54,12 @@ def encode(table: ClickTable, fields: Fields, dealt: SplitAssignment, folder: Pa
             f"{name} has no validation rows ({sizes}): the last weights are kept; precision, "
             "recall, F1 and accuracy are at the threshold 0.5."
         )
-    facts = {"boundaries": dealt.boundaries, "counts": counts, "notes": notes}
+    facts = {"boundaries": assigned.boundaries, "counts": counts, "notes": notes}
     longest = fields.history_max_len if fields.has_history else 0
     with atomic_folder(folder) as temporary:
         ids = _write_features(table, processor, temporary)
         if fields.has_history:
-            past, unknown = past_of(table, processor, dealt, ids, first, arrays["group"])
+            past, unknown = past_of(table, processor, assigned, ids, first, arrays["group"])
             arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
             counts |= _counted(name, fields, past, unknown)
         for key, array in arrays.items():

@@ -32,7 +32,7 @@ class Past(NamedTuple):
 def past_of(
     table: ClickTable,
     processor: FeatureProcessor,
-    dealt: SplitAssignment,
+    assigned: SplitAssignment,
     ids: NDArray[np.int32],
     label: NDArray[np.float32],
     group: NDArray[np.int32] | None,
@@ -58,7 +58,7 @@ def past_of(
     empty = known.filter(pl.col("value").is_null())["id"].to_numpy()
     item = np.asarray(ids[:, place])
     code = np.where(eligible & ~np.isin(item, empty), item - first, -1)
-    past = _derived(group, times(table, fields), code, dealt)
+    past = _derived(group, times(table, fields), code, assigned)
     return past, int((eligible & (code < 0)).sum())
 
 
@@ -82,7 +82,7 @@ def _derived(
     group: NDArray[np.int32],
     time: NDArray[np.float64],
     code: NDArray[np.int32],
-    dealt: SplitAssignment,
+    assigned: SplitAssignment,
 ) -> Past:
     """Slices of the sequences of groups: rows with a code of 0 and more, strictly earlier in time.
 
@@ -94,13 +94,13 @@ def _derived(
     key = group.astype(np.int64) * moments + moment  # by group, then by time
     start, end = np.zeros((2, len(key)), dtype=np.int64)
     sequences: list[Ints] = []
-    parts = range(len(PARTS)) if dealt.boundaries is None else (None,)
+    parts = range(len(PARTS)) if assigned.boundaries is None else (None,)
     before = 0
     for part in parts:
-        chosen = (code >= 0) if part is None else (code >= 0) & (dealt.part <= part)
+        chosen = (code >= 0) if part is None else (code >= 0) & (assigned.part <= part)
         event = np.flatnonzero(chosen)
         event = event[np.argsort(key[event], kind="stable")]  # ties in the order of the source
-        mine = (group >= 0) & (True if part is None else dealt.part == part)
+        mine = (group >= 0) & (True if part is None else assigned.part == part)
         first = group[mine].astype(np.int64) * moments
         start[mine] = before + np.searchsorted(key[event], first)
         end[mine] = before + np.searchsorted(key[event], key[mine])

@@ -33,7 +33,7 @@ class SplitAssignment(NamedTuple):
 
 @dataclass(frozen=True)
 class RowProtocol(Hashed, ABC):
-    """A way to deal rows to training, validation and test.
+    """A way to assign rows to training, validation and test.
 
     Args:
         audit: what becomes of leaks and the like that the audit finds in the table: ``warn`` tells
@@ -93,7 +93,7 @@ class RandomRows(RandomShares, RowProtocol):
     name: ClassVar[str] = "random_rows"
 
     def disjoint_column(self, fields: Fields) -> str | None:
-        """The groups, if they are dealt as wholes."""
+        """The groups, if each is assigned as a whole."""
         return fields.group if self.whole_groups else None
 
     def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
