@@ -9,7 +9,7 @@ _ARCHIVE = "unpack it, and name the file or folder that comes out"
 _AS_PARQUET = "write the table as Parquet or CSV, and name that"
 _AT_TAR = 257  # where a tar says what it is
 _LETTERS = (b"ORC", b"FEA1")
-_BEGINNINGS = {
+_BEGINNINGS: dict[bytes | tuple[bytes, ...], tuple[str, str]] = {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": BOOK,
     b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", _ARCHIVE),
     b"Rar!\x1a\x07": ("packed by RAR", _ARCHIVE),
@@ -21,14 +21,12 @@ _BEGINNINGS = {
     b"Obj\1": ("Avro", _AS_PARQUET),
     b"\x89HDF": ("HDF5", _AS_PARQUET),
     b"\x93NUMPY": ("an array of NumPy", _AS_PARQUET),
-    b"\x80\x02": ("a pickle", _AS_PARQUET),
-    b"\x80\x03": ("a pickle", _AS_PARQUET),
-    b"\x80\x04": ("a pickle", _AS_PARQUET),
-    b"\x80\x05": ("a pickle", _AS_PARQUET),
+    (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"): ("a pickle", _AS_PARQUET),
     b"SQLite format 3": ("an SQLite database", _AS_PARQUET),
     b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
-    b"<!doctype html": ("a web page", "what was downloaded is no table: look at it in a browser"),
-    b"<html": ("a web page", "what was downloaded is no table: look at it in a browser"),
+    (b"<!doctype html", b"<html"): (
+        "a web page", "what was downloaded is no table: look at it in a browser"
+    ),
 }  # fmt: skip
 
 
