@@ -33,6 +33,7 @@ from lightning_rec.runs.language import check_language
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
+from lightning_rec.runs.parts import copy_parts, with_parts
 from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
 from lightning_rec.runs.resuming import Start, changed, check_not_over, start_of, until
 from lightning_rec.runs.signals import stoppable
@@ -112,7 +113,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
             a file of it is not as the run wrote it.
     """
     run = RunFolder.open(folder)
-    cfg = changed(run.config, overrides)
+    cfg = with_parts(run, changed(run.config, overrides))
     with logging_to(None):
         problem = problem_of(cfg)
         with unquoted(run, overrides) as withheld:
@@ -240,7 +241,8 @@ def _calibrate(task: Task, trainer: Trainer, data: BatchData) -> dict[str, float
 
 
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
-    """Put data and protocol on the card."""
+    """Put data and protocol on the card, and what is read of other runs into the folder."""
+    copy_parts(run, problem.cfg)
     if language := check_language(run):
         run.note(language_hash=language)
     part = partial(problem.cfg)

@@ -12,6 +12,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.parts import with_parts
 
 
 def problem_of(cfg: DictConfig) -> Problem[Any]:
@@ -40,7 +41,7 @@ def load_run(folder: str | Path) -> Predictor:
     """
     threads.watch()
     run = RunFolder.open(Path(folder))
-    problem = problem_of(run.config)
+    problem = problem_of(with_parts(run, run.config))
     run.check_completed("run")
     if problem.predictor is None:
         raise UserError(

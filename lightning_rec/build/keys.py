@@ -188,7 +188,7 @@ def check_keys(cfg: DictConfig) -> None:
 def check_trainer(settings: dict[str, Any]) -> None:
     """Make a trainer as a trial: Lightning knows best what it cannot do. Raises UserError."""
     for key, instead in REFUSED.items():
-        if key in settings:
+        if settings.get(key) is not None:
             raise UserError(f"trainer.{key} is not to be set: {instead}.")
     _check_processes(settings)
     # Whether torch is deterministic from here on is not for a trial to say.

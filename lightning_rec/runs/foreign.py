@@ -19,7 +19,7 @@ from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-_ADDRESSES = ("tracking_uri", "model_registry")  # keys of a config that name where to send
+_ADDRESSES = ("tracking_uri",)  # keys of a config that name where to send
 _FILES = {  # keys that name files, by the node that they are below
     "data": ("path", "val", "test", "history", "catalogue"),
     "item": ("path", "item_ids"),

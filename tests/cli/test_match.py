@@ -127,6 +127,12 @@ def test_a_cross_encoder_re_ranks_bm25_or_a_run(
         capfd.readouterr()
         assert cli.run(["search", f"run={folder}", "soft door", "k=12"]) == 0
         assert "soft" in capfd.readouterr().out
+    moved = run.rename(run.with_name("moved"))  # its copy is in the run that re-ranks
+    try:
+        assert cli.run(["evaluate", f"run={tmp_path / 'vectors'}"]) == 0
+        assert len(load_run(tmp_path / "vectors").recommend(["soft door"], 3)) == 3
+    finally:
+        moved.rename(run)
     metrics = read(tmp_path / "words/metrics.json")
     # What has both words is among the twelve that BM25 finds.
     assert metrics["test/recall@10"] > 0

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from lightning_rec import cli, config
 from lightning_rec.adapters.adalora import Shrinking
+from lightning_rec.build import load_run
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
@@ -180,6 +181,20 @@ def test_items_are_those_of_the_run_by_their_ids(
     assert [theirs[code] for code in codes[:-1]] == ours
     assert codes[-1] == len(theirs)
     assert theirs != ours
+
+
+def test_a_run_answers_without_the_run_of_its_encoder(
+    run: Path, clicks: list[str], log_csv: Path, tmp_path: Path
+) -> None:
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    shutil.copytree(run, theirs)
+    assert cli.run(["train", *clicks, f"encoder.run={theirs}", f"run_dir={own}"]) == 0
+    rows = pl.read_csv(log_csv).head(4).with_columns(history=pl.concat_list(pl.col("sku")))
+    before = load_run(own).score(rows)
+    shutil.rmtree(theirs)
+    moved = own.rename(tmp_path / "moved")
+    assert cli.run(["evaluate", f"run={moved}"]) == 0
+    assert load_run(moved).score(rows).equals(before)
 
 
 def test_an_encoder_from_scratch_learns_too(clicks: list[str], tmp_path: Path) -> None:
