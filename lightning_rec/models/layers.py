@@ -86,12 +86,72 @@ def attend(
     Returns:
         float [B, Q, D].
     """
+    query, key, value = (split_heads(x, heads) for x in (query, key, value))
+    return kernels.attention(query, key, value, visible, dropout).transpose(1, 2).flatten(2)
 
-    def split(x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)  # [B, H, L, D/H]
 
-    attended = kernels.attention(split(query), split(key), split(value), visible, dropout)
-    return attended.transpose(1, 2).flatten(2)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Float [B, L, D] -> [B, H, L, D / H]."""
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+class PostNormLayer(nn.Module):
+    """Self-attention, then feed-forward, each with dropout, residual, LayerNorm.
+
+    Vaswani et al., Attention Is All You Need, NeurIPS 2017 (section 3.1).
+
+    Args:
+        dim: width D.
+        heads: number H; must divide D.
+        inner: width of the feed-forward layer.
+        dropout: after attention and feed-forward.
+        attention_dropout: on the attention weights.
+        activation: of the feed-forward layer.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inner: int,
+        dropout: float,
+        attention_dropout: float,
+        activation: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.heads, self.attention_dropout, self.activation = heads, attention_dropout, activation
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.expand = nn.Linear(dim, inner)
+        self.contract = nn.Linear(inner, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, hidden: Tensor, visible: Tensor, queries: Tensor | None = None) -> Tensor:
+        """New states of ``queries``, float [B, Q, D], None for all; see :func:`attend`.
+
+        Args:
+            hidden: float [B, L, D].
+            visible: bool, broadcast to [B, H, Q, L].
+            queries: those of the states that are asked for.
+        """
+        queries = hidden if queries is None else queries
+        dropped = self.attention_dropout if self.training else 0.0
+        query, key, value = self.query(queries), self.key(hidden), self.value(hidden)
+        attended = attend(query, key, value, self.heads, visible, dropped)
+        attended = self.attention_norm(queries + self.dropout(self.output(attended)))
+        inner = self.contract(self.activation(self.expand(attended)))
+        states: Tensor = self.norm(attended + self.dropout(inner))
+        return states
+
+
+def steps_back(items: Tensor, padding: int) -> Tensor:
+    """How many positions each one is before the latest item: int64 [B, L], 0 for padding."""
+    latest = (items != padding).sum(dim=1, keepdim=True) - 1
+    return (latest - torch.arange(items.shape[1], device=items.device)).clamp(min=0)
 
 
 def gather(x: Tensor, positions: Tensor) -> Tensor:

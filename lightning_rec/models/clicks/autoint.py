@@ -17,7 +17,7 @@ from lightning_rec.models.clicks.parts import (
     Widths,
     initialise,
 )
-from lightning_rec.models.layers import Dropout
+from lightning_rec.models.layers import Dropout, split_heads
 from lightning_rec.ranges import BelowOne, Layers
 
 
@@ -44,11 +44,8 @@ class Interacting(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [B, F, inputs] -> [B, F, A]."""
-
-        def split(projected: Tensor) -> Tensor:
-            return projected.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, F, A/H]
-
-        query, key, value = split(self.query(x)), split(self.key(x)), split(self.value(x))
+        parts = (self.query(x), self.key(x), self.value(x))
+        query, key, value = (split_heads(part, self.heads) for part in parts)  # [B, H, F, A / H]
         weights = self.dropout(torch.softmax(query @ key.transpose(2, 3), dim=-1))  # [B, H, F, F]
         attended = (weights @ value).transpose(1, 2).flatten(2)
         return torch.relu(attended + self.residual(x))

@@ -23,10 +23,10 @@ from lightning_rec.models.clicks.parts import (
     initialise,
     needs_history,
 )
-from lightning_rec.models.layers import Dropout, attend
+from lightning_rec.models.layers import PostNormLayer
 from lightning_rec.ranges import BelowOne, Layers
 
-BLOCK_TOKENS = 8192  # places computed at once on a CPU
+BLOCK_TOKENS = 8192  # positions computed at once on a CPU
 
 
 class BST(ClickModel):
@@ -82,7 +82,10 @@ class BST(ClickModel):
         self.item = schema.place(str(schema.item))
         self.fields = FieldVectors(schema, dim)
         self.position = nn.Embedding(self.longest + 1, dim)
-        self.layers = nn.ModuleList(Layer(dim, heads, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            PostNormLayer(dim, heads, 4 * dim, dropout, dropout, functional.leaky_relu)
+            for _ in range(depth)
+        )
         inputs = (schema.num_fields + self.longest + 1) * dim
         self.deep = MLP(inputs, mlp, dropout, batch_norm, activation=lambda _: nn.LeakyReLU())
         nn.init.normal_(self.position.weight, std=0.02)
@@ -104,7 +107,7 @@ class BST(ClickModel):
     def read(
         self, items: Tensor, shown: Tensor, length: Tensor, described: BatchItems | None = None
     ) -> Tensor:
-        """What comes out for each place, counted back from the item shown.
+        """States of the transformer by position, counted back from the item shown.
 
         Args:
             items: int64 [B, L].
@@ -115,49 +118,16 @@ class BST(ClickModel):
         Returns:
             float [B, (N + 1) D], zero where a history does not go back so far.
         """
-        places = torch.arange(items.shape[1], device=items.device)
-        back = (length[:, None] - places).clamp(min=0)  # [B, L]; 1 is the latest
+        index = torch.arange(items.shape[1], device=items.device)
+        back = (length[:, None] - index).clamp(min=0)  # [B, L]; 1 is the latest
         back = functional.pad(back, (1, 0))  # the item shown comes first, at 0
         past = self.fields.items(items, described)
         x = torch.cat([shown[:, None], past], dim=1) + self.position(back)
-        there = functional.pad(items != self.padding, (1, 0), value=True)  # [B, L + 1]
+        mask = functional.pad(items != self.padding, (1, 0), value=True)  # [B, L + 1]
         for layer in self.layers:
-            x = layer(x, there[:, None, None, :])
+            x = layer(x, mask[:, None, None, :])
         slots = torch.arange(self.longest + 1, device=items.device).expand(len(items), -1)
-        at = (1 + length[:, None] - slots).clamp(0, items.shape[1]) * (slots > 0)
-        filled = (slots <= length[:, None]).to(x.dtype)
-        read: Tensor = x.take_along_dim(at[:, :, None], dim=1) * filled[:, :, None]
-        return read.flatten(1)
-
-
-class Layer(nn.Module):
-    """S = LN(x + attention(x)), then LN(S + W₂ LeakyReLU(W₁ S)) (equations 4 to 6).
-
-    Args:
-        dim: width of the vectors.
-        heads: attention heads; must divide ``dim``.
-        dropout: on attention weights and after each part.
-    """
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.expand = nn.Linear(dim, 4 * dim)
-        self.contract = nn.Linear(4 * dim, dim)
-        self.norm = nn.LayerNorm(dim)
-        self.dropout = Dropout(dropout)
-
-    def forward(self, x: Tensor, visible: Tensor) -> Tensor:
-        """Float [B, L, D], bool [B, 1, 1, L] -> float [B, L, D]."""
-        dropped = self.dropout.p if self.training else 0.0
-        query, key, value = self.query(x), self.key(x), self.value(x)
-        attended = attend(query, key, value, self.heads, visible, dropped)
-        hidden = self.attention_norm(x + self.dropout(self.output(attended)))
-        inner = self.contract(functional.leaky_relu(self.expand(hidden)))
-        fed: Tensor = self.norm(hidden + self.dropout(inner))
-        return fed
+        positions = (1 + length[:, None] - slots).clamp(0, items.shape[1]) * (slots > 0)
+        valid = (slots <= length[:, None]).to(x.dtype)
+        states: Tensor = x.take_along_dim(positions[:, :, None], dim=1) * valid[:, :, None]
+        return states.flatten(1)

@@ -1,13 +1,12 @@
 """A decoder of the Hugging Face hub's kinds (GPT-2, Llama, Qwen, …) over items instead of words.
 
 Of transformers only the architecture is used: weights start at random, nothing is fetched. GPT-2:
-Radford et al., 2019, "Language Models are Unsupervised Multitask Learners". Shapes: B sequences,
-L places, D = dim, V = num_items, M queries.
+Radford et al., 2019, "Language Models are Unsupervised Multitask Learners". Shapes: as in
+:class:`NeuralSequenceModel`.
 """
 
-from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
@@ -16,34 +15,25 @@ from torch import Tensor, nn
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, nearest
-from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.items.base import Items
 from lightning_rec.models.items.ids import Ids
 from lightning_rec.models.layers import Dropout, gather
+from lightning_rec.models.sequential.base import NORMAL, NeuralSequenceModel
 from lightning_rec.ranges import BelowOne, Layers
 
 
-class Decoder(InnerProduct):
+class Decoder(NeuralSequenceModel):
     """A causal language model of transformers between an item table and itself.
 
     Args:
-        schema: number of items, codes of padding and mask, longest sequence.
         architecture: a type of causal model in transformers: ``gpt2``, ``gpt_neox``, ``llama``,
             ``mistral``, ``qwen3``, …
-        dim: width of item vectors and hidden states.
-        depth: number of layers.
-        heads: attention heads; must divide ``dim``.
-        feedforward: width of the feed-forward layer as a multiple of ``dim``.
         dropout: on the item vectors, and wherever the architecture itself has dropout.
-        items: makes the item encoder.
 
     Raises:
-        ValueError: if ``heads`` does not divide ``dim``, or the architecture is unknown or looks
-            ahead.
+        ValueError: if the architecture is unknown or looks ahead.
         UserError: if transformers is not installed.
     """
-
-    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
 
     def __init__(
         self,
@@ -56,10 +46,7 @@ class Decoder(InnerProduct):
         dropout: BelowOne = 0.2,
         items: Items = Ids,
     ) -> None:
-        super().__init__(schema)
-        if dim % heads:
-            raise ValueError(f"heads={heads} must divide dim={dim}")
-        self.item = items(schema, dim)
+        super().__init__(schema, dim, items, heads)
         self.dropout = Dropout(dropout)
         self.body = body(
             architecture,
@@ -77,17 +64,13 @@ class Decoder(InnerProduct):
             attention_dropout=dropout,
             hidden_dropout=dropout,
         )
-        self.item.initialise(partial(nn.init.normal_, std=0.02))
+        self.item.initialise(NORMAL)
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; padding stands on the right, where no place looks."""
         vectors_BLD = self.dropout(self.item(histories.items))
         hidden_BLD = self.body(inputs_embeds=vectors_BLD, use_cache=False).last_hidden_state
         return gather(hidden_BLD, positions)
-
-    def vectors(self, items: Tensor | None = None) -> ItemVectors:
-        """The item table is the output layer too; there is no bias."""
-        return ItemVectors(self.item.table() if items is None else self.item(items), None)
 
 
 def body(architecture: str, **settings: Any) -> nn.Module:

@@ -1,41 +1,30 @@
 """GRU4Rec: Session-based Recommendations with Recurrent Neural Networks.
 
 Hidasi, Karatzoglou, Baltrunas and Tikk, ICLR 2016, arXiv:1511.06939; Hidasi and Karatzoglou, CIKM
-2018, arXiv:1706.03847. Shapes: B sequences, L places, D = dim, V = num_items, M queries.
+2018, arXiv:1706.03847. Shapes: as in :class:`NeuralSequenceModel`.
 """
 
 from functools import partial
-from typing import ClassVar
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.items.base import Items
 from lightning_rec.models.items.ids import Ids
 from lightning_rec.models.layers import Dropout, gather
+from lightning_rec.models.sequential.base import NeuralSequenceModel
 from lightning_rec.ranges import BelowOne, Layers
 
 
-class GRU4Rec(InnerProduct):
+class GRU4Rec(NeuralSequenceModel):
     """Gated recurrent units over item vectors (2016, section 3.1); the state scores all items.
 
     The authors cut sessions into parallel mini-batches and carry the state on; here each window
-    starts from zero, as everywhere in this package.
-
-    Args:
-        schema: number of items, codes of padding and mask.
-        dim: width of item vectors and hidden states.
-        depth: number of recurrent layers.
-        dropout: on the item vectors and after each layer.
-        tied: score with the input's item vectors (the authors' "constrained embedding", 2018),
-            not with a second table.
-        items: makes the item encoder.
+    starts from zero, as everywhere in this package. ``tied`` is their "constrained embedding"
+    (2018).
     """
-
-    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
 
     def __init__(
         self,
@@ -46,18 +35,14 @@ class GRU4Rec(InnerProduct):
         tied: bool = True,
         items: Items = Ids,
     ) -> None:
-        super().__init__(schema)
-        self.item = items(schema, dim)
+        super().__init__(schema, dim, items)
         self.layers = nn.ModuleList(nn.GRU(dim, dim, batch_first=True) for _ in range(depth))
         self.dropout = Dropout(dropout)
         self.output = None if tied else nn.Embedding(schema.num_items, dim)
         self.second_table = not tied
         self.output_bias = self.item.new_bias()
-        self._initialise()
-
-    def _initialise(self) -> None:
         # States stay within (-1, 1): vectors of length 1 give scores that can tell items apart.
-        draw = partial(nn.init.normal_, std=self.item.dim**-0.5)
+        draw = partial(nn.init.normal_, std=dim**-0.5)
         self.item.initialise(draw)
         if self.output is not None:
             draw(self.output.weight)
@@ -69,10 +54,3 @@ class GRU4Rec(InnerProduct):
             states_BLD, _ = layer(hidden_BLD)
             hidden_BLD = self.dropout(states_BLD)
         return gather(hidden_BLD, positions)
-
-    def vectors(self, items: Tensor | None = None) -> ItemVectors:
-        """The input's item vectors or the second table, and a bias."""
-        bias = self.output_bias if items is None else self.output_bias[items]
-        if self.output is not None:
-            return ItemVectors(self.output.weight if items is None else self.output(items), bias)
-        return ItemVectors(self.item.table() if items is None else self.item(items), bias)

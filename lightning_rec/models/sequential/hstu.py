@@ -1,12 +1,8 @@
 """HSTU: Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers.
 
-Zhai et al., ICML 2024, arXiv:2402.17152, as in facebookresearch/generative-recommenders. Shapes:
-B sequences, L places, D = dim, H heads, A = attention_dim, C = linear_dim, V = num_items,
-M queries.
+Zhai et al., ICML 2024, arXiv:2402.17152, as in facebookresearch/generative-recommenders. Shapes: as
+in :class:`NeuralSequenceModel`, A = attention_dim, C = linear_dim.
 """
-
-from functools import partial
-from typing import ClassVar
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -15,35 +11,29 @@ from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.base import ItemVectors
 from lightning_rec.models.items.base import Items
 from lightning_rec.models.items.ids import Ids
-from lightning_rec.models.layers import Dropout, gather
+from lightning_rec.models.layers import Dropout, gather, split_heads
+from lightning_rec.models.sequential.base import TRUNCATED, NeuralSequenceModel
 from lightning_rec.ranges import BelowOne, Layers
 
 EPSILON = 1e-6  # of all norms in the authors' code
 
 
-class HSTU(InnerProduct):
+class HSTU(NeuralSequenceModel):
     """Attention without softmax, its result gated; queries and items of length 1.
 
     The authors' bias of attention has a part for the distance in time. It is left out: batches
     carry no times yet.
 
     Args:
-        schema: number of items, codes of padding and mask, longest sequence.
-        dim: width of item vectors and hidden states.
-        depth: number of layers.
-        heads: attention heads.
+        heads: of attention, any number.
         attention_dim: width of query and key of each head.
         linear_dim: width of value and gate of each head.
-        dropout: after the embeddings and before each layer's output.
         normalize: score by the cosine of query and item.
         temperature: what scores are divided by; 1 suits ``normalize=False``.
-        items: makes the item encoder.
     """
-
-    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
 
     def __init__(
         self,
@@ -58,23 +48,22 @@ class HSTU(InnerProduct):
         temperature: PositiveFloat = 0.05,
         items: Items = Ids,
     ) -> None:
-        super().__init__(schema)
+        super().__init__(schema, dim, items)
         self.normalize, self.temperature = normalize, temperature
-        self.item = items(schema, dim)
         self.position = nn.Embedding(schema.max_len, dim)
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             Layer(dim, heads, attention_dim, linear_dim, schema.max_len, dropout)
             for _ in range(depth)
         )
-        self.item.initialise(partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04))
+        self.item.initialise(TRUNCATED)
         nn.init.xavier_normal_(self.position.weight)
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """Queries float [M, D]; places are counted from the oldest item of the window."""
+        """Queries float [M, D]; positions are counted from the oldest item of the window."""
         items = histories.items
-        places = torch.arange(items.shape[1], device=items.device)
-        hidden_BLD = self.item(items) * self.item.dim**0.5 + self.position(places)
+        index = torch.arange(items.shape[1], device=items.device)
+        hidden_BLD = self.item(items) * self.item.dim**0.5 + self.position(index)
         hidden_BLD = self.dropout(hidden_BLD)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD)
@@ -93,7 +82,7 @@ class HSTU(InnerProduct):
 
 
 class Layer(nn.Module):
-    """Projection, aggregation over places, gating (equations 1 to 3), and a residual."""
+    """Projection, aggregation over positions, gating (equations 1 to 3), and a residual."""
 
     def __init__(
         self,
@@ -132,15 +121,11 @@ class Layer(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Sum of the values so far, weighed: [B, L, H A], [B, L, H A], [B, L, H C] -> as value."""
-
-        def split(x: Tensor) -> Tensor:
-            return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, L, A or C]
-
-        query, key, value = split(query), split(key), split(value)
-        places = torch.arange(query.shape[2], device=query.device)
-        back_LL = places[:, None] - places
+        query, key, value = (split_heads(x, self.heads) for x in (query, key, value))
+        index = torch.arange(query.shape[2], device=query.device)
+        back_LL = index[:, None] - index
         weights_BHLL = F.silu(query @ key.transpose(-2, -1) + self.distance[back_LL.clamp(min=0)])
-        # One number for all places, as in the authors' code: this is a sum, which grows with what
-        # was found, and no mean.
+        # One number for all positions, as in the authors' code: a sum that grows with what was
+        # found, and no mean.
         share_LL = (back_LL >= 0).to(query.dtype) / self.max_len
         return (weights_BHLL * share_LL @ value).transpose(1, 2).flatten(2)

@@ -1,11 +1,10 @@
 """NextItNet: A Simple Convolutional Generative Network for Next Item Recommendation.
 
-Yuan, Karatzoglou, Arapakis, Jose and He, WSDM 2019, arXiv:1808.05163. Shapes: B sequences,
-L places, D = dim, V = num_items, M queries.
+Yuan, Karatzoglou, Arapakis, Jose and He, WSDM 2019, arXiv:1808.05163. Shapes: as in
+:class:`NeuralSequenceModel`.
 """
 
-from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field, PositiveInt
@@ -14,30 +13,26 @@ from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.items.base import Items, modules_beside_items
+from lightning_rec.models.items.base import Items
 from lightning_rec.models.items.ids import Ids
 from lightning_rec.models.layers import Dropout, gather
+from lightning_rec.models.sequential.base import TRUNCATED, NeuralSequenceModel
 from lightning_rec.ranges import BelowOne
 
 Dilations = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
-class NextItNet(InnerProduct):
-    """Residual blocks of causal convolutions with holes; no pooling, no positions.
+class NextItNet(NeuralSequenceModel):
+    """Residual blocks of dilated causal convolutions; no pooling, no positions.
+
+    Items are scored by a second table in the paper (``tied=False``).
 
     Args:
-        schema: number of items, codes of padding and mask.
-        dim: width of item vectors and hidden states.
-        kernel: places that a convolution looks at.
+        kernel: positions that a convolution looks at.
         dilations: one block for each; a block convolves with this dilation, then with twice it.
-            By default a place sees itself and the 30 before it.
+            By default a position sees itself and the 30 before it.
         dropout: on the item vectors (none in the paper).
-        tied: score with the input's item vectors; the paper has a second table.
-        items: makes the item encoder.
     """
-
-    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
 
     def __init__(
         self,
@@ -49,23 +44,13 @@ class NextItNet(InnerProduct):
         tied: bool = False,
         items: Items = Ids,
     ) -> None:
-        super().__init__(schema)
-        self.item = items(schema, dim)
+        super().__init__(schema, dim, items)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(dim, kernel, dilation) for dilation in dilations)
         self.output = None if tied else nn.Embedding(schema.num_items, dim)
         self.second_table = not tied
         self.output_bias = self.item.new_bias()
-        self._initialise()
-
-    def _initialise(self) -> None:
-        truncated = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)
-        self.item.initialise(truncated)
-        for module in modules_beside_items(self):
-            if isinstance(module, nn.Linear | nn.Embedding):
-                truncated(module.weight)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        self.initialise(TRUNCATED)
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]."""
@@ -73,13 +58,6 @@ class NextItNet(InnerProduct):
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD)
         return gather(hidden_BLD, positions)
-
-    def vectors(self, items: Tensor | None = None) -> ItemVectors:
-        """The second table or the input's item vectors, and a bias (section 3.4)."""
-        bias = self.output_bias if items is None else self.output_bias[items]
-        if self.output is not None:
-            return ItemVectors(self.output.weight if items is None else self.output(items), bias)
-        return ItemVectors(self.item.table() if items is None else self.item(items), bias)
 
 
 class Block(nn.Module):
@@ -99,7 +77,7 @@ class Block(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A causal convolution with holes: a place, and those 1, 2, … dilations before it.
+    """A dilated causal convolution: a position, and those 1, 2, … dilations before it.
 
     Written as one linear map of ``kernel`` shifted copies, which on a CPU is sooner than
     ``nn.Conv1d``.

@@ -1,0 +1,60 @@
+"""What neural sequence models share: an item encoder, the scores by it, and how weights start."""
+
+from functools import partial
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.models.items.base import Init, Items, modules_beside_items
+
+NORMAL = partial(nn.init.normal_, std=0.02)
+TRUNCATED = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)  # BERT's
+
+
+class NeuralSequenceModel(InnerProduct):
+    """A network over item vectors, whose output layer is the item encoder or a second table.
+
+    Constructors name alike what they share: ``dim``, width of item vectors and hidden states;
+    ``depth``, number of layers; ``heads`` of attention, which must divide ``dim``; ``feedforward``,
+    width of the feed-forward layer as a multiple of ``dim``; ``dropout``, after the embeddings and
+    in each layer; ``tied``, whether items are scored by the input's item vectors instead of a
+    second table; ``items``, which makes the item encoder.
+
+    Shapes: B sequences, L positions, D = dim, H heads, V = num_items, M queries.
+
+    Raises:
+        ValueError: if ``heads`` does not divide ``dim``.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+
+    def __init__(self, schema: Schema, dim: int, items: Items, heads: int = 1) -> None:
+        super().__init__(schema)
+        if dim % heads:
+            raise ValueError(f"heads={heads} must divide dim={dim}")
+        self.item = items(schema, dim)
+        self.output: nn.Embedding | None = None
+        self.output_bias: nn.Parameter | None = None
+
+    def initialise(self, init: Init, linear: Init | None = None) -> None:
+        """Draw item vectors and all weights by ``init``, those of linear maps by ``linear``."""
+        self.item.initialise(init)
+        for module in modules_beside_items(self):
+            if isinstance(module, nn.Linear | nn.Embedding):
+                init(module.weight)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+                if linear is not None:
+                    linear(module.weight)
+
+    def vectors(self, items: Tensor | None = None) -> ItemVectors:
+        """The rows of the output layer, and its biases if it has any."""
+        bias = self.output_bias
+        if items is None and self.output is None:
+            return ItemVectors(self.item.table(), bias)
+        if items is None and self.output is not None:
+            return ItemVectors(self.output.weight[: self.schema.num_items], bias)
+        table = self.item if self.output is None else self.output
+        return ItemVectors(table(items), None if bias is None else bias[items])
