@@ -10,27 +10,15 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
 from lightning_rec.models.layers import Dropout, split_heads
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
 class Interacting(nn.Module):
     """One interacting layer: e' = ReLU(attention(e) + W_res e) (equations 5 to 8).
 
-    Scores are inner products without a factor, as in the paper.
-
-    Args:
-        inputs: width of what comes in.
-        dim: width A of all heads together.
-        heads: how many; must divide ``dim``.
-        dropout: on the attention weights.
+    Scores are inner products without a factor, as in the paper. ``dim`` is A, of all heads.
     """
 
     def __init__(self, inputs: int, dim: int, heads: int, dropout: float) -> None:
@@ -55,14 +43,10 @@ class AutoInt(ClickModel):
     """z = w · [e'_1, …, e'_F] (equation 9), and deep(v) in AutoInt+.
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         attention_dim: width of an interacting layer; ``heads`` must divide it.
         depth: number of interacting layers.
         heads: heads of each.
         mlp: widths of the network; none leaves AutoInt without its plus.
-        dropout: in the network and on the attention weights.
-        batch_norm: in the network.
     """
 
     def __init__(
@@ -88,7 +72,7 @@ class AutoInt(ClickModel):
         )
         self.output = nn.Linear(schema.num_fields * attention_dim, 1)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm) if mlp else None
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

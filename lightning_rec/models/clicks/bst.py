@@ -18,13 +18,11 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Widths,
     history_of,
-    initialise,
     needs_history,
 )
 from lightning_rec.models.layers import PostNormLayer
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 BLOCK_TOKENS = 8192  # positions computed at once on a CPU
 
@@ -50,13 +48,8 @@ class BST(ClickModel):
     comes out by attention to that item.
 
     Args:
-        schema: the fields, and the history.
-        dim: width of the vectors.
         depth: number of transformer layers (1 in the paper).
         heads: attention heads; must divide ``dim``.
-        mlp: widths of the network.
-        dropout: in the layers and in the network.
-        batch_norm: in the network.
 
     Raises:
         ValueError: if rows have no history, or ``heads`` does not divide ``dim``.
@@ -89,7 +82,7 @@ class BST(ClickModel):
         inputs = (schema.num_fields + self.longest + 1) * dim
         self.deep = MLP(inputs, mlp, dropout, batch_norm, activation=lambda _: nn.LeakyReLU())
         nn.init.normal_(self.position.weight, std=0.02)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

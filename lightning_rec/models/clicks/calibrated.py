@@ -1,4 +1,4 @@
-"""A model whose probabilities were made honest after training: its logits over a temperature.
+"""Temperature scaling: a click model whose logits are divided by a number fitted after training.
 
 Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599.
 """
@@ -27,15 +27,9 @@ class Calibrated(ClickModel):
     temperature: Tensor
 
     def __init__(self, model: ClickModel, goals: int) -> None:
-        super().__init__(model.schema)
+        super().__init__(model.schema, model)
         self.model = model
-        self.multi_task, self.sequential = model.multi_task, model.sequential
         self.register_buffer("temperature", torch.ones(goals))
-
-    @property
-    def title(self) -> str:
-        """What the model is called."""
-        return self.model.title
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""

@@ -8,15 +8,8 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-    sides,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, sides
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class ClickNeuMF(ClickModel):
@@ -26,13 +19,8 @@ class ClickNeuMF(ClickModel):
     as in the paper, they are the vectors themselves. The network reads the fields one by one.
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
-        mlp: widths of the network.
         item_fields: names of the fields of the item; none takes the field that
             ``data.fields.item`` names. All others are the user's.
-        dropout: in the network.
-        batch_norm: in the network.
 
     Raises:
         ValueError: if user or item is left without fields.
@@ -52,7 +40,7 @@ class ClickNeuMF(ClickModel):
         self.gmf, self.fields = FieldVectors(schema, dim), FieldVectors(schema, dim)
         self.output = nn.Linear(dim, 1, bias=False)  # of the factorisation; the network has its own
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
         nn.init.ones_(self.output.weight)  # begins as the inner product of p and q
 
     def forward(self, rows: Rows) -> Tensor:

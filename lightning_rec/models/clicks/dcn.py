@@ -10,14 +10,8 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
 class Cross(nn.Module):
@@ -40,12 +34,8 @@ class DCN(ClickModel):
     """z = w · [cross(x), deep(x)] (equation 5).
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         depth: number of crosses.
         mlp: widths of the network; none leaves the crosses alone.
-        dropout: in the network.
-        batch_norm: in the network.
     """
 
     def __init__(
@@ -63,7 +53,7 @@ class DCN(ClickModel):
         self.cross = Cross(width, depth)
         self.deep = MLP(width, mlp, dropout, batch_norm, output=False) if mlp else None
         self.output = nn.Linear(width + (mlp[-1] if mlp else 0), 1)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

@@ -12,14 +12,8 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
 class MatrixCross(nn.Module):
@@ -46,14 +40,10 @@ class DCNv2(ClickModel):
     """Crosses and a network, one after the other or side by side (figure 1).
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         depth: number of crosses.
         rank: of the matrices; None leaves them full.
         structure: ``parallel`` or ``stacked``.
         mlp: widths of the network; none leaves the crosses alone.
-        dropout: in the network.
-        batch_norm: in the network.
     """
 
     def __init__(
@@ -75,7 +65,7 @@ class DCNv2(ClickModel):
         self.stacked = structure == "stacked"
         top = mlp[-1] if mlp else width  # no layers hand on what they get
         self.output = nn.Linear(top if self.stacked or not mlp else width + top, 1)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

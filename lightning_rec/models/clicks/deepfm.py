@@ -10,27 +10,12 @@ from torch import Tensor
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.fm import pairs
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    FirstOrder,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class DeepFM(ClickModel):
-    """z = y_FM + y_DNN (equation 1), both of them over one table of vectors.
-
-    Args:
-        schema: the fields.
-        dim: width of the vectors.
-        mlp: widths of the network.
-        dropout: in the network.
-        batch_norm: in the network.
-    """
+    """z = y_FM + y_DNN (equation 1), both of them over one table of vectors."""
 
     def __init__(
         self,
@@ -44,7 +29,7 @@ class DeepFM(ClickModel):
         self.linear = FirstOrder(schema)
         self.fields = FieldVectors(schema, dim)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

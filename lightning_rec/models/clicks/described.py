@@ -23,14 +23,8 @@ class WithItems(CachedInEvaluation, ClickModel):
     """
 
     def __init__(self, source: VectorSource, number: int, head: ClickModel) -> None:
-        super().__init__(head.schema)
+        super().__init__(head.schema, head)
         self.source, self.number, self.head = source, number, head
-        self.multi_task, self.sequential = head.multi_task, head.sequential
-
-    @property
-    def title(self) -> str:
-        """What its head is called."""
-        return self.head.title
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""
@@ -44,7 +38,7 @@ class WithItems(CachedInEvaluation, ClickModel):
         return logits
 
     def vectors(self, codes: Tensor) -> Tensor:
-        """Rising codes, int64 [n] -> float [n, E]; in evaluation, what is trained is made once."""
+        """Rising codes, int64 [n] -> float [n, E]; cached in evaluation, where it is trained."""
         if torch.is_grad_enabled() or next(self.source.parameters(), None) is None:
             vectors: Tensor = self.source(codes)
             return vectors

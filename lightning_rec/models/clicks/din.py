@@ -18,12 +18,10 @@ from lightning_rec.models.clicks.parts import (
     MLP,
     ClickModel,
     FieldVectors,
-    Widths,
     history_of,
-    initialise,
     needs_history,
 )
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class Dice(nn.Module):
@@ -31,8 +29,7 @@ class Dice(nn.Module):
 
     Mean and variance are those of the batch, and in evaluation their moving averages.
 
-    Args:
-        width: how many s there are; each has an α of its own.
+    ``width``: how many s there are; each has an α of its own.
     """
 
     mean: Tensor
@@ -60,13 +57,8 @@ class DIN(ClickModel):
     intensity of an interest (section 4.3). Items of histories and shown items share their vectors.
 
     Args:
-        schema: the fields, and the history.
-        dim: width of the vectors.
         attention: widths of the activation unit.
-        mlp: widths of the network.
         activation: in both: ``dice``, or ``prelu``, which Dice was made of.
-        dropout: in the network.
-        batch_norm: in the network.
 
     Raises:
         ValueError: if rows have no history.
@@ -91,7 +83,7 @@ class DIN(ClickModel):
         self.fields = FieldVectors(schema, dim)
         self.unit = MLP(4 * dim, attention, 0.0, batch_norm=False, activation=make)
         self.deep = MLP((schema.num_fields + 1) * dim, mlp, dropout, batch_norm, activation=make)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

@@ -1,7 +1,7 @@
-"""Any model of sequences as the encoder of histories, for any head of clicks.
+"""Any sequence model as the encoder of histories, for any click model over its output.
 
-What it makes of a history joins the fields of the head as one more. Shapes: B rows, L items,
-Q = width of the encoder's queries.
+What it makes of a history joins the fields of the click model, the head, as one more. Shapes:
+B rows, L items, Q = width of the encoder's queries.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.clicks.parts import ClickModel
 
-BLOCK_TOKENS = 4096  # places encoded at once on a CPU
+BLOCK_TOKENS = 4096  # positions encoded at once on a CPU
 NAME = "encoded history"  # of the field
 
 Ask = Callable[[Histories, Schema], tuple[Histories, Tensor]]
-"""How a model is asked for the next item: what it is shown, and at which places, int64 [B]."""
+"""How a model is asked for the next item: its query inputs; positions are int64 [B]."""
 
 
 class HistoryEncoder(nn.Module):
-    """Histories -> what a model of sequences would score their next items with.
+    """Histories -> the queries that a sequence model would score their next items with.
 
     Args:
-        model: of sequences; its item table is its own.
-        ask: how it is asked for the item after a history.
+        model: the sequence model; its item table is its own.
+        ask: makes query inputs of histories.
         codes: int64 [V + 1], the model's code of each item of the rows, its padding where it has
             none, and padding for padding; None where the codes are the same. Items it does not know
             are left out.
@@ -52,25 +52,21 @@ class HistoryEncoder(nn.Module):
         padding = self.model.schema.padding
         items = histories.items
         if self.codes is not None:
-            items = _together(self.codes[items], padding)
-        there = (items != padding).any(dim=1)
-        made = self.nothing.expand(len(items), -1)
-        if not there.any():
-            return made
-        asked = self.ask(Histories(items[there], histories.user[there]), self.model.schema)
+            items = _left_aligned(self.codes[items], padding)
+        mask = (items != padding).any(dim=1)
+        encoded = self.nothing.expand(len(items), -1)
+        if not mask.any():
+            return encoded
+        inputs = self.ask(Histories(items[mask], histories.user[mask]), self.model.schema)
         tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
-        queries = encode(self.model, *asked, tokens)
-        return made.index_put((there.nonzero()[:, 0],), queries.to(made.dtype))
+        queries = encode(self.model, *inputs, tokens)
+        return encoded.index_put((mask.nonzero()[:, 0],), queries.to(encoded.dtype))
 
     def score(self, histories: Histories, items: Tensor) -> Tensor:
-        """How the model scores an item of each row after its history.
+        """The model's score of an item of each row after its history, NaN for an unknown one.
 
-        Args:
-            histories: of B rows.
-            items: int64 [B], codes as those of the histories; -1 for an unknown one.
-
-        Returns:
-            float [B, 1], NaN for an item that the model does not know.
+        ``items``: int64 [B], codes as those of the histories; -1 for an unknown one. Returns float
+        [B, 1].
         """
         padding = self.model.schema.padding
         if self.codes is not None:
@@ -98,16 +94,10 @@ class WithHistory(ClickModel):
     reads_history: ClassVar[bool] = True
 
     def __init__(self, encoder: HistoryEncoder, head: ClickModel) -> None:
-        super().__init__(head.schema)
+        super().__init__(head.schema, head)
         self.encoder, self.head = encoder, head
-        self.multi_task, self.sequential = head.multi_task, head.sequential
         self.item = head.schema.place(str(head.schema.item))
         self.first = head.schema.fields[self.item].start + 1  # the row of the first known item
-
-    @property
-    def title(self) -> str:
-        """What its head is called."""
-        return self.head.title
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of several goals."""
@@ -137,7 +127,7 @@ def width_of(model: SequenceModel, ask: Ask) -> int:
     return width
 
 
-def _together(items: Tensor, padding: int) -> Tensor:
+def _left_aligned(items: Tensor, padding: int) -> Tensor:
     """Items moved to the left over what is padding among them: int64 [B, L], perhaps narrower."""
     gaps, order = (items == padding).to(torch.int8).sort(dim=1, stable=True)
     longest = int((gaps == 0).sum(dim=1).max())

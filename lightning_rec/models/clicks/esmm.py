@@ -11,14 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class ESMM(ClickModel):
@@ -29,11 +23,7 @@ class ESMM(ClickModel):
     nothing but through the product.
 
     Args:
-        schema: the fields, and the two goals.
-        dim: width of the vectors, which both networks share.
         mlp: widths of each of the two networks.
-        dropout: in the networks.
-        batch_norm: in the networks.
 
     Raises:
         ValueError: if there are not two goals.
@@ -60,7 +50,7 @@ class ESMM(ClickModel):
         inputs = schema.num_fields * dim
         self.click = MLP(inputs, mlp, dropout, batch_norm)
         self.conversion = MLP(inputs, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits of a click, and of a click with a conversion: float [B, 2]."""

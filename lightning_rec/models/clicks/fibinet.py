@@ -13,24 +13,12 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    FirstOrder,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class Squeeze(nn.Module):
-    """SENET: each field times a weight made of the means of all fields (equations 2 to 4).
-
-    Args:
-        fields: number F.
-        reduction: F over the width in the middle.
-    """
+    """SENET: each field times a weight made of the means of all fields (equations 2 to 4)."""
 
     def __init__(self, fields: int, reduction: int) -> None:
         super().__init__()
@@ -45,13 +33,7 @@ class Squeeze(nn.Module):
 
 
 class Bilinear(nn.Module):
-    """p_ij = (v_i W) ⊙ v_j for all pairs i < j (equation 5).
-
-    Args:
-        fields: number F.
-        dim: width D.
-        kind: one W for ``all``, one for ``each`` left field, or one for each ``pair``.
-    """
+    """p_ij = (v_i W) ⊙ v_j for all pairs i < j (equation 5); W of what ``kind`` says."""
 
     left: Tensor
     right: Tensor
@@ -79,13 +61,8 @@ class FiBiNET(ClickModel):
     """z = linear(x) + deep([p_1, …, p_P, q_1, …, q_P]), q of the weighed vectors (equation 7).
 
     Args:
-        schema: the fields; there must be two.
-        dim: width of the vectors.
-        reduction: how much SENET squeezes.
+        reduction: F over the width in the middle of SENET.
         bilinear: what shares a matrix: ``all``, ``each`` left field, or nothing (``pair``).
-        mlp: widths of the network.
-        dropout: in the network.
-        batch_norm: in the network.
     """
 
     def __init__(
@@ -107,7 +84,7 @@ class FiBiNET(ClickModel):
         self.squeeze = Squeeze(fields, reduction)
         self.plain, self.weighed = (Bilinear(fields, dim, bilinear) for _ in range(2))
         self.deep = MLP(fields * (fields - 1) * dim, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

@@ -10,31 +10,18 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class Gate(nn.Module):
-    """h = 2 σ(gate(c)) ⊙ e: what of the fields a stream reads (equations 3, 4).
-
-    Args:
-        schema: the fields.
-        context: names of the fields that c is made of; none takes a learnt vector.
-        dim: width of a vector.
-        widths: of the gate's network.
-    """
+    """h = 2 σ(gate(c)) ⊙ e: what of the fields a stream reads (equations 3, 4)."""
 
     def __init__(
         self, schema: ClickSchema, context: tuple[str, ...], dim: int, widths: Widths
     ) -> None:
         super().__init__()
-        self.places = [schema.place(name) for name in context]
+        self.of_context = [schema.place(name) for name in context]
         # Vectors of its own, so that the gate does not pull at those of the streams.
         self.fields = FieldVectors(schema, dim) if context else None
         self.context = None if context else nn.Parameter(torch.zeros(1, dim))
@@ -45,7 +32,7 @@ class Gate(nn.Module):
     def forward(self, rows: Rows, vectors: Tensor) -> Tensor:
         """Float [B, N] -> [B, N]."""
         if self.fields is not None:
-            context = self.fields(rows)[:, self.places].flatten(1)
+            context = self.fields(rows)[:, self.of_context].flatten(1)
         else:
             assert self.context is not None
             context = self.context
@@ -54,12 +41,7 @@ class Gate(nn.Module):
 
 
 class Fusion(nn.Module):
-    """b + w_1 · o_1 + w_2 · o_2 + sum over heads of o_1 W o_2 (equations 5, 7).
-
-    Args:
-        left, right: widths of the streams.
-        heads: parts that they are cut into.
-    """
+    """b + w_1 · o_1 + w_2 · o_2 + sum over heads of o_1 W o_2 (equations 5, 7)."""
 
     def __init__(self, left: int, right: int, heads: int) -> None:
         super().__init__()
@@ -81,8 +63,6 @@ class FinalMLP(ClickModel):
     """Two gated streams and their fusion (figure 1b).
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         mlp: widths of the first stream.
         mlp2: widths of the second stream.
         dropout: in the first stream.
@@ -122,7 +102,7 @@ class FinalMLP(ClickModel):
             Gate(schema, names, dim, gate) for names in (context, context2) if gated
         )
         self.fusion = Fusion(mlp[-1], mlp2[-1], heads)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

@@ -19,12 +19,7 @@ def pairs(vectors: Tensor) -> Tensor:
 
 
 class FM(ClickModel):
-    """z = b + sum of w_i x_i + sum of <v_i, v_j> x_i x_j over i < j (equation 1).
-
-    Args:
-        schema: the fields.
-        dim: width of the vectors.
-    """
+    """z = b + sum of w_i x_i + sum of <v_i, v_j> x_i x_j over i < j (equation 1)."""
 
     def __init__(self, schema: ClickSchema, dim: PositiveInt = 16) -> None:
         super().__init__(schema)

@@ -16,10 +16,10 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from lightning_rec.compat import Need
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import FITTED, ClickModel, FirstOrder
+from lightning_rec.models.clicks.lr_sgd import GradientLR
+from lightning_rec.models.clicks.parts import FITTED
 
 PATIENCE = 20  # iterations that bring validation nothing before the search ends
 BLOCK = 1 << 18  # rows that are made into a matrix at once
@@ -27,7 +27,7 @@ KEPT = 1 << 27  # entries of matrices that are kept; beyond, they are made again
 Floats = NDArray[np.float64]
 
 
-class LR(ClickModel):
+class LR(GradientLR):
     """z = b + sum of the weights of what a row has (equation 1).
 
     The weights are those with the least C x (sum of the negative log-likelihoods, by weight if rows
@@ -36,7 +36,6 @@ class LR(ClickModel):
     is kept; where nothing validates it is the one that is nearest to 1.
 
     Args:
-        schema: the fields.
         C: how strongly the rows count beside the penalty; several are tried.
         max_iter: of L-BFGS, for each of them.
     """
@@ -54,7 +53,6 @@ class LR(ClickModel):
         if not C:
             raise ValueError("C=[] leaves nothing to fit: say C=[1.0]")
         self.C, self.max_iter = tuple(sorted(C)), max_iter
-        self.linear = FirstOrder(schema)
         self.register_buffer("chosen", torch.zeros(2))  # C, iteration
         self.requires_grad_(False)
 
@@ -68,11 +66,6 @@ class LR(ClickModel):
         self.linear.fields.table.weight[:, 0] = torch.from_numpy(best.weights[:-1])
         self.linear.bias.fill_(best.weights[-1])
         self.chosen.copy_(torch.tensor([best.C, best.iteration]))
-
-    def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B]."""
-        logits: Tensor = self.linear(rows)
-        return logits
 
 
 class Likelihood:

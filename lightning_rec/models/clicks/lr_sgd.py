@@ -16,9 +16,6 @@ class GradientLR(ClickModel):
     With few passes over the rows Adam moves the weight of a rare category as far as that of a
     frequent one, and the order suffers: where all rows can be read at once, ``LR`` is better. This
     one can stand over texts and encoders.
-
-    Args:
-        schema: the fields.
     """
 
     def __init__(self, schema: ClickSchema) -> None:

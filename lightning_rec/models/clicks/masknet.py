@@ -12,26 +12,13 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
 from lightning_rec.models.layers import Dropout
-from lightning_rec.ranges import BelowOne
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class MaskBlock(nn.Module):
-    """ReLU(LN(W (mask(v) ⊙ hidden))), mask(v) = W_2 ReLU(W_1 v + b_1) + b_2 (equations 6, 9, 10).
-
-    Args:
-        inputs: width N of v.
-        before, after: widths of what comes in and goes out.
-        reduction: width inside the mask, as a share of ``before``.
-        dropout: on what goes out.
-    """
+    """ReLU(LN(W (mask(v) ⊙ hidden))), mask(v) = W_2 ReLU(W_1 v + b_1) + b_2 (equations 6 to 10)."""
 
     def __init__(
         self, inputs: int, before: int, after: int, reduction: float, dropout: float
@@ -53,15 +40,12 @@ class MaskNet(ClickModel):
     """Blocks one after the other, or side by side below a network (figure 3).
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         structure: ``serial``: a block for each of ``mlp``. ``parallel``: ``blocks`` of them, each
             ``block_dim`` wide, and a network of ``mlp`` over all.
         blocks: number of parallel blocks.
         block_dim: width of a parallel block.
         reduction: width inside a mask, as a share of what it masks.
         mlp: widths of the serial blocks, or of the network.
-        dropout: in blocks and network.
     """
 
     def __init__(
@@ -88,7 +72,7 @@ class MaskNet(ClickModel):
         )
         top = block_dim * blocks if self.parallel else (mlp[-1] if mlp else width)
         self.deep = MLP(top, mlp if self.parallel else (), dropout, batch_norm=False)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

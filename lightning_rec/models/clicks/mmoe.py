@@ -8,32 +8,20 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.models.clicks.multi_task import MultiTask, mix
+from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
-class MMoE(ClickModel):
+class MMoE(MultiTask):
     """y_k = h_k(sum over i of g_k(x)_i f_i(x)), g_k(x) = softmax(W_k x) (equations 6 to 8).
 
     Args:
-        schema: the fields, and the goals.
-        dim: width of the vectors.
         experts: how many there are.
         mlp: widths of each expert.
         tower: widths of the network of each goal.
-        dropout: in the networks.
-        batch_norm: in the networks.
     """
-
-    multi_task = True
 
     def __init__(
         self,
@@ -52,20 +40,10 @@ class MMoE(ClickModel):
             MLP(inputs, mlp, dropout, batch_norm, output=False) for _ in range(experts)
         )
         self.gates = nn.ModuleList(nn.Linear(inputs, experts, bias=False) for _ in schema.goals)
-        wide = mlp[-1] if mlp else inputs
-        self.towers = nn.ModuleList(MLP(wide, tower, dropout, batch_norm) for _ in schema.goals)
-        initialise(self)
+        self.towers = self.new_towers(mlp[-1] if mlp else inputs, tower, dropout, batch_norm)
+        self.initialise()
 
-    def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B, G]."""
-        x = self.fields(rows).flatten(1)
-        made = torch.stack([expert(x) for expert in self.experts], dim=1)  # [B, E, W]
-        mixed = (mix(gate(x), made) for gate in self.gates)
-        return torch.cat(
-            [tower(each) for tower, each in zip(self.towers, mixed, strict=True)], dim=1
-        )
-
-
-def mix(gate: Tensor, made: Tensor) -> Tensor:
-    """What experts made, [B, E, W], weighed by the softmax of a gate, [B, E]: float [B, W]."""
-    return torch.bmm(gate.softmax(dim=1)[:, None], made)[:, 0]
+    def states(self, x: Tensor) -> list[Tensor]:
+        """The experts, weighted by the gate of each goal."""
+        experts = torch.stack([expert(x) for expert in self.experts], dim=1)  # [B, E, W]
+        return [mix(gate(x), experts) for gate in self.gates]

@@ -27,7 +27,6 @@ class NaiveBayes(ClickModel):
     list of values counts as the mean of theirs; numbers are not read. Goals are counted apart.
 
     Args:
-        schema: the fields.
         strength: rows that the common rate is worth.
     """
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +23,7 @@ from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.split import Schema
 from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
+from lightning_rec.ranges import Widths
 
 LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 FITTED = tuple(
@@ -31,15 +31,18 @@ FITTED = tuple(
     for node in ("loss", "item", "encoder")
 )
 
-Widths = tuple[PositiveInt, ...]
-
 
 class ClickModel(nn.Module, ABC):
     """A module that gives a row of clicks the logit of its probability.
 
-    ``reads_history`` says whether it needs the histories of the rows itself, ``multi_task`` whether
-    it gives a logit for each of several goals, ``sequential`` whether a goal comes only after the
-    others before it, ``reads_scores`` whether an encoder brings it the score of the item shown.
+    Constructors name alike what they share: ``schema``, the fields, goals and history; ``dim``, the
+    width D of the fields' vectors; ``mlp``, the widths of a network; ``tower``, those of the
+    network of each goal; ``dropout`` and ``batch_norm`` in all networks.
+
+    ``title`` is what tables call it; ``reads_history`` says whether it needs the histories of the
+    rows itself, ``multi_task`` whether it gives a logit for each of several goals, ``sequential``
+    whether a goal comes only after the others before it, ``reads_scores`` whether an encoder brings
+    it the score of the item shown.
     """
 
     kind: ClassVar[str] = "clicks"
@@ -49,14 +52,20 @@ class ClickModel(nn.Module, ABC):
     multi_task: bool = False
     sequential: bool = False
 
-    def __init__(self, schema: ClickSchema) -> None:
+    def __init__(self, schema: ClickSchema, wrapped: "ClickModel | None" = None) -> None:
         super().__init__()
         self.schema = schema
+        self.title: str = type(self).__name__ if wrapped is None else wrapped.title
+        if wrapped is not None:
+            self.multi_task, self.sequential = wrapped.multi_task, wrapped.sequential
 
-    @property
-    def title(self) -> str:
-        """What it is called in tables."""
-        return type(self).__name__
+    def initialise(self) -> None:
+        """Draw linear maps from Xavier's normal distribution, set their biases to 0."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     @abstractmethod
     def forward(self, rows: Rows) -> Tensor:
@@ -83,17 +92,13 @@ def history_of(rows: Rows) -> Tensor:
 
 
 class FieldVectors(nn.Module):
-    """One vector per field, out of one table for all fields.
+    """A vector of width ``dim`` per field, out of one embedding table for all fields.
 
     A category has a row of the table; a list of values the mean of theirs, or zeros if it is empty;
     a number its value times its field's row; what an encoder made of the history a linear map of
     it. A field with a ``dim`` of its own has a table of its own, and a linear map to the common
     width. Where vectors describe items, a linear map of these is added to their own or
     stands alone.
-
-    Args:
-        schema: which rows belong to which field.
-        dim: width of a vector.
     """
 
     numbers: Tensor
@@ -102,22 +107,22 @@ class FieldVectors(nn.Module):
     def __init__(self, schema: ClickSchema, dim: int) -> None:
         super().__init__()
         encoded = schema.of("encoded")
-        apart = [f for f in schema.fields if f not in encoded and f.dim not in (None, dim)]
         self.item = schema.fields[schema.place(schema.item)] if schema.item else None
         self.described = ItemMap(schema, dim) if schema.described else None
         self.by_id = schema.by_id
         unread = [self.item] if self.item is not None and not schema.by_id else []
-        apart = [field for field in apart if field not in unread]
+        sized = [f for f in schema.fields if f not in encoded and f.dim not in (None, dim)]
+        apart = [field for field in sized if field not in unread]
         self.apart = nn.ModuleList(OwnTable(field, schema, dim) for field in apart)
-        gone = [*apart, *unread]
-        self.gaps = bool(gone)
-        kept = schema.num_rows - sum(field.size for field in gone)
-        self.table = embedding(kept, dim)
+        absent = [*apart, *unread]  # from the common table
+        self.gaps = bool(absent)
+        size = schema.num_rows - sum(field.size for field in absent)
+        self.table = embedding(size, dim)
         self.single = len(schema.of("categorical"))
         self.widths = [field.width for field in schema.of("multi_valued")]
-        numbers = torch.arange(kept - len(schema.of("numeric")), kept)
+        numbers = torch.arange(size - len(schema.of("numeric")), size)
         self.register_buffer("numbers", numbers.int(), persistent=False)  # their rows
-        self.register_buffer("shift", _shift(schema, gone), persistent=False)
+        self.register_buffer("shift", _shift(schema, absent), persistent=False)
         self.maps = nn.ModuleList(nn.Linear(field.dim or dim, dim) for field in encoded)
         self.history = schema.history
 
@@ -125,8 +130,8 @@ class FieldVectors(nn.Module):
         """Vectors of the fields, in the order of the schema: float [B, F, dim]."""
         ids = (rows.ids - self.shift).clamp(min=0) if self.gaps else rows.ids
         # One look-up for all: each would bring a gradient of the size of the table.
-        asked = torch.cat([ids.flatten(), self.numbers])
-        vectors, of_numbers = torch.split(self.table(asked), [ids.numel(), len(self.numbers)])
+        looked_up = self.table(torch.cat([ids.flatten(), self.numbers]))
+        vectors, of_numbers = torch.split(looked_up, [ids.numel(), len(self.numbers)])
         vectors = vectors.view(*ids.shape, self.table.embedding_dim)  # [B, I, dim]
         for own in self.apart:
             assert isinstance(own, OwnTable)
@@ -148,45 +153,40 @@ class FieldVectors(nn.Module):
         return torch.cat(fields, dim=1) if len(fields) > 1 else fields[0]
 
     def items(self, codes: Tensor, described: BatchItems | None = None) -> Tensor:
-        """Vectors of items of histories.
+        """Vectors of items of histories: int64 [...] -> float [..., dim], 0 for padding.
 
-        Args:
-            codes: int64 of any shape.
-            described: their vectors, where items have any that describe them.
-
-        Returns:
-            float [..., dim], 0 for padding.
+        ``described``: what describes the items of the batch, where anything does.
         """
         assert self.history is not None
-        filling = codes == self.history.padding
+        padding = codes == self.history.padding
         if self.described is None:
-            return self._by_id(codes, filling)
+            return self._by_id(codes, padding)
         assert described is not None
-        read: Tensor = self.described(codes.masked_fill(filling, 0), described)
-        read = read.masked_fill(filling[..., None], 0)
-        return read + self._by_id(codes, filling) if self.by_id else read
+        read: Tensor = self.described(codes.masked_fill(padding, 0), described)
+        read = read.masked_fill(padding[..., None], 0)
+        return read + self._by_id(codes, padding) if self.by_id else read
 
-    def _by_id(self, codes: Tensor, filling: Tensor) -> Tensor:
+    def _by_id(self, codes: Tensor, padding: Tensor) -> Tensor:
         assert self.item is not None
-        gone = 0
+        skipped = 0  # rows of the fields before this one that have tables of their own
         for own in self.apart:
             assert isinstance(own, OwnTable)
             if own.start == self.item.start:
-                return own.vectors((codes + 2).masked_fill(filling, 0))  # after 0 and the unknown
-            gone += (own.table.num_embeddings - 1) * (own.start < self.item.start)
-        rows = codes + (self.item.start + 1 - gone)
-        vectors: Tensor = self.table(rows.masked_fill(filling, 0))
+                return own.vectors((codes + 2).masked_fill(padding, 0))  # after 0 and the unknown
+            skipped += (own.table.num_embeddings - 1) * (own.start < self.item.start)
+        rows = codes + (self.item.start + 1 - skipped)
+        vectors: Tensor = self.table(rows.masked_fill(padding, 0))
         return vectors
 
 
 def _shift(schema: ClickSchema, apart: list[Field]) -> Tensor:
     """What to take from each column of ids, int32 [I], so that tables apart leave no gap."""
-    shift, gone = [], 0
+    shift, skipped = [], 0
     for field in schema.fields:
         if field in apart:
-            gone += field.size
+            skipped += field.size
         # Ids of a field with a table of its own become 0, whose vector is zeros.
-        shift += [schema.num_rows if field in apart else gone] * field.width
+        shift += [schema.num_rows if field in apart else skipped] * field.width
     return torch.tensor(shift, dtype=torch.int32)
 
 
@@ -218,13 +218,8 @@ class RowNorm(nn.BatchNorm1d):
 class MLP(nn.Sequential):
     """Layers of linear, batch norm, activation and dropout, in this order.
 
-    Args:
-        inputs: width of what comes in.
-        widths: of the layers.
-        dropout: chance of an element to be zeroed while training.
-        batch_norm: whether there is any.
-        output: whether a linear map to one number follows.
-        activation: makes what follows a layer of some width; None takes ReLU.
+    ``output``: whether a linear map to one number follows. ``activation``: makes that of a layer of
+    some width; None takes ReLU.
     """
 
     def __init__(
@@ -248,14 +243,14 @@ class MLP(nn.Sequential):
 
 
 def sides(schema: ClickSchema, item_fields: tuple[str, ...]) -> tuple[list[int], list[int]]:
-    """Places in the schema of the fields of whoever is shown something, and of what is shown.
+    """Positions in the schema of the fields of the user, and of the item shown.
 
     The second are ``item_fields``, or without any the field that ``data.fields.item`` names; the
     first all others. Raises ValueError if one side is left without fields.
     """
     names = item_fields or ((schema.item,) if schema.item else ())
     of_item = [schema.place(name) for name in names]
-    of_user = [place for place in range(schema.num_fields) if place not in of_item]
+    of_user = [field for field in range(schema.num_fields) if field not in of_item]
     if not of_item or not of_user:
         raise ValueError(
             "item_fields=[…] must name the fields of the item and leave some for the user "
@@ -272,12 +267,3 @@ def needs_history(model: str, schema: ClickSchema) -> Schema:
             "data.fields.history=COLUMN, or data.fields.past=clicks to make histories of the log"
         )
     return schema.history
-
-
-def initialise(model: nn.Module) -> None:
-    """Linear maps by Xavier's normal distribution, their biases 0; the rest stays as it is."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_normal_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -8,35 +8,22 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.mmoe import mix
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne, Layers
+from lightning_rec.models.clicks.multi_task import MultiTask, mix
+from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
-class PLE(ClickModel):
+class PLE(MultiTask):
     """Layers of customized gate control, then a tower for each goal (sections 4.1 and 4.2).
 
     Args:
-        schema: the fields, and the goals.
-        dim: width of the vectors.
         depth: layers; one is the paper's CGC.
         own_experts: of each goal in each layer.
         shared_experts: of all goals in each layer.
         expert: widths of an expert.
         tower: widths of the network of each goal.
-        dropout: in the networks.
-        batch_norm: in the networks.
     """
-
-    multi_task = True
 
     def __init__(
         self,
@@ -65,35 +52,26 @@ class PLE(ClickModel):
                     for number in [*goals * [own_experts], shared_experts]
                 ),
                 width,
-                last=place == depth - 1,
+                last=layer == depth - 1,
             )
-            for place, width in enumerate(widths[:-1])
+            for layer, width in enumerate(widths[:-1])
         )
-        self.towers = nn.ModuleList(
-            MLP(widths[-1], tower, dropout, batch_norm) for _ in schema.goals
-        )
-        initialise(self)
+        self.towers = self.new_towers(widths[-1], tower, dropout, batch_norm)
+        self.initialise()
 
-    def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B, G]."""
-        x = self.fields(rows).flatten(1)
+    def states(self, x: Tensor) -> list[Tensor]:
+        """What the last layer makes for each goal."""
         states = [x] * (len(self.towers) + 1)
         for layer in self.layers:
             states = layer(states)
-        towers = zip(self.towers, states, strict=True)
-        return torch.cat([tower(state) for tower, state in towers], dim=1)
+        return states
 
 
 class Extraction(nn.Module):
     """One layer: each goal mixes its own experts and the shared ones (equations 1 to 3).
 
     But in the last layer there is a further state, the shared one, which mixes all of them
-    (section 4.2).
-
-    Args:
-        experts: of each goal, and the shared ones last.
-        inputs: width of a state.
-        last: whether the shared state ends here.
+    (section 4.2). ``experts`` are those of each goal, and the shared ones last.
     """
 
     def __init__(self, experts: nn.ModuleList, inputs: int, last: bool) -> None:

@@ -3,35 +3,22 @@
 Caruana, Multitask Learning, Machine Learning 28, 1997; as in Ma et al., KDD 2018, equation 1.
 """
 
-import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.multi_task import MultiTask
+from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.ranges import BelowOne, Widths
 
 
-class SharedBottom(ClickModel):
+class SharedBottom(MultiTask):
     """y_k = h_k(f(x)): f is shared, the towers h_k are not.
 
     Args:
-        schema: the fields, and the goals.
-        dim: width of the vectors.
         mlp: widths of the shared network.
         tower: widths of the network of each goal.
-        dropout: in the networks.
-        batch_norm: in the networks.
     """
-
-    multi_task = True
 
     def __init__(
         self,
@@ -46,11 +33,9 @@ class SharedBottom(ClickModel):
         self.fields = FieldVectors(schema, dim)
         inputs = schema.num_fields * dim
         self.bottom = MLP(inputs, mlp, dropout, batch_norm, output=False)
-        wide = mlp[-1] if mlp else inputs
-        self.towers = nn.ModuleList(MLP(wide, tower, dropout, batch_norm) for _ in schema.goals)
-        initialise(self)
+        self.towers = self.new_towers(mlp[-1] if mlp else inputs, tower, dropout, batch_norm)
+        self.initialise()
 
-    def forward(self, rows: Rows) -> Tensor:
-        """Logits, float [B, G]."""
-        shared = self.bottom(self.fields(rows).flatten(1))
-        return torch.cat([tower(shared) for tower in self.towers], dim=1)
+    def states(self, x: Tensor) -> list[Tensor]:
+        """The same state for each goal."""
+        return [self.bottom(x)] * len(self.towers)

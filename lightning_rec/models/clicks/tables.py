@@ -1,4 +1,4 @@
-"""What vectors of fields are looked up in, beside the common table: shapes as in ``parts``."""
+"""Embedding tables and maps beside the common table of all fields: shapes as in ``parts``."""
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,7 @@ def embedding(rows: int, dim: int) -> Embedding:
 
 
 class OwnTable(nn.Module):
-    """The vectors of one field in a width of their own, mapped to the common one.
-
-    Args:
-        field: whose they are.
-        schema: all fields, to know its columns of ids.
-        dim: the common width.
-    """
+    """The vectors of one field in a width of their own, mapped to ``dim``, the common one."""
 
     columns: Tensor
 
@@ -53,19 +47,14 @@ class OwnTable(nn.Module):
 
 
 class ItemMap(nn.Module):
-    """Vectors that describe items, mapped to the width of the vectors of fields.
-
-    Args:
-        schema: width of what comes in, and where the item shown is among the columns of ids.
-        dim: the width of vectors.
-    """
+    """Vectors that describe items, mapped to ``dim``, the width of the vectors of fields."""
 
     column: Tensor
 
     def __init__(self, schema: ClickSchema, dim: int) -> None:
         super().__init__()
-        place = schema.place(str(schema.item))  # categories have one column each, and come first
-        self.register_buffer("column", torch.tensor([place]), persistent=False)
+        column = schema.place(str(schema.item))  # categories have one each, and come first
+        self.register_buffer("column", torch.tensor([column]), persistent=False)
         self.project = nn.Linear(schema.described, dim)
 
     def forward(self, codes: Tensor, items: BatchItems) -> Tensor:

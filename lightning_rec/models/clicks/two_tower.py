@@ -11,15 +11,8 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    Widths,
-    initialise,
-    sides,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, sides
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class TwoTower(ClickModel):
@@ -29,16 +22,12 @@ class TwoTower(ClickModel):
     searched by their vectors.
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         mlp: widths of each tower.
         width: T, of what comes out of each.
         dot: whether they meet in an inner product.
         item_fields: names of the fields that the tower of the item reads; none takes the field that
             ``data.fields.item`` names. The other tower reads all others, an encoded history among
             them.
-        dropout: in the towers.
-        batch_norm: in the towers.
 
     Raises:
         ValueError: if a tower is left without fields.
@@ -66,7 +55,7 @@ class TwoTower(ClickModel):
         self.user, self.shown = tower(len(self.of_user)), tower(len(self.of_item))
         self.output = None if dot else nn.Linear(2 * width, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(()))
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

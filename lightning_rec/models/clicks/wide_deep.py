@@ -9,27 +9,12 @@ from torch import Tensor
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    FirstOrder,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class WideDeep(ClickModel):
-    """z = wide(x) + deep(v) (equation 3).
-
-    Args:
-        schema: the fields.
-        dim: width of the vectors.
-        mlp: widths of the network.
-        dropout: in the network.
-        batch_norm: in the network.
-    """
+    """z = wide(x) + deep(v) (equation 3)."""
 
     def __init__(
         self,
@@ -43,7 +28,7 @@ class WideDeep(ClickModel):
         self.wide = FirstOrder(schema)
         self.fields = FieldVectors(schema, dim)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""

@@ -10,25 +10,14 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    FirstOrder,
-    Widths,
-    initialise,
-)
-from lightning_rec.ranges import BelowOne
+from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
+from lightning_rec.ranges import BelowOne, Widths
 
 
 class CIN(nn.Module):
     """X^k_h = sum over i, j of W^(k,h)_ij (X^(k-1)_i ⊙ X^0_j), summed over D (equations 6, 7).
 
     Without an activation, which the paper found to be best.
-
-    Args:
-        fields: number F.
-        maps: H of each layer.
     """
 
     def __init__(self, fields: int, maps: Widths) -> None:
@@ -53,12 +42,7 @@ class XDeepFM(ClickModel):
     """z = linear(x) + w · CIN(v) + deep(v) (equation 9).
 
     Args:
-        schema: the fields.
-        dim: width of the vectors.
         cin: maps of each layer of the interaction network.
-        mlp: widths of the network.
-        dropout: in the network.
-        batch_norm: in the network.
     """
 
     def __init__(
@@ -78,7 +62,7 @@ class XDeepFM(ClickModel):
         self.cin = CIN(schema.num_fields, cin)
         self.output = nn.Linear(sum(cin), 1)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
-        initialise(self)
+        self.initialise()
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
