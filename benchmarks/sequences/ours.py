@@ -55,7 +55,7 @@ class Counted:
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """What is trained on, counted."""
         inputs = self.objective.training_inputs(histories, schema)
-        self.rows, self.targets = len(inputs.at), len(inputs.targets)
+        self.rows, self.targets = len(inputs.positions), len(inputs.targets)
         return inputs
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:

@@ -1,10 +1,12 @@
 """The interface of a loss: a value for each target, averaged, by weight where targets have one."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Loss(nn.Module, ABC):
@@ -38,6 +40,24 @@ class Loss(nn.Module, ABC):
         each = self.per_target(model, predictions)
         tiny = torch.finfo(each.dtype).tiny
         return (each * weights).sum() / weights.sum().clamp(min=tiny)
+
+
+class TorchLoss(Loss):
+    """A loss that is one of torch's functions of what a sub-class gives in :meth:`compared`."""
+
+    function: ClassVar[Callable[..., Tensor]] = staticmethod(functional.cross_entropy)
+
+    @abstractmethod
+    def compared(self, model: Any, predictions: Any) -> tuple[Tensor, Tensor]:
+        """Input and target of ``function``, M rows each."""
+
+    def per_target(self, model: Any, predictions: Any) -> Tensor:
+        """Float [M]."""
+        return self.function(*self.compared(model, predictions), reduction="none")
+
+    def mean(self, model: Any, predictions: Any) -> Tensor:
+        """Mean over the M targets -> scalar."""
+        return self.function(*self.compared(model, predictions))
 
 
 class Predictions(NamedTuple):

@@ -5,10 +5,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lightning_rec.data.split import Split
-from lightning_rec.losses.base import Loss, Predictions
+from lightning_rec.losses.base import Predictions, TorchLoss
 from lightning_rec.losses.negatives import owned, owns
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.layers import round_up
@@ -16,7 +15,7 @@ from lightning_rec.models.layers import round_up
 EVEN = 128  # queries and items scored come in multiples of it
 
 
-class InBatch(Loss):
+class InBatch(TorchLoss):
     """Softmax over the distinct targets of the batch, corrected for how likely each is there.
 
     Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations,
@@ -44,28 +43,20 @@ class InBatch(Loss):
         kept = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
         self.register_buffer("owned", kept, persistent=False)
 
-    def per_target(self, model: SequenceModel, predictions: Predictions) -> Tensor:
-        """Float [M]."""
-        return functional.cross_entropy(*self._scored(model, predictions), reduction="none")
-
-    def mean(self, model: SequenceModel, predictions: Predictions) -> Tensor:
-        """Mean over the M predictions -> scalar."""
-        return functional.cross_entropy(*self._scored(model, predictions))
-
-    def _scored(self, model: SequenceModel, predictions: Predictions) -> tuple[Tensor, Tensor]:
+    def compared(self, model: SequenceModel, predictions: Predictions) -> tuple[Tensor, Tensor]:
         """Scores of the batch's distinct targets, float [M, n], and each one's own, int64 [M]."""
-        items, place = torch.unique(predictions.targets, return_inverse=True)
+        items, index = torch.unique(predictions.targets, return_inverse=True)
         scores = model.scores(_even(predictions.queries), _even(items))
-        scores = scores[: len(place), : len(items)]
+        scores = scores[: len(index), : len(items)]
         if self.log_q:
-            there = -torch.expm1(len(place) * torch.log1p(-self.share[items]))
-            scores = scores - there.log()
+            chance = -torch.expm1(len(index) * torch.log1p(-self.share[items]))
+            scores = scores - chance.log()
         if not self.positives:
             of_user = items.expand(len(predictions.user), -1)
             theirs = owns(self.owned, of_user, predictions.user, self.num_items)
-            theirs = theirs[predictions.row].scatter(1, place[:, None], False)
+            theirs = theirs[predictions.row].scatter(1, index[:, None], False)
             scores = scores.masked_fill(theirs, -torch.inf)
-        return scores, place
+        return scores, index
 
 
 def _even(rows: Tensor) -> Tensor:

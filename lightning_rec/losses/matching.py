@@ -1,6 +1,5 @@
 """How a model of matching learns: from relevant pairs against all others, or from judgements."""
 
-from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn import functional
 from lightning_rec.compat import Need
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.language.tokens import Tokens
-from lightning_rec.losses.base import Loss
+from lightning_rec.losses.base import TorchLoss
 from lightning_rec.losses.negatives import owns
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
@@ -40,7 +39,7 @@ class PairInputs(NamedTuple):
     gain: Tensor
 
 
-class MatchLoss(Loss):
+class MatchLoss(TorchLoss):
     """A loss of a model of matching; further items are hard negatives.
 
     ``positives``: whether it learns from relevant pairs alone.
@@ -78,17 +77,10 @@ class InfoNCE(MatchLoss):
         self.temperature, self.num_items = temperature, pairs.num_items
         self.register_buffer("owned", torch.from_numpy(pairs.keys()), persistent=False)
 
-    def per_target(self, model: TextScorer, predictions: PairInputs) -> Tensor:
-        """Float [B]."""
-        return functional.cross_entropy(*self._scored(model, predictions), reduction="none")
-
-    def mean(self, model: TextScorer, predictions: PairInputs) -> Tensor:
-        """Mean over the B pairs -> scalar."""
-        return functional.cross_entropy(*self._scored(model, predictions))
-
-    def _scored(self, model: TextScorer, inputs: PairInputs) -> tuple[Tensor, Tensor]:
+    def compared(self, model: TextScorer, predictions: PairInputs) -> tuple[Tensor, Tensor]:
         """Logits of the batch's items, float [B, C], and each query's own item, int64 [B]."""
         assert isinstance(model, BiEncoder)
+        inputs = predictions
         queries, items = model.vectors(inputs.queries), model.vectors(inputs.items)
         logits = queries @ items.T / self.temperature  # [B, C]
         own = torch.arange(len(queries), device=logits.device)
@@ -104,37 +96,24 @@ class RelevanceLoss(MatchLoss):
     positives: ClassVar[bool] = False
     needs: ClassVar[tuple[Need, ...]] = (GRADED,)
 
-    def per_target(self, model: TextScorer, predictions: PairInputs) -> Tensor:
-        """Of each pair, further ones behind: float [n]."""
-        return self.distance(*self._scored(model, predictions), reduction="none")
-
-    def mean(self, model: TextScorer, predictions: PairInputs) -> Tensor:
-        """Mean over the pairs, further ones among them -> scalar."""
-        return self.distance(*self._scored(model, predictions), reduction="mean")
-
-    def _scored(self, model: TextScorer, inputs: PairInputs) -> tuple[Tensor, Tensor]:
-        """Scores and relevance of all pairs: float [n], float [n]."""
+    def compared(self, model: TextScorer, predictions: PairInputs) -> tuple[Tensor, Tensor]:
+        """Scores and relevance of all pairs, further ones behind: float [n], float [n]."""
+        inputs = predictions
         pairs, further = len(inputs.query), len(inputs.item) - len(inputs.query)
         row = torch.arange(pairs, device=inputs.item.device)
         row = torch.cat([row, row.repeat_interleave(further // pairs)])
         gain = torch.cat([inputs.gain, inputs.gain.new_zeros(further)])
-        there = inputs.item >= 0
-        row, gain = row[there], gain[there]
+        mask = inputs.item >= 0
+        row, gain = row[mask], gain[mask]
         queries = Tokens(inputs.queries.ids[row], inputs.queries.mask[row])
-        items = Tokens(inputs.items.ids[there], inputs.items.mask[there])
+        items = Tokens(inputs.items.ids[mask], inputs.items.mask[mask])
         return model(queries, items), gain
-
-    @abstractmethod
-    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
-        """How far scores are from relevance, 0 to 1: float [n], float [n] -> float [n] or scalar.
-
-        ``reduction`` is torch's: ``none`` or ``mean``.
-        """
 
 
 class RelevanceBCE(RelevanceLoss):
     """Classification: cross-entropy of sigmoid(score) and relevance, a share from 0 to 1."""
 
+    function = staticmethod(functional.binary_cross_entropy_with_logits)
     needs: ClassVar[tuple[Need, ...]] = (
         GRADED,
         Need(
@@ -145,10 +124,6 @@ class RelevanceBCE(RelevanceLoss):
         ),
     )
 
-    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
-        """Cross-entropy."""
-        return functional.binary_cross_entropy_with_logits(scores, gain, reduction=reduction)
-
     def relevance(self, scores: Tensor) -> Tensor | None:
         """sigmoid(score)."""
         return torch.sigmoid(scores)
@@ -157,9 +132,7 @@ class RelevanceBCE(RelevanceLoss):
 class RelevanceMSE(RelevanceLoss):
     """Regression: squared distance of score and relevance, the latter from 0 to 1."""
 
-    def distance(self, scores: Tensor, gain: Tensor, *, reduction: str) -> Tensor:
-        """Squared distance."""
-        return functional.mse_loss(scores, gain, reduction=reduction)
+    function = staticmethod(functional.mse_loss)
 
     def relevance(self, scores: Tensor) -> Tensor | None:
         """The score itself, within the scale."""

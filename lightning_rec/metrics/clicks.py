@@ -1,6 +1,7 @@
 """Metrics of clicks over a data set, the same to the last bit on any number of processes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple
 
@@ -39,6 +40,7 @@ class Logits(NamedTuple):
     logit: Tensor
 
 
+@dataclass(eq=False)
 class Rows(Evidence):
     """Rows of clicks and what was predicted for them.
 
@@ -48,7 +50,6 @@ class Rows(Evidence):
         probability: float64 [n].
         group: int [n], -1 for none; None where there are no groups.
         threshold: probability from which on a click is predicted.
-        order: of the logits, if it is known.
     """
 
     inputs = (
@@ -56,24 +57,12 @@ class Rows(Evidence):
         *("order", "grouped", "groups", "confusion", "bins"),
     )
 
-    def __init__(
-        self,
-        logit: Tensor,
-        label: Tensor,
-        probability: Tensor,
-        group: Tensor | None,
-        threshold: float,
-        order: Ordered | None = None,
-    ) -> None:
-        if order is not None:
-            self.order = order
-        self.logit, self.label, self.probability = logit, label, probability
-        self.group, self.threshold = group, threshold
-
-    @property
-    def number(self) -> int:
-        """How many rows there are."""
-        return len(self.label)
+    rows = "label"
+    logit: Tensor
+    label: Tensor
+    probability: Tensor
+    group: Tensor | None
+    threshold: float
 
     @cached_property
     def order(self) -> Ordered:
@@ -101,7 +90,7 @@ class Rows(Evidence):
         return F.reliability(self.probability, self.label, BINS)
 
     def some(self, inside: Tensor) -> "Rows":
-        """Those of the rows that are ``inside``, bool [n]."""
+        """The rows that are ``inside``, bool [n]."""
         group = None if self.group is None else self.group[inside]
         columns = (self.logit[inside], self.label[inside], self.probability[inside])
         return Rows(*columns, group, self.threshold)
@@ -114,14 +103,14 @@ class Rows(Evidence):
         if self.grouped is None or self.groups is None:
             return None
         group, label, counts = self.grouped.group, self.grouped.label, self.groups
-        clicked = (label > 0) & counts.both[group]
-        if not clicked.any():
+        positives = (label > 0) & counts.both[group]
+        if not positives.any():
             return None
         rank = torch.arange(1, len(group) + 1, device=group.device)
         rank = rank - (counts.rows.cumsum(0) - counts.rows).long()[group]
         number = counts.both.cumsum(0) - 1  # of those groups alone
         candidates = counts.rows[counts.both].long()
-        return Targets(number[group[clicked]], rank[clicked], candidates=candidates)
+        return Targets(number[group[positives]], rank[positives], candidates=candidates)
 
     @classmethod
     def sample(cls) -> "Rows":
@@ -199,9 +188,10 @@ class ClickMetrics(Collected[Logits]):
 
     def per_row(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
         """Values of the user's own metrics that have one for each row, float64 [n]."""
-        values = self.values("rows", self._rows(found, threshold), CUTOFFS, own=True)
-        return {name: each for name, each in values.items() if each.ndim}
+        return self.own("rows", self._rows(found, threshold), CUTOFFS)
 
     def _rows(self, found: Predictions, threshold: float) -> Rows:
         group = None if self.group is None else self.group[found.example]
-        return Rows(found.logit, found.label, found.probability, group, threshold, found.order)
+        rows = Rows(found.logit, found.label, found.probability, group, threshold)
+        rows.order = found.order  # which is known already
+        return rows

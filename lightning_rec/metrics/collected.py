@@ -78,6 +78,11 @@ class Collected(Metric, Generic[Rows]):
             for name, values in metric(evidence, cutoffs).items()
         }
 
+    def own(self, section: str, evidence: Evidence, cutoffs: Sequence[int]) -> dict[str, Tensor]:
+        """Values of the user's own metrics that have one for each example, float64 [n]."""
+        values = self.values(section, evidence, cutoffs, own=True)
+        return {name: each for name, each in values.items() if each.ndim}
+
     def _names(self) -> tuple[str, ...]:
         names: tuple[str, ...] = self.columns._fields  # type: ignore[attr-defined]
         return names

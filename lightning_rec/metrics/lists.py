@@ -6,6 +6,7 @@ without loss over processes. All but the last function return a float64 scalar.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from lightning_rec.metrics.measure import Evidence
 HEAD_SHARE = 0.2  # the popular items: this share of the catalogue, by training events
 
 
+@dataclass(eq=False)
 class Lists(Evidence):
     """How often each item is recommended, at each cut-off.
 
@@ -26,11 +28,10 @@ class Lists(Evidence):
 
     inputs = ("recommended", "train_counts", "k")
     cut = ("recommended", "k")
-
-    def __init__(self, counts: Tensor, train_counts: Tensor, cutoffs: Sequence[int]) -> None:
-        self.counts, self.train_counts, self.cutoffs = counts, train_counts, tuple(cutoffs)
-
     number = 0  # what is measured is of all lists together
+    counts: Tensor
+    train_counts: Tensor
+    cutoffs: Sequence[int]
 
     def get(self, name: str, k: int) -> Tensor | int:
         """An input at a cut-off."""
@@ -42,6 +43,7 @@ class Lists(Evidence):
         return cls(torch.tensor([[3, 1, 2, 0]]), torch.tensor([9, 2, 1, 4]), (2,))
 
 
+@dataclass(eq=False)
 class Tops(Evidence):
     """What is recommended to the examples of a batch.
 
@@ -53,15 +55,11 @@ class Tops(Evidence):
 
     inputs = ("top", "features", "train_counts", "k")
     cut = ("top", "k")
+    rows = "top"
     each = True  # what is kept of a list is its value
-
-    def __init__(self, top: Tensor, train_counts: Tensor, features: Tensor | None) -> None:
-        self.top, self.train_counts, self.features = top, train_counts, features
-
-    @property
-    def number(self) -> int:
-        """How many lists there are."""
-        return len(self.top)
+    top: Tensor
+    train_counts: Tensor
+    features: Tensor | None
 
     def get(self, name: str, k: int) -> Tensor | int | None:
         """An input at a cut-off."""

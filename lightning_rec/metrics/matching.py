@@ -6,7 +6,8 @@ query among themselves. ``pairs/auc``, ``pairs/rmse`` and so on: each judged pai
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class Scored(NamedTuple):
     rank: Tensor
 
 
+@dataclass(eq=False)
 class JudgedPairs(Evidence):
     """Judged pairs, each on its own.
 
@@ -45,23 +47,19 @@ class JudgedPairs(Evidence):
     """
 
     inputs = ("score", "label", "relevance", "predicted", "threshold", "order", "confusion")
+    rows = "label"
+    score: Tensor
+    label: Tensor
+    relevance: Tensor
+    predicted: Tensor | None
+    threshold: float | None
 
-    def __init__(
-        self,
-        score: Tensor,
-        label: Tensor,
-        relevance: Tensor,
-        predicted: Tensor | None,
-        threshold: float | None,
-    ) -> None:
-        self.score, self.label, self.relevance = score, label, relevance
-        self.predicted, self.threshold = predicted, threshold
-        self.confusion = None if threshold is None else C.confusion(score, label, threshold)
-
-    @property
-    def number(self) -> int:
-        """How many pairs there are."""
-        return len(self.label)
+    @cached_property
+    def confusion(self) -> C.Confusion | None:
+        """What the threshold gets right."""
+        if self.threshold is None:
+            return None
+        return C.confusion(self.score, self.label, self.threshold)
 
     @property
     def order(self) -> Ordered:

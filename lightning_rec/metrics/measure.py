@@ -30,17 +30,19 @@ class Evidence:
     Attributes:
         inputs: names; what has None under one of them does not have it.
         cut: those that depend on the cut-off.
+        rows: one of them that has a row for each example.
         each: whether a metric has to give a value for each example, as it is measured in parts.
     """
 
     inputs: ClassVar[tuple[str, ...]]
     cut: ClassVar[tuple[str, ...]] = ("k",)
+    rows: ClassVar[str]
     each: ClassVar[bool] = False
 
     @property
     def number(self) -> int:
         """How many examples there are."""
-        raise NotImplementedError
+        return len(getattr(self, self.rows))
 
     def get(self, name: str, k: int) -> Any:
         """An input at a cut-off."""

@@ -123,8 +123,7 @@ class RankingMetrics(Collected[Ranks]):
 
     def per_example(self, ranks: Ranks) -> dict[str, Tensor]:
         """Values of the user's own metrics of ranks, float64 [n] each."""
-        values = self.values("ranking", _targets(ranks), self.cutoffs, own=True)
-        return {name: each for name, each in values.items() if each.ndim}
+        return self.own("ranking", _targets(ranks), self.cutoffs)
 
     def _listed_names(self) -> list[str]:
         """Names of what is measured of each list, as far as what it takes is known."""

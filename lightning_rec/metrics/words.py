@@ -1,6 +1,7 @@
 """Metrics of masked words over a data set, the same to the last bit on any number of processes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -23,18 +24,15 @@ class Answers(NamedTuple):
     loss: Tensor
 
 
+@dataclass(eq=False)
 class Texts(Evidence):
     """Texts with masked words; see :class:`Answers`."""
 
     inputs = ("asked", "right", "losses")
-
-    def __init__(self, asked: Tensor, right: Tensor, losses: Tensor) -> None:
-        self.asked, self.right, self.losses = asked, right, losses
-
-    @property
-    def number(self) -> int:
-        """How many texts there are."""
-        return len(self.asked)
+    rows = "asked"
+    asked: Tensor
+    right: Tensor
+    losses: Tensor
 
     @classmethod
     def sample(cls) -> "Texts":

@@ -2,7 +2,8 @@
 
 The three operators of CL4SRec (Xie et al., ICDE 2022, arXiv:2010.14395, section III-C). Each takes
 item codes int64 [B, L], padded on the right, gives new ones of the same shape, and draws from
-torch's global generator. Shares are rounded down to whole items, as in the paper.
+torch's global generator. ``share`` is that of a sequence's items, rounded down to whole ones as in
+the paper; ``padding`` is the code that fills short sequences.
 """
 
 import torch
@@ -10,36 +11,17 @@ from torch import Tensor
 
 
 def crop(items: Tensor, share: float, padding: int) -> Tensor:
-    """Keep one stretch of each sequence, at least one item long.
-
-    Args:
-        items: int64 [B, L].
-        share: of a sequence's items that is kept (the paper's eta).
-        padding: code that fills short sequences.
-
-    Returns:
-        int64 [B, L], what was kept moved to the front.
-    """
+    """Keep one stretch of each sequence, at least one item, moved to the front (share: eta)."""
     number = _lengths(items, padding)
-    kept = (number * share).long().clamp(min=1)
-    start = _start(number, kept)
-    places = torch.arange(items.shape[1], device=items.device)
-    moved = items.gather(1, (start + places).clamp(max=items.shape[1] - 1))
-    return moved.masked_fill(places >= kept, padding)
+    size = (number * share).long().clamp(min=1)
+    start = _start(number, size)
+    index = torch.arange(items.shape[1], device=items.device)
+    moved = items.gather(1, (start + index).clamp(max=items.shape[1] - 1))
+    return moved.masked_fill(index >= size, padding)
 
 
 def mask(items: Tensor, share: float, padding: int, mask: int) -> Tensor:
-    """Put the mask in place of some items of each sequence.
-
-    Args:
-        items: int64 [B, L].
-        share: of a sequence's items that is masked (the paper's gamma).
-        padding: code that fills short sequences.
-        mask: code that stands where an item is hidden.
-
-    Returns:
-        int64 [B, L].
-    """
+    """Put the code ``mask`` in place of some items of each sequence (share: gamma)."""
     number = (_lengths(items, padding) * share).long()
     order = torch.rand(items.shape, device=items.device).masked_fill(items == padding, 2.0)
     rank = order.argsort(dim=1).argsort(dim=1)
@@ -47,24 +29,15 @@ def mask(items: Tensor, share: float, padding: int, mask: int) -> Tensor:
 
 
 def reorder(items: Tensor, share: float, padding: int) -> Tensor:
-    """Shuffle one stretch of each sequence.
-
-    Args:
-        items: int64 [B, L].
-        share: of a sequence's items that is shuffled (the paper's beta).
-        padding: code that fills short sequences.
-
-    Returns:
-        int64 [B, L].
-    """
+    """Shuffle one stretch of each sequence (share: beta)."""
     number = _lengths(items, padding)
     size = (number * share).long()
     start = _start(number, size)
-    places = torch.arange(items.shape[1], device=items.device).expand_as(items)
-    inside = (places >= start) & (places < start + size)
+    index = torch.arange(items.shape[1], device=items.device).expand_as(items)
+    inside = (index >= start) & (index < start + size)
     # Within the stretch, sorted by chance; its keys stay between those before and after it.
     drawn = start + torch.rand(items.shape, device=items.device, dtype=torch.float64) * size
-    order = torch.where(inside, drawn, places.double()).argsort(dim=1, stable=True)
+    order = torch.where(inside, drawn, index.double()).argsort(dim=1, stable=True)
     return items.gather(1, order)
 
 
@@ -74,6 +47,6 @@ def _lengths(items: Tensor, padding: int) -> Tensor:
 
 
 def _start(number: Tensor, size: Tensor) -> Tensor:
-    """A random place where ``size`` of ``number`` items may start: int64 [B, 1]."""
+    """A random position where ``size`` of ``number`` items may start: int64 [B, 1]."""
     chance = torch.rand(number.shape, device=number.device, dtype=torch.float64)
     return (chance * (number - size + 1)).long()

@@ -1,5 +1,6 @@
 """Objectives: how histories become training inputs with targets, and query inputs."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -10,32 +11,32 @@ from lightning_rec.data.split import Schema
 
 
 class TrainingInputs(NamedTuple):
-    """What a model is shown and what it must say.
+    """Inputs of a training step and their targets.
 
     histories: the inputs, int64 [B, L] item codes, some of them perhaps the mask.
-    at: bool [B, L], True where something is to be predicted.
-    targets: int64 [M] item codes, in the order of the True places of ``at``.
+    positions: bool [B, L], True where an item is to be predicted.
+    targets: int64 [M] item codes, in the order of the True ``positions``.
     weights: float [M], what each target counts for in the loss; None weighs all alike.
     """
 
     histories: Histories
-    at: Tensor
+    positions: Tensor
     targets: Tensor
     weights: Tensor | None = None
 
 
 class QueryInputs(NamedTuple):
-    """What a model is asked: the item that comes next.
+    """Inputs for which the next item is ranked.
 
     histories: the inputs.
-    at: int64 [B], the place of each row whose query scores the next item.
+    positions: int64 [B], the one of each row whose query scores the next item.
     """
 
     histories: Histories
-    at: Tensor
+    positions: Tensor
 
 
-class Objective(Protocol):
+class Objective(ABC):
     """Makes training inputs with targets, or query inputs, of histories."""
 
     name: ClassVar[str]
@@ -43,18 +44,18 @@ class Objective(Protocol):
 
     def window(self, max_len: int) -> int:
         """Items that a training window needs, for a model that reads ``max_len`` at once."""
-        ...
+        return max_len
 
+    @abstractmethod
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Make inputs and targets of training windows."""
-        ...
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Ask for the item after each history (none of them empty, none above ``max_len``)."""
-        ...
+        return QueryInputs(histories, latest(histories.items, schema.padding))
 
 
-Encode = Callable[[Histories, Tensor], Tensor]  # histories and places -> queries float [M, Q]
+Encode = Callable[[Histories, Tensor], Tensor]  # histories and positions -> queries float [M, Q]
 
 
 @runtime_checkable
@@ -67,5 +68,5 @@ class WithTerm(Protocol):
 
 
 def latest(items: Tensor, padding: int) -> Tensor:
-    """Place of the latest item of each row: int64 [B]."""
+    """Position of the latest item of each row: int64 [B]."""
     return (items != padding).sum(dim=1) - 1

@@ -4,23 +4,14 @@ from typing import ClassVar
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
+from lightning_rec.objectives.base import Objective, TrainingInputs
 
 
-class ClosedForm:
+class ClosedForm(Objective):
     """No gradient steps: the model is fitted by counting or solving, in one pass."""
 
     name: ClassVar[str] = "closed_form"
-    kind: ClassVar[str] = "sequences"
-
-    def window(self, max_len: int) -> int:
-        """Of no consequence."""
-        return max_len
 
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Always raises: there are no gradient steps."""
         raise TypeError("a model fitted in closed form takes no gradient steps")
-
-    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
-        """Pass the history on as it is."""
-        return QueryInputs(histories, latest(histories.items, schema.padding))

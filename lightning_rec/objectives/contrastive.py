@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.objectives import augmentations
-from lightning_rec.objectives.base import Encode
+from lightning_rec.objectives.base import Encode, latest
 from lightning_rec.objectives.next_item import NextItem
 from lightning_rec.ranges import UpToOne
 
@@ -18,7 +18,7 @@ from lightning_rec.ranges import UpToOne
 class Contrastive(NextItem):
     """Next items and a contrast of two views (CL4SRec; Xie et al., ICDE 2022, arXiv:2010.14395).
 
-    Lessons and questions are those of :class:`NextItem`. To their loss comes :meth:`term`: two
+    Training and query inputs are those of :class:`NextItem`. To their loss comes :meth:`term`: two
     views of each sequence are made by two different operators out of crop, mask and reorder, and
     each view has to find its other half among all views of the batch.
 
@@ -46,21 +46,12 @@ class Contrastive(NextItem):
         self.temperature, self.weight = temperature, weight
 
     def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
-        """What comes on top of the loss of the next items.
-
-        Args:
-            encode: makes a query float [Q] for one place, int64, of each row.
-            histories: the inputs of a inputs, int64 [B, L] with L at most ``max_len``.
-            schema: codes of padding and mask.
-
-        Returns:
-            scalar, weighted.
-        """
+        """The contrast of a batch's inputs, weighted, scalar; see :class:`WithTerm`."""
         views = torch.cat(self.views(histories.items, schema))
-        at = (views != schema.padding).sum(dim=1) - 1
-        order = at.argsort(descending=True, stable=True)  # the longest first, as batches are
+        positions = latest(views, schema.padding)
+        order = positions.argsort(descending=True, stable=True)  # the longest first, as in batches
         user = histories.user.repeat(2)
-        queries = encode(Histories(views[order], user[order]), at[order])
+        queries = encode(Histories(views[order], user[order]), positions[order])
         return self.weight * nt_xent(queries[order.argsort()], self.temperature)
 
     def views(self, items: Tensor, schema: Schema) -> tuple[Tensor, Tensor]:
@@ -84,12 +75,8 @@ def nt_xent(queries: Tensor, temperature: float) -> Tensor:
 
     Similarity is the inner product, as in CL4SRec (section III-B), not SimCLR's cosine.
 
-    Args:
-        queries: float [2 B, Q]; rows b and B + b are a pair.
-        temperature: what similarities are divided by.
-
-    Returns:
-        scalar: the mean over all 2 B, each compared with all but itself.
+    ``queries``: float [2 B, Q], of which rows b and B + b are a pair. Returns a scalar, the mean
+    over all 2 B, each compared with all but itself.
     """
     number = len(queries)
     alike = queries @ queries.T / temperature

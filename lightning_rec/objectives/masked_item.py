@@ -7,11 +7,11 @@ from pydantic import Field
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
+from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs, latest
 from lightning_rec.ranges import UpToOne
 
 
-class MaskedItem:
+class MaskedItem(Objective):
     """Hide some items and predict them from both sides (BERT4Rec, section 3.6: the Cloze task).
 
     Args:
@@ -22,16 +22,11 @@ class MaskedItem:
     """
 
     name: ClassVar[str] = "masked_item"
-    kind: ClassVar[str] = "sequences"
 
     def __init__(
         self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: UpToOne = 0.1
     ) -> None:
         self.mask_prob, self.mask_last = mask_prob, mask_last
-
-    def window(self, max_len: int) -> int:
-        """What is hidden is one of the items that are read."""
-        return max_len
 
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Hide at least one item of each sequence. Draws from torch's global generator."""
@@ -47,14 +42,13 @@ class MaskedItem:
         return TrainingInputs(histories._replace(items=shown), hidden, items[hidden])
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
-        """Append the mask, and let the oldest item go where the window is full."""
+        """Append the mask, and drop the oldest item where the window is full."""
         items = histories.items
         length = latest(items, schema.padding) + 1
-        let_go = (length >= schema.max_len).long()
-        width = min(items.shape[1] + 1, schema.max_len)
-        places = torch.arange(width, device=items.device) + let_go[:, None]  # [B, L']
-        shown = items.gather(1, places.clamp(max=items.shape[1] - 1))
-        at = length - let_go
-        shown[torch.arange(width, device=items.device) > at[:, None]] = schema.padding
-        shown[torch.arange(len(items), device=items.device), at] = schema.mask
-        return QueryInputs(histories._replace(items=shown), at)
+        dropped = (length >= schema.max_len).long()
+        index = torch.arange(min(items.shape[1] + 1, schema.max_len), device=items.device)
+        shown = items.gather(1, (index + dropped[:, None]).clamp(max=items.shape[1] - 1))
+        positions = length - dropped
+        shown[index > positions[:, None]] = schema.padding
+        shown[torch.arange(len(items), device=items.device), positions] = schema.mask
+        return QueryInputs(histories._replace(items=shown), positions)

@@ -4,14 +4,13 @@ from typing import ClassVar
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.objectives.base import QueryInputs, TrainingInputs, latest
+from lightning_rec.objectives.base import Objective, TrainingInputs
 
 
-class NextItem:
-    """At each place, predict the item that follows (SASRec, section 3.5)."""
+class NextItem(Objective):
+    """At each position, predict the item that follows (SASRec, section 3.5)."""
 
     name: ClassVar[str] = "next_item"
-    kind: ClassVar[str] = "sequences"
 
     def window(self, max_len: int) -> int:
         """The last item of a window is a target only."""
@@ -20,10 +19,6 @@ class NextItem:
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Inputs are all items but the last, targets all but the first."""
         following = histories.items[:, 1:]
-        at = following != schema.padding
-        shown = histories.items[:, :-1].masked_fill(~at, schema.padding)
-        return TrainingInputs(histories._replace(items=shown), at, following[at])
-
-    def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
-        """Ask at the latest item."""
-        return QueryInputs(histories, latest(histories.items, schema.padding))
+        positions = following != schema.padding
+        shown = histories.items[:, :-1].masked_fill(~positions, schema.padding)
+        return TrainingInputs(histories._replace(items=shown), positions, following[positions])

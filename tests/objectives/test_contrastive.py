@@ -31,7 +31,7 @@ def test_lessons_and_questions_are_those_of_next_item() -> None:
         (objective.query_inputs(histories, SCHEMA), plain.query_inputs(histories, SCHEMA)),
     ):
         assert torch.equal(one.histories.items, other.histories.items)
-        assert torch.equal(one.at, other.at)
+        assert torch.equal(one.positions, other.positions)
     assert (objective.name, objective.family, plain.name) == (
         "contrastive",
         "next_item",
