@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.classic.parts import Penalty, users_at
+from lightning_rec.models.classic.parts import Penalty, trained_users, users_at
 
 
 class BPRMF(InnerProduct):
@@ -45,7 +45,7 @@ class BPRMF(InnerProduct):
 
     def fit(self, split: Split) -> None:
         """Mark the users with training events; the rest is learnt."""
-        self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
+        self.known.copy_(trained_users(split))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector: float [M, D]; histories play no part."""

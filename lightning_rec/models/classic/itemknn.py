@@ -16,7 +16,7 @@ from torch import Tensor
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import Sparse, bag, gram_rows, training_matrix
+from lightning_rec.models.classic.parts import Sparse, bag, gram_rows, pick, training_matrix
 
 
 class ItemKNN(SequenceModel):
@@ -61,7 +61,7 @@ class ItemKNN(SequenceModel):
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Sums of likenesses; see :meth:`SequenceModel.scores`."""
         if items is not None and items.dim() == 2:
-            return self.scores(queries).gather(1, items)
+            return pick(self.scores(queries), items)
         near = self.near.scipy()
         if items is not None:
             near = near[items.cpu().numpy()]
@@ -76,6 +76,6 @@ def nearest(likeness: NDArray[np.float32], neighbours: int) -> sparse.csr_array:
     value, column = torch.topk(torch.from_numpy(likeness), number, dim=1, sorted=False)
     indptr = np.arange(0, rows * number + 1, number)
     arrays = (value.flatten().numpy(), column.flatten().numpy(), indptr)
-    kept = sparse.csr_array(arrays, shape=likeness.shape)
-    kept.eliminate_zeros()
-    return kept
+    neighbours_of = sparse.csr_array(arrays, shape=likeness.shape)
+    neighbours_of.eliminate_zeros()
+    return neighbours_of

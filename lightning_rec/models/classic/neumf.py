@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import users_at
+from lightning_rec.models.classic.parts import trained_users, users_at
 from lightning_rec.ranges import Layers
 
 BLOCK_BYTES = 8 * 2**20  # of the widest layer, for the items that are scored at once
@@ -70,7 +70,7 @@ class NeuMF(SequenceModel):
 
     def fit(self, split: Split) -> None:
         """Mark the users with training events; the rest is learnt."""
-        self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
+        self.known.copy_(trained_users(split))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector and half of the first layer: float [M, D + E]."""

@@ -19,24 +19,17 @@ warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
 BLOCK_BYTES = 32 * 2**20  # of a dense piece of something that is too large to be had at once
 
 
-class Events(NamedTuple):
+def training_events(split: Split) -> tuple[Ints, Ints]:
     """Training events: users, int64 [S], and positions in ``split.items``, int64 [S]."""
-
-    user: Ints
-    place: Ints
-
-
-def training_events(split: Split) -> Events:
-    """All events that may be learnt from."""
     user = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
-    place = np.flatnonzero(np.arange(len(user)) < split.train_end[user])
-    return Events(user[place], place)
+    position = np.flatnonzero(np.arange(len(user)) < split.train_end[user])
+    return user[position], position
 
 
 def training_matrix(split: Split) -> sparse.csr_array:
     """Which user has which item in training, however often: float32 [num_users, num_items]."""
-    user, place = training_events(split)
-    index = (user.astype(np.int32), split.items[place])
+    user, position = training_events(split)
+    index = (user.astype(np.int32), split.items[position])
     ones = np.ones(len(user), dtype=np.float32)
     matrix = sparse.csr_array((ones, index), shape=(split.num_users, split.num_items))
     matrix.sum_duplicates()
@@ -59,13 +52,20 @@ def gram_rows(
 class Past(NamedTuple):
     """What M queries may look at, all [M, L].
 
-    items: int64 codes.  read: bool, False for what is not to be looked at.
+    items: int64 codes.  mask: bool, False for what is not to be looked at.
     age: int64, 0 for the item at the position asked about, 1 for the one before it.
     """
 
     items: Tensor
-    read: Tensor
+    mask: Tensor
     age: Tensor
+
+    def weights(self, half_life: float | None) -> Tensor:
+        """Of the items in the mean of a history, float [M, L]: alike, or halved with their age."""
+        weight = self.mask.float()
+        if half_life is not None:
+            weight = weight * 0.5 ** (self.age.clamp(min=0) / half_life)
+        return weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def past(histories: Histories, positions: Tensor, num_items: int) -> Past:
@@ -82,12 +82,22 @@ def past(histories: Histories, positions: Tensor, num_items: int) -> Past:
 
 
 def bag(histories: Histories, positions: Tensor, num_items: int) -> Tensor:
-    """What was read, as a set: float [M, num_items] of 0 and 1; see :func:`past`."""
-    items, read, _ = past(histories, positions, num_items)
-    row, place = read.nonzero(as_tuple=True)
+    """Histories as sets: float [M, num_items] of 0 and 1; see :func:`past`."""
+    items, mask, _ = past(histories, positions, num_items)
+    row, column = mask.nonzero(as_tuple=True)
     sets = torch.zeros(len(items), num_items, device=items.device)
-    sets[row, items[row, place]] = 1.0
+    sets[row, items[row, column]] = 1.0
     return sets
+
+
+def pick(scores: Tensor, items: Tensor) -> Tensor:
+    """Scores of ``items``, int64 [n] or [M, n], out of those of all, float [M, V]: float [M, n]."""
+    return scores[:, items] if items.dim() == 1 else scores.gather(1, items)
+
+
+def trained_users(split: Split) -> Tensor:
+    """Which users have training events: bool [num_users]."""
+    return torch.from_numpy(split.train_end > split.offsets[:-1])
 
 
 def users_at(histories: Histories, positions: Tensor) -> Tensor:
@@ -98,28 +108,24 @@ def users_at(histories: Histories, positions: Tensor) -> Tensor:
 
 
 class Penalty:
-    """Half the squared length of what a training step reads, the mean of each reading, summed up.
-
-    Args:
-        l2: what it is multiplied by.
-    """
+    """``l2`` / 2 times the mean squared length of the vectors of each reading of a step."""
 
     def __init__(self, l2: float) -> None:
         self.l2 = l2
         self.cost: Tensor | float = 0.0
 
     def begin(self, vectors: Tensor) -> None:
-        """A new step reads its queries' vectors, float [M, D]."""
+        """Begin a step, which reads its queries' vectors, float [M, D]."""
         self.cost = 0.0
         self.add(vectors)
 
     def add(self, vectors: Tensor) -> None:
-        """The step reads float [n, D]."""
+        """Add what the step reads: float [n, D]."""
         if self.l2:
             self.cost = self.cost + self.l2 / 2 * vectors.square().sum() / max(1, len(vectors))
 
     def take(self) -> Tensor | float:
-        """The step's penalty, scalar; nothing is left of it."""
+        """The step's penalty, scalar, which is reset."""
         cost, self.cost = self.cost, 0.0
         return cost
 

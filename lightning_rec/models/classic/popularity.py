@@ -1,4 +1,4 @@
-"""Popularity: recommend to everyone what was bought most, ever or lately."""
+"""Popularity: rank items by their number of training events, all of them or recent ones."""
 
 from typing import ClassVar
 
@@ -28,11 +28,11 @@ class Popularity(InnerProduct):
         self.register_buffer("counts", torch.zeros(schema.num_items))
 
     def fit(self, split: Split) -> None:
-        """Remember the training events of each item."""
+        """Count the training events of each item."""
         self.counts.copy_(torch.from_numpy(split.train_counts.copy()))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """Everyone is alike: ones [M, 1]."""
+        """The same query for all users: ones [M, 1]."""
         queries = int(positions.sum()) if positions.dtype == torch.bool else len(positions)
         return torch.ones(queries, 1, device=self.counts.device)
 
@@ -63,8 +63,8 @@ class RecentPopularity(Popularity):
                 "model=recent_popularity needs the time of each event and this data has none: "
                 "set data.time to the column that holds it, or use model=popularity."
             )
-        place = training_events(split).place
-        item, time = split.items[place], split.times[place]
+        _, position = training_events(split)
+        item, time = split.items[position], split.times[position]
         half_lives = (time - time.max()) / (DAY * self.half_life)  # 0 for now, negative before
         latest = np.full(split.num_items, -np.inf)
         np.maximum.at(latest, item, half_lives)

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import past
+from lightning_rec.models.classic.parts import past, pick
 
 
 class SessionPopularity(SequenceModel):
@@ -33,19 +33,17 @@ class SessionPopularity(SequenceModel):
 
     def fit(self, split: Split) -> None:
         """Order the items by their number of training events."""
-        numbers, place = np.unique(split.train_counts, return_inverse=True)
-        self.popular.copy_(torch.from_numpy(place / len(numbers)))
+        numbers, rank = np.unique(split.train_counts, return_inverse=True)
+        self.popular.copy_(torch.from_numpy(rank / len(numbers)))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Events of each item in the session so far: float [M, V]."""
-        items, read, _ = past(histories, positions, self.schema.num_items)
+        items, mask, _ = past(histories, positions, self.schema.num_items)
         counts = torch.zeros(len(items), self.schema.num_items, device=items.device)
-        shown = items.masked_fill(~read, 0)
-        return counts.scatter_add_(1, shown, read.float())
+        return counts.scatter_add_(1, items.masked_fill(~mask, 0), mask.float())
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Counts plus a share of popularity; see :meth:`SequenceModel.scores`."""
         if items is None:
             return queries + self.popular
-        counts = queries[:, items] if items.dim() == 1 else queries.gather(1, items)
-        return counts + self.popular[items]
+        return pick(queries, items) + self.popular[items]

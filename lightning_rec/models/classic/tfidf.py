@@ -16,7 +16,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, import_extra, listed
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import Sparse, past
+from lightning_rec.models.classic.parts import Sparse, past, pick
 
 
 class TFIDF(SequenceModel):
@@ -54,42 +54,39 @@ class TFIDF(SequenceModel):
         Raises:
             UserError: if there are none of the columns, or no words in them.
         """
-        there = [name for name in self.columns if name in catalogue.columns]
-        if not there:
+        columns = [name for name in self.columns if name in catalogue.columns]
+        if not columns:
             raise UserError(
                 f"model.columns={listed(self.columns)}: the catalogue of this data has none of "
                 f"them. It has {listed(catalogue.columns)}; name those that describe an item, or "
                 "set data.catalogue to a table that does."
             )
         texts = catalogue.select(
-            pl.concat_str([text(catalogue, name) for name in there], separator=" ")
+            pl.concat_str([text(catalogue, name) for name in columns], separator=" ")
         ).to_series()
         vectorizer = _library().TfidfVectorizer(max_features=self.max_words)
         try:
             words = vectorizer.fit_transform(texts)
         except ValueError:  # scikit-learn's for an empty vocabulary
-            raise UserError(f"model.columns={listed(there)}: there are no words in them.") from None
+            raise UserError(
+                f"model.columns={listed(columns)}: there are no words in them."
+            ) from None
         self.words.keep(sparse.csr_array(words))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The weighted mean of the history's items: float [M, W]."""
-        items, read, age = past(histories, positions, self.schema.num_items)
-        weight = (
-            read.float()
-            if self.half_life is None
-            else read * 0.5 ** (age.clamp(min=0) / self.half_life)
-        )
-        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-        row, place = (index.cpu() for index in read.nonzero(as_tuple=True))
-        pairs = (row.numpy(), items.cpu()[row, place].numpy())
+        before = past(histories, positions, self.schema.num_items)
+        items, weight = before.items.cpu(), before.weights(self.half_life).cpu()
+        row, column = before.mask.cpu().nonzero(as_tuple=True)
+        pairs = (row.numpy(), items[row, column].numpy())
         shape = (len(items), self.schema.num_items)
-        bags = sparse.csr_array((weight.cpu()[row, place].numpy(), pairs), shape=shape)
-        return torch.from_numpy((bags @ self.words.scipy()).toarray()).to(items.device)
+        bags = sparse.csr_array((weight[row, column].numpy(), pairs), shape=shape)
+        return torch.from_numpy((bags @ self.words.scipy()).toarray()).to(histories.items.device)
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Inner products with the items' words; see :meth:`SequenceModel.scores`."""
         if items is not None and items.dim() == 2:
-            return self.scores(queries).gather(1, items)
+            return pick(self.scores(queries), items)
         words = self.words.scipy()
         if items is not None:
             words = words[items.cpu().numpy()]

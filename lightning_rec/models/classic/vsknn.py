@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Ints, Schema, Split
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import Sparse, past, training_events, training_matrix
+from lightning_rec.models.classic.parts import Sparse, past, pick, training_events, training_matrix
 
 Floats = NDArray[np.float64]
 Weighting = Literal["same", "div", "linear", "log", "quadratic"]
@@ -106,8 +106,8 @@ class VSKNN(SequenceModel):
         order = np.arange(split.num_users)
         if split.times is not None:
             ends = np.full(split.num_users, split.times.min())
-            user, place = training_events(split)
-            np.maximum.at(ends, user, split.times[place])
+            user, position = training_events(split)
+            np.maximum.at(ends, user, split.times[position])
             order = np.argsort(ends, kind="stable")
         held = sparse.csr_array(matrix[order])
         self.held.keep(held)
@@ -127,10 +127,9 @@ class VSKNN(SequenceModel):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Scores of all items: float [M, V]."""
-        seen, read, age = (
-            t.cpu().numpy() for t in past(histories, positions, self.schema.num_items)
-        )
-        items = self._items(seen, read, age)
+        before = past(histories, positions, self.schema.num_items)
+        seen, mask, age = (column.cpu().numpy() for column in before)
+        items = self._items(seen, mask, age)
         held, raised = self.held.scipy(), self.raised.cpu().numpy()
         scores = np.zeros((len(seen), self.schema.num_items), dtype=np.float32)
         for near in self._neighbours(items):
@@ -144,23 +143,20 @@ class VSKNN(SequenceModel):
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Pick from what ``forward`` made; see :meth:`SequenceModel.scores`."""
-        if items is None:
-            return queries.clone()
-        return queries[:, items] if items.dim() == 1 else queries.gather(1, items)
+        return queries.clone() if items is None else pick(queries, items)
 
-    def _items(self, seen: Ints, read: NDArray[np.bool_], age: Ints) -> Items:
-        """Each item of a row once, at its latest place: from [M, L] each."""
-        row, place = np.nonzero(read)
-        item, old = seen[row, place], age[row, place]
-        order = np.lexsort((old, item, row))
-        row, item, old = row[order], item[order], old[order]
-        first = _changes(row, item)
-        row, item, old = row[first], item[first], old[first]
-        number = read.sum(axis=1)[row]
+    def _items(self, seen: Ints, mask: NDArray[np.bool_], age: Ints) -> Items:
+        """Each item of a row once, at its latest position: from [M, L] each."""
+        row, column = np.nonzero(mask)
+        item, age = seen[row, column], age[row, column]
+        order = np.lexsort((age, item, row))
+        order = order[_changes(row[order], item[order])]  # the latest of each item alone
+        row, item, age = row[order], item[order], age[order]
+        number = mask.sum(axis=1)[row]
         if self.last_n_items is not None:
             number = np.minimum(number, self.last_n_items)
-        used = old < number
-        return Items(row, item, old, used, used * _weights(self.weighting, old, number))
+        used = age < number
+        return Items(row, item, age, used, used * _weights(self.weighting, age, number))
 
     def _neighbours(self, items: Items) -> Iterator[Near]:
         """Neighbours of some rows at a time."""
@@ -184,12 +180,12 @@ class VSKNN(SequenceModel):
         age, row, session = np.minimum.reduceat(age, begins), row[begins], session[begins]
         recent = _from_end(row) < self.sample_size
         alike = shared / self._norms(items, row, session)
-        kept = np.flatnonzero(recent & (alike > 0))
+        near = np.flatnonzero(recent & (alike > 0))
         # Rounded, since the order in which weights are added up must not decide who is a neighbour.
-        kept = kept[np.lexsort((-session[kept], -alike[kept].round(DIGITS), row[kept]))]
-        kept = kept[_from_start(row[kept]) < self.k]
-        factor = _factors(self.weighting_score, age[kept])
-        return Near(row[kept], session[kept], alike[kept] * factor)
+        near = near[np.lexsort((-session[near], -alike[near].round(DIGITS), row[near]))]
+        near = near[_from_start(row[near]) < self.k]
+        factor = _factors(self.weighting_score, age[near])
+        return Near(row[near], session[near], alike[near] * factor)
 
     def _norms(self, items: Items, row: Ints, session: Ints) -> Floats:
         """What the shared weight is divided by: float64 [P]."""
@@ -203,10 +199,9 @@ class VSKNN(SequenceModel):
 
 
 def _changes(*columns: Ints) -> Ints:
-    """Places where any of the columns, int64 [n], is not what it was before: int64."""
+    """Positions where any of the columns, int64 [n], is not what it was before: int64."""
     differs = np.any([np.diff(column) != 0 for column in columns], axis=0)
-    places: Ints = np.flatnonzero(np.append(True, differs))[: len(columns[0])]
-    return places
+    return np.flatnonzero(np.append(True, differs))[: len(columns[0])]
 
 
 def _blocks(row: Ints, pairs: Ints) -> Iterator[slice]:
@@ -222,10 +217,9 @@ def _blocks(row: Ints, pairs: Ints) -> Iterator[slice]:
 
 
 def _from_start(row: Ints) -> Ints:
-    """Place of each among its equals, which lie together: int64 [n]."""
+    """Position of each among its equals, which lie together: int64 [n]."""
     firsts = _changes(row)
-    place: Ints = np.arange(len(row)) - np.repeat(firsts, np.diff(np.append(firsts, len(row))))
-    return place
+    return np.arange(len(row)) - np.repeat(firsts, np.diff(np.append(firsts, len(row))))
 
 
 def _from_end(row: Ints) -> Ints:

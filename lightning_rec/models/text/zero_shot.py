@@ -49,14 +49,9 @@ class ZeroShot(InnerProduct):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The weighted mean of the history's items: float [M, E]."""
-        items, read, age = past(histories, positions, self.schema.num_items)
-        weight = read.float()
-        if self.half_life is not None:
-            weight = weight * 0.5 ** (age.clamp(min=0) / self.half_life)
-        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-        return functional.embedding_bag(
-            items.masked_fill(~read, 0), self.texts, per_sample_weights=weight, mode="sum"
-        )
+        before = past(histories, positions, self.schema.num_items)
+        items, weight = before.items.masked_fill(~before.mask, 0), before.weights(self.half_life)
+        return functional.embedding_bag(items, self.texts, per_sample_weights=weight, mode="sum")
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """Vectors of texts; there is no bias."""
