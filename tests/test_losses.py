@@ -176,7 +176,7 @@ def test_a_user_who_has_everything_gets_no_negative() -> None:
     for kind in (SampledSoftmax, BCE, GBCE, BPR):
         for shared in SHARED:
             loss = kind(everything, negatives=3, shared=shared)
-            assert not loss.sampler.draw(asked).usable.any()
+            assert not loss.sampler.draw(asked).valid.any()
             assert loss(Table(), asked).isfinite()
 
 

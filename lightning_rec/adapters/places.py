@@ -49,15 +49,9 @@ def outputs_of(module: nn.Module) -> int | None:
 def known(
     module: nn.Module, read: Callable[[Family], tuple[str, ...]], key: str = "targets"
 ) -> tuple[str, ...]:
-    """The targets of the first family whose names are all there.
+    """The targets, of those that ``read`` takes of a family, of the first one that has them all.
 
-    Args:
-        module: where they are looked for.
-        read: which of a family's names are wanted.
-        key: of the adapter, for the message.
-
-    Raises:
-        UserError: if there is no such family; it lists the linear maps there are.
+    Raises UserError, about the adapter's ``key``, if there is none; it lists the linear maps.
     """
     names = _linear(module)
     for family in FAMILIES:
@@ -75,16 +69,11 @@ def targets_of(
 ) -> list[str]:
     """Names of the linear maps within ``module`` that are targeted, in its order.
 
-    Args:
-        module: where they are looked for.
-        targets: ends of dotted names: ``query`` is ``layers.0.query`` and ``layers.1.query``. A
-            ``*`` stands for one part of a name: ``layer.*.output`` is ``layer.0.output``, but not
-            ``layer.0.attention.output``.
-        top: only those in the last layers, see :func:`top_of`.
-        key: of the adapter, for the message.
+    Targets are ends of dotted names: ``query`` is ``layers.0.query`` and ``layers.1.query``. A
+    ``*`` stands for one part of a name: ``layer.*.output`` is ``layer.0.output``, but not
+    ``layer.0.attention.output``. ``top``: only those in the last layers, see :func:`top_of`.
 
-    Raises:
-        UserError: if a target is the end of no name of a linear map; it lists those there are.
+    Raises UserError, about the adapter's ``key``, if a target is the end of no name; it lists them.
     """
     names = _linear(module)
     chosen: set[str] = set()
@@ -112,14 +101,8 @@ def targets_of(
 def top_of(module: nn.Module, k: int, layers: str | None = None, key: str = "top") -> list[str]:
     """Names of the last ``k`` layers, and of what is registered after them.
 
-    Args:
-        module: where they are looked for.
-        k: how many layers.
-        layers: dotted name of the list of layers; None takes the longest list there is.
-        key: of the adapter, for the message.
-
-    Raises:
-        UserError: if there is no such list, or it is shorter.
+    ``layers``: dotted name of the list of layers; None takes the longest list there is. Raises
+    UserError, about the adapter's ``key``, if there is no such list, or it is shorter.
     """
     lists = {n: m for n, m in module.named_modules() if isinstance(m, nn.ModuleList) and len(m)}
     if not lists:

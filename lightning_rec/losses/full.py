@@ -53,15 +53,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """``cross_entropy(queries @ weight.T + bias, targets)``, ``block`` rows of it at a time.
 
-    Args:
-        queries: float [M, Q].
-        weight: float [V, Q].
-        bias: float [V] or None.
-        targets: int64 [M].
-        block: rows of scores that exist at once.
-
-    Returns:
-        scalar; its gradients are made in the forward pass, scaled in the backward pass.
+    Of float [M, Q], float [V, Q], float [V] or None, and int64 [M] a scalar, whose gradients are
+    made in the forward pass and scaled in the backward pass.
     """
     if torch.is_autocast_enabled(queries.device.type):
         kind = torch.get_autocast_dtype(queries.device.type)
@@ -100,10 +93,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if bias is not None:
                 scores += bias
             share = torch.softmax(scores, dim=1, out=scores)
-            wanted = share.gather(1, target)
+            target_share = share.gather(1, target)
             # A probability too small for 32 bits has a loss of 87; its gradient is still right.
-            total -= wanted.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
-            share.scatter_add_(1, target, torch.full_like(wanted, -1.0))
+            total -= target_share.clamp_min(torch.finfo(torch.float32).tiny).log().sum()
+            share.scatter_add_(1, target, torch.full_like(target_share, -1.0))
             if grad_bias is not None:
                 grad_bias += share.sum(0)
             share = share.to(kind)

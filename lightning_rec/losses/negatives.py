@@ -21,11 +21,11 @@ class Drawn(NamedTuple):
     """Negatives of M queries.
 
     items: int64 [n], for all queries of the batch; [B, n], for those of each sequence; or [M, n].
-    usable: bool, [M, n] or of the shape of ``items``: False where a draw is an item of the user.
+    valid: bool, [M, n] or of the shape of ``items``: False where a draw is an item of the user.
     """
 
     items: Tensor
-    usable: Tensor
+    valid: Tensor
 
 
 class Negatives(nn.Module):
@@ -100,12 +100,8 @@ class Negatives(nn.Module):
         An item that the user has is drawn again, so that all others come more often than by their
         share: see :func:`_redrawn`.
 
-        Args:
-            items: int64 [n], for all queries, or [M, n], none of them the query's user's.
-            predictions: whose M queries are compared.
-
-        Returns:
-            float [n], or [M, n] where draws are repeated.
+        ``items``: int64 [n], for all queries, or [M, n], none of them the query's user's. Returns
+        float [n], or [M, n] where draws are repeated.
         """
         expected = self.log_share[items] + math.log(self.number)
         if self.positives or self.shared == "batch":
@@ -137,19 +133,10 @@ class Negatives(nn.Module):
 
 
 def _redrawn(keys: Tensor, share: Tensor, num_users: int, redraws: int) -> Tensor:
-    """How much more often than by its share an item comes that its user does not have.
+    """How much more often than by its ``share`` an item comes that its user does not have.
 
     With m the share of all draws that hit items of the user, each of them drawn again up to R
-    times, it is 1 + m + … + m^R.
-
-    Args:
-        keys: what :func:`owned` gives.
-        share: float64 [num_items], of draws, by item.
-        num_users: of the split.
-        redraws: R.
-
-    Returns:
-        float64 [num_users], at least 1.
+    times, it is 1 + m + … + m^R: float64 [num_users]. ``keys``: as of :func:`owned`.
     """
     user, item = keys // len(share), keys % len(share)
     mass = torch.zeros(num_users, dtype=torch.float64).index_add_(0, user, share[item])
@@ -157,19 +144,12 @@ def _redrawn(keys: Tensor, share: Tensor, num_users: int, redraws: int) -> Tenso
 
 
 def owns(owned: Tensor, items: Tensor, user: Tensor, num_items: int) -> Tensor:
-    """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n].
-
-    Args:
-        owned: what :func:`owned` gives.
-        items: item codes.
-        user: user codes.
-        num_items: of the split.
-    """
-    wanted = user[:, None] * num_items + items
+    """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n]; see :func:`owned`."""
+    keys = user[:, None] * num_items + items
     if not len(owned):
-        return torch.zeros_like(wanted, dtype=torch.bool)
-    place = torch.searchsorted(owned, wanted).clamp(max=len(owned) - 1)
-    return owned[place] == wanted
+        return torch.zeros_like(keys, dtype=torch.bool)
+    index = torch.searchsorted(owned, keys).clamp(max=len(owned) - 1)
+    return owned[index] == keys
 
 
 def owned(split: Split) -> Tensor:

@@ -15,11 +15,7 @@ from lightning_rec.metrics.order import Ordered, Runs
 def auc(order: Ordered) -> Tensor:
     """Area under the ROC curve: the share of pairs of a click and a non-click in the right order.
 
-    Args:
-        order: of all rows as one group.
-
-    Returns:
-        float64 scalar; NaN where a class is missing.
+    NaN where a class is missing. ``order``: of all rows as one group.
     """
     clicks, rows = order.label.sum(), len(order.label)
     return _won(order.runs, clicks.new_zeros(1)).sum() / (clicks * (rows - clicks))
@@ -67,9 +63,7 @@ def group_counts(grouped: Ordered) -> GroupCounts:
 def _won(runs: Runs, before: Tensor) -> Tensor:
     """Pairs of a click and a non-click of each run that the click wins, ties worth half: [r].
 
-    Args:
-        runs: float64 [r].
-        before: float64 [groups], clicks of the groups before each.
+    ``before``: float64 [groups], clicks of the groups before each.
     """
     above = torch.cumsum(runs.clicks, 0) - runs.clicks - before[runs.group]
     return (runs.rows - runs.clicks) * (above + runs.clicks / 2)
@@ -114,10 +108,8 @@ def average_precision(order: Ordered) -> Tensor:
 def best_threshold(score: Tensor, order: Ordered) -> Tensor:
     """The score from which on to predict a click so that F1 is highest; the highest such score.
 
-    Args:
-        score: float [n], in any order; it may be another one than that of ``order``, as long as
-            both rise together.
-        order: of all rows as one group.
+    ``score``: float [n], in any order; it may be another one than that of ``order``, which is of
+    all rows as one group, as long as both rise together.
     """
     chosen, hits = torch.cumsum(order.runs.rows, 0), torch.cumsum(order.runs.clicks, 0)
     best = int(chosen[torch.argmax(2 * hits / (chosen + hits[-1]))])

@@ -74,13 +74,8 @@ def auc(example: Tensor, rank: Tensor, positive: Tensor, candidates: Tensor) -> 
     """Chance that a relevant target is ahead of another candidate: the area under the ROC curve.
 
     One target of n candidates has ``(n - rank) / (n - 1)``; a miss adds 0. A target without any
-    other candidate is ahead of all there are.
-
-    Args:
-        example: int64 [P].
-        rank: int64 [P].
-        positive: bool [P].
-        candidates: int64 [G], how many are ranked, relevant ones included.
+    other candidate is ahead of all there are. ``candidates``: int64 [G], how many are ranked,
+    relevant ones included.
     """
     found = positive & (rank > 0)
     relevant, hits = _relevant(example, positive), _sums(found.double(), example)

@@ -117,19 +117,19 @@ def intra_list_diversity(top: Tensor, features: Tensor) -> Tensor:
     """Mean over the pairs of a list of ``1 - cosine`` of their features.
 
     Ziegler et al., WWW 2005, with the cosine for similarity. With unit vectors f the mean over
-    pairs follows from their sum alone: ``|sum(f)|² = n + 2 * (sum of the cosines)``.
+    pairs follows from their sum alone: ``|sum(f)|² = n + 2 * (sum of the cosines)``. NaN for a list
+    of fewer than two items.
 
     Args:
         top: int64 [B, k], items; -1 where there is none.
         features: float [num_items, F], such as 0 and 1 for genres. Items without any feature
             (all 0) are left out of the list.
-
-    Returns:
-        float64 [B]; NaN for a list of fewer than two items.
     """
     total = torch.zeros(len(top), features.shape[1], dtype=torch.float64, device=top.device)
     number = torch.zeros(len(top), dtype=torch.float64, device=top.device)
-    for item in top.unbind(1):  # place by place, so that each list is summed in the same order
+    for item in top.unbind(
+        1
+    ):  # position by position, so that each list is summed in the same order
         vector = features[item.clamp(min=0)].double() * (item >= 0).unsqueeze(1)
         norm = vector.square().sum(dim=1, keepdim=True).sqrt()
         total += torch.where(norm > 0, vector / norm, 0.0)

@@ -1,7 +1,7 @@
 """Slices of the examples: by length of history, popularity of the target, cold or warm, and more.
 
 Where an example belongs is known before anything is predicted, so nothing is collected for it:
-slices are cut from the results at the end, in the order of the examples.
+slices, bool [n] by name, are cut from the results at the end, in the order of the examples.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +20,7 @@ Slices = Mapping[str, Tensor]
 
 
 def cut(name: str, number: Tensor, starts: tuple[int, ...]) -> dict[str, Tensor]:
-    """Slices by a number, int64 [n], from one start to the next: ``age_5_9``, ``age_50_up``.
-
-    Returns:
-        bool [n] for each.
-    """
+    """Slices by a number, int64 [n], from one start to the next: ``age_5_9``, ``age_50_up``."""
     slices = {}
     for start, after in zip(starts, (*starts[1:], None), strict=True):
         inside = number >= start if after is None else (number >= start) & (number < after)
@@ -49,9 +45,6 @@ def slices_of_targets(
         seen: bool [n], whether the target is in its history.
         train_counts: int64 [num_items].
         kept: whether seen items are candidates.
-
-    Returns:
-        bool [n] for each slice.
     """
     item = target.clamp(min=0)
     warm = (target >= 0) & (train_counts[item] > 0)
@@ -67,14 +60,7 @@ def slices_of_field(name: str, seen: Tensor) -> dict[str, Tensor]:
 
     ``user_cold`` and ``user_warm``: whether the model knows the row's category of the field
     ``user``, one that training has, ``min_count`` times or more. ``user_1_9``, ``user_10_99``,
-    ``user_100_up``: rows of training that have it.
-
-    Args:
-        name: of the field.
-        seen: int64 [n], rows of training that have the row's category; 0 for an unknown one.
-
-    Returns:
-        bool [n] for each slice.
+    ``user_100_up``: rows of training that have it, ``seen``, int64 [n], 0 for an unknown one.
     """
     return {f"{name}_cold": seen == 0, f"{name}_warm": seen > 0, **cut(name, seen, SEEN_FROM)}
 
@@ -82,16 +68,14 @@ def slices_of_field(name: str, seen: Tensor) -> dict[str, Tensor]:
 def sliced(
     example: Tensor, slices: Slices, measure: Callable[[Tensor], Mapping[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """Figures of each slice, and how many examples it has.
+    """Figures of each slice and its number of examples, ``head/ndcg@10``, ``head/examples``, ….
+
+    A slice without examples has its number, 0, alone.
 
     Args:
         example: int64 [n], numbers of the examples.
         slices: bool [number of all examples] by name.
         measure: gives figures of some of the n examples, bool [n].
-
-    Returns:
-        ``head/ndcg@10``, ``head/examples`` and so on: float64 scalars. A slice without examples has
-        its number, 0, alone.
     """
     figures = {}
     for name, members in slices.items():

@@ -71,16 +71,14 @@ def rank_among(
     known: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rank each target among candidates of its own.
+    """Rank of each target among candidates of its own, and their number: int64 [B] each.
 
     Args:
         target_score: float [B].
         candidate_scores: float [B, n], without the target.
-        known: bool [B], False for a target that is no candidate (its rank is 0); None: all are.
+        known: bool [B], False for a target that is no candidate (its rank is 0, and it is not
+            counted); None: all are.
         mask: bool [B, n], False where there is no candidate; None: all are.
-
-    Returns:
-        rank, candidates: int64 [B]; ``candidates`` counts the target, unless it is none.
     """
     known = torch.ones_like(target_score, dtype=torch.bool) if known is None else known
     mask = torch.ones_like(candidate_scores, dtype=torch.bool) if mask is None else mask
@@ -90,12 +88,7 @@ def rank_among(
 
 
 def rank_within(score: Tensor, example: Tensor) -> Tensor:
-    """Rank of each target among those of its example, by score: int64 [P].
-
-    Args:
-        score: float [P].
-        example: int64 [P], rising.
-    """
+    """Rank of each target among those of its example, rising, by score: int64 [P]."""
     score = _finite(score)
     order = by_example(score, example)
     ranks, of = torch.empty_like(example), example[order]

@@ -1,4 +1,4 @@
-"""The interface of models of sequences, and what a model or an item encoder may read at once."""
+"""The interface of sequence models, and what a model or an item encoder may read at once."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -51,33 +51,28 @@ class SequenceModel(nn.Module, ABC):
         return needs
 
     def begin_step(self, histories: Histories) -> None:
-        """A training step begins: what item encoders compute of its items is computed once."""
+        """Begin a training step: what item encoders compute of its items is computed once."""
         for encoder in item_encoders(self):
             encoder.begin_step(histories.items)
 
     @abstractmethod
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """Make a query for each position asked about.
+        """Make a query for each position asked about: float [M, Q].
 
         Args:
             histories: int64 [B, L] item codes and what belongs to them, padded on the right.
-            positions: bool [B, L], M of them True, or int64 [B], one in each row.
-
-        Returns:
-            float [M, Q] in the order of rows, then positions (M = B for one in each row).
+            positions: bool [B, L], M of them True, which is the order of queries; or int64 [B], one
+                in each row, M = B.
         """
 
     @abstractmethod
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
-        """Score items for queries, float [M, Q].
+        """Score items for queries, float [M, Q]: float [M, n], or [M, num_items].
 
         Args:
             queries: what :meth:`forward` made.
             items: int64 [n], the same items for all; int64 [M, n], each query's own; None for
                 the whole catalogue.
-
-        Returns:
-            float [M, n], or [M, num_items].
         """
 
 

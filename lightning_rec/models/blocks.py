@@ -15,13 +15,10 @@ from lightning_rec.models.layers import round_up
 
 
 def blocks(lengths: list[int], width: int, tokens: int | None) -> Iterator[tuple[slice, int]]:
-    """Rows that are computed at once, and how many positions they need.
+    """Rows that are computed at once, and how many of the ``width`` positions they need.
 
-    Args:
-        lengths: of the rows, the longest first.
-        width: positions that there are.
-        tokens: positions in a block; None takes all rows as one block, which suits other devices
-            than CPUs.
+    ``lengths`` are those of the rows, the longest first; ``tokens`` the positions in a block, None
+    for all rows as one block, which suits other devices than CPUs.
     """
     if tokens is None or width == 1 or not lengths:
         yield slice(0, len(lengths)), width
@@ -37,22 +34,15 @@ def blocks(lengths: list[int], width: int, tokens: int | None) -> Iterator[tuple
 def encode(
     model: SequenceModel, histories: Histories, positions: Tensor, tokens: int | None
 ) -> Tensor:
-    """Make queries of a batch, block by block, each cut to its own longest row.
+    """Queries of a batch, the longest rows first, block by block: float [M, Q].
 
-    Args:
-        model: makes the queries.
-        histories: int64 [B, L] items, the longest rows first.
-        positions: bool [B, L] or int64 [B]; see :meth:`SequenceModel.forward`.
-        tokens: positions in a block; None takes the batch as one block.
-
-    Returns:
-        float [M, Q], in the order of rows.
+    See :meth:`SequenceModel.forward` and :func:`blocks`.
     """
     items = histories.items
     lengths = (items != model.schema.padding).sum(dim=1).tolist() if tokens else [0] * len(items)
     queries = []
     for rows, longest in blocks(lengths, items.shape[1], tokens):
         part = Histories(items[rows, :longest], histories.user[rows])
-        some = positions[rows, :longest] if positions.dim() == 2 else positions[rows]
-        queries.append(model(part, some))
+        inside = positions[rows, :longest] if positions.dim() == 2 else positions[rows]
+        queries.append(model(part, inside))
     return torch.cat(queries)

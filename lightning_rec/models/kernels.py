@@ -81,13 +81,8 @@ def weights_of(table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
     torch adds to the gradient of a table row by row, however narrow, and divides rows among
     threads, which leaves the few that are read most to one.
 
-    Args:
-        table: float [R, 1].
-        ids: int [...], rows of it.
-        padding: row that gets no gradient.
-
-    Returns:
-        float [..., 1].
+    ``table``: float [R, 1]; ``ids``: int [...]; ``padding``: row that gets no gradient. Returns
+    float [..., 1].
     """
     if not _sooner(table):
         return F.embedding(ids, table, padding)
@@ -118,13 +113,8 @@ def own_products(queries: Tensor, table: Tensor, items: Tensor) -> Tensor:
     floats each. Here copies are made of a few queries at a time, and both gradients are sums of
     rows: of the table's for each query, of the queries for each row.
 
-    Args:
-        queries: float [M, Q].
-        table: float [R, Q].
-        items: int64 [M, n], rows of it.
-
-    Returns:
-        float [M, n].
+    ``queries``: float [M, Q]; ``table``: float [R, Q]; ``items``: int64 [M, n], rows of it. Returns
+    float [M, n].
     """
     if not _sooner(queries):
         scores: Tensor = torch.linalg.vecdot(queries[:, None], F.embedding(items, table))
@@ -163,19 +153,16 @@ class _OwnProducts(torch.autograd.Function):
 def attention(
     query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, p: float
 ) -> Tensor:
-    """Scaled dot-product attention (Vaswani et al., 2017, equation 1), weights dropped by ``p``.
+    """Scaled dot-product attention (Vaswani et al., 2017, equation 1): float [B, H, Q, C].
 
     Args:
         query: float [B, H, Q, C].
         key: float [B, H, L, C].
         value: as ``key``.
-        visible: bool, broadcast to [B, H, Q, L]: what each place may look at, one at least; None
+        visible: bool, broadcast to [B, H, Q, L]: what each position may look at, one at least; None
             lets each see itself and what came before (Q = L).
         p: chance of a weight to be dropped. torch's fused kernel for CPUs knows no dropout, and
             its other form draws masks as slowly as above.
-
-    Returns:
-        float [B, H, Q, C].
     """
     if not _sooner(query):
         return F.scaled_dot_product_attention(

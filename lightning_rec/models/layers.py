@@ -51,11 +51,7 @@ class CachedInEvaluation(nn.Module):
 
     @torch.no_grad()
     def cached(self, make: Callable[[], Tensor]) -> Tensor:
-        """What ``make`` computes of the weights, without gradients; in training it is not cached.
-
-        Args:
-            make: computes it, whenever there is none in the cache.
-        """
+        """What ``make`` computes of the weights, without gradients; not cached in training."""
         if self.training:
             return make()
         # Of the weights alone: some language models write to their buffers whenever they read.
@@ -73,18 +69,10 @@ def attend(
     visible: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Multi-head attention over projected inputs.
+    """Multi-head attention over projected inputs: float [B, Q, D], 2 x [B, L, D] -> [B, Q, D].
 
-    Args:
-        query: float [B, Q, D].
-        key: float [B, L, D].
-        value: float [B, L, D].
-        heads: number H; must divide D.
-        visible: bool, broadcast to [B, H, Q, L]; None is causal (Q = L).
-        dropout: on the attention weights; 0 outside training.
-
-    Returns:
-        float [B, Q, D].
+    ``visible``: bool, broadcast to [B, H, Q, L]; None is causal (Q = L). ``dropout``: on the
+    attention weights; 0 outside training.
     """
     query, key, value = (split_heads(x, heads) for x in (query, key, value))
     return kernels.attention(query, key, value, visible, dropout).transpose(1, 2).flatten(2)
@@ -96,17 +84,9 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 class PostNormLayer(nn.Module):
-    """Self-attention, then feed-forward, each with dropout, residual, LayerNorm.
+    """Self-attention, then feed-forward of width ``inner``, each with dropout, residual, LayerNorm.
 
     Vaswani et al., Attention Is All You Need, NeurIPS 2017 (section 3.1).
-
-    Args:
-        dim: width D.
-        heads: number H; must divide D.
-        inner: width of the feed-forward layer.
-        dropout: after attention and feed-forward.
-        attention_dropout: on the attention weights.
-        activation: of the feed-forward layer.
     """
 
     def __init__(
@@ -131,13 +111,7 @@ class PostNormLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor, visible: Tensor, queries: Tensor | None = None) -> Tensor:
-        """New states of ``queries``, float [B, Q, D], None for all; see :func:`attend`.
-
-        Args:
-            hidden: float [B, L, D].
-            visible: bool, broadcast to [B, H, Q, L].
-            queries: those of the states that are asked for.
-        """
+        """New states of ``queries``, all of ``hidden`` if None: float [B, Q, D]."""
         queries = hidden if queries is None else queries
         dropped = self.attention_dropout if self.training else 0.0
         query, key, value = self.query(queries), self.key(hidden), self.value(hidden)
@@ -164,20 +138,15 @@ def gather(x: Tensor, positions: Tensor) -> Tensor:
 def gather_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Read ``x`` at positions, row by row: the last layer's attention needs no more queries.
 
-    Args:
-        x: float [B, L, D].
-        positions: bool [B, L] or int64 [B].
-
-    Returns:
-        float [B, Q, D], Q at least as many positions as the row with most asks for; bool [B, Q],
-        which of them are asked for. Indexed by the second, the first is ``gather(x, positions)``.
+    Returns float [B, Q, D], Q at least as many positions as the row with most asks for, and bool
+    [B, Q], which of them are asked for. Indexed by the second, the first is :func:`gather`.
     """
     if positions.dtype != torch.bool:
         mask = torch.ones(len(positions), 1, dtype=torch.bool, device=positions.device)
         return gather(x, positions)[:, None], mask
-    asked, index = positions.to(torch.int8).sort(dim=1, descending=True, stable=True)
-    number = round_up(int(asked.sum(dim=1).max()), 8)
-    return x.take_along_dim(index[:, :number, None], dim=1), asked[:, :number].bool()
+    mask, index = positions.to(torch.int8).sort(dim=1, descending=True, stable=True)
+    number = round_up(int(mask.sum(dim=1).max()), 8)
+    return x.take_along_dim(index[:, :number, None], dim=1), mask[:, :number].bool()
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -186,5 +155,5 @@ def round_up(number: int, multiple: int) -> int:
 
 
 def visible_up_to(positions: Tensor, length: int) -> Tensor:
-    """What each position, int64 [B], may attend to: itself and before, bool [B, 1, 1, length]."""
+    """Which positions those of int64 [B] attend to, themselves and before: bool [B, 1, 1, L]."""
     return (torch.arange(length, device=positions.device) <= positions[:, None])[:, None, None, :]

@@ -8,12 +8,9 @@ from lightning_rec.models.clicks.encoded import WithHistory
 
 
 def attach(model: nn.Module, adapter: Adapter, *, pretrained: bool) -> AdaptedModule | None:
-    """The pretrained part of a model under an adapter; None if there is none.
+    """The pretrained part of a click model under an adapter; None if there is none.
 
-    Args:
-        model: of clicks.
-        adapter: how that part is tuned.
-        pretrained: whether an encoder of histories is, which else is trained whole.
+    ``pretrained``: whether an encoder of histories is, which else is trained whole.
     """
     part: nn.Module | None = getattr(model, "words", None)
     if isinstance(model, WithHistory):

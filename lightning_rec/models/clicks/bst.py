@@ -102,14 +102,9 @@ class BST(ClickModel):
     ) -> Tensor:
         """States of the transformer by position, counted back from the item shown.
 
-        Args:
-            items: int64 [B, L].
-            shown: float [B, D].
-            length: int64 [B], items of each history.
-            described: their vectors, where items have any that describe them.
-
-        Returns:
-            float [B, (N + 1) D], zero where a history does not go back so far.
+        ``items``: int64 [B, L]; ``shown``: float [B, D]; ``length``: int64 [B], of each history;
+        ``described``: what describes the items, if anything does. Returns float [B, (N + 1) D],
+        zero where a history does not go back so far.
         """
         index = torch.arange(items.shape[1], device=items.device)
         back = (length[:, None] - index).clamp(min=0)  # [B, L]; 1 is the latest

@@ -93,17 +93,11 @@ class DIN(ClickModel):
         return logits
 
     def interest(self, items: Tensor, shown: Tensor, described: BatchItems | None = None) -> Tensor:
-        """v_U.
+        """v_U, float [B, D], of histories, int64 [B, L], and vectors of the items shown, [B, D].
 
-        Args:
-            items: int64 [B, L].
-            shown: float [B, D].
-            described: their vectors, where items have any that describe them.
-
-        Returns:
-            float [B, D]
+        ``described``: what describes the items, if anything does.
         """
-        row, place = (items != self.padding).nonzero(as_tuple=True)  # what is padding costs nothing
-        past, target = self.fields.items(items[row, place], described), shown[row]  # [S, D]
+        row, column = (items != self.padding).nonzero(as_tuple=True)  # padding costs nothing
+        past, target = self.fields.items(items[row, column], described), shown[row]  # [S, D]
         weight = self.unit(torch.cat([past, target, past - target, past * target], dim=1))  # [S, 1]
         return torch.zeros_like(shown).index_add(0, row, weight * past)

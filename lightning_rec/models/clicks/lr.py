@@ -23,7 +23,7 @@ from lightning_rec.models.clicks.parts import FITTED
 
 PATIENCE = 20  # iterations that bring validation nothing before the search ends
 BLOCK = 1 << 18  # rows that are made into a matrix at once
-KEPT = 1 << 27  # entries of matrices that are kept; beyond, they are made again for each pass
+CACHED = 1 << 27  # entries of matrices that are cached; beyond, they are made for each pass
 Floats = NDArray[np.float64]
 
 
@@ -69,12 +69,7 @@ class LR(GradientLR):
 
 
 class Likelihood:
-    """The mean negative log-likelihood of some rows, and its gradient.
-
-    Args:
-        encoded: all rows.
-        rows: numbers of those that are meant.
-    """
+    """The mean negative log-likelihood of the ``rows`` with these numbers, and its gradient."""
 
     def __init__(self, encoded: Encoded, rows: Ints) -> None:
         self.encoded, self.rows = encoded, np.asarray(rows)
@@ -84,8 +79,8 @@ class Likelihood:
         self.weight = each / max(each.sum(), np.finfo(np.float64).tiny)
         schema = encoded.schema
         self.size = schema.num_rows + 1
-        small = len(rows) * (schema.columns + len(schema.of("numeric"))) <= KEPT
-        self.kept = list(self._blocks()) if small else None
+        small = len(rows) * (schema.columns + len(schema.of("numeric"))) <= CACHED
+        self.cached = list(self._blocks()) if small else None
 
     @property
     def log_odds(self) -> float:
@@ -95,27 +90,25 @@ class Likelihood:
 
     @property
     def matrices(self) -> Iterable[tuple[slice, csr_matrix]]:
-        """The rows as matrices over the rows of the table, with their places."""
-        return self._blocks() if self.kept is None else self.kept
+        """The rows as matrices over the rows of the table, with their positions."""
+        return self._blocks() if self.cached is None else self.cached
 
     def _blocks(self) -> Iterable[tuple[slice, csr_matrix]]:
         for start in range(0, len(self.rows), BLOCK):
-            at = slice(start, start + BLOCK)
-            yield at, one_hot(self.encoded, self.rows[at])
+            part = slice(start, start + BLOCK)
+            yield part, one_hot(self.encoded, self.rows[part])
 
     def __call__(self, weights: Floats) -> tuple[float, Floats]:
         """The likelihood of weights and a bias behind them: float64 [num_rows + 1]."""
         loss, slope = 0.0, np.zeros_like(weights)
-        for at, matrix in self.matrices:
-            logit, label, weight = matrix @ weights[:-1] + weights[-1], *self._of(at)
+        for part, matrix in self.matrices:
+            logit = matrix @ weights[:-1] + weights[-1]
+            label, weight = self.label[part], self.weight[part]
             loss += float(weight @ (np.logaddexp(0, logit) - label * logit))
             off = weight * (0.5 * (1 + np.tanh(logit / 2)) - label)
             slope[:-1] += matrix.T @ off
             slope[-1] += off.sum()
         return loss, slope
-
-    def _of(self, at: slice) -> tuple[Floats, Floats]:
-        return self.label[at], self.weight[at]
 
 
 class Found(NamedTuple):
@@ -131,13 +124,9 @@ class Found(NamedTuple):
 
 
 def sought(train: Likelihood, val: Likelihood | None, c: float, max_iter: int) -> Found:
-    """The best weights on the way to those with the least loss and penalty.
+    """The best weights by ``val`` on the way to those with the least loss and penalty.
 
-    Args:
-        train: what is fitted.
-        val: what tells how good weights are; None takes those at the end of the way.
-        c: how strongly the rows count beside the penalty.
-        max_iter: of L-BFGS.
+    Without ``val`` those at the end of the way; ``c``: how strongly rows count beside the penalty.
     """
     penalty = np.full(train.size, 1 / (c * len(train.rows)))
     penalty[-1] = 0  # of the bias
@@ -174,9 +163,9 @@ def one_hot(encoded: Encoded, rows: Ints) -> csr_matrix:
     ids, shares = encoded.ids[rows], []
     begin = 0
     for field in (*schema.of("categorical"), *schema.of("multi_valued")):
-        there = ids[:, begin : begin + field.width] > 0
+        mask = ids[:, begin : begin + field.width] > 0
         begin += field.width
-        shares.append(there / np.maximum(there.sum(axis=1, keepdims=True), 1))
+        shares.append(mask / np.maximum(mask.sum(axis=1, keepdims=True), 1))
     starts = np.array([field.start for field in schema.of("numeric")], dtype=np.int32)
     columns = np.concatenate([ids, np.tile(starts, (len(ids), 1))], axis=1)
     values = np.concatenate([*shares, encoded.values[rows].astype(np.float64)], axis=1)

@@ -145,17 +145,14 @@ class Projected(DescribedItems):
 
 
 def whitening(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """What makes vectors uncorrelated, of equal spread, and of length 1 on average (PCA).
+    """The mean and the map, float [E, E], that make vectors uncorrelated, of equal spread (PCA).
 
     The covariance is shrunk towards equal spread as far as so few vectors leave it open (Ledoit and
     Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004, section
     3.2): directions that hardly vary among them may do so in others, which would be blown up.
 
-    Args:
-        vectors: float [n, E], perhaps memory-mapped.
-
-    Returns:
-        mean, float [E], and the map to apply after it is subtracted, float [E, E].
+    ``vectors``: float [n, E], perhaps memory-mapped. The map is applied after the mean is
+    subtracted; lengths are then 1 on average.
     """
     number, width = vectors.shape
     parts = torch.split(vectors, BLOCK_ITEMS)

@@ -56,21 +56,15 @@ class MaskedLM(nn.Module):
         return logits
 
     def hidden(self, tokens: Tokens, share: float, numbers: Tensor) -> Tensor:
-        """Which words of each text are hidden: a share of them, at least one, if there are any.
+        """Which words of each text are masked, bool [B, T]: a share of them, at least one if any.
 
-        Args:
-            tokens: of the texts.
-            share: of the words.
-            numbers: float [B, T], random: the lowest decide.
-
-        Returns:
-            bool [B, T]
+        ``numbers``: float [B, T], random; the lowest decide.
         """
         words = tokens.mask & ~torch.isin(tokens.ids, self.special)
-        there = words.sum(dim=1)
-        wanted = (there * share).round().clamp(min=1).minimum(there)
+        number = words.sum(dim=1)
+        masked = (number * share).round().clamp(min=1).minimum(number)
         rank = numbers.masked_fill(~words, torch.inf).argsort(dim=1).argsort(dim=1)
-        return words & (rank < wanted[:, None])
+        return words & (rank < masked[:, None])
 
     def disguised(self, tokens: Tokens, at: Tensor) -> Tokens:
         """What is shown while learning: mostly the mask, at times another word, at times the word.
