@@ -210,6 +210,7 @@ class Task(pl.LightningModule):
         """
         optimizers = self.method.optimizers(self)
         steps = int(self.trainer.estimated_stepping_batches)
+        self.trainer.fit_loop.setup_data()  # with max_steps alone batches are not counted yet
         epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         schedules = [self.make_schedule(optimizer, steps, epoch) for optimizer in optimizers]
         if self.adapted is not None:
