@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_rec.adapters.base import TrainingHook
 from lightning_rec.adapters.injected import Injected
-from lightning_rec.adapters.places import known, targets_of
+from lightning_rec.adapters.places import targets_of
 from lightning_rec.ranges import BelowOne
 
 
@@ -25,9 +25,7 @@ class AdaLoRA(Injected):
         rank: what is left on average at the end; the important targets keep more than others.
         alpha: α; the change is scaled by α / r₀.
         dropout: on what A reads.
-        targets: ends of the names of the linear maps that get one; None takes those that make
-            queries and values.
-        top: only in the last layers; None takes all.
+        targets: None takes the maps that make queries and values.
         warmup: share of the steps before the budget shrinks.
         cooldown: share of the steps after it has shrunk, in which ranks stay.
         interval: steps from one cut to the next.
@@ -36,7 +34,6 @@ class AdaLoRA(Injected):
 
     Raises:
         ValueError: if the ranks could not shrink, or there is no time in which to do it.
-        UserError: if peft is not installed.
     """
 
     def __init__(
@@ -64,8 +61,7 @@ class AdaLoRA(Injected):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put matrices beside the targets."""
-        targets = known(module, lambda f: f.query_value) if self.targets is None else self.targets
-        names = targets_of(module, targets, self.top)
+        names = targets_of(module, self.targets, lambda f: f.query_value, self.top)
         # How many steps there will be is not known yet: see hook.
         self.peft.inject_adapter_in_model(self._settings(1, target_modules=names), module)
         return {f"{name}.lora_{part}.default" for name in names for part in "ABE"}
@@ -103,12 +99,7 @@ class Shrinking(TrainingHook):
     """The budget of ranks over one training, as peft's AdaLoraModel has it.
 
     That model does it in a ``forward`` whose result holds the loss, and remembers nothing for a
-    training that is resumed.
-
-    Args:
-        module: under AdaLoRA.
-        allocator: peft's class that weighs and cuts.
-        settings: peft's.
+    training that is resumed. ``allocator``: peft's class that weighs and cuts.
     """
 
     def __init__(self, module: nn.Module, allocator: Any, settings: Any) -> None:
@@ -136,16 +127,16 @@ class Shrinking(TrainingHook):
         for name, parameter in self.module.named_parameters():
             if ".lora_" in name and parameter.grad is None:  # the batch did not come by here
                 parameter.grad = torch.zeros_like(parameter)
-        at, final = min(step, self.last), step >= self.last
-        self.allocator.update_and_allocate(self.module, at, force_mask=final)
+        final = step >= self.last
+        self.allocator.update_and_allocate(self.module, min(step, self.last), force_mask=final)
 
     def state_dict(self) -> dict[str, Any]:
         """What was learnt of importance."""
-        found = self.allocator
-        return {"importance": found.exp_avg_ipt, "uncertainty": found.exp_avg_unc}
+        of = self.allocator
+        return {"importance": of.exp_avg_ipt, "uncertainty": of.exp_avg_unc}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Restore what :meth:`state_dict` gave."""
         device = next(self.module.parameters()).device
         importance = {name: value.to(device) for name, value in state["importance"].items()}
         uncertainty = {name: value.to(device) for name, value in state["uncertainty"].items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.adapters.base import Adapter, freeze
-from lightning_rec.adapters.places import Family, known, outputs_of, replace, targets_of
+from lightning_rec.adapters.places import Family, outputs_of, replace, targets_of
 
 INIT_STD = 0.01  # of the paper, cut off at two deviations
 
@@ -26,8 +26,7 @@ class Bottleneck(Adapter):
         width: of the bottleneck, the paper's m.
         placement: where targets=None puts them: after attention and feed-forward (``houlsby``), or
             after the feed-forward alone (``pfeiffer``).
-        targets: ends of the names of what it comes after; None goes by ``placement``.
-        top: only in the last layers; None takes all.
+        targets: what it comes after; None goes by ``placement``.
     """
 
     def __init__(
@@ -41,8 +40,7 @@ class Bottleneck(Adapter):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put a network after each target."""
-        targets = known(module, self._ends) if self.targets is None else self.targets
-        names = targets_of(module, targets, self.top)
+        names = targets_of(module, self.targets, self._ends, self.top)
         freeze(module)
         for name in names:
             replace(module, name, Followed(module.get_submodule(name), self.width))
@@ -56,12 +54,7 @@ class Bottleneck(Adapter):
 
 
 class Followed(nn.Module):
-    """A linear map and the bottleneck after it.
-
-    Args:
-        base: the linear map.
-        width: of the bottleneck.
-    """
+    """A linear map, ``base``, and the bottleneck of ``width`` after it."""
 
     def __init__(self, base: nn.Module, width: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.injected import Injected
-from lightning_rec.adapters.places import known, targets_of
+from lightning_rec.adapters.places import targets_of
 from lightning_rec.errors import UserError
 
 
@@ -16,14 +16,10 @@ class IA3(Injected):
     """Factors, 1 at the start, on what some linear maps give and others read (section 3.3).
 
     Args:
-        targets: ends of the names of the linear maps whose results are scaled; None takes those
-            that make keys and values, as the paper does.
-        feedforward: likewise those whose inputs are scaled; None takes those that end a
-            feed-forward, [] takes none.
-        top: only in the last layers; None takes all.
-
-    Raises:
-        UserError: if peft is not installed.
+        targets: maps whose results are scaled; None takes those that make keys and values, as the
+            paper does, [] takes none.
+        feedforward: maps whose inputs are scaled; None takes those that end a feed-forward, []
+            takes none.
     """
 
     def __init__(
@@ -37,13 +33,12 @@ class IA3(Injected):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put factors beside the targets."""
-        targets, fed = self.targets, self.feedforward
-        if targets is None:
-            targets = known(module, lambda family: family.key_value)
-        if fed is None:
-            fed = known(module, lambda family: (family.fed,), "feedforward")
-        outputs = targets_of(module, targets, self.top) if targets else []
-        inputs = targets_of(module, fed, self.top, "feedforward") if fed else []
+        targets, fed, top = self.targets, self.feedforward, self.top
+        outputs = inputs = []
+        if targets is None or targets:
+            outputs = targets_of(module, targets, lambda f: f.key_value, top)
+        if fed is None or fed:
+            inputs = targets_of(module, fed, lambda f: (f.fed,), top, "feedforward")
         if not outputs + inputs:
             raise UserError("adapter.targets=[] and adapter.feedforward=[] leave nothing to tune.")
         settings = self.peft.IA3Config(

@@ -13,6 +13,10 @@ from lightning_rec.errors import import_extra
 class Injected(Adapter):
     """An adapter that peft puts beside linear maps, and can merge into them.
 
+    Constructors name alike what they share: ``targets``, ends of the names of the linear maps that
+    are changed, None for those that the architecture is known for; ``top``: only those in so many
+    last layers.
+
     Raises:
         UserError: if peft is not installed.
     """

@@ -7,7 +7,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.injected import Injected
-from lightning_rec.adapters.places import known, targets_of
+from lightning_rec.adapters.places import targets_of
 from lightning_rec.ranges import BelowOne
 
 
@@ -18,12 +18,7 @@ class LoRA(Injected):
         rank: r, the width between A and B.
         alpha: α; the change is scaled by α / r.
         dropout: on what A reads.
-        targets: ends of the names of the linear maps that get one; None takes those that make
-            queries and values, as the paper does.
-        top: only in the last layers; None takes all.
-
-    Raises:
-        UserError: if peft is not installed.
+        targets: None takes the maps that make queries and values, as the paper does.
     """
 
     def __init__(
@@ -40,8 +35,7 @@ class LoRA(Injected):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put matrices beside the targets."""
-        targets = known(module, lambda f: f.query_value) if self.targets is None else self.targets
-        names = targets_of(module, targets, self.top)
+        names = targets_of(module, self.targets, lambda f: f.query_value, self.top)
         settings = self.peft.LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,

@@ -1,4 +1,4 @@
-"""Where in a module: linear maps by name, those that an architecture is known for, top layers."""
+"""Linear maps of a module by name, those that architectures are known for, and top layers."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -46,38 +46,25 @@ def outputs_of(module: nn.Module) -> int | None:
     return int(str(module.nf)) if type(module).__name__ == "Conv1D" else None
 
 
-def known(
-    module: nn.Module, read: Callable[[Family], tuple[str, ...]], key: str = "targets"
-) -> tuple[str, ...]:
-    """The targets, of those that ``read`` takes of a family, of the first one that has them all.
-
-    Raises UserError, about the adapter's ``key``, if there is none; it lists the linear maps.
-    """
-    names = _linear(module)
-    for family in FAMILIES:
-        if all(_found(names, end) for end in read(family)):
-            return read(family)
-    raise UserError(
-        f"adapter.{key}=null takes the linear maps that an architecture is known for, and "
-        f"{type(module).__name__} has them by other names: say adapter.{key}=[…]. "
-        f"There are: {listed(_ends(names), 30) or 'none'}."
-    )
-
-
 def targets_of(
-    module: nn.Module, targets: Iterable[str], top: int | None = None, key: str = "targets"
+    module: nn.Module,
+    targets: Iterable[str] | None,
+    default: Callable[[Family], tuple[str, ...]],
+    top: int | None = None,
+    key: str = "targets",
 ) -> list[str]:
     """Names of the linear maps within ``module`` that are targeted, in its order.
 
     Targets are ends of dotted names: ``query`` is ``layers.0.query`` and ``layers.1.query``. A
     ``*`` stands for one part of a name: ``layer.*.output`` is ``layer.0.output``, but not
-    ``layer.0.attention.output``. ``top``: only those in the last layers, see :func:`top_of`.
+    ``layer.0.attention.output``. None takes the ``default`` of the first family that has them all.
+    ``top``: only those in the last layers, see :func:`top_of`.
 
     Raises UserError, about the adapter's ``key``, if a target is the end of no name; it lists them.
     """
     names = _linear(module)
     chosen: set[str] = set()
-    for target in targets:
+    for target in _default(module, default, key) if targets is None else targets:
         found = _found(names, target)
         if not found:
             raise UserError(
@@ -89,13 +76,13 @@ def targets_of(
     if not chosen:
         raise UserError(f"adapter.{key} names nothing that would be tuned: say {key}=[…].")
     high = names if top is None else within(names, top_of(module, top))
-    kept = [name for name in high if name in chosen]
-    if not kept:
+    targeted = [name for name in high if name in chosen]
+    if not targeted:
         raise UserError(
             f"adapter.top={top} leaves nothing to tune: no target is in the last layers. "
             f"Targets are: {listed(sorted(chosen), 5)}."
         )
-    return kept
+    return targeted
 
 
 def top_of(module: nn.Module, k: int, layers: str | None = None, key: str = "top") -> list[str]:
@@ -147,6 +134,20 @@ def replace(module: nn.Module, name: str, by: nn.Module) -> None:
     """Put ``by`` where ``name`` is in ``module``."""
     parent, _, last = name.rpartition(".")
     setattr(module.get_submodule(parent), last, by)
+
+
+def _default(
+    module: nn.Module, default: Callable[[Family], tuple[str, ...]], key: str
+) -> tuple[str, ...]:
+    names = _linear(module)
+    for family in FAMILIES:
+        if all(_found(names, end) for end in default(family)):
+            return default(family)
+    raise UserError(
+        f"adapter.{key}=null takes the linear maps that an architecture is known for, and "
+        f"{type(module).__name__} has them by other names: say adapter.{key}=[…]. "
+        f"There are: {listed(_ends(names), 30) or 'none'}."
+    )
 
 
 def _linear(module: nn.Module) -> list[str]:

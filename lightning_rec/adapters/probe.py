@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 
 class Probe:
-    """Keeps the first input that a module is trained on, and what it made of it, without dropout.
-
-    Args:
-        module: what is tuned.
-    """
+    """Keeps the first input that a module is trained on, and its output then, without dropout."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module

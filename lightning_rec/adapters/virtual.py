@@ -29,16 +29,16 @@ INIT_STD = 0.02
 
 
 class Virtual(Adapter):
-    """What prefix and prompt share.
+    """Virtual tokens that enter a model of transformers by the argument ``lacking``.
 
     Args:
-        tokens: P, how many virtual tokens; a text can be shorter by as many places.
+        tokens: P, how many virtual tokens; the longest text is shorter by as many.
 
     Raises:
         UserError: if peft is not installed.
     """
 
-    lacking: str  # what the model must take for the tokens to enter by
+    lacking: str
 
     def __init__(self, tokens: PositiveInt = 10) -> None:
         self.tokens, self.name = tokens, type(self).__name__.lower()
@@ -82,12 +82,9 @@ class Prefix(Virtual):
     """Keys and values for each layer, as if of tokens before the text (section 4).
 
     Args:
-        tokens: P, how many virtual tokens; a text can be shorter by as many places.
+        tokens: P.
         hidden: width of the network that makes keys and values of vectors while they are tuned, as
             the paper does (section 4.3); None tunes them themselves.
-
-    Raises:
-        UserError: if peft is not installed.
     """
 
     lacking = "past_key_values"
@@ -115,14 +112,7 @@ class Prefix(Virtual):
 
 
 class Prompt(Virtual):
-    """Vectors before those of the words; at first they are of words drawn by chance (section 3.1).
-
-    Args:
-        tokens: P, how many virtual tokens; a text can be shorter by as many places.
-
-    Raises:
-        UserError: if peft is not installed.
-    """
+    """Vectors before those of the words, first those of words drawn by chance (section 3.1)."""
 
     lacking = "inputs_embeds"
 
@@ -142,12 +132,9 @@ class Prompt(Virtual):
 
 
 class Tokens(nn.Module, ABC):
-    """Virtual tokens, and the way into a model of transformers and out of it.
+    """Virtual tokens, hooked into a model of transformers, ``host``.
 
-    Args:
-        host: the model, calls of which come through here from now on.
-        made: peft's module that makes the tokens of their numbers.
-        tokens: P.
+    ``made``: peft's module that makes the P tokens of their numbers.
     """
 
     def __init__(self, host: Any, made: nn.Module, tokens: int) -> None:
@@ -195,14 +182,7 @@ class Tokens(nn.Module, ABC):
 
 
 class KeysAndValues(Tokens):
-    """Tokens that every layer finds among its keys and values.
-
-    Args:
-        host: the model, calls of which come through here from now on.
-        made: peft's module that makes the tokens of their numbers, float [P, 2 N H C].
-        tokens: P.
-        heads: H.
-    """
+    """Tokens that every layer finds among its keys and values; ``made`` gives [P, 2 N H C]."""
 
     def __init__(self, host: Any, made: nn.Module, tokens: int, heads: int) -> None:
         super().__init__(host, made, tokens)

@@ -9,7 +9,6 @@ import polars
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_rec.problems.retrievers import make_retriever
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,12 +17,15 @@ from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.module import DataModule
+from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.sources.pairs import PairTable
 from lightning_rec.models.text.matcher import FittedToTexts, TextScorer
 from lightning_rec.problems.matching import Matching
+from lightning_rec.retrieval.exact import Pairs as Asked
+from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.tasks.base import Task
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
@@ -73,7 +75,8 @@ def made(name: str, language: Path, loaded: Audited[Matches], seed: int = 0) -> 
 
 def finder(model: TextScorer, loaded: Audited[Matches]) -> Any:
     pairs = loaded.data.pairs
-    return make_retriever(model, pairs.queries["query"].to_list(), pairs.items["title"].to_list())
+    queries, items = pairs.queries["query"].to_list(), pairs.items["title"].to_list()
+    return make_retriever(model, queries, items, cache_dir())
 
 
 def trained(
@@ -120,7 +123,7 @@ def test_pairs_and_catalogue_agree(name: str, tiny_bert: Path, loaded: Audited[M
     query = torch.tensor([5, 0, 17])
     row = torch.arange(3).repeat_interleave(48)
     item = torch.arange(48).repeat(3)
-    found = find(query, 10, (row, item))
+    found = find.top(query, 10, Asked(row, item))
     with torch.no_grad():
         pairs = find.model.pairs(find.texts, query[row], item)
     torch.testing.assert_close(found.score, pairs, atol=1e-5, rtol=1e-4)
@@ -140,7 +143,7 @@ def test_its_state_survives_a_round_trip(
     problem = problem_of(composed(name, tiny_bert))
     other = problem.make_model().eval()  # type: ignore[attr-defined]
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    first, second = (finder(each, loaded)(torch.arange(8), 10) for each in (model, other))
+    first, second = (finder(each, loaded).top(torch.arange(8), 10) for each in (model, other))
     assert torch.equal(first.items, second.items)
     assert torch.equal(first.scores, second.scores)
 
