@@ -1,7 +1,7 @@
 """What ``item=`` says: how items are known, and the encoders that it makes for a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,39 +50,30 @@ class Reading:
     tuned: AdaptedModule | None = None
 
 
-def trained_of(reading: Reading | None) -> int | None:
-    """Number of items with training events; None if nothing is known yet."""
-    return None if reading is None else reading.trained
-
-
 class ItemNode(ABC):
-    """How items are known. ``by_id`` says whether each has weights of its own as well."""
+    """How items are known, which ``title`` says in words.
+
+    ``by_id``: whether each has weights of its own as well; ``template``: names the columns of the
+    catalogue that are read, in braces; ``languages``: the nodes that read a language model.
+    """
 
     kind: ClassVar[str] = "items"
+    title: str
     by_id: bool = False
-    template: str | None = None  # with the columns of the catalogue that are read
+    template: str | None = None
+    languages: Sequence[Any] = ()
 
     @property
     def pretrained(self) -> bool:
         """Whether a language model is among what items are known by, for an adapter to tune."""
         return bool(self.languages)
 
-    @property
-    def languages(self) -> list[Any]:
-        """The nodes that read a language model, which an adapter may tune."""
-        return []
-
-    @property
-    @abstractmethod
-    def title(self) -> str:
-        """What items are known by, in words."""
-
     @abstractmethod
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """An encoder of width ``dim``; without ``reading`` it can be looked at and no more."""
 
     def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
-        """Vectors of items for whoever maps them himself; of ``width`` if that is free."""
+        """Vectors of items that are mapped elsewhere; of ``width`` if that is free."""
         encoder = self.encoder(schema, width, reading)
         read_items(encoder, reading)
         return EncodedVectors(encoder)
@@ -90,11 +81,11 @@ class ItemNode(ABC):
     def items(self, reading: Reading | None = None) -> Items:
         """What a model of sequences makes its encoder by."""
 
-        def made(schema: Schema, dim: int) -> ItemEncoder:
+        def make(schema: Schema, dim: int) -> ItemEncoder:
             Ids(schema, dim)  # its draws, for all else of a model to start as it does with ids
             return self.encoder(schema, dim, reading)
 
-        return made
+        return make
 
     def check(self, model: SequenceModel, adapter: Adapter, loss: Any) -> None:
         """Raise UserError for what cannot work."""
@@ -135,7 +126,8 @@ class Described(ItemNode):
         described = Projected(schema, dim, read)
         if not self.ids:
             return described
-        own = OwnVectors(schema, dim, self.id_dropout, trained_of(reading))
+        trained = None if reading is None else reading.trained
+        own = OwnVectors(schema, dim, self.id_dropout, trained)
         return Sum(schema, dim, {self.choice: described, "ids": own})
 
     def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
@@ -144,15 +136,13 @@ class Described(ItemNode):
         assert source is not None
         return source
 
-    @property
-    def by_id(self) -> bool:  # type: ignore[override]
-        """Whether each item has weights of its own as well."""
-        return self.ids
-
-    def _check_dropout(self) -> None:
-        if self.id_dropout and not self.ids:
+    def _set_ids(self, ids: bool, id_dropout: float) -> None:
+        """Raise UserError where there is nothing to drop."""
+        self.ids = self.by_id = ids
+        self.id_dropout = id_dropout
+        if id_dropout and not ids:
             raise UserError(
-                f"item.id_dropout={self.id_dropout}: items have no vectors of their own to drop: "
+                f"item.id_dropout={id_dropout}: items have no vectors of their own to drop: "
                 f"say item={self.choice}_and_ids, or item.id_dropout=0."
             )
 
@@ -168,22 +158,14 @@ class SumOf(ItemNode):
     def __init__(self, parts: Mapping[str, dict[str, Any]], gate: bool = False) -> None:
         self.parts = {name: item_node(f"item.parts.{name}", node) for name, node in parts.items()}
         self.gate = gate
-        read = [part.template for part in self.parts.values() if part.template]
-        self.template = " ".join(read) or None
+        every = self.parts.values()
+        self.template = " ".join(part.template for part in every if part.template) or None
+        self.languages = [language for part in every for language in part.languages]
+        self.title = " and ".join(part.title for part in every)
         if not parts:
             raise UserError("item.parts is empty: name what items are known by.")
         if len(self.languages) > 1:
             raise UserError("item.parts has several language models, but adapter= is about one.")
-
-    @property
-    def languages(self) -> list[Any]:
-        """Those of the parts."""
-        return [language for part in self.parts.values() for language in part.languages]
-
-    @property
-    def title(self) -> str:
-        """What items are known by, in words."""
-        return " and ".join(part.title for part in self.parts.values())
 
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """The sum of the parts' encoders."""
@@ -199,18 +181,14 @@ class OwnIds(ItemNode):
     """
 
     by_id = True
+    title = "ids"
 
     def __init__(self, dropout: BelowOne = 0.0) -> None:
         self.dropout = dropout
 
-    @property
-    def title(self) -> str:
-        """What items are known by, in words."""
-        return "ids"
-
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """The table of own vectors."""
-        return OwnVectors(schema, dim, self.dropout, trained_of(reading))
+        return OwnVectors(schema, dim, self.dropout, None if reading is None else reading.trained)
 
 
 class Custom(ItemNode):
@@ -226,11 +204,7 @@ class Custom(ItemNode):
         self.node, self.settings = node, settings
         names = settings.get("columns") or ()
         self.template = "".join(f"{{{name}}}" for name in names) or None
-
-    @property
-    def title(self) -> str:
-        """What items are known by, in words."""
-        return str(self.settings["_target_"]).rpartition(".")[2]
+        self.title = str(settings["_target_"]).rpartition(".")[2]
 
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """The encoder."""
@@ -247,8 +221,8 @@ def item_node(node: str, settings: dict[str, Any]) -> ItemNode:
             "other names: train the run again."
         )
     config.expect(node, settings, ItemNode, ComputedItems)
-    made = config.target(node, settings)
-    if isinstance(made, type) and issubclass(made, ComputedItems):
+    target = config.target(node, settings)
+    if isinstance(target, type) and issubclass(target, ComputedItems):
         return Custom(node, settings)
     built = config.build(node, settings)
     assert isinstance(built, ItemNode)

@@ -59,19 +59,10 @@ class Texts(Described):
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
         self.pooling, self.normalize = pooling, normalize
-        self.whiten, self.ids, self.cache_gb = whiten, ids, cache_gb
-        self.id_dropout = id_dropout
-        self._check_dropout()
-
-    @property
-    def languages(self) -> list[Any]:
-        """The one that reads the texts."""
-        return [self]
-
-    @property
-    def title(self) -> str:
-        """What items are known by, in words."""
-        return f"texts{' and ids' if self.ids else ''}, read by {self.name}"
+        self.whiten, self.cache_gb = whiten, cache_gb
+        self._set_ids(ids, id_dropout)
+        self.languages = [self]
+        self.title = f"texts{' and ids' if ids else ''}, read by {encoder}"
 
     def check_language(self, model: SequenceModel, adapter: Adapter, loss: Any) -> None:
         """Raise UserError where a model or a loss does not go with how the texts are read."""
@@ -129,11 +120,11 @@ class Texts(Described):
         depth = tuned.lowest_tuned(encoder.layers)
         if not depth:
             return None
-        wanted = 4 * int(tokens.offsets[-1]) * encoder.width / 2**30
-        if wanted > self.cache_gb:
+        size = 4 * int(tokens.offsets[-1]) * encoder.width / 2**30
+        if size > self.cache_gb:
             log.warning(
                 "What lies below layer %d would take %.1f GiB, more than item.cache_gb=%g: it is "
-                "computed at each step.", depth, wanted, self.cache_gb,
+                "computed at each step.", depth, size, self.cache_gb,
             )  # fmt: skip
             return None
         why = ""

@@ -39,13 +39,9 @@ class Vectors(Described):
     ) -> None:
         self.path, self.item_ids = Path(path), None if item_ids is None else Path(item_ids)
         self.id_column, self.vector_column, self.missing = id_column, vector_column, missing
-        self.whiten, self.ids, self.id_dropout = whiten, ids, id_dropout
-        self._check_dropout()
-
-    @property
-    def title(self) -> str:
-        """What items are known by, in words."""
-        return f"vectors{' and ids' if self.ids else ''} of {self.path.name}"
+        self.whiten = whiten
+        self._set_ids(ids, id_dropout)
+        self.title = f"vectors{' and ids' if ids else ''} of {self.path.name}"
 
     def read(self, reading: Reading) -> VectorSource | None:
         """The vectors of the catalogue's items, which belong to the weights of a run."""

@@ -22,9 +22,10 @@ Init = Callable[[Tensor], object]  # draws the initial weights of a table, in pl
 
 
 class ItemEncoder(CachedInEvaluation, ABC):
-    """Vectors of items, where a model of sequences has its table of items.
+    """Vectors of items, where a sequence model has its item embedding table.
 
-    ``num_items`` is V and ``dim`` is D; ``by_id`` says whether each item has weights of its own.
+    Constructors take ``schema``, of which ``num_items`` is V, and ``dim``, D, first. ``by_id`` says
+    whether each item has weights of its own.
     An encoder that reads the catalogue has ``read_catalogue(catalogue)``, one that reads the
     training events ``fit(split)``, as models have; see :mod:`lightning_rec.models.base`.
     """
@@ -57,7 +58,7 @@ class ItemEncoder(CachedInEvaluation, ABC):
         """Read what items are known by; called once, when the model around it is complete."""
 
     def begin_step(self, codes: Tensor) -> None:
-        """A training step begins that reads these items, int64 of any shape."""
+        """Begin a training step that reads these items, int64 of any shape."""
 
     def freeze_source(self) -> None:
         """Keep what was read of items as it is now; maps of it may still be trained."""
@@ -68,12 +69,7 @@ Items = Callable[[Schema, int], ItemEncoder]
 
 
 class ComputedItems(ItemEncoder):
-    """Vectors that are computed: those of all items of a training step at once, each once.
-
-    Args:
-        schema: number of items.
-        dim: D.
-    """
+    """Vectors that are computed: those of all items of a training step at once, each once."""
 
     def __init__(self, schema: Schema, dim: int) -> None:
         super().__init__()
@@ -132,7 +128,7 @@ class ComputedItems(ItemEncoder):
         return super().train(mode)
 
     def _all(self) -> Tensor:
-        """Vectors of all codes, float [V + 2, D]; without gradients kept until the weights move."""
+        """Vectors of all codes, float [V + 2, D]; without gradients cached until weights change."""
         codes = torch.arange(self.num_items + 2, device=self.device)
         if torch.is_grad_enabled():
             return self.of_codes(codes)
@@ -143,10 +139,6 @@ class DescribedItems(ComputedItems):
     """Items known by something that describes them: a sub-class writes :meth:`vectors`.
 
     Padding and mask are described by nothing: their vectors are learnt here.
-
-    Args:
-        schema: number of items.
-        dim: D.
     """
 
     special: nn.Embedding

@@ -9,12 +9,7 @@ from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemE
 
 
 class Ids(nn.Embedding, ItemEncoder):
-    """A table with a row for each item, one for padding, which is 0 and stays so, one for the mask.
-
-    Args:
-        schema: number of items.
-        dim: D.
-    """
+    """A table with a row for each item, one for padding, which stays 0, and one for the mask."""
 
     by_id = True
 
@@ -43,8 +38,6 @@ class OwnVectors(ComputedItems):
     Items without training events have 0, and keep it: no gradient reaches them.
 
     Args:
-        schema: number of items.
-        dim: D.
         dropout: probability that an item goes without its vector for a training step, so that what
             else is known of it learns to do without (DropoutNet: Volkovs et al., NeurIPS 2017,
             section 4.1).
@@ -80,6 +73,6 @@ class OwnVectors(ComputedItems):
         vectors: Tensor = self.own(real)
         if self.training and self.dropout:
             # The others are not scaled up: an item has its own vector or none, never half of it.
-            gone = torch.rand(len(real), 1, device=real.device) < self.dropout
-            vectors = vectors.masked_fill(gone, 0)
+            dropped = torch.rand(len(real), 1, device=real.device) < self.dropout
+            vectors = vectors.masked_fill(dropped, 0)
         return functional.pad(vectors, (0, 0, 0, len(codes) - len(real)))

@@ -16,9 +16,7 @@ class Sum(ComputedItems):
     """The sum of the vectors that several encoders have of an item.
 
     Args:
-        schema: number of items.
-        dim: D, of all of them.
-        parts: the P encoders, by name.
+        parts: the P encoders, by name, all of width D.
         gate: weigh them item by item, by a softmax over a learnt linear map of all P vectors, which
             starts with equal weights.
     """

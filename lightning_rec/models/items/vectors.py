@@ -28,11 +28,9 @@ class VectorSource(nn.Module, ABC):
 
 
 class KnownVectors(VectorSource):
-    """Vectors that are there: given ones, or what a language model that is not tuned made of texts.
+    """Fixed vectors, float [V, E]: given ones, or those of texts by a language model as it came.
 
-    Args:
-        vectors: float [V, E].
-        saved: whether they belong to the state; those of texts can be made again.
+    ``saved``: whether they belong to the state; those of texts can be made again.
     """
 
     vectors: Tensor
@@ -74,11 +72,7 @@ class Whitened(VectorSource):
 
 
 class EncodedVectors(VectorSource):
-    """What an encoder makes of items, as vectors that describe them.
-
-    Args:
-        encoder: of the items.
-    """
+    """What an encoder makes of items, as vectors that describe them."""
 
     def __init__(self, encoder: ComputedItems) -> None:
         super().__init__()
@@ -93,8 +87,6 @@ class Projected(DescribedItems):
     """A linear map of the vectors that describe the items.
 
     Args:
-        schema: number of items.
-        dim: D.
         read: makes the source of vectors when the model around the encoder is complete, since a
             language model that is tuned draws weights of its own; None if it comes with weights
             that are loaded next.
