@@ -159,11 +159,6 @@ class ClickMetrics(Collected[Logits]):
         """Add a batch: int64 [B], float [B]."""
         self.append(example, logit.float())
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Numbers and logits of all examples, in order, complete on every process."""
-        example, logit = self.rows()
-        return example, logit
-
     def predictions(self) -> Predictions:
         """All predictions, complete on every process."""
         example, logit = (part.reshape(-1) for part in self.compute())  # one alone is no scalar

@@ -51,6 +51,10 @@ class Collected(Metric, Generic[Rows]):
         for name, values in zip(self._names(), rows, strict=True):
             getattr(self, name).append(values)
 
+    def compute(self) -> Any:
+        """All rows, or the figures of them; complete on every process."""
+        return self.rows()
+
     def rows(self) -> Rows:
         """All rows, by their number; complete on every process once they are synchronised."""
         order = torch.argsort(joined(getattr(self, self._names()[0])))

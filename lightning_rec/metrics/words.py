@@ -52,10 +52,6 @@ class WordMetrics(Collected[Answers]):
         """Add those of a batch."""
         self.append(*answers)
 
-    def compute(self) -> Answers:
-        """All of them, complete on every process."""
-        return self.rows()
-
     def figures(self, found: Answers) -> dict[str, Tensor]:
         """All metrics by name, float64 scalars."""
         texts = Texts(found.asked, found.right, found.loss)

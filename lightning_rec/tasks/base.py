@@ -205,8 +205,7 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The method's optimizers; a schedule that moves with each step, or watches a figure.
 
-        The latter is moved and saved here: Lightning would move it after the checkpoint of the
-        epoch is written, and a resumed run would miss that.
+        The latter is moved and saved here: Lightning moves it too late for the epoch's checkpoint.
         """
         optimizers = self.method.optimizers(self)
         steps = int(self.trainer.estimated_stepping_batches)

@@ -14,25 +14,19 @@ from torch.nn import functional
 
 from lightning_rec.language.blocks import encode
 from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
-from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
+from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.models.items.text import ReadTexts
-from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts
+from lightning_rec.models.text.matcher import CatalogueScorer, LanguageScorer, Load, Texts
 
 
-class BiEncoder(CatalogueScorer):
+class BiEncoder(LanguageScorer, CatalogueScorer):
     """The score of a pair is the inner product of both vectors, their cosine if normalised.
 
     Args:
-        load: finds the language model.
-        encoder: its name: a folder, or an id of the hub.
-        pooling: how a text becomes one vector; None takes what the model was trained with.
         normalize: make each vector of length 1.
-        max_query_tokens: longest query.
-        max_item_tokens: longest text of an item.
     """
 
     encodes: ClassVar[bool] = True
-    pretrained: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -43,18 +37,10 @@ class BiEncoder(CatalogueScorer):
         max_query_tokens: PositiveInt = 16,
         max_item_tokens: PositiveInt = 32,
     ) -> None:
-        super().__init__()
-        language = load(encoder, pooling, normalize)
-        self.text, self.tokenizer = language.encoder, language.tokenizer
+        super().__init__(load(encoder, pooling, normalize), max_query_tokens, max_item_tokens)
         self.unbounded = not normalize  # whether scores are logits
-        self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
         check_length(self.text, "model.max_query_tokens", max_query_tokens)
         check_length(self.text, "model.max_item_tokens", max_item_tokens)
-
-    def read(self, texts: list[str], *, item: bool) -> Tokenized:
-        """Tokens of each text, special ones among them."""
-        longest = self.max_item_tokens if item else self.max_query_tokens
-        return tokenize(texts, self.tokenizer, longest)
 
     def vectors(self, tokens: Tokens) -> Tensor:
         """The vector of each text: float [B, E]."""
@@ -69,8 +55,8 @@ class BiEncoder(CatalogueScorer):
         """Score pairs, each text read once: float [S]."""
         vectors = []
         for tokens, codes in zip(texts, (query, item), strict=True):
-            once, place = torch.unique(codes, return_inverse=True)
-            vectors.append(ReadTexts(self.text, tokens, None)(once)[place])
+            distinct, index = torch.unique(codes, return_inverse=True)
+            vectors.append(ReadTexts(self.text, tokens, None)(distinct)[index])
         scores: Tensor = torch.linalg.vecdot(*vectors)
         return scores
 

@@ -83,7 +83,7 @@ class BM25(CatalogueScorer):
         self.weights = weights
 
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
-        """The words of each text that the catalogue has, by their places in the vocabulary."""
+        """The words of each text that the catalogue has, by their codes in the vocabulary."""
         known = pl.DataFrame({"word": _strings(self.words)}).with_row_index("code")
         found = self._words(texts).join(known, on="word", how="inner", maintain_order="left")
         lengths = np.bincount(found["row"].to_numpy(), minlength=len(texts))
@@ -116,10 +116,10 @@ class BM25(CatalogueScorer):
 
     def _counts(self, queries: Tokens) -> sparse.csr_array:
         """How often each query has each word, sparse [B, W]."""
-        row, place = (index.cpu() for index in queries.mask.nonzero(as_tuple=True))
-        at = (row.numpy(), queries.ids.cpu()[row, place].numpy())
+        row, column = (index.cpu() for index in queries.mask.nonzero(as_tuple=True))
+        index = (row.numpy(), queries.ids.cpu()[row, column].numpy())
         ones = np.ones(len(row), dtype=np.float32)
-        return sparse.csr_array((ones, at), shape=(len(queries.ids), self._matrix().shape[1]))
+        return sparse.csr_array((ones, index), shape=(len(queries.ids), self._matrix().shape[1]))
 
     def _words(self, texts: list[str]) -> pl.DataFrame:
         """All words of all texts in their order: ``row``, ``word``."""

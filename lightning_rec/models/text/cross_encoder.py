@@ -14,28 +14,23 @@ from torch import Tensor, nn
 from lightning_rec.language.blocks import encode, in_blocks
 from lightning_rec.language.encoder import Pooling, check_length
 from lightning_rec.language.joined import Joint
-from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
-from lightning_rec.models.text.matcher import CatalogueScorer, Load, Texts, TextScorer
+from lightning_rec.language.tokens import Tokens
+from lightning_rec.models.text.matcher import CatalogueScorer, LanguageScorer, Load, Texts
 
 INIT_STD = 0.02
 
 
-class CrossEncoder(TextScorer):
+class CrossEncoder(LanguageScorer):
     """A language model over ``[CLS] query [SEP] item [SEP]``, pooled, and a linear head.
 
     Args:
-        load: finds the language model.
         first: finds the items that are re-ranked. In a config ``bm25``, or the folder of a run of
             BM25 or of a bi-encoder on the same data and protocol.
         rerank: how many of its best are re-ranked.
-        encoder: name of the language model: a folder, or an id of the hub.
-        pooling: how a pair becomes one vector; None takes what the model was trained with.
-        max_query_tokens: longest query, without special tokens.
-        max_item_tokens: longest text of an item, without special tokens.
     """
 
-    pretrained: ClassVar[bool] = True
     unbounded: ClassVar[bool] = True  # scores are logits
+    special: ClassVar[bool] = False  # they come when two texts are joined
 
     def __init__(
         self,
@@ -47,11 +42,8 @@ class CrossEncoder(TextScorer):
         max_query_tokens: PositiveInt = 16,
         max_item_tokens: PositiveInt = 32,
     ) -> None:
-        super().__init__()
+        super().__init__(load(encoder, pooling, False), max_query_tokens, max_item_tokens)
         assert isinstance(first, CatalogueScorer)
-        language = load(encoder, pooling, False)
-        self.text, self.tokenizer = language.encoder, language.tokenizer
-        self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
         config: Any = self.text.model.config
         told_apart = getattr(config, "type_vocab_size", 0) > 1
         joint = Joint.of(self.tokenizer)
@@ -62,11 +54,6 @@ class CrossEncoder(TextScorer):
         nn.init.normal_(self.head.weight, std=INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.first, self.rerank = first.requires_grad_(False), rerank
-
-    def read(self, texts: list[str], *, item: bool) -> Tokenized:
-        """Tokens of each text, without special ones."""
-        longest = self.max_item_tokens if item else self.max_query_tokens
-        return tokenize(texts, self.tokenizer, longest, special=False)
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score S pairs, one after the other: float [S]."""

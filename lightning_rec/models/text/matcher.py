@@ -1,18 +1,19 @@
-"""What every model of matching offers: it reads texts, scores pairs, and may rank a catalogue.
+"""The interface of matching models: they read texts, score pairs, and may rank a catalogue.
 
 Shapes: B queries, S pairs, N items of the catalogue, T tokens.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from lightning_rec.compat import PRESENT, Need
 from lightning_rec.language.encoder import Pooling, TextEncoder
-from lightning_rec.language.tokens import Tokenized, Tokens
+from lightning_rec.language.load import Language
+from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
 
 LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 
@@ -24,26 +25,8 @@ class Texts(NamedTuple):
     items: Tokenized
 
 
-class Language(Protocol):
-    """A language model with its tokenizer."""
-
-    @property
-    def encoder(self) -> TextEncoder:
-        """The model and how its states become a vector."""
-        ...
-
-    @property
-    def tokenizer(self) -> Any:
-        """Of transformers."""
-        ...
-
-
-class Load(Protocol):
-    """Finds and loads a language model: a model of matching knows no path itself."""
-
-    def __call__(self, name: str, pooling: Pooling | None, normalize: bool) -> Language:
-        """The language model of that name. Raises UserError if it is not to be had."""
-        ...
+Load = Callable[[str, Pooling | None, bool], Language]
+"""Loads a language model by name, pooling and whether to normalise vectors, or raises UserError."""
 
 
 class TextScorer(nn.Module, ABC):
@@ -67,6 +50,28 @@ class TextScorer(nn.Module, ABC):
         """Score pairs, int64 [S] and int64 [S] codes of ``texts``: float [S]."""
 
 
+class LanguageScorer(TextScorer):
+    """A text scorer over a pretrained language model.
+
+    Constructors name alike what they share: ``load``, which loads the language model; ``encoder``,
+    its name, a folder or an id of the hub; ``pooling``, how a text becomes one vector, None for
+    what the model was trained with; ``max_query_tokens`` and ``max_item_tokens``, of a text.
+    """
+
+    pretrained: ClassVar[bool] = True
+    special: ClassVar[bool] = True  # whether each text has special tokens
+
+    def __init__(self, language: Language, max_query_tokens: int, max_item_tokens: int) -> None:
+        super().__init__()
+        self.text, self.tokenizer = language.encoder, language.tokenizer
+        self.max_query_tokens, self.max_item_tokens = max_query_tokens, max_item_tokens
+
+    def read(self, texts: list[str], *, item: bool) -> Tokenized:
+        """Tokens of each text."""
+        longest = self.max_item_tokens if item else self.max_query_tokens
+        return tokenize(texts, self.tokenizer, longest, self.special)
+
+
 class CatalogueScorer(TextScorer):
     """A text scorer that can score the whole catalogue for a query.
 
@@ -80,11 +85,9 @@ class CatalogueScorer(TextScorer):
     def index(
         self, items: Tokenized, make: Callable[[TextEncoder, Tokenized], Tensor]
     ) -> Tensor | None:
-        """What is made of the catalogue before any query comes; None where the model has it.
+        """What is computed of N items once for all queries; None where the model has it.
 
-        Args:
-            items: N texts.
-            make: makes a vector of each text, float [N, E].
+        ``make``: makes a vector of each text, float [N, E].
         """
 
     @abstractmethod
