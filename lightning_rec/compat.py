@@ -16,18 +16,9 @@ from lightning_rec.errors import UserError, listed
 
 PRESENT, ABSENT = "present", "absent"  # traits of a node itself
 
-DATA = {
-    "interactions": "interactions",
-    "clicks": "clicks, row by row",
-    "pairs": "pairs of a query and an item",
-}
 PLURAL = {"loss": "losses"}
-SPLIT = {
-    "interactions": "histories of users",
-    "clicks": "rows of clicks",
-    "pairs": "queries",
-    "texts": "texts",
-}
+DATA = {"clicks": "clicks, row by row", "pairs": "pairs of a query and an item"}
+SPLIT = {"interactions": "histories of users", "clicks": "rows of clicks", "pairs": "queries"}
 
 
 class Need(NamedTuple):
@@ -46,22 +37,16 @@ class Need(NamedTuple):
     remedy: str = ""
 
 
-def _is(node: str, kind: str) -> str:
-    """What a part of a kind is or does, after its name."""
+def _phrases(node: str, kind: str) -> tuple[str, str]:
+    """What a part of a kind is or does, after its name; and all such parts."""
     if node == "data":
-        return f"holds {DATA.get(kind, kind)}"
+        what = DATA.get(kind, kind)
+        return f"holds {what}", f"data that holds {what}"
     if node == "protocol":
-        return f"splits {SPLIT.get(kind, kind)}"
-    return f"is {_a(node)} of {kind.replace('_', ' ')}"
-
-
-def _all(node: str, kind: str) -> str:
-    """All parts of a kind."""
-    if node == "data":
-        return f"data that holds {DATA.get(kind, kind)}"
-    if node == "protocol":
-        return f"protocols that split {SPLIT.get(kind, kind)}"
-    return f"{PLURAL.get(node, node + 's')} of {kind.replace('_', ' ')}"
+        what = SPLIT.get(kind, kind)
+        return f"splits {what}", f"protocols that split {what}"
+    what = kind.replace("_", " ")
+    return f"is {_a(node)} of {what}", f"{PLURAL.get(node, node + 's')} of {what}"
 
 
 def choices(node: str, kinds: tuple[str, ...], trait: str = PRESENT) -> list[str]:
@@ -89,16 +74,10 @@ def _class_of(node: str, name: str) -> Any:
 def check_kinds(
     task: str, takes: Mapping[str, tuple[str, ...]], required: tuple[str, ...], cfg: Any
 ) -> None:
-    """Check that each node of a config is of a kind that the problem takes.
+    """Check that each node of a composed config is of a kind that the problem takes.
 
-    Args:
-        task: name of the problem, as ``task=`` has it.
-        takes: kinds by node; a node that is not in it is not taken.
-        required: nodes that must be there.
-        cfg: the composed config.
-
-    Raises:
-        UserError: with the choices that would do.
+    ``task``: the problem's name; ``takes``: kinds by node; ``required``: nodes that must be there.
+    Raises UserError, with the choices that would do.
     """
     for node in ("model", "data", "protocol", "objective", "loss", "item", "negatives"):
         settings = config.plain(cfg.get(node))
@@ -121,19 +100,19 @@ def _check_kind(task: str, node: str, settings: dict[str, Any], kinds: tuple[str
     name = getattr(found, "__name__", str(found))
     named = node == "data" and settings.get("name")
     part = f"data={named}" if named else f"{node}: {name}"
+    _, every = _phrases(node, kinds[0])
     if kind is None:
         raise UserError(
             f"{part} declares no kind: say kind: ClassVar[str] = '{kinds[0]}' in the class, if it "
-            f"is one of {_all(node, kinds[0])}, which task={task} takes."
+            f"is one of {every}, which task={task} takes."
         )
-    is_ = f"{_is(node, kind)}, but"
     also = ""
     if node == "data":
         also = f", or a model for such data: model={listed(_models(kind), 3)}"
     elif node == "model":
         also = f", or drop task={task}: each model brings its task along"
     raise UserError(
-        f"{part} {is_} task={task} takes {_all(node, kinds[0])}: say "
+        f"{part} {_phrases(node, kind)[0]}, but task={task} takes {every}: say "
         f"{node}={listed(choices(node, kinds), 16)}{also}."
     )
 

@@ -5,7 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 from omegaconf import DictConfig
@@ -29,20 +29,6 @@ from lightning_rec.tasks.optimizers import check_optimizer
 from lightning_rec.tasks.steps import Steps
 
 log = logging.getLogger(__name__)
-
-
-class Recorded(Protocol):
-    """A protocol, as far as the record is concerned."""
-
-    name: Any
-
-    def settings(self) -> dict[str, Any]:
-        """All settings."""
-        ...
-
-    def hash(self, counts: Mapping[str, int] | None = None) -> str:
-        """Equal hashes on equal data mean comparable figures; ``counts`` are what is left of it."""
-        ...
 
 
 L = TypeVar("L", bound=Audited[Any])
@@ -94,7 +80,10 @@ class Problem(ABC, Generic[L]):
         self.protocol = self._part("protocol", "name", "settings", "hash")
         self.adapter: Adapter = self._built("adapter", Adapter) or Full()
         self.method: Method = self._built("method", Method) or Method()
-        self.loss_class: Any = self._loss_class()
+        self.loss_class: Any = None
+        if loss := config.plain(cfg.get("loss")):
+            config.check("loss", loss)
+            self.loss_class = config.target("loss", loss)
         self.parts: dict[str, Any] = {
             "data": self.source,
             "protocol": self.protocol,
@@ -220,13 +209,6 @@ class Problem(ABC, Generic[L]):
             return None
         config.expect(node, config.plain(self.cfg[node]), kind)
         return self._build(node)
-
-    def _loss_class(self) -> Any:
-        if not self.cfg.get("loss"):
-            return None
-        settings = config.plain(self.cfg.loss)
-        config.check("loss", settings)
-        return config.target("loss", settings)
 
     def _optimizer(self, parameters: Iterable[Any]) -> Optimizer:
         optimizer: Optimizer = self._build("optimizer", params=parameters)

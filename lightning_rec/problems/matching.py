@@ -20,15 +20,15 @@ from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
+from lightning_rec.figures import declared, parse
 from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
-from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.models.text.matcher import CatalogueScorer, TextScorer
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems.base import Problem
-from lightning_rec.problems.match_checks import check_monitor, check_negatives, same_data
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
@@ -77,8 +77,8 @@ class Matching(Problem[Audited[Matches]]):
             self.adapt(self.meta_model)
         negatives = config.plain(cfg.get("negatives")) or None
         self.check(negatives=negatives)
-        check_negatives(negatives, self.meta_model)
-        check_monitor(cfg, self.source, self.protocol)
+        _check_negatives(negatives, self.meta_model)
+        _check_monitor(cfg, self.source, self.protocol)
         if cfg.baseline:
             self._part("baseline", "fit")
 
@@ -115,7 +115,7 @@ class Matching(Problem[Audited[Matches]]):
         """Prepare, split and audit the pairs."""
         loaded = load_matches(self.source, self.protocol, cache)
         if self.first is not None:
-            same_data(self.first, loaded.data_hash, self.protocol.hash())
+            _check_same_data(self.first, loaded.data_hash, self.protocol.hash())
         return loaded
 
     def make_data(self, loaded: Audited[Matches]) -> MatchData:
@@ -217,16 +217,10 @@ class Matching(Problem[Audited[Matches]]):
         adapted: AdaptedModule | None = None,
     ) -> Task:
         pairs, cutoffs = loaded.data.pairs, self.protocol.cutoffs
+        slices = {"val": None, "test": word_slices(pairs.queries["query"])}  # the test is made once
         metrics = {
-            "val": MatchMetrics(pairs, cutoffs, "val" in self.ranked, None, self.measured),
-            # Slices in the test alone, which is made once.
-            "test": MatchMetrics(
-                pairs,
-                cutoffs,
-                "test" in self.ranked,
-                word_slices(pairs.queries["query"]),
-                self.measured,
-            ),
+            stage: MatchMetrics(pairs, cutoffs, stage in self.ranked, of, self.measured)
+            for stage, of in slices.items()
         }
         retriever = make_retriever(model, *_texts(loaded), cache_dir())
         steps = MatchSteps(retriever, metrics, pairs.scale, negatives, self.ranked)
@@ -243,3 +237,41 @@ def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:
     """All queries, and the texts of all items."""
     pairs = loaded.data.pairs
     return pairs.queries["query"].to_list(), render_template(pairs.items, "{title}")
+
+
+def _check_monitor(cfg: DictConfig, source: Any, protocol: Any) -> None:
+    """Raise UserError if what is monitored needs judgements that the data has not."""
+    figure = declared(cfg.get("metrics")).get(parse(cfg.monitor).figure)
+    judged = figure is not None and figure.section in ("judged", "pairs")
+    if not source.graded and protocol.validates and judged:
+        raise UserError(
+            f"data.relevance is not set, so that every pair of {source.name} is a relevant one: "
+            f"monitor={cfg.monitor} says nothing. Say 'task.ranked=[val,test]' "
+            "monitor=val/ndcg@10."
+        )
+
+
+def _check_negatives(node: dict[str, Any] | None, model: nn.Module) -> None:
+    """Raise UserError where hard negatives are found by what cannot rank the catalogue."""
+    if not node:
+        return
+    config.check("negatives", node)
+    if by := node.get("by"):
+        config.expect("negatives.by", by, CatalogueScorer)
+        config.check("negatives.by", by)
+    elif not isinstance(model, CatalogueScorer):
+        raise UserError(
+            f"negatives=self has {type(model).__name__} rank the catalogue, which it cannot: say "
+            "negatives=bm25."
+        )
+
+
+def _check_same_data(run: RunFolder, data_hash: str, protocol_hash: str) -> None:
+    """Raise UserError unless a run was made of these very data under this very protocol."""
+    for name, value in (("data_hash", data_hash), ("protocol_hash", protocol_hash)):
+        if run.card.get(name) != value:
+            raise UserError(
+                f"model.first={run.path} has another {name} than this run, so that it "
+                "may have been trained on what is tested here: train one on the same data under "
+                "the same protocol."
+            )

@@ -23,7 +23,6 @@ class BPRMF(InnerProduct):
     vector; the biases rank for them, which is about popularity.
 
     Args:
-        schema: number of users and of items.
         dim: width of the vectors.
         l2: the paper's λ, on the squares of the vectors that a batch reads.
     """

@@ -26,7 +26,6 @@ class EASE(InnerProduct):
     B_ij = -P_ij / P_jj, and 0 for i = j (equation 8). A history's scores are its row of X times B.
 
     Args:
-        schema: number of items.
         l2: the paper's λ, on the squares of the weights.
         max_items: refuse catalogues above this; the matrix grows with their square.
 

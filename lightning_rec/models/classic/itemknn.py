@@ -27,7 +27,6 @@ class ItemKNN(SequenceModel):
     as in the code of Ferrari Dacrema et al.
 
     Args:
-        schema: number of items.
         neighbours: how many other items each item is compared with.
         shrink: how much evidence a likeness needs, against pairs that few users have.
     """

@@ -29,7 +29,6 @@ class NeuMF(SequenceModel):
     for as the mean of all users.
 
     Args:
-        schema: number of users and of items.
         dim: the paper's predictive factors: width of GMF's vectors and of the tower's last layer.
         depth: layers of the tower, each half as wide as the one before.
     """

@@ -26,7 +26,6 @@ class TFIDF(SequenceModel):
     events, and made to length 1. No other user plays any part, so a new item needs no events.
 
     Args:
-        schema: number of items.
         columns: columns of the catalogue that are read, text or lists of texts; those that are
             not there are passed over.
         max_words: keep the most frequent words.

@@ -66,7 +66,6 @@ class VSKNN(SequenceModel):
     not below 0, or 1 / log10(r + 2.7).
 
     Args:
-        schema: number of items and of users, here sessions.
         k: number of neighbours.
         sample_size: how many sessions are compared.
         similarity: ``vec`` or ``cosine``.

@@ -22,7 +22,6 @@ class ZeroShot(InnerProduct):
     What TF-IDF does with words, with what a language model makes of texts.
 
     Args:
-        schema: number of items.
         half_life: events after which one of the history weighs half; None weighs all alike.
     """
 
