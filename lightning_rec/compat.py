@@ -148,8 +148,8 @@ def check_presence(model: Any, cfg: Any) -> None:
     if not isinstance(needs, tuple):  # known of a model that is built
         return
     for need in needs:
-        there = bool((config.plain(cfg.get(need.node)) or {}).get("_target_"))
-        if need.trait == ABSENT and there:
+        settings = config.plain(cfg.get(need.node)) or {}
+        if need.trait == ABSENT and settings.get("_target_"):
             raise _refusal("model", model, need, {})
 
 

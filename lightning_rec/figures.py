@@ -126,8 +126,8 @@ def parse(name: str, sliced: Container[str] = ()) -> Name:
     if match is None:
         return Name(name)
     figure, k, sampled, partial = match.groups()
-    at = next((place for place, part in enumerate(path[:2]) if part in STAGES), -1)
-    rest, below = path[at + 1 :], ""
+    index = next((i for i, part in enumerate(path[:2]) if part in STAGES), -1)  # of the stage
+    rest, below = path[index + 1 :], ""
     if path and "/".join(path) in sliced:
         below = rest.pop()
         for prefix in _PREFIXES:
@@ -136,13 +136,13 @@ def parse(name: str, sliced: Container[str] = ()) -> Name:
         figure = f"{rest.pop()}/{figure}"
     return Name(
         figure,
-        stage=path[at] if at >= 0 else "",
+        stage=path[index] if index >= 0 else "",
         goal="/".join(rest),
         slice=below,
         k=int(k) if k else None,
         sampled=sampled or "",
         partial=bool(partial),
-        model=path[0] if at == 1 else "",
+        model=path[0] if index == 1 else "",
     )
 
 

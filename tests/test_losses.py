@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
 from lightning_rec.losses.in_batch import InBatch
-from lightning_rec.losses.negatives import Negatives, owned
+from lightning_rec.losses.negatives import Negatives, positive_keys
 from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
 from lightning_rec.models.base import InnerProduct, ItemVectors
 
@@ -278,7 +278,7 @@ def test_what_users_own_is_what_they_have_in_training(leave_one_out: Split) -> N
     split = leave_one_out
     bounds = enumerate(zip(split.offsets[:-1], split.train_end, strict=True))
     pairs = {(user, int(item)) for user, (a, b) in bounds for item in split.items[a:b]}
-    assert [divmod(key, split.num_items) for key in owned(split).tolist()] == sorted(pairs)
+    assert [divmod(key, split.num_items) for key in positive_keys(split).tolist()] == sorted(pairs)
 
 
 @pytest.mark.parametrize("positives", [False, True])

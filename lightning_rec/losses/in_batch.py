@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Predictions, TorchLoss
-from lightning_rec.losses.negatives import owned, owns
+from lightning_rec.losses.negatives import is_positive, positive_keys
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.layers import round_up
 
@@ -32,7 +32,7 @@ class InBatch(TorchLoss):
 
     kind: ClassVar[str] = "sequences"
     share: Tensor
-    owned: Tensor
+    keys: Tensor
 
     def __init__(self, split: Split, log_q: bool = True, positives: bool = False) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class InBatch(TorchLoss):
         counts = torch.from_numpy(np.asarray(split.train_counts, dtype=np.float64))
         share = (counts.clamp(min=1) / counts.sum()).float()
         self.register_buffer("share", share, persistent=False)
-        kept = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
-        self.register_buffer("owned", kept, persistent=False)
+        keys = torch.zeros(0, dtype=torch.int64) if positives else positive_keys(split)
+        self.register_buffer("keys", keys, persistent=False)
 
     def compared(self, model: SequenceModel, predictions: Predictions) -> tuple[Tensor, Tensor]:
         """Scores of the batch's distinct targets, float [M, n], and each one's own, int64 [M]."""
@@ -53,7 +53,7 @@ class InBatch(TorchLoss):
             scores = scores - chance.log()
         if not self.positives:
             of_user = items.expand(len(predictions.user), -1)
-            theirs = owns(self.owned, of_user, predictions.user, self.num_items)
+            theirs = is_positive(self.keys, of_user, predictions.user, self.num_items)
             theirs = theirs[predictions.row].scatter(1, index[:, None], False)
             scores = scores.masked_fill(theirs, -torch.inf)
         return scores, index

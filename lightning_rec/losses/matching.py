@@ -11,7 +11,7 @@ from lightning_rec.compat import Need
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.language.tokens import Tokens
 from lightning_rec.losses.base import TorchLoss
-from lightning_rec.losses.negatives import owns
+from lightning_rec.losses.negatives import is_positive
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
 
@@ -70,12 +70,12 @@ class InfoNCE(MatchLoss):
     needs: ClassVar[tuple[Need, ...]] = (
         Need("model", "encodes", "compares vectors of queries and items"),
     )
-    owned: Tensor
+    keys: Tensor
 
     def __init__(self, pairs: Pairs, temperature: PositiveFloat = 0.05) -> None:
         super().__init__()
         self.temperature, self.num_items = temperature, pairs.num_items
-        self.register_buffer("owned", torch.from_numpy(pairs.keys()), persistent=False)
+        self.register_buffer("keys", torch.from_numpy(pairs.keys()), persistent=False)
 
     def compared(self, model: TextScorer, predictions: PairInputs) -> tuple[Tensor, Tensor]:
         """Logits of the batch's items, float [B, C], and each query's own item, int64 [B]."""
@@ -85,7 +85,7 @@ class InfoNCE(MatchLoss):
         logits = queries @ items.T / self.temperature  # [B, C]
         own = torch.arange(len(queries), device=logits.device)
         candidates = inputs.item.expand(len(queries), -1)
-        relevant = owns(self.owned, candidates, inputs.query, self.num_items)
+        relevant = is_positive(self.keys, candidates, inputs.query, self.num_items)
         left_out = (relevant | (candidates < 0)).scatter(1, own[:, None], False)
         return logits.masked_fill(left_out, -torch.inf), own
 

@@ -41,7 +41,7 @@ class Negatives(nn.Module):
             negative all the same. Otherwise all pairs of user and item are kept, 8 bytes each.
     """
 
-    owned: Tensor
+    keys: Tensor
     log_share: Tensor
     log_redrawn: Tensor
     edges: Tensor
@@ -61,13 +61,13 @@ class Negatives(nn.Module):
         self.number, self.shared, self.positives = number, shared, positives
         self.num_items, self.uniform = split.num_items, popularity == 0
         share = torch.where(train_counts > 0, train_counts.double() ** popularity, 0.0)
-        keys = torch.zeros(0, dtype=torch.int64) if positives else owned(split)
+        keys = torch.zeros(0, dtype=torch.int64) if positives else positive_keys(split)
         redraws = 0 if positives or shared == "batch" else REDRAWS
         redrawn = _redrawn(keys, share / share.sum(), split.num_users, redraws)
         buffers = {
             "log_share": (share / share.sum()).log().float(),  # [num_items]
             "edges": (share.cumsum(0) / share.sum())[:-1],
-            "owned": keys,
+            "keys": keys,
             "log_redrawn": redrawn.log().float(),  # [num_users]
         }
         for name, buffer in buffers.items():
@@ -83,16 +83,13 @@ class Negatives(nn.Module):
         }[self.shared]
         items = self._sample((*leading, self.number), device)
         if self.positives:
-            owned = torch.zeros(items.shape, dtype=torch.bool, device=device)
+            positive = torch.zeros(items.shape, dtype=torch.bool, device=device)
         else:
-            items, owned = self._without_positives(items, predictions)
-        if self.shared != "none":
-            own = items if self.shared == "batch" else items[predictions.row]
-            if self.shared == "sequence":
-                owned = owned[predictions.row]
-        else:
-            own = items
-        return Drawn(items, ~owned & (own != predictions.targets[:, None]))
+            items, positive = self._without_positives(items, predictions)
+        own = items
+        if self.shared == "sequence":
+            own, positive = items[predictions.row], positive[predictions.row]
+        return Drawn(items, ~positive & (own != predictions.targets[:, None]))
 
     def log_expected(self, items: Tensor, predictions: Predictions) -> Tensor:
         """Log of how often an item is expected among the draws of a query that count.
@@ -117,42 +114,42 @@ class Negatives(nn.Module):
     def _without_positives(self, items: Tensor, p: Predictions) -> tuple[Tensor, Tensor]:
         """Redraw what the user has in training; say what could not be redrawn."""
         if self.shared == "batch":  # no item suits everyone: each sequence masks its own
-            return items, self._owned(items.expand(len(p.user), -1), p.user)[p.row]
+            return items, self._is_positive(items.expand(len(p.user), -1), p.user)[p.row]
         user = p.user if self.shared == "sequence" else p.user[p.row]
-        owned = self._owned(items, user)
+        positive = self._is_positive(items, user)
         for _ in range(REDRAWS):
-            row, column = owned.nonzero(as_tuple=True)
+            row, column = positive.nonzero(as_tuple=True)
             if not len(row):
                 break
             items[row, column] = self._sample((len(row),), items.device)
-            owned[row, column] = self._owned(items[row, column, None], user[row])[:, 0]
-        return items, owned
+            positive[row, column] = self._is_positive(items[row, column, None], user[row])[:, 0]
+        return items, positive
 
-    def _owned(self, items: Tensor, user: Tensor) -> Tensor:
-        return owns(self.owned, items, user, self.num_items)
+    def _is_positive(self, items: Tensor, user: Tensor) -> Tensor:
+        return is_positive(self.keys, items, user, self.num_items)
 
 
 def _redrawn(keys: Tensor, share: Tensor, num_users: int, redraws: int) -> Tensor:
     """How much more often than by its ``share`` an item comes that its user does not have.
 
     With m the share of all draws that hit items of the user, each of them drawn again up to R
-    times, it is 1 + m + … + m^R: float64 [num_users]. ``keys``: as of :func:`owned`.
+    times, it is 1 + m + … + m^R: float64 [num_users]. ``keys``: as of :func:`positive_keys`.
     """
     user, item = keys // len(share), keys % len(share)
     mass = torch.zeros(num_users, dtype=torch.float64).index_add_(0, user, share[item])
     return sum((mass**power for power in range(1, redraws + 1)), torch.ones_like(mass))
 
 
-def owns(owned: Tensor, items: Tensor, user: Tensor, num_items: int) -> Tensor:
-    """Whether each item, int64 [R, n], is its user's, int64 [R]: bool [R, n]; see :func:`owned`."""
+def is_positive(positives: Tensor, items: Tensor, user: Tensor, num_items: int) -> Tensor:
+    """Whether each item, int64 [R, n], is among its user's positives, int64 [R]: bool [R, n]."""
     keys = user[:, None] * num_items + items
-    if not len(owned):
+    if not len(positives):
         return torch.zeros_like(keys, dtype=torch.bool)
-    index = torch.searchsorted(owned, keys).clamp(max=len(owned) - 1)
-    return owned[index] == keys
+    index = torch.searchsorted(positives, keys).clamp(max=len(positives) - 1)
+    return positives[index] == keys
 
 
-def owned(split: Split) -> Tensor:
+def positive_keys(split: Split) -> Tensor:
     """``user * num_items + item`` of all pairs in training, each once, sorted: int64 [S]."""
     user, item = pairs(split.items, np.asarray(split.offsets[:-1]), np.asarray(split.train_end))
     keys: Tensor = torch.unique(user * split.num_items + item)

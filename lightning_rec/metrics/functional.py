@@ -61,12 +61,11 @@ def average_precision(example: Tensor, rank: Tensor, positive: Tensor, k: int) -
     A target that is not in the top ``k`` adds 0; of a single target: the reciprocal rank.
     """
     inside = positive & (rank > 0) & (rank <= k)
-    place, of = rank[inside], example[inside]
-    order = torch.argsort(of * (k + 1) + place)
-    place, of = place[order], of[order]
+    order = torch.argsort(example[inside] * (k + 1) + rank[inside])
+    rank, of = rank[inside][order], example[inside][order]
     hits = torch.arange(1, len(of) + 1, device=of.device) - before(of, _number(example))
     relevant = _relevant(example, positive)
-    each = torch.zeros_like(relevant).index_add(0, of, hits.double() / place.double())
+    each = torch.zeros_like(relevant).index_add(0, of, hits.double() / rank.double())
     return each / relevant.clamp(max=k).where(relevant > 0, torch.nan)
 
 

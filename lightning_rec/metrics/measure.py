@@ -210,8 +210,8 @@ def names_of(
     measured: Sequence[Measure], cutoffs: Sequence[int], without: Sequence[str] = ()
 ) -> list[str]:
     """Names of the figures that every data set has, ``without`` those of some sections."""
-    kept = [m for m in measured if m.section not in without and "features" not in m.inputs]
-    return [name for each in kept for name in each.names(cutoffs)]
+    told = [m for m in measured if m.section not in without and "features" not in m.inputs]
+    return [name for each in told for name in each.names(cutoffs)]
 
 
 def means(values: Mapping[str, Tensor], inside: Tensor | None = None) -> dict[str, Tensor]:

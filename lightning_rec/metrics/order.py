@@ -46,8 +46,8 @@ def in_order(score: Tensor, label: Tensor, group: Tensor | None = None) -> Order
             rows are one group.
     """
     if group is not None:
-        kept = group >= 0
-        score, label, group = score[kept], label[kept], group[kept]
+        mask = group >= 0
+        score, label, group = score[mask], label[mask], group[mask]
     key = (_falling(score) << 1) | (label > 0.5)
     if group is not None:
         key |= group.long() << SCORE_BITS + 1

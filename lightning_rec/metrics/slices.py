@@ -30,7 +30,7 @@ def cut(name: str, number: Tensor, starts: tuple[int, ...]) -> dict[str, Tensor]
 
 
 def slices_of_targets(
-    history: Tensor, target: Tensor, seen: Tensor, train_counts: Tensor, kept: bool = False
+    history: Tensor, target: Tensor, seen: Tensor, train_counts: Tensor, keep_seen: bool = False
 ) -> dict[str, Tensor]:
     """The slices of examples with a target each, by name.
 
@@ -44,12 +44,12 @@ def slices_of_targets(
         target: int64 [n], item codes; -1 for an item that is no candidate.
         seen: bool [n], whether the target is in its history.
         train_counts: int64 [num_items].
-        kept: whether seen items are candidates.
+        keep_seen: whether seen items are candidates.
     """
     item = target.clamp(min=0)
     warm = (target >= 0) & (train_counts[item] > 0)
     head = warm & head_items(train_counts)[item]
-    cold = ~warm & ((target >= 0) | ~seen | kept)
+    cold = ~warm & ((target >= 0) | ~seen | keep_seen)
     slices = cut("history", history, HISTORY_FROM)
     slices |= {"head": head, "tail": warm & ~head, "cold": cold, "warm": warm}
     return slices | ({"seen": seen, "unseen": ~seen} if seen.any() else {})

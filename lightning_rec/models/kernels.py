@@ -70,9 +70,9 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return F.dropout(x, p)
     threshold = round(p * 65536)
     draws = np.random.SFC64(int(torch.randint(2**62, ()))).random_raw(-(-x.numel() // 4))
-    kept = torch.from_numpy(draws.view(np.int16)[: x.numel()]).view(x.shape).float()
-    kept.ge_(threshold - 32768).mul_(65536 / (65536 - threshold))  # floats: truth values are slow
-    return x * kept.to(x.dtype)
+    mask = torch.from_numpy(draws.view(np.int16)[: x.numel()]).view(x.shape).float()
+    mask.ge_(threshold - 32768).mul_(65536 / (65536 - threshold))  # floats: truth values are slow
+    return x * mask.to(x.dtype)
 
 
 def weights_of(table: Tensor, ids: Tensor, padding: int | None) -> Tensor:

@@ -115,12 +115,14 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
     encoded = loaded.data.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
-        place = encoded.schema.place(name)  # categories have one column of ids each, and come first
-        field = encoded.schema.fields[place]
+        column = encoded.schema.place(
+            name
+        )  # categories have one column of ids each, and come first
+        field = encoded.schema.fields[column]
         known = encoded.vocabulary.filter(pl.col("field") == name)
         counts = np.zeros(field.size, dtype=np.int64)
         counts[known["id"].to_numpy() - field.start] = known["count"].to_numpy()
-        seen = counts[encoded.ids[np.asarray(encoded.test), place] - field.start]
+        seen = counts[encoded.ids[np.asarray(encoded.test), column] - field.start]
         slices |= slices_of_field(name, torch.from_numpy(seen))
     if encoded.past is not None:
         test = np.asarray(encoded.test)

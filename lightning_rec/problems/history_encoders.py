@@ -61,9 +61,8 @@ class Pretrained:
         history = encoded.schema.history
         assert history is not None
         known = encoded.vocabulary.filter(pl.col("field") == encoded.schema.item).sort("id")
-        there = ids_of(self.catalogue["item"]).to_list()
-        code = dict(zip(there, range(len(there)), strict=True))
-        padding = len(there)
+        code = {item: code for code, item in enumerate(ids_of(self.catalogue["item"]).to_list())}
+        padding = len(code)
         values = ids_of(known["value"]).to_list()
         codes = [code.get(value, padding) for value in values]
         shared = sum(each != padding for each in codes)
@@ -131,10 +130,10 @@ class Pretrained:
         held_out = loaded.data.held_out_from
         trained: float | None = (self.run.card.get("audit") or {}).get("last training time")
         if held_out is None or trained is None:
-            wanted = "data.fields.time=COLUMN" if held_out is None else "a run on data with times"
+            needed = "data.fields.time=COLUMN" if held_out is None else "a run on data with times"
             raise UserError(
                 f"encoder.run={self.run.path}: whether it was trained on what comes after the "
-                f"training rows cannot be told without times: it needs {wanted}."
+                f"training rows cannot be told without times: it needs {needed}."
             )
         if trained >= held_out:
             raise UserError(

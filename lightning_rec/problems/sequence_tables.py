@@ -94,11 +94,10 @@ def metrics_of(
     """What is measured; slices and diversity in the test alone, which is made once."""
     (log, split), cutoffs = loaded.data, protocol.cutoffs
     counts = torch.from_numpy(split.train_counts.copy())
-    history = split.test.end - split.offsets[split.test.user]
     target = torch.from_numpy(split.test.target.copy())
     seen = torch.from_numpy(split.test.seen.copy())
-    kept = split.seen == "keep"
-    slices = slices_of_targets(torch.from_numpy(history), target, seen, counts, kept)
+    history = torch.from_numpy(split.test.end - split.offsets[split.test.user])
+    slices = slices_of_targets(history, target, seen, counts, split.seen == "keep")
     features = multi_hot(log.items, np.asarray(split.vocabulary)) if log else None
     about = None if features is None else torch.from_numpy(features)
     metrics = {

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from lightning_rec.data.matching.splits import Matches
-from lightning_rec.losses.negatives import owns
+from lightning_rec.losses.negatives import is_positive
 from lightning_rec.retrieval.texts import TextRetriever
 
 BLOCK = 1024  # queries that are looked up at once
@@ -46,7 +46,7 @@ class HardNegatives:
             raise ValueError(f"number={number} must not be more than depth={depth}")
         self.matches, self.number, self.depth = matches, number, depth
         self.by: TextRetriever | None = by
-        self.owned = torch.from_numpy(matches.pairs.keys(positives))
+        self.keys = torch.from_numpy(matches.pairs.keys(positives))
         self.best: Tensor | None = None  # int64 [Q, depth], -1 for what may not be drawn
 
     def refresh(self, itself: TextRetriever, device: torch.device) -> None:
@@ -59,7 +59,7 @@ class HardNegatives:
         self.best = torch.full((pairs.num_queries, self.depth), -1)
         for query in torch.split(train, BLOCK):
             items = retriever.top(query.to(device), self.depth).items.cpu()
-            barred = owns(self.owned, items, query, pairs.num_items)
+            barred = is_positive(self.keys, items, query, pairs.num_items)
             self.best[query, : items.shape[1]] = items.masked_fill(barred, -1)
 
     def draw(self, query: Tensor) -> Tensor:

@@ -131,11 +131,11 @@ class LightGBM(ClickModel):
         return np.concatenate([part.astype(np.float32) for part in made], axis=1)
 
     def _dataset(self, encoded: Encoded, rows: Ints, like: Any = None) -> Any:
-        at = np.asarray(rows)
+        rows = np.asarray(rows)
         return _library().Dataset(
-            self.columns(encoded.ids[at], encoded.values[at]),
-            encoded.label[at],
-            weight=None if encoded.weight is None else encoded.weight[at],
+            self.columns(encoded.ids[rows], encoded.values[rows]),
+            encoded.label[rows],
+            weight=None if encoded.weight is None else encoded.weight[rows],
             categorical_feature=list(range(len(self.schema.of("categorical")))),
             reference=like,
             params=self.settings,

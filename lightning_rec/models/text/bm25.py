@@ -156,5 +156,5 @@ def _stemmer(language: str) -> Any:
     try:
         return library.Stemmer(language)
     except KeyError:
-        there = ", ".join(library.algorithms())
-        raise UserError(f"model.stemmer={language}: there are {there}, and null.") from None
+        known = ", ".join(library.algorithms())
+        raise UserError(f"model.stemmer={language}: there are {known}, and null.") from None

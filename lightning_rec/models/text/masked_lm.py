@@ -50,9 +50,9 @@ class MaskedLM(nn.Module):
         special = torch.tensor(tuple(words.tokenizer.all_special_ids), device="cpu")
         self.register_buffer("special", special, persistent=False)
 
-    def forward(self, tokens: Tokens, at: Tensor) -> Tensor:
+    def forward(self, tokens: Tokens, mask: Tensor) -> Tensor:
         """Tokens, some of them hidden, and bool [B, T], where -> float [M, W]."""
-        logits: Tensor = self.words(tokens, at)
+        logits: Tensor = self.words(tokens, mask)
         return logits
 
     def hidden(self, tokens: Tokens, share: float, numbers: Tensor) -> Tensor:
@@ -66,20 +66,20 @@ class MaskedLM(nn.Module):
         rank = numbers.masked_fill(~words, torch.inf).argsort(dim=1).argsort(dim=1)
         return words & (rank < masked[:, None])
 
-    def disguised(self, tokens: Tokens, at: Tensor) -> Tokens:
+    def disguised(self, tokens: Tokens, mask: Tensor) -> Tokens:
         """What is shown while learning: mostly the mask, at times another word, at times the word.
 
         Draws from torch's global generator.
         """
-        chance = torch.rand(at.shape, device=at.device)
-        others = torch.randint(self.words.num_words, at.shape, device=at.device)
-        ids = torch.where(at & (chance < AS_MASK), self.mask, tokens.ids)
-        another = at & (chance >= AS_MASK) & (chance < AS_MASK + AS_ANOTHER)
+        chance = torch.rand(mask.shape, device=mask.device)
+        others = torch.randint(self.words.num_words, mask.shape, device=mask.device)
+        ids = torch.where(mask & (chance < AS_MASK), self.mask, tokens.ids)
+        another = mask & (chance >= AS_MASK) & (chance < AS_MASK + AS_ANOTHER)
         return tokens._replace(ids=torch.where(another, others, ids))
 
-    def masked(self, tokens: Tokens, at: Tensor) -> Tokens:
+    def masked(self, tokens: Tokens, mask: Tensor) -> Tokens:
         """What is shown when it is asked: the mask in each place."""
-        return tokens._replace(ids=tokens.ids.masked_fill(at, self.mask))
+        return tokens._replace(ids=tokens.ids.masked_fill(mask, self.mask))
 
 
 class Untuned(MaskedLM):
