@@ -176,7 +176,7 @@ def encoder_node(cfg: DictConfig) -> tuple[dict[str, Any] | None, Pretrained | N
 
 
 def make_encoder(
-    node: dict[str, Any], pretrained: Pretrained | None, schema: ClickSchema, *, meta: bool
+    node: dict[str, Any], pretrained: Pretrained | None, schema: ClickSchema, *, meta: bool = False
 ) -> HistoryEncoder:
     """The encoder over the histories of ``schema``, its codes its own; only looked at if ``meta``.
 
