@@ -1,4 +1,4 @@
-"""What every adapter offers, and what is checked of it: who moves, who does not, what is saved."""
+"""The interface of adapters, and modules under one: what is tuned, frozen and saved."""
 
 import hashlib
 import logging
@@ -75,11 +75,11 @@ class Adapter(ABC):
         raise UserError(f"{type(self).__name__} leaves nothing that could be merged.")
 
     def hook(self, module: nn.Module, total_steps: int) -> TrainingHook:
-        """What goes on beside the steps of a training of ``module``, which it is attached to."""
+        """What happens beside the steps of a training of ``module``, which it is attached to."""
         return TrainingHook()
 
     def outcome(self, module: nn.Module) -> str:
-        """What is worth to be known of ``module`` after training; empty if nothing is."""
+        """What a reader should know of ``module`` after training; empty if nothing."""
         return ""
 
 
@@ -92,11 +92,7 @@ class Part(NamedTuple):
 
 
 class AdaptedModule:
-    """A module under an adapter.
-
-    Args:
-        module: what is tuned; changed in place.
-        adapter: how.
+    """A module under an adapter, changed in place.
 
     Attributes:
         names: of the parameters that are tuned.
@@ -177,20 +173,19 @@ class AdaptedModule:
             vars(each).pop(MARK, None)
 
     def lowest_tuned(self, layers: nn.ModuleList) -> int:
-        """The first of ``layers``, a part of the module, that tuning can change the result of.
+        """The first of ``layers``, a part of the module, whose output tuning can change.
 
-        What the layers below it make of an input is the same throughout the training. It is 0 where
-        anything is tuned that comes before the layers, and their number where nothing is that comes
-        before their end. Modules registered after the layers are taken to be used after them; what
-        an adapter has added elsewhere may act anywhere.
+        It is 0 where anything is tuned that comes before the layers, and their number where nothing
+        is that comes before their end. Modules registered after the layers are taken to be used
+        after them; what an adapter has added elsewhere may act anywhere.
         """
         (name,) = (name for name, each in self.module.named_modules() if each is layers)
         inside = within(self.names, [name])
         later = within(self.names - self.added, after(self.module, name))
         if len(inside) + len(later) < len(self.names):
             return 0
-        places = [int(each.removeprefix(f"{name}.").partition(".")[0]) for each in inside]
-        return min(places, default=len(layers))
+        indices = [int(each.removeprefix(f"{name}.").partition(".")[0]) for each in inside]
+        return min(indices, default=len(layers))
 
     @property
     def weights(self) -> dict[str, Tensor]:

@@ -133,8 +133,7 @@ class ClickMetrics(Collected[Logits]):
         label: float32 [number of all examples], 0 or 1.
         group: int32 [number of all examples], -1 for none; None leaves out GAUC and what is ranked
             within groups.
-        slices: bool [number of all examples] by name; some figures are told for each of them.
-        measured: the metrics; None takes the default ones.
+        slices, measured: see :class:`Collected`.
     """
 
     columns = Logits
@@ -150,8 +149,7 @@ class ClickMetrics(Collected[Logits]):
         slices: Slices | None = None,
         measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(measured)
-        self.slices = dict(slices or {})
+        super().__init__(measured, CUTOFFS, slices)
         self.register_buffer("label", label, persistent=False)
         self.register_buffer("group", group, persistent=False)
 
@@ -166,24 +164,19 @@ class ClickMetrics(Collected[Logits]):
         return Predictions(example, logit, probability, label, in_order(logit, label))
 
     def figures(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
-        """All metrics by name, float64 scalars.
-
-        Args:
-            found: of all examples.
-            threshold: probability from which on a click is predicted.
-        """
+        """All metrics by name, float64 scalars; from ``threshold`` on a click is predicted."""
         rows = self._rows(found, threshold)
-        figures = means(self.values("rows", rows, CUTOFFS))
-        figures |= means(self.values("groups", rows.targets(), CUTOFFS))
+        figures = means(self.values("rows", rows))
+        figures |= means(self.values("groups", rows.targets()))
 
         def measure(inside: Tensor) -> dict[str, Tensor]:
-            return means(self.values("rows", rows.some(inside), CUTOFFS, slices=True))
+            return means(self.values("rows", rows.some(inside), slices=True))
 
         return figures | sliced(found.example, self.slices, measure)
 
     def per_row(self, found: Predictions, threshold: float) -> dict[str, Tensor]:
         """Values of the user's own metrics that have one for each row, float64 [n]."""
-        return self.own("rows", self._rows(found, threshold), CUTOFFS)
+        return self.own("rows", self._rows(found, threshold))
 
     def _rows(self, found: Predictions, threshold: float) -> Rows:
         group = None if self.group is None else self.group[found.example]

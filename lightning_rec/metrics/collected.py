@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from lightning_rec.figures import shipped
 from lightning_rec.metrics.measure import Evidence, Measure, measures
+from lightning_rec.metrics.slices import Slices
 
 Rows = TypeVar("Rows", bound=tuple[Tensor, ...])
 
@@ -21,6 +22,9 @@ class Collected(Metric, Generic[Rows]):
 
     Args:
         measured: the metrics, as of :meth:`of_config`; None takes the default ones.
+        cutoffs: the k of ``ndcg@k`` and its kin.
+        slices: bool [number of all examples] by name; some figures are told for each of them as
+            well, as ``head/ndcg@10``, with ``head/examples``.
 
     Attributes:
         columns: a NamedTuple of what is collected; its first column numbers the rows.
@@ -33,8 +37,14 @@ class Collected(Metric, Generic[Rows]):
     sections: ClassVar[Mapping[str, type[Evidence]]]
     families: ClassVar[tuple[str, ...]]
 
-    def __init__(self, measured: Sequence[Measure] | None = None) -> None:
+    def __init__(
+        self,
+        measured: Sequence[Measure] | None = None,
+        cutoffs: Sequence[int] = (),
+        slices: Slices | None = None,
+    ) -> None:
         super().__init__(sync_on_compute=True)
+        self.cutoffs, self.slices = tuple(cutoffs), dict(slices or {})
         self.measures = tuple(self.of_config(None) if measured is None else measured)
         for name in self._names():
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -65,15 +75,17 @@ class Collected(Metric, Generic[Rows]):
         self,
         section: str,
         evidence: Evidence | None,
-        cutoffs: Sequence[int],
+        cutoffs: Sequence[int] | None = None,
         *,
         slices: bool = False,
         own: bool = False,
     ) -> dict[str, Tensor]:
         """The values of the metrics of a section by name, float64 [examples] or scalars.
 
-        ``slices``: of those alone that are told of slices; ``own``: of the user's own.
+        ``cutoffs``: None takes all; ``slices``: of those alone that are told of slices; ``own``: of
+        the user's own.
         """
+        cutoffs = self.cutoffs if cutoffs is None else cutoffs
         return {
             name: values
             for metric in self.measures
@@ -82,9 +94,9 @@ class Collected(Metric, Generic[Rows]):
             for name, values in metric(evidence, cutoffs).items()
         }
 
-    def own(self, section: str, evidence: Evidence, cutoffs: Sequence[int]) -> dict[str, Tensor]:
+    def own(self, section: str, evidence: Evidence) -> dict[str, Tensor]:
         """Values of the user's own metrics that have one for each example, float64 [n]."""
-        values = self.values(section, evidence, cutoffs, own=True)
+        values = self.values(section, evidence, own=True)
         return {name: each for name, each in values.items() if each.ndim}
 
     def _names(self) -> tuple[str, ...]:

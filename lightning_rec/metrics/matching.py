@@ -81,11 +81,8 @@ class MatchMetrics(Collected[Scored]):
 
     Args:
         pairs: all pairs.
-        cutoffs: the k of ``ndcg@k``, ``recall@k`` and ``map@k``.
         ranked: whether the catalogue is ranked.
-        slices: bool [Q] by name, over all queries; ndcg of ranked and of judged items is told for
-            each of them as well, as ``words_1/ndcg@10``, with ``words_1/examples``.
-        measured: the metrics; None takes the default ones.
+        cutoffs, slices, measured: see :class:`Collected`; slices are of queries.
     """
 
     columns = Scored
@@ -104,9 +101,8 @@ class MatchMetrics(Collected[Scored]):
         slices: Mapping[str, Tensor] | None = None,
         measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(measured)
-        self.cutoffs, self.ranked, self.slices = tuple(cutoffs), ranked, dict(slices or {})
-        self.catalogue = len(pairs.items)
+        super().__init__(measured, cutoffs, slices)
+        self.ranked, self.catalogue = ranked, len(pairs.items)
         # No buffers: all is measured on the CPU, to the same bit whatever device has scored.
         self.query, self.gain, self.relevance, self.positive = (
             torch.from_numpy(getattr(pairs, name).copy())
@@ -124,18 +120,12 @@ class MatchMetrics(Collected[Scored]):
     def figures(
         self, found: Scored, threshold: float | None, predicted: Tensor | None
     ) -> dict[str, Tensor]:
-        """All metrics by name, float64 scalars.
-
-        Args:
-            found: of all pairs of a part.
-            threshold: score from which on a pair is called relevant; None leaves out what needs it.
-            predicted: relevance by the model, float [n]; None leaves out ``rmse``.
-        """
+        """All metrics by name, float64 scalars; see :class:`JudgedPairs`."""
         query, targets = self._targets(found)
         positive, relevance = self.positive[found.pair], self.relevance[found.pair]
         pairs = JudgedPairs(found.score, positive, relevance, predicted, threshold)
-        figures = means(self._ranked(targets, self.cutoffs))
-        figures |= means(self.values("pairs", pairs, self.cutoffs))
+        figures = means(self._ranked(targets))
+        figures |= means(self.values("pairs", pairs))
         told = self._ranked(targets, (CUTOFF,), slices=True)
         told = {name.replace("/", "_"): values for name, values in told.items()}
         return figures | sliced(query, self.slices, partial(means, told))
@@ -146,7 +136,7 @@ class MatchMetrics(Collected[Scored]):
         ``first`` is the rank of the first relevant item, NaN where none was found.
         """
         query, targets = self._targets(found)
-        each = {n: v for n, v in self._ranked(targets, self.cutoffs).items() if v.ndim}
+        each = {n: v for n, v in self._ranked(targets).items() if v.ndim}
         if "mrr" in each:
             each["first"] = (1 / each["mrr"]).round().masked_fill(each["mrr"] == 0, torch.nan)
         group = targets["judged"].example
@@ -168,7 +158,11 @@ class MatchMetrics(Collected[Scored]):
         }
 
     def _ranked(
-        self, targets: Mapping[str, Targets], cutoffs: Sequence[int], *, slices: bool = False
+        self,
+        targets: Mapping[str, Targets],
+        cutoffs: Sequence[int] | None = None,
+        *,
+        slices: bool = False,
     ) -> dict[str, Tensor]:
         """The metrics of each ranking, or those alone that are told of slices."""
         of = (self.values(name, each, cutoffs, slices=slices) for name, each in targets.items())

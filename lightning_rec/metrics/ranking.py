@@ -34,14 +34,11 @@ class RankingMetrics(Collected[Ranks]):
 
     Args:
         train_counts: int64 [num_items], training events of each item.
-        cutoffs: the k of ``recall@k`` and its kin.
         suffix: for ranks among sampled candidates, what is put after each name. What the lists
             hold is then not measured: they were not made of the sample.
         features: float [num_items, F], for ``diversity@k``; None leaves it out.
-        slices: bool [number of all examples] by name; ``head/ndcg@10`` and others are told for each
-            of them as well, with ``head/examples``.
-        slice_cutoff: the k of those.
-        measured: the metrics; None takes the default ones.
+        slice_cutoff: the k of what is told of slices.
+        cutoffs, slices, measured: see :class:`Collected`.
     """
 
     columns = Ranks
@@ -67,9 +64,8 @@ class RankingMetrics(Collected[Ranks]):
         slice_cutoff: int = CUTOFF,
         measured: Sequence[Measure] | None = None,
     ) -> None:
-        super().__init__(measured)
-        self.cutoffs, self.suffix = tuple(cutoffs), suffix
-        self.slices, self.slice_cutoff = dict(slices or {}), slice_cutoff
+        super().__init__(measured, cutoffs, slices)
+        self.suffix, self.slice_cutoff = suffix, slice_cutoff
         self.register_buffer("train_counts", train_counts, persistent=False)
         self.register_buffer("features", None if suffix else features, persistent=False)
         if self._listed_names():
@@ -97,18 +93,18 @@ class RankingMetrics(Collected[Ranks]):
             listed = torch.zeros(0, len(names), dtype=torch.float64, device=top.device)
             if len(top):
                 tops = Tops(top, self.train_counts, self.features)
-                listed = torch.stack([*self.values("top", tops, self.cutoffs).values()], dim=1)
+                listed = torch.stack([*self.values("top", tops).values()], dim=1)
             self.listed.append(listed)
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics by name (``recall@10``, ``auc``, …), float64 scalars."""
         ranks, end = self.ranks(), self.suffix
         targets = _targets(ranks)
-        each = self.values("ranking", targets, self.cutoffs)
+        each = self.values("ranking", targets)
         figures = {f"{name}{end}": mean for name, mean in means(each).items()}
         if not end:
             lists = Lists(self.recommended, self.train_counts, self.cutoffs)
-            figures |= self.values("lists", lists, self.cutoffs)
+            figures |= self.values("lists", lists)
             if names := self._listed_names():
                 listed = joined(self.listed)[torch.argsort(joined(self.example))]
                 found = means(dict(zip(names, listed.unbind(1), strict=True)))
@@ -123,7 +119,7 @@ class RankingMetrics(Collected[Ranks]):
 
     def per_example(self, ranks: Ranks) -> dict[str, Tensor]:
         """Values of the user's own metrics of ranks, float64 [n] each."""
-        return self.own("ranking", _targets(ranks), self.cutoffs)
+        return self.own("ranking", _targets(ranks))
 
     def _listed_names(self) -> list[str]:
         """Names of what is measured of each list, as far as what it takes is known."""

@@ -55,7 +55,7 @@ class WordMetrics(Collected[Answers]):
     def figures(self, found: Answers) -> dict[str, Tensor]:
         """All metrics by name, float64 scalars."""
         texts = Texts(found.asked, found.right, found.loss)
-        return means(self.values("words", texts, ()))
+        return means(self.values("words", texts))
 
 
 def loss(asked: Tensor, losses: Tensor) -> Tensor:

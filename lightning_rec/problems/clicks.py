@@ -179,13 +179,7 @@ class Clicks(Problem[AuditedClicks]):
     def restored(
         self, run: RunFolder, processor: FeatureProcessor, about: pl.DataFrame | None
     ) -> ClickModel:
-        """The model of a completed run, with its weights, in evaluation mode.
-
-        Args:
-            run: the folder.
-            processor: what the run fitted on its training rows.
-            about: row i describes item i; None where items are known by ids alone.
-        """
+        """The model of a completed run; ``about``: row i describes item i, None for ids alone."""
         check_language(run)
         reading = None
         if about is not None:  # what was fitted to training items comes with the weights
@@ -257,12 +251,7 @@ class Clicks(Problem[AuditedClicks]):
     def _assembled(
         self, fitted: Encoded | FeatureProcessor, reading: Reading | None
     ) -> tuple[ClickModel, AdaptedModule | None]:
-        """The model with its items and its encoder, and what its adapter tunes.
-
-        Args:
-            fitted: has the schema and the vocabulary.
-            reading: what describes the items; None where they are known by ids alone.
-        """
+        """The model with its items and its encoder, and what its adapter tunes."""
         source, titles = None, None
         if reading is not None and self.items is not None:
             width = self.cfg.model.get("dim") or META_SIZE

@@ -162,13 +162,7 @@ class Sequences(Problem[AuditedLog]):
         return self._sequence_task(loaded, model, self.objective, loss, adapted)
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
-        """The model of a finished run, with its weights.
-
-        Args:
-            run: the folder.
-            items: row i describes item i.
-            users: number of user codes.
-        """
+        """The model of a finished run; row i of ``items`` describes item i."""
         check_language(run)
         schema = Schema(len(items), self.cfg.batches.max_len, users)
         # What was fitted to training items comes with the weights.
