@@ -39,7 +39,7 @@ def test_it_is_the_optimum_that_scikit_learn_finds(
     click_csv: Path, click_frame: pl.DataFrame, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lr, "BLOCK", block)
-    monkeypatch.setattr(lr, "KEPT", block)  # made again for each pass, or kept
+    monkeypatch.setattr(lr, "CACHED", block)  # made again for each pass, or kept
     rows = encoded(
         click_csv, "data.fields.label=clicked", "data.fields.categorical=[uid,sku,device]",
         "data.fields.multi_valued=[tags]", "data.fields.numeric=[price]", "data.fields.weight=worth",
