@@ -44,12 +44,8 @@ class Logits(NamedTuple):
 class Rows(Evidence):
     """Rows of clicks and what was predicted for them.
 
-    Args:
-        logit: float [n].
-        label: 0 or 1, [n].
-        probability: float64 [n].
-        group: int [n], -1 for none; None where there are no groups.
-        threshold: probability from which on a click is predicted.
+    logit: float [n].  label: 0 or 1, [n].  probability: float64 [n].  group: int [n], -1 for none;
+    None where there are no groups.  threshold: probability from which on a click is predicted.
     """
 
     inputs = (

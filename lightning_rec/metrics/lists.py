@@ -18,13 +18,7 @@ HEAD_SHARE = 0.2  # the popular items: this share of the catalogue, by training 
 
 @dataclass(eq=False)
 class Lists(Evidence):
-    """How often each item is recommended, at each cut-off.
-
-    Args:
-        counts: int64 [K, num_items], how often each item stands in the top k of anyone.
-        train_counts: int64 [num_items].
-        cutoffs: the K values of k.
-    """
+    """How often each item is in the top k of anyone, int64 [K, num_items], at K cut-offs."""
 
     inputs = ("recommended", "train_counts", "k")
     cut = ("recommended", "k")
@@ -47,10 +41,8 @@ class Lists(Evidence):
 class Tops(Evidence):
     """What is recommended to the examples of a batch.
 
-    Args:
-        top: int64 [B, max k], items, best first; -1 where there are no more.
-        train_counts: int64 [num_items].
-        features: float [num_items, F]; None where nothing is known of the items.
+    top: int64 [B, max k], items, best first; -1 where there are no more.  features: float
+    [num_items, F]; None where nothing is known of the items.
     """
 
     inputs = ("top", "features", "train_counts", "k")

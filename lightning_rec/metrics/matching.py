@@ -38,12 +38,9 @@ class Scored(NamedTuple):
 class JudgedPairs(Evidence):
     """Judged pairs, each on its own.
 
-    Args:
-        score: float [n].
-        label: bool [n], which pairs are relevant.
-        relevance: float [n].
-        predicted: relevance by the model, float [n]; None where it has no opinion of it.
-        threshold: score from which on a pair is called relevant; None where there is none.
+    score: float [n].  label: bool [n], which pairs are relevant.  relevance: float [n].  predicted:
+    relevance by the model, float [n]; None where it predicts none.  threshold: score from which on
+    a pair is called relevant; None where there is none.
     """
 
     inputs = ("score", "label", "relevance", "predicted", "threshold", "order", "confusion")

@@ -134,11 +134,8 @@ class Sparse(nn.Module):
     """A sparse matrix in the state of a model, however many values it has.
 
     CSR arrays as buffers: ``indptr`` int32 [rows + 1], ``indices`` int32 [S], ``values`` float
-    [S]. What is loaded may have more or fewer values than what it replaces.
-
-    Args:
-        rows: number of rows.
-        columns: number of columns; None for as many as the values need.
+    [S]. What is loaded may have more or fewer values than what it replaces. ``columns``: None for
+    as many as the values need.
     """
 
     indptr: Tensor

@@ -18,10 +18,6 @@ class Calibrated(ClickModel):
     """z / T, with one T for each goal; while training, and until T is fitted, z alone.
 
     The order of rows is that of the model.
-
-    Args:
-        model: gives the logits.
-        goals: how many it has.
     """
 
     temperature: Tensor

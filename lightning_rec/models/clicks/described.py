@@ -14,13 +14,7 @@ from lightning_rec.models.layers import CachedInEvaluation
 
 
 class WithItems(CachedInEvaluation, ClickModel):
-    """A head whose items are known by vectors: of their texts, given ones, or an encoder's.
-
-    Args:
-        source: makes the vectors of items.
-        number: V.
-        head: over a schema whose items are described.
-    """
+    """A head whose V items are known by vectors: of their texts, given ones, or an encoder's."""
 
     def __init__(self, source: VectorSource, number: int, head: ClickModel) -> None:
         super().__init__(head.schema, head)

@@ -84,12 +84,7 @@ class HistoryEncoder(nn.Module):
 
 
 class WithHistory(ClickModel):
-    """A head that reads, as one more field, what an encoder makes of the history.
-
-    Args:
-        encoder: of the histories.
-        head: made over :func:`with_field` of the schema.
-    """
+    """A head over :func:`with_field` of a schema, which reads what an encoder makes of history."""
 
     reads_history: ClassVar[bool] = True
 

@@ -19,10 +19,7 @@ class SequenceScore(ClickModel):
 
     With a frozen encoder two numbers are learnt, which change no order: so a model of sequences is
     measured on the very rows that models of clicks are measured on. An item that the encoder does
-    not know has a logit of its own.
-
-    Args:
-        schema: the fields; none of them is read but the item.
+    not know has a logit of its own. No field is read but the item.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (

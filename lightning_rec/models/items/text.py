@@ -1,4 +1,4 @@
-"""Texts of items that a language model reads whenever they are asked for, since it is tuned.
+"""Vectors of texts by a language model that is tuned.
 
 Shapes: E = width of the language model, T tokens, n = items asked for at once.
 """
