@@ -6,7 +6,8 @@ import sys
 from importlib import import_module
 
 from lightning_rec import __version__
-from lightning_rec.commands import VERBS
+from lightning_rec.commands import VERBS, take_flag
+from lightning_rec.commands.usage import usage
 from lightning_rec.errors import LeakError, UserError, nearest, out_of_memory
 from lightning_rec.streams import one_line, tolerate
 from lightning_rec.trust import forget, trust
@@ -55,7 +56,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one verb with its arguments; returns the exit status. Raises UserError on bad input."""
-    arguments = _trusting(arguments)
+    forget()
+    named, arguments = take_flag(arguments, "--trust")
+    if not all(named):
+        raise UserError("Say which modules are trusted: --trust my_package")
+    for names in named:
+        trust(names)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         verbs = "\n".join(f"  {verb:<11}{what}" for verb, what in VERBS.items())
         print(USAGE.format(version=__version__, verbs=verbs))
@@ -69,25 +75,11 @@ def run(arguments: list[str]) -> int:
             f"Unknown verb '{verb}'.{nearest(verb, VERBS)} There are: {', '.join(VERBS)}."
         )
     command = import_module(f"lightning_rec.commands.{verb}")
+    if {"-h", "--help"} & set(rest) and verb in VERBS:
+        print(usage(command.HELP, rest))
+        return 0
     status: int = command.run(rest)
     return status
-
-
-def _trusting(arguments: list[str]) -> list[str]:
-    """Take ``--trust X`` and ``--trust=X`` out, and trust what they name alone; the rest."""
-    forget()
-    others = []
-    rest = iter(arguments)
-    for argument in rest:
-        flag, equals, names = argument.partition("=")
-        if flag != "--trust":
-            others.append(argument)
-            continue
-        names = names if equals else next(rest, "")
-        if not names:
-            raise UserError("Say which modules are trusted: --trust my_package")
-        trust(names)
-    return others
 
 
 def explain(error: BaseException) -> str:

@@ -1,5 +1,7 @@
 """The verbs of the command line."""
 
+from collections.abc import Iterable
+
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
     "evaluate": "the figures of a run again, or of a model that nothing has trained",
@@ -8,3 +10,17 @@ VERBS = {
     "show": "the composed config and the parts it builds, without running",
     "completion": "tab completion for bash, zsh or fish",
 }
+CONFIG_DIR = ("--config-dir", "-cd")
+
+
+def take_flag(arguments: Iterable[str], *flags: str) -> tuple[list[str], list[str]]:
+    """Take ``--flag VALUE`` and ``--flag=VALUE`` out: the values, and the other arguments."""
+    values, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        if flag in flags:
+            values.append(value if equals else next(rest, ""))
+        else:
+            others.append(argument)
+    return values, others

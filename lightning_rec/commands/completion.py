@@ -1,18 +1,12 @@
-"""``lightning-rec completion``: what a shell offers at the tabulator.
-
-The config is put together here by reading YAML alone: a shell does not wait for Hydra's import.
-"""
+"""``lightning-rec completion``: what a shell offers at the tabulator."""
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lightning_rec.commands import VERBS
+from lightning_rec.commands import CONFIG_DIR, VERBS, take_flag
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.trust import config_dir
 
@@ -62,14 +56,13 @@ complete -c lightning-rec -a '(__lightning_rec)'
 """
 SHELLS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 FLAGS = ("--help", "--config-dir", "--multirun", "--trust", "--traceback")
-KEYS = {"evaluate": ("run=",), "train": ("resume=",), "show": ()}  # of verbs that take overrides
+# Of verbs that take overrides: their own keys.
+KEYS: dict[str, tuple[str, ...]] = {"evaluate": ("run=",), "train": ("resume=",), "show": ()}
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),
     "completion": tuple(SHELLS),
 }
-_SCANNER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_OVERRIDE = re.compile(r"override /(?P<group>\w+(?:@(?!_global_)[\w.]+)?).*")
 
 
 def run(arguments: list[str]) -> int:
@@ -77,7 +70,7 @@ def run(arguments: list[str]) -> int:
 
     Raises UserError if there is no such shell.
     """
-    if not arguments or {"-h", "--help"} & set(arguments):
+    if not arguments:
         print(HELP)
         return 0
     if arguments[0] == "words":
@@ -104,12 +97,14 @@ def candidates(line: str) -> list[str]:
     if not said:
         return _beginning(current, [*VERBS, "--help", "--version"])
     verb, *said = said
-    if said[-1:] in (["--config-dir"], ["-cd"], ["--trust"]) or verb not in VERBS:
+    if verb not in VERBS or (said and said[-1] in (*CONFIG_DIR, "--trust")):
         return []
     if current.startswith("-"):
         return _beginning(current, FLAGS)
-    folders = [config_dir(), *_folders(said)]
+    own, said = take_flag(said, *CONFIG_DIR)
+    folders = [config_dir(), *(Path(folder).expanduser() for folder in own)]
     if verb in KEYS:
+        said = [each for each in said if not each.startswith(KEYS[verb])]
         return _overrides(folders, said, current, KEYS[verb])
     if verb == "data" and current.startswith("name="):
         return _beginning(current, (f"name={name}" for name in _choices(folders, "data")))
@@ -125,9 +120,9 @@ def _overrides(
     group = key.partition("@")[0]
     if equals:
         before = re.match(r"(.*[\[,])?", value)[0]  # type: ignore[index]  # of a list or a sweep
-        found = _choices(folders, group) or _truths(_at(_tree(folders, said), key.split(".")))
+        found = _choices(folders, group) or _truths(_at(_tree(folders[1:], said), key.split(".")))
         return _beginning(current, (f"{sign}{key}={before}{each}" for each in found))
-    tree = _tree(folders, said)
+    tree = _tree(folders[1:], said)
     parent, dot, _ = key.rpartition(".")
     node = _at(tree, parent.split(".")) if dot else tree
     names = [
@@ -150,15 +145,6 @@ def _truths(value: Any) -> list[str]:
     return ["true", "false"] if isinstance(value, bool) else []
 
 
-def _folders(said: Sequence[str]) -> Iterator[Path]:
-    """The further folders of configs that a command line names."""
-    for word, following in pairwise([*said, ""]):
-        if word in ("--config-dir", "-cd"):
-            yield Path(following).expanduser()
-        elif word.startswith("--config-dir="):
-            yield Path(word.partition("=")[2]).expanduser()
-
-
 def _groups(folders: list[Path]) -> set[str]:
     return {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
 
@@ -173,70 +159,16 @@ def _at(tree: Any, path: Sequence[str]) -> Any:
     return tree
 
 
-def _tree(folders: list[Path], said: Sequence[str]) -> dict[str, Any]:
-    """The keys of the config that a command line composes, as far as YAML alone tells."""
-    spine = yaml.load((folders[0] / "train.yaml").read_text("utf-8"), _SCANNER)
-    parts = [part for part in spine.pop("defaults") if isinstance(part, dict)]
-    chosen = {group: name for part in parts for group, name in part.items() if " " not in group}
-    asked: dict[str, Any] = {}
-    for word in said:
-        key, _, value = word.lstrip("+").partition("=")
-        asked[key] = re.split(r"[\[\],]+", value.strip("[]"))
-    groups = _groups(folders)
-    chosen |= {key: value for key, value in asked.items() if key.partition("@")[0] in groups}
-    for group in ("experiment", "model", "task"):  # what is chosen brings others along, and wins
-        for name in _listed(chosen.get(group)):
-            brought = dict(_brought(folders, group, name))
-            chosen |= {key: value for key, value in brought.items() if key not in asked}
-            asked |= brought
-    tree: dict[str, Any] = spine
-    for key, names in chosen.items():
-        group, _, place = key.removeprefix("/").partition("@")
-        for name in _listed(names):
-            _merge(tree, _read(folders, group, name, place or group))
-    return tree
+def _tree(folders: Sequence[Path], said: Sequence[str]) -> Any:
+    """The config that a command line composes; without its overrides where they do not fit."""
+    from omegaconf import OmegaConf
 
+    from lightning_rec.config import compose  # takes longer than all else here
 
-def _listed(value: Any) -> list[str]:
-    return [str(each) for each in (value if isinstance(value, list) else [value]) if each]
-
-
-def _file(folders: list[Path], group: str, name: str) -> tuple[dict[str, Any], bool]:
-    """A choice as it is written, or nothing, and whether it speaks of the whole config."""
-    for folder in folders:  # the first wins, as Hydra has it
-        path = folder / group / f"{name}.yaml"
-        if path.is_file():
-            text = path.read_text("utf-8")
-            return yaml.load(text, _SCANNER) or {}, "@package _global_" in text
-    return {}, False
-
-
-def _brought(folders: list[Path], group: str, name: str) -> Iterator[tuple[str, Any]]:
-    """The choices of other groups that a choice makes."""
-    for each in _file(folders, group, name)[0].get("defaults", ()):
-        for key, value in each.items() if isinstance(each, dict) else ():
-            if found := _OVERRIDE.fullmatch(key):
-                yield found["group"], value
-
-
-def _read(folders: list[Path], group: str, name: str, place: str) -> dict[str, Any]:
-    """What a choice adds to the whole config, those that it begins with included."""
-    said, everywhere = _file(folders, group, name)
-    tree: dict[str, Any] = {}
-    for each in said.pop("defaults", ()):
-        if isinstance(each, str) and each != "_self_":
-            base, _, where = each.partition("@")
-            _merge(tree, _read(folders, group, base, where or place))
-    own: Any = said
-    for step in () if everywhere else reversed(place.split(".")):
-        own = {step: own}
-    _merge(tree, own)
-    return tree
-
-
-def _merge(tree: dict[str, Any], other: dict[str, Any]) -> None:
-    for key, value in other.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
+    # Of the values of a sweep the last one counts.
+    overrides = [re.sub(r"=[^\[]*,", "=", each) for each in said if not each.startswith("-")]
+    try:
+        composed = compose(overrides, folders)
+    except UserError:
+        composed = compose([], folders)
+    return OmegaConf.to_container(composed, resolve=False)

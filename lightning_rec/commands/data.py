@@ -1,5 +1,6 @@
 """``lightning-rec data``: list, prepare and check data sets."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from lightning_rec.commands.sets import names, node, pairs_of
 from lightning_rec.commands.usage import config_folders
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, LogClicks, prepare_clicks
+from lightning_rec.data.core.prepared import Prepared
 from lightning_rec.data.fetch import PublicData, cache_dir
 from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
-from lightning_rec.data.schema import Interactions
+from lightning_rec.data.schema import Source
 from lightning_rec.data.statistics import statistics
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
@@ -54,14 +56,12 @@ Examples:
   lightning-rec data schema clicks.csv label=clicked
 """
 _TOP = 5
+_OWN = {"interactions": "your own log", "clicks": "your own clicks", "pairs": "your own pairs"}
 
 
 def run(arguments: list[str]) -> int:
     """List, prepare or check; returns the exit status. Raises UserError on bad input."""
     console = Screen()
-    if {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return 0
     folders, arguments = config_folders(arguments)
     if not arguments:
         _list(folders, console)
@@ -86,13 +86,10 @@ def _list(folders: list[Path], console: Screen) -> None:
     found = {}
     for name in names(folders):
         known = node(name, folders)
-        public = getattr(config.target("data", known), "public", None)
+        source: Any = config.target("data", known)
+        public = getattr(source, "public", None)
         if not isinstance(public, PublicData):
-            own = "your own clicks" if "fields" in known else "your own log"
-            if "positive_from" in known:
-                own = "your own pairs"
-            if known.get("path"):
-                own = "files put there"
+            own = "files put there" if known.get("path") else _OWN[source.kind]
             table.add_row(name, own, "", "", "", "", "", "yours")
             continue
         files = public.here()
@@ -112,38 +109,48 @@ def _prepare(known: dict[str, Any], settings: dict[str, str], console: Screen) -
     # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
     given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()])
     source = config.build("data", config.plain(OmegaConf.merge(known, given)))
-    if "fields" in known:
-        _prepare_clicks(source, console)
-        return
-    if "positive_from" in known:
-        _prepare_pairs(source, console)
-        return
-    data = prepare(source, cache_dir())
-    info = data.info
-    table = FittedTable(info["name"], text("", ""), header=False)
-    for key, value in statistics(data.events).rows():
-        table.add_row(key, value)
-    if info["items_without_events"]:
-        table.add_row("items without events", f"{info['items_without_events']:,}")
-    table.add_row("licence", info["licence"])
-    table.add_row("data hash", info["data_hash"][:12])
+    data, facts, more = _PREPARED[source.kind](source)
+    table = FittedTable(data.info["name"], text("", ""), header=False)
+    for fact in (
+        *facts,
+        ("licence", data.info["licence"]),
+        ("data hash", data.info["data_hash"][:12]),
+    ):
+        table.add_row(*fact)
     console.print(table)
-    console.print(_top(data))
+    if more is not None:
+        console.print(more)
     console.print(f"Prepared in {data.folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare_clicks(source: ClickSource | LogClicks, console: Screen) -> None:
-    """Prepare a data set of clicks and print its figures, and what its features hold."""
+Facts = list[tuple[str, str]]
+
+
+def _interactions(source: Source) -> tuple[Prepared, Facts, FittedTable]:
+    """Statistics of a log, and the items with most events, by title where there are titles."""
+    data = prepare(source, cache_dir())
+    facts = statistics(data.events).rows()
+    if without := data.info["items_without_events"]:
+        facts.append(("items without events", f"{without:,}"))
+    counts = data.events.group_by("item").agg(pl.len().alias("events"))
+    top = counts.sort(["events", "item"], descending=[True, False]).head(_TOP).collect()
+    items = data.items
+    named = "title" if "title" in items.columns else "item"
+    table = FittedTable(f"Top {_TOP}", [*text("item"), *figures("events")])
+    for code, events in top.iter_rows():
+        described = items.row(code, named=True)
+        table.add_row(str(described[named] or described["item"]), f"{events:,}")
+    return data, facts, table
+
+
+def _clicks(source: ClickSource | LogClicks) -> tuple[Prepared, Facts, FittedTable]:
+    """The share of each label, and how many values each feature has."""
     clicks = prepare_clicks(source, cache_dir())
-    info, fields = clicks.info, source.fields
-    table = FittedTable(info["name"], text("", ""), header=False)
-    table.add_row("rows", f"{info['rows']:,}")
-    labels = label(clicks, fields).reshape(info["rows"], -1)
+    fields, rows = source.fields, clicks.info["rows"]
+    labels = label(clicks, fields).reshape(rows, -1)
+    facts = [("rows", f"{rows:,}")]
     for goal, rate in zip(fields.targets, labels.mean(axis=0), strict=True):
-        table.add_row(f"{goal}s" if fields.label else goal, f"{rate:.2%}")
-    table.add_row("licence", info["licence"])
-    table.add_row("data hash", info["data_hash"][:12])
-    console.print(table)
+        facts.append((f"{goal}s" if fields.label else goal, f"{rate:.2%}"))
     features = FittedTable("Features", [*text("feature", "kind"), *figures("distinct")])
     for kind in ("categorical", "numeric"):
         for name in getattr(fields, kind):
@@ -155,35 +162,22 @@ def _prepare_clicks(source: ClickSource | LogClicks, console: Screen) -> None:
         parted = (lists(frame[name], sign) for _, frame in clicks.blocks(name))
         number = pl.concat(values.explode().unique() for values in parted).n_unique()
         features.add_row(name, "multi_valued", f"{number:,}")
-    console.print(features)
-    console.print(f"Prepared in {clicks.folder}", soft_wrap=True, highlight=False)
+    return clicks, facts, features
 
 
-def _prepare_pairs(source: PairSource, console: Screen) -> None:
-    """Prepare a data set of pairs and print its figures."""
+def _pairs(source: PairSource) -> tuple[Prepared, Facts, None]:
+    """Counts, and the distribution of relevance."""
     pairs = prepare_pairs(source, cache_dir())
-    info, relevance = pairs.info, pairs.relevance
-    table = FittedTable(info["name"], text("", ""), header=False)
-    for name, count in info["counts"].items():
-        table.add_row(name, f"{count:,}")
-    low, high = pairs.scale
-    spread = f"{relevance.mean():.2f} ± {relevance.std():.2f}"
-    table.add_row("relevance", f"{spread}, from {low:g} to {high:g}")
-    table.add_row(f"relevant, from {info['positive_from']:g} on", f"{pairs.positive.mean():.2%}")
-    table.add_row("licence", info["licence"])
-    table.add_row("data hash", info["data_hash"][:12])
-    console.print(table)
-    console.print(f"Prepared in {pairs.folder}", soft_wrap=True, highlight=False)
+    (low, high), relevance = pairs.scale, pairs.relevance
+    spread = f"{relevance.mean():.2f} ± {relevance.std():.2f}, from {low:g} to {high:g}"
+    relevant = f"relevant, from {pairs.info['positive_from']:g} on"
+    facts = [(name, f"{count:,}") for name, count in pairs.info["counts"].items()]
+    facts += [("relevance", spread), (relevant, f"{pairs.positive.mean():.2%}")]
+    return pairs, facts, None
 
 
-def _top(data: Interactions) -> FittedTable:
-    """The items with most events, by title where there are titles."""
-    counts = data.events.group_by("item").agg(pl.len().alias("events"))
-    top = counts.sort(["events", "item"], descending=[True, False]).head(_TOP).collect()
-    items = data.items
-    named = "title" if "title" in items.columns else "item"
-    table = FittedTable(f"Top {_TOP}", [*text("item"), *figures("events")])
-    for code, events in top.iter_rows():
-        described = items.row(code, named=True)
-        table.add_row(str(described[named] or described["item"]), f"{events:,}")
-    return table
+_PREPARED: dict[str, Callable[..., tuple[Prepared, Facts, FittedTable | None]]] = {
+    "interactions": _interactions,
+    "clicks": _clicks,
+    "pairs": _pairs,
+}

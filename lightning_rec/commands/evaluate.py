@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from lightning_rec.commands import train
-from lightning_rec.commands.hydra_main import parted
+from lightning_rec.commands.hydra_main import parted, take_key
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import taken, wanted
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 
@@ -34,10 +33,7 @@ def run(arguments: list[str]) -> int:
 
     Without ``run=`` measure what the overrides compose, untrained.
     """
-    if wanted(arguments):
-        print(HELP)
-        return 0
-    folders, overrides = taken(arguments, "run")
+    folders, overrides = take_key(arguments, "run")
     asked = parted(arguments)[1]
     if not folders and asked and all("=" in each or each.startswith("~") for each in asked):
         return train.run([*arguments, "trainer.max_epochs=0"])

@@ -1,16 +1,19 @@
-"""Hydra's main with our errors: one sentence with the nearest key, and the caller's argv kept."""
+"""Hydra's command line: its overrides and flags, and its main with our errors."""
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
+from lightning_rec.commands import CONFIG_DIR
 from lightning_rec.composing import checked
 from lightning_rec.config import check_choices, translate
 from lightning_rec.errors import UserError
@@ -85,6 +88,33 @@ def _check_flag(argument: str) -> None:
         )
 
 
+def take_key(arguments: Sequence[str], key: str) -> tuple[list[str], list[str]]:
+    """Take ``key=value`` out: the values, and the other arguments.
+
+    A value in quotes is read as Hydra does, as in ``run_dir='…'``; any other is taken as it is.
+    Raises UserError if a quote has no end.
+    """
+    values, others = [], []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or name != key:
+            others.append(argument)
+        elif value[:1] in ("'", '"'):
+            values.append(str(parsed([argument])[0].value()))
+        else:
+            values.append(value)
+    return values, others
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides as Hydra does. Raises UserError where one cannot be read."""
+    try:
+        read: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise translate(error) from error
+    return read
+
+
 def parted(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides."""
     flags, overrides = [], []
@@ -99,14 +129,7 @@ def parted(arguments: list[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-_WITH_VALUE = {
-    option
-    for pair in (
-        "--config-dir -cd",
-        "--config-name -cn",
-        "--config-path -cp",
-        "--package -p",
-        "--cfg -c",
-    )
-    for option in pair.split()
-}
+_WITH_VALUE = (
+    *CONFIG_DIR,
+    *("--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"),
+)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
+from lightning_rec.commands.hydra_main import take_key
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import taken, wanted
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -32,11 +32,8 @@ _LONGEST = 200  # characters of a query or a title that are shown
 
 def run(arguments: list[str]) -> int:
     """Print a table for each query. Raises UserError on bad input."""
-    if wanted(arguments):
-        print(HELP)
-        return 0
-    folders, rest = taken(arguments, "run")
-    numbers, queries = taken(rest, "k")
+    folders, rest = take_key(arguments, "run")
+    numbers, queries = take_key(rest, "k")
     if unknown := [name for query in queries if (name := _KEY.match(query))]:
         raise UserError(
             f"{unknown[0][0]} is no key of search, which takes run= and k=. In a query, put a "

@@ -4,13 +4,18 @@ from omegaconf import DictConfig, OmegaConf
 from rich.syntax import Syntax
 
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import config_folders, usage, wanted
+from lightning_rec.commands.usage import config_folders
 from lightning_rec.config import compose
 from lightning_rec.errors import NotSet
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, text
 
-EXAMPLES = """\
+HELP = """\
+The composed config and the parts it builds, without running.
+
+{groups}
+
+Examples:
   lightning-rec show
   lightning-rec show data=beauty model=popularity
   lightning-rec show experiment=bert4rec_ml100k model.dim=128
@@ -19,13 +24,6 @@ EXAMPLES = """\
 
 def run(arguments: list[str]) -> int:
     """Print config and parts. Raises UserError on a bad override or value."""
-    if wanted(arguments):
-        print(
-            usage(
-                "The composed config and the parts it builds, without running.", EXAMPLES, arguments
-            )
-        )
-        return 0
     folders, overrides = config_folders(arguments)
     cfg = compose(overrides, folders)
     with loading():

@@ -12,9 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import threads
-from lightning_rec.commands.hydra_main import hydra_main
+from lightning_rec.commands.hydra_main import hydra_main, parsed, take_key
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.usage import parsed, taken, usage, wanted
 from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 
@@ -26,7 +25,12 @@ PATHS = (
     ("model", "first"),
     *(("item", key) for key in ("encoder", "path", "item_ids")),
 )
-EXAMPLES = """\
+HELP = """\
+Train a model, evaluate it, and write a run folder.
+
+{groups}
+
+Examples:
   lightning-rec train                              # BERT4Rec on MovieLens-100K
   lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku \\
     data.time=ts                                   # a log of your own
@@ -37,9 +41,6 @@ EXAMPLES = """\
 
 def run(arguments: list[str]) -> int:
     """Train what the overrides compose. Returns the exit status."""
-    if wanted(arguments):
-        print(usage("Train a model, evaluate it, and write a run folder.", EXAMPLES, arguments))
-        return 0
     if any(argument.startswith("resume=") for argument in arguments):
         _resume(arguments)
     else:
@@ -49,7 +50,7 @@ def run(arguments: list[str]) -> int:
 
 def _resume(arguments: list[str]) -> None:
     """Go on with a run: overrides are of its own config, so that there is nothing to compose."""
-    folders, overrides = taken(arguments, "resume")
+    folders, overrides = take_key(arguments, "resume")
     if len(folders) != 1 or not folders[0] or any(each.startswith("-") for each in overrides):
         raise UserError(
             "One run can be gone on with: lightning-rec train resume=FOLDER, followed by values "

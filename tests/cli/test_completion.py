@@ -6,15 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
-from lightning_rec import cli, config
-from lightning_rec.commands.completion import SHELLS, _tree, candidates
+from lightning_rec import cli
+from lightning_rec.commands.completion import SHELLS, candidates
 from lightning_rec.errors import UserError
 
 
@@ -61,31 +58,11 @@ def test_configs_of_ones_own_are_offered(tmp_path: Path) -> None:
         assert "model.dim=" in candidates(f"lightning-rec train {said} model=mine model.")
 
 
-def keys(tree: dict[str, Any], path: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from keys(value, f"{path}{key}.")
-        else:
-            yield path + key
-
-
-SAID = [
-    *(f"task={name}" for name in config.choices("task")),
-    *(f"trainer={name}" for name in config.choices("trainer")),
-    *(f"experiment={name}" for name in config.choices("experiment")[::4]),
-    *(f"model={name}" for name in config.choices("model")[::6]),
-    "callbacks=[progress]", "logger=[csv,wandb]", "protocol=gusak_successive",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("said", SAID)
-def test_keys_are_those_that_hydra_composes(said: str) -> None:
-    composed: Any = OmegaConf.to_container(config.compose([said]), resolve=False)
-    tree = _tree([config.config_dir()], [said])
-    del tree["hydra"]
-    for each in (composed, tree):  # metrics=[default] chooses by the task, which is not followed
-        each.pop("metrics", None)
-    assert set(keys(tree)) == set(keys(composed))
+def test_keys_are_offered_beside_overrides_that_do_not_fit() -> None:
+    assert candidates("lightning-rec train model=nonsense model.di") == ["model.dim="]
+    assert candidates("lightning-rec train -m seed=1,2 model=sasrec,gru4rec model.ti") == [
+        "model.tied="
+    ]
 
 
 def test_a_shell_that_there_is_not() -> None:
