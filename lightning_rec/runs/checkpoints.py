@@ -35,12 +35,11 @@ class CheckpointFiles(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a checkpoint; the last one becomes the previous one."""
-        target = Path(os.path.realpath(path))
+        target, name = self._located(path)
         self._written.add(target)
         with atomic_path(target) as temporary:
             weights.write_checkpoint(checkpoint | {"run_folder": str(self.folder)}, temporary)
-            if self._holds(target):
-                name = target.relative_to(self.folder).as_posix()
+            if name is not None:
                 if name == LAST and target.exists():
                     checksums.moved(self.folder, LAST, PREVIOUS)
                     target.replace(self.folder / PREVIOUS)
@@ -52,11 +51,11 @@ class CheckpointFiles(TorchCheckpointIO):
         Which one that is, Lightning takes from the checkpoint that a run goes on from, and whatever
         is named there it would remove with all that lies below it.
         """
-        target = Path(os.path.realpath(path))
-        if target in self._written or (target.suffix == ".ckpt" and self._holds(target)):
+        target, name = self._located(path)
+        if target in self._written or (target.suffix == ".ckpt" and name is not None):
             super().remove_checkpoint(target)
-            if self._holds(target):
-                checksums.forget(self.folder, target.relative_to(self.folder).as_posix())
+            if name is not None:
+                checksums.forget(self.folder, name)
         else:
             log.warning("%s is no checkpoint of %s, and is not removed.", path, self.folder)
 
@@ -64,42 +63,30 @@ class CheckpointFiles(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint. Raises UserError if it is not as it was written."""
-        target = Path(os.path.realpath(path))
-        if self._holds(target):
-            checksums.verify(self.folder, target.relative_to(self.folder).as_posix())
-        found: dict[str, Any] = super().load_checkpoint(path, _as_it_is, weights_only=True)
-        if written_in := _written_in(found):
-            found["callbacks"] = _rooted(found.get("callbacks", {}), written_in, str(self.folder))
+        if (name := self._located(path)[1]) is not None:
+            checksums.verify(self.folder, name)
+        # Everything stays on the CPU, wherever it was saved.
+        found: dict[str, Any] = super().load_checkpoint(
+            path, lambda each, _: each, weights_only=True
+        )
+        if before := found.get("run_folder"):
+            found["callbacks"] = _rooted(found.get("callbacks", {}), before, str(self.folder))
         return found
 
-    def _holds(self, target: Path) -> bool:
-        return target.is_relative_to(self.folder)
-
-
-def _as_it_is(storage: Any, location: str) -> Any:
-    """On the CPU, wherever it was saved."""
-    return storage
-
-
-def _written_in(checkpoint: dict[str, Any]) -> str | None:
-    """The run folder that a checkpoint was written in; None if that cannot be told."""
-    if "run_folder" in checkpoint:
-        return str(checkpoint["run_folder"])
-    states = checkpoint.get("callbacks", {}).values()  # of earlier versions
-    folders = [state.get("dirpath") for state in states if isinstance(state, dict)]
-    inside = [Path(folder) for folder in folders if folder]
-    return next((str(each.parent) for each in inside if each.name == "checkpoints"), None)
+    def _located(self, path: str | Path) -> tuple[Path, str | None]:
+        """The real path, and its name within the run folder; None if it lies elsewhere."""
+        target = Path(os.path.realpath(path))
+        inside = target.is_relative_to(self.folder)
+        return target, target.relative_to(self.folder).as_posix() if inside else None
 
 
 def _rooted(value: Any, before: str, now: str) -> Any:
-    """The same value with every path in one folder in another one."""
+    """A value with every path below one folder moved below another."""
     if isinstance(value, str):
         inside = value == before or value.startswith(before + os.sep)
         return now + value[len(before) :] if inside else value
     if isinstance(value, dict):
-        return {
-            _rooted(key, before, now): _rooted(each, before, now) for key, each in value.items()
-        }
+        return dict(_rooted(item, before, now) for item in value.items())
     if isinstance(value, list | tuple):
         return type(value)(_rooted(each, before, now) for each in value)
     return value
@@ -144,7 +131,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Draw on as the training would have that is gone on with."""
+        """Restore the random generators of a resumed training."""
         self._stop_if_asked()
         self._restore(trainer, pl_module)
 
@@ -251,8 +238,7 @@ class LastCheckpoint(Checkpoint):
 
 def _patience(trainer: pl.Trainer) -> list[Any]:
     """What decides when training is over."""
-    patient = [each.patience for each in trainer.early_stopping_callbacks]
-    return [trainer.max_epochs, *patient]
+    return [trainer.max_epochs, *(each.patience for each in trainer.early_stopping_callbacks)]
 
 
 def is_over(stopped: list[Any] | None, now: list[Any]) -> bool:
@@ -285,10 +271,6 @@ def _more_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
 def _begin_anew(progress: dict[str, Any]) -> None:
     """Let a validation that is under way be begun anew; Lightning would leave out batches."""
     for count, done in (("total", progress["total"]["completed"]), ("current", 0)):
-        progress[count] = {
-            "ready": done + 1,
-            "started": done + 1,
-            "processed": done,
-            "completed": done,
-        }
+        progress[count] = dict.fromkeys(("ready", "started"), done + 1)
+        progress[count] |= dict.fromkeys(("processed", "completed"), done)
     progress["is_last_batch"] = False

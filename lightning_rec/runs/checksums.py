@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def record(folder: Path, written: Path, name: str) -> None:
     """Note the hash of ``written``, a file that is about to take the place of ``name``.
 
-    The hash of the file that it replaces holds as well: a kill may come before the renaming.
+    The hash of the file that it replaces stays valid: a kill may come before the renaming.
     """
     known = _known(folder)
     known[name] = _latest([sha256_file(written), *known.get(name, [])])
@@ -56,13 +56,9 @@ def verify(folder: Path, name: str) -> None:
 
 
 def verify_all(folder: Path) -> None:
-    """Look at each file that is known of.
+    """Raises UserError naming all files of the folder itself that are missing or not as written.
 
-    What is wrong in the folders below is only told: they hold checkpoints, on which no figure
-    depends.
-
-    Raises:
-        UserError: naming all files of the folder itself that are missing or not as written.
+    Those in folders below are logged: they are checkpoints, on which no figure depends.
     """
     faults: dict[bool, list[str]] = {False: [], True: []}  # by whether it lies in a folder below
     for name in sorted(_known(folder)):

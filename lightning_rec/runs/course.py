@@ -1,4 +1,4 @@
-"""How a training goes: whether it trains, validates and keeps its best, and in how many steps."""
+"""Whether a training takes steps, and enough of them, validates and keeps its best weights."""
 
 import logging
 from typing import Any
@@ -18,10 +18,9 @@ SMALLEST = 16  # batches that are advised
 
 
 def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
-    """See that a training trains; say where it keeps no best weights, or has few steps.
+    """Warn of a training that keeps no best weights, or has few steps.
 
-    Raises:
-        UserError: if it would take no step, or a limit leaves nothing of a part of the data.
+    Raises UserError if it would take no step, or a limit leaves nothing of a part of the data.
     """
     _check_limits(cfg, task, data, validates=validates)
     trainer = cfg.trainer

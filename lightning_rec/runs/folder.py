@@ -12,7 +12,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_rec import trust
+from lightning_rec import config, trust
 from lightning_rec.documents import check_folder, check_places, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
@@ -32,15 +32,8 @@ from lightning_rec.runs.distributed import is_first
 log = logging.getLogger(__name__)
 
 STARTED_WITH = ("config.yaml", "overrides.yaml", "run.json")
-# A resumed run must find these again, and goes on in the same runs of trackers.
-BEGUN_WITH = (
-    "data_hash",
-    "catalogue_hash",
-    "protocol_hash",
-    "partial",
-    "language_hash",
-    "trackers",
-)
+# What a resumed run keeps of its card: hashes that must not change, and the runs of trackers.
+_KEPT = "data_hash catalogue_hash protocol_hash partial language_hash trackers"
 
 
 class RunFolder:
@@ -126,7 +119,7 @@ class RunFolder:
         if is_first():
             earlier = self.card.get("earlier", [])
             kept = {key: self.card.get(key) for key in ("started", "finished", "status", "commit")}
-            begun = {key: self.card[key] for key in BEGUN_WITH if key in self.card}
+            begun = {key: self.card[key] for key in _KEPT.split() if key in self.card}
             self._start(cfg, [*self.card.get("overrides", []), *overrides])
             self.note(earlier=[*earlier, kept | until], **begun)
 
@@ -144,10 +137,8 @@ class RunFolder:
         write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
         with self.writing("config.yaml") as temporary:
             write_text(temporary, OmegaConf.to_yaml(cfg, resolve=True))
-        settings = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(settings, dict)
         apart = ("run_dir", "name", "logger", "tracking", "examples", "callbacks")
-        figures = {key: value for key, value in settings.items() if key not in apart}
+        figures = {key: each for key, each in config.plain(cfg).items() if key not in apart}
         self.note(
             status="running",
             started=provenance.now(),
@@ -159,9 +150,7 @@ class RunFolder:
     def note(self, **facts: Any) -> None:
         """Add facts to the provenance card and write it."""
         self.card |= facts
-        if is_first():
-            with self.writing("run.json") as temporary:
-                write_json(temporary, self.card)
+        self.save("run.json", lambda path: write_json(path, self.card))
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
         """Close the card: ``completed``, ``failed`` or ``interrupted``."""
@@ -187,10 +176,7 @@ class RunFolder:
 
     @property
     def config(self) -> DictConfig:
-        """The resolved config.
-
-        Raises UserError if it cannot be read, or names what a run folder may not build.
-        """
+        """The resolved config. Raises UserError if it cannot be read, or names what it may not."""
         if self._composed is not None:
             return self._composed.copy()
         path = self.path / "config.yaml"
@@ -216,16 +202,12 @@ class RunFolder:
         return any((self.path / name).is_file() for name in (LAST, PREVIOUS))
 
     def last_checkpoint(self) -> Path | None:
-        """The latest checkpoint that is as it was written; None if there is none.
-
-        Raises:
-            UserError: if there are some, and all are broken.
-        """
-        there = [name for name in (LAST, PREVIOUS) if (self.path / name).is_file()]
-        for number, name in enumerate(there):
+        """The latest checkpoint that is sound, if any. Raises UserError if all are broken."""
+        found = [name for name in (LAST, PREVIOUS) if (self.path / name).is_file()]
+        for number, name in enumerate(found):
             if checksums.sound(self.path, name):
                 return self.path / name
-            further = [f"going on from {other} before it" for other in there[number + 1 :]]
+            further = [f"going on from {other} before it" for other in found[number + 1 :]]
             told = ", ".join([f"{self.path / name} is not as the run wrote it", *further])
             if not further:
                 raise UserError(
@@ -242,11 +224,15 @@ class RunFolder:
             yield temporary
             checksums.record(self.path, temporary, name)
 
+    def save(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Write a file by a function of its temporary path, on process 0."""
+        if is_first():
+            with self.writing(name) as temporary:
+                write(temporary)
+
     def save_model(self, model: torch.nn.Module) -> None:
         """Write the weights as safetensors."""
-        if is_first():
-            with self.writing("weights.safetensors") as temporary:
-                weights.write(temporary, model)
+        self.save("weights.safetensors", lambda path: weights.write(path, model))
 
     def load_model(self, model: torch.nn.Module) -> None:
         """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
@@ -262,15 +248,11 @@ class RunFolder:
 
     def save_metrics(self, figures: dict[str, float]) -> None:
         """Write ``metrics.json``, sorted by name."""
-        if is_first():
-            with self.writing("metrics.json") as temporary:
-                write_json(temporary, dict(sorted(figures.items())))
+        self.save("metrics.json", lambda path: write_json(path, dict(sorted(figures.items()))))
 
     def save_table(self, name: str, table: pl.DataFrame) -> None:
         """Write a Parquet file."""
-        if is_first():
-            with self.writing(f"{name}.parquet") as temporary:
-                table.write_parquet(temporary)
+        self.save(f"{name}.parquet", table.write_parquet)
 
     def table(self, name: str) -> pl.DataFrame:
         """Read what :meth:`save_table` wrote. Raises UserError if it is missing or broken."""

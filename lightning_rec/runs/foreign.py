@@ -1,8 +1,4 @@
-"""What a saved config may have done with the machine of whoever reads it: nothing behind his back.
-
-It may come from somebody else. It names data, which are read, but not quoted; and places that
-figures are sent to, along with the keys that the environment holds for them.
-"""
+"""Config of a run from somebody else: its data is read, not quoted; no figure is sent unasked."""
 
 import logging
 import os
@@ -79,23 +75,22 @@ class Withheld(logging.Filter):
 
 @contextmanager
 def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> Iterator[Withheld]:
-    """Let messages quote files alone that an override names: terminals and logs are looked at.
+    """Let messages quote only files that an override names, not those of the config alone.
 
     The files are those that the config names below ``node``, ``data`` or ``item``.
 
     Yields the warnings of the block, to be released behind it. Raises UserError in place of one of
     the block's that could quote others.
     """
-    withheld = Withheld(run, [] if run.is_own else _unasked(run, overrides, node))
+    asked, named = _keys(overrides), {} if run.is_own else _named(run, node)
+    withheld = Withheld(run, [f"{key}={path}" for key, path in named.items() if key not in asked])
     handlers = logging.getLogger().handlers if withheld.unasked else []
     for handler in handlers:
         handler.addFilter(withheld)
     try:
         yield withheld
     except UserError:
-        if not withheld.unasked or not all(
-            Path(path).exists() for path in _named(run, node).values()
-        ):
+        if not withheld.unasked or not all(Path(path).exists() for path in named.values()):
             raise
         raise UserError(
             f"The data that {run.path / 'config.yaml'} names cannot be used. Files that a saved "
@@ -117,11 +112,6 @@ def _named(run: RunFolder, node: str) -> dict[str, str]:
         # Parts of a sum name files too; what is below data.fields are columns.
         if node == "item" or key.count(".") == 1
     }
-
-
-def _unasked(run: RunFolder, overrides: Sequence[str], node: str) -> list[str]:
-    asked = _keys(overrides)
-    return [f"{key}={value}" for key, value in _named(run, node).items() if key not in asked]
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

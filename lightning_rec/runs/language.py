@@ -8,10 +8,7 @@ from lightning_rec.runs.folder import RunFolder
 
 
 def language_hash(cfg: DictConfig) -> str | None:
-    """SHA-256 of the files of the language model that a config names; None if it names none.
-
-    Raises UserError if it is not to be had.
-    """
+    """SHA-256 of the files of a config's language model, if any. Raises UserError without them."""
     item = cfg.get("item") or {}
     for node in (item, *(item.get("parts") or {}).values(), cfg.get("model") or {}):
         if isinstance(name := node.get("encoder"), str):

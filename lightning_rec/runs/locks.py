@@ -1,4 +1,4 @@
-"""One process at a time writes a run folder."""
+"""A lock, so that one process at a time writes a run folder."""
 
 import fcntl
 import os
@@ -18,13 +18,10 @@ _PATIENCE = 10.0  # seconds: what a killed process started may outlive it a litt
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Be the one who writes ``folder``, which is made if need be.
+    """Lock ``folder``, which is made if need be, against further writers.
 
-    The lock belongs to the process, and is gone with it however it ends. Of a training on several
-    processes the first one holds it.
-
-    Raises:
-        UserError: naming host and process of the one who writes already.
+    The lock ends with the process that holds it, the first one of a training on several.
+    Raises UserError naming host and process of another writer.
     """
     if not is_first():
         yield
@@ -35,9 +32,8 @@ def one_writer(folder: Path) -> Iterator[None]:
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{platform.node()} {os.getpid()}".encode())
-        for pattern in LEFTOVERS:
-            for leftover in folder.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        for leftover in (each for pattern in LEFTOVERS for each in folder.glob(pattern)):
+            leftover.unlink(missing_ok=True)
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -14,11 +14,11 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import PositiveFloat
-from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import import_extra
-from lightning_rec.figures import Name, parse, parsed
+from lightning_rec.figures import Name, parsed
 from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
@@ -30,64 +30,60 @@ STEP = "trainer/global_step"  # what Lightning calls the x axis
 
 
 def sectioned(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures under the names of their sections, sorted.
-
-    A slice says of how many examples it is, by which it is known; what begins with no stage is of
-    the baseline; the counter ``epoch`` and Lightning's own step stay as they are.
-    """
+    """The figures under the names of their sections, sorted."""
 
     def placed(name: str, parts: Name) -> str:
         if parts.figure in COST:
             return f"cost/{parts.figure}"
         if parts.model in OWN:
             return name
-        section = "slices/" if parts.slice else "baseline/" if parts.model else ""
-        return f"{section}{name}"
+        return f"{'slices/' if parts.slice else 'baseline/' if parts.model else ''}{name}"
 
     return dict(sorted((placed(n, parts), figures[n]) for n, parts in parsed(figures).items()))
 
 
 def compared(figures: Mapping[str, float]) -> dict[str, float]:
     """Those of :func:`sectioned` figures that runs are compared by: of validation and test."""
-    compared = [name for name, each in parsed(figures).items() if each.stage in ("val", "test")]
-    return {name: figures[name] for name in compared if not parse(name).model}
+    return {
+        name: figures[name]
+        for name, each in parsed(figures).items()
+        if each.stage in ("val", "test") and not each.model
+    }
 
 
-class SectionedWandb(WandbLogger):
-    """W&B's logger; see :func:`sectioned`."""
+class Sectioned(Logger):
+    """A logger of figures under the names of their sections; see :func:`sectioned`."""
 
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures over Lightning's step."""
-        super().log_metrics(sectioned(metrics), step)
-
-
-class SectionedTensorBoard(TensorBoardLogger):
-    """TensorBoard's logger; see :func:`sectioned`. Hyper-parameters come with the final figures."""
+    at = "@"  # how cut-offs are written
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures over Lightning's step."""
-        super().log_metrics(sectioned(metrics), step)
+        named = {name.replace("@", self.at): each for name, each in sectioned(metrics).items()}
+        super().log_metrics(named, step)  # type: ignore[safe-super]
 
 
-class SectionedMLFlow(MLFlowLogger):
-    """MLflow's logger; see :func:`sectioned`. Its names take no @: ``val/ndcg_at_10``."""
+class SectionedWandb(Sectioned, WandbLogger):
+    """W&B's logger."""
+
+
+class SectionedTensorBoard(Sectioned, TensorBoardLogger):
+    """TensorBoard's logger. Hyper-parameters come with the final figures."""
+
+
+class SectionedMLFlow(Sectioned, MLFlowLogger):
+    """MLflow's logger, whose names take no @: ``val/ndcg_at_10``."""
+
+    at = "_at_"
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:  # type: ignore[override]
         """Log settings. What a resumed run changed becomes tags: MLflow keeps the first values."""
-        told, known = dict(_flat(params)), self.experiment.get_run(self.run_id).data.params
-        super().log_hyperparams({key: value for key, value in told.items() if key not in known})
-        for key, value in told.items():
+        settings, known = dict(_flat(params)), self.experiment.get_run(self.run_id).data.params
+        super().log_hyperparams({key: value for key, value in settings.items() if key not in known})
+        for key, value in settings.items():
             if known.get(key, value) != value:
                 self.experiment.set_tag(self.run_id, f"resumed/{key}", value)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures over Lightning's step."""
-        named = {name.replace("@", "_at_"): value for name, value in sectioned(metrics).items()}
-        super().log_metrics(named, step)
 
 
 def wandb_logger(
@@ -143,16 +139,13 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
     """A run of W&B: made here and not by Lightning, which passes arguments that W&B warns about."""
     import wandb
 
-    limits: dict[str, Any] = {
-        "init_timeout": timeout,
-        "finish_timeout": timeout,
-        "finish_timeout_raises": True,
-    }
-
     def begin(mode: Mode, resume: Literal["allow"] | None = None) -> Any:
-        bounds = limits if mode == "online" else {}  # what is written to a disk is waited for
+        limits: dict[str, Any] = {}  # what is written to a disk is waited for
+        if mode == "online":
+            limits = dict.fromkeys(("init_timeout", "finish_timeout"), timeout)
+            limits["finish_timeout_raises"] = True
         return wandb.init(
-            settings=wandb.Settings(silent=True, console="off", **bounds),
+            settings=wandb.Settings(silent=True, console="off", **limits),
             reinit="finish_previous",  # each job of a sweep is a run of its own
             mode=mode,
             resume=resume,
@@ -206,8 +199,7 @@ def mlflow_logger(
             ``mlflow.db`` in the present folder, where ``mlflow ui`` looks.
         run_id: MLflow's id of a run that is resumed, which goes on under it; None begins a new one.
 
-    Raises:
-        UserError: if MLflow is not installed.
+    Raises UserError if MLflow is not installed.
     """
     import_extra("mlflow", "logger=mlflow", "mlflow")
     # A server that is away would be tried for minutes. What the user says counts.
@@ -232,19 +224,14 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
 
 def wandb_mode() -> Mode:
     """What ``WANDB_MODE`` says; else online where there is an API key."""
-    wanted = os.environ.get("WANDB_MODE", "")
-    if wanted in ("online", "offline", "disabled"):
-        return wanted  # type: ignore[return-value]
-    return "online" if _has_key() else "offline"
-
-
-def _has_key() -> bool:
-    """Whether W&B would find an API key without asking: in the environment or in netrc."""
+    chosen = os.environ.get("WANDB_MODE", "")
+    if chosen in ("online", "offline", "disabled"):
+        return chosen  # type: ignore[return-value]
     if os.environ.get("WANDB_API_KEY"):
-        return True
+        return "online"
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
-        return netrc(path).authenticators(host) is not None
+        return "online" if netrc(path).authenticators(host) is not None else "offline"
     except (OSError, NetrcParseError, UnicodeDecodeError):
-        return False
+        return "offline"

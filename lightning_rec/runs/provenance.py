@@ -63,14 +63,10 @@ def peak_memory_mib() -> float:
     """Largest resident memory of this process so far, MiB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would start from the peak of the process that started this one
-        line = next(
-            line
-            for line in status.read_text(encoding="utf-8").splitlines()
-            if line.startswith("VmHWM")
-        )
-        return round(int(line.split()[1]) / 2**10, 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+        peak = status.read_text(encoding="utf-8").partition("VmHWM:")[2]
+        return round(int(peak.split()[0]) / 2**10, 1)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(largest / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def forget_peak_memory() -> None:
@@ -80,16 +76,14 @@ def forget_peak_memory() -> None:
 
 
 def _packages() -> dict[str, str]:
-    found = {
-        dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]
-    }
+    named = ((dist.metadata["Name"], dist.version) for dist in distributions())
+    found = {name: version for name, version in named if name}
     return {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
 
 
 def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -98,13 +92,11 @@ def _processor() -> str:
 def _commit() -> dict[str, Any]:
     """Commit and dirty flag of the clone this package runs from; None for an installed wheel."""
     home = Path(__file__).resolve().parents[2]
-    if not (home / ".git").exists():
-        return {"commit": None, "dirty": None}
-    try:
-        commit = _git(home, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(home, "status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if (home / ".git").exists():
+            commit = _git(home, "rev-parse", "HEAD")
+            return {"commit": commit, "dirty": bool(_git(home, "status", "--porcelain"))}
+    return {"commit": None, "dirty": None}
 
 
 def _git(home: Path, *arguments: str) -> str:

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def withdrawn_if_refused(run: RunFolder) -> Iterator[None]:
-    """Leave no run where there never was one: its folder can be used again."""
+    """Withdraw a run that is refused with a UserError: its folder can be used again."""
     try:
         yield
     except UserError:
@@ -24,14 +24,17 @@ def withdrawn_if_refused(run: RunFolder) -> Iterator[None]:
 
 @contextmanager
 def recorded(run: RunFolder) -> Iterator[None]:
-    """Keep the log; close the card, the trackers and the processes, however the run ends."""
+    """Write the log; close the card, the trackers and the processes, however the run ends."""
     status, error = "failed", None
     with logging_to(run.path / "train.log"):
         try:
             yield
         except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C into SystemExit
             status = "interrupted"
-            raise KeyboardInterrupt(_what_now(run)) from stop
+            told = f"to go on: lightning-rec train resume={run.path}"
+            if run.card.get("status") == "completed":
+                told = f"{run.path} is completed, and its figures are written."
+            raise KeyboardInterrupt(told) from stop
         except BaseException as raised:
             error = raised
             raise
@@ -44,15 +47,9 @@ def recorded(run: RunFolder) -> Iterator[None]:
                 tracking.close(failed=not completed)
 
 
-def _what_now(run: RunFolder) -> str:
-    if run.card.get("status") == "completed":
-        return f"{run.path} is completed, and its figures are written."
-    return f"to go on: lightning-rec train resume={run.path}"
-
-
 @contextmanager
 def afterwards(run: RunFolder, what: str) -> Iterator[None]:
-    """What is done once the figures are written: a run stays completed where this fails."""
+    """Log errors of what is done after completion; raise those of runs that are not completed."""
     try:
         yield
     except Exception as error:

@@ -38,8 +38,7 @@ _BESIDE = ("run_dir", "name", "logger", "tracking", "examples", "callbacks", "da
 def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """Apply ``key.key=value`` overrides to a saved config.
 
-    Raises:
-        UserError: on an unknown key, or where a whole part would be chosen anew.
+    Raises UserError on an unknown key, or where a whole part would be chosen anew.
     """
     overrides = list(overrides)
     for override in overrides:
@@ -79,7 +78,7 @@ def check_not_over(run: RunFolder, cfg: DictConfig) -> None:
 
 
 class Start(NamedTuple):
-    """Where a training goes on: the checkpoint, whole epochs and optimizer steps until then."""
+    """Where a training is resumed: the checkpoint, whole epochs and optimizer steps until then."""
 
     checkpoint: Path
     epochs: int
@@ -89,8 +88,7 @@ class Start(NamedTuple):
 def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> Start:
     """Check ``cfg`` and what was built of it against a checkpoint of ``run``.
 
-    Raises:
-        UserError: naming the settings that do not fit. Nothing was written then.
+    Raises UserError naming the settings that do not fit; nothing was written then.
     """
     saved = _read(checkpoint)
     _check_weights(run, task, saved["state_dict"])
@@ -116,14 +114,14 @@ def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any
     """How far a run went under its settings, and those of them that ``cfg`` changes."""
     now = dict(leaves(config.plain(cfg)))
     before = leaves(config.plain(run.config))
-    settings = {key: _written(old) for key, old in before if now.get(key) != old}
+    settings = {
+        # JSON has no number that is not finite.
+        key: str(old) if isinstance(old, float) and not math.isfinite(old) else old
+        for key, old in before
+        if now.get(key) != old
+    }
     epochs, step = (start.epochs, start.step) if start is not None else (0, 0)
     return {"epochs": epochs, "step": step, "settings": settings}
-
-
-def _written(value: Any) -> Any:
-    """A value as JSON has it: what is not finite as a text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: dict[str, Any], done: int) -> None:
@@ -166,11 +164,8 @@ def _read(checkpoint: Path) -> dict[str, Any]:
 
 
 def _check_weights(run: RunFolder, task: Task, saved: dict[str, torch.Tensor]) -> None:
-    shapes = [{n: [*v.shape] for n, v in of.items()} for of in (saved, task.state_dict())]
-    then, now = shapes
-    differing = [name for name in then | now if then.get(name) != now.get(name)]
-    if differing:
-        first = differing[0]
+    then, now = ({n: [*v.shape] for n, v in of.items()} for of in (saved, task.state_dict()))
+    if first := next((name for name in then | now if then.get(name) != now.get(name)), None):
         raise UserError(
             f"The checkpoint of {run.path} does not fit these settings: {first} is "
             f"{then.get(first, 'missing')} there and {now.get(first, 'missing')} here. Settings "
@@ -192,10 +187,8 @@ def _check_unchanged(run: RunFolder, cfg: DictConfig, nodes: tuple[str, ...], wh
 
 def _values(node: str, cfg: DictConfig) -> dict[str, Any]:
     """What a node holds, by dotted key."""
-    value = OmegaConf.select(cfg, node)
-    if not isinstance(value, DictConfig):
-        return {node: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value}
-    settings = OmegaConf.to_container(value, resolve=True)
-    assert isinstance(settings, dict)
-    named = {f"{node}.{key!s}": each for key, each in settings.items()}
+    value = config.plain(OmegaConf.select(cfg, node))
+    if not isinstance(value, dict):
+        return {node: value}
+    named = {f"{node}.{key}": each for key, each in value.items()}
     return {key: each for key, each in named.items() if key not in _APART}

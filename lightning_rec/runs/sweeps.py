@@ -1,4 +1,4 @@
-"""Jobs of a sweep: known by their settings and not by their number, so that a sweep can go on."""
+"""Jobs of a sweep, identified by a hash of their settings, so that a sweep can be resumed."""
 
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
     sweep.mkdir(parents=True, exist_ok=True)
     with alone(sweep / "jobs"):
         for folder in sweep.iterdir():
-            if folder.is_dir() and _hash_of(folder) == wanted:
+            if folder.is_dir() and _job(folder).get("settings_hash") == wanted:
                 return folder
         while (folder := sweep / str(number)).exists():
             number += 1
@@ -74,14 +74,10 @@ def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
 
 def with_effect(folder: Path, overrides: list[str]) -> list[str]:
     """Those of a job's overrides that say what it is, and have an effect."""
-    vain_here = _read(folder)["without_effect"] if (folder / NAME).is_file() else []
-    apart = [*APART, *vain_here]
-
-    def vain(override: str) -> bool:
-        key = key_of(override)
-        return any(key == each or key.startswith((f"{each}.", f"{each}/")) for each in apart)
-
-    return [override for override in overrides if not vain(override)]
+    apart = (*APART, *_job(folder).get("without_effect", ()))
+    below = tuple(f"{key}{sign}" for key in apart for sign in "./")
+    keys = ((key_of(override), override) for override in overrides)
+    return [each for key, each in keys if key not in apart and not key.startswith(below)]
 
 
 def key_of(override: str) -> str:
@@ -89,11 +85,8 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _hash_of(folder: Path) -> str | None:
-    """Of the job in a folder; None if there is none, or if it is of an earlier version."""
-    return _read(folder).get("settings_hash") if (folder / NAME).is_file() else None
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    job: dict[str, Any] = read_json(folder / NAME)
+def _job(folder: Path) -> dict[str, Any]:
+    """What is recorded of the job in a folder; nothing if there is none."""
+    path = folder / NAME
+    job: dict[str, Any] = read_json(path) if path.is_file() else {}
     return job

@@ -1,4 +1,4 @@
-"""What trackers are told of a run: its settings at the start, its figures at the end."""
+"""What trackers log of a run: its settings at the start, its figures at the end."""
 
 import logging
 import shlex
@@ -22,14 +22,11 @@ CALLED = ("log_hyperparams", "log_metrics", "save", "finalize")  # by Lightning
 
 
 class Tracker:
-    """A logger that stops nobody: where it fails, that is said once, and it is told no more.
+    """A logger whose errors are logged once and end the logging, but never the run.
 
     Args:
         name: what the config calls it.
-        build: makes the logger.
-
-    Raises:
-        UserError: as ``build`` does.
+        build: makes the logger; its UserError is raised.
     """
 
     def __init__(self, name: str, build: Callable[[], Logger]) -> None:
@@ -39,7 +36,7 @@ class Tracker:
             setattr(self.logger, method, self.tolerant(getattr(self.logger, method)))
 
     def tolerant(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, but for errors; None once there was one."""
+        """``method``, returning None from its first error on."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             if self.failed:
