@@ -3,7 +3,6 @@
 Each takes the overrides of the command line, and does what the command line does.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,7 @@ def load_data(*overrides: str, config_dir: Folder | None = None) -> Audited[Any]
         overrides: as of the command line, such as ``data=table``, ``data.path=log.csv``.
         config_dir: a folder of further configs.
 
-    Raises:
-        UserError: where the config or the data cannot be used.
+    Raises UserError where the config or the data cannot be used.
     """
     problem = problem_of(compose(overrides, _folders(config_dir)))
     loaded: Audited[Any] = problem.load(cache_dir())
@@ -50,8 +48,7 @@ def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:
         The run: its ``path``, and ``metrics``, its figures by name. :func:`load_run` of the path is
         the trained model, to be asked.
 
-    Raises:
-        UserError: on bad input, before any training.
+    Raises UserError on bad input, before any training.
     """
     cfg = compose(overrides, _folders(config_dir))
     folder = Path(cfg.run_dir)
@@ -62,8 +59,7 @@ def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:
 def evaluate(run: Folder, *overrides: str) -> dict[str, float]:
     """The figures of a finished run, computed again from its weights and its data.
 
-    Raises:
-        UserError: if it is no finished run, or its files or its data have changed.
+    Raises UserError if it is no finished run, or its files or its data have changed.
     """
     return training.evaluate(Path(run), list(overrides))[1]
 
@@ -79,8 +75,7 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
         A row for each finished run: its folder, the settings that differ, its figures; see
         :func:`lightning_rec.lab.read_runs`.
 
-    Raises:
-        UserError: on bad input. A run that fails does not stop the others.
+    Raises UserError on bad input. A run that fails does not stop the others.
     """
     named = [each.partition("=")[2] for each in overrides if each.startswith("run_dir=")]
     folder = Path(named[-1] if named else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep")
@@ -89,5 +84,5 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
     return read_runs(folder)
 
 
-def _folders(config_dir: Folder | None) -> Sequence[Path]:
+def _folders(config_dir: Folder | None) -> list[Path]:
     return [Path(config_dir)] if config_dir is not None else []

@@ -1,8 +1,7 @@
-"""Hydra on a leash: what it composes is checked before it makes anything of it.
+"""Checks of what Hydra composes, before Hydra builds anything of it.
 
-Hydra builds callbacks, launchers, sweepers and log handlers of a config by itself, and sets
-environment variables that it names, before our own code sees the config. docs/security.md says
-what is promised.
+By itself Hydra builds the callbacks, launchers, sweepers and log handlers of a config, and sets
+environment variables that it names. docs/security.md says what is promised.
 """
 
 import dataclasses

@@ -3,6 +3,7 @@
 Importing this module costs little: neither torch nor Lightning is imported here.
 """
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -31,13 +32,12 @@ OPEN = ("goals", "goal_weights", "min_counts", "hash_size", "buckets", "dims")
 
 
 def direction(figure: Any, *, _root_: DictConfig) -> str:
-    """Whether a figure is good when it is low (``min``) or high (``max``), as it is declared."""
-    nodes = OmegaConf.select(_root_, "metrics")
-    return figures.better(str(figure), nodes) or "max"
+    """Whether a figure is better when it is low (``min``) or high (``max``), as declared."""
+    return figures.better(str(figure), OmegaConf.select(_root_, "metrics")) or "max"
 
 
 def of_first(goals: Any, figure: str) -> str:
-    """The name of a figure of validation of clicks: that of the first goal if there are several."""
+    """The name of a click metric of validation: that of the first goal if there are several."""
     names = list(goals or {})
     return str(figures.Name(figure, "val", goal=names[0] if len(names) > 1 else ""))
 
@@ -74,16 +74,14 @@ def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
 
 
 def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
-    """Raise UserError unless a node names a class of one of ``kinds``, or what makes such a one.
+    """Raise UserError unless a node names a class of one of ``kinds``, or a function that makes it.
 
-    A function that does not say what it returns is believed.
+    A function without a readable return annotation passes.
     """
     made: Any = target(node, settings)
     if callable(made) and not isinstance(made, type):
-        try:
+        with contextlib.suppress(NameError, TypeError):  # an annotation that cannot be read
             made = typing.get_type_hints(made).get("return")
-        except (NameError, TypeError):  # an annotation that cannot be read
-            made = None
         if not isinstance(made, type):
             return
     if not (isinstance(made, type) and issubclass(made, kinds)):
@@ -96,10 +94,8 @@ def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
 def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Check a node's keys against its constructor, and, for our own classes, types and ranges.
 
-    Returns the constructor's arguments, converted to the annotated types.
-
-    Raises:
-        UserError: naming the key, what it should be, and the nearest key there is.
+    Returns the constructor's arguments, converted to the annotated types. Raises UserError naming
+    the key, what it should be, and the nearest key there is.
     """
     built = target(node, settings)
     given = {key: value for key, value in settings.items() if key != "_target_"}
@@ -150,8 +146,7 @@ def build(node: str, config: Any, **live: Any) -> Any:
         config: the node: ``_target_`` and its arguments.
         live: arguments that only exist at run time; they win over the node's.
 
-    Raises:
-        UserError: naming the node and what its constructor refused.
+    Raises UserError naming the node and what its constructor refused.
     """
     settings = plain(config)
     built = target(node, settings)
@@ -177,8 +172,7 @@ def build(node: str, config: Any, **live: Any) -> Any:
 def check_choices(overrides: Sequence[str]) -> None:
     """Refuse what no group can be set to, which Hydra does not know what to do with.
 
-    Raises:
-        UserError: naming the choices that there are.
+    Raises UserError naming the choices that there are.
     """
     parser = OverridesParser.create()
     for override in overrides:
@@ -260,10 +254,8 @@ def unknown_key(error: OmegaConfBaseException) -> UserError:
 def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
     """Compose a config without running anything, with further config ``folders``.
 
-    What was composed of the shipped configs alone is remembered, and a copy of it returned.
-
-    Raises:
-        UserError: on a bad override.
+    What was composed of the shipped configs alone is remembered, and a copy of it returned. Raises
+    UserError on a bad override.
     """
     made = _remembered if not folders else _composed
     cfg = copy.deepcopy(made(tuple(overrides), tuple(folders)))

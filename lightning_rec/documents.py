@@ -1,4 +1,4 @@
-"""Reading YAML and JSON that somebody else may have written: bounded, and read as data alone."""
+"""Safe reading of YAML and JSON from others: bounded in size and depth, plain values only."""
 
 import json
 import os

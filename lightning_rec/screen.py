@@ -17,17 +17,17 @@ class Screen(Console):
         super().__init__(markup=False, emoji=False, **settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Make a string a text: all that are printed come by here, those of tables too."""
+        """Text of a string; every string that is printed passes here, those of tables too."""
         return super().render_str(visible(text), **settings)
 
     def status(self, status: Any, **settings: Any) -> Status:
-        """Say what goes on, as it is, where it can be wiped away again."""
+        """A spinner with a message, on terminals only."""
         console = self if self.is_terminal else Screen(quiet=True)
         return Console.status(console, Text(visible(str(status))), **settings)
 
     @property
     def transient(self) -> dict[str, Any]:
-        """What makes a bar vanish at its end, and not be there where there is no terminal."""
+        """Arguments of a progress bar that vanishes at its end, and shows on terminals only."""
         return {"console": self, "transient": True, "disable": not self.is_terminal}
 
 

@@ -22,17 +22,16 @@ def one_line(text: str) -> str:
 
 
 class Tolerant:
-    """A stream that goes on into nothing once it cannot be written, and says so once.
+    """A stream that discards what comes after its first error, a full disk or a closed pipe.
 
-    What was computed is not lost because nobody reads on (``| head``), or because the disk is full
-    that the output goes to.
+    What was computed is not lost because nobody reads on (``| head``).
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, if somebody reads."""
+        """Write, unless the stream has failed."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -40,7 +39,7 @@ class Tolerant:
             return len(text)
 
     def flush(self) -> None:
-        """Flush, if somebody reads."""
+        """Flush, unless the stream has failed."""
         try:
             self._stream.flush()
         except OSError as error:

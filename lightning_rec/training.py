@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
+from lightning_rec import config
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.build import problem_of
 from lightning_rec.build.agreement import check_data, check_withheld
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Made(NamedTuple):
-    """What a config was made into: the problem, its data, and the task over a fresh model."""
+    """What is built of a config: the problem, its data, and the task over a fresh model."""
 
     problem: Problem[Any]
     loaded: Audited[Any]
@@ -55,8 +56,7 @@ class Made(NamedTuple):
 def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
     """Train, evaluate and record ``cfg`` in ``folder``.
 
-    Raises:
-        UserError: on bad input, before any training; the folder is then as it was before.
+    Raises UserError on bad input, before any training; the folder is then as it was before.
     """
     problem = problem_of(cfg)
     with one_writer(folder), stoppable():
@@ -71,11 +71,8 @@ def resume(folder: Path, overrides: list[str]) -> None:
     """Go on from the last checkpoint of a run, with its own config and further value overrides.
 
     A run that was stopped before its first checkpoint begins anew. Nothing is written before the
-    settings were checked.
-
-    Raises:
-        UserError: if ``folder`` is no run, is completed, is being written, or if its checkpoint
-            does not fit the settings.
+    settings were checked. Raises UserError if ``folder`` is no run, is completed, is being written,
+    or if its checkpoint does not fit the settings.
     """
     RunFolder.open(folder)
     with one_writer(folder), stoppable():
@@ -108,9 +105,8 @@ def worker(folder: Path) -> None:
 def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
     """The figures of a completed run again, from its saved weights, marked where they are partial.
 
-    Raises:
-        UserError: if ``folder`` is no completed run, its weights do not fit, its data changed, or
-            a file of it is not as the run wrote it.
+    Raises UserError if ``folder`` is no completed run, its weights do not fit, its data changed, or
+    a file of it is not as the run wrote it.
     """
     run = RunFolder.open(folder)
     cfg = with_parts(run, changed(run.config, overrides))
@@ -184,8 +180,10 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         if task.adapted is not None:
             task.adapted.conclude()
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":
-        with run.timed("calibrate"):
-            run.note(temperature=_calibrate(task, trainer, data))
+        joined = distributed.joined_by("train", run.path)
+        with run.timed("calibrate"), unwatched(trainer), joined:
+            trainer.validate(task, datamodule=DataModule(data), verbose=False)
+            run.note(temperature=task.calibrate())
     run.save_model(task.model)
     if task.adapted is not None and task.adapted.partial and is_first():
         with run.writing(TUNED) as temporary:
@@ -232,14 +230,6 @@ def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
     task.check_weights()
 
 
-def _calibrate(task: Task, trainer: Trainer, data: BatchData) -> dict[str, float]:
-    """Fit what makes probabilities honest."""
-    joined = distributed.joined_by("train", Path(trainer.default_root_dir))
-    with unwatched(trainer), joined:
-        trainer.validate(task, datamodule=DataModule(data), verbose=False)
-    return task.calibrate()
-
-
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
     """Put data and protocol on the card, and what is read of other runs into the folder."""
     copy_parts(run, problem.cfg)
@@ -263,12 +253,11 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
 
 def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:
     """What trackers are told: the config and what makes figures comparable."""
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
-    keys = ("config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version")
-    part = {"partial": run.card["partial"]} if run.card.get("partial") else {}
-    described = {str(key): value for key, value in settings.items()} | part
-    return described | {key: run.card[key] for key in keys}
+    keys = ["config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version"]
+    if run.card.get("partial"):
+        keys.append("partial")
+    settings: dict[str, Any] = config.plain(cfg)
+    return settings | {key: run.card[key] for key in keys}
 
 
 def _flat(columns: Mapping[str, Mapping[str, float]], part: Mapping[str, Any]) -> dict[str, float]:

@@ -61,7 +61,7 @@ def trust(names: str) -> None:
 
     Raises UserError where a name is none, is of Python itself, or is not installed.
     """
-    for name in filter(None, (each.strip() for each in names.split(","))):
+    for name in filter(None, map(str.strip, names.split(","))):
         top = name.partition(".")[0]
         if not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"--trust {name}: that is no name of a Python module.")
@@ -128,8 +128,7 @@ def targets(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def resolve(node: str, name: Any) -> Callable[..., Any]:
     """The class or function that a node's ``_target_`` names.
 
-    Raises:
-        UserError: if there is none, or it is none that a config may build.
+    Raises UserError if there is none, or it is none that a config may build.
     """
     check(node, name)
     try:

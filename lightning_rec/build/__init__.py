@@ -35,9 +35,8 @@ def load_run(folder: str | Path) -> Predictor:
     Args:
         folder: of the run.
 
-    Raises:
-        UserError: if it is no completed run, is not as the run wrote it, or is of a problem that
-            cannot be asked yet.
+    Raises UserError if it is no completed run, is not as the run wrote it, or is of a problem that
+    cannot be asked yet.
     """
     threads.watch()
     run = RunFolder.open(Path(folder))

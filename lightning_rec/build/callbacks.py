@@ -36,8 +36,7 @@ OURS = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 def check_callbacks(settings: Mapping[str, Any]) -> None:
     """Check callbacks and loggers of a config as far as they need no run folder.
 
-    Raises:
-        UserError: naming the key, what it should be, and the nearest key there is.
+    Raises UserError naming the key, what it should be, and the nearest key there is.
     """
     for name, node in (settings.get("logger") or {}).items():
         if node:
@@ -101,19 +100,14 @@ def _check_monitors(cfg: DictConfig, better: Mapping[str, figures.Better]) -> No
                 f"{key}.monitor={watched} is not known yet when a validation ends, which is when "
                 f"{key} looks: monitor a figure of validation."
             )
-        mode = node.get("mode", _default(key, node, "mode"))
+        mode = inspect.signature(config.target(key, config.plain(node))).parameters.get("mode")
+        mode = node.get("mode", mode and mode.default)
         best = better.get(watched)
         if mode in ("min", "max") and best and mode != best:
             raise UserError(
                 f"{key}.mode={mode} would take the worst {watched} for the best: say "
                 f"{key}.mode={best}."
             )
-
-
-def _default(key: str, node: DictConfig, name: str) -> Any:
-    """What an argument is where a node does not say it."""
-    parameters = inspect.signature(config.target(key, config.plain(node))).parameters
-    return parameters[name].default if name in parameters else None
 
 
 def below(value: str) -> str:

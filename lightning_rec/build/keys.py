@@ -3,8 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
@@ -167,8 +166,7 @@ class Keys(_Strict):
 def check_keys(cfg: DictConfig) -> None:
     """Check everything of a config that needs neither its problem nor its parts.
 
-    Raises:
-        UserError: naming the key, what it should be, and the nearest key there is.
+    Raises UserError naming the key, what it should be, and the nearest key there is.
     """
     settings = config.plain(cfg)
     try:
@@ -193,15 +191,22 @@ def check_trainer(settings: dict[str, Any]) -> None:
     _check_processes(settings)
     # Whether torch is deterministic from here on is not for a trial to say.
     live = {"callbacks": [], "logger": False, "enable_checkpointing": False, "deterministic": None}
-    with _silently():
-        config.build("trainer", settings, **live)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what Lightning tells, the real trainer repeats
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config.build("trainer", settings, **live)
+    finally:
+        logging.disable(disabled)
 
 
 def _check_processes(settings: dict[str, Any]) -> None:
     devices, cores = settings.get("devices", 1), os.cpu_count() or 1
     number = int(devices) if str(devices).isdigit() else 1
     accelerator = settings.get("accelerator")
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not _has_accelerator())
+    others = torch.cuda.is_available() or torch.backends.mps.is_available()
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not others)
     if on_cpu and number > cores:
         raise UserError(
             f"trainer.devices={devices}: on a CPU each device is a process, and there are {cores} "
@@ -214,10 +219,6 @@ def _check_processes(settings: dict[str, Any]) -> None:
             "would wait for them. Start it by SLURM or torchrun, or set MASTER_ADDR, MASTER_PORT "
             "and NODE_RANK on each of them."
         )
-
-
-def _has_accelerator() -> bool:
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
@@ -243,20 +244,3 @@ def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
     reasons = dict.fromkeys(message.removeprefix("Value error, ") for message in same)
     shown = "" if isinstance(value, Mapping) else f"={'null' if value is None else value}"
     return UserError(f"{key}{shown}: {', or '.join(reasons)}.")
-
-
-@contextmanager
-def _silently() -> Iterator[None]:
-    """Suppress Lightning's messages, which the real trainer repeats."""
-    names = ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

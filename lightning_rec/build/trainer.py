@@ -45,9 +45,7 @@ def make_trainer(
         "trainer",
         cfg.trainer,
         callbacks=[
-            config.build(
-                f"callbacks.{name}", node, **_inside(node, "dirpath", folder / "checkpoints")
-            )
+            config.build(f"callbacks.{name}", node, **_live(node, dirpath=folder / "checkpoints"))
             for name, node in callbacks.items()
         ],
         logger=_started(loggers, folder, step, run_ids or {}),
@@ -80,8 +78,7 @@ def _started(
 ) -> list[Logger]:
     started = []
     for name, node in nodes.items():
-        known = {"save_dir": folder, "step": step, "run_id": run_ids.get(name)}
-        live = {k: v for key, value in known.items() for k, v in _inside(node, key, value).items()}
+        live = _live(node, save_dir=folder, step=step, run_id=run_ids.get(name))
         build = functools.partial(config.build, f"logger.{name}", node, **live)
         started.append(tracking.start(name, build))
     return [logger for logger in started if logger is not None]
@@ -104,6 +101,6 @@ def recorded_hash(protocol_hash: str, part: Mapping[str, Any] | None) -> str:
     return sha256_json({"protocol": protocol_hash, "partial": part}) if part else protocol_hash
 
 
-def _inside(node: DictConfig, key: str, value: Any) -> dict[str, Any]:
-    """An argument known at run time only, such as a folder, where the config leaves it null."""
-    return {key: value} if key in node and node[key] is None else {}
+def _live(node: DictConfig, **known: Any) -> dict[str, Any]:
+    """Arguments known at run time only, such as a folder, where the config leaves them null."""
+    return {key: value for key, value in known.items() if key in node and node[key] is None}

@@ -23,8 +23,7 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
     """Compose from ``arguments`` (overrides and Hydra's flags) and run ``task`` once or, with -m,
     once per job.
 
-    Raises:
-        UserError: on an override that does not fit.
+    Raises UserError on an override that does not fit.
     """
     for argument in arguments:
         _check_flag(argument)

@@ -1,7 +1,7 @@
 """Settings side by side: each figure's mean, spread and difference from a baseline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import polars as pl
 
@@ -69,8 +69,7 @@ def compare(
         baseline: the setting that the others are compared with; by default the first.
         level: of the intervals in ``frame``.
 
-    Raises:
-        UserError: if runs are not comparable, or a figure or the baseline is not known.
+    Raises UserError if runs are not comparable, or a figure or the baseline is not known.
     """
     runs = read_runs(*sources)
     check_comparable(runs)
@@ -87,19 +86,14 @@ def compare(
                 continue
             found = spread(ours)
             low, high = found.interval(level) or (None, None)
-            line = {"setting": setting, "figure": name, "seeds": found.runs}
-            line |= {"mean": found.mean, "sd": found.sd, "low": low, "high": high}
-            against = welch(ours, theirs, level) if setting != first and theirs else None
-            line |= {
-                "difference": against and against.mean,
-                "difference_low": against and against.low,
-                "difference_high": against and against.high,
-                "p": against and against.p,
-            }
-            lines.append(line)
+            against: tuple[float | None, ...] = (None,) * 4
+            if setting != first and theirs:
+                against = astuple(welch(ours, theirs, level))
+            lines.append((setting, name, found.runs, found.mean, found.sd, low, high, *against))
     numbers = ("mean", "sd", "low", "high", "difference", "difference_low", "difference_high", "p")
     kinds = {"setting": pl.String, "figure": pl.String, "seeds": pl.Int64}
-    frame = pl.DataFrame(lines, schema=kinds | dict.fromkeys(numbers, pl.Float64))
+    schema = kinds | dict.fromkeys(numbers, pl.Float64)
+    frame = pl.DataFrame(lines, schema=schema, orient="row")
     return Comparison(runs, frame, first, names)
 
 

@@ -56,26 +56,14 @@ class Table:
         """A ``tabular`` with booktabs, in a ``table`` if there is a caption or a label."""
         columns = "l" * self.text + "r" * (len(self.header) - self.text)
         head, *body = (" & ".join(map(_latex, line)) + r" \\" for line in (self.header, *self.rows))
-        lines = [
-            f"\\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
+        lines = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        if label:
+            lines.insert(0, f"\\label{{{label}}}")
+        if caption:
+            lines.insert(0, f"\\caption{{{_latex(caption)}}}")
         if caption or label:
-            caption_lines = [f"\\caption{{{_latex(caption)}}}"] if caption else []
-            label_lines = [f"\\label{{{label}}}"] if label else []
-            lines = [
-                r"\begin{table}",
-                r"\centering",
-                *caption_lines,
-                *label_lines,
-                *lines,
-                r"\end{table}",
-            ]
+            lines = [r"\begin{table}", r"\centering", *lines, r"\end{table}"]
         return "\n".join(lines) + "\n"
 
 

@@ -10,7 +10,6 @@ import polars as pl
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
-from lightning_rec.lab.settings import name_settings
 from lightning_rec.runs.sweeps import key_of, with_effect
 
 log = logging.getLogger(__name__)
@@ -30,10 +29,7 @@ def record(folder: Path) -> dict[str, Any]:
     """What a table needs of a run: figures, seed, commit, hashes, times, and the curve.
 
     The curve is there where the run logged to a CSV: the monitored figure after each epoch, counted
-    from 1.
-
-    Raises:
-        UserError: if ``folder`` is no run.
+    from 1. Raises UserError if ``folder`` is no run.
     """
     from lightning_rec.runs.folder import RunFolder  # imports torch
 
@@ -76,9 +72,8 @@ def read_runs(*sources: Source) -> pl.DataFrame:
         and a float64 column for each figure, ``test/ndcg@10``. A setting is the title given, else
         the name under which the run was recorded, else the overrides that set it apart.
 
-    Raises:
-        UserError: if a source holds no completed run, a setting has a seed twice, or runs under one
-            title differ in more than the seed.
+    Raises UserError if a source holds no completed run, a setting has a seed twice, or runs under
+    one title differ in more than the seed.
     """
     found: list[dict[str, Any]] = []
     for source in sources:
@@ -92,11 +87,8 @@ def read_runs(*sources: Source) -> pl.DataFrame:
     for run in found:
         run["setting"] = run["title"] or run.get("row") or run["setting"]
     _check_settings(found)
-    order = {
-        setting: place
-        for place, setting in enumerate(dict.fromkeys(run["setting"] for run in found))
-    }
-    found.sort(key=lambda run: (order[run["setting"]], run.get("seed") or 0))
+    settings = [*dict.fromkeys(run["setting"] for run in found)]
+    found.sort(key=lambda run: (settings.index(run["setting"]), run.get("seed") or 0))
     return frame([_flat(run) for run in found])
 
 
@@ -147,25 +139,39 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
     if not path.is_dir():
         raise UserError(f"There is no file or folder {path}.")
     if (path / "run.json").is_file():
-        return [_completed(_read(path))]
-    documents = [
-        _recorded(file) for file in sorted(path.glob("*.json")) if file.name != "sweep.json"
-    ]
-    folders = [_read(card.parent) for card in sorted(path.glob("*/run.json"))]
-    for run in folders:
+        run = _read(path)
         if run["status"] != "completed":
+            again = f"go on with it first, lightning-rec train resume={path}"
+            raise UserError(f"{path} is {run['status']}, not completed: {again}.")
+        return [run]
+    documents = (each for each in sorted(path.glob("*.json")) if each.name != "sweep.json")
+    runs = [_recorded(file) for file in documents]
+    for run in (_read(card.parent) for card in sorted(path.glob("*/run.json"))):
+        if run["status"] == "completed":
+            runs.append(run)
+        else:
             log.warning("%s is %s, and left out.", run["run"], run["status"])
-    runs = [*documents, *(run for run in folders if run["status"] == "completed")]
     if not runs:
         raise UserError(f"{path} holds no completed run, and no JSON of one.")
     return runs
 
 
-def _completed(run: dict[str, Any]) -> dict[str, Any]:
-    if run["status"] != "completed":
-        again = f"go on with it first, lightning-rec train resume={run['run']}"
-        raise UserError(f"{run['run']} is {run['status']}, not completed: {again}.")
-    return run
+def name_settings(jobs: list[dict[str, Any]]) -> None:
+    """Give each job its ``setting``: overrides that not all jobs have, but for the seed.
+
+    It is the model's name where they differ in nothing else. All jobs are looked at, not a part of
+    them that is comparable, so that a setting means the same wherever it stands.
+
+    Args:
+        jobs: each with its ``overrides``, those that have an effect (``with_effect``), and the name
+            of its ``model``.
+    """
+    known = [set(job["overrides"]) for job in jobs if job["overrides"]]  # a broken folder has none
+    common = set.intersection(*known) if known else set()
+    for job in jobs:
+        effective = job.get("with_effect", job["overrides"])
+        differing = {each for each in effective if each not in common and key_of(each) != "seed"}
+        job["setting"] = " ".join(sorted(differing)) or job.get("model", "as composed")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -183,8 +189,12 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 def _check_settings(runs: list[dict[str, Any]]) -> None:
     """Raise UserError unless the runs of each setting differ in the seed, and in it alone."""
-    by_seed: dict[tuple[str, Any], dict[str, Any]] = {}
+    by_seed: dict[Any, dict[str, Any]] = {}
     by_setting: dict[str, dict[str, Any]] = {}
+
+    def effects(run: dict[str, Any]) -> set[str]:
+        return {each for each in run["with_effect"] if key_of(each) != "seed"}
+
     for run in runs:
         setting, seed = run["setting"], run.get("seed")
         if (other := by_seed.setdefault((setting, seed), run)) is not run:
@@ -193,15 +203,11 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
                 "run once, or give runs that differ in something else a title each."
             )
         first = by_setting.setdefault(setting, run)
-        if run["title"] and (differing := _effects(first) ^ _effects(run)):
+        if run["title"] and (differing := effects(first) ^ effects(run)):
             raise UserError(
                 f"{first['run']} and {run['run']} are both called '{setting}', but differ in "
                 f"{' '.join(sorted(differing))}: give them a title each."
             )
-
-
-def _effects(run: dict[str, Any]) -> set[str]:
-    return {each for each in run["with_effect"] if key_of(each) != "seed"}
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.figures import Name, declared, parse, parsed, titled
 from lightning_rec.files import write_json
-from lightning_rec.lab.settings import name_settings
+from lightning_rec.lab.reading import name_settings
 from lightning_rec.lab.statistics import Spread, spread
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
@@ -36,7 +36,8 @@ class SweepSummary(Callback):
         jobs = [
             job
             for job in collect(folder)
-            if job["status"] == "completed" or _written(folder / job["folder"]) >= self.since
+            if job["status"] == "completed"
+            or (folder / job["folder"] / "run.json").stat().st_mtime_ns >= self.since
         ]
         name_settings(jobs)
         tables: list[dict[str, Any]] = []
@@ -46,16 +47,16 @@ class SweepSummary(Callback):
         write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
         console, metrics = Screen(), metrics_of(folder, jobs)
         for entry in tables:
-            told = (entry["rows"], entry["monitor"], entry["data and protocol"])
-            console.print(table(*told, metrics))
+            console.print(
+                table(entry["rows"], entry["monitor"], entry["data and protocol"], metrics)
+            )
             if costs := costs_table(entry["rows"]):
                 console.print(costs)
-        console.print(f"Sweep  {folder.absolute()}", highlight=False, soft_wrap=True)
+        told = [f"Sweep  {folder.absolute()}"]
         if any(folder.glob("*/wandb/offline-run-*")):
             runs = f"{shlex.quote(str(folder.absolute()))}/*/wandb/offline-run-*"
-            console.print(
-                f"W&B    offline; to sync it: wandb sync {runs}", highlight=False, soft_wrap=True
-            )
+            told.append(f"W&B    offline; to sync it: wandb sync {runs}")
+        console.print("\n".join(told), highlight=False, soft_wrap=True)
         failed = [job for job in jobs if job["status"] != "completed"]
         for job in failed:
             console.print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)
@@ -64,21 +65,19 @@ class SweepSummary(Callback):
 
 
 def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Part the jobs by data and protocol, and by the figure that each monitors, and its mode.
+    """Group jobs by data and protocol, and by the figure that each monitors, and its mode.
 
-    Figures across data or protocols are not to be compared. What is monitored is taken from the
-    jobs: a model may bring a task along, and with it another figure than the sweep's own config
-    has. A job that failed before its data was read goes with the first part.
+    What is monitored is taken from the jobs: a model may bring a task along, and with it another
+    figure than the sweep's own config has. A job that failed before its data was read goes with
+    the first group.
     """
-    parts: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for job in jobs:
-        if job["comparable"]:
-            parts.setdefault((job["comparable"], *job["monitors"]), []).append(job)
-    first = next(iter(parts), ("nothing", "nothing", "max"))
-    for job in jobs:
-        if not job["comparable"]:
-            parts.setdefault(first, []).append(job)
-    return parts
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for job in sorted(jobs, key=lambda job: not job["comparable"]):
+        key = (
+            (job["comparable"], *job["monitors"]) if job["comparable"] else next(iter(groups), None)
+        )
+        groups.setdefault(key or ("nothing", "nothing", "max"), []).append(job)
+    return groups
 
 
 def metrics_of(folder: Path, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -118,11 +117,6 @@ def _job(folder: Path) -> dict[str, Any]:
         return {"folder": folder.name, "status": "failed", "error": repr(error), **empty}
 
 
-def _written(folder: Path) -> int:
-    """When the card of a run was last written, ns."""
-    return (folder / "run.json").stat().st_mtime_ns
-
-
 def _hashes(run: dict[str, Any]) -> str | None:
     """Name data and protocol with the beginnings of their hashes."""
     if "protocol_hash" not in run:
@@ -150,17 +144,10 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
         groups.setdefault(job["setting"], []).append(job)
     rows = []
     for setting, members in groups.items():
-        done = [job["metrics"] for job in members if job["metrics"]]
-        costs = [job["cost"] for job in members if job["metrics"]]
-        rows.append(
-            {
-                "setting": setting,
-                "jobs": len(members),
-                "failed": len(members) - len(done),
-                "figures": _spreads(done),
-                "costs": _spreads(costs),
-            }
-        )
+        done = [job for job in members if job["metrics"]]
+        row = {"setting": setting, "jobs": len(members), "failed": len(members) - len(done)}
+        spreads = {"figures": _spreads(done, "metrics"), "costs": _spreads(done, "cost")}
+        rows.append(row | spreads)
     worst = float("-inf") if mode == "max" else float("inf")
 
     def merit(row: dict[str, Any]) -> float:
@@ -176,10 +163,10 @@ def _called(name: str, known: Container[str]) -> str:
     return partial if partial in known else name
 
 
-def _spreads(jobs: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
+def _spreads(jobs: list[dict[str, Any]], kind: str) -> dict[str, dict[str, float | None]]:
     """The spread of each number that all jobs have."""
-    names = sorted(set.intersection(*(set(numbers) for numbers in jobs))) if jobs else []
-    spreads = {name: spread([numbers[name] for numbers in jobs]) for name in names}
+    names = sorted(set.intersection(*(set(job[kind]) for job in jobs))) if jobs else []
+    spreads = {name: spread([job[kind][name] for job in jobs]) for name in names}
     return {name: {"mean": of.mean, "sd": of.sd} for name, of in spreads.items()}
 
 

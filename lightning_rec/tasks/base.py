@@ -1,4 +1,4 @@
-"""What the LightningModules of all problems share: steps, rates, seeds, clipping, bad losses."""
+"""The LightningModule of every problem: steps, rates, seeds, clipping, non-finite losses."""
 
 import logging
 import math
@@ -34,14 +34,13 @@ first step."""
 
 
 class Training(NamedTuple):
-    """How a model is trained, as a config has it.
+    """How a model is trained.
 
     optimizer: makes an optimizer of parameters.
     schedule: makes a learning-rate schedule of an optimizer, its steps, and those of an epoch.
     seed: reseeds torch at each epoch, together with the epoch and the process.
-    adapted: the part that was trained before, under its adapter; None where there is none.
+    adapted: the pretrained part under its adapter; None where there is none.
     tuned_lr: learning rate of that part; None takes the optimizer's.
-    arithmetic: see :data:`Arithmetic`.
     """
 
     optimizer: Callable[[Iterable[Any]], Optimizer]
@@ -192,10 +191,8 @@ class Task(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log how long the epoch took, validation included; stop where a loss was no number.
 
-        The checkpoint of the epoch is written after this, so the last good one stays.
-
-        Raises:
-            UserError: naming the first step and batch of the epoch whose loss is not finite.
+        The checkpoint of the epoch is written after this, so the last good one stays. Raises
+        UserError naming the first step and batch of the epoch whose loss is not finite.
         """
         self.epochs.end(self.current_epoch, self.trainer.accumulate_grad_batches)
         seconds = self.epochs.seconds[-1]
@@ -232,7 +229,7 @@ class Task(pl.LightningModule):
         return [group for group in groups if group["params"]]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save how far the epoch is, and what a watching schedule and an adapter remember."""
+        """Save the progress of the epoch, and the states of a plateau schedule and an adapter."""
         if "optimizer_states" in checkpoint:  # not of the best weights alone
             checkpoint["progress"] = self.epochs.state_dict() | self.steps.progress()
         if self.plateau is not None:
@@ -242,18 +239,19 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of schedule, adapter and epoch until training starts."""
-        self.restored = {key: checkpoint.get(key) for key in ("plateau", "course", "progress")}
+        kept = ("plateau", "course", "progress")
+        self.restored = {key: checkpoint[key] for key in kept if key in checkpoint}
 
     def on_fit_start(self) -> None:
         """Restore schedule, adapter and epoch of a resumed training."""
-        plateau, course = self.restored.get("plateau"), self.restored.get("course")
-        if (progress := self.restored.get("progress")) is not None:
-            self.epochs.load_state_dict(progress, self.device)
-            self.steps.load_progress(progress)
-        if self.plateau is not None and plateau is not None:
-            self.plateau.load_state_dict(plateau)
-        if self.adapted is not None and course is not None:
-            self.adapted.hook.load_state_dict(course)
+        found = self.restored
+        if "progress" in found:
+            self.epochs.load_state_dict(found["progress"], self.device)
+            self.steps.load_progress(found["progress"])
+        if self.plateau is not None and "plateau" in found:
+            self.plateau.load_state_dict(found["plateau"])
+        if self.adapted is not None and "course" in found:
+            self.adapted.hook.load_state_dict(found["course"])
 
     def on_fit_end(self) -> None:
         """Check that no frozen weight has moved."""

@@ -38,8 +38,7 @@ class Epochs:
     def end(self, epoch: int, accumulated: int) -> None:
         """The epoch ends; ``accumulated`` batches make a step.
 
-        Raises:
-            UserError: naming the first step and batch of the epoch whose loss is not finite.
+        Raises UserError naming the first step and batch of the epoch whose loss is not finite.
         """
         batch = int(self.bad_batch)  # once an epoch: each look waits for the device
         if batch >= 0:

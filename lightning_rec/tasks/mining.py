@@ -28,8 +28,7 @@ class HardNegatives:
         number: items drawn for each pair.
         depth: how many of the best are drawn from.
 
-    Raises:
-        ValueError: if more are to be drawn than there are to draw from.
+    Raises ValueError if more are to be drawn than there are to draw from.
     """
 
     kind: ClassVar[str] = "matching"

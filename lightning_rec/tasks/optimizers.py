@@ -96,8 +96,7 @@ def check_optimizer(
     Returns:
         The optimizer.
 
-    Raises:
-        ValueError: saying what the optimizer cannot do.
+    Raises ValueError saying what the optimizer cannot do.
     """
     with torch.device("cpu"):  # also where a model is being built without memory
         zeros = torch.zeros(2, 2)

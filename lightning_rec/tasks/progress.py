@@ -41,17 +41,11 @@ def tell(trainer: pl.Trainer, figures: Mapping[str, float]) -> None:
 
 
 def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
-    """What is known at the end of an epoch, for logs: no bar can be seen there.
-
-    Args:
-        trainer: knows the figures of validation.
-        loss: float scalar, the mean over the batches of the epoch, the last and smaller one alike.
-        seconds: that the epoch took.
-    """
+    """A line for logs at the end of an epoch: its mean loss, figures of validation, seconds."""
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-    there = trainer.callback_metrics
+    logged = trainer.callback_metrics
     known = {"train/loss": loss}
-    known |= {name: there[name] for name in watched(trainer) if validated and name in there}
+    known |= {name: logged[name] for name in watched(trainer) if validated and name in logged}
     figures = "".join(f", {name} {float(value):.4f}" for name, value in known.items())
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
 
@@ -71,8 +65,7 @@ class Progress(ProgressBar):
 
     def __init__(self, refresh_rate: PositiveInt = 10) -> None:
         super().__init__()
-        self.refresh_rate = refresh_rate
-        self._enabled = True
+        self.refresh_rate, self._enabled = refresh_rate, True
         self._bars: RichProgress | None = None
         self._looked, self._hook = 0.0, sys.breakpointhook
 
@@ -100,11 +93,11 @@ class Progress(ProgressBar):
         """Move the bar by a part of an epoch."""
         if batch_idx % self.refresh_rate == 0:
             share = (batch_idx + 1) / max(1.0, float(trainer.num_training_batches))
-            self._move(trainer.current_epoch + share, self._figures(trainer))
+            self._update(completed=trainer.current_epoch + share, figures=self._figures(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the bar to the end of the epoch."""
-        self._move(trainer.current_epoch + 1, self._figures(trainer))
+        self._update(completed=trainer.current_epoch + 1, figures=self._figures(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
@@ -124,7 +117,7 @@ class Progress(ProgressBar):
     def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of a validation outside training."""
         if trainer.state.fn != "fit":
-            self._advance()
+            self._update(advance=1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar of a validation outside training."""
@@ -137,7 +130,7 @@ class Progress(ProgressBar):
 
     def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of the test."""
-        self._advance()
+        self._update(advance=1)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar of the test."""
@@ -161,27 +154,19 @@ class Progress(ProgressBar):
         self._bars.start()
         self._bars.add_task(what, total=total, completed=done, figures="")
 
-    def _move(self, completed: float, figures: str) -> None:
+    def _update(self, **progress: Any) -> None:
+        """Move the bar, and draw it, not too often."""
         if self._bars is not None:
-            self._bars.update(self._bars.task_ids[0], completed=completed, figures=figures)
-            self._look()
-
-    def _advance(self) -> None:
-        if self._bars is not None:
-            self._bars.advance(self._bars.task_ids[0])
-            self._look()
+            self._bars.update(self._bars.task_ids[0], **progress)
+            now = time.monotonic()
+            if now - self._looked > BETWEEN:
+                self._looked = now
+                self._bars.refresh()
 
     def _close(self) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars, sys.breakpointhook = None, self._hook
-
-    def _look(self) -> None:
-        """Draw the bar, not too often."""
-        now = time.monotonic()
-        if self._bars is not None and now - self._looked > BETWEEN:
-            self._looked = now
-            self._bars.refresh()
 
     def _break(self, *args: Any, **kwargs: Any) -> Any:
         """Close the bar before a debugger asks, which would be drawn over."""
@@ -196,6 +181,5 @@ class Progress(ProgressBar):
         for callback in trainer.checkpoint_callbacks:
             if monitor := getattr(callback, "monitor", None):
                 figures[f"best {monitor}"] = getattr(callback, "best_model_score", None)
-        return "  ".join(
-            f"{name} {float(value):.4f}" for name, value in figures.items() if value is not None
-        )
+        known = {name: float(value) for name, value in figures.items() if value is not None}
+        return "  ".join(f"{name} {value:.4f}" for name, value in known.items())

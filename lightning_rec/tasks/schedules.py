@@ -150,8 +150,7 @@ class OneCycle(OneCycleLR):
         final_div_factor: the last rate is the first over it.
         three_phase: fall as steeply as the rise, and then to the last rate.
 
-    Raises:
-        ValueError: if the rise is a single step, or the optimizer has no momentum to move.
+    Raises ValueError if the rise is a single step, or the optimizer has no momentum to move.
     """
 
     def __init__(

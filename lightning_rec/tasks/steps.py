@@ -1,4 +1,4 @@
-"""What a task does with a batch of its problem: the loss, the predictions, the figures."""
+"""Steps of a problem: the loss of a training batch, predictions of an evaluation, figures."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Literal

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from lightning_rec.lab.settings import name_settings
+from lightning_rec.lab.reading import name_settings
 from lightning_rec.reports.sweep import (
     SweepSummary,
     collect,
