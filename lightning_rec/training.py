@@ -185,9 +185,8 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             trainer.validate(task, datamodule=DataModule(data), verbose=False)
             run.note(temperature=task.calibrate())
     run.save_model(task.model)
-    if task.adapted is not None and task.adapted.partial and is_first():
-        with run.writing(TUNED) as temporary:
-            task.adapted.save(temporary)
+    if task.adapted is not None and task.adapted.partial:
+        run.save(TUNED, task.adapted.save)
     with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
     run.note(warnings=[*ended_early(cfg, trainer, data), *problem.warn(task.figures)])
