@@ -172,13 +172,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         tracking.begin(trainer, _described(cfg, run))
         run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
-        with run.timed("fit"), distributed.joined_by("train", run.path):
-            ckpt = start and start.checkpoint
-            trainer.fit(task, datamodule=DataModule(data), ckpt_path=ckpt, weights_only=True)
-        tell_untrained(trainer, start)
-        _take_best(trainer, run, task)
-        if task.adapted is not None:
-            task.adapted.conclude()
+        _fit(trainer, run, task, data, start)
     if loaded.validates and cfg.task.get("calibrate", "none") != "none":
         joined = distributed.joined_by("train", run.path)
         with run.timed("calibrate"), unwatched(trainer), joined:
@@ -220,13 +214,21 @@ def _evaluate(trainer: Trainer, task: Task, data: BatchData, *, validates: bool)
         trainer.test(task, datamodule=DataModule(data), verbose=False)
 
 
-def _take_best(trainer: Trainer, run: RunFolder, task: Task) -> None:
-    """Load the weights with the best validation figure, if any; what it cost goes on the card."""
+def _fit(
+    trainer: Trainer, run: RunFolder, task: Task, data: BatchData, start: Start | None
+) -> None:
+    """Train, and load the weights with the best validation figure, if any."""
+    with run.timed("fit"), distributed.joined_by("train", run.path):
+        ckpt = start and start.checkpoint
+        trainer.fit(task, datamodule=DataModule(data), ckpt_path=ckpt, weights_only=True)
+    tell_untrained(trainer, start)
     run.note(cost=task.cost())
     if (run.path / BEST).is_file():
         saved = trainer.strategy.load_checkpoint(run.path / BEST, weights_only=True)
         task.load_state_dict(saved["state_dict"])
     task.check_weights()
+    if task.adapted is not None:
+        task.adapted.conclude()
 
 
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
