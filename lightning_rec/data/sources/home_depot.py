@@ -4,16 +4,16 @@ Kaggle, Home Depot Product Search Relevance, 2016: 74,067 pairs of the training 
 three people at least from 1 (irrelevant) to 3 (perfect match), their mean rounded.
 """
 
-import gzip
-import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 
+from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.pairs import Scale
 from lightning_rec.data.sources.public import PublicSource
+from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
 
 HOME_DEPOT = PublicData(
@@ -64,17 +64,9 @@ class HomeDepot(PublicSource):
 
     def read(self, files: list[Path]) -> pl.DataFrame:
         """All rows. Raises UserError where the file is another one."""
-        try:
-            raw = files[0].read_bytes()
-            text = gzip.decompress(raw) if files[0].suffix == ".gz" else raw
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{files[0]} is broken ({error}). Copy or download it again."
-            ) from error
-        types = dict.fromkeys(_COLUMNS, pl.String)
-        # The file is Latin-1, in which every byte is a character.
-        table = pl.read_csv(text.decode("latin-1").encode(), schema_overrides=types)
-        if missing := [name for name in _COLUMNS if name not in table.columns]:
+        table = open_table(files[0], Dialect(delimiter=",", encoding="latin-1"))
+        if missing := [name for name in _COLUMNS if name not in table.schema]:
             raise UserError(f"{files[0]} has no column {missing[0]}: it is not Kaggle's train.csv.")
-        named = table.select(pl.col(name).alias(role) for name, role in _COLUMNS.items())
-        return named.with_columns(pl.col("relevance").cast(pl.Float64))
+        named = (pl.col(name).alias(role) for name, role in _COLUMNS.items())
+        rows = table.collect(table.frame.select(named))
+        return rows.with_columns(pl.col("relevance").cast(pl.Float64))
