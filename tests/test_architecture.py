@@ -130,7 +130,10 @@ def test_what_is_public_is_documented(name: str) -> None:
     module = tree(name)
     if module.body:
         assert ast.get_docstring(module), f"{name} has no docstring"
-    owners = [module, *(node for node in module.body if isinstance(node, ast.ClassDef))]
+    owners: list[ast.Module | ast.ClassDef] = [
+        module,
+        *(node for node in module.body if isinstance(node, ast.ClassDef)),
+    ]
     for owner in owners:
         if isinstance(owner, ast.ClassDef) and owner.name.startswith("_"):
             continue

@@ -1,6 +1,7 @@
 """Losses with a value per target: means and weights of all of them, those of clicks by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from lightning_rec.losses.clicks import FocalLoss, LogLoss, WeightedLogLoss
 from lightning_rec.losses.words import WordCrossEntropy
 
 ROWS = Labelled(torch.tensor([2.0, -1.0, 0.5, -3.0]), torch.tensor([1.0, 1.0, 0.0, 0.0]))
-MODEL = torch.nn.Identity()  # these losses do not ask it
+MODEL: Any = torch.nn.Identity()  # these losses do not ask it
 
 
 def probabilities() -> list[tuple[float, float]]:

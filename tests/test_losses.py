@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
 from lightning_rec.losses.in_batch import InBatch
-from lightning_rec.losses.negatives import Negatives, positive_keys
+from lightning_rec.losses.negatives import Negatives, Shared, positive_keys
 from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
 from lightning_rec.models.base import InnerProduct, ItemVectors
 
@@ -28,7 +28,7 @@ class Table(InnerProduct):
     def __init__(self, biased: bool = True) -> None:
         super().__init__(Schema(ITEMS, 5, 4))
         self.weight = nn.Parameter(torch.randn(ITEMS, DIM))
-        self.bias = nn.Parameter(torch.randn(ITEMS)) if biased else None
+        self.bias: Any = nn.Parameter(torch.randn(ITEMS)) if biased else None
 
     def forward(self, histories: Histories, at: Tensor) -> Tensor:
         raise NotImplementedError
@@ -98,11 +98,11 @@ def test_full_softmax_under_autocast_is_close() -> None:
     assert mixed.item() != plain.item()
 
 
-SHARED = ("none", "sequence", "batch")
+SHARED: tuple[Shared, ...] = ("none", "sequence", "batch")
 
 
 def sampler(**settings: Any) -> Negatives:
-    defaults = {
+    defaults: dict[str, Any] = {
         "split": split_of(SEEN, COUNTS),
         "number": 9,
         "shared": "none",

@@ -12,6 +12,7 @@ from test_readme import CLONE, blocks, prepare_files, words_of
 
 from lightning_rec import __version__, cli, config
 from lightning_rec.build import problem_of
+from lightning_rec.commands import VERBS
 
 FOUND = [
     page
@@ -83,7 +84,7 @@ def test_every_command_is_taken(
         if verb == "data" and arguments[:1] in (["check"], ["schema"]):
             assert cli.run([verb, *arguments]) == 0, words
         if verb not in ("train", "evaluate", "show") or "--help" in arguments:
-            assert verb in (*cli.VERBS, "--help"), words
+            assert verb in (*VERBS, "--help"), words
             continue
         folders = [Path("my_conf")] if "--config-dir" in arguments else []
         plain = [word for word in arguments if not word.startswith("-") and word != "my_conf"]

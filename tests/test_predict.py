@@ -147,7 +147,7 @@ def test_scores_and_vectors_agree_with_recommendations(sasrec: SequencePredictor
 
 
 def test_similar_items_are_those_of_the_cosine(sasrec: SequencePredictor) -> None:
-    vectors = sasrec.model.vectors().weight.numpy()  # type: ignore[operator, union-attr]
+    vectors = sasrec.model.vectors().weight.numpy()  # type: ignore[operator]
     ids = sasrec.items["item"].to_list()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = unit @ unit[ids.index("i05")]

@@ -24,7 +24,7 @@ from lightning_rec.training import train
 CHANGES = 300
 TRAININGS = int(os.environ.get("RANDOM_TRAININGS", "12"))
 SEED = int(os.environ.get("RANDOM_SEED", "20261127"))
-BASES = (
+BASES: tuple[list[str], ...] = (
     [],
     ["model=sasrec", "logger=[csv,tensorboard]", "trainer=ddp"],
     ["model=popularity", "protocol=temporal"],

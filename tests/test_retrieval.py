@@ -32,7 +32,9 @@ def one_each(target: Tensor) -> Pairs:
     return Pairs(torch.arange(len(target)), target)
 
 
-def by_sorting(scores: list[float], target: int, seen: set[int], k: int) -> tuple[int, int, list]:
+def by_sorting(
+    scores: list[float], target: int, seen: set[int], k: int
+) -> tuple[int, int, list[float]]:
     """Rank, number of candidates and the scores of the best, from a sorted list."""
     left = [item for item in range(len(scores)) if item not in seen - {target}]
     left.sort(key=lambda item: (-scores[item], item == target))  # ties against the target

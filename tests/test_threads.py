@@ -28,7 +28,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.delenv(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "cores", lambda: 8)
-        patch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]
+        patch.setitem(sys.modules, "torch", None)
         patch.delitem(sys.modules, "torch")
         yield monkeypatch
 

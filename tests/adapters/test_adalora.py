@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_modules import MODULES, adapter, loss_of, tuned
+from adapters.tiny_modules import MODULES, adapter, loss_of, tuned
 from torch import Tensor, nn
 
 from lightning_rec.adapters.adalora import ranks_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, node, stepped, tuned
+from adapters.tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, node, stepped, tuned
 from torch import nn
 
 from lightning_rec import config

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_modules import adapter, tuned
+from adapters.tiny_modules import adapter, tuned
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import AdaptedModule

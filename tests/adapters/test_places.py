@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_modules import Hub, Ours, adapter, hub_model, layers_of, stepped, tuned
+from adapters.tiny_modules import Hub, Ours, adapter, hub_model, layers_of, stepped, tuned
 from torch import nn
 
 from lightning_rec.adapters.base import AdaptedModule
@@ -87,7 +87,7 @@ def test_a_model_itself_is_tuned_as_one_that_is_held() -> None:
 
 @pytest.mark.parametrize("name", ["lora", "adalora", "ia3"])
 def test_named_targets_go_before_known_ones(name: str) -> None:
-    further = {"feedforward": []} if name == "ia3" else {}
+    further: dict[str, Any] = {"feedforward": []} if name == "ia3" else {}
     made = tuned(name, "bert", targets=["encoder.layer.1.output.dense", "query"], **further)
     targets = {each.partition(".lora_")[0].partition(".ia3_")[0] for each in made.names}
     queries = {f"model.encoder.layer.{number}.attention.self.query" for number in range(3)}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_modules import Hub, adapter, hub_model, layers_of, stepped
+from adapters.tiny_modules import Hub, adapter, hub_model, layers_of, stepped
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import AdaptedModule

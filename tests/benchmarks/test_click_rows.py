@@ -17,6 +17,7 @@ from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.fetch import cache_dir
+from lightning_rec.problems.clicks import Clicks
 
 SMALL = ["model.dim=4", "model.mlp=[8,6]"]
 
@@ -122,7 +123,8 @@ def test_the_limit_computes_what_ours_does(rows: Export, overrides: list[str]) -
     problem = problem_of(cfg)
     loaded = problem.load(cache_dir())
     torch.manual_seed(0)
-    ours = problem.make_model(loaded.data.encoded.schema).eval()
+    assert isinstance(problem, Clicks)
+    ours: Any = problem.make_model(loaded.data.encoded.schema).eval()
     for parameter in ours.parameters():
         torch.nn.init.normal_(parameter)
     ours.linear.bias.data.zero_()  # the limit has the one of its output alone

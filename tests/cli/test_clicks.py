@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
+from cli.processes import command, read
 from omegaconf import OmegaConf
-from processes import command, read
 from safetensors.torch import load_file
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -119,7 +120,7 @@ def test_few_steps_and_the_mean_loss_of_an_epoch_are_told(
     assert f"Training ended after {4 * epochs} steps, since 0 validations" in warning
     assert warning.endswith("Say batches.batch_size=16, or a larger patience.")
     for epoch in range(epochs):
-        mean = steps["train/loss"][4 * epoch : 4 * epoch + 4].mean()
+        mean: Any = steps["train/loss"][4 * epoch : 4 * epoch + 4].mean()
         assert f"epoch {epoch + 1} of 50, train/loss {mean:.4f}, val/logloss" in log
 
 

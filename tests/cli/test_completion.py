@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_rec import cli
+from lightning_rec.commands import VERBS
 from lightning_rec.commands.completion import SHELLS, candidates
 from lightning_rec.errors import UserError
 
@@ -18,7 +19,7 @@ from lightning_rec.errors import UserError
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("", ["--help", "--version", *cli.VERBS]),
+        ("", ["--help", "--version", *VERBS]),
         ("tr", ["train"]),
         ("train mode", ["model.", "model=", "model@encoder.model="]),
         ("train model=bert", ["model=bert4rec"]),

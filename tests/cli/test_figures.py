@@ -8,11 +8,12 @@ records them anew, and says so: ``RECORD_FIGURES=1 pytest tests/cli/test_figures
 import os
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
-from processes import read
+from cli.processes import read
 
 from lightning_rec import cli
 from lightning_rec.files import write_json
@@ -111,7 +112,7 @@ def test_losses_and_figures_are_those_recorded(
     figures: dict[str, float] = read(tmp_path / "run/metrics.json")
     if (tmp_path / "run/csv/metrics.csv").exists():
         steps = pl.read_csv(tmp_path / "run/csv/metrics.csv", infer_schema_length=None)
-        losses = steps["train/loss"].drop_nulls() if "train/loss" in steps.columns else []
+        losses: Any = steps["train/loss"].drop_nulls() if "train/loss" in steps.columns else []
         figures |= {f"train/loss {number}": loss for number, loss in enumerate(losses)}
     figures = {key: value for key, value in figures.items() if not key.startswith("cost/")}
     here = {"processor": machine()["processor"], "torch": torch.__version__}

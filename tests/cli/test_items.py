@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from processes import read
+from cli.processes import read
 from safetensors.torch import load_file
 
 import lightning_rec

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from processes import command, read
+from cli.processes import command, read
 
 from lightning_rec import cli
 from lightning_rec.build import load_run

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from cli.processes import read
 from omegaconf import OmegaConf
-from processes import read
 from sklearn.metrics import brier_score_loss
 
 from lightning_rec import cli, config

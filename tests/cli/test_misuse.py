@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import command, read
+from cli.processes import command, read
 
 from lightning_rec import cli
 from lightning_rec.build import problem_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import flip, read
+from cli.processes import flip, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli

@@ -3,13 +3,13 @@
 import csv
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from processes import read
+from cli.processes import read
 
 from lightning_rec import cli
 from lightning_rec.build import problem_of
@@ -49,7 +49,7 @@ def oracle(path: Path, score: Score, words: str, held: int) -> dict[str, float]:
     """Means over users of leave-one-out; the target is the event ``held`` from the end."""
     everyone = sequences(path)
     items = {item for sequence in everyone for item in sequence[:-2]}
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     number = 0
     for sequence in everyone:
         history, target = [i for i in sequence[:-held] if i in items], sequence[-held]

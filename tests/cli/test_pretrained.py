@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from processes import read
+from cli.processes import read
 from safetensors.torch import load_file
 
 from lightning_rec import cli, config

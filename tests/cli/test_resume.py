@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from kills import equal
-from processes import flip, read
+from cli.kills import equal
+from cli.processes import flip, read
 
 from lightning_rec import cli
 from lightning_rec.errors import UserError, nearest
@@ -73,7 +73,8 @@ def stopped(
     patch: pytest.MonkeyPatch, kind: type[Task], hook: str, when: Callable[[Any], bool], number: int
 ) -> None:
     """Let a signal come within a hook of a task, once."""
-    inner, sent = getattr(kind, hook), []
+    sent: list[Any] = []
+    inner = getattr(kind, hook)
 
     def hooked(task: Any, *arguments: Any, **named: Any) -> Any:
         if not sent and when(task):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from kills import equal
-from processes import read
+from cli.kills import equal
+from cli.processes import read
 
 from lightning_rec import cli, config
 from lightning_rec.errors import UserError

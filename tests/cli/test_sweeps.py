@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import read
+from cli.processes import read
 
 from lightning_rec import cli
 from lightning_rec.runs.folder import RunFolder

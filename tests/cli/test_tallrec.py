@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import read
+from cli.processes import read
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import read
+from cli.processes import read
 
 
 def test_a_run_into_a_closed_pipe_is_completed_and_its_log_has_a_line_per_epoch(

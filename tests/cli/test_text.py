@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from processes import read
+from cli.processes import read
 from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli

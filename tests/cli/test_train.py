@@ -13,10 +13,11 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
-from processes import command, read
+from cli.processes import command, read
 from safetensors.torch import load_file
 
 from lightning_rec import cli, config
+from lightning_rec.commands import VERBS
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.loggers import compared, sectioned
 
@@ -92,13 +93,13 @@ def test_equal_seeds_give_equal_bits(small: list[str], tmp_path: Path) -> None:
 def offline_records(run: Path) -> Iterator[Any]:
     """Records of the one offline W&B run below ``run``, by W&B's own reader."""
     reader = pytest.importorskip("wandb.sdk.internal.datastore")
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto import wandb_internal_pb2 as messages
 
     (path,) = (run / "wandb").glob("offline-run-*/*.wandb")
     store = reader.DataStore()
     store.open_for_scan(str(path))
     while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
+        record = messages.Record()  # type: ignore[attr-defined]
         record.ParseFromString(data)
         yield record
 
@@ -368,7 +369,7 @@ def test_what_needs_no_torch_does_not_load_it(arguments: list[str], said: str) -
 
 
 def test_every_verb_has_help_without_loading_torch() -> None:
-    for verb in cli.VERBS:
+    for verb in VERBS:
         code = (
             "import sys; from lightning_rec import cli; "
             f"cli.run(['{verb}', '--help']); assert 'torch' not in sys.modules"

@@ -37,7 +37,7 @@ def task_of(
     training = Training(
         torch.optim.SGD,
         lambda optimizer, steps, per_epoch: None,
-        arithmetic=arithmetic,  # type: ignore[arg-type]
+        arithmetic=arithmetic,
     )
     steps = ClickSteps(model, metrics, **settings)
     return Task(steps, model, None, LogLoss(), Method(), training).eval()
@@ -167,7 +167,7 @@ def test_the_loss_of_several_goals_is_the_weighed_sum_of_theirs() -> None:
 def test_each_goal_has_its_figures_and_its_threshold() -> None:
     task, batch = of_goals(), BATCH._replace(label=LABELS)
     kept: dict[str, Any] = {}
-    task._record = lambda stage, figures: kept.update({stage: figures})  # type: ignore[method-assign]
+    task._record = lambda stage, figures: kept.update({stage: figures})  # type: ignore[method-assign, assignment]
     with torch.no_grad():
         task.validation_step(batch, 0)
         logits = task.model(batch.rows)

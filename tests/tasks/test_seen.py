@@ -60,7 +60,7 @@ def by_hand(
 def test_ranks_are_those_counted_by_hand(word: str, prepared: Callable[..., Interactions]) -> None:
     chance = random.Random(3)
     users = [f"u{number}" for number in range(USERS) for _ in range(EVENTS)]
-    log = {
+    log: dict[str, list[Any]] = {
         "user": users,
         "item": [f"i{int(ITEMS * chance.random() ** 1.3)}" for _ in users],
         "time": list(range(len(users))),

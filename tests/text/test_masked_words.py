@@ -72,7 +72,7 @@ def test_logits_are_those_of_transformers_at_the_places_asked_about(
     shown = model.masked(batch, at)
     with torch.no_grad():
         logits = model(shown, at)
-        whole = model.words.model(input_ids=shown.ids, attention_mask=shown.mask.long()).logits  # type: ignore[operator]
+        whole = model.words.model(input_ids=shown.ids, attention_mask=shown.mask.long()).logits
         torch.testing.assert_close(logits, whole[at])
     logits = model(shown, at)
     functional.cross_entropy(logits, batch.ids[at]).backward()
@@ -82,7 +82,7 @@ def test_logits_are_those_of_transformers_at_the_places_asked_about(
 
 def task_of(model: MaskedLM) -> Task:
     metrics = {"val": WordMetrics(), "test": WordMetrics()}
-    training = Training(torch.optim.SGD, lambda optimizer, steps, per_epoch: None)  # type: ignore[arg-type]
+    training = Training(torch.optim.SGD, lambda optimizer, steps, per_epoch: None)
     task = Task(WordSteps(metrics), model, None, WordCrossEntropy(), Method(), training)
     task.trainer = Trainer(logger=False, accelerator="cpu", enable_progress_bar=False)
     return task

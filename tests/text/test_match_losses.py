@@ -87,4 +87,4 @@ def test_relevance_of_each_pair_alone(model: BiEncoder, further: list[int]) -> N
         entropies.append(-g * math.log(p) - (1 - g) * math.log(1 - p))
     found = RelevanceBCE()(model, given).item()
     assert found == pytest.approx(sum(entropies) / len(pairs), abs=1e-5)
-    assert RelevanceMSE().relevance(torch.tensor([-1.0, 0.5, 2.0])).tolist() == [0, 0.5, 1]  # type: ignore[union-attr]
+    assert RelevanceMSE().relevance(torch.tensor([-1.0, 0.5, 2.0])).tolist() == [0, 0.5, 1]

@@ -102,7 +102,7 @@ def test_probabilities_are_the_softmax_of_two_words_after_the_prompt(
         logits = model(ROWS)
         for row, logit in enumerate(logits):
             ids = torch.tensor(words.tokenizer([text(PAST[row], ITEM[row])])["input_ids"])
-            last = words.model.model(input_ids=ids).logits[0, -1]  # type: ignore[operator]
+            last = words.model.model(input_ids=ids).logits[0, -1]
             yes, no = (words.tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
             share = torch.softmax(last[[yes, no]], dim=0)[0]
             torch.testing.assert_close(torch.sigmoid(logit), share, atol=1e-5, rtol=1e-4)

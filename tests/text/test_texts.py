@@ -119,8 +119,8 @@ def test_a_tokenizer_that_is_not_there_or_knows_no_mask_is_told(
         shutil.copy(tiny_bert / file, tmp_path / file)
     with pytest.raises(UserError, match=r"no tokenizer: one of tokenizer\.json, vocab"):
         load_language(tmp_path)
-    for file in tiny_gpt.glob("tokenizer*"):
-        shutil.copy(file, tmp_path / file.name)
+    for path in tiny_gpt.glob("tokenizer*"):
+        shutil.copy(path, tmp_path / path.name)
     with pytest.raises(UserError, match=r"no token for them .*do not belong together"):
         load_language(tmp_path)
 
