@@ -112,9 +112,9 @@ def events_of(histories: Histories) -> pl.DataFrame:
     lists = [list(each) for each in histories]
     row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
     flat = [item for each in lists for item in each]
-    there = pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
+    events = pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
     every = pl.DataFrame({"row": np.arange(len(lists), dtype=np.uint32)})  # empty ones, too
-    return every.join(there, "row", "left", maintain_order="left")
+    return every.join(events, "row", "left", maintain_order="left")
 
 
 def cut(key: pl.Series, codes: pl.Series, user: Ints) -> Asked:

@@ -150,18 +150,16 @@ class SequencePredictor(Predictor):
             numbered(asked.key, "id"), "id", "left", maintain_order="left"
         )
         row, code = of["code"], self.catalogue.codes(given["item"])
-        there = (row.is_not_null() & code.is_not_null()).to_numpy()
-        place = np.flatnonzero(there)
+        known = np.flatnonzero((row.is_not_null() & code.is_not_null()).to_numpy())
         scores = np.full(len(given), np.nan, dtype=np.float32)
-        wanted, item = (each.to_numpy()[place].astype(np.int64) for each in (row, code))
+        history, item = (each.to_numpy()[known].astype(np.int64) for each in (row, code))
         for number, queries in self._queries(asked):
-            at = np.full(len(asked.key), -1)
-            at[number] = np.arange(len(number))
-            here = np.flatnonzero(at[wanted] >= 0)
-            for some in split(here, 2**14):
+            query = np.full(len(asked.key), -1)
+            query[number] = np.arange(len(number))
+            for some in split(np.flatnonzero(query[history] >= 0), 2**14):
                 own = torch.from_numpy(item[some])[:, None]
-                made = self.model.scores(queries[torch.from_numpy(at[wanted[some]])], own)
-                scores[place[some]] = made[:, 0].float().numpy()
+                made = self.model.scores(queries[torch.from_numpy(query[history[some]])], own)
+                scores[known[some]] = made[:, 0].float().numpy()
         return given.with_columns(pl.Series("score", scores).fill_nan(None))
 
     @torch.no_grad()
@@ -233,12 +231,12 @@ class SequencePredictor(Predictor):
             )
         events = events_of(histories)
         found = events.with_columns(self.catalogue.codes(events["item"]))
-        key, there = events.columns[0], found.drop_nulls("item")
-        if unknown := there["code"].null_count():
+        key, named = events.columns[0], found.drop_nulls("item")
+        if unknown := named["code"].null_count():
             log.warning(
                 "%d of %d items of the histories are not known to this run and are passed over, "
-                "such as %s.", unknown, len(there),
-                listed(there.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
+                "such as %s.", unknown, len(named),
+                listed(named.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
             )  # fmt: skip
         asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
         return cut(asked[key], asked["code"], np.full(len(asked), -1))
