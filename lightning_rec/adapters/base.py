@@ -253,11 +253,6 @@ class AdaptedModule:
                 own[name].copy_(value)
 
 
-def freeze(module: nn.Module) -> None:
-    """Let no parameter of ``module`` move."""
-    module.requires_grad_(False)
-
-
 def _adapter_on(module: nn.Module) -> str | None:
     """The adapter that ``module`` or a part of it is under: ours, or one that peft put there."""
     for each in module.modules():

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.adapters.base import Adapter, freeze
+from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.places import Family, outputs_of, replace, targets_of
 
 INIT_STD = 0.01  # of the paper, cut off at two deviations
@@ -41,7 +41,7 @@ class Bottleneck(Adapter):
     def attach(self, module: nn.Module) -> set[str]:
         """Put a network after each target."""
         names = targets_of(module, self.targets, self._ends, self.top)
-        freeze(module)
+        module.requires_grad_(False)
         for name in names:
             replace(module, name, Followed(module.get_submodule(name), self.width))
         new = ("down.weight", "down.bias", "up.weight", "up.bias")

@@ -18,7 +18,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.adapters.base import Adapter, freeze
+from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.injected import peft_for
 from lightning_rec.errors import UserError
 from lightning_rec.language.encoder import places_of
@@ -47,7 +47,7 @@ class Virtual(Adapter):
     def attach(self, module: nn.Module) -> set[str]:
         """Put tokens into the one model of transformers that ``module`` is, or holds."""
         path, host = self._host(module)
-        freeze(module)
+        module.requires_grad_(False)
         with next(host.parameters()).device:
             tokens = self._made(host)
         host.add_module(NAME, tokens)

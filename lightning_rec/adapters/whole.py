@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import PositiveInt
 from torch import nn
 
-from lightning_rec.adapters.base import Adapter, freeze
+from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.places import top_of, within
 from lightning_rec.compat import Need
 from lightning_rec.errors import UserError
@@ -31,7 +31,7 @@ class Frozen(Adapter):
 
     def attach(self, module: nn.Module) -> set[str]:
         """Let nothing move."""
-        freeze(module)
+        module.requires_grad_(False)
         return set()
 
 
@@ -49,7 +49,7 @@ class TopLayers(Adapter):
     def attach(self, module: nn.Module) -> set[str]:
         """Let the last ``k`` layers move. Raises UserError if there are none, or fewer."""
         top = [module.get_submodule(name) for name in top_of(module, self.k, self.layers, "k")]
-        freeze(module)
+        module.requires_grad_(False)
         for part in top:
             part.requires_grad_(True)
         moving = {id(parameter) for part in top for parameter in part.parameters()}
@@ -78,7 +78,7 @@ class BitFit(Adapter):
                 f"adapter=bitfit tunes biases, and {where}{type(module).__name__} has none: "
                 "adapter=lora, bottleneck and top_layers do without."
             )
-        freeze(module)
+        module.requires_grad_(False)
         for name in biases:
             module.get_parameter(name).requires_grad_(True)
         return set(biases)

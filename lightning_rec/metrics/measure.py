@@ -106,11 +106,11 @@ class Measure(NamedTuple):
         return found
 
     def _value(self, given: Mapping[str, Any]) -> Any:
-        if not self.own:
-            return self.function(**given)
         try:
             return self.function(**given)
         except Exception as error:
+            if not self.own:
+                raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"metrics.{self.key} fails. {reason}") from error
 
