@@ -142,14 +142,14 @@ class Tokens(nn.Module, ABC):
         self.made, self.tokens, self.places = made, tokens, places_of(host)
         self.arguments = [*inspect.signature(host.forward).parameters]
         host.register_forward_pre_hook(self._before, with_kwargs=True)
-        host.register_forward_hook(self._behind, with_kwargs=True)
+        host.register_forward_hook(self.leave, with_kwargs=True)
 
     @abstractmethod
     def enter(self, host: Any, call: dict[str, Any], batch: int) -> None:
         """Put the tokens into the arguments of a call; they are in its attention mask already."""
 
     @abstractmethod
-    def leave(self, host: Any, call: dict[str, Any], output: Any) -> Any:
+    def leave(self, host: Any, args: Any, call: dict[str, Any], output: Any) -> Any:
         """The result as it is without virtual tokens."""
 
     def forward(self, host: Any) -> Tensor:
@@ -177,9 +177,6 @@ class Tokens(nn.Module, ABC):
         self.enter(host, call, batch)
         return (), call
 
-    def _behind(self, host: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        return self.leave(host, kwargs, output)
-
 
 class KeysAndValues(Tokens):
     """Tokens that every layer finds among its keys and values; ``made`` gives [P, 2 N H C]."""
@@ -201,7 +198,7 @@ class KeysAndValues(Tokens):
         pairs = list(zip(each[0::2], each[1::2], strict=True))
         call["past_key_values"] = import_module("transformers").DynamicCache(pairs)
 
-    def leave(self, host: Any, call: dict[str, Any], output: Any) -> Any:
+    def leave(self, host: Any, args: Any, call: dict[str, Any], output: Any) -> Any:
         """The result as it is: keys and values have no place in it."""
         if any(layer.get_seq_length() == self.tokens for layer in call["past_key_values"].layers):
             raise UserError(
@@ -225,7 +222,7 @@ class Inputs(Tokens):
             none = types.new_zeros(batch, self.tokens)
             call["token_type_ids"] = torch.cat([none, types], dim=1)
 
-    def leave(self, host: Any, call: dict[str, Any], output: Any) -> Any:
+    def leave(self, host: Any, args: Any, call: dict[str, Any], output: Any) -> Any:
         """The states of the text alone, so that they fit its mask; what is pooled, from them."""
         if isinstance(output, tuple):
             return (output[0][:, self.tokens :], *output[1:])

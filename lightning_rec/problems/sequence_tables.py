@@ -20,11 +20,15 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.runs.examples import Example
 
 
+def described_items(loaded: AuditedLog) -> pl.DataFrame:
+    """The catalogue rows of the vocabulary: row i describes item i."""
+    rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
+    return rows
+
+
 def catalogue(loaded: AuditedLog) -> pl.DataFrame:
-    """The catalogue rows of the vocabulary, in the order of item codes, with a column ``code``."""
-    items = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
-    numbered: pl.DataFrame = items.with_row_index("code")
-    return numbered
+    """The same with a column ``code``."""
+    return described_items(loaded).with_row_index("code")
 
 
 def examples_of(

@@ -28,6 +28,7 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.sequence_tables import (
     catalogue,
+    described_items,
     examples_of,
     metrics_of,
     per_user,
@@ -219,14 +220,14 @@ class Sequences(Problem[AuditedLog]):
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
         if isinstance(model, ReadsCatalogue):
-            model.read_catalogue(self._catalogue(loaded))
+            model.read_catalogue(described_items(loaded))
         if isinstance(model, Fitted):
             model.fit(loaded.data.split)
         return model
 
     def _reading(self, loaded: AuditedLog) -> Reading:
         """What item encoders read of the data."""
-        about, split = self._catalogue(loaded), loaded.data.split
+        about, split = described_items(loaded), loaded.data.split
         cache = loaded.data.log.folder.parents[1]
         return Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
 
@@ -237,11 +238,6 @@ class Sequences(Problem[AuditedLog]):
             source = self.items.source(schema, schema.num_items, reading)
             model.read_vectors(source(torch.arange(schema.num_items)))
         read_items(model, reading)
-
-    def _catalogue(self, loaded: AuditedLog) -> pl.DataFrame:
-        """Row i describes item i."""
-        rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
-        return rows
 
     def _sequence_task(
         self,
