@@ -3,7 +3,6 @@
 Each takes the overrides of the command line, and does what the command line does.
 """
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
     Raises UserError on bad input. A run that fails does not stop the others.
     """
     named = [each.partition("=")[2] for each in overrides if each.startswith("run_dir=")]
-    folder = Path(named[-1] if named else f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep")
+    folder = Path(named[-1] if named else command.sweep_folder())
     flags = [f"--config-dir={each}" for each in _folders(config_dir)]
     command.run(["-m", *flags, *overrides, f"run_dir={folder}"])
     return read_runs(folder)

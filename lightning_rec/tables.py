@@ -27,20 +27,16 @@ class Column:
     @property
     def least(self) -> int:
         """The width without which a figure, or a word of common length, would be cut."""
-        words = [word for cell in self.cells for word in cell.split()] if self.text else []
-        figures = [] if self.text else self._lines
-        folded = (min(LONGEST, cell_len(word)) for word in (*self.heading.split(), *words))
-        return max(1, *folded, *map(cell_len, figures), 1)
+        words, lines = self.heading.split(), "\n".join(self.cells).split("\n")
+        if self.text:
+            words, lines = [*words, *" ".join(self.cells).split()], []
+        return max(1, 1, *(min(LONGEST, cell_len(word)) for word in words), *map(cell_len, lines))
 
     @property
-    def wanted(self) -> int:
+    def unfolded(self) -> int:
         """The width at which nothing is folded."""
-        lines = (*self.heading.split("\n"), *self._lines) if self.text else ()
-        return max(self.least, *map(cell_len, lines), 1)
-
-    @property
-    def _lines(self) -> list[str]:
-        return [line for cell in self.cells for line in cell.split("\n")]
+        lines = "\n".join((self.heading, *self.cells)).split("\n") if self.text else ()
+        return max(self.least, 1, *map(cell_len, lines))
 
 
 def text(*headings: str) -> list[Column]:
@@ -165,6 +161,6 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
     if left < 0:  # no two columns fit side by side: text gives way
         widest = max(range(len(columns)), key=lambda n: (columns[n].text, least[n]))
         return [*least[:widest], max(1, least[widest] + left), *least[widest + 1 :]]
-    missing = [column.wanted - column.least for column in columns]
+    missing = [column.unfolded - column.least for column in columns]
     share = min(1.0, left / max(1, sum(missing)))
     return [narrow + int(share * more) for narrow, more in zip(least, missing, strict=True)]

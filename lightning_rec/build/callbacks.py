@@ -45,9 +45,9 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
         if node:
             _check_part(f"callbacks.{name}", node, Callback)
             _check_files(name, node)
-            there = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
-            # It knows best what it cannot do.
-            made = config.build(f"callbacks.{name}", node, **there)
+            live = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
+            # The constructor knows best what it cannot do.
+            made = config.build(f"callbacks.{name}", node, **live)
             if isinstance(made, NEED_LOGGER) and not any((settings.get("logger") or {}).values()):
                 raise UserError(
                     f"callbacks.{name}: a {type(made).__name__} writes to a logger, and "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_rec.commands import CONFIG_DIR, VERBS, take_flag
+from lightning_rec.commands.usage import choices
 from lightning_rec.errors import UserError, nearest
-from lightning_rec.trust import config_dir
 
 HELP = """\
 Tab completion of verbs, groups, choices and keys.
@@ -102,12 +102,12 @@ def candidates(line: str) -> list[str]:
     if current.startswith("-"):
         return _beginning(current, FLAGS)
     own, said = take_flag(said, *CONFIG_DIR)
-    folders = [config_dir(), *(Path(folder).expanduser() for folder in own)]
+    folders = [Path(folder).expanduser() for folder in own]
     if verb in KEYS:
         said = [each for each in said if not each.startswith(KEYS[verb])]
         return _overrides(folders, said, current, KEYS[verb])
     if verb == "data" and current.startswith("name="):
-        return _beginning(current, (f"name={name}" for name in _choices(folders, "data")))
+        return _beginning(current, (f"name={name}" for name in choices(folders)["data"]))
     return _beginning(current, OTHERS[verb])
 
 
@@ -117,12 +117,12 @@ def _overrides(
     """Of a word of Hydra's: a group or a key, and after ``=`` a choice, or true and false."""
     sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
     key, equals, value = current.removeprefix(sign).partition("=")
-    group = key.partition("@")[0]
+    groups, group = choices(folders), key.partition("@")[0]
     if equals:
         before = re.match(r"(.*[\[,])?", value)[0]  # type: ignore[index]  # of a list or a sweep
-        found = _choices(folders, group) or _truths(_at(_tree(folders[1:], said), key.split(".")))
+        found = groups.get(group) or _truths(_at(_tree(folders, said), key.split(".")))
         return _beginning(current, (f"{sign}{key}={before}{each}" for each in found))
-    tree = _tree(folders[1:], said)
+    tree = _tree(folders, said)
     parent, dot, _ = key.rpartition(".")
     node = _at(tree, parent.split(".")) if dot else tree
     names = [
@@ -131,7 +131,7 @@ def _overrides(
         if not name.startswith("_")
     ]
     if not dot:
-        names += [f"{each}=" for each in _groups(folders)] + ["model@encoder.model=", *further]
+        names += [f"{each}=" for each in groups] + ["model@encoder.model=", *further]
     if sign.startswith("~"):  # it leaves a key or a group out
         names = [name.rstrip("=.") for name in names]
     return _beginning(current, (sign + name for name in names))
@@ -143,14 +143,6 @@ def _beginning(current: str, names: Iterable[str]) -> list[str]:
 
 def _truths(value: Any) -> list[str]:
     return ["true", "false"] if isinstance(value, bool) else []
-
-
-def _groups(folders: list[Path]) -> set[str]:
-    return {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
-
-
-def _choices(folders: list[Path], group: str) -> list[str]:
-    return [path.stem for folder in folders for path in (folder / group).glob("*.yaml")]
 
 
 def _at(tree: Any, path: Sequence[str]) -> Any:

@@ -15,10 +15,9 @@ from lightning_rec.screen import Screen
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Tell that something is loading, and import it without collecting garbage, which is sooner.
+    """Show that something is loading, and import it faster, without garbage collection.
 
-    Modules make many objects that stay. They are looked through again and again while they
-    come, and would be at each later collection: hence they are frozen, once.
+    Objects of modules stay, so they are frozen once, and no later collection visits them.
     """
     if "torch" in sys.modules or not gc.isenabled():
         yield

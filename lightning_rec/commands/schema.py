@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from lightning_rec.commands.sets import number
 from lightning_rec.data.clicks.infer import ROLES, Guess, decimal_comma, fields_of, guess
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.oddities import garbled
@@ -48,7 +49,7 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     table = open_table(path, _dialect(form))
     guesses = guess(table, given)
     for told in garbled(table):
-        console.print(told, soft_wrap=True, markup=False, highlight=False)
+        console.print(told, soft_wrap=True, highlight=False)
     console.print(_shown(path, guesses))
     for each in guesses:
         if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
@@ -58,8 +59,11 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
             )
     for each in guesses:
         if each.hint:
-            console.print(each.hint, soft_wrap=True, markup=False, highlight=False)
-    fields = fields_of(guesses, _number(settings.get("positive_from")))
+            console.print(each.hint, soft_wrap=True, highlight=False)
+    least = settings.get("positive_from")
+    fields = fields_of(
+        guesses, number("positive_from", least, float) if least is not None else None
+    )
     write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
     console.print(
@@ -101,13 +105,6 @@ def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, An
 def _dialect(form: dict[str, Any]) -> Dialect:
     columns = form.get("columns")
     return Dialect(**form | ({"columns": tuple(columns)} if columns else {}))
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise UserError(f"positive_from={text}: it must be a number.") from None
 
 
 def _shown(path: Path, guesses: list[Guess]) -> FittedTable:

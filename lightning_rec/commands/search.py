@@ -7,6 +7,7 @@ import polars as pl
 
 from lightning_rec.commands.hydra_main import take_key
 from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -45,7 +46,7 @@ def run(arguments: list[str]) -> int:
         raise UserError('Say which run: lightning-rec search run=FOLDER "QUERY"')
     if not queries:
         raise UserError('Say what is looked for: lightning-rec search run=FOLDER "QUERY"')
-    k = _number(numbers[0]) if numbers else 10
+    k = number("k", numbers[0], int) if numbers else 10
     with loading():
         from lightning_rec.build import load_run
         from lightning_rec.predict.matching import MatchPredictor
@@ -70,10 +71,3 @@ def run(arguments: list[str]) -> int:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"k={text}: it must be a whole number.") from None

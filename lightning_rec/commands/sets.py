@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
 from lightning_rec import config
+from lightning_rec.commands.usage import choices
 from lightning_rec.errors import UserError, listed, nearest
+
+T = TypeVar("T", int, float)
 
 
 def names(folders: Sequence[Path]) -> list[str]:
     """The names of all data sets, those in further config ``folders`` included."""
-    own = {path.stem for folder in folders for path in (folder / "data").glob("*.yaml")}
-    return sorted({*config.choices("data"), *own})
+    return sorted(choices(folders)["data"])
 
 
 def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
         raise UserError(
             f"Unknown data set '{name}'.{nearest(name, known)} There are: {listed(known)}."
         )
-    shipped = name in config.choices("data")
+    shipped = name in choices()["data"]
     raw = _shipped(name) if shipped else config.compose([f"data={name}"], folders).data
     found: dict[str, Any] = config.plain(raw)
     return found
@@ -34,6 +36,15 @@ def _shipped(name: str) -> Any:
     raw: Any = OmegaConf.load(config.config_dir() / "data" / f"{name}.yaml")
     bases = [_shipped(base) for base in raw.pop("defaults", ()) if base != "_self_"]
     return OmegaConf.merge(*bases, raw)
+
+
+def number(key: str, text: str, kind: type[T]) -> T:
+    """Read a number, an int or a float. Raises UserError if the text is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        whole = "whole " * (kind is int)
+        raise UserError(f"{key}={text}: it must be a {whole}number.") from None
 
 
 def pairs_of(arguments: Iterable[str]) -> dict[str, str]:

@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     if any(argument.startswith("resume=") for argument in arguments):
         _resume(arguments)
     else:
-        hydra_main(partial(job, kept=_folders_there(arguments)), _with_folder(arguments))
+        hydra_main(partial(job, kept=_existing_folders(arguments)), _with_folder(arguments))
     return 0
 
 
@@ -62,6 +62,11 @@ def _resume(arguments: list[str]) -> None:
     resume(Path(folders[0]), overrides)
 
 
+def sweep_folder() -> str:
+    """The folder of a new sweep, named after the time."""
+    return f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"
+
+
 def _with_folder(arguments: list[str]) -> list[str]:
     """Give a sweep its folder here: Hydra wants it before it knows what the jobs are made of.
 
@@ -70,7 +75,7 @@ def _with_folder(arguments: list[str]) -> list[str]:
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
     if not any(argument.startswith("run_dir=") for argument in arguments):
-        arguments = [*arguments, f"run_dir=runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_sweep"]
+        arguments = [*arguments, f"run_dir={sweep_folder()}"]
     overrides = [each for each in arguments if "=" in each and not each.startswith("-")]
     asked = {each.key_or_group: each for each in parsed(overrides)}  # the last of a key counts
     same = [key for key, each in asked.items() if not each.is_sweep_override()]
@@ -90,8 +95,8 @@ def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
         cfg.tracking.group = " ".join([Path(hydra_cfg.sweep.dir).name, *settings])
 
 
-def _folders_there(arguments: list[str]) -> list[Path]:
-    """The named run folder and the one around it, as far as they are there."""
+def _existing_folders(arguments: list[str]) -> list[Path]:
+    """The named run folder and its parent, as far as they exist."""
     said = parsed([each for each in arguments if each.startswith("run_dir=")])
     named = [Path(str(each.value())).absolute() for each in said]
     around = [folder for name in named for folder in (name, name.parent)]
@@ -147,22 +152,20 @@ def _job_of_sweep(cfg: DictConfig, sweep: Path, number: int, overrides: list[str
 
 
 def frozen(cfg: DictConfig) -> DictConfig:
-    """The config with everything resolved, Hydra's own values included, so that it stands alone."""
+    """The config with everything resolved, Hydra's own values included."""
     settings = plain(cfg)
     # A run can be resumed and evaluated from any folder.
     for node, key in PATHS:
-        there = settings.get(node)
-        named = there.get(key) if isinstance(there, dict) else None
-        if isinstance(named, str) and named and (node in ("data", "encoder") or _is_folder(named)):
-            there[key] = str(Path(named).absolute())
+        part = settings.get(node)
+        named = part.get(key) if isinstance(part, dict) else None
+        if not isinstance(named, str) or not named:
+            continue
+        # Elsewhere it may be the name of a model, of the hub or of ours.
+        if node in ("data", "encoder") or (named != "bm25" and Path(named).is_dir()):
+            part[key] = str(Path(named).absolute())
     resolved = OmegaConf.create(settings)
     assert isinstance(resolved, DictConfig)
     return resolved
-
-
-def _is_folder(name: str) -> bool:
-    """Whether it is one, and no name of the hub."""
-    return name != "bm25" and Path(name).is_dir()
 
 
 def _remove_if_empty(folder: Path, kept: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from lightning_rec.commands import CONFIG_DIR, take_flag
@@ -16,14 +17,19 @@ def config_folders(arguments: list[str]) -> tuple[list[Path], list[str]]:
     return [Path(folder) for folder in folders], others
 
 
+def choices(folders: Iterable[Path] = ()) -> dict[str, set[str]]:
+    """The choices of each config group, those in further ``folders`` included."""
+    groups: dict[str, set[str]] = {}
+    for path in (each for folder in (config_dir(), *folders) for each in folder.glob("*/*.yaml")):
+        groups.setdefault(path.parent.name, set()).add(path.stem)
+    return groups
+
+
 def usage(text: str, arguments: list[str]) -> str:
     """The help of a verb, with the config groups and their choices in place of ``{groups}``."""
     if GROUPS not in text:
         return text
-    groups: dict[str, set[str]] = {}
-    for folder in (config_dir(), *config_folders(arguments)[0]):
-        for path in folder.glob("*/*.yaml"):
-            groups.setdefault(path.parent.name, set()).add(path.stem)
+    groups = choices(config_folders(arguments)[0])
     indent = " " * (max(len(name) for name in groups) + 4)
     listed = "\n".join(
         textwrap.fill(

@@ -12,7 +12,7 @@ from lightning_rec.lab.statistics import spread, welch
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its text, the runs that it is of, and those that they are compared with.
+    """A row.
 
     Args:
         labels: cells of text, from the left.
@@ -90,11 +90,9 @@ def cost(
     """
 
     def cell(row: Row) -> str:
-        values = values_of(row.runs, name)
-        if not values:
-            return absent if row.runs.height and "seed" in row.runs.columns else ""
-        value = of(values)
-        return format(value / per if per != 1 else value, form)
+        if values := values_of(row.runs, name):
+            return format(of(values) / per if per != 1 else of(values), form)
+        return absent if row.runs.height and "seed" in row.runs.columns else ""
 
     return Column(heading, cell)
 

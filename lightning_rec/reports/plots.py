@@ -1,7 +1,7 @@
-"""Plots of tables of a run, as PNG: the reliability diagram of predicted probabilities."""
+"""The reliability diagram of predicted probabilities, as PNG."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,23 @@ log = logging.getLogger(__name__)
 
 
 def draw(tables: Mapping[str, pl.DataFrame], folder: Path) -> dict[str, Path]:
-    """Draw those of a run's tables that have a plot, ``NAME.png`` beside ``NAME.parquet``.
+    """Draw ``reliability.png`` beside ``reliability.parquet``, if a run has it; the files by name.
 
-    Returns the files by name; none where matplotlib is not installed (the extra ``plots``).
+    Nothing where matplotlib is not installed (the extra ``plots``).
     """
-    drawn = [name for name in PLOTS if name in tables]
-    if drawn and find_spec("matplotlib") is None:
+    if "reliability" not in tables:
+        return {}
+    if find_spec("matplotlib") is None:
         log.info("No plot is drawn without matplotlib: pip install 'lightning-rec[plots]'.")
         return {}
-    files = {}
-    for name in drawn:
-        from matplotlib.figure import Figure  # slow to import
+    from matplotlib.figure import Figure  # slow to import
 
-        figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
-        PLOTS[name](figure, tables[name])
-        files[name] = folder / f"{name}.png"
-        with atomic_path(files[name]) as temporary:
-            figure.savefig(temporary, format="png")
-    return files
+    figure = Figure(figsize=(5, 5), dpi=120, layout="constrained")
+    reliability(figure, tables["reliability"])
+    path = folder / "reliability.png"
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return {"reliability": path}
 
 
 def reliability(figure: Any, bins: pl.DataFrame) -> None:
@@ -48,6 +47,3 @@ def reliability(figure: Any, bins: pl.DataFrame) -> None:
     above.set(ylabel="observed rate", xlim=(0, 1), ylim=(0, 1), title="Reliability diagram")
     above.legend(loc="upper left")
     below.set(xlabel="predicted probability", ylabel="rows")
-
-
-PLOTS: dict[str, Callable[[Any, pl.DataFrame], None]] = {"reliability": reliability}

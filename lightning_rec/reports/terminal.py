@@ -61,7 +61,7 @@ def figures_table(
 
 
 def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) -> str:
-    """What the figures are of: what is said of their sections."""
+    """The titles of the sections that the figures are of."""
     among = {"keep": ", seen items among the candidates", "filter": ", seen items filtered"}
     sections = dict.fromkeys(known[row.figure].section for row in rows if row.figure in known)
     titles = {each: SECTIONS[each].title for each in sections if each}
@@ -105,13 +105,10 @@ def slices_table(
         name = str(chosen._replace(stage="test", slice=slice_))
         values = (each.get(name) for each in columns.values())
         cells = (f"{value:.4f}" if value is not None else "" for value in values)
-        table.add_row(_spoken(slice_), f"{number:,}", *cells)
+        heading = re.sub(r"(?<=\d)_(?=\d)", " to ", slice_)  # history_5_9: history 5 to 9
+        heading = heading.replace("_up", " and more").replace("_", " ")
+        table.add_row(heading, f"{number:,}", *cells)
     return table
-
-
-def _spoken(part: str) -> str:
-    """A slice's name as it is read: ``history_5_9`` as ``history 5 to 9``."""
-    return re.sub(r"(?<=\d)_(?=\d)", " to ", part).replace("_up", " and more").replace("_", " ")
 
 
 def examples_table(examples: Sequence[Example]) -> FittedTable:
@@ -145,6 +142,5 @@ def show_run(
         console.print(examples_table(examples))
     parts = "  ".join(f"{part} {value:.1f}s" for part, value in seconds.items())
     console.print(f"Time   {parts}", highlight=False)
-    console.print(f"Run    {folder}", highlight=False, soft_wrap=True)
-    if hint:
-        console.print(f"W&B    offline; to sync it: {hint}", highlight=False, soft_wrap=True)
+    told = [f"Run    {folder}", *([f"W&B    offline; to sync it: {hint}"] if hint else [])]
+    console.print("\n".join(told), highlight=False, soft_wrap=True)

@@ -1,9 +1,9 @@
-"""What the card of a run and a checkpoint hold: both may come from somebody else."""
+"""Schemas of the card of a run and of a checkpoint, which may come from somebody else."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from lightning_rec.errors import UserError
 
@@ -30,43 +30,32 @@ class Card(_Read):
     trackers: dict[str, Any] | None = None
 
 
-class _Progress(_Read):
-    processed: int
-    ready: int
-
-
-class _Epochs(_Read):
-    current: _Progress
-
-
-class _Fit(_Read):
-    epoch_progress: _Epochs
-
-
-class _Loops(_Read):
-    fit_loop: _Fit
-
-
-class _Resume(_Read):
-    stopped: list[int | None] | None = None
+_EPOCHS = ("loops", "fit_loop", "epoch_progress", "current")
 
 
 class Checkpoint(_Read):
-    """What is read of a checkpoint before Lightning takes it up."""
+    """What is read of a checkpoint before Lightning loads it.
+
+    processed: whole epochs.  ready: epochs that were begun.
+    stopped: limits under which training was stopped early; see ``runs.checkpoints.is_over``.
+    """
 
     state_dict: dict[str, Any]
     global_step: int
-    loops: _Loops
-    resume: _Resume = _Resume()
+    processed: Annotated[int, Field(validation_alias=AliasPath(*_EPOCHS, "processed"))]
+    ready: Annotated[int, Field(validation_alias=AliasPath(*_EPOCHS, "ready"))]
+    stopped: Annotated[
+        list[int | None] | None, Field(validation_alias=AliasPath("resume", "stopped"))
+    ] = None
 
 
-def check(path: Path, found: Any, kind: type[Card] | type[Checkpoint]) -> None:
-    """See that what was read from ``path`` is of its kind; more may be there.
+Kind = TypeVar("Kind", Card, Checkpoint)
 
-    Raises UserError naming the first key that is not as it should be.
-    """
+
+def check(path: Path, found: Any, kind: type[Kind]) -> Kind:
+    """What was read from ``path``, by its schema. Raises UserError naming the first wrong key."""
     try:
-        kind.model_validate(found)
+        return kind.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

@@ -1,4 +1,4 @@
-"""Training on several processes: how the others are started, and what they leave behind."""
+"""Training on several processes: how the others are started, and the process group closed."""
 
 import os
 import sys
@@ -16,11 +16,8 @@ from lightning_rec import trust
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Whether this is the process of rank 0, which writes and prints."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-_PROCESS_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @contextmanager
@@ -52,5 +49,5 @@ def leave() -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if is_first():
-        for variable in _PROCESS_VARIABLES:
+        for variable in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(variable, None)

@@ -91,23 +91,22 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
     Raises UserError naming the settings that do not fit; nothing was written then.
     """
     saved = _read(checkpoint)
-    _check_weights(run, task, saved["state_dict"])
-    epochs = saved["loops"]["fit_loop"]["epoch_progress"]["current"]
-    done, limit = epochs["processed"], cfg.trainer.max_epochs
+    _check_weights(run, task, saved.state_dict)
+    done, limit = saved.processed, cfg.trainer.max_epochs
     if limit is not None and 0 <= limit < done:
         raise UserError(
             f"trainer.max_epochs={limit}, but {run.path} has been trained for {done} epochs: say "
             f"{done} or more."
         )
-    _check_goes_on(run, cfg, saved, done)
+    _check_goes_on(run, cfg, saved)
     _check_unchanged(run, cfg, ("optimizer",), "the optimizer's state is kept in the checkpoint")
     _check_unchanged(run, cfg, _READ, "the model has learnt what they make of the data")
     _check_unchanged(run, cfg, _CHOSEN, "the best weights until now were chosen by it")
-    _check_best(run, cfg, saved["global_step"])
-    if epochs["ready"] > done:
+    _check_best(run, cfg, saved.global_step)
+    if saved.ready > done:
         reason = f"the run stopped in the middle of epoch {done}, and goes on at that batch"
         _check_unchanged(run, cfg, _EPOCH, reason)
-    return Start(checkpoint, done, saved["global_step"])
+    return Start(checkpoint, done, saved.global_step)
 
 
 def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any]:
@@ -124,16 +123,17 @@ def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any
     return {"epochs": epochs, "step": step, "settings": settings}
 
 
-def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: dict[str, Any], done: int) -> None:
-    """Where no further step is taken, the card would claim settings that none was taken with."""
-    step, steps, limit = saved["global_step"], cfg.trainer.get("max_steps"), cfg.trainer.max_epochs
+def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: card.Checkpoint) -> None:
+    """Refuse a training that takes no further step: its card would claim settings of no step."""
+    done, step = saved.processed, saved.global_step
+    steps, limit = cfg.trainer.get("max_steps"), cfg.trainer.max_epochs
     callbacks = (cfg.get("callbacks") or {}).values()
     patience = [each["patience"] for each in callbacks if each and "patience" in each]
     if limit == done:
         further = f"after {done} epochs: raise trainer.max_epochs above that to go on training"
     elif steps is not None and 0 <= steps <= step:
         further = f"after {step} steps: raise trainer.max_steps above that to go on training"
-    elif is_over(saved.get("resume", {}).get("stopped"), [limit, *patience]):
+    elif is_over(saved.stopped, [limit, *patience]):
         further = f"stopped early after {done} epochs: raise patience to go on training"
     else:
         return
@@ -145,7 +145,7 @@ def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: dict[str, Any], done:
 
 def _check_best(run: RunFolder, cfg: DictConfig, step: int) -> None:
     """The best weights may be of steps that are taken again: only equal settings make them so."""
-    if not (run.path / BEST).is_file() or _read(run.path / BEST)["global_step"] <= step:
+    if not (run.path / BEST).is_file() or _read(run.path / BEST).global_step <= step:
         return
     nodes = tuple(str(node) for node in cfg if node not in _BESIDE)
     reason = (
@@ -155,12 +155,11 @@ def _check_best(run: RunFolder, cfg: DictConfig, step: int) -> None:
     _check_unchanged(run, cfg, nodes, reason)
 
 
-def _read(checkpoint: Path) -> dict[str, Any]:
+def _read(checkpoint: Path) -> card.Checkpoint:
     if not is_zipfile(checkpoint):
         raise UserError(f"{checkpoint} cannot be read: it is no checkpoint, or a broken one.")
-    saved: dict[str, Any] = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
-    card.check(checkpoint, saved, card.Checkpoint)
-    return saved
+    saved = torch.load(checkpoint, "cpu", weights_only=True, mmap=True)
+    return card.check(checkpoint, saved, card.Checkpoint)
 
 
 def _check_weights(run: RunFolder, task: Task, saved: dict[str, torch.Tensor]) -> None:

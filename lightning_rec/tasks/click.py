@@ -1,4 +1,4 @@
-"""The steps of clicks: the loss of the labels, predictions, thresholds, temperature."""
+"""Steps of clicks: the loss of labels, predicted probabilities, thresholds, temperature."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

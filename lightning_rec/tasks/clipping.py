@@ -1,4 +1,4 @@
-"""Clipping of gradients by their common norm, sparse ones too, which torch does not."""
+"""Clipping of gradients by their common norm, of sparse gradients too."""
 
 from collections.abc import Iterable
 

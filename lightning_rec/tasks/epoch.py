@@ -1,4 +1,4 @@
-"""What is known of the epochs of a training: how long they took, their mean loss, a bad one."""
+"""Time and mean loss of each epoch, and the first loss that is not finite."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""The steps of matching: the loss of judged pairs, ranks of items, thresholds."""
+"""Steps of text matching: the loss of judged pairs, ranks of items, thresholds."""
 
 from collections.abc import Mapping
 from typing import Any

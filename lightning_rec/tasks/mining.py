@@ -1,4 +1,4 @@
-"""Hard negatives: items that look right for a query and are not relevant to it.
+"""Hard negatives: items that score high for a query and are not relevant to it.
 
 Karpukhin et al., EMNLP 2020 (section 3.2) take them from BM25; Xiong et al., Approximate Nearest
 Neighbor Negative Contrastive Learning, ICLR 2021, arXiv:2007.00808, from the model that learns.
@@ -66,5 +66,5 @@ class HardNegatives:
         assert self.best is not None
         best = self.best[query.cpu()]
         chance = torch.rand(best.shape).masked_fill(best < 0, -1.0)
-        place = torch.topk(chance, self.number, dim=1).indices
-        return best.gather(1, place).to(query.device)
+        drawn = torch.topk(chance, self.number, dim=1).indices
+        return best.gather(1, drawn).to(query.device)

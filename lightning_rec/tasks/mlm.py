@@ -1,4 +1,4 @@
-"""The steps of masked words: what is masked, what is learnt of it, what is measured."""
+"""Steps of masked language modelling: masks, loss, metrics."""
 
 from collections.abc import Mapping
 
@@ -43,9 +43,9 @@ class WordSteps(Steps):
         assert task.loss is not None
         tokens = batch.tokens
         numbers = torch.rand(tokens.ids.shape, device=tokens.ids.device)
-        at = task.model.hidden(tokens, self.mask_prob, numbers)
-        logits = task.model(task.model.disguised(tokens, at), at)
-        loss: Tensor = task.loss(task.model, Classified(logits, tokens.ids[at]))
+        mask = task.model.hidden(tokens, self.mask_prob, numbers)
+        logits = task.model(task.model.disguised(tokens, mask), mask)
+        loss: Tensor = task.loss(task.model, Classified(logits, tokens.ids[mask]))
         return loss
 
     def evaluate(self, task: Task, batch: TextBatch, stage: Stage) -> None:
@@ -55,15 +55,15 @@ class WordSteps(Steps):
         model = task.model
         assert isinstance(model, MaskedLM)
         tokens, texts = batch.tokens, len(batch.example)
-        at = model.hidden(tokens, self.mask_prob, _numbers(batch))
-        logits = model(model.masked(tokens, at), at).float()
-        target, row = tokens.ids[at], at.nonzero()[:, 0]
+        mask = model.hidden(tokens, self.mask_prob, _numbers(batch))
+        logits = model(model.masked(tokens, mask), mask).float()
+        target, row = tokens.ids[mask], mask.nonzero()[:, 0]
         cost = functional.cross_entropy(logits, target, reduction="none").double()
         right = (logits.argmax(dim=1) == target).long()
         summed = torch.zeros(texts, dtype=torch.float64, device=cost.device)
         answers = Answers(
             batch.example,
-            at.sum(dim=1),
+            mask.sum(dim=1),
             torch.zeros_like(batch.example).index_add(0, row, right),
             summed.index_add(0, row, cost),
         )

@@ -43,10 +43,8 @@ class LazyAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step. Returns what ``closure`` returns, if there is one."""
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
+        with torch.enable_grad():
+            result = closure() if closure is not None else None
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -57,8 +55,7 @@ class LazyAdamW(Optimizer):
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
-            state["mean"] = torch.zeros_like(parameter)
-            state["square"] = torch.zeros_like(parameter)
+            state["mean"], state["square"] = (torch.zeros_like(parameter) for _ in range(2))
         state["step"] += 1
         step = float(state["step"])
         gradient = parameter.grad

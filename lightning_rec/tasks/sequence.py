@@ -1,4 +1,4 @@
-"""The steps of sequences: what is learnt, how the catalogue is ranked, what is measured."""
+"""Steps of sequences: the loss of an objective, ranks among the catalogue, metrics."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -47,9 +47,9 @@ class SequenceSteps(Steps):
         assert task.loss is not None
         model.begin_step(batch.histories)
         inputs = task.objective.training_inputs(batch.histories, model.schema)
-        histories, at, targets, weights = inputs
-        row = at.nonzero()[:, 0]
-        predictions = Predictions(encode(histories, at), targets, row, histories.user)
+        histories, positions, targets, weights = inputs
+        row = positions.nonzero()[:, 0]
+        predictions = Predictions(encode(histories, positions), targets, row, histories.user)
         loss: Tensor = task.loss(model, predictions, weights)
         if isinstance(model, Penalised):
             loss = loss + model.penalty()
@@ -61,10 +61,10 @@ class SequenceSteps(Steps):
         """The query of the next item of each history: float [B, Q]."""
         return self._encode(task, *task.objective.query_inputs(histories, task.model.schema))
 
-    def _encode(self, task: Task, histories: Histories, at: Tensor) -> Tensor:
+    def _encode(self, task: Task, histories: Histories, positions: Tensor) -> Tensor:
         tokens = self.block_tokens if task.device.type == "cpu" else None
         assert isinstance(task.model, SequenceModel)
-        return encode(task.model, histories, at, tokens)
+        return encode(task.model, histories, positions, tokens)
 
     def evaluate(self, task: Task, batch: EvalBatch, stage: Stage) -> None:
         """Rank the batch's targets."""
