@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from lightning_rec import config, threads
@@ -41,6 +40,11 @@ def make_trainer(
     loggers = {name: node for name, node in (cfg.get("logger") or {}).items() if node}
     if not training:
         callbacks, loggers = {name: callbacks[name] for name in callbacks if name == "progress"}, {}
+    trackers = []
+    for name, node in loggers.items():
+        live = _live(node, save_dir=folder, step=step, run_id=(run_ids or {}).get(name))
+        build = functools.partial(config.build, f"logger.{name}", node, **live)
+        trackers.append(tracking.start(name, build))
     trainer: pl.Trainer = config.build(
         "trainer",
         cfg.trainer,
@@ -48,7 +52,7 @@ def make_trainer(
             config.build(f"callbacks.{name}", node, **_live(node, dirpath=folder / "checkpoints"))
             for name, node in callbacks.items()
         ],
-        logger=_started(loggers, folder, step, run_ids or {}),
+        logger=[tracker for tracker in trackers if tracker is not None],
         plugins=[CheckpointFiles(folder)],
         enable_checkpointing=bool({"best", "last"} & set(callbacks)),
         enable_progress_bar="progress" in callbacks,
@@ -71,17 +75,6 @@ def unwatched(trainer: pl.Trainer) -> Iterator[None]:
     trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]
     yield
     trainer.loggers = loggers
-
-
-def _started(
-    nodes: Mapping[str, DictConfig], folder: Path, step: int | None, run_ids: Mapping[str, str]
-) -> list[Logger]:
-    started = []
-    for name, node in nodes.items():
-        live = _live(node, save_dir=folder, step=step, run_id=run_ids.get(name))
-        build = functools.partial(config.build, f"logger.{name}", node, **live)
-        started.append(tracking.start(name, build))
-    return [logger for logger in started if logger is not None]
 
 
 def partial(cfg: DictConfig) -> dict[str, Any]:

@@ -31,16 +31,14 @@ def check(arguments: list[str], folders: Sequence[Path], console: Screen) -> int
     config.build("data", log | {"user": "user", "item": "item"} | given | {"path": path})
     report = check_file(Path(path).expanduser(), **given)
     keys = "|".join(log)
-    for told in (report.errors, report.warnings):
-        told[:] = [
-            re.sub(rf"\bdata\.(?=({keys})\b)", "", each) for each in told
-        ]  # as keys are here
+    for told in (report.errors, report.warnings):  # keys are called as here, without data.
+        told[:] = [re.sub(rf"\bdata\.(?=({keys})\b)", "", each) for each in told]
     console.print(report, soft_wrap=True)
     return 0 if report.ok else 1
 
 
 def _of_set(given: dict[str, Any], log: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """The settings of a data set with those given; without such as nobody has changed."""
+    """The settings of a data set that differ from the defaults, with those given."""
     if "name" not in given:
         raise UserError(
             "Say which file: lightning-rec data check PATH [user=… item=… time=… rating=…], or, "

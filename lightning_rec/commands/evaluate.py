@@ -51,15 +51,14 @@ def run(arguments: list[str]) -> int:
     differing = [name for name in again if figures[name] != recorded[name]]
     console = Screen()
     cfg, seen = folder.config, folder.card["protocol"].get("seen")
-    told = figures_table({"again": plain(figures)}, cfg.monitor, cfg.get("metrics"), seen)
-    console.print(told)
+    console.print(figures_table({"again": plain(figures)}, cfg.monitor, cfg.get("metrics"), seen))
+    path = folder.path / "metrics.json"
     if differing:
-        console.print(f"{len(differing)} figures differ from {folder.path / 'metrics.json'}:")
+        console.print(f"{len(differing)} figures differ from {path}:")
         for name in differing:
             console.print(f"  {name}: {recorded[name]} then, {figures[name]} now", highlight=False)
         return 1
     if not again:
-        raise UserError(f"{folder.path / 'metrics.json'} holds none of the figures there are now.")
-    equal = f"Equal to {folder.path / 'metrics.json'} to the last bit ({len(again)} figures)."
-    console.print(equal, soft_wrap=True)
+        raise UserError(f"{path} holds none of the figures there are now.")
+    console.print(f"Equal to {path} to the last bit ({len(again)} figures).", soft_wrap=True)
     return 0

@@ -20,18 +20,12 @@ from lightning_rec.errors import UserError
 
 
 def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
-    """Compose from ``arguments`` (overrides and Hydra's flags) and run ``task`` once or, with -m,
-    once per job.
+    """Compose overrides and Hydra's flags; run ``task`` once, or, with -m, once per job.
 
     Raises UserError on an override that does not fit.
     """
     for argument in arguments:
         _check_flag(argument)
-    if any(argument.startswith(("-sc", "--shell-completion")) for argument in arguments):
-        raise UserError(
-            "Hydra's shell completion knows one command without verbs. Ours is "
-            "'lightning-rec completion bash', zsh or fish."
-        )
     check_choices([each for each in arguments if not each.startswith("-")])
     failures: list[Exception] = []
     trusted = trust.named()
@@ -70,8 +64,13 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
 
 
 def _check_flag(argument: str) -> None:
-    """Refuse flags of Hydra that read a pickle or go round our own configs."""
+    """Refuse flags of Hydra that read a pickle, go round our own configs or are not for verbs."""
     flag = argument.partition("=")[0]
+    if flag.startswith(("-sc", "--shell-completion")):
+        raise UserError(
+            "Hydra's shell completion knows one command without verbs. Ours is "
+            "'lightning-rec completion bash', zsh or fish."
+        )
     if len(flag) > 3 and "--experimental-rerun".startswith(flag):  # argparse takes beginnings
         raise UserError(f"{flag} reads a pickle, which can run code: use resume=FOLDER instead.")
     for option in ("--config-path", "--config-name"):
@@ -116,15 +115,13 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
 
 def parted(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the overrides."""
-    flags, overrides = [], []
+    flags: list[str] = []
+    overrides: list[str] = []
     rest = iter(arguments)
     for argument in rest:
-        if not argument.startswith("-"):
-            overrides.append(argument)
-        else:
-            flags.append(argument)
-            if argument in _WITH_VALUE:
-                flags.append(next(rest, ""))
+        (flags if argument.startswith("-") else overrides).append(argument)
+        if argument in _WITH_VALUE:
+            flags.append(next(rest, ""))
     return flags, overrides
 
 

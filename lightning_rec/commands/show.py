@@ -1,6 +1,6 @@
 """``lightning-rec show``: the composed config and the parts it builds, without running."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.syntax import Syntax
 
 from lightning_rec.commands.loading import loading
@@ -30,20 +30,17 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.build import problem_of
 
     console = Screen()
+    shown = Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default")
     try:
         problem = problem_of(cfg)
     except NotSet as error:  # the keys are what may be wanted
-        _print(cfg, console)
-        console.print(f"Nothing is built of it: {error}", soft_wrap=True, markup=False)
+        console.print(shown)
+        console.print(f"Nothing is built of it: {error}", soft_wrap=True)
         return 0
-    _print(cfg, console)
+    console.print(shown)
     table = FittedTable("Parts", text("part", "built as"))
     for name, built in problem.described().items():
         table.add_row(name, built)
     table.add_row("protocol hash", problem.protocol.hash()[:12])
     console.print(table)
     return 0
-
-
-def _print(cfg: DictConfig, console: Screen) -> None:
-    console.print(Syntax(OmegaConf.to_yaml(cfg, resolve=True), "yaml", background_color="default"))

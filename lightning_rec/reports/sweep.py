@@ -45,10 +45,13 @@ class SweepSummary(Callback):
             rows = summarise(members, monitor, mode)
             tables.append({"data and protocol": hashes, "monitor": monitor, "rows": rows})
         write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
-        console, metrics = Screen(), metrics_of(folder, jobs)
+        console, metrics = Screen(), dict[str, Any]()
+        for job in jobs:
+            if job["metrics"]:
+                metrics |= read_yaml(folder / job["folder"] / "config.yaml").get("metrics") or {}
         for entry in tables:
             console.print(
-                table(entry["rows"], entry["monitor"], entry["data and protocol"], metrics)
+                table(entry["rows"], entry["monitor"], entry["data and protocol"], metrics or None)
             )
             if costs := costs_table(entry["rows"]):
                 console.print(costs)
@@ -78,15 +81,6 @@ def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[di
         )
         groups.setdefault(key or ("nothing", "nothing", "max"), []).append(job)
     return groups
-
-
-def metrics_of(folder: Path, jobs: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The metrics of the configs of all jobs, by key; None where there are none."""
-    found: dict[str, Any] = {}
-    for job in jobs:
-        if job["metrics"]:
-            found |= read_yaml(folder / job["folder"] / "config.yaml").get("metrics") or {}
-    return found or None
 
 
 def collect(folder: Path) -> list[dict[str, Any]]:

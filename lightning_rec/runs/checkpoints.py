@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from pydantic import PositiveInt
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
@@ -118,7 +118,7 @@ class LastCheckpoint(Checkpoint):
         self._before_validation: dict[str, Any] | None = None
         self._found: dict[str, Any] | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on a stop waits for a checkpoint. A training that was over stays so."""
         STOP.wait()
         if self._found is not None:
@@ -129,19 +129,14 @@ class LastCheckpoint(Checkpoint):
                 trainer.train_dataloader.load_state_dict({"dealt": self._found["dealt"]})
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Restore the random generators of a resumed training."""
         self._stop_if_asked()
         self._restore(trainer, pl_module)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save, if it is time or a stop was asked for."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
@@ -151,14 +146,14 @@ class LastCheckpoint(Checkpoint):
         if not _more_follows(trainer, batch_idx):
             self._save(trainer)
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the generators as they are: the validation may have to be begun anew."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._restore(trainer, pl_module)
             self._before_validation = generators.states(pl_module.device)
 
     def on_validation_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any, **kwargs: Any
+        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Save before a validation that is not to be awaited, that at the end of an epoch."""
         ends = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
@@ -166,32 +161,32 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer, unasked=False)
             self._stop_if_asked()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the generators."""
         self._before_validation = None
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save at the end of an epoch."""
         self._due |= (trainer.current_epoch + 1) % self.every_n_epochs == 0
         self._save(trainer)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop between two epochs."""
         self._stop_if_asked()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on a stop waits for nothing."""
         self._stop_if_asked()
         STOP.end_wait()
 
     def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """From here on a stop waits for nothing."""
         STOP.waits = False
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add what Lightning does not save: generators, and whether training was stopped early."""
         if self._before_validation is not None:
@@ -209,19 +204,19 @@ class LastCheckpoint(Checkpoint):
         }
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take it up again. A patience that was changed holds, not the one in the checkpoint."""
         self._found = checkpoint.get("resume")
         for callback in trainer.early_stopping_callbacks:
             checkpoint["callbacks"].get(callback.state_key, {})["patience"] = callback.patience
 
-    def _restore(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def _restore(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found, self._found = self._found, None
         if found is not None and len(found["generators"]) == trainer.world_size:
             generators.restore(found["generators"][trainer.global_rank], pl_module.device)
 
-    def _save(self, trainer: pl.Trainer, *, unasked: bool = True) -> None:
+    def _save(self, trainer: Trainer, *, unasked: bool = True) -> None:
         """Save if it is due, or if any process was asked to stop."""
         self._stops = STOP.asked
         if trainer.world_size > 1:
@@ -236,7 +231,7 @@ class LastCheckpoint(Checkpoint):
             raise KeyboardInterrupt
 
 
-def _patience(trainer: pl.Trainer) -> list[Any]:
+def _patience(trainer: Trainer) -> list[Any]:
     """What decides when training is over."""
     return [trainer.max_epochs, *(each.patience for each in trainer.early_stopping_callbacks)]
 
@@ -257,7 +252,7 @@ def is_over(stopped: list[Any] | None, now: list[Any]) -> bool:
     )
 
 
-def _more_follows(trainer: pl.Trainer, batch_idx: int) -> bool:
+def _more_follows(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a validation or the end of an epoch belongs to this step."""
     if batch_idx + 1 >= trainer.num_training_batches:
         return True

@@ -24,12 +24,13 @@ def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: boo
     """
     _check_limits(cfg, task, data, validates=validates)
     trainer = cfg.trainer
-    if task.trains and trainer.max_epochs == 0:
+    if not task.trains:
+        return
+    if trainer.max_epochs == 0:
         log.warning(
             "trainer.max_epochs=0: nothing is trained. The figures are of the weights as they are "
             "at the start."
         )
-    if not task.trains or trainer.max_epochs == 0:
         return
     if trainer.get("limit_train_batches") == 0:
         raise UserError(
@@ -74,13 +75,8 @@ def _tell_few_steps(cfg: DictConfig, loader: Any, *, validates: bool) -> None:
             epochs, more = soonest, "patience"
     if epochs is None or epochs < 0 or steps * epochs >= FEW or not _smaller(cfg, loader):
         return
-    log.warning(
-        "An epoch has only %d step%s, and training can be over after %d. %s",
-        steps,
-        "s" * (steps != 1),
-        steps * epochs,
-        _advice(cfg, loader, more),
-    )
+    told = "An epoch has only %d step%s, and training can be over after %d. %s"
+    log.warning(told, steps, "s" * (steps != 1), steps * epochs, _advice(cfg, loader, more))
 
 
 def _advice(cfg: DictConfig, loader: Any, more: str) -> str:
@@ -89,12 +85,12 @@ def _advice(cfg: DictConfig, loader: Any, more: str) -> str:
 
 
 def _smaller(cfg: DictConfig, loader: Any) -> int | None:
-    """A size of batches, a power of two, by which an epoch has enough steps; None: it is so."""
+    """A batch size, a power of two, by which an epoch has enough steps; None if it has."""
     size = cfg.batches.get("batch_size")
     if not isinstance(size, int) or len(loader) >= AN_EPOCH:
         return None
-    wanted = max(SMALLEST, min(size * len(loader), len(loader.dataset)) // AN_EPOCH)
-    smaller: int = 2 ** (wanted.bit_length() - 1)
+    largest = max(SMALLEST, min(size * len(loader), len(loader.dataset)) // AN_EPOCH)
+    smaller: int = 2 ** (largest.bit_length() - 1)
     return smaller if smaller < size else None
 
 

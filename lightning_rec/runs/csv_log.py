@@ -12,18 +12,17 @@ from lightning_rec.files import atomic_path
 class ResumedCSVLogger(CSVLogger):
     """Writes ``metrics.csv`` in ``save_dir/name/version``.
 
-    Args:
-        save_dir: the run folder.
-        name: a folder in it.
-        version: a folder in that.
-        step: the optimizer steps after which a training goes on; rows of earlier ones stay, those
-            of later ones are written anew. None begins a new file.
+    A resumed training goes on after optimizer step ``step``: rows of earlier steps stay, later ones
+    are written anew. None begins a new file.
     """
 
     def __init__(self, save_dir: Path, name: str, version: str, step: int | None = None) -> None:
         super().__init__(save_dir, name, version)
         path = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-        kept = _before(path, step) if step is not None and path.is_file() else []
+        kept: list[dict[str, str]] = []
+        if step is not None and path.is_file():
+            with path.open(newline="") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) < step]
         writer = self.experiment  # removes what is there
         if kept:
             writer.metrics_keys = list(kept[0])
@@ -31,8 +30,3 @@ class ResumedCSVLogger(CSVLogger):
                 rows = csv.DictWriter(file, fieldnames=writer.metrics_keys)
                 rows.writeheader()
                 rows.writerows(kept)
-
-
-def _before(path: Path, step: int) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) < step]

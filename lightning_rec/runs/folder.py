@@ -62,17 +62,16 @@ class RunFolder:
 
     def _occupied(self) -> UserError:
         """What can be done where a run lies already."""
-        status = self.card.get("status")
-        if status == "completed":
-            further = ", or train it further with a higher trainer.max_epochs" * self.can_resume
-            more = f"it is completed. Choose another folder{further}"
+        status, again = self.card.get("status"), f": lightning-rec train resume={self.path}"
+        if status == "completed" and not self.can_resume:
+            more = "it is completed. Choose another folder"
+        elif status == "completed":
+            more = "it is completed. Choose another folder, or train it further with a higher "
+            more += f"trainer.max_epochs{again}"
         else:
             killed = "it was killed" if status == "running" else f"it is {status}"
-            more = f"{killed}. Go on with it, or choose another folder"
-        again = f": lightning-rec train resume={self.path}"
-        if status == "completed" and not self.can_resume:
-            again = ""
-        return UserError(f"run_dir={self.path} already holds a run, and {more}{again}.")
+            more = f"{killed}. Go on with it, or choose another folder{again}"
+        return UserError(f"run_dir={self.path} already holds a run, and {more}.")
 
     def refuse(self, cfg: DictConfig, overrides: list[str], error: Exception) -> None:
         """Record a job of a sweep that failed before it could start."""
@@ -236,9 +235,8 @@ class RunFolder:
 
     def load_model(self, model: torch.nn.Module) -> None:
         """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
-        path = self.path / "weights.safetensors"
+        path, status = self.path / "weights.safetensors", self.card.get("status")
         if not path.is_file():
-            status = self.card.get("status")
             raise UserError(
                 f"{path} is missing: this run is {status}, not completed. "
                 f"Go on with resume={self.path}."

@@ -165,13 +165,9 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
 def tensorboard_logger(
     save_dir: Path, name: str = "tensorboard", version: str = "", step: int | None = None
 ) -> TensorBoardLogger:
-    """Make a TensorBoard logger.
+    """Make a TensorBoard logger that writes to ``save_dir/name/version``.
 
-    Args:
-        save_dir: the run folder.
-        name: folder in it.
-        version: folder in that.
-        step: the optimizer steps after which a training goes on; what lies behind is not shown.
+    A resumed training goes on after optimizer step ``step``; later points are not shown.
     """
     return SectionedTensorBoard(
         save_dir, name=name, version=version, default_hp_metric=False, purge_step=step

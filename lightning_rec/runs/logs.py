@@ -40,18 +40,13 @@ def logging_to(path: Path | None) -> Iterator[None]:
 
 def _handlers(path: Path | None) -> list[logging.Handler]:
     screen = Screen(stderr=True)
-    bars = screen.is_terminal  # of progress, which say what the lines of epochs say
     terminal: logging.Handler = logging.StreamHandler()  # a line a message, as grep wants it
     terminal.setFormatter(VisibleFormatter("%(levelname)-8s %(message)s"))
     if screen.is_terminal:
         terminal = RichHandler(console=screen, show_path=False, show_time=False)
         terminal.setFormatter(VisibleFormatter("%(message)s"))
-    terminal.addFilter(
-        lambda record: (
-            record.name.startswith("lightning_rec")
-            and not (bars and record.name == "lightning_rec.epochs")
-        )
-    )
+    unseen = "lightning_rec.epochs" if screen.is_terminal else ""  # a progress bar says the same
+    terminal.addFilter(lambda each: each.name.startswith("lightning_rec") and each.name != unseen)
     if path is None:
         return [terminal]
     file = logging.FileHandler(path, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: at once, or, in training, at the end of the step."""
+"""Signals that stop a run: at once, or, in training, at the end of the step."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 class Stop:
-    """What was asked for, and whether it can wait until a checkpoint is written."""
+    """A signal handler: whether a stop was asked for, and whether it waits for a checkpoint."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -25,7 +25,7 @@ class Stop:
             raise KeyboardInterrupt
 
     def wait(self) -> None:
-        """From now on a stop waits; what took its own handlers in between loses them again."""
+        """From now on a stop waits. Installs the handlers again, where others replaced them."""
         self.waits = True
         if threading.current_thread() is threading.main_thread():
             for number in _heard():
@@ -43,7 +43,7 @@ STOP = Stop()
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let every signal that asks to stop raise KeyboardInterrupt, now or when it suits."""
+    """Let every signal that asks to stop raise KeyboardInterrupt, at once or after a checkpoint."""
     STOP.asked = STOP.waits = False
     if threading.current_thread() is not threading.main_thread():
         yield

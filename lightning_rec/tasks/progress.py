@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pydantic import PositiveInt
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 from rich.progress import (
     BarColumn,
@@ -26,7 +26,7 @@ from lightning_rec.screen import Screen
 BETWEEN = 0.1  # seconds between two looks of a bar
 
 
-def tell(trainer: pl.Trainer, figures: Mapping[str, float]) -> None:
+def tell(trainer: Trainer, figures: Mapping[str, float]) -> None:
     """Hand figures of an evaluation to callbacks and loggers, in float32.
 
     ``log_dict`` would make a metric of each, copy and move them all, which takes longer than small
@@ -40,7 +40,7 @@ def tell(trainer: pl.Trainer, figures: Mapping[str, float]) -> None:
     trainer._logger_connector.log_metrics(values)
 
 
-def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
+def epoch_line(trainer: Trainer, loss: Tensor, seconds: float) -> str:
     """A line for logs at the end of an epoch: its mean loss, figures of validation, seconds."""
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     logged = trainer.callback_metrics
@@ -50,7 +50,7 @@ def epoch_line(trainer: pl.Trainer, loss: Tensor, seconds: float) -> str:
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
 
 
-def watched(trainer: pl.Trainer) -> list[str]:
+def watched(trainer: Trainer) -> list[str]:
     """The figures that checkpoints are chosen by."""
     monitors = (getattr(each, "monitor", None) for each in trainer.checkpoint_callbacks)
     return [monitor for monitor in monitors if monitor]
@@ -77,62 +77,57 @@ class Progress(ProgressBar):
         """Show nothing (Lightning calls this on every process but the first)."""
         self._enabled = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self._open("train", total, trainer.current_epoch, "epochs")
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar by a part of an epoch."""
         if batch_idx % self.refresh_rate == 0:
             share = (batch_idx + 1) / max(1.0, float(trainer.num_training_batches))
             self._update(completed=trainer.current_epoch + share, figures=self._figures(trainer))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the bar to the end of the epoch."""
         self._update(completed=trainer.current_epoch + 1, figures=self._figures(trainer))
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
         self._close()
 
     def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Close the bar, so that the message below it can be read."""
         self._close()
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open a bar for a validation outside training."""
         if trainer.state.fn != "fit":
             self._open("validate", sum(map(int, trainer.num_val_batches)), 0, "batches")
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of a validation outside training."""
         if trainer.state.fn != "fit":
             self._update(advance=1)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar of a validation outside training."""
         if trainer.state.fn != "fit":
             self._close()
 
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open a bar for the test."""
         self._open("test", sum(map(int, trainer.num_test_batches)), 0, "batches")
 
-    def on_test_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of the test."""
         self._update(advance=1)
 
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar of the test."""
         self._close()
 
@@ -176,7 +171,7 @@ class Progress(ProgressBar):
         return self._hook(*args, **kwargs)
 
     @staticmethod
-    def _figures(trainer: pl.Trainer) -> str:
+    def _figures(trainer: Trainer) -> str:
         figures = {"loss": trainer.callback_metrics.get("train/loss")}
         for callback in trainer.checkpoint_callbacks:
             if monitor := getattr(callback, "monitor", None):

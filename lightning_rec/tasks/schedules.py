@@ -41,11 +41,8 @@ def warmup_decay(
     """
     rising = warmup * total_steps if warmup < 1 else warmup
     if rising >= total_steps:
-        log.warning(
-            "schedule.warmup=%s of %s steps: the optimizer's rate is never reached.",
-            warmup,
-            total_steps,
-        )
+        told = "schedule.warmup=%s of %s steps: the optimizer's rate is never reached."
+        log.warning(told, warmup, total_steps)
 
     def factor(step: int) -> float:
         if step < rising:
@@ -66,14 +63,9 @@ def step_decay(
     gamma: UpToOne = 0.1,
     interval: Interval = "epoch",
 ) -> LambdaLR:
-    """Multiply the rate by ``gamma`` each ``step_size``; ``step_size=1`` is exponential decay.
+    """Multiply the rate by ``gamma`` each ``step_size`` epochs, or steps, by ``interval``.
 
-    Args:
-        optimizer: whose rate is scheduled.
-        steps_per_epoch: optimizer steps of an epoch.
-        step_size: epochs or steps between two changes.
-        gamma: what the rate is multiplied by.
-        interval: what ``step_size`` counts.
+    ``step_size=1`` is exponential decay.
     """
     every = step_size * (steps_per_epoch if interval == "epoch" else 1)
     return LambdaLR(optimizer, lambda step: gamma ** (step // every))
@@ -86,15 +78,7 @@ def multi_step_decay(
     gamma: UpToOne = 0.1,
     interval: Interval = "epoch",
 ) -> LambdaLR:
-    """Multiply the rate by ``gamma`` at each milestone.
-
-    Args:
-        optimizer: whose rate is scheduled.
-        steps_per_epoch: optimizer steps of an epoch.
-        milestones: epochs or steps.
-        gamma: what the rate is multiplied by.
-        interval: what ``milestones`` count.
-    """
+    """Multiply the rate by ``gamma`` at each milestone, an epoch or a step by ``interval``."""
     unit = steps_per_epoch if interval == "epoch" else 1
     reached = sorted(milestones)
     return LambdaLR(optimizer, lambda step: gamma ** bisect_right(reached, step // unit))
@@ -114,9 +98,9 @@ def cosine_restarts(
 
     Args:
         optimizer: whose rate is scheduled.
-        steps_per_epoch: optimizer steps of an epoch.
+        steps_per_epoch: optimizer steps.
         T_0: epochs or steps of the first cycle.
-        T_mult: how many times as long as the one before each cycle is.
+        T_mult: the length of a cycle over that of the one before it.
         floor: lowest rate, as a share of the highest.
         interval: what ``T_0`` counts.
     """
@@ -213,13 +197,6 @@ class Plateau(ReduceLROnPlateau):
         min_delta: NonNegativeFloat = 1e-6,
         floor: NonNegativeFloat = 1e-6,
     ) -> None:
-        super().__init__(
-            optimizer,
-            mode,
-            factor,
-            patience,
-            threshold=min_delta,
-            threshold_mode="abs",
-            min_lr=floor,
-        )
+        limits: dict[str, Any] = {"threshold": min_delta, "threshold_mode": "abs", "min_lr": floor}
+        super().__init__(optimizer, mode, factor, patience, **limits)
         self.monitor = monitor
