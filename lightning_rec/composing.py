@@ -141,7 +141,7 @@ def _tree(node: Any) -> Any:
     if isinstance(node, DictConfig):
         return {str(key): _tree(_value(node, key)) for key in (node if node else ())}
     if isinstance(node, ListConfig):
-        return [_tree(_value(node, place)) for place in range(len(node) if node else 0)]
+        return [_tree(_value(node, index)) for index in range(len(node) if node else 0)]
     return node
 
 

@@ -85,9 +85,9 @@ def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
         if not isinstance(made, type):
             return
     if not (isinstance(made, type) and issubclass(made, kinds)):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
+        names = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(
-            f"{node}._target_={settings['_target_']} is no {wanted}, which {node} has to be."
+            f"{node}._target_={settings['_target_']} is no {names}, which {node} has to be."
         )
 
 
@@ -204,10 +204,10 @@ def translate(error: Exception) -> UserError:
                 f"{group}={name} needs {LAUNCHERS[name]}, which is not installed: "
                 "pip install 'lightning-rec[sweeps]'."
             )
-        there = error.options if error.options is not None else choices(group)  # one of a list
-        fit = _LISTED * len(there) // max(1, len(", ".join(there)))
+        known = error.options if error.options is not None else choices(group)  # one of a list
+        fit = _LISTED * len(known) // max(1, len(", ".join(known)))
         return UserError(
-            f"Unknown choice {group}={name}.{nearest(name, there)} There are: {listed(there, fit)}."
+            f"Unknown choice {group}={name}.{nearest(name, known)} There are: {listed(known, fit)}."
         )
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _not_added(cause, str(error)) or unknown_key(cause)
@@ -239,12 +239,12 @@ def _not_added(error: OmegaConfBaseException, said: str) -> UserError | None:
 def unknown_key(error: OmegaConfBaseException) -> UserError:
     """Say which key is unknown, the nearest one, and those there are."""
     key, node = str(error.full_key), error.parent_node
-    there: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else {}
-    siblings = [str(name) for name in there]
+    keys: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else {}
+    siblings = [str(name) for name in keys]
     parent, _, last = key.rpartition(".")
     if last in siblings:
         return UserError(f"{key} cannot be left out: give it another value, {key}=….")
-    below = [name for name, value in there.items() if isinstance(value, dict) and last in value]
+    below = [name for name, value in keys.items() if isinstance(value, dict) and last in value]
     meant = ".".join(filter(None, (parent, *below[:1], last)))
     hint = f" Did you mean '{meant}'?" if below else nearest(last, siblings)
     where = f"{parent} has" if parent else "At the top there are"

@@ -32,11 +32,11 @@ def check_folder(folder: Path) -> None:
     Raises UserError naming the first link that leads elsewhere, pipe, socket or device.
     """
     root = os.path.realpath(folder)
-    for place, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
         names = (*folders, *files)
         folders[:] = [name for name in folders if name != "wandb"]
         for name in names:
-            path = Path(place, name)
+            path = Path(parent, name)
             target = os.path.realpath(path)
             if path.is_symlink() and not Path(target).is_relative_to(root):
                 raise UserError(
@@ -179,7 +179,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in tree.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
     elif isinstance(tree, list):
-        for place, value in enumerate(tree):
-            yield from leaves(value, f"{path}[{place}]")
+        for index, value in enumerate(tree):
+            yield from leaves(value, f"{path}[{index}]")
     else:
         yield path, tree

@@ -61,7 +61,7 @@ class FittedTable:
         numbered: where the first column has little room, rows are numbered in its place, and what
             stands in it is listed below, by number.
         header: whether the headings are shown.
-        apart: whether there is an empty line between two rows.
+        spaced: whether there is an empty line between two rows.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class FittedTable:
         *,
         numbered: bool = False,
         header: bool = True,
-        apart: bool = False,
+        spaced: bool = False,
     ) -> None:
-        self.title, self.numbered, self.header, self.apart = title, numbered, header, apart
+        self.title, self.numbered, self.header, self.spaced = title, numbered, header, spaced
         self._columns, self._rows = columns, list[tuple[str, ...]]()
 
     def add_row(self, *cells: str) -> None:
@@ -87,16 +87,16 @@ class FittedTable:
         columns = self._filled(ascii_only=options.ascii_only)
         legend = None
         if self.numbered and not _has_room(columns, options.max_width):
-            places = tuple(str(place) for place in range(1, len(self._rows) + 1))
-            number = Column("#", text=False, cells=places)
-            legend = _grid([number, columns[0]], options.max_width, header=False, apart=False)
+            numbers = tuple(map(str, range(1, len(self._rows) + 1)))
+            number = Column("#", text=False, cells=numbers)
+            legend = _grid([number, columns[0]], options.max_width, header=False, spaced=False)
             columns = [number, *columns[1:]]
         if self.title:
             yield Text(visible(self.title), "italic")
-        for place, part in enumerate(_parted(columns, options.max_width)):
-            if place:
+        for index, part in enumerate(_parted(columns, options.max_width)):
+            if index:
                 yield ""
-            yield _grid(part, options.max_width, header=self.header, apart=self.apart)
+            yield _grid(part, options.max_width, header=self.header, spaced=self.spaced)
         if legend is not None:
             yield ""
             yield legend
@@ -137,14 +137,14 @@ def _parted(columns: Sequence[Column], width: int) -> list[list[Column]]:
     return parts or [[first]]
 
 
-def _grid(columns: Sequence[Column], width: int, *, header: bool, apart: bool) -> Table:
+def _grid(columns: Sequence[Column], width: int, *, header: bool, spaced: bool) -> Table:
     grid = Table(
         box=box.SIMPLE_HEAD if header else None,
         show_header=header,
         show_edge=False,
         pad_edge=False,
         padding=(0, GAP if not header else GAP - 1, 0, 0),  # a box has a blank between columns
-        leading=int(apart),
+        leading=int(spaced),
     )
     for column, wide in zip(columns, _widths(columns, width), strict=True):
         justify, heading = "left" if column.text else "right", column.heading

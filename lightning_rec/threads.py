@@ -101,10 +101,10 @@ class _Watcher(threading.Thread):
     def run(self) -> None:
         """Look twice a second, until the process ends."""
         asleep: list[_Sleeper] = []
-        before, at = _waited(), time.monotonic()
+        before, since = _waited(), time.monotonic()
         while not self.ended.wait(_EVERY):
             waited, now = _waited(), time.monotonic()
-            rate, before, at = (waited - before) / (now - at), waited, now
+            rate, before, since = (waited - before) / (now - since), waited, now
             if not asleep and rate > _BUSY:
                 asleep = _sleepers()
             elif asleep and rate < _QUIET:

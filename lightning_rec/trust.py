@@ -121,8 +121,8 @@ def targets(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in tree.items():
             yield from targets(value, f"{path}.{key}" if path else str(key))
     elif isinstance(tree, list):
-        for place, value in enumerate(tree):
-            yield from targets(value, f"{path}.{place}")
+        for index, value in enumerate(tree):
+            yield from targets(value, f"{path}.{index}")
 
 
 def resolve(node: str, name: Any) -> Callable[..., Any]:
@@ -230,7 +230,7 @@ def _spec(top: str) -> Any:
 def _is_installed(spec: Any) -> bool:
     """Whether a module was installed or belongs to Python, and is no file of the user's own."""
     places = [spec.origin, *(spec.submodule_search_locations or [])]
-    folders = [Path(place).resolve() for place in places if place and Path(place).exists()]
+    folders = [Path(each).resolve() for each in places if each and Path(each).exists()]
     if not folders:
         return True  # built in, frozen, or out of an importer of somebody's
     return any(

@@ -30,7 +30,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "last": {"dirpath": None},
 }
 NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
-OURS = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
+RESERVED = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 
 
 def check_callbacks(settings: Mapping[str, Any]) -> None:
@@ -147,7 +147,7 @@ def _check_files(name: str, settings: dict[str, Any]) -> None:
         return
     if settings.get("save_last"):
         raise UserError(f"callbacks.{name}.save_last: callbacks.last writes {LAST}, for resume=.")
-    if name != "best" and settings.get("filename") in OURS:
+    if name != "best" and settings.get("filename") in RESERVED:
         raise UserError(
             f"callbacks.{name}.filename={settings['filename']} is that of another checkpoint of "
             "the run: choose another name."

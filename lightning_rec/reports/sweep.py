@@ -173,7 +173,7 @@ def table(
     """The rows as a terminal table; ``metrics`` are those of the configs, by key."""
     names = parsed({name: None for row in rows for name in row["figures"]})
     known, monitor = declared(metrics, names.values()), _called(monitor, names)
-    place = {full: number for number, full in enumerate(known)}
+    position = {full: number for number, full in enumerate(known)}
     k = parse(monitor).k or SHOWN_AT
 
     def is_shown(name: Name) -> bool:
@@ -183,7 +183,7 @@ def table(
 
     tested = sorted(
         (each for each in names.values() if is_shown(each)),
-        key=lambda name: (name.goal, place[name.figure]),
+        key=lambda name: (name.goal, position[name.figure]),
     )
     columns = list(dict.fromkeys((monitor, *map(str, tested))))
     shown_names = [titled(parse(name), known) for name in columns]

@@ -21,12 +21,12 @@ def shown(names: Iterable[Name], monitor: str, known: Mapping[str, Figure]) -> l
     Of those at cut-offs some are shown at each, others at that of the monitored figure alone. Each
     goal stands for itself, and what was ranked among samples comes last.
     """
-    place = {full: number for number, full in enumerate(known)}
+    position = {full: number for number, full in enumerate(known)}
     names = [name for name in names if not name.slice]
     k = parse(monitor).k or max((name.k or 0 for name in names), default=0)
 
     def order(name: Name) -> tuple[str, str, int, str, int]:
-        figure = place.get(name.figure, len(place))
+        figure = position.get(name.figure, len(position))
         return name.sampled, name.goal, figure, name.figure, name.k or 0
 
     def is_shown(name: Name) -> bool:
@@ -114,7 +114,7 @@ def slices_table(
 def examples_table(examples: Sequence[Example]) -> FittedTable:
     """Some of each user's items, the latest where there is an order, and the recommendations."""
     headings = text("user", shown_items(examples), "recommended")
-    table = FittedTable("Recommendations", headings, apart=True)
+    table = FittedTable("Recommendations", headings, spaced=True)
     for example in examples:
         best = map(one_line, example.recommended)
         numbered = [f"{rank}. {title}" for rank, title in enumerate(best, 1)]

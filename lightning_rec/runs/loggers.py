@@ -54,12 +54,12 @@ def compared(figures: Mapping[str, float]) -> dict[str, float]:
 class Sectioned(Logger):
     """A logger of figures under the names of their sections; see :func:`sectioned`."""
 
-    at = "@"  # how cut-offs are written
+    cutoff = "@"  # how cut-offs are written
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log figures over Lightning's step."""
-        named = {name.replace("@", self.at): each for name, each in sectioned(metrics).items()}
+        named = {name.replace("@", self.cutoff): each for name, each in sectioned(metrics).items()}
         super().log_metrics(named, step)  # type: ignore[safe-super]
 
 
@@ -74,7 +74,7 @@ class SectionedTensorBoard(Sectioned, TensorBoardLogger):
 class SectionedMLFlow(Sectioned, MLFlowLogger):
     """MLflow's logger, whose names take no @: ``val/ndcg_at_10``."""
 
-    at = "_at_"
+    cutoff = "_at_"
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:  # type: ignore[override]

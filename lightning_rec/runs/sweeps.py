@@ -45,39 +45,39 @@ def without_effect(settings: dict[str, Any]) -> tuple[str, ...]:
 
 def settings_hash(settings: dict[str, Any]) -> str:
     """SHA-256 of all settings of a job that have an effect: equal ones are one job."""
-    apart = {*APART, *without_effect(settings)}
+    ignored = {*APART, *without_effect(settings)}
     kept: dict[str, Any] = {}
     for node, value in settings.items():
-        if node in apart:
+        if node in ignored:
             continue
         if isinstance(value, dict):
-            value = {key: each for key, each in value.items() if f"{node}.{key}" not in apart}
+            value = {key: each for key, each in value.items() if f"{node}.{key}" not in ignored}
         kept[node] = value
     return sha256_json(kept)
 
 
 def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
     """The folder of a job in a sweep: where it lies already, or a new one, ``number`` if free."""
-    wanted = settings_hash(settings)
+    digest = settings_hash(settings)
     sweep.mkdir(parents=True, exist_ok=True)
     with alone(sweep / "jobs"):
         for folder in sweep.iterdir():
-            if folder.is_dir() and _job(folder).get("settings_hash") == wanted:
+            if folder.is_dir() and _job(folder).get("settings_hash") == digest:
                 return folder
         while (folder := sweep / str(number)).exists():
             number += 1
         folder.mkdir()
-        job = {"settings_hash": wanted, "without_effect": without_effect(settings)}
+        job = {"settings_hash": digest, "without_effect": without_effect(settings)}
         write_json(folder / NAME, job)
     return folder
 
 
 def with_effect(folder: Path, overrides: list[str]) -> list[str]:
     """Those of a job's overrides that say what it is, and have an effect."""
-    apart = (*APART, *_job(folder).get("without_effect", ()))
-    below = tuple(f"{key}{sign}" for key in apart for sign in "./")
+    ignored = (*APART, *_job(folder).get("without_effect", ()))
+    below = tuple(f"{key}{sign}" for key in ignored for sign in "./")
     keys = ((key_of(override), override) for override in overrides)
-    return [each for key, each in keys if key not in apart and not key.startswith(below)]
+    return [each for key, each in keys if key not in ignored and not key.startswith(below)]
 
 
 def key_of(override: str) -> str:

@@ -14,7 +14,7 @@ from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps
+from lightning_rec.tasks.steps import Stage, Steps, metrics_of
 
 
 class ClickSteps(Steps):
@@ -62,10 +62,8 @@ class ClickSteps(Steps):
         )
         self.embedding_l2, self.l2 = embedding_l2, l2
         # Of each goal, until validation chooses a better one.
-        names = after_names(self.goals)
-        self.measured_by = dict(
-            zip([*self.goals, *names], [*self.goals, *self.goals[1:]], strict=True)
-        )
+        names = [*self.goals, *after_names(self.goals)]
+        self.measured_by = dict(zip(names, [*self.goals, *self.goals[1:]], strict=True))
         self.threshold = dict.fromkeys(self.measured_by, 0.5)
         self.predictions: dict[str, dict[str, Predictions]] = {}
 
@@ -117,18 +115,16 @@ class ClickSteps(Steps):
         """Fit the temperature of each goal to what was last validated; nothing if there is none."""
         if not isinstance(task.model, Calibrated):
             return {}
-        for place, of in enumerate(self.predictions["val"].values()):
-            task.model.temperature[place] *= fitted_temperature(of.logit, of.label)
+        for index, of in enumerate(self.predictions["val"].values()):
+            task.model.temperature[index] *= fitted_temperature(of.logit, of.label)
         return dict(zip(self.goals, task.model.temperature.tolist(), strict=True))
 
     def _after(self, found: dict[str, Predictions]) -> dict[str, Predictions]:
         """Each goal given the one before it, on the rows that have that, if goals are in order."""
         if not self.sequential:
             return {}
-        given = {}
-        for name, (first, second) in zip(
-            after_names(self.goals), pairwise(found.values()), strict=True
-        ):
+        given, pairs = {}, pairwise(found.values())
+        for name, (first, second) in zip(after_names(self.goals), pairs, strict=True):
             kept = first.label > 0.5
             if not kept.any():
                 continue
@@ -144,9 +140,7 @@ class ClickSteps(Steps):
         return values.reshape(-1, len(self.goals)).unbind(dim=1)
 
     def _metrics(self, stage: str, goal: str) -> ClickMetrics:
-        metrics = self.metrics[f"{stage} {goal}"]
-        assert isinstance(metrics, ClickMetrics)
-        return metrics
+        return metrics_of(self.metrics, f"{stage} {goal}", ClickMetrics)
 
 
 def after_names(goals: Sequence[str]) -> list[str]:
@@ -170,8 +164,8 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     embeddings = [module for module in modules if isinstance(module, nn.Embedding)]
     tables = {id(table) for module in embeddings for table in module.parameters()}
     own = {id(each): each for part in modules for each in part.parameters(recurse=False)}
-    trained = [parameter for parameter in own.values() if parameter.requires_grad]
+    trained = {key: parameter for key, parameter in own.items() if parameter.requires_grad}
     return (
-        [parameter for parameter in trained if id(parameter) in tables],
-        [parameter for parameter in trained if id(parameter) not in tables],
+        [parameter for key, parameter in trained.items() if key in tables],
+        [parameter for key, parameter in trained.items() if key not in tables],
     )

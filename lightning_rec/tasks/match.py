@@ -16,7 +16,7 @@ from lightning_rec.retrieval.exact import Pairs
 from lightning_rec.retrieval.texts import TextRetriever
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.steps import Stage, Steps
+from lightning_rec.tasks.steps import Stage, Steps, metrics_of
 
 
 class MatchSteps(Steps):
@@ -97,11 +97,11 @@ class MatchSteps(Steps):
             assert isinstance(task.model, TextScorer)
             pairs = (self.retriever.texts, batch.query[batch.row], batch.item)
             score, rank = task.model.pairs(*pairs), torch.zeros_like(batch.pair)
-        self._metrics(stage).update(batch.pair, score, rank)
+        metrics_of(self.metrics, stage, MatchMetrics).update(batch.pair, score, rank)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Metrics of judged pairs and ranks; validation chooses threshold and line first."""
-        metrics = self._metrics(stage)
+        metrics = metrics_of(self.metrics, stage, MatchMetrics)
         none = torch.zeros(0, dtype=torch.int64, device=task.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(none, none.float(), none)
@@ -125,8 +125,3 @@ class MatchSteps(Steps):
             return None
         intercept, slope = self.line
         return (intercept + slope * scores.double()).clamp(low, high)
-
-    def _metrics(self, stage: Stage) -> MatchMetrics:
-        metrics = self.metrics[stage]
-        assert isinstance(metrics, MatchMetrics)
-        return metrics

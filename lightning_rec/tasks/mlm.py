@@ -12,7 +12,7 @@ from lightning_rec.losses.base import Classified
 from lightning_rec.metrics.words import Answers, WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps
+from lightning_rec.tasks.steps import Stage, Steps, metrics_of
 
 ASKED_SEED = 0  # of the masks of validation and test: the same in every run
 
@@ -67,11 +67,11 @@ class WordSteps(Steps):
             torch.zeros_like(batch.example).index_add(0, row, right),
             summed.index_add(0, row, cost),
         )
-        self._metrics(stage).update(answers)
+        metrics_of(self.metrics, stage, WordMetrics).update(answers)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Metrics of masked words; the answers are kept for the record of each text."""
-        metrics = self._metrics(stage)
+        metrics = metrics_of(self.metrics, stage, WordMetrics)
         none = torch.zeros(0, dtype=torch.int64, device=task.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(Answers(none, none, none, none.double()))
@@ -79,11 +79,6 @@ class WordSteps(Steps):
         self.answers[stage] = Answers(*(values.reshape(-1) for values in metrics.compute()))
         metrics.reset()
         return metrics.figures(self.answers[stage])
-
-    def _metrics(self, stage: str) -> WordMetrics:
-        metrics = self.metrics[stage]
-        assert isinstance(metrics, WordMetrics)
-        return metrics
 
 
 def _numbers(batch: TextBatch) -> Tensor:

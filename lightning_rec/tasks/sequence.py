@@ -14,7 +14,7 @@ from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import WithTerm
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs, rank_sample
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps
+from lightning_rec.tasks.steps import Stage, Steps, metrics_of
 
 
 class SequenceSteps(Steps):
@@ -72,14 +72,15 @@ class SequenceSteps(Steps):
             return
         model = task.model
         assert isinstance(model, SequenceModel)
-        queries, metrics = self.encode(task, batch.histories), _of(self.metrics, stage)
+        queries = self.encode(task, batch.histories)
+        metrics = metrics_of(self.metrics, stage, RankingMetrics)
         targets = Pairs(torch.arange(len(queries), device=queries.device), batch.target)
         seen = Pairs(batch.seen_row, batch.seen_item)
         found = ModelRetriever(model).top(queries, max(metrics.cutoffs), targets, seen)
         metrics.update(batch.example, found.rank, found.candidates, found.items)
         if batch.candidates is not None:
             among = rank_sample(model, queries, batch.target, batch.candidates)
-            _of(self.sampled, stage).update(batch.example, *among)
+            metrics_of(self.sampled, stage, RankingMetrics).update(batch.example, *among)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Ranking metrics; the ranks are kept for the record of each user."""
@@ -87,7 +88,7 @@ class SequenceSteps(Steps):
         for kind in (self.sampled, self.metrics):  # the ranks that are kept are those of the last
             if stage not in kind:
                 continue
-            metrics = _of(kind, stage)
+            metrics = metrics_of(kind, stage, RankingMetrics)
             none = torch.zeros(0, dtype=torch.int64, device=task.device)
             # A process that got no batch has to bring something to the exchange.
             metrics.update(none, none, none, none.reshape(0, max(metrics.cutoffs)))
@@ -96,9 +97,3 @@ class SequenceSteps(Steps):
                 self.ranks[stage] = metrics.ranks()
             metrics.reset()
         return values
-
-
-def _of(metrics: nn.ModuleDict, stage: str) -> RankingMetrics:
-    found = metrics[stage]
-    assert isinstance(found, RankingMetrics)
-    return found
