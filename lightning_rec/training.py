@@ -177,7 +177,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         joined = distributed.joined_by("train", run.path)
         with run.timed("calibrate"), unwatched(trainer), joined:
             trainer.validate(task, datamodule=DataModule(data), verbose=False)
-            run.note(temperature=task.calibrate())
+            run.note(temperature=task.steps.calibrate(task))
     run.save_model(task.model)
     if task.adapted is not None and task.adapted.partial:
         run.save(TUNED, task.adapted.save)

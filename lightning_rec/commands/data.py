@@ -66,10 +66,8 @@ def run(arguments: list[str]) -> int:
     if not arguments:
         _list(folders, console)
         return 0
-    if arguments[0] == "check":
-        return check(arguments[1:], folders, console)
-    if arguments[0] == "schema":
-        return schema(arguments[1:], folders, console)
+    if of_file := {"check": check, "schema": schema}.get(arguments[0]):
+        return of_file(arguments[1:], folders, console)
     settings = pairs_of(arguments)
     if "name" not in settings:
         raise UserError(

@@ -46,12 +46,7 @@ class Comparison:
         """:meth:`table` in LaTeX, for booktabs."""
         return self.table().latex(caption, label)
 
-    def __str__(self) -> str:
-        """:meth:`markdown`."""
-        return self.markdown()
-
-    def _repr_markdown_(self) -> str:  # called by notebooks
-        return self.markdown()
+    __str__ = _repr_markdown_ = markdown  # the latter is called by notebooks
 
 
 def compare(

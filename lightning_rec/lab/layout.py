@@ -38,19 +38,14 @@ class Table:
             if len(row) != len(self.header):
                 raise ValueError(f"{len(row)} cells for {len(self.header)} headings: {row[0]}, …")
 
-    def __str__(self) -> str:
-        """The table in Markdown, as :meth:`markdown`."""
-        return self.markdown()
-
-    def _repr_markdown_(self) -> str:  # called by notebooks
-        return self.markdown()
-
     def markdown(self) -> str:
         """A table of GitHub's Markdown, without a line break at the end."""
         rule = ["---"] * self.text + ["---:"] * (len(self.header) - self.text)
         lines = [self.header, rule, *self.rows]
         return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |"
                          for line in lines)  # fmt: skip
+
+    __str__ = _repr_markdown_ = markdown  # the latter is called by notebooks
 
     def latex(self, caption: str = "", label: str = "") -> str:
         """A ``tabular`` with booktabs, in a ``table`` if there is a caption or a label."""

@@ -205,14 +205,10 @@ def costs_table(rows: list[dict[str, Any]]) -> FittedTable | None:
     headings = [*text("setting"), *figures(*(COSTS[name] for name in names))]
     shown = FittedTable(title, headings, numbered=True)
     for row in rows:
-        shown.add_row(row["setting"], *(_cost(name, row["costs"].get(name)) for name in names))
+        costs, digits = row["costs"], {"epoch_seconds": 2}
+        cells = (f"{costs[n]['mean']:,.{digits.get(n, 0)}f}" if n in costs else "-" for n in names)
+        shown.add_row(row["setting"], *cells)
     return shown
-
-
-def _cost(name: str, figure: dict[str, float | None] | None) -> str:
-    if figure is None:
-        return "-"
-    return f"{figure['mean']:,.2f}" if name == "epoch_seconds" else f"{figure['mean']:,.0f}"
 
 
 def _cell(figure: dict[str, float | None] | None) -> str:

@@ -125,10 +125,6 @@ class Task(pl.LightningModule):
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         return {"trained_parameters": trained} | self.epochs.cost()
 
-    def calibrate(self) -> dict[str, float]:
-        """Fit what makes probabilities honest to what was last validated; by name."""
-        return self.steps.calibrate(self)
-
     @property
     def title(self) -> str:
         """The name of the model in tables."""

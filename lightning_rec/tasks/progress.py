@@ -44,16 +44,11 @@ def epoch_line(trainer: Trainer, loss: Tensor, seconds: float) -> str:
     """A line for logs at the end of an epoch: its mean loss, figures of validation, seconds."""
     validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     logged = trainer.callback_metrics
+    monitored = [getattr(each, "monitor", None) for each in trainer.checkpoint_callbacks]
     known = {"train/loss": loss}
-    known |= {name: logged[name] for name in watched(trainer) if validated and name in logged}
+    known |= {name: logged[name] for name in monitored if name and validated and name in logged}
     figures = "".join(f", {name} {float(value):.4f}" for name, value in known.items())
     return f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}{figures}, {seconds:.1f} s"
-
-
-def watched(trainer: Trainer) -> list[str]:
-    """The figures that checkpoints are chosen by."""
-    monitors = (getattr(each, "monitor", None) for each in trainer.checkpoint_callbacks)
-    return [monitor for monitor in monitors if monitor]
 
 
 class Progress(ProgressBar):
