@@ -49,10 +49,10 @@ def _node(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _part(value: dict[str, Any]) -> dict[str, Any]:
+def _filled(value: dict[str, Any]) -> dict[str, Any]:
     if not value:
         raise ValueError("it names no class to build (_target_)")
-    return _node(value)
+    return value
 
 
 def _devices(value: Any) -> Any:
@@ -75,7 +75,7 @@ def _some(value: float) -> float:
 
 
 Empty = Annotated[dict[str, Any], AfterValidator(_node)]  # a part that may be absent
-Part = Annotated[dict[str, Any], AfterValidator(_part)]
+Part = Annotated[Empty, AfterValidator(_filled)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(below)]
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 SomeShare = Annotated[FiniteFloat, Field(gt=0, le=1)]
@@ -184,7 +184,7 @@ def check_keys(cfg: DictConfig) -> None:
 
 
 def check_trainer(settings: dict[str, Any]) -> None:
-    """Make a trainer as a trial: Lightning knows best what it cannot do. Raises UserError."""
+    """Make a trainer as a trial: Lightning knows what it cannot do. Raises UserError."""
     for key, instead in REFUSED.items():
         if settings.get(key) is not None:
             raise UserError(f"trainer.{key} is not to be set: {instead}.")

@@ -57,19 +57,16 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
                 f"The label '{each.name}' is more than 0 and 1: set positive_from to the least "
                 "that counts as a click."
             )
-    for each in guesses:
-        if each.hint:
-            console.print(each.hint, soft_wrap=True, highlight=False)
+    for hint in (each.hint for each in guesses if each.hint):
+        console.print(hint, soft_wrap=True, highlight=False)
     least = settings.get("positive_from")
     fields = fields_of(
         guesses, number("positive_from", least, float) if least is not None else None
     )
     write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
-    console.print(
-        f"  lightning-rec train --config-dir {folder} model=deepfm data={name}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    line = f"  lightning-rec train --config-dir {folder} model=deepfm data={name}"
+    console.print(line, soft_wrap=True, highlight=False)
     return 0
 
 

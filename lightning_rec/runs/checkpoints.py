@@ -162,7 +162,7 @@ class LastCheckpoint(Checkpoint):
             self._stop_if_asked()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the generators."""
+        """Drop the states of the generators."""
         self._before_validation = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -257,10 +257,8 @@ def _more_follows(trainer: Trainer, batch_idx: int) -> bool:
     if batch_idx + 1 >= trainer.num_training_batches:
         return True
     every = trainer.val_check_batch
-    if every is None or every == float("inf"):
-        return False
     steps = (batch_idx + 1, trainer.fit_loop.total_batch_idx + 1)
-    return any(step % every == 0 for step in steps)
+    return every not in (None, float("inf")) and any(step % every == 0 for step in steps)
 
 
 def _begin_anew(progress: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.runs.distributed import is_first
 
 NAME = "writer.lock"
-LEFTOVERS = (".*.tmp", "checkpoints/.*.tmp")  # what a killed process did not get to rename
+LEFTOVERS = (".*.tmp", "checkpoints/.*.tmp")  # of a process killed before it renamed them
 _PATIENCE = 10.0  # seconds: what a killed process started may outlive it a little
 
 
