@@ -19,7 +19,7 @@ PROTOCOLS: list[SplitProtocol] = [
     LeaveOneOut(cutoffs=K),
     LeaveOneOut(cutoffs=K, min_rating=2, user_core=5, item_core=5, cold_targets="exclude"),
     *(
-        Temporal(cutoffs=K, targets=targets, cold_targets=cold)  # type: ignore[arg-type]
+        Temporal(cutoffs=K, targets=targets, cold_targets=cold)
         for targets in ("first", "last", "all")
         for cold in ("miss", "exclude")
     ),

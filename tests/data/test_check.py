@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(content: str, **columns: str) -> Report:
     Path("log.csv").write_text(content)
-    return check_file(Path("log.csv"), **columns)  # type: ignore[arg-type]
+    return check_file(Path("log.csv"), **columns)
 
 
 def test_a_good_file_has_figures_and_no_complaint() -> None:
@@ -259,7 +259,7 @@ def test_dates_are_times_whatever_they_are_called() -> None:
 
 
 def test_rows_that_differ_elsewhere_are_no_copies() -> None:
-    report = check(PLAYS, user="uid", item="sku", time=None)  # type: ignore[arg-type]
+    report = check(PLAYS, user="uid", item="sku", time=None)
     (told,) = [warning for warning in report.warnings if "24 rows" in warning]
     assert "alike in the named columns (uid, sku)" in told
 

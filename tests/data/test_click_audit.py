@@ -103,7 +103,7 @@ def test_a_tag_that_only_the_test_has_is_found(made: Made) -> None:
     table, fields, arrays = made
     (tags,) = arrays.schema.of("multi_valued")
     last = arrays.vocabulary.filter(pl.col("field") == "tags")["id"].max()
-    extra = pl.DataFrame({"field": "tags", "value": "later", "id": last + 1, "count": 1})  # type: ignore[operator]
+    extra = pl.DataFrame({"field": "tags", "value": "later", "id": last + 1, "count": 1})
     more = pl.concat([arrays.vocabulary, extra.cast(arrays.vocabulary.schema)])
     wider = (*arrays.schema.fields[:3], tags._replace(size=tags.size + 1), arrays.schema.fields[4])
     leaky = replace(arrays, vocabulary=more, schema=ClickSchema(wider))

@@ -80,7 +80,7 @@ def text(frame: pl.DataFrame, lists: str = "parted") -> pl.DataFrame:
             .alias(name)
         ),
     }[lists]
-    return frame.with_columns(parted(name) for name in ("tags", "past"))
+    return frame.with_columns(parted(name) for name in ("tags", "past"))  # type: ignore[no-untyped-call]
 
 
 def types(frame: pl.DataFrame, chance: random.Random) -> pl.DataFrame:

@@ -156,7 +156,7 @@ def test_given_histories_keep_their_order_and_what_is_known(as_lists: bool, tmp_
 def test_a_given_history_that_holds_the_future_is_refused(tmp_path: Path) -> None:
     declared = fields(past=None, history="seen")
     for row, history in ((1, "q"), (3, "p")):  # the row's own item, and a later one's
-        seen = [*GIVEN["seen"]]
+        seen = [*GIVEN["seen"]]  # type: ignore[misc]
         seen[row] = history
         table = prepared(tmp_path, pl.DataFrame(GIVEN | {"seen": seen}), declared)
         encoded = encode(table, declared, TWO_PARTS, tmp_path / str(row))
@@ -178,9 +178,9 @@ def own_row(encoded: Encoded) -> Encoded:
         for r in range(len(end))
         if end[r] < len(encoded.past.items)
         and log()["user"][r] is not None
-        and encoded.past.rows[end[r]] == r  # type: ignore[index]
+        and encoded.past.rows[end[r]] == r
     )
-    assert day[encoded.past.rows[end[row]]] == day[row]  # type: ignore[index]
+    assert day[encoded.past.rows[end[row]]] == day[row]
     end[row] += 1
     return with_past(encoded, end=end)
 
@@ -229,7 +229,7 @@ def held_out(encoded: Encoded) -> Encoded:
         for row in encoded.train
         for other in encoded.test
         if user[row] is not None and user[other] == user[row] and day[other] <= day[row]
-        and any(part[r] for r in encoded.past.rows[start[other] : end[other]])  # type: ignore[index]
+        and any(part[r] for r in encoded.past.rows[start[other] : end[other]])
     )  # fmt: skip
     start[row], end[row] = start[other], end[other]
     return with_past(encoded, start=start, end=end)
@@ -241,10 +241,10 @@ def backwards(encoded: Encoded) -> Encoded:
     row = int(np.argmax(length))
     first = int(encoded.past.start[row])
     swap = np.arange(len(encoded.past.items))
-    day = log()["day"].to_numpy()[encoded.past.rows]  # type: ignore[index]
+    day = log()["day"].to_numpy()[encoded.past.rows]
     last = next(i for i in range(first + 1, int(encoded.past.end[row]) - 1) if day[i] > day[first])
     swap[[first, last]] = swap[[last, first]]
-    return with_past(encoded, items=encoded.past.items[swap], rows=encoded.past.rows[swap])  # type: ignore[index]
+    return with_past(encoded, items=encoded.past.items[swap], rows=encoded.past.rows[swap])
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_copy_of_the_label_is_told(kind: str, tmp_path: Path) -> None:
     columns = log()
     copy = [{0: "no", 1: "yes"}[label] for label in columns["y"]]
     if kind in ("numeric", "buckets"):
-        copy = 7.5 - 2 * columns["y"]  # type: ignore[assignment]
+        copy = 7.5 - 2 * columns["y"]
     fields = {kind: (*(("uid", "sku") if kind == "categorical" else ()), "bought")}
     if kind == "buckets":
         fields = {"numeric": ("bought",), "buckets": {"bought": 4}}  # type: ignore[dict-item]
@@ -281,7 +281,7 @@ def shown(columns: Columns, where: str, only: str = "clicks") -> list[list[int]]
     for history, item, label in zip(histories, columns["sku"].tolist(), columns["y"], strict=True):
         if only == "rows" or label:
             history.insert({"first": 0, "last": 10}.get(where, 0), item) if where else None
-    return histories  # type: ignore[no-any-return]
+    return histories
 
 
 @pytest.mark.parametrize("where", ["first", "last", ""])

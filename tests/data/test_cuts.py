@@ -38,7 +38,7 @@ def test_a_date_cuts_where_it_says(prepared: Prepare) -> None:
     protocol = Temporal(cutoffs=(1,), val_from="2001-09-16", test_from="2001-09-18", targets="all")
     split = protocol.split(data)
     assert split.boundaries == (START + 6 * DAY, START + 8 * DAY)
-    assert (split.counts["train events"], split.val.size, split.test.size) == (24, 8, 8)
+    assert (split.counts["train events"], split.val.size, split.test.size) == (24, 8, 8)  # type: ignore[unreachable]
     audit(data, split)
 
 

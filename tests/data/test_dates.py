@@ -14,7 +14,7 @@ def read(folder: Path, *values: str, **settings: object) -> list[str]:
     path = folder / "log.tsv"
     rows = "".join(f"u{at}\tx\t{value}\n" for at, value in enumerate(values))
     path.write_text(f"user\titem\ttime\n{rows}")
-    source = TableSource(str(path), "user", "item", "time", **settings)  # type: ignore[arg-type]
+    source = TableSource(str(path), "user", "item", "time", **settings)
     events = source.read([path]).interactions.collect().sort("user")
     found = zip(events["timestamp"], events["fraction"], strict=True)
     moments = [

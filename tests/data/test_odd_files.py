@@ -138,7 +138,7 @@ def test_times_that_can_be_read_in_two_ways_are_refused(
 ) -> None:
     path = made("log.csv", text(moment(form)), tmp_path)
     with pytest.raises(UserError, match=expected):
-        TableSource(str(path), "user", "item", "time", **settings).read([path])  # type: ignore[arg-type]
+        TableSource(str(path), "user", "item", "time", **settings).read([path])
 
 
 BOOK = io.BytesIO()
@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_told_with_what_to_do(
 
 def test_a_header_that_begins_like_a_binary_file_is_a_header(tmp_path: Path) -> None:
     path = made("log.csv", b"ORCID,item\na,x\nb,y\n", tmp_path)
-    assert read(path, {**config.plain(config.compose(["data=table"]).data), "path": str(path), "user": "ORCID", "item": "item"}) == [("a", "x"), ("b", "y")]  # type: ignore[dict-item]  # fmt: skip
+    assert read(path, {**config.plain(config.compose(["data=table"]).data), "path": str(path), "user": "ORCID", "item": "item"}) == [("a", "x"), ("b", "y")]  # fmt: skip
 
 
 def test_quotes_may_be_characters_as_others_are(tmp_path: Path) -> None:

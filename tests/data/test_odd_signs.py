@@ -20,7 +20,7 @@ FIELDS = Fields(categorical=("user", "item"), numeric=("rating",), label="clicke
 def text(
     sign: str = ",", around: str = "", rows: list[list[object]] = ROWS, head: list[str] = HEAD
 ) -> str:
-    lines = [sign.join(f"{around}{value}{around}" for value in row) for row in [head, *rows]]
+    lines = [sign.join(f"{around}{value}{around}" for value in row) for row in [head, *rows]]  # type: ignore[attr-defined]
     return "\n".join(lines) + "\n"
 
 

@@ -139,7 +139,7 @@ def test_the_order_of_the_rows_plays_no_part(timed: bool, tmp_path: Path) -> Non
 def test_seed_and_shares_are_in_the_hash_and_change_the_split(prepared: Prepare) -> None:
     protocols = [
         RandomItems(cutoffs=(1,), **more) for more in ({}, {"seed": 1}, {"val": 0.2}, {"test": 0.2})
-    ]  # type: ignore[arg-type]
+    ]
     assert len({protocol.hash() for protocol in protocols}) == 4
     data = prepared(**weighted_log())
     first, other = (told(data, protocol.split(data)) for protocol in protocols[:2])

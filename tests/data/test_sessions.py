@@ -244,7 +244,7 @@ def test_ends_of_sessions_are_cut_by_dates_too(prepared: Prepare) -> None:
     protocol = Sessions(val_from="2020-09-13T13:00Z", test_from="2020-09-13T13:20Z", cutoffs=(1,))
     split = protocol.split(prepared(**log))
     assert split.boundaries == (1_600_002_000, 1_600_003_200)
-    with pytest.raises(UserError, match="its times go from 2020-09-13"):
+    with pytest.raises(UserError, match="its times go from 2020-09-13"):  # type: ignore[unreachable]
         Sessions(test_from="2021-01-01").split(prepared(**log))
 
 

@@ -205,8 +205,8 @@ def oracle(log: dict[str, list[Any]], protocol: SplitProtocol) -> Told:
         if user not in drawn:
             joins = isinstance(protocol, LeaveOneOut) and protocol.others_train
             parts[user] = (train + val if joins else train, [], test)
-    train = {user: [e.item for e in part[0]] for user, part in parts.items()}
-    known = {item for items in train.values() for item in items}
+    train = {user: [e.item for e in part[0]] for user, part in parts.items()}  # type: ignore[assignment]
+    known = {item for items in train.values() for item in items}  # type: ignore[attr-defined]
 
     seen: set[int] = set()
 
@@ -233,9 +233,9 @@ def oracle(log: dict[str, list[Any]], protocol: SplitProtocol) -> Told:
                     found.append((user, history, target, event.row))
         return sorted(found, key=lambda example: example[3])
 
-    counts = Counter(item for items in train.values() for item in items)
-    val, test = examples(1), examples(2)
-    return Told({u: items for u, items in train.items() if items}, dict(counts), val, test, seen)
+    counts = Counter(item for items in train.values() for item in items)  # type: ignore[attr-defined]
+    val, test = examples(1), examples(2)  # type: ignore[assignment]
+    return Told({u: items for u, items in train.items() if items}, dict(counts), val, test, seen)  # type: ignore[attr-defined]
 
 
 def told(split: Split, data: Interactions) -> Told:
@@ -269,7 +269,7 @@ KEPT: list[SplitProtocol] = [
     LeaveOneOut(cutoffs=K, min_rating=2.5),
     LeaveOneOut(cutoffs=K, user_core=7, item_core=6, cold_targets="exclude"),
     LeaveOneOut(cutoffs=K, min_rating=2, user_core=5),
-    *(Temporal(cutoffs=K, targets=targets) for targets in ("first", "last", "all")),  # type: ignore[arg-type]
+    *(Temporal(cutoffs=K, targets=targets) for targets in ("first", "last", "all")),
     Temporal(cutoffs=K, targets="all", cold_targets="exclude", val_from=0.5, test_from=0.8),
     Temporal(cutoffs=K, min_rating=2, item_core=4, val_from=0.6, test_from=0.7),
     LeaveOneOut(cutoffs=K, val_users=4),
@@ -281,12 +281,12 @@ KEPT: list[SplitProtocol] = [
     LeaveOneOut(cutoffs=K, user_core=8, item_core=7, drop_repeats=True, val_users=5),
     Temporal(cutoffs=K, val_users=3, targets="all"),
     Temporal(cutoffs=K, val_users=0),
-    *(Temporal(cutoffs=K, new_users=True, targets=targets) for targets in ("first", "last", "all")),  # type: ignore[arg-type]
+    *(Temporal(cutoffs=K, new_users=True, targets=targets) for targets in ("first", "last", "all")),
     Temporal(cutoffs=K, nested=True, val_from=0.6, test_from=0.8),
     *(
         Temporal(
             cutoffs=K, user_core=5, item_core=5, drop_repeats=True, nested=True, new_users=True,
-            val_from=0.7, test_from=0.7, targets=targets, val_users=4,  # type: ignore[arg-type]
+            val_from=0.7, test_from=0.7, targets=targets, val_users=4,
         )
         for targets in ("last", "all")
     ),

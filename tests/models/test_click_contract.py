@@ -295,7 +295,7 @@ def trained(
     cfg = composed(name, **settings)
     cfg.seed, cfg.optimizer.lr, cfg.schedule.monitor = seed, 0.02, "train/loss"
     problem = problem_of(cfg)
-    loaded = Audited("clicks", "", SplitClicks(None, clicks_for(name)), {}, {}, True)  # type: ignore[arg-type]
+    loaded = Audited("clicks", "", SplitClicks(None, clicks_for(name)), {}, {}, True)
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
     task = problem.make_task(loaded, data)
@@ -307,7 +307,7 @@ def trained(
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(task, DataModule(data))
-    return trainer, task, data
+    return trainer, task, data  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -142,7 +142,7 @@ def test_crosses_with_a_vector() -> None:
     for row in range(B):
         now = x[row]
         for weight, bias in zip(cross.weights, cross.biases, strict=True):
-            inner = sum(now[n] * weight.weight[0, n] for n in range(D))
+            inner = sum(now[n] * weight.weight[0, n] for n in range(D))  # type: ignore[misc]
             now = torch.stack([x[row, n] * inner + bias[n] + now[n] for n in range(D)])
         close(cross(x)[row], now)
 
@@ -158,7 +158,7 @@ def test_crosses_with_a_matrix(rank: int | None) -> None:
                 matrix, bias = layer.weight, layer.bias
             else:
                 matrix, bias = layer[1].weight @ layer[0].weight, layer[1].bias
-            mapped = [sum(matrix[n, m] * now[m] for m in range(D)) for n in range(D)]
+            mapped = [sum(matrix[n, m] * now[m] for m in range(D)) for n in range(D)]  # type: ignore[misc]
             now = torch.stack([x[row, n] * (mapped[n] + bias[n]) + now[n] for n in range(D)])
         close(cross(x)[row], now)
 
@@ -303,8 +303,8 @@ def test_finalmlp_is_what_fuxictr_makes_of_the_same_weights(training: bool) -> N
 
     streams = []
     for gate, stream in zip(model.gates, (model.first, model.second), strict=True):
-        hidden = block(gate.context.repeat(B, 1), gate.network.state_dict(), last=False)  # type: ignore[operator, union-attr]
-        opened = torch.sigmoid(hidden @ gate.output.weight.T + gate.output.bias) * 2  # type: ignore[union-attr, operator]
+        hidden = block(gate.context.repeat(B, 1), gate.network.state_dict(), last=False)
+        opened = torch.sigmoid(hidden @ gate.output.weight.T + gate.output.bias) * 2
         streams.append(block(flat * opened, dict(stream.state_dict()), last=False))
     x, y = streams
     w_xy = model.fusion.weight.reshape(-1, 1)  # as it lies there: heads x 2 x 2, 1

@@ -78,12 +78,12 @@ def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Obje
     """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
     problem = problem_of(composed(name, **settings))
     torch.manual_seed(seed)
-    model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))
+    model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))  # type: ignore[attr-defined]
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(titles(seed))
     if isinstance(model, Fitted):
         model.fit(eight_users(seed))
-    return model.eval(), problem.objective
+    return model.eval(), problem.objective  # type: ignore[attr-defined]
 
 
 def trainable(name: str) -> bool:
@@ -196,7 +196,7 @@ def trained(
     """The model after some steps through the task, by its published objective and loss."""
     cfg = composed(name, **settings)
     problem = problem_of(cfg)
-    loaded = Audited("eight", "", SplitLog(None, eight_users()), {}, {}, True)  # type: ignore[arg-type]
+    loaded = Audited("eight", "", SplitLog(None, eight_users()), {}, {}, True)
     cfg.seed, cfg.optimizer.lr = seed, 0.01
     pl.seed_everything(seed, verbose=False)
     data = problem.make_data(loaded)
@@ -206,7 +206,7 @@ def trained(
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(task, DataModule(data))
-    return trainer, task, data
+    return trainer, task, data  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -59,15 +59,15 @@ def test_every_parameter_learns_and_there_is_no_table_of_words(kind: str) -> Non
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_settings_reach_the_architecture(kind: str) -> None:
-    config = made(kind, depth=3, heads=4, feedforward=2).body.config  # type: ignore[union-attr]
+    config = made(kind, depth=3, heads=4, feedforward=2).body.config
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (16, 3, 4)
     assert getattr(config, "n_inner", None) == 32 or config.intermediate_size == 32
     assert config.max_position_embeddings == 8
     model = made(kind, dropout=0.3)
-    shares = [p for name, p in model.body.config.to_dict().items() if name.endswith(("_pdrop", "_dropout")) and name not in ("embd_pdrop", "summary_first_dropout", "classifier_dropout")]  # type: ignore[union-attr, operator]  # fmt: skip
+    shares = [p for name, p in model.body.config.to_dict().items() if name.endswith(("_pdrop", "_dropout")) and name not in ("embd_pdrop", "summary_first_dropout", "classifier_dropout")]  # fmt: skip
     assert shares
     assert set(shares) == {0.3}
-    assert getattr(model.body.config, "embd_pdrop", 0) == 0  # type: ignore[union-attr]
+    assert getattr(model.body.config, "embd_pdrop", 0) == 0
     assert model.dropout.p == 0.3
     with torch.device("meta"):
         sketch = Decoder(SCHEMA, kind, dim=16)
@@ -77,13 +77,13 @@ def test_settings_reach_the_architecture(kind: str) -> None:
 def test_gpt2_by_hand() -> None:
     model = made("gpt2", depth=1, heads=1)
     items = torch.tensor([[3, 1, 4]])
-    block: Any = model.body.h[0]  # type: ignore[index, union-attr]
-    hidden = model.item.weight[items[0]] + model.body.wpe.weight[:3]  # type: ignore[union-attr, index]
+    block: Any = model.body.h[0]
+    hidden = model.item.weight[items[0]] + model.body.wpe.weight[:3]
     query, key, value = block.attn.c_attn(block.ln_1(hidden)).split(16, dim=1)
     weights = (query @ key.T / 4).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)
     hidden = hidden + block.attn.c_proj(weights.softmax(dim=1) @ value)
     inner = nn.functional.gelu(block.mlp.c_fc(block.ln_2(hidden)), approximate="tanh")
-    hidden = model.body.ln_f(hidden + block.mlp.c_proj(inner))  # type: ignore[union-attr, operator]
+    hidden = model.body.ln_f(hidden + block.mlp.c_proj(inner))
     torch.testing.assert_close(model(*asked(items)), hidden, atol=1e-4, rtol=1e-4)
 
 

@@ -59,7 +59,7 @@ def test_states_by_hand() -> None:
         hidden = model.norm(model.item.weight[items] + model.position.weight[: len(items)])
         for block in model.blocks:
             filtered = torch.stack([
-                sum(block.filter[back] * hidden[place - back] for back in range(place + 1))
+                sum(block.filter[back] * hidden[place - back] for back in range(place + 1))  # type: ignore[misc]
                 for place in range(len(items))
             ])  # fmt: skip
             hidden = block.filter_norm(hidden + filtered)

@@ -62,7 +62,7 @@ def test_mmoe_weighs_its_experts_by_a_gate_for_each_goal() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_ple_gives_each_goal_its_own_experts_and_the_shared_ones(depth: int) -> None:
     settings = {"own_experts": 2, "shared_experts": 3, "expert": (5,), "tower": (4,)}
-    model = visible(PLE(SCHEMA, dim=3, depth=depth, **settings))  # type: ignore[arg-type]
+    model = visible(PLE(SCHEMA, dim=3, depth=depth, **settings))
     assert isinstance(model, PLE)
     x, found = model.fields(ROWS).flatten(1), model(ROWS)
     for row in range(3):

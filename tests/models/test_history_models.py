@@ -77,7 +77,7 @@ def vector(table: nn.Embedding, row: int) -> list[float]:
 
 @pytest.mark.parametrize("activation", ["dice", "prelu"])
 def test_din_weighs_each_past_item_by_the_item_shown(activation: str) -> None:
-    model = visible(DIN(SCHEMA, dim=3, attention=(4,), mlp=(5,), activation=activation))  # type: ignore[arg-type]
+    model = visible(DIN(SCHEMA, dim=3, attention=(4,), mlp=(5,), activation=activation))
     assert isinstance(model, DIN)
     for module in model.modules():
         if isinstance(module, Dice):
@@ -111,7 +111,7 @@ def test_dice_is_normalised_over_the_batch_while_it_learns() -> None:
 
 def attention(layer: nn.Module, x: list[list[float]], heads: int) -> list[list[float]]:
     """What each place of ``x`` makes of all."""
-    q, k, v = ([linear(layer.get_submodule(part), each) for each in x] for part in ("query", "key", "value"))  # type: ignore[arg-type] # fmt: skip
+    q, k, v = ([linear(layer.get_submodule(part), each) for each in x] for part in ("query", "key", "value"))  # fmt: skip
     width = len(x[0]) // heads
     made = []
     for place in range(len(x)):
@@ -121,7 +121,7 @@ def attention(layer: nn.Module, x: list[list[float]], heads: int) -> list[list[f
             score = [sum(a * b for a, b in zip(q[place][cut], each[cut], strict=True)) / math.sqrt(width) for each in k]  # fmt: skip
             total = sum(math.exp(s) for s in score)
             found += [sum(math.exp(s) / total * each[cut][i] for s, each in zip(score, v, strict=True)) for i in range(width)]  # fmt: skip
-        made.append(linear(layer.get_submodule("output"), found))  # type: ignore[arg-type]
+        made.append(linear(layer.get_submodule("output"), found))
     return made
 
 
@@ -172,7 +172,7 @@ def test_two_towers_meet_at_the_very_end(dot: bool) -> None:
         vectors = [vector(model.fields.table, int(i)) for i in ROWS.ids[row]]
         towers = (model.user, model.shown)
         user, item = (
-            linear(tower[1], network(tower[0], x, "relu"))  # type: ignore[arg-type, index]
+            linear(tower[1], network(tower[0], x, "relu"))
             for tower, x in zip(towers, vectors, strict=True)
         )
         if dot:
@@ -239,7 +239,7 @@ def test_every_model_of_sequences_encodes_histories(name: str) -> None:
         torch.testing.assert_close(made[row : row + 1], alone, atol=1e-5, rtol=1e-5)
         other = [*past[:-1], (past[-1] + 1) % 8]
         assert not torch.allclose(encoder(Histories(torch.tensor([other]), torch.zeros(1).long())), alone)  # fmt: skip
-    nobody = ROWS.history._replace(items=torch.full((4, 5), PADDING))  # type: ignore[union-attr]
+    nobody = ROWS.history._replace(items=torch.full((4, 5), PADDING))
     assert torch.equal(encoder(nobody), encoder.nothing.expand(4, -1))
 
 
@@ -291,7 +291,7 @@ def test_a_frozen_encoder_drops_nothing() -> None:
     encoder.model.requires_grad_(False)
     encoder.train()
     assert not encoder.model.training
-    assert encoder.training
+    assert encoder.training  # type: ignore[unreachable]
     assert torch.equal(encoder(ROWS.history), encoder(ROWS.history))
 
 

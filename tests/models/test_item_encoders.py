@@ -154,7 +154,7 @@ def test_each_text_of_a_step_is_read_once(read: tuple[TextEncoder, Tokenized], i
     assert ("parts.ids.own.weight" in moved) == ids
     with torch.no_grad():
         for parameter in items.parameters():
-            parameter += 1
+            parameter += 1  # type: ignore[misc]
         assert not torch.allclose(items(asked), made)
 
 

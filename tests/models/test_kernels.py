@@ -1,6 +1,7 @@
 """The fast forms against torch's own."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -36,13 +37,14 @@ def test_products_keep_all_bits(shape: tuple[int, ...]) -> None:
     )
 
 
-OLD = not hasattr(torch.backends.mkldnn, "matmul")
-UNTOLD = None if OLD else torch.backends.mkldnn.matmul.fp32_precision
+MKLDNN: Any = torch.backends.mkldnn
+OLD = not hasattr(MKLDNN, "matmul")
+UNTOLD = None if OLD else MKLDNN.matmul.fp32_precision
 
 
 @pytest.mark.skipif(OLD, reason="torch before 2.9")
 def test_what_torch_was_told_before_is_put_back() -> None:
-    products = torch.backends.mkldnn.matmul
+    products = MKLDNN.matmul
     kernels.use(fast=False)
     assert products.fp32_precision == UNTOLD
     products.fp32_precision = "bf16"
@@ -61,7 +63,7 @@ def test_processors_that_round_are_left_alone(monkeypatch: pytest.MonkeyPatch) -
     kernels.use(fast=False)
     monkeypatch.setattr(kernels, "_exact", lambda: False)
     kernels.use(fast=True)
-    assert torch.backends.mkldnn.matmul.fp32_precision == UNTOLD
+    assert MKLDNN.matmul.fp32_precision == UNTOLD
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
@@ -106,9 +108,9 @@ MASKS = sorted(masks(1))
 def test_attention_is_torchs(mask: str) -> None:
     inputs = heads(2, 2, 6, 8)
     visible = masks(6)[mask]
-    ours = kernels.attention(*inputs, visible, 0.0)
+    ours = kernels.attention(*inputs, visible, 0.0)  # type: ignore[call-arg]
     kernels.use(fast=False)
-    theirs = kernels.attention(*inputs, visible, 0.0)
+    theirs = kernels.attention(*inputs, visible, 0.0)  # type: ignore[call-arg]
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(
         gradients(ours, *inputs), gradients(theirs, *inputs), atol=1e-5, rtol=1e-4
@@ -137,8 +139,8 @@ def test_outside_all_is_torchs_own_to_the_bit() -> None:
     torch.manual_seed(0)
     assert torch.equal(plain, F.dropout(x, 0.3))
     assert torch.equal(
-        kernels.attention(*inputs, None, 0.0),
-        F.scaled_dot_product_attention(*inputs, is_causal=True),
+        kernels.attention(*inputs, None, 0.0),  # type: ignore[call-arg]
+        F.scaled_dot_product_attention(*inputs, is_causal=True),  # type: ignore[misc]
     )
     assert not torch.equal(plain, ours)
 

@@ -37,7 +37,7 @@ def test_what_was_made_is_kept_until_weights_may_have_moved() -> None:
     assert before.tolist() == [2, 2]
     assert module.twice() is before
     with torch.no_grad():
-        module.weight += 1
+        module.weight += 1  # type: ignore[misc]
     assert module.twice().tolist() == [4, 4]
     assert module.twice() is not before
     module.weight.data += 1  # raises no version, as a fused optimizer does

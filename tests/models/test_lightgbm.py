@@ -28,7 +28,7 @@ def rows(number: int = 3000) -> Encoded:
     label = (chance.random(number) < np.where((user % 2 == 1) & (abs(price) < 0.7), 0.9, 0.2)) * 1.0
     part = np.split(np.arange(number), [2000, 2500])
     empty = polars.DataFrame()
-    return Encoded(
+    return Encoded(  # type: ignore[call-arg]
         SCHEMA, user[:, None].astype(np.int32), price[:, None], label.astype(np.float32), None,
         None, *part, empty, empty, None, {},
     )  # fmt: skip

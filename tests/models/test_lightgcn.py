@@ -79,7 +79,7 @@ def test_vectors_are_made_once_a_step_and_once_an_evaluation(
     model: LightGCN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, times = lightgcn._mean_of_layers, []
-    monkeypatch.setattr(lightgcn, "_mean_of_layers", lambda *args: times.append(1) or made(*args))
+    monkeypatch.setattr(lightgcn, "_mean_of_layers", lambda *args: times.append(1) or made(*args))  # type: ignore[func-returns-value]
 
     def ask() -> Tensor:
         queries = model(*of(4))

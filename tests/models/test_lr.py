@@ -117,7 +117,7 @@ def test_a_stretch_without_gain_does_not_end_the_search(
     def val(weights: np.ndarray) -> tuple[float, np.ndarray]:
         return next(losses), weights
 
-    found = lr.sought(lr.Likelihood(rows, rows.train), val, 100.0, 60)  # type: ignore[arg-type]
+    found = lr.sought(lr.Likelihood(rows, rows.train), val, 100.0, 60)
     assert found.iteration == chosen
 
 

@@ -101,7 +101,7 @@ def trained(
     )  # fmt: skip
     if task.trains:
         trainer.fit(task, DataModule(data))
-    return trainer, task, data
+    return trainer, task, data  # type: ignore[return-value]
 
 
 def test_there_are_models() -> None:
@@ -114,7 +114,7 @@ def test_every_knob_is_typed_and_in_the_yaml(name: str) -> None:
     parameters = inspect.signature(kind).parameters
     assert all(p.annotation is not inspect.Parameter.empty for p in parameters.values())
     assert kind.__doc__
-    assert inspect.getmodule(kind).__doc__  # type: ignore[union-attr]
+    assert inspect.getmodule(kind).__doc__
 
 
 @pytest.mark.parametrize("name", MODELS)

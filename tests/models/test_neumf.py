@@ -65,7 +65,9 @@ def test_blocks_of_items_change_no_score_and_bound_what_is_made(
     made = model._score
     monkeypatch.setattr(neumf, "BLOCK_BYTES", 4 * 3 * 16 * 4)  # four items of three queries
     monkeypatch.setattr(
-        model, "_score", lambda q, items: widths.append(items.shape[-1]) or made(q, items)
+        model,
+        "_score",
+        lambda q, items: widths.append(items.shape[-1]) or made(q, items),  # type: ignore[func-returns-value]
     )
     torch.testing.assert_close(model.scores(queries), whole)
     torch.testing.assert_close(model.scores(queries, own), mine)

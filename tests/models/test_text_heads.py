@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from test_click_contract import GOALS, LEARNERS, SMALL, several
-from test_history_models import ITEMS, LISTS, PADDING, ROWS, SCHEMA, network, vector, visible
+from models.test_click_contract import GOALS, LEARNERS, SMALL, several
+from models.test_history_models import ITEMS, LISTS, PADDING, ROWS, SCHEMA, network, vector, visible
 from torch import Tensor, nn
 
 from lightning_rec import config
@@ -99,7 +99,7 @@ def test_din_reads_the_texts_of_the_past(by_id: bool, dims: dict[str, int]) -> N
         user_id, item_id = ROWS.ids[row].tolist()
         own = next((each for each in fields.apart if isinstance(each, OwnTable)), None)
         apart = isinstance(own, OwnTable) and own.start == 1
-        user = own.vectors(torch.tensor(user_id)).tolist() if apart else vector(fields.table, user_id)  # type: ignore[union-attr] # fmt: skip
+        user = own.vectors(torch.tensor(user_id)).tolist() if apart else vector(fields.table, user_id)  # fmt: skip
         item = added(by_code(item_id - 6), text(head, int(SHOWN[row])))
         interest = [0.0] * 3
         for code in past:
@@ -151,7 +151,7 @@ def test_each_text_of_a_batch_is_read_once_and_all_of_them_once_to_evaluate() ->
         once, again = model(KNOWN), model(KNOWN)
         assert texts.asked == [8, NUMBER]
         assert torch.equal(once, again)
-        texts.weight += 1
+        texts.weight += 1  # type: ignore[misc]
         assert not torch.equal(model(KNOWN), once)
         assert texts.asked == [8, NUMBER, NUMBER]
     rows: Rows = KNOWN._replace(history=None)

@@ -42,7 +42,7 @@ def likeness(i: int, j: int) -> float:
 
 
 def made(**settings: object) -> TFIDF:
-    model = TFIDF(Schema(4, 10, 2), **settings)  # type: ignore[arg-type]
+    model = TFIDF(Schema(4, 10, 2), **settings)
     model.read_catalogue(CATALOGUE)
     return model
 

@@ -54,7 +54,7 @@ def loops(split: Split, session: list[int], options: dict[str, Any]) -> dict[int
     } | options
     bounds = list(zip(split.offsets[:-1], split.offsets[1:], strict=True))
     held = [set(split.items[a:b].tolist()) for a, b in bounds]
-    ends = [int(split.times[b - 1]) for _, b in bounds]  # type: ignore[index]
+    ends = [int(split.times[b - 1]) for _, b in bounds]
     relevant = [s for s, items in enumerate(held) if items & set(session)]
     sample = sorted(relevant, key=lambda s: ends[s], reverse=True)[: o["sample_size"]]
     items = session[-o["last_n_items"] :] if o.get("last_n_items") else session

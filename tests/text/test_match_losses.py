@@ -52,7 +52,7 @@ def score(model: BiEncoder) -> Tensor:
 def test_info_nce_leaves_out_what_is_relevant(model: BiEncoder, further: list[int]) -> None:
     query, item = [0, 1, 2], [0, 1, 2]
     given = inputs_of(model, query, item + further, [1.0, 1.0, 1.0])
-    loss = InfoNCE(FewPairs(), temperature=0.3)(model, given)  # type: ignore[arg-type]
+    loss = InfoNCE(FewPairs(), temperature=0.3)(model, given)
     scores, wanted = score(model) / 0.3, []
     for place, own in zip(query, item, strict=True):
         others = [
@@ -67,7 +67,7 @@ def test_info_nce_leaves_out_what_is_relevant(model: BiEncoder, further: list[in
 
 def test_the_same_item_twice_is_nobodys_negative(model: BiEncoder) -> None:
     given = inputs_of(model, [0, 0], [0, 4], [1.0, 1.0])
-    loss = InfoNCE(FewPairs())(model, given)  # type: ignore[arg-type]
+    loss = InfoNCE(FewPairs())(model, given)
     assert loss.item() == pytest.approx(0, abs=1e-6)
 
 

@@ -167,7 +167,7 @@ def test_the_catalogue_is_ranked_exactly(
 ) -> None:
     monkeypatch.setattr("lightning_rec.retrieval.texts.SCORE_BYTES", score_bytes)
     table[2, 5] = torch.nan
-    retrieve = ExactRetriever(Plain(table), Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
+    retrieve = ExactRetriever(Plain(table), Texts(Codes(7), Codes(50)))
     query = torch.tensor([6, 2, 0])
     row = torch.tensor([0, 0, 1, 1, 2])
     item = torch.tensor([3, 49, 5, 6, 7])
@@ -188,7 +188,7 @@ def test_the_catalogue_is_ranked_exactly(
 def test_what_has_no_more_than_the_floor_is_not_found(table: torch.Tensor) -> None:
     model = Plain((table - 28).clamp(min=0))
     model.floor = 0.0
-    retrieve = ExactRetriever(model, Texts(Codes(7), Codes(50)))  # type: ignore[arg-type]
+    retrieve = ExactRetriever(model, Texts(Codes(7), Codes(50)))
     every = torch.arange(50)
     found = retrieve.top(torch.tensor([0]), 50, Pairs(torch.zeros_like(every), every))
     there = model.table[0] > 0
@@ -199,7 +199,7 @@ def test_what_has_no_more_than_the_floor_is_not_found(table: torch.Tensor) -> No
 def test_reranking_moves_the_first_ones_alone(table: torch.Tensor) -> None:
     distinct = table + torch.linspace(0, 0.5, 50)
     second = torch.randn(7, 50, generator=torch.Generator().manual_seed(2))
-    texts = Texts(Codes(7), Codes(50))  # type: ignore[arg-type]
+    texts = Texts(Codes(7), Codes(50))
     first = ExactRetriever(Plain(distinct), texts)
     rerank = Reranker(Plain(second), texts, first, 10)
     query, every = torch.tensor([4]), torch.arange(50)
