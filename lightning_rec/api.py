@@ -56,10 +56,7 @@ def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:
 
 
 def evaluate(run: Folder, *overrides: str) -> dict[str, float]:
-    """The figures of a finished run, computed again from its weights and its data.
-
-    Raises UserError if it is no finished run, or its files or its data have changed.
-    """
+    """Figures of a finished run computed again. Raises UserError if its files or data changed."""
     return training.evaluate(Path(run), list(overrides))[1]
 
 

@@ -77,10 +77,7 @@ def checked() -> Iterator[None]:
 
 
 def check(cfg: DictConfig) -> None:
-    """Check a composed config, Hydra's own part included, before anything is built or resolved.
-
-    Raises UserError naming the key at fault.
-    """
+    """Check a composed config before anything is built. Raises UserError naming the key."""
     trust.begin()
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     del tree["hydra"]

@@ -74,10 +74,7 @@ def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
 
 
 def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
-    """Raise UserError unless a node names a class of one of ``kinds``, or a function that makes it.
-
-    A function without a readable return annotation passes.
-    """
+    """Raise UserError unless a node names one of ``kinds``, or a function annotated to make one."""
     made: Any = target(node, settings)
     if callable(made) and not isinstance(made, type):
         with contextlib.suppress(NameError, TypeError):  # an annotation that cannot be read
@@ -92,10 +89,9 @@ def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
 
 
 def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Check a node's keys against its constructor, and, for our own classes, types and ranges.
+    """The arguments of a node's constructor, checked; of our own classes, converted as annotated.
 
-    Returns the constructor's arguments, converted to the annotated types. Raises UserError naming
-    the key, what it should be, and the nearest key there is.
+    Raises UserError naming the key, what it should be, and the nearest key there is.
     """
     built = target(node, settings)
     given = {key: value for key, value in settings.items() if key != "_target_"}
@@ -170,10 +166,7 @@ def build(node: str, config: Any, **live: Any) -> Any:
 
 
 def check_choices(overrides: Sequence[str]) -> None:
-    """Refuse what no group can be set to, which Hydra does not know what to do with.
-
-    Raises UserError naming the choices that there are.
-    """
+    """Refuse values that are no choice of their group. Raises UserError naming the choices."""
     parser = OverridesParser.create()
     for override in overrides:
         try:
@@ -252,11 +245,7 @@ def unknown_key(error: OmegaConfBaseException) -> UserError:
 
 
 def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
-    """Compose a config without running anything, with further config ``folders``.
-
-    What was composed of the shipped configs alone is remembered, and a copy of it returned. Raises
-    UserError on a bad override.
-    """
+    """Compose a config, with further config ``folders``. Raises UserError on a bad override."""
     made = _remembered if not folders else _composed
     cfg = copy.deepcopy(made(tuple(overrides), tuple(folders)))
     HydraConfig.instance().set_config(cfg)  # the name of a run refers to Hydra's choices

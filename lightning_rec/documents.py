@@ -24,12 +24,10 @@ _INTERPOLATION = re.compile(r"\$\{[^}]*\}?")
 
 
 def check_folder(folder: Path) -> None:
-    """Check that the folder of a run holds files and folders of its own, and nothing else.
+    """Raises UserError naming the first link out of the folder of a run, pipe, socket or device.
 
     W&B's own files are not looked at, since it links to its logs and we read none of them. But W&B
     reads settings there, such as the server that is to get the key of whoever logs in.
-
-    Raises UserError naming the first link that leads elsewhere, pipe, socket or device.
     """
     root = os.path.realpath(folder)
     for parent, folders, files in os.walk(folder):
@@ -54,10 +52,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_places(folder: Path, tree: Any) -> None:
-    """Check that what the config of a run writes goes into its own folder.
-
-    Raises UserError naming the first key that names a place elsewhere, or an address.
-    """
+    """Raises UserError where the config of a run writes outside of its folder."""
     root = folder.resolve()
     for key, place in leaves(tree):
         if place is None or key.rpartition(".")[2] not in _PLACES:
@@ -85,10 +80,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """A YAML file as plain dicts and lists, nothing in it resolved.
-
-    Raises UserError if it cannot be read, or is too large, too deep or unfolds too far.
-    """
+    """A YAML file as plain dicts and lists. Raises UserError if it is broken, too large or deep."""
     text = read_text(path)
     check_yaml(path, text)
     try:
@@ -99,10 +91,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_config(path: Path) -> DictConfig:
-    """A config that was saved, hence resolved: what is written there is what is meant.
-
-    Raises UserError if it cannot be read, or holds something that would have to be resolved.
-    """
+    """A saved config. Raises UserError if it cannot be read, or is not resolved."""
     tree = read_yaml(path)
     if not isinstance(tree, dict) or not tree:
         raise UserError(f"{path} holds no config.")
@@ -128,12 +117,7 @@ def _no_number(text: str) -> None:
 
 
 def check_yaml(path: object, text: str) -> None:
-    """Look through a YAML text before anything is made of it.
-
-    An alias is a few letters that stand for as much as its anchor holds, aliases included.
-
-    Raises UserError if it is too deep, unfolds too far or asks for more than plain values by a tag.
-    """
+    """Raises UserError if a YAML text is too deep, unfolds too far by aliases, or has tags."""
     sizes: dict[str, int] = {}  # what an anchor stands for
     open_nodes: list[tuple[str | None, int]] = []  # anchor and number of nodes before it
     count = 0

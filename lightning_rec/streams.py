@@ -22,10 +22,7 @@ def one_line(text: str) -> str:
 
 
 class Tolerant:
-    """A stream that discards what comes after its first error, a full disk or a closed pipe.
-
-    What was computed is not lost because nobody reads on (``| head``).
-    """
+    """A stream that discards what comes after its first error, a full disk or a closed pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -54,10 +54,7 @@ class Made(NamedTuple):
 
 
 def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
-    """Train, evaluate and record ``cfg`` in ``folder``.
-
-    Raises UserError on bad input, before any training; the folder is then as it was before.
-    """
+    """Train, evaluate and record ``cfg`` in ``folder``. Raises UserError before any training."""
     problem = problem_of(cfg)
     with one_writer(folder), stoppable():
         run = RunFolder.create(folder, cfg, overrides)
@@ -68,11 +65,10 @@ def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
 
 
 def resume(folder: Path, overrides: list[str]) -> None:
-    """Go on from the last checkpoint of a run, with its own config and further value overrides.
+    """Go on from the last checkpoint of a run, or begin anew where there is none.
 
-    A run that was stopped before its first checkpoint begins anew. Nothing is written before the
-    settings were checked. Raises UserError if ``folder`` is no run, is completed, is being written,
-    or if its checkpoint does not fit the settings.
+    Raises UserError before anything is written: if ``folder`` is no run, is completed, is being
+    written, or if its checkpoint does not fit the settings.
     """
     RunFolder.open(folder)
     with one_writer(folder), stoppable():
@@ -103,11 +99,7 @@ def worker(folder: Path) -> None:
 
 
 def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
-    """The figures of a completed run again, from its saved weights, marked where they are partial.
-
-    Raises UserError if ``folder`` is no completed run, its weights do not fit, its data changed, or
-    a file of it is not as the run wrote it.
-    """
+    """Figures of a completed run again, from its weights. Raises UserError if files changed."""
     run = RunFolder.open(folder)
     cfg = with_parts(run, changed(run.config, overrides))
     with logging_to(None):

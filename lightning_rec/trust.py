@@ -57,10 +57,7 @@ def config_dir() -> Path:
 
 
 def trust(names: str) -> None:
-    """Trust modules, by name with commas between, for the rest of this process.
-
-    Raises UserError where a name is none, is of Python itself, or is not installed.
-    """
+    """Trust modules, by name with commas between. Raises UserError if one cannot be."""
     for name in filter(None, map(str.strip, names.split(","))):
         top = name.partition(".")[0]
         if not all(part.isidentifier() for part in name.split(".")):
@@ -91,10 +88,7 @@ def named(*, used: bool = False) -> str:
 
 
 def check_saved(where: object, tree: Any) -> None:
-    """Check every ``_target_`` of a config that was found in a folder.
-
-    Raises UserError, naming the first that is neither on the list nor trusted.
-    """
+    """Raises UserError naming the first ``_target_`` that is neither listed nor trusted."""
     for node, name in targets(tree):
         group = _group(node)
         known = set() if group is None else _shipped()[group] | LISTED.get(group, frozenset())
@@ -126,10 +120,7 @@ def targets(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def resolve(node: str, name: Any) -> Callable[..., Any]:
-    """The class or function that a node's ``_target_`` names.
-
-    Raises UserError if there is none, or it is none that a config may build.
-    """
+    """The class or function of a ``_target_``. Raises UserError if a config may not build it."""
     check(node, name)
     try:
         found: Callable[..., Any] = pkgutil.resolve_name(name)

@@ -16,10 +16,7 @@ from lightning_rec.runs.parts import with_parts
 
 
 def problem_of(cfg: DictConfig) -> Problem[Any]:
-    """The problem that ``cfg.task`` names, built and checked as far as it needs no data.
-
-    Raises UserError naming the key at fault.
-    """
+    """The problem of ``cfg.task``, checked without data. Raises UserError naming a wrong key."""
     check_keys(cfg)
     settings = config.plain(cfg.task)
     config.expect("task", settings, Problem)

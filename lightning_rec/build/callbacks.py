@@ -34,10 +34,7 @@ RESERVED = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 
 
 def check_callbacks(settings: Mapping[str, Any]) -> None:
-    """Check callbacks and loggers of a config as far as they need no run folder.
-
-    Raises UserError naming the key, what it should be, and the nearest key there is.
-    """
+    """Check callbacks and loggers. Raises UserError naming the key and what it should be."""
     for name, node in (settings.get("logger") or {}).items():
         if node:
             _check_part(f"logger.{name}", node, Logger)

@@ -164,10 +164,7 @@ class Keys(_Strict):
 
 
 def check_keys(cfg: DictConfig) -> None:
-    """Check everything of a config that needs neither its problem nor its parts.
-
-    Raises UserError naming the key, what it should be, and the nearest key there is.
-    """
+    """Check a config as a whole. Raises UserError naming the key and what it should be."""
     settings = config.plain(cfg)
     try:
         Keys.model_validate(settings)

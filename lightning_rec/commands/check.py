@@ -15,10 +15,7 @@ from lightning_rec.screen import Screen
 
 
 def check(arguments: list[str], folders: Sequence[Path], console: Screen) -> int:
-    """Check a file, or that of a data set by name; 1 if errors were found.
-
-    Raises UserError on bad input, and for what is no log.
-    """
+    """Check a file, or a data set by name; 1 if it has errors. Raises UserError if it is no log."""
     path = arguments.pop(0) if arguments and "=" not in arguments[0] else None
     words = [f"{key}={value}" for key, value in pairs_of(arguments).items()]
     given: dict[str, Any] = config.plain(OmegaConf.from_dotlist(words))

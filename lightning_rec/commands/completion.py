@@ -66,10 +66,7 @@ OTHERS = {  # what further verbs take
 
 
 def run(arguments: list[str]) -> int:
-    """Print the script of a shell, or, of ``words LINE``, what goes on a line, one in each line.
-
-    Raises UserError if there is no such shell.
-    """
+    """Print the script of a shell, or, of ``words LINE``, candidates for the last word."""
     if not arguments:
         print(HELP)
         return 0

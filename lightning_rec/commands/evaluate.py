@@ -29,10 +29,7 @@ Examples:
 
 
 def run(arguments: list[str]) -> int:
-    """Evaluate again and compare with ``metrics.json``. Returns 1 if a figure differs.
-
-    Without ``run=`` measure what the overrides compose, untrained.
-    """
+    """Evaluate a run again, 1 if a figure differs; without ``run=`` an untrained model."""
     folders, overrides = take_key(arguments, "run")
     asked = parted(arguments)[1]
     if not folders and asked and all("=" in each or each.startswith("~") for each in asked):

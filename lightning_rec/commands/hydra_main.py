@@ -20,10 +20,7 @@ from lightning_rec.errors import UserError
 
 
 def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
-    """Compose overrides and Hydra's flags; run ``task`` once, or, with -m, once per job.
-
-    Raises UserError on an override that does not fit.
-    """
+    """Compose overrides and Hydra's flags; run ``task`` once, or, with -m, once per job."""
     for argument in arguments:
         _check_flag(argument)
     check_choices([each for each in arguments if not each.startswith("-")])
@@ -87,11 +84,7 @@ def _check_flag(argument: str) -> None:
 
 
 def take_key(arguments: Sequence[str], key: str) -> tuple[list[str], list[str]]:
-    """Take ``key=value`` out: the values, and the other arguments.
-
-    A value in quotes is read as Hydra does, as in ``run_dir='…'``; any other is taken as it is.
-    Raises UserError if a quote has no end.
-    """
+    """Take ``key=value`` out: the values, read as Hydra does if in quotes, and the rest."""
     values, others = [], []
     for argument in arguments:
         name, equals, value = argument.partition("=")

@@ -23,10 +23,7 @@ _KEYS = (*ROLES, *_WRITTEN, "positive_from", "name", "out")
 
 
 def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> int:
-    """Guess, show and write, into the first of the config ``folders`` if none is said.
-
-    Raises UserError on bad input, and if the config is there already.
-    """
+    """Guess, show and write a config, into the first of the config ``folders`` by default."""
     if not arguments or "=" in arguments[0]:
         raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")
     path, settings = Path(arguments[0]).expanduser(), {}

@@ -104,10 +104,7 @@ def _existing_folders(arguments: list[str]) -> list[Path]:
 
 
 def job(cfg: DictConfig, kept: Sequence[Path] = ()) -> None:
-    """Run one job. In a sweep a failed job is recorded and the others go on.
-
-    Folders that are ``kept`` were there before, and stay when a job is refused.
-    """
+    """Run one job; in a sweep a failed one is recorded. Folders ``kept`` are not removed."""
     hydra_cfg = HydraConfig.get()
     overrides = list(hydra_cfg.overrides.task)
     if hydra_cfg.mode == RunMode.MULTIRUN:

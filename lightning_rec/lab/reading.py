@@ -95,10 +95,7 @@ def read_runs(*sources: Source) -> pl.DataFrame:
 def check_comparable(
     runs: pl.DataFrame, what: str = "these runs", hashes: Sequence[str] = HASHES
 ) -> None:
-    """Raise UserError if runs are of other data, another catalogue or another protocol.
-
-    Figures across them are not to be compared.
-    """
+    """Raise UserError if runs are of other data, another catalogue or another protocol."""
     for name in (name for name in hashes if name in runs.columns):
         if runs[name].n_unique() == 1:
             continue

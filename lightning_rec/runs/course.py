@@ -18,10 +18,7 @@ SMALLEST = 16  # batches that are advised
 
 
 def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
-    """Warn of a training that keeps no best weights, or has few steps.
-
-    Raises UserError if it would take no step, or a limit leaves nothing of a part of the data.
-    """
+    """Raises UserError if no step would be taken; warns of few steps and of no best weights."""
     _check_limits(cfg, task, data, validates=validates)
     trainer = cfg.trainer
     if not task.trains:

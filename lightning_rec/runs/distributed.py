@@ -40,8 +40,7 @@ def joined_by(task: Literal["train", "evaluate"], folder: Path, *overrides: str)
 def leave() -> None:
     """Close the process group, so that the next job of a sweep can start one of its own.
 
-    Lightning watches over the processes that it started, and kills this one some seconds after one
-    of them has ended with an error or was stopped. When all have been left, that is no reason.
+    Lightning would kill this process some seconds after one that it started has failed.
     """
     for thread in threading.enumerate():
         if type(thread).__name__ == "_ChildProcessObserver":  # private there, so not imported

@@ -75,12 +75,10 @@ class Withheld(logging.Filter):
 
 @contextmanager
 def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> Iterator[Withheld]:
-    """Let messages quote only files that an override names, not those of the config alone.
+    """Let messages quote only files below ``node`` that an override names, not the config alone.
 
-    The files are those that the config names below ``node``, ``data`` or ``item``.
-
-    Yields the warnings of the block, to be released behind it. Raises UserError in place of one of
-    the block's that could quote others.
+    Yields the warnings of the block, to be released behind it. Raises a UserError that quotes
+    nothing in place of the block's.
     """
     asked, named = _keys(overrides), {} if run.is_own else _named(run, node)
     withheld = Withheld(run, [f"{key}={path}" for key, path in named.items() if key not in asked])

@@ -17,10 +17,7 @@ def language_hash(cfg: DictConfig) -> str | None:
 
 
 def check_language(run: RunFolder, cfg: DictConfig | None = None) -> str | None:
-    """The :func:`language_hash` of a run, or of ``cfg``.
-
-    Raises UserError if the run began with other weights, settings or words than there are now.
-    """
+    """The :func:`language_hash` of a run, or ``cfg``. Raises UserError if it has changed."""
     now, then = language_hash(cfg or run.config), run.card.get("language_hash")
     if now and then and now != then:
         raise UserError(

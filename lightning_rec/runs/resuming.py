@@ -36,10 +36,7 @@ _BESIDE = ("run_dir", "name", "logger", "tracking", "examples", "callbacks", "da
 
 
 def changed(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """Apply ``key.key=value`` overrides to a saved config.
-
-    Raises UserError on an unknown key, or where a whole part would be chosen anew.
-    """
+    """Apply ``key.key=value`` overrides to a saved config. Raises UserError if one does not fit."""
     overrides = list(overrides)
     for override in overrides:
         key, equals, _ = override.partition("=")
@@ -86,10 +83,7 @@ class Start(NamedTuple):
 
 
 def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> Start:
-    """Check ``cfg`` and what was built of it against a checkpoint of ``run``.
-
-    Raises UserError naming the settings that do not fit; nothing was written then.
-    """
+    """Where to go on from a checkpoint. Raises UserError naming settings that do not fit it."""
     saved = _read(checkpoint)
     _check_weights(run, task, saved.state_dict)
     done, limit = saved.processed, cfg.trainer.max_epochs

@@ -9,10 +9,7 @@ from lightning_rec.errors import UserError
 
 
 def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
-    """Scale all gradients so that their common norm is ``limit`` at most, in place.
-
-    What ``torch.nn.utils.clip_grad_norm_`` does, for sparse gradients as well.
-    """
+    """``torch.nn.utils.clip_grad_norm_``, for sparse gradients as well."""
     values = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:

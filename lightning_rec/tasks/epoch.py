@@ -36,10 +36,7 @@ class Epochs:
         self.bad_loss = torch.where(first, loss, self.bad_loss)
 
     def end(self, epoch: int, accumulated: int) -> None:
-        """The epoch ends; ``accumulated`` batches make a step.
-
-        Raises UserError naming the first step and batch of the epoch whose loss is not finite.
-        """
+        """End an epoch. Raises UserError naming its first step and batch of non-finite loss."""
         batch = int(self.bad_batch)  # once an epoch: each look waits for the device
         if batch >= 0:
             raise UserError(
