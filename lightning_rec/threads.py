@@ -134,7 +134,7 @@ class _Sleeper(threading.Thread):
 
 
 def _sleepers() -> list[_Sleeper]:
-    """Teams that make OpenMP's threads more than the cores; none where a team is one thread."""
+    """Teams by which OpenMP has more threads than cores; none where a team is one thread."""
     import torch
 
     team, usable = torch.get_num_threads(), len(os.sched_getaffinity(0))

@@ -60,7 +60,10 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     fields = fields_of(
         guesses, number("positive_from", least, float) if least is not None else None
     )
-    write_text(target, _written({"name": name, "path": str(path), **form, "fields": fields}))
+    node = {"name": name, "path": str(path), **form, "fields": fields}
+    written = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    head = "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"
+    write_text(target, f"{head}defaults: [click_table, _self_]\n\n{written}")
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
     line = f"  lightning-rec train --config-dir {folder} model=deepfm data={name}"
     console.print(line, soft_wrap=True, highlight=False)
@@ -111,12 +114,3 @@ def _shown(path: Path, guesses: list[Guess]) -> FittedTable:
         kind = f"{each.kind}, group" if each.group else each.kind
         table.add_row(each.name, each.dtype, kind, *numbers, each.why)
     return table
-
-
-def _written(node: dict[str, Any]) -> str:
-    """The YAML of a data set."""
-    text = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
-    return (
-        "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"
-        f"defaults: [click_table, _self_]\n\n{text}"
-    )

@@ -210,10 +210,9 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """A run as one line: figures by their names, nested facts by dotted ones."""
     left_out = ("title", "metrics", "curve", "with_effect", "setting", "run")
-    line = {"run": run["run"], "setting": run["setting"]}
-    for key, value in run.items():
-        if key not in left_out:
-            line |= _dotted(key, value)
+    line: dict[str, Any] = {"run": run["run"], "setting": run["setting"]}
+    for key in (key for key in run if key not in left_out):
+        line |= _dotted(key, run[key])
     curve = run.get("curve", {}).items()
     line["curve"] = [{"epoch": int(epoch), "value": float(value)} for epoch, value in curve]
     return {**line, **run["metrics"]}

@@ -56,7 +56,9 @@ def figures_table(
         names = [str(row._replace(stage=stage)) for stage in stages]
         values = [own.get(name) for name in names for own in columns.values()]
         is_fact = known.get(row.figure, _UNKNOWN).better is None
-        table.add_row(titled(row, known), *(_cell(value, is_fact) for value in values))
+        forms = (",.0f" if is_fact and value == int(value or 0) else ".4f" for value in values)
+        cells = ("" if v is None else format(v, f) for v, f in zip(values, forms, strict=True))
+        table.add_row(titled(row, known), *cells)
     return table
 
 
@@ -71,12 +73,6 @@ def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) 
     if any(row.sampled for row in rows):
         told.append("_sampled: the target among a sample")
     return "; ".join(filter(None, told))
-
-
-def _cell(value: float | None, is_fact: bool) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if is_fact and value == int(value) else f"{value:.4f}"
 
 
 def slices_table(

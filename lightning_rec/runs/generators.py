@@ -14,7 +14,7 @@ def states(device: torch.device) -> dict[str, Any]:
     name, keys, place, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
-        "device": _accelerator(device).get_rng_state() if device.type != "cpu" else None,
+        "device": torch.get_device_module(device).get_rng_state() if device.type != "cpu" else None,
         "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), place, has_gauss, cached],
         "python": [version, torch.tensor(words), gauss],
     }
@@ -24,7 +24,7 @@ def restore(found: dict[str, Any], device: torch.device) -> None:
     """What :func:`states` gave, on a device of the same kind."""
     torch.set_rng_state(found["torch"])
     if found["device"] is not None and device.type != "cpu":
-        _accelerator(device).set_rng_state(found["device"])
+        torch.get_device_module(device).set_rng_state(found["device"])
     name, keys, place, has_gauss, cached = found["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))  # noqa: NPY002
     version, words, gauss = found["python"]
@@ -38,7 +38,3 @@ def of_all_processes(own: dict[str, Any]) -> list[dict[str, Any]]:
     gathered: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(gathered, own)
     return gathered
-
-
-def _accelerator(device: torch.device) -> Any:
-    return torch.get_device_module(device)

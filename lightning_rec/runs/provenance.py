@@ -14,10 +14,14 @@ from typing import Any
 from lightning_rec import __version__, threads
 from lightning_rec.files import sha256_json
 
+_NAMED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "polars", "wandb")
+
 
 def card() -> dict[str, Any]:
     """Facts about code and machine that hold for a whole run."""
-    packages = _packages()
+    named = ((dist.metadata["Name"], dist.version) for dist in distributions())
+    found = {name: version for name, version in named if name}
+    packages = {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
     return {
         "version": __version__,
         **_commit(),
@@ -30,9 +34,6 @@ def card() -> dict[str, Any]:
         "cwd": str(Path.cwd()),
         "pid": os.getpid(),
     }
-
-
-_NAMED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "polars", "wandb")
 
 
 def now() -> str:
@@ -75,12 +76,6 @@ def forget_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _packages() -> dict[str, str]:
-    named = ((dist.metadata["Name"], dist.version) for dist in distributions())
-    found = {name: version for name, version in named if name}
-    return {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
-
-
 def _processor() -> str:
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -100,7 +95,5 @@ def _commit() -> dict[str, Any]:
 
 
 def _git(home: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(home), *arguments], capture_output=True, text=True, check=True, timeout=20
-    )
-    return done.stdout.strip()
+    command = ["git", "-C", str(home), *arguments]
+    return subprocess.check_output(command, text=True, stderr=subprocess.PIPE, timeout=20).strip()

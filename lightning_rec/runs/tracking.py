@@ -154,7 +154,7 @@ def sync_command() -> str | None:
 
 @rank_zero_only
 def close(*, failed: bool) -> None:
-    """Close every tracker, marked failed if the run did not complete."""
+    """Close every tracker, marked as failed if the run did not complete."""
     for tracker in _begun:
         if tracker.logger is not None:
             tracker.logger.finalize("failed" if failed else "success")
