@@ -7,12 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import (
-    Callback,
-    DeviceStatsMonitor,
-    LearningRateMonitor,
-    ModelCheckpoint,
-)
+from pytorch_lightning import callbacks as lightning
 from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config, figures
@@ -29,7 +24,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "best": {"dirpath": None, "filename": "best", "save_top_k": 1, "enable_version_counter": False},
     "last": {"dirpath": None},
 }
-NEED_LOGGER = (DeviceStatsMonitor, LearningRateMonitor)
+NEED_LOGGER = (lightning.DeviceStatsMonitor, lightning.LearningRateMonitor)
 RESERVED = [PurePath(name).stem for name in (BEST, LAST, PREVIOUS)]
 
 
@@ -40,7 +35,7 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
             _check_part(f"logger.{name}", node, Logger)
     for name, node in (settings.get("callbacks") or {}).items():
         if node:
-            _check_part(f"callbacks.{name}", node, Callback)
+            _check_part(f"callbacks.{name}", node, lightning.Callback)
             _check_files(name, node)
             live = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
             # The constructor knows best what it cannot do.
@@ -140,7 +135,7 @@ def _check_files(name: str, settings: dict[str, Any]) -> None:
                 f"its checkpoints/{name}.ckpt again."
             )
     made = config.target(f"callbacks.{name}", settings)
-    if not (isinstance(made, type) and issubclass(made, ModelCheckpoint)):
+    if not (isinstance(made, type) and issubclass(made, lightning.ModelCheckpoint)):
         return
     if settings.get("save_last"):
         raise UserError(f"callbacks.{name}.save_last: callbacks.last writes {LAST}, for resume=.")

@@ -9,16 +9,8 @@ from typing import Annotated, Any, Literal
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.types import FiniteFloat, NonNegativeInt, PositiveInt
 
 from lightning_rec import config
 from lightning_rec.build.callbacks import below, check_callbacks

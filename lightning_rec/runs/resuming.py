@@ -1,6 +1,7 @@
 """Whether a run can go on from its checkpoint under the settings that are asked for."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import is_zipfile
@@ -18,15 +19,8 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
 # What makes the batches of an epoch, and the steps that are taken on them.
-_EPOCH = (
-    "seed",
-    "batches",
-    "objective",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.accumulate_grad_batches",
-    "trainer.limit_train_batches",
-)
+_COUNTED = ("devices", "num_nodes", "accumulate_grad_batches", "limit_train_batches")
+_EPOCH = ("seed", "batches", "objective", *(f"trainer.{key}" for key in _COUNTED))
 _READ = ("data.fields", "item")  # what a model reads; which data it is, hashes tell
 _CHOSEN = ("monitor", "monitor_mode", "callbacks.best")  # the best weights, until now
 # Of these parts: what changes no batch, and where a language model lies.
@@ -133,7 +127,7 @@ def _check_goes_on(run: RunFolder, cfg: DictConfig, saved: card.Checkpoint) -> N
         return
     if run.card.get("status") == "completed":
         raise UserError(f"{run.path} is completed, {further}.")
-    nodes = tuple(str(node) for node in cfg if node not in (*_BESIDE, "trainer", "patience"))
+    nodes = [str(node) for node in cfg if node not in (*_BESIDE, "trainer", "patience")]
     _check_unchanged(run, cfg, nodes, f"all of its training is done, {further}")
 
 
@@ -141,12 +135,11 @@ def _check_best(run: RunFolder, cfg: DictConfig, step: int) -> None:
     """The best weights may be of steps that are taken again: only equal settings make them so."""
     if not (run.path / BEST).is_file() or _read(run.path / BEST).global_step <= step:
         return
-    nodes = tuple(str(node) for node in cfg if node not in _BESIDE)
     reason = (
         f"{BEST} is of a later step than the {step} after which the run goes on. Go on without "
         "changes first, and stop it where they are to begin"
     )
-    _check_unchanged(run, cfg, nodes, reason)
+    _check_unchanged(run, cfg, [str(node) for node in cfg if node not in _BESIDE], reason)
 
 
 def _read(checkpoint: Path) -> card.Checkpoint:
@@ -166,14 +159,11 @@ def _check_weights(run: RunFolder, task: Task, saved: dict[str, torch.Tensor]) -
         )
 
 
-def _check_unchanged(run: RunFolder, cfg: DictConfig, nodes: tuple[str, ...], why: str) -> None:
-    before = run.config
-    changed = [
-        key
-        for node in nodes
-        for key, value in _values(node, cfg).items()
-        if _values(node, before).get(key) != value
-    ]
+def _check_unchanged(run: RunFolder, cfg: DictConfig, nodes: Iterable[str], why: str) -> None:
+    before, changed = run.config, []
+    for node in nodes:
+        then, now = _values(node, before), _values(node, cfg)
+        changed += [key for key, value in now.items() if then.get(key) != value]
     if changed:
         raise UserError(f"{listed(changed)} cannot be changed with resume=: {why}.")
 

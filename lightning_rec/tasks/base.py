@@ -213,7 +213,7 @@ class Task(pl.LightningModule):
         return optimizers, [{"scheduler": each, "interval": "step"} for each in schedules]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameters that are trained; those of an adapted part apart if they have their rate."""
+        """Parameters that are trained; those of an adapted part in a group if it has a rate."""
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if self.adapted is None or self.tuned_lr is None:
             return [{"params": trained}]

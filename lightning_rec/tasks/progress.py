@@ -11,14 +11,7 @@ import torch
 from pydantic import PositiveInt
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
+from rich import progress as rich_progress
 from torch import Tensor
 
 from lightning_rec.screen import Screen
@@ -57,7 +50,7 @@ class Progress(ProgressBar):
     def __init__(self, refresh_rate: PositiveInt = 10) -> None:
         super().__init__()
         self.refresh_rate, self._enabled = refresh_rate, True
-        self._bars: RichProgress | None = None
+        self._bars: rich_progress.Progress | None = None
         self._looked, self._hook = 0.0, sys.breakpointhook
 
     def enable(self) -> None:
@@ -92,7 +85,7 @@ class Progress(ProgressBar):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Close the bar, so that the message below it can be read."""
+        """Close the bar: a message follows."""
         self._close()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,14 +118,14 @@ class Progress(ProgressBar):
     def _open(self, what: str, total: int | None, done: int, unit: str) -> None:
         if not self._enabled:
             return
-        self._bars = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
+        self._bars = rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(bar_width=30),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TextColumn(unit),
+            rich_progress.TimeElapsedColumn(),
+            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn("{task.fields[figures]}", markup=False),
             auto_refresh=False,  # nothing is drawn while somebody is asked something
             **Screen(stderr=True).transient,
         )
