@@ -117,11 +117,11 @@ def _overrides(
     groups, group = choices(folders), key.partition("@")[0]
     if equals:
         before = re.match(r"(.*[\[,])?", value)[0]  # type: ignore[index]  # of a list or a sweep
-        found = groups.get(group) or _truths(_at(_tree(folders, said), key.split(".")))
+        is_flag = group not in groups and isinstance(_composed(folders, said, key), bool)
+        found = ("true", "false") if is_flag else groups.get(group, ())
         return _beginning(current, (f"{sign}{key}={before}{each}" for each in found))
-    tree = _tree(folders, said)
     parent, dot, _ = key.rpartition(".")
-    node = _at(tree, parent.split(".")) if dot else tree
+    node = _composed(folders, said, parent)
     names = [
         f"{parent}{dot}{name}" + ("." if isinstance(child, dict) and child else "=")
         for name, child in (node.items() if isinstance(node, dict) else ())
@@ -138,18 +138,8 @@ def _beginning(current: str, names: Iterable[str]) -> list[str]:
     return sorted({name for name in names if name.startswith(current)})
 
 
-def _truths(value: Any) -> list[str]:
-    return ["true", "false"] if isinstance(value, bool) else []
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    for step in path:
-        tree = tree.get(step) if isinstance(tree, dict) else None
-    return tree
-
-
-def _tree(folders: Sequence[Path], said: Sequence[str]) -> Any:
-    """The config that a command line composes; without its overrides where they do not fit."""
+def _composed(folders: Sequence[Path], said: Sequence[str], key: str) -> Any:
+    """What a config holds at a dotted key; where overrides do not fit, the config without them."""
     from omegaconf import OmegaConf
 
     from lightning_rec.config import compose  # takes longer than all else here
@@ -157,7 +147,10 @@ def _tree(folders: Sequence[Path], said: Sequence[str]) -> Any:
     # Of the values of a sweep the last one counts.
     overrides = [re.sub(r"=[^\[]*,", "=", each) for each in said if not each.startswith("-")]
     try:
-        composed = compose(overrides, folders)
+        cfg = compose(overrides, folders)
     except UserError:
-        composed = compose([], folders)
-    return OmegaConf.to_container(composed, resolve=False)
+        cfg = compose([], folders)
+    value: Any = OmegaConf.to_container(cfg, resolve=False)
+    for step in filter(None, key.split(".")):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
