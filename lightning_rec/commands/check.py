@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from lightning_rec import config
-from lightning_rec.commands.sets import node, pairs_of
+from lightning_rec.commands.sets import node, settings_of
 from lightning_rec.data.check import check_file
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
@@ -17,8 +15,7 @@ from lightning_rec.screen import Screen
 def check(arguments: list[str], folders: Sequence[Path], console: Screen) -> int:
     """Check a file, or a data set by name; 1 if it has errors. Raises UserError if it is no log."""
     path = arguments.pop(0) if arguments and "=" not in arguments[0] else None
-    words = [f"{key}={value}" for key, value in pairs_of(arguments).items()]
-    given: dict[str, Any] = config.plain(OmegaConf.from_dotlist(words))
+    given = settings_of(arguments)
     log = node("table")
     if path is None:
         given = _of_set(given, log, folders)

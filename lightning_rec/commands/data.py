@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from lightning_rec import config
 from lightning_rec.commands.check import check
 from lightning_rec.commands.schema import schema
-from lightning_rec.commands.sets import names, node, pairs_of
+from lightning_rec.commands.sets import names, node, settings_of
 from lightning_rec.commands.usage import config_folders
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, LogClicks, prepare_clicks
@@ -68,12 +68,12 @@ def run(arguments: list[str]) -> int:
         return 0
     if of_file := {"check": check, "schema": schema}.get(arguments[0]):
         return of_file(arguments[1:], folders, console)
-    settings = pairs_of(arguments)
+    settings = settings_of(arguments)
     if "name" not in settings:
         raise UserError(
             "Say which data set: lightning-rec data name=NAME (lightning-rec data lists them)."
         )
-    _prepare(node(settings.pop("name"), folders), settings, console)
+    _prepare(node(str(settings.pop("name")), folders), settings, console)
     return 0
 
 
@@ -102,11 +102,9 @@ def _list(folders: list[Path], console: Screen) -> None:
         console.print(f"{name} lies in {folder}", soft_wrap=True, highlight=False)
 
 
-def _prepare(known: dict[str, Any], settings: dict[str, str], console: Screen) -> None:
+def _prepare(known: dict[str, Any], settings: dict[str, Any], console: Screen) -> None:
     """Prepare a data set, by its config, and print its figures."""
-    # Values are read as YAML, as Hydra's are: 'null' is None, 'true' a boolean.
-    given = OmegaConf.from_dotlist([f"{key}={value}" for key, value in settings.items()])
-    source = config.build("data", config.plain(OmegaConf.merge(known, given)))
+    source = config.build("data", OmegaConf.merge(known, settings))
     data, facts, more = _PREPARED[source.kind](source)
     table = FittedTable(data.info["name"], text("", ""), header=False)
     for fact in (

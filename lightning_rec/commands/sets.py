@@ -47,15 +47,13 @@ def number(key: str, text: str, kind: type[T]) -> T:
         raise UserError(f"{key}={text}: it must be a {whole}number.") from None
 
 
-def pairs_of(arguments: Iterable[str]) -> dict[str, str]:
-    """``key=value`` words as a dict; ``data.key=value`` as well, as ``train`` has it."""
-    settings = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals:
-            raise UserError(
-                f"'{argument}' is not understood: what follows 'data' is key=value, 'check' or "
-                "'schema'."
-            )
-        settings[key.removeprefix("data.")] = value
+def settings_of(arguments: Iterable[str]) -> dict[str, Any]:
+    """Settings of ``key=value`` words, or ``data.key=value``; values are YAML, as Hydra's are."""
+    words = [argument.removeprefix("data.") for argument in arguments]
+    if unread := [word for word in words if "=" not in word]:
+        raise UserError(
+            f"'{unread[0]}' is not understood: what follows 'data' is key=value, 'check' or "
+            "'schema'."
+        )
+    settings: dict[str, Any] = config.plain(OmegaConf.from_dotlist(words))
     return settings

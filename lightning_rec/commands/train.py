@@ -41,16 +41,11 @@ Examples:
 
 def run(arguments: list[str]) -> int:
     """Train what the overrides compose. Returns the exit status."""
-    if any(argument.startswith("resume=") for argument in arguments):
-        _resume(arguments)
-    else:
-        hydra_main(partial(job, kept=_existing_folders(arguments)), _with_folder(arguments))
-    return 0
-
-
-def _resume(arguments: list[str]) -> None:
-    """Go on with a run: overrides are of its own config, so that there is nothing to compose."""
     folders, overrides = take_key(arguments, "resume")
+    if not folders:
+        hydra_main(partial(job, kept=_existing_folders(arguments)), _with_folder(arguments))
+        return 0
+    # Overrides are of the run's own config, so that there is nothing to compose.
     if len(folders) != 1 or not folders[0] or any(each.startswith("-") for each in overrides):
         raise UserError(
             "One run can be gone on with: lightning-rec train resume=FOLDER, followed by values "
@@ -60,6 +55,7 @@ def _resume(arguments: list[str]) -> None:
         from lightning_rec.training import resume
 
     resume(Path(folders[0]), overrides)
+    return 0
 
 
 def sweep_folder() -> str:
