@@ -150,7 +150,7 @@ def _value(node: Any, key: Any) -> Any:
 
 
 def _environment(name: str, default: Any = None) -> Any:
-    """What ``${oc.env:NAME}`` stands for, wherever it comes from."""
+    """The resolver of ``${oc.env:NAME}``."""
     _check_variable(name)
     if name in os.environ:
         return os.environ[name]

@@ -218,7 +218,7 @@ def translate(error: Exception) -> UserError:
 
 
 def _not_added(error: OmegaConfBaseException, said: str) -> UserError | None:
-    """Say how a key of the user's own is added, where Hydra refused an override of such a one."""
+    """The error that says how a key of the user's own is added."""
     parent = str(error.full_key).rpartition(".")[0]
     override = said.partition("To append to your config use +")[2]
     if parent.rpartition(".")[2] not in OPEN or not override:

@@ -127,7 +127,7 @@ def _check_part(node: str, settings: dict[str, Any], kind: type) -> None:
 
 
 def _check_files(name: str, settings: dict[str, Any]) -> None:
-    """See that the files that a run reads again are written where it looks, and by one alone."""
+    """Raise UserError unless each checkpoint that a run reads is written where it looks."""
     for key, value in FIXED.get(name, {}).items():
         if settings.get(key, value) != value:
             raise UserError(

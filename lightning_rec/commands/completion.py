@@ -111,7 +111,7 @@ def candidates(line: str) -> list[str]:
 def _overrides(
     folders: list[Path], said: Sequence[str], current: str, further: Sequence[str]
 ) -> list[str]:
-    """Of a word of Hydra's: a group or a key, and after ``=`` a choice, or true and false."""
+    """Candidates for an override: groups and keys, after ``=`` choices, or true and false."""
     sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
     key, equals, value = current.removeprefix(sign).partition("=")
     groups, group = choices(folders), key.partition("@")[0]

@@ -103,7 +103,6 @@ def _list(folders: list[Path], console: Screen) -> None:
 
 
 def _prepare(known: dict[str, Any], settings: dict[str, Any], console: Screen) -> None:
-    """Prepare a data set, by its config, and print its figures."""
     source = config.build("data", OmegaConf.merge(known, settings))
     data, facts, more = _PREPARED[source.kind](source)
     table = FittedTable(data.info["name"], text("", ""), header=False)

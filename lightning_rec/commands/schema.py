@@ -71,7 +71,7 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
 
 
 def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, Any]:
-    """How a text is written, completed by what can be told from it, which is said."""
+    """The dialect of a text file: what is given, and what is inferred and printed."""
     while True:
         found = {}
         try:

@@ -79,7 +79,7 @@ def _with_folder(arguments: list[str]) -> list[str]:
 
 
 def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
-    """Call a job of a sweep, for trackers, by what differs; seeds of one setting are a group."""
+    """Name a job for trackers by the settings that differ; seeds of one setting are a group."""
     asked = list(hydra_cfg.overrides.task)
     same = hydra_cfg.job.config.override_dirname.exclude_keys
     lines = {each.key_or_group: str(each.input_line) for each in parsed(asked)}
@@ -162,7 +162,7 @@ def frozen(cfg: DictConfig) -> DictConfig:
 
 
 def _remove_if_empty(folder: Path, kept: Sequence[Path]) -> None:
-    """Hydra makes the folder before the config is checked; a bad config should leave no trace."""
+    """Remove the folder, which Hydra makes before the config is checked."""
     for level in (folder, folder.parent):
         if level.is_dir() and level not in kept and not any(level.iterdir()):
             level.rmdir()

@@ -226,7 +226,7 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(self.dirpath / Path(LAST).name)
 
     def _stop_if_asked(self) -> None:
-        """Stop after the save. Trackers learn of a step only after the hooks at its end."""
+        """Stop after the save: trackers log a step only after the hooks at its end."""
         if self._stops:
             raise KeyboardInterrupt
 
@@ -262,7 +262,7 @@ def _more_follows(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def _begin_anew(progress: dict[str, Any]) -> None:
-    """Let a validation that is under way be begun anew; Lightning would leave out batches."""
+    """Reset the progress of a validation, so that it restarts; Lightning would skip batches."""
     for count, done in (("total", progress["total"]["completed"]), ("current", 0)):
         progress[count] = dict.fromkeys(("ready", "started"), done + 1)
         progress[count] |= dict.fromkeys(("processed", "completed"), done)

@@ -121,7 +121,7 @@ def _never_validates(trainer: DictConfig, data: BatchData) -> tuple[str, ...]:
 
 
 def _check_limits(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
-    """Lightning would find out when the batches are asked for, those of the test at the end."""
+    """Refuse limits that leave no batch, which Lightning finds out when batches are read."""
     asked: dict[Part, bool] = {"test": True, "val": validates, "train": task.trains}
     for part in (part for part, is_asked in asked.items() if is_asked):
         key = "overfit_batches" if cfg.trainer.get("overfit_batches") else f"limit_{part}_batches"

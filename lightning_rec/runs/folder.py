@@ -61,7 +61,7 @@ class RunFolder:
         return run
 
     def _occupied(self) -> UserError:
-        """What can be done where a run lies already."""
+        """The error where the folder holds a run already, with what to do."""
         status, again = self.card.get("status"), f": lightning-rec train resume={self.path}"
         if status == "completed" and not self.can_resume:
             more = "it is completed. Choose another folder"

@@ -41,7 +41,6 @@ def one_writer(folder: Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
-    """The lock's file descriptor."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -63,7 +62,7 @@ def _acquire(path: Path) -> int:
 
 
 def _alive(host: str, process: str) -> bool:
-    """Whether the holder is there; what cannot be told counts as there."""
+    """Whether the process that holds the lock runs; on another host it counts as running."""
     if host != platform.node() or not process.isdigit():
         return bool(host)
     with suppress(PermissionError):

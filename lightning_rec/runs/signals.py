@@ -59,6 +59,6 @@ def stoppable() -> Iterator[None]:
 
 
 def _heard() -> list[signal.Signals]:
-    """Those that are not ignored: nohup ignores SIGHUP."""
+    """Signals that are not ignored: nohup ignores SIGHUP."""
     numbers = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
