@@ -31,14 +31,9 @@ class Drawn(NamedTuple):
 class Negatives(nn.Module):
     """Draws items by a power of their popularity, never one that the user has in training.
 
-    Args:
-        split: whose training events are counted, and avoided.
-        number: how many for each query.
-        shared: ``batch``: one draw for all queries; ``sequence``: one for the queries of a
-            sequence; ``none``: one for each query.
-        popularity: power of the training counts that draws follow; 0 draws uniformly.
-        positives: let items that the user has in training be drawn too. A target is never its own
-            negative all the same. Otherwise all pairs of user and item are kept, 8 bytes each.
+    Unless ``positives`` are let in, all pairs of user and item are kept, 8 bytes each; a target is
+    never its own negative. Other arguments are those of
+    :class:`~lightning_rec.losses.sampled.Sampled`.
     """
 
     keys: Tensor

@@ -21,8 +21,8 @@ class Sampled(Loss):
     Args:
         split: whose training events are counted, and avoided.
         negatives: how many are drawn for each query.
-        shared: ``none``, ``sequence`` or ``batch``: which queries have their draw in common. A
-            shared draw is scored by one matrix product, which is many times cheaper.
+        shared: one draw for each query (``none``), the queries of a ``sequence`` or of the
+            ``batch``. A shared draw is scored by one matrix product, many times cheaper.
         popularity: power of the training counts that draws follow; 0 draws uniformly.
         positives: let items that the user has in training be drawn too.
     """

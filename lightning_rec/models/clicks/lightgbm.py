@@ -30,7 +30,6 @@ class LightGBM(ClickModel):
     logloss; where nothing validates there are ``rounds``.
 
     Args:
-        schema: the fields.
         lr: how much a tree counts.
         rounds: trees, at most.
         patience: rounds without a better logloss on validation before it ends.

@@ -27,10 +27,8 @@ class Lower(Protocol):
 class ReadTexts(VectorSource):
     """Texts that a language model reads again whenever they are asked for, since it is tuned.
 
-    Args:
-        encoder: the language model.
-        tokens: of all texts.
-        lower: what its lowest layers make of them, where these are not tuned; None to compute it.
+    ``lower``: what its lowest layers make of all texts, where these are not tuned; None to compute
+    it.
     """
 
     def __init__(self, encoder: TextEncoder, tokens: Tokenized, lower: Lower | None) -> None:

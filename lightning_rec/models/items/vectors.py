@@ -50,10 +50,7 @@ class Whitened(VectorSource):
 
     Huang et al., WhitenedCSE; Zhang et al., Are ID Embeddings Necessary?, 2024, arXiv:2402.10602.
 
-    Args:
-        source: of the vectors as they are.
-        mean: float [E], is subtracted; see :func:`whitening`.
-        basis: float [E, E], is applied then.
+    ``mean``, float [E], is subtracted, then ``basis``, float [E, E], applied: :func:`whitening`.
     """
 
     mean: Tensor
