@@ -15,10 +15,7 @@ from lightning_rec.screen import Screen
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Show that something is loading, and import it faster, without garbage collection.
-
-    Objects of modules stay, so they are frozen once, and no later collection visits them.
-    """
+    """Show that something is loading, and import it faster, without garbage collection."""
     if "torch" in sys.modules or not gc.isenabled():
         yield
         return

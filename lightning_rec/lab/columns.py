@@ -56,10 +56,7 @@ def seeds() -> Column:
 
 
 def difference(name: str, heading: str, *, reverse: bool = False) -> Column:
-    """A row's figure minus that of its reference, or the ``reverse``, with Welch's 95 % interval.
-
-    Nothing where one of them has a single run.
-    """
+    """A row's figure minus its reference's, or the ``reverse``, with Welch's 95 % interval."""
 
     def cell(row: Row) -> str:
         pair = [values_of(row.runs, name), values_of(row.reference, name)]

@@ -115,10 +115,7 @@ def check_comparable(
 
 
 def frame(lines: Sequence[dict[str, Any]]) -> pl.DataFrame:
-    """A frame of lines that need not have the same columns; figures are float64.
-
-    A fact that is a number in one line and text in another is text in all.
-    """
+    """A frame of lines; figures are float64, facts of mixed types text, absent ones null."""
     columns: dict[str, list[Any]] = {key: [] for line in lines for key in line}
     for name, values in columns.items():
         values += [line.get(name) for line in lines]

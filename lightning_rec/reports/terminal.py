@@ -78,10 +78,7 @@ def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) 
 def slices_table(
     columns: Columns, monitor: str, metrics: Mapping[str, Any] | None
 ) -> FittedTable | None:
-    """The test's figure of each slice of the examples, for each model; None without slices.
-
-    Of several goals it is the one that is monitored.
-    """
+    """The test's figure of each slice, of the monitored goal, for each model; None without any."""
     watched = parse(monitor)
     parts = {name: part for each in columns.values() for name, part in parsed(each).items()}
     of = [p for p in parts.values() if p.slice and (p.stage, p.goal) == ("test", watched.goal)]

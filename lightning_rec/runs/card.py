@@ -34,11 +34,7 @@ _EPOCHS = ("loops", "fit_loop", "epoch_progress", "current")
 
 
 class Checkpoint(_Read):
-    """What is read of a checkpoint before Lightning loads it.
-
-    processed: whole epochs.  ready: epochs that were begun.
-    stopped: limits under which training was stopped early; see ``runs.checkpoints.is_over``.
-    """
+    """What is read of a checkpoint: whole epochs (processed), begun ones, limits when stopped."""
 
     state_dict: dict[str, Any]
     global_step: int

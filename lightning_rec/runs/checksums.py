@@ -56,10 +56,7 @@ def verify(folder: Path, name: str) -> None:
 
 
 def verify_all(folder: Path) -> None:
-    """Raises UserError naming all files of the folder itself that are missing or not as written.
-
-    Those in folders below are logged: they are checkpoints, on which no figure depends.
-    """
+    """Raises UserError naming all files that are missing or changed; of checkpoints it warns."""
     faults: dict[bool, list[str]] = {False: [], True: []}  # by whether it lies in a folder below
     for name in sorted(_known(folder)):
         if not (folder / name).is_file():

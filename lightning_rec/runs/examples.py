@@ -5,10 +5,7 @@ from typing import NamedTuple
 
 
 class Example(NamedTuple):
-    """A user, the latest items of the history, and the best candidates, all by title.
-
-    ``ordered`` says whether the history has an order; else its items are some of the user's.
-    """
+    """A user, the latest items of the history, or some if not ``ordered``, and recommendations."""
 
     user: str
     history: list[str]

@@ -23,10 +23,7 @@ def clip_norm(parameters: Iterable[nn.Parameter], limit: float) -> None:
 
 
 def clipped(model: nn.Module, limit: float | None, algorithm: str | None, *, half: bool) -> bool:
-    """Clip what Lightning cannot: sparse gradients, and those of ``half`` precision (bf16).
-
-    Returns whether that was done. Raises UserError for an algorithm that does not fit.
-    """
+    """Whether sparse or ``half`` (bf16) gradients were clipped here, which Lightning cannot."""
     sparse = any(p.grad is not None and p.grad.is_sparse for p in model.parameters())
     if not limit or not (sparse or half):
         return False
