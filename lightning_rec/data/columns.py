@@ -9,7 +9,7 @@ import polars as pl
 
 from lightning_rec.data import numbers, times
 from lightning_rec.data.dialect import Invalid
-from lightning_rec.data.events import LISTED, ROW, Columns, events, time_reading
+from lightning_rec.data.events import LISTED, ROW, Columns, events, scanned, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.tabular import Table
@@ -191,30 +191,20 @@ def _history(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _facts(
     table: Table, columns: Columns, source: pl.LazyFrame, values: dict[str, pl.Expr]
 ) -> dict[str, Any]:
-    """All that one pass over the file tells: counts, first bad rows, range of the times."""
-    row = pl.col(ROW)
-    blank = pl.all_horizontal(pl.col(name).is_null() for name in columns.named().values())
-    missing = pl.any_horizontal(value.is_null() for value in values.values())
-    # Blank lines at the end of a text file are no rows; anywhere else they are a fault.
-    last = row.filter(~blank).max().fill_null(-1)
-    facts = [pl.len().alias("rows"), row.max().alias("end"), last.alias("last")]
-    facts += [blank.sum().alias("blank"), row.filter(blank).min().alias("blank_row")]
-    faulty = {"bad": missing, **{role: value.is_null() for role, value in values.items()}}
-    for role, fault in faulty.items():
-        bad = fault & ~blank if table.is_text else fault
-        facts += [bad.sum().alias(role), row.filter(bad).min().alias(f"{role}_row")]
-        if role != "bad":
-            value = pl.col(columns.named()[role]).filter(bad).first()
-            facts.append(value.alias(f"{role}_value"))
+    """What one pass over the file tells: also the first bad values, and the range of the times."""
+    named = columns.named()
+    blank = pl.all_horizontal(pl.col(name).is_null() for name in named.values())
+    faults = {role: value.is_null() for role, value in values.items()}
+    more = [
+        pl.col(named[role])
+        .filter(fault & ~blank if table.is_text else fault)
+        .first()
+        .alias(f"{role}_value")
+        for role, fault in faults.items()
+    ]
     if "time" in values:
-        facts += [values["time"].min().alias("time_min"), values["time"].max().alias("time_max")]
-    found = table.collect(source.select(facts)).row(0, named=True)
-    if table.is_text and found["rows"]:
-        after = found["end"] - found["last"]
-        found["rows"] -= after
-        found["blank"] -= after
-        found["bad"] += found["blank"]
-    return found
+        more += [values["time"].min().alias("time_min"), values["time"].max().alias("time_max")]
+    return scanned(table, source, blank, faults, *more)
 
 
 def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The rows of a log as events: which columns hold what, lists exploded, how times are written."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,6 +65,36 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
     # No list is a fault, an empty one is none.
     source = source.filter(lengths[0].fill_null(1) > 0)
     return source.explode(many), types | dict.fromkeys(many, pl.String())
+
+
+def scanned(
+    table: Table,
+    rows: pl.LazyFrame,
+    blank: pl.Expr,
+    faults: Mapping[str, pl.Expr],
+    *more: pl.Expr,
+) -> dict[str, Any]:
+    """What one pass over rows with their number (``ROW``) tells, in constant memory.
+
+    ``rows``: how many there are; ``last``: the last that is not ``blank``; ``blank`` and ``bad``:
+    how many are blank, and faulty or blank. Of each of ``faults``, and of ``bad`` and ``blank``,
+    the count is called after it and the first row ``NAME_row``. Blank lines of a text count for no
+    other fault, and at its end are no rows at all. ``more``: what else is asked of all rows.
+    """
+    row, last = pl.col(ROW), pl.col(ROW).filter(~blank).max().fill_null(-1)
+    asked = [pl.len().alias("rows"), row.max().alias("end"), last.alias("last"), *more]
+    if table.is_text:
+        faults = {name: fault & ~blank for name, fault in faults.items()}
+    faults = {**faults, "bad": pl.any_horizontal(*faults.values()), "blank": blank}
+    for name, fault in faults.items():
+        asked += [fault.sum().alias(name), row.filter(fault).min().alias(f"{name}_row")]
+    found = table.collect(rows.select(asked)).row(0, named=True)
+    if table.is_text and found["rows"]:
+        after = found["end"] - found["last"]
+        found["rows"] -= after
+        found["blank"] -= after
+        found["bad"] += found["blank"]
+    return found
 
 
 def time_reading(

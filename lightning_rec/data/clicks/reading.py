@@ -9,7 +9,7 @@ from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import TIME
 from lightning_rec.data.dialect import Decimal, Invalid
-from lightning_rec.data.events import ROW, time_reading
+from lightning_rec.data.events import ROW, scanned, time_reading
 from lightning_rec.data.ids import ids
 from lightning_rec.data.lists import unreadable
 from lightning_rec.data.tabular import Table
@@ -27,35 +27,31 @@ def read_rows(
     encoded. Returns the rows without blank lines at the end of a text, and how many were left out:
     ``rows``, and by column. Raises UserError if a text is ragged or broken, or all rows are faulty.
     """
-    faults = dict(_faults(rows, fields)) if invalid == "drop" else {}
-    row, is_text = pl.col(ROW), table.is_text
-    blank = pl.all_horizontal(pl.all().exclude(ROW).is_null()) & is_text
-    bad = pl.any_horizontal(*faults.values(), blank & (invalid == "drop"))
-    is_row = row <= row.filter(~blank).max()  # blank lines at the end are no rows
-    numbered = rows.with_row_index(ROW)
-    facts = {"all": pl.lit(value=True), "rows": bad, **faults, "blank lines": blank & bad}
-    counts = [(fault & is_row).sum().alias(name) for name, fault in facts.items()]
-    ends = [
-        row.filter(~blank).max().alias(ROW),
-        row.filter(_unreadable(rows, fields)).min().alias("unreadable"),
-    ]
-    last, list_row, every, *numbers = table.collect(numbered.select(*ends, *counts)).row(0)
-    if list_row is not None and invalid == "error":
+    drop = invalid == "drop"
+    faults = {"unreadable lists": _unreadable(rows, fields)}
+    faults |= dict(_faults(rows, fields)) if drop else {}
+    numbered, names = rows.with_row_index(ROW), rows.collect_schema().names()
+    blank = pl.all_horizontal(pl.col(name).is_null() for name in names) & table.is_text
+    # A column may be called as a fact is.
+    facts = scanned(table, numbered, blank, {f"fault {name}": bad for name, bad in faults.items()})
+    first = facts["fault unreadable lists_row"]
+    if first is not None and not drop:
         raise UserError(
-            f"{table.where(list_row)}: a list is cut off, or in a form that is not read. Write it "
+            f"{table.where(first)}: a list is cut off, or in a form that is not read. Write it "
             "whole, as [5, 7], or its values with data.fields.separator between them."
         )
-    told = dict(zip([*facts][1:], numbers, strict=True)) | {"ragged lines": table.ragged}
-    told["blank lines"] -= table.ragged
-    dropped = {name: count for name, count in told.items() if count}
-    if dropped.get("rows") and dropped["rows"] == every:
+    if table.is_text:
+        numbered = numbered.filter(pl.col(ROW) <= facts["last"])
+    if not drop or not facts["bad"]:
+        return numbered.drop(ROW), {}
+    counts = {"rows": facts["bad"]} | {name: facts[f"fault {name}"] for name in faults}
+    counts |= {"blank lines": facts["blank"] - table.ragged, "ragged lines": table.ragged}
+    dropped = {name: count for name, count in counts.items() if count}
+    if facts["bad"] == facts["rows"]:
         raise UserError(
             f"{table.path}: every row is faulty ({dropped}): see the first by data.invalid=error."
         )
-    if is_text:
-        numbered = numbered.filter(row <= (-1 if last is None else last))
-    kept = numbered.filter(~bad) if dropped else numbered
-    return kept.drop(ROW), dropped
+    return numbered.filter(~pl.any_horizontal(*faults.values(), blank)).drop(ROW), dropped
 
 
 def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.LazyFrame:
@@ -156,15 +152,13 @@ def _unreadable(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
     """Where text has a list that cannot be read: Boolean."""
     schema, many = rows.collect_schema(), (*fields.multi_valued, fields.history)
     texts = [pl.col(name) for name in many if name and schema[name] == pl.String]
-    return pl.any_horizontal(
-        pl.lit(value=False), *(unreadable(column, parted=True) for column in texts)
-    )
+    bad = (unreadable(column, parted=True).fill_null(value=False) for column in texts)
+    return pl.any_horizontal(pl.lit(value=False), *bad)
 
 
 def _faults(rows: pl.LazyFrame, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
     """By column where a row cannot be used: Boolean."""
     schema = rows.collect_schema()
-    yield "unreadable lists", _unreadable(rows, fields).fill_null(value=False)
     for name, least in fields.labels().values():
         read = cells.labels if least is None else cells.numbers
         yield name, read(pl.col(name), schema[name], name).is_null()
