@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.data.core.audited import fail, leak
 from lightning_rec.data.schema import TIMED, Interactions, ticks, times
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.errors import LeakError
 
 Ints = NDArray[np.int64]
 
@@ -16,8 +16,7 @@ Ints = NDArray[np.int64]
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
-    Returns what was counted, for the provenance card.
-    Raises LeakError when a check fails.
+    Returns what was counted, for the provenance card. Raises LeakError when a check fails.
     """
     source = _Source(data, by_part=split.order == "part")
     train = np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]
@@ -33,7 +32,7 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
         _check_dealt(train, split, source)
     if source.part is not None:
         for part, rows in enumerate((train, split.val.row, split.test.row)):
-            _fail("an event is not in the part it came in", source.part[rows] != part, rows)
+            fail("an event is not in the part it came in", source.part[rows] != part, rows)
     if split.whole:
         _check_whole(split)
     if "sessions" in data.info:
@@ -82,36 +81,24 @@ def _ranges(start: Ints, end: Ints) -> Ints:
     return ranges
 
 
-def _fail(check: str, culprits: NDArray[np.bool_], rows: Ints) -> None:
-    if culprits.any():
-        first = int(rows[culprits][0])
-        raise _leak(
-            f"{check} ({int(culprits.sum()):,} times, first at event {first} of the prepared table)"
-        )
-
-
-def _leak(told: str) -> LeakError:
-    return LeakError(f"leak audit: {told}. This is a bug of the protocol: please report it.")
-
-
 def _check_rows(train: Ints, split: Split, source: _Source) -> None:
     val, test = np.asarray(split.val.row), np.asarray(split.test.row)
     times_trained = np.bincount(train, minlength=len(source.user))
     validated = np.zeros(len(source.user), dtype=bool)
     validated[val] = True
-    _fail("an event trains twice", times_trained[train] > 1, train)
-    _fail("a validation target is trained on", times_trained[val] > 0, val)
-    _fail("a test target is trained on", times_trained[test] > 0, test)
-    _fail("a target is in validation and test", validated[test], test)
+    fail("an event trains twice", times_trained[train] > 1, train)
+    fail("a validation target is trained on", times_trained[val] > 0, val)
+    fail("a test target is trained on", times_trained[test] > 0, test)
+    fail("a target is in validation and test", validated[test], test)
     owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
     rows = np.asarray(split.rows)
-    _fail("an event belongs to another user", source.user[rows] != owner, rows)
+    fail("an event belongs to another user", source.user[rows] != owner, rows)
     wrong = source.item[rows] != split.vocabulary[split.items]
-    _fail("an event carries another item", wrong, rows)
+    fail("an event carries another item", wrong, rows)
     if split.order == "none":
         return
     unordered = ~source.before(rows[:-1], rows[1:]) & (owner[:-1] == owner[1:])
-    _fail("events of a user are not in time order", unordered, rows[:-1])
+    fail("events of a user are not in time order", unordered, rows[:-1])
 
 
 def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
@@ -122,25 +109,25 @@ def _check_vocabulary(train: Ints, split: Split, source: _Source) -> None:
     rest = split.vocabulary[len(trained) :]
     ranked = not len(rest) or np.array_equal(rest, untrained)
     if not ranked or not np.array_equal(np.flatnonzero(counts), trained):
-        raise _leak("the vocabulary is not the set of items seen in training")
+        raise leak("the vocabulary is not the set of items seen in training")
     if not np.array_equal(counts[trained], split.train_counts[: len(trained)]):
-        raise _leak("popularity was not counted on training events alone")
+        raise leak("popularity was not counted on training events alone")
 
 
 def _check_histories(stage: str, examples: Examples, split: Split, source: _Source) -> None:
     user, row = np.asarray(examples.user), np.asarray(examples.row)
     start, end = split.offsets[:-1][user], np.asarray(examples.end)
-    _fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
+    fail(f"a {stage} target belongs to another user", source.user[row] != user, row)
     target, item = np.asarray(examples.target), source.item[row]
     wrong = split.vocabulary[target.clip(min=0)] != item
-    _fail(f"a {stage} target carries another item", wrong & (target >= 0), row)
+    fail(f"a {stage} target carries another item", wrong & (target >= 0), row)
     reaches = (end <= start) | (end > split.offsets[1:][user])
-    _fail(f"a {stage} history reaches into another user", reaches, row)
+    fail(f"a {stage} history reaches into another user", reaches, row)
     if split.order == "none":
         return
     # Events of a user are in time order, so the last one of a history stands for all of them.
     late = ~source.before(np.asarray(split.rows)[end - 1], row)
-    _fail(f"a {stage} history holds its own target or a later event", late, row)
+    fail(f"a {stage} history holds its own target or a later event", late, row)
 
 
 def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
@@ -148,28 +135,28 @@ def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
     assert split.boundaries is not None
     val_from, test_from = split.boundaries
     val, test = np.asarray(split.val.row), np.asarray(split.test.row)
-    _fail("a training event lies after the boundary", source.time[train] >= val_from, train)
+    fail("a training event lies after the boundary", source.time[train] >= val_from, train)
     begun_val, begun_test = source.time[val], source.time[test]
     if split.whole:  # a session that ends in a window may begin before it
         ends = np.full(source.user.max() + 1, source.time.min())
         np.maximum.at(ends, source.user, source.time)
         begun_val, begun_test = ends[source.user[val]], ends[source.user[test]]
     outside = (begun_val < val_from) | (source.time[val] >= test_from)
-    _fail("a validation target lies outside its window", outside, val)
-    _fail("a test target lies before the boundary", begun_test < test_from, test)
+    fail("a validation target lies outside its window", outside, val)
+    fail("a test target lies before the boundary", begun_test < test_from, test)
 
 
 def _check_whole(split: Split) -> None:
     """No session may be in two parts."""
     start, stop = split.offsets[:-1], split.offsets[1:]
     torn = (split.train_end != start) & (split.train_end != stop)
-    _fail("a session trains in part", torn, start)
+    fail("a session trains in part", torn, start)
     trains = split.train_end > start
     for examples in (split.val, split.test):
         user = np.asarray(examples.user)
-        _fail("a session trains and is held out", trains[user], np.asarray(examples.row))
+        fail("a session trains and is held out", trains[user], np.asarray(examples.row))
     both = np.isin(split.test.user, split.val.user)
-    _fail("a session validates and is tested", both, np.asarray(split.test.row))
+    fail("a session validates and is tested", both, np.asarray(split.test.row))
 
 
 def _check_sessions(data: Interactions) -> None:
@@ -187,9 +174,9 @@ def _check_sessions(data: Interactions) -> None:
     between = (table["begin"] - table["end"].shift(1)).to_numpy()[1:]
     same = (table["visitor"] == table["visitor"].shift(1)).to_numpy()[1:]
     rows = np.arange(len(table))
-    _fail("a session has two users", (table["visitors"] > 1).to_numpy(), rows)
-    _fail("a session holds a pause that ends one", (table["pause"] > gap).to_numpy(), rows)
-    _fail("two sessions of a user have no pause between", same & (between <= gap), rows[1:])
+    fail("a session has two users", (table["visitors"] > 1).to_numpy(), rows)
+    fail("a session holds a pause that ends one", (table["pause"] > gap).to_numpy(), rows)
+    fail("two sessions of a user have no pause between", same & (between <= gap), rows[1:])
 
 
 def _check_dealt(train: Ints, split: Split, source: _Source) -> None:
@@ -203,13 +190,13 @@ def _check_dealt(train: Ints, split: Split, source: _Source) -> None:
         (tested, test, trained, "training"),
         (tested, test, validated, "validation"),
     ):
-        _fail(f"an item is held out of a user's {part} and in it", np.isin(held, other), rows)
+        fail(f"an item is held out of a user's {part} and in it", np.isin(held, other), rows)
     for pairs, examples in ((validated, split.val), (tested, split.test)):
         longest = split.offsets[:-1].copy()
         np.maximum.at(longest, np.asarray(examples.user), np.asarray(examples.end))
         rows = np.asarray(split.rows)[_ranges(split.offsets[:-1], longest)]
         read = source.user[rows] * source.num_items + source.item[rows]
-        _fail("a history holds a target of its own part", np.isin(read, pairs), rows)
+        fail("a history holds a target of its own part", np.isin(read, pairs), rows)
 
 
 def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -> int:
@@ -219,14 +206,14 @@ def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -
     known = np.isin(source.item[row], split.vocabulary)
     # Whether a target was seen that no history can show, the arrays do not tell.
     wrong = known & (examples.seen != met)
-    _fail(f"a {stage} target is wrongly said to be seen before, or new", wrong, row)
+    fail(f"a {stage} target is wrongly said to be seen before, or new", wrong, row)
     if split.seen == "filter":
-        _fail(f"a {stage} target is the only seen item that is ranked", met & ranked, row)
+        fail(f"a {stage} target is the only seen item that is ranked", met & ranked, row)
         known &= ~met
     elif source.time is not None:
         copies = _copies(examples, split, source)
-        _fail(f"a {stage} target is the copy of an event in its history", copies, row)
-    _fail(f"a {stage} target that could be ranked is not", known & ~ranked, row)
+        fail(f"a {stage} target is the copy of an event in its history", copies, row)
+    fail(f"a {stage} target that could be ranked is not", known & ~ranked, row)
     return int(met.sum())
 
 

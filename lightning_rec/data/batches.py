@@ -57,17 +57,6 @@ class EvalBatch(NamedTuple):
     candidates: Tensor | None = None
 
 
-class Cut(NamedTuple):
-    """Some windows, int64 [W].
-
-    user: user code.  start, end: the window is ``split.items[start:end]``.
-    """
-
-    user: Ints
-    start: Ints
-    end: Ints
-
-
 class Windows:
     """Cuts of the training sequences into windows of at most ``width`` items, latest first.
 
@@ -89,13 +78,15 @@ class Windows:
     def __len__(self) -> int:
         return int(self.before[-1]) if len(self.before) else 0
 
-    def __getitem__(self, number: Ints) -> Cut:
-        """The windows with these numbers, int64 [W]."""
+    def __getitem__(self, number: Ints) -> tuple[Ints, Ints, Ints]:
+        """The windows with these numbers, int64 [W]: user codes, and where in ``split.items`` each
+        begins and ends.
+        """
         user = np.searchsorted(self.before, number, side="right")
         first, end = self.start[user], self.end[user]
         back = np.where(user > 0, number - self.before[user - 1], number)
         latest = np.maximum(end - back * (self.step or 0), np.minimum(first + self.width, end))
-        return Cut(user, np.maximum(first, latest - self.width), latest)
+        return user, np.maximum(first, latest - self.width), latest
 
 
 def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Tensor:

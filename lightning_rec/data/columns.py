@@ -12,10 +12,11 @@ from lightning_rec.data.dialect import Invalid
 from lightning_rec.data.events import LISTED, ROW, Columns, events, scanned, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
 from lightning_rec.data.lists import lists, unreadable
+from lightning_rec.data.names import no_column
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.ties import Ties, shuffled
 from lightning_rec.data.times import Reading, WrittenDates, divisor, microseconds, seconds
-from lightning_rec.errors import listed, nearest
+from lightning_rec.errors import listed
 
 _MOMENT = "moment"
 _IDS = ("user", "item", "session")
@@ -59,8 +60,7 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
     """One sentence for each column that is not in the table, or used twice."""
     names = table.schema.names()
     faults = [
-        f"{table.path} has no column '{name}' for the {role}; it has: {listed(names)}."
-        f"{nearest(name, names)}"
+        no_column(table.path, name, f"the {role}", names)
         for role, name in columns.named().items()
         if name not in names
     ]

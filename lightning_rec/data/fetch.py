@@ -47,11 +47,11 @@ class Layout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublicFiles:
+class PublicData:
     """Files that everybody can get: what they are, and where they are.
 
     name: of their folder in the cache.
-    title, licence, megabytes: to be shown.
+    title, licence, megabytes, events, users, items: to be shown; ``events`` of a data set alone.
     folders: names of sub-folders in which people keep them.
     layouts: the forms in which they come, the preferred one first.
     """
@@ -62,6 +62,9 @@ class PublicFiles:
     megabytes: float
     folders: tuple[str, ...]
     layouts: tuple[Layout, ...]
+    events: int = 0
+    users: int = 0
+    items: int = 0
 
     def here(self, variant: str = "") -> list[Path] | None:
         """Raw files already on this machine, or None. ``variant`` empty means any."""
@@ -136,14 +139,3 @@ class PublicFiles:
             f"Put {choices} into a folder {self.folders[0]}/ and set {DATA_VARIABLE} to the "
             "folder that holds it."
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublicData(PublicFiles):
-    """A data set that everybody can get, as ``data=name``, with its counts for the list of data
-    sets.
-    """
-
-    events: int
-    users: int = 0
-    items: int = 0

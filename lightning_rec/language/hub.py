@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from lightning_rec.data.fetch import Layout, PublicFiles
+from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.kept import CHECKSUMS, broken
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
 from lightning_rec.documents import read_json
@@ -54,7 +54,7 @@ class HubFiles(Origin):
             raise Unavailable("the checksum of its weights is not the expected one")
 
 
-MINILM = PublicFiles(
+MINILM = PublicData(
     name="all_minilm_l6_v2",
     title="all-MiniLM-L6-v2",
     licence="Apache-2.0",

@@ -16,14 +16,14 @@ from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck
 from lightning_rec.data.clicks.audit_histories import audit_histories
 from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.evidence import Bools, Evidence, Ints, fail
+from lightning_rec.data.clicks.evidence import Bools, Evidence, Ints
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.core.audited import assigned_parts, fail, leak
 from lightning_rec.data.shares import PARTS
-from lightning_rec.errors import LeakError
 
 
 def audit_clicks(
@@ -31,16 +31,13 @@ def audit_clicks(
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on.
 
-    Returns what was counted, for the provenance card
-    (label rates, unknown categories and doubled rows by part), and what need not be wrong, but
-    would make figures worthless if it were. Held-out values of the column ``disjoint`` are unknown
-    by the protocol.
-
-    Raises:
-        LeakError: when a check fails.
-        UserError: when a history that came with the data holds what comes later.
+    Returns what was counted, for the provenance card, and what need not be wrong, but would make
+    figures worthless if it were. Held-out values of the column ``disjoint`` are unknown by the
+    protocol. Raises LeakError when a check fails, and UserError when a history that came with the
+    data holds what comes later.
     """
-    at = Evidence(table, fields, encoded, _parts(encoded))
+    parts = {name: encoded.part(name) for name in PARTS}
+    at = Evidence(table, fields, encoded, assigned_parts(parts, len(encoded.label), "row"))
     if encoded.boundaries is not None:
         _check_boundaries(times(table, fields), at.part, encoded.boundaries)
     unknown, missed = _check_fields(at)
@@ -59,18 +56,6 @@ def audit_clicks(
     missed.pop(disjoint or "", None)
     found = [*told_of_unknown(at, missed), *told_by_fields(at), *told_of_counts(at)]
     return facts | doubles | targets, [*found, *told_of_lists(at), *twice, *held]
-
-
-def _parts(encoded: Encoded) -> NDArray[np.int8]:
-    """The place in ``PARTS`` of each row, -1 for a row of none: int8 [N]."""
-    part = np.full(len(encoded.label), -1, dtype=np.int8)
-    for place, name in enumerate(PARTS):
-        rows = np.asarray(encoded.part(name))
-        twice = part[rows] >= 0
-        twice[1:] |= rows[1:] <= rows[:-1]
-        fail("a row is in two parts, or twice in one", twice)
-        part[rows] = place
-    return part
 
 
 def _check_boundaries(
@@ -105,5 +90,5 @@ def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
             number.block(start, frame[number.name], values[:, column], part == 0)
     for said in [check.fault() for check in checks] + [number.fault() for number in numeric]:
         if said is not None:
-            raise LeakError(f"leak audit: {said}. This is a bug: please report it.")
+            raise leak(said)
     return unknown, missed

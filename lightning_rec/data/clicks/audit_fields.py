@@ -9,9 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.evidence import fail
 from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
+from lightning_rec.data.core.audited import fail
 from lightning_rec.data.ids import AROUND, MISSING
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32

@@ -4,10 +4,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.evidence import Evidence, Ints, fail
+from lightning_rec.data.clicks.evidence import Evidence, Ints
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import BLOCK
+from lightning_rec.data.core.audited import fail
 from lightning_rec.errors import UserError
 
 

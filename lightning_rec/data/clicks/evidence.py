@@ -1,4 +1,4 @@
-"""What the audit of clicks looks at, and how it says what is wrong with it."""
+"""What the audit of clicks looks at."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,6 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.table import ClickTable
-from lightning_rec.errors import LeakError
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -41,13 +40,3 @@ class Evidence(NamedTuple):
     def finding(self, name: str, sentence: str) -> Finding:
         """Something about the column ``name``, or the rows, that may make figures worthless."""
         return Finding(name, f"{self.table.info['name']}: {sentence}")
-
-
-def fail(check: str, culprits: Bools, start: int = 0) -> None:
-    """Raise LeakError if there are culprits; the first of them is row ``start`` of the table."""
-    if culprits.any():
-        raise LeakError(
-            f"leak audit: {check} ({int(culprits.sum()):,} times, first at row "
-            f"{start + int(np.flatnonzero(culprits)[0])} of the prepared table). This is a bug: "
-            "please report it."
-        )

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, PositiveInt
 
+from lightning_rec.data.names import no_column
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import NotSet, UserError, listed, nearest
 
@@ -208,10 +209,7 @@ class Fields:
         named = [(kind, column) for kind in kinds for column in getattr(self, kind)]
         for key, column in [*named, *self.roles().items()]:
             if column not in columns:
-                raise UserError(
-                    f"{name} has no column '{column}' for data.fields.{key}; it has: "
-                    f"{listed(columns)}.{nearest(column, columns)}"
-                )
+                raise UserError(no_column(name, column, f"data.fields.{key}", columns))
 
 
 _ROLES = ("label", "weight", "group", "time", "item", "history")

@@ -19,9 +19,9 @@ from lightning_rec.data.clicks.kinds import (
     separator_of,
 )
 from lightning_rec.data.ids import ids, stripped
-from lightning_rec.data.names import of_things, words
+from lightning_rec.data.names import no_column, of_things, words
 from lightning_rec.data.tabular import Table
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed
 
 ROLES = ("label", "group", "time", "weight")
 _NAMES = {
@@ -78,10 +78,7 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
     schema = table.schema
     for role, column in given.items():
         if column not in schema:
-            raise UserError(
-                f"{table.path} has no column '{column}' for {role}; it has: "
-                f"{listed(schema.names())}.{nearest(column, schema.names())}"
-            )
+            raise UserError(no_column(table.path, column, role, schema))
     rows, counted = counts(table)
     head = table.collect(table.frame.head(_HEAD))
     roles = _labelled(table, head, given)

@@ -1,9 +1,17 @@
 """Audited data, whatever its kind: what the record of a run says of it, and the data itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.data.shares import PARTS
+from lightning_rec.errors import LeakError
+
 T = TypeVar("T")
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -22,3 +30,33 @@ class Audited(Generic[T]):
     counts: dict[str, int]
     facts: dict[str, Any]
     validates: bool
+
+
+def leak(told: str) -> LeakError:
+    """What a check of an audit raises where it fails."""
+    return LeakError(f"leak audit: {told}. This is a bug: please report it.")
+
+
+def fail(check: str, culprits: NDArray[np.bool_], rows: Ints | int = 0) -> None:
+    """Raise LeakError if there are culprits, whose rows in the prepared table are ``rows``, or the
+    row of the first and those after it.
+    """
+    if culprits.any():
+        first = int(np.flatnonzero(culprits)[0])
+        row = rows + first if isinstance(rows, int) else rows[first]
+        times = f"{int(culprits.sum()):,} times, first at row {row} of the prepared table"
+        raise leak(f"{check} ({times})")
+
+
+def assigned_parts(parts: Mapping[str, Ints], size: int, what: str) -> NDArray[np.int8]:
+    """The place in ``PARTS`` of each row, query or text (``what``), -1 for none: int8 [size].
+    Raises LeakError if one is in two parts, or twice in one.
+    """
+    found = np.full(size, -1, dtype=np.int8)
+    for place, name in enumerate(PARTS):
+        rows = np.asarray(parts[name])
+        twice = found[rows] >= 0
+        twice[1:] |= rows[1:] <= rows[:-1]
+        fail(f"a {what} is in two parts, or twice in one", twice, rows)
+        found[rows] = place
+    return found

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from lightning_rec.data.names import no_column
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.tabular import open_table
-from lightning_rec.errors import NotSet, UserError, listed, nearest
+from lightning_rec.errors import NotSet, UserError
 
 Scale = tuple[float, float]
 
@@ -74,10 +75,7 @@ class PairTable:
         names = table.schema.names()
         for role, column in self.columns.items():
             if column not in names:
-                raise UserError(
-                    f"{self.path} has no column '{column}' for data.{role}."
-                    f"{nearest(column, names)} It has: {listed(names)}."
-                )
+                raise UserError(no_column(self.path, column, f"data.{role}", names))
         chosen = [pl.col(column).alias(role) for role, column in self.columns.items()]
         rows = table.collect(table.frame.select(chosen))
         texts = [

@@ -12,13 +12,14 @@ from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.names import no_column
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
-from lightning_rec.errors import NotSet, UserError, listed, nearest
+from lightning_rec.errors import NotSet, UserError, listed
 
 _IN_ASCII = ("iso2022", "iso-2022", "utf-7", "utf_7", "hz")  # encodings whose text is UTF-8 too
 
@@ -229,8 +230,7 @@ class TableSource(OwnTable):
         for name, role in renamed.items():
             if name not in names:
                 raise UserError(
-                    f"{self.catalogue_path} has no column '{name}' for data.catalogue_{role}; "
-                    f"it has: {listed(names)}.{nearest(name, names)}"
+                    no_column(self.catalogue_path, name, f"data.catalogue_{role}", names)
                 )
         # A column of the file may already bear the new name, while it means another thing.
         features = [name for name in names if name not in renamed and name not in renamed.values()]
