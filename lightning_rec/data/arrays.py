@@ -1,30 +1,24 @@
 """From events, marked with what they are for, to the flat arrays of a split."""
 
-from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
-from lightning_rec.data.repeats import Repeats, SeenTargets, counted, none_left, repeats, told
+from lightning_rec.data.repeats import Repeats, counted, none_left, repeats, told
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Order, Seen, Split
+from lightning_rec.data.split import Examples, Order, Split
 from lightning_rec.errors import UserError, listed
+
+if TYPE_CHECKING:
+    from lightning_rec.data.splits import SplitProtocol
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Cold = Literal["miss", "exclude", "rank"]
-
-
-class Rules(NamedTuple):
-    """What becomes of targets that are no test as they stand; see :class:`SplitProtocol`."""
-
-    cold_targets: Cold
-    seen: Seen
-    seen_targets: SeenTargets
 
 
 class Targets(NamedTuple):
@@ -57,16 +51,15 @@ def arrays(
     events: Ordered,
     targets: Targets,
     counts: dict[str, int],
-    protocol: str,
-    rules: Rules,
+    protocol: "SplitProtocol",
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from.
-    ``counts`` are what the filters left; ``protocol`` is its name.
+    ``counts`` are what the filters left.
     """
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
     # Items with training events, then those without where they are ranked, as catalogued.
-    ranked = num_known if rules.cold_targets == "rank" else np.sum(train_counts > 0)
+    ranked = num_known if protocol.cold_targets == "rank" else np.sum(train_counts > 0)
     vocabulary = np.argsort(train_counts == 0, kind="stable")[:ranked]
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
@@ -77,7 +70,7 @@ def arrays(
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
     until, found = _until(events.user, targets), repeats(events, targets.order)
     has_history = before[until] > offsets[events.user]  # something known happened before
-    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, rules)
+    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, protocol)
 
     def examples(mask: Mask) -> Examples:
         at = np.flatnonzero(mask & kinds.tested)
@@ -97,11 +90,11 @@ def arrays(
         test=test,
         boundaries=targets.boundaries,
         counts=counts,
-        notes=_notes(data, events, targets, test, counts, protocol, rules),
+        notes=_notes(data, events, targets, test, counts, protocol),
         times=None if events.time is None else events.time[known],
         order=targets.order,
         whole=targets.whole,
-        seen=rules.seen,
+        seen=protocol.seen,
     )
 
 
@@ -139,20 +132,25 @@ class _Kinds(NamedTuple):
 
 
 def _kinds(
-    has_history: Mask, known: Mask, untrained: Mask, found: Repeats, until: Ints, rules: Rules
+    has_history: Mask,
+    known: Mask,
+    untrained: Mask,
+    found: Repeats,
+    until: Ints,
+    protocol: "SplitProtocol",
 ) -> _Kinds:
-    """Sort events by the rules.
+    """Sort events by the protocol.
 
     ``has_history``: there is something to read; ``known``: it has a code; ``untrained``: its item
     has no training events.
     """
-    told = has_history & known if rules.cold_targets == "exclude" else has_history
+    told = has_history & known if protocol.cold_targets == "exclude" else has_history
     seen, doubled = (found.first < until) & told, (found.alike < until) & told
     # A seen target must not be the only seen item among the candidates: that alone would tell it.
-    barred = seen if rules.seen == "filter" else doubled
-    missed = barred & (rules.seen == "filter") & (rules.seen_targets == "miss")
+    barred = seen if protocol.seen == "filter" else doubled
+    missed = barred & (protocol.seen == "filter") & (protocol.seen_targets == "miss")
     tested = has_history & (~barred | missed)
-    if rules.cold_targets == "exclude":
+    if protocol.cold_targets == "exclude":
         tested &= known
     return _Kinds(tested, missed, ~has_history, has_history & untrained & ~barred, seen, doubled)
 
@@ -201,11 +199,11 @@ def _notes(
     targets: Targets,
     test: Examples,
     counts: dict[str, int],
-    protocol: str,
-    rules: Rules,
+    protocol: "SplitProtocol",
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
-    words, timed = (rules.seen, rules.seen_targets, targets.order), events.time is not None
+    words = (protocol.seen, protocol.seen_targets, targets.order)
+    timed = events.time is not None
     notes = (*targets.notes, *told(counts, *words, timed=timed, unit=targets.unit))
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:
@@ -214,54 +212,46 @@ def _notes(
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
     untested = (
         f"{len(missing):,} of {len(np.unique(events.user)):,} users have no test target under "
-        f"protocol={protocol}: their training events are used, they are not evaluated "
+        f"protocol={protocol.name}: their training events are used, they are not evaluated "
         f"({listed(names)}{more})."
     )
     return (untested, *notes)
 
 
-def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> None:
+def check_parts(events: Ordered, protocol: "SplitProtocol", data: str) -> None:
     """Raise UserError if data that came split, by name, would be split anew by a protocol that does
-    not take it as ``given``, or the other way round.
+    not take it as given, or the other way round.
     """
-    if given and events.part is None:
+    if protocol.given and events.part is None:
         raise UserError(
-            f"protocol={protocol}: {data} came without a split. Your own files can be given as "
-            "data.path=TRAIN data.val=FILE data.test=FILE; else choose protocol=leave_one_out, "
+            f"protocol={protocol.name}: {data} came without a split. Your own files can be given "
+            "as data.path=TRAIN data.val=FILE data.test=FILE; else choose protocol=leave_one_out, "
             "temporal or random_items."
         )
-    if events.part is not None and not given:
+    if events.part is not None and not protocol.given:
         raise UserError(
-            f"protocol={protocol} would mix the parts that {data} came with, and split anew: say "
-            "protocol=given, or drop data.val and data.test."
+            f"protocol={protocol.name} would mix the parts that {data} came with, and split anew: "
+            "say protocol=given, or drop data.val and data.test."
         )
 
 
-def check_usable(
-    split: Split,
-    protocol: str,
-    cutoffs: Sequence[int],
-    needs: Callable[[Split], str],
-    *,
-    validates: bool,
-) -> None:
-    """Raise UserError, with the counts and what to do, where a split cannot be used; ``needs`` says
-    what it takes for a target.
-    """
+def check_usable(split: Split, protocol: "SplitProtocol") -> None:
+    """Raise UserError, with the counts and what to do, where a split cannot be used."""
+    cutoffs = protocol.cutoffs
     if split.num_items == 1:
         raise UserError(
-            f"protocol={protocol} leaves 1 item in training: there is nothing to rank. Loosen the "
-            "filters, or check the column of items."
+            f"protocol={protocol.name} leaves 1 item in training: there is nothing to rank. Loosen "
+            "the filters, or check the column of items."
         )
-    wanted = {"validation": split.val} if validates else {}
+    wanted = {"validation": split.val} if protocol.validates else {}
     for stage, examples in {**wanted, "test": split.test}.items():
         if not examples.size:
             steps = takewhile(lambda step: "target" not in step[0], split.counts.items())
             counts = ", ".join(f"{step}: {number:,}" for step, number in steps)
             why = none_left(split.counts, "val" if stage == "validation" else stage)
             if not why or split.boundaries is not None:
-                why = f"{why} {needs(split)}".strip()
-            raise UserError(f"protocol={protocol} leaves no {stage} targets ({counts}). {why}")
+                why = f"{why} {protocol.shortfall(split)}".strip()
+            raise UserError(f"protocol={protocol.name} leaves no {stage} targets ({counts}). {why}")
     if max(cutoffs) >= split.num_items:
         fit = [k for k in cutoffs if k < split.num_items] or [1]
         shown = ",".join(map(str, fit))

@@ -15,7 +15,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lightning_rec.data.arrays import (
     Cold,
     Mask,
-    Rules,
     Targets,
     arrays,
     check_parts,
@@ -170,14 +169,13 @@ class SplitProtocol(Hashed, ABC):
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
-        check_parts(events, self.name, data.info["name"], given=self.given)
+        check_parts(events, self, data.info["name"])
         events = self.arranged(data, events)
         events, targets = without_new(
             events, self.choose(events), self.new_items, self.new_items_seed
         )
-        rules = Rules(self.cold_targets, self.seen, self.seen_targets)
-        split = arrays(data, events, targets, counts, self.name, rules)
-        check_usable(split, self.name, self.cutoffs, self.shortfall, validates=self.validates)
+        split = arrays(data, events, targets, counts, self)
+        check_usable(split, self)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:

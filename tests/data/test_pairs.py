@@ -85,7 +85,10 @@ def test_without_judgements_every_pair_is_relevant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"query": "qq"}, "no column 'qq' for data.query. Did you mean 'q'?"),
+        (
+            {"query": "qq"},
+            "no column 'qq' for data.query; it has: q, id, text, rel. Did you mean 'q'?",
+        ),
         ({"query": None}, "data.query is not set"),
         ({"title": None}, "data.title is not set"),
         ({"positive_from": None}, "data.positive_from is not set"),

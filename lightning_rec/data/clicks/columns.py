@@ -42,20 +42,24 @@ def sequences(column: pl.Series, separator: str) -> pl.Series:
 
 def numbers(column: pl.Series) -> NDArray[np.float64]:
     """Numbers, float64 [n]; NaN where a row is empty or holds words."""
-    read = cells.numbers(pl.col(column.name), column.dtype, column.name)
-    found: NDArray[np.float64] = (
-        column.to_frame().select(read.fill_null(float("nan"))).to_series().to_numpy()
-    )
-    return found
+    return _read(column, cells.numbers).fill_null(float("nan")).to_numpy()
 
 
 def words(column: pl.Series) -> NDArray[np.bool_]:
     """Where a column of numbers holds something else: bool [n]."""
     if column.dtype != pl.String:
         return np.zeros(len(column), dtype=bool)
-    bad = cells.is_word(pl.col(column.name), column.dtype, column.name)
-    found: NDArray[np.bool_] = column.to_frame().select(bad).to_series().to_numpy()
-    return found
+    return _read(column, cells.is_word).to_numpy()
+
+
+def _zeros_and_ones(column: pl.Series) -> NDArray[np.float64]:
+    return _read(column, cells.labels).fill_null(float("nan")).to_numpy()
+
+
+def _read(column: pl.Series, read: Callable[[pl.Expr, pl.DataType, str], pl.Expr]) -> pl.Series:
+    return (
+        column.to_frame().select(read(pl.col(column.name), column.dtype, column.name)).to_series()
+    )
 
 
 @dataclass
@@ -98,17 +102,7 @@ def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
 
 def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
     name, least = goal.column, goal.positive_from
-    labels = np.zeros(table.info["rows"], dtype=np.float32)
-    faults = Faults(table)
-    for start, frame in table.blocks(name):
-        column = frame[name]
-        if least is None:
-            read = cells.labels(pl.col(name), column.dtype, name)
-            found = frame.select(read.fill_null(float("nan"))).to_series().to_numpy()
-        else:
-            found = numbers(column)
-        faults.add(start, column, np.isnan(found))
-        labels[start : start + len(frame)] = found == 1 if least is None else found >= least
+    found, faults = _numbers(table, name, numbers if least is not None else _zeros_and_ones)
     must = cells.LABELS
     if least is not None:
         must = f"a number, of which {node}.positive_from={least:g} and more count as 1"
@@ -117,7 +111,7 @@ def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
         _, first = next(table.blocks(name))
         advice = f" {cells.labels_instead(first[name], faults.value, node)}"
     faults.told(f"the label in column '{name}' is {{value}}; it must be {must}", lambda _: advice)
-    return labels
+    return (found == 1 if least is None else found >= least).astype(np.float32)
 
 
 def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
@@ -125,14 +119,24 @@ def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
     name = fields.weight
     if name is None:
         return None
-    weights = np.zeros(table.info["rows"], dtype=np.float32)
-    faults = Faults(table)
-    for start, frame in table.blocks(name):
-        found = numbers(frame[name])
-        faults.add(start, frame[name], ~np.isfinite(found) | (found < 0))
-        weights[start : start + len(frame)] = found
+    found, faults = _numbers(table, name, numbers, lambda x: ~np.isfinite(x) | (x < 0))
     faults.told(f"the weight in column '{name}' is {{value}}; weights are numbers of 0 or more")
-    return weights
+    return found.astype(np.float32)
+
+
+def _numbers(
+    table: ClickTable,
+    name: str,
+    read: Callable[[pl.Series], NDArray[np.float64]],
+    bad: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = np.isnan,
+) -> tuple[NDArray[np.float64], Faults]:
+    """What ``read`` makes of a column, float64 [N], and the rows of which it is ``bad``."""
+    found, faults = np.zeros(table.info["rows"]), Faults(table)
+    for start, frame in table.blocks(name):
+        values = read(frame[name])
+        faults.add(start, frame[name], bad(values))
+        found[start : start + len(frame)] = values
+    return found, faults
 
 
 def group(table: ClickTable, fields: Fields) -> NDArray[np.int32] | None:

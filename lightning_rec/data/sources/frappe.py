@@ -1,5 +1,6 @@
 """Frappe: which app somebody used in which context, with sampled apps that they did not use."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
 from lightning_rec.data.chance import bits
-from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.public import PublicClicks
 from lightning_rec.errors import UserError
@@ -27,6 +27,7 @@ FRAPPE = PublicData(
 )
 
 
+@dataclass(eq=False, kw_only=True)
 class Frappe(PublicClicks):
     """Each log as a click, followed by rows of the same user and context that are no clicks.
 
@@ -45,15 +46,8 @@ class Frappe(PublicClicks):
 
     public: ClassVar[PublicData] = FRAPPE
 
-    def __init__(
-        self,
-        fields: Fields,
-        negatives: PositiveInt = 2,
-        seed: NonNegativeInt = 2021,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(fields, name)
-        self.negatives, self.seed = negatives, seed
+    negatives: PositiveInt = 2
+    seed: NonNegativeInt = 2021
 
     def settings(self) -> dict[str, Any]:
         """How negatives are drawn."""

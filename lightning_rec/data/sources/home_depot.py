@@ -4,6 +4,7 @@ Kaggle, Home Depot Product Search Relevance, 2016: 74,067 pairs of the training 
 three people at least from 1 (irrelevant) to 3 (perfect match), their mean rounded.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ _COLUMNS = {
 }
 
 
+@dataclass(eq=False, kw_only=True)
 class HomeDepot(PublicSource):
     """Search terms and products by title.
 
@@ -49,14 +51,8 @@ class HomeDepot(PublicSource):
     public: ClassVar[PublicData] = HOME_DEPOT
     graded: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        positive_from: float = 2.5,
-        scale: Scale | None = (1.0, 3.0),
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name)
-        self.positive_from, self.scale = positive_from, scale
+    positive_from: float = 2.5
+    scale: Scale | None = (1.0, 3.0)
 
     def settings(self) -> dict[str, Any]:
         """What relevance means."""

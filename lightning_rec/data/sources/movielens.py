@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -115,6 +116,7 @@ class MovieLens100K(PublicSource):
         )
 
 
+@dataclass(eq=False, kw_only=True)
 class MovieLens1M(PublicSource):
     """MovieLens-1M: GroupLens's ratings with times, or the file that the replications use.
 
@@ -129,13 +131,7 @@ class MovieLens1M(PublicSource):
     public: ClassVar[PublicData] = ML_1M
     in_order: ClassVar[bool] = True  # that file comes in the order of time
 
-    def __init__(
-        self,
-        variant: Literal["auto", "ratings", "replication"] = "auto",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name)
-        self.variant = variant
+    variant: Literal["auto", "ratings", "replication"] = field(default="auto", kw_only=False)
 
     def files(self) -> list[Path]:
         """Files of the variant, which tell it apart, fetched if need be. Raises UserError."""

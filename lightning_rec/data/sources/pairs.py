@@ -1,5 +1,6 @@
 """Anybody's own pairs of a query and an item, from any table that is read here."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from lightning_rec.errors import NotSet, UserError
 Scale = tuple[float, float]
 
 
+@dataclass(eq=False, kw_only=True)
 class PairTable:
     """Reads pairs from ``path``.
 
@@ -31,39 +33,43 @@ class PairTable:
     kind: ClassVar[str] = "pairs"
     licence: ClassVar[str] = "yours"
 
-    def __init__(
-        self,
-        path: str | None = None,
-        query: str | None = None,
-        title: str | None = None,
-        item: str | None = None,
-        relevance: str | None = None,
-        positive_from: float | None = None,
-        scale: Scale | None = None,
-        name: str | None = None,
-    ) -> None:
-        if path is None:
+    path: str | None = field(default=None, kw_only=False)
+    query: str | None = None
+    title: str | None = None
+    item: str | None = None
+    relevance: str | None = None
+    positive_from: float | None = None
+    scale: Scale | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is None:
             raise NotSet(f"data.path is not set: say data.path=FILE, {READ}.")
-        if query is None or title is None:
-            missing = "query" if query is None else "title"
+        if self.query is None or self.title is None:
+            missing = "query" if self.query is None else "title"
             raise NotSet(f"data.{missing} is not set: name a column, data.{missing}=COLUMN.")
-        if relevance is not None and positive_from is None:
+        if self.relevance is not None and self.positive_from is None:
             raise NotSet(
                 "data.positive_from is not set: say from which value in column "
-                f"'{relevance}' on a pair counts as relevant, data.positive_from=NUMBER."
+                f"'{self.relevance}' on a pair counts as relevant, data.positive_from=NUMBER."
             )
-        if scale is not None and scale[0] >= scale[1]:
-            raise UserError(f"data.scale={list(scale)}: the lowest relevance comes first.")
-        self.path = Path(path).expanduser()
-        columns = {"query": query, "item": item or title, "title": title, "relevance": relevance}
-        self.columns = {role: column for role, column in columns.items() if column is not None}
-        self.graded, self.scale = relevance is not None, scale
-        self.positive_from = 1.0 if positive_from is None else positive_from
-        self.name = name or self.path.name.split(".")[0] or "pairs"
+        if self.scale is not None and self.scale[0] >= self.scale[1]:
+            raise UserError(f"data.scale={list(self.scale)}: the lowest relevance comes first.")
+        self.graded = self.relevance is not None
+        self.positive_from = 1.0 if self.positive_from is None else self.positive_from
+        self.file = Path(self.path).expanduser()
+        self.name = self.name or self.file.name.split(".")[0] or "pairs"
+        roles = {
+            "query": self.query,
+            "item": self.item or self.title,
+            "title": self.title,
+            "relevance": self.relevance,
+        }
+        self.columns = {role: column for role, column in roles.items() if column is not None}
 
     def files(self) -> list[Path]:
         """The files. Raises UserError if there are none."""
-        return table_files(self.path)
+        return table_files(self.file)
 
     def settings(self) -> dict[str, Any]:
         """Which columns are read, and what relevance means."""
@@ -71,11 +77,11 @@ class PairTable:
 
     def read(self, files: list[Path]) -> pl.DataFrame:
         """All rows. Raises UserError for what is broken, missing or no number."""
-        table = open_table(self.path)
+        table = open_table(self.file)
         names = table.schema.names()
         for role, column in self.columns.items():
             if column not in names:
-                raise UserError(no_column(self.path, column, f"data.{role}", names))
+                raise UserError(no_column(self.file, column, f"data.{role}", names))
         chosen = [pl.col(column).alias(role) for role, column in self.columns.items()]
         rows = table.collect(table.frame.select(chosen))
         texts = [

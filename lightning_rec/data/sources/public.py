@@ -1,6 +1,7 @@
 """What sources of public data share: files that everybody can get, fields that may be changed."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from lightning_rec.data.fetch import PublicData
 _MARKS = {"train": "train", "valid": "val", "dev": "val", "test": "test"}
 
 
+@dataclass(eq=False, kw_only=True)
 class PublicSource:
     """A public data set.
 
@@ -23,8 +25,10 @@ class PublicSource:
     kind: ClassVar[str] = "interactions"
     public: ClassVar[PublicData]
 
-    def __init__(self, name: str | None = None) -> None:
-        self.name = name or self.public.name
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.public.name
 
     @property
     def licence(self) -> str:
@@ -40,6 +44,7 @@ class PublicSource:
         return {}
 
 
+@dataclass(eq=False, kw_only=True)
 class PublicClicks(PublicSource):
     """A public data set of clicks.
 
@@ -52,9 +57,7 @@ class PublicClicks(PublicSource):
     # What labels the published hash stands for, besides those that the files have as they are.
     published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()
 
-    def __init__(self, fields: Fields, name: str | None = None) -> None:
-        super().__init__(name)
-        self.fields = fields
+    fields: Fields = field(kw_only=False)
 
     def settings(self) -> dict[str, Any]:
         """What makes the labels, if it is not what was published."""
