@@ -139,11 +139,7 @@ def _kinds(
     until: Ints,
     protocol: "SplitProtocol",
 ) -> _Kinds:
-    """Sort events by the protocol.
-
-    ``has_history``: there is something to read; ``known``: it has a code; ``untrained``: its item
-    has no training events.
-    """
+    """Sort events by what the protocol makes of targets; each argument is bool [N]."""
     told = has_history & known if protocol.cold_targets == "exclude" else has_history
     seen, doubled = (found.first < until) & told, (found.alike < until) & told
     # A seen target must not be the only seen item among the candidates: that alone would tell it.
@@ -219,9 +215,7 @@ def _notes(
 
 
 def check_parts(events: Ordered, protocol: "SplitProtocol", data: str) -> None:
-    """Raise UserError if data that came split, by name, would be split anew by a protocol that does
-    not take it as given, or the other way round.
-    """
+    """Raise UserError if data that came split would be split anew, or the other way round."""
     if protocol.given and events.part is None:
         raise UserError(
             f"protocol={protocol.name}: {data} came without a split. Your own files can be given "

@@ -14,9 +14,8 @@ Ints = NDArray[np.int64]
 
 
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
-    """Check that nothing a model learns from, or reads, lies in what it is tested on.
-
-    Returns what was counted, for the provenance card. Raises LeakError when a check fails.
+    """Check that nothing a model learns from, or reads, lies in what it is tested on; returns what
+    was counted, for the provenance card. Raises LeakError when a check fails.
     """
     source = _Source(data, by_part=split.order == "part")
     train = np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]

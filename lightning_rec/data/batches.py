@@ -28,10 +28,7 @@ class Histories(NamedTuple):
 
 
 class TrainBatch(NamedTuple):
-    """A batch to learn from, the longest histories first.
-
-    histories: windows of training sequences.
-    """
+    """A batch of windows to learn from, the longest first."""
 
     histories: Histories
 

@@ -70,8 +70,8 @@ class Candidates:
         return drawn
 
     def _at_random(self, stream: Words, barred: Ints, weights: Ints) -> Ints:
-        """The first allowed and new ones of ``DRAWS * number`` draws with replacement, which is
-        drawing without; then -1. ``barred`` are pairs as ``row * num_items + item``.
+        """The first allowed and new ones of ``DRAWS * number`` draws with replacement; then -1.
+        ``barred`` are pairs as ``row * num_items + item``.
         """
         rows = np.arange(len(stream))[:, None]
         end = np.cumsum(weights)

@@ -81,10 +81,8 @@ class Report:
 
 
 def check_file(path: Path, **given: Any) -> Report:
-    """Read a file through and report all that is wrong with it, and how it can be trained on.
-
-    ``given`` are settings of ``data=table``. What is needed and not among them is guessed: form,
-    header, encoding, columns of users and items, and, where neither is given, of times.
+    """Read a file through and report all that is wrong with it, and the line that trains on it.
+    ``given`` are settings of ``data=table``; what is needed and not among them is guessed.
     """
     learned: dict[str, Any] = {}  # settings that faults have told, one by one
     told = Report(path)
@@ -119,8 +117,8 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
-    """Complete the settings, read the columns, and add what is found to the report. Raises
-    UserError if the file cannot be read at all, or would be with other settings (Unfit).
+    """Complete the settings, read the columns, and report. Raises UserError if the file cannot be
+    read at all, or would be with other settings (Unfit).
     """
     described_ = described(path, settings)
     settings |= described_

@@ -45,9 +45,8 @@ class Log:
     remedy: Mapping[str, Any] = field(default_factory=dict)
 
     def ordered(self, ties: Ties = "file") -> pl.LazyFrame:
-        """The events without ``moment``, in one order whatever that of the file: by time, to its
-        full precision, then by user. What is alike in both, and all where there are no times, stays
-        as in the file, or is shuffled as ``ties`` says.
+        """The events without ``moment``, by time, to its full precision, then by user. What is
+        alike in both stays as in the file, or is shuffled as ``ties`` says.
         """
         if _MOMENT not in self.frame.collect_schema():
             return self.frame
@@ -70,10 +69,8 @@ def missing_columns(table: Table, columns: Columns) -> list[str]:
 
 
 def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
-    """Read the log through once, in constant memory, and collect its faults.
-
-    With ``invalid="drop"`` rows with faults are left out and counted, as long as others remain.
-    Raises UserError for what makes the file unreadable as a whole (ragged rows, broken gzip).
+    """Read the log through once, in constant memory, and collect its faults; ``invalid="drop"``
+    leaves faulty rows out. Raises UserError for what makes the file unreadable as a whole.
     """
     if invalid == "drop":
         table = table.evened()
@@ -145,9 +142,7 @@ def _unfit(table: Table, columns: Columns) -> Iterator[str]:
 def _read(
     table: Table, columns: Columns, source: pl.LazyFrame, types: dict[str, pl.DataType]
 ) -> tuple[Reading | None, dict[str, pl.Expr], dict[str, Any]]:
-    """How times are read, the expression of each role, and what one pass over the file tells.
-    Raises ValueError, with a sentence, if times can be read in two ways.
-    """
+    """How times are read, each role as an expression, and what one pass tells. Raises ValueError."""
     values = {
         "user": _no_header(table, columns, ids(pl.col(columns.user), types[columns.user])),
         "item": ids(pl.col(columns.item), types[columns.item]),

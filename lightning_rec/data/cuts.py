@@ -22,10 +22,9 @@ Times = NDArray[Any]  # int64 or float64
 
 
 def settle(protocol: Any, ordered: bool = True) -> None:
-    """Check the cuts of a protocol as it is made, and write its dates in one way, in UTC, so that
-    equal moments have equal hashes. With ``ordered``, validation must begin before the test.
-
-    Raises UserError if a cut is neither a quantile nor a date, or they are in the wrong order.
+    """Check the cuts of a protocol as it is made, and write its dates in UTC, so that equal moments
+    have equal hashes. Raises UserError for what is no cut, or if ``ordered`` ones are in the wrong
+    order.
     """
     for key in CUTS:
         object.__setattr__(protocol, key, _settled(key, getattr(protocol, key)))
@@ -42,10 +41,8 @@ def moment(
     quantile: Callable[[float], float] | None = None,
     unit: float = 1,
 ) -> float:
-    """The moment of a cut, in the unit of ``time``, of which ``unit`` make a second.
-
-    ``quantile`` gives the moment of a share; None takes the first time that is not below it. Raises
-    UserError, naming ``key``, if a date leaves nothing before or after it.
+    """The moment of a cut, in the unit of ``time``, ``unit`` of which make a second. ``quantile``
+    gives that of a share; None takes the first time not below it. Raises UserError naming ``key``.
     """
     if isinstance(cut, str):
         return _dated(key, cut, time, unit)
@@ -55,10 +52,8 @@ def moment(
 def boundaries(
     val_from: Cut, test_from: Cut, user: NDArray[np.int64], time: Times, *, nested: bool
 ) -> tuple[float, float]:
-    """The times where validation and test begin, of events by ``user`` and ``time``, each [N];
-    ``nested`` takes ``val_from`` as a quantile of the times before the test.
-
-    Raises UserError if they are in the wrong order, or a date leaves nothing before or after it.
+    """The times where validation and test begin; ``nested`` takes ``val_from`` as a quantile of the
+    times before the test. Raises UserError if they are in the wrong order, or leave nothing.
     """
     val_quantile = test_quantile = None
     if nested:

@@ -74,9 +74,7 @@ def read_dates(
     column: pl.Expr, first: str | None, day_first: bool | None, mixed: bool
 ) -> tuple[pl.Expr, Precision]:
     """Int64 micro- or nanoseconds since 1970 of text, null for what is no date, and which of them.
-
-    The others have the form of the ``first`` value, unless ``mixed``, which reads every form of its
-    kind. ``day_first`` must be told where dates have slashes: whether 5/6/2024 is in June.
+    All have the form of the ``first`` value, unless ``mixed``.
     """
     text, forms = _written(column, first, mixed), [*_forms(first, day_first)]
     example = pl.lit(_spelt(first), pl.String)

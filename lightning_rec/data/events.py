@@ -74,12 +74,10 @@ def scanned(
     faults: Mapping[str, pl.Expr],
     *more: pl.Expr,
 ) -> dict[str, Any]:
-    """What one pass over rows with their number (``ROW``) tells, in constant memory.
-
-    ``rows``: how many there are; ``last``: the last that is not ``blank``; ``blank`` and ``bad``:
-    how many are blank, and faulty or blank. Of each of ``faults``, and of ``bad`` and ``blank``,
-    the count is called after it and the first row ``NAME_row``. Blank lines of a text count for no
-    other fault, and at its end are no rows at all. ``more``: what else is asked of all rows.
+    """What one pass over rows with their number (``ROW``) tells: ``rows``, the ``last`` that is not
+    ``blank``, what ``more`` asks, and the count of each fault, of ``bad`` (any) and ``blank`` rows,
+    with the first row, ``NAME_row``. Blank lines of a text have no other fault, and at its end are
+    no rows.
     """
     row, last = pl.col(ROW), pl.col(ROW).filter(~blank).max().fill_null(-1)
     asked = [pl.len().alias("rows"), row.max().alias("end"), last.alias("last"), *more]
@@ -104,11 +102,9 @@ def time_reading(
     form: TimeForm,
     facts: Callable[[Reading], dict[str, Any]],
 ) -> tuple[Reading, dict[str, Any]]:
-    """How a column of times is to be read, and what one pass over the file tells of that.
-
-    Text is read in the form of its first value, and in every form where that leaves fewer faults.
-    ``facts`` makes the pass; its ``time`` is how many rows have no time. Raises ValueError, with a
-    sentence, if times can be read in two ways.
+    """How a column of times is to be read, and what ``facts``, a pass over the file, tells of that,
+    such as how many rows have no ``time``: in the form of the first value, or in every form where
+    that leaves fewer faults. Raises ValueError, with a sentence, if times can be read in two ways.
     """
     dtype = source.collect_schema()[name]
     first = None

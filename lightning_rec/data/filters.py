@@ -50,10 +50,8 @@ def filtered(
     *,
     drop_doubled: bool = False,
 ) -> tuple[Ordered, dict[str, int]]:
-    """Filter and order the events; returns them, and how many were left after each step.
-
-    Raises UserError if there are no ratings to filter by, no times to tell copies by, or nothing is
-    left.
+    """Filter and order the events; returns them, and how many were left after each step. Raises
+    UserError where ratings or times are missing, or nothing is left.
     """
     columns = data.events.collect_schema().names()
     kept = data.events.with_row_index("row")

@@ -31,9 +31,7 @@ _BEGINNINGS: dict[bytes | tuple[bytes, ...], tuple[str, str]] = {
 
 
 def refuse(name: str, path: Path) -> None:
-    """Raise UserError, saying what it is, if an unpacked file, called ``name``, is known to be no
-    table.
-    """
+    """Raise UserError, saying what it is, if an unpacked file is known to be no table."""
     with path.open("rb") as stream:
         head = stream.read(_AT_TAR + 5)
     if head[_AT_TAR:] == b"ustar":

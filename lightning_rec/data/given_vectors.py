@@ -65,11 +65,9 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
 
 
 def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[np.float32]:
-    """The vectors of a catalogue's items in its order, float32 [V, E].
-
-    Items that only the file knows are left out with a warning; with ``missing="zero"`` items
-    without a vector get 0. Raises UserError if the file knows none of the items, or with
-    ``missing="refuse"`` not all, or if a value of theirs is no finite number.
+    """The vectors of a catalogue's items in its order, float32 [V, E]; 0 for those without one
+    under ``missing="zero"``. Raises UserError if the file knows too few of them, or a value is not
+    finite.
     """
     rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
     wanted = ids_of(items)

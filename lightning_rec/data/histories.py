@@ -13,13 +13,10 @@ _SIGN = "\x1f"  # parts the ids of a sequence, where sequences are compared
 
 
 def sequences(rows: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
-    """One sequence of events for each row: ``user`` String, ``item`` String, ``part`` Int8.
-
-    ``rows`` are given by part, with ``user`` String, ``history`` List[String] and ``item`` String;
-    a single part comes back without ``part``. A row of training is trained on whole, unless it is
-    how a longer row of the same user begins, or alike. Of rows that validate or are tested the item
-    is a target and the history is only shown. A sequence is called as its user, or, where any user
-    has several rows, after its user and its number, ``u / 1``.
+    """One sequence of events, ``user``, ``item`` String and ``part`` Int8, for each row of
+    ``user``, ``history`` List[String] and ``item`` by part. Training is trained on whole, unless a
+    longer row of the user begins so; of other rows the item is a target and the history only shown.
+    Where a user has several rows, a sequence is called ``u / 1``.
     """
     marked = [
         frame.select("user", "item", "history", pl.lit(PARTS.index(part), pl.Int8).alias("part"))

@@ -22,11 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def kept(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, filled by ``make`` in one process, whole or not at all; others wait.
-
-    Each file is compared with its checksum, which takes as long as reading it. Where one is missing
-    or changed, the folder is made again, with a warning. Raises UserError if the cache cannot be
-    written.
+    """A folder of the cache, filled by ``make`` in one process, whole or not at all. Where a file
+    differs from its checksum it is made again, with a warning. Raises UserError if the cache cannot
+    be written.
     """
     if folder.exists() and broken(folder) is None:
         return folder
@@ -47,10 +45,8 @@ def kept(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def kept_audit(folder: Path, audit: Callable[[], Any]) -> Any:
-    """What ``audit`` found in the data of ``folder``, as JSON has it, kept beside it.
-
-    The data is that of a hash, so that the audit would find the same again; it is made anew where
-    the code of this package's ``data`` is another one. Nothing is kept of an audit that raises.
+    """What ``audit`` found in the data of ``folder``, as JSON has it, kept beside it for as long as
+    the code of ``data`` is the same. Nothing is kept of an audit that raises.
     """
     found = folder.with_name(f"{folder.name}-audit-{_code()}")
     kept(found, lambda temporary: write_json(temporary / AUDIT, audit()))
@@ -68,10 +64,8 @@ def _code() -> str:
 
 @contextmanager
 def alone(target: Path) -> Iterator[None]:
-    """Hold the lock of ``target``, a file or folder that is to be written.
-
-    The lock belongs to the process: a kill releases it. Waiting is told in one line. Raises
-    UserError if the cache cannot be written, also when the block finds the disk full.
+    """Hold the lock of ``target``, a file or folder that is to be written; a kill releases it.
+    Raises UserError if the cache cannot be written, also when the block finds the disk full.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -166,11 +166,8 @@ def _too_long(part: Part, separator: str, dialect: Dialect) -> Iterator[tuple[Re
 
 
 def not_utf8(name: str, lines: Iterable[tuple[int, bytes]]) -> UserError | None:
-    """What to do about a text that is not in UTF-8, by number and bytes of its lines; None if it
-    is.
-
-    Letters of the West stand alone among plain ones, and latin-1 or cp1252 is proposed for them.
-    Where they stand together, a few readings are shown instead: none can be told from the bytes.
+    """What to do about a text that is not in UTF-8; None if it is. Where its letters stand alone
+    among plain ones, latin-1 or cp1252 is proposed; else a few readings are shown.
     """
     first, runs = None, []
     for at, line in lines:

@@ -46,11 +46,8 @@ def lists(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def unreadable(column: pl.Expr, *, parted: bool = False) -> pl.Expr:
-    """Where text is a part of a list, ``[5, 7`` or ``[1 2 ... 8 9]``, a list of lists, or a call,
-    ``array([5, 7])``: Boolean, null where there is no text.
-
-    ``parted``: whether a separator parts what is not in ``[]``, so that other brackets, ``{5, 7}``
-    or ``(5, 7)``, would stay in the values.
+    """Where text is a part of a list, ``[5, 7``, a list of lists, or a call, ``array([5, 7])``;
+    with ``parted`` also ``{5, 7}`` and ``(5, 7)``: Boolean, null where there is no text.
     """
     text = stripped(column.cast(pl.String))
     whole = text.str.starts_with("[") == text.str.ends_with("]")

@@ -17,9 +17,7 @@ def words(name: str) -> str:
 
 
 def of_things(name: str) -> bool:
-    """Whether a column of times says when a user or an item began, ``birth_date`` or
-    ``release_date``, and not when an event was.
-    """
+    """Whether a column of times says when a user or an item began, and not when an event was."""
     return re.search(rf"(^|_)({_OF_THINGS})(_|$)", words(name)) is not None
 
 

@@ -29,10 +29,8 @@ _SHORTEST = {
 
 
 def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[str]:
-    """One sentence for each thing that is allowed, but seldom meant.
-
-    ``events``: ``user`` and ``item`` String, perhaps ``timestamp`` Int64 seconds; ``units``: what
-    they are cut into, ``users`` or ``sessions``.
+    """One sentence for each thing that is allowed, but seldom meant; ``units`` are users or
+    sessions.
     """
     for role in ("user", "item"):
         signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())

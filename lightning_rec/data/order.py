@@ -34,10 +34,9 @@ class Ordering(NamedTuple):
 def ordering(
     data: Interactions, split: Split, *, known: bool, ties: Ties | None = None
 ) -> Ordering:
-    """Look at each step from one event of a user to the next, where times do not say which is next.
-
-    ``known``: whether the source vouches for the order of its rows; ``ties``: what it makes of
-    events of one moment, None where it has no such setting.
+    """Look at each step from one event of a user to the next that times do not order. ``known``:
+    whether the source vouches for the order of its rows; ``ties``: what it makes of equal times, if
+    it can tell.
     """
     if split.order == "none":
         return Ordering({})

@@ -120,10 +120,8 @@ class Wheel(Origin):
 
 
 def download(url: str, sha256: str, target: Path) -> None:
-    """Download ``url`` into ``target`` with a progress bar.
-
-    Raises Unavailable, leaving no file behind, if the address cannot be reached within seconds,
-    breaks off, or sends something with another checksum.
+    """Download ``url`` into ``target`` with a progress bar. Raises Unavailable, leaving no file, if
+    it cannot be reached within seconds, breaks off, or has another checksum.
     """
     digest = hashlib.sha256()
     try:

@@ -63,12 +63,8 @@ class Part(NamedTuple):
 
 
 def table_files(path: Path) -> list[Path]:
-    """List the files of a table: the file itself, or those of one kind below a folder.
-
-    ``part.2`` comes before ``part.10``. Names that begin with a dot or ``_`` are left out, and so
-    is plain text (README.txt) beside tables of another kind. Raises UserError if there is nothing
-    there, with the nearest name that is, or tables of several kinds, or no file but a device or a
-    pipe.
+    """The files of a table in natural order: the file itself, or those of one kind below a folder,
+    without hidden ones and a README. Raises UserError if there are none, or of several kinds.
     """
     if path.is_dir():
         files = (file for file in path.rglob("*") if file.is_file())
@@ -85,10 +81,7 @@ def table_files(path: Path) -> list[Path]:
 
 def plain_parts(path: Path, encoding: str) -> list[Part]:
     """The files of a file, folder or zip as plain files in UTF-8, in a scratch folder where they
-    have to be made.
-
-    Raises UserError as :func:`table_files` does, if all is empty, a file is broken or not in this
-    encoding, or all together unpack to more than ``PLAIN_BYTES`` and ``RATIO`` times their size.
+    have to be made. Raises UserError if they are empty, broken, or unpack to too much.
     """
     parts, files = [], table_files(path)
     bound = _Bound(sum(file.stat().st_size for file in files))

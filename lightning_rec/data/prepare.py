@@ -32,11 +32,8 @@ log = logging.getLogger(__name__)
 
 
 def prepare(source: Source, cache: Path) -> Interactions:
-    """Read a source's raw files once and keep them, coded, below ``cache/prepared``.
-
-    The folder is named after the source and a fingerprint of its raw files and settings. If it is
-    there already, nothing is read but the raw files' checksums. Raises UserError if the raw files
-    are not to be had or faulty, there are no rows, or the cache cannot be written.
+    """Read a source's raw files once and keep them, coded, below ``cache/prepared``. Raises
+    UserError if they are not to be had or faulty, hold no rows, or the cache cannot be written.
     """
     return Interactions(prepared(source, cache, PREPARED_VERSION, partial(_write, source)))
 

@@ -42,9 +42,7 @@ _MOST_COLUMNS = 12  # of a log without a header, in which users and items are to
 
 
 def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a text file without a header needs to be read, as settings of ``data=table``; nothing is
-    proposed in the place of those ``given``. Raises UserError if the file cannot be opened.
-    """
+    """Settings of ``data=table`` that a text without a header needs, but for those ``given``."""
     if {"columns", "header", "form"} & set(given):
         return {}
     part = plain_parts(path, given.get("encoding", "utf-8"))[0]
@@ -119,9 +117,7 @@ def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:
 
 
 def _time(table: Table, taken: Collection[Any], owners: Collection[str]) -> str | None:
-    """A column that sounds like times and holds some; else one of dates, whatever its name, that
-    are not of users and of items, ``owners``.
-    """
+    """A column that sounds like times and holds them; else one of dates, not of ``owners``."""
     head = table.collect(table.frame.head(_HEAD))
     free = [name for name in head.columns if name not in taken and not of_things(name)]
     called = {name: words(name) for name in free}
@@ -150,8 +146,8 @@ def _owned(head: pl.DataFrame, name: str, owner: str) -> bool:
 
 
 def _timely(column: pl.Series, *, ordinal: bool, named: bool = True) -> bool:
-    """Whether the values, or the first ones of lists, are moments: dates, or large numbers.
-    ``ordinal``: numbers may be small. ``named``: numbers and any words for dates count.
+    """Whether the values, or the first ones of lists, are moments; ``ordinal``: numbers may be
+    small.
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         column = column.explode()
@@ -184,10 +180,7 @@ def label(table: Table, taken: Collection[Any]) -> str | None:
 
 
 def protocol(settings: Mapping[str, Any], *, repeated: bool) -> dict[str, Any]:
-    """Which protocol suits a log with these settings of ``data=table``, by its keys; nothing where
-    the default does. ``repeated``: whether users come back to items, so that seen ones are to be
-    candidates.
-    """
+    """Which protocol suits a log with these settings, by its keys; none for the default."""
     timed = settings.get("time") or "time" in (settings.get("columns") or ())
     in_order = timed or settings.get("history") or settings.get("form", "rows") != "rows"
     keep = {"protocol.seen": "keep"} if repeated else {}

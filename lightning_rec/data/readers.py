@@ -183,10 +183,8 @@ def _check_keys(part: Part) -> None:
 
 
 def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> list[pl.LazyFrame]:
-    """The rows of each part with the same columns in the same order, of the same types.
-
-    A column that is of one type here and of another there is text: as floats, whole numbers would
-    lose digits. Raises UserError if columns are missing in a part; objects of JSON may lack some.
+    """The rows of each part with the same columns in one order and type; of several types a column
+    is text. Raises UserError if columns are missing in a part; objects of JSON may lack some.
     """
     schemas = []
     for part, frame in zip(parts, frames, strict=True):

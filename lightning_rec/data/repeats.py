@@ -80,9 +80,7 @@ def told(
     unit: str = "user",
 ) -> Iterator[str]:
     """A sentence on each kind of repeats that is more than a few, with what to do about it.
-
-    ``counts`` are what the split left, with what :func:`counted` found; ``timed``: whether events
-    have times; ``unit``: what the events are cut into, user or session.
+    ``timed``: whether events have times; ``unit``: what they are cut into, user or session.
     """
     events, doubled, again, repeated = (
         counts[name]

@@ -72,10 +72,7 @@ class Interactions(Prepared):
         return pl.read_parquet(self.folder / "items.parquet")
 
     def described(self, events: pl.LazyFrame) -> pl.LazyFrame:
-        """Some of the events with raw ids instead of codes, and what is known of users and items.
-
-        The columns that are not asked for afterwards are not read.
-        """
+        """Some of the events with raw ids instead of codes, and what is known of both."""
         for key, table in self._known.items():
             code = pl.col(key)
             events = events.with_columns(pl.lit(column).gather(code) for column in table)
@@ -87,9 +84,8 @@ class Interactions(Prepared):
 
 
 def times(events: pl.DataFrame) -> NDArray[Any] | None:
-    """When each event was, seconds since 1970: int64, or float64 where any has a fraction.
-
-    None where there are no times.
+    """When each event was, seconds since 1970: int64, or float64 with fractions; None without
+    times.
     """
     if "timestamp" not in events.columns:
         return None

@@ -143,11 +143,9 @@ class Sessions(SplitProtocol):
 
 
 def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
-    """Write the log again, with the sessions of each user for users.
-
-    A session ends where its user's next event is more than ``gap`` seconds later. The column
-    ``visitor`` keeps the user codes; a session is named after its user and its number, ``u / 1``.
-    Codes follow the order of first appearance, as those of sessions that the data names.
+    """Write the log again, with the sessions of each user, that a pause of more than ``gap``
+    seconds ends, for users: named ``u / 1``, in order of first appearance, their user in
+    ``visitor``.
     """
     tick, per_second = ticks(data.events)
     frame = data.events.select("user", tick.alias("tick")).with_row_index("row").collect()

@@ -64,9 +64,7 @@ class RandomShares:
         return self.val > 0
 
     def draw(self, number: int) -> NDArray[np.int8]:
-        """The place in ``PARTS`` of each thing, int8 [number]: things in the order of random
-        numbers of their places, cut twice.
-        """
+        """The place in ``PARTS`` of each thing, int8 [number], at random."""
         words = np.empty(number, dtype=np.uint64)
         for start in range(0, number, _BLOCK):
             place = np.arange(start, min(number, start + _BLOCK))

@@ -121,10 +121,8 @@ class SplitProtocol(Hashed, ABC):
         return {"name": self.name, "candidates": f"{ranked}, seen {seen}", **told}
 
     def hash(self, counts: Mapping[str, int] | None = None) -> str:
-        """Hex SHA-256 of the settings, on data where the split left ``counts``.
-
-        Seen items were filtered, but for the target, before that was a setting. Where no target was
-        seen before, that gave the figures of the defaults: those runs keep their hash.
+        """Hex SHA-256 of the settings. Where the split left no target that was seen before
+        (``counts``), without those about seen ones, which came later.
         """
         told = self.settings()
         repeated = sum((counts or {}).get(f"seen {stage} targets", 0) for stage in ("val", "test"))

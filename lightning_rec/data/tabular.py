@@ -57,8 +57,8 @@ class Table:
         return self.frames[0].collect_schema()
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
-        """Run a query over this table in constant memory, reading every field of it. Raises
-        UserError naming file and line if the file turns out to be broken or ragged.
+        """Run a query in constant memory, reading every field. Raises UserError naming file and
+        line of a fault.
         """
         # Projection pushdown is off because it would skip over rows with too many fields, whose
         # values may stand in the wrong columns.
@@ -69,8 +69,8 @@ class Table:
             raise self.explained(error) from error
 
     def sound(self) -> pl.LazyFrame:
-        """All rows, of which text has been read through once, so that no fault is left in it.
-        Raises UserError as :meth:`collect` does.
+        """All rows, of which text has been read through once. Raises UserError as :meth:`collect`
+        does.
         """
         if self.is_text:
             self.collect(self.frame.select(pl.len()))
@@ -116,8 +116,8 @@ class Table:
         )
 
     def evened(self) -> "Table":
-        """The table with a blank row for each line that has too many fields. Raises UserError if a
-        text is broken otherwise, or all its lines have too many fields.
+        """The table with a blank row for each line that has too many fields. Raises UserError if
+        all have.
         """
         try:
             self.sound()
@@ -134,11 +134,8 @@ class Table:
 
 
 def open_table(path: Path, dialect: Dialect | None = None) -> Table:
-    """Open a table and check all that can be told from its beginning.
-
-    ``path`` is text, JSON lines, Parquet or Arrow, packed by gzip, bzip2 or xz or not; a zip or a
-    folder of such files, of which the columns must be the same. Raises UserError if it is missing,
-    empty, unreadable, or no table.
+    """Open a table and check all that can be told from its beginning. Raises UserError if it is
+    missing, empty, unreadable, or no table.
     """
     dialect = dialect or Dialect()
     parts = plain_parts(path, dialect.encoding)

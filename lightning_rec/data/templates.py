@@ -15,11 +15,9 @@ _BETWEEN = " \t\n,;:|/-"  # stands between columns in a template
 
 
 def render_template(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
-    """Each row of a table as a text.
-
-    ``template`` is text with names of columns in braces, ``{title}. {categories}``; lists are
-    joined by commas, and ``empty`` stands for a row of which nothing is left. Raises UserError if
-    the template names no column, or one that is not there.
+    """Each row of a table as a text: ``{title}. {categories}``, lists joined by commas, ``empty``
+    where nothing is left. Raises UserError if the template names no column, or one that is not
+    there.
     """
     names = columns_of(template)
     if not names:

@@ -68,9 +68,8 @@ def sortings(
 
 
 def shuffled(events: pl.LazyFrame, moment: str) -> pl.LazyFrame:
-    """The events by time (column ``moment``) and user; those alike in both by a hash of both and of
-    their item. The hash is of their places among all ids and times: the order of the rows plays no
-    part.
+    """The events by time (column ``moment``) and user; those alike in both by a hash of the places
+    of all three ids, in which the order of the rows plays no part.
     """
     frame = events.collect(engine="streaming")
     user, time, item = (
@@ -82,8 +81,8 @@ def shuffled(events: pl.LazyFrame, moment: str) -> pl.LazyFrame:
 
 
 def tied(events: pl.LazyFrame, share: float) -> tuple[bool, list[str]]:
-    """What is to be said of the events of one moment in a file, and whether to shuffle them.
-    ``share`` of events lie at the moment of another one of their user.
+    """What is to be said of the events of one moment, a ``share`` of all, and whether to shuffle
+    them.
     """
     timed = [name for name in TIMED if name in events.collect_schema()]
     rated = [name for name in ("rating",) if name in events.collect_schema()]

@@ -72,9 +72,8 @@ class WrittenDates(ValueError):
 
 
 class Reading(NamedTuple):
-    """How a column is read: Int64 or Float64, null for what is no time, and units per second.
-
-    per_second: None where numbers are to tell it by their size, see :func:`divisor`.
+    """How a column is read: Int64 or Float64, null for no time, and how many make a second, if
+    known.
     """
 
     value: pl.Expr
@@ -84,11 +83,9 @@ class Reading(NamedTuple):
 def read_times(
     name: str, dtype: pl.DataType, first: str | None, form: TimeForm, mixed: bool = False
 ) -> Reading:
-    """How column ``name`` is to be read.
-
-    Text is numbers or dates, whichever its ``first`` value is. ``day_first`` must be told where
-    dates have slashes. ``mixed`` reads every form of date, or of number, not only that of the first
-    value, in three times as long.
+    """How column ``name`` is to be read: text as numbers or dates, whichever its ``first`` value
+    is. ``mixed`` reads every form of these, not only that of the first value, in three times as
+    long.
     """
     column = pl.col(name)
     unit: Precision = "us"

@@ -88,7 +88,6 @@ def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, tr
 
 def _by_certainty(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> str:
     """Which rows have values whose rows are all of the rarer label; nothing if there are too few.
-
     Of the commoner label there are such values in honest tables: an item that nobody clicks.
     """
     rarer = label if label[train].mean() < 0.5 else 1 - label
@@ -195,10 +194,8 @@ def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
 
 
 def told_of_unknown(at: Evidence, missed: dict[str, Ints]) -> Iterator[Finding]:
-    """Each field whose values training often does not know, if it well could.
-
-    How many are to be expected is what leaving out one row of training makes unknown. ``missed``
-    are rows with an unknown category, by field: int64 [3], by part.
+    """Each field whose values training often does not know, if it well could: what leaving out one
+    row of training makes unknown is to be expected. ``missed``: rows by part, int64 [3], by field.
     """
     encoded, trained = at.encoded, len(at.encoded.train)
     for name, rows in missed.items():

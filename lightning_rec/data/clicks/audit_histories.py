@@ -13,10 +13,8 @@ from lightning_rec.errors import UserError
 
 
 def audit_histories(at: Evidence) -> None:
-    """Check histories against the rows, whose ids were checked before.
-
-    Raises LeakError where a history that was made here holds what it must not, and UserError where
-    a given one holds an item that its group meets only later.
+    """Check histories against the rows. Raises LeakError where a history that was made here is
+    wrong, and UserError where a given one holds what its group meets only later.
     """
     past = at.encoded.past
     if past is None:

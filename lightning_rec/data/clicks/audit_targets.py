@@ -42,10 +42,8 @@ class _Shares(NamedTuple):
 
 
 def told_of_targets(at: Evidence) -> tuple[dict[str, float], list[Finding]]:
-    """How often the item of a row stands in the row's own history, in clicks and in other rows.
-
-    Returns the shares in each part, and what is found where the two differ as no habit makes them,
-    where most histories begin or end with the row's own item, or nearly all hold it.
+    """How often the item of a row stands in its own history, in clicks and in other rows, by part;
+    and what is found where the two differ as no habit makes them.
     """
     facts: dict[str, float] = {}
     if at.encoded.past is None:
@@ -111,9 +109,8 @@ def _shares(at: Evidence, found: Bools) -> Iterator[_Shares]:
 
 
 def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
-    """Which rows have their own item in what is read of their history, and at which end of it.
-
-    Returns three times bool [N]: anywhere, first and last.
+    """Which rows have their own item in what is read of their history: bool [N], anywhere, first
+    and last.
     """
     item = at.items_shown()
     found, first, last = np.zeros((3, len(item)), dtype=bool)
@@ -132,8 +129,8 @@ def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
 
 
 def _pairs(encoded: Encoded) -> Iterator[tuple[str, str, Bools]]:
-    """Each list and each category of which training knows the same values, and which rows have
-    theirs in it: bool [N].
+    """Each list and category of which training knows the same values, and which rows have theirs in
+    it.
     """
     mine = slices(encoded.schema)
     for of in encoded.schema.of("multi_valued"):

@@ -19,8 +19,8 @@ _LITERAL = r"^\[(?s:.*)\]$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Numbers, Float64, as :func:`lightning_rec.data.numbers.numbers` reads them; else null. Raises
-    UserError if the column called ``name`` holds lists or times.
+    """Numbers, Float64; else null. Raises UserError if the column called ``name`` holds lists or
+    times.
     """
     if dtype.is_nested() or dtype.is_temporal():
         raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")

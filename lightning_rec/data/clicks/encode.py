@@ -21,11 +21,8 @@ from lightning_rec.files import atomic_folder, write_json
 
 
 def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder: Path) -> Encoded:
-    """Fit what there is to fit on the training rows, and encode all rows into ``folder``.
-
-    In memory there are some blocks of rows, the vocabularies, and a few numbers for each row.
-    Raises UserError if a label is not 0 or 1 or has one class alone, a number is none, a part has
-    no rows, or a field has far too many categories.
+    """Fit what there is to fit on the training rows, and encode all rows into ``folder``, block by
+    block. Raises UserError if labels, numbers or parts cannot be trained on.
     """
     name = table.info["name"]
     parts = {part: np.flatnonzero(assigned.part == place) for place, part in enumerate(PARTS)}

@@ -16,9 +16,8 @@ Ints = NDArray[np.int64]
 
 
 class Evidence(NamedTuple):
-    """A table and the arrays made of it.
-
-    part: int8 [N], the place in ``PARTS`` of each row, -1 for a row of none.
+    """A table, the arrays made of it, and the place in ``PARTS`` of each row, int8 [N], -1 for
+    none.
     """
 
     table: ClickTable

@@ -26,9 +26,7 @@ _BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
 
 def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> FeatureProcessor:
-    """Fit all fields on the rows of ``train``, bool [N]. Raises UserError if a number is none, or a
-    field has far too many categories.
-    """
+    """Fit all fields on the rows of ``train``, bool [N]. Raises UserError for what is no number."""
     fitter = _Fitter(table, fields, train)
     for name in fields.singles:
         fitter.single(name)

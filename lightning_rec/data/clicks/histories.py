@@ -37,11 +37,8 @@ def past_of(
     label: NDArray[np.float32],
     group: NDArray[np.int32] | None,
 ) -> tuple[Past, int]:
-    """The histories that the fields declare, and how many items were left out as unknown.
-
-    ids: int32 [N, I], of all rows.
-    label: float32 [N], 0 or 1; of the first goal, if there are several.
-    group: int32 [N], -1 for none; or None.
+    """The histories that the fields declare, and how many items were left out as unknown. ids:
+    int32 [N, I]; label: float32 [N], of the first goal; group: int32 [N], -1 for none.
     """
     fields, schema = processor.fields, processor.schema
     place = schema.place(str(fields.item))  # categories have one column of ids each, and come first

@@ -77,10 +77,8 @@ def kind(
 
 
 def of_the_label(column: pl.Series, label: pl.Series) -> str:
-    """Why a column seems to come of the click; empty if it does not.
-
-    In the rows with label 0 it has one value at most, as a purchase has, or its price or time; and
-    other values in more rows with label 1 than chance would have it.
+    """Why a column seems to come of the click, such as a purchase: it has one value at most in rows
+    with label 0, and others in more rows with label 1 than by chance. Empty if it does not.
     """
     clicked = _labels(label)
     if column.dtype.is_nested() or clicked is None:

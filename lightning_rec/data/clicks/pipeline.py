@@ -42,10 +42,8 @@ AuditedClicks = Audited[SplitClicks]
 
 
 def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> AuditedClicks:
-    """Prepare, split, encode and audit, reusing what the cache holds.
-
-    Raises UserError where the data, its fields or the protocol cannot be used, or the audit finds
-    what the protocol refuses, and LeakError where the audit fails.
+    """Prepare, split, encode and audit, reusing what the cache holds. Raises UserError where the
+    data or the protocol cannot be used, and LeakError where the audit fails.
     """
     protocol.check(source.fields)
     table = prepare_clicks(source, cache)

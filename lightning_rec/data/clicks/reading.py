@@ -20,12 +20,10 @@ from lightning_rec.errors import UserError
 def read_rows(
     table: Table, rows: pl.LazyFrame, fields: Fields, invalid: Invalid
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
-    """Read a file through once, in constant memory, so that no fault of its form is left in it.
-
-    ``rows`` are those of the file, with what is made of them. ``invalid="drop"`` leaves out rows
-    whose label, time, weight or number is faulty; with ``error`` they are refused when they are
-    encoded. Returns the rows without blank lines at the end of a text, and how many were left out:
-    ``rows``, and by column. Raises UserError if a text is ragged or broken, or all rows are faulty.
+    """Read a file through once, and leave out rows with a faulty label, time, weight, number or
+    list under ``invalid="drop"``; ``error`` leaves all but lists to encoding. Returns the rows, and
+    how many were left out: ``rows``, and by column. Raises UserError if a text is broken or all
+    rows are faulty.
     """
     drop = invalid == "drop"
     faults = {"unreadable lists": _unreadable(rows, fields)}
@@ -75,10 +73,8 @@ def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.Lazy
 def with_times(
     tables: dict[str, Table], rows: dict[str, pl.LazyFrame], name: str, form: TimeForm
 ) -> dict[str, pl.LazyFrame]:
-    """The rows of each part with ``TIME``, each part read by its own type, form and unit.
-
-    Numbers that are of one unit in all parts stay as they are; all else is seconds. Raises
-    UserError if the day may come first or second, or the unit of numbers is unclear.
+    """The rows of each part with ``TIME``, read by its own type, form and unit: seconds, or numbers
+    as they are where all parts have one unit. Raises UserError where days or units are unclear.
     """
     read = {part: _time_reading(table, rows[part], name, form) for part, table in tables.items()}
     plain = form.unit == "auto" and all(reading.per_second is None for reading, _ in read.values())
@@ -118,10 +114,8 @@ def _time_reading(
 
 
 def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
-    """The columns in one form each, whatever file they came from: what two tables agree in.
-
-    Categories, groups and all that is undeclared are ids, numbers Float64, labels that are no
-    ratings 0 and 1, many values List[String], times Float64.
+    """The columns in the form in which two tables agree: ids, numbers and times as Float64, labels
+    as 0 and 1, many values as List[String].
     """
     schema = rows.collect_schema()
     goals = fields.targets.values()

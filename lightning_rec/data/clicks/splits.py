@@ -23,9 +23,7 @@ from lightning_rec.ranges import BelowOne
 
 
 class SplitAssignment(NamedTuple):
-    """What each row is for: its place in ``PARTS``, int8 [N], and the times where validation and
-    test begin in a temporal split.
-    """
+    """The place in ``PARTS`` of each row, int8 [N], and the times where a temporal split is cut."""
 
     part: NDArray[np.int8]
     boundaries: tuple[float, float] | None = None

@@ -74,9 +74,7 @@ class ClickTable(Prepared):
         return self._viewed(self._stored)
 
     def blocks(self, *columns: str) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The number of the first row and some columns of each block of rows: memory does not
-        depend on the size of the table.
-        """
+        """The number of the first row and some columns of each block of rows."""
         stored, rows = self._stored, self.info["rows"]
         for start in range(0, rows, BLOCK):
             yield start, self._viewed(stored.slice(start, BLOCK)).select(columns).collect()
@@ -96,10 +94,8 @@ class ClickTable(Prepared):
 
 
 def prepare_clicks(source: ClickSource | LogClicks, cache: Path) -> ClickTable:
-    """Read a source once and keep it below ``cache/prepared``.
-
-    Raises UserError if the raw files are not to be had or faulty, there are no rows, a field that
-    is declared is not there, or the cache cannot be written.
+    """Read a source once and keep it below ``cache/prepared``. Raises UserError if the raw files
+    are not to be had or faulty, hold no rows, or lack a declared field.
     """
 
     def write(files: list[Path], folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -132,8 +128,8 @@ def _info(source: ClickSource | LogClicks, table: pl.LazyFrame) -> dict[str, Any
 
 
 def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None) -> str:
-    """SHA-256 of all columns as text, by name, and of what ``labels`` are made of, where the source
-    says so: the same whatever files the rows came from.
+    """SHA-256 of all columns as text, by name, and of what ``labels`` are made of, where that is
+    told.
     """
     digest = hashlib.sha256()
     if labels is not None:

@@ -38,8 +38,8 @@ def leak(told: str) -> LeakError:
 
 
 def fail(check: str, culprits: NDArray[np.bool_], rows: Ints | int = 0) -> None:
-    """Raise LeakError if there are culprits, whose rows in the prepared table are ``rows``, or the
-    row of the first and those after it.
+    """Raise LeakError if there are culprits, in ``rows`` of the prepared table, or from that row
+    on.
     """
     if culprits.any():
         first = int(np.flatnonzero(culprits)[0])
@@ -49,9 +49,7 @@ def fail(check: str, culprits: NDArray[np.bool_], rows: Ints | int = 0) -> None:
 
 
 def assigned_parts(parts: Mapping[str, Ints], size: int, what: str) -> NDArray[np.int8]:
-    """The place in ``PARTS`` of each row, query or text (``what``), -1 for none: int8 [size].
-    Raises LeakError if one is in two parts, or twice in one.
-    """
+    """The place in ``PARTS`` of each row, query or text (``what``), -1 for none: int8 [size]."""
     found = np.full(size, -1, dtype=np.int8)
     for place, name in enumerate(PARTS):
         rows = np.asarray(parts[name])

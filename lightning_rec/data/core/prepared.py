@@ -56,12 +56,9 @@ class Prepared:
 
 
 def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path:
-    """The folder of what ``write`` makes of a source's raw files, made once, by one process.
-
-    ``version`` of what is written enters the fingerprint, as files and settings do. ``write`` is
-    given the raw files, the folder and a function that is told what goes on, and returns what is to
-    be known, for ``info.json``. Raises UserError if the raw files are not to be had or broken, or
-    the cache cannot be written.
+    """The folder of what ``write`` makes of raw files, made once, and found by files, settings and
+    ``version``. ``write`` is given files, folder and a function to tell of progress, and returns
+    what ``info.json`` is to hold. Raises UserError if files or cache cannot be used.
     """
     if not re.fullmatch(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,99}", source.name):
         raise UserError(

@@ -16,11 +16,8 @@ from lightning_rec.errors import listed
 
 
 def audit_matches(matches: Matches) -> dict[str, Any]:
-    """Check that nothing that is tested on is trained on.
-
-    Runs before every training and evaluation. Returns what was counted, for the provenance card.
-    (Items are meant to be known, with their texts; the judgements are not.) Raises LeakError when a
-    check fails.
+    """Check that nothing that is tested on is trained on; returns what was counted, for the card.
+    (Items are meant to be known; the judgements are not.) Raises LeakError when a check fails.
     """
     pairs, parts = matches.pairs, {name: matches.part(name) for name in PARTS}
     words = pl.col("query").str.to_lowercase().str.extract_all(r"\S+")

@@ -124,14 +124,9 @@ class Pairs(Prepared):
 
 
 def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
-    """Read a source once and keep it below ``cache/prepared``.
-
-    Queries that differ in case and blanks alone are one query, so that no split can part them. A
-    pair that occurs several times is one, its relevance the mean. Rows without a query, or without
-    an item, are left out and counted.
-
-    Raises UserError if the raw files are not to be had or faulty, there are no rows, a relevance
-    lies outside the scale, or the cache cannot be written.
+    """Read a source once and keep it below ``cache/prepared``. Queries that differ in case and
+    blanks alone are one, and so is a pair that occurs several times, its relevance the mean. Rows
+    without query or item are left out. Raises UserError for what is faulty or outside the scale.
     """
     pairs = Pairs(prepared(source, cache, _VERSION, partial(_write, source)))
     for name, count in pairs.info["counts"].items():

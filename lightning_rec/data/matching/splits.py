@@ -54,9 +54,8 @@ class ByQuery(RandomShares, Hashed):
     name: ClassVar[str] = "by_query"
 
     def assign(self, pairs: Pairs) -> Matches:
-        """Draw the queries of each part.
-
-        Raises UserError where a part is left without a query, or a cut-off is beyond the items.
+        """Draw the queries of each part. Raises UserError where one is left empty, or a cut-off is
+        beyond the items.
         """
         name, number = pairs.info["name"], pairs.num_queries
         if max(self.cutoffs) > pairs.num_items:

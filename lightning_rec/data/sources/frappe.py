@@ -67,11 +67,9 @@ class Frappe(PublicClicks):
 def unused_items(
     user: NDArray[np.int64], item: NDArray[np.int64], number: int, seed: int
 ) -> NDArray[np.int64]:
-    """Draw ``number`` items for each row that its user has in no row, uniformly from those in
-    ``item``.
-
-    ``user`` and ``item`` are int64 [N]. A draw depends on ``seed``, its place, and the tries before
-    it alone. Returns int64 [N, number]. Raises UserError if there is a user of every item.
+    """Draw ``number`` items for each row that its user has in no row, uniformly: int64 [N, number].
+    A draw depends on ``seed``, its place, and the tries before it alone. Raises UserError if a user
+    has all.
     """
     items, code = np.unique(item, return_inverse=True)
     used = np.unique(user * len(items) + code)

@@ -1,6 +1,6 @@
 """Anybody's own pairs of a query and an item, from any table that is read here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from lightning_rec.errors import NotSet, UserError
 Scale = tuple[float, float]
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class PairTable:
     """Reads pairs from ``path``.
 
@@ -33,7 +33,7 @@ class PairTable:
     kind: ClassVar[str] = "pairs"
     licence: ClassVar[str] = "yours"
 
-    path: str | None = field(default=None, kw_only=False)
+    path: str | None = None
     query: str | None = None
     title: str | None = None
     item: str | None = None
