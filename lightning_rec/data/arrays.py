@@ -168,7 +168,6 @@ def _counts(
     kinds: _Kinds,
     found: Repeats,
 ) -> dict[str, int]:
-    """What the split left, by name."""
     user, stages = events.user, (("val", targets.val), ("test", targets.test))
     left = {} if targets.whole else {"users not evaluated": len(np.setdiff1d(user, test.user))}
     return {

@@ -146,7 +146,6 @@ def _check_boundaries(train: Ints, split: Split, source: _Source) -> None:
 
 
 def _check_whole(split: Split) -> None:
-    """No session may be in two parts."""
     start, stop = split.offsets[:-1], split.offsets[1:]
     torn = (split.train_end != start) & (split.train_end != stop)
     fail("a session trains in part", torn, start)

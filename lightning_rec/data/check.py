@@ -154,7 +154,6 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
 
 
 def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Report) -> None:
-    """Read all files of the log, whose columns are known."""
     item = str(settings.get("item", "item"))
     if "form" not in settings and holds_lists(table, item):
         report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")
@@ -179,7 +178,6 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
 
 
 def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
-    """One sentence for each role that no column is known for."""
     names = table.schema.names()
     above = ""
     if table.is_text and len(names) == 1:
@@ -212,7 +210,6 @@ def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
 
 
 def _read(table: Table, source: TableSource, report: Report) -> Log | None:
-    """Read the columns, if they are there; add faults, figures and warnings to the report."""
     faults = missing_columns(table, source.roles)
     if faults:
         report.errors += faults

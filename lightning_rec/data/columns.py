@@ -142,7 +142,7 @@ def _unfit(table: Table, columns: Columns) -> Iterator[str]:
 def _read(
     table: Table, columns: Columns, source: pl.LazyFrame, types: dict[str, pl.DataType]
 ) -> tuple[Reading | None, dict[str, pl.Expr], dict[str, Any]]:
-    """How times are read, each role as an expression, and what one pass tells. Raises ValueError."""
+    """How times are read, each role as an expression, and what a pass tells. Raises ValueError."""
     values = {
         "user": _no_header(table, columns, ids(pl.col(columns.user), types[columns.user])),
         "item": ids(pl.col(columns.item), types[columns.item]),
@@ -203,7 +203,6 @@ def _facts(
 
 
 def _faults(table: Table, columns: Columns, facts: dict[str, Any]) -> Iterator[str]:
-    """One sentence for each role with bad values."""
     if table.is_text and facts["blank"]:
         yield f"{table.where(facts['blank_row'])} is blank: remove it, or say data.invalid=drop."
     for role, name in columns.named().items():
@@ -246,7 +245,6 @@ def _unread(table: Table, name: str, row: int) -> str:
 
 
 def _lost(value: Any) -> str:
-    """What to do about a number that has lost digits."""
     text = str(value).lower()
     if text == "nan" or not (isinstance(value, float) or ("." in text and "e+" in text)):
         return ""

@@ -85,7 +85,6 @@ class PublicData:
             return self._downloaded(variant) or self._fetch_any(variant)
 
     def _fetch_any(self, variant: str) -> list[Path]:
-        """Ask one origin after the other. Raises UserError if none of them works."""
         tried = []
         for layout in self._of(variant):
             for origin in layout.origins:
@@ -104,7 +103,6 @@ class PublicData:
         return cache_dir() / "raw" / self.name / layout.name
 
     def _downloaded(self, variant: str) -> list[Path] | None:
-        """Files of an earlier download, if they are still what they were."""
         for layout in self._of(variant):
             folder = self._downloads(layout)
             files = layout.inside(folder)
@@ -116,7 +114,6 @@ class PublicData:
         return None
 
     def _fetch(self, layout: Layout, origin: Origin) -> list[Path]:
-        """Fetch a layout's files into the cache, all or none. Raises Unavailable."""
         folder = self._downloads(layout)
         shutil.rmtree(folder, ignore_errors=True)  # an earlier download that was damaged
         with atomic_folder(folder) as temporary:

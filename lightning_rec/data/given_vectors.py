@@ -160,7 +160,6 @@ def _of_parquet(path: Path, ids: Path | None, id_column: str, column: str) -> Re
 
 
 def _named_ids(path: Path, ids: Path | None) -> pl.Series:
-    """Ids out of a file of their own."""
     if ids is None:
         raise UserError(
             f"item.path={path} does not say whose vectors it holds: say item.item_ids=FILE, one id "

@@ -55,7 +55,6 @@ def kept_audit(folder: Path, audit: Callable[[], Any]) -> Any:
 
 @cache
 def _code() -> str:
-    """A hash of the code of ``data``."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -112,6 +111,5 @@ def broken(folder: Path) -> str | None:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Each file in a folder but the checksums, by its name in it."""
     names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     return {name: path for name, path in names.items() if path.is_file() and name != CHECKSUMS}

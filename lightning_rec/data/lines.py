@@ -122,7 +122,6 @@ def broken_json(part: Part) -> UserError | None:
 
 
 def _instead(line: bytes) -> str:
-    """What to do about a line that is no JSON."""
     try:
         found = ast.literal_eval(line.decode().strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -103,7 +103,6 @@ def garbled(table: Table) -> Iterator[str]:
 
 
 def _rarer(events: pl.LazyFrame, key: str, least: int) -> int:
-    """Count the values of ``key`` with fewer than ``least`` events."""
     counts = events.group_by(key).agg(pl.len().alias("count"))
     rare = counts.select((pl.col("count") < least).sum())
     return int(rare.collect(engine="streaming").item())

@@ -44,32 +44,21 @@ class Origin(ABC):
 
 @dataclass(frozen=True)
 class Download(Origin):
-    """One plain file at an address, with the SHA-256 that it must have."""
+    """A file at an address, with the SHA-256 that it must have; a zip where the files lie below
+    ``inner`` in it.
+    """
 
     url: str
     sha256: str
+    inner: str = ""
 
     def __str__(self) -> str:
         return self.url
 
     def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
-        """Download the file. Raises Unavailable."""
-        download(self.url, self.sha256, folder / files[0])
-
-
-@dataclass(frozen=True)
-class ZipDownload(Origin):
-    """A zip at an address; the files lie below ``inner`` in it."""
-
-    url: str
-    sha256: str
-    inner: str
-
-    def __str__(self) -> str:
-        return self.url
-
-    def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
-        """Download the zip and take the files out of it. Raises Unavailable."""
+        """Download the file, or take the files out of the zip. Raises Unavailable."""
+        if not self.inner:
+            return download(self.url, self.sha256, folder / files[0])
         with tempfile.TemporaryDirectory() as temporary:
             archive = Path(temporary) / "download.zip"
             download(self.url, self.sha256, archive)

@@ -146,7 +146,6 @@ def _of_one_kind(path: Path, names: list[str]) -> list[str]:
 
 
 def _natural(name: str) -> list[str | int]:
-    """A key to sort names by, in which numbers count as such."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 

@@ -41,7 +41,6 @@ def prepare(source: Source, cache: Path) -> Interactions:
 def _write(
     source: Source, files: list[Path], folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write the three tables into ``folder`` and return what is to be known about them."""
     tell(f"{source.name}: reading")
     tables = source.read(files)
     # Kept for a moment with ids as they came: text is parsed once, and each pass below reads
@@ -107,7 +106,6 @@ def _codes(events: pl.LazyFrame, key: str) -> pl.DataFrame:
 
 
 def _encoded(events: pl.LazyFrame, users: pl.DataFrame, items: pl.DataFrame) -> pl.LazyFrame:
-    """The interactions with codes for ids, in the order of the rows."""
     # One order of columns, whatever that of the raw file.
     names = events.collect_schema().names()
     columns = [name for name in _CANONICAL if name in names]

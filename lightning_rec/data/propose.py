@@ -88,7 +88,6 @@ def _headless(rows: list[list[str]]) -> bool:
 
 
 def _is_plain(value: str) -> bool:
-    """Whether a field, stripped, is a number, a date, or empty."""
     return not value or re.fullmatch(f"{_NUMBER}|{_MOMENT}", value) is not None
 
 
@@ -215,7 +214,6 @@ def command(path: Path, settings: Mapping[str, Any], chosen: Mapping[str, Any]) 
 
 
 def _hydra(value: Any) -> str:
-    """A value as Hydra reads it."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_hydra, value))}]"
     if value is None:

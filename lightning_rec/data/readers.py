@@ -115,7 +115,6 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
 
 
 def _check_header(part: Part, header: list[str], width: int) -> None:
-    """Raise UserError if a header names two columns alike. One that goes on is not looked at."""
     bare = [name.strip(AROUND) for name in header]
     doubled = next((name for name in bare if name and bare.count(name) > 1), None)
     if doubled is not None and len(bare) == width:
@@ -214,7 +213,6 @@ def alike(parts: list[Part], frames: list[pl.LazyFrame], *, is_text: bool) -> li
 
 
 def _in_one_type(name: str, dtype: pl.DataType | None, found: set[pl.DataType]) -> pl.Expr:
-    """A column in the one type that all parts can have."""
     column = pl.lit(None) if dtype is None else pl.col(name)
     known = found - {pl.Null()}
     if len(known) <= 1:

@@ -178,7 +178,6 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
 
 
 def _seconds(gap: float | str) -> float:
-    """A pause in seconds. Raises UserError where it cannot be read."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smhd]?)", str(gap).strip().lower())
     seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
     if seconds <= 0:

@@ -150,7 +150,6 @@ def open_table(path: Path, dialect: Dialect | None = None) -> Table:
 
 
 def _opened(path: Path, parts: list[Part], separator: str | None, dialect: Dialect) -> Table:
-    """The table of plain files. Raises UserError if their columns cannot be read or differ."""
     if separator is not None:
         frames = [delimited(part, separator, dialect) for part in parts]
     else:

@@ -15,7 +15,7 @@ import pytest
 
 from lightning_rec.data import origins
 from lightning_rec.data.fetch import CACHE_VARIABLE, DATA_VARIABLE, Layout, PublicData, cache_dir
-from lightning_rec.data.origins import Download, Origin, Unavailable, Wheel, ZipDownload
+from lightning_rec.data.origins import Download, Origin, Unavailable, Wheel
 from lightning_rec.errors import UserError
 
 
@@ -128,7 +128,7 @@ def test_a_download_is_kept_and_checked_each_time(server: Server, cache: Path) -
 
 
 def test_only_named_members_are_taken_from_a_zip(server: Server) -> None:
-    found = data(ZipDownload(address(server, "/ml.zip"), sha(ZIP), "ml")).files()
+    found = data(Download(address(server, "/ml.zip"), sha(ZIP), "ml")).files()
     assert [(path.name, path.read_text()) for path in found] == [
         ("log.txt", "from zip"),
         ("items.txt", "items"),
@@ -151,7 +151,7 @@ def test_a_bad_download_is_passed_over_with_one_line(
 
 def test_a_broken_zip_is_not_used(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="checksum"):
-        data(ZipDownload(address(server, "/ml.zip"), sha(PLAIN), "ml")).files()
+        data(Download(address(server, "/ml.zip"), sha(PLAIN), "ml")).files()
     archive = tmp_path / "broken.zip"
     archive.write_bytes(ZIP[:-30])
     with pytest.raises(Unavailable, match="archive is broken"):

@@ -18,11 +18,10 @@ from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targe
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.evidence import Bools, Evidence, Ints
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
-from lightning_rec.data.core.audited import assigned_parts, fail, leak
+from lightning_rec.data.core.audited import Finding, assigned_parts, fail, leak
 from lightning_rec.data.shares import PARTS
 
 

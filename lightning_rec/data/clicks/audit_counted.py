@@ -29,8 +29,8 @@ import polars as pl
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
 from lightning_rec.data.clicks.evidence import Evidence, Floats, Ints
-from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.processor import slices
+from lightning_rec.data.core.audited import Finding
 
 _LEFT = 0.1  # share of the noise, below which too little is left
 _LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing
@@ -259,7 +259,6 @@ def _leaves(
 
 
 def _residue(wanted: Floats, given: Floats) -> float:
-    """What least squares leave, for each degree of freedom."""
     given = given / np.maximum(np.abs(given).max(axis=0), 1e-300)
     fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
     return float(((wanted - fitted) ** 2).sum() / (len(wanted) - given.shape[1]))

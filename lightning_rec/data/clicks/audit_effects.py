@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.evidence import Bools, Evidence, Floats, Ints
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import ROWS, Finding
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
+from lightning_rec.data.core.audited import ROWS, Finding
 from lightning_rec.data.ids import as_text, ids
 from lightning_rec.data.shares import PARTS
 
@@ -148,7 +148,6 @@ def told_of_doubles(at: Evidence) -> tuple[dict[str, int], list[Finding]]:
 
 
 def _compared(table: ClickTable, fields: Fields) -> list[str]:
-    """The columns in which rows that stand twice are alike."""
     names = [name for name in table.rows.collect_schema().names() if name not in (PART, TIME)]
     used = {*fields.features, *fields.roles().values()}
     used |= {goal.column for goal in fields.targets.values()}
@@ -250,7 +249,6 @@ def _coded(
 
 
 def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> Floats:
-    """Mean rate of the codes of each held-out row, float64: that of the training rows with them."""
     base = float(label[train].mean())
     learnt = codes[train]
     row, place = np.nonzero(learnt >= 0)

@@ -114,7 +114,6 @@ class CategoryCheck:
         return _as_ids(column.cast(pl.String))
 
     def _sample(self, x: NDArray[np.float64]) -> None:
-        """Keep those numbers of training rows that quantiles are made of."""
         if self.edges:
             every = -(-self.learnt // MOST_SAMPLED)
             rows = self.sampled + np.arange(len(x))
@@ -122,7 +121,6 @@ class CategoryCheck:
             self.sampled += len(x)
 
     def _wrong(self, ids: NDArray[np.int32], value: pl.Series) -> NDArray[np.bool_]:
-        """Which ids do not stand for their value: bool [V]."""
         if self.hashed:
             return self._wrong_hash(ids, value)
         wrong = np.zeros(len(ids), dtype=bool)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.evidence import Bools, Evidence
 from lightning_rec.data.clicks.fields import Field
-from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import BLOCK
+from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.shares import PARTS
 
 _APART = 0.2  # share of clicks with their item in the list, less that of other rows
@@ -99,7 +99,6 @@ def told_of_lists(at: Evidence) -> Iterator[Finding]:
 
 
 def _shares(at: Evidence, found: Bools) -> Iterator[_Shares]:
-    """Of each part with enough rows of either class."""
     clicked, part = at.labels()[:, 0] == 1, at.part
     for place, name in enumerate(PARTS):
         rows = [np.flatnonzero((part == place) & (clicked == click)) for click in (True, False)]

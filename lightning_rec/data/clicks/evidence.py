@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import Finding
 from lightning_rec.data.clicks.table import ClickTable
+from lightning_rec.data.core.audited import Finding
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -105,12 +105,10 @@ class _Fitter:
         return 1 + sum(field.size for field in self.done)
 
     def _training(self, name: str) -> Iterator[pl.Series]:
-        """The column of the training rows, block by block."""
         for start, frame in self.table.blocks(name):
             yield frame[name].filter(pl.Series(self.train[start : start + len(frame)]))
 
     def _check_numbers(self, name: str) -> None:
-        """Raise UserError if some row has words in a column of numbers."""
         faults = columns.Faults(self.table)
         for start, frame in self.table.blocks(name):
             faults.add(start, frame[name], columns.words(frame[name]))

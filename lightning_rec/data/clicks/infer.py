@@ -152,7 +152,6 @@ def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, An
 
 
 def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess:
-    """The guess of a column that has no other role."""
     column, decimal = head[plain.name], table.dialect.decimal
     named = "id" if any(_sounds(plain.name, role) for role in ("id", "group", "item")) else ""
     named = named or ("time" if _sounds(plain.name, "time") else "")

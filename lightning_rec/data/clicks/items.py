@@ -84,7 +84,6 @@ def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
 
 
 def _others(table: ClickTable, fields: Fields, shown: NDArray[np.int32]) -> list[str | None]:
-    """The items that training has not, in the order in which they come."""
     found: dict[str | None, None] = {}
     for start, frame in table.blocks(str(fields.item)):
         late = np.flatnonzero(shown[start : start + len(frame)] < 0)
@@ -93,7 +92,6 @@ def _others(table: ClickTable, fields: Fields, shown: NDArray[np.int32]) -> list
 
 
 def _check_one(table: ClickTable, items: pl.Series, said: pl.Series) -> None:
-    """Raise UserError if a column, List[String] by item, says two things of one."""
     twice = np.flatnonzero((said.list.len() > 1).to_numpy())
     if len(twice):
         at = int(twice[0])

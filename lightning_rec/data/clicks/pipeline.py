@@ -11,11 +11,10 @@ from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import ENCODED_FORMAT, Encoded
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import Finding, judged
 from lightning_rec.data.clicks.items import Items
 from lightning_rec.data.clicks.splits import RowProtocol, times
 from lightning_rec.data.clicks.table import ClickSource, ClickTable, prepare_clicks
-from lightning_rec.data.core.audited import Audited
+from lightning_rec.data.core.audited import Audited, Finding, judged
 from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible
 from lightning_rec.data.times import divisor

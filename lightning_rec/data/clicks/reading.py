@@ -143,7 +143,6 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
 
 
 def _unreadable(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
-    """Where text has a list that cannot be read: Boolean."""
     schema, many = rows.collect_schema(), (*fields.multi_valued, fields.history)
     texts = [pl.col(name) for name in many if name and schema[name] == pl.String]
     bad = (unreadable(column, parted=True).fill_null(value=False) for column in texts)

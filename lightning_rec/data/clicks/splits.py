@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
-from lightning_rec.data.clicks.findings import ROWS, OnFinding
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
+from lightning_rec.data.core.audited import ROWS, OnFinding
 from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy

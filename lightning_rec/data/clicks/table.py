@@ -86,7 +86,6 @@ class ClickTable(Prepared):
         )
 
     def _viewed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """The columns of the table, of some of the rows that are stored."""
         if self.log is None:
             return rows
         assert isinstance(self.source, LogClicks)

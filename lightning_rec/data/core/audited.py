@@ -1,17 +1,22 @@
-"""Audited data, whatever its kind: what the record of a run says of it, and the data itself."""
+"""Audited data, whatever its kind: what the record of a run says of it, and how audits say what is
+wrong with it.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.shares import PARTS
-from lightning_rec.errors import LeakError
+from lightning_rec.errors import LeakError, UserError
 
 T = TypeVar("T")
 Ints = NDArray[np.int64]
+OnFinding = Literal["warn", "error"]
+
+ROWS = "rows"  # what a finding about whole rows is called
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,28 @@ def assigned_parts(parts: Mapping[str, Ints], size: int, what: str) -> NDArray[n
         fail(f"a {what} is in two parts, or twice in one", twice, rows)
         found[rows] = place
     return found
+
+
+class Finding(NamedTuple):
+    """Something that may make figures worthless: about the column ``name``, or ``rows``."""
+
+    name: str
+    sentence: str
+
+
+def judged(
+    found: Iterable[Finding], audit: OnFinding, accept: Collection[str]
+) -> dict[str, list[str]]:
+    """The sentences to be told, and those that were accepted by name, for the card. Raises
+    UserError under ``audit="error"``, with all that is not accepted.
+    """
+    found = list(found)
+    told = [each for each in found if each.name not in accept]
+    if told and audit == "error":
+        names = ",".join(dict.fromkeys((*accept, *(each.name for each in told))))
+        raise UserError(
+            f"leak audit: {' '.join(each.sentence for each in told)} This is an error by "
+            f"protocol.audit=error; where it is as it should be, say 'protocol.accept=[{names}]'."
+        )
+    known = [each.sentence for each in found if each.name in accept]
+    return {"told": [each.sentence for each in told]} | ({"accepted": known} if known else {})

@@ -90,7 +90,6 @@ def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path
 
 
 def _identities(files: list[Path]) -> list[dict[str, Any]]:
-    """Name below the folder of all, size and checksum of each raw file."""
     common = Path(os.path.commonpath([file.absolute().parent for file in files]))
     identities = []
     for file in files:

@@ -143,7 +143,6 @@ def normalised(query: pl.Expr) -> pl.Expr:
 def _write(
     source: PairSource, files: list[Path], folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write tables and arrays into ``folder`` and return what is to be known about them."""
     tell(f"{source.name}: reading")
     rows = source.read(files).with_columns(normalised(pl.col("query")).fill_null("").alias("key"))
     unasked, nothing = rows["key"] == "", rows["item"].is_null()
@@ -211,7 +210,6 @@ def _scale(source: PairSource, relevance: pl.Series) -> tuple[float, float]:
 def _data_hash(
     keys: pl.Series, items: pl.DataFrame, arrays: dict[str, NDArray[Any]], known: dict[str, Any]
 ) -> str:
-    """SHA-256 of all that figures depend on, whatever file it came from."""
     digest = hashlib.sha256(sha256_json(known).encode())
     for column in (keys, items["item"], items["title"]):
         digest.update(sha256_json(column.to_list()).encode())

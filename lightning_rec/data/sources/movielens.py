@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
-from lightning_rec.data.origins import Download, Wheel, ZipDownload
+from lightning_rec.data.origins import Download, Wheel
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.sources.public import PublicSource
 
@@ -53,7 +53,7 @@ ML_100K = PublicData(
     megabytes=4.9,
     folders=("ml-100k", "ml_100k", "movielens-100k"),
     layouts=(
-        Layout("grouplens", ("u.data",), ("u.item", "u.user"), (ZipDownload(
+        Layout("grouplens", ("u.data",), ("u.item", "u.user"), (Download(
             _GROUPLENS + "ml-100k.zip",
             "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
             inner="ml-100k",
@@ -75,7 +75,7 @@ ML_1M = PublicData(
     megabytes=24.6,
     folders=("ml-1m", "ml_1m", "movielens-1m"),
     layouts=(
-        Layout("ratings", ("ratings.dat",), ("movies.dat", "users.dat"), (ZipDownload(
+        Layout("ratings", ("ratings.dat",), ("movies.dat", "users.dat"), (Download(
             _GROUPLENS + "ml-1m.zip",
             "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
             inner="ml-1m",

@@ -265,7 +265,6 @@ class TableSource(OwnTable):
 
 
 def _decoded(path: Path, dialect: Dialect) -> Table:
-    """A table of which all text was decoded. Raises UserError if it is in another encoding."""
     table = open_table(path, dialect)
     table.collect(table.frame.select(pl.all().null_count()))
     return table
