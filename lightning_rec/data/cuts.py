@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,62 +35,51 @@ def settle(protocol: Any, ordered: bool = True) -> None:
         raise _disordered(val_from, test_from)
 
 
-def moment(
-    key: str,
-    cut: Cut,
-    time: Times,
-    quantile: Callable[[float], float] | None = None,
-    unit: float = 1,
-) -> float:
-    """The moment of a cut, in the unit of ``time``, ``unit`` of which make a second. ``quantile``
-    gives that of a share; None takes the first time not below it. Raises UserError naming ``key``.
-    """
-    if isinstance(cut, str):
-        return _dated(key, cut, time, unit)
-    return quantile(cut) if quantile else float(np.quantile(time, cut, method="higher"))
-
-
 def boundaries(
-    val_from: Cut, test_from: Cut, user: NDArray[np.int64], time: Times, *, nested: bool
+    val_from: Cut,
+    test_from: Cut,
+    time: Times,
+    *,
+    user: NDArray[np.int64] | None = None,
+    unit: float = 1,
 ) -> tuple[float, float]:
-    """The times where validation and test begin; ``nested`` takes ``val_from`` as a quantile of the
-    times before the test. Raises UserError if they are in the wrong order, or leave nothing.
+    """Times where validation and test begin, in the unit of ``time`` [N], ``unit`` of which are
+    a second. With ``user`` [N], ``val_from`` is a quantile of the times before the test, of users
+    with several there. Raises UserError if they are in the wrong order, or leave nothing.
     """
-    val_quantile = test_quantile = None
-    if nested:
 
-        def test_quantile(share: float) -> float:
-            return first_after(time, share)
+    def moment(key: str, cut: Cut, quantile: Callable[[float], float]) -> float:
+        return _dated(key, cut, time, unit) if isinstance(cut, str) else quantile(cut)
 
-        def val_quantile(share: float) -> float:
-            early = time < test_at
-            several = np.bincount(user[early], minlength=user.max() + 1) > 1
-            return first_after(time[early & several[user]], share)
+    def first(share: float) -> float:
+        return float(np.quantile(time, share, method="higher"))
 
-    test_at = moment("test_from", test_from, time, test_quantile)
-    val_at = moment("val_from", val_from, time, val_quantile)
-    check_order((val_from, test_from), (val_at, test_at))
+    def first_of_several(share: float) -> float:
+        assert user is not None
+        early = time < test_at
+        several = np.bincount(user[early], minlength=user.max() + 1) > 1
+        return _first_after(time[early & several[user]], share)
+
+    nested = user is not None
+    test_at = moment("test_from", test_from, partial(_first_after, time) if nested else first)
+    val_at = moment("val_from", val_from, first_of_several if nested else first)
+    if isinstance(val_from, str) or isinstance(test_from, str):
+        cuts = ((val_from, val_at), (test_from, test_at))
+        if val_at >= test_at:
+            told = (
+                at if isinstance(at, str) else f"{at} ({_iso(when / unit)})" for at, when in cuts
+            )
+            raise _disordered(*told)
     if np.issubdtype(time.dtype, np.integer):  # the first whole second from there on
         return math.ceil(val_at), math.ceil(test_at)
     return val_at, test_at
 
 
-def first_after(time: Times, share: float) -> float:
+def _first_after(time: Times, share: float) -> float:
     """The first time later than this quantile; where there is none, one later than all."""
     later = time[time > np.quantile(time, share)] if len(time) else time
     found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
     return found
-
-
-def check_order(cuts: tuple[Cut, Cut], moments: tuple[float, float], unit: float = 1) -> None:
-    """Raise UserError where validation would begin after the test because of a date."""
-    if any(isinstance(cut, str) for cut in cuts) and moments[0] >= moments[1]:
-        raise _disordered(
-            *(
-                cut if isinstance(cut, str) else f"{cut} ({_iso(at / unit)})"
-                for cut, at in zip(cuts, moments, strict=True)
-            )
-        )
 
 
 def period(first: float, last: float, unit: float = 1) -> str:

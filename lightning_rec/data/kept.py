@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from lightning_rec.documents import read_json
@@ -59,6 +60,12 @@ def _code() -> str:
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def mapped(folder: Path, name: str) -> Any:
+    """An array of a folder, memory-mapped, read-only; None where there is none."""
+    path = folder / f"{name}.npy"
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Sessions(SplitProtocol):
         assert self.test_from is not None
         ends = events.time[np.arange(len(place)) + length - 1 - place]  # of each event's session
         cuts, once = (self.val_from, self.test_from), place == 0
-        val_from, test_from = boundaries(*cuts, events.user[once], ends[once], nested=False)
+        val_from, test_from = boundaries(*cuts, ends[once])
         val = self.validated(events, asked & (ends >= val_from) & (ends < test_from))
         test: Mask = asked & (ends >= test_from)
         return Targets(ends < val_from, val, test, (val_from, test_from), whole=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.data.kept import mapped
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
@@ -126,18 +127,13 @@ class Split:
     def load(cls, folder: Path) -> "Split":
         """Map the arrays of a saved split into memory, read-only."""
         facts: dict[str, Any] = read_json(folder / "split.json")
-
-        def array(name: str) -> Any:
-            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
         boundaries = facts.pop("boundaries")
         return cls(
-            **{name: array(name) for name in _ARRAYS},
-            val=Examples(*(array(f"val_{name}") for name in Examples._fields)),
-            test=Examples(*(array(f"test_{name}") for name in Examples._fields)),
+            **{name: mapped(folder, name) for name in (*_ARRAYS, "times")},
+            val=Examples(*(mapped(folder, f"val_{name}") for name in Examples._fields)),
+            test=Examples(*(mapped(folder, f"test_{name}") for name in Examples._fields)),
             **facts | {"notes": tuple(facts["notes"])},
             boundaries=tuple(boundaries) if boundaries else None,
-            times=array("times") if (folder / "times.npy").exists() else None,
         )
 
 

@@ -277,7 +277,9 @@ class Temporal(SplitProtocol):
                 "the order of time."
             )
         cuts = (self.val_from, self.test_from)
-        val_from, test_from = boundaries(*cuts, events.user, events.time, nested=self.nested)
+        val_from, test_from = boundaries(
+            *cuts, events.time, user=events.user if self.nested else None
+        )
         train = events.time < val_from
         if self.new_users:
             known = events.places()[0] > 0

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import FeatureProcessor
+from lightning_rec.data.kept import mapped
 from lightning_rec.documents import read_json
 
 Ints = NDArray[np.int64]
+_ARRAYS = ("ids", "values", "label", "weight", "group", "train", "val", "test")
 ENCODED_FORMAT = 5  # of what is saved: raise it when other arrays are, or others in them
 
 
@@ -68,14 +70,7 @@ class Encoded:
         """Map the arrays that :func:`encode` wrote into memory, read-only."""
         facts: dict[str, Any] = read_json(folder / "facts.json")
         fields = pl.read_parquet(folder / "fields.parquet").rows()
-
-        def array(name: str) -> Any:
-            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
-        def optional(name: str) -> Any:
-            return array(name) if (folder / f"{name}.npy").exists() else None
-
-        past = Past(*(optional(f"past_{name}") for name in Past._fields))
+        past = Past(*(mapped(folder, f"past_{name}") for name in Past._fields))
         return cls(
             schema=ClickSchema(
                 tuple(Field(*field) for field in fields),
@@ -83,8 +78,7 @@ class Encoded:
                 facts["max_len"],
                 tuple(facts["goals"]),
             ),
-            **{name: array(name) for name in ("ids", "values", "label", "train", "val", "test")},
-            **{name: optional(name) for name in ("weight", "group")},
+            **{name: mapped(folder, name) for name in _ARRAYS},
             vocabulary=pl.read_parquet(folder / "vocabulary.parquet"),
             statistics=pl.read_parquet(folder / "statistics.parquet"),
             boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,

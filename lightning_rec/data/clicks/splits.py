@@ -15,7 +15,7 @@ from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.core.audited import ROWS, OnFinding
-from lightning_rec.data.cuts import CUTS, Cut, check_order, moment, settle
+from lightning_rec.data.cuts import Cut, boundaries, settle
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy
 from lightning_rec.errors import UserError, listed, nearest
@@ -139,10 +139,7 @@ class TemporalRows(RowProtocol):
                     f"protocol.val_from={self.val_from} test_from={self.test_from} needs times, "
                     f"but column '{fields.time}' {error}."
                 ) from None
-        val_from, test_from = (
-            moment(key, cut, time, unit=unit) for key, cut in zip(CUTS, cuts, strict=True)
-        )
-        check_order(cuts, (val_from, test_from), unit)
+        val_from, test_from = boundaries(*cuts, time, unit=unit)
         part = (time >= val_from).astype(np.int8) + (time >= test_from).astype(np.int8)
         return SplitAssignment(part, (val_from, test_from))
 

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.core.prepared import Prepared, Raw, prepared
+from lightning_rec.data.kept import mapped
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
@@ -65,17 +66,20 @@ class Pairs(Prepared):
     @cached_property
     def offsets(self) -> Ints:
         """The pairs of query ``q`` are those from ``offsets[q]`` to ``offsets[q + 1]``: [Q + 1]."""
-        return self._array("offsets")
+        found: Ints = mapped(self.folder, "offsets")
+        return found
 
     @cached_property
     def item(self) -> NDArray[np.int32]:
         """The item of each pair, int32 [P]."""
-        return self._array("item")
+        found: NDArray[np.int32] = mapped(self.folder, "item")
+        return found
 
     @cached_property
     def relevance(self) -> NDArray[np.float32]:
         """How well each pair fits, as it was judged, float32 [P]."""
-        return self._array("relevance")
+        found: NDArray[np.float32] = mapped(self.folder, "relevance")
+        return found
 
     @cached_property
     def query(self) -> Ints:
@@ -116,11 +120,6 @@ class Pairs(Prepared):
         """``query * num_items + item`` of the relevant pairs, or of all, sorted: int64 [S]."""
         keys = self.query * self.num_items + self.item
         return np.sort(keys[self.positive] if positive else keys)
-
-    def _array(self, name: str) -> NDArray[Any]:
-        path = self.folder / f"{name}.npy"
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return found
 
 
 def prepare_pairs(source: PairSource, cache: Path) -> Pairs:
