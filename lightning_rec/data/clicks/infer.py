@@ -101,14 +101,19 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
                 each = replace(plain, kind="left out", why=why, hint=hint)
         guesses.append(replace(each, group=name == roles.get("group")))
     items = [name for name in schema.names() if name not in taken and _sounds(name, "item")]
-    guesses = _with_history(guesses) if items else guesses
-    guesses = guesses if "time" in roles else _with_time(guesses)
-    lists = {
+    lists = (each for each in guesses if each.kind == "multi_valued")
+    past = next((each for each in lists if _sounds(each.name, "history")), None)
+    if items and past:
+        guesses = _with_role(guesses, past.name, "history", f"{past.why}, and its name")
+    times = [each.name for each in guesses if each.why == A_TIME and not of_things(each.name)]
+    if "time" not in roles and len(times) == 1:
+        guesses = _with_role(guesses, times[0], "time", "the only column of times")
+    parted = {
         each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
         for each in guesses
         if each.kind in ("multi_valued", "history") and schema[each.name] == pl.String
     }
-    values = values_of(table, lists, rows)
+    values = values_of(table, parted, rows)
     return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
 
 
@@ -161,27 +166,8 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
     return replace(plain, kind=found, why=why, separator=lists)
 
 
-def _with_history(guesses: list[Guess]) -> list[Guess]:
-    """The guesses, the first lists that sound like what was before as the history."""
-    lists = (each.name for each in guesses if each.kind == "multi_valued")
-    past = next((name for name in lists if _sounds(name, "history")), None)
-    return [
-        replace(each, kind="history", why=f"{each.why}, and its name")
-        if each.name == past
-        else each
-        for each in guesses
-    ]
-
-
-def _with_time(guesses: list[Guess]) -> list[Guess]:
-    """The guesses, the only column of times as the time of the rows, whatever it is called."""
-    times = [each.name for each in guesses if each.why == A_TIME and not of_things(each.name)]
-    if len(times) != 1:
-        return guesses
-    only = "the only column of times"
-    return [
-        replace(each, kind="time", why=only) if each.name in times else each for each in guesses
-    ]
+def _with_role(guesses: list[Guess], name: str, kind: str, why: str) -> list[Guess]:
+    return [replace(each, kind=kind, why=why) if each.name == name else each for each in guesses]
 
 
 def _sounds(name: str, role: str) -> bool:

@@ -38,10 +38,8 @@ class Frappe(PublicClicks):
     known beforehand.
 
     Args:
-        fields: what the columns mean.
         negatives: rows drawn beside each log.
         seed: fixes the draw, which depends on it and on the place of a row alone.
-        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     public: ClassVar[PublicData] = FRAPPE

@@ -44,7 +44,6 @@ class HomeDepot(PublicSource):
         positive_from: the least relevance that counts as relevant: from 2.5 on it is nearer to a
             perfect match (3) than to a partial one (2).
         scale: the lowest and the highest relevance.
-        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     kind: ClassVar[str] = "pairs"

@@ -125,7 +125,6 @@ class MovieLens1M(PublicSource):
             (ml-1m.txt of SASRec and BERT4Rec: 999,611 of 3,416, in order but without times; its
             own ids), or ``auto``: what is on this machine, ratings first. They are different data:
             figures of one do not compare with figures of the other.
-        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     public: ClassVar[PublicData] = ML_1M

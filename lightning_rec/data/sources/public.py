@@ -50,7 +50,6 @@ class PublicClicks(PublicSource):
 
     Args:
         fields: what the columns mean.
-        name: of the data set, in folders and tables; None takes the usual one.
     """
 
     kind: ClassVar[str] = "clicks"
