@@ -2,16 +2,15 @@
 
 import logging
 import os
-import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from lightning_rec.data.kept import alone, broken, seal
+from lightning_rec.data.kept import alone, broken, kept
 from lightning_rec.data.origins import Origin, Unavailable
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import atomic_folder
 
 DATA_VARIABLE = "LIGHTNING_REC_DATA"
 CACHE_VARIABLE = "LIGHTNING_REC_CACHE"
@@ -114,12 +113,8 @@ class PublicData:
         return None
 
     def _fetch(self, layout: Layout, origin: Origin) -> list[Path]:
-        folder = self._downloads(layout)
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier download that was damaged
-        with atomic_folder(folder) as temporary:
-            origin.fetch(layout.files, layout.extras, temporary)
-            seal(temporary)
-        files = layout.inside(folder)
+        fetch = partial(origin.fetch, layout.files, layout.extras)
+        files = layout.inside(kept(self._downloads(layout), fetch))
         assert files is not None, "an origin brings all files or raises"
         return files
 

@@ -202,28 +202,20 @@ class _Pair(NamedTuple):
         return max(found, 1 - found)
 
 
-class _HeldOut(NamedTuple):
-    """Of each category: rows n and clicks c known, m and d held out, and its number x."""
-
-    n: Floats
-    c: Floats
-    m: Floats
-    d: Floats
-    x: Floats
-
-
-def _held(counts: _Counts) -> Iterator[_HeldOut]:
-    """What may have been counted: validation and test, or one of them, beside what training has."""
+def _held(counts: _Counts) -> Iterator[list[Floats]]:
+    """Of each category rows n and clicks c that training has, m and d in validation, test, or both,
+    and its number x.
+    """
     for held in ([1, 2], [1], [2]):
         n, c = counts.rows[:, 0], counts.clicks[:, 0]
         m, d = counts.rows[:, held].sum(axis=1), counts.clicks[:, held].sum(axis=1)
         chosen = (m > 0) & (n + m >= 2) & (counts.number > 0)
-        yield _HeldOut(*(each[chosen] for each in (n, c, m, d, counts.mean)))
+        yield [each[chosen] for each in (n, c, m, d, counts.mean)]
 
 
-def _knows(at: _HeldOut) -> bool:
+def _knows(held: list[Floats]) -> bool:
     """Whether the number leaves less of the noise of what is held out than a draw leaves."""
-    n, c, m, d, x = at
+    n, c, m, d, x = held
     if len(m) < _LEAST:
         return False
     one, total = np.ones_like(x), n + m
