@@ -53,9 +53,7 @@ def arrays(
     counts: dict[str, int],
     protocol: "SplitProtocol",
 ) -> Split:
-    """Build the vocabulary from training events only, then the arrays that batches are cut from.
-    ``counts`` are what the filters left.
-    """
+    """Build the vocabulary from training events only, then the arrays that batches are cut from."""
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
     # Items with training events, then those without where they are ranked, as catalogued.

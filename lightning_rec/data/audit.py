@@ -61,9 +61,7 @@ class _Source:
         self.part: Ints | None = table["part"].to_numpy() if by_part else None
 
     def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
-        """Whether each event of ``earlier`` precedes its partner: by part, if it came split, time,
-        position.
-        """
+        """Whether each event precedes its partner: by part, if it came split, time, place."""
         precedes: NDArray[np.bool_] = earlier < later
         for column in (self.time, self.part):
             if column is not None:

@@ -76,9 +76,7 @@ class Windows:
         return int(self.before[-1]) if len(self.before) else 0
 
     def __getitem__(self, number: Ints) -> tuple[Ints, Ints, Ints]:
-        """The windows with these numbers, int64 [W]: user codes, and where in ``split.items`` each
-        begins and ends.
-        """
+        """The windows of these numbers, int64 [W]: user codes, begin and end in ``items``."""
         user = np.searchsorted(self.before, number, side="right")
         first, end = self.start[user], self.end[user]
         back = np.where(user > 0, number - self.before[user - 1], number)

@@ -70,9 +70,7 @@ class Candidates:
         return drawn
 
     def _at_random(self, stream: Words, barred: Ints, weights: Ints) -> Ints:
-        """The first allowed and new ones of ``DRAWS * number`` draws with replacement; then -1.
-        ``barred`` are pairs as ``row * num_items + item``.
-        """
+        """The first allowed and new ones of ``DRAWS * number`` draws with replacement; then -1."""
         rows = np.arange(len(stream))[:, None]
         end = np.cumsum(weights)
         # Of 64 bits the remainder favours no event by more than a billionth.
@@ -94,9 +92,7 @@ class Candidates:
     def _completed(
         self, drawn: Ints, stream: Words, barred: NDArray[np.bool_], weights: Ints
     ) -> Ints:
-        """Fill rows that fell short from the items left: each waits an exponential time with its
-        weight for a rate, and the first are taken (Efraimidis and Spirakis, IPL 2006).
-        """
+        """Fill rows that fell short, at random by weight (Efraimidis and Spirakis, IPL 2006)."""
         row, at = np.nonzero(drawn >= 0)
         barred[row, drawn[row, at]] = True
         # Places past those that _at_random used.

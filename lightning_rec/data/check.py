@@ -117,9 +117,7 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
-    """Complete the settings, read the columns, and report. Raises UserError if the file cannot be
-    read at all, or would be with other settings (Unfit).
-    """
+    """Complete the settings, read the columns, and report. Raises UserError, or Unfit."""
     described_ = described(path, settings)
     settings |= described_
     if told := _listed(described_):

@@ -17,9 +17,7 @@ Missing = Literal["refuse", "zero"]
 
 
 class VectorFile(NamedTuple):
-    """What a file of vectors holds: String ids [N], as :func:`ids_of` has them, and vectors of any
-    numeric type, [N, E], perhaps memory-mapped.
-    """
+    """Ids [N], String, and vectors of any numeric type, [N, E], perhaps memory-mapped."""
 
     path: Path
     ids: pl.Series

@@ -29,9 +29,7 @@ _SHORTEST = {
 
 
 def oddities(events: pl.LazyFrame, figures: Statistics, units: str) -> Iterator[str]:
-    """One sentence for each thing that is allowed, but seldom meant; ``units`` are users or
-    sessions.
-    """
+    """One sentence for each thing that is allowed, but seldom meant, of users or sessions."""
     for role in ("user", "item"):
         signs = pl.col(role).filter(pl.col(role).str.contains(r"[\p{L}\p{N}]").not_())
         if odd := events.select(signs.first()).collect(engine="streaming").item():

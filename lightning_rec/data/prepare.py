@@ -80,9 +80,7 @@ def _write(
 
 
 def _check(name: str, events: pl.LazyFrame) -> None:
-    """Raise UserError unless there are rows and each has all its values. Sources of users' files
-    check more and name the line; this holds for every source.
-    """
+    """Raise UserError unless there are rows and each has all its values, whatever the source."""
     schema = events.collect_schema()
     for column, dtype in schema.items():
         if column in _CANONICAL and dtype != _CANONICAL[column]:
@@ -120,9 +118,7 @@ def _encoded(events: pl.LazyFrame, users: pl.DataFrame, items: pl.DataFrame) -> 
 def _described(
     name: str, ids: pl.DataFrame, table: pl.LazyFrame | None, key: str, keep_rest: bool
 ) -> pl.DataFrame:
-    """Join what is known about each id; rows without interactions come last, if they are kept.
-    Raises UserError if the table has an id twice.
-    """
+    """Join what is known about each id, once; rows without interactions come last."""
     if table is None:
         return ids
     described = table.collect()

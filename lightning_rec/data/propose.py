@@ -145,9 +145,7 @@ def _owned(head: pl.DataFrame, name: str, owner: str) -> bool:
 
 
 def _timely(column: pl.Series, *, ordinal: bool, named: bool = True) -> bool:
-    """Whether the values, or the first ones of lists, are moments; ``ordinal``: numbers may be
-    small.
-    """
+    """Whether the values are moments; ``ordinal``: numbers may be small."""
     if isinstance(column.dtype, pl.List | pl.Array):
         column = column.explode()
     if column.dtype.is_nested() or column.dtype in (pl.Boolean, pl.Time, pl.Duration):

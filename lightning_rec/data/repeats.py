@@ -55,9 +55,7 @@ def repeats(events: Ordered, order: Order = "time") -> Repeats:
 
 
 def counted(events: Ordered, found: Repeats, units: str) -> dict[str, int]:
-    """How many events repeat which, and how many users, or sessions (``units``), have a single
-    item.
-    """
+    """How many events repeat which, and how many users, or sessions, have a single item."""
     place = np.arange(len(events.user))
     # Each pair of user and item has one event that repeats none.
     _, distinct = np.unique(events.user[found.first == place], return_counts=True)

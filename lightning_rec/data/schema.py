@@ -84,9 +84,7 @@ class Interactions(Prepared):
 
 
 def times(events: pl.DataFrame) -> NDArray[Any] | None:
-    """When each event was, seconds since 1970: int64, or float64 with fractions; None without
-    times.
-    """
+    """When each event was, seconds since 1970: int64, or float64; None without times."""
     if "timestamp" not in events.columns:
         return None
     if "fraction" not in events.columns:

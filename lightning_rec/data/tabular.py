@@ -57,9 +57,7 @@ class Table:
         return self.frames[0].collect_schema()
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
-        """Run a query in constant memory, reading every field. Raises UserError naming file and
-        line of a fault.
-        """
+        """Run a query in constant memory, reading every field. Raises UserError of a fault."""
         # Projection pushdown is off because it would skip over rows with too many fields, whose
         # values may stand in the wrong columns.
         options = pl.QueryOptFlags(projection_pushdown=False)
@@ -69,9 +67,7 @@ class Table:
             raise self.explained(error) from error
 
     def sound(self) -> pl.LazyFrame:
-        """All rows, of which text has been read through once. Raises UserError as :meth:`collect`
-        does.
-        """
+        """All rows, of which text has been read through once. Raises UserError of a fault."""
         if self.is_text:
             self.collect(self.frame.select(pl.len()))
         return self.frame
@@ -116,9 +112,7 @@ class Table:
         )
 
     def evened(self) -> "Table":
-        """The table with a blank row for each line that has too many fields. Raises UserError if
-        all have.
-        """
+        """The table with a blank row for each line of too many fields; UserError if all are."""
         try:
             self.sound()
         except Ragged as error:

@@ -51,10 +51,7 @@ def plain(text: str) -> str:
 
 
 def audit_texts(texts: Sequence[str], tokens: int, parts: dict[str, Ints]) -> dict[str, Any]:
-    """Check that each text is in one part alone, and no text of one part in another.
-
-    Returns what was counted, for the provenance card. Raises LeakError when a check fails.
-    """
+    """Check that each text is in one part alone; returns what was counted. Raises LeakError."""
     fail("a text is in no part", assigned_parts(parts, len(texts), "text") < 0)
     words = {name: {plain(texts[at]) for at in which.tolist()} for name, which in parts.items()}
     if (words["train"] & words["test"]) or (words["train"] | words["test"]) & words["val"]:

@@ -81,9 +81,7 @@ def shuffled(events: pl.LazyFrame, moment: str) -> pl.LazyFrame:
 
 
 def tied(events: pl.LazyFrame, share: float) -> tuple[bool, list[str]]:
-    """What is to be said of the events of one moment, a ``share`` of all, and whether to shuffle
-    them.
-    """
+    """What is to be said of events of one moment, a ``share`` of all, and whether to shuffle."""
     timed = [name for name in TIMED if name in events.collect_schema()]
     rated = [name for name in ("rating",) if name in events.collect_schema()]
     frame = events.select("user", "item", *timed, *rated).collect(engine="streaming")

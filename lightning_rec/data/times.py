@@ -72,9 +72,7 @@ class WrittenDates(ValueError):
 
 
 class Reading(NamedTuple):
-    """How a column is read: Int64 or Float64, null for no time, and how many make a second, if
-    known.
-    """
+    """How a column is read: Int64 or Float64, null for no time, and its unit, if known."""
 
     value: pl.Expr
     per_second: int | None

@@ -67,9 +67,7 @@ def _check_boundaries(
 
 
 def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
-    """Check every feature; returns which rows hold an unknown category, bool [N], and of each field
-    with categories how many rows do, int64 [3] by part.
-    """
+    """Check all features; returns rows with an unknown category, [N], and their number by field."""
     fields, encoded, columns = at.fields, at.encoded, slices(at.encoded.schema)
     named = [field for field in encoded.schema.fields if field.kind != "numeric"]
     checks = [CategoryCheck(field, fields, encoded) for field in named]

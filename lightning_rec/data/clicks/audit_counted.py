@@ -182,9 +182,7 @@ class _Pair(NamedTuple):
         return _Counts(rows.reshape(-1, 3), clicks.reshape(-1, 3), *moments)
 
     def centred(self, counts: _Counts) -> float:
-        """AUC over held-out rows of the number less its mean in the category, either way round; 0.5
-        where there are few such rows.
-        """
+        """AUC over held-out rows of the number less its mean in the category, either way round."""
         clicks, rows = counts.clicks.sum(axis=1), counts.rows.sum(axis=1)
         mixed = (clicks > 0) & (clicks < rows)
         scores, labels = [np.zeros(0)], [np.zeros(0, dtype=bool)]

@@ -221,9 +221,7 @@ def told_of_unknown(at: Evidence, missed: dict[str, Ints]) -> Iterator[Finding]:
 def _coded(
     at: Evidence, rows: Ints, train: Bools
 ) -> Iterator[tuple[str, Ints, int, tuple[int, ...]]]:
-    """Name, codes int64 [n, W] (-1 for none) and number of codes of each field, and the codes of
-    values that are missing or unknown.
-    """
+    """Name, codes int64 [n, W], their number, and those that are missing or unknown, by field."""
     fields, encoded = at.fields, at.encoded
     mine, missing = slices(encoded.schema), encoded.vocabulary.filter(pl.col("value").is_null())
     for field in encoded.schema.of("categorical") + encoded.schema.of("multi_valued"):

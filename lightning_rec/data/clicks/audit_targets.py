@@ -108,9 +108,7 @@ def _shares(at: Evidence, found: Bools) -> Iterator[_Shares]:
 
 
 def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
-    """Which rows have their own item in what is read of their history: bool [N], anywhere, first
-    and last.
-    """
+    """Which rows have their own item in their history: bool [N], anywhere, first and last."""
     item = at.items_shown()
     found, first, last = np.zeros((3, len(item)), dtype=bool)
     for start in range(0, len(item), BLOCK):
@@ -128,9 +126,7 @@ def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
 
 
 def _pairs(encoded: Encoded) -> Iterator[tuple[str, str, Bools]]:
-    """Each list and category of which training knows the same values, and which rows have theirs in
-    it.
-    """
+    """Each list and category that share values, and which rows have their category in the list."""
     mine = slices(encoded.schema)
     for of in encoded.schema.of("multi_valued"):
         for one in encoded.schema.of("categorical"):

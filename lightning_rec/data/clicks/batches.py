@@ -62,9 +62,7 @@ class ClickBatch(NamedTuple):
 
 
 class ClickSet(Dataset[ClickBatch]):
-    """The rows of a part, ``train``, ``val`` or ``test``, fetched as whole batches, with their
-    ``histories`` if they are asked for.
-    """
+    """The rows of a part, fetched as whole batches, with their ``histories`` if asked for."""
 
     def __init__(self, encoded: Encoded, part: str, histories: bool = False) -> None:
         self.encoded, self.rows = encoded, np.asarray(encoded.part(part))

@@ -19,9 +19,7 @@ _LITERAL = r"^\[(?s:.*)\]$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Numbers, Float64; else null. Raises UserError if the column called ``name`` holds lists or
-    times.
-    """
+    """Numbers, Float64; else null. Raises UserError if the column holds lists or times."""
     if dtype.is_nested() or dtype.is_temporal():
         raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")
     return read_numbers(column, dtype)

@@ -79,9 +79,7 @@ class Faults:
         self.count += int(bad.sum())
 
     def told(self, what: str, remedy: Callable[[Any], str] = lambda value: "") -> None:
-        """Raise UserError if there was a bad row; ``what`` may name its ``{value}``, ``remedy``
-        says what to do.
-        """
+        """Raise UserError if there was a bad row; ``what`` may name its ``{value}``."""
         if self.count:
             told = "empty" if self.value is None else str(self.value)
             more = f" ({self.count:,} such rows)" if self.count > 1 else ""
@@ -147,9 +145,7 @@ def group(table: ClickTable, fields: Fields) -> NDArray[np.int32] | None:
 def codes(
     table: ClickTable, name: str, read: Callable[[pl.Series], pl.Series]
 ) -> NDArray[np.int32]:
-    """The place of each row's value, as ``read`` makes them, among all distinct ones, sorted: int32
-    [N], -1 for null.
-    """
+    """The place of each row's value among all distinct ones, sorted: int32 [N], -1 for null."""
     known: pl.Series | None = None
     for _, frame in table.blocks(name):
         values = read(frame[name]).drop_nulls().unique()

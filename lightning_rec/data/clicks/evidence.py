@@ -16,9 +16,7 @@ Ints = NDArray[np.int64]
 
 
 class Evidence(NamedTuple):
-    """A table, the arrays made of it, and the place in ``PARTS`` of each row, int8 [N], -1 for
-    none.
-    """
+    """A table, its arrays, and the place in ``PARTS`` of each row, int8 [N], -1 for none."""
 
     table: ClickTable
     fields: Fields

@@ -36,9 +36,7 @@ class ClickSource(Raw, Protocol):
 
 @runtime_checkable
 class LogClicks(Raw, Protocol):
-    """Clicks that are the events of a log, which is prepared once for clicks and sequences alike,
-    with what is known of their users and items.
-    """
+    """Clicks that are the events of a log, with what is known of their users and items."""
 
     fields: Fields
     log: ClassVar[Source]
@@ -127,9 +125,7 @@ def _info(source: ClickSource | LogClicks, table: pl.LazyFrame) -> dict[str, Any
 
 
 def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None) -> str:
-    """SHA-256 of all columns as text, by name, and of what ``labels`` are made of, where that is
-    told.
-    """
+    """SHA-256 of all columns as text, by name, and of what ``labels`` are made of."""
     digest = hashlib.sha256()
     if labels is not None:
         told = {goal: [of, least and float(least)] for goal, (of, least) in labels.items()}

@@ -43,9 +43,7 @@ def leak(told: str) -> LeakError:
 
 
 def fail(check: str, culprits: NDArray[np.bool_], rows: Ints | int = 0) -> None:
-    """Raise LeakError if there are culprits, in ``rows`` of the prepared table, or from that row
-    on.
-    """
+    """Raise LeakError if there are culprits, in these rows of the table, or from there on."""
     if culprits.any():
         first = int(np.flatnonzero(culprits)[0])
         row = rows + first if isinstance(rows, int) else rows[first]

@@ -42,9 +42,7 @@ class QueryBatch(NamedTuple):
 
 
 class PairSet(Dataset[PairBatch]):
-    """The pairs of the training queries, or the relevant ones (``positives``), as whole batches.
-    Raises UserError if there is nothing to train on.
-    """
+    """The pairs of the training queries, or the relevant ones. Raises UserError if none."""
 
     def __init__(self, matches: Matches, positives: bool) -> None:
         self.pairs = matches.pairs

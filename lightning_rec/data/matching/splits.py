@@ -54,9 +54,7 @@ class ByQuery(RandomShares, Hashed):
     name: ClassVar[str] = "by_query"
 
     def assign(self, pairs: Pairs) -> Matches:
-        """Draw the queries of each part. Raises UserError where one is left empty, or a cut-off is
-        beyond the items.
-        """
+        """Draw the queries of each part. Raises UserError where one is empty."""
         name, number = pairs.info["name"], pairs.num_queries
         if max(self.cutoffs) > pairs.num_items:
             fit = [k for k in self.cutoffs if k <= pairs.num_items] or [1]

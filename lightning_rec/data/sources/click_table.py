@@ -89,9 +89,7 @@ class ClickTableSource(OwnTable):
 
 
 def _alike(frames: dict[str, pl.LazyFrame]) -> dict[str, pl.LazyFrame]:
-    """The rows of each part, columns in one order; what is of several types as text, or lists of
-    it.
-    """
+    """The rows of each part, columns in one order and type: else text, or lists of it."""
     schemas = {part: frame.collect_schema() for part, frame in frames.items()}
     names = schemas["train"].names()
     types = {name: {schema[name] for schema in schemas.values()} for name in names}
