@@ -353,7 +353,7 @@ MISUSE = {
     "model=masked_lm task=click": ["MaskedLM is a model of masked words"],
     "model=tallrec model.prompt=why": ["model.prompt must hold {history} and {item}"],
     "model=deepfm item=text data.fields.item=null data.fields.past=null": ["item=text", "data.fields.item=COLUMN"],
-    "model=bprmf item=text": ["BPRMF has no table of items", "texts, read by"],
+    "model=lightgcn item=text": ["LightGCN has no table of items", "texts, read by"],
     "model=deepfm item=text item.encoder=/nowhere": ["'/nowhere' is no folder"],
     "model=din model.activation=relu": ["model.activation=relu", "'dice' or 'prelu'"],
     "model=bst model.heads=3": ["model.heads=3", "dim=16"],

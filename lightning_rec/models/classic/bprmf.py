@@ -4,6 +4,7 @@ Rendle et al., BPR: Bayesian Personalized Ranking from Implicit Feedback, UAI 20
 arXiv:1205.2618. Shapes: M queries, D = dim.
 """
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,6 +15,8 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, trained_users, users_at
+from lightning_rec.models.items.base import Items
+from lightning_rec.models.items.ids import BARE_IDS
 
 
 class BPRMF(InnerProduct):
@@ -25,6 +28,7 @@ class BPRMF(InnerProduct):
     Args:
         dim: width of the vectors.
         l2: the paper's λ, on the squares of the vectors that a batch reads.
+        items: makes the item encoder; the default is a table of ids.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("user_item",)
@@ -32,15 +36,22 @@ class BPRMF(InnerProduct):
     needs_users = True
     known: Tensor
 
-    def __init__(self, schema: Schema, dim: PositiveInt = 64, l2: NonNegativeFloat = 0.01) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 64,
+        l2: NonNegativeFloat = 0.01,
+        items: Items = BARE_IDS,
+    ) -> None:
         super().__init__(schema)
         self.user = nn.Embedding(schema.num_users, dim)
-        self.item = nn.Embedding(schema.num_items, dim)
-        self.bias = nn.Parameter(torch.zeros(schema.num_items))
+        self.item = items(schema, dim)
+        self.bias = self.item.new_bias()
         self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
         self.l2 = Penalty(l2)
-        for table in (self.user, self.item):
-            nn.init.normal_(table.weight, std=0.1)
+        draw = partial(nn.init.normal_, std=0.1)
+        draw(self.user.weight)
+        self.item.initialise(draw)
 
     def fit(self, split: Split) -> None:
         """Mark the users with training events; the rest is learnt."""
@@ -57,7 +68,7 @@ class BPRMF(InnerProduct):
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """Vectors float [n, D] and biases float [n]."""
-        weight = self.item.weight if items is None else self.item(items)
+        weight = self.item.table() if items is None else self.item(items)
         if self.training:
             self.l2.add(weight)
         return ItemVectors(weight, self.bias if items is None else self.bias[items])

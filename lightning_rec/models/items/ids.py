@@ -1,20 +1,25 @@
 """Items known by their ids: a learnt vector each. Shapes: V = num_items, D = dim."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.split import Schema
-from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemEncoder
+from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemEncoder, Items
 
 
 class Ids(nn.Embedding, ItemEncoder):
-    """A table with a row for each item, one for padding, which stays 0, and one for the mask."""
+    """A table with a row for each item, one for padding, which stays 0, and one for the mask; the
+    latter two only if ``special``, for models that read histories.
+    """
 
     by_id = True
 
-    def __init__(self, schema: Schema, dim: int) -> None:
-        super().__init__(schema.num_items + 2, dim, padding_idx=schema.padding)
+    def __init__(self, schema: Schema, dim: int, special: bool = True) -> None:
+        padding = schema.padding if special else None
+        super().__init__(schema.num_items + 2 * special, dim, padding_idx=padding)
         self.num_items, self.dim = schema.num_items, dim
 
     def sparse_gradients(self) -> None:
@@ -29,7 +34,11 @@ class Ids(nn.Embedding, ItemEncoder):
     def initialise(self, init: Init) -> None:
         """Draw all rows, then set that of padding to 0."""
         init(self.weight)
-        self.weight[self.num_items].zero_()
+        if self.padding_idx is not None:
+            self.weight[self.padding_idx].zero_()
+
+
+BARE_IDS: Items = partial(Ids, special=False)  # for models that read no histories
 
 
 class OwnVectors(ComputedItems):
