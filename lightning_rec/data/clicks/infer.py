@@ -81,7 +81,7 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
             raise UserError(no_column(table.path, column, role, schema))
     rows, counted = counts(table)
     head = table.collect(table.frame.head(_HEAD))
-    roles = _labelled(table, head, given)
+    roles = _roles(table, head, given)
     taken = {column: role for role, column in roles.items() if role != "group"}
     guesses = []
     for name, dtype in schema.items():
@@ -174,36 +174,30 @@ def _sounds(name: str, role: str) -> bool:
     return re.fullmatch(_NAMES[role], words(name)) is not None
 
 
-def _labelled(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
-    """Columns of the roles, a label among them. Raises UserError if none can be one."""
-    roles = {**_roles(head, given), **given}
-    if "label" not in roles and table.is_text and not table.dialect.headed:
-        free = (name for name in head.columns if name not in given.values())
-        found = next((name for name in free if is_binary(head[name])), None)
-        roles = {role: name for role, name in roles.items() if name != found}
-        roles |= {"label": found} if found else {}
-    if "label" not in roles:
-        raise UserError(
-            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN, and "
-            f"for ratings, positive_from=NUMBER; it has: {listed(head.columns)}."
-        )
-    return roles
-
-
-def _roles(head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
-    """Columns of the roles by name and values, for those that are not given."""
-    found: dict[str, str] = {}
+def _roles(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str, str]:
+    """Columns of the roles by name and values, a label among them. Raises UserError if none is."""
+    found = dict(given)
     for role, test in (
         ("label", is_binary),
         ("group", lambda column: not column.dtype.is_nested()),
         ("time", is_timely),
     ):
-        for name in head.columns:
-            free = name not in (*given.values(), *found.values())
-            sounds = _sounds(name, role) and not (role == "time" and of_things(name))
-            if role not in given and free and sounds and test(head[name]):
-                found[role] = name
-                break
+        free = [name for name in head.columns if name not in found.values()]
+        named = [name for name in free if _sounds(name, role)]
+        if role == "time":
+            named = [name for name in named if not of_things(name)]
+        name = next((name for name in named if role not in given and test(head[name])), None)
+        found |= {role: name} if name else {}
+    if "label" not in found and table.is_text and not table.dialect.headed:
+        free = [name for name in head.columns if name not in given.values()]
+        if label := next((name for name in free if is_binary(head[name])), None):
+            found = {role: name for role, name in found.items() if name != label}
+            found["label"] = label
+    if "label" not in found:
+        raise UserError(
+            f"{table.path} has no column of 0 and 1 that could be the label: say label=COLUMN, and "
+            f"for ratings, positive_from=NUMBER; it has: {listed(head.columns)}."
+        )
     return found
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.click_table import ClickTableSource
-from lightning_rec.data.sources.public import PublicClicks, marked
+from lightning_rec.data.sources.public import PublicClicks
 
 _CRITEO = ["label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27))]
 _AVAZU = (
@@ -41,12 +41,11 @@ class CriteoSample(PublicClicks):
 
     public: ClassVar[PublicData] = CRITEO_SAMPLE
 
-    def read(self, files: list[Path]) -> pl.LazyFrame:
-        """Train, validation and test below one another: tab separated, without a header."""
-        types = {name: pl.String if name[0] == "C" else pl.Int64 for name in _CRITEO}
-        return marked(
-            files, lambda file: pl.scan_csv(file, separator="\t", has_header=False, schema=types)
-        )
+    csv: ClassVar = {
+        "separator": "\t",
+        "has_header": False,
+        "schema": {name: pl.String if name[0] == "C" else pl.Int64 for name in _CRITEO},
+    }
 
 
 class AvazuSample(PublicClicks):
@@ -54,11 +53,11 @@ class AvazuSample(PublicClicks):
 
     public: ClassVar[PublicData] = AVAZU_SAMPLE
 
+    csv: ClassVar = {"has_header": False, "schema": dict.fromkeys(_AVAZU, pl.String)}
+
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """Train, validation and test below one another; only the first has a header."""
-        types = dict.fromkeys(_AVAZU, pl.String)
-        rows = marked(files, lambda file: pl.scan_csv(file, has_header=False, schema=types))
-        return _with_time(rows.filter(pl.col("id") != "id"))
+        return _with_time(super().read(files).filter(pl.col("id") != "id"))
 
 
 class AvazuTable(ClickTableSource):

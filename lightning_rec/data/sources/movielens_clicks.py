@@ -1,7 +1,7 @@
 """MovieLens ratings as clicks: who rated what and when, with what is known of both."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from lightning_rec.data.clicks.table import LogClicks
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.schema import Source
 from lightning_rec.data.sources.movielens import ML_100K, MovieLens100K
-from lightning_rec.data.sources.public import PublicClicks, marked
+from lightning_rec.data.sources.public import PublicClicks
 
 ML_1M_COLLM = PublicData(
     name="ml_1m_collm",
@@ -52,13 +52,17 @@ class MovieLens1MCoLLM(PublicClicks):
     """
 
     public: ClassVar[PublicData] = ML_1M_COLLM
+    csv: ClassVar = {
+        "separator": "\t",
+        "schema_overrides": {
+            **dict.fromkeys(("uid", "iid", "history"), pl.String),
+            **{"label": pl.Int8, "timestamp": pl.Int64, "not_cold": pl.Int8},
+        },
+    }
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """Train, validation and test below one another, with the titles."""
-        types: dict[str, Any] = dict.fromkeys(("uid", "iid", "history"), pl.String)
-        types |= {"label": pl.Int8, "timestamp": pl.Int64, "not_cold": pl.Int8}
-        rows = marked(files, lambda file: pl.scan_csv(file, separator="\t", schema_overrides=types))
-        rows = rows.with_columns(pl.col("history").str.replace("^0( |$)", ""))
+        rows = super().read(files).with_columns(pl.col("history").str.replace("^0( |$)", ""))
         about = [file for file in files if file.name == "items.tsv.gz"]
         if not about:
             return rows

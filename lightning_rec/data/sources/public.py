@@ -1,6 +1,6 @@
 """What sources of public data share: files that everybody can get, fields that may be changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,18 +56,21 @@ class PublicClicks(PublicSource):
     # What labels the published hash stands for, besides those that the files have as they are.
     published: ClassVar[tuple[Mapping[str, tuple[str, float | None]], ...]] = ()
 
+    csv: ClassVar[Mapping[str, Any]] = {}  # how Polars scans the files
+
     fields: Fields = field(kw_only=False)
+
+    def read(self, files: list[Path]) -> pl.LazyFrame:
+        """Rows of the files named after a part, below one another, each marked with it."""
+        parts = {file: _MARKS.get(file.name.partition(".")[0]) for file in files}
+        return pl.concat(
+            pl.scan_csv(file, **self.csv).with_columns(pl.lit(part).alias(PART))
+            for file, part in parts.items()
+            if part
+        )
 
     def settings(self) -> dict[str, Any]:
         """What makes the labels, if it is not what was published."""
         labels = self.fields.labels()
         plain = all(least is None for _, least in labels.values())
         return {} if plain or labels in self.published else {"labels": labels}
-
-
-def marked(files: list[Path], scan: Callable[[Path], pl.LazyFrame]) -> pl.LazyFrame:
-    """Rows of the files that are named after a part, below one another, each marked with it."""
-    parts = {file: _MARKS.get(file.name.partition(".")[0]) for file in files}
-    return pl.concat(
-        scan(file).with_columns(pl.lit(part).alias(PART)) for file, part in parts.items() if part
-    )
