@@ -234,8 +234,8 @@ def check_usable(split: Split, protocol: "SplitProtocol") -> None:
             f"protocol={protocol.name} leaves 1 item in training: there is nothing to rank. Loosen "
             "the filters, or check the column of items."
         )
-    wanted = {"validation": split.val} if protocol.validates else {}
-    for stage, examples in {**wanted, "test": split.test}.items():
+    validation = {"validation": split.val} if protocol.validates else {}
+    for stage, examples in {**validation, "test": split.test}.items():
         if not examples.size:
             steps = takewhile(lambda step: "target" not in step[0], split.counts.items())
             counts = ", ".join(f"{step}: {number:,}" for step, number in steps)

@@ -233,7 +233,7 @@ def _met(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]
     pairs, first = np.unique(
         owner * source.num_items + source.item[np.asarray(split.rows)], return_index=True
     )
-    wanted = np.asarray(examples.user) * source.num_items + source.item[np.asarray(examples.row)]
-    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    met: NDArray[np.bool_] = (pairs[place] == wanted) & (first[place] < examples.end)
+    asked = np.asarray(examples.user) * source.num_items + source.item[np.asarray(examples.row)]
+    place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+    met: NDArray[np.bool_] = (pairs[place] == asked) & (first[place] < examples.end)
     return met

@@ -43,13 +43,9 @@ class Candidates:
     def draw(
         self, example: Ints, target: Ints, seen_row: Ints, seen_item: Ints, train_counts: Ints
     ) -> Ints:
-        """Draw for a batch of B examples; what an example gets does not depend on the others.
-
-        example, target: int64 [B]; a target is never drawn, -1 stands for none.
-        seen_row, seen_item: int64 [S], pairs of a row of this batch and an item, never drawn.
-        train_counts: int64 [num_items], all above 0.
-
-        Returns int64 [B, number], no item twice in a row; -1 where there are no more items.
+        """Draw for a batch of B examples: int64 [B, number], no item twice in a row, -1 where there
+        are no more. Neither ``target`` (-1 for none) nor the S pairs of ``seen_row`` in this batch
+        and ``seen_item`` are drawn; what an example gets does not depend on the others.
         """
         weights = train_counts if self.by == "popular" else np.ones_like(train_counts)
         known = np.flatnonzero(target >= 0)

@@ -8,21 +8,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from lightning_rec.data import propose
 from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
-from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.lines import Ragged
 from lightning_rec.data.oddities import garbled, oddities, repeats
 from lightning_rec.data.plain import Unfit
-from lightning_rec.data.propose import (
-    ROLES,
-    command,
-    described,
-    holds_lists,
-    label,
-    protocol,
-    roles,
-    unlike_events,
-)
 from lightning_rec.data.repeats import TOLD_FROM
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.statistics import Statistics, statistics
@@ -106,9 +96,9 @@ def check_file(path: Path, **given: Any) -> Report:
     if report.statistics is not None and (report.ok or report.droppable):
         drop = {"invalid": "drop"} if report.errors else {}
         repeated = report.repeated > TOLD_FROM * report.statistics.events
-        chosen = protocol(settings, repeated=repeated)
+        chosen = propose.protocol(settings, repeated=repeated)
         ties = {"ties": "shuffle"} if report.shuffle else {}
-        report.command = command(path, {**settings, **drop, **ties}, chosen)
+        report.command = propose.command(path, {**settings, **drop, **ties}, chosen)
     return report
 
 
@@ -118,16 +108,18 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     """Complete the settings, read the columns, and report. Raises UserError, or Unfit."""
-    described_ = described(path, settings)
-    settings |= described_
-    if told := _listed(described_):
+    described = propose.described(path, settings)
+    settings |= described
+    if told := _listed(described):
         report.warnings.append(f"{path} seems to have no header; this is taken: {told}.")
-    form = {key: given for key, given in settings.items() if key not in (*ROLES, "path", "ties")}
+    form = {
+        key: given for key, given in settings.items() if key not in (*propose.ROLES, "path", "ties")
+    }
     dialect = TableSource(str(path), "user", "item", **form).dialect
-    table = _opened(path, dialect, settings)
+    table = open_table(path, dialect, settings.get("invalid", "error"))
     report.warnings += garbled(table)
     bare = not {"user", "item"} & set(settings)
-    found = roles(table, settings)
+    found = propose.roles(table, settings)
     if "session" in settings:
         found.pop("user", None)  # sessions stand where users would
     report.warnings += _named(table, {**settings, **found})
@@ -135,7 +127,7 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
     for role, column in found.items():
         if column in dialect.named:
             continue  # read without being named
-        if role in ("user", "item") or (bare and role in ROLES):
+        if role in ("user", "item") or (bare and role in propose.ROLES):
             report.warnings.append(
                 f"The {role} column is not named; '{column}' is taken: {role}={column}."
             )
@@ -153,10 +145,10 @@ def _checked(path: Path, settings: dict[str, Any], report: Report) -> None:
 
 def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Report) -> None:
     item = str(settings.get("item", "item"))
-    if "form" not in settings and holds_lists(table, item):
+    if "form" not in settings and propose.holds_lists(table, item):
         report.warnings.append(f"Column '{item}' holds lists: a row is many events, form=lists.")
         settings["form"] = "lists"
-    if clicks := label(table, settings.values()):
+    if clicks := propose.label(table, settings.values()):
         report.warnings.append(
             f"Column '{clicks}' holds 0 and 1: a table of clicks, shown or clicked, is read by "
             f"'lightning-rec data schema {path}'; as a log, every row counts as chosen."
@@ -166,9 +158,9 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
     if source.catalogue_path is not None:
         for odd in garbled(source.catalogue_table(source.catalogue_path)):
             report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
-    log = _read(_opened(path, source.dialect, settings), source, report)
+    log = _read(open_table(path, source.dialect, source.invalid), source, report)
     for part in list(source.paths.values())[1:]:
-        more, columns = _opened(part, source.dialect, settings), source.roles
+        more, columns = open_table(part, source.dialect, source.invalid), source.roles
         faults = missing_columns(more, columns) or read_log(more, columns, source.invalid).faults
         report.errors += faults
     if log is not None and log.remedy and not set(log.remedy) & set(settings):
@@ -190,21 +182,16 @@ def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
 
 def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
     """What names may mislead in: those that differ in case alone, and times that are no events'."""
-    if "time" not in roles and (dates := unlike_events(table, roles.values())):
+    if "time" not in roles and (dates := propose.unlike_events(table, roles.values())):
         yield (
             f"{listed(dates)}: times of users or items, by the name, and none of events; say "
             "time=COLUMN if they are."
         )
-    for role in ROLES:
+    for role in propose.ROLES:
         name = str(roles.get(role))
         others = [each for each in table.schema if each.lower() == name.lower() and each != name]
         if others and name in table.schema:
             yield f"Column '{name}' is the {role}, not {listed(others)}: they differ in case alone."
-
-
-def _opened(path: Path, dialect: Dialect, settings: Mapping[str, Any]) -> Table:
-    table = open_table(path, dialect)
-    return table.evened() if settings.get("invalid") == "drop" else table
 
 
 def _read(table: Table, source: TableSource, report: Report) -> Log | None:

@@ -72,8 +72,6 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     """Read the log through once, in constant memory, and collect its faults; ``invalid="drop"``
     leaves faulty rows out. Raises UserError for what makes the file unreadable as a whole.
     """
-    if invalid == "drop":
-        table = table.evened()
     if unfit := list(_unfit(table, columns)):
         return Log(table.frame, 0, unfit)
     try:

@@ -24,8 +24,7 @@ Times = NDArray[Any]  # int64 or float64
 
 def settle(protocol: Any, ordered: bool = True) -> None:
     """Check the cuts of a protocol as it is made, and write its dates in UTC, so that equal moments
-    have equal hashes. Raises UserError for what is no cut, or if ``ordered`` ones are in the wrong
-    order.
+    have equal hashes. Raises UserError for what is no cut, or in the wrong order if ``ordered``.
     """
     for key in CUTS:
         object.__setattr__(protocol, key, _settled(key, getattr(protocol, key)))

@@ -20,10 +20,7 @@ LISTED = ("item", "time", "rating")  # roles that may hold lists
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what, and what their times mean.
-
-    Where there are sessions, user and session together make a user.
-    """
+    """Which columns of a table hold what; user and session together make a user."""
 
     user: str
     item: str

@@ -10,14 +10,10 @@ MOST = 256  # values kept, the most frequent ones
 
 
 def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """One column per genre, category or the like, 1 where the item has it.
-
-    Of ``items``, row ``i`` of which describes code ``i``, the first of ``COLUMNS`` that is there is
-    taken, in any case of letters: lists of strings, or strings parted by one of ``SEPARATORS``.
+    """One column per genre, category or the like, by falling frequency: float32 [num_items, F] of 0
+    and 1, F at most 256; None without any. Of ``items``, row ``i`` of which describes code ``i``,
+    the first of ``COLUMNS`` is taken: lists, or text parted by one of ``SEPARATORS``.
     ``vocabulary`` int64 [num_items] are the codes of the rows.
-
-    Returns float32 [num_items, F] of 0 and 1, F at most 256, columns by falling frequency; None
-    where the catalogue has no such column or it is empty.
     """
     named = {name.lower(): items[name] for name in items.columns}
     known = (named[name] for name in COLUMNS if name in named)

@@ -26,11 +26,8 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which a data set comes.
-
-    name: of the form; where there are several versions of the data, of the version.
-    files, extras: names of the files that must be there, and of those that are read if they are.
-    origins: where these files can be had, in the order in which to ask.
+    """One form in which a data set comes: its name, that of the version of the data where there are
+    several; the files that must be there, and that are read if they are; and where they can be had.
     """
 
     name: str
@@ -87,11 +84,15 @@ class PublicData:
         tried = []
         for layout in self._of(variant):
             for origin in layout.origins:
+                fetch = partial(origin.fetch, layout.files, layout.extras)
                 try:
-                    return self._fetch(layout, origin)
+                    files = layout.inside(kept(self._downloads(layout), fetch))
                 except Unavailable as error:
                     log.warning("%s: %s passed over: %s", self.title, origin, error)
                     tried.append(f"{origin} ({error})")
+                    continue
+                assert files is not None, "an origin brings all files or raises"
+                return files
         raise UserError(self._missing(variant, tried))
 
     def _of(self, variant: str) -> list[Layout]:
@@ -111,12 +112,6 @@ class PublicData:
                 return files
             log.warning("%s: the download in %s is damaged and not used", self.title, folder)
         return None
-
-    def _fetch(self, layout: Layout, origin: Origin) -> list[Path]:
-        fetch = partial(origin.fetch, layout.files, layout.extras)
-        files = layout.inside(kept(self._downloads(layout), fetch))
-        assert files is not None, "an origin brings all files or raises"
-        return files
 
     def _missing(self, variant: str, tried: list[str]) -> str:
         choices = " or ".join(

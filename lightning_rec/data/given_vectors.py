@@ -25,16 +25,11 @@ class VectorFile(NamedTuple):
 
 
 def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) -> VectorFile:
-    """Read vectors and their ids.
-
-    path: ``.npy`` of shape [N, E]; ``.safetensors`` with a tensor called ``column``; Parquet with a
-        column of lists or arrays of numbers called ``column``.
-    ids: for the first two, the ids of the rows: text, one a line, or ``.npy``. A safetensors file
-        may hold them itself, as an integer tensor called ``id_column``.
-    id_column: the column of ids of a Parquet file.
-
-    Raises UserError if the file is not there or not of these kinds, ids are missing, doubled or not
-    as many as vectors, or these have not all the same width.
+    """Read vectors and their ids: ``.npy`` [N, E], a tensor ``column`` of ``.safetensors``, or a
+    ``column`` of lists of numbers of Parquet. ``ids`` of the first two are a text, one a line, or
+    ``.npy``, or the tensor ``id_column``; those of Parquet are its ``id_column``. Raises UserError
+    if the file is not of these kinds, ids are missing, doubled or not as many as vectors, or these
+    differ in width.
     """
     if not path.is_file():
         raise UserError(f"item.path={path}: there is no such file.")
@@ -64,17 +59,16 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
 
 def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[np.float32]:
     """The vectors of a catalogue's items in its order, float32 [V, E]; 0 for those without one
-    under ``missing="zero"``. Raises UserError if the file knows too few of them, or a value is not
-    finite.
+    under ``missing="zero"``. Raises UserError if too many are missing, or a value is not finite.
     """
     rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
-    wanted = ids_of(items)
-    row = wanted.to_frame("id").join(rows, "id", "left", maintain_order="left")["row"]
-    lacking = wanted.filter(row.is_null())
+    asked = ids_of(items)
+    row = asked.to_frame("id").join(rows, "id", "left", maintain_order="left")["row"]
+    lacking = asked.filter(row.is_null())
     if len(lacking) == len(items):
         raise UserError(
             f"{file.path} knows none of the items: its ids are like {listed(file.ids.head(3))}, "
-            f"those of the catalogue like {listed(wanted.head(3))}."
+            f"those of the catalogue like {listed(asked.head(3))}."
         )
     if len(lacking) and missing == "refuse":
         raise UserError(
@@ -96,7 +90,7 @@ def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[
     vectors[mask] = file.vectors[row.drop_nulls().to_numpy()]
     if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
         raise UserError(
-            f"{file.path}: the vector of the item {wanted[int(bad[0])]} ({len(bad):,} such items) "
+            f"{file.path}: the vector of the item {asked[int(bad[0])]} ({len(bad):,} such items) "
             "holds values that are no finite numbers (NaN, or beyond float32)."
         )
     return vectors

@@ -23,17 +23,16 @@ log = logging.getLogger(__name__)
 
 
 def kept(folder: Path, make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, filled by ``make`` in one process, whole or not at all. Where a file
-    differs from its checksum it is made again, with a warning. Raises UserError if the cache cannot
-    be written.
+    """A folder of the cache, filled by ``make`` in one process, whole or not at all; made again,
+    with a warning, where a file differs from its checksum. Raises UserError if it cannot be
+    written.
     """
-    if folder.exists() and broken(folder) is None:
+    if broken(folder) is None:
         return folder
     with alone(folder):
-        fault = broken(folder) if folder.exists() else None
-        if folder.exists() and fault is None:  # another process was sooner
+        if (fault := broken(folder)) is None:  # another process was sooner
             return folder
-        if fault is not None and (folder / CHECKSUMS).exists():  # else it was never finished
+        if (folder / CHECKSUMS).exists():  # else it was never finished
             log.warning(
                 "%s is broken (%s is not what was written): it is made again.", folder, fault
             )

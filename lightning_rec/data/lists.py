@@ -64,8 +64,7 @@ def is_list(value: object) -> bool:
 def _unquoted(value: pl.Expr) -> pl.Expr:
     """A value without blanks and quotes around it, escaped signs as they are meant."""
     value = stripped(value)
-    bare = value.str.strip_prefix("u").str.strip_prefix("U").str.strip_prefix("b")
-    bare = bare.str.strip_prefix("B")
+    bare = value.str.replace("^[uUbB]", "")
     inner = bare.str.slice(1, bare.str.len_chars() - 2)
     quoted = value.str.contains(f"^(?:{_QUOTED})$")
     escaped = value.map_batches(_meant, return_dtype=pl.String, is_elementwise=True)
@@ -79,11 +78,11 @@ def _meant(values: pl.Series) -> pl.Series:
     known = known.filter(known.str.contains("\\", literal=True))
     if not len(known):
         return values
-    meant = pl.Series([_said(value) for value in known.to_list()], dtype=pl.String)
+    meant = pl.Series([said(value) for value in known.to_list()], dtype=pl.String)
     return values.replace(known, meant)
 
 
-def _said(value: str) -> str:
+def said(value: str) -> str:
     """What a value in quotes means to JSON, or to Python."""
     for read in (json.loads, ast.literal_eval):
         try:

@@ -35,8 +35,7 @@ def ordering(
     data: Interactions, split: Split, *, known: bool, ties: Ties | None = None
 ) -> Ordering:
     """Look at each step from one event of a user to the next that times do not order. ``known``:
-    whether the source vouches for the order of its rows; ``ties``: what it makes of equal times, if
-    it can tell.
+    whether the source vouches for the order of its rows; ``ties``: what it makes of equal times.
     """
     if split.order == "none":
         return Ordering({})

@@ -93,16 +93,16 @@ def _is_plain(value: str) -> bool:
 
 def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
     """Columns that seem to hold what no column is named for, by their names."""
-    found: dict[str, str | None] = {}
-    for role in ROLES:
-        if role not in given:
-            taken = [*given.values(), *found.values()]
-            if role != "time":
-                found[role] = guess(table, role, taken)
-                continue
-            owners = [given.get(each) or found.get(each) for each in ("user", "item")]
-            found[role] = _time(table, taken, [str(owner) for owner in owners])
-    return {role: column for role, column in found.items() if column is not None}
+    found: dict[str, str] = {}
+    for role in (role for role in ROLES if role not in given):
+        known = {**given, **found}
+        if role == "time":
+            owners = [str(known.get(each)) for each in ("user", "item")]
+            column = _time(table, known.values(), owners)
+        else:
+            column = guess(table, role, known.values())
+        found |= {} if column is None else {role: column}
+    return found
 
 
 def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:

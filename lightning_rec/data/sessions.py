@@ -143,9 +143,8 @@ class Sessions(SplitProtocol):
 
 
 def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
-    """Write the log again, with the sessions of each user, that a pause of more than ``gap``
-    seconds ends, for users: named ``u / 1``, in order of first appearance, their user in
-    ``visitor``.
+    """Write the log again, with the sessions of each user, which a pause above ``gap`` seconds
+    ends, for users: named ``u / 1``, in order of first appearance, their user in ``visitor``.
     """
     tick, per_second = ticks(data.events)
     frame = data.events.select("user", tick.alias("tick")).with_row_index("row").collect()

@@ -6,19 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_rec.data.dialect import UNIT, Dialect
+from lightning_rec.data import readers
+from lightning_rec.data.dialect import UNIT, Dialect, Invalid
 from lightning_rec.data.lines import Ragged, broken, broken_json, evened, numbered, records
 from lightning_rec.data.plain import Part, plain_parts
-from lightning_rec.data.readers import (
-    alike,
-    delimited,
-    first_lines,
-    is_json,
-    json_lines,
-    parted,
-    typed,
-    with_types,
-)
 from lightning_rec.errors import UserError
 
 
@@ -79,7 +70,7 @@ class Table:
             if row < rows or part is self.parts[-1]:
                 break
             row -= rows
-        if typed(part):
+        if readers.typed(part):
             return f"{part.name}, row {row + 1}"
         if self.separator is None:
             lines = (number for number, line in numbered(part) if line.strip())
@@ -91,9 +82,9 @@ class Table:
     def explained(self, error: Exception) -> UserError:
         """What Polars found wrong, in a sentence: the file, the line where there are any."""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "invalid utf8" in reason and typed(self.parts[0]):
+        if "invalid utf8" in reason and readers.typed(self.parts[0]):
             return UserError(f"{self.path} has bytes that are no UTF-8 text: write them as text.")
-        if kind := typed(self.parts[0]):
+        if kind := readers.typed(self.parts[0]):
             return UserError(
                 f"{self.path} cannot be read as {kind} ({reason}). Is the file complete?"
             )
@@ -127,30 +118,31 @@ class Table:
         return self
 
 
-def open_table(path: Path, dialect: Dialect | None = None) -> Table:
-    """Open a table and check all that can be told from its beginning. Raises UserError if it is
-    missing, empty, unreadable, or no table.
+def open_table(path: Path, dialect: Dialect | None = None, invalid: Invalid = "error") -> Table:
+    """Open a table and check all that can be told from its beginning; ``invalid="drop"`` makes a
+    blank row of a line with too many fields. Raises UserError if it is missing, or no table.
     """
     dialect = dialect or Dialect()
     parts = plain_parts(path, dialect.encoding)
     separator = None
-    if not typed(parts[0]) and not is_json(parts[0]):
+    if not readers.typed(parts[0]) and not readers.is_json(parts[0]):
         said = parts[0].separator if dialect.delimiter is None else None
-        separator = said or dialect.separator(first_lines(parts[0]))
+        separator = said or dialect.separator(readers.first_lines(parts[0]))
         if len(separator) > 1 and dialect.form != "lines":
-            parts = [part._replace(path=parted(part.path, separator)) for part in parts]
+            parts = [part._replace(path=readers.parted(part.path, separator)) for part in parts]
             separator = UNIT
-    return _opened(path, parts, separator, dialect)
+    table = _opened(path, parts, separator, dialect)
+    return table.evened() if invalid == "drop" else table
 
 
 def _opened(path: Path, parts: list[Part], separator: str | None, dialect: Dialect) -> Table:
     if separator is not None:
-        frames = [delimited(part, separator, dialect) for part in parts]
+        frames = [readers.delimited(part, separator, dialect) for part in parts]
     else:
-        read = with_types if typed(parts[0]) else json_lines
+        read = readers.with_types if readers.typed(parts[0]) else readers.json_lines
         frames = [read(part) for part in parts]
     table = Table(path, parts, frames, separator, dialect)
     try:
-        return replace(table, frames=alike(parts, frames, is_text=table.is_text))
+        return replace(table, frames=readers.alike(parts, frames, is_text=table.is_text))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise table.explained(error) from error

@@ -16,25 +16,13 @@ _BETWEEN = " \t\n,;:|/-"  # stands between columns in a template
 
 def render_template(catalogue: pl.DataFrame, template: str, empty: str = "unknown") -> list[str]:
     """Each row of a table as a text: ``{title}. {categories}``, lists joined by commas, ``empty``
-    where nothing is left. Raises UserError if the template names no column, or one that is not
-    there.
+    where nothing is left. Raises UserError if the template names no column, or another.
     """
-    names = columns_of(template)
-    if not names:
-        raise UserError(
-            f"template='{template}' names no column: say for instance '{{title}}'. There are: "
-            f"{listed(catalogue.columns)}."
-        )
     bare = catalogue.columns == ["item"]
     hint = " Name a table that says more, data.catalogue=FILE." if bare else ""
     titled = "title" in catalogue.columns
     renamed = " What data.catalogue_title names is called {title} here." if titled else ""
-    for name in names:
-        if name not in catalogue.columns:
-            raise UserError(
-                f"template='{template}': the catalogue has no column '{name}'.{renamed}"
-                f"{nearest(name, catalogue.columns)} It has: {listed(catalogue.columns)}.{hint}"
-            )
+    names = columns_of(template, catalogue.columns, "the catalogue", renamed, hint)
     filled = [as_text(catalogue, name).alias(f"{place}") for place, name in enumerate(names)]
     columns = catalogue.select(filled)
     pieces = _FIELD.split(template)  # words and names in turn
@@ -57,9 +45,25 @@ def render_template(catalogue: pl.DataFrame, template: str, empty: str = "unknow
     return [text or empty for text in made.to_list()]
 
 
-def columns_of(template: str) -> list[str]:
-    """The columns that a template names, each once."""
-    return list(dict.fromkeys(_FIELD.findall(template)))
+def columns_of(
+    template: str, columns: list[str], table: str, renamed: str = "", hint: str = ""
+) -> list[str]:
+    """The columns that a template names, each once. Raises UserError if there are none, or one is
+    not among the ``columns`` of the table.
+    """
+    names = list(dict.fromkeys(_FIELD.findall(template)))
+    if not names:
+        raise UserError(
+            f"template='{template}' names no column: say for instance '{{title}}'. There are: "
+            f"{listed(columns)}."
+        )
+    for name in names:
+        if name not in columns:
+            raise UserError(
+                f"template='{template}': {table} has no column '{name}'.{renamed}"
+                f"{nearest(name, columns)} It has: {listed(columns)}.{hint}"
+            )
+    return names
 
 
 def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:

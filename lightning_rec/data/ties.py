@@ -45,12 +45,9 @@ def sortings(
     *,
     timed: bool,
 ) -> list[str]:
-    """One sentence for each thing that rows are sorted by at nearly all of these steps.
-
-    item: codes of the events in their order, [N]; ids: of each code, String.
-    steps: bool [N - 1], the steps from an event to the next that no time orders.
-    more: further values of the events by name, each [N].
-    timed: whether the steps lie between equal times; else there are none.
+    """One sentence for each thing that rows are sorted by at nearly all of these steps, bool [N -
+    1], from an event to the next. ``item``: codes of the events, [N]; ``ids`` of each code;
+    ``more``: further values of the events; ``timed``: whether the steps lie between equal times.
     """
     item = item.astype(np.int64)
     columns = {what: [values] for what, values in more.items()}

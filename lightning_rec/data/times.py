@@ -5,21 +5,14 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from lightning_rec.data.dates import (
-    DATE_FORMS,
-    PER_SECOND,
-    Precision,
-    date_remedy,
-    parsed,
-    read_dates,
-)
+from lightning_rec.data import dates
 from lightning_rec.data.ids import EXACT, as_text, stripped
 from lightning_rec.errors import UserError
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "excel"]
 TIME_FORMS = (
     "seconds, milli-, micro- or nanoseconds since 1970 with all their digits (no 1.7e+09, no "
-    f"32-bit floats), {DATE_FORMS}, or what data.time_format says, as strptime has it"
+    f"32-bit floats), {dates.DATE_FORMS}, or what data.time_format says, as strptime has it"
 )
 
 # 1.700e+09 is half an hour wide: most events of a user would have one time.
@@ -81,22 +74,21 @@ class Reading(NamedTuple):
 def read_times(
     name: str, dtype: pl.DataType, first: str | None, form: TimeForm, mixed: bool = False
 ) -> Reading:
-    """How column ``name`` is to be read: text as numbers or dates, whichever its ``first`` value
-    is. ``mixed`` reads every form of these, not only that of the first value, in three times as
-    long.
+    """How column ``name`` is to be read: as numbers or dates, whichever its ``first`` value is.
+    ``mixed`` reads every form of these, not only that of the first value, in three times as long.
     """
     column = pl.col(name)
-    unit: Precision = "us"
+    unit: dates.Precision = "us"
     if form.format is not None:
         text = stripped(as_text(column, dtype))
-        return Reading(parsed(text, form.format, "us"), PER_SECOND["us"])
+        return Reading(dates.parsed(text, form.format, "us"), dates.PER_SECOND["us"])
     if dtype.is_temporal():
         unit = "ns" if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns" else "us"
         moment = column.cast(pl.Datetime(unit)).dt.timestamp(unit)
-        return Reading(moment, PER_SECOND[unit])
+        return Reading(moment, dates.PER_SECOND[unit])
     if is_dates(dtype, first):
-        value, unit = read_dates(column, first, form.day_first, mixed)
-        return Reading(value, PER_SECOND[unit])
+        value, unit = dates.read_dates(column, first, form.day_first, mixed)
+        return Reading(value, dates.PER_SECOND[unit])
     whole = dtype.is_integer() or (dtype == pl.String and not mixed and _reads(int, first))
     number = stripped(column) if dtype == pl.String else column
     if dtype == pl.String:
@@ -105,8 +97,8 @@ def read_times(
         number = pl.when(number.abs() < EXACT[dtype]).then(number)
     read = number.cast(pl.Int64 if whole else pl.Float64, strict=False)
     if form.unit == "excel":
-        moment = ((read - _EPOCH) * (86_400 * PER_SECOND["ms"])).round()
-        return Reading(moment.cast(pl.Int64, strict=False), PER_SECOND["ms"])
+        moment = ((read - _EPOCH) * (86_400 * dates.PER_SECOND["ms"])).round()
+        return Reading(moment.cast(pl.Int64, strict=False), dates.PER_SECOND["ms"])
     return Reading(read if whole else pl.when(read.is_finite()).then(read), None)
 
 
@@ -125,7 +117,7 @@ def remedy(value: object, form: TimeForm | None = None) -> str:
     """What to do about a value that is no time, with a blank before it."""
     if form is not None and form.format is not None:
         return f" It is to be one of data.time_format={form.format}."
-    return date_remedy(str(value)) or f" Times are {TIME_FORMS}; one kind per column."
+    return dates.date_remedy(str(value)) or f" Times are {TIME_FORMS}; one kind per column."
 
 
 def divisor(least: float, most: float, unit: TimeUnit) -> float:
@@ -133,7 +125,7 @@ def divisor(least: float, most: float, unit: TimeUnit) -> float:
     ValueError, with the rest of a sentence about the column, if the unit is unclear.
     """
     if unit != "auto":
-        return float(PER_SECOND[unit])
+        return float(dates.PER_SECOND[unit])
     if _YEARS[0] <= least and most <= _YEARS[1]:
         raise ValueError(
             f"looks like years ({most:.0f}), which say nothing of the order within one: say "
@@ -158,7 +150,7 @@ def divisor(least: float, most: float, unit: TimeUnit) -> float:
             f"is {least:.0f} in one row and {most:.0f} in another, {told[0]} in one and {told[1]} "
             "in the other by their size: mend the file, or say data.time_unit=s, ms, us or ns"
         )
-    return float(PER_SECOND[told[0]])
+    return float(dates.PER_SECOND[told[0]])
 
 
 def seconds(value: pl.Expr, per_second: float) -> pl.Expr:

@@ -28,12 +28,10 @@ from lightning_rec.data.shares import PARTS
 def audit_clicks(
     table: ClickTable, fields: Fields, encoded: Encoded, disjoint: str | None = None
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """Check that nothing a model learns from, or reads, lies in what it is tested on.
-
-    Returns what was counted, for the provenance card, and what need not be wrong, but would make
-    figures worthless if it were. Held-out values of the column ``disjoint`` are unknown by the
-    protocol. Raises LeakError when a check fails, and UserError when a history that came with the
-    data holds what comes later.
+    """Check that nothing a model learns from, or reads, lies in what it is tested on. Returns what
+    was counted, for the card, and what would make figures worthless if it is wrong. Held-out values
+    of the column ``disjoint`` are unknown by the protocol. Raises LeakError when a check fails,
+    UserError when a given history holds what comes later.
     """
     parts = {name: encoded.part(name) for name in PARTS}
     at = Evidence(table, fields, encoded, assigned_parts(parts, len(encoded.label), "row"))

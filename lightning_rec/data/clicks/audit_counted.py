@@ -248,7 +248,7 @@ def _leaves(
     return before > floor / 2 and after < _LEFT * floor
 
 
-def _residue(wanted: Floats, given: Floats) -> float:
+def _residue(target: Floats, given: Floats) -> float:
     given = given / np.maximum(np.abs(given).max(axis=0), 1e-300)
-    fitted = given @ np.linalg.lstsq(given, wanted, rcond=None)[0]
-    return float(((wanted - fitted) ** 2).sum() / (len(wanted) - given.shape[1]))
+    fitted = given @ np.linalg.lstsq(given, target, rcond=None)[0]
+    return float(((target - fitted) ** 2).sum() / (len(target) - given.shape[1]))

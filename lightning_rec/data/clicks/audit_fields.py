@@ -1,7 +1,5 @@
 """What the audit of clicks asks of one field: of each block of rows, then of all training rows."""
 
-import ast
-import json
 import unicodedata
 
 import numpy as np
@@ -13,6 +11,7 @@ from lightning_rec.data.clicks.fields import Field, Fields
 from lightning_rec.data.clicks.fit import MOST_SAMPLED
 from lightning_rec.data.core.audited import fail
 from lightning_rec.data.ids import AROUND, MISSING
+from lightning_rec.data.lists import said
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 _HASHED = 50  # values of a block whose hash is worked out again, byte by byte
@@ -136,9 +135,9 @@ class CategoryCheck:
     def _wrong_hash(self, ids: NDArray[np.int32], value: pl.Series) -> NDArray[np.bool_]:
         """One value has one id, and that of some values is what their bytes give."""
         pairs = pl.DataFrame({"value": value, "id": ids}).unique(maintain_order=True)
-        wanted = {text: self._hashed(text) for text in pairs["value"].head(_HASHED)}
+        expected = {text: self._hashed(text) for text in pairs["value"].head(_HASHED)}
         said = pairs.head(_HASHED)["id"].to_list()
-        right = said == list(wanted.values()) and pairs["value"].n_unique() == len(pairs)
+        right = said == list(expected.values()) and pairs["value"].n_unique() == len(pairs)
         return np.full(len(ids), not right)
 
     def _hashed(self, text: str | None) -> int:
@@ -181,10 +180,10 @@ class NumberCheck:
         self.count += len(seen)
         self.sums += (seen.sum(), (seen**2).sum())
         filled = np.where(np.isnan(x), self.mean, x)
-        wanted = filled
+        expected = filled
         if self.fields.scale != "none":
-            wanted = (filled - self.mean) / (self.deviation or 1.0)
-        off = np.abs(scaled - wanted) > _CLOSE * np.maximum(1.0, np.abs(wanted))
+            expected = (filled - self.mean) / (self.deviation or 1.0)
+        off = np.abs(scaled - expected) > _CLOSE * np.maximum(1.0, np.abs(expected))
         fail(f"a number of '{self.name}' is not what the table has", off, start)
 
     def fault(self) -> str | None:
@@ -234,7 +233,7 @@ def _literal(cell: str) -> list[str]:
             end = inside.index(quote) + 1
             while inside[end : end + 1] not in (quote, ""):
                 end += 2 if inside[end] == "\\" else 1
-            values.append(_said(inside[: end + 1]))
+            values.append(said(inside[: end + 1]))
             inside = inside[end + 1 :]
         else:
             blank = (at for at, sign in enumerate(inside[:end]) if sign.isspace())
@@ -246,17 +245,6 @@ def _literal(cell: str) -> list[str]:
 
 def _in_quotes(text: str) -> bool:
     return text[:1] in ("'", '"') or (text[:1] in "uUbB" and text[1:2] in ("'", '"'))
-
-
-def _said(quoted: str) -> str:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(quoted)
-        except (ValueError, SyntaxError):
-            continue
-        text = found.decode(errors="replace") if isinstance(found, bytes) else str(found)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return quoted[1:-1].replace("\\", "")
 
 
 def _as_ids(text: pl.Series) -> pl.Series:

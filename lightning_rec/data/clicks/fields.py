@@ -256,10 +256,8 @@ class ClickSchema(NamedTuple):
 
     @property
     def history(self) -> Schema | None:
-        """Histories as models of sequences know them; None where rows have none.
-
+        """Histories as models of sequences know them, without users; None where rows have none.
         Item ``c`` of a history is the category with row ``start + 1 + c`` of the field ``item``.
-        Nobody has a code: a history alone says whose it is.
         """
         if not self.max_len or self.item is None:
             return None

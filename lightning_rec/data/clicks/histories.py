@@ -81,10 +81,8 @@ def _derived(
     code: NDArray[np.int32],
     assigned: SplitAssignment,
 ) -> Past:
-    """Slices of the sequences of groups: rows with a code of 0 and more, strictly earlier in time.
-
-    A split at moments of time needs one sequence per group. In any other a training row may be
-    later than one of the test, so each part has sequences of its own, without what is held out.
+    """Slices of the sequences of groups: rows with a code, strictly earlier in time. In a split
+    that is not one in time each part has sequences of its own, without what is held out.
     """
     moment = np.unique(time, return_inverse=True)[1].astype(np.int64)
     moments = int(moment.max()) + 1

@@ -6,18 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from lightning_rec.data.clicks import cells
-from lightning_rec.data.clicks.kinds import (
-    A_TIME,
-    has_commas,
-    has_points,
-    is_binary,
-    is_literal,
-    is_timely,
-    kind,
-    of_the_label,
-    separator_of,
-)
+from lightning_rec.data.clicks import cells, kinds
 from lightning_rec.data.ids import ids, stripped
 from lightning_rec.data.names import no_column, of_things, words
 from lightning_rec.data.tabular import Table
@@ -71,9 +60,8 @@ class Guess:
 
 
 def guess(table: Table, given: dict[str, str]) -> list[Guess]:
-    """Guess every column; ``given`` are columns by role (``ROLES``). Without a header, the first
-    column of 0 and 1 is the label. Raises UserError if a column that is given is not there, or none
-    can be the label.
+    """Guess every column; ``given`` are columns by role. Raises UserError if one is not there, or
+    none can be the label: by its name, or, without a header, the first of 0 and 1.
     """
     schema = table.schema
     for role, column in given.items():
@@ -92,7 +80,7 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
             each = replace(plain, kind=taken[name], why=why)
         else:
             each = _feature(plain, table, head, rows)
-            if told := of_the_label(head[name], head[roles["label"]]):
+            if told := kinds.of_the_label(head[name], head[roles["label"]]):
                 hint = (
                     f"Column '{name}' has {told}: does it come of the click? It is left out of the "
                     "features; to predict it as well, make it one of data.fields.goals."
@@ -105,7 +93,7 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
     past = next((each for each in lists if _sounds(each.name, "history")), None)
     if items and past:
         guesses = _with_role(guesses, past.name, "history", f"{past.why}, and its name")
-    times = [each.name for each in guesses if each.why == A_TIME and not of_things(each.name)]
+    times = [each.name for each in guesses if each.why == kinds.A_TIME and not of_things(each.name)]
     if "time" not in roles and len(times) == 1:
         guesses = _with_role(guesses, times[0], "time", "the only column of times")
     parted = {
@@ -120,19 +108,19 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
 def decimal_comma(table: Table) -> list[str]:
     """Columns of text whose numbers have decimal commas, if none has a point."""
     head = table.collect(table.frame.head(_HEAD))
-    if any(has_points(head[name]) for name in head.columns):
+    if any(kinds.has_points(head[name]) for name in head.columns):
         return []
-    return [name for name in head.columns if has_commas(head[name])]
+    return [name for name in head.columns if kinds.has_commas(head[name])]
 
 
 def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, Any]:
     """The guesses as ``data.fields`` of a config."""
-    kinds = ("categorical", "multi_valued", "numeric")
-    features = {kind: [each.name for each in guesses if each.kind == kind] for kind in kinds}
+    forms = ("categorical", "multi_valued", "numeric")
+    features = {kind: [each.name for each in guesses if each.kind == kind] for kind in forms}
     roles: dict[str, Any] = dict.fromkeys(ROLES)
     roles |= {each.kind: each.name for each in guesses if each.kind in ROLES}
     roles["group"] = next((each.name for each in guesses if each.group), None)
-    many = (each for each in guesses if each.kind in kinds[:2] and each.distinct > _HASHED)
+    many = (each for each in guesses if each.kind in forms[:2] and each.distinct > _HASHED)
     large = [each.name for each in many]
     signs = {each.name: each.separator for each in guesses if each.separator is not None}
     past = [each.name for each in guesses if each.kind == "history"]
@@ -160,8 +148,12 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
     column, decimal = head[plain.name], table.dialect.decimal
     named = "id" if any(_sounds(plain.name, role) for role in ("id", "group", "item")) else ""
     named = named or ("time" if _sounds(plain.name, "time") else "")
-    separator = None if column.dtype != pl.String or is_literal(column) else separator_of(column)
-    found, why = kind(column, rows, plain.distinct, separator, decimal, named)
+    separator = (
+        None
+        if column.dtype != pl.String or kinds.is_literal(column)
+        else kinds.separator_of(column)
+    )
+    found, why = kinds.kind(column, rows, plain.distinct, separator, decimal, named)
     lists = separator if found == "multi_valued" else None
     return replace(plain, kind=found, why=why, separator=lists)
 
@@ -178,9 +170,9 @@ def _roles(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str,
     """Columns of the roles by name and values, a label among them. Raises UserError if none is."""
     found = dict(given)
     for role, test in (
-        ("label", is_binary),
+        ("label", kinds.is_binary),
         ("group", lambda column: not column.dtype.is_nested()),
-        ("time", is_timely),
+        ("time", kinds.is_timely),
     ):
         free = [name for name in head.columns if name not in found.values()]
         named = [name for name in free if _sounds(name, role)]
@@ -190,7 +182,7 @@ def _roles(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str,
         found |= {role: name} if name else {}
     if "label" not in found and table.is_text and not table.dialect.headed:
         free = [name for name in head.columns if name not in given.values()]
-        if label := next((name for name in free if is_binary(head[name])), None):
+        if label := next((name for name in free if kinds.is_binary(head[name])), None):
             found = {role: name for role, name in found.items() if name != label}
             found["label"] = label
     if "label" not in found:

@@ -11,7 +11,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.templates import as_text, columns_of
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError
 
 _ABOUT_ROWS = ("group", "time", "weight", "history")  # what is no item's, beside the labels
 
@@ -63,18 +63,11 @@ def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str 
 
 def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
     """The columns that a template names. Raises UserError if one is not there, or is no item's."""
-    names, columns_there = columns_of(template), table.rows.collect_schema().names()
-    if not names:
-        raise UserError(f"template='{template}' names no column: say for instance '{{title}}'.")
+    names = columns_of(template, table.rows.collect_schema().names(), table.info["name"])
     roles = {role: getattr(fields, role) for role in _ABOUT_ROWS}
     barred = {column: role for role, column in roles.items() if column}
     barred |= {goal.column: "label" for goal in fields.targets.values()}
     for name in names:
-        if name not in columns_there:
-            raise UserError(
-                f"template='{template}': {table.info['name']} has no column '{name}'."
-                f"{nearest(name, columns_there)} It has: {listed(columns_there)}."
-            )
         if name in barred:
             raise UserError(
                 f"template='{template}': '{name}' is data.fields.{barred[name]}, which says "

@@ -41,11 +41,9 @@ def is_timely(column: pl.Series) -> bool:
 def kind(
     column: pl.Series, rows: int, distinct: int, separator: str | None, decimal: Decimal, named: str
 ) -> tuple[str, str]:
-    """Kind of a feature, and why.
-
-    column: the first of its ``rows``; distinct: values in all of them.
-    separator: what parts its values where they are lists in text.
-    named: what its name says: ``id``, ``time``, or nothing.
+    """Kind of a feature, and why. ``column`` is the first of its ``rows``, ``distinct`` counts all
+    their values, ``separator`` parts lists in text, and ``named`` is ``id`` or ``time`` by its
+    name, or empty.
     """
     if isinstance(column.dtype, pl.List | pl.Array):
         return "multi_valued", "lists"
@@ -61,7 +59,7 @@ def kind(
         return _kind_of_text(column, separator, named, unique=unique)
     if not (numbers.drop_nulls() == numbers.drop_nulls().floor()).all():
         return "numeric", "fractions"
-    zeros = column.dtype == pl.String and _there(column).str.contains(r"^0\d+$").any()  # 007
+    zeros = column.dtype == pl.String and _filled(column).str.contains(r"^0\d+$").any()  # 007
     coded = named == "id" or zeros
     if coded and unique:
         return "left out", "another value in nearly each row"
@@ -100,7 +98,7 @@ def has_commas(column: pl.Series) -> bool:
     """Whether text holds numbers, some of them with a decimal comma."""
     if column.dtype != pl.String:
         return False
-    values = _there(column)
+    values = _filled(column)
     commas = values.str.contains(read.COMMA)
     return bool(values.str.contains(_NUMBER).all()) and bool(commas.any())
 
@@ -109,10 +107,10 @@ def has_points(column: pl.Series) -> bool:
     """Whether text holds numbers, some of them with a decimal point."""
     if column.dtype != pl.String or _numbers(column) is None:
         return False
-    return bool(_there(column).str.contains(".", literal=True).any())
+    return bool(_filled(column).str.contains(".", literal=True).any())
 
 
-def _there(column: pl.Series) -> pl.Series:
+def _filled(column: pl.Series) -> pl.Series:
     """The values of text without blanks around them, empty ones left out."""
     values = column.str.strip_chars(AROUND)
     return values.filter(~values.is_in(MISSING)).drop_nulls()

@@ -25,10 +25,8 @@ log = logging.getLogger(__name__)
 
 
 class SplitClicks(NamedTuple):
-    """A table of clicks and its arrays under a protocol.
-
-    held_out_from: when the first row of validation or test is, in seconds, if that is known.
-    items: what the table says of the items, where a model reads texts.
+    """A table of clicks and its arrays under a protocol, when the first row of validation or test
+    is, in seconds, if known, and what the table says of items, where a model reads texts.
     """
 
     table: ClickTable

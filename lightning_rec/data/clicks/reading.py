@@ -59,14 +59,13 @@ def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.Lazy
     goals = (goal.column for goal in fields.targets.values())
     named = {*fields.numeric, *goals, fields.weight}
     texts = [name for name, dtype in rows.collect_schema().items() if dtype == pl.String]
-    wanted = [pl.col(name) for name in texts if name in named]
     return rows.with_columns(
         # What has a point already is a fault, and is shown as it is.
         pl.when(column.str.contains(".", literal=True))
         .then(pl.format("{} with data.decimal=comma", column))
         .otherwise(column.str.replace(",", ".", literal=True))
         .name.keep()
-        for column in wanted
+        for column in (pl.col(name) for name in texts if name in named)
     )
 
 

@@ -64,10 +64,8 @@ class BatchSampler(Sampler[list[int]]):
 
 
 class BatchLoader(DataLoader[Any]):
-    """Loads whole batches, and knows how many of an epoch were taken.
-
-    Nothing is fetched before the first batch is asked for: Lightning makes the iterator before it
-    says which epoch it is, and before a checkpoint has said where to begin.
+    """Loads whole batches, and knows how many of an epoch were taken. Nothing is fetched before the
+    first is asked for: Lightning makes the iterator before it says where to begin.
     """
 
     batch_sampler: BatchSampler

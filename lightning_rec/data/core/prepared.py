@@ -41,10 +41,7 @@ class Raw(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data in a folder of the cache, written once and never changed.
-
-    ``info.json``: ``name``, ``data_hash``, licence, settings, and the raw files with their sha256.
-    """
+    """Data in a folder of the cache, written once and never changed: ``info.json`` says of what."""
 
     folder: Path
 

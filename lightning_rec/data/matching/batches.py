@@ -15,11 +15,7 @@ from lightning_rec.errors import UserError
 
 
 class PairBatch(NamedTuple):
-    """Some pairs to learn from.
-
-    query, item: int64 [B]; codes.
-    gain: float32 [B]; relevance from 0 to 1.
-    """
+    """Some pairs to learn from: codes, int64 [B], and relevance from 0 to 1, float32 [B]."""
 
     query: Tensor
     item: Tensor
@@ -27,12 +23,8 @@ class PairBatch(NamedTuple):
 
 
 class QueryBatch(NamedTuple):
-    """Some queries with all S pairs that are judged of them, query by query.
-
-    query: int64 [B]; codes.
-    row: int64 [S]; the row of each pair's query in this batch.
-    item: int64 [S]; codes.
-    pair: int64 [S]; numbers of the pairs.
+    """Some queries, int64 [B] codes, with all S pairs that are judged of them, query by query: the
+    row of each pair's query in this batch, the code of its item, and its number, int64 [S].
     """
 
     query: Tensor

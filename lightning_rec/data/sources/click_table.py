@@ -79,9 +79,8 @@ class ClickTableSource(OwnTable):
         return table.where(row)
 
     def _open(self) -> dict[str, Table]:
-        tables = {part: open_table(path, self.dialect) for part, path in self.paths.items()}
-        drop = self.invalid == "drop"
-        return {part: table.evened() if drop else table for part, table in tables.items()}
+        opened = (open_table(path, self.dialect, self.invalid) for path in self.paths.values())
+        return dict(zip(self.paths, opened, strict=True))
 
     def derived(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows with columns that are made of others; here there are none."""

@@ -65,9 +65,8 @@ class Frappe(PublicClicks):
 def unused_items(
     user: NDArray[np.int64], item: NDArray[np.int64], number: int, seed: int
 ) -> NDArray[np.int64]:
-    """Draw ``number`` items for each row that its user has in no row, uniformly: int64 [N, number].
-    A draw depends on ``seed``, its place, and the tries before it alone. Raises UserError if a user
-    has all.
+    """Draw ``number`` items for each row that its user has in no row, uniformly: int64 [N, number],
+    by ``seed``, place, and the tries before alone. Raises UserError if a user has all.
     """
     items, code = np.unique(item, return_inverse=True)
     used = np.unique(user * len(items) + code)

@@ -81,7 +81,7 @@ class OwnTable:
         self.dialect = Dialect(
             self.delimiter,
             self.header,
-            _names(self.columns),
+            None if self.columns is None else tuple(self.columns),
             self.encoding,
             decimal=self.decimal,
             quoted=self.quoted,
@@ -167,7 +167,7 @@ class TableSource(OwnTable):
         self.timed = time is not None
         self.catalogue_path = Path(self.catalogue).expanduser() if self.catalogue else None
         self.catalogue_dialect = Dialect(
-            columns=_names(self.catalogue_columns),
+            columns=tuple(names) if (names := self.catalogue_columns) is not None else None,
             encoding=self.catalogue_encoding or self.encoding,
             quoted=self.quoted,
         )
@@ -208,7 +208,7 @@ class TableSource(OwnTable):
         return Tables(pl.concat(events), self._items(), dropped=dropped)
 
     def _log(self, path: Path) -> Log:
-        table = open_table(path, self.dialect)
+        table = open_table(path, self.dialect, self.invalid)
         faults = missing_columns(table, self.roles)
         if not faults:
             log = read_log(table, self.roles, self.invalid)
@@ -268,7 +268,3 @@ def _decoded(path: Path, dialect: Dialect) -> Table:
     table = open_table(path, dialect)
     table.collect(table.frame.select(pl.all().null_count()))
     return table
-
-
-def _names(columns: list[str] | None) -> tuple[str, ...] | None:
-    return None if columns is None else tuple(columns)
