@@ -74,10 +74,8 @@ def _class_of(node: str, name: str) -> Any:
 def check_kinds(
     task: str, takes: Mapping[str, tuple[str, ...]], required: tuple[str, ...], cfg: Any
 ) -> None:
-    """Check that each node of a composed config is of a kind that the problem takes.
-
-    ``task``: the problem's name; ``takes``: kinds by node; ``required``: nodes that must be there.
-    Raises UserError, with the choices that would do.
+    """Raise UserError, with the choices that would do, where a node of a composed config is of no
+    kind that the problem ``takes``, or one that is ``required`` is missing.
     """
     for node in ("model", "data", "protocol", "objective", "loss", "item", "negatives"):
         settings = config.plain(cfg.get(node))
@@ -108,7 +106,8 @@ def _check_kind(task: str, node: str, settings: dict[str, Any], kinds: tuple[str
         )
     also = ""
     if node == "data":
-        also = f", or a model for such data: model={listed(_models(kind), 3)}"
+        learning = {"interactions": "sequences", "pairs": "matching"}.get(kind, kind)
+        also = f", or a model for such data: model={listed(choices('model', (learning,)), 3)}"
     elif node == "model":
         also = f", or drop task={task}: each model brings its task along"
     raise UserError(
@@ -117,23 +116,13 @@ def _check_kind(task: str, node: str, settings: dict[str, Any], kinds: tuple[str
     )
 
 
-def _models(kind: str) -> list[str]:
-    """Models that learn from a kind of data."""
-    of = {"interactions": "sequences", "pairs": "matching"}
-    return choices("model", (of.get(kind, kind),))
-
-
 def check_needs(
     parts: Mapping[str, Any], remedies: Mapping[str | tuple[str, ...], str] | None = None
 ) -> None:
-    """Check what each part needs of the others.
+    """Raise UserError, with what to change, where a part lacks what it needs of the others.
 
-    Args:
-        parts: by node, built or a class; None for what is not there.
-        remedies: by trait, where the problem knows better than what follows from the facts.
-
-    Raises:
-        UserError: with what to change.
+    ``parts``: by node, built or a class; None for what is not there. ``remedies``: by trait, where
+    the problem knows better than what follows from the facts.
     """
     for node, part in parts.items():
         for need in getattr(part, "needs", ()):

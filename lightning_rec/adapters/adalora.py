@@ -5,6 +5,7 @@ arXiv:2303.10512.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lightning_rec.adapters.places import targets_of
 from lightning_rec.ranges import BelowOne
 
 
+@dataclass(eq=False)
 class AdaLoRA(Injected):
     """h = W x + (α / r₀) B diag(E) A x; parts of E are zeroed as the budget shrinks (section 3).
 
@@ -32,32 +34,28 @@ class AdaLoRA(Injected):
         orthogonality: what the mean distance of A Aᵀ and Bᵀ B from the identity counts for in the
             loss (equation 4).
 
-    Raises:
-        ValueError: if the ranks could not shrink, or there is no time in which to do it.
+    Raises ValueError if the ranks could not shrink, or there is no time in which to do it.
     """
 
-    def __init__(
-        self,
-        init_rank: PositiveInt = 12,
-        rank: PositiveInt = 8,
-        alpha: PositiveFloat = 16.0,
-        dropout: BelowOne = 0.0,
-        targets: tuple[str, ...] | None = None,
-        top: PositiveInt | None = None,
-        warmup: BelowOne = 0.1,
-        cooldown: BelowOne = 0.3,
-        interval: PositiveInt = 10,
-        orthogonality: NonNegativeFloat = 0.5,
-    ) -> None:
-        super().__init__()
-        if rank >= init_rank:
-            raise ValueError(f"rank={rank} must be below init_rank={init_rank}, to shrink to it")
-        if warmup + cooldown >= 1:
-            raise ValueError(f"warmup={warmup} and cooldown={cooldown} leave no steps between them")
-        self.init_rank, self.rank, self.alpha, self.dropout = init_rank, rank, alpha, dropout
-        self.targets, self.top = targets, top
-        self.warmup, self.cooldown, self.interval = warmup, cooldown, interval
-        self.orthogonality = orthogonality
+    init_rank: PositiveInt = 12
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16.0
+    dropout: BelowOne = 0.0
+    warmup: BelowOne = 0.1
+    cooldown: BelowOne = 0.3
+    interval: PositiveInt = 10
+    orthogonality: NonNegativeFloat = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank >= self.init_rank:
+            raise ValueError(
+                f"rank={self.rank} must be below init_rank={self.init_rank}, to shrink to it"
+            )
+        if self.warmup + self.cooldown >= 1:
+            raise ValueError(
+                f"warmup={self.warmup} and cooldown={self.cooldown} leave no steps between them"
+            )
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put matrices beside the targets."""

@@ -1,6 +1,5 @@
 """The interface of adapters, and modules under one: what is tuned, frozen and saved."""
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from lightning_rec.adapters.probe import Probe
 from lightning_rec.compat import Need
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_path
+from lightning_rec.language.cached import weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -94,13 +94,9 @@ class Part(NamedTuple):
 class AdaptedModule:
     """A module under an adapter, changed in place.
 
-    Attributes:
-        names: of the parameters that are tuned.
-        hook: what goes on beside the steps of the training that was begun.
-
-    Raises:
-        UserError: where the module has not what the adapter asks for, or is under one already.
-        AdapterError: if something else than what was asked for would be tuned.
+    ``names``: of the parameters that are tuned; ``hook``: what goes on beside the steps of the
+    training that was begun. Raises UserError where the module has not what the adapter asks for, or
+    is under one already; AdapterError if something else than what was asked for would be tuned.
     """
 
     def __init__(self, module: nn.Module, adapter: Adapter) -> None:
@@ -123,13 +119,13 @@ class AdaptedModule:
             vars(each)[MARK] = type(adapter).__name__
         self.added = self.names - base.keys()
         self.frozen = {name: p for name, p in base.items() if not p.requires_grad}
-        self.base_hash, self.start_hash = _hash(self.frozen), _hash(self.weights)
+        self.base_hash, self.start_hash = weights_hash(self.frozen), weights_hash(self.weights)
         self.begun_hash = self.base_hash
         self.probe: Probe | None = None
 
     def check(self) -> None:
         """Raise AdapterError if a weight that should stay has moved by a single bit."""
-        if _hash(self.frozen) != self.begun_hash:
+        if weights_hash(self.frozen) != self.begun_hash:
             raise AdapterError(
                 f"frozen weights moved under {type(self.adapter).__name__}. This is a bug: please "
                 "report it."
@@ -137,7 +133,8 @@ class AdaptedModule:
 
     def begin(self, total_steps: int) -> None:
         """Begin a training: what goes on beside its steps is ``hook`` from now on."""
-        self.begun_hash = _hash(self.frozen)  # trainer.precision=bf16-true has cast them by now
+        # trainer.precision=bf16-true has cast them by now
+        self.begun_hash = weights_hash(self.frozen)
         self.hook = self.adapter.hook(self.module, total_steps)
         self.probe = Probe(self.module) if self.names else None
 
@@ -154,7 +151,7 @@ class AdaptedModule:
         if outcome := self.adapter.outcome(self.module):
             log.info("%s: %s", type(self.adapter).__name__, outcome)
         if self.names and (
-            _hash(self.weights) == self.start_hash
+            weights_hash(self.weights) == self.start_hash
             or (self.probe is not None and not self.probe.moved())
         ):
             log.warning("%s", self._idle("the training"))
@@ -261,14 +258,3 @@ def _adapter_on(module: nn.Module) -> str | None:
         if hasattr(each, "adapter_layer_names"):
             return type(each).__module__.rpartition("tuners.")[2].partition(".")[0]
     return None
-
-
-def _hash(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of weights and their names, to the last bit; those without memory count as none."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(weights.items()):
-        if not weight.is_meta:
-            value = weight.detach().cpu().contiguous()
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

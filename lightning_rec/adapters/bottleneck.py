@@ -4,6 +4,7 @@ Houlsby et al., Parameter-Efficient Transfer Learning for NLP, ICML 2019, arXiv:
 Pfeiffer et al., AdapterFusion, EACL 2021, arXiv:2005.00247: one a layer, after the feed-forward.
 """
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.adapters.base import Adapter
-from lightning_rec.adapters.places import Family, outputs_of, replace, targets_of
+from lightning_rec.adapters.places import outputs_of, replace, targets_of
 
 INIT_STD = 0.01  # of the paper, cut off at two deviations
 
 
+@dataclass(eq=False)
 class Bottleneck(Adapter):
     """h + W_up GELU(W_down h + b) + b' after each target; these alone are tuned (figure 2).
 
@@ -29,28 +31,25 @@ class Bottleneck(Adapter):
         targets: what it comes after; None goes by ``placement``.
     """
 
-    def __init__(
-        self,
-        width: PositiveInt = 16,
-        placement: Literal["houlsby", "pfeiffer"] = "houlsby",
-        targets: tuple[str, ...] | None = None,
-        top: PositiveInt | None = None,
-    ) -> None:
-        self.width, self.placement, self.targets, self.top = width, placement, targets, top
+    width: PositiveInt = 16
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    targets: tuple[str, ...] | None = None
+    top: PositiveInt | None = None
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put a network after each target."""
-        names = targets_of(module, self.targets, self._ends, self.top)
+        after_attention = self.placement == "houlsby"
+        names = targets_of(
+            module,
+            self.targets,
+            lambda f: (f.attended, f.fed) if after_attention else (f.fed,),
+            self.top,
+        )
         module.requires_grad_(False)
         for name in names:
             replace(module, name, Followed(module.get_submodule(name), self.width))
         new = ("down.weight", "down.bias", "up.weight", "up.bias")
         return {f"{name}.{part}" for name in names for part in new}
-
-    def _ends(self, family: Family) -> tuple[str, ...]:
-        if self.placement == "pfeiffer":
-            return (family.fed,)
-        return family.attended, family.fed
 
 
 class Followed(nn.Module):

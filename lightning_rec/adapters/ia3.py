@@ -4,7 +4,8 @@ Liu et al., Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than 
 NeurIPS 2022, arXiv:2205.05638.
 """
 
-from pydantic import PositiveInt
+from dataclasses import dataclass
+
 from torch import nn
 
 from lightning_rec.adapters.injected import Injected
@@ -12,6 +13,7 @@ from lightning_rec.adapters.places import targets_of
 from lightning_rec.errors import UserError
 
 
+@dataclass(eq=False)
 class IA3(Injected):
     """Factors, 1 at the start, on what some linear maps give and others read (section 3.3).
 
@@ -22,14 +24,7 @@ class IA3(Injected):
             takes none.
     """
 
-    def __init__(
-        self,
-        targets: tuple[str, ...] | None = None,
-        feedforward: tuple[str, ...] | None = None,
-        top: PositiveInt | None = None,
-    ) -> None:
-        super().__init__()
-        self.targets, self.feedforward, self.top = targets, feedforward, top
+    feedforward: tuple[str, ...] | None = None
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put factors beside the targets."""

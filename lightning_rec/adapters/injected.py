@@ -1,8 +1,10 @@
 """What adapters by peft share: peft itself, and how what it put beside linear maps goes again."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from lightning_rec.adapters.base import Adapter
@@ -10,18 +12,23 @@ from lightning_rec.adapters.places import replace
 from lightning_rec.errors import import_extra
 
 
+@dataclass(eq=False)
 class Injected(Adapter):
     """An adapter that peft puts beside linear maps, and can merge into them.
 
-    Constructors name alike what they share: ``targets``, ends of the names of the linear maps that
-    are changed, None for those that the architecture is known for; ``top``: only those in so many
-    last layers.
+    Args:
+        targets: ends of the names of the linear maps that are changed; None takes those that the
+            architecture is known for.
+        top: only those in so many last layers.
 
-    Raises:
-        UserError: if peft is not installed.
+    Raises UserError if peft is not installed.
     """
 
-    def __init__(self) -> None:
+    _: KW_ONLY
+    targets: tuple[str, ...] | None = None
+    top: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
         self.peft = peft_for(type(self).__name__.lower())
 
     def merge(self, module: nn.Module) -> None:

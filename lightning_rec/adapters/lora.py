@@ -3,6 +3,8 @@
 Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv:2106.09685.
 """
 
+from dataclasses import dataclass
+
 from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 
@@ -11,6 +13,7 @@ from lightning_rec.adapters.places import targets_of
 from lightning_rec.ranges import BelowOne
 
 
+@dataclass(eq=False)
 class LoRA(Injected):
     """h = W x + (α / r) B A x, where A and B alone are tuned; B begins at 0 (section 4.1).
 
@@ -21,17 +24,9 @@ class LoRA(Injected):
         targets: None takes the maps that make queries and values, as the paper does.
     """
 
-    def __init__(
-        self,
-        rank: PositiveInt = 8,
-        alpha: PositiveFloat = 16.0,
-        dropout: BelowOne = 0.0,
-        targets: tuple[str, ...] | None = None,
-        top: PositiveInt | None = None,
-    ) -> None:
-        super().__init__()
-        self.rank, self.alpha, self.dropout = rank, alpha, dropout
-        self.targets, self.top = targets, top
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16.0
+    dropout: BelowOne = 0.0
 
     def attach(self, module: nn.Module) -> set[str]:
         """Put matrices beside the targets."""

@@ -1,6 +1,7 @@
 """Whether tuning has an effect: what a module makes of one and the same input, before and after."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,12 +18,8 @@ class Probe:
         self.hook = module.register_forward_hook(self._first, with_kwargs=True)
 
     def moved(self) -> bool:
-        """Whether the module makes something else of that input by now.
-
-        Where nothing was kept, as of a compiled module, nothing is known, and nothing is held
-        against it.
-        """
-        if self.call is None:
+        """Whether the module makes something else of that input by now; True if none was kept."""
+        if self.call is None:  # as of a compiled module
             self.hook.remove()
             return True
         pairs = zip(self.before, self._made(), strict=True)
@@ -37,12 +34,20 @@ class Probe:
     @torch.no_grad()
     def _made(self) -> list[Tensor]:
         assert self.call is not None
-        modes = {each: each.training for each in self.module.modules()}
-        self.module.eval()
-        made = _tensors(self.module(*self.call[0], **self.call[1]))
-        for each, mode in modes.items():
-            each.training = mode
-        return made
+        with evaluating(self.module):
+            return _tensors(self.module(*self.call[0], **self.call[1]))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Let a model evaluate for a while, in the midst of training perhaps."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _tensors(made: Any) -> list[Tensor]:

@@ -11,8 +11,9 @@ keys and values, C their width.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -28,20 +29,21 @@ NAME = "virtual"  # of what is put into the model
 INIT_STD = 0.02
 
 
+@dataclass(eq=False)
 class Virtual(Adapter):
     """Virtual tokens that enter a model of transformers by the argument ``lacking``.
 
     Args:
         tokens: P, how many virtual tokens; the longest text is shorter by as many.
 
-    Raises:
-        UserError: if peft is not installed.
+    Raises UserError if peft is not installed.
     """
 
-    lacking: str
+    lacking: ClassVar[str]
+    tokens: PositiveInt = 10
 
-    def __init__(self, tokens: PositiveInt = 10) -> None:
-        self.tokens, self.name = tokens, type(self).__name__.lower()
+    def __post_init__(self) -> None:
+        self.name = type(self).__name__.lower()
         self.peft = peft_for(self.name)
 
     def attach(self, module: nn.Module) -> set[str]:
@@ -78,6 +80,7 @@ class Virtual(Adapter):
         return name and f"{name}.", host
 
 
+@dataclass(eq=False)
 class Prefix(Virtual):
     """Keys and values for each layer, as if of tokens before the text (section 4).
 
@@ -87,11 +90,8 @@ class Prefix(Virtual):
             the paper does (section 4.3); None tunes them themselves.
     """
 
-    lacking = "past_key_values"
-
-    def __init__(self, tokens: PositiveInt = 10, hidden: PositiveInt | None = None) -> None:
-        super().__init__(tokens)
-        self.hidden = hidden
+    lacking: ClassVar = "past_key_values"
+    hidden: PositiveInt | None = None
 
     def _made(self, host: Any) -> "Tokens":
         config = host.config.get_text_config()
@@ -114,7 +114,7 @@ class Prefix(Virtual):
 class Prompt(Virtual):
     """Vectors before those of the words, first those of words drawn by chance (section 3.1)."""
 
-    lacking = "inputs_embeds"
+    lacking: ClassVar = "inputs_embeds"
 
     def _made(self, host: Any) -> "Tokens":
         table = host.get_input_embeddings()

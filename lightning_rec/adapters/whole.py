@@ -4,6 +4,7 @@ Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer
 Language-models, ACL 2022, arXiv:2106.10199.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import PositiveInt
@@ -35,6 +36,7 @@ class Frozen(Adapter):
         return set()
 
 
+@dataclass(eq=False)
 class TopLayers(Adapter):
     """The last layers are tuned, and what is registered after them; what is below stays.
 
@@ -43,8 +45,8 @@ class TopLayers(Adapter):
         layers: dotted name of the list of layers; None takes the longest list there is.
     """
 
-    def __init__(self, k: PositiveInt = 1, layers: str | None = None) -> None:
-        self.k, self.layers = k, layers
+    k: PositiveInt = 1
+    layers: str | None = None
 
     def attach(self, module: nn.Module) -> set[str]:
         """Let the last ``k`` layers move. Raises UserError if there are none, or fewer."""
@@ -56,6 +58,7 @@ class TopLayers(Adapter):
         return {name for name, parameter in module.named_parameters() if id(parameter) in moving}
 
 
+@dataclass(eq=False)
 class BitFit(Adapter):
     """The biases alone are tuned, those of LayerNorms among them: what is called ``bias``.
 
@@ -63,8 +66,7 @@ class BitFit(Adapter):
         top: only those in the last layers, and in what is registered after them; None takes all.
     """
 
-    def __init__(self, top: PositiveInt | None = None) -> None:
-        self.top = top
+    top: PositiveInt | None = None
 
     def attach(self, module: nn.Module) -> set[str]:
         """Let the biases move. Raises UserError if there are none."""

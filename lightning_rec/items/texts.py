@@ -15,7 +15,7 @@ from lightning_rec.items.base import Described, Reading
 from lightning_rec.language.cached import agrees, read_lower, read_vectors
 from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.language.hub import find_model, model_here
-from lightning_rec.language.load import Language, load_language
+from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsVectors, SequenceModel
@@ -94,13 +94,14 @@ class Texts(Described):
     def read(self, reading: Reading) -> VectorSource:
         """Read the texts of a catalogue: once, or at each step, where the language model is tuned.
 
-        Raises:
-            UserError: where the catalogue or the language model has not what is asked for.
+        Raises UserError where the catalogue or the language model has not what is asked for.
         """
         language = load_language(find_model(self.name), self.pooling, self.normalize)
         texts = render_template(reading.catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
-        folder = reading.cache / "texts" / self._key(language, texts)
+        facts = [language.fingerprint, texts_hash(texts), self.max_tokens]
+        key = sha256_json([*facts, language.encoder.pooling, language.encoder.normalize])[:24]
+        folder = reading.cache / "texts" / key
         known = read_vectors(language.encoder, tokens, folder / "vectors")
         tuned = AdaptedModule(language.encoder, reading.adapter)
         tuned.report()
@@ -137,8 +138,3 @@ class Texts(Described):
         if not goes_on:
             log.warning("%s cannot go on from a layer within%s: all is computed.", self.name, why)
         return lower if goes_on else None
-
-    def _key(self, language: Language, texts: list[str]) -> str:
-        encoder = language.encoder
-        facts = [language.fingerprint, texts_hash(texts), self.max_tokens]
-        return sha256_json([*facts, encoder.pooling, encoder.normalize])[:24]

@@ -1,7 +1,7 @@
 """Vectors and hidden states of many texts: computed once, cached, memory-mapped."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_rec.data.kept import kept
 from lightning_rec.language.blocks import cuts, in_blocks
@@ -80,15 +80,15 @@ def read_all(encoder: TextEncoder, tokens: Tokenized) -> Tensor:
     return in_blocks(lengths, lambda rows: encoder(tokens.take(rows.numpy()).to(device)))
 
 
-def weights_hash(module: nn.Module) -> str:
-    """Hex SHA-256 of a module's state, to the last bit. Versions of tensors would cost less, but
-    fused optimizers move weights without raising them.
-    """
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """Hex SHA-256 of weights and their names, to the last bit; those on ``meta`` left out."""
+    # Versions of tensors would cost less, but fused optimizers move weights without raising them.
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        whole = value.detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(whole.shape)} {whole.dtype}".encode())
-        digest.update(whole.flatten().view(torch.uint8).numpy().tobytes())
+    for name, weight in sorted(weights.items()):
+        if not weight.is_meta:
+            value = weight.detach().cpu().contiguous()
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -129,7 +129,7 @@ def kept_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tenso
     """
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         return read_all(encoder, tokens)
-    settings = f"{encoder.pooling} {encoder.normalize} {weights_hash(encoder)}"
+    settings = f"{encoder.pooling} {encoder.normalize} {weights_hash(encoder.state_dict())}"
     digest = hashlib.sha256(settings.encode())
     for array in (tokens.offsets, tokens.ids):
         digest.update(np.ascontiguousarray(array).tobytes())

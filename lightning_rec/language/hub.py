@@ -14,7 +14,7 @@ from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.kept import CHECKSUMS, broken
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import sha256_file
 
 RUN_MODEL = "language_model"  # the folder in that of a run
@@ -97,13 +97,18 @@ def model_here(name: str) -> Path | None:
 def find_model(name: str) -> Path:
     """The folder of a language model, fetched if need be.
 
-    ``name`` is a folder, that of a run which left a language model (``task=mlm``), an id of the
-    hub, or the last part of an id that is known here. Raises UserError if it is neither here nor to
-    be had; it says which files are wanted where.
+    ``name``: a folder, that of a run of ``task=mlm``, an id of the hub, or the last part of an id
+    that is known here. Raises UserError, saying which files are wanted where, if there is none.
     """
     folder = Path(name).expanduser()
     if (folder / "run.json").is_file():
-        folder = _of_run(folder)
+        run, folder = folder, folder / RUN_MODEL
+        if not folder.is_dir():
+            raise UserError(
+                f"The run {run} is {read_json(run / 'run.json').get('status')} and has no "
+                f"{RUN_MODEL}/: completed runs of task=mlm leave one, such as "
+                "experiment=mlm_catalogue_beauty."
+            )
     if folder.is_dir():
         if not (folder / _NEEDED[0]).is_file():
             raise UserError(
@@ -131,22 +136,10 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _of_run(folder: Path) -> Path:
-    """What a run left. Raises UserError if it has no language model, or not yet."""
-    left = folder / RUN_MODEL
-    if not left.is_dir():
-        status = read_json(folder / "run.json").get("status")
-        raise UserError(
-            f"The run {folder} is {status} and has no {RUN_MODEL}/: completed runs of task=mlm "
-            "leave one, such as experiment=mlm_catalogue_beauty."
-        )
-    return left
-
-
 def _kept_by_hub(name: str) -> Path | None:
     """What the hub's library has kept of a model, whole or not."""
     try:
-        return Path(import_hub().snapshot_download(name, local_files_only=True))
+        return Path(library("huggingface_hub").snapshot_download(name, local_files_only=True))
     except UserError:
         raise
     except Exception:  # of a dozen kinds; whether it can be had is seen when it is needed
@@ -154,7 +147,7 @@ def _kept_by_hub(name: str) -> Path | None:
 
 
 def _of_hub(name: str) -> Path:
-    hub = import_hub()
+    hub = library("huggingface_hub")
     here = _kept_by_hub(name)
     if here is not None and (here / _NEEDED[0]).is_file() and any(here.glob("*.safetensors")):
         return here
@@ -184,16 +177,6 @@ def _resolves() -> bool:
         return False
 
 
-def import_hub() -> Any:
-    """The library of the hub. Raises UserError if it is not installed."""
-    try:
-        return import_module("huggingface_hub")
-    except ImportError as error:
-        raise missing_library("huggingface_hub") from error
-
-
-def missing_library(name: str) -> UserError:
-    """The error that says how to get what language models need."""
-    return UserError(
-        f"Language models need {name}, which is not installed: pip install 'lightning-rec[hub]'."
-    )
+def library(name: str) -> Any:
+    """A library of language models. Raises UserError if it is not installed."""
+    return import_extra(name, "A language model", "hub")

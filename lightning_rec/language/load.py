@@ -10,7 +10,7 @@ import torch
 from lightning_rec.documents import leaves, read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.language.encoder import Pooling, TextEncoder
-from lightning_rec.language.hub import find_model, fingerprint, missing_library
+from lightning_rec.language.hub import find_model, fingerprint, library
 from lightning_rec.language.words import WordModel, Words
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,9 @@ def load_language(
 ) -> Language:
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
-    pooling: how a text becomes one vector; None takes what the model was trained with, as far as
-        its folder says so, and else the mean, or the last token of a causal model.
-    normalize: make each vector of length 1.
-    meta: leave the weights out: the model takes no memory and computes nothing.
+    ``pooling``: None takes what the model was trained with, as far as its folder says so, and else
+    the mean, or the last token of a causal model. ``normalize``: make each vector of length 1.
+    ``meta``: leave the weights out: the model takes no memory and computes nothing.
 
     Raises UserError if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
     trained with another pooling than those here.
@@ -62,16 +61,13 @@ def load_language(
 def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = False) -> Words:
     """Load a language model with its head over words, and its tokenizer, from safetensors alone.
 
-    ``head`` is for the words that are ``masked``, or for the next one, of a ``causal`` model. One
-    for masked words may be missing, and is made anew then. ``meta`` leaves the weights out. Raises
-    UserError if it cannot be read, lacks weights, has no such head, or its tokenizer does not fit
-    it.
+    ``head``: for ``masked`` words, made anew where it is missing, or for the next one (``causal``).
+    ``meta`` leaves the weights out. Raises UserError if it cannot be read, lacks weights, has no
+    such head, or its tokenizer does not fit it.
     """
     kind, names, said = _HEADS[head]
-    kinds = getattr(_library("transformers.models.auto.modeling_auto"), names)
-    settings = _read(
-        folder, lambda library, safe: library.AutoConfig.from_pretrained(folder, **safe)
-    )
+    kinds = getattr(library("transformers.models.auto.modeling_auto"), names)
+    settings = _read(folder, lambda found, safe: found.AutoConfig.from_pretrained(folder, **safe))
     # Encoders that can be made causal, such as BERT, are among the causal ones too.
     made_causal = getattr(settings, "is_decoder", False) or not _reads_both_ways(settings)
     if settings.model_type not in kinds or (head == "causal" and not made_causal):
@@ -114,16 +110,9 @@ def _refuse_lost(names: list[str], folder: Path) -> None:
         )
 
 
-def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise missing_library("transformers") from error
-
-
 def _read(folder: Path, what: Any) -> Any:
     """What transformers reads from a folder, silently. Raises UserError if it cannot."""
-    transformers = _library("transformers")
+    transformers = library("transformers")
     quiet = transformers.utils.logging
     before = quiet.get_verbosity()
     quiet.set_verbosity_error()  # heads that are left out are no news
@@ -135,14 +124,6 @@ def _read(folder: Path, what: Any) -> Any:
         raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
     finally:
         quiet.set_verbosity(before)
-
-
-def _check_code(folder: Path) -> None:
-    """Raises UserError where transformers would fetch a kernel, code, that a config.json names."""
-    path = folder / "config.json"
-    for key, value in leaves(read_json(path)):
-        if "_implementation" in key and "/" in str(value):
-            raise UserError(f"{path}: {key}={value} would fetch code and run it: remove the key.")
 
 
 def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
@@ -162,7 +143,10 @@ def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
             fresh = sorted(told["missing_keys"])
         return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
 
-    _check_code(folder)
+    path = folder / "config.json"
+    for key, value in leaves(read_json(path)):
+        if "_implementation" in key and "/" in str(value):  # transformers would fetch a kernel
+            raise UserError(f"{path}: {key}={value} would fetch code and run it: remove the key.")
     if not meta:
         log.info("language model: reading %s", folder)
     model, tokenizer, fresh = _read(folder, read)

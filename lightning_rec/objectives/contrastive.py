@@ -1,5 +1,6 @@
 """The contrastive objective: next items, and views of one sequence alike, those of others not."""
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from lightning_rec.objectives.next_item import NextItem
 from lightning_rec.ranges import UpToOne
 
 
+@dataclass(eq=False)
 class Contrastive(NextItem):
     """Next items and a contrast of two views (CL4SRec; Xie et al., ICDE 2022, arXiv:2010.14395).
 
@@ -33,17 +35,11 @@ class Contrastive(NextItem):
 
     name: ClassVar[str] = "contrastive"
     family: ClassVar[str] = "next_item"  # whatever learns by that objective learns by this one
-
-    def __init__(
-        self,
-        crop: UpToOne = 0.6,
-        mask: UpToOne = 0.3,
-        reorder: UpToOne = 0.6,
-        temperature: PositiveFloat = 1.0,
-        weight: NonNegativeFloat = 0.1,
-    ) -> None:
-        self.crop, self.mask, self.reorder = crop, mask, reorder
-        self.temperature, self.weight = temperature, weight
+    crop: UpToOne = 0.6
+    mask: UpToOne = 0.3
+    reorder: UpToOne = 0.6
+    temperature: PositiveFloat = 1.0
+    weight: NonNegativeFloat = 0.1
 
     def term(self, encode: Encode, histories: Histories, schema: Schema) -> Tensor:
         """The contrast of a batch's inputs, weighted, scalar; see :class:`WithTerm`."""

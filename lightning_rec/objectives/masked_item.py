@@ -1,5 +1,6 @@
 """The masked-item objective of BERT4Rec."""
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs
 from lightning_rec.ranges import UpToOne
 
 
+@dataclass(eq=False)
 class MaskedItem(Objective):
     """Hide some items and predict them from both sides (BERT4Rec, section 3.6: the Cloze task).
 
@@ -22,11 +24,8 @@ class MaskedItem(Objective):
     """
 
     name: ClassVar[str] = "masked_item"
-
-    def __init__(
-        self, mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2, mask_last: UpToOne = 0.1
-    ) -> None:
-        self.mask_prob, self.mask_last = mask_prob, mask_last
+    mask_prob: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    mask_last: UpToOne = 0.1
 
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """Hide at least one item of each sequence. Draws from torch's global generator."""

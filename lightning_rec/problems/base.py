@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import polars as pl
 from omegaconf import DictConfig
+from pytorch_lightning import Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -54,8 +55,7 @@ class Problem(ABC, Generic[L]):
         parts: all parts, by node, built or as a class; None for what is not there.
         meta_model: the model over a small schema, on the meta device.
 
-    Raises:
-        UserError: naming the key at fault.
+    Raises UserError naming the key at fault.
     """
 
     name: ClassVar[str]
@@ -141,9 +141,16 @@ class Problem(ABC, Generic[L]):
     def tables(self, task: Task, loaded: L) -> dict[str, pl.DataFrame]:
         """What the run folder keeps of a tested task besides figures, by name."""
 
-    @abstractmethod
     def described(self) -> dict[str, str]:
         """Name and class of each part, to be shown."""
+        parts = {node: self.parts.get(node) for node in ("data", "protocol", "objective")}
+        named = {node: type(part).__name__ for node, part in parts.items() if part is not None}
+        return {
+            "source": named.pop("data"),
+            **named,
+            "loss": self.loss_class.__name__ if self.loss_class else "none",
+            "model": f"{type(self.meta_model).__name__}, {self._size}",
+        }
 
     def save_artifacts(self, task: Task, folder: Path) -> None:
         """Write further files of a tested task to its run folder; the task may be changed by it."""
@@ -186,6 +193,11 @@ class Problem(ABC, Generic[L]):
     def make_loss(self, **live: Any) -> Loss | None:
         """The loss of the config; None if there is none."""
         return self._build("loss", **live) if self.loss_class else None
+
+    @property
+    def _size(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        return f"{weights:,} parameters"
 
     def _part(self, node: str, *members: str, **live: Any) -> Any:
         """Build a node. Raises UserError if what is built lacks what such a part has."""
@@ -234,10 +246,9 @@ class Problem(ABC, Generic[L]):
 
     def _check_nodes(self) -> None:
         kinds = {"batches": self.batches, "optimizer": Optimizer, "schedule": LRScheduler}
-        for node in ("batches", "optimizer", "schedule", "trainer"):
+        for node, kind in {**kinds, "trainer": Trainer}.items():
             settings = config.plain(self.cfg[node])
-            if node in kinds:
-                config.expect(node, settings, kinds[node])
+            config.expect(node, settings, kind)
             config.check(node, settings)
         for key in OPTIONAL:
             if key not in self.takes and self.cfg.get(key) not in (None, {}):

@@ -1,7 +1,5 @@
 """What of a config of clicks does not go together, told before anything is trained."""
 
-from typing import Any
-
 import numpy as np
 from omegaconf import DictConfig
 from torch import nn
@@ -15,9 +13,29 @@ META_SIZE = 10  # categories of each field of the meta model
 
 def check_config(cfg: DictConfig, fields: Fields, head: nn.Module, *, validates: bool) -> None:
     """Raise UserError where settings of a config of clicks do not go together."""
-    _check_sparse(cfg)
-    _check_batches(cfg, head)
-    _check_goals(head, tuple(fields.targets), cfg.task.get("goal_weights") or {})
+    if cfg.task.get("sparse") and cfg.task.get("embedding_l2"):
+        raise UserError(
+            f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
+            "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "
+            "draws in the rows that a batch reads."
+        )
+    normed = any(isinstance(part, nn.BatchNorm1d) for part in head.modules())
+    if normed and cfg.batches.get("batch_size") == 1:
+        raise UserError(
+            "batches.batch_size=1: batch norm needs more than one row at a time: raise it, or say "
+            "model.batch_norm=false."
+        )
+    goals = tuple(fields.targets)
+    if unknown := [str(name) for name in cfg.task.get("goal_weights") or {} if name not in goals]:
+        raise UserError(
+            f"task.goal_weights: there is no goal {unknown[0]}.{nearest(unknown[0], goals)} There "
+            f"are: {listed(goals)}."
+        )
+    if len(goals) > 1 and not getattr(head, "multi_task", False):
+        raise UserError(
+            f"{type(head).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
+            "say model=shared_bottom, mmoe, ple or esmm, or declare one."
+        )
     if cfg.task.get("calibrate", "none") != "none" and not validates:
         raise UserError(
             f"task.calibrate={cfg.task.calibrate} is fitted on validation, but the protocol leaves "
@@ -46,26 +64,6 @@ def check_texts(cfg: DictConfig, fields: Fields) -> None:
         )
 
 
-def _check_batches(cfg: DictConfig, head: nn.Module) -> None:
-    """Raise UserError if batch norm would never see two rows at once."""
-    normed = any(isinstance(part, nn.BatchNorm1d) for part in head.modules())
-    if normed and cfg.batches.get("batch_size") == 1:
-        raise UserError(
-            "batches.batch_size=1: batch norm needs more than one row at a time: raise it, or say "
-            "model.batch_norm=false."
-        )
-
-
-def _check_sparse(cfg: DictConfig) -> None:
-    """Raise UserError if a penalty would touch whole tables, whose gradients are to be sparse."""
-    if cfg.task.get("sparse") and cfg.task.get("embedding_l2"):
-        raise UserError(
-            f"task.embedding_l2={cfg.task.embedding_l2} weighs whole tables at each step, which "
-            "task.sparse=true is there to avoid: set task.embedding_l2=0; optimizer.weight_decay "
-            "draws in the rows that a batch reads."
-        )
-
-
 def check_order(loaded: AuditedClicks) -> None:
     """Raise UserError if a goal was reached in a row without the one before it."""
     goals, label = loaded.data.encoded.schema.goals, loaded.data.encoded.label
@@ -75,20 +73,6 @@ def check_order(loaded: AuditedClicks) -> None:
             f"{loaded.name}, row {row[0] + 1}: there is '{goals[goal[0] + 1]}' without "
             f"'{goals[goal[0]]}' ({len(row):,} such rows), but the model wants goals in the order "
             "in which they come: turn data.fields.goals round, or choose another model."
-        )
-
-
-def _check_goals(model: nn.Module, goals: tuple[str, ...], weights: Any) -> None:
-    """Raise UserError if there are several goals for a model of one, or a weight of none."""
-    if unknown := [str(name) for name in weights if name not in goals]:
-        raise UserError(
-            f"task.goal_weights: there is no goal {unknown[0]}.{nearest(unknown[0], goals)} There "
-            f"are: {listed(goals)}."
-        )
-    if len(goals) > 1 and not getattr(model, "multi_task", False):
-        raise UserError(
-            f"{type(model).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
-            "say model=shared_bottom, mmoe, ple or esmm, or declare one."
         )
 
 

@@ -15,6 +15,7 @@ from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics, Prediction
 from lightning_rec.metrics.measure import Measure, names_of
 from lightning_rec.metrics.slices import PAST_FROM, cut, slices_of_field
 from lightning_rec.tasks.click import ClickSteps, after_names
+from lightning_rec.tasks.steps import metrics_of as stage_metrics
 
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
 
@@ -57,8 +58,8 @@ def rows_of(steps: ClickSteps, loaded: AuditedClicks) -> pl.DataFrame:
         suffix = f"_{goal}" if len(found) > 1 else ""
         columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
         columns[f"probability{suffix}"] = of.probability.cpu().numpy()
-        metrics = steps.metrics[f"test {goal}"]
-        own = metrics.per_row(of, steps.threshold[goal])  # type: ignore[operator]
+        metrics = stage_metrics(steps.metrics, f"test {goal}", ClickMetrics)
+        own = metrics.per_row(of, steps.threshold[goal])
         columns |= {f"{name}{suffix}": values.cpu().numpy() for name, values in own.items()}
     return pl.DataFrame(columns)
 
@@ -115,9 +116,7 @@ def click_slices(loaded: AuditedClicks, names: tuple[str, ...]) -> dict[str, tor
     encoded = loaded.data.encoded
     slices: dict[str, torch.Tensor] = {}
     for name in names:
-        column = encoded.schema.place(
-            name
-        )  # categories have one column of ids each, and come first
+        column = encoded.schema.place(name)  # categories have one column each, and come first
         field = encoded.schema.fields[column]
         known = encoded.vocabulary.filter(pl.col("field") == name)
         counts = np.zeros(field.size, dtype=np.int64)

@@ -36,7 +36,6 @@ from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.problems.base import Problem
-from lightning_rec.problems.click_adapters import attach
 from lightning_rec.problems.click_checks import (
     META_SIZE,
     check_config,
@@ -52,7 +51,7 @@ from lightning_rec.problems.click_figures import (
     rows_of,
     worse_than_base,
 )
-from lightning_rec.problems.history_encoders import encoder_node, make_encoder
+from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
@@ -224,23 +223,17 @@ class Clicks(Problem[AuditedClicks]):
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
-        parts, head = {}, self.meta_model
+        shown, head = super().described(), self.meta_model
+        del shown["model"]  # the last one
+        shown["fields"] = listed(self.source.fields.features, 30)
         if isinstance(head, WithHistory):
             origin = f"from {self.pretrained.run.path}" if self.pretrained else "from scratch"
-            parts["encoder"] = f"{type(head.encoder.model).__name__}, {origin}"
+            shown["encoder"] = f"{type(head.encoder.model).__name__}, {origin}"
             head = head.head
         if self.items is not None:
-            parts["items"] = f"by {self.items.title}"
-        return {
-            "source": type(self.source).__name__,
-            "fields": listed(self.source.fields.features, 30),
-            "protocol": type(self.protocol).__name__,
-            "loss": self.loss_class.__name__ if self.loss_class else "none",
-            **parts,
-            "model": f"{type(head).__name__}, {weights:,} parameters with {META_SIZE} categories "
-            "per field",
-        }
+            shown["items"] = f"by {self.items.title}"
+        size = f"{self._size} with {META_SIZE} categories per field"
+        return shown | {"model": f"{type(head).__name__}, {size}"}
 
     def _reading(
         self, about: pl.DataFrame, trained: int, cache: Path, *, restoring: bool = False

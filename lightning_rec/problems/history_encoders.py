@@ -1,4 +1,4 @@
-"""The history encoder that a config names: a sequence model, new or from a run."""
+"""The history encoder that a config names: a sequence model, new or from a run, and its adapter."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,8 +7,11 @@ import numpy as np
 import polars as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from lightning_rec import config
+from lightning_rec.adapters.base import AdaptedModule, Adapter
+from lightning_rec.adapters.whole import Full
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
@@ -17,7 +20,7 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.clicks.encoded import HistoryEncoder, width_of
+from lightning_rec.models.clicks.encoded import HistoryEncoder, WithHistory, width_of
 from lightning_rec.models.items.base import item_encoders
 from lightning_rec.objectives.base import Objective
 from lightning_rec.problems.sequences import Sequences
@@ -30,11 +33,7 @@ LEAST_ALIKE = 0.1  # of the titles of the same ids, or the ids mean other items
 class Pretrained:
     """A finished run of sequences: its model, weights and catalogue.
 
-    Args:
-        folder: of the run.
-
-    Raises:
-        UserError: if it is no completed run of sequences.
+    Raises UserError if ``folder`` holds no completed run of sequences.
     """
 
     pretrained: ClassVar[bool] = True
@@ -81,9 +80,8 @@ class Pretrained:
         Where the run knows items by their texts, these are read once and for all, by the language
         model as the run has tuned it: only the model of sequences can be tuned further.
 
-        Raises:
-            UserError: if the weights, or the language model that the run began with, are missing,
-                or the latter is another one now.
+        Raises UserError if the weights, or the language model that the run began with, are missing,
+        or the latter is another one now.
         """
         ask, schema = self.problem.objective.query_inputs, self.schema
         with torch.device("cpu"):
@@ -98,11 +96,8 @@ class Pretrained:
             return HistoryEncoder(model, ask, width=width_of(plain, ask))
 
     def check_titles(self, loaded: AuditedClicks, item: str) -> None:
-        """Refuse an encoder that means other items by the same ids, which are often mere numbers.
-
-        Titles tell, where both have any; order of words, case and years do not count.
-
-        Raises UserError if hardly any title is the same.
+        """Raise UserError if the run means other items by the same ids, often mere numbers: if
+        hardly any title is the same, order of words, case and years left out.
         """
         rows = loaded.data.table.rows
         if "title" not in rows.collect_schema() or "title" not in self.catalogue.columns:
@@ -122,11 +117,7 @@ class Pretrained:
             )
 
     def check_time(self, loaded: AuditedClicks) -> None:
-        """Refuse an encoder that was trained on what comes after the training rows.
-
-        Raises:
-            UserError: if it was, or if it cannot be told.
-        """
+        """Raise UserError unless all that the run was trained on comes before what is held out."""
         held_out = loaded.data.held_out_from
         trained: float | None = (self.run.card.get("audit") or {}).get("last training time")
         if held_out is None or trained is None:
@@ -180,8 +171,7 @@ def make_encoder(
 ) -> HistoryEncoder:
     """The encoder over the histories of ``schema``, its codes its own; only looked at if ``meta``.
 
-    Raises:
-        UserError: if the model cannot be one, or rows have no histories, or longer ones.
+    Raises UserError if the model cannot be one, or rows have no histories, or longer ones.
     """
     history = schema.history
     if history is None:
@@ -202,6 +192,25 @@ def make_encoder(
             f"{pretrained.run.path} reads {pretrained.schema.max_len} items at most."
         )
     return pretrained.encoder(meta=meta)
+
+
+def attach(model: nn.Module, adapter: Adapter, *, pretrained: bool) -> AdaptedModule | None:
+    """The pretrained part of a click model under an adapter; None if there is none.
+
+    ``pretrained``: whether an encoder of histories is, which else is trained whole.
+    """
+    part: nn.Module | None = getattr(model, "words", None)
+    if isinstance(model, WithHistory):
+        part = model.encoder.model
+        adapter = adapter if pretrained else Full()
+    if part is None:
+        return None
+    adapted = AdaptedModule(part, adapter)
+    if (layers := getattr(part, "layers", None)) is not None and hasattr(part, "drop_from"):
+        part.drop_from(adapted.lowest_tuned(layers))  # type: ignore[operator]
+    if not any(parameter.is_meta for parameter in part.parameters()):
+        adapted.report()
+    return adapted
 
 
 def _published(node: dict[str, Any]) -> Objective:

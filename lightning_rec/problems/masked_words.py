@@ -24,7 +24,6 @@ from lightning_rec.language.batches import SplitTexts, TextData
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, words_loader
 from lightning_rec.language.tokens import tokenize
-from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.words import WordMetrics
 from lightning_rec.models.text.masked_lm import MaskedLM
@@ -93,10 +92,9 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
 
     def make_data(self, loaded: Audited[SplitTexts]) -> TextData:
         """The batches of audited texts."""
-        module: TextData = self._build(
-            "batches", tokens=loaded.data.tokens, parts=loaded.data.parts, seed=self.cfg.seed
-        )
-        return module
+        tokens, parts = loaded.data.tokens, loaded.data.parts
+        made: TextData = self._build("batches", tokens=tokens, parts=parts, seed=self.cfg.seed)
+        return made
 
     def make_task(self, loaded: Audited[SplitTexts], data: TextData) -> Task:
         """The task over the language model; its head is trained, whatever else is."""
@@ -104,30 +102,24 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
         adapted = AdaptedModule(model.words.body, self.adapter)
         model.words.drop_from(adapted.lowest_tuned(model.words.layers))
         adapted.report()
-        return self._word_task(model, self.make_loss(), adapted)
+        return self.task(self._steps(), model, self.make_loss(), adapted=adapted)
 
     def make_baseline(self, loaded: Audited[SplitTexts], data: TextData) -> Task | None:
         """The task over the language model as it came."""
         if not self.cfg.baseline:
             return None
         settings = config.plain(self.cfg.model) | config.plain(self.cfg.baseline)
-        load = words_loader(meta=False)
-        return self._word_task(config.build("baseline", settings, load_words=load))
+        model = config.build("baseline", settings, load_words=words_loader(meta=False))
+        return self.task(self._steps(), model, None)
 
     def tables(self, task: Task, loaded: Audited[SplitTexts]) -> dict[str, pl.DataFrame]:
         """What was predicted of each text of the test."""
         assert isinstance(task.steps, WordSteps)
-        found = task.steps.answers["test"]
-        which = loaded.data.parts["test"][found.example.cpu().numpy()]
-        columns = {"asked": found.asked, "right": found.right, "loss": found.loss}
-        return {
-            "test_texts": pl.DataFrame(
-                {
-                    "text": [loaded.data.texts[number] for number in which.tolist()],
-                    **{name: column.cpu().numpy() for name, column in columns.items()},
-                }
-            )
-        }
+        answers = task.steps.answers["test"]._asdict()
+        columns = {name: values.cpu().numpy() for name, values in answers.items()}
+        which = loaded.data.parts["test"][columns.pop("example")]
+        texts = [loaded.data.texts[number] for number in which.tolist()]
+        return {"test_texts": pl.DataFrame({"text": texts, **columns})}
 
     def save_artifacts(self, task: Task, folder: Path) -> None:
         """Write the language model, an adapter merged into its weights, and its tokenizer."""
@@ -148,14 +140,9 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
-        model = self.meta_model
-        weights = sum(parameter.numel() for parameter in model.parameters())
-        return {
-            "source": type(self.source).__name__,
-            "texts": model.template,
-            "protocol": type(self.protocol).__name__,
-            "model": f"{type(model).__name__}, {weights:,} parameters of {model.name}",
-        }
+        shown, model = super().described(), self.meta_model
+        named = {"model": f"{shown.pop('model')} of {model.name}"}
+        return shown | {"texts": model.template} | named
 
     def _catalogue(self, cache: Path) -> pl.DataFrame:
         """The columns that texts are made of: of each item, or each different one of clicks."""
@@ -165,12 +152,9 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
         names = text_columns(table, self.source.fields, self.meta_model.template)
         return table.rows.select(names).unique(maintain_order=True).collect()
 
-    def _word_task(
-        self, model: MaskedLM, loss: Loss | None = None, adapted: AdaptedModule | None = None
-    ) -> Task:
+    def _steps(self) -> WordSteps:
         metrics = {stage: WordMetrics(self.measured) for stage in ("val", "test")}
-        steps = WordSteps(metrics, self.mask_prob)
-        return self.task(steps, model, loss, adapted=adapted)
+        return WordSteps(metrics, self.mask_prob)
 
 
 def _check_adapter(adapted: AdaptedModule) -> None:

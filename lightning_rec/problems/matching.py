@@ -35,7 +35,7 @@ from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.match import MatchSteps
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.steps import Stage
+from lightning_rec.tasks.steps import Stage, metrics_of
 
 WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
 
@@ -120,12 +120,10 @@ class Matching(Problem[Audited[Matches]]):
 
     def make_data(self, loaded: Audited[Matches]) -> MatchData:
         """The batches of audited data."""
+        live = {"matches": loaded.data, "seed": self.cfg.seed}
         positives = getattr(self.loss_class, "positives", False)
-        seed = self.cfg.seed
-        module: MatchData = self._build(
-            "batches", matches=loaded.data, seed=seed, positives=positives
-        )
-        return module
+        made: MatchData = self._build("batches", **live, positives=positives)
+        return made
 
     def make_task(self, loaded: Audited[Matches], data: MatchData) -> Task:
         """The task over a new model, fitted already if it is fitted to texts."""
@@ -149,7 +147,7 @@ class Matching(Problem[Audited[Matches]]):
         """One row per test query, and the catalogue."""
         steps = task.steps
         assert isinstance(steps, MatchSteps)
-        each = steps.metrics["test"].per_query(steps.found["test"])  # type: ignore[operator]
+        each = metrics_of(steps.metrics, "test", MatchMetrics).per_query(steps.found["test"])
         columns = {name: values.cpu().numpy() for name, values in each.items()}
         texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
         items = loaded.data.pairs.items.with_row_index("code")
@@ -157,16 +155,10 @@ class Matching(Problem[Audited[Matches]]):
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
+        shown = super().described()
+        model = {"model": shown.pop("model")}
         first = {"first": str(self.cfg.model.first)} if "first" in self.cfg.model else {}
-        return {
-            "source": type(self.source).__name__,
-            "protocol": type(self.protocol).__name__,
-            "loss": self.loss_class.__name__ if self.loss_class else "none",
-            "adapter": type(self.adapter).__name__,
-            **first,
-            "model": f"{type(self.meta_model).__name__}, {weights:,} parameters",
-        }
+        return shown | {"adapter": type(self.adapter).__name__} | first | model
 
     def _first_run(self) -> RunFolder | None:
         """The run that a model which re-ranks names; None where it names none."""
@@ -199,12 +191,10 @@ class Matching(Problem[Audited[Matches]]):
         node = config.plain(self.cfg.get("negatives"))
         if not node:
             return None
-        by = None
+        live = {"matches": loaded.data, "positives": self.loss_class.positives, "by": None}
         if node.get("by"):
-            by = make_retriever(
-                config.build("negatives.by", node["by"]), *_texts(loaded), cache_dir()
-            )
-        live = {"matches": loaded.data, "positives": self.loss_class.positives, "by": by}
+            model = config.build("negatives.by", node["by"])
+            live["by"] = make_retriever(model, *_texts(loaded), cache_dir())
         made: HardNegatives = config.build("negatives", node, **live)
         return made
 
@@ -217,7 +207,9 @@ class Matching(Problem[Audited[Matches]]):
         adapted: AdaptedModule | None = None,
     ) -> Task:
         pairs, cutoffs = loaded.data.pairs, self.protocol.cutoffs
-        slices = {"val": None, "test": word_slices(pairs.queries["query"])}  # the test is made once
+        words = pairs.queries["query"].str.extract_all(r"\S+").list.len().to_numpy()
+        by_words = cut("words", torch.from_numpy(words.astype(np.int64)), WORDS_FROM)
+        slices = {"val": None, "test": by_words}  # the test is made once
         metrics = {
             stage: MatchMetrics(pairs, cutoffs, stage in self.ranked, of, self.measured)
             for stage, of in slices.items()
@@ -225,12 +217,6 @@ class Matching(Problem[Audited[Matches]]):
         retriever = make_retriever(model, *_texts(loaded), cache_dir())
         steps = MatchSteps(retriever, metrics, pairs.scale, negatives, self.ranked)
         return self.task(steps, model, loss, adapted=adapted)
-
-
-def word_slices(queries: pl.Series) -> dict[str, torch.Tensor]:
-    """The slices of the queries by their number of words: bool [Q] by name."""
-    number = queries.str.extract_all(r"\S+").list.len().to_numpy()
-    return cut("words", torch.from_numpy(number.astype(np.int64)), WORDS_FROM)
 
 
 def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:

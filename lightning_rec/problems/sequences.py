@@ -1,7 +1,7 @@
 """The problem of sequences: predict the next item, ranked among the whole catalogue."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import polars as pl
 import torch
@@ -18,7 +18,6 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import Reading, known_by, read_items
-from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
@@ -39,6 +38,7 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
+from lightning_rec.tasks.steps import metrics_of as stage_metrics
 
 META_ITEMS = 100  # catalogue of the meta model
 
@@ -160,7 +160,7 @@ class Sequences(Problem[AuditedLog]):
             self._read_items(model, reading)
         loss = self.make_loss(split=loaded.data.split)
         adapted = None if reading is None else reading.tuned
-        return self._sequence_task(loaded, model, self.objective, loss, adapted)
+        return self.task(self._steps(loaded), model, loss, self.objective, adapted)
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
         """The model of a finished run; row i of ``items`` describes item i."""
@@ -183,13 +183,13 @@ class Sequences(Problem[AuditedLog]):
         if not self.cfg.baseline:
             return None
         model = config.build("baseline", self.cfg.baseline, schema=data.schema)
-        return self._sequence_task(loaded, self._fitted(model, loaded), ClosedForm(), None, None)
+        return self.task(self._steps(loaded), self._fitted(model, loaded), None, ClosedForm())
 
     def tables(self, task: Task, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """A row per test target, the catalogue, and the history of each user."""
         assert isinstance(task.steps, SequenceSteps)
         ranks = task.steps.ranks["test"]
-        own = task.steps.metrics["test"].per_example(ranks)  # type: ignore[operator]
+        own = stage_metrics(task.steps.metrics, "test", RankingMetrics).per_example(ranks)
         tested = per_user(ranks, loaded, own)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
@@ -208,14 +208,8 @@ class Sequences(Problem[AuditedLog]):
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
-        weights = sum(parameter.numel() for parameter in self.meta_model.parameters())
-        return {
-            "source": type(self.source).__name__,
-            "protocol": type(self.protocol).__name__,
-            "objective": type(self.objective).__name__,
-            "loss": self.loss_class.__name__ if self.loss_class else "none",
-            "model": f"{type(self.meta_model).__name__}, {weights:,} parameters over 100 items",
-        }
+        shown = super().described()
+        return shown | {"model": f"{shown['model']} over {META_ITEMS} items"}
 
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
@@ -239,15 +233,6 @@ class Sequences(Problem[AuditedLog]):
             model.read_vectors(source(torch.arange(schema.num_items)))
         read_items(model, reading)
 
-    def _sequence_task(
-        self,
-        loaded: AuditedLog,
-        model: nn.Module,
-        objective: Objective,
-        loss: Loss | None,
-        adapted: Any,
-    ) -> Task:
-        steps = SequenceSteps(
-            **metrics_of(self.protocol, loaded, self.measured), block_tokens=self.block_tokens
-        )
-        return self.task(steps, model, loss, objective, adapted)
+    def _steps(self, loaded: AuditedLog) -> SequenceSteps:
+        metrics = metrics_of(self.protocol, loaded, self.measured)
+        return SequenceSteps(**metrics, block_tokens=self.block_tokens)

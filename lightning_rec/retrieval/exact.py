@@ -66,11 +66,9 @@ class Retriever(Protocol):
     ) -> Found:
         """Find the ``k`` best items, ``longest`` at most, of B queries.
 
-        Args:
-            queries: what the retriever reads: float [B, Q] or int64 [B].
-            k: length of the lists.
-            ask: whose ranks are asked for.
-            left_out: what is no candidate, such as items that were seen; what is asked for stays.
+        ``queries``: what the retriever reads, float [B, Q] or int64 [B]. ``ask``: whose ranks are
+        asked for. ``left_out``: what is no candidate, such as items that were seen; what is asked
+        for stays.
         """
         ...
 
@@ -78,11 +76,9 @@ class Retriever(Protocol):
 class ModelRetriever:
     """Ranks the catalogue of a sequence model for queries that it has made, float [B, Q].
 
-    Args:
-        model: scores items.
-        floor: a score no higher says that an item was not found.
-        score_bytes: memory that scores may take; a larger catalogue is scored in blocks, twice:
-            once for the scores of what is asked, once to count what is above them.
+    ``floor``: a score no higher says that an item was not found. ``score_bytes``: memory that
+    scores may take; a larger catalogue is scored in blocks, twice: once for the scores of what is
+    asked, once to count what is above them.
     """
 
     def __init__(
@@ -121,15 +117,9 @@ def rank_blocks(
 ) -> Found:
     """Rank the catalogue for B queries, without approximation; see :class:`Found`.
 
-    Args:
-        score: see :data:`Score`; its answer may be changed.
-        size: B.
-        num_items: size of the catalogue.
-        k: length of the lists of best items.
-        ask: whose ranks are asked for.
-        left_out: what is no candidate; a pair that is asked for stays one.
-        floor: a score no higher says that an item was not found.
-        width: items of a block; None: all.
+    ``score``: see :data:`Score`; its answer may be changed. ``size``: B. ``k``, ``ask``,
+    ``left_out``: see :class:`Retriever`. ``floor``: a score no higher says that an item was not
+    found. ``width``: items of a block; None: all.
     """
     width = width or num_items
     starts = range(0, num_items, width)
@@ -175,14 +165,8 @@ def rank_sample(
 ) -> tuple[Tensor, Tensor]:
     """Rank each target among a sample of its own; see :func:`rank_among`.
 
-    Args:
-        model: scores items.
-        queries: float [B, Q].
-        target: int64 [B], -1 for a target that is no candidate.
-        candidates: int64 [B, n], -1 where there is no item.
-
-    Returns:
-        rank, candidates: int64 [B].
+    ``queries``: float [B, Q]. ``target``: int64 [B], -1 for one that is no candidate.
+    ``candidates``: int64 [B, n], -1 where there is no item. Returns rank and candidates, int64 [B].
     """
     scores = _exact(model, queries, candidates.clamp(min=0))
     own = _exact(model, queries, target.clamp(min=0)[:, None])[:, 0]

@@ -1,14 +1,14 @@
 """Retrieval by texts: the whole catalogue is scored for queries, and perhaps re-ranked."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightning_rec.adapters.probe import evaluating
 from lightning_rec.language.cached import kept_vectors, read_all, weights_hash
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized
@@ -60,13 +60,10 @@ def make_retriever(
 
 
 class ExactRetriever:
-    """Scores the whole catalogue.
+    """Scores the whole catalogue of ``texts``, which the model reads.
 
-    Args:
-        model: scores it.
-        texts: queries and catalogue, as the model reads them.
-        make: makes a vector of each item; asked when the first query comes, and again after
-            :meth:`renew` has found that the weights have moved.
+    ``make``: makes a vector of each item; asked when the first query comes, and again after
+    :meth:`renew` has found that the weights have moved.
     """
 
     def __init__(self, model: CatalogueScorer, texts: Texts, make: Make | None = None) -> None:
@@ -81,7 +78,7 @@ class ExactRetriever:
 
     def renew(self) -> None:
         """See :class:`TextRetriever`."""
-        weights = weights_hash(self.model)
+        weights = weights_hash(self.model.state_dict())
         if weights != self._weights:
             self._index, self._weights = None, weights
 
@@ -119,14 +116,7 @@ class ExactRetriever:
 
 
 class Reranker:
-    """Re-ranks what another one retrieves; what lies beyond keeps its place.
-
-    Args:
-        model: scores pairs.
-        texts: queries and catalogue, as the model reads them.
-        first: finds what is re-ranked.
-        number: how many of the best.
-    """
+    """Re-ranks the best ``number`` that ``first`` retrieves; what lies beyond keeps its place."""
 
     def __init__(self, model: TextScorer, texts: Texts, first: TextRetriever, number: int) -> None:
         self.model, self.texts, self.first = model, texts, first
@@ -172,15 +162,3 @@ def _ranked_again(found: Found, scores: Tensor, row: Tensor, item: Tensor) -> Te
     own = scores[row].masked_fill(~hit, -torch.inf).amax(dim=1, keepdim=True)
     again = (scores[row] >= own).sum(dim=1)
     return torch.where(hit.any(dim=1), again, found.rank)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Let a model evaluate for a while, in the midst of training perhaps."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
