@@ -16,6 +16,7 @@ class Loss(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
+    __call__: Callable[..., Tensor]
 
     @abstractmethod
     def per_target(self, model: Any, predictions: Any) -> Tensor:

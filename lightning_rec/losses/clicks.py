@@ -1,7 +1,5 @@
 """Losses of click models: of a logit and a label, for each row and each goal."""
 
-from typing import ClassVar
-
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
@@ -15,7 +13,7 @@ from lightning_rec.ranges import UpToOne
 class LogLoss(Loss):
     """Binary cross-entropy: -log p(label), the negative log-likelihood."""
 
-    kind: ClassVar[str] = "clicks"
+    kind = "clicks"
 
     def per_target(self, model: ClickModel, predictions: Labelled) -> Tensor:
         """Float [B]."""

@@ -1,6 +1,6 @@
 """Cross-entropy over the whole catalogue, in blocks that stay in the processor's cache."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
@@ -25,7 +25,7 @@ class FullSoftmax(Loss):
             are never asked for; None leaves none out.
     """
 
-    kind: ClassVar[str] = "sequences"
+    kind = "sequences"
 
     def __init__(self, block: PositiveInt = 256, split: Split | None = None) -> None:
         super().__init__()

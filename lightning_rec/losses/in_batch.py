@@ -1,7 +1,5 @@
 """Cross-entropy over the batch's own targets: what each asks for is what the others do not."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,7 +28,7 @@ class InBatch(TorchLoss):
         positives: let items that the user has in training count as negatives.
     """
 
-    kind: ClassVar[str] = "sequences"
+    kind = "sequences"
     share: Tensor
     keys: Tensor
 

@@ -66,7 +66,7 @@ class InfoNCE(MatchLoss):
         temperature: scores are divided by it; cosines need a small one.
     """
 
-    positives: ClassVar[bool] = True
+    positives = True
     needs: ClassVar[tuple[Need, ...]] = (
         Need("model", "encodes", "compares vectors of queries and items"),
     )
@@ -93,7 +93,7 @@ class InfoNCE(MatchLoss):
 class RelevanceLoss(MatchLoss):
     """A loss of each pair alone. A further item counts as irrelevant to the query it is for."""
 
-    positives: ClassVar[bool] = False
+    positives = False
     needs: ClassVar[tuple[Need, ...]] = (GRADED,)
 
     def compared(self, model: TextScorer, predictions: PairInputs) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Losses that score the target against some drawn items instead of the whole catalogue."""
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -27,7 +26,7 @@ class Sampled(Loss):
         positives: let items that the user has in training be drawn too.
     """
 
-    kind: ClassVar[str] = "sequences"
+    kind = "sequences"
     log_q: bool = False
 
     def __init__(

@@ -1,7 +1,5 @@
 """The loss of masked words."""
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -11,7 +9,7 @@ from lightning_rec.losses.base import Classified, Loss
 class WordCrossEntropy(Loss):
     """-log p(word) among all words of the language model (Devlin et al., NAACL 2019)."""
 
-    kind: ClassVar[str] = "masked_words"
+    kind = "masked_words"
 
     def per_target(self, model: nn.Module, predictions: Classified) -> Tensor:
         """Float [M]."""

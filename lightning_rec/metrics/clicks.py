@@ -1,9 +1,9 @@
 """Metrics of clicks over a data set, the same to the last bit on any number of processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -133,7 +133,7 @@ class ClickMetrics(Collected[Logits]):
     """
 
     columns = Logits
-    sections: ClassVar[Mapping[str, type[Evidence]]] = {"rows": Rows, "groups": Targets}
+    sections = {"rows": Rows, "groups": Targets}
     families = ("clicks", "groups")
     label: Tensor
     group: Tensor | None

@@ -8,7 +8,7 @@ query among themselves. ``pairs/auc``, ``pairs/rmse`` and so on: each judged pai
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,7 +83,7 @@ class MatchMetrics(Collected[Scored]):
     """
 
     columns = Scored
-    sections: ClassVar[Mapping[str, type[Evidence]]] = {
+    sections = {
         "ranking": Targets,
         "judged": Targets,
         "pairs": JudgedPairs,

@@ -1,15 +1,15 @@
 """Metrics of ranked catalogues over a data set: what is collected, and the figures of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_rec.metrics.collected import Collected, joined
 from lightning_rec.metrics.lists import Lists, Tops
-from lightning_rec.metrics.measure import Evidence, Measure, means
+from lightning_rec.metrics.measure import Measure, means
 from lightning_rec.metrics.slices import CUTOFF, Slices, sliced
 from lightning_rec.metrics.targets import SingleTargets
 
@@ -42,7 +42,7 @@ class RankingMetrics(Collected[Ranks]):
     """
 
     columns = Ranks
-    sections: ClassVar[Mapping[str, type[Evidence]]] = {
+    sections = {
         "ranking": SingleTargets,
         "lists": Lists,
         "top": Tops,

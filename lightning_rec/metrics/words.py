@@ -1,8 +1,7 @@
 """Metrics of masked words over a data set, the same to the last bit on any number of processes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,7 +44,7 @@ class WordMetrics(Collected[Answers]):
     """Collects predictions of the masked words of each text; computes every metric."""
 
     columns = Answers
-    sections: ClassVar[Mapping[str, type[Evidence]]] = {"words": Texts}
+    sections = {"words": Texts}
     families = ("words",)
 
     def update(self, answers: Answers) -> None:

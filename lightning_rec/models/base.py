@@ -113,7 +113,6 @@ class Fitted(Protocol):
 
     def fit(self, split: Split) -> None:
         """Fit on the training events of ``split``, and on them alone."""
-        ...
 
 
 @runtime_checkable
@@ -122,7 +121,6 @@ class ReadsCatalogue(Protocol):
 
     def read_catalogue(self, catalogue: pl.DataFrame) -> None:
         """Read the catalogue: row i describes item i. Raises UserError where it says too little."""
-        ...
 
 
 @runtime_checkable
@@ -131,7 +129,6 @@ class ReadsVectors(Protocol):
 
     def read_vectors(self, vectors: Tensor) -> None:
         """Take the vectors of all items, float [V, E]."""
-        ...
 
 
 @runtime_checkable
@@ -140,4 +137,3 @@ class Penalised(Protocol):
 
     def penalty(self) -> Tensor | float:
         """What was read since the latest training ``forward`` began, scalar; asked once a step."""
-        ...

@@ -78,8 +78,7 @@ class MatchSteps(Steps):
         queries = texts.queries.take(batch.query.cpu().numpy()).to(device)
         read = texts.items.take(items.clamp(min=0).cpu().numpy()).to(device)
         inputs = PairInputs(batch.query, items, queries, read, batch.gain)
-        loss: Tensor = task.loss(task.model, inputs)
-        return loss
+        return task.loss(task.model, inputs)
 
     def before_stage(self, task: Task, stage: Stage) -> None:
         """Index the catalogue anew if weights have moved."""

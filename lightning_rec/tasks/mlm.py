@@ -45,8 +45,7 @@ class WordSteps(Steps):
         numbers = torch.rand(tokens.ids.shape, device=tokens.ids.device)
         mask = task.model.hidden(tokens, self.mask_prob, numbers)
         logits = task.model(task.model.disguised(tokens, mask), mask)
-        loss: Tensor = task.loss(task.model, Classified(logits, tokens.ids[mask]))
-        return loss
+        return task.loss(task.model, Classified(logits, tokens.ids[mask]))
 
     def evaluate(self, task: Task, batch: TextBatch, stage: Stage) -> None:
         """Predict the masked words of the batch."""

@@ -5,7 +5,6 @@ arXiv:1205.2618. Shapes: M queries, D = dim.
 """
 
 from functools import partial
-from typing import ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -31,7 +30,7 @@ class BPRMF(InnerProduct):
         items: makes the item encoder; the default is a table of ids.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    objectives = ("user_item",)
     needs_order = False
     needs_users = True
     known: Tensor

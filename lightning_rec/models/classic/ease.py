@@ -3,8 +3,6 @@
 Steck, WWW 2019, arXiv:1905.03375. Shapes: M queries, V = num_items.
 """
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +31,7 @@ class EASE(InnerProduct):
         UserError: if there are more items than ``max_items``.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     needs_order = False
     weight: Tensor
 

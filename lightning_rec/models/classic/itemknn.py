@@ -4,8 +4,6 @@ Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, in
 Ferrari Dacrema et al. (RecSys 2019, arXiv:1907.06902) found hard to beat. M queries, V = num_items.
 """
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,7 +29,7 @@ class ItemKNN(SequenceModel):
         shrink: how much evidence a likeness needs, against pairs that few users have.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     needs_order = False
 
     def __init__(

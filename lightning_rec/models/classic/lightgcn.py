@@ -4,7 +4,7 @@ He et al., LightGCN: Simplifying and Powering Graph Convolution Network for Reco
 2020, arXiv:2002.02126. Shapes: U = num_users, V = num_items, N = U + V nodes, D = dim, M queries.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class LightGCN(CachedInEvaluation, InnerProduct):
             in the authors' code).
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    objectives = ("user_item",)
     needs_order = False
     needs_users = True
 

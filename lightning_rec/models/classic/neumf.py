@@ -4,8 +4,6 @@ He et al., Neural Collaborative Filtering, WWW 2017, arXiv:1708.05031. Shapes: M
 D = dim, E = D · 2^(depth - 1), the width of the perceptron's vectors.
 """
 
-from typing import ClassVar
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -33,7 +31,7 @@ class NeuMF(SequenceModel):
         depth: layers of the tower, each half as wide as the one before.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("user_item",)
+    objectives = ("user_item",)
     needs_order = False
     needs_users = True
     known: Tensor

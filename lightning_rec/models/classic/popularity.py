@@ -1,7 +1,5 @@
 """Popularity: rank items by their number of training events, all of them or recent ones."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import PositiveFloat
@@ -19,7 +17,7 @@ DAY = 86_400  # seconds
 class Popularity(InnerProduct):
     """Scores each item by its number of training events; the floor under every other model."""
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     needs_order = False
     counts: Tensor
 

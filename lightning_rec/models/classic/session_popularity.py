@@ -4,8 +4,6 @@ S-POP, the baseline of Hidasi et al., Session-based recommendations with recurre
 ICLR 2016, arXiv:1511.06939, as in the code of GRU4Rec and session-rec. M queries, V = num_items.
 """
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +21,7 @@ class SessionPopularity(SequenceModel):
     and is below 1 as well, but is told apart in 32 bits however many events there are.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     needs_order = False
     popular: Tensor
 

@@ -4,7 +4,7 @@ Salton and Buckley, Term-weighting approaches in automatic text retrieval, 1988;
 user as the mean of what they had is Rocchio's. Shapes: M queries, V = num_items, W = words.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 import torch
@@ -32,7 +32,7 @@ class TFIDF(SequenceModel):
         half_life: events after which one of the history weighs half; None weighs all alike.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
 
     def __init__(
         self,

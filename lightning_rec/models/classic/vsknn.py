@@ -6,7 +6,7 @@ V = num_items, S sessions that train, P pairs of a query and a session.
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ class VSKNN(SequenceModel):
         remind: whether items of the session are scored too.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     raised: Tensor
 
     def __init__(

@@ -4,8 +4,6 @@ Chen et al., Behavior Sequence Transformer for E-commerce Recommendation in Alib
 arXiv:1905.06874. Shapes: B rows, F fields, L items, D = dim, N = longest history.
 """
 
-from typing import ClassVar
-
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -55,7 +53,7 @@ class BST(ClickModel):
         ValueError: if rows have no history, or ``heads`` does not divide ``dim``.
     """
 
-    reads_history: ClassVar[bool] = True
+    reads_history = True
 
     def __init__(
         self,
@@ -94,8 +92,7 @@ class BST(ClickModel):
             self.read(items[part, :longest], shown[part], length[part], rows.items)
             for part, longest in blocks(length.tolist(), items.shape[1], tokens)
         ]
-        logits: Tensor = self.deep(torch.cat([vectors.flatten(1), torch.cat(read)], dim=1))[:, 0]
-        return logits
+        return self.deep(torch.cat([vectors.flatten(1), torch.cat(read)], dim=1))[:, 0]
 
     def read(
         self, items: Tensor, shown: Tensor, length: Tensor, described: BatchItems | None = None

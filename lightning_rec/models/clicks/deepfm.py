@@ -34,5 +34,4 @@ class DeepFM(ClickModel):
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
-        logits: Tensor = self.linear(rows) + pairs(vectors) + self.deep(vectors.flatten(1))[:, 0]
-        return logits
+        return self.linear(rows) + pairs(vectors) + self.deep(vectors.flatten(1))[:, 0]

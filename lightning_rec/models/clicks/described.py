@@ -28,13 +28,11 @@ class WithItems(CachedInEvaluation, ClickModel):
             past = rows.history.items
             codes = torch.cat([codes, past[past != self.schema.history.padding]])
         codes = torch.unique(codes)
-        logits: Tensor = self.head(rows._replace(items=BatchItems(codes, self.vectors(codes))))
-        return logits
+        return self.head(rows._replace(items=BatchItems(codes, self.vectors(codes))))
 
     def vectors(self, codes: Tensor) -> Tensor:
         """Rising codes, int64 [n] -> float [n, E]; cached in evaluation, where it is trained."""
         if torch.is_grad_enabled() or next(self.source.parameters(), None) is None:
-            vectors: Tensor = self.source(codes)
-            return vectors
+            return self.source(codes)
         everything = torch.arange(self.number, device=codes.device)
         return self.cached(lambda: self.source(everything))[codes]

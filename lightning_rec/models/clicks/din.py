@@ -5,7 +5,7 @@ Shapes: B rows, F fields, D = dim, S items in all histories of the batch.
 """
 
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import PositiveInt
@@ -64,7 +64,7 @@ class DIN(ClickModel):
         ValueError: if rows have no history.
     """
 
-    reads_history: ClassVar[bool] = True
+    reads_history = True
 
     def __init__(
         self,
@@ -89,8 +89,7 @@ class DIN(ClickModel):
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
         interest = self.interest(history_of(rows), vectors[:, self.item], rows.items)
-        logits: Tensor = self.deep(torch.cat([vectors.flatten(1), interest], dim=1))[:, 0]
-        return logits
+        return self.deep(torch.cat([vectors.flatten(1), interest], dim=1))[:, 0]
 
     def interest(self, items: Tensor, shown: Tensor, described: BatchItems | None = None) -> Tensor:
         """v_U, float [B, D], of histories, int64 [B, L], and vectors of the items shown, [B, D].

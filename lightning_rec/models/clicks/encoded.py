@@ -5,7 +5,6 @@ B rows, L items, Q = width of the encoder's queries.
 """
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +85,7 @@ class HistoryEncoder(nn.Module):
 class WithHistory(ClickModel):
     """A head over :func:`with_field` of a schema, which reads what an encoder makes of history."""
 
-    reads_history: ClassVar[bool] = True
+    reads_history = True
 
     def __init__(self, encoder: HistoryEncoder, head: ClickModel) -> None:
         super().__init__(head.schema, head)
@@ -101,8 +100,7 @@ class WithHistory(ClickModel):
             encoded = self.encoder.score(rows.history, rows.ids[:, self.item].long() - self.first)
         else:
             encoded = self.encoder(rows.history)
-        logits: Tensor = self.head(rows._replace(encoded=encoded))
-        return logits
+        return self.head(rows._replace(encoded=encoded))
 
 
 def with_field(schema: ClickSchema, width: int) -> ClickSchema:

@@ -90,5 +90,4 @@ class FiBiNET(ClickModel):
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
         made = torch.cat([self.plain(vectors), self.weighed(self.squeeze(vectors))], dim=1)
-        logits: Tensor = self.linear(rows) + self.deep(made.flatten(1))[:, 0]
-        return logits
+        return self.linear(rows) + self.deep(made.flatten(1))[:, 0]

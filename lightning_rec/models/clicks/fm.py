@@ -28,5 +28,4 @@ class FM(ClickModel):
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
-        logits: Tensor = self.linear(rows) + pairs(self.fields(rows))
-        return logits
+        return self.linear(rows) + pairs(self.fields(rows))

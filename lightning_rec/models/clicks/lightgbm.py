@@ -4,7 +4,7 @@ Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from lightning_rec.compat import Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
@@ -47,7 +46,7 @@ class LightGBM(ClickModel):
 
     booster: Tensor
 
-    needs: ClassVar[tuple[Need, ...]] = FITTED
+    needs = FITTED
 
     def __init__(
         self,

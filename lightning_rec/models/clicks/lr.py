@@ -5,7 +5,7 @@ and Nocedal, On the Limited Memory BFGS Method, Mathematical Programming 45, 198
 """
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from lightning_rec.compat import Need
 from lightning_rec.data.clicks.encoded import Encoded, Ints
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.lr_sgd import GradientLR
@@ -41,7 +40,7 @@ class LR(GradientLR):
     """
 
     chosen: Tensor
-    needs: ClassVar[tuple[Need, ...]] = FITTED
+    needs = FITTED
 
     def __init__(
         self,

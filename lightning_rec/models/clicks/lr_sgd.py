@@ -24,5 +24,4 @@ class GradientLR(ClickModel):
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
-        logits: Tensor = self.linear(rows)
-        return logits
+        return self.linear(rows)

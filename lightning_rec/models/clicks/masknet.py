@@ -84,5 +84,4 @@ class MaskNet(ClickModel):
         else:
             for block in self.blocks:
                 hidden = block(flat, hidden)
-        logits: Tensor = self.deep(hidden)[:, 0]
-        return logits
+        return self.deep(hidden)[:, 0]

@@ -4,14 +4,11 @@ Fitted by counting, it is what a model of clicks is shown beside. Duda and Hart,
 Classification and Scene Analysis, 1973, and many others.
 """
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from lightning_rec.compat import Need
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
@@ -32,7 +29,7 @@ class NaiveBayes(ClickModel):
 
     multi_task = True
 
-    needs: ClassVar[tuple[Need, ...]] = FITTED
+    needs = FITTED
 
     def __init__(self, schema: ClickSchema, strength: PositiveFloat = 20.0) -> None:
         super().__init__(schema)
@@ -61,5 +58,4 @@ class NaiveBayes(ClickModel):
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B, G]."""
-        logits: Tensor = self.fields(rows).sum(dim=1) + self.bias
-        return logits
+        return self.fields(rows).sum(dim=1) + self.bias

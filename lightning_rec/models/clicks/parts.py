@@ -51,6 +51,7 @@ class ClickModel(nn.Module, ABC):
     reads_scores: ClassVar[bool] = False
     multi_task: bool = False
     sequential: bool = False
+    __call__: Callable[..., Tensor]
 
     def __init__(self, schema: ClickSchema, wrapped: "ClickModel | None" = None) -> None:
         super().__init__()
@@ -82,7 +83,6 @@ class FittedToClicks(Protocol):
 
     def fit(self, encoded: Encoded) -> None:
         """Fit on the training rows of ``encoded``; those of validation may choose a setting."""
-        ...
 
 
 def history_of(rows: Rows) -> Tensor:
@@ -101,6 +101,7 @@ class FieldVectors(nn.Module):
     stands alone.
     """
 
+    __call__: Callable[..., Tensor]
     numbers: Tensor
     shift: Tensor
 
@@ -193,6 +194,8 @@ def _shift(schema: ClickSchema, apart: list[Field]) -> Tensor:
 class FirstOrder(nn.Module):
     """The linear part: a bias and a weight per category, times its value for a number."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__()
         self.fields = FieldVectors(schema.with_dims({}), 1)
@@ -200,8 +203,7 @@ class FirstOrder(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         """Sum of the weights, float [B]."""
-        total: Tensor = self.fields(rows).sum(dim=(1, 2)) + self.bias
-        return total
+        return self.fields(rows).sum(dim=(1, 2)) + self.bias
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -221,6 +223,8 @@ class MLP(nn.Sequential):
     ``output``: whether a linear map to one number follows. ``activation``: makes that of a layer of
     some width; None takes ReLU.
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,

@@ -3,8 +3,6 @@
 Shapes: B rows.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +20,7 @@ class SequenceScore(ClickModel):
     not know has a logit of its own. No field is read but the item.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = (
+    needs = (
         *ClickModel.needs,
         Need(
             "encoder",
@@ -31,7 +29,7 @@ class SequenceScore(ClickModel):
             "say encoder.run=FOLDER adapter=frozen, or model@encoder.model=sasrec",
         ),
     )
-    reads_scores: ClassVar[bool] = True
+    reads_scores = True
 
     def __init__(self, schema: ClickSchema) -> None:
         super().__init__(schema)

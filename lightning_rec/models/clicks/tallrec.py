@@ -52,12 +52,12 @@ class TALLRec(ClickModel):
         ValueError: if rows have no history.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = (
+    needs = (
         *ClickModel.needs,
         Need("item", ABSENT, "has titles in its prompt, and takes no item"),
         Need("encoder", ABSENT, "has titles in its prompt, and takes no encoder"),
     )
-    reads_history: ClassVar[bool] = True
+    reads_history = True
     pretrained: ClassVar[bool] = True
 
     def __init__(

@@ -32,5 +32,4 @@ class WideDeep(ClickModel):
 
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
-        logits: Tensor = self.wide(rows) + self.deep(self.fields(rows).flatten(1))[:, 0]
-        return logits
+        return self.wide(rows) + self.deep(self.fields(rows).flatten(1))[:, 0]

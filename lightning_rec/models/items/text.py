@@ -21,7 +21,6 @@ class Lower(Protocol):
 
     def take(self, which: Tensor) -> Tensor:
         """Of the texts with these numbers, int64 [n]: float [n, T, E], 0 behind the end."""
-        ...
 
 
 class ReadTexts(VectorSource):

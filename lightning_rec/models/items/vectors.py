@@ -21,6 +21,7 @@ class VectorSource(nn.Module, ABC):
     """Where vectors that describe items come from. ``width`` is E."""
 
     width: int
+    __call__: Callable[..., Tensor]
 
     @abstractmethod
     def forward(self, codes: Tensor) -> Tensor:
@@ -64,8 +65,7 @@ class Whitened(VectorSource):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Codes of items, int64 [n] -> float [n, E]."""
-        white: Tensor = (self.source(codes) - self.mean) @ self.basis
-        return white
+        return (self.source(codes) - self.mean) @ self.basis
 
 
 class EncodedVectors(VectorSource):

@@ -1,7 +1,6 @@
 """What neural sequence models share: an item encoder, the scores by it, and how weights start."""
 
 from functools import partial
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ class NeuralSequenceModel(InnerProduct):
         ValueError: if ``heads`` does not divide ``dim``.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("next_item",)
+    objectives = ("next_item",)
 
     def __init__(self, schema: Schema, dim: int, items: Items, heads: int = 1) -> None:
         super().__init__(schema)

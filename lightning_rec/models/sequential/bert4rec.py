@@ -3,7 +3,7 @@
 Sun et al., CIKM 2019, arXiv:1904.06690. Shapes: as in :class:`NeuralSequenceModel`.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class BERT4Rec(NeuralSequenceModel):
             does to the figures is in ``experiments/bert4rec_ml100k``.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("masked_item",)
+    objectives = ("masked_item",)
 
     def __init__(
         self,

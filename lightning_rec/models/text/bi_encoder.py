@@ -5,7 +5,6 @@ Retrieval, EMNLP 2020, arXiv:2004.04906. Shapes: B queries, S pairs, N items, E 
 """
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -26,7 +25,7 @@ class BiEncoder(LanguageScorer, CatalogueScorer):
         normalize: make each vector of length 1.
     """
 
-    encodes: ClassVar[bool] = True
+    encodes = True
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ Shapes: B queries, S pairs, N items, W words.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -43,7 +43,7 @@ class BM25(CatalogueScorer):
 
     floor = 0.0
     words: Tensor
-    needs: ClassVar[tuple[Need, ...]] = (
+    needs = (
         Need("loss", ABSENT, "is fitted to texts and takes no loss"),
         Need("negatives", ABSENT, "is not trained, and takes no negatives"),
     )

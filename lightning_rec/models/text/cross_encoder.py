@@ -30,7 +30,7 @@ class CrossEncoder(LanguageScorer):
     """
 
     unbounded: ClassVar[bool] = True  # scores are logits
-    special: ClassVar[bool] = False  # they come when two texts are joined
+    special = False  # they come when two texts are joined
 
     def __init__(
         self,
@@ -72,8 +72,7 @@ class CrossEncoder(LanguageScorer):
         def scored(rows: Tensor) -> Tensor:
             which = rows.numpy()
             queries, items = texts.queries.take(one[which]), texts.items.take(other[which])
-            scores: Tensor = self(queries.to(query.device), items.to(query.device)).float()
-            return scores
+            return self(queries.to(query.device), items.to(query.device)).float()
 
         lengths = texts.queries.lengths[one] + texts.items.lengths[other] + self.joint.size
         return in_blocks(torch.from_numpy(lengths), scored)

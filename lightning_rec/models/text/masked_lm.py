@@ -85,4 +85,4 @@ class MaskedLM(nn.Module):
 class Untuned(MaskedLM):
     """The language model as it came: a baseline that takes no training step."""
 
-    needs: ClassVar[tuple[Need, ...]] = ()
+    needs = ()

@@ -38,6 +38,7 @@ class TextScorer(nn.Module, ABC):
 
     kind: ClassVar[str] = "matching"
     needs: ClassVar[tuple[Need, ...]] = (LOSS,)
+    __call__: Callable[..., Tensor]
     encodes: ClassVar[bool] = False
     ranks: ClassVar[bool] = False
 
@@ -78,7 +79,7 @@ class CatalogueScorer(TextScorer):
     ``floor``: a score no higher says that an item was not found at all.
     """
 
-    ranks: ClassVar[bool] = True
+    ranks = True
     floor: float = -torch.inf
 
     @abstractmethod
@@ -102,8 +103,6 @@ class FittedToTexts(Protocol):
     @property
     def fitted(self) -> bool:
         """Whether it has done so."""
-        ...
 
     def fit(self, texts: list[str]) -> None:
         """Fit on the texts of the catalogue; text i is that of item i."""
-        ...

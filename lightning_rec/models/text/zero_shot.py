@@ -3,7 +3,7 @@
 Shapes: M queries, V = num_items, E = width of the language model.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import PositiveFloat
@@ -25,7 +25,7 @@ class ZeroShot(InnerProduct):
         half_life: events after which one of the history weighs half; None weighs all alike.
     """
 
-    objectives: ClassVar[tuple[str, ...]] = ("closed_form",)
+    objectives = ("closed_form",)
     texts: Tensor
 
     def __init__(self, schema: Schema, half_life: PositiveFloat | None = None) -> None:
