@@ -275,6 +275,4 @@ def _show(
         told = f"{monitor} {figure:.4f}" if figure is not None else ""
         print(f"{run.path}  {told}  {run.config.tracking.name or ''}".rstrip())
         return
-    seconds, hint = run.card["seconds"], tracking.sync_command()
-    metrics, seen = run.config.get("metrics"), run.card["protocol"].get("seen")
-    show_run(columns, monitor, metrics, examples, seconds, run.path, hint, seen)
+    show_run(run, columns, examples, tracking.sync_command())

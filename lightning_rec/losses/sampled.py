@@ -119,12 +119,14 @@ class SampledSoftmax(Sampled):
 class BCE(Sampled):
     """Binary cross-entropy: the target is 1, each negative 0 (SASRec, section 3.5)."""
 
+    power = 1.0  # of the target's probability
+
     def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """Sum over target and negatives; see :meth:`Sampled.compare`."""
-        return F.softplus(-target) + (F.softplus(scores) * valid).sum(dim=1)
+        return F.softplus(-target) * self.power + (F.softplus(scores) * valid).sum(dim=1)
 
 
-class GBCE(Sampled):
+class GBCE(BCE):
     """BCE with the target's probability raised to a power, against overconfidence.
 
     Petrov and Macdonald, gSASRec, RecSys 2023, arXiv:2308.07192, equations 8 to 11: with the
@@ -147,11 +149,6 @@ class GBCE(Sampled):
         super().__init__(split, negatives, shared, popularity, positives)
         rate = negatives / (split.num_items - 1)
         self.power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
-
-    def compare(self, target: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
-        """The log of a power is the log times it; see :meth:`Sampled.compare`."""
-        target_loss = F.softplus(-target) * self.power
-        return target_loss + (F.softplus(scores) * valid).sum(dim=1)
 
 
 class BPR(Sampled):

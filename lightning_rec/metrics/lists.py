@@ -119,9 +119,7 @@ def intra_list_diversity(top: Tensor, features: Tensor) -> Tensor:
     """
     total = torch.zeros(len(top), features.shape[1], dtype=torch.float64, device=top.device)
     number = torch.zeros(len(top), dtype=torch.float64, device=top.device)
-    for item in top.unbind(
-        1
-    ):  # position by position, so that each list is summed in the same order
+    for item in top.unbind(1):  # so that each list is summed in the same order
         vector = features[item.clamp(min=0)].double() * (item >= 0).unsqueeze(1)
         norm = vector.square().sum(dim=1, keepdim=True).sqrt()
         total += torch.where(norm > 0, vector / norm, 0.0)

@@ -98,7 +98,7 @@ class RankingMetrics(Collected[Ranks]):
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics by name (``recall@10``, ``auc``, …), float64 scalars."""
-        ranks, end = self.ranks(), self.suffix
+        ranks, end = self.rows(), self.suffix
         targets = _targets(ranks)
         each = self.values("ranking", targets)
         figures = {f"{name}{end}": mean for name, mean in means(each).items()}
@@ -112,10 +112,6 @@ class RankingMetrics(Collected[Ranks]):
         told = self.values("ranking", targets, (self.slice_cutoff,), slices=True)
         told = {f"{name}{end}": values for name, values in told.items()}
         return figures | sliced(ranks.example, self.slices, partial(means, told))
-
-    def ranks(self) -> Ranks:
-        """The ranks so far, by example number. Complete on every process once computed in sync."""
-        return self.rows()
 
     def per_example(self, ranks: Ranks) -> dict[str, Tensor]:
         """Values of the user's own metrics of ranks, float64 [n] each."""

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed, titled
 from lightning_rec.runs.examples import Example, shown_items
+from lightning_rec.runs.folder import RunFolder
 from lightning_rec.screen import Screen
 from lightning_rec.streams import one_line
 from lightning_rec.tables import FittedTable, figures, text
@@ -117,23 +117,17 @@ def examples_table(examples: Sequence[Example]) -> FittedTable:
 
 
 def show_run(
-    columns: Columns,
-    monitor: str,
-    metrics: Mapping[str, Any] | None,
-    examples: Sequence[Example],
-    seconds: Mapping[str, float],
-    folder: Path,
-    hint: str | None,
-    seen: str | None = None,
+    run: RunFolder, columns: Columns, examples: Sequence[Example], hint: str | None
 ) -> None:
-    """Print the end of a run; see :func:`figures_table`."""
-    console = Screen()
-    console.print(figures_table(columns, monitor, metrics, seen))
-    if slices := slices_table(columns, monitor, metrics):
+    """Print the end of a run; see :func:`figures_table`. ``hint``: what would sync it to W&B."""
+    console, cfg = Screen(), run.config
+    seen = run.card.get("protocol", {}).get("seen")
+    console.print(figures_table(columns, cfg.monitor, cfg.get("metrics"), seen))
+    if slices := slices_table(columns, cfg.monitor, cfg.get("metrics")):
         console.print(slices)
     if examples:
         console.print(examples_table(examples))
-    parts = "  ".join(f"{part} {value:.1f}s" for part, value in seconds.items())
+    parts = "  ".join(f"{part} {value:.1f}s" for part, value in run.seconds.items())
     console.print(f"Time   {parts}", highlight=False)
-    told = [f"Run    {folder}", *([f"W&B    offline; to sync it: {hint}"] if hint else [])]
+    told = [f"Run    {run.path}", *([f"W&B    offline; to sync it: {hint}"] if hint else [])]
     console.print("\n".join(told), highlight=False, soft_wrap=True)

@@ -78,16 +78,6 @@ class Progress(ProgressBar):
         """Move the bar to the end of the epoch."""
         self._update(completed=trainer.current_epoch + 1, figures=self._figures(trainer))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar."""
-        self._close()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Close the bar: a message follows."""
-        self._close()
-
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open a bar for a validation outside training."""
         if trainer.state.fn != "fit":
@@ -110,10 +100,6 @@ class Progress(ProgressBar):
     def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Move the bar of the test."""
         self._update(advance=1)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar of the test."""
-        self._close()
 
     def _open(self, what: str, total: int | None, done: int, unit: str) -> None:
         if not self._enabled:
@@ -142,10 +128,12 @@ class Progress(ProgressBar):
                 self._looked = now
                 self._bars.refresh()
 
-    def _close(self) -> None:
+    def _close(self, *args: Any, **kwargs: Any) -> None:
         if self._bars is not None:
             self._bars.stop()
             self._bars, sys.breakpointhook = None, self._hook
+
+    on_train_end = on_test_end = on_exception = _close
 
     def _break(self, *args: Any, **kwargs: Any) -> Any:
         """Close the bar before a debugger asks, which would be drawn over."""

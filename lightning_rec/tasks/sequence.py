@@ -94,6 +94,6 @@ class SequenceSteps(Steps):
             metrics.update(none, none, none, none.reshape(0, max(metrics.cutoffs)))
             values |= metrics.compute()
             with metrics.sync_context(should_unsync=True):
-                self.ranks[stage] = metrics.ranks()
+                self.ranks[stage] = metrics.rows()
             metrics.reset()
         return values

@@ -139,7 +139,7 @@ for batch in list(torch.arange(13).split(3))[process::2]:  # three batches here,
     metrics.update(batch, ranks[batch], torch.full_like(batch, 25), top[batch])
 figures = {name: value.item() for name, value in metrics.compute().items()}
 with metrics.sync_context(should_unsync=True):
-    print(json.dumps([figures, metrics.ranks().example.tolist(), metrics.ranks().rank.tolist()]))
+    print(json.dumps([figures, metrics.rows().example.tolist(), metrics.rows().rank.tolist()]))
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """

@@ -3,21 +3,26 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs.examples import Example, shown_items
+from lightning_rec.runs.folder import RunFolder
 
 NAMES = ("precision@10", "coverage@10", "cold/ndcg@10", "cold/examples")
 
 
 def test_nothing_is_cut_where_there_is_little_room(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
+    cfg = OmegaConf.create({"seed": 1, "monitor": "val/precision@10"})
+    run = RunFolder.create(tmp_path / "r", cfg, [])
+    run.seconds["fit"] = 1.0
     figures = {f"{stage}/{name}": 0.1234 for stage in ("val", "test") for name in NAMES}
     columns = {"SessionPopularity": figures, "BERT4Rec": figures}
     examples = [Example("u1", ["a film with a long title"], ["another one with a long title"])]
-    show_run(columns, "val/precision@10", None, examples, {"fit": 1.0}, Path("runs/r"), None)
+    show_run(run, columns, examples, None)
     shown = capsys.readouterr().out
     assert "…" not in shown
     assert "cov" in shown

@@ -177,7 +177,7 @@ class VSKNN(SequenceModel):
         shared = np.add.reduceat(items.weight[which], begins)
         age = np.where(items.used, items.age, np.iinfo(np.int64).max)[which]
         age, row, session = np.minimum.reduceat(age, begins), row[begins], session[begins]
-        recent = _from_end(row) < self.sample_size
+        recent = _from_start(row[::-1])[::-1] < self.sample_size
         alike = shared / self._norms(items, row, session)
         near = np.flatnonzero(recent & (alike > 0))
         # Rounded, since the order in which weights are added up must not decide who is a neighbour.
@@ -219,10 +219,6 @@ def _from_start(row: Ints) -> Ints:
     """Position of each among its equals, which lie together: int64 [n]."""
     firsts = _changes(row)
     return np.arange(len(row)) - np.repeat(firsts, np.diff(np.append(firsts, len(row))))
-
-
-def _from_end(row: Ints) -> Ints:
-    return _from_start(row[::-1])[::-1]
 
 
 def _weights(kind: Weighting, age: Ints, number: Ints) -> Floats:

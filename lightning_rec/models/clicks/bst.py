@@ -12,20 +12,14 @@ from torch.nn import functional
 from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.blocks import blocks
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    history_of,
-    needs_history,
-)
+from lightning_rec.models.clicks.parts import MLP, FieldVectors, HistoryModel
 from lightning_rec.models.layers import PostNormLayer
 from lightning_rec.ranges import BelowOne, Layers, Widths
 
 BLOCK_TOKENS = 8192  # positions computed at once on a CPU
 
 
-class BST(ClickModel):
+class BST(HistoryModel):
     """z = MLP([fields, transformer([e_A, e_1, …, e_L])]) with LeakyReLU (figure 1, section 2.3).
 
     The authors have published no code. What differs from the paper: (1) places. It has
@@ -49,11 +43,8 @@ class BST(ClickModel):
         depth: number of transformer layers (1 in the paper).
         heads: attention heads; must divide ``dim``.
 
-    Raises:
-        ValueError: if rows have no history, or ``heads`` does not divide ``dim``.
+    Raises ValueError if ``heads`` does not divide ``dim``.
     """
-
-    reads_history = True
 
     def __init__(
         self,
@@ -68,9 +59,6 @@ class BST(ClickModel):
         super().__init__(schema)
         if dim % heads:
             raise ValueError(f"heads={heads} must divide dim={dim}")
-        history = needs_history("BST", schema)
-        self.padding, self.longest = history.padding, history.max_len
-        self.item = schema.place(str(schema.item))
         self.fields = FieldVectors(schema, dim)
         self.position = nn.Embedding(self.longest + 1, dim)
         self.layers = nn.ModuleList(
@@ -85,7 +73,7 @@ class BST(ClickModel):
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
-        items, shown = history_of(rows), vectors[:, self.item]
+        items, shown = self.history(rows), vectors[:, self.item]
         length = (items != self.padding).sum(dim=1)  # [B]
         tokens = BLOCK_TOKENS if items.device.type == "cpu" else None
         read = [

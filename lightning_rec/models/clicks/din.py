@@ -14,13 +14,7 @@ from torch.nn import functional
 
 from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.parts import (
-    MLP,
-    ClickModel,
-    FieldVectors,
-    history_of,
-    needs_history,
-)
+from lightning_rec.models.clicks.parts import MLP, FieldVectors, HistoryModel
 from lightning_rec.ranges import BelowOne, Widths
 
 
@@ -49,7 +43,7 @@ class Dice(nn.Module):
         return share * x + (1 - share) * self.alpha * x
 
 
-class DIN(ClickModel):
+class DIN(HistoryModel):
     """z = MLP([fields, v_U]), v_U = Σ_j a(e_j, v_A) e_j over the items of the history (equation 2).
 
     The activation unit a is a network over [e_j, v_A, e_j - v_A, e_j ⊙ v_A]: the authors' code has
@@ -59,12 +53,7 @@ class DIN(ClickModel):
     Args:
         attention: widths of the activation unit.
         activation: in both: ``dice``, or ``prelu``, which Dice was made of.
-
-    Raises:
-        ValueError: if rows have no history.
     """
-
-    reads_history = True
 
     def __init__(
         self,
@@ -77,8 +66,6 @@ class DIN(ClickModel):
         batch_norm: bool = False,
     ) -> None:
         super().__init__(schema)
-        self.padding = needs_history("DIN", schema).padding
-        self.item = schema.place(str(schema.item))
         make = Dice if activation == "dice" else partial(nn.PReLU, init=0.25)
         self.fields = FieldVectors(schema, dim)
         self.unit = MLP(4 * dim, attention, 0.0, batch_norm=False, activation=make)
@@ -88,7 +75,7 @@ class DIN(ClickModel):
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
-        interest = self.interest(history_of(rows), vectors[:, self.item], rows.items)
+        interest = self.interest(self.history(rows), vectors[:, self.item], rows.items)
         return self.deep(torch.cat([vectors.flatten(1), interest], dim=1))[:, 0]
 
     def interest(self, items: Tensor, shown: Tensor, described: BatchItems | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.multi_task import MultiTask, mix
-from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
@@ -33,9 +33,8 @@ class MMoE(MultiTask):
         dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
-        super().__init__(schema)
-        self.fields = FieldVectors(schema, dim)
-        inputs = schema.num_fields * dim
+        super().__init__(schema, dim)
+        inputs = self.inputs
         self.experts = nn.ModuleList(
             MLP(inputs, mlp, dropout, batch_norm, output=False) for _ in range(experts)
         )

@@ -7,16 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
 from lightning_rec.ranges import Widths
 
 
 class MultiTask(ClickModel):
-    """y_k = h_k(state of goal k): a sub-class makes ``fields``, ``towers`` and the states."""
+    """y_k = h_k(state of goal k): a sub-class makes ``towers`` and the states."""
 
     multi_task = True
-    fields: FieldVectors
     towers: nn.ModuleList
+
+    def __init__(self, schema: ClickSchema, dim: int) -> None:
+        super().__init__(schema)
+        self.fields, self.inputs = FieldVectors(schema, dim), schema.num_fields * dim
 
     def new_towers(
         self, inputs: int, tower: Widths, dropout: float, batch_norm: bool

@@ -20,7 +20,6 @@ from lightning_rec.compat import ABSENT, PRESENT, Need
 from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.data.split import Schema
 from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
 from lightning_rec.ranges import Widths
@@ -85,10 +84,30 @@ class FittedToClicks(Protocol):
         """Fit on the training rows of ``encoded``; those of validation may choose a setting."""
 
 
-def history_of(rows: Rows) -> Tensor:
-    """The items of the histories of ``rows``, int64 [B, L], for a model that reads them."""
-    assert rows.history is not None, "batches are cut with histories for models that read them"
-    return rows.history.items
+class HistoryModel(ClickModel):
+    """A click model that reads the history of each row itself, and the item shown.
+
+    ``padding``: code in histories. ``item``: position of the item's field. Raises ValueError where
+    rows have no history.
+    """
+
+    reads_history = True
+
+    def __init__(self, schema: ClickSchema) -> None:
+        super().__init__(schema)
+        if schema.history is None:
+            raise ValueError(
+                f"{self.title} reads what somebody did before: say data.fields.item=COLUMN and "
+                "data.fields.history=COLUMN, or data.fields.past=clicks to make histories of the "
+                "log"
+            )
+        self.padding, self.longest = schema.history.padding, schema.history.max_len
+        self.item = schema.place(str(schema.item))
+
+    def history(self, rows: Rows) -> Tensor:
+        """The items of the histories of ``rows``, int64 [B, L]."""
+        assert rows.history is not None, "batches are cut with histories for models that read them"
+        return rows.history.items
 
 
 class FieldVectors(nn.Module):
@@ -261,13 +280,3 @@ def sides(schema: ClickSchema, item_fields: tuple[str, ...]) -> tuple[list[int],
             "(none: the field that data.fields.item names)"
         )
     return of_user, of_item
-
-
-def needs_history(model: str, schema: ClickSchema) -> Schema:
-    """The schema of the histories. Raises ValueError, for ``model``, where rows have none."""
-    if schema.history is None:
-        raise ValueError(
-            f"{model} reads what somebody did before: say data.fields.item=COLUMN and "
-            "data.fields.history=COLUMN, or data.fields.past=clicks to make histories of the log"
-        )
-    return schema.history

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.multi_task import MultiTask, mix
-from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Layers, Widths
 
 
@@ -37,10 +37,9 @@ class PLE(MultiTask):
         dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
-        super().__init__(schema)
-        self.fields = FieldVectors(schema, dim)
-        inputs, goals = schema.num_fields * dim, len(schema.goals)
-        widths = [inputs] + depth * [expert[-1] if expert else inputs]
+        super().__init__(schema, dim)
+        goals = len(schema.goals)
+        widths = [self.inputs] + depth * [expert[-1] if expert else self.inputs]
 
         def network(inputs: int) -> MLP:
             return MLP(inputs, expert, dropout, batch_norm, output=False)

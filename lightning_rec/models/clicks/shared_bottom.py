@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.models.clicks.multi_task import MultiTask
-from lightning_rec.models.clicks.parts import MLP, FieldVectors
+from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Widths
 
 
@@ -29,11 +29,9 @@ class SharedBottom(MultiTask):
         dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
-        super().__init__(schema)
-        self.fields = FieldVectors(schema, dim)
-        inputs = schema.num_fields * dim
-        self.bottom = MLP(inputs, mlp, dropout, batch_norm, output=False)
-        self.towers = self.new_towers(mlp[-1] if mlp else inputs, tower, dropout, batch_norm)
+        super().__init__(schema, dim)
+        self.bottom = MLP(self.inputs, mlp, dropout, batch_norm, output=False)
+        self.towers = self.new_towers(mlp[-1] if mlp else self.inputs, tower, dropout, batch_norm)
         self.initialise()
 
     def states(self, x: Tensor) -> list[Tensor]:

@@ -21,12 +21,12 @@ from lightning_rec.language.encoder import check_length
 from lightning_rec.language.prompts import Prompts, Wording
 from lightning_rec.language.tokens import tokenize
 from lightning_rec.language.words import LoadWords
-from lightning_rec.models.clicks.parts import ClickModel, history_of, needs_history
+from lightning_rec.models.clicks.parts import HistoryModel
 
 _SLOTS = re.compile(r"(\{[^{}]*\})")
 
 
-class TALLRec(ClickModel):
+class TALLRec(HistoryModel):
     """p = e^{l_yes} / (e^{l_yes} + e^{l_no}), l being the logits of the word after the prompt.
 
     The paper trains the answer as text, by the likelihood among all words, and predicts by this p;
@@ -49,15 +49,13 @@ class TALLRec(ClickModel):
 
     Raises:
         UserError: if an answer is not a single token, or a prompt would not fit.
-        ValueError: if rows have no history.
     """
 
     needs = (
-        *ClickModel.needs,
+        *HistoryModel.needs,
         Need("item", ABSENT, "has titles in its prompt, and takes no item"),
         Need("encoder", ABSENT, "has titles in its prompt, and takes no encoder"),
     )
-    reads_history = True
     pretrained: ClassVar[bool] = True
 
     def __init__(
@@ -81,7 +79,6 @@ class TALLRec(ClickModel):
                 "model.prompt must hold {history} and {item}, each once, and no other braces: "
                 f"{prompt!r}."
             )
-        self.padding = needs_history("TALLRec", schema).padding
         words = load_words(encoder, "causal")
         check_length(words.model, "model.max_tokens", max_tokens)
         tokenizer = words.tokenizer
@@ -106,7 +103,7 @@ class TALLRec(ClickModel):
     def forward(self, rows: Rows) -> Tensor:
         """Logits of p, float [B]: l_yes - l_no."""
         assert rows.item is not None
-        device, past = rows.item.device, history_of(rows)
+        device, past = rows.item.device, self.history(rows)
         prompts = self.prompts.of(rows.item.cpu().numpy(), past.cpu().numpy(), self.padding)
         length = prompts.mask.sum(dim=1)
 

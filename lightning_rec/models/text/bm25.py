@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
@@ -69,7 +68,8 @@ class BM25(CatalogueScorer):
         vocabulary = found["word"].unique().sort()
         if not len(vocabulary):
             raise UserError("BM25: there are no words in the items' texts.")
-        self.words = torch.from_numpy(_bytes(vocabulary)).to(self.words.device)
+        text = bytearray("\n".join(vocabulary.to_list()).encode())  # no word has a line break
+        self.words = torch.frombuffer(text, dtype=torch.uint8).to(self.words.device)
         read = self.read(texts, item=True)
         lists = np.split(read.ids, read.offsets[1:-1])
         index = self.library.BM25(k1=self.k1, b=self.b, method="lucene")
@@ -139,11 +139,6 @@ class BM25(CatalogueScorer):
         if (rows := saved["weights.indptr"]) is not None:
             self.weights = Sparse(len(rows) - 1).to(self.words.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def _bytes(words: pl.Series) -> NDArray[np.uint8]:
-    """Words as one row of bytes; no word has a line break in it."""
-    return np.frombuffer(bytearray("\n".join(words.to_list()).encode()), dtype=np.uint8)
 
 
 def _strings(words: Tensor) -> list[str]:

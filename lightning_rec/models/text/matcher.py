@@ -10,12 +10,11 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.compat import PRESENT, Need
+from lightning_rec.compat import Need
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.load import Language
 from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
-
-LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
+from lightning_rec.language.words import LOSS
 
 
 class Texts(NamedTuple):
