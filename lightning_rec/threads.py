@@ -36,9 +36,8 @@ def choose() -> None:
 def share(jobs: int | None = None, processes: int = 1) -> None:
     """Divide the cores, unless the user has said how many threads there are.
 
-    Args:
-        jobs: of a sweep that run at the same time, -1 for one on each core; None leaves it as is.
-        processes: of this run on this machine.
+    ``jobs``: of a sweep that run at the same time, -1 for one on each core; None leaves it as is.
+    ``processes``: of this run on this machine.
     """
     total = cores()
     if jobs is not None:

@@ -116,7 +116,9 @@ def job(cfg: DictConfig, kept: Sequence[Path] = ()) -> None:
     try:
         train(frozen(cfg), folder, overrides)
     except Exception:
-        _remove_if_empty(folder, kept)
+        for level in (folder, folder.parent):  # Hydra makes it before the config is checked
+            if level.is_dir() and level not in kept and not any(level.iterdir()):
+                level.rmdir()
         raise
 
 
@@ -159,10 +161,3 @@ def frozen(cfg: DictConfig) -> DictConfig:
     resolved = OmegaConf.create(settings)
     assert isinstance(resolved, DictConfig)
     return resolved
-
-
-def _remove_if_empty(folder: Path, kept: Sequence[Path]) -> None:
-    """Remove the folder, which Hydra makes before the config is checked."""
-    for level in (folder, folder.parent):
-        if level.is_dir() and level not in kept and not any(level.iterdir()):
-            level.rmdir()

@@ -77,13 +77,9 @@ def cost(
 ) -> Column:
     """A number that is no figure, by default the median over runs: seconds, memory, parameters.
 
-    Args:
-        name: a column of the runs, such as ``cpu_seconds`` or ``cost.trained_parameters``.
-        heading: of the column.
-        form: how it is written, as in :func:`format`.
-        per: what it is divided by, such as 60 for minutes.
-        of: what makes one number of those of all runs.
-        absent: what is written where no run knows it.
+    ``name``: a column of the runs, such as ``cpu_seconds`` or ``cost.trained_parameters``.
+    ``form``: as in :func:`format`. ``per``: what it is divided by, such as 60 for minutes. ``of``:
+    makes one number of those of all runs. ``absent``: what is written where no run knows it.
     """
 
     def cell(row: Row) -> str:

@@ -156,9 +156,7 @@ def name_settings(jobs: list[dict[str, Any]]) -> None:
     It is the model's name where they differ in nothing else. All jobs are looked at, not a part of
     them that is comparable, so that a setting means the same wherever it stands.
 
-    Args:
-        jobs: each with its ``overrides``, those that have an effect (``with_effect``), and the name
-            of its ``model``.
+    A job has its ``overrides``, those that have an effect (``with_effect``), and a ``model``.
     """
     known = [set(job["overrides"]) for job in jobs if job["overrides"]]  # a broken folder has none
     common = set.intersection(*known) if known else set()

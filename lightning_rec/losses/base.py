@@ -22,9 +22,7 @@ class Loss(nn.Module, ABC):
     def per_target(self, model: Any, predictions: Any) -> Tensor:
         """The loss of each of the M targets: float [M].
 
-        Args:
-            model: what made the predictions.
-            predictions: of the problem's own kind; see the sub-class.
+        ``predictions``: what ``model`` made, of the problem's own kind; see the sub-class.
         """
 
     def mean(self, model: Any, predictions: Any) -> Tensor:

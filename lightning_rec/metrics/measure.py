@@ -82,8 +82,7 @@ class Measure(NamedTuple):
         Nothing where the evidence lacks an input. One of the user's own that has no finite value is
         told of: it is left out of what the run keeps.
 
-        Raises:
-            UserError: where it fails, or gives something else.
+        Raises UserError where it fails, or gives something else.
         """
         found = self.values(evidence, cutoffs)
         for name, values in found.items() if self.own else ():
@@ -139,8 +138,7 @@ def measures(
         nodes: of ``cfg.metrics``, by key; None under a key leaves one out.
         sections: what the problem knows of its examples.
 
-    Raises:
-        UserError: naming the node that is none of this problem, or fails.
+    Raises UserError naming the node that is none of this problem, or fails.
     """
     made = [_measure(key, node, sections) for key, node in nodes.items() if node]
     names = [name for each in made for name in each.names((TRIED_AT,))]
@@ -157,7 +155,12 @@ def _measure(key: str, node: Any, sections: Mapping[str, type[Evidence]]) -> Mea
     where, settings = f"metrics.{key}", dict(config.plain(node))
     figure = figure_of(key, settings.pop("figure", None))
     function, own = _function(where, settings)
-    parameters = [each for each in _parameters(function) if each.name not in settings]
+    every = inspect.signature(function).parameters.values()
+    parameters = [
+        each
+        for each in every
+        if each.name not in settings and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
     needed = tuple(each.name for each in parameters if each.default is each.empty)
     for section, evidence in sections.items():
         if figure.section in ("", section) and set(needed) <= set(evidence.inputs):
@@ -176,11 +179,6 @@ def _measure(key: str, node: Any, sections: Mapping[str, type[Evidence]]) -> Mea
         f"{where} takes {listed(needed) or 'nothing'}{of}, which does not fit here. A metric takes "
         f"some of {known}."
     )
-
-
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    every = inspect.signature(function).parameters.values()
-    return [each for each in every if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
 
 
 def _try(measure: Measure, sample: Evidence) -> None:

@@ -39,11 +39,8 @@ class Ordered(NamedTuple):
 def in_order(score: Tensor, label: Tensor, group: Tensor | None = None) -> Ordered:
     """Put rows in order.
 
-    Args:
-        score: float [n].
-        label: 0 or 1, [n].
-        group: int [n], numbers from 0 and below 2^30; rows of no group, -1, are left out. None: all
-            rows are one group.
+    ``score``: float [n]; ``label``: 0 or 1, [n]; ``group``: int [n], numbers from 0 and below 2^30;
+    rows of no group, -1, are left out. None: all rows are one group.
     """
     if group is not None:
         mask = group >= 0

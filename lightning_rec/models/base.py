@@ -69,10 +69,8 @@ class SequenceModel(nn.Module, ABC):
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
         """Score items for queries, float [M, Q]: float [M, n], or [M, num_items].
 
-        Args:
-            queries: what :meth:`forward` made.
-            items: int64 [n], the same items for all; int64 [M, n], each query's own; None for
-                the whole catalogue.
+        ``items``: int64 [n], the same items for all; int64 [M, n], each query's own; None for the
+        whole catalogue.
         """
 
 

@@ -239,9 +239,8 @@ def _patience(trainer: Trainer) -> list[Any]:
 def is_over(stopped: list[Any] | None, now: list[Any]) -> bool:
     """Whether a training that was stopped early stays so: nothing that decides it was raised.
 
-    Args:
-        stopped: most epochs and each patience under which it was; None if it was not.
-        now: the same under which it would go on. None and -1 are any number of epochs.
+    ``stopped``: most epochs and each patience under which it was; None if it was not. ``now``:
+    those under which it would go on. None and -1 are any number of epochs.
     """
 
     def number(limit: int | None) -> float:

@@ -21,8 +21,6 @@ class LazyAdamW(Optimizer):
     gradients are treated as AdamW treats them.
 
     Args:
-        params: what is optimised.
-        lr: learning rate.
         weight_decay: decoupled decay, as a share of ``lr``.
         betas: decay of the first and of the second moment.
         eps: added to the root of the second moment.
@@ -83,17 +81,9 @@ _NEVER = {
 def check_optimizer(
     make: Callable[[Iterable[nn.Parameter]], Optimizer], *, sparse: bool, dense: bool
 ) -> Optimizer:
-    """Take a step of an optimizer on a small matrix of each kind of gradient, as a trial.
+    """The optimizer that ``make`` makes, after a trial step on a small matrix of each gradient.
 
-    Args:
-        make: makes the optimizer of parameters.
-        sparse: whether some of what is trained has sparse gradients.
-        dense: whether some has dense ones.
-
-    Returns:
-        The optimizer.
-
-    Raises ValueError saying what the optimizer cannot do.
+    ``sparse``, ``dense``: which gradients there are. Raises ValueError saying what it cannot do.
     """
     with torch.device("cpu"):  # also where a model is being built without memory
         zeros = torch.zeros(2, 2)

@@ -32,12 +32,7 @@ def warmup_decay(
 ) -> LambdaLR:
     """Rise linearly from 0 to the optimizer's rate, then decay to ``floor`` of it.
 
-    Args:
-        optimizer: whose rate is scheduled.
-        total_steps: steps of the whole training.
-        warmup: share of the steps that rise, below 1, or their number.
-        decay: shape of the way down.
-        floor: last rate, as a share of the highest.
+    ``warmup``: share of the ``total_steps`` of a training that rise, below 1, or their number.
     """
     rising = warmup * total_steps if warmup < 1 else warmup
     if rising >= total_steps:
@@ -96,13 +91,8 @@ def cosine_restarts(
 
     Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983.
 
-    Args:
-        optimizer: whose rate is scheduled.
-        steps_per_epoch: optimizer steps.
-        T_0: epochs or steps of the first cycle.
-        T_mult: the length of a cycle over that of the one before it.
-        floor: lowest rate, as a share of the highest.
-        interval: what ``T_0`` counts.
+    ``T_0``: epochs or steps of the first cycle, by ``interval``; ``T_mult``: the length of a cycle
+    over that of the one before it.
     """
     first = T_0 * (steps_per_epoch if interval == "epoch" else 1)
 
@@ -123,8 +113,6 @@ class OneCycle(OneCycleLR):
     Smith and Topin, arXiv:1708.07120. The highest rate is the optimizer's own.
 
     Args:
-        optimizer: whose rate is scheduled.
-        total_steps: steps of the whole training.
         pct_start: share of the steps that rise.
         anneal_strategy: shape of rise and fall.
         cycle_momentum: whether momentum, or the first of ``betas``, moves as well.
@@ -178,9 +166,7 @@ class Plateau(ReduceLROnPlateau):
     """Cuts the rate when more than ``patience`` validations in a row bring no better figure.
 
     Args:
-        optimizer: whose rate is cut.
-        monitor: the figure.
-        mode: whether more or less of it is better.
+        monitor: the figure, of which more or less is better by ``mode``.
         factor: what the rate is multiplied by.
         patience: validations without a better figure that are tolerated.
         min_delta: what counts as better.

@@ -27,8 +27,7 @@ class EASE(InnerProduct):
         l2: the paper's λ, on the squares of the weights.
         max_items: refuse catalogues above this; the matrix grows with their square.
 
-    Raises:
-        UserError: if there are more items than ``max_items``.
+    Raises UserError if there are more items than ``max_items``.
     """
 
     objectives = ("closed_form",)

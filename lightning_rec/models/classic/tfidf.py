@@ -50,8 +50,7 @@ class TFIDF(SequenceModel):
     def read_catalogue(self, catalogue: pl.DataFrame) -> None:
         """Weigh the words of each item; row i of the catalogue describes item i.
 
-        Raises:
-            UserError: if there are none of the columns, or no words in them.
+        Raises UserError if there are none of the columns, or no words in them.
         """
         columns = [name for name in self.columns if name in catalogue.columns]
         if not columns:

@@ -22,8 +22,7 @@ class ClickNeuMF(ClickModel):
         item_fields: names of the fields of the item; none takes the field that
             ``data.fields.item`` names. All others are the user's.
 
-    Raises:
-        ValueError: if user or item is left without fields.
+    Raises ValueError if user or item is left without fields.
     """
 
     def __init__(

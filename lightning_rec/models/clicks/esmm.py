@@ -25,8 +25,7 @@ class ESMM(ClickModel):
     Args:
         mlp: widths of each of the two networks.
 
-    Raises:
-        ValueError: if there are not two goals.
+    Raises ValueError if there are not two goals.
     """
 
     multi_task = True

@@ -40,8 +40,7 @@ class LightGBM(ClickModel):
         list_values: values of a list with a column of their own.
         seed: of what is drawn.
 
-    Raises:
-        UserError: if LightGBM is not installed.
+    Raises UserError if LightGBM is not installed.
     """
 
     booster: Tensor

@@ -71,8 +71,7 @@ class ClickModel(nn.Module, ABC):
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B], or [B, G] of models of several goals.
 
-        Args:
-            rows: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
+        ``rows``: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
         """
 
 

@@ -47,8 +47,7 @@ class TALLRec(HistoryModel):
         max_titles: most titles of the history, the latest.
         max_tokens: longest prompt: older titles are left out until it fits.
 
-    Raises:
-        UserError: if an answer is not a single token, or a prompt would not fit.
+    Raises UserError if an answer is not a single token, or a prompt would not fit.
     """
 
     needs = (

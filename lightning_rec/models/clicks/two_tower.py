@@ -29,8 +29,7 @@ class TwoTower(ClickModel):
             ``data.fields.item`` names. The other tower reads all others, an encoded history among
             them.
 
-    Raises:
-        ValueError: if a tower is left without fields.
+    Raises ValueError if a tower is left without fields.
     """
 
     def __init__(

@@ -23,8 +23,7 @@ class NeuralSequenceModel(InnerProduct):
 
     Shapes: B sequences, L positions, D = dim, H heads, V = num_items, M queries.
 
-    Raises:
-        ValueError: if ``heads`` does not divide ``dim``.
+    Raises ValueError if ``heads`` does not divide ``dim``.
     """
 
     objectives = ("next_item",)

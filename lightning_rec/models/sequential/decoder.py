@@ -76,9 +76,7 @@ class Decoder(NeuralSequenceModel):
 def body(architecture: str, **settings: Any) -> nn.Module:
     """The layers of an architecture, without a table of words.
 
-    Args:
-        architecture: type of a causal model in transformers.
-        settings: by the names that their configs go by; each architecture takes those it knows.
+    ``settings``: by the names that their configs go by; each architecture takes those it knows.
     """
     try:  # here, because it takes a second to import, and other models do without
         hub = import_module("transformers")

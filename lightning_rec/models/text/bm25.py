@@ -36,8 +36,7 @@ class BM25(CatalogueScorer):
         b: how much longer texts are marked down.
         stemmer: language of Snowball's stemmer (Porter, 2001), by PyStemmer; None keeps words.
 
-    Raises:
-        UserError: if a library is not installed, or there is no such stemmer.
+    Raises UserError if a library is not installed, or there is no such stemmer.
     """
 
     floor = 0.0
