@@ -135,14 +135,10 @@ def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
 
 
 def build(node: str, config: Any, **live: Any) -> Any:
-    """Make the object that a config node describes.
+    """Make the object that a config describes by ``_target_`` and arguments; ``node``: its path.
 
-    Args:
-        node: its path, for messages.
-        config: the node: ``_target_`` and its arguments.
-        live: arguments that only exist at run time; they win over the node's.
-
-    Raises UserError naming the node and what its constructor refused.
+    ``live``: arguments that only exist at run time; they win over the config's. Raises UserError
+    naming the node and what its constructor refused.
     """
     settings = plain(config)
     built = target(node, settings)

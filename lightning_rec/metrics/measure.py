@@ -134,11 +134,8 @@ def measures(
 ) -> tuple[Measure, ...]:
     """The metrics of a config, each tried on a few made-up examples.
 
-    Args:
-        nodes: of ``cfg.metrics``, by key; None under a key leaves one out.
-        sections: what the problem knows of its examples.
-
-    Raises UserError naming the node that is none of this problem, or fails.
+    ``nodes``: of ``cfg.metrics``, by key; None under a key leaves one out. ``sections``: what the
+    problem knows of its examples. Raises UserError naming a node that does not fit, or fails.
     """
     made = [_measure(key, node, sections) for key, node in nodes.items() if node]
     names = [name for each in made for name in each.names((TRIED_AT,))]

@@ -72,10 +72,8 @@ def sliced(
 
     A slice without examples has its number, 0, alone.
 
-    Args:
-        example: int64 [n], numbers of the examples.
-        slices: bool [number of all examples] by name.
-        measure: gives figures of some of the n examples, bool [n].
+    ``example``: int64 [n], their numbers. ``slices``: bool [number of all examples] by name.
+    ``measure``: gives figures of some of the n examples, bool [n].
     """
     figures = {}
     for name, members in slices.items():

@@ -40,11 +40,9 @@ def figures_table(
 ) -> FittedTable:
     """One row per figure; for each model (a column of ``columns``) its validation and its test.
 
-    Args:
-        columns: ``{"BERT4Rec": {"val/recall@10": 0.1, "test/recall@10": 0.1, …}, …}``.
-        monitor: the monitored figure.
-        metrics: the metrics of the config, by key; None for a run that is older than they are.
-        seen: the protocol's word on items of the history, if it has one.
+    ``columns``: ``{"BERT4Rec": {"val/recall@10": 0.1, "test/recall@10": 0.1, …}, …}``. ``metrics``:
+    of the config, by key; None for a run that is older than they are. ``seen``: the protocol's word
+    on items of the history, if it has one.
     """
     parts = [part for each in columns.values() for part in parsed(each).values()]
     known = declared(metrics, parts)

@@ -97,20 +97,13 @@ def wandb_logger(
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
     timeout: PositiveFloat = 30.0,
 ) -> WandbLogger:
-    """Make a W&B logger.
+    """Make a W&B logger, whose files go to ``wandb/`` in ``save_dir``, the run folder.
 
-    Args:
-        save_dir: the run folder; W&B's files go to ``wandb/`` in it.
-        project: W&B project.
-        name: W&B's name of the run; None takes that of the run folder.
-        group: W&B group.
-        tags: W&B tags.
-        job_type: W&B job type.
-        run_id: W&B's id of a run that is resumed, which goes on under it; None begins a new one.
-        mode: ``auto`` follows ``WANDB_MODE`` if set; else it is online if there is an API key
-            (in the environment or from ``wandb login``), and offline if there is none.
-        timeout: seconds to wait for W&B at the start of a run, which is offline after that, and at
-            its end, after which what was not sent stays in the run folder.
+    ``name``: of the run; None takes that of its folder. ``run_id``: under which a resumed run goes
+    on; None begins a new one. ``mode``: ``auto`` follows ``WANDB_MODE`` if set; else it is online
+    if there is an API key (in the environment or from ``wandb login``), and offline if there is
+    none. ``timeout``: seconds to wait for W&B at the start of a run, which is offline after that,
+    and at its end, after which what was not sent stays in the run folder.
     """
     run, chosen = None, wandb_mode() if mode == "auto" else mode
     if is_first():
@@ -183,19 +176,12 @@ def mlflow_logger(
     tracking_uri: str | None = None,
     run_id: str | None = None,
 ) -> MLFlowLogger:
-    """Make an MLflow logger.
+    """Make an MLflow logger; ``project`` is the experiment, ``group`` and ``tags`` are tags.
 
-    Args:
-        save_dir: the run folder.
-        project: MLflow experiment.
-        name: MLflow's name of the run; None takes that of the run folder.
-        group: kept as the tag ``group``.
-        tags: kept as the tag ``tags``.
-        tracking_uri: where MLflow keeps its runs; None takes ``MLFLOW_TRACKING_URI``, or
-            ``mlflow.db`` in the present folder, where ``mlflow ui`` looks.
-        run_id: MLflow's id of a run that is resumed, which goes on under it; None begins a new one.
-
-    Raises UserError if MLflow is not installed.
+    ``name``: of the run; None takes that of the run folder, ``save_dir``. ``tracking_uri``: where
+    MLflow keeps its runs; None takes ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the present
+    folder, where ``mlflow ui`` looks. ``run_id``: under which a resumed run goes on; None begins a
+    new one. Raises UserError if MLflow is not installed.
     """
     import_extra("mlflow", "logger=mlflow", "mlflow")
     # A server that is away would be tried for minutes. What the user says counts.

@@ -23,10 +23,8 @@ def tell(part: Mapping[str, object]) -> None:
 def marked(figures: Mapping[str, float], part: Mapping[str, object]) -> dict[str, float]:
     """The figures, those that were measured on a part of the data under another name.
 
-    Args:
-        figures: by name, ``test/ndcg@10`` or ``popularity/test/ndcg@10``.
-        part: settings of the trainer that leave a part of the data out, as ``limit_test_batches``
-            does of the test alone, and ``fast_dev_run`` of all; none of them for whole figures.
+    ``part``: settings of the trainer that leave a part of the data out, as ``limit_test_batches``
+    does of the test alone, and ``fast_dev_run`` of all; none of them for whole figures.
     """
     stages = {stage for key in part for stage in _OF_STAGES.get(key, ("val", "test"))}
     return {
