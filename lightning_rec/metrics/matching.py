@@ -77,7 +77,6 @@ class MatchMetrics(Collected[Scored]):
     exchanged between processes.
 
     Args:
-        pairs: all pairs.
         ranked: whether the catalogue is ranked.
         cutoffs, slices, measured: see :class:`Collected`; slices are of queries.
     """

@@ -10,11 +10,7 @@ from lightning_rec.models import kernels
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al., 2014), sooner on a CPU.
-
-    Args:
-        p: chance of an element to be zeroed while training.
-    """
+    """Dropout (Srivastava et al., 2014) with chance ``p``, sooner on a CPU."""
 
     def __init__(self, p: float) -> None:
         super().__init__()

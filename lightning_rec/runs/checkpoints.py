@@ -23,8 +23,7 @@ LAST, PREVIOUS, BEST = (f"checkpoints/{name}.ckpt" for name in ("last", "previou
 class CheckpointFiles(TorchCheckpointIO):
     """Writes checkpoints of a run folder whole, with their hash; keeps the last but one.
 
-    Args:
-        folder: the run folder. What a checkpoint says of files in it stays true when it is moved.
+    What a checkpoint says of files in the ``folder`` stays true when that is moved.
     """
 
     def __init__(self, folder: Path) -> None:

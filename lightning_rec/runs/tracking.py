@@ -24,9 +24,7 @@ CALLED = ("log_hyperparams", "log_metrics", "save", "finalize")  # by Lightning
 class Tracker:
     """A logger whose errors are logged once and end the logging, but never the run.
 
-    Args:
-        name: what the config calls it.
-        build: makes the logger; its UserError is raised.
+    ``name``: what the config calls it. ``build``: makes the logger; its UserError is raised.
     """
 
     def __init__(self, name: str, build: Callable[[], Logger]) -> None:

@@ -56,11 +56,9 @@ class Task(pl.LightningModule):
 
     Args:
         steps: of the problem: the loss of a batch, predictions, figures.
-        model: what is trained.
         objective: makes inputs and targets of a batch, in problems that have such; else None.
         loss: of the model's predictions; None if nothing is trained.
         method: makes a training step of the loss.
-        training: optimizer, schedule, seed and the like.
     """
 
     def __init__(

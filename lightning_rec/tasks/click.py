@@ -36,9 +36,6 @@ class ClickSteps(Steps):
         sparse: give embedding tables sparse gradients, for very large ones: with
             ``optimizer=lazy_adamw`` a step moves only the rows that the batch reads.
         goal_weights: factor of the loss of a goal, where it is not 1.
-
-    Attributes:
-        predictions: what was predicted, by stage and goal.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class ClickSteps(Steps):
         names = [*self.goals, *after_names(self.goals)]
         self.measured_by = dict(zip(names, [*self.goals, *self.goals[1:]], strict=True))
         self.threshold = dict.fromkeys(self.measured_by, 0.5)
-        self.predictions: dict[str, dict[str, Predictions]] = {}
+        self.predictions: dict[str, dict[str, Predictions]] = {}  # by stage and goal
 
     def loss_of(self, task: Task, batch: ClickBatch) -> Tensor:
         """Mean loss over the rows, by weight if they have any, and penalties."""

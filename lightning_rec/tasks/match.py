@@ -31,9 +31,6 @@ class MatchSteps(Steps):
         scale: the lowest and the highest relevance.
         negatives: draws hard negatives; None leaves the items of the batch alone.
         ranked: stages in which the whole catalogue is ranked, not the judged items alone.
-
-    Attributes:
-        found: scores and ranks of the judged pairs, by stage.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class MatchSteps(Steps):
         self.metrics = nn.ModuleDict(metrics)
         self.threshold: float | None = None  # until validation chooses one
         self.line: tuple[float, float] | None = None
-        self.found: dict[str, Scored] = {}
+        self.found: dict[str, Scored] = {}  # by stage
 
     def before_training_batch(self, task: Task, batch_idx: int) -> None:
         """Look for hard negatives at the start of an epoch, before it is reseeded."""

@@ -26,16 +26,13 @@ class WordSteps(Steps):
     Args:
         metrics: for ``val`` and ``test``.
         mask_prob: share of the words of each text that are masked, at least one.
-
-    Attributes:
-        answers: what was predicted, by stage.
     """
 
     def __init__(self, metrics: Mapping[str, WordMetrics], mask_prob: float = 0.15) -> None:
         super().__init__()
         self.mask_prob = mask_prob
         self.metrics = nn.ModuleDict(metrics)
-        self.answers: dict[str, Answers] = {}
+        self.answers: dict[str, Answers] = {}  # by stage
 
     def loss_of(self, task: Task, batch: TextBatch) -> Tensor:
         """Mean loss over the masked words."""

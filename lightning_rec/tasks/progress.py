@@ -43,8 +43,7 @@ def epoch_line(trainer: Trainer, loss: Tensor, seconds: float) -> str:
 class Progress(ProgressBar):
     """A bar over all training steps, another over evaluation; nothing where there is no terminal.
 
-    Args:
-        refresh_rate: steps between updates.
+    ``refresh_rate``: steps between updates.
     """
 
     def __init__(self, refresh_rate: PositiveInt = 10) -> None:

@@ -24,9 +24,6 @@ class SequenceSteps(Steps):
         metrics: of the whole catalogue, for ``val`` and ``test``.
         sampled: of samples, where the protocol has any, for ``val`` and ``test``.
         block_tokens: positions that are encoded at once on a CPU; other devices take a batch whole.
-
-    Attributes:
-        ranks: what was found, by stage.
     """
 
     def __init__(
@@ -38,7 +35,7 @@ class SequenceSteps(Steps):
         super().__init__()
         self.block_tokens = block_tokens
         self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
-        self.ranks: dict[str, Ranks] = {}
+        self.ranks: dict[str, Ranks] = {}  # by stage
 
     def loss_of(self, task: Task, batch: TrainBatch) -> Tensor:
         """Mean loss over what the objective asks to predict; queries are made only there."""

@@ -25,7 +25,6 @@ class BPRMF(InnerProduct):
     vector; the biases rank for them, which is about popularity.
 
     Args:
-        dim: width of the vectors.
         l2: the paper's λ, on the squares of the vectors that a batch reads.
         items: makes the item encoder; the default is a table of ids.
     """

@@ -31,7 +31,6 @@ class LightGCN(CachedInEvaluation, InnerProduct):
     for as the mean of all users.
 
     Args:
-        dim: width of the vectors.
         depth: the paper's K.
         l2: the paper's λ, on the squares of the 0-th layer's vectors of a batch (equation 15, as
             in the authors' code).

@@ -46,8 +46,7 @@ class RecentPopularity(Popularity):
     An event of age t days counts 2^(-t / half_life). ``counts`` holds the binary logarithm of
     their sum: it ranks alike, and items of long ago do not all become zero, which would tie them.
 
-    Args:
-        half_life: days in which an event loses half its weight.
+    ``half_life``: days in which an event loses half its weight.
     """
 
     def __init__(self, schema: Schema, half_life: PositiveFloat = 30.0) -> None:

@@ -68,7 +68,6 @@ class VSKNN(SequenceModel):
     Args:
         k: number of neighbours.
         sample_size: how many sessions are compared.
-        similarity: ``vec`` or ``cosine``.
         weighting: w.
         weighting_score: the factor.
         last_n_items: compare these latest items of a session alone; None compares all.

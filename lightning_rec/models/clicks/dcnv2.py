@@ -42,7 +42,6 @@ class DCNv2(ClickModel):
     Args:
         depth: number of crosses.
         rank: of the matrices; None leaves them full.
-        structure: ``parallel`` or ``stacked``.
         mlp: widths of the network; none leaves the crosses alone.
     """
 

@@ -22,8 +22,7 @@ class ESMM(ClickModel):
     is that of both over all rows (equation 3); a row without a click teaches the second network
     nothing but through the product.
 
-    Args:
-        mlp: widths of each of the two networks.
+    ``mlp``: widths of each of the two networks.
 
     Raises ValueError if there are not two goals.
     """

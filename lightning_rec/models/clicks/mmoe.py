@@ -20,7 +20,6 @@ class MMoE(MultiTask):
     Args:
         experts: how many there are.
         mlp: widths of each expert.
-        tower: widths of the network of each goal.
     """
 
     def __init__(

@@ -23,8 +23,7 @@ class NaiveBayes(ClickModel):
     Rates of values are drawn to the rate of all rows, as if ``strength`` more rows had that one. A
     list of values counts as the mean of theirs; numbers are not read. Goals are counted apart.
 
-    Args:
-        strength: rows that the common rate is worth.
+    ``strength``: rows that the common rate is worth.
     """
 
     multi_task = True

@@ -22,7 +22,6 @@ class PLE(MultiTask):
         own_experts: of each goal in each layer.
         shared_experts: of all goals in each layer.
         expert: widths of an expert.
-        tower: widths of the network of each goal.
     """
 
     def __init__(

@@ -15,9 +15,7 @@ from lightning_rec.ranges import BelowOne, Widths
 class SharedBottom(MultiTask):
     """y_k = h_k(f(x)): f is shared, the towers h_k are not.
 
-    Args:
-        mlp: widths of the shared network.
-        tower: widths of the network of each goal.
+    ``mlp``: widths of the shared network.
     """
 
     def __init__(

@@ -41,8 +41,7 @@ class CIN(nn.Module):
 class XDeepFM(ClickModel):
     """z = linear(x) + w · CIN(v) + deep(v) (equation 9).
 
-    Args:
-        cin: maps of each layer of the interaction network.
+    ``cin``: maps of each layer of the interaction network.
     """
 
     def __init__(

@@ -21,8 +21,7 @@ from lightning_rec.models.text.matcher import CatalogueScorer, LanguageScorer, L
 class BiEncoder(LanguageScorer, CatalogueScorer):
     """The score of a pair is the inner product of both vectors, their cosine if normalised.
 
-    Args:
-        normalize: make each vector of length 1.
+    ``normalize``: make each vector of length 1.
     """
 
     encodes = True

@@ -21,8 +21,7 @@ class ZeroShot(InnerProduct):
 
     What TF-IDF does with words, with what a language model makes of texts.
 
-    Args:
-        half_life: events after which one of the history weighs half; None weighs all alike.
+    ``half_life``: events after which one of the history weighs half; None weighs all alike.
     """
 
     objectives = ("closed_form",)
