@@ -79,8 +79,7 @@ def coverage(recommended: Tensor, train_counts: Tensor) -> Tensor:
 
 def popular(recommended: Tensor, train_counts: Tensor) -> Tensor:
     """Share of recommendations that goes to the head of the catalogue."""
-    share: Tensor = recommended[head_items(train_counts)].sum().double() / recommended.sum()
-    return share
+    return torch.div(recommended[head_items(train_counts)].sum().double(), recommended.sum())
 
 
 def novelty(recommended: Tensor, train_counts: Tensor) -> Tensor:
@@ -101,8 +100,7 @@ def gini(recommended: Tensor, train_counts: Tensor) -> Tensor:
     """
     exposure, size = recommended.sort().values, len(recommended)
     weight = 2 * torch.arange(1, size + 1, device=exposure.device) - size - 1
-    index: Tensor = (weight * exposure).sum().double() / (size * exposure.sum())
-    return index
+    return torch.div((weight * exposure).sum().double(), size * exposure.sum())
 
 
 def intra_list_diversity(top: Tensor, features: Tensor) -> Tensor:

@@ -73,12 +73,9 @@ def rank_among(
 ) -> tuple[Tensor, Tensor]:
     """Rank of each target among candidates of its own, and their number: int64 [B] each.
 
-    Args:
-        target_score: float [B].
-        candidate_scores: float [B, n], without the target.
-        known: bool [B], False for a target that is no candidate (its rank is 0, and it is not
-            counted); None: all are.
-        mask: bool [B, n], False where there is no candidate; None: all are.
+    ``target_score``: float [B]; ``candidate_scores``: float [B, n], without the target; ``known``:
+    bool [B], False for a target that is no candidate (its rank is 0, and it is not counted), None:
+    all are; ``mask``: bool [B, n], False where there is no candidate, None: all are.
     """
     known = torch.ones_like(target_score, dtype=torch.bool) if known is None else known
     mask = torch.ones_like(candidate_scores, dtype=torch.bool) if mask is None else mask

@@ -155,14 +155,10 @@ def attention(
 ) -> Tensor:
     """Scaled dot-product attention (Vaswani et al., 2017, equation 1): float [B, H, Q, C].
 
-    Args:
-        query: float [B, H, Q, C].
-        key: float [B, H, L, C].
-        value: as ``key``.
-        visible: bool, broadcast to [B, H, Q, L]: what each position may look at, one at least; None
-            lets each see itself and what came before (Q = L).
-        p: chance of a weight to be dropped. torch's fused kernel for CPUs knows no dropout, and
-            its other form draws masks as slowly as above.
+    ``query``: float [B, H, Q, C]; ``key``, ``value``: float [B, H, L, C]; ``visible``: bool,
+    broadcast to [B, H, Q, L], what each position may look at, one at least; None lets each see
+    itself and what came before (Q = L). ``p``: chance of a weight to be dropped. torch's fused
+    kernel for CPUs knows no dropout, and its other form draws masks as slowly as above.
     """
     if not _sooner(query):
         return F.scaled_dot_product_attention(

@@ -178,9 +178,7 @@ class LastCheckpoint(Checkpoint):
         self._stop_if_asked()
         STOP.end_wait()
 
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
         """From here on a stop waits for nothing."""
         STOP.waits = False
 

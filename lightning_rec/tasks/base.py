@@ -87,22 +87,19 @@ class Task(pl.LightningModule):
         # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
         kernels.use(self.arithmetic == "fast")
-        if self.arithmetic == "compiled" and stage == "fit":
-            self._compile()
-
-    def teardown(self, stage: str) -> None:
-        """Leave torch as it was."""
-        kernels.use(fast=False)
-
-    def _compile(self) -> None:
-        """Let torch compile the model, for whatever shapes, when it is first called."""
+        if self.arithmetic != "compiled" or stage != "fit":
+            return
         compilers = [os.environ.get("CXX", "c++"), "g++", "clang++"]
         if self.device.type == "cpu" and not any(map(shutil.which, compilers)):
             raise UserError(
                 "task.arithmetic=compiled needs a C++ compiler, and there is none (g++, clang++, "
                 "or what CXX names): install one, or say task.arithmetic=fast."
             )
-        self.model.compile(dynamic=True)
+        self.model.compile(dynamic=True)  # for whatever shapes, when it is first called
+
+    def teardown(self, stage: str) -> None:
+        """Leave torch as it was."""
+        kernels.use(fast=False)
 
     def training_loss(self, batch: Any) -> Tensor:
         """The loss of a training batch, with the penalty of an adapter: float scalar."""

@@ -77,10 +77,8 @@ def weights_of(
 ) -> None:
     """Equation 8, with one matrix in 64 bits and no other.
 
-    Args:
-        gram: float64 [V, V], XᵀX + l2 I; overwritten.
-        weight: float32 [V, V], where Bᵀ goes.
-        block_bytes: memory that steps in between may take.
+    ``gram``: float64 [V, V], XᵀX + l2 I; overwritten. ``weight``: float32 [V, V], where Bᵀ goes.
+    ``block_bytes``: memory that steps in between may take.
     """
     factor, failed = lapack.dpotrf(gram.T, lower=True, clean=False, overwrite_a=True)
     assert not failed  # l2 > 0 makes the matrix positive definite

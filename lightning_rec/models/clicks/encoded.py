@@ -51,7 +51,11 @@ class HistoryEncoder(nn.Module):
         padding = self.model.schema.padding
         items = histories.items
         if self.codes is not None:
-            items = _left_aligned(self.codes[items], padding)
+            items = self.codes[items]
+            # Moved to the left over what is padding among them.
+            gaps, order = (items == padding).to(torch.int8).sort(dim=1, stable=True)
+            longest = max(1, int((gaps == 0).sum(dim=1).max()))
+            items = items.gather(1, order[:, :longest])
         mask = (items != padding).any(dim=1)
         encoded = self.nothing.expand(len(items), -1)
         if not mask.any():
@@ -118,11 +122,3 @@ def width_of(model: SequenceModel, ask: Ask) -> int:
     width = int(model.eval()(*asked).shape[1])
     model.train(mode)
     return width
-
-
-def _left_aligned(items: Tensor, padding: int) -> Tensor:
-    """Items moved to the left over what is padding among them: int64 [B, L], perhaps narrower."""
-    gaps, order = (items == padding).to(torch.int8).sort(dim=1, stable=True)
-    longest = int((gaps == 0).sum(dim=1).max())
-    narrow = min(items.shape[1], max(1, longest))
-    return items.gather(1, order[:, :narrow])

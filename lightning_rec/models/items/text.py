@@ -41,12 +41,12 @@ class ReadTexts(VectorSource):
             return torch.zeros(0, self.width, device=codes.device)
         which = codes.cpu()
         lengths = torch.from_numpy(self.tokens.lengths[which.numpy()])
-        return in_blocks(lengths, lambda rows: self._block(which[rows], codes.device))
 
-    def _block(self, which: Tensor, device: torch.device) -> Tensor:
-        tokens = self.tokens.take(which.numpy()).to(device)
-        if self.lower is None:
-            made: Tensor = self.encoder(tokens)
-        else:
-            made = self.encoder(tokens, self.lower.take(which).to(device), self.lower.depth)
-        return made
+        def block(rows: Tensor) -> Tensor:
+            tokens = self.tokens.take(which[rows].numpy()).to(codes.device)
+            if self.lower is None:
+                return torch.as_tensor(self.encoder(tokens))
+            lower = self.lower.take(which[rows]).to(codes.device)
+            return torch.as_tensor(self.encoder(tokens, lower, self.lower.depth))
+
+        return in_blocks(lengths, block)
