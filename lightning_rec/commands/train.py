@@ -64,10 +64,7 @@ def sweep_folder() -> str:
 
 
 def _with_folder(arguments: list[str]) -> list[str]:
-    """Give a sweep its folder here: Hydra wants it before it knows what the jobs are made of.
-
-    Hydra also learns which settings are the same in all jobs: their names are made of the others.
-    """
+    """Give a sweep its folder, which Hydra wants first, and the settings that name no job."""
     if not {"-m", "--multirun"} & set(arguments):
         return arguments
     if not any(argument.startswith("run_dir=") for argument in arguments):

@@ -58,9 +58,6 @@ class InBatch(TorchLoss):
 
 
 def _even(rows: Tensor) -> Tensor:
-    """Repeat the first row until there are a multiple of ``EVEN``: [n, ...] -> [m, ...].
-
-    A processor's library compiles a product for each shape, and keeps it.
-    """
+    """Repeat the first row until there are a multiple of ``EVEN``: few shapes are compiled for."""
     missing = round_up(len(rows), EVEN) - len(rows)
     return torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])

@@ -61,10 +61,7 @@ def group_counts(grouped: Ordered) -> GroupCounts:
 
 
 def _won(runs: Runs, before: Tensor) -> Tensor:
-    """Pairs of a click and a non-click of each run that the click wins, ties worth half: [r].
-
-    ``before``: float64 [groups], clicks of the groups before each.
-    """
+    """Pairs that clicks of each run win, ties half: [r]; ``before``: clicks of earlier groups."""
     above = torch.cumsum(runs.clicks, 0) - runs.clicks - before[runs.group]
     return (runs.rows - runs.clicks) * (above + runs.clicks / 2)
 

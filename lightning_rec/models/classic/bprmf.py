@@ -6,19 +6,18 @@ arXiv:1205.2618. Shapes: M queries, D = dim.
 
 from functools import partial
 
-import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.classic.parts import Penalty, trained_users, users_at
+from lightning_rec.models.classic.parts import Penalty, UserItemModel, users_at
 from lightning_rec.models.items.base import Items
 from lightning_rec.models.items.ids import BARE_IDS
 
 
-class BPRMF(InnerProduct):
+class BPRMF(UserItemModel, InnerProduct):
     """Vectors of users and items, and a bias for each item (section 4.3.1).
 
     The loss is BPR-Opt (section 4.1) with ``loss=bpr``. A user without training events has no
@@ -28,11 +27,6 @@ class BPRMF(InnerProduct):
         l2: the paper's λ, on the squares of the vectors that a batch reads.
         items: makes the item encoder; the default is a table of ids.
     """
-
-    objectives = ("user_item",)
-    needs_order = False
-    needs_users = True
-    known: Tensor
 
     def __init__(
         self,
@@ -45,15 +39,10 @@ class BPRMF(InnerProduct):
         self.user = nn.Embedding(schema.num_users, dim)
         self.item = items(schema, dim)
         self.bias = self.item.new_bias()
-        self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
         self.l2 = Penalty(l2)
         draw = partial(nn.init.normal_, std=0.1)
         draw(self.user.weight)
         self.item.initialise(draw)
-
-    def fit(self, split: Split) -> None:
-        """Mark the users with training events; the rest is learnt."""
-        self.known.copy_(trained_users(split))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector: float [M, D]; histories play no part."""

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
-from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.classic.parts import trained_users, users_at
+from lightning_rec.data.split import Schema
+from lightning_rec.models.classic.parts import UserItemModel, users_at
 from lightning_rec.ranges import Layers
 
 BLOCK_BYTES = 8 * 2**20  # of the widest layer, for the items that are scored at once
 
 
-class NeuMF(SequenceModel):
+class NeuMF(UserItemModel):
     """A score made of two: p·q weighted by h (GMF), and a tower over [p', q'] (section 3.4).
 
     The tower's first layer over a user's and an item's vector is the sum of a layer over each, so
@@ -30,11 +29,6 @@ class NeuMF(SequenceModel):
         dim: the paper's predictive factors: width of GMF's vectors and of the tower's last layer.
         depth: layers of the tower, each half as wide as the one before.
     """
-
-    objectives = ("user_item",)
-    needs_order = False
-    needs_users = True
-    known: Tensor
 
     def __init__(self, schema: Schema, dim: PositiveInt = 16, depth: Layers = 3) -> None:
         super().__init__(schema)
@@ -50,7 +44,6 @@ class NeuMF(SequenceModel):
         self.tower = nn.ModuleList(nn.Linear(w, w // 2) for w in widths[:-1])
         self.output_gmf = nn.Parameter(torch.empty(dim))  # the paper's h, in two halves
         self.output_tower = nn.Parameter(torch.empty(dim))
-        self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -64,10 +57,6 @@ class NeuMF(SequenceModel):
         bound = (3 / len(self.output_gmf)) ** 0.5  # of 2 D inputs and one output, after LeCun
         for half in (self.output_gmf, self.output_tower):
             nn.init.uniform_(half, -bound / 2**0.5, bound / 2**0.5)
-
-    def fit(self, split: Split) -> None:
-        """Mark the users with training events; the rest is learnt."""
-        self.known.copy_(trained_users(split))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The user's vector and half of the first layer: float [M, D + E]."""

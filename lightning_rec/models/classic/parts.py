@@ -11,7 +11,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Ints, Split
+from lightning_rec.data.split import Ints, Schema, Split
+from lightning_rec.models.base import SequenceModel
 
 # torch warns once a process that sparse matrices are young; nobody who trains can act on it.
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
@@ -95,9 +96,21 @@ def pick(scores: Tensor, items: Tensor) -> Tensor:
     return scores[:, items] if items.dim() == 1 else scores.gather(1, items)
 
 
-def trained_users(split: Split) -> Tensor:
-    """Which users have training events: bool [num_users]."""
-    return torch.from_numpy(split.train_end > split.offsets[:-1])
+class UserItemModel(SequenceModel):
+    """A model of pairs of user and item, which knows the users that have training events."""
+
+    objectives = ("user_item",)
+    needs_order = False
+    needs_users = True
+    known: Tensor  # bool [num_users]
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.register_buffer("known", torch.zeros(schema.num_users, dtype=torch.bool))
+
+    def fit(self, split: Split) -> None:
+        """Mark the users with training events; the rest is learnt."""
+        self.known.copy_(torch.from_numpy(split.train_end > split.offsets[:-1]))
 
 
 def users_at(histories: Histories, positions: Tensor) -> Tensor:
