@@ -160,20 +160,17 @@ def _refusal(node: str, part: Any, need: Need, parts: Mapping[str, Any]) -> User
     other = parts.get(need.node)
     has = getattr(other, "name", None) if need.trait not in (PRESENT, ABSENT) else None
     having = f" ({need.node}={has})" if has else ""
-    return UserError(
-        f"{node}: {name} {need.why}{having}: {need.remedy or _remedy(node, part, need, other)}."
-    )
-
-
-def _remedy(owner: str, part: Any, need: Need, other: Any) -> str:
-    node = need.node
-    if need.trait == ABSENT:
-        return f"drop {node}=, or say '~{node}'"
-    if isinstance(need.trait, tuple):
-        return f"say {node}={' or '.join(need.trait)}"
-    kind = getattr(other or part, "kind", None)
-    fitting = choices(node, (kind,) if kind else (), need.trait)
-    return f"say {node}={listed(fitting, 16)}, or choose another {owner}"
+    if need.remedy:
+        remedy = need.remedy
+    elif need.trait == ABSENT:
+        remedy = f"drop {need.node}=, or say '~{need.node}'"
+    elif isinstance(need.trait, tuple):
+        remedy = f"say {need.node}={' or '.join(need.trait)}"
+    else:
+        kind = getattr(other or part, "kind", None)
+        fitting = choices(need.node, (kind,) if kind else (), need.trait)
+        remedy = f"say {need.node}={listed(fitting, 16)}, or choose another {node}"
+    return UserError(f"{node}: {name} {need.why}{having}: {remedy}.")
 
 
 def _a(node: str) -> str:

@@ -10,7 +10,6 @@ keys and values, C their width.
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
@@ -31,12 +30,9 @@ INIT_STD = 0.02
 
 @dataclass(eq=False)
 class Virtual(Adapter):
-    """Virtual tokens that enter a model of transformers by the argument ``lacking``.
+    """P virtual ``tokens`` that enter a model of transformers by the argument ``lacking``.
 
-    Args:
-        tokens: P, how many virtual tokens; the longest text is shorter by as many.
-
-    Raises UserError if peft is not installed.
+    The longest text is shorter by as many. Raises UserError if peft is not installed.
     """
 
     lacking: ClassVar[str]
@@ -63,7 +59,11 @@ class Virtual(Adapter):
         """The body of the model, and its name with a dot after it, if it has one."""
         kind = import_module("transformers").PreTrainedModel
         found = {name: each for name, each in module.named_modules() if isinstance(each, kind)}
-        whole = [name for name in found if not _inside(name, found)]
+        whole = [
+            name
+            for name in found
+            if not any(other != name and name.startswith(other and f"{other}.") for other in found)
+        ]
         if len(whole) != 1:
             raise UserError(
                 f"adapter={self.name} puts virtual tokens before what a model of transformers "
@@ -233,8 +233,3 @@ class Inputs(Tokens):
             again = host.pooler(output.last_hidden_state)
             output.pooler_output = again if again.shape == pooled.shape else None
         return output
-
-
-def _inside(name: str, others: Iterable[str]) -> bool:
-    """Whether the module of this name is a part of one of the others; the root's name is empty."""
-    return any(not other or name.startswith(f"{other}.") for other in others if other != name)

@@ -29,9 +29,6 @@ def problem_of(cfg: DictConfig) -> Problem[Any]:
 def load_run(folder: str | Path) -> Predictor:
     """Load a completed run, without its data: the folder, and its language model if it has one.
 
-    Args:
-        folder: of the run.
-
     Raises UserError if it is no completed run, is not as the run wrote it, or is of a problem that
     cannot be asked yet.
     """

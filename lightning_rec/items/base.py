@@ -194,10 +194,8 @@ class OwnIds(ItemNode):
 class Custom(ItemNode):
     """Items are known by an encoder whose class the config names.
 
-    Args:
-        node: where in the config.
-        settings: ``_target_``, and the arguments of its constructor but for schema and dim; with
-            ``columns``, those of the rows of clicks that its ``read_catalogue`` is given.
+    ``settings``: ``_target_``, and the arguments of its constructor but for schema and dim; with
+    ``columns``, those of the rows of clicks that its ``read_catalogue`` is given.
     """
 
     def __init__(self, node: str, settings: dict[str, Any]) -> None:

@@ -124,9 +124,7 @@ def _device(encoder: TextEncoder) -> torch.device:
 
 
 def kept_vectors(encoder: TextEncoder, tokens: Tokenized, folder: Path) -> Tensor:
-    """The vector of each text, float [N, E]: kept in ``folder``, found by weights and tokens,
-    unless the encoder is to be tuned.
-    """
+    """The vector of each text, float [N, E]: kept in ``folder`` unless the encoder is tuned."""
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         return read_all(encoder, tokens)
     settings = f"{encoder.pooling} {encoder.normalize} {weights_hash(encoder.state_dict())}"

@@ -16,15 +16,12 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.base import Histories, frame
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 
+Floats = NDArray[np.float32]
 ROWS = 512  # items or histories that are answered at once
 
 
 class Catalogue:
-    """The items of a run: their ids, perhaps titles, and codes.
-
-    Args:
-        items: ``item``, perhaps ``title``; row i is item code i.
-    """
+    """The items of a run, ``item`` and perhaps ``title``; row i is item code i."""
 
     def __init__(self, items: pl.DataFrame) -> None:
         self.items, self._codes = items, numbered(items["item"], "item")
@@ -42,6 +39,12 @@ class Catalogue:
         """``item``, and ``title`` where there are any, of some codes."""
         columns = [name for name in ("item", "title") if name in self.items.columns]
         return self.items.select(columns)[codes]
+
+    def ranked(self, key: pl.Series, rank: Ints, codes: Ints, score: Floats) -> pl.DataFrame:
+        """The column ``key``, ``rank`` (UInt32), the items with these codes, and ``score``."""
+        told = key.to_frame().with_columns(rank=pl.Series(rank, dtype=pl.UInt32))
+        shown = self.shown(codes.tolist())
+        return pl.concat([told, shown], how="horizontal").with_columns(score=pl.Series(score))
 
     def similar(self, vectors: Tensor, items: Sequence[Any], k: int) -> pl.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with those of ``items``.

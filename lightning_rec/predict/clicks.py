@@ -19,15 +19,10 @@ from lightning_rec.runs.folder import RunFolder
 
 
 class ClickPredictor(Predictor):
-    """A trained model of clicks with what was fitted on its training rows.
+    """A trained model of clicks with what was fitted on its training rows, ``processor``.
 
-    Args:
-        model: gives the logits of rows.
-        processor: makes ids and numbers of raw rows.
-        items: row i describes item i, its id in the column of items; None where
-            items are known by ids alone.
-        histories: whether the model reads histories.
-        batch_size: rows that are scored at once.
+    ``items``: row i describes item i, its id in the column of items; None where items are known by
+    ids alone. ``histories``: whether the model reads them.
     """
 
     answers: ClassVar[str] = "a run of clicks is asked for score(rows) alone"

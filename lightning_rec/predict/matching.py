@@ -24,12 +24,7 @@ PAIRS = 2**12  # scored at once
 
 
 class MatchPredictor(Predictor):
-    """A trained model of matching with its catalogue.
-
-    Args:
-        model: scores items for queries.
-        items: ``item`` and ``title``; row i is item code i.
-    """
+    """A trained model of matching with its catalogue, ``item`` and ``title``; row i is code i."""
 
     def __init__(self, model: TextScorer, items: pl.DataFrame) -> None:
         self.model, self.catalogue = model.eval(), Catalogue(items)
@@ -55,15 +50,9 @@ class MatchPredictor(Predictor):
         retriever.read(asked.to_list())
         found = retriever.top(torch.arange(len(asked)), k)
         row, place = (found.items >= 0).nonzero(as_tuple=True)
-        told = pl.DataFrame(
-            {
-                "query": asked.gather(row.tolist()),
-                "rank": (place + 1).numpy().astype(np.uint32),
-            }
-        )
-        shown = self.catalogue.shown(found.items[row, place].tolist())
-        score = pl.Series("score", found.scores[row, place].float().numpy())
-        return pl.concat([told, shown], how="horizontal").with_columns(score)
+        items, scores = found.items[row, place], found.scores[row, place].float()
+        queried, rank = asked.gather(row.tolist()), (place + 1).numpy()
+        return self.catalogue.ranked(queried, rank, items.numpy(), scores.numpy())
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:

@@ -39,17 +39,12 @@ TOKENS = 4096  # places of them that are computed at once
 
 
 class SequencePredictor(Predictor):
-    """A trained model of sequences with its vocabulary.
+    """A trained model of sequences with its vocabulary; ``objective`` asks it for the next item.
 
-    Args:
-        model: scores items for histories.
-        objective: asks it for the item that comes next.
-        items: ``item``, perhaps ``title``; row i is item code i.
-        users: ``user`` and ``items`` (codes, oldest first); row i is user code i. None where a run
-            kept none.
-        seen: whether seen items are recommended (``keep``) or not (``filter``), where the caller
-            does not say.
-        fast: whether to compute by :mod:`lightning_rec.models.kernels`, as the run did.
+    ``items``: ``item``, perhaps ``title``; row i is item code i. ``users``: ``user`` and ``items``
+    (codes, oldest first); row i is user code i; None where a run kept none. ``seen``: whether seen
+    items are recommended (``keep``) or not (``filter``), where the caller does not say. ``fast``:
+    whether to compute by :mod:`lightning_rec.models.kernels`, as the run did.
     """
 
     def __init__(
@@ -130,12 +125,8 @@ class SequencePredictor(Predictor):
             items, scores = found.items[row, place], found.scores[row, place]
             parts.append((rows[row.numpy()], (place + 1).numpy(), items.numpy(), scores.numpy()))
         number, rank, item, score = map(np.concatenate, zip(*parts, strict=True))
-        told = pl.DataFrame(
-            {asked.key.name: asked.key.gather(number), "rank": rank.astype(np.uint32)}
-        )
-        told = pl.concat([told, self.catalogue.shown(item.tolist())], how="horizontal")
-        told = told.with_columns(score=pl.Series(score), _place=pl.Series(number))
-        return told.sort("_place", "rank").drop("_place")
+        told = self.catalogue.ranked(asked.key.gather(number), rank, item, score)
+        return told.with_columns(_place=pl.Series(number)).sort("_place", "rank").drop("_place")
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:

@@ -179,9 +179,10 @@ def make_encoder(
             "encoder: there is no history to encode: say data.fields.item=COLUMN and "
             "data.fields.history=COLUMN, or data.fields.past=clicks."
         )
-    _check_kind(node)
+    kind = _checked_kind(node)
     if pretrained is None:
-        objective = _published(node)
+        path = config.config_dir() / "objective" / f"{kind.objectives[0]}.yaml"  # the paper's
+        objective: Objective = config.build("objective", OmegaConf.load(path))
         with torch.device("cpu"):  # how wide its queries are is found by asking
             own = Schema(history.num_items, history.max_len, 1)
             model: SequenceModel = config.build("encoder.model", node, schema=own)
@@ -213,17 +214,8 @@ def attach(model: nn.Module, adapter: Adapter, *, pretrained: bool) -> AdaptedMo
     return adapted
 
 
-def _published(node: dict[str, Any]) -> Objective:
-    """The objective that the paper of a model has."""
-    kind = config.target("encoder.model", node)
-    names = getattr(kind, "objectives", ("",))
-    settings = OmegaConf.load(config.config_dir() / "objective" / f"{names[0]}.yaml")
-    objective: Objective = config.build("objective", settings)
-    return objective
-
-
-def _check_kind(node: dict[str, Any]) -> None:
-    """Raise UserError unless the node's model makes its queries of histories alone, by learning."""
+def _checked_kind(node: dict[str, Any]) -> type[SequenceModel]:
+    """The class of a model that learns to make queries of histories alone, or UserError."""
     kind = config.target("encoder.model", node)
     if not (isinstance(kind, type) and issubclass(kind, SequenceModel)):
         raise UserError(
@@ -240,3 +232,4 @@ def _check_kind(node: dict[str, Any]) -> None:
             f"{kind.__name__} with encoder.model.user_vectors=true knows users by their codes, and "
             "rows of clicks have none: use one with user_vectors=false."
         )
+    return kind

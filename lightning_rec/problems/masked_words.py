@@ -68,7 +68,21 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
             config.expect("baseline", config.plain(cfg.baseline), MaskedLM)
         self.meta_model = self._part("model", load_words=words_loader(meta=True))
         with torch.device("meta"):
-            _check_adapter(AdaptedModule(self.meta_model.words.body, self.adapter))
+            adapted, kind = (
+                AdaptedModule(self.meta_model.words.body, self.adapter),
+                type(self.adapter),
+            )
+        if not adapted.names:
+            raise UserError(
+                f"adapter={kind.__name__} tunes nothing of the language model, which task=mlm is "
+                "about: say adapter=full, top_layers or lora."
+            )
+        if adapted.added and kind.merge is Adapter.merge:
+            raise UserError(
+                f"adapter={kind.__name__} puts something into the language model that cannot be "
+                "added to its weights, so that nothing else could read it: say adapter=full, "
+                "top_layers or lora."
+            )
         self.check()
 
     def known_figures(self) -> list[str]:
@@ -155,18 +169,3 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
     def _steps(self) -> WordSteps:
         metrics = {stage: WordMetrics(self.measured) for stage in ("val", "test")}
         return WordSteps(metrics, self.mask_prob)
-
-
-def _check_adapter(adapted: AdaptedModule) -> None:
-    """Raise UserError unless something is tuned that a language model can be left with."""
-    name, adapter = type(adapted.adapter).__name__, adapted.adapter
-    if not adapted.names:
-        raise UserError(
-            f"adapter={name} tunes nothing of the language model, which task=mlm is about: say "
-            "adapter=full, top_layers or lora."
-        )
-    if adapted.added and type(adapter).merge is Adapter.merge:
-        raise UserError(
-            f"adapter={name} puts something into the language model that cannot be added to its "
-            "weights, so that nothing else could read it: say adapter=full, top_layers or lora."
-        )

@@ -114,8 +114,14 @@ class Matching(Problem[Audited[Matches]]):
     def load(self, cache: Path) -> Audited[Matches]:
         """Prepare, split and audit the pairs."""
         loaded = load_matches(self.source, self.protocol, cache)
-        if self.first is not None:
-            _check_same_data(self.first, loaded.data_hash, self.protocol.hash())
+        hashes = {"data_hash": loaded.data_hash, "protocol_hash": self.protocol.hash()}
+        for name, value in hashes.items():
+            if self.first is not None and self.first.card.get(name) != value:
+                raise UserError(
+                    f"model.first={self.first.path} has another {name} than this run, so that it "
+                    "may have been trained on what is tested here: train one on the same data "
+                    "under the same protocol."
+                )
         return loaded
 
     def make_data(self, loaded: Audited[Matches]) -> MatchData:
@@ -250,14 +256,3 @@ def _check_negatives(node: dict[str, Any] | None, model: nn.Module) -> None:
             f"negatives=self has {type(model).__name__} rank the catalogue, which it cannot: say "
             "negatives=bm25."
         )
-
-
-def _check_same_data(run: RunFolder, data_hash: str, protocol_hash: str) -> None:
-    """Raise UserError unless a run was made of these very data under this very protocol."""
-    for name, value in (("data_hash", data_hash), ("protocol_hash", protocol_hash)):
-        if run.card.get(name) != value:
-            raise UserError(
-                f"model.first={run.path} has another {name} than this run, so that it "
-                "may have been trained on what is tested here: train one on the same data under "
-                "the same protocol."
-            )

@@ -154,11 +154,14 @@ class Sequences(Problem[AuditedLog]):
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""
-        reading = None if self.items is None else self._reading(loaded)
+        about, split, reading = described_items(loaded), loaded.data.split, None
+        if self.items is not None:
+            cache = loaded.data.log.folder.parents[1]
+            reading = Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
         model = self._fitted(self.make_model(data.schema, reading), loaded)
         if reading is not None:
             self._read_items(model, reading)
-        loss = self.make_loss(split=loaded.data.split)
+        loss = self.make_loss(split=split)
         adapted = None if reading is None else reading.tuned
         return self.task(self._steps(loaded), model, loss, self.objective, adapted)
 
@@ -218,12 +221,6 @@ class Sequences(Problem[AuditedLog]):
         if isinstance(model, Fitted):
             model.fit(loaded.data.split)
         return model
-
-    def _reading(self, loaded: AuditedLog) -> Reading:
-        """What item encoders read of the data."""
-        about, split = described_items(loaded), loaded.data.split
-        cache = loaded.data.log.folder.parents[1]
-        return Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
 
     def _read_items(self, model: nn.Module, reading: Reading) -> None:
         """Let the model read what it knows items by."""
