@@ -76,7 +76,7 @@ def resume(folder: Path, overrides: list[str]) -> None:
         cfg = changed(run.config, overrides)
         check_addresses(run, overrides)
         check_not_over(run, cfg)
-        problem = problem_of(cfg)
+        problem = problem_of(with_parts(run, cfg))
         with logging_to(None):
             checkpoint = run.last_checkpoint()
             made = _make(cfg, problem, run, *overrides)
@@ -93,7 +93,7 @@ def worker(folder: Path) -> None:
     run = RunFolder.open(folder)
     with stoppable(), recorded(run):
         checkpoint = run.last_checkpoint() if run.card.get("earlier") else None
-        made = _make(run.config, problem_of(run.config), run)
+        made = _make(run.config, problem_of(with_parts(run, run.config)), run)
         start = start_of(run, run.config, made.task, checkpoint) if checkpoint else None
         _train(run.config, made, run, start)
 
@@ -128,9 +128,10 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
 
 def check_done(folder: Path, cfg: DictConfig) -> None:
     """Raises UserError if a finished job of a sweep was made of other data than there is now."""
-    problem = problem_of(cfg)
+    run = RunFolder.open(folder)
+    problem = problem_of(with_parts(run, cfg))
     with logging_to(None):
-        check_data(RunFolder.open(folder), problem, problem.load(cache_dir()))
+        check_data(run, problem, problem.load(cache_dir()))
 
 
 def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -> Made:

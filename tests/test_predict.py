@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -192,3 +193,26 @@ def test_items_known_by_texts_answer_too(
     found = load_run(run("sasrec", "model.dim=8", *texts)).recommend([["i03", "i10"]], k=2)
     assert found.columns == ["row", "rank", "item", "title", "score"]
     assert found["title"].null_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda run: run.recommend(["12", "34"]), "is no list"),
+        (lambda run: run.recommend([1, 2]), "is no list"),
+        (lambda run: run.recommend(users="12"), "is no list"),
+        (lambda run: run.similar("12"), "is no list"),
+        (lambda run: run.recommend([["a"]], k=2.0), "k=2.0"),
+        (lambda run: run.recommend([[["a"]]]), "an id is a number or a text"),
+        (lambda run: run.score({"user": [["a"]], "item": ["b"]}), "holds lists"),
+        (
+            lambda run: run.recommend({"user": [1, 1], "item": ["a", "b"], "time": [1, None]}),
+            "empty in row 1",
+        ),
+    ],
+)
+def test_questions_of_another_form_are_refused(
+    asked: Callable[[Any], Any], told: str, sasrec: SequencePredictor
+) -> None:
+    with pytest.raises(UserError, match=told):
+        asked(sasrec)

@@ -1,6 +1,6 @@
 """What a predictor is asked, from whatever form it comes in to item codes, and back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -51,9 +51,9 @@ class Catalogue:
 
         Args, errors, returns: see :meth:`SequencePredictor.similar`; vectors: float [V, D].
         """
-        if not 1 <= k < len(self.items):
+        if type(k) is not int or not 1 <= k < len(self.items):
             raise UserError(f"k={k}: an item has from 1 to {len(self.items) - 1:,} others.")
-        asked = pl.Series("item", list(items))
+        asked = series("item", items)
         code = self.codes(asked)
         if code.has_nulls():
             unknown = asked.filter(code.is_null())
@@ -97,6 +97,25 @@ def numbered(ids: pl.Series, name: str) -> pl.DataFrame:
     return found.unique(name, keep="first", maintain_order=True)
 
 
+def each_of(name: str, values: Any) -> list[Any]:
+    """The elements of a list. Raises UserError for no list, or a text, which has letters."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UserError(f"{name}: {values!r} is no list: put brackets around it.")
+    return list(values)
+
+
+def series(name: str, values: Any) -> pl.Series:
+    """Ids as a column: numbers and texts may be mixed, as 12 and "12" are the same id."""
+    ids = each_of(f"{name}s", values)
+    if not all(each is None or isinstance(each, str) for each in ids) and any(
+        isinstance(each, str) for each in ids
+    ):
+        ids = [None if each is None else str(each) for each in ids]
+    if any(not isinstance(each, str | bytes) and isinstance(each, Iterable) for each in ids):
+        raise UserError(f"{name}s: an id is a number or a text, and no list.")
+    return pl.Series(name, ids)
+
+
 def events_of(histories: Histories) -> pl.DataFrame:
     """Whose (``user`` or ``row``), and ``item``: a row for each event, in order.
 
@@ -110,9 +129,14 @@ def events_of(histories: Histories) -> pl.DataFrame:
                     f"The column 'time' holds {events['time'].dtype}, whose order may not be that "
                     "of time: make it numbers or dates, or leave it out and order the rows."
                 )
+            numbers = events["time"].to_physical().cast(pl.Float64)
+            if (missing := numbers.fill_nan(None).is_null()).any():
+                raise UserError(
+                    f"The column 'time' is empty in row {missing.arg_max()}: when was that event?"
+                )
             events = events.sort("time", maintain_order=True)
         return events.select("user", "item")
-    lists = [list(each) for each in histories]
+    lists = [series("item", each).to_list() for each in each_of("histories", histories)]
     row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
     flat = [item for each in lists for item in each]
     events = pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})

@@ -57,6 +57,8 @@ def frame(rows: Frame, *required: str) -> pl.DataFrame:
 
     Raises UserError if it is none of these, or a column is missing or of another length.
     """
+    if isinstance(rows, pl.LazyFrame):
+        rows = rows.collect()
     if not (hasattr(rows, "columns") or hasattr(rows, "keys")):
         raise UserError(
             "Rows are a frame of Polars or pandas, or a mapping of columns, and no "

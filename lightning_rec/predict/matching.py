@@ -43,7 +43,7 @@ class MatchPredictor(Predictor):
         """
         asked = _queries(queries)
         retriever = self._retriever
-        if not 1 <= k <= retriever.longest:
+        if type(k) is not int or not 1 <= k <= retriever.longest:
             raise UserError(
                 f"k={k}: this run can find from 1 to {retriever.longest:,} items for a query."
             )

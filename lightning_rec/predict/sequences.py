@@ -27,6 +27,7 @@ from lightning_rec.predict.asking import (
     cut,
     events_of,
     numbered,
+    series,
     split,
 )
 from lightning_rec.predict.base import Frame, Histories, Predictor, frame
@@ -99,7 +100,7 @@ class SequencePredictor(Predictor):
             UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
                 nothing is asked.
         """
-        if not 1 <= k <= len(self.items):
+        if type(k) is not int or not 1 <= k <= len(self.items):
             raise UserError(f"k={k}: this run knows from 1 to {len(self.items):,} items.")
         if seen not in (None, "filter", "keep"):
             raise UserError(f"seen={seen}: it is filter or keep.")
@@ -135,6 +136,8 @@ class SequencePredictor(Predictor):
         It is null where the run does not know the item, or knows nothing of the user.
         """
         given = frame(rows, "user", "item")
+        if lists := [name for name in ("user", "item") if given[name].dtype.is_nested()]:
+            raise UserError(f"The column '{lists[0]}' holds lists: a row is one user and one item.")
         users = ids_of(given["user"])
         asked = self._asked(None, users.unique(maintain_order=True).drop_nulls(), strict=False)
         of = users.to_frame("id").join(
@@ -214,7 +217,7 @@ class SequencePredictor(Predictor):
         if (histories is None) == (users is None):
             raise UserError("Say whom it is for: either histories=… or users=[…].")
         if users is not None:
-            return self._known(pl.Series("user", list(users)), strict=strict)
+            return self._known(series("user", users), strict=strict)
         if getattr(self.model, "needs_users", False):
             raise UserError(
                 f"{self.name} has a vector for each user that it was trained on, and none of a "

@@ -57,16 +57,20 @@ def verify(folder: Path, name: str) -> None:
 
 def verify_all(folder: Path) -> None:
     """Raises UserError naming all files that are missing or changed; of checkpoints it warns."""
-    faults: dict[bool, list[str]] = {False: [], True: []}  # by whether it lies in a folder below
+    faults: dict[bool, list[str]] = {False: [], True: []}  # by whether it is a checkpoint
     for name in sorted(_known(folder)):
         if not (folder / name).is_file():
-            faults["/" in name].append(f"{folder / name} is missing")
+            faults[_is_checkpoint(name)].append(f"{folder / name} is missing")
         elif not sound(folder, name):
-            faults["/" in name].append(f"{folder / name} is not as the run wrote it")
+            faults[_is_checkpoint(name)].append(f"{folder / name} is not as the run wrote it")
     if own := faults[False]:
         raise UserError(f"{listed(own)}, by {NAME}: bring back the files, or train anew.")
     for fault in faults[True]:
         log.warning("%s: no figure depends on it, but resume= does.", fault)
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.startswith("checkpoints/")
 
 
 def _latest(hashes: list[str]) -> list[str]:

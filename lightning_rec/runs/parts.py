@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_rec.files import atomic_folder
+from lightning_rec.runs import checksums
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 
@@ -15,18 +17,24 @@ FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "it
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
-    """Copy what is read of the runs that ``cfg`` names into the folder, if it is not there yet."""
+    """Copy what is read of the runs that ``cfg`` names into the folder, each whole or not at all.
+
+    What :func:`with_parts` names is there already.
+    """
     for key, folder in _named(cfg) if is_first() else ():
-        if (run.path / PARTS / key).is_dir():
+        copied = run.path / PARTS / key
+        if folder.absolute() == copied:
             continue
         RunFolder.open(folder)  # without links that lead elsewhere
         inner = [path for path in (folder / PARTS).rglob("*") if path.is_file()]
-        for path in [*(folder / name for name in FILES), *inner]:
-            if path.is_file():
-                name = Path(PARTS, key, path.relative_to(folder))
-                (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-                with run.writing(name.as_posix()) as temporary:
-                    shutil.copyfile(path, temporary)
+        shutil.rmtree(copied, ignore_errors=True)
+        with atomic_folder(copied) as temporary:
+            for path in [*(folder / name for name in FILES), *inner]:
+                if path.is_file():
+                    name = path.relative_to(folder)
+                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, temporary / name)
+                    checksums.record(run.path, temporary / name, f"{PARTS}/{key}/{name.as_posix()}")
 
 
 def with_parts(run: RunFolder, cfg: DictConfig) -> DictConfig:

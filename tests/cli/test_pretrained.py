@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from lightning_rec import cli, config
 from lightning_rec.adapters.adalora import Shrinking
 from lightning_rec.build import load_run
+from lightning_rec.errors import UserError
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
@@ -195,6 +196,12 @@ def test_a_run_answers_without_the_run_of_its_encoder(
     moved = own.rename(tmp_path / "moved")
     assert cli.run(["evaluate", f"run={moved}"]) == 0
     assert load_run(moved).score(rows).equals(before)
+    assert cli.run(["train", f"resume={moved}", "trainer.max_epochs=2"]) == 0
+    assert cli.run(["evaluate", f"run={moved}"]) == 0
+    part = moved / "parts/encoder.run/items.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is not as the run wrote it"):
+        cli.run(["evaluate", f"run={moved}"])
 
 
 def test_an_encoder_from_scratch_learns_too(clicks: list[str], tmp_path: Path) -> None:
