@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _ADDRESSES = ("tracking_uri",)  # keys of a config that name where to send
 _FILES = {  # keys that name files, by the node that they are below
-    "data": ("path", "val", "test", "history", "catalogue"),
+    "data": ("path", "val", "test", "catalogue"),
     "item": ("path", "item_ids"),
 }
 

@@ -80,6 +80,9 @@ def test_no_word_of_a_file_is_told_that_nobody_but_the_config_named(
     assert "hunter2" not in (sent / "run.json").read_text()
     path = f"data.path={OmegaConf.load(sent / 'config.yaml').data.path}"
     assert "hunter2" in refused("evaluate", f"run={sent}", path, f"data.catalogue={secret}")
+    plant(sent, "data.history", "items")  # a column, and no file that could be missing
+    assert "are not quoted" in refused("evaluate", f"run={sent}")
+    plant(sent, "data.history", None)
     plant(sent, "data.catalogue", str(tmp_path / "gone.csv"))
     assert "There is no file or folder" in refused("evaluate", f"run={sent}")
 
