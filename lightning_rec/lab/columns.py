@@ -50,9 +50,9 @@ def figure(name: str, heading: str = "", *, absent: str = "", reference: bool = 
     return Column(heading or name, cell)
 
 
-def seeds() -> Column:
+def seeds(heading: str = "seeds") -> Column:
     """How many runs; nothing for a baseline, which has no seed."""
-    return Column("seeds", lambda row: str(row.runs.height) if "seed" in row.runs.columns else "")
+    return Column(heading, lambda row: str(row.runs.height) if "seed" in row.runs.columns else "")
 
 
 def difference(name: str, heading: str, *, reverse: bool = False) -> Column:
