@@ -22,11 +22,7 @@ from lightning_rec.runs.examples import Example
 
 def described_items(loaded: AuditedLog) -> pl.DataFrame:
     """The catalogue rows of the vocabulary: row i describes item i."""
-    rows: pl.DataFrame = (
-        loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
-        if loaded.data.log
-        else pl.DataFrame()
-    )
+    rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
     return rows
 
 

@@ -154,9 +154,9 @@ class Sequences(Problem[AuditedLog]):
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""
-        about, split, reading = described_items(loaded), loaded.data.split, None
+        split, reading = loaded.data.split, None
         if self.items is not None:
-            cache = loaded.data.log.folder.parents[1]
+            about, cache = described_items(loaded), loaded.data.log.folder.parents[1]
             reading = Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
         model = self._fitted(self.make_model(data.schema, reading), loaded)
         if reading is not None:
