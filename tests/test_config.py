@@ -445,7 +445,7 @@ MISUSE = {
     "trainer.check_val_every_n_epoch=0": ["trainer.check_val_every_n_epoch=0", "greater than 0"],
     "trainer.gradient_clip_val=nan": ["trainer.gradient_clip_val=nan", "finite"],
     "trainer.log_every_n_steps=0": ["trainer.log_every_n_steps=0", "greater than 0"],
-    "trainer.max_epochs=-1": ["trainer.max_epochs=-1", "greater than or equal to 0"],
+    "trainer.max_epochs=-1": ["trainer.max_epochs=-1", "greater than or equal to 0", "max_steps"],
     "trainer.max_time=abc": ["trainer", "abc", "DD:HH:MM:SS"],
     "trainer.strategy=foo": ["trainer", "'foo'"],
     "trainer.limit_val_batches=nan": ["trainer.limit_val_batches=nan"],

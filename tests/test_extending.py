@@ -355,3 +355,14 @@ def test_a_method_that_steps_by_itself_is_not_clipped_from_outside(home: Path) -
         UserError, match=r"Turns steps its optimizers itself.*gradient_clip_val=null"
     ):
         train(home, "turns", *CHOICES["turns"], "trainer.gradient_clip_val=1.0")
+
+
+def test_a_source_says_its_kind(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (home / "toys_source.py").write_text("class Shop:\n    kind = 'baskets'\n")
+    (home / "conf" / "data").mkdir(parents=True)
+    (home / "conf" / "data" / "shop.yaml").write_text("_target_: toys_source.Shop\n")
+    folder = ["--config-dir", str(home / "conf")]
+    assert cli.run(["data", *folder]) == 0
+    assert "your own data" in capfd.readouterr().out
+    with pytest.raises(UserError, match=r"toys_source\.Shop has kind 'baskets', but has to say"):
+        cli.run(["data", *folder, "name=shop"])

@@ -10,8 +10,10 @@ import pytest
 
 from lightning_rec import cli, config
 from lightning_rec.build import load_run
+from lightning_rec.data import ids
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
+from lightning_rec.predict import asking
 from lightning_rec.predict.sequences import SequencePredictor
 
 USERS = ("bprmf", "lightgcn", "neumf")  # models that know their users alone
@@ -216,3 +218,22 @@ def test_questions_of_another_form_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=told):
         asked(sasrec)
+
+
+@pytest.mark.parametrize("mixed", [[1, "2"], [1.0, "2"], ["1", 2.0], [np.int64(1), 2.0]])
+def test_ids_of_several_types_are_read_each_by_its_own(mixed: list[Any]) -> None:
+    assert ids.ids_of(asking.series("item", mixed)).to_list() == ["1", "2"]
+    apart = asking.events_of([[mixed[0]], [mixed[1]]])
+    assert ids.ids_of(apart["item"]).to_list() == ["1", "2"]
+
+
+def test_whole_numbers_beside_floats_keep_every_digit() -> None:
+    big = 2**53 + 1
+    assert ids.ids_of(asking.series("item", [big, 1.0])).to_list() == [str(big), "1"]
+
+
+@pytest.mark.parametrize("k", [True, 2.0, "2", 0, 4])
+def test_k_is_a_whole_number_within_reach(k: Any) -> None:
+    asking.check_k(np.int64(3), 3, "up to {}")
+    with pytest.raises(UserError, match=r"k="):
+        asking.check_k(k, 3, "up to {}")

@@ -54,6 +54,15 @@ def _devices(value: Any) -> Any:
     return value
 
 
+def _epochs(value: int) -> int:
+    if value < 0:
+        raise ValueError(
+            "it is greater than or equal to 0; for a number of steps say max_steps, and as many"
+            " epochs as that takes"
+        )
+    return value
+
+
 def _strategy(value: Any) -> Any:
     if any(kind in str(value) for kind in ("spawn", "fork", "notebook")):
         raise ValueError("its processes do not hand back what they have trained; say ddp")
@@ -88,7 +97,7 @@ class Trainer(_Strict):
 
     devices: Annotated[Any, AfterValidator(_devices)] = 1
     num_nodes: PositiveInt = 1
-    max_epochs: NonNegativeInt
+    max_epochs: Annotated[int, AfterValidator(_epochs)]
     max_steps: Annotated[int, Field(ge=-1)] = -1
     min_steps: NonNegativeInt | None = None
     min_epochs: NonNegativeInt | None = None

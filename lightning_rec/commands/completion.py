@@ -112,11 +112,11 @@ def _overrides(
     folders: list[Path], said: Sequence[str], current: str, further: Sequence[str]
 ) -> list[str]:
     """Candidates for an override: groups and keys, after ``=`` choices, or true and false."""
-    sign = re.match(r"[+~]*", current)[0]  # type: ignore[index]
+    sign = current[: len(current) - len(current.lstrip("+~"))]
     key, equals, value = current.removeprefix(sign).partition("=")
     groups, group = choices(folders), key.partition("@")[0]
     if equals:
-        before = re.match(r"(.*[\[,])?", value)[0]  # type: ignore[index]  # of a list or a sweep
+        before = value[: max(value.rfind("["), value.rfind(",")) + 1]  # of a list or a sweep
         is_flag = group not in groups and isinstance(_composed(folders, said, key), bool)
         found = ("true", "false") if is_flag else groups.get(group, ())
         return _beginning(current, (f"{sign}{key}={before}{each}" for each in found))

@@ -20,7 +20,7 @@ from lightning_rec.data.matching.pairs import PairSource, prepare_pairs
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.schema import Source
 from lightning_rec.data.statistics import statistics
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -87,7 +87,8 @@ def _list(folders: list[Path], console: Screen) -> None:
         source: Any = config.target("data", known)
         public = getattr(source, "public", None)
         if not isinstance(public, PublicData):
-            own = "files put there" if known.get("path") else _OWN[source.kind]
+            kind = _OWN.get(getattr(source, "kind", ""), "your own data")
+            own = "files put there" if known.get("path") else kind
             table.add_row(name, own, "", "", "", "", "", "yours")
             continue
         files = public.here()
@@ -104,7 +105,12 @@ def _list(folders: list[Path], console: Screen) -> None:
 
 def _prepare(known: dict[str, Any], settings: dict[str, Any], console: Screen) -> None:
     source = config.build("data", OmegaConf.merge(known, settings))
-    data, facts, more = _PREPARED[source.kind](source)
+    if (kind := getattr(source, "kind", None)) not in _PREPARED:
+        raise UserError(
+            f"data._target_={known['_target_']} has kind {kind!r}, but has to say kind = "
+            f"{listed(map(repr, _PREPARED))}."
+        )
+    data, facts, more = _PREPARED[kind](source)
     table = FittedTable(data.info["name"], text("", ""), header=False)
     for fact in (
         *facts,

@@ -23,7 +23,7 @@ trainer.max_epochs=0' does.
 Examples:
   lightning-rec evaluate run=runs/2026-01-31_12-00-00-123456_ml_100k_bert4rec
   lightning-rec evaluate run=FOLDER trainer.accelerator=cpu
-  lightning-rec evaluate run=FOLDER batches.eval_batch_size=64
+  lightning-rec evaluate run=FOLDER batches.eval_batch_size=1024
   lightning-rec evaluate model=zero_shot data=beauty  # a language model
 """
 

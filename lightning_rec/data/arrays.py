@@ -1,24 +1,31 @@
 """From events, marked with what they are for, to the flat arrays of a split."""
 
+from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
-from lightning_rec.data.repeats import Repeats, counted, none_left, repeats, told
+from lightning_rec.data.repeats import Repeats, SeenTargets, counted, none_left, repeats, told
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Order, Split
+from lightning_rec.data.split import Examples, Order, Seen, Split
 from lightning_rec.errors import UserError, listed
-
-if TYPE_CHECKING:
-    from lightning_rec.data.splits import SplitProtocol
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Cold = Literal["miss", "exclude", "rank"]
+
+
+class Rules(NamedTuple):
+    """A protocol's name and settings; see :class:`~lightning_rec.data.splits.SplitProtocol`."""
+
+    name: str
+    cold_targets: Cold
+    seen: Seen
+    seen_targets: SeenTargets
 
 
 class Targets(NamedTuple):
@@ -51,13 +58,13 @@ def arrays(
     events: Ordered,
     targets: Targets,
     counts: dict[str, int],
-    protocol: "SplitProtocol",
+    rules: Rules,
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from."""
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
     # Items with training events, then those without where they are ranked, as catalogued.
-    ranked = num_known if protocol.cold_targets == "rank" else np.sum(train_counts > 0)
+    ranked = num_known if rules.cold_targets == "rank" else np.sum(train_counts > 0)
     vocabulary = np.argsort(train_counts == 0, kind="stable")[:ranked]
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
@@ -68,7 +75,7 @@ def arrays(
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
     until, found = _until(events.user, targets), repeats(events, targets.order)
     has_history = before[until] > offsets[events.user]  # something known happened before
-    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, protocol)
+    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, rules)
 
     def examples(mask: Mask) -> Examples:
         at = np.flatnonzero(mask & kinds.tested)
@@ -88,11 +95,11 @@ def arrays(
         test=test,
         boundaries=targets.boundaries,
         counts=counts,
-        notes=_notes(data, events, targets, test, counts, protocol),
+        notes=_notes(data, events, targets, test, counts, rules),
         times=None if events.time is None else events.time[known],
         order=targets.order,
         whole=targets.whole,
-        seen=protocol.seen,
+        seen=rules.seen,
     )
 
 
@@ -135,16 +142,16 @@ def _kinds(
     untrained: Mask,
     found: Repeats,
     until: Ints,
-    protocol: "SplitProtocol",
+    rules: Rules,
 ) -> _Kinds:
     """Sort events by what the protocol makes of targets; each argument is bool [N]."""
-    told = has_history & known if protocol.cold_targets == "exclude" else has_history
+    told = has_history & known if rules.cold_targets == "exclude" else has_history
     seen, doubled = (found.first < until) & told, (found.alike < until) & told
     # A seen target must not be the only seen item among the candidates: that alone would tell it.
-    barred = seen if protocol.seen == "filter" else doubled
-    missed = barred & (protocol.seen == "filter") & (protocol.seen_targets == "miss")
+    barred = seen if rules.seen == "filter" else doubled
+    missed = barred & (rules.seen == "filter") & (rules.seen_targets == "miss")
     tested = has_history & (~barred | missed)
-    if protocol.cold_targets == "exclude":
+    if rules.cold_targets == "exclude":
         tested &= known
     return _Kinds(tested, missed, ~has_history, has_history & untrained & ~barred, seen, doubled)
 
@@ -192,10 +199,10 @@ def _notes(
     targets: Targets,
     test: Examples,
     counts: dict[str, int],
-    protocol: "SplitProtocol",
+    rules: Rules,
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
-    words = (protocol.seen, protocol.seen_targets, targets.order)
+    words = (rules.seen, rules.seen_targets, targets.order)
     timed = events.time is not None
     notes = (*targets.notes, *told(counts, *words, timed=timed, unit=targets.unit))
     missing = np.setdiff1d(events.user, test.user)
@@ -205,44 +212,50 @@ def _notes(
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
     untested = (
         f"{len(missing):,} of {len(np.unique(events.user)):,} users have no test target under "
-        f"protocol={protocol.name}: their training events are used, they are not evaluated "
+        f"protocol={rules.name}: their training events are used, they are not evaluated "
         f"({listed(names)}{more})."
     )
     return (untested, *notes)
 
 
-def check_parts(events: Ordered, protocol: "SplitProtocol", data: str) -> None:
+def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> None:
     """Raise UserError if data that came split would be split anew, or the other way round."""
-    if protocol.given and events.part is None:
+    if given and events.part is None:
         raise UserError(
-            f"protocol={protocol.name}: {data} came without a split. Your own files can be given "
+            f"protocol={protocol}: {data} came without a split. Your own files can be given "
             "as data.path=TRAIN data.val=FILE data.test=FILE; else choose protocol=leave_one_out, "
             "temporal or random_items."
         )
-    if events.part is not None and not protocol.given:
+    if events.part is not None and not given:
         raise UserError(
-            f"protocol={protocol.name} would mix the parts that {data} came with, and split anew: "
+            f"protocol={protocol} would mix the parts that {data} came with, and split anew: "
             "say protocol=given, or drop data.val and data.test."
         )
 
 
-def check_usable(split: Split, protocol: "SplitProtocol") -> None:
+def check_usable(
+    split: Split,
+    protocol: str,
+    cutoffs: Sequence[int],
+    shortfall: Callable[[Split], str],
+    *,
+    validates: bool,
+) -> None:
     """Raise UserError, with the counts and what to do, where a split cannot be used."""
-    cutoffs = protocol.cutoffs
     if split.num_items == 1:
         raise UserError(
-            f"protocol={protocol.name} leaves 1 item in training: there is nothing to rank. Loosen "
+            f"protocol={protocol} leaves 1 item in training: there is nothing to rank. Loosen "
             "the filters, or check the column of items."
         )
-    validation = {"validation": split.val} if protocol.validates else {}
+    validation = {"validation": split.val} if validates else {}
     for stage, examples in {**validation, "test": split.test}.items():
         if not examples.size:
             steps = takewhile(lambda step: "target" not in step[0], split.counts.items())
             counts = ", ".join(f"{step}: {number:,}" for step, number in steps)
             why = none_left(split.counts, "val" if stage == "validation" else stage)
             if not why or split.boundaries is not None:
-                why = f"{why} {protocol.shortfall(split)}".strip()
-            raise UserError(f"protocol={protocol.name} leaves no {stage} targets ({counts}). {why}")
+                why = f"{why} {shortfall(split)}".strip()
+            raise UserError(f"protocol={protocol} leaves no {stage} targets ({counts}). {why}")
     if max(cutoffs) >= split.num_items:
         fit = [k for k in cutoffs if k < split.num_items] or [1]
         shown = ",".join(map(str, fit))

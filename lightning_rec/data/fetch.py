@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,9 +85,14 @@ class PublicData:
         tried = []
         for layout in self._of(variant):
             for origin in layout.origins:
-                fetch = partial(origin.fetch, layout.files, layout.extras)
+                fetch, folder = (
+                    partial(origin.fetch, layout.files, layout.extras),
+                    self._downloads(layout),
+                )
+                if layout.inside(folder) is None:  # of a version that asked for less
+                    shutil.rmtree(folder, ignore_errors=True)
                 try:
-                    files = layout.inside(kept(self._downloads(layout), fetch))
+                    files = layout.inside(kept(folder, fetch))
                 except Unavailable as error:
                     log.warning("%s: %s passed over: %s", self.title, origin, error)
                     tried.append(f"{origin} ({error})")

@@ -15,6 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lightning_rec.data.arrays import (
     Cold,
     Mask,
+    Rules,
     Targets,
     arrays,
     check_parts,
@@ -167,13 +168,15 @@ class SplitProtocol(Hashed, ABC):
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
-        check_parts(events, self, data.info["name"])
+        check_parts(events, self.name, data.info["name"], given=self.given)
         events = self.arranged(data, events)
         events, targets = without_new(
             events, self.choose(events), self.new_items, self.new_items_seed
         )
-        split = arrays(data, events, targets, counts, self)
-        check_usable(split, self)
+        rules = Rules(self.name, self.cold_targets, self.seen, self.seen_targets)
+        split = arrays(data, events, targets, counts, rules)
+        validates = self.validates
+        check_usable(split, self.name, self.cutoffs, self.shortfall, validates=validates)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,8 +52,7 @@ class Catalogue:
 
         Args, errors, returns: see :meth:`SequencePredictor.similar`; vectors: float [V, D].
         """
-        if type(k) is not int or not 1 <= k < len(self.items):
-            raise UserError(f"k={k}: an item has from 1 to {len(self.items) - 1:,} others.")
+        check_k(k, len(self.items) - 1, "an item has from 1 to {:,} others")
         asked = series("item", items)
         code = self.codes(asked)
         if code.has_nulls():
@@ -105,15 +105,33 @@ def each_of(name: str, values: Any) -> list[Any]:
 
 
 def series(name: str, values: Any) -> pl.Series:
-    """Ids as a column: numbers and texts may be mixed, as 12 and "12" are the same id."""
-    ids = each_of(f"{name}s", values)
-    if not all(each is None or isinstance(each, str) for each in ids) and any(
-        isinstance(each, str) for each in ids
-    ):
-        ids = [None if each is None else str(each) for each in ids]
-    if any(not isinstance(each, str | bytes) and isinstance(each, Iterable) for each in ids):
-        raise UserError(f"{name}s: an id is a number or a text, and no list.")
-    return pl.Series(name, ids)
+    """Ids as a column, numbers and texts as one id where :func:`ids_of` has them so.
+
+    Raises UserError for no list, or one of something else than numbers and texts.
+    """
+    if not isinstance(values, pl.Series):
+        values = each_of(f"{name}s", values)
+        kinds = set(map(type, values)) - {type(None)}
+        if len(kinds) > 1:  # each by its own type, as one type for all loses digits
+            of = {kind: [each for each in values if type(each) is kind] for kind in kinds}
+            read = {kind: iter(ids_of(series(name, each))) for kind, each in of.items()}
+            values = [None if each is None else next(read[type(each)]) for each in values]
+        try:
+            values = pl.Series(values, strict=False)
+        except (TypeError, pl.exceptions.PolarsError):
+            values = pl.Series(values, dtype=pl.Object)
+    if values.dtype.is_nested() or values.dtype == pl.Object:
+        raise UserError(f"{name}s: an id is a number or a text, and nothing else.")
+    ids: pl.Series = values.alias(name)
+    return ids
+
+
+def check_k(k: Any, most: int, told: str) -> None:
+    """Raise UserError unless ``k`` is a whole number from 1 to ``most``, which ``told`` says."""
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise UserError(f"k={k!r}: it has to be a whole number.")
+    if not 1 <= int(k) <= most:
+        raise UserError(f"k={k}: {told.format(most)}.")
 
 
 def events_of(histories: Histories) -> pl.DataFrame:
@@ -136,10 +154,10 @@ def events_of(histories: Histories) -> pl.DataFrame:
                 )
             events = events.sort("time", maintain_order=True)
         return events.select("user", "item")
-    lists = [series("item", each).to_list() for each in each_of("histories", histories)]
+    lists = [each_of("histories", each) for each in each_of("histories", histories)]
     row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
     flat = [item for each in lists for item in each]
-    events = pl.DataFrame({"row": row, "item": pl.Series(flat, strict=False)})
+    events = pl.DataFrame({"row": row, "item": series("item", flat)})
     every = pl.DataFrame({"row": np.arange(len(lists), dtype=np.uint32)})  # empty ones, too
     return every.join(events, "row", "left", maintain_order="left")
 

@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.language.cached import read_all
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
-from lightning_rec.predict.asking import Catalogue, arrays, split
+from lightning_rec.predict.asking import Catalogue, arrays, check_k, split
 from lightning_rec.predict.base import Frame, Predictor, frame
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
 from lightning_rec.runs.folder import RunFolder
@@ -43,10 +43,7 @@ class MatchPredictor(Predictor):
         """
         asked = _queries(queries)
         retriever = self._retriever
-        if type(k) is not int or not 1 <= k <= retriever.longest:
-            raise UserError(
-                f"k={k}: this run can find from 1 to {retriever.longest:,} items for a query."
-            )
+        check_k(k, retriever.longest, "this run can find from 1 to {:,} items for a query")
         retriever.read(asked.to_list())
         found = retriever.top(torch.arange(len(asked)), k)
         row, place = (found.items >= 0).nonzero(as_tuple=True)

@@ -24,6 +24,7 @@ from lightning_rec.predict.asking import (
     Asked,
     Catalogue,
     arrays,
+    check_k,
     cut,
     events_of,
     numbered,
@@ -100,8 +101,7 @@ class SequencePredictor(Predictor):
             UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
                 nothing is asked.
         """
-        if type(k) is not int or not 1 <= k <= len(self.items):
-            raise UserError(f"k={k}: this run knows from 1 to {len(self.items):,} items.")
+        check_k(k, len(self.items), "this run knows from 1 to {:,} items")
         if seen not in (None, "filter", "keep"):
             raise UserError(f"seen={seen}: it is filter or keep.")
         asked = self._asked(histories, users)

@@ -143,11 +143,10 @@ class Problem(ABC, Generic[L]):
 
     def described(self) -> dict[str, str]:
         """Name and class of each part, to be shown."""
-        parts = {node: self.parts.get(node) for node in ("data", "protocol", "objective")}
-        named = {node: type(part).__name__ for node, part in parts.items() if part is not None}
+        shown = {"source": "data", "protocol": "protocol", "objective": "objective"}
+        parts = {name: self.parts.get(node) for name, node in shown.items()}
         return {
-            "source": named.pop("data"),
-            **named,
+            **{name: type(part).__name__ for name, part in parts.items() if part is not None},
             "loss": self.loss_class.__name__ if self.loss_class else "none",
             "model": f"{type(self.meta_model).__name__}, {self._size}",
         }
@@ -245,8 +244,13 @@ class Problem(ABC, Generic[L]):
         self._schedule(made, TRIAL, TRIAL // 10)
 
     def _check_nodes(self) -> None:
-        kinds = {"batches": self.batches, "optimizer": Optimizer, "schedule": LRScheduler}
-        for node, kind in {**kinds, "trainer": Trainer}.items():
+        kinds = {
+            "batches": self.batches,
+            "optimizer": Optimizer,
+            "schedule": LRScheduler,
+            "trainer": Trainer,
+        }
+        for node, kind in kinds.items():
             settings = config.plain(self.cfg[node])
             config.expect(node, settings, kind)
             config.check(node, settings)

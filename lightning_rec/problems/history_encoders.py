@@ -83,17 +83,18 @@ class Pretrained:
         Raises UserError if the weights, or the language model that the run began with, are missing,
         or the latter is another one now.
         """
-        ask, schema = self.problem.objective.query_inputs, self.schema
+        ask = self.problem.objective.query_inputs
         with torch.device("cpu"):
-            with torch.random.fork_rng(devices=[]):  # one that can be asked before texts are read
-                plain = config.build("encoder.model", self.settings.model, schema=schema)
-            if meta:
-                model = self.problem.make_model(schema)
-            else:
-                model = self.problem.restored(self.run, self.catalogue, schema.num_users)
-                for each in item_encoders(model):
-                    each.freeze_source()
-            return HistoryEncoder(model, ask, width=width_of(plain, ask))
+            if meta:  # a small one without texts tells how wide queries are
+                small = self.schema._replace(num_items=1)
+                plain = config.build("encoder.model", self.settings.model, schema=small)
+                return HistoryEncoder(
+                    self.problem.make_model(self.schema), ask, width=width_of(plain, ask)
+                )
+            model = self.problem.restored(self.run, self.catalogue, self.schema.num_users)
+            for each in item_encoders(model):
+                each.freeze_source()
+            return HistoryEncoder(model, ask)
 
     def check_titles(self, loaded: AuditedClicks, item: str) -> None:
         """Raise UserError if the run means other items by the same ids, often mere numbers: if

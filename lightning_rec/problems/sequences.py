@@ -198,16 +198,13 @@ class Sequences(Problem[AuditedLog]):
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""
+        if not (number := self.cfg.get("examples")):
+            return []
         assert isinstance(task.model, SequenceModel)
-        predictor = SequencePredictor(
-            task.model,
-            self.objective,
-            catalogue(loaded),
-            None,
-            self.protocol.seen,
-            fast=self.arithmetic == "fast",
-        )
-        return examples_of(predictor, loaded, self.cfg.get("examples") or 0)
+        fast, seen = self.arithmetic == "fast", self.protocol.seen
+        items = catalogue(loaded)
+        predictor = SequencePredictor(task.model, self.objective, items, None, seen, fast)
+        return examples_of(predictor, loaded, number)
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""

@@ -39,6 +39,8 @@ def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
 
 def with_parts(run: RunFolder, cfg: DictConfig) -> DictConfig:
     """``cfg`` of a run, naming its copies instead of the folders that it was trained with."""
+    if not (run.path / PARTS).is_dir():
+        return cfg
     cfg, trained = cfg.copy(), run.config
     for key in KEYS:
         copied = run.path / PARTS / key
@@ -50,5 +52,5 @@ def with_parts(run: RunFolder, cfg: DictConfig) -> DictConfig:
 def _named(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
     for key in KEYS:
         value = OmegaConf.select(cfg, key)
-        if value and Path(value).is_dir():
+        if value and value != "bm25" and Path(value).is_dir():  # which is a model of ours
             yield key, Path(value)

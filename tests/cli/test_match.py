@@ -117,8 +117,14 @@ def test_bm25_is_searched_and_finds_nothing_for_strange_words(
 
 
 def test_a_cross_encoder_re_ranks_bm25_or_a_run(
-    run: Path, cross_encoder: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run: Path,
+    cross_encoder: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bm25").mkdir()  # is no run: the name means the model
     for name, first in (("words", "bm25"), ("vectors", str(run))):
         folder = tmp_path / name
         settings = [f"model.first={first}", "adapter=lora", f"run_dir={folder}"]

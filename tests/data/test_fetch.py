@@ -1,5 +1,6 @@
 """Finding raw files: in which order, what is never used, and what is said if nothing works."""
 
+import dataclasses
 import hashlib
 import io
 import subprocess
@@ -134,6 +135,18 @@ def test_only_named_members_are_taken_from_a_zip(server: Server) -> None:
         ("items.txt", "items"),
     ]
     assert not (found[0].parent / "setup.py").exists()
+
+
+def test_a_download_of_a_version_that_asked_for_fewer_files_is_fetched_again(
+    server: Server,
+) -> None:
+    origins = (Download(address(server, "/ml.zip"), sha(ZIP), "ml"),)
+    data(*origins).files()
+    more = Layout("plain", ("log.txt", "items.txt", "setup.py"), (), origins)
+    whole = dataclasses.replace(data(), layouts=(more,))
+    assert [path.name for path in whole.files()] == ["log.txt", "items.txt", "setup.py"]
+    whole.files()
+    assert server.asked == ["/ml.zip", "/ml.zip"]
 
 
 @pytest.mark.parametrize("path", ["/short.txt", "/changed.txt", "/missing.txt"])
