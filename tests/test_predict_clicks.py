@@ -10,6 +10,7 @@ import pytest
 from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
+from lightning_rec.models.clicks.two_tower import TwoTower
 from lightning_rec.predict.clicks import ClickPredictor
 
 Train = Callable[..., Path]
@@ -120,3 +121,22 @@ def test_histories_of_a_log_are_given_in_a_column(train: Train, frame: pl.DataFr
     np.testing.assert_allclose(scored["score"], told["probability"], atol=1e-6)
     with pytest.raises(UserError, match="A column 'history' is missing"):
         load_run(run).score(frame)
+
+
+def test_two_towers_give_the_vectors_that_their_scores_are_made_of(
+    train: Train, frame: pl.DataFrame
+) -> None:
+    predictor = load_run(train("two_tower", *MODELS["two_tower"], "model.dot=true"))
+    assert isinstance(predictor, ClickPredictor)
+    users = predictor.user_vectors(frame.drop("sku"))  # what the other tower reads may be absent
+    items = predictor.item_vectors(frame.select("sku"))
+    assert items.columns == ["sku", "vector"]
+    assert isinstance(predictor.model, TwoTower)
+    products = (users["vector"].to_numpy() * items["vector"].to_numpy()).sum(axis=1)
+    logits = products + predictor.model.bias.item()
+    np.testing.assert_allclose(predictor.score(frame)["score"], 1 / (1 + np.exp(-logits)), 1e-5)
+    assert predictor.item_vectors({"sku": []}).is_empty()
+    with pytest.raises(UserError, match="A column 'uid' is missing"):
+        predictor.user_vectors(frame.select("sku"))
+    with pytest.raises(UserError, match=r"LR cannot answer item_vectors\(\).*two_tower"):
+        load_run(train("lr")).item_vectors(frame)

@@ -44,7 +44,7 @@ class Predictor:
         """The vector of each history, user or query."""
         raise self._cannot("user_vectors")
 
-    def item_vectors(self) -> pl.DataFrame:
+    def item_vectors(self, *args: Any, **kwargs: Any) -> pl.DataFrame:
         """The vector of each item."""
         raise self._cannot("item_vectors")
 

@@ -14,6 +14,7 @@ from lightning_rec.data.clicks.histories import given_histories
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.predict.asking import arrays
 from lightning_rec.predict.base import Frame, Predictor, frame
 from lightning_rec.runs.folder import RunFolder
 
@@ -25,7 +26,7 @@ class ClickPredictor(Predictor):
     ids alone. ``histories``: whether the model reads them.
     """
 
-    answers: ClassVar[str] = "a run of clicks is asked for score(rows) alone"
+    answers: ClassVar[str] = "a run of clicks answers score(rows), and one of two_tower has vectors"
 
     def __init__(
         self,
@@ -78,6 +79,41 @@ class ClickPredictor(Predictor):
             made[start + batch.example.numpy()] = torch.sigmoid(logits).numpy()
         names = [f"score_{goal}" for goal in goals] if len(goals) > 1 else ["score"]
         return given.with_columns(pl.Series(name, made[:, i]) for i, name in enumerate(names))
+
+    def user_vectors(self, rows: Frame) -> pl.DataFrame:
+        """The vector of the user of each row, of a model of two towers.
+
+        Args:
+            rows: with the columns of the features of users, read as by :meth:`score`.
+
+        Returns:
+            The rows, and ``vector``; inner products of users' and items' order as scores do where
+            the towers meet in one (``model.dot=true``).
+
+        Raises:
+            UserError: of another model, or as :meth:`score`.
+        """
+        return self._vectors(rows, 0, "user_vectors")
+
+    def item_vectors(self, rows: Frame) -> pl.DataFrame:
+        """The vector of the item of each row, of a model of two towers; see `user_vectors`."""
+        return self._vectors(rows, 1, "item_vectors")
+
+    @torch.no_grad()
+    def _vectors(self, rows: Frame, side: int, asked: str) -> pl.DataFrame:
+        if self.model.sides is None:
+            raise self._cannot(asked)
+        fields, schema = self.processor.fields, self.processor.schema
+        names = {schema.fields[place].name for place in self.model.sides[side]}
+        given = frame(rows, *(name for name in fields.features if name in names))
+        absent = [name for name in fields.features if name not in names]
+        whole = given.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
+        _check_numbers(whole, fields.numeric)
+        made = [torch.zeros(0, 0)] if given.is_empty() else []
+        for start in range(0, len(given), self.batch_size):
+            batch = self._batch(whole[start : start + self.batch_size])
+            made.append(self.model.encode_sides(batch.rows)[side][batch.example.argsort()])
+        return given.with_columns(vector=arrays(torch.cat(made).numpy()))
 
     def _batch(self, rows: pl.DataFrame) -> ClickBatch:
         """Raw rows as the model reads them, the longest histories first."""

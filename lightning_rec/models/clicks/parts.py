@@ -41,7 +41,8 @@ class ClickModel(nn.Module, ABC):
     ``title`` is what tables call it; ``reads_history`` says whether it needs the histories of the
     rows itself, ``multi_task`` whether it gives a logit for each of several goals, ``sequential``
     whether a goal comes only after the others before it, ``reads_scores`` whether an encoder brings
-    it the score of the item shown.
+    it the score of the item shown. ``sides`` are the positions of the fields of user and item of a
+    model that has a vector of each, by :meth:`encode_sides`.
     """
 
     kind: ClassVar[str] = "clicks"
@@ -50,6 +51,7 @@ class ClickModel(nn.Module, ABC):
     reads_scores: ClassVar[bool] = False
     multi_task: bool = False
     sequential: bool = False
+    sides: tuple[list[int], list[int]] | None = None
     __call__: Callable[..., Tensor]
 
     def __init__(self, schema: ClickSchema, wrapped: "ClickModel | None" = None) -> None:
@@ -73,6 +75,10 @@ class ClickModel(nn.Module, ABC):
 
         ``rows``: ids int32 [B, I] and values float32 [B, D']; with what else the schema has.
         """
+
+    def encode_sides(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Vectors of the users and of the items of ``rows``, float [B, T] each."""
+        raise NotImplementedError
 
 
 @runtime_checkable

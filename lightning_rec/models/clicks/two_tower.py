@@ -44,7 +44,7 @@ class TwoTower(ClickModel):
         batch_norm: bool = True,
     ) -> None:
         super().__init__(schema)
-        self.of_user, self.of_item = sides(schema, item_fields)
+        self.of_user, self.of_item = self.sides = sides(schema, item_fields)
 
         def tower(fields: int) -> nn.Module:
             hidden = MLP(fields * dim, mlp, dropout, batch_norm, output=False)
@@ -56,11 +56,15 @@ class TwoTower(ClickModel):
         self.bias = nn.Parameter(torch.zeros(()))
         self.initialise()
 
+    def encode_sides(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Vectors of the users and of the items of ``rows``, float [B, T] each."""
+        vectors = self.fields(rows)  # [B, F, D]
+        user, item = (vectors[:, side].flatten(1) for side in (self.of_user, self.of_item))
+        return self.user(user), self.shown(item)
+
     def forward(self, rows: Rows) -> Tensor:
         """Logits, float [B]."""
-        vectors = self.fields(rows)  # [B, F, D]
-        user = self.user(vectors[:, self.of_user].flatten(1))  # [B, T]
-        shown = self.shown(vectors[:, self.of_item].flatten(1))
+        user, shown = self.encode_sides(rows)
         if self.output is None:
             logits: Tensor = torch.linalg.vecdot(user, shown)
         else:
