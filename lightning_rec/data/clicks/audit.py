@@ -68,8 +68,9 @@ def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
     """Check all features; returns rows with an unknown category, [N], and their number by field."""
     fields, encoded, columns = at.fields, at.encoded, slices(at.encoded.schema)
     named = [field for field in encoded.schema.fields if field.kind != "numeric"]
-    checks = [CategoryCheck(field, fields, encoded) for field in named]
-    numeric = [NumberCheck(name, fields, encoded) for name in fields.scaled]
+    processor = encoded.processor(fields)
+    checks = [CategoryCheck(field, processor) for field in named]
+    numeric = [NumberCheck(name, processor) for name in fields.scaled]
     unknown = np.zeros(len(at.part), dtype=bool)
     missed = {field.name: np.zeros(len(PARTS), dtype=np.int64) for field in named}
     for start, frame in at.table.blocks(*fields.features):
@@ -83,7 +84,7 @@ def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
             unknown[here] |= found
         for column, number in enumerate(numeric):
             number.block(start, frame[number.name], values[:, column], part == 0)
-    for said in [check.fault() for check in checks] + [number.fault() for number in numeric]:
+    for said in [check.fault(at) for check in checks] + [number.fault() for number in numeric]:
         if said is not None:
             raise leak(said)
     return unknown, missed

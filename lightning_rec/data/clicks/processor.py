@@ -50,17 +50,22 @@ class FeatureProcessor:
         """Rows of the embedding table, int32 [n, I], of rows with the columns of the features."""
         ids = np.zeros((len(rows), self.schema.columns), dtype=np.int32)
         for field, mine in zip(self.schema.fields, slices(self.schema).values(), strict=True):
-            if field.kind == "multi_valued":
-                separator = self.fields.parted_by(field.name)
-                lists = columns.lists(rows[field.name], separator).list.head(field.width)
-                row, place = places(lists)
-                flat = lists.explode(empty_as_null=False, keep_nulls=False)
-                ids[row, mine.start + place] = self.looked_up(field, flat)
-            elif field.kind == "categorical":
-                edges = self._edges(field.name)
-                found = self.looked_up(field, categories(rows[field.name], self.fields, edges))
-                ids[:, mine.start] = found
+            if field.width:  # a number has no ids
+                row, place, found = self.read(field, rows[field.name], field.width)
+                ids[row, mine.start + place] = self.looked_up(field, found)
         return ids
+
+    def read(
+        self, field: Field, column: pl.Series, most: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], pl.Series]:
+        """What a column of categories holds: row, place in it and value, null if empty, of each;
+        of lists the first ``most`` values.
+        """
+        if field.kind == "multi_valued":
+            lists = columns.lists(column, self.fields.parted_by(field.name)).list.head(most)
+            return *places(lists), lists.explode(empty_as_null=False, keep_nulls=False)
+        row = np.arange(len(column))
+        return row, np.zeros_like(row), categories(column, self.fields, self.edges(field.name))
 
     def values(self, rows: pl.DataFrame) -> NDArray[np.float32]:
         """Scaled numbers, float32 [n, D], of rows with the columns of the features."""
@@ -95,8 +100,9 @@ class FeatureProcessor:
         parts = self.vocabulary.partition_by("field", as_dict=True)
         return {str(name): part for (name,), part in parts.items()}
 
-    def _edges(self, name: str) -> list[float]:
-        if name not in self.fields.buckets or self.fields.buckets[name] == "log_square":
+    def edges(self, name: str) -> list[float]:
+        """Where the buckets of a number begin, but for the first; none if it has no quantiles."""
+        if not isinstance(self.fields.buckets.get(name), int):
             return []
         edges: list[float] = self.statistics.row(by_predicate=pl.col("field") == name)[3]
         return edges
