@@ -5,17 +5,15 @@ from itertools import takewhile
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.repeats import Repeats, SeenTargets, counted, none_left, repeats, told
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Examples, Order, Seen, Split
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError, listed
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Cold = Literal["miss", "exclude", "rank"]
 
 

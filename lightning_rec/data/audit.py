@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.core.audited import fail, leak
 from lightning_rec.data.schema import TIMED, Interactions, ticks, times
 from lightning_rec.data.split import Examples, Split
-
-Ints = NDArray[np.int64]
+from lightning_rec.data.types import Ints, Mask
 
 
 def audit(data: Interactions, split: Split) -> dict[str, Any]:
@@ -60,9 +59,9 @@ class _Source:
         self.time: NDArray[Any] | None = times(table)
         self.part: Ints | None = table["part"].to_numpy() if by_part else None
 
-    def before(self, earlier: Ints, later: Ints) -> NDArray[np.bool_]:
+    def before(self, earlier: Ints, later: Ints) -> Mask:
         """Whether each event precedes its partner: by part, if it came split, time, place."""
-        precedes: NDArray[np.bool_] = earlier < later
+        precedes: Mask = earlier < later
         for column in (self.time, self.part):
             if column is not None:
                 first, second = column[earlier], column[later]
@@ -213,7 +212,7 @@ def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -
     return int(met.sum())
 
 
-def _copies(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]:
+def _copies(examples: Examples, split: Split, source: _Source) -> Mask:
     """Whether each target is alike in user, item and time to an event of its history: bool [n]."""
     assert source.time is not None
     columns = {"user": source.user, "item": source.item, "time": source.time}
@@ -227,7 +226,7 @@ def _copies(examples: Examples, split: Split, source: _Source) -> NDArray[np.boo
     return np.isin(np.arange(len(asked)), alike["example"].to_numpy())
 
 
-def _met(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]:
+def _met(examples: Examples, split: Split, source: _Source) -> Mask:
     """Whether each target's item stands in its own history, by the source table: bool [n]."""
     owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
     pairs, first = np.unique(
@@ -235,5 +234,5 @@ def _met(examples: Examples, split: Split, source: _Source) -> NDArray[np.bool_]
     )
     asked = np.asarray(examples.user) * source.num_items + source.item[np.asarray(examples.row)]
     place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-    met: NDArray[np.bool_] = (pairs[place] == asked) & (first[place] < examples.end)
+    met: Mask = (pairs[place] == asked) & (first[place] < examples.end)
     return met

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.core.batches import BatchData, Part
-from lightning_rec.data.split import Examples, Ints, Schema, Split
+from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.types import Ints
 
 
 class Histories(NamedTuple):

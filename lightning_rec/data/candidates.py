@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeInt
 
 from lightning_rec import figures
 from lightning_rec.data.chance import Words, bits, uniform
-
-Ints = NDArray[np.int64]
+from lightning_rec.data.types import Ints, Mask
 
 DRAWS = 3  # with replacement, for each candidate wanted: few rows fall short after so many
 BLOCK = 2**22  # pairs of row and item that are looked at together, for rows that do
@@ -85,9 +83,7 @@ class Candidates:
         drawn[row, place[row, at]] = item[row, at]
         return drawn
 
-    def _completed(
-        self, drawn: Ints, stream: Words, barred: NDArray[np.bool_], weights: Ints
-    ) -> Ints:
+    def _completed(self, drawn: Ints, stream: Words, barred: Mask, weights: Ints) -> Ints:
         """Fill rows that fell short, at random by weight (Efraimidis and Spirakis, IPL 2006)."""
         row, at = np.nonzero(drawn >= 0)
         barred[row, drawn[row, at]] = True

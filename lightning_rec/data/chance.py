@@ -7,6 +7,8 @@ Here a number depends on its seed and place alone, and on no library's version.
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.data.types import Floats, Ints
+
 Words = NDArray[np.uint64]
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -16,7 +18,7 @@ _ROUNDS = (
 )
 
 
-def bits(seed: "int | Words", place: NDArray[np.int64]) -> Words:
+def bits(seed: "int | Words", place: Ints) -> Words:
     """Number ``place`` of the stream ``seed``, uint64 of their common shape, uniform over all 64
     bits.
 
@@ -31,7 +33,7 @@ def bits(seed: "int | Words", place: NDArray[np.int64]) -> Words:
     return mixed
 
 
-def uniform(words: Words) -> NDArray[np.float64]:
+def uniform(words: Words) -> Floats:
     """Random words as float64 above 0, up to and including 1."""
-    shares: NDArray[np.float64] = ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64)
+    shares: Floats = ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64)
     return shares * 2.0**-53

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_rec.data.split import Split
+from lightning_rec.data.types import Ints, Times
 from lightning_rec.errors import UserError
 
 Cut = float | str
@@ -18,8 +18,6 @@ _CUT_FORMS = (
     "a quantile of the times, above 0 and below 1, or a date such as 2001-09-11 or "
     "2001-09-11T08:46-04:00 (without a zone it is UTC)"
 )
-
-Times = NDArray[Any]  # int64 or float64
 
 
 def settle(protocol: Any, ordered: bool = True) -> None:
@@ -39,7 +37,7 @@ def boundaries(
     test_from: Cut,
     time: Times,
     *,
-    user: NDArray[np.int64] | None = None,
+    user: Ints | None = None,
     unit: float = 1,
 ) -> tuple[float, float]:
     """Times where validation and test begin, in the unit of ``time`` [N], ``unit`` of which are

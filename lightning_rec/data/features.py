@@ -4,12 +4,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.data.types import Ints
+
 COLUMNS = ("genres", "genre", "categories", "category", "attributes", "tags")  # the first there is
 SEPARATORS = ("|", ";", ",")  # the first that occurs in the column parts its values
 MOST = 256  # values kept, the most frequent ones
 
 
-def multi_hot(items: pl.DataFrame, vocabulary: NDArray[np.int64]) -> NDArray[np.float32] | None:
+def multi_hot(items: pl.DataFrame, vocabulary: Ints) -> NDArray[np.float32] | None:
     """One column per genre, category or the like, by falling frequency: float32 [num_items, F] of 0
     and 1, F at most 256; None without any. Of ``items``, row ``i`` of which describes code ``i``,
     the first of ``COLUMNS`` is taken: lists, or text parted by one of ``SEPARATORS``.

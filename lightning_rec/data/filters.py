@@ -1,17 +1,13 @@
 """Which events a protocol keeps, and in what order."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lightning_rec.data.schema import TIMED, Interactions, times
+from lightning_rec.data.types import Ints, Mask, Times
 from lightning_rec.errors import UserError
-
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-Times = NDArray[Any]  # int64 or float64
 
 
 class Ordered(NamedTuple):

@@ -5,11 +5,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from lightning_rec.data.arrays import Ints, Targets
+from lightning_rec.data.arrays import Targets
 from lightning_rec.data.filters import Ordered, picked
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.splits import SplitProtocol
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
 TRAIN, VAL, TEST = range(len(PARTS))

@@ -13,6 +13,7 @@ from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.data.split import Split
 from lightning_rec.data.statistics import day
 from lightning_rec.data.ties import SHUFFLE, TIED_FROM, Ties, looked_at, sortings
+from lightning_rec.data.types import Mask
 
 FIRST_SHOP = int(datetime(1995, 1, 1, tzinfo=UTC).timestamp())
 UNTIMED_FROM = 0.9  # share of steps between equal times above which times give no order
@@ -84,7 +85,7 @@ def implausible(time: NDArray[Any]) -> Iterator[str]:
             )
 
 
-def _sorted(data: Interactions, split: Split, steps: NDArray[np.bool_]) -> list[str]:
+def _sorted(data: Interactions, split: Split, steps: Mask) -> list[str]:
     """What the rows of users are sorted by at these steps, a sentence each."""
     events, rows = data.events, np.asarray(split.rows)
     rated = [name for name in ("rating",) if name in events.collect_schema()]

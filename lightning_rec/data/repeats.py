@@ -5,13 +5,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.split import Order, Seen
+from lightning_rec.data.types import Ints, Mask
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 SeenTargets = Literal["exclude", "miss"]
 
 TOLD_FROM = 0.03  # share of targets, events or users above which the user is told

@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lightning_rec.data.arrays import Cold, Ints, Mask, Targets
+from lightning_rec.data.arrays import Cold, Targets
 from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions, ticks
 from lightning_rec.data.split import Seen, Split
 from lightning_rec.data.splits import SplitProtocol
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.kept import mapped
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
-Ints = NDArray[np.int64]
 Order = Literal["time", "part", "none"]
 Seen = Literal["filter", "keep"]
 SPLIT_FORMAT = 7  # of a saved split: raise it when there are other arrays or notes than before
@@ -51,7 +51,7 @@ class Examples(NamedTuple):
     end: Ints
     target: Ints
     row: Ints
-    seen: NDArray[np.bool_]
+    seen: Mask
 
     @property
     def size(self) -> int:

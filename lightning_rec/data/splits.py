@@ -14,7 +14,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import (
     Cold,
-    Mask,
     Rules,
     Targets,
     arrays,
@@ -30,6 +29,7 @@ from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import Hashed
 from lightning_rec.data.split import Seen, Split
+from lightning_rec.data.types import Mask
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_rec.data.core.audited import assigned_parts, fail, leak
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.ranges import BelowOne
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.schema import TIMED
+from lightning_rec.data.types import Ints, Mask
 
 Ties = Literal["file", "shuffle"]
-Ints = NDArray[np.int64]
 
 SHUFFLE = (
     "Say data.ties=shuffle (the events of one moment in an order that says nothing, by a hash of "
@@ -40,7 +40,7 @@ def looked_at(steps: int, share: float) -> bool:
 def sortings(
     item: NDArray[Any],
     ids: pl.Series,
-    steps: NDArray[np.bool_],
+    steps: Mask,
     more: Mapping[str, NDArray[Any]],
     *,
     timed: bool,
@@ -107,7 +107,7 @@ def tied(events: pl.LazyFrame, share: float) -> tuple[bool, list[str]]:
     return found, notes
 
 
-def _sorted(what: str, values: NDArray[Any], steps: NDArray[np.bool_]) -> str:
+def _sorted(what: str, values: NDArray[Any], steps: Mask) -> str:
     """A sentence if the values fall, or rise, at nearly all of these steps; else nothing."""
     falls, rises = (
         int((steps & (first > second)).sum())
@@ -123,7 +123,7 @@ def _sorted(what: str, values: NDArray[Any], steps: NDArray[np.bool_]) -> str:
     )
 
 
-def _in_one_order(item: Ints, steps: NDArray[np.bool_]) -> list[str]:
+def _in_one_order(item: Ints, steps: Mask) -> list[str]:
     """A sentence if of two items nearly always the same one comes first, wherever they meet."""
     at = np.flatnonzero(steps & (item[:-1] != item[1:]))
     first, second = item[:-1][at], item[1:][at]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_rec.data.ids import ids_of
-from lightning_rec.data.split import Ints
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.base import Histories, frame
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks

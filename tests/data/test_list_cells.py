@@ -98,9 +98,7 @@ def test_other_brackets_stay_in_no_value_where_a_separator_parts_them(
         ("[{'id': 1}]", None),
     ],
 )
-def test_literals_are_read_as_they_were_written(
-    cell: str, expected: list[str] | None
-) -> None:
+def test_literals_are_read_as_they_were_written(cell: str, expected: list[str] | None) -> None:
     column = pl.Series("cell", [cell])
     found = column.to_frame().select(sequences(pl.col("cell"), column.dtype, "|")).to_series()
     assert found.to_list() == [expected]

@@ -16,13 +16,14 @@ from lightning_rec.data.clicks.audit_fields import CategoryCheck, NumberCheck
 from lightning_rec.data.clicks.audit_histories import audit_histories
 from lightning_rec.data.clicks.audit_targets import told_of_lists, told_of_targets
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.evidence import Bools, Evidence, Ints
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.core.audited import Finding, assigned_parts, fail, leak
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.types import Floats, Ints, Mask
 
 
 def audit_clicks(
@@ -56,7 +57,7 @@ def audit_clicks(
 
 
 def _check_boundaries(
-    time: NDArray[np.float64], part: NDArray[np.int8], boundaries: tuple[float, float]
+    time: Floats, part: NDArray[np.int8], boundaries: tuple[float, float]
 ) -> None:
     edges = (-np.inf, *boundaries, np.inf)
     for place, name in enumerate(PARTS):
@@ -64,7 +65,7 @@ def _check_boundaries(
         fail(f"a row of {name} lies outside its window of time", (part == place) & outside)
 
 
-def _check_fields(at: Evidence) -> tuple[Bools, dict[str, Ints]]:
+def _check_fields(at: Evidence) -> tuple[Mask, dict[str, Ints]]:
     """Check all features; returns rows with an unknown category, [N], and their number by field."""
     fields, encoded, columns = at.fields, at.encoded, slices(at.encoded.schema)
     named = [field for field in encoded.schema.fields if field.kind != "numeric"]

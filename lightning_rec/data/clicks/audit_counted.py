@@ -28,9 +28,10 @@ import polars as pl
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
-from lightning_rec.data.clicks.evidence import Evidence, Floats, Ints
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.core.audited import Finding
+from lightning_rec.data.types import Floats, Ints
 
 _LEFT = 0.1  # share of the noise, below which too little is left
 _LEAST = 20  # categories with held-out rows, or rows of a class, fewer of which tell nothing

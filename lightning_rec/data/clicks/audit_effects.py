@@ -10,13 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.evidence import Bools, Evidence, Floats, Ints
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.core.audited import ROWS, Finding
 from lightning_rec.data.ids import as_text, ids
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.types import Floats, Ints, Mask
 
 BELIEVABLE = 0.95  # AUC of one field alone; that of an app of Frappe, with drawn negatives, is .93
 DOUBLED = 0.01  # share of rows
@@ -32,7 +33,7 @@ _BINS = 64  # of a number's values in training
 _NEARLY = 0.8  # of the rows; what is counted approximately is off by a few percent
 
 
-def area(score: Floats, label: Bools) -> float:
+def area(score: Floats, label: Mask) -> float:
     """AUC, ties worth half; ``score`` float64 [n], ``label`` bool [n] with both classes."""
     rank = pl.Series(score).rank("average").to_numpy()
     clicks = int(label.sum())
@@ -74,7 +75,7 @@ def told_by_fields(at: Evidence) -> Iterator[Finding]:
             )
 
 
-def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, train: Bools) -> str:
+def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Mask, train: Mask) -> str:
     """Which held-out rows are ranked better than is believable, and how well; nothing if none."""
     found, rows_of = area(score, held), "held-out rows"
     known = ~np.isin(codes[~train], (-1, *empty)).all(axis=1)
@@ -86,7 +87,7 @@ def _by_rank(codes: Ints, empty: tuple[int, ...], score: Floats, held: Bools, tr
     return f"{rows_of} with an AUC of {found:.4f} ({BELIEVABLE} and more is hardly ever true)"
 
 
-def _by_certainty(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> str:
+def _by_certainty(codes: Ints, size: int, label: NDArray[np.float32], train: Mask) -> str:
     """Which rows have values whose rows are all of the rarer label; nothing if there are too few.
     Of the commoner label there are such values in honest tables: an item that nobody clicks.
     """
@@ -219,7 +220,7 @@ def told_of_unknown(at: Evidence, missed: dict[str, Ints]) -> Iterator[Finding]:
 
 
 def _coded(
-    at: Evidence, rows: Ints, train: Bools
+    at: Evidence, rows: Ints, train: Mask
 ) -> Iterator[tuple[str, Ints, int, tuple[int, ...]]]:
     """Name, codes int64 [n, W], their number, and those that are missing or unknown, by field."""
     fields, encoded = at.fields, at.encoded
@@ -246,7 +247,7 @@ def _coded(
         yield name, np.where(finite, codes, none)[:, None], none + 1, (none,)
 
 
-def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Bools) -> Floats:
+def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Mask) -> Floats:
     base = float(label[train].mean())
     learnt = codes[train]
     row, place = np.nonzero(learnt >= 0)

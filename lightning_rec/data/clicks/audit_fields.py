@@ -5,11 +5,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.evidence import Bools, Evidence
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.fit import sampled
 from lightning_rec.data.clicks.processor import FeatureProcessor, number
 from lightning_rec.data.core.audited import fail
+from lightning_rec.data.types import Floats, Mask
 
 _CLOSE = 1e-4  # of a scaled number, which is kept as float32
 
@@ -24,7 +25,7 @@ class CategoryCheck:
         self.rare: list[pl.DataFrame] = []
         self.longest = 1
 
-    def block(self, start: int, column: pl.Series, ids: NDArray[np.int32], train: Bools) -> Bools:
+    def block(self, start: int, column: pl.Series, ids: NDArray[np.int32], train: Mask) -> Mask:
         """Check some rows; returns which of them hold an unknown category, bool [n]."""
         name, first, fields = self.field.name, self.field.start, self.processor.fields
         foreign = (ids != 0) & ((ids < first) | (ids >= first + self.field.size))
@@ -70,7 +71,7 @@ class CategoryCheck:
             return f"the buckets of '{name}' are not those of the training rows"
         return None
 
-    def _quantiles(self, at: Evidence) -> NDArray[np.float64]:
+    def _quantiles(self, at: Evidence) -> Floats:
         number, train = at.fields.buckets[self.field.name], at.part == 0
         assert isinstance(number, int)
         blocks = (
@@ -92,7 +93,7 @@ class NumberCheck:
         self.count, self.sums = 0, np.zeros(2, dtype=np.longdouble)  # of x and x², less the mean
 
     def block(
-        self, start: int, column: pl.Series, scaled: NDArray[np.float32], train: Bools
+        self, start: int, column: pl.Series, scaled: NDArray[np.float32], train: Mask
     ) -> None:
         """Check some rows."""
         x = number(column, self.fields)

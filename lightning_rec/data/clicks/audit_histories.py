@@ -4,11 +4,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.evidence import Evidence, Ints
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.data.core.audited import fail
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
 

@@ -12,13 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.evidence import Bools, Evidence
+from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.types import Ints, Mask
 
 _APART = 0.2  # share of clicks with their item in the list, less that of other rows
 _AT_END = 0.5  # share of histories that begin, or end, with the row's own item
@@ -33,7 +34,7 @@ class _Shares(NamedTuple):
     part: str
     click: float
     other: float
-    rows: NDArray[np.int64]
+    rows: Ints
 
     @property
     def differ(self) -> bool:
@@ -98,7 +99,7 @@ def told_of_lists(at: Evidence) -> Iterator[Finding]:
                 )
 
 
-def _shares(at: Evidence, found: Bools) -> Iterator[_Shares]:
+def _shares(at: Evidence, found: Mask) -> Iterator[_Shares]:
     clicked, part = at.labels()[:, 0] == 1, at.part
     for place, name in enumerate(PARTS):
         rows = [np.flatnonzero((part == place) & (clicked == click)) for click in (True, False)]
@@ -107,7 +108,7 @@ def _shares(at: Evidence, found: Bools) -> Iterator[_Shares]:
             yield _Shares(name, click, other, np.concatenate(rows))
 
 
-def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
+def _own_items(at: Evidence, past: Past) -> tuple[Mask, Mask, Mask]:
     """Which rows have their own item in their history: bool [N], anywhere, first and last."""
     item = at.items_shown()
     found, first, last = np.zeros((3, len(item)), dtype=bool)
@@ -125,7 +126,7 @@ def _own_items(at: Evidence, past: Past) -> tuple[Bools, Bools, Bools]:
     return found, first, last
 
 
-def _pairs(encoded: Encoded) -> Iterator[tuple[str, str, Bools]]:
+def _pairs(encoded: Encoded) -> Iterator[tuple[str, str, Mask]]:
     """Each list and category that share values, and which rows have their category in the list."""
     mine = slices(encoded.schema)
     for of in encoded.schema.of("multi_valued"):

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_rec.data.batches import Histories, gather
-from lightning_rec.data.clicks.encoded import Encoded, Ints
+from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.core.batches import BatchData, Part
+from lightning_rec.data.types import Ints
 
 
 class BatchItems(NamedTuple):

@@ -12,6 +12,7 @@ from lightning_rec.data.clicks import cells
 from lightning_rec.data.clicks.fields import Fields, Goal
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.types import Floats, Mask
 from lightning_rec.errors import UserError
 
 
@@ -40,19 +41,19 @@ def sequences(column: pl.Series, separator: str) -> pl.Series:
     return column.to_frame().select(read).to_series()
 
 
-def numbers(column: pl.Series) -> NDArray[np.float64]:
+def numbers(column: pl.Series) -> Floats:
     """Numbers, float64 [n]; NaN where a row is empty or holds words."""
     return _read(column, cells.numbers).fill_null(float("nan")).to_numpy()
 
 
-def words(column: pl.Series) -> NDArray[np.bool_]:
+def words(column: pl.Series) -> Mask:
     """Where a column of numbers holds something else: bool [n]."""
     if column.dtype != pl.String:
         return np.zeros(len(column), dtype=bool)
     return _read(column, cells.is_word).to_numpy()
 
 
-def _zeros_and_ones(column: pl.Series) -> NDArray[np.float64]:
+def _zeros_and_ones(column: pl.Series) -> Floats:
     return _read(column, cells.labels).fill_null(float("nan")).to_numpy()
 
 
@@ -71,7 +72,7 @@ class Faults:
     row: int = 0
     value: Any = None
 
-    def add(self, start: int, column: pl.Series, bad: NDArray[np.bool_]) -> None:
+    def add(self, start: int, column: pl.Series, bad: Mask) -> None:
         """Count the bad rows of a block that begins at row ``start``."""
         if not self.count and bad.any():
             at = int(bad.argmax())
@@ -125,9 +126,9 @@ def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
 def _numbers(
     table: ClickTable,
     name: str,
-    read: Callable[[pl.Series], NDArray[np.float64]],
-    bad: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = np.isnan,
-) -> tuple[NDArray[np.float64], Faults]:
+    read: Callable[[pl.Series], Floats],
+    bad: Callable[[Floats], Mask] = np.isnan,
+) -> tuple[Floats, Faults]:
     """What ``read`` makes of a column, float64 [N], and the rows of which it is ``bad``."""
     found, faults = np.zeros(table.info["rows"]), Faults(table)
     for start, frame in table.blocks(name):

@@ -12,9 +12,9 @@ from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.kept import mapped
+from lightning_rec.data.types import Ints
 from lightning_rec.documents import read_json
 
-Ints = NDArray[np.int64]
 _ARRAYS = ("ids", "values", "label", "weight", "group", "train", "val", "test")
 ENCODED_FORMAT = 5  # of what is saved: raise it when other arrays are, or others in them
 

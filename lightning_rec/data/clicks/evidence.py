@@ -9,10 +9,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.core.audited import Finding
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from lightning_rec.data.types import Ints
 
 
 class Evidence(NamedTuple):

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
@@ -18,6 +17,7 @@ from lightning_rec.data.clicks.processor import (
 )
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.numbers import remedy
+from lightning_rec.data.types import Floats, Mask
 from lightning_rec.errors import UserError
 
 MOST_CATEGORIES = 20_000_000  # of one field; more is hardly ever meant
@@ -25,7 +25,7 @@ MOST_SAMPLED = 10_000_000  # numbers that quantiles are made of; of more trainin
 _BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
 
-def fit(table: ClickTable, fields: Fields, train: NDArray[np.bool_]) -> FeatureProcessor:
+def fit(table: ClickTable, fields: Fields, train: Mask) -> FeatureProcessor:
     """Fit all fields on the rows of ``train``, bool [N]. Raises UserError for what is no number."""
     fitter = _Fitter(table, fields, train)
     for name in fields.singles:
@@ -48,7 +48,7 @@ class _Fitter:
 
     table: ClickTable
     fields: Fields
-    train: NDArray[np.bool_]
+    train: Mask
     done: list[Field] = field(default_factory=list)
     vocabulary: list[pl.DataFrame] = field(default_factory=list)
     statistics: list[tuple[str, float | None, float | None, list[float] | None]] = field(
@@ -143,7 +143,7 @@ class _Fitter:
         self.done.append(Field(name, kind, start, size + 1, width))
 
 
-def sampled(blocks: Iterable[NDArray[np.float64]], number: int) -> NDArray[np.float64]:
+def sampled(blocks: Iterable[Floats], number: int) -> Floats:
     """Of ``number`` numbers in blocks every n-th, at most ``MOST_SAMPLED``; finite ones alone."""
     step, before, kept = -(-number // MOST_SAMPLED), 0, [np.zeros(0)]
     for block in blocks:

@@ -11,8 +11,7 @@ from lightning_rec.data.clicks.processor import FeatureProcessor, places
 from lightning_rec.data.clicks.splits import SplitAssignment, times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
-
-Ints = NDArray[np.int64]
+from lightning_rec.data.types import Floats, Ints
 
 
 class Past(NamedTuple):
@@ -77,7 +76,7 @@ def given_histories(processor: FeatureProcessor, column: pl.Series) -> tuple[Pas
 
 def _derived(
     group: NDArray[np.int32],
-    time: NDArray[np.float64],
+    time: Floats,
     code: NDArray[np.int32],
     assigned: SplitAssignment,
 ) -> Past:

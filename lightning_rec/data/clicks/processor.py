@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+from lightning_rec.data.types import Floats, Ints
 
 SCHEMA = {
     "name": pl.String, "kind": pl.String, "start": pl.Int64, "size": pl.Int64, "width": pl.Int64
@@ -55,9 +56,7 @@ class FeatureProcessor:
                 ids[row, mine.start + place] = self.looked_up(field, found)
         return ids
 
-    def read(
-        self, field: Field, column: pl.Series, most: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], pl.Series]:
+    def read(self, field: Field, column: pl.Series, most: int) -> tuple[Ints, Ints, pl.Series]:
         """What a column of categories holds: row, place in it and value, null if empty, of each;
         of lists the first ``most`` values.
         """
@@ -150,7 +149,7 @@ def categories(column: pl.Series, fields: Fields, edges: list[float]) -> pl.Seri
     return text.set(pl.Series(~finite), None)
 
 
-def number(column: pl.Series, fields: Fields) -> NDArray[np.float64]:
+def number(column: pl.Series, fields: Fields) -> Floats:
     """Numbers before they are scaled, float64 [n]: logarithms if so declared, NaN if not finite."""
     found = columns.numbers(column)
     if fields.scale == "log":
@@ -158,14 +157,14 @@ def number(column: pl.Series, fields: Fields) -> NDArray[np.float64]:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def places(values: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def places(values: pl.Series) -> tuple[Ints, Ints]:
     """Row and place in it of each value of a column of lists: int64 [V], int64 [V]."""
     length = values.list.len().fill_null(0).to_numpy().astype(np.int64)
     row = np.repeat(np.arange(len(values)), length)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
 
 
-def buckets(values: pl.Series, size: int) -> NDArray[np.int64]:
+def buckets(values: pl.Series, size: int) -> Ints:
     """The bucket of each text among ``size``, int64 [n] from 0; null is hashed as the empty text.
 
     FNV-1a of the UTF-8 bytes (Fowler, Noll and Vo, 64 bits), whose last bits are weak, mixed by

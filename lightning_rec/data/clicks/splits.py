@@ -18,6 +18,7 @@ from lightning_rec.data.core.audited import ROWS, OnFinding
 from lightning_rec.data.cuts import Cut, boundaries, settle
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy
+from lightning_rec.data.types import Floats
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.ranges import BelowOne
 
@@ -167,7 +168,7 @@ class GivenRows(RowProtocol):
         return SplitAssignment(part)
 
 
-def times(table: ClickTable, fields: Fields) -> NDArray[np.float64]:
+def times(table: ClickTable, fields: Fields) -> Floats:
     """Times of the rows, float64 [N]. Raises UserError if there are none, or one is no time."""
     if fields.time is None:
         raise UserError(

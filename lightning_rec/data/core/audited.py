@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import LeakError, UserError
 
 T = TypeVar("T")
-Ints = NDArray[np.int64]
 OnFinding = Literal["warn", "error"]
 
 ROWS = "rows"  # what a finding about whole rows is called
@@ -42,7 +42,7 @@ def leak(told: str) -> LeakError:
     return LeakError(f"leak audit: {told}. This is a bug: please report it.")
 
 
-def fail(check: str, culprits: NDArray[np.bool_], rows: Ints | int = 0) -> None:
+def fail(check: str, culprits: Mask, rows: Ints | int = 0) -> None:
     """Raise LeakError if there are culprits, in these rows of the table, or from there on."""
     if culprits.any():
         first = int(np.flatnonzero(culprits)[0])

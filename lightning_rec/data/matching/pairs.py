@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.core.prepared import Prepared, Raw, prepared
 from lightning_rec.data.kept import mapped
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 
 log = logging.getLogger(__name__)
 
 _VERSION = 1  # raise it whenever the same raw files would be read differently
-Ints = NDArray[np.int64]
 
 
 class PairSource(Raw, Protocol):
@@ -95,7 +95,7 @@ class Pairs(Prepared):
         return np.asarray((self.relevance - np.float32(low)) / np.float32(high - low))
 
     @cached_property
-    def positive(self) -> NDArray[np.bool_]:
+    def positive(self) -> Mask:
         """Whether each pair counts as relevant, bool [P]."""
         # Both sides are rounded alike, so that 2.67 counts from 2.67 on.
         return np.asarray(self.relevance >= np.float32(self.info["positive_from"]))

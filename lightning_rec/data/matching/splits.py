@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from lightning_rec.data.matching.pairs import Ints, Pairs
+from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.ranges import BelowOne
 

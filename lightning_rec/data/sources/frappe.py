@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.sources.public import PublicClicks
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
 FRAPPE = PublicData(
@@ -62,9 +62,7 @@ class Frappe(PublicClicks):
         return rows.with_columns(item=pl.Series(shown), label=pl.Series(label)).lazy()
 
 
-def unused_items(
-    user: NDArray[np.int64], item: NDArray[np.int64], number: int, seed: int
-) -> NDArray[np.int64]:
+def unused_items(user: Ints, item: Ints, number: int, seed: int) -> Ints:
     """Draw ``number`` items for each row that its user has in no row, uniformly: int64 [N, number],
     by ``seed``, place, and the tries before alone. Raises UserError if a user has all.
     """

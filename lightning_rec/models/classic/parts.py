@@ -11,7 +11,8 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Ints, Schema, Split
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.types import Ints
 from lightning_rec.models.base import SequenceModel
 
 # torch warns once a process that sparse matrices are young; nobody who trains can act on it.

@@ -16,7 +16,8 @@ from scipy import sparse
 from torch import Tensor
 
 from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Ints, Schema, Split
+from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.types import Ints
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import Sparse, past, pick, training_events, training_matrix
 

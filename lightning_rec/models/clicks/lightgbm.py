@@ -13,8 +13,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor
 
 from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.encoded import Encoded, Ints
+from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import import_extra
 from lightning_rec.models.clicks.parts import FITTED, ClickModel
 from lightning_rec.ranges import BelowOne
