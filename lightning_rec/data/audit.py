@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.core.audited import fail, leak
 from lightning_rec.data.schema import TIMED, Interactions, ticks, times
-from lightning_rec.data.split import Examples, Split
+from lightning_rec.data.split import Examples, Split, ranges
 from lightning_rec.data.types import Ints, Mask
 
 
@@ -17,7 +17,7 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     was counted, for the provenance card. Raises LeakError when a check fails.
     """
     source = _Source(data, by_part=split.order == "part")
-    train = np.asarray(split.rows)[_ranges(split.offsets[:-1], split.train_end)]
+    train = np.asarray(split.rows)[ranges(split.offsets[:-1], split.train_end)[1]]
     _check_rows(train, split, source)
     _check_vocabulary(train, split, source)
     facts: dict[str, Any] = {"train events": len(train)}
@@ -67,14 +67,6 @@ class _Source:
                 first, second = column[earlier], column[later]
                 precedes = (first < second) | ((first == second) & precedes)
         return precedes
-
-
-def _ranges(start: Ints, end: Ints) -> Ints:
-    """Concatenate ``arange(start[i], end[i])`` for all i, without a Python loop."""
-    length = end - start
-    owner = np.repeat(np.arange(len(length)), length)
-    ranges: Ints = np.arange(length.sum()) - (np.cumsum(length) - length)[owner] + start[owner]
-    return ranges
 
 
 def _check_rows(train: Ints, split: Split, source: _Source) -> None:
@@ -189,7 +181,7 @@ def _check_dealt(train: Ints, split: Split, source: _Source) -> None:
     for pairs, examples in ((validated, split.val), (tested, split.test)):
         longest = split.offsets[:-1].copy()
         np.maximum.at(longest, np.asarray(examples.user), np.asarray(examples.end))
-        rows = np.asarray(split.rows)[_ranges(split.offsets[:-1], longest)]
+        rows = np.asarray(split.rows)[ranges(split.offsets[:-1], longest)[1]]
         read = source.user[rows] * source.num_items + source.item[rows]
         fail("a history holds a target of its own part", np.isin(read, pairs), rows)
 

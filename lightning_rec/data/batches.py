@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.core.batches import BatchData, Part
-from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.split import Examples, Schema, Split, ranges
 from lightning_rec.data.types import Ints
 
 
@@ -96,9 +96,7 @@ def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Te
 
 def pairs(items: NDArray[np.int32], start: Ints, end: Ints) -> tuple[Tensor, Tensor]:
     """All of ``items[start[b]:end[b]]`` with their b: int64 [S], int64 [S]."""
-    length = end - start
-    row = np.repeat(np.arange(len(start)), length)
-    at = np.arange(length.sum()) - (np.cumsum(length) - length)[row] + start[row]
+    row, at = ranges(start, end)
     return torch.from_numpy(row), torch.from_numpy(items[at].astype(np.int64))
 
 

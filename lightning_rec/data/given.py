@@ -1,5 +1,6 @@
 """The protocol of data that came split: train, validation and test as files or marks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -69,9 +70,8 @@ class Given(SplitProtocol):
         )
 
 
-def _doubled(events: Ordered, part: Ints) -> list[str]:
+def _doubled(events: Ordered, part: Ints) -> Iterator[str]:
     """Say how many events of one part are in an earlier one too, alike in user, item and time."""
-    told = []
     columns = [events.user, events.item] + ([] if events.time is None else [events.time])
     alike = "user and item" if events.time is None else "user, item and time"
     for held, earlier in ((VAL, TRAIN), (TEST, TRAIN), (TEST, VAL)):
@@ -80,45 +80,40 @@ def _doubled(events: Ordered, part: Ints) -> list[str]:
         asked = np.unique(np.stack([c[inside] for c in columns], axis=1), axis=0)
         both = len(rows) + len(asked) - len(np.unique(np.concatenate([rows, asked]), axis=0))
         if both:
-            told.append(
+            yield (
                 f"{both:,} of {len(asked):,} {PARTS[held]} events are in {PARTS[earlier]} too, "
                 f"alike in {alike}."
             )
-    return told
 
 
-def _early(events: Ordered, part: Ints) -> list[str]:
+def _early(events: Ordered, part: Ints) -> Iterator[str]:
     """Say how many events that are held out lie before ones that their users are trained on."""
     if events.time is None:
-        return []
+        return
     last = np.full(events.user.max() + 1, events.time.min())
     trained = part == TRAIN
     np.maximum.at(last, events.user[trained], events.time[trained])
-    told = []
     for held in (VAL, TEST):
         early = (part == held) & (events.time < last[events.user])
         if early.any():
-            told.append(
+            yield (
                 f"{early.sum():,} of {(part == held).sum():,} {PARTS[held]} events lie before some "
                 "that their users are trained on: the past is predicted from the future."
             )
-    return told
 
 
-def _unknown(events: Ordered, part: Ints) -> list[str]:
+def _unknown(events: Ordered, part: Ints) -> Iterator[str]:
     """Say in how many held-out events training does not know the user, or the item."""
     columns = {"item": events.item}
     if not (part < TRAIN).any():  # histories that come with the data are of users of their own
         columns["user"] = events.user
-    told = []
     for held in (VAL, TEST):
         inside = part == held
         for name, column in columns.items():
             new = int((~np.isin(column[inside], column[part == TRAIN])).sum())
             if new > UNKNOWN_FROM * inside.sum():
-                told.append(
+                yield (
                     f"In {new:,} of {inside.sum():,} {PARTS[held]} events the {name} is one that "
                     f"training does not know. Are the ids in column data.{name} of the same kind "
                     "in all files?"
                 )
-    return told

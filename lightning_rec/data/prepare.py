@@ -13,7 +13,6 @@ from lightning_rec.data.columns import told_dropped
 from lightning_rec.data.core.prepared import prepared
 from lightning_rec.data.ids import as_text
 from lightning_rec.data.schema import Interactions, Source, Tables
-from lightning_rec.data.times import needed
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
 
@@ -47,7 +46,10 @@ def _write(
     # only the columns that it needs.
     staged = folder / "staged.parquet"
     tables.interactions.sink_parquet(staged)
-    events = needed(pl.scan_parquet(staged))
+    events = pl.scan_parquet(staged)
+    largest = events.select(pl.max("^fraction$")).collect(engine="streaming")
+    if largest.width and not largest.item():
+        events = events.drop("fraction")  # no time has one
     _check(source.name, events)
     tell(f"{source.name}: coding the ids")
     users, items = _codes(events, "user"), _codes(events, "item")

@@ -17,6 +17,15 @@ Seen = Literal["filter", "keep"]
 SPLIT_FORMAT = 7  # of a saved split: raise it when there are other arrays or notes than before
 
 
+def ranges(start: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """All of ``arange(start[i], end[i])``, one after another, with the i of each: int64 [S] twice,
+    i first.
+    """
+    length = end - start
+    owner = np.repeat(np.arange(len(length)), length)
+    return owner, np.arange(len(owner)) + (start - (np.cumsum(length) - length))[owner]
+
+
 class Schema(NamedTuple):
     """What a model needs to know of the data.
 

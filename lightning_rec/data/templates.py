@@ -6,7 +6,6 @@ import re
 import polars as pl
 
 from lightning_rec.errors import UserError, listed, nearest
-from lightning_rec.files import sha256_json
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +71,3 @@ def as_text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
     if isinstance(catalogue.schema[name], pl.List):
         column = column.cast(pl.List(pl.String)).list.join(", ")
     return column.cast(pl.String).fill_null("")
-
-
-def texts_hash(texts: list[str]) -> str:
-    """SHA-256 of texts in their order."""
-    return sha256_json(texts)

@@ -165,14 +165,6 @@ def microseconds(value: pl.Expr, per_second: float) -> pl.Expr:
     return (rest * (10**6 / per_second)).round().clip(0, 10**6 - 1).cast(pl.Int32)
 
 
-def needed(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The events, without ``fraction`` (see :func:`microseconds`) where all of them are 0."""
-    if "fraction" not in events.collect_schema():
-        return events
-    largest = events.select(pl.col("fraction").max()).collect(engine="streaming").item()
-    return events if largest else events.drop("fraction")
-
-
 def _reads(kind: type[float | int], text: str | None) -> bool:
     try:
         kind(text or "")

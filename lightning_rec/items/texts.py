@@ -8,7 +8,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Frozen
-from lightning_rec.data.templates import render_template, texts_hash
+from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.items.base import Described, Reading
@@ -99,7 +99,7 @@ class Texts(Described):
         language = load_language(find_model(self.name), self.pooling, self.normalize)
         texts = render_template(reading.catalogue, self.template)
         tokens = tokenize(texts, language.tokenizer, self.max_tokens)
-        facts = [language.fingerprint, texts_hash(texts), self.max_tokens]
+        facts = [language.fingerprint, sha256_json(texts), self.max_tokens]
         key = sha256_json([*facts, language.encoder.pooling, language.encoder.normalize])[:24]
         folder = reading.cache / "texts" / key
         known = read_vectors(language.encoder, tokens, folder / "vectors")

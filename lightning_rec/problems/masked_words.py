@@ -16,10 +16,10 @@ from lightning_rec.data.clicks.table import prepare_clicks
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.kept import seal
 from lightning_rec.data.prepare import prepare
-from lightning_rec.data.templates import render_template, texts_hash
+from lightning_rec.data.templates import render_template
 from lightning_rec.data.texts import RandomTexts, audit_texts
 from lightning_rec.errors import UserError
-from lightning_rec.files import atomic_folder
+from lightning_rec.files import atomic_folder, sha256_json
 from lightning_rec.language.batches import SplitTexts, TextData
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, words_loader
@@ -97,7 +97,7 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
         parts = self.protocol.assign(texts)
         return Audited(
             name=self.source.name,
-            data_hash=texts_hash(texts),  # all that is learnt from
+            data_hash=sha256_json(texts),  # all that is learnt from
             data=SplitTexts(texts, tokens, parts),
             counts={f"{name} texts": len(which) for name, which in parts.items()},
             facts=audit_texts(texts, int(tokens.offsets[-1]), parts),

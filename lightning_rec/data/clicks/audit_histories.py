@@ -9,6 +9,7 @@ from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.data.core.audited import fail
+from lightning_rec.data.split import ranges
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
@@ -71,8 +72,8 @@ def _check_given(at: Evidence, past: Past) -> None:
     first = log.group_by("group", "item").agg(pl.col("turn").min().alias("first"))
     for start in range(0, len(turn), BLOCK):
         begin, end = (np.asarray(each[start : start + BLOCK]) for each in (past.start, past.end))
-        row = start + np.repeat(np.arange(len(begin)), end - begin)
-        item = np.asarray(past.items[begin[0] : end[-1]])
+        owner, place = ranges(begin, end)
+        row, item = start + owner, past.items[place]
         held = pl.DataFrame({"row": row, "group": group[row], "item": item, "turn": turn[row]})
         late = held.join(first, on=["group", "item"]).filter(pl.col("first") >= pl.col("turn"))
         if len(late):

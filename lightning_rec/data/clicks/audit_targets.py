@@ -19,6 +19,7 @@ from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.split import ranges
 from lightning_rec.data.types import Ints, Mask
 
 _APART = 0.2  # share of clicks with their item in the list, less that of other rows
@@ -116,11 +117,9 @@ def _own_items(at: Evidence, past: Past) -> tuple[Mask, Mask, Mask]:
         own = item[start : start + BLOCK]
         end = np.asarray(past.end[start : start + BLOCK])
         begin = np.maximum(past.start[start : start + BLOCK], end - at.fields.history_max_len)
-        length = end - begin
-        row = np.repeat(np.arange(len(own)), length)
-        place = np.arange(len(row)) + np.repeat(begin - (np.cumsum(length) - length), length)
+        row, place = ranges(begin, end)
         found[start + row[past.items[place] == own[row]]] = True
-        filled = np.flatnonzero(length)
+        filled = np.flatnonzero(end > begin)
         first[start + filled] = past.items[begin[filled]] == own[filled]
         last[start + filled] = past.items[end[filled] - 1] == own[filled]
     return found, first, last

@@ -138,11 +138,6 @@ def _numbers(
     return found, faults
 
 
-def group(table: ClickTable, fields: Fields) -> NDArray[np.int32] | None:
-    """A number for the group of each row, int32 [N], -1 where there is none; or None."""
-    return None if fields.group is None else codes(table, fields.group, text)
-
-
 def codes(
     table: ClickTable, name: str, read: Callable[[pl.Series], pl.Series]
 ) -> NDArray[np.int32]:

@@ -40,8 +40,9 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
                     "Clicks need both classes in each part: check data.fields.label and "
                     "positive_from, or choose another protocol."
                 )
-    arrays: dict[str, Any] = {"label": label, **parts}
-    arrays["weight"], arrays["group"] = columns.weight(table, fields), columns.group(table, fields)
+    group = None if fields.group is None else columns.codes(table, fields.group, columns.text)
+    arrays: dict[str, Any] = {"label": label, **parts, "group": group}
+    arrays["weight"] = columns.weight(table, fields)
     processor = fit(table, fields, assigned.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     notes = []
@@ -52,11 +53,10 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
             "recall, F1 and accuracy are at the threshold 0.5."
         )
     facts = {"boundaries": assigned.boundaries, "counts": counts, "notes": notes}
-    longest = fields.history_max_len if fields.has_history else 0
     with atomic_folder(folder) as temporary:
         ids = _write_features(table, processor, temporary)
         if fields.has_history:
-            past, unknown = past_of(table, processor, assigned, ids, first, arrays["group"])
+            past, unknown = past_of(table, processor, assigned, ids, first, group)
             arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
             counts |= _counted(name, fields, past, unknown)
         for key, array in arrays.items():
@@ -64,9 +64,8 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
                 np.save(temporary / f"{key}.npy", array, allow_pickle=False)
         for key, fitted in processor.tables().items():
             fitted.write_parquet(temporary / f"{key}.parquet")
-        known = {"item": fields.item, "max_len": longest, "goals": tuple(fields.targets)}
-        write_json(temporary / "facts.json", facts | known)
-    return Encoded.load(folder)
+        write_json(temporary / "facts.json", facts)
+    return Encoded.load(folder, fields)
 
 
 def _write_features(

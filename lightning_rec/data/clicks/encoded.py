@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+from lightning_rec.data.clicks.fields import ClickSchema, Fields
 from lightning_rec.data.clicks.histories import Past
-from lightning_rec.data.clicks.processor import FeatureProcessor
+from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.data.kept import mapped
 from lightning_rec.data.types import Ints
 from lightning_rec.documents import read_json
 
 _ARRAYS = ("ids", "values", "label", "weight", "group", "train", "val", "test")
-ENCODED_FORMAT = 5  # of what is saved: raise it when other arrays are, or others in them
+ENCODED_FORMAT = 6  # of what is saved: raise it when other arrays are, or others in them
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,19 @@ class Encoded:
         return FeatureProcessor(fields, self.schema, self.vocabulary, self.statistics)
 
     @classmethod
-    def load(cls, folder: Path) -> "Encoded":
+    def load(cls, folder: Path, fields: Fields) -> "Encoded":
         """Map the arrays that :func:`encode` wrote into memory, read-only."""
         facts: dict[str, Any] = read_json(folder / "facts.json")
-        fields = pl.read_parquet(folder / "fields.parquet").rows()
+        tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        fitted = FeatureProcessor.of(tables, fields)
         past = Past(*(mapped(folder, f"past_{name}") for name in Past._fields))
         return cls(
-            schema=ClickSchema(
-                tuple(Field(*field) for field in fields),
-                facts["item"],
-                facts["max_len"],
-                tuple(facts["goals"]),
-            ),
+            schema=fitted.schema,
             **{name: mapped(folder, name) for name in _ARRAYS},
-            vocabulary=pl.read_parquet(folder / "vocabulary.parquet"),
-            statistics=pl.read_parquet(folder / "statistics.parquet"),
+            vocabulary=fitted.vocabulary,
+            statistics=fitted.statistics,
             boundaries=tuple(facts["boundaries"]) if facts["boundaries"] else None,
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
-            past=past if facts["max_len"] else None,
+            past=past if fields.has_history else None,
         )

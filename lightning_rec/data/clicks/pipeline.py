@@ -1,7 +1,6 @@
 """From a source of clicks and a protocol to audited arrays: prepared and audited once."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +49,7 @@ def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> Audi
     def make(temporary: Path) -> None:
         encode(table, source.fields, protocol.assign(table, source.fields), temporary)
 
-    encoded = Encoded.load(kept(folder, make))
-    encoded = replace(encoded, schema=encoded.schema.with_dims(source.fields.dims))
+    encoded = Encoded.load(kept(folder, make), source.fields)
     for note in encoded.notes:
         log.warning(note)
     disjoint = protocol.disjoint_column(source.fields)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+from lightning_rec.data.split import ranges
 from lightning_rec.data.types import Floats, Ints
 
 SCHEMA = {
@@ -160,8 +161,7 @@ def number(column: pl.Series, fields: Fields) -> Floats:
 def places(values: pl.Series) -> tuple[Ints, Ints]:
     """Row and place in it of each value of a column of lists: int64 [V], int64 [V]."""
     length = values.list.len().fill_null(0).to_numpy().astype(np.int64)
-    row = np.repeat(np.arange(len(values)), length)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
+    return ranges(np.zeros_like(length), length)
 
 
 def buckets(values: pl.Series, size: int) -> Ints:

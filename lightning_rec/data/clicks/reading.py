@@ -26,10 +26,16 @@ def read_rows(
     rows are faulty.
     """
     drop = invalid == "drop"
-    faults = {"unreadable lists": _unreadable(rows, fields)}
-    faults |= dict(_faults(rows, fields)) if drop else {}
-    numbered, names = rows.with_row_index(ROW), rows.collect_schema().names()
-    blank = pl.all_horizontal(pl.col(name).is_null() for name in names) & table.is_text
+    numbered, schema = rows.with_row_index(ROW), rows.collect_schema()
+    many = [name for name in (*fields.multi_valued, fields.history) if name]
+    cut = [
+        unreadable(pl.col(name), parted=True).fill_null(value=False)
+        for name in many
+        if schema[name] == pl.String
+    ]
+    faults = {"unreadable lists": pl.any_horizontal(pl.lit(value=False), *cut)}
+    faults |= dict(_faults(schema, fields)) if drop else {}
+    blank = pl.all_horizontal(pl.col(name).is_null() for name in schema) & table.is_text
     # A column may be called as a fact is.
     facts = scanned(table, numbered, blank, {f"fault {name}": bad for name, bad in faults.items()})
     first = facts["fault unreadable lists_row"]
@@ -141,16 +147,8 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     return found
 
 
-def _unreadable(rows: pl.LazyFrame, fields: Fields) -> pl.Expr:
-    schema, many = rows.collect_schema(), (*fields.multi_valued, fields.history)
-    texts = [pl.col(name) for name in many if name and schema[name] == pl.String]
-    bad = (unreadable(column, parted=True).fill_null(value=False) for column in texts)
-    return pl.any_horizontal(pl.lit(value=False), *bad)
-
-
-def _faults(rows: pl.LazyFrame, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
+def _faults(schema: pl.Schema, fields: Fields) -> Iterator[tuple[str, pl.Expr]]:
     """By column where a row cannot be used: Boolean."""
-    schema = rows.collect_schema()
     for name, least in fields.labels().values():
         read = cells.labels if least is None else cells.numbers
         yield name, read(pl.col(name), schema[name], name).is_null()

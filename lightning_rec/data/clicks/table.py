@@ -100,28 +100,20 @@ def prepare_clicks(source: ClickSource | LogClicks, cache: Path) -> ClickTable:
             tell(f"{source.name}: reading")
             source.read(files).sink_parquet(folder / "clicks.parquet", row_group_size=BLOCK)
         tell(f"{source.name}: taking the checksum")
-        return _info(source, ClickTable(folder, source, log).rows)
+        table = ClickTable(folder, source, log).rows
+        rows = table.select(pl.len()).collect().item()
+        if not rows:
+            raise UserError(f"{source.name}: the raw files hold no rows.")
+        told = source.canonical(table) if hasattr(source, "canonical") else table
+        labels = source.settings().get("labels")
+        dropped = getattr(source, "dropped", {})
+        return {"rows": rows, "dropped": dropped, "data_hash": _data_hash(told, rows, labels)}
 
     log = prepare(source.log, cache) if isinstance(source, LogClicks) else None
     version = _VERSION if log is None else f"{_VERSION} of {log.folder.name}"
     table = ClickTable(prepared(source, cache, version, write), source, log)
     source.fields.check(source.name, table.rows.collect_schema().names())
     return table
-
-
-def _info(source: ClickSource | LogClicks, table: pl.LazyFrame) -> dict[str, Any]:
-    rows = table.select(pl.len()).collect().item()
-    if not rows:
-        raise UserError(f"{source.name}: the raw files hold no rows.")
-    return {
-        "rows": rows,
-        "dropped": getattr(source, "dropped", {}),
-        "data_hash": _data_hash(
-            source.canonical(table) if hasattr(source, "canonical") else table,
-            rows,
-            source.settings().get("labels"),
-        ),
-    }
 
 
 def _data_hash(table: pl.LazyFrame, rows: int, labels: Mapping[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.data.matching.splits import Matches
+from lightning_rec.data.split import ranges
 from lightning_rec.errors import UserError
 
 
@@ -70,11 +71,7 @@ class QuerySet(Dataset[QueryBatch]):
     def __getitems__(self, indices: list[int]) -> QueryBatch:
         """Fetch the queries with these numbers."""
         query = self.queries[np.asarray(indices, dtype=np.int64)]
-        start = self.pairs.offsets[query]
-        number = self.pairs.offsets[query + 1] - start
-        row = np.repeat(np.arange(len(query)), number)
-        before = np.cumsum(number) - number
-        at = np.arange(len(row)) - before[row] + start[row]
+        row, at = ranges(self.pairs.offsets[query], self.pairs.offsets[query + 1])
         return QueryBatch(
             torch.from_numpy(query),
             torch.from_numpy(row),

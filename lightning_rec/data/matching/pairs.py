@@ -66,20 +66,17 @@ class Pairs(Prepared):
     @cached_property
     def offsets(self) -> Ints:
         """The pairs of query ``q`` are those from ``offsets[q]`` to ``offsets[q + 1]``: [Q + 1]."""
-        found: Ints = mapped(self.folder, "offsets")
-        return found
+        return np.asarray(mapped(self.folder, "offsets"))
 
     @cached_property
     def item(self) -> NDArray[np.int32]:
         """The item of each pair, int32 [P]."""
-        found: NDArray[np.int32] = mapped(self.folder, "item")
-        return found
+        return np.asarray(mapped(self.folder, "item"))
 
     @cached_property
     def relevance(self) -> NDArray[np.float32]:
         """How well each pair fits, as it was judged, float32 [P]."""
-        found: NDArray[np.float32] = mapped(self.folder, "relevance")
-        return found
+        return np.asarray(mapped(self.folder, "relevance"))
 
     @cached_property
     def query(self) -> Ints:
