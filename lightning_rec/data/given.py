@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+import polars as pl
 
 from lightning_rec.data.arrays import Targets
 from lightning_rec.data.filters import Ordered, picked
@@ -72,14 +73,14 @@ class Given(SplitProtocol):
 
 def _doubled(events: Ordered, part: Ints) -> Iterator[str]:
     """Say how many events of one part are in an earlier one too, alike in user, item and time."""
-    columns = [events.user, events.item] + ([] if events.time is None else [events.time])
-    alike = "user and item" if events.time is None else "user, item and time"
+    columns = {"user": events.user, "item": events.item}
+    alike = "user and item"
+    if events.time is not None:
+        columns["time"], alike = events.time, "user, item and time"
+    table = pl.DataFrame({**columns, "part": part}).unique()
     for held, earlier in ((VAL, TRAIN), (TEST, TRAIN), (TEST, VAL)):
-        inside = part == held
-        rows = np.unique(np.stack([c[part == earlier] for c in columns], axis=1), axis=0)
-        asked = np.unique(np.stack([c[inside] for c in columns], axis=1), axis=0)
-        both = len(rows) + len(asked) - len(np.unique(np.concatenate([rows, asked]), axis=0))
-        if both:
+        rows, asked = (table.filter(pl.col("part") == each) for each in (earlier, held))
+        if both := asked.join(rows, on=list(columns), how="semi").height:
             yield (
                 f"{both:,} of {len(asked):,} {PARTS[held]} events are in {PARTS[earlier]} too, "
                 f"alike in {alike}."

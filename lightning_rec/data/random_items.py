@@ -96,17 +96,13 @@ def write_by_id(data: Interactions, folder: Path) -> None:
         used = events.select(pl.col(key).unique()).collect().to_series()
         table = table.with_row_index("before").with_columns(pl.col("before").cast(pl.Int32))
         table = table.sort(~pl.col("before").is_in(used.implode()), key)
-        codes = table.lazy().select("before").with_row_index("code")
-        codes = codes.select(pl.col("before").alias(key), pl.col("code").cast(pl.Int32))
-        events = events.join(codes, on=key).drop(key).rename({"code": key})
+        code = table["before"].arg_sort().cast(pl.Int32)  # of what had this code before
+        events = events.with_columns(pl.lit(code).gather(pl.col(key)).alias(key))
         tables[key] = table.drop("before")
         tables[key].write_parquet(folder / f"{key}s.parquet")
     columns = data.events.collect_schema().names()
     compared = [name for name in (*TIMED, "rating", "part") if name in columns]
     events = events.select(columns).sort("user", "item", *compared)
     events.sink_parquet(folder / "interactions.parquet")
-    hashes = {
-        "data_hash": data_hash(Interactions(folder)),
-        "catalogue_hash": catalogue_hash(tables["item"]),
-    }
-    write_json(folder / "info.json", {**data.info, **hashes})
+    known = {**data.info, "data_hash": data_hash(Interactions(folder))}
+    write_json(folder / "info.json", {**known, "catalogue_hash": catalogue_hash(tables["item"])})

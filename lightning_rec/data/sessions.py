@@ -148,25 +148,19 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     ends, for users: named ``u / 1``, in order of first appearance, their user in ``visitor``.
     """
     tick, per_second = ticks(data.events)
-    frame = data.events.select("user", tick.alias("tick")).with_row_index("row").collect()
-    frame = frame.sort("user", "tick", "row")
     pause = round(gap * per_second, 3)
-    visitor = frame["user"].cast(pl.Int64).to_numpy()
-    new = np.diff(visitor) != 0
-    begins = np.append(True, new | (np.diff(frame["tick"].to_numpy()) > pause))
-    session = np.cumsum(begins) - 1
-    of: Ints = visitor[begins]
-    first = np.flatnonzero(np.append(True, np.diff(of) != 0))
-    number = np.arange(len(of)) - np.repeat(first, np.diff(np.append(first, len(of)))) + 1
-    row = frame["row"].to_numpy()
-    order = np.argsort(np.minimum.reduceat(row, np.flatnonzero(begins)))
-    place = np.empty(len(order), dtype=np.int32)
-    place[order] = np.arange(len(order))
-    code = np.empty(len(session), dtype=np.int32)
-    code[row] = place[session]
-    events = data.events.rename({"user": "visitor"}).with_columns(pl.Series("user", code))
-    names = data.users["user"].gather(of[order])
-    users = pl.DataFrame({"visitor": names, "number": number[order]})
+    frame = data.events.select("user", tick.alias("tick")).with_row_index("row").collect()
+    begins = (pl.col("user").diff() != 0) | (pl.col("tick").diff() > pause)
+    frame = frame.sort("user", "tick", "row")
+    frame = frame.with_columns(session=begins.fill_null(True).cum_sum())
+    first = (pl.col("user").first(), pl.col("row").min())
+    sessions = frame.group_by("session", maintain_order=True).agg(first)
+    sessions = sessions.with_columns(number=pl.int_range(1, pl.len() + 1).over("user"))
+    sessions = sessions.sort("row").with_columns(code=pl.int_range(pl.len(), dtype=pl.Int32))
+    code = frame.join(sessions.select("session", "code"), on="session").sort("row")["code"]
+    events = data.events.rename({"user": "visitor"}).with_columns(code.alias("user"))
+    names = data.users["user"].gather(sessions["user"])
+    users = pl.DataFrame({"visitor": names, "number": sessions["number"]})
     name = pl.col("visitor").str.replace_all("/", "//", literal=True)  # so no two names are one
     users = users.select(pl.format("{} / {}", name, "number").alias("user"), "visitor")
     others = [column for column in events.collect_schema().names() if column != "user"]
@@ -174,7 +168,7 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     users.write_parquet(folder / "users.parquet")
     shutil.copyfile(data.folder / "items.parquet", folder / "items.parquet")
     facts = {"gap": gap, "users": data.info["users"]}
-    write_json(folder / "info.json", {**data.info, "users": len(of), "sessions": facts})
+    write_json(folder / "info.json", {**data.info, "users": len(users), "sessions": facts})
 
 
 def _seconds(gap: float | str) -> float:

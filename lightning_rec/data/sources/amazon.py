@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from lightning_rec.data.dialect import BLANKS, Dialect
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.origins import Download
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.sources.public import PublicSource
+from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
 
 _GITHUB = "https://raw.githubusercontent.com/"
@@ -25,11 +27,11 @@ class AmazonSequences(PublicSource):
 
     def read(self, files: list[Path]) -> Tables:
         """Read the sequences, and titles or else attributes. Raises UserError on a broken line."""
-        pairs = pl.DataFrame(
-            _sequences(files[0]),
-            schema={"user": pl.String, "item": pl.List(pl.String)},
-            orient="row",
-        ).explode("item")
+        table = open_table(files[0], Dialect(BLANKS, form="lines"))
+        sequences = table.collect(table.frame)
+        if len(short := (sequences["item"].list.len().fill_null(0) == 0).arg_true()):
+            raise UserError(f"{table.where(short[0])} is no 'user item item …'.")
+        pairs = sequences.explode("item")
         if len(files) == 1:
             return Tables(pairs.lazy())
         about = _titles if files[1].name == _TITLES else _attributes
@@ -106,16 +108,6 @@ class AmazonToysP5(AmazonSequences):
         *AmazonToys.public.folders,
         of=Layout("p5", ("sequential_data_p5.txt",), (_TITLES,)),
     )  # fmt: skip
-
-
-def _sequences(path: Path) -> list[tuple[str, list[str]]]:
-    """Read lines of ``user item item …``, oldest item first; a user may have several lines."""
-    with path.open(encoding="utf-8") as stream:
-        lines = [line.split() for line in stream]
-    for number, words in enumerate(lines, 1):
-        if len(words) < 2:
-            raise UserError(f"{path}, line {number} is no 'user item item …'.")
-    return [(user, items) for user, *items in lines]
 
 
 def _titles(path: Path) -> pl.LazyFrame:

@@ -29,6 +29,9 @@ _OCCUPATIONS = (
 )  # fmt: skip
 _YEAR = re.compile(r"\s*\((\d{4})\)(?:\s*\(V\))?$")  # (V): straight to video
 _ARTICLE = re.compile(r"^(.+), (The|An?|L[aeo]s?|L'|El|Il|D[aei][rs]|Die|Det)((?: \(.*\))?)$")
+_RATING_TYPES: dict[str, Any] = {
+    "user": pl.String, "item": pl.String, "rating": pl.Float32, "timestamp": pl.Int64,
+}  # fmt: skip
 _ITEM_TYPES: dict[str, Any] = {
     "item": pl.String, "title": pl.String, "year": pl.Int32, "genres": pl.List(pl.String),
 }  # fmt: skip
@@ -102,12 +105,7 @@ class MovieLens100K(PublicSource):
             separator="\t",
             has_header=False,
             skip_rows=int(ratings.name == "ml-100k.inter"),
-            schema={
-                "user": pl.String,
-                "item": pl.String,
-                "rating": pl.Float32,
-                "timestamp": pl.Float64,
-            },
+            schema=_RATING_TYPES | {"timestamp": pl.Float64},
         ).with_columns(pl.col("timestamp").cast(pl.Int64))
         movies: Parsers = {"u.item": _grouplens_movie, "ml-100k.item": _archive_movie}
         users: Parsers = {"u.user": _pipe_user, "ml-100k.user": _pipe_user}
@@ -169,12 +167,11 @@ def parse_title(text: str) -> tuple[str, int | None]:
 
 def _ratings(path: Path) -> pl.LazyFrame:
     """ratings.dat: user::item::rating::time. A colon parts them, so every second field is empty."""
-    types = {"user": pl.String, "item": pl.String, "rating": pl.Float32, "timestamp": pl.Int64}
     schema: dict[str, Any] = {}
-    for name, kind in types.items():
+    for name, kind in _RATING_TYPES.items():
         schema |= {name: kind, f"after_{name}": pl.String}
     schema.popitem()  # nothing follows the last
-    return pl.scan_csv(path, separator=":", has_header=False, schema=schema).select(*types)
+    return pl.scan_csv(path, separator=":", has_header=False, schema=schema).select(*_RATING_TYPES)
 
 
 def _described(at: dict[str, Path], types: dict[str, Any], parsers: Parsers) -> pl.LazyFrame | None:
