@@ -1,29 +1,22 @@
 """From events, marked with what they are for, to the flat arrays of a split."""
 
-from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
-from lightning_rec.data.repeats import Repeats, SeenTargets, counted, none_left, repeats, told
+from lightning_rec.data.repeats import Repeats, counted, none_left, repeats, told
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Examples, Order, Seen, Split
+from lightning_rec.data.split import Examples, Order, Split
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError, listed
 
+if TYPE_CHECKING:
+    from lightning_rec.data.splits import SplitProtocol
+
 Cold = Literal["miss", "exclude", "rank"]
-
-
-class Rules(NamedTuple):
-    """A protocol's name and settings; see :class:`~lightning_rec.data.splits.SplitProtocol`."""
-
-    name: str
-    cold_targets: Cold
-    seen: Seen
-    seen_targets: SeenTargets
 
 
 class Targets(NamedTuple):
@@ -56,13 +49,13 @@ def arrays(
     events: Ordered,
     targets: Targets,
     counts: dict[str, int],
-    rules: Rules,
+    protocol: "SplitProtocol",
 ) -> Split:
     """Build the vocabulary from training events only, then the arrays that batches are cut from."""
     num_users, num_known = data.info["users"], data.info["items"]
     train_counts = np.bincount(events.item[targets.train], minlength=num_known)
     # Items with training events, then those without where they are ranked, as catalogued.
-    ranked = num_known if rules.cold_targets == "rank" else np.sum(train_counts > 0)
+    ranked = num_known if protocol.cold_targets == "rank" else np.sum(train_counts > 0)
     vocabulary = np.argsort(train_counts == 0, kind="stable")[:ranked]
     code = np.full(num_known, -1, dtype=np.int64)
     code[vocabulary] = np.arange(len(vocabulary))
@@ -73,7 +66,7 @@ def arrays(
     train_length = np.bincount(events.user[targets.train], minlength=num_users)
     until, found = _until(events.user, targets), repeats(events, targets.order)
     has_history = before[until] > offsets[events.user]  # something known happened before
-    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, rules)
+    kinds = _kinds(has_history, known, train_counts[events.item] == 0, found, until, protocol)
 
     def examples(mask: Mask) -> Examples:
         at = np.flatnonzero(mask & kinds.tested)
@@ -93,11 +86,11 @@ def arrays(
         test=test,
         boundaries=targets.boundaries,
         counts=counts,
-        notes=_notes(data, events, targets, test, counts, rules),
+        notes=_notes(data, events, targets, test, counts, protocol),
         times=None if events.time is None else events.time[known],
         order=targets.order,
         whole=targets.whole,
-        seen=rules.seen,
+        seen=protocol.seen,
     )
 
 
@@ -140,7 +133,7 @@ def _kinds(
     untrained: Mask,
     found: Repeats,
     until: Ints,
-    rules: Rules,
+    rules: "SplitProtocol",
 ) -> _Kinds:
     """Sort events by what the protocol makes of targets; each argument is bool [N]."""
     told = has_history & known if rules.cold_targets == "exclude" else has_history
@@ -159,8 +152,7 @@ def _until(user: Ints, targets: Targets) -> Ints:
     if targets.parts is None:
         return np.arange(len(user))
     first = np.append(True, (np.diff(user) != 0) | (np.diff(targets.parts) != 0))
-    until: Ints = np.flatnonzero(first)[np.cumsum(first) - 1]
-    return until
+    return np.asarray(np.flatnonzero(first)[np.cumsum(first) - 1])
 
 
 def _counts(
@@ -197,7 +189,7 @@ def _notes(
     targets: Targets,
     test: Examples,
     counts: dict[str, int],
-    rules: Rules,
+    rules: "SplitProtocol",
 ) -> tuple[str, ...]:
     """Say how many users have no test target, and who they are; and what repeats there are."""
     words = (rules.seen, rules.seen_targets, targets.order)
@@ -216,44 +208,38 @@ def _notes(
     return (untested, *notes)
 
 
-def check_parts(events: Ordered, protocol: str, data: str, *, given: bool) -> None:
+def check_parts(events: Ordered, protocol: "SplitProtocol", data: str) -> None:
     """Raise UserError if data that came split would be split anew, or the other way round."""
-    if given and events.part is None:
+    if protocol.given and events.part is None:
         raise UserError(
-            f"protocol={protocol}: {data} came without a split. Your own files can be given "
+            f"protocol={protocol.name}: {data} came without a split. Your own files can be given "
             "as data.path=TRAIN data.val=FILE data.test=FILE; else choose protocol=leave_one_out, "
             "temporal or random_items."
         )
-    if events.part is not None and not given:
+    if events.part is not None and not protocol.given:
         raise UserError(
-            f"protocol={protocol} would mix the parts that {data} came with, and split anew: "
+            f"protocol={protocol.name} would mix the parts that {data} came with, and split anew: "
             "say protocol=given, or drop data.val and data.test."
         )
 
 
-def check_usable(
-    split: Split,
-    protocol: str,
-    cutoffs: Sequence[int],
-    shortfall: Callable[[Split], str],
-    *,
-    validates: bool,
-) -> None:
+def check_usable(split: Split, protocol: "SplitProtocol") -> None:
     """Raise UserError, with the counts and what to do, where a split cannot be used."""
     if split.num_items == 1:
         raise UserError(
-            f"protocol={protocol} leaves 1 item in training: there is nothing to rank. Loosen "
+            f"protocol={protocol.name} leaves 1 item in training: there is nothing to rank. Loosen "
             "the filters, or check the column of items."
         )
-    validation = {"validation": split.val} if validates else {}
+    validation = {"validation": split.val} if protocol.validates else {}
     for stage, examples in {**validation, "test": split.test}.items():
         if not examples.size:
             steps = takewhile(lambda step: "target" not in step[0], split.counts.items())
             counts = ", ".join(f"{step}: {number:,}" for step, number in steps)
             why = none_left(split.counts, "val" if stage == "validation" else stage)
             if not why or split.boundaries is not None:
-                why = f"{why} {shortfall(split)}".strip()
-            raise UserError(f"protocol={protocol} leaves no {stage} targets ({counts}). {why}")
+                why = f"{why} {protocol.shortfall(split)}".strip()
+            raise UserError(f"protocol={protocol.name} leaves no {stage} targets ({counts}). {why}")
+    cutoffs = protocol.cutoffs
     if max(cutoffs) >= split.num_items:
         fit = [k for k in cutoffs if k < split.num_items] or [1]
         shown = ",".join(map(str, fit))

@@ -1,9 +1,7 @@
 """Where a split by time is cut: at a quantile of the times, or at a date."""
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,21 +43,19 @@ def boundaries(
     with several there. Raises UserError if they are in the wrong order, or leave nothing.
     """
 
-    def moment(key: str, cut: Cut, quantile: Callable[[float], float]) -> float:
-        return _dated(key, cut, time, unit) if isinstance(cut, str) else quantile(cut)
+    def moment(key: str, cut: Cut, among: Times) -> float:
+        if isinstance(cut, str):
+            return _dated(key, cut, time, unit)
+        if user is not None:
+            return _first_after(among, cut)
+        return float(np.quantile(among, cut, method="higher"))
 
-    def first(share: float) -> float:
-        return float(np.quantile(time, share, method="higher"))
-
-    def first_of_several(share: float) -> float:
-        assert user is not None
+    test_at, among = moment("test_from", test_from, time), time
+    if user is not None:
         early = time < test_at
         several = np.bincount(user[early], minlength=user.max() + 1) > 1
-        return _first_after(time[early & several[user]], share)
-
-    nested = user is not None
-    test_at = moment("test_from", test_from, partial(_first_after, time) if nested else first)
-    val_at = moment("val_from", val_from, first_of_several if nested else first)
+        among = time[early & several[user]]
+    val_at = moment("val_from", val_from, among)
     if isinstance(val_from, str) or isinstance(test_from, str):
         cuts = ((val_from, val_at), (test_from, test_at))
         if val_at >= test_at:

@@ -14,7 +14,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import (
     Cold,
-    Rules,
     Targets,
     arrays,
     check_parts,
@@ -168,15 +167,13 @@ class SplitProtocol(Hashed, ABC):
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
         events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
-        check_parts(events, self.name, data.info["name"], given=self.given)
+        check_parts(events, self, data.info["name"])
         events = self.arranged(data, events)
         events, targets = without_new(
             events, self.choose(events), self.new_items, self.new_items_seed
         )
-        rules = Rules(self.name, self.cold_targets, self.seen, self.seen_targets)
-        split = arrays(data, events, targets, counts, rules)
-        validates = self.validates
-        check_usable(split, self.name, self.cutoffs, self.shortfall, validates=validates)
+        split = arrays(data, events, targets, counts, self)
+        check_usable(split, self)
         return split
 
     def validated(self, events: Ordered, held: Mask) -> Mask:
@@ -263,9 +260,7 @@ class Temporal(SplitProtocol):
 
     def shortfall(self, split: Split) -> str:
         """Events on both sides of a cut."""
-        before, more = "it", ""
-        if not self.new_users:
-            before = "protocol.val_from"
+        before, more = "it" if self.new_users else "protocol.val_from", ""
         if not self.new_users and split.counts["train events"]:
             more = ", or say protocol.new_users=true, which takes new users from their second event"
         who = f"A target lies after a cut and its user has an event before {before}"
