@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from lightning_rec.commands.sets import number
-from lightning_rec.data.clicks.infer import ROLES, Guess, decimal_comma, fields_of, guess
+from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
+from lightning_rec.data.clicks.kinds import decimal_comma
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.oddities import garbled
 from lightning_rec.data.plain import Unfit
@@ -43,7 +44,7 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     # Values are read as YAML, as Hydra's are: 'null' is None, '[a,b]' a list.
     form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
     form = _complete(path, form, console)
-    table = open_table(path, _dialect(form))
+    table = open_table(path, Dialect(**form))
     guesses = guess(table, given)
     for told in garbled(table):
         console.print(told, soft_wrap=True, highlight=False)
@@ -76,7 +77,7 @@ def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, An
         found = {}
         try:
             found = described(path, form)
-            open_table(path, _dialect(form | found)).sound()
+            open_table(path, Dialect(**form | found)).sound()
             told = f"{path} seems to have no header."
         except Unfit as error:
             if set(error.settings) & {*form, "invalid"}:
@@ -88,7 +89,7 @@ def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, An
                 f"'lightning-rec data check {path}'."
             )
         if not found and "decimal" not in form:
-            table = open_table(path, _dialect(form))
+            table = open_table(path, Dialect(**form))
             if commas := decimal_comma(table):
                 found = {"decimal": "comma"}
                 told = f"{path}: numbers have decimal commas (in {listed(commas)})."
@@ -97,11 +98,6 @@ def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, An
         taken = listed(f"{key}={value}" for key, value in found.items())
         console.print(f"{told} {taken} is taken.", soft_wrap=True, highlight=False)
         form = form | found
-
-
-def _dialect(form: dict[str, Any]) -> Dialect:
-    columns = form.get("columns")
-    return Dialect(**form | ({"columns": tuple(columns)} if columns else {}))
 
 
 def _shown(path: Path, guesses: list[Guess]) -> FittedTable:

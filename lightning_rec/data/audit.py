@@ -226,5 +226,4 @@ def _met(examples: Examples, split: Split, source: _Source) -> Mask:
     )
     asked = np.asarray(examples.user) * source.num_items + source.item[np.asarray(examples.row)]
     place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-    met: Mask = (pairs[place] == asked) & (first[place] < examples.end)
-    return met
+    return np.asarray((pairs[place] == asked) & (first[place] < examples.end))

@@ -111,7 +111,6 @@ class TrainSet(Dataset[TrainBatch]):
         return len(self.windows)
 
     def __getitems__(self, indices: list[int]) -> TrainBatch:
-        """Fetch the windows with these numbers, the longest first."""
         user, start, end = self.windows[np.asarray(indices)]
         order = np.argsort(start - end, kind="stable")
         user, start, end = user[order], start[order], end[order]
@@ -139,7 +138,6 @@ class EvalSet(Dataset[EvalBatch]):
         return len(self.end)
 
     def __getitems__(self, indices: list[int]) -> EvalBatch:
-        """Fetch the examples with these numbers, the longest histories first."""
         number = np.asarray(indices, dtype=np.int64)
         start, end = self.start[number], self.end[number]
         latest = np.maximum(start, end - self.schema.max_len)

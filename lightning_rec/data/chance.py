@@ -29,11 +29,9 @@ def bits(seed: "int | Words", place: Ints) -> Words:
         word = np.asarray(seed, dtype=np.uint64) + (place.astype(np.uint64) + np.uint64(1)) * _STEP
         for shift, factor in _ROUNDS:
             word = (word ^ (word >> shift)) * factor
-        mixed: Words = word ^ (word >> np.uint64(31))
-    return mixed
+        return np.asarray(word ^ (word >> np.uint64(31)))
 
 
 def uniform(words: Words) -> Floats:
     """Random words as float64 above 0, up to and including 1."""
-    shares: Floats = ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64)
-    return shares * 2.0**-53
+    return ((words >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lightning_rec.data import propose
-from lightning_rec.data.columns import Log, missing_columns, read_log, told_dropped
+from lightning_rec.data.columns import Log, read_log, told_dropped
 from lightning_rec.data.lines import Ragged
 from lightning_rec.data.oddities import garbled, oddities, repeats
 from lightning_rec.data.plain import Unfit
@@ -52,7 +52,6 @@ class Report:
         return not self.errors
 
     def __rich__(self) -> RenderableType:
-        """Figures, then errors and warnings, then the verdict."""
         parts: list[RenderableType] = []
         if self.statistics is not None:
             grid = FittedTable(self.path.name, text("", ""), header=False)
@@ -160,10 +159,9 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
             report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
     log = _read(open_table(path, source.dialect, source.invalid), source, report)
     for part in list(source.paths.values())[1:]:
-        more, columns = open_table(part, source.dialect, source.invalid), source.roles
-        faults = missing_columns(more, columns) or read_log(more, columns, source.invalid).faults
-        report.errors += faults
-    if log is not None and log.remedy and not set(log.remedy) & set(settings):
+        more = open_table(part, source.dialect, source.invalid)
+        report.errors += read_log(more, source.roles, source.invalid).faults
+    if log.remedy and not set(log.remedy) & set(settings):
         raise Unfit(log.faults[0], **log.remedy)
 
 
@@ -194,11 +192,7 @@ def _named(table: Table, roles: Mapping[str, Any]) -> Iterator[str]:
             yield f"Column '{name}' is the {role}, not {listed(others)}: they differ in case alone."
 
 
-def _read(table: Table, source: TableSource, report: Report) -> Log | None:
-    faults = missing_columns(table, source.roles)
-    if faults:
-        report.errors += faults
-        return None
+def _read(table: Table, source: TableSource, report: Report) -> Log:
     log = read_log(table, source.roles, source.invalid)
     report.errors += log.faults
     report.droppable = log.droppable

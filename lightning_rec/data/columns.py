@@ -55,24 +55,11 @@ class Log:
         return self.frame.sort([_MOMENT, "user"], maintain_order=True).drop(_MOMENT)
 
 
-def missing_columns(table: Table, columns: Columns) -> list[str]:
-    """One sentence for each column that is not in the table, or used twice."""
-    names = table.schema.names()
-    faults = [
-        no_column(table.path, name, f"the {role}", names)
-        for role, name in columns.named().items()
-        if name not in names
-    ]
-    if columns.user == columns.item:
-        faults.append(f"User and item are both column '{columns.user}': name two columns.")
-    return faults
-
-
 def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     """Read the log through once, in constant memory, and collect its faults; ``invalid="drop"``
     leaves faulty rows out. Raises UserError for what makes the file unreadable as a whole.
     """
-    if unfit := list(_unfit(table, columns)):
+    if unfit := _missing(table, columns) or list(_unfit(table, columns)):
         return Log(table.frame, 0, unfit)
     try:
         source, types = events(table, columns)
@@ -118,6 +105,19 @@ def told_dropped(dropped: Mapping[str, int]) -> str:
         if role != "rows" and count
     ]
     return f"{dropped['rows']:,} rows were dropped ({listed(told) or 'blank'})"
+
+
+def _missing(table: Table, columns: Columns) -> list[str]:
+    """One sentence for each column that is not in the table, or used twice."""
+    names = table.schema.names()
+    faults = [
+        no_column(table.path, name, f"the {role}", names)
+        for role, name in columns.named().items()
+        if name not in names
+    ]
+    if columns.user == columns.item:
+        faults.append(f"User and item are both column '{columns.user}': name two columns.")
+    return faults
 
 
 def _unfit(table: Table, columns: Columns) -> Iterator[str]:

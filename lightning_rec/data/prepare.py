@@ -63,10 +63,9 @@ def _write(
     users.write_parquet(folder / "users.parquet")
     tell(f"{source.name}: taking the checksum")
     written = pl.scan_parquet(folder / "interactions.parquet")
-    facts = [pl.len().alias("events")]
-    if "timestamp" in written.collect_schema():
-        time = pl.col("timestamp")
-        facts += [time.min().alias("first_timestamp"), time.max().alias("last_timestamp")]
+    time = pl.col("^timestamp$")  # if there is one
+    period = (time.min().name.prefix("first_"), time.max().name.prefix("last_"))
+    facts = written.select(pl.len().alias("events"), *period).collect(engine="streaming")
     return {
         "data_hash": data_hash(Interactions(folder)),
         "catalogue_hash": catalogue_hash(items),
@@ -77,7 +76,7 @@ def _write(
         "notes": notes,
         "first_timestamp": None,
         "last_timestamp": None,
-        **written.select(facts).collect(engine="streaming").row(0, named=True),
+        **facts.row(0, named=True),
     }
 
 

@@ -230,15 +230,11 @@ def _by_position(columns: list[tuple[str, ...]]) -> Iterator[str]:
         values = [value.strip() for value in column]
         numbers = [float(value) for value in values if re.fullmatch(_NUMBER, value)]
         dated = all(re.fullmatch(_MOMENT, value) for value in values)
+        rated = len(numbers) == len(values) and all(abs(n) <= _MOST_STARS for n in numbers)
         if "time" in left and dated and all(number >= _LEAST_EPOCH for number in numbers):
             left.discard("time")
             yield "time"
-        elif (
-            place > 2
-            and "rating" in left
-            and len(numbers) == len(values)
-            and (all(abs(number) <= _MOST_STARS for number in numbers))
-        ):
+        elif place > 2 and "rating" in left and rated:
             left.discard("rating")
             yield "rating"
         else:

@@ -47,8 +47,7 @@ def repeats(events: Ordered, order: Order = "time") -> Repeats:
         alike = copied["place"].to_numpy()
     consecutive = np.zeros(len(place), dtype=bool)
     if order != "none":
-        same = (events.user[1:] == events.user[:-1]) & (events.item[1:] == events.item[:-1])
-        consecutive[1:] = same
+        consecutive[1:] = (np.diff(events.user) == 0) & (np.diff(events.item) == 0)
     return Repeats(first, alike, consecutive)
 
 

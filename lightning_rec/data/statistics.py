@@ -20,18 +20,13 @@ class Statistics(NamedTuple):
     ties: float | None
     """Share of events at the very second of another event of the same user."""
 
-    @property
-    def density(self) -> float:
-        """Events as a share of all pairs of user and item."""
-        return self.events / (self.users * self.items)
-
     def rows(self, units: str = "users") -> list[tuple[str, str]]:
         """Name and value of each figure, to be shown; ``units``: users, or sessions."""
         shown = [
             (units, f"{self.users:,}"),
             ("items", f"{self.items:,}"),
             ("events", f"{self.events:,}"),
-            ("density", f"{self.density:.4%}"),
+            ("density", f"{self.events / (self.users * self.items):.4%}"),
             ("median history", f"{self.median_history:g} events"),
         ]
         if self.first is None or self.last is None or self.ties is None:
@@ -47,9 +42,8 @@ def statistics(events: pl.LazyFrame) -> Statistics:
     median = lengths.median()
     facts: dict[str, Any] = {"items": pl.col("item").n_unique()}
     ties = None
-    if "timestamp" in events.collect_schema():
+    if timed := [name for name in TIMED if name in events.collect_schema()]:
         facts |= {"first": pl.col("timestamp").min(), "last": pl.col("timestamp").max()}
-        timed = [name for name in TIMED if name in events.collect_schema()]
         moments = events.group_by("user", *timed).agg(pl.len().alias("together"))
         together = pl.col("together")
         tied = moments.select(together.filter(together > 1).sum())

@@ -8,7 +8,15 @@ import polars as pl
 
 from lightning_rec.data import readers
 from lightning_rec.data.dialect import UNIT, Dialect, Invalid
-from lightning_rec.data.lines import Ragged, broken, broken_json, evened, numbered, records
+from lightning_rec.data.lines import (
+    Ragged,
+    broken,
+    broken_json,
+    evened,
+    not_utf8,
+    numbered,
+    records,
+)
 from lightning_rec.data.plain import Part, plain_parts
 from lightning_rec.errors import UserError
 
@@ -91,10 +99,11 @@ class Table:
         if isinstance(error, OSError):
             return UserError(f"{self.path} is broken ({reason}). Copy or download it again.")
         for part in self.parts:
+            told = not_utf8(part.name, numbered(part))
             if self.separator is None:
-                told = broken_json(part)
+                told = told or broken_json(part)
             else:
-                told = broken(part, self.separator, self.dialect)
+                told = told or broken(part, self.separator, self.dialect)
             if told:
                 return told
         return UserError(

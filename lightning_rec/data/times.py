@@ -78,12 +78,12 @@ def read_times(
     ``mixed`` reads every form of these, not only that of the first value, in three times as long.
     """
     column = pl.col(name)
-    unit: dates.Precision = "us"
     if form.format is not None:
         text = stripped(as_text(column, dtype))
         return Reading(dates.parsed(text, form.format, "us"), dates.PER_SECOND["us"])
     if dtype.is_temporal():
-        unit = "ns" if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns" else "us"
+        finest = isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"
+        unit: dates.Precision = "ns" if finest else "us"
         moment = column.cast(pl.Datetime(unit)).dt.timestamp(unit)
         return Reading(moment, dates.PER_SECOND[unit])
     if is_dates(dtype, first):

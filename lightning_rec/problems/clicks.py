@@ -18,7 +18,7 @@ from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.items import items_of
-from lightning_rec.data.clicks.pipeline import AuditedClicks, cache_of, load_clicks
+from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
@@ -169,7 +169,8 @@ class Clicks(Problem[AuditedClicks]):
         """The task over a new model, fitted already if it is fitted at once."""
         reading, items = None, loaded.data.items
         if items is not None:
-            reading = self._reading(items.about, items.trained, cache_of(loaded))
+            cache = loaded.data.table.folder.parents[1]
+            reading = self._reading(items.about, items.trained, cache)
         model, adapted = self._assembled(loaded.data.encoded, reading)
         if model.sequential:
             check_order(loaded)

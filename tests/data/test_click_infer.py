@@ -9,7 +9,8 @@ import pytest
 
 from lightning_rec.commands.schema import schema
 from lightning_rec.data.clicks import infer
-from lightning_rec.data.clicks.infer import decimal_comma, fields_of, guess
+from lightning_rec.data.clicks.infer import fields_of, guess
+from lightning_rec.data.clicks.kinds import decimal_comma
 from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError

@@ -8,7 +8,6 @@ known by its effect, and told. Everything is read block by block.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.audit_counted import told_of_counts
 from lightning_rec.data.clicks.audit_effects import told_by_fields, told_of_doubles, told_of_unknown
@@ -23,7 +22,7 @@ from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.core.audited import Finding, assigned_parts, fail, leak
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.types import Floats, Ints, Mask
+from lightning_rec.data.types import Ints, Mask
 
 
 def audit_clicks(
@@ -37,7 +36,10 @@ def audit_clicks(
     parts = {name: encoded.part(name) for name in PARTS}
     at = Evidence(table, fields, encoded, assigned_parts(parts, len(encoded.label), "row"))
     if encoded.boundaries is not None:
-        _check_boundaries(times(table, fields), at.part, encoded.boundaries)
+        time, edges = times(table, fields), (-np.inf, *encoded.boundaries, np.inf)
+        for place, name in enumerate(PARTS):
+            outside = (time < edges[place]) | (time >= edges[place + 1])
+            fail(f"a row of {name} lies outside its window of time", (at.part == place) & outside)
     unknown, missed = _check_fields(at)
     audit_histories(at)
     facts: dict[str, Any] = {}
@@ -54,15 +56,6 @@ def audit_clicks(
     missed.pop(disjoint or "", None)
     found = [*told_of_unknown(at, missed), *told_by_fields(at), *told_of_counts(at)]
     return facts | doubles | targets, [*found, *told_of_lists(at), *twice, *held]
-
-
-def _check_boundaries(
-    time: Floats, part: NDArray[np.int8], boundaries: tuple[float, float]
-) -> None:
-    edges = (-np.inf, *boundaries, np.inf)
-    for place, name in enumerate(PARTS):
-        outside = (time < edges[place]) | (time >= edges[place + 1])
-        fail(f"a row of {name} lies outside its window of time", (part == place) & outside)
 
 
 def _check_fields(at: Evidence) -> tuple[Mask, dict[str, Ints]]:

@@ -95,21 +95,18 @@ def told_of_counts(at: Evidence) -> list[Finding]:
     for number in (*fields.numeric, *_written_as_numbers(at)):
         others = [each for each in categories if each.name != number]
         for category, goal in product([*others, *_own(at, number)], range(len(schema.goals))):
-            if number not in told and _Pair(at, number, category, goal).is_counted():
-                told[number] = _finding(at, number, category.name)
+            if number in told or not _Pair(at, number, category, goal).is_counted():
+                continue
+            of = "value of it" if category.name == number else f"'{category.name}'"
+            kind = "numeric" if number in fields.numeric else "categorical"
+            told[number] = at.finding(
+                number,
+                f"the number '{number}' follows from the held-out rows of each {of}: with what "
+                "training has it gives away their clicks or how many they are, as a rate or a "
+                "count over all rows does. Count it over the rows before the split alone, or take "
+                f"'{number}' out of data.fields.{kind}.",
+            )
     return list(told.values())
-
-
-def _finding(at: Evidence, number: str, category: str) -> Finding:
-    of = "value of it" if category == number else f"'{category}'"
-    kind = "numeric" if number in at.fields.numeric else "categorical"
-    return at.finding(
-        number,
-        f"the number '{number}' follows from the held-out rows of each {of}: with what training "
-        "has it gives away their clicks or how many they are, as a rate or a count over all rows "
-        "does. Count it over the rows before the split alone, or take "
-        f"'{number}' out of data.fields.{kind}.",
-    )
 
 
 def _written_as_numbers(at: Evidence) -> Iterator[str]:

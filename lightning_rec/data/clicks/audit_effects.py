@@ -149,35 +149,28 @@ def told_of_doubles(at: Evidence) -> tuple[dict[str, int], list[Finding]]:
 
 
 def _compared(table: ClickTable, fields: Fields) -> list[str]:
-    names = [name for name in table.rows.collect_schema().names() if name not in (PART, TIME)]
+    """The columns in which copies are alike: none with another text in each row, or the numbers
+    from one to the next.
+    """
+    schema, rows = table.rows.collect_schema(), table.info["rows"]
+    names = [name for name in schema if name not in (PART, TIME)]
     used = {*fields.features, *fields.roles().values()}
     used |= {goal.column for goal in fields.targets.values()}
     if fields.group and fields.time:
         names = [name for name in names if name in used]
-    kept = used - {*fields.categorical}
-    row_ids = _row_ids(table, [name for name in names if name not in kept])
-    return [name for name in names if name not in row_ids]
-
-
-def _row_ids(table: ClickTable, names: list[str]) -> list[str]:
-    """The columns with another text in each row, or the numbers from one to the next."""
-    schema, rows = table.rows.collect_schema(), table.info["rows"]
-    names = [name for name in names if not (schema[name].is_nested() or schema[name].is_float())]
-    asked: list[pl.Expr] = []
+    kept, asked = used - {*fields.categorical}, []
     for name in names:
+        if name in kept or schema[name].is_nested() or schema[name].is_float():
+            continue
         whole = pl.col(name).cast(pl.Int64, strict=False)
         # Numbers of something else, such as times, do not go from one row to the next.
         numbered = (whole.count() == 0) | (whole.max() - whole.min() == rows - 1)
         many = pl.col(name).approx_n_unique() >= _NEARLY * rows
         asked.append((numbered & many).alias(name))
-    if not names:
-        return []
-    likely = table.rows.select(asked).collect(engine="streaming").row(0, named=True)
-    exact = [pl.col(name).n_unique() == rows for name in names if likely[name]]
-    if not exact:
-        return []
-    found = table.rows.select(exact).collect(engine="streaming").row(0, named=True)
-    return [name for name in found if found[name]]
+    likely = table.rows.select(pl.lit(0), *asked).collect(engine="streaming").row(0, named=True)
+    exact = [pl.col(name).n_unique() == rows for name in likely if likely[name]]
+    row_ids = table.rows.select(pl.lit(0), *exact).collect(engine="streaming").row(0, named=True)
+    return [name for name in names if not row_ids.get(name)]
 
 
 def _hashes(table: ClickTable, names: list[str]) -> NDArray[np.uint64]:
@@ -257,5 +250,4 @@ def _rates(codes: Ints, size: int, label: NDArray[np.float32], train: Mask) -> F
     held = codes[~train]
     mask = held >= 0
     total = np.where(mask, rate[held], 0).sum(axis=1)
-    found: Floats = np.where(mask.any(axis=1), total / np.maximum(1, mask.sum(axis=1)), base)
-    return found
+    return np.where(mask.any(axis=1), total / np.maximum(1, mask.sum(axis=1)), base)

@@ -77,15 +77,11 @@ def _check_given(at: Evidence, past: Past) -> None:
         held = pl.DataFrame({"row": row, "group": group[row], "item": item, "turn": turn[row]})
         late = held.join(first, on=["group", "item"]).filter(pl.col("first") >= pl.col("turn"))
         if len(late):
-            _refuse(at, late.sort("row"))
-
-
-def _refuse(at: Evidence, late: pl.DataFrame) -> None:
-    fields, vocabulary = at.fields, at.encoded.vocabulary
-    known = vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
-    raise UserError(
-        f"{at.table.info['name']}, row {late['row'][0] + 1}: its history in column "
-        f"'{fields.history}' holds '{known[late['item'][0]]}', which its '{fields.group}' first "
-        f"meets there or later ({len(late):,} such items). Mend the column, or have histories made "
-        "of the log: data.fields.history=null data.fields.past=clicks."
-    )
+            late, fields, vocabulary = late.sort("row"), at.fields, at.encoded.vocabulary
+            known = vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
+            raise UserError(
+                f"{at.table.info['name']}, row {late['row'][0] + 1}: its history in column "
+                f"'{fields.history}' holds '{known[late['item'][0]]}', which its '{fields.group}' "
+                f"first meets there or later ({len(late):,} such items). Mend the column, or have "
+                "histories made of the log: data.fields.history=null data.fields.past=clicks."
+            )

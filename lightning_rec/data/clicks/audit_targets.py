@@ -45,7 +45,8 @@ class _Shares(NamedTuple):
 
 def told_of_targets(at: Evidence) -> tuple[dict[str, float], list[Finding]]:
     """How often the item of a row stands in its own history, in clicks and in other rows, by part;
-    and what is found where the two differ as no habit makes them.
+    and what is found where the two differ as no habit makes them, or where histories that were
+    given mostly hold items that training does not show.
     """
     facts: dict[str, float] = {}
     if at.encoded.past is None:
@@ -69,20 +70,16 @@ def told_of_targets(at: Evidence) -> tuple[dict[str, float], list[Finding]]:
                 "them made of the log, data.fields.history=null data.fields.past=clicks."
             )
             told.append(at.finding(at.fields.history or str(at.fields.item), sentence))
-    return facts, [*told, *_foreign(at, at.encoded.past)]
-
-
-def _foreign(at: Evidence, past: Past) -> Iterator[Finding]:
-    """Whether histories that were given mostly hold items that training does not show."""
     history, missed = at.fields.history, at.encoded.counts.get("unknown items in histories", 0)
-    every = missed + len(past.items)
+    every = missed + len(at.encoded.past.items)
     if history is not None and missed >= max(_LEAST, _UNKNOWN * every):
-        yield at.finding(
-            history,
+        sentence = (
             f"{missed:,} of the {every:,} items in '{history}' are none that '{at.fields.item}' "
             "has in training, and were left out. If they should be known, are they written alike "
-            "in both columns?",
+            "in both columns?"
         )
+        told.append(at.finding(history, sentence))
+    return facts, told
 
 
 def told_of_lists(at: Evidence) -> Iterator[Finding]:

@@ -12,9 +12,7 @@ from torch.utils.data import Dataset
 from lightning_rec.data.batches import Histories, gather
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.core.batches import BatchData, Part
-from lightning_rec.data.types import Ints
 
 
 class BatchItems(NamedTuple):
@@ -73,11 +71,17 @@ class ClickSet(Dataset[ClickBatch]):
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> ClickBatch:
-        """Fetch the rows with these numbers."""
         number = np.asarray(indices, dtype=np.int64)
         history = None
-        if self.past is not None:
-            number, history = self._histories(number, self.past)
+        if (past := self.past) is not None:
+            schema, at = self.encoded.schema.history, self.rows[number]
+            assert schema is not None
+            end = past.end[at]
+            start = np.maximum(past.start[at], end - schema.max_len)
+            order = np.argsort(start - end, kind="stable")  # the longest first
+            items = gather(past.items, start[order], end[order], schema.padding)
+            history = Histories(items, torch.zeros(len(number), dtype=torch.int64))
+            number = number[order]
         at, encoded = self.rows[number], self.encoded
         weight = encoded.weight
         return ClickBatch(
@@ -91,18 +95,6 @@ class ClickSet(Dataset[ClickBatch]):
             torch.from_numpy(encoded.label[at]),
             None if weight is None else torch.from_numpy(weight[at]),
         )
-
-    def _histories(self, number: Ints, past: Past) -> tuple[Ints, Histories]:
-        """The rows in the order of their histories, the longest first, and these."""
-        schema = self.encoded.schema.history
-        assert schema is not None
-        at = self.rows[number]
-        end = past.end[at]
-        start = np.maximum(past.start[at], end - schema.max_len)
-        order = np.argsort(start - end, kind="stable")
-        items = gather(past.items, start[order], end[order], schema.padding)
-        unknown = torch.zeros(len(number), dtype=torch.int64)
-        return number[order], Histories(items, unknown)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -28,7 +28,7 @@ def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
 def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Where a column of numbers holds something else: Boolean."""
     if dtype != pl.String:
-        return pl.lit(value=False)
+        return column.is_null() & False
     filled = stripped(column).is_in(MISSING).not_()
     return (filled & numbers(column, dtype, name).is_null()).fill_null(value=False)
 

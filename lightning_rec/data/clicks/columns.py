@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.types import Floats, Mask
 from lightning_rec.errors import UserError
+
+Cell = Callable[[pl.Expr, pl.DataType, str], pl.Expr]  # reads the cells of a column
 
 
 def text(column: pl.Series) -> pl.Series:
@@ -41,26 +44,19 @@ def sequences(column: pl.Series, separator: str) -> pl.Series:
     return column.to_frame().select(read).to_series()
 
 
-def numbers(column: pl.Series) -> Floats:
+def numbers(column: pl.Series, cell: Cell = cells.numbers) -> Floats:
     """Numbers, float64 [n]; NaN where a row is empty or holds words."""
-    return _read(column, cells.numbers).fill_null(float("nan")).to_numpy()
+    return _read(column, cell).fill_null(float("nan")).to_numpy()
 
 
 def words(column: pl.Series) -> Mask:
     """Where a column of numbers holds something else: bool [n]."""
-    if column.dtype != pl.String:
-        return np.zeros(len(column), dtype=bool)
     return _read(column, cells.is_word).to_numpy()
 
 
-def _zeros_and_ones(column: pl.Series) -> Floats:
-    return _read(column, cells.labels).fill_null(float("nan")).to_numpy()
-
-
-def _read(column: pl.Series, read: Callable[[pl.Expr, pl.DataType, str], pl.Expr]) -> pl.Series:
-    return (
-        column.to_frame().select(read(pl.col(column.name), column.dtype, column.name)).to_series()
-    )
+def _read(column: pl.Series, read: Cell) -> pl.Series:
+    found = read(pl.col(column.name), column.dtype, column.name)
+    return column.to_frame().select(found).to_series()
 
 
 @dataclass
@@ -101,7 +97,7 @@ def label(table: ClickTable, fields: Fields) -> NDArray[np.float32]:
 
 def _label(table: ClickTable, goal: Goal, node: str) -> NDArray[np.float32]:
     name, least = goal.column, goal.positive_from
-    found, faults = _numbers(table, name, numbers if least is not None else _zeros_and_ones)
+    found, faults = _numbers(table, name, cells.labels if least is None else cells.numbers)
     must = cells.LABELS
     if least is not None:
         must = f"a number, of which {node}.positive_from={least:g} and more count as 1"
@@ -118,7 +114,7 @@ def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
     name = fields.weight
     if name is None:
         return None
-    found, faults = _numbers(table, name, numbers, lambda x: ~np.isfinite(x) | (x < 0))
+    found, faults = _numbers(table, name, cells.numbers, lambda x: ~np.isfinite(x) | (x < 0))
     faults.told(f"the weight in column '{name}' is {{value}}; weights are numbers of 0 or more")
     return found.astype(np.float32)
 
@@ -126,13 +122,13 @@ def weight(table: ClickTable, fields: Fields) -> NDArray[np.float32] | None:
 def _numbers(
     table: ClickTable,
     name: str,
-    read: Callable[[pl.Series], Floats],
+    cell: Cell,
     bad: Callable[[Floats], Mask] = np.isnan,
 ) -> tuple[Floats, Faults]:
-    """What ``read`` makes of a column, float64 [N], and the rows of which it is ``bad``."""
+    """What ``cell`` makes of a column, float64 [N], and the rows of which it is ``bad``."""
     found, faults = np.zeros(table.info["rows"]), Faults(table)
     for start, frame in table.blocks(name):
-        values = read(frame[name])
+        values = numbers(frame[name], cell)
         faults.add(start, frame[name], bad(values))
         found[start : start + len(frame)] = values
     return found, faults
@@ -142,11 +138,8 @@ def codes(
     table: ClickTable, name: str, read: Callable[[pl.Series], pl.Series]
 ) -> NDArray[np.int32]:
     """The place of each row's value among all distinct ones, sorted: int32 [N], -1 for null."""
-    known: pl.Series | None = None
-    for _, frame in table.blocks(name):
-        values = read(frame[name]).drop_nulls().unique()
-        known = values if known is None else known.append(values).unique()
-    assert known is not None
+    found_in = (read(frame[name]).drop_nulls().unique() for _, frame in table.blocks(name))
+    known = reduce(lambda known, values: known.append(values).unique(), found_in)
     places = known.sort().to_frame("value").with_row_index("place")
     found = np.zeros(table.info["rows"], dtype=np.int32)
     for start, frame in table.blocks(name):

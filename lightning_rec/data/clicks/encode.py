@@ -80,8 +80,7 @@ def _write_features(
         values[start : start + len(frame)] = processor.values(frame)
     ids.flush()
     values.flush()
-    mapped: NDArray[np.int32] = ids
-    return mapped
+    return np.asarray(ids)
 
 
 def _counted(name: str, fields: Fields, past: Past, unknown: int) -> dict[str, int]:

@@ -58,8 +58,7 @@ class Encoded:
 
     def part(self, name: str) -> Ints:
         """Rows of a part: ``train``, ``val`` or ``test``."""
-        rows: Ints = getattr(self, name)
-        return rows
+        return np.asarray(getattr(self, name))
 
     def processor(self, fields: Fields) -> FeatureProcessor:
         """What was fitted, as it encodes further rows."""

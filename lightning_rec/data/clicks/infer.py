@@ -24,7 +24,6 @@ _NAMES = {
     "id": r"id|.*_(id|no|code)|zip.*",
 }
 EXACT = 1_000_000  # rows beyond which the number of distinct values is about right
-_HEAD = 100_000  # rows by whose values kinds are guessed
 _HASHED = 1_000_000  # categories beyond which hashing is proposed, and into how many rows
 _VECTOR_BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
@@ -67,8 +66,8 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
     for role, column in given.items():
         if column not in schema:
             raise UserError(no_column(table.path, column, role, schema))
-    rows, counted = counts(table)
-    head = table.collect(table.frame.head(_HEAD))
+    rows, counted = _counts(table)
+    head = table.collect(table.frame.head(kinds.HEAD))
     roles = _roles(table, head, given)
     taken = {column: role for role, column in roles.items() if role != "group"}
     guesses = []
@@ -101,16 +100,12 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
         for each in guesses
         if each.kind in ("multi_valued", "history") and schema[each.name] == pl.String
     }
-    values = values_of(table, parted, rows)
+    values: dict[str, int] = {}
+    if parted:
+        count = pl.Expr.n_unique if rows <= EXACT else pl.Expr.approx_n_unique
+        chosen = [count(each.explode().drop_nulls()).alias(name) for name, each in parted.items()]
+        values = table.collect(table.frame.select(chosen)).row(0, named=True)
     return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
-
-
-def decimal_comma(table: Table) -> list[str]:
-    """Columns of text whose numbers have decimal commas, if none has a point."""
-    head = table.collect(table.frame.head(_HEAD))
-    if any(kinds.has_points(head[name]) for name in head.columns):
-        return []
-    return [name for name in head.columns if kinds.has_commas(head[name])]
 
 
 def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, Any]:
@@ -148,11 +143,7 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
     column, decimal = head[plain.name], table.dialect.decimal
     named = "id" if any(_sounds(plain.name, role) for role in ("id", "group", "item")) else ""
     named = named or ("time" if _sounds(plain.name, "time") else "")
-    separator = (
-        None
-        if column.dtype != pl.String or kinds.is_literal(column)
-        else kinds.separator_of(column)
-    )
+    separator = kinds.separator_of(column)
     found, why = kinds.kind(column, rows, plain.distinct, separator, decimal, named)
     lists = separator if found == "multi_valued" else None
     return replace(plain, kind=found, why=why, separator=lists)
@@ -193,7 +184,7 @@ def _roles(table: Table, head: pl.DataFrame, given: dict[str, str]) -> dict[str,
     return found
 
 
-def counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
+def _counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
     """Rows, and for each column its distinct values and the share of empty rows."""
     rows = table.collect(table.frame.select(pl.len())).item()
     if not rows:
@@ -201,15 +192,14 @@ def counts(table: Table) -> tuple[int, dict[str, tuple[int, float]]]:
     chosen = []
     for name, dtype in table.schema.items():
         column = pl.col(name)
-        empty = column.is_null()
-        if dtype == pl.String:
-            empty = (stripped(column) == "").fill_null(True)
-        chosen += [empty.mean().alias(name), distinct(column, dtype, rows).alias(f"{name}\x00n")]
+        blank = (stripped(column) == "").fill_null(True)
+        empty = blank if dtype == pl.String else column.is_null()
+        chosen += [empty.mean().alias(name), _distinct(column, dtype, rows).alias(f"{name}\x00n")]
     found = table.collect(table.frame.select(chosen)).row(0, named=True)
     return rows, {name: (found[f"{name}\x00n"], found[name]) for name in table.schema.names()}
 
 
-def distinct(column: pl.Expr, dtype: pl.DataType, rows: int) -> pl.Expr:
+def _distinct(column: pl.Expr, dtype: pl.DataType, rows: int) -> pl.Expr:
     """How many values a column has, empty ones apart."""
     if isinstance(dtype, pl.List | pl.Array):
         column, dtype = column.explode(), dtype.inner  # type: ignore[assignment]
@@ -218,12 +208,3 @@ def distinct(column: pl.Expr, dtype: pl.DataType, rows: int) -> pl.Expr:
     if rows > EXACT:
         return column.approx_n_unique()
     return ids(column, dtype).drop_nulls().n_unique()
-
-
-def values_of(table: Table, lists: dict[str, pl.Expr], rows: int) -> dict[str, int]:
-    """How many values there are in columns of lists, List[String]."""
-    if not lists:
-        return {}
-    count = pl.Expr.n_unique if rows <= EXACT else pl.Expr.approx_n_unique
-    chosen = [count(each.explode().drop_nulls()).alias(name) for name, each in lists.items()]
-    return table.collect(table.frame.select(chosen)).row(0, named=True)

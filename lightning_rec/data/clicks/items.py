@@ -43,20 +43,30 @@ def items_of(table: ClickTable, fields: Fields, encoded: Encoded, template: str 
     shown = np.asarray(encoded.ids[:, place]) - (field.start + 1)  # -1 for what training has not
     known = encoded.vocabulary.filter(pl.col("field") == item).sort("id")
     values = known["value"].to_list()
-    code = {value: field.size - 1 + i for i, value in enumerate(_others(table, fields, shown))}
+    code: dict[str | None, int] = {}  # of what training has not
     said: list[pl.DataFrame] = []
     for start, frame in table.blocks(item, *names):
         here = slice(start, start + len(frame))
         value = columns.text(frame[item])
         late = np.flatnonzero(shown[here] < 0)
-        shown[here][late] = [code[each] for each in value[late.tolist()].to_list()]
+        shown[here][late] = [
+            code.setdefault(each, field.size - 1 + len(code)) for each in value.gather(late)
+        ]
         texts = (as_text(frame, name).alias(name) for name in names)
         said.append(frame.select(pl.Series("code", shown[here]), *texts).unique())
     each = [pl.col(name).filter(pl.col(name) != "").unique().sort() for name in names]
     told = pl.concat(said).group_by("code").agg(each).sort("code")
     items = pl.Series(item, [*values, *code], dtype=pl.String)
     for name in names:
-        _check_one(table, items, told[name])
+        twice = np.flatnonzero((told[name].list.len() > 1).to_numpy())
+        if len(twice):
+            at = int(twice[0])
+            first, second, *_ = told[name][at].to_list()
+            raise UserError(
+                f"{table.info['name']}: column '{name}' says two things of the item '{items[at]}' "
+                f"('{first}' and '{second}'), so it is not of items alone: leave it out of the "
+                "template, or give each item one value."
+            )
     columns_said = (told[name].list.get(0, null_on_oob=True) for name in names)
     return Items(shown, pl.DataFrame([items, *columns_said]), len(values))
 
@@ -74,23 +84,3 @@ def text_columns(table: ClickTable, fields: Fields, template: str) -> list[str]:
                 "something of a row and nothing of its item."
             )
     return names
-
-
-def _others(table: ClickTable, fields: Fields, shown: NDArray[np.int32]) -> list[str | None]:
-    found: dict[str | None, None] = {}
-    for start, frame in table.blocks(str(fields.item)):
-        late = np.flatnonzero(shown[start : start + len(frame)] < 0)
-        found |= dict.fromkeys(columns.text(frame[str(fields.item)])[late.tolist()].to_list())
-    return list(found)
-
-
-def _check_one(table: ClickTable, items: pl.Series, said: pl.Series) -> None:
-    twice = np.flatnonzero((said.list.len() > 1).to_numpy())
-    if len(twice):
-        at = int(twice[0])
-        first, second, *_ = said[at].to_list()
-        raise UserError(
-            f"{table.info['name']}: column '{said.name}' says two things of the item '{items[at]}' "
-            f"('{first}' and '{second}'), so it is not of items alone: leave it out of the "
-            "template, or give each item one value."
-        )

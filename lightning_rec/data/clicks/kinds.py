@@ -1,6 +1,7 @@
 """What one column of clicks seems to hold: numbers, times, labels, lists or categories."""
 
 import math
+from collections.abc import Callable, Collection
 
 import polars as pl
 
@@ -8,8 +9,10 @@ from lightning_rec.data import numbers as read
 from lightning_rec.data.clicks import cells
 from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.ids import AROUND, MISSING, ids_of
+from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import is_dates, raw_time
 
+HEAD = 100_000  # rows by whose values kinds are guessed
 MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
 A_TIME = "a time"  # why a column is no feature
 _EPOCHS = (1e9, 2.1e9)  # 2001 to 2036, in seconds
@@ -94,20 +97,18 @@ def of_the_label(column: pl.Series, label: pl.Series) -> str:
     return f"{than} in rows with label 1 alone ({count:,} of them)"
 
 
-def has_commas(column: pl.Series) -> bool:
-    """Whether text holds numbers, some of them with a decimal comma."""
-    if column.dtype != pl.String:
-        return False
-    values = _filled(column)
-    commas = values.str.contains(read.COMMA)
-    return bool(values.str.contains(_NUMBER).all()) and bool(commas.any())
-
-
-def has_points(column: pl.Series) -> bool:
-    """Whether text holds numbers, some of them with a decimal point."""
-    if column.dtype != pl.String or _numbers(column) is None:
-        return False
-    return bool(_filled(column).str.contains(".", literal=True).any())
+def decimal_comma(table: Table) -> list[str]:
+    """Columns of text whose numbers have decimal commas, if none has a point."""
+    head = table.collect(table.frame.head(HEAD))
+    texts = {column.name: _filled(column) for column in head if column.dtype == pl.String}
+    for name, values in texts.items():
+        if values.str.contains(".", literal=True).any() and _numbers(head[name]) is not None:
+            return []
+    return [
+        name
+        for name, values in texts.items()
+        if values.str.contains(_NUMBER).all() and values.str.contains(read.COMMA).any()
+    ]
 
 
 def _filled(column: pl.Series) -> pl.Series:
@@ -137,27 +138,29 @@ def _kind_of_text(
 
 def _labels(column: pl.Series) -> pl.Series | None:
     """The column as labels, Float64, null where it is empty; None if it holds something else."""
-    if column.dtype.is_nested() or column.dtype.is_temporal():
-        return None
-    found = column.to_frame().select(cells.labels(pl.col(column.name), column.dtype, column.name))
-    labels = found.to_series()
-    filled = column.cast(pl.String).fill_null("").str.strip_chars(AROUND) != ""
-    return None if labels.filter(filled).null_count() else labels
+    return _read(column, lambda: cells.labels(pl.col(column.name), column.dtype, ""), ("",))
 
 
 def _numbers(column: pl.Series, decimal: Decimal = "point") -> pl.Series | None:
     """The column as numbers, null where it is empty; None if it holds something else."""
+    name, dtype = column.name, column.dtype
+    return _read(column, lambda: read.numbers(pl.col(name), dtype, decimal), MISSING)
+
+
+def _read(
+    column: pl.Series, reader: Callable[[], pl.Expr], empty: Collection[str]
+) -> pl.Series | None:
     if column.dtype.is_nested() or column.dtype.is_temporal():
         return None
-    numbers = read.numbers(pl.col(column.name), column.dtype, decimal)
-    found = column.to_frame().select(numbers).to_series()
-    words = column.cast(pl.String).str.strip_chars(AROUND)
-    filled = ~words.is_in(MISSING) & words.is_not_null()
-    return None if (filled & found.is_null()).any() else found
+    found = column.to_frame().select(reader()).to_series()
+    words = column.cast(pl.String).fill_null("").str.strip_chars(AROUND)
+    return None if found.filter(~words.is_in(empty)).null_count() else found
 
 
 def separator_of(column: pl.Series) -> str | None:
     """What parts the values of a column of lists in text; None if it holds none."""
+    if column.dtype != pl.String or is_literal(column):
+        return None
     return next((mark for mark in _MARKS if is_parted(column, mark)), None)
 
 

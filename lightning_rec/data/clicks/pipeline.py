@@ -86,8 +86,3 @@ def _held_out_from(table: ClickTable, fields: Fields, encoded: Encoded) -> float
     for note in implausible(time / unit):
         log.warning(note)
     return float(time[np.concatenate([encoded.val, encoded.test])].min()) / unit
-
-
-def cache_of(loaded: AuditedClicks) -> Path:
-    """The cache that clicks were prepared in."""
-    return loaded.data.table.folder.parents[1]

@@ -104,8 +104,7 @@ class FeatureProcessor:
         """Where the buckets of a number begin, but for the first; none if it has no quantiles."""
         if not isinstance(self.fields.buckets.get(name), int):
             return []
-        edges: list[float] = self.statistics.row(by_predicate=pl.col("field") == name)[3]
-        return edges
+        return list(self.statistics.row(by_predicate=pl.col("field") == name)[3])
 
     def looked_up(self, field: Field, values: pl.Series) -> NDArray[np.int32]:
         """The id of each value, that of the unknown where there is none: int32 [n]."""
@@ -119,8 +118,7 @@ class FeatureProcessor:
             nulls_equal=True,
             maintain_order="left",
         )
-        ids: NDArray[np.int32] = joined["id"].fill_null(field.start).to_numpy()
-        return ids
+        return np.asarray(joined["id"].fill_null(field.start).to_numpy())
 
 
 TABLES = ("fields", "vocabulary", "statistics")

@@ -48,8 +48,7 @@ class Prepared:
     @cached_property
     def info(self) -> dict[str, Any]:
         """Name, hash, counts and provenance."""
-        info: dict[str, Any] = read_json(self.folder / "info.json")
-        return info
+        return dict(read_json(self.folder / "info.json"))
 
 
 def prepared(source: Raw, cache: Path, version: int | str, write: Write) -> Path:

@@ -50,7 +50,6 @@ class PairSet(Dataset[PairBatch]):
         return len(self.at)
 
     def __getitems__(self, indices: list[int]) -> PairBatch:
-        """Fetch the pairs with these numbers."""
         at = self.at[np.asarray(indices, dtype=np.int64)]
         return PairBatch(
             torch.from_numpy(self.pairs.query[at]),
@@ -69,7 +68,6 @@ class QuerySet(Dataset[QueryBatch]):
         return len(self.queries)
 
     def __getitems__(self, indices: list[int]) -> QueryBatch:
-        """Fetch the queries with these numbers."""
         query = self.queries[np.asarray(indices, dtype=np.int64)]
         row, at = ranges(self.pairs.offsets[query], self.pairs.offsets[query + 1])
         return QueryBatch(

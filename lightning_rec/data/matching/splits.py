@@ -27,8 +27,7 @@ class Matches:
 
     def part(self, name: str) -> Ints:
         """Queries of a part: ``train``, ``val`` or ``test``."""
-        queries: Ints = getattr(self, name)
-        return queries
+        return np.asarray(getattr(self, name))
 
     def pairs_of(self, name: str) -> Ints:
         """Numbers of the pairs of a part, rising: int64."""

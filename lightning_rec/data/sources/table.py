@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from lightning_rec.data.columns import Log, missing_columns, read_log
+from lightning_rec.data.columns import Log, read_log
 from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
@@ -81,7 +81,7 @@ class OwnTable:
         self.dialect = Dialect(
             self.delimiter,
             self.header,
-            None if self.columns is None else tuple(self.columns),
+            self.columns,
             self.encoding,
             decimal=self.decimal,
             quoted=self.quoted,
@@ -167,7 +167,7 @@ class TableSource(OwnTable):
         self.timed = time is not None
         self.catalogue_path = Path(self.catalogue).expanduser() if self.catalogue else None
         self.catalogue_dialect = Dialect(
-            columns=tuple(names) if (names := self.catalogue_columns) is not None else None,
+            columns=self.catalogue_columns,
             encoding=self.catalogue_encoding or self.encoding,
             quoted=self.quoted,
         )
@@ -196,26 +196,21 @@ class TableSource(OwnTable):
         """Read the log through once to check it. Raises UserError for the first fault found."""
         logs = {part: self._log(path) for part, path in self.paths.items()}
         dropped = sum((Counter(log.dropped) for log in logs.values()), Counter[str]())
-        events = [log.ordered(self.ties) for log in logs.values()]
+        events = {part: log.ordered(self.ties) for part, log in logs.items()}
         if self.roles.history is not None:
-            whole = sequences(dict(zip(logs, events, strict=True)))
-            return Tables(whole, self._items(), dropped=dropped)
-        if len(events) > 1:
-            events = [
-                frame.with_columns(pl.lit(PARTS.index(part), pl.Int8).alias("part"))
-                for part, frame in zip(logs, events, strict=True)
-            ]
-        return Tables(pl.concat(events), self._items(), dropped=dropped)
+            rows = sequences(events)
+        elif len(events) == 1:
+            rows = events["train"]
+        else:
+            marks = {part: pl.lit(place, pl.Int8) for place, part in enumerate(PARTS)}
+            rows = pl.concat(frame.with_columns(part=marks[part]) for part, frame in events.items())
+        return Tables(rows, self._items(), dropped=dropped)
 
     def _log(self, path: Path) -> Log:
-        table = open_table(path, self.dialect, self.invalid)
-        faults = missing_columns(table, self.roles)
-        if not faults:
-            log = read_log(table, self.roles, self.invalid)
-            faults = log.faults
-        if faults:
-            rest = " More is wrong: see 'lightning-rec data check'." if len(faults) > 1 else ""
-            raise UserError(faults[0] + rest)
+        log = read_log(open_table(path, self.dialect, self.invalid), self.roles, self.invalid)
+        if log.faults:
+            rest = " More is wrong: see 'lightning-rec data check'." if len(log.faults) > 1 else ""
+            raise UserError(log.faults[0] + rest)
         return log
 
     def _items(self) -> pl.LazyFrame | None:
@@ -238,7 +233,12 @@ class TableSource(OwnTable):
         items = items.with_columns(ids_of(items["item"]))
         if "title" in items:
             items = items.with_columns(pl.col("title").cast(pl.String))
-        self._check_ids(items["item"])
+        ids, where = items["item"], f"{table.path}, column '{self.catalogue_item}'"
+        if ids.null_count():
+            raise UserError(f"{where}: an item id is empty.")
+        if ids.is_duplicated().any():
+            twice = listed(ids.filter(ids.is_duplicated()).unique(maintain_order=True), 5)
+            raise UserError(f"{where}: ids must be unique, but these are not: {twice}.")
         return items.sort("item").lazy()  # the order of its rows means nothing
 
     def catalogue_table(self, path: Path) -> Table:
@@ -254,14 +254,6 @@ class TableSource(OwnTable):
         except UserError as error:
             told = str(error).replace("data.encoding", "data.catalogue_encoding")
             raise UserError(told) from error
-
-    def _check_ids(self, ids: pl.Series) -> None:
-        where = f"{self.catalogue_path}, column '{self.catalogue_item}'"
-        if ids.null_count():
-            raise UserError(f"{where}: an item id is empty.")
-        if ids.is_duplicated().any():
-            twice = listed(ids.filter(ids.is_duplicated()).unique(maintain_order=True), 5)
-            raise UserError(f"{where}: ids must be unique, but these are not: {twice}.")
 
 
 def _decoded(path: Path, dialect: Dialect) -> Table:
