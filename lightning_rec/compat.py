@@ -37,6 +37,9 @@ class Need(NamedTuple):
     remedy: str = ""
 
 
+LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
+
+
 def _phrases(node: str, kind: str) -> tuple[str, str]:
     """What a part of a kind is or does, after its name; and all such parts."""
     if node == "data":

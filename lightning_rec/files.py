@@ -14,28 +14,25 @@ from typing import Any
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``target`` that becomes ``target`` if the block succeeds.
 
-    Works for a file; for a folder see :func:`atomic_folder`. On an error nothing is left behind.
+    Of a file, or of a folder; on an error nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target`` that becomes ``target`` if the block succeeds."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
         yield temporary
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """:func:`atomic_path` of a folder, which is made."""
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 def write_text(target: Path, text: str) -> None:
@@ -51,11 +48,8 @@ def write_json(target: Path, value: Any) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:

@@ -30,7 +30,6 @@ from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.examples import Example
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unquoted
-from lightning_rec.runs.language import check_language
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
@@ -107,7 +106,7 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
         with unquoted(run, overrides) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
-        check_language(run, cfg)
+        run.check_language(cfg)
         data = problem.make_data(loaded)
         with unquoted(run, overrides, "item") as withheld:
             task = problem.make_task(loaded, data)
@@ -141,7 +140,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
         data = problem.make_data(loaded)
-    check_language(run, cfg)
+    run.check_language(cfg)
     with run.timed("start"):
         seed_everything(cfg.seed, workers=True, verbose=False)
         with unquoted(run, asked, "item") as withheld:
@@ -227,7 +226,7 @@ def _fit(
 def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> None:
     """Put data and protocol on the card, and what is read of other runs into the folder."""
     copy_parts(run, problem.cfg)
-    if language := check_language(run):
+    if language := run.check_language():
         run.note(language_hash=language)
     part = partial(problem.cfg)
     if part or run.card.get("partial"):

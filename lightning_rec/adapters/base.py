@@ -4,7 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -81,14 +81,6 @@ class Adapter(ABC):
     def outcome(self, module: nn.Module) -> str:
         """What a reader should know of ``module`` after training; empty if nothing."""
         return ""
-
-
-class Part(NamedTuple):
-    """A part of a module: its name, how many parameters it has, and how many of them are tuned."""
-
-    name: str
-    parameters: int
-    tuned: int
 
 
 class AdaptedModule:
@@ -198,8 +190,8 @@ class AdaptedModule:
         """Whether something is tuned and something stays, so that saving the former is enough."""
         return bool(self.names) and bool(self.frozen)
 
-    def parts(self) -> list[Part]:
-        """How many parameters each part of the module has, and how many are tuned."""
+    def parts(self) -> dict[str, list[int]]:
+        """How many parameters each part of the module has, by name, and how many are tuned."""
         counts: dict[str, list[int]] = {}
         for name, parameter in self.module.named_parameters():
             head, _, rest = name.partition(".")
@@ -207,14 +199,14 @@ class AdaptedModule:
             part = counts.setdefault(f"{head}.{number}" if number.isdigit() else head, [0, 0])
             part[0] += parameter.numel()
             part[1] += parameter.numel() * (name in self.names)
-        return [Part(name, *count) for name, count in counts.items()]
+        return counts
 
     def report(self) -> None:
         """Log which part has how many parameters, and how many of them are tuned."""
         parts = self.parts()
-        total = Part("total", sum(p.parameters for p in parts), sum(p.tuned for p in parts))
-        width = max(len(part.name) for part in [*parts, total])
-        rows = [f"{p.name:<{width}}  {p.parameters:>12,}  {p.tuned:>12,}" for p in [*parts, total]]
+        parts["total"] = [sum(column) for column in zip(*parts.values(), strict=True)]
+        width = max(map(len, parts))
+        rows = [f"{name:<{width}}  {all_:>12,}  {own:>12,}" for name, (all_, own) in parts.items()]
         head = f"{'part':<{width}}  {'parameters':>12}  {'tuned':>12}"
         log.info("%s:\n%s", type(self.adapter).__name__, "\n".join([head, *rows]))
 

@@ -213,11 +213,6 @@ class Custom(ItemNode):
 
 def item_node(node: str, settings: dict[str, Any]) -> ItemNode:
     """How a config node says that items are known. Raises UserError if it cannot be that."""
-    if settings.get("_target_") == "lightning_rec.assembly.items.Texts":
-        raise UserError(
-            f"{node}._target_={settings['_target_']} is of an earlier version, whose weights have "
-            "other names: train the run again."
-        )
     config.expect(node, settings, ItemNode, ComputedItems)
     target = config.target(node, settings)
     if isinstance(target, type) and issubclass(target, ComputedItems):

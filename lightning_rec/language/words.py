@@ -14,12 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.compat import PRESENT, Need
 from lightning_rec.language.blocks import cuts, in_blocks
 from lightning_rec.language.encoder import LanguageModel
 from lightning_rec.language.tokens import Tokens
 
-LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 BLOCK_TOKENS = 1024  # read at once on a CPU: less padding is worth more than larger products
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_rec.compat import ABSENT, PRESENT, Need
+from lightning_rec.compat import ABSENT, LOSS, Need
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.models import kernels
@@ -42,7 +42,7 @@ class SequenceModel(nn.Module, ABC):
         if self.objectives == ("closed_form",):
             needs.append(Need("loss", ABSENT, "is fitted in closed form and takes no loss"))
         else:
-            needs.append(Need("loss", PRESENT, "is trained by gradient steps and needs a loss"))
+            needs.append(LOSS)
         if self.needs_order:
             needs.append(Need("protocol", "ordered", "learns from the order of a history"))
         if self.needs_users:

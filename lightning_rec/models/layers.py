@@ -1,28 +1,27 @@
 """Layers that several models share, over :mod:`lightning_rec.models.kernels`; gathering."""
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_rec.models import kernels
 
+M = TypeVar("M", bound=nn.Module)
 
-class Dropout(nn.Module):
-    """Dropout (Srivastava et al., 2014) with chance ``p``, sooner on a CPU."""
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
+def module_dict(modules: Mapping[str, M]) -> Mapping[str, M]:
+    """``nn.ModuleDict`` of modules, by which their type stays known."""
+    return nn.ModuleDict(modules)  # type: ignore[return-value]
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout (Srivastava et al., 2014), sooner on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Float of any shape -> the same."""
         return kernels.dropout(x, self.p) if self.training and self.p else x
-
-    def extra_repr(self) -> str:
-        """What stands in the printed model."""
-        return f"p={self.p}"
 
 
 class Embedding(nn.Embedding):

@@ -14,9 +14,10 @@ from torch import Tensor
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed
-from lightning_rec.predict.base import Histories, frame
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 
+Frame = Any  # a Polars or pandas frame, or a mapping of columns
+Histories = Sequence[Sequence[Any]] | Frame
 Floats = NDArray[np.float32]
 ROWS = 512  # items or histories that are answered at once
 
@@ -50,7 +51,7 @@ class Catalogue:
     def similar(self, vectors: Tensor, items: Sequence[Any], k: int) -> pl.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with those of ``items``.
 
-        Args, errors, returns: see :meth:`SequencePredictor.similar`; vectors: float [V, D].
+        Args, errors, returns: see :meth:`Predictor.similar`; vectors: float [V, D].
         """
         check_k(k, len(self.items) - 1, "an item has from 1 to {:,} others")
         asked = series("item", items)
@@ -178,3 +179,35 @@ def split(rows: Ints, step: int) -> Iterator[Ints]:
 def arrays(vectors: NDArray[np.float32]) -> pl.Series:
     """Vectors, float32 [n, D], as a column."""
     return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
+
+
+def frame(rows: Frame, *required: str) -> pl.DataFrame:
+    """A Polars or pandas frame, or a mapping of columns, as a Polars frame; NaN of pandas is null.
+
+    Raises UserError if it is none of these, or a column is missing or of another length.
+    """
+    if isinstance(rows, pl.LazyFrame):
+        rows = rows.collect()
+    if not (hasattr(rows, "columns") or hasattr(rows, "keys")):
+        raise UserError(
+            "Rows are a frame of Polars or pandas, or a mapping of columns, and no "
+            f"{type(rows).__name__}."
+        )
+    columns = list(rows.columns) if hasattr(rows, "columns") else list(rows)
+    if missing := [name for name in required if name not in columns]:
+        names = ", ".join(map(str, columns))
+        raise UserError(f"A column {missing[0]!r} is missing: there are {names}.")
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    lists = {str(name): _values(rows[name]) for name in columns}
+    if len({len(values) for values in lists.values()}) > 1:
+        lengths = ", ".join(f"{name} {len(values):,}" for name, values in lists.items())
+        raise UserError(f"The columns of the rows differ in length: {lengths}.")
+    return pl.DataFrame(lists, strict=False)
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column, None where one of pandas has none."""
+    if hasattr(column, "notna"):
+        column = column.astype(object).where(column.notna(), None)
+    return list(column)

@@ -14,8 +14,8 @@ from lightning_rec.data.clicks.histories import given_histories
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.clicks.parts import ClickModel
-from lightning_rec.predict.asking import arrays
-from lightning_rec.predict.base import Frame, Predictor, frame
+from lightning_rec.predict.asking import Frame, arrays, frame
+from lightning_rec.predict.base import Predictor
 from lightning_rec.runs.folder import RunFolder
 
 
@@ -93,14 +93,14 @@ class ClickPredictor(Predictor):
         Raises:
             UserError: of another model, or as :meth:`score`.
         """
-        return self._vectors(rows, 0, "user_vectors")
+        return self._towers(rows, 0, "user_vectors")
 
     def item_vectors(self, rows: Frame) -> pl.DataFrame:
         """The vector of the item of each row, of a model of two towers; see `user_vectors`."""
-        return self._vectors(rows, 1, "item_vectors")
+        return self._towers(rows, 1, "item_vectors")
 
     @torch.no_grad()
-    def _vectors(self, rows: Frame, side: int, asked: str) -> pl.DataFrame:
+    def _towers(self, rows: Frame, side: int, asked: str) -> pl.DataFrame:
         if self.model.sides is None:
             raise self._cannot(asked)
         fields, schema = self.processor.fields, self.processor.schema

@@ -15,8 +15,8 @@ from lightning_rec.errors import UserError
 from lightning_rec.language.cached import read_all
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
-from lightning_rec.predict.asking import Catalogue, arrays, check_k, split
-from lightning_rec.predict.base import Frame, Predictor, frame
+from lightning_rec.predict.asking import Catalogue, Frame, arrays, check_k, frame, split
+from lightning_rec.predict.base import Predictor
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
 from lightning_rec.runs.folder import RunFolder
 
@@ -71,14 +71,6 @@ class MatchPredictor(Predictor):
             scores[place[some]] = self.model.pairs(texts, row[some], item[some]).float().numpy()
         return given.with_columns(pl.Series("score", scores).fill_nan(None))
 
-    def similar(self, items: Sequence[Any], k: int = 10) -> pl.DataFrame:
-        """The ``k`` items whose vectors point most in the direction of that of each of ``items``.
-
-        Returns ``item``, ``rank`` from 1, ``similar``, ``title``, and the cosine as ``score``.
-        Raises UserError for an item that the run does not know.
-        """
-        return self.catalogue.similar(self._vectors("similar"), items, k)
-
     @torch.no_grad()
     def user_vectors(self, queries: Sequence[str]) -> pl.DataFrame:
         """The vector of each query, whose inner product with an item's is its score.
@@ -91,19 +83,13 @@ class MatchPredictor(Predictor):
         made = read_all(self.model.text, self.model.read(asked.to_list(), item=False))
         return pl.DataFrame({"query": asked, "vector": arrays(made.float().numpy())})
 
-    def item_vectors(self) -> pl.DataFrame:
-        """The vector of each item: ``item``, ``vector``."""
-        vectors = arrays(self._vectors("item_vectors").numpy())
-        return self.catalogue.items.select("item").with_columns(vector=vectors)
-
     @cached_property
     def _retriever(self) -> TextRetriever:
         """That of the catalogue, which is read once."""
         titles = render_template(self.catalogue.items, "{title}")
         return make_retriever(self.model, ["any"], titles, cache_dir())
 
-    def _vectors(self, what: str) -> Tensor:
-        """Vectors of all items, float [V, E], of a model that encodes queries and items apart."""
+    def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
         if not self.model.encodes:
             raise self._cannot(what)
         assert isinstance(self._retriever, ExactRetriever)

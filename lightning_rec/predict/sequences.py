@@ -23,15 +23,18 @@ from lightning_rec.predict.asking import (
     ROWS,
     Asked,
     Catalogue,
+    Frame,
+    Histories,
     arrays,
     check_k,
     cut,
     events_of,
+    frame,
     numbered,
     series,
     split,
 )
-from lightning_rec.predict.base import Frame, Histories, Predictor, frame
+from lightning_rec.predict.base import Predictor
 from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs
 from lightning_rec.runs.folder import RunFolder
 
@@ -157,16 +160,6 @@ class SequencePredictor(Predictor):
         return given.with_columns(pl.Series("score", scores).fill_nan(None))
 
     @torch.no_grad()
-    def similar(self, items: Sequence[Any], k: int = 10) -> pl.DataFrame:
-        """The ``k`` items whose vectors point most in the direction of that of each of ``items``.
-
-        Returns ``item``, ``rank`` from 1, ``similar``, ``title`` where there are any, and the
-        cosine as ``score``. Raises UserError for an item that the run does not know.
-        """
-        weight = self._vectors("similar")
-        return self.catalogue.similar(weight, items, k)
-
-    @torch.no_grad()
     def user_vectors(
         self, histories: Histories | None = None, *, users: Sequence[Any] | None = None
     ) -> pl.DataFrame:
@@ -183,11 +176,6 @@ class SequencePredictor(Predictor):
             vectors[rows, queries.shape[1] :] = 1  # what meets an item's bias
         told = pl.DataFrame([asked.key]).with_columns(vector=arrays(vectors))
         return told.filter(pl.Series(known))
-
-    def item_vectors(self) -> pl.DataFrame:
-        """The vector of each item: ``item``, ``vector``; a bias is its last element."""
-        weight = self._vectors("item_vectors", biased=True)
-        return self.items.select("item").with_columns(vector=arrays(weight.numpy()))
 
     @torch.no_grad()
     def _queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:
@@ -262,7 +250,6 @@ class SequencePredictor(Predictor):
         return numbered(self.users["user"], "id")
 
     def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
-        """Vectors of all items, float [V, D]; with their biases as one more column."""
         if not isinstance(self.model, InnerProduct):
             raise self._cannot(what)
         weight, bias = self.model.vectors()

@@ -15,7 +15,6 @@ from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics, Prediction
 from lightning_rec.metrics.measure import Measure, names_of
 from lightning_rec.metrics.slices import PAST_FROM, cut, slices_of_field
 from lightning_rec.tasks.click import ClickSteps, after_names
-from lightning_rec.tasks.steps import metrics_of as stage_metrics
 
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
 
@@ -58,8 +57,7 @@ def rows_of(steps: ClickSteps, loaded: AuditedClicks) -> pl.DataFrame:
         suffix = f"_{goal}" if len(found) > 1 else ""
         columns[f"label{suffix}"] = of.label.cpu().numpy().astype(np.int8)
         columns[f"probability{suffix}"] = of.probability.cpu().numpy()
-        metrics = stage_metrics(steps.metrics, f"test {goal}", ClickMetrics)
-        own = metrics.per_row(of, steps.threshold[goal])
+        own = steps.metrics[f"test {goal}"].per_row(of, steps.threshold[goal])
         columns |= {f"{name}{suffix}": values.cpu().numpy() for name, values in own.items()}
     return pl.DataFrame(columns)
 

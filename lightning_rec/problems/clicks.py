@@ -53,7 +53,6 @@ from lightning_rec.problems.click_figures import (
 )
 from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.click import ClickSteps
 
@@ -180,7 +179,7 @@ class Clicks(Problem[AuditedClicks]):
         self, run: RunFolder, processor: FeatureProcessor, about: pl.DataFrame | None
     ) -> ClickModel:
         """The model of a completed run; ``about``: row i describes item i, None for ids alone."""
-        check_language(run)
+        run.check_language()
         reading = None
         if about is not None:  # what was fitted to training items comes with the weights
             reading = self._reading(about, len(about), cache_dir(), restoring=True)

@@ -31,11 +31,10 @@ from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.match import MatchSteps
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.steps import Stage, metrics_of
+from lightning_rec.tasks.steps import Stage
 
 WORDS_FROM = (1, 3, 5)  # where the slices by the number of words in a query begin
 
@@ -105,7 +104,7 @@ class Matching(Problem[Audited[Matches]]):
 
     def restored(self, run: RunFolder) -> TextScorer:
         """The model of a finished run, with its weights, to be used and not trained."""
-        check_language(run)
+        run.check_language()
         model = self.make_model()
         self.adapt(model)
         run.load_model(model)
@@ -153,7 +152,7 @@ class Matching(Problem[Audited[Matches]]):
         """One row per test query, and the catalogue."""
         steps = task.steps
         assert isinstance(steps, MatchSteps)
-        each = metrics_of(steps.metrics, "test", MatchMetrics).per_query(steps.found["test"])
+        each = steps.metrics["test"].per_query(steps.found["test"])
         columns = {name: values.cpu().numpy() for name, values in each.items()}
         texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
         items = loaded.data.pairs.items.with_row_index("code")

@@ -35,10 +35,8 @@ from lightning_rec.problems.sequence_tables import (
 )
 from lightning_rec.runs.examples import Example
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.language import check_language
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
-from lightning_rec.tasks.steps import metrics_of as stage_metrics
 
 META_ITEMS = 100  # catalogue of the meta model
 
@@ -167,7 +165,7 @@ class Sequences(Problem[AuditedLog]):
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
         """The model of a finished run; row i of ``items`` describes item i."""
-        check_language(run)
+        run.check_language()
         schema = Schema(len(items), self.cfg.batches.max_len, users)
         # What was fitted to training items comes with the weights.
         reading = Reading(
@@ -192,7 +190,7 @@ class Sequences(Problem[AuditedLog]):
         """A row per test target, the catalogue, and the history of each user."""
         assert isinstance(task.steps, SequenceSteps)
         ranks = task.steps.ranks["test"]
-        own = stage_metrics(task.steps.metrics, "test", RankingMetrics).per_example(ranks)
+        own = task.steps.metrics["test"].per_example(ranks)
         tested = per_user(ranks, loaded, own)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 

@@ -191,7 +191,8 @@ def table(
     shown = FittedTable(f"Best {shown_names[0]} first, on {hashes}", headings, numbered=True)
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
-        cells = [_cell(row["figures"].get(name)) for name in columns]
+        found = (row["figures"].get(name, {"mean": None}) for name in columns)
+        cells = ("-" if f["mean"] is None else str(Spread(f["mean"], f["sd"])) for f in found)
         shown.add_row(row["setting"], number, *cells)
     return shown
 
@@ -209,9 +210,3 @@ def costs_table(rows: list[dict[str, Any]]) -> FittedTable | None:
         cells = (f"{costs[n]['mean']:,.{digits.get(n, 0)}f}" if n in costs else "-" for n in names)
         shown.add_row(row["setting"], *cells)
     return shown
-
-
-def _cell(figure: dict[str, float | None] | None) -> str:
-    if figure is None or figure["mean"] is None:
-        return "-"
-    return str(Spread(figure["mean"], figure["sd"]))

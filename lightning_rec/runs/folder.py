@@ -25,6 +25,7 @@ from lightning_rec import config, trust
 from lightning_rec.documents import check_folder, check_places, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
+from lightning_rec.language.hub import find_model, fingerprint
 from lightning_rec.runs import card, checksums, provenance, weights
 from lightning_rec.runs.checkpoints import LAST, PREVIOUS
 from lightning_rec.runs.distributed import is_first
@@ -112,6 +113,23 @@ class RunFolder:
                 f"{key}={self.path} is {self.card.get('status')}, not completed: go on with it "
                 f"first, resume={self.path}."
             )
+
+    def check_language(self, cfg: DictConfig | None = None) -> str | None:
+        """SHA-256 of the files of the language model of ``cfg``, or of the run; None without one.
+
+        Raises UserError if they are missing, or not those that the run was made with.
+        """
+        cfg, now, then = cfg or self.config, None, self.card.get("language_hash")
+        item = cfg.get("item") or {}
+        for node in (item, *(item.get("parts") or {}).values(), cfg.get("model") or {}):
+            if now is None and isinstance(name := node.get("encoder"), str):
+                now = fingerprint(find_model(name))
+        if now and then and now != then:
+            raise UserError(
+                f"{self.path} was made with another language model than the one that is here now "
+                f"({then[:12]}, here {now[:12]}): bring back its files, or train anew."
+            )
+        return now
 
     def resume(self, cfg: DictConfig, overrides: list[str], until: dict[str, Any]) -> None:
         """Go on under ``cfg``; ``until`` says how far the run went under which settings."""

@@ -13,8 +13,9 @@ from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.clicks import ClickMetrics, Predictions
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
+from lightning_rec.models.layers import module_dict
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps, metrics_of
+from lightning_rec.tasks.steps import Stage, Steps
 
 BLOCK_ROWS = 2048  # predicted at once on a CPU, where nothing but ids and numbers is read
 
@@ -56,7 +57,7 @@ class ClickSteps(Steps):
         if unknown := [name for name in weights if name not in self.goals]:
             raise ValueError(f"goal_weights: there is no goal {unknown[0]}, but {self.goals}")
         self.goal_weights = [weights.get(goal, 1.0) for goal in self.goals]
-        self.metrics = nn.ModuleDict(
+        self.metrics = module_dict(
             {f"{stage} {goal}": each for stage, of in metrics.items() for goal, each in of.items()}
         )
         self.embedding_l2, self.l2 = embedding_l2, l2
@@ -90,13 +91,13 @@ class ClickSteps(Steps):
         # A process that got no rows has to bring something to the exchange.
         logits = _logits(task.model, batch.rows) if len(batch.example) else batch.label
         for goal, logit in zip(self.goals, self._by_goal(logits), strict=True):
-            self._metrics(stage, goal).update(batch.example, logit)
+            self.metrics[f"{stage} {goal}"].update(batch.example, logit)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Metrics of each goal; validation chooses the thresholds of F1 and accuracy first."""
         found = {}
         for goal in self.goals:
-            metrics = self._metrics(stage, goal)
+            metrics = self.metrics[f"{stage} {goal}"]
             found[goal] = metrics.predictions()
             metrics.reset()
         self.predictions[stage] = found
@@ -104,7 +105,8 @@ class ClickSteps(Steps):
         for goal, of in (found | self._after(found)).items():
             if stage == "val":
                 self.threshold[goal] = float(best_threshold(of.probability, of.order))
-            figures = self._metrics(stage, self.measured_by[goal]).figures(of, self.threshold[goal])
+            metrics = self.metrics[f"{stage} {self.measured_by[goal]}"]
+            figures = metrics.figures(of, self.threshold[goal])
             prefix = f"{goal}/" if len(self.goals) > 1 else ""
             measured |= {f"{prefix}{name}": figure for name, figure in figures.items()}
         return measured
@@ -137,9 +139,6 @@ class ClickSteps(Steps):
     def _by_goal(self, values: Tensor) -> tuple[Tensor, ...]:
         """What a model or a batch has for each row, float [B] or [B, G]: G times float [B]."""
         return values.reshape(-1, len(self.goals)).unbind(dim=1)
-
-    def _metrics(self, stage: str, goal: str) -> ClickMetrics:
-        return metrics_of(self.metrics, f"{stage} {goal}", ClickMetrics)
 
 
 def _logits(model: nn.Module, rows: Rows) -> Tensor:

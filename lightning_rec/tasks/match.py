@@ -11,12 +11,13 @@ from lightning_rec.losses.matching import MatchLoss, PairInputs
 from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.matching import MatchMetrics, Scored, line
 from lightning_rec.metrics.order import in_order
+from lightning_rec.models.layers import module_dict
 from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.retrieval.exact import Pairs
 from lightning_rec.retrieval.texts import TextRetriever
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.mining import HardNegatives
-from lightning_rec.tasks.steps import Stage, Steps, metrics_of
+from lightning_rec.tasks.steps import Stage, Steps
 
 
 class MatchSteps(Steps):
@@ -44,7 +45,7 @@ class MatchSteps(Steps):
         super().__init__()
         self.retriever, self.negatives = retriever, negatives
         self.scale, self.ranked = scale, ranked
-        self.metrics = nn.ModuleDict(metrics)
+        self.metrics = module_dict(metrics)
         self.threshold: float | None = None  # until validation chooses one
         self.line: tuple[float, float] | None = None
         self.found: dict[str, Scored] = {}  # by stage
@@ -93,11 +94,11 @@ class MatchSteps(Steps):
             assert isinstance(task.model, TextScorer)
             pairs = (self.retriever.texts, batch.query[batch.row], batch.item)
             score, rank = task.model.pairs(*pairs), torch.zeros_like(batch.pair)
-        metrics_of(self.metrics, stage, MatchMetrics).update(batch.pair, score, rank)
+        self.metrics[stage].update(batch.pair, score, rank)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Metrics of judged pairs and ranks; validation chooses threshold and line first."""
-        metrics = metrics_of(self.metrics, stage, MatchMetrics)
+        metrics = self.metrics[stage]
         none = torch.zeros(0, dtype=torch.int64, device=task.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(none, none.float(), none)

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lightning_rec.data.chance import bits, uniform
 from lightning_rec.language.batches import TextBatch
 from lightning_rec.losses.base import Classified
 from lightning_rec.metrics.words import Answers, WordMetrics
+from lightning_rec.models.layers import module_dict
 from lightning_rec.models.text.masked_lm import MaskedLM
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps, metrics_of
+from lightning_rec.tasks.steps import Stage, Steps
 
 ASKED_SEED = 0  # of the masks of validation and test: the same in every run
 
@@ -31,7 +32,7 @@ class WordSteps(Steps):
     def __init__(self, metrics: Mapping[str, WordMetrics], mask_prob: float = 0.15) -> None:
         super().__init__()
         self.mask_prob = mask_prob
-        self.metrics = nn.ModuleDict(metrics)
+        self.metrics = module_dict(metrics)
         self.answers: dict[str, Answers] = {}  # by stage
 
     def loss_of(self, task: Task, batch: TextBatch) -> Tensor:
@@ -63,11 +64,11 @@ class WordSteps(Steps):
             torch.zeros_like(batch.example).index_add(0, row, right),
             summed.index_add(0, row, cost),
         )
-        metrics_of(self.metrics, stage, WordMetrics).update(answers)
+        self.metrics[stage].update(answers)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Metrics of masked words; the answers are kept for the record of each text."""
-        metrics = metrics_of(self.metrics, stage, WordMetrics)
+        metrics = self.metrics[stage]
         none = torch.zeros(0, dtype=torch.int64, device=task.device)
         # A process that got no batch has to bring something to the exchange.
         metrics.update(Answers(none, none, none, none.double()))

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel
 from lightning_rec.models.blocks import encode
+from lightning_rec.models.layers import module_dict
 from lightning_rec.objectives.base import WithTerm
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs, rank_sample
 from lightning_rec.tasks.base import Task
-from lightning_rec.tasks.steps import Stage, Steps, metrics_of
+from lightning_rec.tasks.steps import Stage, Steps
 
 
 class SequenceSteps(Steps):
@@ -34,7 +35,7 @@ class SequenceSteps(Steps):
     ) -> None:
         super().__init__()
         self.block_tokens = block_tokens
-        self.metrics, self.sampled = nn.ModuleDict(metrics), nn.ModuleDict(sampled or {})
+        self.metrics, self.sampled = module_dict(metrics), module_dict(sampled or {})
         self.ranks: dict[str, Ranks] = {}  # by stage
 
     def loss_of(self, task: Task, batch: TrainBatch) -> Tensor:
@@ -70,14 +71,14 @@ class SequenceSteps(Steps):
         model = task.model
         assert isinstance(model, SequenceModel)
         queries = self.encode(task, batch.histories)
-        metrics = metrics_of(self.metrics, stage, RankingMetrics)
+        metrics = self.metrics[stage]
         targets = Pairs(torch.arange(len(queries), device=queries.device), batch.target)
         seen = Pairs(batch.seen_row, batch.seen_item)
         found = ModelRetriever(model).top(queries, max(metrics.cutoffs), targets, seen)
         metrics.update(batch.example, found.rank, found.candidates, found.items)
         if batch.candidates is not None:
             among = rank_sample(model, queries, batch.target, batch.candidates)
-            metrics_of(self.sampled, stage, RankingMetrics).update(batch.example, *among)
+            self.sampled[stage].update(batch.example, *among)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """Ranking metrics; the ranks are kept for the record of each user."""
@@ -85,7 +86,7 @@ class SequenceSteps(Steps):
         for kind in (self.sampled, self.metrics):  # the ranks that are kept are those of the last
             if stage not in kind:
                 continue
-            metrics = metrics_of(kind, stage, RankingMetrics)
+            metrics = kind[stage]
             none = torch.zeros(0, dtype=torch.int64, device=task.device)
             # A process that got no batch has to bring something to the exchange.
             metrics.update(none, none, none, none.reshape(0, max(metrics.cutoffs)))

@@ -1,20 +1,11 @@
 """Steps of a problem: the loss of a training batch, predictions of an evaluation, figures."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 Stage = Literal["val", "test"]
-M = TypeVar("M", bound=Metric)
-
-
-def metrics_of(modules: nn.ModuleDict, key: str, kind: type[M]) -> M:
-    """The metrics of a stage, by their type."""
-    found = modules[key]
-    assert isinstance(found, kind)
-    return found
 
 
 class Steps(nn.Module, ABC):

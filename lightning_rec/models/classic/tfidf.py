@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
+from lightning_rec.data.templates import as_text
 from lightning_rec.errors import UserError, import_extra, listed
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import Sparse, past, pick
@@ -60,7 +61,7 @@ class TFIDF(SequenceModel):
                 "set data.catalogue to a table that does."
             )
         texts = catalogue.select(
-            pl.concat_str([text(catalogue, name) for name in columns], separator=" ")
+            pl.concat_str([as_text(catalogue, name) for name in columns], separator=" ")
         ).to_series()
         vectorizer = _library().TfidfVectorizer(max_features=self.max_words)
         try:
@@ -93,11 +94,3 @@ class TFIDF(SequenceModel):
 
 def _library() -> Any:
     return import_extra("sklearn.feature_extraction.text", "model=tfidf", "classic")
-
-
-def text(catalogue: pl.DataFrame, name: str) -> pl.Expr:
-    """A column of texts or of lists of texts, as text; nothing where there is nothing."""
-    column = pl.col(name)
-    if isinstance(catalogue.schema[name], pl.List):
-        column = column.cast(pl.List(pl.String)).list.join(" ")
-    return column.cast(pl.String).fill_null("")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.compat import ABSENT, PRESENT, Need
+from lightning_rec.compat import ABSENT, LOSS, Need
 from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import ClickSchema, Field
@@ -24,7 +24,6 @@ from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
 from lightning_rec.ranges import Widths
 
-LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 FITTED = tuple(
     Need(node, ABSENT, f"is fitted at once and takes no {node}")
     for node in ("loss", "item", "encoder")

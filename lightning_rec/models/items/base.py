@@ -34,6 +34,7 @@ class ItemEncoder(CachedInEvaluation, ABC):
     num_items: int
     dim: int
     by_id: bool = False
+    sparse: bool = False
 
     @abstractmethod
     def forward(self, codes: Tensor) -> Tensor:
@@ -53,6 +54,7 @@ class ItemEncoder(CachedInEvaluation, ABC):
 
     def sparse_gradients(self) -> None:
         """Give tables of ids, if there are any, sparse gradients: of the rows that a step reads."""
+        self.sparse = True
 
     def read(self) -> None:
         """Read what items are known by; called once, when the model around it is complete."""

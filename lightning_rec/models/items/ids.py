@@ -22,10 +22,6 @@ class Ids(nn.Embedding, ItemEncoder):
         super().__init__(schema.num_items + 2 * special, dim, padding_idx=padding)
         self.num_items, self.dim = schema.num_items, dim
 
-    def sparse_gradients(self) -> None:
-        """Give the table sparse gradients: of the rows that a step reads."""
-        self.sparse = True
-
     def table(self) -> Tensor:
         """The rows of the items, float [V, D]."""
         return self.weight[: self.num_items]
@@ -60,11 +56,7 @@ class OwnVectors(ComputedItems):
         self, schema: Schema, dim: int, dropout: float = 0.0, trained: int | None = None
     ) -> None:
         super().__init__(schema, dim)
-        self.dropout, self.trained, self.sparse = dropout, trained, False
-
-    def sparse_gradients(self) -> None:
-        """Give the table sparse gradients: of the rows that a step reads."""
-        self.sparse = True
+        self.dropout, self.trained = dropout, trained
 
     def make_layers(self) -> None:
         """Give all items vectors."""

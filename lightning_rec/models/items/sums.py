@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.split import Schema
 from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.models.layers import module_dict
 
 
 class Sum(ComputedItems):
@@ -25,18 +26,18 @@ class Sum(ComputedItems):
         self, schema: Schema, dim: int, parts: Mapping[str, ComputedItems], gate: bool = False
     ) -> None:
         super().__init__(schema, dim)
-        self.parts = nn.ModuleDict(parts)
+        self.parts = module_dict(parts)
         self.by_id = any(part.by_id for part in parts.values())
         self.gate = nn.Linear(dim * len(parts), len(parts)) if gate else None
 
     def make_layers(self) -> None:
         """Those of each part."""
-        for part in self._parts():
+        for part in self.parts.values():
             part.make_layers()
 
     def draw_weights(self) -> None:
         """Those of each part."""
-        for part in self._parts():
+        for part in self.parts.values():
             part.draw_weights()
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
@@ -44,7 +45,7 @@ class Sum(ComputedItems):
 
     def of_codes(self, codes: Tensor) -> Tensor:
         """Int64 [n], rising -> float [n, D]."""
-        vectors = [part.of_codes(codes) for part in self._parts()]
+        vectors = [part.of_codes(codes) for part in self.parts.values()]
         if self.gate is None:
             total: Tensor = sum(vectors[1:], vectors[0])
             return total
@@ -53,13 +54,10 @@ class Sum(ComputedItems):
 
     def sparse_gradients(self) -> None:
         """Give the tables of ids among the parts sparse gradients."""
-        for part in self._parts():
+        for part in self.parts.values():
             part.sparse_gradients()
 
     def freeze_source(self) -> None:
         """Each part keeps what it read as it is now."""
-        for part in self._parts():
+        for part in self.parts.values():
             part.freeze_source()
-
-    def _parts(self) -> list[ComputedItems]:
-        return [part for part in self.parts.values() if isinstance(part, ComputedItems)]
