@@ -1,7 +1,7 @@
 """Tables that fit any width: text is folded, columns go below, and no figure is ever cut."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
 from rich import box
 from rich.cells import cell_len
@@ -49,6 +49,7 @@ def figures(*headings: str) -> list[Column]:
     return [Column(heading, text=False) for heading in headings]
 
 
+@dataclass(eq=False)
 class FittedTable:
     """A table whose first column says what a row is of.
 
@@ -64,17 +65,13 @@ class FittedTable:
         spaced: whether there is an empty line between two rows.
     """
 
-    def __init__(
-        self,
-        title: str,
-        columns: Sequence[Column],
-        *,
-        numbered: bool = False,
-        header: bool = True,
-        spaced: bool = False,
-    ) -> None:
-        self.title, self.numbered, self.header, self.spaced = title, numbered, header, spaced
-        self._columns, self._rows = columns, list[tuple[str, ...]]()
+    title: str
+    columns: Sequence[Column]
+    _: KW_ONLY
+    numbered: bool = False
+    header: bool = True
+    spaced: bool = False
+    _rows: list[tuple[str, ...]] = field(default_factory=list, init=False)
 
     def add_row(self, *cells: str) -> None:
         """A cell for each column."""
@@ -104,14 +101,14 @@ class FittedTable:
 
     def _filled(self, *, ascii_only: bool) -> list[Column]:
         """The columns with their cells, in letters that can be written."""
-        cells = zip(*self._rows, strict=True) if self._rows else [()] * len(self._columns)
+        cells = zip(*self._rows, strict=True) if self._rows else [()] * len(self.columns)
         return [
             Column(
                 column.heading,
                 column.text,
                 tuple(cell.replace("±", "+-") for cell in own) if ascii_only else tuple(own),
             )
-            for column, own in zip(self._columns, cells, strict=True)
+            for column, own in zip(self.columns, cells, strict=True)
         ]
 
 

@@ -34,14 +34,15 @@ def make_trainer(
     training goes on to its end. Trackers of a resumed run go on after ``step``, under ``run_ids``.
     """
     validates = validates and cfg.trainer.get("limit_val_batches") != 0
-    callbacks = {name: node for name, node in (cfg.get("callbacks") or {}).items() if node}
-    if not validates:
-        callbacks = {name: node for name, node in callbacks.items() if not node.get("monitor")}
-    loggers = {name: node for name, node in (cfg.get("logger") or {}).items() if node}
-    if not training:
-        callbacks, loggers = {name: callbacks[name] for name in callbacks if name == "progress"}, {}
+    callbacks = {
+        name: node
+        for name, node in (cfg.get("callbacks") or {}).items()
+        if node and (training or name == "progress") and (validates or not node.get("monitor"))
+    }
     trackers = []
-    for name, node in loggers.items():
+    for name, node in (cfg.get("logger") or {}).items() if training else ():
+        if not node:
+            continue
         live = _live(node, save_dir=folder, step=step, run_id=(run_ids or {}).get(name))
         build = functools.partial(config.build, f"logger.{name}", node, **live)
         trackers.append(tracking.start(name, build))

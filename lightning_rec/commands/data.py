@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from lightning_rec import config
 from lightning_rec.commands.check import check
 from lightning_rec.commands.schema import schema
-from lightning_rec.commands.sets import names, node, settings_of
-from lightning_rec.commands.usage import config_folders
+from lightning_rec.commands.sets import node, settings_of
+from lightning_rec.commands.usage import choices, config_folders
 from lightning_rec.data.clicks.columns import label, lists
 from lightning_rec.data.clicks.table import ClickSource, LogClicks, prepare_clicks
 from lightning_rec.data.core.prepared import Prepared
@@ -82,7 +82,7 @@ def _list(folders: list[Path], console: Screen) -> None:
     numbers = figures("users", "items", "rows", "MB")
     table = FittedTable("Data sets", [*text("name", "title"), *numbers, *text("here", "licence")])
     found = {}
-    for name in names(folders):
+    for name in sorted(choices(folders)["data"]):
         known = node(name, folders)
         source: Any = config.target("data", known)
         public = getattr(source, "public", None)

@@ -13,14 +13,9 @@ from lightning_rec.errors import UserError, listed, nearest
 T = TypeVar("T", int, float)
 
 
-def names(folders: Sequence[Path]) -> list[str]:
-    """The names of all data sets, those in further config ``folders`` included."""
-    return sorted(choices(folders)["data"])
-
-
 def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
     """The config of a data set. Raises UserError with the nearest name if there is none."""
-    known = names(folders)
+    known = sorted(choices(folders)["data"])
     if name not in known:
         raise UserError(
             f"Unknown data set '{name}'.{nearest(name, known)} There are: {listed(known)}."

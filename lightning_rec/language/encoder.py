@@ -70,13 +70,9 @@ class TextEncoder(LanguageModel):
     def __init__(self, model: nn.Module, pooling: Pooling = "mean", normalize: bool = True) -> None:
         super().__init__(model)
         self.pooling, self.normalize = pooling, normalize
+        config: Any = model.config
+        self.width = int(config.hidden_size)  # E, of the vectors
         self._returned: int | None = None  # things in the tuple that a layer returns, 0 if none
-
-    @property
-    def width(self) -> int:
-        """E, of the vectors."""
-        config: Any = self.model.config
-        return int(config.hidden_size)
 
     def forward(self, tokens: Tokens, below: Tensor | None = None, depth: int = 0) -> Tensor:
         """Make vectors of B texts, float [B, E]. ``below``, float [B, T, E], is what the first

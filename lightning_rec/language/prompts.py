@@ -54,12 +54,8 @@ class Prompts:
         self.offsets: Ints = np.concatenate([titles.offsets, ends]).astype(np.int64)
         self.length: Ints = np.diff(self.offsets)
         self.longest_title = int(titles.lengths.max(initial=0))
-
-    @property
-    def shortest(self) -> int:
-        """Tokens of the prompt about the longest title, with an empty history."""
-        fixed = self.length[[self.before, self.between, self.after, self.nothing]]
-        return int(fixed.sum()) + self.longest_title
+        around = self.length[[self.before, self.between, self.after, self.nothing]]
+        self.shortest = int(around.sum()) + self.longest_title  # about it, with an empty history
 
     def of(self, item: Ints, past: Ints, padding: int) -> Tokens:
         """Put prompts together, padded on the right. ``item`` int64 [B] are the codes of the items

@@ -19,6 +19,8 @@ from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.runs.examples import Example
 
+SHOWN = 5  # items of an example's history, and recommendations
+
 
 def described_items(loaded: AuditedLog) -> pl.DataFrame:
     """The catalogue rows of the vocabulary: row i describes item i."""
@@ -31,10 +33,8 @@ def catalogue(loaded: AuditedLog) -> pl.DataFrame:
     return described_items(loaded).with_row_index("code")
 
 
-def examples_of(
-    predictor: SequencePredictor, loaded: AuditedLog, number: int, latest: int = 5, top: int = 5
-) -> list[Example]:
-    """``number`` test users, with ``latest`` items of their histories and ``top`` of the best."""
+def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -> list[Example]:
+    """``number`` test users, with the latest items of their histories and some of the best."""
     split: Split = loaded.data.split
     number = min(number, split.test.size)
     # Spread over the users, so that they are not all from the head of the file.
@@ -45,14 +45,14 @@ def examples_of(
     row = pl.Series("row", np.arange(number))
     flat = np.concatenate([*items, np.zeros(0, np.int32)]).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    found = predictor.answer(Asked(row, flat, offsets, user), min(top, split.num_items))
+    found = predictor.answer(Asked(row, flat, offsets, user), min(SHOWN, split.num_items))
     names = [shown for shown in ("title", "item") if shown in found.columns]
     best = found.select("row", pl.coalesce(names).alias("name")).partition_by("row", as_dict=True)
     shown = catalogue(loaded).select(pl.coalesce(names))
     return [
         Example(
             loaded.data.log.users["user"][int(user[each])],
-            shown[items[each][-latest:].tolist()].to_series().to_list(),
+            shown[items[each][-SHOWN:].tolist()].to_series().to_list(),
             best[(each,)]["name"].to_list() if (each,) in best else [],
             split.order != "none",
         )

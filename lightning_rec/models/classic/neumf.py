@@ -44,9 +44,6 @@ class NeuMF(UserItemModel):
         self.tower = nn.ModuleList(nn.Linear(w, w // 2) for w in widths[:-1])
         self.output_gmf = nn.Parameter(torch.empty(dim))  # the paper's h, in two halves
         self.output_tower = nn.Parameter(torch.empty(dim))
-        self._initialise()
-
-    def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.01)
@@ -54,7 +51,7 @@ class NeuMF(UserItemModel):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        bound = (3 / len(self.output_gmf)) ** 0.5  # of 2 D inputs and one output, after LeCun
+        bound = (3 / dim) ** 0.5  # of 2 D inputs and one output, after LeCun
         for half in (self.output_gmf, self.output_tower):
             nn.init.uniform_(half, -bound / 2**0.5, bound / 2**0.5)
 

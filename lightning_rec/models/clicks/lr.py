@@ -83,12 +83,6 @@ class Likelihood:
         self.cached = list(self._blocks()) if small else None
 
     @property
-    def log_odds(self) -> float:
-        """Of the rate of the rows, kept off 0 and 1."""
-        rate = np.clip(self.weight @ self.label, 1e-6, 1 - 1e-6)
-        return float(np.log(rate / (1 - rate)))
-
-    @property
     def matrices(self) -> Iterable[tuple[slice, csr_matrix]]:
         """The rows as matrices over the rows of the table, with their positions."""
         return self._blocks() if self.cached is None else self.cached
@@ -131,7 +125,8 @@ def sought(train: Likelihood, val: Likelihood | None, c: float, max_iter: int) -
     penalty = np.full(train.size, 1 / (c * len(train.rows)))
     penalty[-1] = 0  # of the bias
     start = np.zeros(train.size)
-    start[-1] = train.log_odds
+    rate = np.clip(train.weight @ train.label, 1e-6, 1 - 1e-6)
+    start[-1] = np.log(rate / (1 - rate))
     best = Found(start, val(start)[0] if val else np.inf, c, 0)
     iteration = 0
 

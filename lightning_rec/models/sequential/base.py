@@ -49,10 +49,9 @@ class NeuralSequenceModel(InnerProduct):
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The rows of the output layer, and its biases if it has any."""
-        bias = self.output_bias
-        if items is None and self.output is None:
-            return ItemVectors(self.item.table(), bias)
-        if items is None and self.output is not None:
-            return ItemVectors(self.output.weight[: self.schema.num_items], bias)
-        table = self.item if self.output is None else self.output
+        output, bias = self.output, self.output_bias
+        if items is None:
+            own = None if output is None else output.weight[: self.schema.num_items]
+            return ItemVectors(self.item.table() if own is None else own, bias)
+        table = self.item if output is None else output
         return ItemVectors(table(items), None if bias is None else bias[items])
