@@ -8,7 +8,7 @@ from importlib import import_module
 from lightning_rec import __version__
 from lightning_rec.commands import VERBS, take_flag
 from lightning_rec.commands.usage import usage
-from lightning_rec.errors import LeakError, UserError, nearest, out_of_memory
+from lightning_rec.errors import LeakError, UserError, out_of_memory, suggest
 from lightning_rec.streams import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
@@ -71,9 +71,7 @@ def run(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in (*VERBS, "_worker"):
-        raise UserError(
-            f"Unknown verb '{verb}'.{nearest(verb, VERBS)} There are: {', '.join(VERBS)}."
-        )
+        raise UserError(f"Unknown verb '{verb}'.{suggest(verb, VERBS)}")
     command = import_module(f"lightning_rec.commands.{verb}")
     if {"-h", "--help"} & set(rest) and verb in VERBS:
         print(usage(command.HELP, rest))

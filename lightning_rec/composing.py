@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
 from lightning_rec.documents import check_yaml, leaves, read_text, unreadable
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, suggest
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # Hydra looks them up by itself
 _HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
@@ -125,9 +125,7 @@ def _check_keys(path: str, node: DictConfig) -> None:
         known.append("env")  # Hydra's own addition
     for key in map(str, node):
         if known is not None and key not in known:
-            raise UserError(
-                f"Unknown key {path}.{key}.{nearest(key, known)} {path} has: {listed(known, 30)}."
-            )
+            raise UserError(f"Unknown key {path}.{key}.{suggest(key, known, f'{path} has', 30)}")
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             _check_keys(f"{path}.{key}", child)

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import figures, trust
 from lightning_rec.composing import checked
-from lightning_rec.errors import UserError, listed, nearest, out_of_memory
+from lightning_rec.errors import UserError, listed, nearest, out_of_memory, suggest
 from lightning_rec.trust import config_dir as config_dir
 
 LAUNCHERS = {"joblib": "hydra-joblib-launcher"}  # of hydra/launcher=, in the extra sweeps
@@ -101,10 +101,8 @@ def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{node}._target_={settings['_target_']} is no class to build.") from None
     for key in given:
         if key not in parameters:
-            raise UserError(
-                f"Unknown key {node}.{key}.{nearest(key, parameters)} "
-                f"{built.__name__} takes: {listed(parameters)}."
-            )
+            told = suggest(key, parameters, f"{built.__name__} takes")
+            raise UserError(f"Unknown key {node}.{key}.{told}")
     converted = {key: _convert(node, key, value, built) for key, value in given.items()}
     # Other people's annotations are good enough to refuse a value, not to change one.
     return converted if built.__module__.startswith("lightning_rec") else given
@@ -195,9 +193,7 @@ def translate(error: Exception) -> UserError:
             )
         known = error.options if error.options is not None else choices(group)  # one of a list
         fit = _LISTED * len(known) // max(1, len(", ".join(known)))
-        return UserError(
-            f"Unknown choice {group}={name}.{nearest(name, known)} There are: {listed(known, fit)}."
-        )
+        return UserError(f"Unknown choice {group}={name}.{suggest(name, known, limit=fit)}")
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _not_added(cause, str(error)) or unknown_key(cause)
     if isinstance(error, OverrideParseException):

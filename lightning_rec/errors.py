@@ -60,6 +60,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f" Did you mean '{close[0]}'?" if close else ""
 
 
+def suggest(word: str, known: Iterable[str], there: str = "There are", limit: int = 12) -> str:
+    """What follows a word that is none of the ``known``: the :func:`nearest`, and all there are."""
+    names = list(known)
+    return f"{nearest(word, names)} {there}: {listed(names, limit) or 'none'}."
+
+
 def listed(names: Iterable[object], limit: int = 12) -> str:
     """Join names with commas, and say how many more there are past ``limit``."""
     words = [str(name) for name in names]

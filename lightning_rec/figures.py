@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from lightning_rec.documents import read_yaml
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, suggest
 from lightning_rec.trust import config_dir
 
 Better = Literal["max", "min"] | None
@@ -187,8 +187,8 @@ def figure_of(key: str, said: Any) -> Figure:
             "that says nothing of how good a model is."
         )
     if unknown := [name for name in said if name not in known]:
-        hint = nearest(unknown[0], known)
-        raise UserError(f"Unknown key {where}.{unknown[0]}.{hint} It has: {listed(known)}.")
+        told = suggest(unknown[0], known, "It has")
+        raise UserError(f"Unknown key {where}.{unknown[0]}.{told}")
     try:
         return Figure(**{"name": key, **{name: said[name] for name in said}})
     except ValueError as error:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, suggest
 
 
 class Family(NamedTuple):
@@ -69,8 +69,7 @@ def targets_of(
         if not found:
             raise UserError(
                 f"adapter.{key}: {type(module).__name__} has no linear map "
-                f"'{target}'.{nearest(target, _ends(names))} "
-                f"There are: {listed(_ends(names), 30) or 'none'}."
+                f"'{target}'.{suggest(target, _ends(names), limit=30)}"
             )
         chosen |= found
     if not chosen:
@@ -98,7 +97,7 @@ def top_of(module: nn.Module, k: int, layers: str | None = None, key: str = "top
     if name not in lists:
         raise UserError(
             f"adapter.layers={name}: {type(module).__name__} has no such list of layers."
-            f"{nearest(name, lists)} There are: {listed(lists)}."
+            f"{suggest(name, lists)}"
         )
     number = len(lists[name])
     if number < k:

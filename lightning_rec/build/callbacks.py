@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import Logger
 
 from lightning_rec import config, figures
 from lightning_rec.documents import leaves
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, suggest
 from lightning_rec.runs.checkpoints import BEST, LAST, PREVIOUS
 from lightning_rec.tasks.schedules import Plateau
 
@@ -63,10 +63,8 @@ def check_monitor(cfg: DictConfig, known: list[str], *, validates: bool) -> None
             )
         return
     if monitor not in better:
-        raise UserError(
-            f"monitor={monitor} is no figure of validation.{nearest(monitor, better)} "
-            f"There are: {listed(better)}."
-        )
+        told = suggest(monitor, better)
+        raise UserError(f"monitor={monitor} is no figure of validation.{told}")
     if cfg.monitor_mode != (best := better[monitor]):
         raise UserError(
             f"monitor_mode={cfg.monitor_mode} would keep the weights with the worst {monitor}: say "
@@ -82,10 +80,8 @@ def _check_monitors(cfg: DictConfig, better: Mapping[str, figures.Better]) -> No
         if watched is None:
             continue
         if watched not in (*better, *TRAINING):
-            raise UserError(
-                f"{key}.monitor={watched} is no figure of validation."
-                f"{nearest(str(watched), better)} There are: {listed([*better, *TRAINING])}."
-            )
+            told = suggest(str(watched), [*better, *TRAINING])
+            raise UserError(f"{key}.monitor={watched} is no figure of validation.{told}")
         at_end = ("check_on_train_epoch_end", "save_on_train_epoch_end")
         if watched in TRAINING and not any(node.get(each) for each in at_end):
             raise UserError(

@@ -14,7 +14,7 @@ from pydantic.types import FiniteFloat, NonNegativeInt, PositiveInt
 
 from lightning_rec import config
 from lightning_rec.build.callbacks import below, check_callbacks
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, suggest
 
 # What is no key of the trainer here, and what to say instead.
 REFUSED = {
@@ -236,8 +236,7 @@ def _sentence(error: ValidationError, settings: dict[str, Any]) -> UserError:
         kinds: dict[str, type[_Strict]] = {"tracking": Tracking, "encoder": EncoderKeys}
         fields = kinds.get(path[0], Keys).model_fields
         where = f"{path[0]} has" if len(path) > 1 else "At the top there are"
-        hint = nearest(path[-1], fields)
-        return UserError(f"Unknown key {key}.{hint} {where}: {listed(fields, 30)}.")
+        return UserError(f"Unknown key {key}.{suggest(path[-1], fields, where, 30)}")
     same = [e["msg"] for e in error.errors() if e["loc"][: len(path)] == first["loc"][: len(path)]]
     reasons = dict.fromkeys(message.removeprefix("Value error, ") for message in same)
     shown = "" if isinstance(value, Mapping) else f"={'null' if value is None else value}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_rec.commands import CONFIG_DIR, VERBS, take_flag
 from lightning_rec.commands.usage import choices
-from lightning_rec.errors import UserError, nearest
+from lightning_rec.errors import UserError, suggest
 
 HELP = """\
 Tab completion of verbs, groups, choices and keys.
@@ -74,10 +74,7 @@ def run(arguments: list[str]) -> int:
         print("\n".join(candidates(arguments[1] if len(arguments) > 1 else "")))
         return 0
     if arguments[0] not in SHELLS:
-        raise UserError(
-            f"Unknown shell '{arguments[0]}'.{nearest(arguments[0], SHELLS)} There are: "
-            f"{', '.join(SHELLS)}."
-        )
+        raise UserError(f"Unknown shell '{arguments[0]}'.{suggest(arguments[0], SHELLS)}")
     print(SHELLS[arguments[0]], end="")
     return 0
 

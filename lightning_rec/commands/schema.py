@@ -14,7 +14,7 @@ from lightning_rec.data.oddities import garbled
 from lightning_rec.data.plain import Unfit
 from lightning_rec.data.propose import described
 from lightning_rec.data.tabular import open_table
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.files import write_text
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -31,9 +31,7 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     for argument in arguments[1:]:
         key, equals, value = argument.removeprefix("data.").partition("=")
         if not equals or key not in _KEYS:
-            raise UserError(
-                f"'{argument}' is not understood.{nearest(key, _KEYS)} There are: {listed(_KEYS)}."
-            )
+            raise UserError(f"'{argument}' is not understood.{suggest(key, _KEYS)}")
         settings[key] = value
     name = settings.get("name", path.name.split(".")[0] or "clicks")
     folder = Path(settings.get("out", folders[0] if folders else "my_conf")).expanduser()

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from lightning_rec import config
 from lightning_rec.commands.usage import choices
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, suggest
 
 T = TypeVar("T", int, float)
 
@@ -17,9 +17,7 @@ def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
     """The config of a data set. Raises UserError with the nearest name if there is none."""
     known = sorted(choices(folders)["data"])
     if name not in known:
-        raise UserError(
-            f"Unknown data set '{name}'.{nearest(name, known)} There are: {listed(known)}."
-        )
+        raise UserError(f"Unknown data set '{name}'.{suggest(name, known)}")
     shipped = name in choices()["data"]
     raw = _shipped(name) if shipped else config.compose([f"data={name}"], folders).data
     found: dict[str, Any] = config.plain(raw)

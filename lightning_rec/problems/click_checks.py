@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
 from lightning_rec.data.clicks.pipeline import AuditedClicks
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError, listed, suggest
 
 META_SIZE = 10  # categories of each field of the meta model
 
@@ -27,10 +27,8 @@ def check_config(cfg: DictConfig, fields: Fields, head: nn.Module, *, validates:
         )
     goals = tuple(fields.targets)
     if unknown := [str(name) for name in cfg.task.get("goal_weights") or {} if name not in goals]:
-        raise UserError(
-            f"task.goal_weights: there is no goal {unknown[0]}.{nearest(unknown[0], goals)} There "
-            f"are: {listed(goals)}."
-        )
+        told = suggest(unknown[0], goals)
+        raise UserError(f"task.goal_weights: there is no goal {unknown[0]}.{told}")
     if len(goals) > 1 and not getattr(head, "multi_task", False):
         raise UserError(
             f"{type(head).__name__} predicts one goal, but data.fields.goals has {listed(goals)}: "
