@@ -15,8 +15,8 @@ from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
-from lightning_rec.models.items.base import ComputedItems, ItemEncoder, Items, item_encoders
-from lightning_rec.models.items.ids import Ids, OwnVectors
+from lightning_rec.models.items.base import ComputedItems, ItemEncoder, item_encoders
+from lightning_rec.models.items.ids import Ids, Items, OwnVectors
 from lightning_rec.models.items.sums import Sum
 from lightning_rec.models.items.vectors import (
     EncodedVectors,

@@ -13,8 +13,7 @@ from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, UserItemModel, users_at
-from lightning_rec.models.items.base import Items
-from lightning_rec.models.items.ids import BARE_IDS
+from lightning_rec.models.items.ids import BARE_IDS, Items
 
 
 class BPRMF(UserItemModel, InnerProduct):

@@ -66,10 +66,6 @@ class ItemEncoder(CachedInEvaluation, ABC):
         """Keep what was read of items as it is now; maps of it may still be trained."""
 
 
-Items = Callable[[Schema, int], ItemEncoder]
-"""Makes an encoder for a schema, of width ``dim``: how a model says what it needs of its items."""
-
-
 class ComputedItems(ItemEncoder):
     """Vectors that are computed: those of all items of a training step at once, each once."""
 

@@ -1,5 +1,6 @@
 """Items known by their ids: a learnt vector each. Shapes: V = num_items, D = dim."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,7 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.split import Schema
-from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemEncoder, Items
+from lightning_rec.models.items.base import INIT_STD, ComputedItems, Init, ItemEncoder
+
+Items = Callable[[Schema, int], ItemEncoder]
+"""Makes an encoder for a schema, of width ``dim``: how a model says what it needs of its items."""
 
 
 class Ids(nn.Embedding, ItemEncoder):

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.models.items.base import Init, Items, modules_beside_items
+from lightning_rec.models.items.base import Init, modules_beside_items
+from lightning_rec.models.items.ids import Items
 
 NORMAL = partial(nn.init.normal_, std=0.02)
 TRUNCATED = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)  # BERT's

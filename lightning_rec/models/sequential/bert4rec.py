@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.models.items.base import Items
-from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.items.ids import Ids, Items
 from lightning_rec.models.layers import Dropout, PostNormLayer, gather_rows, steps_back
 from lightning_rec.models.sequential.base import TRUNCATED, NeuralSequenceModel
 from lightning_rec.ranges import BelowOne, Layers

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from lightning_rec.data.batches import Histories
 from lightning_rec.data.split import Schema
-from lightning_rec.models.items.base import Items
-from lightning_rec.models.items.ids import Ids
+from lightning_rec.models.items.ids import Ids, Items
 from lightning_rec.models.layers import Dropout, gather, steps_back
 from lightning_rec.models.sequential.base import NeuralSequenceModel
 from lightning_rec.models.sequential.sasrec import Block
