@@ -50,36 +50,27 @@ def _import_torchmetrics() -> None:
 
 
 class _Later(ModuleType):
-    """Stands for a module: for names of it while others are imported, and afterwards for itself."""
+    """Stands for a module, or for what it has by the dotted name ``own``, until it is used.
 
-    def __init__(self, name: str) -> None:
+    While others are imported it has every name; afterwards what is asked of it is imported.
+    """
+
+    def __init__(self, name: str, own: str = "") -> None:
         super().__init__(name)
+        self._own = own
         self.__path__: list[str] = []  # a package, whose modules are to be found in sys.modules
         self.__spec__ = find_spec(name.split(".")[0])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            return _Name(self.__name__, name)
-        return getattr(import_module(self.__name__), name)
-
-
-class _Name:
-    """Stands for something in a module, which is imported once it is used."""
-
-    def __init__(self, module: str, name: str) -> None:
-        self._found = module, name
-
-    def __getattr__(self, name: str) -> Any:
-        module, own = self._found
-        if isinstance(sys.modules.get(module), _Later):
-            return _Name(module, f"{own}.{name}")
+        if isinstance(sys.modules.get(self.__name__), _Later):
+            return _Later(self.__name__, f"{self._own}.{name}")
         return getattr(self._real(), name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The answer; while others are imported, a decorator that asks when it is needed."""
-        if not isinstance(sys.modules.get(self._found[0]), _Later):
+        if not isinstance(sys.modules.get(self.__name__), _Later):
             return self._real()(*args, **kwargs)
 
         def decorate(function: Any) -> Any:
@@ -95,5 +86,4 @@ class _Name:
         return isinstance(instance, self._real())
 
     def _real(self) -> Any:
-        module, own = self._found
-        return reduce(getattr, own.split("."), import_module(module))
+        return reduce(getattr, self._own.split(".")[1:], import_module(self.__name__))

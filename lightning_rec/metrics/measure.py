@@ -179,7 +179,6 @@ def _measure(key: str, node: Any, sections: Mapping[str, type[Evidence]]) -> Mea
 
 
 def _try(measure: Measure, sample: Evidence) -> None:
-    """Measure a few made-up examples. Raises UserError where that goes wrong."""
     for values in measure.values(sample, (TRIED_AT,)).values():
         if not values.isfinite().any():
             raise UserError(

@@ -128,6 +128,5 @@ class RankingMetrics(Collected[Ranks]):
 
 
 def _targets(ranks: Ranks) -> SingleTargets:
-    """One target of each example."""
     example = torch.arange(len(ranks.rank), device=ranks.rank.device)
     return SingleTargets(example, ranks.rank, candidates=ranks.candidates)

@@ -158,7 +158,6 @@ class ClickPredictor(Predictor):
 
 
 def _check_numbers(rows: pl.DataFrame, names: tuple[str, ...]) -> None:
-    """Raise UserError if a column of numbers holds something else."""
     for name in names:
         if rows[name].dtype.is_nested():
             raise UserError(f"Column '{name}' holds lists, and the run reads it as a number.")

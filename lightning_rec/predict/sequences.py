@@ -245,7 +245,6 @@ class SequencePredictor(Predictor):
 
     @cached_property
     def _user_codes(self) -> pl.DataFrame:
-        """Ids of users and their codes, once for all questions."""
         assert self.users is not None
         return numbered(self.users["user"], "id")
 

@@ -263,7 +263,6 @@ class Clicks(Problem[AuditedClicks]):
         return model, adapted
 
     def _calibrated(self, model: ClickModel) -> ClickModel:
-        """The model with its temperatures, if the config asks for them."""
         goals = len(self.source.fields.targets)
         return model if self.calibrate == "none" else Calibrated(model, goals)
 

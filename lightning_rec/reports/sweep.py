@@ -158,7 +158,6 @@ def _called(name: str, known: Container[str]) -> str:
 
 
 def _spreads(jobs: list[dict[str, Any]], kind: str) -> dict[str, dict[str, float | None]]:
-    """The spread of each number that all jobs have."""
     names = sorted(set.intersection(*(set(job[kind]) for job in jobs))) if jobs else []
     spreads = {name: spread([job[kind][name] for job in jobs]) for name in names}
     return {name: {"mean": of.mean, "sd": of.sd} for name, of in spreads.items()}

@@ -61,7 +61,6 @@ def figures_table(
 
 
 def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) -> str:
-    """The titles of the sections that the figures are of."""
     among = {"keep": ", seen items among the candidates", "filter": ", seen items filtered"}
     sections = dict.fromkeys(known[row.figure].section for row in rows if row.figure in known)
     titles = {each: SECTIONS[each].title for each in sections if each}

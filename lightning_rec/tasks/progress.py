@@ -119,7 +119,6 @@ class Progress(ProgressBar):
         self._bars.add_task(what, total=total, completed=done, figures="")
 
     def _update(self, **progress: Any) -> None:
-        """Move the bar, and draw it, not too often."""
         if self._bars is not None:
             self._bars.update(self._bars.task_ids[0], **progress)
             now = time.monotonic()

@@ -117,7 +117,6 @@ class TALLRec(HistoryModel):
 
 
 def _wording(tokenizer: Any, prompt: str, separator: str, nothing: str) -> Wording:
-    """The fixed parts of a prompt, as tokens."""
     before, first, between, _, after = _SLOTS.split(prompt)
     begin: list[int] = tokenizer("")["input_ids"][:1]  # what begins a text, if anything
     return Wording(
