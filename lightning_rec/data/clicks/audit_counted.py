@@ -29,6 +29,7 @@ import polars as pl
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
 from lightning_rec.data.clicks.evidence import Evidence
+from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.processor import slices
 from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.types import Floats, Ints
@@ -68,34 +69,16 @@ class _Counts(NamedTuple):
         return float(inside / free / (whole / self.number.sum()))
 
 
-class _Category(NamedTuple):
-    """What rows have in common.
-
-    name: of the field.  at: column of its ids.  start, size: of these.  values: float64, sorted, of
-    the number whose rows are taken together, where it is no field.
-    """
-
-    name: str
-    at: int
-    start: int
-    size: int
-    values: Floats | None = None
-
-
 def told_of_counts(at: Evidence) -> list[Finding]:
     """Each number that was counted over rows that are held out, once."""
     fields, schema = at.fields, at.encoded.schema
-    columns_of = slices(schema)
-    categories = [
-        _Category(field.name, columns_of[field.name].start, field.start, field.size)
-        for field in schema.of("categorical")
-        if field.name not in fields.numeric
-    ]
+    categories = [each for each in schema.of("categorical") if each.name not in fields.numeric]
     told: dict[str, Finding] = {}
     for number in (*fields.numeric, *_written_as_numbers(at)):
-        others = [each for each in categories if each.name != number]
-        for category, goal in product([*others, *_own(at, number)], range(len(schema.goals))):
-            if number in told or not _Pair(at, number, category, goal).is_counted():
+        others = [(each, None) for each in categories if each.name != number]
+        for both, goal in product([*others, *_own(at, number)], range(len(schema.goals))):
+            category, values = both
+            if number in told or not _Pair(at, number, category, values, goal).is_counted():
                 continue
             of = "value of it" if category.name == number else f"'{category.name}'"
             kind = "numeric" if number in fields.numeric else "categorical"
@@ -120,8 +103,8 @@ def _written_as_numbers(at: Evidence) -> Iterator[str]:
             yield field.name
 
 
-def _own(at: Evidence, number: str) -> Iterator[_Category]:
-    """The rows with one value of a number, if it has few values for its rows."""
+def _own(at: Evidence, number: str) -> Iterator[tuple[Field, Floats]]:
+    """The number as a field of categories, and its values, sorted, if they are few for its rows."""
     values = np.zeros(0)
     most = min(_SAMPLE, at.table.info["rows"] // _REPEATED)
     for _, frame in at.table.blocks(number):
@@ -129,7 +112,7 @@ def _own(at: Evidence, number: str) -> Iterator[_Category]:
         values = np.union1d(values, x[np.isfinite(x)])
         if len(values) > most:
             return
-    yield _Category(number, 0, 0, len(values) + 1, values)
+    yield Field(number, "categorical", 0, len(values) + 1, 1), values
 
 
 class _Pair(NamedTuple):
@@ -137,7 +120,8 @@ class _Pair(NamedTuple):
 
     at: Evidence
     number: str
-    category: _Category
+    category: Field
+    values: Floats | None  # of the number, where its own are the categories
     goal: int
 
     def is_counted(self) -> bool:
@@ -151,12 +135,13 @@ class _Pair(NamedTuple):
 
     def blocks(self) -> Iterator[tuple[slice, Ints, Floats]]:
         """Rows, categories (0 for what training has not) and numbers, block by block."""
-        _, column, first, _, values = self.category
+        encoded, values, first = self.at.encoded, self.values, self.category.start
         for start, frame in self.at.table.blocks(self.number):
             here = slice(start, start + len(frame))
             x = columns.numbers(frame[self.number])
             if values is None:
-                yield here, np.asarray(self.at.encoded.ids[here, column], np.int64) - first, x
+                column = slices(encoded.schema)[self.category.name].start
+                yield here, np.asarray(encoded.ids[here, column], np.int64) - first, x
             else:
                 yield here, np.where(np.isfinite(x), np.searchsorted(values, x) + 1, 0), x
 

@@ -17,7 +17,7 @@ from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.files import write_json
 
 
 def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder: Path) -> Encoded:
@@ -53,18 +53,18 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
             "recall, F1 and accuracy are at the threshold 0.5."
         )
     facts = {"boundaries": assigned.boundaries, "counts": counts, "notes": notes}
-    with atomic_folder(folder) as temporary:
-        ids = _write_features(table, processor, temporary)
-        if fields.has_history:
-            past, unknown = past_of(table, processor, assigned, ids, first, group)
-            arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
-            counts |= _counted(name, fields, past, unknown)
-        for key, array in arrays.items():
-            if array is not None:
-                np.save(temporary / f"{key}.npy", array, allow_pickle=False)
-        for key, fitted in processor.tables().items():
-            fitted.write_parquet(temporary / f"{key}.parquet")
-        write_json(temporary / "facts.json", facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = _write_features(table, processor, folder)
+    if fields.has_history:
+        past, unknown = past_of(table, processor, assigned, ids, first, group)
+        arrays |= {f"past_{key}": array for key, array in past._asdict().items()}
+        counts |= _counted(name, fields, past, unknown)
+    for key, array in arrays.items():
+        if array is not None:
+            np.save(folder / f"{key}.npy", array, allow_pickle=False)
+    for key, fitted in processor.tables().items():
+        fitted.write_parquet(folder / f"{key}.parquet")
+    write_json(folder / "facts.json", facts)
     return Encoded.load(folder, fields)
 
 
