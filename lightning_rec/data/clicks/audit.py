@@ -1,8 +1,9 @@
-"""The leak audit of clicks: arrays against the table they came from, by other means than made them.
+"""The leak audit of clicks: arrays against the table that they came from.
 
-Vocabularies, counts and statistics must be those of the training rows alone, each id must stand for
-the value in the table, and no row may be in two parts. What the table itself may have leaked is
-known by its effect, and told. Everything is read block by block.
+Vocabularies, counts and statistics, worked out by other means than made them, must be those of the
+training rows alone; each id must stand for the value in the table, and no row may be in two parts.
+What the table itself may have leaked is known by its effect, and told. Everything is read block by
+block.
 """
 
 from typing import Any
