@@ -17,6 +17,7 @@ from lightning_rec.errors import UserError, listed
 
 _HEAD_BYTES = 1 << 16
 _HEAD_LINES = 50
+_SHOWN = 60  # characters of a field that are shown
 _JSON = re.compile(r"\s*(\{|\[\s*\{)")
 _NO_SEPARATOR = "\x01"  # occurs in no text
 
@@ -58,7 +59,8 @@ def first_lines(part: Part) -> list[str]:
             f"{part.name} is not a text table (it has binary content). Delimited text and JSON "
             "lines, gzip or zip of them, Parquet or Arrow files can be read."
         )
-    lines = head.decode("utf-8-sig", errors="replace").splitlines()
+    # What str.splitlines takes for line ends besides (U+2028, U+0085) may stand within a field.
+    lines = re.split("\r\n?|\n", head.decode("utf-8-sig", errors="replace"))
     if len(head) == _HEAD_BYTES and len(lines) > 1:
         lines.pop()  # it may go on
     lines = [line for line in lines if line.strip()]
@@ -105,10 +107,11 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
         bare = {name: name.strip(AROUND) for name in names if name != name.strip(AROUND)}
         alone = len(set(names) - set(bare) | set(bare.values())) == len(names)
         return rows.rename(bare) if bare and alone else rows
-    first = next(reader(first_lines(part)[:1], separator, dialect.quoted))
+    first = next(reader(first_lines(part), separator, dialect.quoted))
     if len(first) != len(dialect.columns):
+        shown = [field[:_SHOWN] for field in first]  # one may go on and on, where a quote is open
         raise UserError(
-            f"{part.name} has {len(first)} fields in its first line ({listed(first)}), but "
+            f"{part.name} has {len(first)} fields in its first line ({listed(shown)}), but "
             f"data.columns names {len(dialect.columns)}: name all of them, in their order."
         )
     return rows.rename(dict(zip(rows.collect_schema().names(), dialect.columns, strict=True)))

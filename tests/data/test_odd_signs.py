@@ -7,9 +7,11 @@ import pytest
 from lightning_rec.data.check import check_file
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import prepare_clicks
+from lightning_rec.data.dialect import Dialect
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.data.sources.table import TableSource
+from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError
 
 HEAD = ["user", "item", "time", "rating", "clicked"]
@@ -53,6 +55,16 @@ def test_what_nobody_sees_makes_no_other_table(content: str, tmp_path: Path) -> 
 def test_blanks_and_signs_within_an_id_count(tmp_path: Path) -> None:
     rows = [[row[0], str(row[1]).replace(" ", "  "), *row[2:]] for row in ROWS]
     assert hashes(tmp_path, text(rows=rows)) != hashes(tmp_path, text())
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x85", "\n"])
+def test_a_field_of_the_first_line_may_hold_what_ends_lines_elsewhere(
+    end: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f'u1,i1,"Foo{end}Bar",5\nu2,i2,Baz,4\n', encoding="utf-8")
+    table = open_table(path, Dialect(columns=["user", "item", "title", "rating"]))
+    assert table.collect(table.frame)["title"].to_list() == [f"Foo{end}Bar", "Baz"]
 
 
 @pytest.mark.parametrize(
