@@ -27,7 +27,6 @@ from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.course import check_course, ended_early, tell_untrained
 from lightning_rec.runs.distributed import is_first
-from lightning_rec.runs.examples import Example
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unquoted
 from lightning_rec.runs.locks import one_writer
@@ -37,6 +36,7 @@ from lightning_rec.runs.parts import copy_parts, with_parts
 from lightning_rec.runs.recording import afterwards, recorded, withdrawn_if_refused
 from lightning_rec.runs.resuming import Start, changed, check_not_over, start_of, until
 from lightning_rec.runs.signals import stoppable
+from lightning_rec.runs.tracking import Example
 from lightning_rec.screen import Screen
 from lightning_rec.tasks.base import Task
 

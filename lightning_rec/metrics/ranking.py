@@ -37,7 +37,6 @@ class RankingMetrics(Collected[Ranks]):
         suffix: for ranks among sampled candidates, what is put after each name. What the lists
             hold is then not measured: they were not made of the sample.
         features: float [num_items, F], for ``diversity@k``; None leaves it out.
-        slice_cutoff: the k of what is told of slices.
         cutoffs, slices, measured: see :class:`Collected`.
     """
 
@@ -61,11 +60,10 @@ class RankingMetrics(Collected[Ranks]):
         suffix: str = "",
         features: Tensor | None = None,
         slices: Slices | None = None,
-        slice_cutoff: int = CUTOFF,
         measured: Sequence[Measure] | None = None,
     ) -> None:
         super().__init__(measured, cutoffs, slices)
-        self.suffix, self.slice_cutoff = suffix, slice_cutoff
+        self.suffix = suffix
         self.register_buffer("train_counts", train_counts, persistent=False)
         self.register_buffer("features", None if suffix else features, persistent=False)
         if self._listed_names():
@@ -109,7 +107,7 @@ class RankingMetrics(Collected[Ranks]):
                 listed = joined(self.listed)[torch.argsort(joined(self.example))]
                 found = means(dict(zip(names, listed.unbind(1), strict=True)))
                 figures |= {name: mean for name, mean in found.items() if not mean.isnan()}
-        told = self.values("ranking", targets, (self.slice_cutoff,), slices=True)
+        told = self.values("ranking", targets, (CUTOFF,), slices=True)
         told = {f"{name}{end}": values for name, values in told.items()}
         return figures | sliced(ranks.example, self.slices, partial(means, told))
 

@@ -24,7 +24,7 @@ from lightning_rec.losses.base import Loss
 from lightning_rec.methods.base import Method
 from lightning_rec.metrics.collected import Collected
 from lightning_rec.predict.base import Predictor
-from lightning_rec.runs.examples import Example
+from lightning_rec.runs.tracking import Example
 from lightning_rec.tasks.base import Arithmetic, Task, Training
 from lightning_rec.tasks.optimizers import check_optimizer
 from lightning_rec.tasks.steps import Steps

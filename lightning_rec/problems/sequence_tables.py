@@ -17,7 +17,7 @@ from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.metrics.slices import slices_of_targets
 from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.runs.examples import Example
+from lightning_rec.runs.tracking import Example
 
 SHOWN = 5  # items of an example's history, and recommendations
 

@@ -33,8 +33,8 @@ from lightning_rec.problems.sequence_tables import (
     per_user,
     users_of,
 )
-from lightning_rec.runs.examples import Example
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.tracking import Example
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
 

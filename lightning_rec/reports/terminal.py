@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_rec.figures import EXAMPLES, SECTIONS, Figure, Name, declared, parse, parsed, titled
-from lightning_rec.runs.examples import Example, shown_items
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.tracking import Example, shown_items
 from lightning_rec.screen import Screen
 from lightning_rec.streams import one_line
 from lightning_rec.tables import FittedTable, figures, text

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -13,12 +13,25 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.figures import parsed
-from lightning_rec.runs.examples import Example, shown_items
 from lightning_rec.runs.loggers import compared, sectioned
 
 log = logging.getLogger(__name__)
 
 CALLED = ("log_hyperparams", "log_metrics", "save", "finalize")  # by Lightning
+
+
+class Example(NamedTuple):
+    """A user, the latest items of the history, or some if not ``ordered``, and recommendations."""
+
+    user: str
+    history: list[str]
+    recommended: list[str]
+    ordered: bool = True
+
+
+def shown_items(examples: Sequence[Example]) -> str:
+    """What the examples show of histories."""
+    return "latest items" if all(example.ordered for example in examples) else "some items"
 
 
 class Tracker:

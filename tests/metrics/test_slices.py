@@ -34,14 +34,14 @@ def where(history: int, target: int, seen: bool) -> set[str]:
 
 
 def collected(batches: list[list[int]], k: int, suffix: str = "") -> dict[str, float]:
-    metrics = RankingMetrics(
-        torch.tensor(COUNTS), (1, 3), suffix=suffix, slices=SLICES, slice_cutoff=k
-    )
+    metrics = RankingMetrics(torch.tensor(COUNTS), (1, 3), suffix=suffix, slices=SLICES)
     for batch in batches:
         rank = torch.tensor([RANK[example] for example in batch])
         top = torch.tensor([[0, 1, 2]] * len(batch))
         metrics.update(torch.tensor(batch), rank, torch.full_like(rank, ITEMS), top)
-    return {name: value.item() for name, value in metrics.compute().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_rec.metrics.ranking.CUTOFF", k)
+        return {name: value.item() for name, value in metrics.compute().items()}
 
 
 def test_each_example_is_where_it_belongs() -> None:

@@ -6,8 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_rec.reports.terminal import show_run
-from lightning_rec.runs.examples import Example, shown_items
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.tracking import Example, shown_items
 
 NAMES = ("precision@10", "coverage@10", "cold/ndcg@10", "cold/examples")
 

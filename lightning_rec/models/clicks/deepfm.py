@@ -9,12 +9,12 @@ from torch import Tensor
 
 from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.fields import ClickSchema
-from lightning_rec.models.clicks.fm import pairs
-from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
+from lightning_rec.models.clicks.fm import FM, pairs
+from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Widths
 
 
-class DeepFM(ClickModel):
+class DeepFM(FM):
     """z = y_FM + y_DNN (equation 1), both of them over one table of vectors."""
 
     def __init__(
@@ -25,9 +25,7 @@ class DeepFM(ClickModel):
         dropout: BelowOne = 0.2,
         batch_norm: bool = True,
     ) -> None:
-        super().__init__(schema)
-        self.linear = FirstOrder(schema)
-        self.fields = FieldVectors(schema, dim)
+        super().__init__(schema, dim)
         self.deep = MLP(schema.num_fields * dim, mlp, dropout, batch_norm)
         self.initialise()
 

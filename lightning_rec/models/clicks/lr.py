@@ -82,12 +82,8 @@ class Likelihood:
         small = len(rows) * (schema.columns + len(schema.of("numeric"))) <= CACHED
         self.cached = list(self._blocks()) if small else None
 
-    @property
-    def matrices(self) -> Iterable[tuple[slice, csr_matrix]]:
-        """The rows as matrices over the rows of the table, with their positions."""
-        return self._blocks() if self.cached is None else self.cached
-
     def _blocks(self) -> Iterable[tuple[slice, csr_matrix]]:
+        """The rows as matrices over the rows of the table, with their positions."""
         for start in range(0, len(self.rows), BLOCK):
             part = slice(start, start + BLOCK)
             yield part, one_hot(self.encoded, self.rows[part])
@@ -95,7 +91,7 @@ class Likelihood:
     def __call__(self, weights: Floats) -> tuple[float, Floats]:
         """The likelihood of weights and a bias behind them: float64 [num_rows + 1]."""
         loss, slope = 0.0, np.zeros_like(weights)
-        for part, matrix in self.matrices:
+        for part, matrix in self.cached or self._blocks():
             logit = matrix @ weights[:-1] + weights[-1]
             label, weight = self.label[part], self.weight[part]
             loss += float(weight @ (np.logaddexp(0, logit) - label * logit))
