@@ -36,6 +36,7 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
     "optimizer": frozenset(f"torch.optim.{name}" for name in _OPTIMIZERS.split()),
     "schedule": frozenset(f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULES.split()),
     "callbacks": frozenset(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS.split()),
+    "item": frozenset(f"lightning_rec.items.base.{name}" for name in ("SumOf", "OwnIds")),
     "trainer": frozenset({"pytorch_lightning.Trainer"}),
 }
 # Nodes that are called otherwise than the group that they are of.

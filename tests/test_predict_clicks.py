@@ -78,6 +78,12 @@ def test_scores_are_the_probabilities_of_the_test(
 def test_rows_come_in_any_form(train: Train, frame: pl.DataFrame) -> None:
     predictor = load_run(train("din", *HISTORY, "model.mlp=[8]", "model.attention=[4]"))
     told = predictor.score(frame)["score"]
+    for nothing in (None, "", "unknown"):  # of a whole batch
+        one = frame[:1].with_columns(past=pl.lit(nothing, pl.String))
+        none = frame[:9].with_columns(past=pl.when(pl.col("past") == "").then("past"))
+        alone, among = (predictor.score(rows)["score"][0] for rows in (one, none))
+        assert frame["past"][0] == ""
+        assert alone == pytest.approx(among)
     lists = frame.with_columns(pl.col("past").str.split(" "), pl.col("tags").str.split("|"))
     assert predictor.score(lists)["score"].to_list() == told.to_list()
     pandas = pytest.importorskip("pandas")

@@ -90,8 +90,9 @@ def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Te
     longest = int((end - start).max(initial=1))
     at = start[:, None] + np.arange(longest)  # [B, L]
     inside = at < end[:, None]
-    block = np.where(inside, items[np.where(inside, at, 0)], padding)
-    return torch.from_numpy(block.astype(np.int64))
+    block = np.full(at.shape, padding, dtype=np.int64)
+    block[inside] = items[at[inside]]
+    return torch.from_numpy(block)
 
 
 def pairs(items: NDArray[np.int32], start: Ints, end: Ints) -> tuple[Tensor, Tensor]:

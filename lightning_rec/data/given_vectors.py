@@ -1,5 +1,6 @@
 """Vectors of items out of a file, NumPy's, safetensors or Parquet, and whose they are."""
 
+import glob
 import logging
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -57,9 +58,13 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
     return VectorFile(path, named, vectors)
 
 
-def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[np.float32]:
-    """The vectors of a catalogue's items in its order, float32 [V, E]; 0 for those without one
-    under ``missing="zero"``. Raises UserError if too many are missing, or a value is not finite.
+def vectors_of(
+    file: VectorFile, items: pl.Series, missing: Missing
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The vectors of a catalogue's items in its order, float32 [V, E], and who has one, bool [V].
+
+    Those without one have 0, under ``missing="zero"``. Raises UserError if too many are missing, or
+    a value is not finite.
     """
     rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
     asked = ids_of(items)
@@ -93,7 +98,7 @@ def vectors_of(file: VectorFile, items: pl.Series, missing: Missing) -> NDArray[
             f"{file.path}: the vector of the item {asked[int(bad[0])]} ({len(bad):,} such items) "
             "holds values that are no finite numbers (NaN, or beyond float32)."
         )
-    return vectors
+    return vectors, mask
 
 
 Read = tuple[pl.Series, NDArray[Any]]
@@ -125,14 +130,14 @@ def _of_parquet(path: Path, ids: Path | None, id_column: str, column: str) -> Re
             f"item.item_ids={ids}: a Parquet file has its ids in item.id_column: drop it."
         )
     try:
-        schema = pl.read_parquet_schema(path)
+        schema = pl.read_parquet_schema(glob.escape(str(path)))
         for key, name in (("id_column", id_column), ("vector_column", column)):
             if name not in schema:
                 raise UserError(
                     f"{path} has no column '{name}'.{nearest(name, schema)} It has: "
                     f"{listed(schema)}: say item.{key}=NAME."
                 )
-        table = pl.read_parquet(path, columns=list(dict.fromkeys((id_column, column))))
+        table = pl.read_parquet(path, columns=list(dict.fromkeys((id_column, column))), glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
     vectors = table[column]

@@ -46,7 +46,7 @@ def _write(
     # only the columns that it needs.
     staged = folder / "staged.parquet"
     tables.interactions.sink_parquet(staged)
-    events = pl.scan_parquet(staged)
+    events = pl.scan_parquet(staged, glob=False)
     largest = events.select(pl.max("^fraction$")).collect(engine="streaming")
     if largest.width and not largest.item():
         events = events.drop("fraction")  # no time has one
@@ -62,7 +62,7 @@ def _write(
     items.write_parquet(folder / "items.parquet")
     users.write_parquet(folder / "users.parquet")
     tell(f"{source.name}: taking the checksum")
-    written = pl.scan_parquet(folder / "interactions.parquet")
+    written = pl.scan_parquet(folder / "interactions.parquet", glob=False)
     time = pl.col("^timestamp$")  # if there is one
     period = (time.min().name.prefix("first_"), time.max().name.prefix("last_"))
     facts = written.select(pl.len().alias("events"), *period).collect(engine="streaming")

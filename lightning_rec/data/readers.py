@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import glob
 import json
 import re
 from collections.abc import Iterable
@@ -39,7 +40,7 @@ def typed(part: Part) -> str | None:
 def with_types(part: Part) -> pl.LazyFrame:
     """The rows of a file whose columns have types; bytes are taken for text."""
     scan = pl.scan_ipc if typed(part) == "Arrow" else pl.scan_parquet
-    return scan(part.path).with_columns(pl.col(pl.Binary).cast(pl.String))
+    return scan(part.path, glob=False).with_columns(pl.col(pl.Binary).cast(pl.String))
 
 
 def is_json(part: Part) -> bool:
@@ -98,7 +99,7 @@ def delimited(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
     options: dict[str, Any] = {"separator": separator, "infer_schema": False}
     if separator == UNIT or not dialect.quoted:
         options["quote_char"] = None
-    rows = pl.scan_csv(part.path, has_header=dialect.headed, **options)
+    rows = pl.scan_csv(part.path, has_header=dialect.headed, **options, glob=False)
     if dialect.columns is None:
         names = rows.collect_schema().names()
         if not dialect.headed:
@@ -137,6 +138,7 @@ def _lines(part: Part, separator: str, dialect: Dialect) -> pl.LazyFrame:
         has_header=False,
         skip_rows=int(dialect.headed),
         schema={"line": pl.String},
+        glob=False,
     )
     line = pl.col("line").str.strip_chars()
     if separator == BLANKS:
@@ -155,7 +157,7 @@ def json_lines(part: Part) -> pl.LazyFrame:
         path = rewritten(path, lambda block: block.removeprefix(codecs.BOM_UTF8))
     if first_lines(part)[0].lstrip().startswith("["):
         return pl.read_json(path, infer_schema_length=None).lazy()
-    return pl.scan_ndjson(path, infer_schema_length=None)
+    return pl.scan_ndjson(glob.escape(str(path)), infer_schema_length=None)
 
 
 def _check_keys(part: Part) -> None:

@@ -59,17 +59,17 @@ class Interactions(Prepared):
     @property
     def events(self) -> pl.LazyFrame:
         """The interactions."""
-        return pl.scan_parquet(self.folder / "interactions.parquet")
+        return pl.scan_parquet(self.folder / "interactions.parquet", glob=False)
 
     @property
     def users(self) -> pl.DataFrame:
         """One row per user code."""
-        return pl.read_parquet(self.folder / "users.parquet")
+        return pl.read_parquet(self.folder / "users.parquet", glob=False)
 
     @property
     def items(self) -> pl.DataFrame:
         """One row per item code."""
-        return pl.read_parquet(self.folder / "items.parquet")
+        return pl.read_parquet(self.folder / "items.parquet", glob=False)
 
     def described(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Some of the events with raw ids instead of codes, and what is known of both."""

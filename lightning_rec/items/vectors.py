@@ -48,8 +48,9 @@ class Vectors(Described):
         if reading.restoring:
             return None
         file = read_vector_file(self.path, self.item_ids, self.id_column, self.vector_column)
-        given = torch.from_numpy(vectors_of(file, reading.ids, self.missing))
+        vectors, known = vectors_of(file, reading.ids, self.missing)
+        given, mask = torch.from_numpy(vectors), torch.from_numpy(known)
         if self.whiten:
-            mean, basis = whitening(given[: reading.trained])
-            given = (given - mean) @ basis
+            mean, basis = whitening(given[: reading.trained][mask[: reading.trained]])
+            given = ((given - mean) @ basis) * mask[:, None]
         return KnownVectors(given, saved=True)

@@ -276,7 +276,7 @@ class RunFolder:
         if path.is_file():
             checksums.verify(self.path, path.name)
         try:
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
         except (OSError, pl.exceptions.PolarsError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} cannot be read: {reason}.") from error

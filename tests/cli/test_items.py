@@ -116,6 +116,41 @@ def test_models_of_clicks_take_it_as_well(
     assert pl.read_parquet(folder / "items.parquet").columns == ["code", "sku", "title"]
 
 
+def test_a_sum_of_known_things_is_used_again_without_trust(
+    small: list[str], log_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path / "vectors.parquet", sorted(log_frame["sku"].unique()))
+    (tmp_path / "conf/item").mkdir(parents=True)
+    (tmp_path / "conf/item/both.yaml").write_text(
+        "defaults: [vectors@parts.given, _self_]\n"
+        "_target_: lightning_rec.items.base.SumOf\ngate: true\n"
+        f"parts: {{ids: {{_target_: lightning_rec.items.base.OwnIds}}, given: {{path: {path}}}}}\n"
+    )
+    folder = tmp_path / "run"
+    line = ["--config-dir", str(tmp_path / "conf"), *small, "model=sasrec", "loss=full_softmax"]
+    assert cli.run(["train", *line, "item=both", f"run_dir={folder}"]) == 0
+    assert cli.run(["evaluate", f"run={folder}"]) == 0
+    assert len(lightning_rec.load_run(folder).item_vectors()) == log_frame["sku"].n_unique()
+
+
+def test_an_item_without_a_vector_has_0_and_no_say_in_the_whitening(
+    small: list[str], log_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    items = sorted(log_frame["sku"].unique())
+    vectors = np.random.default_rng(0).normal(5, 1, (len(items) - 8, 3)).astype(np.float32)
+    path = tmp_path / "vectors.parquet"
+    pl.DataFrame({"item": items[8:], "vector": vectors}).write_parquet(path)
+    line = [*small, "model=sasrec", "loss=full_softmax", "item=vectors", f"item.path={path}"]
+    folder = tmp_path / "run"
+    assert cli.run(["train", *line, "item.missing=zero", f"run_dir={folder}"]) == 0
+    found = load_file(folder / "weights.safetensors")["item.source.vectors"]
+    known = pl.read_parquet(folder / "items.parquet").sort("code")["item"].is_in(items[8:])
+    mask = torch.from_numpy(known.to_numpy())[: len(found)]
+    assert (found[~mask] == 0).all()
+    spread = found[mask].var(dim=0)
+    assert spread.max() < 2 * spread.min()
+
+
 @pytest.mark.parametrize("item", ["vectors", "vectors_and_ids"])
 def test_given_vectors_are_a_part_of_the_run(
     small: list[str], log_frame: pl.DataFrame, item: str, tmp_path: Path

@@ -36,7 +36,7 @@ def written(
 @pytest.mark.parametrize("kind", ["npy", "safetensors", "parquet"])
 def test_vectors_come_in_the_order_of_the_catalogue(kind: str, tmp_path: Path) -> None:
     file = read_vector_file(**written(tmp_path, kind))
-    found = vectors_of(file, WANTED, "refuse")
+    found, _ = vectors_of(file, WANTED, "refuse")
     assert found.dtype == np.float32
     assert found.tolist() == VECTORS[[3, 0, 2, 1]].tolist()
 
@@ -45,10 +45,10 @@ def test_lists_in_parquet_and_whole_numbers_as_ids_will_do(tmp_path: Path) -> No
     table = pl.DataFrame({"sku": [3, 1], "v": [[1, 2], [3, 4]]})
     table.write_parquet(tmp_path / "v.parquet")
     file = read_vector_file(tmp_path / "v.parquet", None, "sku", "v")
-    assert vectors_of(file, pl.Series(["1", "3"]), "refuse").tolist() == [[3, 4], [1, 2]]
+    assert vectors_of(file, pl.Series(["1", "3"]), "refuse")[0].tolist() == [[3, 4], [1, 2]]
     save_file({"vector": VECTORS, "item": np.array([3, 1, 5, 7])}, tmp_path / "v.safetensors")
     file = read_vector_file(tmp_path / "v.safetensors", None, "item", "vector")
-    assert vectors_of(file, pl.Series([7.0]), "refuse").tolist() == [VECTORS[3].tolist()]
+    assert vectors_of(file, pl.Series([7.0]), "refuse")[0].tolist() == [VECTORS[3].tolist()]
 
 
 def test_items_without_a_vector_are_refused_or_told(
@@ -58,7 +58,7 @@ def test_items_without_a_vector_are_refused_or_told(
     more = pl.Series("item", ["a", "x", "b"])
     with pytest.raises(UserError, match=r"no vector of 1 of 3 items, such as x: .*item\.missing"):
         vectors_of(file, more, "refuse")
-    found = vectors_of(file, more, "zero")
+    found, _ = vectors_of(file, more, "zero")
     assert found.tolist() == [VECTORS[3].tolist(), [0, 0, 0], VECTORS[0].tolist()]
     assert "no vector of 1 of 3 items, such as x: theirs is 0" in caplog.text
     assert "2 of 4 vectors" in caplog.text  # 007 and 12, which the catalogue does not have
@@ -80,7 +80,7 @@ def test_what_is_no_number_is_refused_with_its_item(
     file = read_vector_file(**written(tmp_path, kind, vectors=broken(1, value)))
     with pytest.raises(UserError, match=r"the vector of the item 007 \(1 such items\)"):
         vectors_of(file, WANTED, "refuse")
-    assert len(vectors_of(file, WANTED.head(3), "refuse")) == 3  # nobody asked for that one
+    assert len(vectors_of(file, WANTED.head(3), "refuse")[0]) == 3  # nobody asked for that one
 
 
 @pytest.mark.parametrize(

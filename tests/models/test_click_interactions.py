@@ -1,5 +1,6 @@
 """What each paper computes, against an explicit loop over rows, fields and pairs."""
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -345,6 +346,12 @@ def test_naive_bayes_counts(block: int, monkeypatch: pytest.MonkeyPatch) -> None
 
     # Row 0 was seen once, with a click, in each of its values; values of row 2 never.
     close(model(ROWS)[:, 0], [3 * odds(1, 1), 2 * odds(0, 1), 0])
+    weighted, doubled = NaiveBayes(SCHEMA, strength=2.0), NaiveBayes(SCHEMA, strength=2.0)
+    weighted.fit(dataclasses.replace(encoded, weight=np.array([3, 1, 1], dtype=np.float32)))
+    doubled.fit(
+        dataclasses.replace(encoded, train=np.array([0, 0, 0, 1]))
+    )  # the same as a row three times
+    close(weighted(ROWS), doubled(ROWS))
 
 
 def test_neumf_weighs_the_products_of_user_and_item_beside_a_network() -> None:

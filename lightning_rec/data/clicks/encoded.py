@@ -68,7 +68,7 @@ class Encoded:
     def load(cls, folder: Path, fields: Fields) -> "Encoded":
         """Map the arrays that :func:`encode` wrote into memory, read-only."""
         facts: dict[str, Any] = read_json(folder / "facts.json")
-        tables = {name: pl.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        tables = {name: pl.read_parquet(folder / f"{name}.parquet", glob=False) for name in TABLES}
         fitted = FeatureProcessor.of(tables, fields)
         past = Past(*(mapped(folder, f"past_{name}") for name in Past._fields))
         return cls(

@@ -79,9 +79,9 @@ class ClickTable(Prepared):
 
     @property
     def _stored(self) -> pl.LazyFrame:
-        return (
-            pl.scan_parquet(self.folder / "clicks.parquet") if self.log is None else self.log.events
-        )
+        if self.log is not None:
+            return self.log.events
+        return pl.scan_parquet(self.folder / "clicks.parquet", glob=False)
 
     def _viewed(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         if self.log is None:

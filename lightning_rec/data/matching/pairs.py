@@ -56,12 +56,12 @@ class Pairs(Prepared):
     @property
     def queries(self) -> pl.DataFrame:
         """One row per query."""
-        return pl.read_parquet(self.folder / "queries.parquet")
+        return pl.read_parquet(self.folder / "queries.parquet", glob=False)
 
     @property
     def items(self) -> pl.DataFrame:
         """One row per item."""
-        return pl.read_parquet(self.folder / "items.parquet")
+        return pl.read_parquet(self.folder / "items.parquet", glob=False)
 
     @cached_property
     def offsets(self) -> Ints:

@@ -53,7 +53,7 @@ class Frappe(PublicClicks):
 
     def read(self, files: list[Path]) -> pl.LazyFrame:
         """Each log with its negatives after it."""
-        logs = pl.read_csv(files[0], separator="\t").drop("cnt")
+        logs = pl.read_csv(files[0], separator="\t", glob=False).drop("cnt")
         user, item = logs["user"].to_numpy(), logs["item"].to_numpy()
         drawn = unused_items(user, item, self.negatives, self.seed)  # [N, negatives]
         shown = np.column_stack([item, drawn]).ravel()

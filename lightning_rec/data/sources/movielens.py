@@ -106,6 +106,7 @@ class MovieLens100K(PublicSource):
             has_header=False,
             skip_rows=int(ratings.name == "ml-100k.inter"),
             schema=_RATING_TYPES | {"timestamp": pl.Float64},
+            glob=False,
         ).with_columns(pl.col("timestamp").cast(pl.Int64))
         movies: Parsers = {"u.item": _grouplens_movie, "ml-100k.item": _archive_movie}
         users: Parsers = {"u.user": _pipe_user, "ml-100k.user": _pipe_user}
@@ -146,6 +147,7 @@ class MovieLens1M(PublicSource):
             separator=" ",
             has_header=False,
             schema={"user": pl.String, "item": pl.String},
+            glob=False,
         )
         return Tables(
             pairs,
@@ -171,7 +173,9 @@ def _ratings(path: Path) -> pl.LazyFrame:
     for name, kind in _RATING_TYPES.items():
         schema |= {name: kind, f"after_{name}": pl.String}
     schema.popitem()  # nothing follows the last
-    return pl.scan_csv(path, separator=":", has_header=False, schema=schema).select(*_RATING_TYPES)
+    return pl.scan_csv(path, separator=":", has_header=False, schema=schema, glob=False).select(
+        *_RATING_TYPES
+    )
 
 
 def _described(at: dict[str, Path], types: dict[str, Any], parsers: Parsers) -> pl.LazyFrame | None:

@@ -67,5 +67,7 @@ class MovieLens1MCoLLM(PublicClicks):
         if not about:
             return rows
         named = {"iid": pl.String, "title": pl.String}
-        titles = pl.scan_csv(about[0], separator="\t", schema_overrides=named, quote_char=None)
+        titles = pl.scan_csv(
+            about[0], separator="\t", schema_overrides=named, quote_char=None, glob=False
+        )
         return rows.join(titles, on="iid", how="left", maintain_order="left")

@@ -64,7 +64,7 @@ class PublicClicks(PublicSource):
         """Rows of the files named after a part, below one another, each marked with it."""
         parts = {file: _MARKS.get(file.name.partition(".")[0]) for file in files}
         return pl.concat(
-            pl.scan_csv(file, **self.csv).with_columns(pl.lit(part).alias(PART))
+            pl.scan_csv(file, **self.csv, glob=False).with_columns(pl.lit(part).alias(PART))
             for file, part in parts.items()
             if part
         )

@@ -38,17 +38,19 @@ class NaiveBayes(ClickModel):
         self.requires_grad_(False)
 
     def fit(self, encoded: Encoded) -> None:
-        """Count the training rows, and them alone."""
+        """Count the training rows, each by its weight, and them alone."""
         train, rows = np.asarray(encoded.train), self.schema.num_rows
         labels = encoded.label.reshape(len(encoded.label), -1)  # [N, G]
-        rate = labels[train].mean(axis=0, dtype=np.float64)
-        seen, clicks = np.zeros((rows, 1)), np.zeros((rows, len(rate)))
+        weight = np.ones(len(labels)) if encoded.weight is None else encoded.weight.astype(float)
+        rate = np.average(labels[train], axis=0, weights=weight[train])
+        totals = np.zeros((1 + len(rate), rows))  # of rows, then of clicks
         for some in np.split(train, range(BLOCK, len(train), BLOCK)):
             ids = encoded.ids[some]
-            seen[:, 0] += np.bincount(ids.ravel(), minlength=rows)
-            for goal, label in enumerate(labels[some].T.astype(np.float64)):
-                each = np.repeat(label, ids.shape[1])
-                clicks[:, goal] += np.bincount(ids.ravel(), weights=each, minlength=rows)
+            each = np.column_stack([np.ones(len(some)), labels[some]]) * weight[some, None]
+            for total, column in zip(totals, each.T, strict=True):
+                repeated = np.repeat(column, ids.shape[1])
+                total += np.bincount(ids.ravel(), weights=repeated, minlength=rows)
+        seen, clicks = totals[:1].T, totals[1:].T
         rates = (clicks + self.strength * rate) / (seen + self.strength)
         weights = torch.logit(torch.from_numpy(rates)) - torch.logit(torch.from_numpy(rate))
         weights[0] = 0  # fills lists, and stands for no value
