@@ -3,6 +3,7 @@
 Each takes the overrides of the command line, and does what the command line does.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.lab import read_runs
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.trust import trusting
 
 __all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
 
@@ -55,9 +57,13 @@ def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:
     return RunFolder.open(folder)
 
 
-def evaluate(run: Folder, *overrides: str) -> dict[str, float]:
-    """Figures of a finished run computed again. Raises UserError if its files or data changed."""
-    return training.evaluate(Path(run), list(overrides))[1]
+def evaluate(run: Folder, *overrides: str, trust: str | Iterable[str] = ()) -> dict[str, float]:
+    """Figures of a finished run computed again; ``trust``: see :func:`load_run`.
+
+    Raises UserError if its files or data changed.
+    """
+    with trusting(trust):
+        return training.evaluate(Path(run), list(overrides))[1]
 
 
 def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:

@@ -11,7 +11,8 @@ import re
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def trust(names: str) -> None:
         _trusted.add(name)
 
 
+@contextmanager
+def trusting(names: str | Iterable[str]) -> Iterator[None]:
+    """Trust modules, one or several, as :func:`trust` does, until the block ends."""
+    before = set(_trusted)
+    try:
+        trust(names if isinstance(names, str) else ",".join(names))
+        yield
+    finally:
+        _trusted.intersection_update(before)
+
+
 def forget() -> None:
     """Trust nothing that ``--trust`` named any longer."""
     _trusted.clear()
@@ -101,7 +113,8 @@ def check_saved(where: object, tree: Any) -> None:
         top = str(name).partition(".")[0]
         hint = ""
         if is_name and top != _OURS and top not in sys.stdlib_module_names:
-            hint = f" If you know its code and trust it, say --trust {top}."
+            hint = f" If you know its code and trust it, say --trust {top}"
+            hint += f", or in Python load_run(…, trust={top!r}), evaluate likewise."
         raise UserError(
             f"{where}: {node}._target_={name} is nothing that a config found in a folder may "
             f"build, so nothing was run.{hint}"

@@ -26,8 +26,10 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_notebook_trains_asks_and_evaluates(log: list[str]) -> None:
     loaded = lightning_rec.load_data(*log, "protocol.cutoffs=[1,5]", "monitor=val/ndcg@5")
     assert loaded.data.split.num_items == 20
+    assert repr(loaded).startswith("Audited(log: events read=240, users=30, ")
     run = lightning_rec.train(*log, *QUICK, f"run_dir={os.path.join('runs', 'one')}")  # noqa: PTH118
     assert run.path == Path("runs/one").absolute()
+    assert repr(run) == f"RunFolder({run.path}, completed)"
     assert lightning_rec.evaluate(run.path)["test/ndcg@5"] == run.metrics["test/ndcg@5"]
     found = lightning_rec.load_run(run.path).recommend([["i1", "i2"]], k=3)
     assert isinstance(found, pl.DataFrame)

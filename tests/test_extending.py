@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_rec import cli
+from lightning_rec import cli, evaluate, load_run
 from lightning_rec.errors import UserError
 
 LOG = ["data=table", "data.user=user", "data.item=item", "data.time=time"]
@@ -341,6 +341,19 @@ def test_a_toy_takes_its_file_and_its_yaml(home: Path, name: str) -> None:
     figures = train(home, name, *CHOICES[name])
     assert {"test/ndcg@10", "test/loss"} & set(figures)
     assert len(TOYS[name]) == FILES.get(name, 2)
+
+
+def test_a_run_of_ones_own_model_is_opened_from_python_with_trust(home: Path) -> None:
+    figures = train(home, "model", *CHOICES["model"])
+    for ask in (load_run, evaluate):
+        with pytest.raises(UserError, match=r"--trust toys_model, .*trust='toys_model'\)"):
+            ask(home / "run")
+    assert evaluate(home / "run", trust="toys_model")["test/mrr"] == figures["test/mrr"]
+    assert len(load_run(home / "run", trust=["toys_model"]).recommend([[1, 4]], k=3)) == 3
+    with pytest.raises(UserError, match="--trust toys_model"):
+        load_run(home / "run")  # trust ends with the call
+    with pytest.raises(UserError, match="no module no_such_module"):
+        load_run(home / "run", trust=["toys_model", "no_such_module"])
 
 
 def test_a_method_changes_what_is_learnt(home: Path) -> None:

@@ -183,8 +183,10 @@ def test_what_is_not_known_is_told(
 
 
 def test_a_model_without_vectors_says_so(run: Callable[..., Path]) -> None:
-    with pytest.raises(UserError, match="ItemKNN cannot answer similar"):
-        load_run(run("itemknn")).similar(["i01"])
+    predictor = load_run(run("itemknn"))
+    assert repr(predictor).startswith("SequencePredictor(ItemKNN, ")
+    with pytest.raises(UserError, match=r"ItemKNN cannot answer similar\(\): it scores without"):
+        predictor.similar(["i01"])
 
 
 def test_items_known_by_texts_answer_too(

@@ -1,5 +1,6 @@
 """From a composed config, or a run folder, to live parts: all is checked before data is read."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning_rec.predict.base import Predictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.parts import with_parts
+from lightning_rec.trust import trusting
 
 
 def problem_of(cfg: DictConfig) -> Problem[Any]:
@@ -26,18 +28,21 @@ def problem_of(cfg: DictConfig) -> Problem[Any]:
     return problem
 
 
-def load_run(folder: str | Path) -> Predictor:
+def load_run(folder: str | Path, *, trust: str | Iterable[str] = ()) -> Predictor:
     """Load a completed run, without its data: the folder, and its language model if it has one.
 
-    Raises UserError if it is no completed run, is not as the run wrote it, or is of a problem that
-    cannot be asked yet.
+    ``trust`` names modules of your own, one or several, whose classes the run may build.
+
+    Raises UserError if it is no completed run, is not as the run wrote it, builds what is not
+    trusted, or is of a problem that cannot be asked yet.
     """
     threads.watch()
     run = RunFolder.open(Path(folder))
-    problem = problem_of(with_parts(run, run.config))
-    run.check_completed("run")
-    if problem.predictor is None:
-        raise UserError(
-            f"{run.path} is a run of task={problem.name}, which cannot be asked from Python."
-        )
-    return problem.predictor.of(run, problem)
+    with trusting(trust):
+        problem = problem_of(with_parts(run, run.config))
+        run.check_completed("run")
+        if problem.predictor is None:
+            raise UserError(
+                f"{run.path} is a run of task={problem.name}, which cannot be asked from Python."
+            )
+        return problem.predictor.of(run, problem)

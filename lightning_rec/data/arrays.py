@@ -200,10 +200,13 @@ def _notes(
         return notes
     names = data.users["user"].gather(missing[:12].tolist()).to_list()
     more = f" and {len(missing) - 12:,} more" if len(missing) > 12 else ""
+    short = len(np.setdiff1d(missing, events.user[targets.test]))
+    why = {"too few events, or none in the test part": short}
+    why["a target that is left out (cold, seen before, no history)"] = len(missing) - short
     untested = (
         f"{len(missing):,} of {len(np.unique(events.user)):,} users have no test target under "
-        f"protocol={rules.name}: their training events are used, they are not evaluated "
-        f"({listed(names)}{more})."
+        f"protocol={rules.name}: {listed(f'{n:,} have {what}' for what, n in why.items() if n)}. "
+        f"Their training events are used, they are not evaluated ({listed(names)}{more})."
     )
     return (untested, *notes)
 

@@ -68,7 +68,7 @@ class Catalogue:
             parts.append(rank_blocks(cosines, len(some), len(unit), k, none, itself, width=width))
         best = torch.cat([part.items for part in parts]).flatten().tolist()
         of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
-        told = pl.DataFrame({"item": asked.gather(of), "rank": rank})
+        told = pl.DataFrame({"item": asked.gather(of), "rank": rank.astype(np.uint32)})
         shown = self.shown(best).rename({"item": "similar"})
         scored = pl.Series("score", torch.cat([part.scores for part in parts]).flatten().numpy())
         return pl.concat([told, shown], how="horizontal").with_columns(scored)

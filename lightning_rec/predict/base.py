@@ -23,7 +23,11 @@ class Predictor:
 
     name: str
     catalogue: Catalogue
-    answers: ClassVar[str] = "it has nothing to do so with"
+    answers: ClassVar[str] = "it scores without vectors of items"
+
+    def __repr__(self) -> str:
+        known = f", {len(self.catalogue):,} items" if hasattr(self, "catalogue") else ""
+        return f"{type(self).__name__}({self.name}{known})"
 
     @classmethod
     def of(cls, run: RunFolder, problem: Any) -> Self:

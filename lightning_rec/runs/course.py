@@ -72,7 +72,7 @@ def _tell_few_steps(cfg: DictConfig, loader: Any, *, validates: bool) -> None:
             epochs, more = soonest, "patience"
     if epochs is None or epochs < 0 or steps * epochs >= FEW or not _smaller(cfg, loader):
         return
-    told = "An epoch has only %d step%s, and training can be over after %d. %s"
+    told = "An epoch has only %d step%s, and training may end after %d steps. %s"
     log.warning(told, steps, "s" * (steps != 1), steps * epochs, _advice(cfg, loader, more))
 
 

@@ -47,6 +47,9 @@ class RunFolder:
         self.seconds: dict[str, float] = {}  # wall time of each part
         self._cpu_before = time.process_time()  # of the jobs before it, in a sweep
 
+    def __repr__(self) -> str:
+        return f"RunFolder({self.path}, {self.card.get('status')})"
+
     @classmethod
     def create(cls, path: Path, cfg: DictConfig, overrides: list[str]) -> "RunFolder":
         """Start a run in ``path``. Raises UserError if a run lies there already."""

@@ -113,7 +113,7 @@ def test_few_steps_and_the_mean_loss_of_an_epoch_are_told(
     few += ["trainer.max_epochs=50", "callbacks=[checkpoint,early_stopping]", f"run_dir={run}"]
     assert cli.run(["train", *clicks, *few]) == 0
     log = (run / "train.log").read_text()
-    assert "only 4 steps, and training can be over after 4. Say batches.batch_size=16," in log
+    assert "only 4 steps, and training may end after 4 steps. Say batches.batch_size=16," in log
     steps = pl.read_csv(run / "csv" / "metrics.csv").drop_nulls("train/loss")
     epochs = len(steps) // 4
     (warning,) = (each for each in read(run / "run.json")["warnings"] if "steps" in each)

@@ -374,6 +374,8 @@ def test_users_with_too_little_history_are_counted_and_named(interactions: Inter
         assert split.counts["users not evaluated"] == without
         assert split.notes[0].startswith(f"{without} of 60 users have no test target")
     assert missed.split(interactions).notes[0].endswith("(u1, u0).")
+    assert "leave_one_out: 2 have too few events" in missed.split(interactions).notes[0]
+    assert "have a target that is left out" in LeaveOneOut(cutoffs=K).split(interactions).notes[0]
 
 
 def test_many_short_users_are_named_up_to_a_dozen(prepared: Prepare) -> None:

@@ -36,6 +36,10 @@ class Audited(Generic[T]):
     facts: dict[str, Any]
     validates: bool
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={count:,}" for name, count in self.counts.items() if count)
+        return f"Audited({self.name}: {counts})"
+
 
 def leak(told: str) -> LeakError:
     """What a check of an audit raises where it fails."""
