@@ -3,6 +3,7 @@
 import re
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -37,6 +38,19 @@ def test_the_change_log_begins_with_the_version_that_is_installed() -> None:
     assert heading
     assert heading[1] == __version__
     assert re.fullmatch(r"Unreleased|\d{4}-\d\d-\d\d", heading[2])
+
+
+def test_the_page_on_python_runs_from_top_to_bottom(
+    log_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log_frame.write_csv("log.csv")
+    code = [text for language, text in blocks(CLONE / "docs" / "python.md") if language == "python"]
+    names: dict[str, Any] = {}
+    exec("\n".join(code), names)
+    for name, shown in re.findall(r"^(\w+)  # (\w+\(.*?)[,:]", "\n".join(code), flags=re.M):
+        assert repr(names[name]).startswith(shown.replace("/home/me", str(tmp_path)))
+    assert len(names["runs"]) == 4
 
 
 def lines(page: Path) -> list[list[str]]:

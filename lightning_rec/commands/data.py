@@ -79,8 +79,8 @@ def run(arguments: list[str]) -> int:
 
 def _list(folders: list[Path], console: Screen) -> None:
     """Print the known data sets, and where those lie that are here."""
-    numbers = figures("users", "items", "rows", "MB")
-    table = FittedTable("Data sets (MB: of the download)", [*text("name", "title"), *numbers, *text("here", "licence")])
+    numbers = figures("users", "items", "rows", "download MB")
+    table = FittedTable("Data sets", [*text("name", "title"), *numbers, *text("here", "licence")])
     found = {}
     for name in sorted(choices(folders)["data"]):
         known = node(name, folders)
