@@ -34,8 +34,7 @@ def load_data(*overrides: str, config_dir: Folder | None = None) -> Audited[Any]
     Raises UserError where the config or the data cannot be used.
     """
     problem = problem_of(compose(overrides, _folders(config_dir)))
-    loaded: Audited[Any] = problem.load(cache_dir())
-    return loaded
+    return problem.load(cache_dir())
 
 
 def train(*overrides: str, config_dir: Folder | None = None) -> RunFolder:

@@ -76,8 +76,7 @@ def run(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(rest) and verb in VERBS:
         print(usage(command.HELP, rest))
         return 0
-    status: int = command.run(rest)
-    return status
+    return command.run(rest)
 
 
 def explain(error: BaseException) -> str:

@@ -154,7 +154,7 @@ class FuxiCTR:
         folder = self.data.folder
         if self.args.variant == "parquet":
             folder = self._as_parquet()
-        return RankDataLoader(  # type: ignore[no-any-return]
+        return RankDataLoader(
             self.map,
             stage="train",
             train_data=str(folder / f"train.{self.args.variant}"),

@@ -56,15 +56,13 @@ def model_of(name: str, data: Export, wanted: dict[str, Any]) -> torch.nn.Module
     ]
     numbers = [DenseFeature(field["name"]) for field in data.of("numeric")]
     if name == "deepfm":
-        return DeepFM(vectors + numbers, vectors, mlp)  # type: ignore[no-any-return]
+        return DeepFM(vectors + numbers, vectors, mlp)
     if name == "dcnv2":
-        return DCNv2(  # type: ignore[no-any-return]
+        return DCNv2(
             vectors + numbers, wanted["depth"], mlp, wanted["structure"], use_low_rank_mixture=False
         )
     if name == "autoint":
-        return AutoInt(  # type: ignore[no-any-return]
-            vectors, numbers, wanted["depth"], wanted["heads"], wanted["dropout"], mlp
-        )
+        return AutoInt(vectors, numbers, wanted["depth"], wanted["heads"], wanted["dropout"], mlp)
     raise SystemExit(f"torch-rechub has no {name}")
 
 

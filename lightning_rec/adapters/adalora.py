@@ -113,8 +113,7 @@ class Shrinking(TrainingHook):
         grams = [a @ a.T for name, a in found.items() if name.endswith(".lora_A.default")]
         grams += [b.T @ b for name, b in found.items() if name.endswith(".lora_B.default")]
         norms = [torch.linalg.norm(g - torch.eye(len(g), device=g.device)) for g in grams]
-        cost: Tensor = self.weight * torch.stack(norms).mean()
-        return cost
+        return self.weight * torch.stack(norms).mean()
 
     def after_step(self, step: int) -> None:
         """Weigh what the step showed to matter, and cut when it is time.

@@ -20,8 +20,7 @@ def node(name: str, folders: Sequence[Path] = ()) -> dict[str, Any]:
         raise UserError(f"Unknown data set '{name}'.{suggest(name, known)}")
     shipped = name in choices()["data"]
     raw = _shipped(name) if shipped else config.compose([f"data={name}"], folders).data
-    found: dict[str, Any] = config.plain(raw)
-    return found
+    return config.plain(raw)
 
 
 def _shipped(name: str) -> Any:
@@ -48,5 +47,4 @@ def settings_of(arguments: Iterable[str]) -> dict[str, Any]:
             f"'{unread[0]}' is not understood: what follows 'data' is key=value, 'check' or "
             "'schema'."
         )
-    settings: dict[str, Any] = config.plain(OmegaConf.from_dotlist(words))
-    return settings
+    return config.plain(OmegaConf.from_dotlist(words))

@@ -71,8 +71,7 @@ def boundaries(
 def _first_after(time: Times, share: float) -> float:
     """The first time later than this quantile; where there is none, one later than all."""
     later = time[time > np.quantile(time, share)] if len(time) else time
-    found: float = (later.min() if len(later) else time.max(initial=0) + 1).item()
-    return found
+    return (later.min() if len(later) else time.max(initial=0) + 1).item()
 
 
 def period(first: float, last: float, unit: float = 1) -> str:

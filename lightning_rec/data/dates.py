@@ -150,8 +150,7 @@ def _forms(first: str | None, day_first: bool | None) -> Iterator[str]:
 
 def _spelt(first: str | None) -> str | None:
     """A value in the spelling that forms have."""
-    text: str | None = pl.select(_written(pl.lit(first, pl.String), first, True)).item()
-    return text
+    return pl.select(_written(pl.lit(first, pl.String), first, True)).item()
 
 
 def _written(text: pl.Expr, first: str | None, mixed: bool) -> pl.Expr:

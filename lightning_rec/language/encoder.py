@@ -112,8 +112,7 @@ class TextEncoder(LanguageModel):
     def _states(self, tokens: Tokens) -> Tensor:
         kinds = {} if tokens.kinds is None else {"token_type_ids": tokens.kinds}
         made = self.model(input_ids=tokens.ids, attention_mask=tokens.mask.long(), **kinds)
-        states: Tensor = made.last_hidden_state
-        return states
+        return made.last_hidden_state
 
     @contextmanager
     def _passing(self, layers: nn.ModuleList, states: Tensor | None) -> Iterator[None]:

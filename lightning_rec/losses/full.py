@@ -61,8 +61,7 @@ def linear_cross_entropy(
     else:
         kind = queries.dtype
     arguments = (queries, weight, bias, targets, block, kind)
-    loss: Tensor = _LinearCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
-    return loss
+    return _LinearCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

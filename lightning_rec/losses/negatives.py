@@ -147,5 +147,4 @@ def is_positive(positives: Tensor, items: Tensor, user: Tensor, num_items: int) 
 def positive_keys(split: Split) -> Tensor:
     """``user * num_items + item`` of all pairs in training, each once, sorted: int64 [S]."""
     user, item = pairs(split.items, np.asarray(split.offsets[:-1]), np.asarray(split.train_end))
-    keys: Tensor = torch.unique(user * split.num_items + item)
-    return keys
+    return torch.unique(user * split.num_items + item)

@@ -100,8 +100,7 @@ class Collected(Metric, Generic[Rows]):
         return {name: each for name, each in values.items() if each.ndim}
 
     def _names(self) -> tuple[str, ...]:
-        names: tuple[str, ...] = self.columns._fields  # type: ignore[attr-defined]
-        return names
+        return self.columns._fields  # type: ignore[attr-defined]
 
 
 def joined(parts: "Tensor | list[Tensor]") -> Tensor:

@@ -63,8 +63,7 @@ def _falling(score: Tensor) -> Tensor:
     """Whole numbers below 2^32 that fall as scores rise, alike for scores that are alike: int64."""
     if score.dtype == torch.float64:  # has more bits: numbered instead
         distinct, number = torch.unique(score, return_inverse=True)
-        falling: Tensor = len(distinct) - 1 - number
-        return falling
+        return len(distinct) - 1 - number
     bits = (score.float() + 0.0).view(torch.int32).long()  # -0 becomes 0
     # Bits of floats rise with them, but of negative ones with their size.
     return torch.where(bits < 0, bits & 0xFFFFFFFF, 0x7FFFFFFF - bits)

@@ -86,8 +86,7 @@ def weights_of(table: Tensor, ids: Tensor, padding: int | None) -> Tensor:
     """
     if not _sooner(table):
         return F.embedding(ids, table, padding)
-    found: Tensor = _Weights.apply(table, ids, padding)  # type: ignore[no-untyped-call]
-    return found
+    return _Weights.apply(table, ids, padding)  # type: ignore[no-untyped-call]
 
 
 class _Weights(torch.autograd.Function):
@@ -117,8 +116,7 @@ def own_products(queries: Tensor, table: Tensor, items: Tensor) -> Tensor:
     float [M, n].
     """
     if not _sooner(queries):
-        scores: Tensor = torch.linalg.vecdot(queries[:, None], F.embedding(items, table))
-        return scores
+        return torch.linalg.vecdot(queries[:, None], F.embedding(items, table))
     with torch.autocast("cpu", enabled=False):
         products: Tensor = _OwnProducts.apply(queries.to(table.dtype), table, items)  # type: ignore[no-untyped-call]
     return products

@@ -113,8 +113,7 @@ class PostNormLayer(nn.Module):
         attended = attend(query, key, value, self.heads, visible, dropped)
         attended = self.attention_norm(queries + self.dropout(self.output(attended)))
         inner = self.contract(self.activation(self.expand(attended)))
-        states: Tensor = self.norm(attended + self.dropout(inner))
-        return states
+        return self.norm(attended + self.dropout(inner))
 
 
 def steps_back(items: Tensor, padding: int) -> Tensor:

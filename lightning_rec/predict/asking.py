@@ -123,8 +123,7 @@ def series(name: str, values: Any) -> pl.Series:
             values = pl.Series(values, dtype=pl.Object)
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise UserError(f"{name}s: an id is a number or a text, and nothing else.")
-    ids: pl.Series = values.alias(name)
-    return ids
+    return values.alias(name)
 
 
 def check_k(k: Any, most: int, told: str) -> None:

@@ -222,8 +222,7 @@ class Problem(ABC, Generic[L]):
         return self._build(node)
 
     def _optimizer(self, parameters: Iterable[Any]) -> Optimizer:
-        optimizer: Optimizer = self._build("optimizer", params=parameters)
-        return optimizer
+        return self._build("optimizer", params=parameters)
 
     def _schedule(self, optimizer: Optimizer, steps: int, per_epoch: int) -> Any:
         lengths = {"total_steps": steps, "steps_per_epoch": per_epoch}

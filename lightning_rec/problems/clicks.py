@@ -122,8 +122,7 @@ class Clicks(Problem[AuditedClicks]):
     @property
     def template(self) -> str | None:
         """That of the text of an item; None where no texts are read."""
-        found: str | None = getattr(self.items or self.meta_model, "template", None)
-        return found
+        return getattr(self.items or self.meta_model, "template", None)
 
     def make_model(
         self, schema: ClickSchema, titles: list[str] | None = None, *, meta: bool = False
@@ -137,8 +136,7 @@ class Clicks(Problem[AuditedClicks]):
         live: dict[str, Any] = {"load_words": words_loader(meta=meta), "titles": titles or []}
         try:
             if self.encoder is None:
-                head: nn.Module = self._build("model", schema=schema, **live)
-                return head
+                return self._build("model", schema=schema, **live)
             encoder = make_encoder(self.encoder, self.pretrained, schema, meta=meta)
             schema = with_field(schema, len(encoder.nothing))
             return WithHistory(encoder, self._build("model", schema=schema, **live))
@@ -161,8 +159,7 @@ class Clicks(Problem[AuditedClicks]):
         """The batches of audited data."""
         reads = getattr(self.meta_model, "reads_history", False)
         encoded, seed = loaded.data.encoded, self.cfg.seed
-        made: ClickData = self._build("batches", encoded=encoded, seed=seed, histories=reads)
-        return made
+        return self._build("batches", encoded=encoded, seed=seed, histories=reads)
 
     def make_task(self, loaded: AuditedClicks, data: ClickData) -> Task:
         """The task over a new model, fitted already if it is fitted at once."""

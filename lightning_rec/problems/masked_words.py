@@ -107,8 +107,7 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
     def make_data(self, loaded: Audited[SplitTexts]) -> TextData:
         """The batches of audited texts."""
         tokens, parts = loaded.data.tokens, loaded.data.parts
-        made: TextData = self._build("batches", tokens=tokens, parts=parts, seed=self.cfg.seed)
-        return made
+        return self._build("batches", tokens=tokens, parts=parts, seed=self.cfg.seed)
 
     def make_task(self, loaded: Audited[SplitTexts], data: TextData) -> Task:
         """The task over the language model; its head is trained, whatever else is."""

@@ -127,8 +127,7 @@ class Matching(Problem[Audited[Matches]]):
         """The batches of audited data."""
         live = {"matches": loaded.data, "seed": self.cfg.seed}
         positives = getattr(self.loss_class, "positives", False)
-        made: MatchData = self._build("batches", **live, positives=positives)
-        return made
+        return self._build("batches", **live, positives=positives)
 
     def make_task(self, loaded: Audited[Matches], data: MatchData) -> Task:
         """The task over a new model, fitted already if it is fitted to texts."""
@@ -200,8 +199,7 @@ class Matching(Problem[Audited[Matches]]):
         if node.get("by"):
             model = config.build("negatives.by", node["by"])
             live["by"] = make_retriever(model, *_texts(loaded), cache_dir())
-        made: HardNegatives = config.build("negatives", node, **live)
-        return made
+        return config.build("negatives", node, **live)
 
     def _match_task(
         self,

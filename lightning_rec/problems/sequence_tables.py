@@ -24,8 +24,7 @@ SHOWN = 5  # items of an example's history, and recommendations
 
 def described_items(loaded: AuditedLog) -> pl.DataFrame:
     """The catalogue rows of the vocabulary: row i describes item i."""
-    rows: pl.DataFrame = loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
-    return rows
+    return loaded.data.log.items[loaded.data.split.vocabulary.tolist()]
 
 
 def catalogue(loaded: AuditedLog) -> pl.DataFrame:

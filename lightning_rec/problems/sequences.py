@@ -136,19 +136,17 @@ class Sequences(Problem[AuditedLog]):
 
     def catalogue_hash(self, loaded: AuditedLog) -> str | None:
         """The hash of titles and features; None where nothing is known but ids."""
-        found: str | None = loaded.data.log.info["catalogue_hash"]
-        return found
+        return loaded.data.log.info["catalogue_hash"]
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""
-        module: SequenceData = self._build(
+        return self._build(
             "batches",
             split=loaded.data.split,
             seed=self.cfg.seed,
             window=self.objective.window,
             candidates=self.protocol.candidates,
         )
-        return module
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""

@@ -145,8 +145,7 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     worst = float("-inf") if mode == "max" else float("inf")
 
     def merit(row: dict[str, Any]) -> float:
-        value: float = row["figures"].get(_called(monitor, row["figures"]), {}).get("mean", worst)
-        return value
+        return row["figures"].get(_called(monitor, row["figures"]), {}).get("mean", worst)
 
     return sorted(rows, key=merit, reverse=mode == "max")
 

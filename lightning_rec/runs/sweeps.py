@@ -88,5 +88,4 @@ def key_of(override: str) -> str:
 def _job(folder: Path) -> dict[str, Any]:
     """What is recorded of the job in a folder; nothing if there is none."""
     path = folder / NAME
-    job: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return job
+    return read_json(path) if path.is_file() else {}

@@ -119,5 +119,4 @@ def _adam(
     mean.lerp_(gradient, 1 - beta1)
     square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     root = (square / (1 - beta2**step)).sqrt_().add_(group["eps"])
-    change: Tensor = mean / root * (group["lr"] / (1 - beta1**step))
-    return change
+    return mean / root * (group["lr"] / (1 - beta1**step))

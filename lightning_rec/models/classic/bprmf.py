@@ -49,8 +49,7 @@ class BPRMF(UserItemModel, InnerProduct):
         vectors = self.user(user)
         if self.training:
             self.l2.begin(vectors)
-        masked: Tensor = vectors * self.known[user, None]
-        return masked
+        return vectors * self.known[user, None]
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """Vectors float [n, D] and biases float [n]."""

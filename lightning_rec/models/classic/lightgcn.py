@@ -105,8 +105,7 @@ class LightGCN(CachedInEvaluation, InnerProduct):
 
     def _propagated(self) -> Tensor:
         arguments = (self.node.weight, self.graph.torch(), self.depth)
-        made: Tensor = _Propagation.apply(*arguments)  # type: ignore[no-untyped-call]
-        return made
+        return _Propagation.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
 class _Propagation(torch.autograd.Function):

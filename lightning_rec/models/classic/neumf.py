@@ -80,5 +80,4 @@ class NeuMF(UserItemModel):
         hidden = F.relu(query_tower + self.first_item(self.item_tower(items)))  # [M, n, E]
         for layer in self.tower:
             hidden = F.relu(layer(hidden))
-        score: Tensor = gmf + hidden @ self.output_tower  # hidden: [M, n, D]
-        return score
+        return gmf + hidden @ self.output_tower  # hidden: [M, n, D]

@@ -193,8 +193,7 @@ class VSKNN(SequenceModel):
         else:
             size = np.diff(self.held.indptr.cpu().numpy())[session]
             norms = np.sqrt(np.bincount(items.row, items.weight**2)[row] * size)
-        least: Floats = np.maximum(norms, np.finfo(np.float64).tiny)
-        return least
+        return np.maximum(norms, np.finfo(np.float64).tiny)
 
 
 def _changes(*columns: Ints) -> Ints:

@@ -59,5 +59,4 @@ class DCN(ClickModel):
         """Logits, float [B]."""
         x = self.fields(rows).flatten(1)  # [B, N]
         made = [self.cross(x)] if self.deep is None else [self.cross(x), self.deep(x)]
-        logits: Tensor = self.output(torch.cat(made, dim=1))[:, 0]
-        return logits
+        return self.output(torch.cat(made, dim=1))[:, 0]

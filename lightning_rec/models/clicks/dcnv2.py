@@ -74,5 +74,4 @@ class DCNv2(ClickModel):
             made = self.deep(crossed)
         else:
             made = torch.cat([crossed, self.deep(x)], dim=1)
-        logits: Tensor = self.output(made)[:, 0]
-        return logits
+        return self.output(made)[:, 0]

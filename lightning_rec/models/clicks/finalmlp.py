@@ -55,8 +55,7 @@ class Fusion(nn.Module):
         cut_left = left.view(len(left), self.heads, -1).transpose(0, 1)  # [H, B, left / H]
         cut_right = right.view(len(right), self.heads, -1).transpose(0, 1)
         products = (torch.bmm(cut_left, self.weight) * cut_right).sum(dim=(0, 2))  # [B]
-        logits: Tensor = self.left(left)[:, 0] + self.right(right)[:, 0] + products
-        return logits
+        return self.left(left)[:, 0] + self.right(right)[:, 0] + products
 
 
 class FinalMLP(ClickModel):
@@ -108,5 +107,4 @@ class FinalMLP(ClickModel):
         """Logits, float [B]."""
         vectors = self.fields(rows).flatten(1)  # [B, N]
         streams = [gate(rows, vectors) for gate in self.gates] or [vectors, vectors]
-        logits: Tensor = self.fusion(self.first(streams[0]), self.second(streams[1]))
-        return logits
+        return self.fusion(self.first(streams[0]), self.second(streams[1]))

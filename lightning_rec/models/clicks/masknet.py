@@ -32,8 +32,7 @@ class MaskBlock(nn.Module):
 
     def forward(self, vectors: Tensor, hidden: Tensor) -> Tensor:
         """Float [B, N], [B, before] -> [B, after]."""
-        made: Tensor = self.hidden(self.mask(vectors) * hidden)
-        return made
+        return self.hidden(self.mask(vectors) * hidden)
 
 
 class MaskNet(ClickModel):

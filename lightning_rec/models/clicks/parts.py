@@ -199,8 +199,7 @@ class FieldVectors(nn.Module):
                 return own.vectors((codes + 2).masked_fill(padding, 0))  # after 0 and the unknown
             skipped += (own.table.num_embeddings - 1) * (own.start < self.item.start)
         rows = codes + (self.item.start + 1 - skipped)
-        vectors: Tensor = self.table(rows.masked_fill(padding, 0))
-        return vectors
+        return self.table(rows.masked_fill(padding, 0))
 
 
 def _shift(schema: ClickSchema, apart: list[Field]) -> Tensor:

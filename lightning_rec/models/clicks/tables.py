@@ -42,8 +42,7 @@ class OwnTable(nn.Module):
 
     def vectors(self, rows: Tensor) -> Tensor:
         """Rows of the table, brought to the common width: int of any shape -> float [..., dim]."""
-        vectors: Tensor = self.project(self.table(rows))
-        return vectors
+        return self.project(self.table(rows))
 
 
 class ItemMap(nn.Module):

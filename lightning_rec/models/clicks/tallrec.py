@@ -110,8 +110,7 @@ class TALLRec(HistoryModel):
             some = prompts.some(which)
             last = torch.arange(some.ids.shape[1]) == length[which, None] - 1
             logits = self.words(some.to(device), last.to(device))  # [b, W]
-            difference: Tensor = logits[:, self.yes] - logits[:, self.no]
-            return difference
+            return logits[:, self.yes] - logits[:, self.no]
 
         return in_blocks(length, answered)
 

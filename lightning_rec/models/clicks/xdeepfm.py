@@ -67,5 +67,4 @@ class XDeepFM(ClickModel):
         """Logits, float [B]."""
         vectors = self.fields(rows)  # [B, F, D]
         crossed = self.output(self.cin(vectors))[:, 0]
-        logits: Tensor = self.linear(rows) + crossed + self.deep(vectors.flatten(1))[:, 0]
-        return logits
+        return self.linear(rows) + crossed + self.deep(vectors.flatten(1))[:, 0]

@@ -47,8 +47,7 @@ class Sum(ComputedItems):
         """Int64 [n], rising -> float [n, D]."""
         vectors = [part.of_codes(codes) for part in self.parts.values()]
         if self.gate is None:
-            total: Tensor = sum(vectors[1:], vectors[0])
-            return total
+            return sum(vectors[1:], vectors[0])
         weight: Tensor = self.gate(torch.cat(vectors, dim=1)).softmax(dim=1)  # [n, P]
         return (weight[:, :, None] * torch.stack(vectors, dim=1)).sum(dim=1)
 

@@ -112,8 +112,7 @@ class Projected(DescribedItems):
     def vectors(self, codes: Tensor) -> Tensor:
         """Vectors of different items, int64 [n] -> float [n, D]."""
         assert self.source is not None, "read() comes first"
-        vectors: Tensor = self.project(self.source(codes))
-        return vectors
+        return self.project(self.source(codes))
 
     @torch.no_grad()
     def freeze_source(self) -> None:

@@ -51,8 +51,7 @@ class FMLP(NeuralSequenceModel):
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD)
-        queries: Tensor = self.blocks[-1](hidden_BLD, positions)
-        return queries
+        return self.blocks[-1](hidden_BLD, positions)
 
 
 class Block(nn.Module):
@@ -75,8 +74,7 @@ class Block(nn.Module):
             hidden_BLD, filtered = gather(hidden_BLD, positions), gather(filtered, positions)
         hidden = self.filter_norm(hidden_BLD + self.dropout(filtered))
         inner = self.contract(F.gelu(self.expand(hidden)))  # the paper has ReLU, its code GELU
-        fed: Tensor = self.norm(hidden + self.dropout(inner))
-        return fed
+        return self.norm(hidden + self.dropout(inner))
 
 
 def convolve(x_BLD: Tensor, weight: Tensor) -> Tensor:

@@ -93,5 +93,4 @@ class Convolution(nn.Module):
         padded = F.pad(x_BLD, (0, 0, reach, 0))
         starts = range(0, reach + 1, self.dilation)  # the oldest first
         copies = [padded[:, start : start + length] for start in starts]
-        weighed: Tensor = self.weigh(torch.cat(copies, dim=-1))
-        return weighed
+        return self.weigh(torch.cat(copies, dim=-1))

@@ -126,8 +126,7 @@ class Block(nn.Module):
         attended = attend(query, key, value, self.heads, visible, dropped)
         hidden = self.norm(asked + self.output(attended))
         inner = self.dropout(F.relu(self.expand(hidden)))
-        fed: Tensor = hidden + self.dropout(self.contract(inner))
-        return fed
+        return hidden + self.dropout(self.contract(inner))
 
 
 def _normal_then_xavier(weight: Tensor) -> None:

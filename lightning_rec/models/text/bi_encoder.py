@@ -46,8 +46,7 @@ class BiEncoder(LanguageScorer, CatalogueScorer):
 
     def forward(self, queries: Tokens, items: Tokens) -> Tensor:
         """Score B pairs, one after the other: float [B]."""
-        scores: Tensor = torch.linalg.vecdot(self.vectors(queries), self.vectors(items))
-        return scores
+        return torch.linalg.vecdot(self.vectors(queries), self.vectors(items))
 
     def pairs(self, texts: Texts, query: Tensor, item: Tensor) -> Tensor:
         """Score pairs, each text read once: float [S]."""
@@ -55,8 +54,7 @@ class BiEncoder(LanguageScorer, CatalogueScorer):
         for tokens, codes in zip(texts, (query, item), strict=True):
             distinct, index = torch.unique(codes, return_inverse=True)
             vectors.append(ReadTexts(self.text, tokens, None)(distinct)[index])
-        scores: Tensor = torch.linalg.vecdot(*vectors)
-        return scores
+        return torch.linalg.vecdot(*vectors)
 
     def index(
         self, items: Tokenized, make: Callable[[TextEncoder, Tokenized], Tensor]

@@ -52,8 +52,7 @@ class MaskedLM(nn.Module):
 
     def forward(self, tokens: Tokens, mask: Tensor) -> Tensor:
         """Tokens, some of them hidden, and bool [B, T], where -> float [M, W]."""
-        logits: Tensor = self.words(tokens, mask)
-        return logits
+        return self.words(tokens, mask)
 
     def hidden(self, tokens: Tokens, share: float, numbers: Tensor) -> Tensor:
         """Which words of each text are masked, bool [B, T]: a share of them, at least one if any.
