@@ -96,19 +96,26 @@ def test_rows_come_in_any_form(train: Train, frame: pl.DataFrame) -> None:
 
 
 def test_what_cannot_be_scored_is_told(train: Train, frame: pl.DataFrame) -> None:
-    predictor = load_run(train("lr"))
+    predictor = load_run(train("din", *HISTORY, "model.mlp=[8]", "model.attention=[4]"))
     rows = frame.to_dict(as_series=False)
     for asked, sentence in (
         (frame.drop("price"), "A column 'price' is missing"),
         (rows | {"price": ["dear"] * 600}, "Row 0: 'dear' in column 'price' is no number"),
-        (rows | {"price": [[1.0]] * 600}, "'price' holds lists"),
-        (rows | {"sku": [["i1"]] * 600}, "'sku' holds lists"),
+        (rows | {"price": [[1.0]] * 600}, "'price' is declared as numeric and holds List"),
+        (rows | {"price": [b"1"] * 600}, "'price' is declared as numeric and holds Binary"),
+        (rows | {"price": [object()] * 600}, "'price' is declared as numeric and holds Object"),
+        (rows | {"sku": [["i1"]] * 600}, "'sku' holds List"),
+        (rows | {"sku": [object()] * 600}, "'sku' holds Object"),
+        (rows | {"tags": [[["a"]]] * 600}, "'tags' holds List"),
+        (frame.with_columns(tags=pl.struct("tags")), "'tags' holds Struct"),
+        (rows | {"past": [{"i1"}] * 600}, "'past' holds Object"),
+        (rows | {"past": [[["i1"]]] * 600}, "'past' holds List"),
         (rows | {"price": [1.0]}, "differ in length"),
         ([{"uid": "u1"}], "and no list"),
     ):
         with pytest.raises(UserError, match=sentence):
             predictor.score(asked)
-    with pytest.raises(UserError, match=r"LR cannot answer recommend\(\).*score\(rows\)"):
+    with pytest.raises(UserError, match=r"DIN cannot answer recommend\(\).*score\(rows\)"):
         predictor.recommend(["u1"])
 
 

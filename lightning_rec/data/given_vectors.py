@@ -30,7 +30,7 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
     ``column`` of lists of numbers of Parquet. ``ids`` of the first two are a text, one a line, or
     ``.npy``, or the tensor ``id_column``; those of Parquet are its ``id_column``. Raises UserError
     if the file is not of these kinds, ids are missing, doubled or not as many as vectors, or these
-    differ in width.
+    differ in width or have none.
     """
     if not path.is_file():
         raise UserError(f"item.path={path}: there is no such file.")
@@ -46,6 +46,13 @@ def read_vector_file(path: Path, ids: Path | None, id_column: str, column: str) 
         raise UserError(
             f"{path}: vectors are numbers in two dimensions, items by width; these are "
             f"{vectors.dtype} of shape {list(vectors.shape)}."
+        )
+    if not vectors.size:
+        raise UserError(f"{path} holds no numbers: its vectors are {list(vectors.shape)}.")
+    if raw.dtype.is_nested() or raw.dtype == pl.Object:
+        raise UserError(
+            f"{path}: an id is a number or a text, and these hold {raw.dtype}: say which are the "
+            "ids by item.id_column or item.item_ids."
         )
     named = ids_of(raw)
     if len(named) != len(vectors):
@@ -64,7 +71,7 @@ def vectors_of(
     """The vectors of a catalogue's items in its order, float32 [V, E], and who has one, bool [V].
 
     Those without one have 0, under ``missing="zero"``. Raises UserError if too many are missing, or
-    a value is not finite.
+    a value is not finite, or all are alike.
     """
     rows = pl.DataFrame({"id": file.ids}).with_row_index("row")
     asked = ids_of(items)
@@ -97,6 +104,11 @@ def vectors_of(
         raise UserError(
             f"{file.path}: the vector of the item {asked[int(bad[0])]} ({len(bad):,} such items) "
             "holds values that are no finite numbers (NaN, or beyond float32)."
+        )
+    known = vectors[mask]
+    if len(known) > 1 and (known == known[0]).all():
+        raise UserError(
+            f"{file.path}: the vectors of all {len(known):,} items are one and the same."
         )
     return vectors, mask
 
@@ -152,8 +164,8 @@ def _of_parquet(path: Path, ids: Path | None, id_column: str, column: str) -> Re
             f"{path}: vectors have one width, but the first one has {width[0]} numbers and that of "
             f"the item {table[id_column][row]} has {width[row]}."
         )
-    flat = vectors.explode().cast(pl.Float32).to_numpy()
-    return table[id_column], flat.reshape(len(table), -1)
+    flat = vectors.explode(empty_as_null=False, keep_nulls=False).cast(pl.Float32).to_numpy()
+    return table[id_column], flat.reshape(len(table), width.to_numpy().max(initial=0))
 
 
 def _named_ids(path: Path, ids: Path | None) -> pl.Series:
@@ -166,7 +178,10 @@ def _named_ids(path: Path, ids: Path | None) -> pl.Series:
         raise UserError(f"item.item_ids={ids}: there is no such file.")
     if ids.suffix == ".npy":
         return pl.Series("id", _array(ids).reshape(-1))
-    return pl.Series("id", ids.read_text(encoding="utf-8").splitlines(), dtype=pl.String)
+    try:
+        return pl.Series("id", ids.read_text(encoding="utf-8").splitlines(), dtype=pl.String)
+    except UnicodeDecodeError as error:
+        raise UserError(f"item.item_ids={ids} is not in UTF-8: {error.reason}.") from error
 
 
 def _array(path: Path) -> NDArray[Any]:

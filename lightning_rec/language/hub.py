@@ -13,7 +13,6 @@ from urllib.request import getproxies
 from lightning_rec.data.fetch import Layout, PublicData
 from lightning_rec.data.kept import CHECKSUMS, broken
 from lightning_rec.data.origins import Origin, Unavailable, Wheel
-from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import sha256_file
 
@@ -105,8 +104,7 @@ def find_model(name: str) -> Path:
         run, folder = folder, folder / RUN_MODEL
         if not folder.is_dir():
             raise UserError(
-                f"The run {run} is {read_json(run / 'run.json').get('status')} and has no "
-                f"{RUN_MODEL}/: completed runs of task=mlm leave one, such as "
+                f"The run {run} has no {RUN_MODEL}/: completed runs of task=mlm leave one, such as "
                 "experiment=mlm_catalogue_beauty."
             )
     if folder.is_dir():

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
-from lightning_rec.documents import leaves, read_json
+from lightning_rec.documents import leaves, read_json, read_text
 from lightning_rec.errors import UserError, listed
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.hub import find_model, fingerprint, library
@@ -53,7 +53,7 @@ def load_language(
     _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
     modules = folder / MODULES
-    if modules.is_file() and "models.Dense" in modules.read_text(encoding="utf-8"):
+    if modules.is_file() and "models.Dense" in read_text(modules):
         log.warning("%s: the linear map after the pooling (%s) is left out.", folder, MODULES)
     return Language(encoder, tokenizer, "" if meta else fingerprint(folder))
 
@@ -176,8 +176,8 @@ def _pooling(folder: Path, model: Any) -> Pooling:
     """What sentence-transformers noted, or what suits the architecture."""
     noted = folder / POOLING
     if noted.is_file():
-        settings = read_json(noted)
-        chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on]
+        settings = leaves(read_json(noted))
+        chosen = [key for key, on in settings if key.startswith("pooling_mode_") and on]
         if len(chosen) != 1 or chosen[0] not in _NOTED:
             raise UserError(
                 f"{noted} asks for {listed(chosen) or 'no pooling'}, which is not built: say which "

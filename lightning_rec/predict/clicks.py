@@ -159,8 +159,6 @@ class ClickPredictor(Predictor):
 
 def _check_numbers(rows: pl.DataFrame, names: tuple[str, ...]) -> None:
     for name in names:
-        if rows[name].dtype.is_nested():
-            raise UserError(f"Column '{name}' holds lists, and the run reads it as a number.")
         if (words := columns.words(rows[name])).any():
             row = int(words.argmax())
             raise UserError(f"Row {row}: '{rows[name][row]}' in column '{name}' is no number.")

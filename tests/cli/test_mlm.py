@@ -151,4 +151,8 @@ def test_other_models_and_runs_are_told_apart(
     assert "says no hidden words" in refused("train", *words, f"model.encoder={tiny_gpt}")
     assert cli.run(["train", *small, f"run_dir={tmp_path / 'other'}"]) == 0
     sentence = refused("train", *words, f"model.encoder={tmp_path / 'other'}")
-    assert "is completed and has no language_model/" in sentence
+    assert "has no language_model/" in sentence
+    (tmp_path / "other" / "run.json").write_text("[]")
+    assert "has no language_model/" in refused(
+        "train", *words, f"model.encoder={tmp_path / 'other'}"
+    )

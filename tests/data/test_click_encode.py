@@ -121,7 +121,7 @@ def test_labels_weights_and_groups_are_those_of_the_rows(tmp_path: Path) -> None
         ({"label": [1, 0, 1, 0, 1, 0, 1, 1]}, "test: all 2 labels are 1"),
         ({"label": [1, 1, 1, 1, 1, 0, 1, 0]}, "train: all 4 labels are 1"),
         ({"age": ["1", "2", "", "old", "5", "6", "7", "8"]}, "row 4: 'old' in column 'age'"),
-        ({"city": [["a"]] * 8}, "declare it in data.fields.multi_valued"),
+        ({"city": [["a"]] * 8}, "declared in data.fields.multi_valued"),
     ],
 )
 def test_faults_are_told(tmp_path: Path, change: dict[str, list[Any]], said: str) -> None:
@@ -269,15 +269,18 @@ def test_far_too_many_categories_say_what_they_would_cost(
         encoded(tmp_path, TABLE | {"city": list("aabb") * 2}, min_count=least)
 
 
-def test_weights_below_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="row 2: the weight in column 'age' is -1"):
-        encoded(
-            tmp_path,
-            TABLE | {"age": [1, -1, 1, 1, 1, 1, 1, 1]},
-            multi_valued=(),
-            numeric=(),
-            weight="age",
-        )
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([1, -1, 1, 1, 1, 1, 1, 1], "row 2: the weight in column 'age' is -1"),
+        ([0, 0, 0, 0, 0, 0, 0, 0], "train: all weights in column 'age' are 0"),
+    ],
+)
+def test_weights_that_nothing_is_learnt_by_are_refused(
+    weights: list[int], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        encoded(tmp_path, TABLE | {"age": weights}, multi_valued=(), numeric=(), weight="age")
 
 
 @pytest.mark.parametrize(

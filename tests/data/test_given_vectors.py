@@ -66,6 +66,13 @@ def test_items_without_a_vector_are_refused_or_told(
         vectors_of(file, pl.Series(["x", "y"]), "zero")
 
 
+def test_vectors_that_tell_no_items_apart_are_refused(tmp_path: Path) -> None:
+    file = read_vector_file(**written(tmp_path, "npy", vectors=np.ones((4, 3))))
+    for missing in (WANTED, pl.Series("item", ["a", "x", "b"])):
+        with pytest.raises(UserError, match=r"the vectors of all \d items are one and the same"):
+            vectors_of(file, missing, "zero")
+
+
 def broken(row: int, value: float) -> Any:
     vectors = VECTORS.copy()
     vectors[row, 1] = value
@@ -93,6 +100,10 @@ def test_what_is_no_number_is_refused_with_its_item(
         ("npy", {"ids": ["a", "", "b", "c"]}, "vector 2 has no id"),
         ("parquet", {"vectors": [[1.0, 2], [1.0], [1.0, 2], [3.0, 4]]}, "of the item 007 has 1"),
         ("parquet", {"vectors": ["x", "y", "z", "w"]}, "not lists of numbers"),
+        ("npy", {"vectors": VECTORS[:, :0]}, r"vectors\.npy holds no numbers: .* \[4, 0\]"),
+        ("parquet", {"ids": [], "vectors": pl.Series(dtype=pl.List(pl.Float32))}, r"\[0, 0\]"),
+        ("parquet", {"vectors": pl.Series([[]] * 4, dtype=pl.List(pl.Float32))}, r"\[4, 0\]"),
+        ("parquet", {"ids": [["a"], ["b"], ["c"], ["d"]]}, r"hold List\(String\).*item\.id_column"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -125,3 +136,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vectors.csv").write_text("1,2")
     with pytest.raises(UserError, match=r"has to end in \.npy, \.safetensors, \.parquet"):
         read_vector_file(**given | {"path": tmp_path / "vectors.csv"})
+    np.save(tmp_path / "vectors.npy", VECTORS)
+    (tmp_path / "ids.txt").write_bytes(b"\xe9\nb\nc\nd\n")
+    with pytest.raises(UserError, match=r"item\.item_ids=.*ids\.txt is not in UTF-8"):
+        read_vector_file(**given)

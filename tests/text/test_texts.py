@@ -176,7 +176,7 @@ def test_pooling_is_what_the_model_was_made_for(
     (noted / "1_Pooling").mkdir()
     (noted / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     assert load_language(noted).encoder.pooling == "cls"
-    for told in ('{"pooling_mode_max_tokens": true}', "{}"):
+    for told in ('{"pooling_mode_max_tokens": true}', "{}", "[]"):
         (noted / "1_Pooling" / "config.json").write_text(told)
         with pytest.raises(UserError, match=r"which is not built: say which of mean, cls, last"):
             load_language(noted)

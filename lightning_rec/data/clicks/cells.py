@@ -19,8 +19,8 @@ _LITERAL = r"^\[(?s:.*)\]$"
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Numbers, Float64; else null. Raises UserError if the column holds lists or times."""
-    if dtype.is_nested() or dtype.is_temporal():
+    """Numbers, Float64; else null. Raises UserError for a column of neither numbers nor text."""
+    if dtype.is_nested() or dtype.is_temporal() or dtype in (pl.Binary, pl.Object):
         raise UserError(f"Column '{name}' is declared as numeric and holds {dtype}.")
     return read_numbers(column, dtype)
 
@@ -62,11 +62,14 @@ def labels_instead(values: pl.Series, bad: Any, node: str) -> str:
 def sequences(column: pl.Expr, dtype: pl.DataType, separator: str) -> pl.Expr:
     """Values in an order, List[String], each an id as :func:`ids` has them, without empty ones.
     Text is values parted by ``separator``, or a literal of JSON, Python or numpy: ``['a', 'b']``.
+    Raises UserError where a value is itself a list, a struct or a Python object.
     """
-    if isinstance(dtype, pl.List | pl.Array):
-        inner = dtype.inner
-        values = column.cast(pl.List(inner))
-        return values.list.eval(ids(pl.element(), inner).drop_nulls())  # type: ignore[arg-type]
+    inner: Any = getattr(dtype, "inner", dtype)
+    if inner.is_nested() or inner == pl.Object:
+        name = column.meta.output_name()
+        raise UserError(f"Column '{name}' holds {dtype}: write lists of numbers or texts.")
+    if inner != dtype:
+        return column.cast(pl.List(inner)).list.eval(ids(pl.element(), inner).drop_nulls())
     text = column.cast(pl.String)
     literal = stripped(text).str.contains(_LITERAL)
     found = pl.when(literal).then(lists(column, dtype)).otherwise(text.str.split(separator))

@@ -21,9 +21,10 @@ Cell = Callable[[pl.Expr, pl.DataType, str], pl.Expr]  # reads the cells of a co
 
 def text(column: pl.Series) -> pl.Series:
     """Categories as String, after the rule of :func:`lightning_rec.data.ids.ids`; null if empty."""
-    if column.dtype.is_nested():
+    if column.dtype.is_nested() or column.dtype == pl.Object:
         raise UserError(
-            f"Column '{column.name}' holds lists: declare it in data.fields.multi_valued."
+            f"Column '{column.name}' holds {column.dtype}, not one number or text in each row: "
+            "lists are declared in data.fields.multi_valued."
         )
     if not column.dtype.is_float() and column.dtype != pl.Duration:
         plain = column.cast(pl.String)

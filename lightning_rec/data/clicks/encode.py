@@ -42,7 +42,11 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
                 )
     group = None if fields.group is None else columns.codes(table, fields.group, columns.text)
     arrays: dict[str, Any] = {"label": label, **parts, "group": group}
-    arrays["weight"] = columns.weight(table, fields)
+    arrays["weight"] = weight = columns.weight(table, fields)
+    if weight is not None and not weight[parts["train"]].any():
+        raise UserError(
+            f"{name}, train: all weights in column '{fields.weight}' are 0: nothing is learnt."
+        )
     processor = fit(table, fields, assigned.part == PARTS.index("train"))
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     notes = []

@@ -132,12 +132,12 @@ def canonical(rows: pl.LazyFrame, fields: Fields) -> list[pl.Expr]:
     for name, dtype in schema.items():
         if name == TIME:
             continue
-        column = pl.col(name)
+        column, inner = pl.col(name), getattr(dtype, "inner", None)
         if name in plain:
             column = cells.labels(column, dtype, name)
         elif name in numeric:
             column = cells.numbers(column, dtype, name)
-        elif name in many or isinstance(dtype, pl.List | pl.Array):
+        elif name in many or (inner is not None and not inner.is_nested()):
             column = cells.sequences(column, dtype, fields.parted_by(name))
         elif name == fields.time and name not in categories:
             column = pl.col(TIME)
