@@ -38,7 +38,8 @@ if not LOG.exists():
     pl.DataFrame(events, ["customer", "sku", "bought_at"], orient="row").write_csv(LOG)
 
 # %% [markdown]
-# What is wrong or odd about the file is listed, with the line of the first such row.
+# What is wrong or odd about the file is listed, with the line of the first such row. Users come back to items here, so
+# the check advises `protocol.seen=keep`: what a user had before stays a candidate.
 
 # %%
 lightning_rec("data", "check", str(LOG), *COLUMNS)
@@ -53,6 +54,7 @@ lightning_rec(
     "data=table",
     f"data.path={LOG}",
     *(f"data.{column}" for column in COLUMNS),
+    "protocol.seen=keep",
     "model=sasrec",
     "model.dim=16",
     "trainer.max_epochs=10",

@@ -232,6 +232,10 @@ def unknown_key(error: OmegaConfBaseException) -> UserError:
     below = [name for name, value in keys.items() if isinstance(value, dict) and last in value]
     meant = ".".join(filter(None, (parent, *below[:1], last)))
     hint = f" Did you mean '{meant}'?" if below else nearest(last, siblings)
+    if parent == "task":  # of another problem, as where the models of a sweep bring it along
+        paths = sorted((config_dir() / "task").glob("*.yaml"))
+        tasks = [each.stem for each in paths if f"\n  {last}:" in each.read_text("utf-8")]
+        hint = f" task={' or '.join(tasks)} has it: say so." if tasks else hint
     where = f"{parent} has" if parent else "At the top there are"
     return UserError(f"Unknown key {key}.{hint} {where}: {listed(siblings, 30)}.")
 

@@ -265,6 +265,7 @@ def test_a_model_brings_its_objective_and_loss() -> None:
 CHECKPOINT = "_target_:pytorch_lightning.callbacks.ModelCheckpoint"
 MISUSE = {
     "model.dimm=3": ["Unknown key model.dimm", "'dim'"],
+    "task.calibrate=temperature": ["Unknown key task.calibrate", "task=click has it"],
     "lr=0.1": ["Unknown key lr", "'optimizer.lr'"],
     "data=click_table data.label=clicked": ["Unknown key data.label", "'data.fields.label'"],
     "model=bert5rec": ["Unknown choice model=bert5rec", "'bert4rec'", "popularity"],
