@@ -7,6 +7,7 @@ import contextlib
 import copy
 import functools
 import inspect
+import re
 import shlex
 import typing
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,6 +30,9 @@ from lightning_rec.trust import config_dir as config_dir
 LAUNCHERS = {"joblib": "hydra-joblib-launcher"}  # of hydra/launcher=, in the extra sweeps
 _LISTED = 450  # characters, more or less, of the choices that an error names
 # Mappings whose keys are the user's own, columns and goals: Hydra adds such keys by a plus alone.
+_OTHER = (
+    r"null|true|false|[+-]?(inf|nan|\d[\d_]*\.?[\d_]*|\.\d+)(e[+-]?\d+)?"  # texts that are none
+)
 OPEN = ("goals", "goal_weights", "min_counts", "hash_size", "buckets", "dims")
 
 
@@ -159,6 +164,21 @@ def build(node: str, config: Any, **live: Any) -> Any:
         raise
 
 
+def as_override(value: Any) -> str:
+    """A value as Hydra's grammar of overrides has it, texts in quotes where they need them."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_override, value))}]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    plain = re.fullmatch(r"(?a:[\w./:%@+-]+( [\w./:%@+-]+)*)", text)
+    if plain and not (isinstance(value, str) and re.fullmatch(_OTHER, text.lower())):
+        return text
+    return QuotedString(text, Quote.double).with_quotes()
+
+
 def check_choices(overrides: Sequence[str]) -> None:
     """Refuse values that are no choice of their group. Raises UserError naming the choices."""
     parser = OverridesParser.create()
@@ -197,11 +217,19 @@ def translate(error: Exception) -> UserError:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return _not_added(cause, str(error)) or unknown_key(cause)
     if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
+        key, _, text = error.override.partition("=")
+        value: Any = text.strip("='")
+        if value[:1] == "[" and value[-1:] == "]":
+            value = [each.strip(" '\"") for each in value[1:-1].split(",")]
+        if not key.isascii() or (key.rpartition(".")[2] in OPEN and not text.isascii()):
+            return UserError(
+                f"The override {error.override} cannot be read: keys beyond ASCII are set in a "
+                "YAML file alone, --config-dir FOLDER."
+            )
         return UserError(
             f"The override {error.override} cannot be read: say key=value. A value with braces, "
-            "commas, blanks or the like goes into quotes of its own: "
-            f"""'{key or "key"}="{value.strip("='")}"'."""
+            "commas, blanks, letters beyond ASCII or the like goes into quotes of its own: "
+            f"'{key or 'key'}={as_override(value)}'."
         )
     text = " ".join(str(error).split())
     if isinstance(cause, OmegaConfBaseException):

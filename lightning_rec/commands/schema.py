@@ -1,5 +1,6 @@
 """``lightning-rec data schema PATH``: a config for somebody's clicks, guessed, to be edited."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import yaml
 
 from lightning_rec.commands.sets import number
+from lightning_rec.config import as_override
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.clicks.kinds import decimal_comma
 from lightning_rec.data.dialect import Dialect
@@ -64,8 +66,9 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     head = "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"
     write_text(target, f"{head}defaults: [click_table, _self_]\n\n{written}")
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
-    line = f"  lightning-rec train --config-dir {folder} model=deepfm data={name}"
-    console.print(line, soft_wrap=True, highlight=False)
+    words = ("--config-dir", str(folder), "model=deepfm", f"data={as_override(name)}")
+    line = shlex.join(["lightning-rec", "train", *words])
+    console.print(f"  {line}", soft_wrap=True, highlight=False)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.config import as_override
 from lightning_rec.data.dialect import BLANKS, Dialect
 from lightning_rec.data.ids import AROUND
 from lightning_rec.data.lists import is_list
@@ -207,20 +208,8 @@ def holds_lists(table: Table, item: str) -> bool:
 def command(path: Path, settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
     """The line to type that trains on a log with these settings, and what else is ``chosen``."""
     data = {f"data.{key}": value for key, value in {"path": str(path), **settings}.items()}
-    words = (f"{key}={_hydra(value)}" for key, value in {**data, **chosen}.items())
+    words = (f"{key}={as_override(value)}" for key, value in {**data, **chosen}.items())
     return shlex.join(["lightning-rec", "train", "data=table", *words])
-
-
-def _hydra(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_hydra, value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = str(value)
-    plain = re.fullmatch(r"[\w./:%@+-]+( [\w./:%@+-]+)*", text)
-    return text if plain else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _by_position(columns: list[tuple[str, ...]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from lightning_rec import config
 from lightning_rec.commands.data import run
+from lightning_rec.data import propose
 from lightning_rec.data.check import Report, check_file
 from lightning_rec.errors import UserError
 
@@ -179,6 +180,17 @@ def test_what_is_proposed_can_be_typed(capsys: pytest.CaptureFixture[str]) -> No
     assert words[:3] == ["lightning-rec", "train", "data=table"]
     cfg = config.compose(words[2:])
     assert (cfg.data.path, cfg.data.item) == ("a log's.csv", "the item")
+
+
+def test_a_line_with_names_that_hydra_reads_in_quotes_alone() -> None:
+    Path("käufe.csv").write_text("Gerät,1,null\na,x,1600000000\nb,y,1600000001\n")
+    line = check_file(Path("käufe.csv"), user="Gerät", item="1", time="null").command
+    data = config.compose(shlex.split(line or "")[2:]).data
+    assert (data.path, data.user, data.item, data.time) == ("käufe.csv", "Gerät", "1", "null")
+    given = {"columns": ["user", "Gerät"], "item": "C:\\a, 'b'", "user": "user"}
+    line = propose.command(Path("a.csv"), given, {})
+    data = config.compose(shlex.split(line)[2:]).data
+    assert (data.columns, data.item) == (given["columns"], given["item"])
 
 
 def test_a_file_without_anything_like_a_log() -> None:

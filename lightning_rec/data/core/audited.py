@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_rec.config import as_override
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import LeakError, UserError
@@ -83,10 +84,10 @@ def judged(
     found = list(found)
     told = [each for each in found if each.name not in accept]
     if told and audit == "error":
-        names = ",".join(dict.fromkeys((*accept, *(each.name for each in told))))
+        names = as_override(list(dict.fromkeys((*accept, *(each.name for each in told)))))
         raise UserError(
             f"leak audit: {' '.join(each.sentence for each in told)} This is an error by "
-            f"protocol.audit=error; where it is as it should be, say 'protocol.accept=[{names}]'."
+            f"protocol.audit=error; where it is as it should be, say 'protocol.accept={names}'."
         )
     known = [each.sentence for each in found if each.name in accept]
     return {"told": [each.sentence for each in told]} | ({"accepted": known} if known else {})
