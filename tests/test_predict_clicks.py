@@ -153,3 +153,15 @@ def test_two_towers_give_the_vectors_that_their_scores_are_made_of(
         predictor.user_vectors(frame.select("sku"))
     with pytest.raises(UserError, match=r"LR cannot answer item_vectors\(\).*two_tower"):
         load_run(train("lr")).item_vectors(frame)
+
+
+def test_numbers_in_text_have_the_decimal_sign_of_the_run(
+    train: Train, frame: pl.DataFrame
+) -> None:
+    predictor = load_run(train("lr", "data.decimal=comma"))
+    rows = frame.head(20).with_columns(pl.col("price").fill_null(2).round(1))
+    commas = rows.with_columns(pl.col("price").cast(pl.String).str.replace(".", ",", literal=True))
+    assert predictor.score(commas)["score"].to_list() == predictor.score(rows)["score"].to_list()
+    assert predictor.score(commas)["price"].equals(commas["price"])
+    with pytest.raises(UserError, match=r"Row 0: '1.234 \(thousands\? data.decimal=comma\)' in"):
+        predictor.score(rows.with_columns(price=pl.lit("1.234")))

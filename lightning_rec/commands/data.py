@@ -35,7 +35,7 @@ usage: lightning-rec data
        lightning-rec data check name=NAME [key=value]
        lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN
                                        weight=COLUMN positive_from=NUMBER
-                                       name=NAME out=FOLDER]
+                                       decimal=comma name=NAME out=FOLDER]
 
 NAME is one of the list; the keys are those of its config. 'check' guesses what
 is not said of a log, tells all that is wrong with it and the line that trains

@@ -45,22 +45,15 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     form = {key: yaml.safe_load(settings[key]) for key in _WRITTEN if key in settings}
     form = _complete(path, form, console)
     table = open_table(path, Dialect(**form))
-    guesses = guess(table, given)
+    least = settings.get("positive_from")
+    positive_from = number("positive_from", least, float) if least is not None else None
+    guesses = guess(table, given, positive_from)
     for told in garbled(table):
         console.print(told, soft_wrap=True, highlight=False)
     console.print(_shown(path, guesses))
-    for each in guesses:
-        if each.kind == "label" and each.distinct > 2 and "positive_from" not in settings:
-            console.print(
-                f"The label '{each.name}' is more than 0 and 1: set positive_from to the least "
-                "that counts as a click."
-            )
     for hint in (each.hint for each in guesses if each.hint):
         console.print(hint, soft_wrap=True, highlight=False)
-    least = settings.get("positive_from")
-    fields = fields_of(
-        guesses, number("positive_from", least, float) if least is not None else None
-    )
+    fields = fields_of(guesses, positive_from)
     node = {"name": name, "path": str(path), **form, "fields": fields}
     written = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
     head = "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"

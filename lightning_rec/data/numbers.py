@@ -7,7 +7,8 @@ import polars as pl
 from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.ids import stripped
 
-COMMA = r"^[+-]?\d+,(\d{1,2}|\d{4,})$"  # 1,002 may be a thousand and two
+COMMA = r"^[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))$"  # 1,002 may be a thousand and two
+UNCLEAR = r"^[+-]?[1-9]\d{0,2}\.\d{3}$|[.,].*[.,]"  # where commas are decimal: thousands, or what?
 
 
 def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> pl.Expr:
@@ -15,8 +16,8 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
     empty, NaN, or holds something else.
 
     A narrow float is the decimal that it stands for: .7 as Float32 is .7, not .69999999. Of text,
-    blanks around a number do not count; ``true`` is 1 and ``false`` 0. With ``decimal="comma"`` a
-    number with a point is none: it might be one of thousands.
+    blanks around a number do not count; ``true`` is 1 and ``false`` 0. With ``decimal="comma"``
+    1.234 is none, as it might be a thousand and more, and 30.0, as pandas writes it, is 30.
     """
     if dtype.is_float() and dtype != pl.Float64:
         column, dtype, decimal = column.cast(pl.String), pl.String(), "point"
@@ -26,7 +27,7 @@ def numbers(column: pl.Expr, dtype: pl.DataType, decimal: Decimal = "point") -> 
     truth = text.str.to_lowercase().replace_strict({"true": 1.0, "false": 0.0}, default=None)
     if decimal == "comma":
         pointed = text.str.replace(",", ".", literal=True)
-        text = pl.when(text.str.contains(".", literal=True).not_()).then(pointed)
+        text = pl.when(text.str.contains(UNCLEAR).not_()).then(pointed)
     return pl.coalesce(text.cast(pl.Float64, strict=False).fill_nan(None), truth)
 
 

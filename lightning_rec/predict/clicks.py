@@ -12,6 +12,8 @@ from lightning_rec.data.clicks.batches import ClickBatch, ClickSet
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.histories import given_histories
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
+from lightning_rec.data.clicks.reading import with_points
+from lightning_rec.data.dialect import Decimal
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.predict.asking import Frame, arrays, frame
@@ -23,7 +25,7 @@ class ClickPredictor(Predictor):
     """A trained model of clicks with what was fitted on its training rows, ``processor``.
 
     ``items``: row i describes item i, its id in the column of items; None where items are known by
-    ids alone. ``histories``: whether the model reads them.
+    ids alone. ``histories``: whether the model reads them. ``decimal``: of numbers in text.
     """
 
     answers: ClassVar[str] = "a run of clicks answers score(rows), and one of two_tower has vectors"
@@ -35,7 +37,9 @@ class ClickPredictor(Predictor):
         items: pl.DataFrame | None,
         histories: bool,
         batch_size: int,
+        decimal: Decimal = "point",
     ) -> None:
+        self.decimal = decimal
         self.model, self.processor, self.items = model.eval(), processor, items
         self.histories, self.batch_size = histories, batch_size
         self.name = model.title
@@ -49,7 +53,9 @@ class ClickPredictor(Predictor):
         items = run.table("items").sort("code").drop("code") if described else None
         model = problem.restored(run, processor, items)
         reads = bool(getattr(problem.meta_model, "reads_history", False))
-        return cls(model, processor, items, reads, int(problem.cfg.batches.eval_batch_size))
+        decimal: Decimal = getattr(problem.source, "decimal", "point")
+        size = int(problem.cfg.batches.eval_batch_size)
+        return cls(model, processor, items, reads, size, decimal)
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:
@@ -71,10 +77,10 @@ class ClickPredictor(Predictor):
         fields, goals = self.processor.fields, self.processor.schema.goals
         history = [fields.history or "history"] if self.histories else []
         given = frame(rows, *fields.features, *history)
-        _check_numbers(given, fields.numeric)
+        read = self._numbers(given)
         made = np.zeros((len(given), len(goals)))
         for start in range(0, len(given), self.batch_size):
-            batch = self._batch(given[start : start + self.batch_size])
+            batch = self._batch(read[start : start + self.batch_size])
             logits = self.model(batch.rows).double().reshape(-1, len(goals))
             made[start + batch.example.numpy()] = torch.sigmoid(logits).numpy()
         names = [f"score_{goal}" for goal in goals] if len(goals) > 1 else ["score"]
@@ -108,7 +114,7 @@ class ClickPredictor(Predictor):
         given = frame(rows, *(name for name in fields.features if name in names))
         absent = [name for name in fields.features if name not in names]
         whole = given.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
-        _check_numbers(whole, fields.numeric)
+        whole = self._numbers(whole)
         made = [torch.zeros(0, 0)] if given.is_empty() else []
         for start in range(0, len(given), self.batch_size):
             batch = self._batch(whole[start : start + self.batch_size])
@@ -156,9 +162,12 @@ class ClickPredictor(Predictor):
             )
         return code.to_numpy().astype(np.int32)
 
-
-def _check_numbers(rows: pl.DataFrame, names: tuple[str, ...]) -> None:
-    for name in names:
-        if (words := columns.words(rows[name])).any():
-            row = int(words.argmax())
-            raise UserError(f"Row {row}: '{rows[name][row]}' in column '{name}' is no number.")
+    def _numbers(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows, text of numbers as the run reads it. Raises UserError for what is none."""
+        fields = self.processor.fields
+        read = with_points(rows.lazy(), fields, self.decimal).collect()
+        for name in fields.numeric:
+            if (words := columns.words(read[name])).any():
+                row = int(words.argmax())
+                raise UserError(f"Row {row}: '{read[name][row]}' in column '{name}' is no number.")
+        return read

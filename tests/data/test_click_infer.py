@@ -195,6 +195,52 @@ def test_numbers_with_decimal_commas_are_numbers(tmp_path: Path) -> None:
     assert decimal_comma(open_table(path)) == []
 
 
+def test_each_column_of_numbers_has_its_decimal_sign(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "käufe.csv"
+
+    def drafted(**columns: list[str]) -> tuple[str, str]:
+        pl.DataFrame(columns | {"clicked": CLICKED}).write_csv(path, separator=";")
+        assert schema([str(path), f"out={tmp_path}", "name=ü"], [], Screen()) == 0
+        written = tmp_path / "data" / "ü.yaml"
+        text = written.read_text()
+        written.unlink()
+        return text, capsys.readouterr().out
+
+    ages = [f"{row % 70}.0" for row in range(ROWS)]
+    for preis in ("{}3,51", "0,{}651"):  # a thousand has no 0 before it
+        values = [preis.format(row % 20) for row in range(ROWS)]
+        written, told = drafted(preis=values, alter=ages)
+        assert "decimal: comma" in written
+        assert "numeric: [preis]" in written
+    assert """data='"'"'"'""" not in told
+    assert "'data=\"ü\"'" in told
+    thousands = [f"{row % 20 + 10},{row % 30 + 345}" for row in range(ROWS)]
+    told = drafted(preis=thousands)[1]
+    assert (
+        "'preis' has values like 10,345: where the comma parts off a fraction, say decimal" in told
+    )
+    told = drafted(preis=[f"9.{value}" for value in values])[1].replace("\n", " ")
+    assert "decimal=comma and write thousands without a point" in told
+
+
+def test_a_label_that_training_refuses_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    frame = pl.DataFrame({"Klick?": CLICKED, "gekauft": BOUGHT, "hour": COLUMNS["hour"]})
+    frame.with_columns(
+        pl.col("Klick?").replace_strict({1: "ja", 0: "nein"}, return_dtype=pl.String)
+    ).write_csv(path)
+    with pytest.raises(UserError, match=r"the label in column 'Klick\?' is .*There are ja, nein: "):
+        schema([str(path), "label=Klick?", f"out={tmp_path}"], [], Screen())
+    assert not (tmp_path / "data").exists()
+    frame.with_columns(pl.col("Klick?") + 1).write_csv(path)
+    assert "more than 0 and 1" in guess(open_table(path), {"label": "Klick?"})[0].hint
+    guesses = guess(open_table(path), {"label": "Klick?"}, 2.0)
+    assert [each.kind for each in guesses] == ["label", "left out", "categorical"]
+    assert "more than" not in guesses[0].hint
+
+
 def test_an_item_is_drafted_and_a_history_is_of_the_item_that_it_is_called_after(
     tmp_path: Path,
 ) -> None:

@@ -58,9 +58,10 @@ class Guess:
         return min(rows.get(self.kind, 0), _HASHED) * _VECTOR_BYTES / 2**20
 
 
-def guess(table: Table, given: dict[str, str]) -> list[Guess]:
+def guess(table: Table, given: dict[str, str], positive_from: float | None = None) -> list[Guess]:
     """Guess every column; ``given`` are columns by role. Raises UserError if one is not there, or
-    none can be the label: by its name, or, without a header, the first of 0 and 1.
+    none can be the label: by its name, or, without a header, the first of 0 and 1; or if a given
+    one holds words for neither.
     """
     schema = table.schema
     for role, column in given.items():
@@ -69,6 +70,8 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
     rows, counted = _counts(table)
     head = table.collect(table.frame.head(kinds.HEAD))
     roles = _roles(table, head, given)
+    label, decimal = head[roles["label"]], table.dialect.decimal
+    clicked = kinds.clicked(label, positive_from, decimal, table.path)
     taken = {column: role for role, column in roles.items() if role != "group"}
     guesses = []
     for name, dtype in schema.items():
@@ -77,9 +80,15 @@ def guess(table: Table, given: dict[str, str]) -> list[Guess]:
         if name in taken:
             why = "as given" if name in given.values() else "its name and values"
             each = replace(plain, kind=taken[name], why=why)
+            if taken[name] == "label" and clicked is None:
+                hint = (
+                    f"The label '{name}' is more than 0 and 1: set positive_from to the least that "
+                    "counts as a click."
+                )
+                each = replace(each, hint=hint)
         else:
             each = _feature(plain, table, head, rows)
-            if told := kinds.of_the_label(head[name], head[roles["label"]]):
+            if told := kinds.of_the_label(head[name], clicked):
                 hint = (
                     f"Column '{name}' has {told}: does it come of the click? It is left out of the "
                     "features; to predict it as well, make it one of data.fields.goals."
@@ -146,7 +155,13 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
     separator = kinds.separator_of(column)
     found, why = kinds.kind(column, rows, plain.distinct, separator, decimal, named)
     lists = separator if found == "multi_valued" else None
-    return replace(plain, kind=found, why=why, separator=lists)
+    hint = ""
+    if decimal == "point" and (value := kinds.with_commas(column)):
+        hint = (
+            f"Column '{plain.name}' has values like {value}: where the comma parts off a fraction, "
+            f"say decimal=comma{' and write thousands without a point' * ('.' in value)}."
+        )
+    return replace(plain, kind=found, why=why, separator=lists, hint=hint)
 
 
 def _with_role(guesses: list[Guess], name: str, kind: str, why: str) -> list[Guess]:

@@ -11,6 +11,7 @@ from lightning_rec.data.dialect import Decimal
 from lightning_rec.data.ids import AROUND, MISSING, ids_of
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import is_dates, raw_time
+from lightning_rec.errors import UserError
 
 HEAD = 100_000  # rows by whose values kinds are guessed
 MANY = 100  # whole numbers with more values than this are amounts, unless they are ids
@@ -77,11 +78,33 @@ def kind(
     return "categorical", "few whole numbers"
 
 
-def of_the_label(column: pl.Series, label: pl.Series) -> str:
+def clicked(
+    label: pl.Series, least: float | None, decimal: Decimal, table: object
+) -> pl.Series | None:
+    """Labels, 0, 1, null where empty; None of numbers where no ``least`` is said that counts as 1.
+    Raises UserError if the column holds something else.
+    """
+    name, dtype = label.name, label.dtype
+    cells.numbers(pl.col(name), dtype, name)  # refuses lists and times
+    numbers = _numbers(label, decimal)
+    if numbers is not None and least is not None:
+        return (numbers >= least).cast(pl.Float64)
+    if (found := _labels(label)) is not None or numbers is not None:
+        return found
+    words = label.cast(pl.String).drop_nulls().str.strip_chars(AROUND)
+    words = words.filter(words != "")
+    known = words.to_frame().select(cells.labels(pl.col(name), pl.String(), name)).to_series()
+    bad = words.filter(known.is_null())[0]
+    raise UserError(
+        f"{table}: the label in column '{name}' is {bad}; it must be {cells.LABELS}. "
+        f"{cells.labels_instead(words, bad, 'data.fields')}"
+    )
+
+
+def of_the_label(column: pl.Series, clicked: pl.Series | None) -> str:
     """Why a column seems to come of the click, such as a purchase: it has one value at most in rows
     with label 0, and others in more rows with label 1 than by chance. Empty if it does not.
     """
-    clicked = _labels(label)
     if column.dtype.is_nested() or clicked is None:
         return ""
     values = ids_of(column)
@@ -102,13 +125,23 @@ def decimal_comma(table: Table) -> list[str]:
     head = table.collect(table.frame.head(HEAD))
     texts = {column.name: _filled(column) for column in head if column.dtype == pl.String}
     for name, values in texts.items():
-        if values.str.contains(".", literal=True).any() and _numbers(head[name]) is not None:
+        # pandas writes whole numbers with gaps as 30.0
+        if values.str.contains(r"\.\d*[1-9]").any() and _numbers(head[name]) is not None:
             return []
     return [
         name
         for name, values in texts.items()
         if values.str.contains(_NUMBER).all() and values.str.contains(read.COMMA).any()
     ]
+
+
+def with_commas(column: pl.Series) -> str:
+    """One of the values that may have decimal commas, if all are numbers then; else empty."""
+    values = _filled(column) if column.dtype == pl.String else pl.Series(dtype=pl.String)
+    commas = values.filter(values.str.contains(",", literal=True))
+    return (
+        str(commas[0]) if len(commas) and values.str.contains(r"^[+-]?[\d.]+(,\d+)?$").all() else ""
+    )
 
 
 def _filled(column: pl.Series) -> pl.Series:

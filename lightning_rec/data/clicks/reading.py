@@ -10,8 +10,9 @@ from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import TIME
 from lightning_rec.data.dialect import Decimal, Invalid
 from lightning_rec.data.events import ROW, scanned, time_reading
-from lightning_rec.data.ids import ids
+from lightning_rec.data.ids import ids, stripped
 from lightning_rec.data.lists import unreadable
+from lightning_rec.data.numbers import UNCLEAR
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import Reading, TimeForm, divisor
 from lightning_rec.errors import UserError
@@ -66,9 +67,9 @@ def with_points(rows: pl.LazyFrame, fields: Fields, decimal: Decimal) -> pl.Lazy
     named = {*fields.numeric, *goals, fields.weight}
     texts = [name for name, dtype in rows.collect_schema().items() if dtype == pl.String]
     return rows.with_columns(
-        # What has a point already is a fault, and is shown as it is.
-        pl.when(column.str.contains(".", literal=True))
-        .then(pl.format("{} with data.decimal=comma", column))
+        # A fault is shown as it is.
+        pl.when(stripped(column).str.contains(UNCLEAR))
+        .then(pl.format("{} (thousands? data.decimal=comma)", column))
         .otherwise(column.str.replace(",", ".", literal=True))
         .name.keep()
         for column in (pl.col(name) for name in texts if name in named)
