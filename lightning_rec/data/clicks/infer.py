@@ -104,17 +104,7 @@ def guess(table: Table, given: dict[str, str], positive_from: float | None = Non
     times = [each.name for each in guesses if each.why == kinds.A_TIME and not of_things(each.name)]
     if "time" not in roles and len(times) == 1:
         guesses = _with_role(guesses, times[0], "time", "the only column of times")
-    parted = {
-        each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
-        for each in guesses
-        if each.kind in ("multi_valued", "history") and schema[each.name] == pl.String
-    }
-    values: dict[str, int] = {}
-    if parted:
-        count = pl.Expr.n_unique if rows <= EXACT else pl.Expr.approx_n_unique
-        chosen = [count(each.explode().drop_nulls()).alias(name) for name, each in parted.items()]
-        values = table.collect(table.frame.select(chosen)).row(0, named=True)
-    return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
+    return _with_values_of_lists(table, guesses, rows)
 
 
 def fields_of(guesses: list[Guess], positive_from: float | None) -> dict[str, Any]:
@@ -166,6 +156,21 @@ def _feature(plain: Guess, table: Table, head: pl.DataFrame, rows: int) -> Guess
 
 def _with_role(guesses: list[Guess], name: str, kind: str, why: str) -> list[Guess]:
     return [replace(each, kind=kind, why=why) if each.name == name else each for each in guesses]
+
+
+def _with_values_of_lists(table: Table, guesses: list[Guess], rows: int) -> list[Guess]:
+    """The guesses, of lists in text how many values are in them."""
+    parted = {
+        each.name: cells.sequences(pl.col(each.name), pl.String(), each.separator or "|")
+        for each in guesses
+        if each.kind in ("multi_valued", "history") and table.schema[each.name] == pl.String
+    }
+    values: dict[str, int] = {}
+    if parted:
+        count = pl.Expr.n_unique if rows <= EXACT else pl.Expr.approx_n_unique
+        chosen = [count(each.explode().drop_nulls()).alias(name) for name, each in parted.items()]
+        values = table.collect(table.frame.select(chosen)).row(0, named=True)
+    return [replace(each, distinct=values.get(each.name, each.distinct)) for each in guesses]
 
 
 def _sounds(name: str, role: str) -> bool:
