@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -158,11 +159,31 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         for odd in garbled(source.catalogue_table(source.catalogue_path)):
             report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
     log = _read(open_table(path, source.dialect, source.invalid), source, report)
+    if log.rows:
+        _compare(log, source, report)
     for part in list(source.paths.values())[1:]:
         more = open_table(part, source.dialect, source.invalid)
         report.errors += read_log(more, source.roles, source.invalid).faults
     if log.remedy and not set(log.remedy) & set(settings):
         raise Unfit(log.faults[0], **log.remedy)
+
+
+def _compare(log: Log, source: TableSource, report: Report) -> None:
+    """Report a catalogue that cannot be used, and items of the log that it has no row of."""
+    try:
+        catalogue = source.items()
+    except UserError as error:
+        report.errors.append(str(error))
+        report.droppable = False
+        return
+    if catalogue is not None:
+        found = log.frame.select(pl.col("item").drop_nulls().unique().sort())
+        lacking = found.join(catalogue, on="item", how="anti").collect()["item"].sort()
+        if len(lacking):
+            report.warnings.append(
+                f"{source.catalogue} has no row of {len(lacking):,} items of the log, such as "
+                f"{listed(lacking.head(3))}: they have no title and no features."
+            )
 
 
 def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:

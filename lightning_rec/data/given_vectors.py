@@ -92,10 +92,11 @@ def vectors_of(
             "%s has no vector of %s of %s items, such as %s: theirs is 0.",
             file.path, f"{len(lacking):,}", f"{len(items):,}", listed(lacking.head(3)),
         )  # fmt: skip
-    if unknown := len(file.ids) - (len(items) - len(lacking)):
+    if len(unused := file.ids.filter(~file.ids.is_in(asked.implode()))):
         log.warning(
-            "%s of %s vectors of %s are of items that the catalogue does not have: passed over.",
-            f"{unknown:,}", f"{len(file.ids):,}", file.path,
+            "%s of %s vectors of %s are of items that do not occur in the data as it was filtered "
+            "and split, such as %s: passed over.",
+            f"{len(unused):,}", f"{len(file.ids):,}", file.path, listed(unused.head(3)),
         )  # fmt: skip
     mask = row.is_not_null().to_numpy()
     vectors = np.zeros((len(items), file.vectors.shape[1]), dtype=np.float32)

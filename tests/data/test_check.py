@@ -182,6 +182,23 @@ def test_what_is_proposed_can_be_typed(capsys: pytest.CaptureFixture[str]) -> No
     assert (cfg.data.path, cfg.data.item) == ("a log's.csv", "the item")
 
 
+def test_a_catalogue_is_read_too() -> None:
+    catalogue, items = Path("items.csv"), "sku,name\ni1,one\n"
+    catalogue.write_text(items)
+    given = {"user": "uid", "item": "sku", "time": "ts", "catalogue": str(catalogue)}
+    report = check(GOOD, **given, catalogue_item="sku", catalogue_title="name")
+    assert report.ok
+    assert any(
+        "items.csv has no row of" in each and "such as i0, i2, i3" in each
+        for each in report.warnings
+    )
+    catalogue.write_text(items + "i1,again\n")
+    report = check(GOOD, **given, catalogue_item="sku")
+    assert report.errors == ["items.csv, column 'sku': ids must be unique, but these are not: i1."]
+    assert report.command is None
+    assert "no column 'nr'" in check(GOOD, **given, catalogue_item="nr").errors[0]
+
+
 def test_a_line_with_names_that_hydra_reads_in_quotes_alone() -> None:
     Path("käufe.csv").write_text("Gerät,1,null\na,x,1600000000\nb,y,1600000001\n")
     line = check_file(Path("käufe.csv"), user="Gerät", item="1", time="null").command

@@ -1,5 +1,6 @@
 """Histories of rows: made of the log or given, whole batches of them, and the leaks that are found."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.splits import RandomRows, RowProtocol, SplitAssignment, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
+from lightning_rec.data.core.audited import judged
 from lightning_rec.data.sources.click_table import ClickTableSource
 from lightning_rec.errors import LeakError, UserError
 
@@ -133,8 +135,8 @@ def test_it_reads_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     audit_clicks(table, declared, cut)
     late = np.array(cut.past.items)
     late[0] = 0  # row 2 holds q, its own item
-    with pytest.raises(UserError, match=r"row 2: its history .* holds 'q'"):
-        audit_clicks(table, declared, with_past(cut, items=late))
+    found = audit_clicks(table, declared, with_past(cut, items=late))[1]
+    assert re.search("row 2: its history .* holds 'q'", found[0].sentence)
 
 
 @pytest.mark.parametrize("as_lists", [False, True])
@@ -160,8 +162,11 @@ def test_a_given_history_that_holds_the_future_is_refused(tmp_path: Path) -> Non
         seen[row] = history
         table = prepared(tmp_path, pl.DataFrame(GIVEN | {"seen": seen}), declared)
         encoded = encode(table, declared, TWO_PARTS, tmp_path / str(row))
-        with pytest.raises(UserError, match=rf"row {row + 1}: its history .* '{history}'.*1 such"):
-            audit_clicks(table, declared, encoded)
+        found = audit_clicks(table, declared, encoded)[1]
+        said = rf"row {row + 1}: its history .* '{history}'.*1 such.*accept=\[seen\]"
+        with pytest.raises(UserError, match=said):
+            judged(found, "warn", ())
+        assert judged(found, "error", ("seen", "rows"))["accepted"][0] == found[0].sentence
 
 
 def with_past(encoded: Encoded, **changes: Any) -> Encoded:

@@ -1,5 +1,7 @@
 """The leak audit of histories: nothing in them may have happened at the row's time or after it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -8,15 +10,14 @@ from lightning_rec.data.clicks.evidence import Evidence
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.splits import times
 from lightning_rec.data.clicks.table import BLOCK
-from lightning_rec.data.core.audited import fail
+from lightning_rec.data.core.audited import Finding, fail
 from lightning_rec.data.split import ranges
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import UserError
 
 
-def audit_histories(at: Evidence) -> None:
-    """Check histories against the rows. Raises LeakError where a history that was made here is
-    wrong, and UserError where a given one holds what its group meets only later.
+def audit_histories(at: Evidence) -> Iterator[Finding]:
+    """Check histories against the rows: what given ones hold that its group meets only later.
+    Raises LeakError where a history that was made here is wrong.
     """
     past = at.encoded.past
     if past is None:
@@ -24,7 +25,7 @@ def audit_histories(at: Evidence) -> None:
     start, end = np.asarray(past.start), np.asarray(past.end)
     fail("a history is no slice of all items", (start > end) | (end > len(past.items)))
     if past.rows is None:
-        _check_given(at, past)
+        yield from _told_of_given(at, past)
     else:
         _check_made(at, past, np.asarray(past.rows))
 
@@ -60,7 +61,7 @@ def _highest(values: NDArray[np.int8], first: Ints, last: Ints) -> Ints:
     return found
 
 
-def _check_given(at: Evidence, past: Past) -> None:
+def _told_of_given(at: Evidence, past: Past) -> Iterator[Finding]:
     """Where times are known, what a group meets in later rows alone cannot be in its past."""
     if at.fields.time is None or at.encoded.group is None:
         return
@@ -70,18 +71,26 @@ def _check_given(at: Evidence, past: Past) -> None:
     group = np.asarray(at.encoded.group)
     log = pl.DataFrame({"group": group, "item": at.items_shown(), "turn": turn})
     first = log.group_by("group", "item").agg(pl.col("turn").min().alias("first"))
+    count = 0
+    earliest: dict[str, int] | None = None
     for start in range(0, len(turn), BLOCK):
         begin, end = (np.asarray(each[start : start + BLOCK]) for each in (past.start, past.end))
         owner, place = ranges(begin, end)
         row, item = start + owner, past.items[place]
         held = pl.DataFrame({"row": row, "group": group[row], "item": item, "turn": turn[row]})
         late = held.join(first, on=["group", "item"]).filter(pl.col("first") >= pl.col("turn"))
-        if len(late):
-            late, fields, vocabulary = late.sort("row"), at.fields, at.encoded.vocabulary
-            known = vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
-            raise UserError(
-                f"{at.table.info['name']}, row {late['row'][0] + 1}: its history in column "
-                f"'{fields.history}' holds '{known[late['item'][0]]}', which its '{fields.group}' "
-                f"first meets there or later ({len(late):,} such items). Mend the column, or have "
-                "histories made of the log: data.fields.history=null data.fields.past=clicks."
-            )
+        count += len(late)
+        if len(late) and earliest is None:
+            earliest = late.sort("row").row(0, named=True)
+    if earliest is not None:
+        fields, vocabulary = at.fields, at.encoded.vocabulary
+        known = vocabulary.filter(pl.col("field") == fields.item).sort("id")["value"]
+        yield Finding(
+            str(fields.history),
+            f"{at.table.info['name']}, row {earliest['row'] + 1}: its history in column "
+            f"'{fields.history}' holds '{known[earliest['item']]}', which its '{fields.group}' "
+            f"first meets there or later ({count:,} such items), as one of another log may. Mend "
+            "the column, or have histories made of the log: data.fields.history=null "
+            "data.fields.past=clicks.",
+            refused=True,
+        )

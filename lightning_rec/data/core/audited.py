@@ -69,25 +69,30 @@ def assigned_parts(parts: Mapping[str, Ints], size: int, what: str) -> NDArray[n
 
 
 class Finding(NamedTuple):
-    """Something that may make figures worthless: about the column ``name``, or ``rows``."""
+    """Something that may make figures worthless: about the column ``name``, or ``rows``.
+
+    refused: whether it is an error until it is accepted, whatever ``audit`` is.
+    """
 
     name: str
     sentence: str
+    refused: bool = False
 
 
 def judged(
     found: Iterable[Finding], audit: OnFinding, accept: Collection[str]
 ) -> dict[str, list[str]]:
     """The sentences to be told, and those that were accepted by name, for the card. Raises
-    UserError under ``audit="error"``, with all that is not accepted.
+    UserError under ``audit="error"``, and for what is refused, with all that is not accepted.
     """
     found = list(found)
     told = [each for each in found if each.name not in accept]
-    if told and audit == "error":
+    if told and (audit == "error" or any(each.refused for each in told)):
         names = as_override(list(dict.fromkeys((*accept, *(each.name for each in told)))))
         raise UserError(
-            f"leak audit: {' '.join(each.sentence for each in told)} This is an error by "
-            f"protocol.audit=error; where it is as it should be, say 'protocol.accept={names}'."
+            f"leak audit: {' '.join(each.sentence for each in told)} This is an error"
+            f"{' by protocol.audit=error' * (audit == 'error')}; where it is as it should be, say "
+            f"'protocol.accept={names}'."
         )
     known = [each.sentence for each in found if each.name in accept]
     return {"told": [each.sentence for each in told]} | ({"accepted": known} if known else {})

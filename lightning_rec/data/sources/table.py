@@ -204,7 +204,7 @@ class TableSource(OwnTable):
         else:
             marks = {part: pl.lit(place, pl.Int8) for place, part in enumerate(PARTS)}
             rows = pl.concat(frame.with_columns(part=marks[part]) for part, frame in events.items())
-        return Tables(rows, self._items(), dropped=dropped)
+        return Tables(rows, self.items(), dropped=dropped)
 
     def _log(self, path: Path) -> Log:
         log = read_log(open_table(path, self.dialect, self.invalid), self.roles, self.invalid)
@@ -213,8 +213,10 @@ class TableSource(OwnTable):
             raise UserError(log.faults[0] + rest)
         return log
 
-    def _items(self) -> pl.LazyFrame | None:
-        """The catalogue: ``item`` String, ``title`` String if named, the rest as it is."""
+    def items(self) -> pl.LazyFrame | None:
+        """The catalogue: ``item`` String, ``title`` String if named, the rest as it is; UserError
+        of what is wrong with it.
+        """
         if self.catalogue_path is None:
             return None
         table = self.catalogue_table(self.catalogue_path)
