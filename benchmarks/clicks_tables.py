@@ -21,8 +21,8 @@ from pytorch_lightning import seed_everything
 from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.clicks.pipeline import SplitClicks
+from lightning_rec.data.clicks.schema import ClickSchema, Field
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.files import write_json
 from lightning_rec.runs import provenance

@@ -47,7 +47,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Histories
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.layers import gather

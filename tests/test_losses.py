@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.split import Examples, Histories, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy

@@ -29,10 +29,10 @@ with loading():  # as the command line does
     from lightning_rec import config, threads
     from lightning_rec.build import problem_of
     from lightning_rec.build.trainer import make_trainer
-    from lightning_rec.data.batches import EvalSet, Histories
+    from lightning_rec.data.batches import EvalSet
     from lightning_rec.data.core.module import DataModule
     from lightning_rec.data.pipeline import load
-    from lightning_rec.data.split import Schema
+    from lightning_rec.data.split import Histories, Schema
     from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs
 
 IMPORT_SECONDS = record.since_start()

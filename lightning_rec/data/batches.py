@@ -13,19 +13,8 @@ from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.core.batches import BatchData, Part
-from lightning_rec.data.split import Examples, Schema, Split, ranges
+from lightning_rec.data.split import Examples, Histories, Schema, Split, ranges
 from lightning_rec.data.types import Ints
-
-
-class Histories(NamedTuple):
-    """What users did, and who they are.
-
-    items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
-    user: int64 [B]; user codes, -1 for a user that training did not know.
-    """
-
-    items: Tensor
-    user: Tensor
 
 
 class TrainBatch(NamedTuple):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from lightning_rec.data.kept import mapped
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Order = Literal["time", "part", "none"]
 Seen = Literal["filter", "keep"]
@@ -46,6 +49,17 @@ class Schema(NamedTuple):
     def mask(self) -> int:
         """The code that stands where an item is hidden."""
         return self.num_items + 1
+
+
+class Histories(NamedTuple):
+    """What users did, and who they are.
+
+    items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
+    user: int64 [B]; user codes, -1 for a user that training did not know.
+    """
+
+    items: "Tensor"
+    user: "Tensor"
 
 
 class Examples(NamedTuple):

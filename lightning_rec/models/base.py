@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_rec.compat import ABSENT, LOSS, Need
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models import kernels
 from lightning_rec.models.items.base import item_encoders
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
+from lightning_rec.data.split import Histories
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.layers import round_up
 

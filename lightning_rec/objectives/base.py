@@ -6,8 +6,7 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 
 
 class TrainingInputs(NamedTuple):

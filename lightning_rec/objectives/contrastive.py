@@ -8,8 +8,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives import augmentations
 from lightning_rec.objectives.base import Encode, latest
 from lightning_rec.objectives.next_item import NextItem

@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from pydantic import Field
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs, latest
 from lightning_rec.ranges import UpToOne
 

@@ -2,8 +2,7 @@
 
 from typing import ClassVar
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives.base import Objective, TrainingInputs
 
 

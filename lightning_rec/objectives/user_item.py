@@ -4,8 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives.base import Objective, TrainingInputs
 
 

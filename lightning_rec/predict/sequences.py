@@ -10,9 +10,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories as Batch
 from lightning_rec.data.batches import gather, pairs
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.split import Histories as Batch
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.models import kernels

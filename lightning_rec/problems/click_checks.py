@@ -4,8 +4,9 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import nn
 
-from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
+from lightning_rec.data.clicks.fields import Fields, Kind
 from lightning_rec.data.clicks.pipeline import AuditedClicks
+from lightning_rec.data.clicks.schema import ClickSchema, Field
 from lightning_rec.errors import UserError, listed, suggest
 
 META_SIZE = 10  # categories of each field of the meta model

@@ -16,10 +16,10 @@ from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.items import items_of
 from lightning_rec.data.clicks.pipeline import AuditedClicks, load_clicks
 from lightning_rec.data.clicks.processor import FeatureProcessor
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.clicks.splits import RowProtocol
 from lightning_rec.data.clicks.table import ClickSource
 from lightning_rec.data.fetch import cache_dir

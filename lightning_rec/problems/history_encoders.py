@@ -13,9 +13,9 @@ from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.clicks.processor import FeatureProcessor
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, listed

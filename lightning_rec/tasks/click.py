@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import ClickBatch, Rows
+from lightning_rec.data.clicks.batches import ClickBatch
+from lightning_rec.data.clicks.schema import Rows
 from lightning_rec.language.encoder import LanguageModel
 from lightning_rec.losses.base import Labelled
 from lightning_rec.metrics.classification import best_threshold

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import EvalBatch, Histories, TrainBatch
+from lightning_rec.data.batches import EvalBatch, TrainBatch
+from lightning_rec.data.split import Histories
 from lightning_rec.losses.base import Predictions
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.models.base import Penalised, SequenceModel

@@ -8,8 +8,7 @@ from adapters.tiny_modules import Hub, adapter, hub_model, layers_of, stepped
 from torch import Tensor, nn
 
 from lightning_rec.adapters.base import AdaptedModule
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.sequential.decoder import Decoder
 

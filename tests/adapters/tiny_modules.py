@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from lightning_rec import config
 from lightning_rec.adapters.base import AdaptedModule, Adapter
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
 from lightning_rec.models.sequential.sasrec import SASRec
 

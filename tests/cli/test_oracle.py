@@ -13,8 +13,8 @@ from cli.processes import read
 
 from lightning_rec import cli
 from lightning_rec.build import problem_of
-from lightning_rec.data.batches import Histories
 from lightning_rec.data.fetch import cache_dir
+from lightning_rec.data.split import Histories
 from lightning_rec.runs.folder import RunFolder
 
 Score = Callable[[list[str]], dict[str, float]]  # of every item, after a history

@@ -14,8 +14,9 @@ from lightning_rec.data.clicks import table as table_module
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Fields
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.fit import _Fitter
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.clicks.splits import SplitAssignment, TemporalRows
 from lightning_rec.data.clicks.table import ClickTable, prepare_clicks
 from lightning_rec.data.sources.click_table import ClickTableSource

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import EvalBatch, Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.batches import EvalBatch
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.methods.base import Method
 from lightning_rec.metrics import functional as F
 from lightning_rec.metrics.ranking import RankingMetrics

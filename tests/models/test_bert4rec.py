@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
 
 SCHEMA = Schema(num_items=30, max_len=6, num_users=4)

@@ -6,8 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.models.clicks.calibrated import Calibrated, after, fitted_temperature
 from lightning_rec.models.clicks.deepfm import DeepFM
 

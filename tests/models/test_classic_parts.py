@@ -2,8 +2,7 @@
 
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Split
+from lightning_rec.data.split import Histories, Split
 from lightning_rec.models.classic.parts import Penalty, Sparse, bag, past, training_matrix, users_at
 
 ITEMS = 6  # 6 is padding, 7 the mask

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from lightning_rec import config
 from lightning_rec.build import problem_of
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import ClickData, Rows
+from lightning_rec.data.clicks.batches import ClickData
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Field
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.pipeline import SplitClicks
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.module import DataModule
+from lightning_rec.data.split import Histories
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.problems.clicks import Clicks

@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.models.clicks import naive_bayes
 from lightning_rec.models.clicks.autoint import Interacting
 from lightning_rec.models.clicks.click_neumf import ClickNeuMF

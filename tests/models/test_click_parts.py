@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.models.clicks.deepfm import DeepFM
 from lightning_rec.models.clicks.parts import MLP, FieldVectors, FirstOrder
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from lightning_rec import config
 from lightning_rec.build import problem_of
-from lightning_rec.data.batches import Histories, SequenceData
+from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.pipeline import SplitLog
-from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.split import Examples, Histories, Schema, Split
 from lightning_rec.models.base import Fitted, ReadsCatalogue, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.tasks.base import Task

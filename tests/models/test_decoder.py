@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.sequential import decoder
 from lightning_rec.models.sequential.decoder import Decoder

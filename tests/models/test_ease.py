@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.ease import EASE, weights_of
 

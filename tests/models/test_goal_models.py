@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as likelihood
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.models.clicks.calibrated import after
 from lightning_rec.models.clicks.esmm import ESMM, logit_of_both
 from lightning_rec.models.clicks.mmoe import MMoE

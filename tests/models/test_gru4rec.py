@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.gru4rec import GRU4Rec
 
 SCHEMA = Schema(num_items=30, max_len=6, num_users=4)

@@ -8,10 +8,8 @@ from torch import nn
 
 from lightning_rec import config
 from lightning_rec.build import problem_of
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.data.split import Schema
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.bst import BST
 from lightning_rec.models.clicks.din import DIN, Dice

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models.classic.itemknn import ItemKNN
 from lightning_rec.models.classic.parts import gram_rows, training_matrix
 

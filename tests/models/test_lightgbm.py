@@ -14,7 +14,7 @@ from lightning_rec import config
 from lightning_rec.build import problem_of
 from lightning_rec.data.clicks.batches import ClickSet
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field
 from lightning_rec.errors import UserError
 from lightning_rec.models.clicks.lightgbm import LightGBM
 

@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.nextitnet import Convolution, NextItNet
 
 SCHEMA = Schema(num_items=30, max_len=6, num_users=4)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.popularity import DAY, Popularity, RecentPopularity
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
 from lightning_rec.models.sequential.sasrec import SASRec

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.data.split import Schema
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.clicks.encoded import HistoryEncoder, WithHistory, with_field
 from lightning_rec.models.clicks.sequence_score import SequenceScore
 from lightning_rec.models.sequential.sasrec import SASRec

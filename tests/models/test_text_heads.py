@@ -7,9 +7,8 @@ from models.test_history_models import ITEMS, LISTS, PADDING, ROWS, SCHEMA, netw
 from torch import Tensor, nn
 
 from lightning_rec import config
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
+from lightning_rec.data.split import Histories
 from lightning_rec.models.clicks.bst import BST
 from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.din import DIN

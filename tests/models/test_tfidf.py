@@ -8,8 +8,7 @@ import polars as pl
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.classic.tfidf import TFIDF
 

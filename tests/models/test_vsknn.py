@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.split import Examples, Histories, Schema, Split
 from lightning_rec.models.classic import vsknn
 from lightning_rec.models.classic.session_popularity import SessionPopularity
 from lightning_rec.models.classic.vsknn import VSKNN

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.sequential.gru4rec import GRU4Rec
 from lightning_rec.objectives.contrastive import Contrastive, nt_xent
 from lightning_rec.objectives.next_item import NextItem

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.objectives.masked_item import MaskedItem

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_rec.data.clicks.batches import ClickBatch, Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.batches import ClickBatch
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.errors import UserError
 from lightning_rec.losses.clicks import LogLoss
 from lightning_rec.methods.base import Method

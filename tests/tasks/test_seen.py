@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_rec.data.audit import audit
-from lightning_rec.data.batches import EvalSet, Histories
+from lightning_rec.data.batches import EvalSet
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.schema import Interactions
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.data.splits import LeaveOneOut
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs, rank_sample

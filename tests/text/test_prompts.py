@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
+from lightning_rec.data.split import Histories
 from lightning_rec.errors import UserError
 from lightning_rec.language.load import load_words, words_loader
 from lightning_rec.language.words import Words

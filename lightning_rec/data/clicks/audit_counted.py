@@ -29,8 +29,8 @@ import polars as pl
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.audit_effects import BELIEVABLE, area
 from lightning_rec.data.clicks.evidence import Evidence
-from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.processor import slices
+from lightning_rec.data.clicks.schema import Field
 from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.types import Floats, Ints
 

@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.evidence import Evidence
-from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.fit import sampled
 from lightning_rec.data.clicks.processor import FeatureProcessor, number
+from lightning_rec.data.clicks.schema import Field
 from lightning_rec.data.core.audited import fail
 from lightning_rec.data.types import Floats, Mask
 

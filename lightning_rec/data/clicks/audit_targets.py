@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.evidence import Evidence
-from lightning_rec.data.clicks.fields import Field
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import slices
+from lightning_rec.data.clicks.schema import Field
 from lightning_rec.data.clicks.table import BLOCK
 from lightning_rec.data.core.audited import Finding
 from lightning_rec.data.shares import PARTS

@@ -9,40 +9,11 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_rec.data.batches import Histories, gather
+from lightning_rec.data.batches import gather
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.data.core.batches import BatchData, Part
-
-
-class BatchItems(NamedTuple):
-    """The items that the rows of a batch show or have in their histories, each once: their codes,
-    int64 [n], rising, and the vectors that describe them, float [n, E].
-    """
-
-    codes: Tensor
-    vectors: Tensor
-
-
-class Rows(NamedTuple):
-    """What a model reads.
-
-    ids: int32 [B, I]; rows of the embedding table, as :class:`Encoded` has them.
-    values: float32 [B, D]; numbers, scaled.
-    history: past items, int64 [B, L] codes padded on the right by their number, the longest first;
-        None where the model reads none.
-    encoded: float [B, Q]; what an encoder made of the history, before a head reads it.
-    item: int64 [B]; codes of the items shown, as :class:`Items` has them; None where nothing
-        describes items.
-    items: vectors of the items shown and past, before a head reads them.
-    """
-
-    ids: Tensor
-    values: Tensor
-    history: Histories | None = None
-    encoded: Tensor | None = None
-    item: Tensor | None = None
-    items: BatchItems | None = None
+from lightning_rec.data.split import Histories
 
 
 class ClickBatch(NamedTuple):

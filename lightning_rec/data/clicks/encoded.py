@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks.fields import ClickSchema, Fields
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.histories import Past
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.kept import mapped
 from lightning_rec.data.types import Ints
 from lightning_rec.documents import read_json

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields, Kind
+from lightning_rec.data.clicks.fields import Fields, Kind
 from lightning_rec.data.clicks.processor import (
     STATISTICS,
     VOCABULARY,
@@ -15,6 +15,7 @@ from lightning_rec.data.clicks.processor import (
     categories,
     number,
 )
+from lightning_rec.data.clicks.schema import ClickSchema, Field
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.numbers import remedy
 from lightning_rec.data.types import Floats, Mask

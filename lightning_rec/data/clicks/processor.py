@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lightning_rec.data.chance import bits
 from lightning_rec.data.clicks import columns
-from lightning_rec.data.clicks.fields import ClickSchema, Field, Fields
+from lightning_rec.data.clicks.fields import Fields
+from lightning_rec.data.clicks.schema import ClickSchema, Field
 from lightning_rec.data.split import ranges
 from lightning_rec.data.types import Floats, Ints
 

@@ -9,8 +9,7 @@ from functools import partial
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import Penalty, UserItemModel, users_at
 from lightning_rec.models.items.ids import BARE_IDS, Items

@@ -10,8 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from scipy.linalg import lapack
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import BLOCK_BYTES, bag, gram_rows, training_matrix

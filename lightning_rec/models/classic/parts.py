@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.data.types import Ints
 from lightning_rec.models.base import SequenceModel
 

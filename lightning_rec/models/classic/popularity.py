@@ -5,8 +5,7 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.classic.parts import training_events

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import past, pick
 

@@ -12,8 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from scipy import sparse
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.data.templates import as_text
 from lightning_rec.errors import UserError, import_extra, listed
 from lightning_rec.models.base import SequenceModel

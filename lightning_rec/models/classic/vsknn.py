@@ -15,8 +15,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from scipy import sparse
 from torch import Tensor
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema, Split
+from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.data.types import Ints
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.classic.parts import Sparse, past, pick, training_events, training_matrix

@@ -9,8 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import BatchItems, Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import BatchItems, ClickSchema, Rows
 from lightning_rec.models.blocks import blocks
 from lightning_rec.models.clicks.parts import MLP, FieldVectors, HistoryModel
 from lightning_rec.models.layers import PostNormLayer

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import Rows
+from lightning_rec.data.clicks.schema import Rows
 from lightning_rec.models.clicks.parts import ClickModel
 
 BOUND = 1e3  # temperatures are sought between its inverse and this

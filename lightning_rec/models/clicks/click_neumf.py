@@ -6,8 +6,7 @@ He et al., Neural Collaborative Filtering, WWW 2017, arXiv:1708.05031. Shapes: B
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, sides
 from lightning_rec.ranges import BelowOne, Widths
 

@@ -7,8 +7,7 @@ arXiv:1703.04247.
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.fm import FM, pairs
 from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Widths

@@ -7,7 +7,7 @@ vectors.
 import torch
 from torch import Tensor
 
-from lightning_rec.data.clicks.batches import BatchItems, Rows
+from lightning_rec.data.clicks.schema import BatchItems, Rows
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.items.vectors import VectorSource
 from lightning_rec.models.layers import CachedInEvaluation

@@ -9,10 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
-from lightning_rec.data.split import Schema
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.clicks.parts import ClickModel

@@ -8,8 +8,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
 from lightning_rec.ranges import BelowOne, Widths
 

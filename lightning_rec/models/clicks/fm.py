@@ -6,8 +6,7 @@ Rendle, Factorization Machines, ICDM 2010. Shapes: B rows, F fields, D = dim.
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import ClickModel, FieldVectors, FirstOrder
 
 

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.types import Ints
 from lightning_rec.models.clicks.lr_sgd import GradientLR
 from lightning_rec.models.clicks.parts import FITTED

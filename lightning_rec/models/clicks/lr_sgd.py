@@ -5,8 +5,7 @@ Richardson et al., Predicting Clicks: Estimating the Click-Through Rate for New 
 
 from torch import Tensor
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import ClickModel, FirstOrder
 
 

@@ -9,9 +9,8 @@ import torch
 from pydantic import PositiveFloat
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.batches import Rows
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import FITTED, ClickModel, FieldVectors
 
 BLOCK = 1 << 20  # rows that are counted at once

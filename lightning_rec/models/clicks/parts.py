@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.compat import ABSENT, LOSS, Need
-from lightning_rec.data.clicks.batches import BatchItems, Rows
 from lightning_rec.data.clicks.encoded import Encoded
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import BatchItems, ClickSchema, Field, Rows
 from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
 from lightning_rec.ranges import Widths

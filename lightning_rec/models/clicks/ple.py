@@ -8,7 +8,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.models.clicks.multi_task import MultiTask, mix
 from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Layers, Widths

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_rec.compat import PRESENT, Need
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import ClickModel
 
 

@@ -6,7 +6,7 @@ Caruana, Multitask Learning, Machine Learning 28, 1997; as in Ma et al., KDD 201
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.models.clicks.multi_task import MultiTask
 from lightning_rec.models.clicks.parts import MLP
 from lightning_rec.ranges import BelowOne, Widths

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.batches import BatchItems, Rows
-from lightning_rec.data.clicks.fields import ClickSchema, Field
+from lightning_rec.data.clicks.schema import BatchItems, ClickSchema, Field, Rows
 from lightning_rec.models.layers import Embedding
 
 EMBEDDING_STD = 1e-4

@@ -13,8 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from lightning_rec.compat import ABSENT, Need
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.errors import UserError
 from lightning_rec.language.blocks import in_blocks
 from lightning_rec.language.encoder import check_length

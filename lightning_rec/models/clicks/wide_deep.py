@@ -7,8 +7,7 @@ features of the wide part are made by hand there; here it has the fields as they
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lightning_rec.data.clicks.batches import Rows
-from lightning_rec.data.clicks.fields import ClickSchema
+from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors, FirstOrder
 from lightning_rec.ranges import BelowOne, Widths
 

@@ -10,8 +10,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.items.ids import Ids, Items
 from lightning_rec.models.layers import Dropout, gather
 from lightning_rec.models.sequential.base import NeuralSequenceModel

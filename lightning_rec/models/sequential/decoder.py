@@ -12,8 +12,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.models.items.ids import Ids, Items
 from lightning_rec.models.layers import Dropout, gather

@@ -7,8 +7,7 @@ Petrov and Macdonald, RecSys 2023, arXiv:2308.07192, as the authors' PyTorch cod
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.data.batches import Histories
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.items.ids import Ids, Items
 from lightning_rec.models.layers import Dropout, gather, steps_back
 from lightning_rec.models.sequential.base import NeuralSequenceModel
