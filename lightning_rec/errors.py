@@ -1,8 +1,10 @@
 """What means "you can mend this", naming the culprit and saying how, and what means a bug."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -12,6 +14,25 @@ class UserError(Exception):
 
 class NotSet(UserError):
     """A setting without a default is not set; all else may be right."""
+
+
+class Quoting(UserError):
+    """Bad input that is quoted from a file or folder; what a saved config names is not shown."""
+
+    def __init__(self, told: str, path: Path) -> None:
+        super().__init__(told)
+        self.path = path
+
+
+@contextmanager
+def quoting(path: Path) -> Iterator[None]:
+    """Tell of errors that they may quote what lies at ``path``; see :class:`Quoting`."""
+    try:
+        yield
+    except Quoting:
+        raise
+    except UserError as error:
+        raise Quoting(str(error), path) from error
 
 
 class LeakError(Exception):

@@ -75,7 +75,8 @@ def resume(folder: Path, overrides: list[str]) -> None:
         cfg = changed(run.config, overrides)
         check_addresses(run, overrides)
         check_not_over(run, cfg)
-        problem = problem_of(with_parts(run, cfg))
+        with unquoted(run, overrides, "model"):
+            problem = problem_of(with_parts(run, cfg))
         with logging_to(None):
             checkpoint = run.last_checkpoint()
             made = _make(cfg, problem, run, *overrides)
@@ -102,7 +103,8 @@ def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, f
     run = RunFolder.open(folder)
     cfg = with_parts(run, changed(run.config, overrides))
     with logging_to(None):
-        problem = problem_of(cfg)
+        with unquoted(run, overrides, "model"):
+            problem = problem_of(cfg)
         with unquoted(run, overrides) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)

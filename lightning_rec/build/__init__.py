@@ -13,7 +13,9 @@ from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import unquoted
 from lightning_rec.runs.parts import with_parts
+from lightning_rec.runs.resuming import changed
 from lightning_rec.trust import trusting
 
 
@@ -28,9 +30,10 @@ def problem_of(cfg: DictConfig) -> Problem[Any]:
     return problem
 
 
-def load_run(folder: str | Path, *, trust: str | Iterable[str] = ()) -> Predictor:
+def load_run(folder: str | Path, *overrides: str, trust: str | Iterable[str] = ()) -> Predictor:
     """Load a completed run, without its data: the folder, and its language model if it has one.
 
+    ``overrides`` change values of its config, as ``item.encoder=FOLDER`` where that has moved.
     ``trust`` names modules of your own, one or several, whose classes the run may build.
 
     Raises UserError if it is no completed run, is not as the run wrote it, builds what is not
@@ -38,8 +41,8 @@ def load_run(folder: str | Path, *, trust: str | Iterable[str] = ()) -> Predicto
     """
     threads.watch()
     run = RunFolder.open(Path(folder))
-    with trusting(trust):
-        problem = problem_of(with_parts(run, run.config))
+    with trusting(trust), unquoted(run, overrides, "model"):
+        problem = problem_of(with_parts(run, changed(run.config, list(overrides))))
         run.check_completed("run")
         if problem.predictor is None:
             raise UserError(

@@ -155,12 +155,19 @@ def _of_hub(name: str) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=list(_PATTERNS), etag_timeout=5))
     except Exception as error:  # of a dozen kinds, several of them of the HTTP library
         offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
-        known = ", ".join(sorted(KNOWN))
+        known, moved = ", ".join(sorted(KNOWN)), ""
+        if Path(name).is_absolute():
+            moved = (
+                " If a run was trained on it and it has moved, say item.encoder=FOLDER, or "
+                "model.encoder=FOLDER; for a run that encoder.run or model.first names, put a link "
+                "to it where it was."
+            )
         reason = str(error) if type(error) is OSError else type(error).__name__
         raise UserError(
             f"The language model '{name}' is no folder, and the Hugging Face hub does not bring it "
             f"({reason}).{offline} Put config.json, *.safetensors and the "
             f"tokenizer's files into a folder and name that; without the hub there is: {known}."
+            f"{moved}"
         ) from error
 
 

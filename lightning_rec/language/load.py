@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 
 from lightning_rec.documents import leaves, read_json, read_text
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import Quoting, UserError, listed
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.hub import find_model, fingerprint, library
 from lightning_rec.language.words import WordModel, Words
@@ -121,7 +121,7 @@ def _read(folder: Path, what: Any) -> Any:
         return what(transformers, {"local_files_only": True, "trust_remote_code": False})
     except Exception as error:  # of many kinds: what is missing, broken, or of another version
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"The language model in {folder} cannot be read: {reason}") from error
+        raise Quoting(f"The language model in {folder} cannot be read: {reason}", folder) from error
     finally:
         quiet.set_verbosity(before)
 
@@ -146,7 +146,8 @@ def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
     path = folder / "config.json"
     for key, value in leaves(read_json(path)):
         if "_implementation" in key and "/" in str(value):  # transformers would fetch a kernel
-            raise UserError(f"{path}: {key}={value} would fetch code and run it: remove the key.")
+            told = f"{path}: {key}={value} would fetch code and run it: remove the key."
+            raise Quoting(told, folder)
     if not meta:
         log.info("language model: reading %s", folder)
     model, tokenizer, fresh = _read(folder, read)
@@ -179,10 +180,11 @@ def _pooling(folder: Path, model: Any) -> Pooling:
         settings = leaves(read_json(noted))
         chosen = [key for key, on in settings if key.startswith("pooling_mode_") and on]
         if len(chosen) != 1 or chosen[0] not in _NOTED:
-            raise UserError(
+            raise Quoting(
                 f"{noted} asks for {listed(chosen) or 'no pooling'}, which is not built: say which "
                 f"of {listed(list(get_args(Pooling)))} is to stand for it, as in item.pooling=mean "
-                "or model.pooling=mean."
+                "or model.pooling=mean.",
+                folder,
             )
         return _NOTED[chosen[0]]
     auto = import_module("transformers.models.auto.modeling_auto")

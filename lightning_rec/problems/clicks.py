@@ -176,7 +176,7 @@ class Clicks(Problem[AuditedClicks]):
         self, run: RunFolder, processor: FeatureProcessor, about: pl.DataFrame | None
     ) -> ClickModel:
         """The model of a completed run; ``about``: row i describes item i, None for ids alone."""
-        run.check_language()
+        run.check_language(self.cfg)
         reading = None
         if about is not None:  # what was fitted to training items comes with the weights
             reading = self._reading(about, len(about), cache_dir(), restoring=True)

@@ -18,13 +18,14 @@ from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.schema import ClickSchema
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Schema
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import Quoting, UserError, listed, quoting
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.encoded import HistoryEncoder, WithHistory, width_of
 from lightning_rec.models.items.base import item_encoders
 from lightning_rec.objectives.base import Objective
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import unquoted
 
 LEAST_SHARED = 0.5  # of the items of the rows, that an encoder must know
 LEAST_ALIKE = 0.1  # of the titles of the same ids, or the ids mean other items
@@ -47,7 +48,8 @@ class Pretrained:
                 f"encoder.run={folder} is no run of sequences: train one, such as "
                 "experiment=pretrain_ml100k, and name its folder."
             )
-        self.problem = Sequences(self.settings, **config.check("task", self.settings.task))
+        with quoting(folder), unquoted(self.run, (), "encoder"):
+            self.problem = Sequences(self.settings, **config.check("task", self.settings.task))
         self.catalogue = self.run.table("items").sort("code")
         self.items: list[str] = self.catalogue["item"].to_list()
         self.schema = Schema(len(self.items), int(self.settings.batches.max_len), 1)
@@ -66,11 +68,12 @@ class Pretrained:
         codes = [code.get(value, padding) for value in values]
         shared = sum(each != padding for each in codes)
         if shared < LEAST_SHARED * len(codes):
-            raise UserError(
+            raise Quoting(
                 f"encoder.run={self.run.path} was trained on another catalogue: of the "
                 f"{len(codes):,} items of '{encoded.schema.item}' it knows {shared:,}. Its items "
                 f"are like {listed(self.items, 3)}, those of the rows like {listed(values, 3)}: "
-                "take a run on the same items."
+                "take a run on the same items.",
+                self.run.path,
             )
         return torch.tensor([*codes, padding])
 
@@ -84,7 +87,7 @@ class Pretrained:
         or the latter is another one now.
         """
         ask = self.problem.objective.query_inputs
-        with torch.device("cpu"):
+        with torch.device("cpu"), quoting(self.run.path), unquoted(self.run, (), "encoder"):
             if meta:  # a small one without texts tells how wide queries are
                 small = self.schema._replace(num_items=1)
                 plain = config.build("encoder.model", self.settings.model, schema=small)
@@ -110,11 +113,12 @@ class Pretrained:
         alike = both.filter(_words("title") == _words("shown"))
         if len(alike) < LEAST_ALIKE * len(both):
             first = both.row(0, named=True)
-            raise UserError(
+            raise Quoting(
                 f"encoder.run={self.run.path} was trained on another catalogue: of {len(both):,} "
                 f"items with the same id, {len(alike):,} have the same title. '{first['item']}' is "
                 f"'{first['title']}' there and '{first['shown']}' here: take a run on the same "
-                "items."
+                "items.",
+                self.run.path,
             )
 
     def check_time(self, loaded: AuditedClicks) -> None:

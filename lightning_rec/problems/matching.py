@@ -19,7 +19,7 @@ from lightning_rec.data.matching.pairs import PairSource
 from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.templates import render_template
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, quoting
 from lightning_rec.figures import declared, parse
 from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
@@ -31,6 +31,7 @@ from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import unquoted
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.match import MatchSteps
 from lightning_rec.tasks.mining import HardNegatives
@@ -104,7 +105,7 @@ class Matching(Problem[Audited[Matches]]):
 
     def restored(self, run: RunFolder) -> TextScorer:
         """The model of a finished run, with its weights, to be used and not trained."""
-        run.check_language()
+        run.check_language(self.cfg)
         model = self.make_model()
         self.adapt(model)
         run.load_model(model)
@@ -187,8 +188,9 @@ class Matching(Problem[Audited[Matches]]):
             settings = config.plain(OmegaConf.load(config.config_dir() / "model" / "bm25.yaml"))
             del settings["defaults"]
             return {"first": config.build("model.first", settings)}
-        problem = Matching(self.first.config)
-        return {"first": problem.meta_model if meta else problem.restored(self.first)}
+        with quoting(self.first.path), unquoted(self.first, (), "model"):
+            problem = Matching(self.first.config)
+            return {"first": problem.meta_model if meta else problem.restored(self.first)}
 
     def _negatives(self, loaded: Audited[Matches]) -> HardNegatives | None:
         """What draws hard negatives, by another model if the config names one."""

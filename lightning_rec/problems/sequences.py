@@ -163,7 +163,7 @@ class Sequences(Problem[AuditedLog]):
 
     def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
         """The model of a finished run; row i of ``items`` describes item i."""
-        run.check_language()
+        run.check_language(self.cfg)
         schema = Schema(len(items), self.cfg.batches.max_len, users)
         # What was fitted to training items comes with the weights.
         reading = Reading(

@@ -1,7 +1,7 @@
 """Schemas of the card of a run and of a checkpoint, which may come from somebody else."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
@@ -15,7 +15,7 @@ class _Read(BaseModel, extra="allow", strict=True):
 class Card(_Read):
     """The facts of ``run.json`` that are read again."""
 
-    status: str = ""
+    status: Literal["", "running", "interrupted", "failed", "completed"] = ""
     overrides: list[str] = []
     protocol: dict[str, Any] = {}
     data_hash: str = ""

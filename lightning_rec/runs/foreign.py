@@ -1,4 +1,4 @@
-"""Config of a run from somebody else: its data is read, not quoted; no figure is sent unasked."""
+"""Config of a run from somebody else: what it names is not quoted, no figure is sent unasked."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec.documents import leaves
-from lightning_rec.errors import UserError
+from lightning_rec.errors import Quoting, UserError
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ _FILES = {  # keys that name files, by the node that they are below
     "data": ("path", "val", "test", "catalogue"),
     "item": ("path", "item_ids"),
 }
+_FOLDERS = ("encoder", "first", "run")  # keys that name a language model, or a run
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:
@@ -75,7 +76,8 @@ class Withheld(logging.Filter):
 
 @contextmanager
 def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> Iterator[Withheld]:
-    """Let messages quote only files below ``node`` that an override names, not the config alone.
+    """Let messages quote files below ``node``, language models and runs only if an override names
+    them, not the config alone.
 
     Yields the warnings of the block, to be released behind it. Raises a UserError that quotes
     nothing in place of the block's.
@@ -87,13 +89,17 @@ def unquoted(run: RunFolder, overrides: Sequence[str], node: str = "data") -> It
         handler.addFilter(withheld)
     try:
         yield withheld
-    except UserError:
-        if not withheld.unasked or not all(Path(path).exists() for path in named.values()):
+    except UserError as error:
+        unasked = withheld.unasked
+        if isinstance(error, Quoting):
+            named = {} if run.is_own else _naming(run, error.path)
+            unasked = [f"{key}={path}" for key, path in named.items() if key not in asked]
+        if not unasked or not all(Path(path).expanduser().exists() for path in named.values()):
             raise
         raise UserError(
-            f"The data that {run.path / 'config.yaml'} names cannot be used. Files that a saved "
-            f"config names are not quoted: to be told what is wrong, name them yourself: "
-            f"{' '.join(withheld.unasked)}"
+            f"What {run.path / 'config.yaml'} names cannot be used. Files that a saved config "
+            f"names are not quoted: to be told what is wrong, name them yourself: "
+            f"{' '.join(unasked)}"
         ) from None  # which quotes them
     finally:
         for handler in handlers:
@@ -106,9 +112,19 @@ def _named(run: RunFolder, node: str) -> dict[str, str]:
     return {
         key: value
         for key, value in leaves(tree.get(node) or {}, node)
-        if key.rpartition(".")[2] in _FILES[node] and isinstance(value, str)
+        if key.rpartition(".")[2] in _FILES.get(node, ()) and isinstance(value, str)
         # Parts of a sum name files too; what is below data.fields are columns.
         if node == "item" or key.count(".") == 1
+    }
+
+
+def _naming(run: RunFolder, path: Path) -> dict[str, str]:
+    """The keys of the config of a run that name a folder, or one around it, and what they say."""
+    return {
+        key: value
+        for key, value in leaves(OmegaConf.to_container(run.config, resolve=True))
+        if key.rpartition(".")[2] in _FOLDERS and isinstance(value, str)
+        if path.resolve().is_relative_to(Path(value).expanduser().resolve())
     }
 
 

@@ -148,11 +148,13 @@ def test_what_is_changed_or_missing_is_told_by_name(
 def test_a_card_or_checkpoint_of_another_kind_is_named(sent: Path, refused: Refused) -> None:
     path, last = sent / "run.json", sent / "checkpoints" / "last.ckpt"
     card, checkpoint = path.read_text(), torch.load(last, weights_only=True)
-    for key, wrong in {"protocol": 3, "data_hash": 5, "seconds": {"fit": "long"}}.items():
+    faults = {"protocol": 3, "data_hash": 5, "seconds": {"fit": "long"}, "status": "hunter2"}
+    for key, wrong in faults.items():
         path.write_text(json.dumps(json.loads(card) | {key: wrong}))
         for verb in ("evaluate run", "train resume"):
             told = refused(*f"{verb}={sent}".split())
             assert f"{path} is not as a run writes it: {key}" in told, verb
+            assert "hunter2" not in told
     path.write_text(card)
     torch.save({key: value for key, value in checkpoint.items() if key != "loops"}, last)
     told = refused("train", f"resume={sent}", "trainer.max_epochs=9")

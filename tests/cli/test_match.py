@@ -1,6 +1,7 @@
 """Matching through the real command line: trained, found again, searched, and refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 from cli.processes import command, read
+from omegaconf import OmegaConf
 
 from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.data.sources.home_depot import HOME_DEPOT
 from lightning_rec.errors import UserError
+from lightning_rec.runs import checksums
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
@@ -365,3 +368,32 @@ def test_home_depot_by_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     capfd.readouterr()
     assert cli.run(["search", f"run={folder}", "angle bracket"]) == 0
     assert "Angle Bracket" in capfd.readouterr().out
+
+
+def test_a_run_is_asked_by_a_language_model_that_has_moved(
+    run: Path, tiny_bert: Path, tiny_gpt: Path, tmp_path: Path
+) -> None:
+    """What lies where its config alone names one is not quoted."""
+    told = load_run(run).recommend(["red lamp"], k=3)
+    folder, private = shutil.copytree(run, tmp_path / "sent"), tmp_path / "private"
+    private.mkdir()
+    (private / "config.json").write_text('{"model_type": "hunter2"}')
+    (private / "vocab.txt").write_text("hunter2")
+    (folder / checksums.NAME).unlink()
+    for place, said in (
+        ("gone", r"it has moved, say .*model\.encoder=FOLDER"),
+        ("private", "name"),
+    ):
+        cfg = OmegaConf.load(folder / "config.yaml")
+        cfg.model.encoder = str(tmp_path / place)
+        OmegaConf.save(cfg, folder / "config.yaml")
+        with pytest.raises(UserError, match=said) as caught:
+            load_run(folder)
+        assert "hunter2" not in str(caught.value)
+    assert f"name them yourself: model.encoder={private}" in str(caught.value)
+    with pytest.raises(UserError, match="hunter2"):
+        load_run(folder, f"model.encoder={private}")
+    with pytest.raises(UserError, match="was made with another language model"):
+        load_run(folder, f"model.encoder={tiny_gpt}")
+    moved = load_run(folder, f"model.encoder={shutil.copytree(tiny_bert, tmp_path / 'moved')}")
+    assert moved.recommend(["red lamp"], k=3).equals(told)

@@ -14,6 +14,7 @@ from lightning_rec import cli, config
 from lightning_rec.adapters.adalora import Shrinking
 from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
+from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Task
 
@@ -199,9 +200,19 @@ def test_a_run_answers_without_the_run_of_its_encoder(
     assert cli.run(["train", f"resume={moved}", "trainer.max_epochs=2"]) == 0
     assert cli.run(["evaluate", f"run={moved}"]) == 0
     part = moved / "parts/encoder.run/items.parquet"
+    items = pl.read_parquet(part)
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(UserError, match="is not as the run wrote it"):
         cli.run(["evaluate", f"run={moved}"])
+    shutil.rmtree(moved / "parts")
+    shutil.copytree(run, theirs)  # as if its items were nobody's business
+    items.with_columns(item="hunter" + pl.col("item")).write_parquet(theirs / "items.parquet")
+    for folder in (moved, theirs):
+        (folder / checksums.NAME).unlink()
+    with pytest.raises(UserError, match=f"name them yourself: encoder.run={theirs}$"):
+        load_run(moved)
+    with pytest.raises(UserError, match="Its items are like hunter"):
+        load_run(moved, f"encoder.run={theirs}")
 
 
 def test_an_encoder_from_scratch_learns_too(clicks: list[str], tmp_path: Path) -> None:

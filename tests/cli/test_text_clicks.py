@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 from cli.processes import read
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
+from lightning_rec.runs import checksums
 
 pytest.importorskip("peft")
 Refused = Callable[..., str]
@@ -134,6 +136,16 @@ def test_an_encoder_may_know_items_by_their_texts(
     assert cli.run(["evaluate", f"run={folder}"]) == 0
     both = [*arguments, "item=text", f"item.encoder={tiny_bert}", "item.template='{sku}'"]
     assert "drop one of them" in refused("train", *both)
+    cfg, private = OmegaConf.load(run / "config.yaml"), tmp_path / "private"
+    private.mkdir()
+    (private / "config.json").write_text('{"model_type": "hunter2"}')
+    (private / "vocab.txt").write_text("hunter2")
+    cfg.item.encoder = str(private)  # as whoever sent the run might do
+    OmegaConf.save(cfg, run / "config.yaml")
+    (run / checksums.NAME).unlink()
+    told = refused("train", *arguments, f"run_dir={tmp_path / 'again'}")
+    assert told.startswith(f"What {run / 'config.yaml'} names cannot be used")
+    assert "hunter2" not in told
 
 
 @pytest.mark.parametrize(
