@@ -2,7 +2,9 @@
 
 from lightning_rec.lab.columns import Column, Row, cost, difference, figure, lay_out, seeds
 from lightning_rec.lab.comparison import Comparison, compare, table
+from lightning_rec.lab.examples import of_examples
 from lightning_rec.lab.layout import Table
+from lightning_rec.lab.paired import Paired, paired
 from lightning_rec.lab.reading import check_comparable, read_runs
 from lightning_rec.lab.statistics import Difference, Spread, spread, welch
 
@@ -10,6 +12,7 @@ __all__ = [
     "Column",
     "Comparison",
     "Difference",
+    "Paired",
     "Row",
     "Spread",
     "Table",
@@ -19,6 +22,8 @@ __all__ = [
     "difference",
     "figure",
     "lay_out",
+    "of_examples",
+    "paired",
     "read_runs",
     "seeds",
     "spread",

@@ -1,7 +1,10 @@
 """Settings side by side: each figure's mean, spread and difference from a baseline."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -9,6 +12,7 @@ from lightning_rec.errors import UserError, nearest
 from lightning_rec.figures import parse
 from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
 from lightning_rec.lab.layout import Table
+from lightning_rec.lab.paired import Paired, corrected, paired
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
 from lightning_rec.lab.statistics import spread, welch
 
@@ -24,12 +28,60 @@ class Comparison:
             against the baseline ``difference``, ``difference_low``, ``difference_high``, ``p``.
         baseline: the setting that the others are compared with.
         figures: the figures compared, in order.
+        level: of the intervals.
     """
 
     runs: pl.DataFrame
     frame: pl.DataFrame
     baseline: str
     figures: tuple[str, ...]
+    level: float = 0.95
+
+    @cached_property
+    def paired(self) -> pl.DataFrame:
+        """Paired tests against the baseline on the examples of the test that run folders keep.
+
+        One line per setting and figure: ``setting``, ``figure``, and the fields of
+        :class:`~lightning_rec.lab.Paired`; empty where no examples are kept, as of recorded JSON.
+        The corrections are over all lines. Raises UserError if runs differ in their examples.
+        """
+        lines, found = list[tuple[str, str]](), list[Paired]()
+        for setting in self.runs["setting"].unique(maintain_order=True):
+            for name in self.figures if setting != self.baseline else ():
+                ours, theirs = (self._folders(each) for each in (setting, self.baseline))
+                if ours and theirs and (each := paired(ours, theirs, name, self.level)) is not None:
+                    lines.append((setting, name))
+                    found.append(each)
+        kinds = {"setting": pl.String, "figure": pl.String, "units": pl.Int64}
+        schema = kinds | {field.name: pl.Float64 for field in fields(Paired)[1:]}
+        rows = [(*line, *astuple(each)) for line, each in zip(lines, corrected(found), strict=True)]
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def verdicts(self) -> list[str]:
+        """A sentence for each line of :attr:`paired`: whether the difference is more than noise."""
+        keys = ["setting", "figure"]
+        seeds = self.frame.select(*keys, "difference_low", "difference_high")
+        lines = self.paired.join(seeds, keys, "left", maintain_order="left")
+        return [_verdict(line, self.baseline, self.level) for line in lines.iter_rows(named=True)]
+
+    def paired_table(self) -> Table:
+        """:attr:`paired` as cells: differences with intervals, p-values, their corrections."""
+        header = ["setting", "figure", "units", "difference", f"[{self.level:.0%}]", "p", "Holm"]
+        header += ["Benjamini-Hochberg", "Wilcoxon", "effect size", "detectable"]
+        rows = [
+            [line["setting"], line["figure"], f"{line['units']:,}", f"{line['difference']:+.4f}",
+             f"{line['low']:+.4f} to {line['high']:+.4f}",
+             *(_p(line[name]) for name in ("p", "holm", "bh", "wilcoxon")),
+             "" if line["effect"] is None else f"{line['effect']:+.3f}",
+             f"{line['detectable']:.4f}"]
+            for line in self.paired.iter_rows(named=True)
+        ]  # fmt: skip
+        return Table(header, rows, text=2)
+
+    def _folders(self, setting: str) -> list[Path]:
+        """The run folders of a setting; none if one of its runs is JSON alone."""
+        paths = [Path(run) for run in self.runs.filter(setting=setting)["run"]]
+        return paths if all(path.is_dir() for path in paths) else []
 
     def table(self) -> Table:
         """One row per setting: seeds, and per figure mean ± sd and difference [95 %]."""
@@ -62,7 +114,7 @@ def compare(
             files, or a dict of them by title.
         figures: such as ``test/ndcg@10``; by default that of the test that training monitored.
         baseline: the setting that the others are compared with; by default the first.
-        level: of the intervals in ``frame``.
+        level: of the intervals.
 
     Raises UserError if runs are not comparable, or a figure or the baseline is not known.
     """
@@ -89,7 +141,7 @@ def compare(
     kinds = {"setting": pl.String, "figure": pl.String, "seeds": pl.Int64}
     schema = kinds | dict.fromkeys(numbers, pl.Float64)
     frame = pl.DataFrame(lines, schema=schema, orient="row")
-    return Comparison(runs, frame, first, names)
+    return Comparison(runs, frame, first, names, level)
 
 
 def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
@@ -98,6 +150,29 @@ def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
     check_comparable(runs)
     columns = [*(figure(name, absent="-") for name in _figures(runs, figures)), seeds()]
     return lay_out(["setting"], columns, _rows(runs))
+
+
+def _verdict(line: dict[str, Any], baseline: str, level: float) -> str:
+    """A sentence on a line of :attr:`Comparison.paired`, with Welch's interval over seeds."""
+    told = f"{line['setting']} minus {baseline}, {line['figure']}: {line['difference']:+.4f}"
+    low, high = line["difference_low"], line["difference_high"]
+    if line["holm"] > 1 - level:
+        seen = f"of {line['detectable']:.4f} it would have been seen four times of five"
+        return f"{told}, which may be noise (p {_p(line['holm'])} after Holm); {seen}."
+    told += f" [{line['low']:+.4f}, {line['high']:+.4f}], more than chance among "
+    told += f"{line['units']:,} (p {_p(line['holm'])} after Holm)"
+    if low is None:
+        return f"{told}; for these weights, since one of both has a single seed or no spread."
+    if low <= 0 <= high:
+        return f"{told}, but not among seeds [{low:+.4f}, {high:+.4f}]: train more of them."
+    return f"{told}, and among seeds [{low:+.4f}, {high:+.4f}]."
+
+
+def _p(value: float | None) -> str:
+    """A p-value as it is printed."""
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _rows(runs: pl.DataFrame, baseline: str = "") -> list[Row]:

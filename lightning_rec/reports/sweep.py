@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,38 +33,45 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = [
-            job
-            for job in collect(folder)
-            if job["status"] == "completed"
-            or (folder / job["folder"] / "run.json").stat().st_mtime_ns >= self.since
-        ]
-        name_settings(jobs)
-        tables: list[dict[str, Any]] = []
-        for (hashes, monitor, mode), members in comparable(jobs).items():
-            rows = summarise(members, monitor, mode)
-            tables.append({"data and protocol": hashes, "monitor": monitor, "rows": rows})
-        write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
-        console, metrics = Screen(), dict[str, Any]()
-        for job in jobs:
-            if job["metrics"]:
-                metrics |= read_yaml(folder / job["folder"] / "config.yaml").get("metrics") or {}
-        for entry in tables:
-            console.print(
-                table(entry["rows"], entry["monitor"], entry["data and protocol"], metrics or None)
-            )
-            if costs := costs_table(entry["rows"]):
-                console.print(costs)
-        told = [f"Sweep  {folder.absolute()}"]
-        if any(folder.glob("*/wandb/offline-run-*")):
-            runs = f"{shlex.quote(str(folder.absolute()))}/*/wandb/offline-run-*"
-            told.append(f"W&B    offline; to sync it: wandb sync {runs}")
-        console.print("\n".join(told), highlight=False, soft_wrap=True)
-        failed = [job for job in jobs if job["status"] != "completed"]
-        for job in failed:
-            console.print(f"{job['status']}: {job['folder']}: {job['error']}", highlight=False)
-        if failed:
+
+        def belongs(job: dict[str, Any]) -> bool:
+            card = folder / job["folder"] / "run.json"
+            return bool(job["status"] == "completed" or card.stat().st_mtime_ns >= self.since)
+
+        if any(job["status"] != "completed" for job in show_sweep(folder, belongs)):
             raise SystemExit(1)
+
+
+def show_sweep(
+    folder: Path, belongs: Callable[[dict[str, Any]], bool] = lambda job: True
+) -> list[dict[str, Any]]:
+    """Print the table of the jobs that belong, and write it to ``sweep.json``; the jobs."""
+    jobs = [job for job in collect(folder) if belongs(job)]
+    name_settings(jobs)
+    tables: list[dict[str, Any]] = []
+    for (hashes, monitor, mode), members in comparable(jobs).items():
+        rows = summarise(members, monitor, mode)
+        tables.append({"data and protocol": hashes, "monitor": monitor, "rows": rows})
+    write_json(folder / "sweep.json", {"tables": tables, "jobs": jobs})
+    console, metrics = Screen(), dict[str, Any]()
+    for job in jobs:
+        if job["metrics"]:
+            metrics |= read_yaml(folder / job["folder"] / "config.yaml").get("metrics") or {}
+    for entry in tables:
+        console.print(
+            table(entry["rows"], entry["monitor"], entry["data and protocol"], metrics or None)
+        )
+        if costs := costs_table(entry["rows"]):
+            console.print(costs)
+    told = [f"Sweep  {folder.absolute()}"]
+    if any(folder.glob("*/wandb/offline-run-*")):
+        runs = f"{shlex.quote(str(folder.absolute()))}/*/wandb/offline-run-*"
+        told.append(f"W&B    offline; to sync it: wandb sync {runs}")
+    console.print("\n".join(told), highlight=False, soft_wrap=True)
+    for job in (job for job in jobs if job["status"] != "completed"):
+        error = f": {job['error']}" if job["error"] else ""
+        console.print(f"{job['status']}: {job['folder']}{error}", highlight=False)
+    return jobs
 
 
 def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:

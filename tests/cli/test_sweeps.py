@@ -51,6 +51,10 @@ def test_a_sweep_goes_on_with_other_values(
     assert settings(tmp_path / "s") == {"model.dim=2": 1, "model.dim=4": 1, "model.dim=8": 1}
     assert (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns == second
     assert "0  is done already" in capsys.readouterr().out
+    assert cli.run(["sweep", str(tmp_path / "s")]) == 1  # all that ever belonged to it
+    assert settings(tmp_path / "s") == {f"model.dim={dim}": 1 for dim in (2, 4, 7, 8)}
+    assert "failed: 1: " in capsys.readouterr().out
+    assert "holds no runs" in refused("sweep", str(tmp_path / "s" / "0"))
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-9]))
     told = refused("train", "-m", *quick, "model.dim=4,8")
     assert f"data_hash of {tmp_path / 's' / '0'} is " in told

@@ -1,0 +1,96 @@
+"""``lightning-rec compare RUN|SWEEP …``: settings side by side, and which differences are noise."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_rec.commands.hydra_main import parsed, take_key
+from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import number
+from lightning_rec.errors import UserError
+from lightning_rec.files import write_text
+from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
+
+if TYPE_CHECKING:
+    from lightning_rec.lab import Comparison
+
+HELP = """\
+Settings side by side: mean and standard deviation over seeds, and paired tests
+on the users (queries, rows) of the test that say which differences are noise.
+
+usage: lightning-rec compare [TITLE=]RUN|SWEEP ... [figures=[FIGURE,...]]
+                             [baseline=TITLE] [level=0.95] [to=FOLDER]
+
+A SWEEP is a folder of run folders, or of JSON that was recorded of runs; runs
+under one title are seeds of one setting. Runs on other data, with another
+catalogue or another protocol are refused. The first setting is the baseline if
+nothing is said. to=FOLDER writes comparison.md, .tex and two .csv.
+
+Examples:
+  lightning-rec compare runs/sweep
+  lightning-rec compare SASRec=runs/sasrec BERT4Rec=runs/bert4rec \\
+    'figures=[test/ndcg@10,test/recall@10]' to=comparison
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Print the comparison, and write it where ``to=`` says. Raises UserError on bad input."""
+    said: dict[str, str] = {}
+    for key in ("figures", "baseline", "level", "to"):
+        values, arguments = take_key(arguments, key)
+        if len(values) > 1:
+            raise UserError(f"{key}= is said {len(values)} times: say it once.")
+        if values:
+            said[key] = values[0]
+    if not arguments or any(each.startswith("-") for each in arguments):
+        raise UserError("Say what is compared: lightning-rec compare RUN|SWEEP ...")
+    with loading():
+        from lightning_rec.lab import compare
+    named: list[str] = []
+    if asked := said.get("figures"):
+        value = parsed([f"figures={asked}"])[0].value()
+        named = [str(each) for each in (value if isinstance(value, list) else [value])]
+    level = number("level", said.get("level", "0.95"), float)
+    if not 0.5 <= level < 1:
+        raise UserError(f"level={level}: it has to be from 0.5 to below 1, such as 0.95.")
+    baseline = said.get("baseline", "")
+    made = compare(*_sources(arguments), figures=named, baseline=baseline, level=level)
+    console = Screen()
+    titles = {"Over seeds": made.table(), "Over the examples of the test": made.paired_table()}
+    for title, table in titles.items():
+        columns = [*text(*table.header[: table.text]), *figures(*table.header[table.text :])]
+        shown = FittedTable(title, columns)
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown if table.rows else "")
+    for sentence in made.verdicts():
+        console.print(sentence, highlight=False)
+    if folder := said.get("to"):
+        _write(Path(folder), made)
+        console.print(f"Written to {Path(folder).absolute()}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _sources(arguments: list[str]) -> list[Any]:
+    """Paths as they are; those with titles by them."""
+    titled: dict[str, list[str]] = {}
+    paths = []
+    for argument in arguments:
+        title, equals, path = argument.partition("=")
+        if equals and not Path(argument).exists():
+            titled.setdefault(title, []).append(path)
+        else:
+            paths.append(argument)
+    return [*paths, *([titled] if titled else [])]
+
+
+def _write(folder: Path, made: "Comparison") -> None:
+    """The tables in Markdown and LaTeX, the numbers behind them as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = [made.table(), *([made.paired_table()] if made.paired.height else [])]
+    sentences = "\n".join(f"- {each}" for each in made.verdicts())
+    markdown = [*(each.markdown() for each in tables), *([sentences] if sentences else [])]
+    write_text(folder / "comparison.md", "\n\n".join(markdown) + "\n")
+    write_text(folder / "comparison.tex", "\n".join(each.latex() for each in tables))
+    write_text(folder / "seeds.csv", made.frame.write_csv())
+    write_text(folder / "paired.csv", made.paired.write_csv())

@@ -1,0 +1,38 @@
+"""``lightning-rec sweep FOLDER``: the table of a sweep, at any time."""
+
+from pathlib import Path
+
+from lightning_rec.commands.loading import loading
+from lightning_rec.errors import UserError
+
+HELP = """\
+The table of all jobs in the folder of a sweep, while it runs or after, and what
+became of each job that is not completed; exit 1 if there is one.
+
+usage: lightning-rec sweep FOLDER
+
+A sweep is made by 'lightning-rec train -m'. The same command with the same
+run_dir= again skips what is completed, goes on with what was cut and tries
+again what failed; other values or seeds add to the table.
+
+Example:
+  lightning-rec train -m model.dim=32,64 seed=1,2 run_dir=runs/dim
+  lightning-rec sweep runs/dim
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Print the table; 1 if a job is not completed. Raises UserError if there is no sweep."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise UserError("Say which sweep: lightning-rec sweep FOLDER")
+    folder = Path(arguments[0])
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    if not any(folder.glob("*/run.json")):
+        raise UserError(
+            f"{folder} holds no runs: a sweep is what 'lightning-rec train -m … run_dir=FOLDER' "
+            "fills."
+        )
+    with loading():
+        from lightning_rec.reports.sweep import show_sweep
+    return int(any(job["status"] != "completed" for job in show_sweep(folder)))

@@ -1,0 +1,74 @@
+"""Figures of single examples of the test (users, queries, rows), as a run folder keeps them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_rec.figures import parse, shipped
+from lightning_rec.metrics.measure import measures
+from lightning_rec.metrics.targets import SingleTargets
+from lightning_rec.runs.folder import RunFolder
+
+# Tables of a run with a line per example, and the column that says whose it is.
+TABLES = {"test_users": "user", "test_queries": "query", "test_rows": "row", "test_texts": "text"}
+
+
+class Values(NamedTuple):
+    """A figure of each example of a run's test.
+
+    unit: float64 or int64 [n], the number of the user, query or row that an example is of, from 0
+    in the order of the table.  value: float64 [n], NaN where the figure is not defined.  label:
+    bool [n] of rows of clicks whose figure is an area under a curve; ``value`` is the score then.
+    """
+
+    what: str
+    unit: NDArray[np.int64]
+    value: NDArray[np.float64]
+    label: NDArray[np.bool_] | None = None
+
+
+def of_examples(run: Path, figure: str) -> Values | None:
+    """Values of ``figure``, such as ``test/ndcg@10``, by example; None where none are kept.
+
+    A mean over examples is kept for each of them: metrics of full rankings, of queries, logloss,
+    metrics of the user's own. So is what the AUC of clicks is made of.
+
+    Raises UserError if the table of the run is broken.
+    """
+    name = parse(figure)
+    folder = RunFolder(run)
+    found = [each for each in TABLES if (run / f"{each}.parquet").is_file()]
+    if name.stage != "test" or name.slice or name.sampled or name.model or not found:
+        return None
+    table, key = folder.table(found[0]), TABLES[found[0]]
+    unit = table[key].rank("dense").to_numpy().astype(np.int64) - 1
+    own = str(name._replace(stage="", goal="", partial=False))
+    end = f"_{name.goal}" if name.goal else ""
+    if (column := f"{own}{end}") in table.columns:
+        values = table[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        return Values(found[0], unit, values)
+    if "rank" in table.columns and (value := _ranked(table, name.figure, name.k)) is not None:
+        return Values(found[0], unit, value)
+    if f"probability{end}" in table.columns and name.figure in ("auc", "logloss"):
+        label = table[f"label{end}"].to_numpy() > 0
+        score = table[f"probability{end}"].cast(pl.Float64).to_numpy()
+        if name.figure == "auc":
+            return Values(found[0], unit, score, label)
+        return Values(found[0], unit, -np.log(np.where(label, score, 1 - score)))
+    return None
+
+
+def _ranked(table: pl.DataFrame, figure: str, k: int | None) -> NDArray[np.float64] | None:
+    """A metric of the rank of the only target of each example, float64 [n]; None: no such one."""
+    rank, candidates = (
+        torch.tensor(table[name].fill_null(0).to_list()) for name in ("rank", "candidates")
+    )
+    targets = SingleTargets(torch.arange(len(rank)), rank, candidates=candidates)
+    for each in measures(shipped("ranking"), {"ranking": SingleTargets}):
+        if each.figure.full == figure and each.cut == (k is not None):
+            return next(iter(each.values(targets, (k or 0,)).values())).numpy()
+    return None

@@ -1,0 +1,182 @@
+"""Paired tests of two settings on the same users (queries, rows) of the test.
+
+Each example of the test is measured under both settings, which says more than two means: much of
+the spread between users is common to both. Values are means over the seeds of a setting.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_rec.errors import UserError
+from lightning_rec.lab.examples import Values, of_examples
+
+RESAMPLES = 10_000  # of them at least a tenth, where there are very many units
+DRAWS = 2 * 10**9  # of units, in all resamples
+BLOCK_BYTES = 64 * 2**20  # of resamples that are made at once
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A difference between two settings over the same units of the test.
+
+    Args:
+        units: how many users, queries or rows.
+        difference: of the means over examples.
+        low, high: its percentile bootstrap interval over units (Efron and Tibshirani, 1993); of an
+            AUC that of DeLong et al.
+        randomisation: p of the paired randomisation test, signs of units' differences drawn
+            (Smucker et al., CIKM 2007); None for an AUC.
+        wilcoxon: p of Wilcoxon's signed-rank test of units' differences; None for an AUC.
+        delong: p of DeLong's test (DeLong et al., Biometrics 1988); None but for an AUC.
+        effect: mean over standard deviation of the units' differences (Cohen's d of pairs).
+        detectable: the smallest difference that a test at 1 - ``level`` would find with 80 % power.
+        p: the p-value of the randomisation test or of DeLong's.
+        holm, bh: ``p`` corrected for all comparisons made together, after Holm (1979), which bounds
+            the chance of any false one, and Benjamini and Hochberg (1995), their expected share.
+    """
+
+    units: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    randomisation: float | None
+    wilcoxon: float | None
+    delong: float | None
+    effect: float | None
+    detectable: float
+    holm: float | None = None
+    bh: float | None = None
+
+
+def paired(
+    ours: Sequence[Path], theirs: Sequence[Path], figure: str, level: float = 0.95, seed: int = 0
+) -> Paired | None:
+    """Compare the runs of two settings on the examples of their test; ``ours`` minus ``theirs``.
+
+    Returns None where the runs keep no values of examples for ``figure``. Raises UserError if they
+    were not measured on the same examples.
+    """
+    found = [[of_examples(run, figure) for run in runs] for runs in (ours, theirs)]
+    both = [[each for each in values if each is not None] for values in found]
+    if any(len(kept) < len(values) or not kept for kept, values in zip(both, found, strict=True)):
+        return None
+    first = both[0][0]
+    for run, values in zip([*ours, *theirs], [*both[0], *both[1]], strict=True):
+        pairs = ((values.unit, first.unit), (values.label, first.label))
+        if any(a is not None and b is not None and not np.array_equal(a, b) for a, b in pairs):
+            raise UserError(
+                f"{run / values.what}.parquet is not of the same examples as that of {ours[0]}: "
+                "one of them was evaluated on another test."
+            )
+    if first.label is not None:
+        one, other = (_placements(first.label, values) for values in both)
+        return _areas(one.clicks - other.clicks, one.others - other.others, level)
+    ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in both)
+    return _means(first.unit, ours_mean - theirs_mean, level, seed)
+
+
+def corrected(found: Sequence[Paired]) -> list[Paired]:
+    """The same comparisons, with ``holm`` and ``bh`` over all of them."""
+    from scipy import stats
+
+    if not found:
+        return []
+    p = np.array([each.p for each in found])
+    order = np.argsort(p)
+    holm = np.empty_like(p)
+    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    bh = stats.false_discovery_control(p)
+    return [
+        replace(each, holm=float(one), bh=float(other))
+        for each, one, other in zip(found, holm, bh, strict=True)
+    ]
+
+
+def _means(
+    unit: NDArray[np.int64], each: NDArray[np.float64], level: float, seed: int
+) -> Paired | None:
+    """The mean of the examples' differences; a unit is a user with one or more of them."""
+    from scipy import stats
+
+    defined = ~np.isnan(each)
+    if not defined.any():
+        return None
+    counts = np.bincount(unit[defined])
+    sums = np.bincount(unit[defined], weights=each[defined])[counts > 0]
+    counts = counts[counts > 0].astype(np.float64)
+    units, difference = len(counts), sums.sum() / counts.sum()
+    generator = np.random.default_rng(seed)
+    resamples = min(RESAMPLES, max(RESAMPLES // 10, DRAWS // units))
+    step = max(1, BLOCK_BYTES // (8 * units))
+    blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
+    resampled, flipped = [], []
+    for number in blocks:
+        drawn = generator.integers(units, size=(number, units))
+        resampled.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+        signs = generator.integers(2, size=(number, units), dtype=np.int8) * 2 - 1
+        flipped.append(signs @ sums / counts.sum())
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(resampled), [tail, 1 - tail])
+    # The sample itself is one of the draws; a rounding below the difference is no smaller.
+    extreme = np.abs(np.concatenate(flipped)) >= abs(difference) * (1 - 1e-12)
+    p = (1 + extreme.sum()) / (1 + resamples)
+    means = sums / counts
+    wilcoxon = float(stats.wilcoxon(means).pvalue) if means.any() else 1.0
+    # Of a ratio of sums over units, by the residuals of each.
+    residuals = (sums - difference * counts) / counts.mean()
+    error = residuals.std(ddof=1) / units**0.5 if units > 1 else float("nan")
+    spread = means.std(ddof=1) if units > 1 else 0.0
+    return Paired(
+        units, float(difference), float(low), float(high), float(p), float(p), wilcoxon, None,
+        float(means.mean() / spread) if spread > 0 else None, _detectable(error, level),
+    )  # fmt: skip
+
+
+class Placements(NamedTuple):
+    """Of a score: the share of non-clicks below each click, of clicks above each non-click."""
+
+    clicks: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+
+def _placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placements:
+    """The mean over runs; ties are worth half."""
+    from scipy import stats
+
+    clicks, others = [], []
+    for each in values:
+        every = stats.rankdata(each.value)
+        clicks.append((every[label] - stats.rankdata(each.value[label])) / (~label).sum())
+        others.append(1 - (every[~label] - stats.rankdata(each.value[~label])) / label.sum())
+    return Placements(np.mean(clicks, axis=0), np.mean(others, axis=0))
+
+
+def _areas(clicks: NDArray[np.float64], others: NDArray[np.float64], level: float) -> Paired | None:
+    """The difference of two AUCs over the same rows, of differences of their placements."""
+    from scipy import stats
+
+    if min(len(clicks), len(others)) < 2:
+        return None
+    difference = float(clicks.mean())
+    variances = (np.var(each, ddof=1) / len(each) for each in (clicks, others))
+    error = float(sum(variances)) ** 0.5
+    half = float(stats.norm.ppf((1 + level) / 2)) * error
+    p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
+    return Paired(
+        len(clicks) + len(others), difference, difference - half, difference + half, p,
+        None, None, p, None, _detectable(error, level),
+    )  # fmt: skip
+
+
+def _detectable(error: float, level: float) -> float:
+    """The smallest difference found with 80 % power by a test of this standard error."""
+    from scipy import stats
+
+    return float((stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER)) * error)
