@@ -5,16 +5,15 @@ between ``<!-- name:start -->`` and ``<!-- name:end -->``. With ``--check`` noth
 the exit status is 1 if a table is out of date.
 """
 
-import json
 import statistics
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import published
 import results
 import yaml
 
@@ -29,9 +28,12 @@ from lightning_rec.lab import (
     lay_out,
     seeds,
 )
+from lightning_rec.lab.layout import filled
+from lightning_rec.lab.papers import Paper, papers
 from lightning_rec.lab.reading import HASHES
 
 HERE = results.HERE
+PAPERS = [Paper.load(folder) for folder in papers(HERE)]
 Declared = dict[str, Any]
 COLUMNS: dict[str, Callable[..., Column]] = {
     "seeds": seeds,
@@ -156,6 +158,21 @@ def of_readme() -> str:
     )
 
 
+def published() -> Table:
+    """The rows of all papers."""
+    return joined([paper.table() for paper in PAPERS])
+
+
+def tried() -> Table:
+    """What did not help, of all papers."""
+    return joined([paper.tried() for paper in PAPERS])
+
+
+def joined(tables: list[Table]) -> Table:
+    """Tables of equal headings as one."""
+    return replace(tables[0], rows=[row for table in tables for row in table.rows])
+
+
 def all_of(folder: str, **built: Callable[[], object]) -> dict[str, Callable[[], object]]:
     """Every table that a folder declares by rows and columns, and those ``built`` otherwise."""
     names = [name for name, table in declarations(folder).items() if "columns" in table]
@@ -169,7 +186,7 @@ TABLES: dict[Path, dict[str, Callable[[], object]]] = {
         "harness": partial(declared, "clicks", "harness"),
     },
     HERE / "bert4rec_ml100k" / "README.md": all_of("bert4rec_ml100k"),
-    HERE / "sequences" / "README.md": {"rows": published.rows, "tried": published.tried},
+    HERE / "README.md": {"rows": published, "tried": tried},
     HERE / "options" / "README.md": all_of("options"),
     HERE / "clicks" / "README.md": all_of("clicks", first=tried_first),
     HERE / "text" / "README.md": all_of("text"),
@@ -179,19 +196,10 @@ TABLES: dict[Path, dict[str, Callable[[], object]]] = {
 
 def main() -> None:
     """Write, or with ``--check`` compare, every table."""
-    files = {
-        path: json.dumps(record, indent=1) + "\n" for path, record in published.records().items()
-    }
+    files = {path: text for paper in PAPERS for path, text in paper.files().items()}
     for page, tables in TABLES.items():
-        content = page.read_text()
-        for name, build in tables.items():
-            start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-            before, _, rest = content.partition(start)
-            _, found, after = rest.partition(end)
-            if not found:
-                raise SystemExit(f"{page} has no {start} … {end}")
-            content = f"{before}{start}\n{build()}\n{end}{after}"
-        files[page] = content
+        built = {name: build() for name, build in tables.items()}
+        files[page] = filled(page.read_text(), page, **built)
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv and stale:
         raise SystemExit(f"out of date, run 'make tables': {', '.join(map(str, stale))}")

@@ -1,5 +1,6 @@
 """A table of text cells as Markdown, or as LaTeX with booktabs."""
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,42 @@ class Table:
         if caption or label:
             lines = [r"\begin{table}", r"\centering", *lines, r"\end{table}"]
         return "\n".join(lines) + "\n"
+
+    def html(self) -> str:
+        """A ``<table>`` of HTML, cells escaped; what Markdown sets as code is code."""
+        cell = "<{0}{1}>{2}</{0}>".format
+
+        def line(cells: Sequence[str], tag: str) -> str:
+            figure = (' class="figure"' * (place >= self.text) for place in range(len(cells)))
+            told = "".join(cell(tag, f, _html(each)) for f, each in zip(figure, cells, strict=True))
+            return f"<tr>{told}</tr>"
+
+        body = "\n".join(line(row, "td") for row in self.rows)
+        head = f"<thead>{line(self.header, 'th')}</thead>"
+        return f"<table>\n{head}\n<tbody>\n{body}\n</tbody>\n</table>\n"
+
+
+def filled(text: str, page: object, **parts: object) -> str:
+    """A page with each part between its marks, ``<!-- NAME:start -->`` and ``<!-- NAME:end -->``.
+
+    Raises ValueError naming the ``page`` that lacks a mark.
+    """
+    for name, part in parts.items():
+        start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+        before, opened, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (opened and closed):
+            raise ValueError(f"{page} has no {start} … {end}")
+        text = f"{before}{start}\n{part}\n{end}{after}"
+    return text
+
+
+def _html(cell: str) -> str:
+    """A cell of HTML: what stands between backticks is code."""
+    parts = [html.escape(part) for part in cell.split("`")]
+    if len(parts) % 2 == 0:
+        return "`".join(parts)
+    return "".join(f"<code>{p}</code>" if place % 2 else p for place, p in enumerate(parts))
 
 
 def _latex(cell: str) -> str:

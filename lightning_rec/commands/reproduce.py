@@ -1,0 +1,256 @@
+"""``lightning-rec reproduce PAPER[/ROW]``: runs of a published table, and its verdicts."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_rec.commands.hydra_main import parsed, take_key
+from lightning_rec.commands.loading import loading
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.files import write_json, write_text
+from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
+
+if TYPE_CHECKING:
+    from lightning_rec.lab.papers import Paper
+
+HELP = """\
+Repeat a published table: train what is missing, go on with what was cut, record
+one JSON a run, and print and write the table with a verdict for each figure.
+
+usage: lightning-rec reproduce PAPER[/ROW] ... [seeds=1,2,3] [runs=FOLDER]
+                               [budget=quick|full|gpu] [--missing]
+       lightning-rec reproduce --list
+       lightning-rec reproduce FOLDER --from RUN|SWEEP ...
+
+PAPER is a folder with a paper.yaml, or the name of one in experiments/. It ends
+with 1 if a figure that passed does no longer. budget=quick repeats the first
+epochs of each recorded curve and compares them; --missing says what would be
+trained. --from writes a paper.yaml, to be edited, of runs that there are. Run
+folders go to runs=, runs/reproduce if nothing is said.
+
+Examples:
+  lightning-rec reproduce --list
+  lightning-rec reproduce klenitskiy2023/sasrec_bce_ml1m seeds=1,2
+  lightning-rec reproduce my_paper --from runs/sweep
+"""
+BUDGETS = ("quick", "full", "gpu")
+_FLAGS = ("--list", "--missing", "--from")
+
+
+def run(arguments: list[str]) -> int:
+    """Repeat, list or begin papers; 1 if a figure is not what it was. Raises UserError."""
+    said: dict[str, str] = {}
+    for key in ("seeds", "budget", "runs"):
+        values, arguments = take_key(arguments, key)
+        if len(values) > 1:
+            raise UserError(f"{key}= is said {len(values)} times: say it once.")
+        if values:
+            said[key] = values[0]
+    flags = [each for each in arguments if each.startswith("-")]
+    if unknown := [flag for flag in flags if flag not in _FLAGS]:
+        raise UserError(f"There is no {unknown[0]}.{nearest(unknown[0], _FLAGS)}")
+    budget = said.get("budget", "full")
+    if budget not in BUDGETS:
+        raise UserError(f"budget={budget}: it is one of {listed(BUDGETS)}.")
+    named = [each for each in arguments if not each.startswith("-")]
+    if "--list" in flags:
+        return _list(named)
+    if not named:
+        raise UserError("Say which paper: lightning-rec reproduce PAPER, or --list.")
+    if "--from" in flags:
+        return _begin(Path(named[0]), named[1:])
+    asked = _asked(named, said.get("seeds", ""))
+    if "--missing" in flags:
+        return _missing(asked)
+    if budget == "quick":
+        return max(_quick(paper, row, seeds) for paper, row, seeds in asked)
+    more = ["trainer=gpu"] if budget == "gpu" else []
+    return _full(asked, Path(said.get("runs", "runs/reproduce")), more)
+
+
+Asked = list[tuple["Paper", str, list[int]]]
+
+
+def _asked(named: list[str], seeds: str) -> Asked:
+    """The rows that are named, with their seeds."""
+    from lightning_rec.lab.papers import Paper, find
+
+    wanted = parsed([f"seeds=[{seeds.strip('[]')}]"])[0].value() if seeds else None
+    if isinstance(wanted, list) and not all(type(seed) is int for seed in wanted):
+        raise UserError(f"seeds={seeds}: whole numbers, such as seeds=1,2,3.")
+    asked: Asked = []
+    for name in named:
+        folder, row = find(name)
+        paper = Paper.load(folder)
+        for each in [row] if row else paper.rows:
+            chosen = [int(seed) for seed in wanted] if isinstance(wanted, list) else []
+            asked.append((paper, each, chosen or paper.wanted(each)))
+    return asked
+
+
+def _list(roots: list[str]) -> int:
+    """Every paper and its rows: seeds that there are, and verdicts."""
+    from lightning_rec.lab.papers import Paper, papers
+
+    found = [path for root in roots or ["experiments"] for path in papers(Path(root))]
+    if not found:
+        raise UserError("No paper is below experiments/: name a folder of papers, --list FOLDER.")
+    for paper in map(Paper.load, found):
+        shown = FittedTable(
+            f"{paper.name}: {paper.citation}", [*text("row"), *figures("seeds"), *text("verdicts")]
+        )
+        results = {result.name: result for result in paper.results}
+        for name in paper.rows:
+            result, goal = results.get(name), len(paper.wanted(name))
+            told = result.verdicts if result else {}
+            verdicts = ", ".join(f"{figure} {verdict}" for figure, verdict in told.items())
+            shown.add_row(name, f"{result.runs.height if result else 0} of {goal}", verdicts)
+        Screen().print(shown)
+    return 0
+
+
+def _missing(asked: Asked) -> int:
+    for paper, row, seeds in asked:
+        for seed in seeds:
+            if not paper.path(row, seed).is_file():
+                config = " ".join(paper.rows[row].config)
+                print(f"{paper.name}/{row} seed={seed}: lightning-rec train {config} seed={seed}")
+    return 0
+
+
+def _full(asked: Asked, runs: Path, more: list[str]) -> int:
+    """Train what has no record, write the tables of all papers, and say what was lost."""
+    from lightning_rec.lab.reading import record
+
+    console, failed = Screen(), list[str]()
+    for paper, row, seeds in asked:
+        for seed in seeds:
+            target = paper.path(row, seed)
+            if target.is_file():
+                continue
+            folder = runs / paper.name / f"{row}_seed{seed}"
+            console.print(f"{paper.name}/{row} seed={seed}: {folder}", highlight=False)
+            try:
+                _train([*_overrides(paper, row, seed), *more], folder)
+            except UserError as error:
+                failed.append(f"{paper.name}/{row} seed={seed}: {error}")
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_json(target, {"row": row, **record(folder)})
+    lost = []
+    for paper in {paper.folder: paper for paper, _, _ in asked}.values():
+        fresh = type(paper).load(paper.folder)
+        lost += fresh.lost()
+        if not fresh.results:
+            continue
+        for path, content in fresh.files().items():
+            write_text(path, content)
+        table = fresh.table()
+        columns = [*text(*table.header[:2]), *figures(*table.header[2:-1]), *text(table.header[-1])]
+        shown = FittedTable(fresh.citation, columns)
+        for line in table.rows:
+            shown.add_row(*line)
+        console.print(shown)
+        console.print(f"Written to {fresh.folder.absolute()}", highlight=False, soft_wrap=True)
+    for sentence in (*failed, *lost):
+        console.print(f"{sentence}.", highlight=False, soft_wrap=True)
+    return int(bool(failed or lost))
+
+
+def _quick(paper: "Paper", row: str, seeds: list[int]) -> int:
+    """Repeat the first epochs of recorded curves; 1 if they are others."""
+    from lightning_rec.documents import read_json
+    from lightning_rec.lab.reading import record
+
+    console, status = Screen(), 0
+    for seed in seeds:
+        path = paper.path(row, seed)
+        recorded = read_json(path) if path.is_file() else {}
+        what = f"{paper.name}/{row} seed={seed}"
+        if not recorded.get("curve"):
+            console.print(f"{what}: no curve is recorded.", highlight=False)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            _train([*_overrides(paper, row, seed), *_stop(recorded, paper.quick_epochs)], run)
+            curve = record(run)["curve"]
+        for epoch in [each for each in curve if each in recorded["curve"]]:
+            then, now = recorded["curve"][epoch], curve[epoch]
+            near = abs(now - then) <= paper.quick_tolerance * abs(then)
+            status = max(status, int(not near))
+            told = f"{recorded['monitor']} {then} recorded, {now} now"
+            console.print(
+                f"{what}: epoch {epoch}: {told}{'' if near else ': NOT WHAT IT WAS'}",
+                highlight=False,
+            )
+    return status
+
+
+def _overrides(paper: "Paper", row: str, seed: int) -> list[str]:
+    return [*paper.rows[row].config, f"seed={seed}", "logger=csv"]
+
+
+def _stop(recorded: dict[str, Any], epochs: int) -> list[str]:
+    """Stop after some epochs, with the schedule of the whole training."""
+    from lightning_rec.figures import better
+
+    reached = "1.0e30" if better(recorded["monitor"]) == "min" else "-1.0e30"
+    key = "callbacks.early_stopping.stopping_threshold"
+    return [f"+{key}={reached}", f"trainer.min_epochs={epochs}"]
+
+
+def _train(overrides: list[str], folder: Path) -> None:
+    """Train a run, go on with one that was cut, or do nothing if it is completed."""
+    with loading():
+        from lightning_rec.commands.train import frozen
+        from lightning_rec.config import compose
+        from lightning_rec.runs.folder import RunFolder
+        from lightning_rec.training import resume, train
+
+    if not (folder / "run.json").is_file():
+        overrides = [*overrides, f"run_dir={folder}"]
+        train(frozen(compose(overrides)), folder, overrides)
+    elif RunFolder.open(folder).card.get("status") != "completed":
+        resume(folder, [])
+
+
+def _begin(folder: Path, runs: list[str]) -> int:
+    """Write the skeleton of a paper of runs that there are."""
+    import re
+
+    import yaml
+
+    from lightning_rec.figures import parse
+    from lightning_rec.lab import read_runs
+    from lightning_rec.lab.papers import NAME
+    from lightning_rec.lab.reading import record
+    from lightning_rec.runs.sweeps import key_of
+
+    if not runs:
+        raise UserError("Say of which runs: lightning-rec reproduce FOLDER --from RUN|SWEEP ...")
+    if (folder / NAME).exists():
+        raise UserError(f"{folder / NAME} exists already: name another folder.")
+    found = read_runs(*runs)
+    rows: dict[str, Any] = {}
+    monitors = dict.fromkeys(found["monitor"].to_list())
+    for run in found.iter_rows(named=True):
+        row = re.sub(r"[^\w.-]+", "_", run["setting"]).strip("_.-") or "row"
+        config = [
+            each for each in run["overrides"] if key_of(each) not in ("seed", "run_dir", "logger")
+        ]
+        rows.setdefault(
+            row, {"title": run["setting"], "data": run["data"], "config": config, "published": {}}
+        )
+        if not Path(run["run"]).is_dir():
+            raise UserError(f"{run['run']} is no run folder, of which a record is made.")
+        target = folder / "runs" / f"{row}_seed{run['seed']}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, {"row": row, **record(Path(run["run"]))})
+    shown = [str(parse(name)._replace(stage="test")) for name in monitors]
+    paper = {"citation": "Authors, title, venue", "protocol": "", "figures": shown, "rows": rows}
+    write_text(folder / NAME, yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
+    print(
+        f"{folder / NAME} is written: add what was published, then lightning-rec reproduce {folder}"
+    )
+    return 0

@@ -1,0 +1,299 @@
+"""Published tables and what came out here: ``paper.yaml`` of a folder, and the runs beside it.
+
+``runs/ROW_seedS.json`` are recorded runs, ``tried/NAME_seedS.json`` those of settings that did not
+help. Everything else, ``table.*`` and a part of ``README.md``, is made of them.
+"""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
+
+from lightning_rec.documents import read_yaml
+from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.figures import better
+from lightning_rec.lab.layout import Table, filled
+from lightning_rec.lab.reading import check_comparable, read_runs
+from lightning_rec.lab.statistics import spread
+
+NAME = "paper.yaml"
+RESULTS = "results.csv"
+PASSES = ("within", "better")
+RowName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+
+
+class _Read(BaseModel, extra="forbid"):
+    pass
+
+
+class PaperRow(_Read):
+    """A row of a published table, and how it is repeated.
+
+    Args:
+        config: overrides, such as ``experiment=sasrec_ml1m``.
+        title: of the row in the table.
+        data: what it is measured on.
+        published: test figures by name; none for a row of one's own.
+        source: where they stand; the paper if empty.
+        certainty: how sure they are: read in the source, quoted by another, from memory.
+        deviates: from the published protocol or settings.
+        comparable: whether the protocol is the published one; if not there is no verdict.
+        seeds: how many are the goal; None: as many as the paper's.
+        tried: other settings that did not help, by the name of their runs in ``tried/``.
+    """
+
+    config: Annotated[tuple[str, ...], Field(max_length=20)] = ()
+    title: str = ""
+    data: str = ""
+    published: Mapping[str, PositiveFloat] = {}
+    source: str = ""
+    certainty: str = ""
+    deviates: str = ""
+    comparable: bool = True
+    seeds: PositiveInt | None = None
+    tried: Mapping[RowName, str] = {}
+
+
+class Paper(_Read):
+    """A published table: ``paper.yaml`` of ``folder``.
+
+    Args:
+        citation: authors, title, venue.
+        rows: by name; a file of a run is called after it.
+        figures: that the table shows, such as ``test/ndcg@10``.
+        protocol: in words: split, candidates, what is filtered.
+        source: the official code, with its commit.
+        tolerance: a figure passes within this share of the published one, on the mean over seeds,
+            or if it is better.
+        seeds: how many are the goal of a row.
+        quick_epochs: how many epochs ``budget=quick`` repeats.
+        quick_tolerance: the share of the recorded curve that these may differ by: another processor
+            adds in another order.
+    """
+
+    folder: Path
+    citation: str
+    rows: Annotated[Mapping[RowName, PaperRow], Field(min_length=1)]
+    figures: Annotated[tuple[str, ...], Field(min_length=1)]
+    protocol: str = ""
+    source: str = ""
+    tolerance: PositiveFloat = 0.05
+    seeds: PositiveInt = 3
+    quick_epochs: PositiveInt = 1
+    quick_tolerance: PositiveFloat = 0.1
+
+    @classmethod
+    def load(cls, folder: Path) -> "Paper":
+        """Read ``folder/paper.yaml``. Raises UserError naming the key that cannot be read."""
+        path = folder / NAME
+        if not path.is_file():
+            raise UserError(f"There is no {path}: a paper is a folder with a {NAME}.")
+        said = read_yaml(path)
+        if not isinstance(said, dict) or "folder" in said:
+            raise UserError(f"{path} has to be keys with values, 'folder' not among them.")
+        try:
+            return cls.model_validate({**said, "folder": folder})
+        except ValidationError as error:
+            first = error.errors()[0]
+            known = PaperRow if first["loc"][0] == "rows" else cls
+            more = f" There are: {listed(known.model_fields, 20)}." * ("extra" in first["type"])
+            key = ".".join(map(str, first["loc"]))
+            raise UserError(f"{path}: {key}: {first['msg'].lower()}.{more}") from None
+
+    @property
+    def name(self) -> str:
+        """That of its folder."""
+        return self.folder.resolve().name
+
+    def path(self, row: str, seed: int) -> Path:
+        """Where the record of a run belongs."""
+        return self.folder / "runs" / f"{row}_seed{seed}.json"
+
+    def wanted(self, row: str) -> list[int]:
+        """The seeds that are the goal of a row: 1, 2, …."""
+        number = self.rows[row].seeds
+        return list(range(1, (self.seeds if number is None else number) + 1))
+
+    def runs(self, row: str, kind: str = "runs") -> pl.DataFrame:
+        """The recorded runs of a row, a line each by seed; empty while there are none.
+
+        Raises UserError if they are of different data or protocols, or lack a figure.
+        """
+        paths = sorted((self.folder / kind).glob(f"{row}_seed*.json"))
+        paths = [path for path in paths if path.stem.rpartition("_seed")[0] == row]
+        if not paths:
+            return pl.DataFrame()
+        found = read_runs({row: paths})
+        check_comparable(found, f"the runs of {self.name}/{row}")
+        for name in self.figures if kind == "runs" else ():
+            if name not in found.columns or found[name].has_nulls():
+                raise UserError(f"{paths[0]}: a run of this row lacks the figure {name}.")
+        return found
+
+    @cached_property
+    def results(self) -> list["Result"]:
+        """Every row that has runs, in order."""
+        found = ((name, self.runs(name)) for name in self.rows)
+        return [Result(self, name, runs) for name, runs in found if runs.height]
+
+    def table(self) -> Table:
+        """Data, row, per figure published, ours and verdict, seeds, cost, and what deviates."""
+        header = ["data", "row"]
+        for name in self.figures:
+            short = name.removeprefix("test/")
+            header += [f"{short} published", "ours", "difference", "verdict"]
+        header += ["seeds", "CPU minutes a seed", "what deviates from the source"]
+        return Table(header, [result.cells() for result in self.results], text=2)
+
+    def frame(self) -> pl.DataFrame:
+        """One line per row and figure: published, seeds, mean, sd, Student's interval, verdict."""
+        lines = []
+        for result in self.results:
+            for figure in self.figures:
+                ours = spread(result.runs[figure].to_list())
+                low, high = ours.interval() or (None, None)
+                lines.append(
+                    {"row": result.name, "figure": figure, "mean": ours.mean, "sd": ours.sd,
+                     "published": result.row.published.get(figure), "low": low, "high": high,
+                     "seeds": ours.runs, "verdict": result.verdict(figure)}
+                )  # fmt: skip
+        kinds = dict.fromkeys(("published", "mean", "sd", "low", "high"), pl.Float64)
+        schema = {"row": pl.String, "figure": pl.String, **kinds, "seeds": pl.Int64}
+        return pl.DataFrame(lines, schema={**schema, "verdict": pl.String})
+
+    def files(self) -> dict[Path, str]:
+        """What is made of the results: the table as Markdown, LaTeX and HTML, numbers as CSV.
+
+        Markdown goes into ``README.md``, between its marks if there is one.
+        """
+        page = self.folder / "README.md"
+        tables = {"rows": self.table()} | ({"tried": self.tried()} if self.tried().rows else {})
+        marked = "\n\n".join(f"<!-- {name}:start -->\n<!-- {name}:end -->" for name in tables)
+        begun = f"# {self.citation}\n\n{self.protocol}\n\n{marked}\n"
+        text = page.read_text(encoding="utf-8") if page.is_file() else begun
+        return {
+            page: filled(text, page, **tables),
+            self.folder / "table.tex": self.table().latex(self.citation),
+            self.folder / "table.html": self.table().html(),
+            self.folder / RESULTS: self.frame().write_csv(float_precision=6),
+        }
+
+    def lost(self) -> list[str]:
+        """What passed when ``results.csv`` was written, and does no longer, in words."""
+        path = self.folder / RESULTS
+        if not path.is_file():
+            return []
+        before = pl.read_csv(path)
+        passed = before.filter(pl.col("verdict").is_in(PASSES)).select("row", "figure").rows()
+        now = {(row["row"], row["figure"]): row for row in self.frame().iter_rows(named=True)}
+        told = []
+        for key in passed:
+            found = now.get(key)
+            if found is None:
+                told.append(f"{self.name}/{key[0]}: {key[1]} passed, and there is no run of it now")
+            elif found["verdict"] not in PASSES:
+                figures = f"{found['mean']:.4f} for {found['published']} published"
+                told.append(f"{self.name}/{key[0]}: {key[1]} passed, and is {figures} now")
+        return told
+
+    def tried(self) -> Table:
+        """What did not help: epochs, best validation figure, that of the row until then."""
+        lines = []
+        for result in self.results:
+            for name, what in result.row.tried.items():
+                own, other = _curve(result.runs), _curve(self.runs(name, "tried"))
+                by_then = [value for epoch, value in own.items() if epoch <= max(other)]
+                figures = [max(other.values()), max(by_then), max(own.values())]
+                cells = [what, str(max(other)), *(f"{value:.4f}" for value in figures)]
+                lines.append([result.row.data, result.row.title, *cells])
+        header = ["data", "row", "tried", "epochs", "best of validation", "the row's by then"]
+        return Table([*header, "the row's at last"], lines, text=3)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row with its recorded ``runs``, a line per seed."""
+
+    paper: Paper
+    name: str
+    runs: pl.DataFrame
+
+    @property
+    def row(self) -> PaperRow:
+        """What was published."""
+        return self.paper.rows[self.name]
+
+    def verdict(self, figure: str) -> str:
+        """``within``, ``better``, ``short`` or ``not comparable``; empty if none is published."""
+        published = self.row.published.get(figure)
+        if published is None:
+            return ""
+        if not self.row.comparable:
+            return "not comparable"
+        ratio = statistics.fmean(self.runs[figure]) / published
+        if abs(ratio - 1) <= self.paper.tolerance:
+            return "within"
+        return "better" if (ratio > 1) == (better(figure) != "min") else "short"
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Those of all published figures of the table."""
+        told = {figure: self.verdict(figure) for figure in self.paper.figures}
+        return {figure: verdict for figure, verdict in told.items() if verdict}
+
+    def cells(self) -> list[str]:
+        """The line of the table."""
+        cells = [self.row.data, self.row.title or self.name]
+        for figure in self.paper.figures:
+            ours, published = spread(self.runs[figure].to_list()), self.row.published.get(figure)
+            told, difference = "-", ""
+            if published is not None:
+                told, difference = f"{published:.4f}", f"{ours.mean - published:+.4f}"
+                if interval := ours.interval():
+                    low, high = (end - published for end in interval)
+                    difference += f" [{low:+.4f}, {high:+.4f}]"
+            share = f"within {100 * self.paper.tolerance:g} %"
+            verdict = self.verdict(figure).replace("within", share)
+            cells += [told, str(ours), difference, verdict or "-"]
+        minutes = statistics.fmean(self.runs["cpu_seconds"]) / 60
+        goal = len(self.paper.wanted(self.name))
+        seeds = (
+            str(self.runs.height) if self.runs.height >= goal else f"{self.runs.height} of {goal}"
+        )
+        return [*cells, seeds, f"{minutes:.0f}", " ".join(self.row.deviates.split())]
+
+
+def papers(root: Path) -> list[Path]:
+    """The folders of papers below ``root``."""
+    return sorted(path.parent for path in root.glob(f"*/{NAME}"))
+
+
+def find(name: str) -> tuple[Path, str | None]:
+    """The folder of a paper, and the row, that ``PAPER``, ``PAPER/ROW`` or a path names.
+
+    Raises UserError with what there is.
+    """
+    for base in (Path(name), Path("experiments") / name):
+        if (base / NAME).is_file():
+            return base, None
+        if (base.parent / NAME).is_file():
+            rows = Paper.load(base.parent).rows
+            if base.name not in rows:
+                hint = nearest(base.name, rows)
+                raise UserError(f"{base.parent} has no row {base.name}.{hint} {listed(rows)}.")
+            return base.parent, base.name
+    known = [path.name for path in papers(Path("experiments"))]
+    raise UserError(
+        f"There is no paper '{name}': name a folder with a {NAME}, or one of experiments/"
+        f"{': ' + listed(known) if known else ''}.{nearest(name, known)}"
+    )
+
+
+def _curve(runs: pl.DataFrame) -> dict[int, float]:
+    """The monitored figure of the first run by epoch, counted from 1."""
+    return {entry["epoch"]: entry["value"] for entry in runs["curve"][0]}

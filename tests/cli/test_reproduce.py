@@ -1,0 +1,186 @@
+"""``lightning-rec reproduce``: a paper of one's own is repeated, and goes red when it is falsified."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from cli.processes import read
+
+from lightning_rec import cli
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError
+from lightning_rec.files import write_json
+from lightning_rec.lab.papers import Paper
+from lightning_rec.runs.folder import RunFolder
+
+Refused = Callable[..., str]
+FIGURE = "test/ndcg@10"
+
+
+@pytest.fixture
+def paper(log_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A paper of two rows, one of which is fitted at once."""
+    monkeypatch.chdir(tmp_path)
+    log = [f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts"]
+    common = ["data=table", *log, "trainer=cpu", "trainer.check_val_every_n_epoch=1"]
+    common += ["protocol.cutoffs=[10]", "examples=0"]
+    rows = {
+        "popularity": {
+            "config": [*common, "model=popularity"],
+            "title": "Popular | items",
+            "seeds": 1,
+        },
+        "bprmf": {
+            "config": [*common, "model=bprmf", "trainer.max_epochs=3"],
+            "published": {FIGURE: 0.0001},
+            "deviates": "everything",
+        },
+    }
+    said = {
+        "citation": "Doe, On 100 % of things, 2026",
+        "figures": [FIGURE],
+        "seeds": 2,
+        "rows": rows,
+    }
+    folder = tmp_path / "experiments" / "doe2026"
+    folder.mkdir(parents=True)
+    (folder / "paper.yaml").write_text(yaml.safe_dump(said))
+    return folder
+
+
+def test_a_paper_is_repeated_extended_and_falsified(
+    paper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["reproduce", "doe2026", "--missing"]) == 0
+    assert capsys.readouterr().out.count("lightning-rec train") == 3
+    assert cli.run(["reproduce", "doe2026", "seeds=1"]) == 0
+    runs = tmp_path / "runs" / "reproduce" / "doe2026"
+    run, record = runs / "bprmf_seed1", read(paper / "runs" / "bprmf_seed1.json")
+    assert record["metrics"] == read(run / "metrics.json")
+    assert record["row"] == "bprmf"
+    table = pl.read_csv(paper / "results.csv").filter(row="bprmf").row(0, named=True)
+    assert table["mean"] == pytest.approx(record["metrics"][FIGURE], abs=1e-6)
+    assert (table["verdict"], table["seeds"], table["sd"]) == ("better", 1, None)
+    page = (paper / "README.md").read_text()
+    assert "| Popular \\| items |" in page
+    assert "| 1 of 2 |" in page
+    assert "<td>everything</td>" not in page
+    assert "everything</td>" in (paper / "table.html").read_text()
+    assert r"Doe, On 100 \% of things, 2026" in (paper / "table.tex").read_text()
+    # One that was killed goes on; what is recorded is not trained again.
+    written = (paper / "runs" / "bprmf_seed1.json").stat().st_mtime_ns
+    (paper / "runs" / "popularity_seed1.json").unlink()
+    popular = RunFolder.open(runs / "popularity_seed1")
+    popular.note(status="running")
+    (paper / "README.md").write_text(page.replace("## ", "").replace("# Doe", "# Mine: Doe"))
+    assert cli.run(["reproduce", "doe2026"]) == 0
+    assert (paper / "runs" / "bprmf_seed1.json").stat().st_mtime_ns == written
+    assert (paper / "runs" / "popularity_seed1.json").is_file()
+    found = Paper.load(paper)
+    both = [read(paper / "runs" / f"bprmf_seed{seed}.json")["metrics"][FIGURE] for seed in (1, 2)]
+    bprmf = found.results[1] if found.results[1].name == "bprmf" else found.results[0]
+    assert bprmf.runs[FIGURE].to_list() == both
+    assert (paper / "README.md").read_text().startswith("# Mine: Doe")
+    assert cli.run(["reproduce", "--list"]) == 0
+    assert "2 of 2" in capsys.readouterr().out
+    # A falsified record: what passed does no longer.
+    record["metrics"][FIGURE] = 0.0
+    write_json(paper / "runs" / "bprmf_seed1.json", record)
+    other = read_json(paper / "runs" / "bprmf_seed2.json")
+    other["metrics"][FIGURE] = 0.00001
+    write_json(paper / "runs" / "bprmf_seed2.json", other)
+    assert cli.run(["reproduce", "doe2026"]) == 1
+    assert "doe2026/bprmf: test/ndcg@10 passed, and is 0.0000 for 0.0001" in capsys.readouterr().out
+
+
+def test_the_first_epochs_are_repeated_and_compared(
+    paper: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1"]) == 0
+    path = paper / "runs" / "bprmf_seed1.json"
+    record = read(path)
+    assert list(record["curve"]) == ["1", "2", "3"]
+    capsys.readouterr()
+    assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1", "budget=quick"]) == 0
+    out = capsys.readouterr().out
+    value = record["curve"]["1"]
+    assert f"epoch 1: {record['monitor']} {value} recorded, {value} now" in out
+    assert "epoch 2" not in out
+    record["curve"]["1"] = 2 * value + 1
+    write_json(path, record)
+    assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1", "budget=quick"]) == 1
+    assert "NOT WHAT IT WAS" in capsys.readouterr().out
+    assert read(path) == record  # a quick look records nothing
+
+
+def test_a_paper_is_begun_from_runs(
+    paper: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["reproduce", "doe2026", "seeds=1"]) == 0
+    runs = tmp_path / "runs" / "reproduce" / "doe2026"
+    own = tmp_path / "own"
+    assert cli.run(["reproduce", str(own), "--from", str(runs)]) == 0
+    begun = Paper.load(own)
+    assert set(begun.rows) == {"model_bprmf_trainer.max_epochs_3", "model_popularity"}
+    assert len(begun.results) == 2
+    assert not any(
+        each.startswith(("seed=", "run_dir=")) for row in begun.rows.values() for each in row.config
+    )
+    capsys.readouterr()
+    assert cli.run(["reproduce", str(own), "seeds=1"]) == 0  # all is recorded already
+    assert "model_popularity" in (own / "results.csv").read_text()
+    with pytest.raises(UserError, match="exists already"):
+        cli.run(["reproduce", str(own), "--from", str(runs)])
+
+
+def test_a_row_that_fails_does_not_stop_the_others(
+    paper: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    said["rows"]["bprmf"]["config"].append("model.dim=0")
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said))
+    assert cli.run(["reproduce", "doe2026", "seeds=1"]) == 1
+    assert "doe2026/bprmf seed=1: " in " ".join(capsys.readouterr().out.split())
+    assert (paper / "runs" / "popularity_seed1.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["doe2025"], "Did you mean 'doe2026'"),
+        (["doe2026/bprfm"], "Did you mean 'bprmf'"),
+        (["doe2026", "budget=all"], "quick, full, gpu"),
+        (["doe2026", "seeds=a"], "whole numbers"),
+        (["doe2026", "--lst"], "Did you mean '--list'"),
+        ([], "Say which paper"),
+    ],
+)
+def test_what_is_misspelt_is_told(
+    paper: Path, refused: Refused, arguments: list[str], sentence: str
+) -> None:
+    assert sentence in refused("reproduce", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"figures": []}, "figures: "),
+        ({"figurs": [FIGURE]}, "figurs: "),
+        ({"rows": {}}, "rows: "),
+        ({"rows": {"a/b": {}}}, "rows.a/b"),
+        ({"rows": {"a": {"published": {FIGURE: "high"}}}}, "rows.a.published.test/ndcg@10"),
+        ({"rows": {"a": {"confg": []}}}, "There are: config, title"),
+        ({"folder": "elsewhere"}, "folder"),
+    ],
+)
+def test_a_key_of_the_file_that_is_wrong_is_named(
+    paper: Path, change: dict[str, object], sentence: str
+) -> None:
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said | change))
+    with pytest.raises(UserError) as caught:
+        Paper.load(paper)
+    assert str(paper / "paper.yaml") in str(caught.value)
+    assert sentence in str(caught.value)
