@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec import config
@@ -52,22 +52,28 @@ class Made(NamedTuple):
     task: Task
 
 
-def train(cfg: DictConfig, folder: Path, overrides: list[str]) -> None:
-    """Train, evaluate and record ``cfg`` in ``folder``. Raises UserError before any training."""
+def train(
+    cfg: DictConfig, folder: Path, overrides: list[str], watch: Callback | None = None
+) -> None:
+    """Train, evaluate and record ``cfg`` in ``folder``. Raises UserError before any training.
+
+    ``watch``: looks on as the callbacks of the config do; a trial of a search, of which one line is
+    printed at the end.
+    """
     problem = problem_of(cfg)
     with one_writer(folder), stoppable():
         run = RunFolder.create(folder, cfg, overrides)
         with recorded(run):
             with withdrawn_if_refused(run):
                 made = _make(cfg, problem, run)
-            _train(cfg, made, run, start=None)
+            _train(cfg, made, run, None, watch)
 
 
-def resume(folder: Path, overrides: list[str]) -> None:
+def resume(folder: Path, overrides: list[str], watch: Callback | None = None) -> None:
     """Go on from the last checkpoint of a run, or begin anew where there is none.
 
-    Raises UserError before anything is written: if ``folder`` is no run, is completed, is being
-    written, or if its checkpoint does not fit the settings.
+    ``watch``: see :func:`train`. Raises UserError before anything is written: if ``folder`` is no
+    run, is completed, is being written, or if its checkpoint does not fit the settings.
     """
     RunFolder.open(folder)
     with one_writer(folder), stoppable():
@@ -85,7 +91,7 @@ def resume(folder: Path, overrides: list[str]) -> None:
         if start is None:
             run.start_over()
         with recorded(run):
-            _train(cfg, made, run, start)
+            _train(cfg, made, run, start, watch)
 
 
 def worker(folder: Path) -> None:
@@ -95,7 +101,7 @@ def worker(folder: Path) -> None:
         checkpoint = run.last_checkpoint() if run.card.get("earlier") else None
         made = _make(run.config, problem_of(with_parts(run, run.config)), run)
         start = start_of(run, run.config, made.task, checkpoint) if checkpoint else None
-        _train(run.config, made, run, start)
+        _train(run.config, made, run, start, None)
 
 
 def evaluate(folder: Path, overrides: list[str]) -> tuple[RunFolder, dict[str, float]]:
@@ -152,7 +158,9 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
     return Made(problem, loaded, data, task)
 
 
-def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> None:
+def _train(
+    cfg: DictConfig, made: Made, run: RunFolder, start: Start | None, watch: Callback | None
+) -> None:
     problem, loaded, data, task = made
     _describe(run, problem, loaded)
     with run.timed("start"), Screen(stderr=True, quiet=not is_first()).status("starting trackers"):
@@ -163,6 +171,8 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
             step=start.step if start is not None else 0,
             run_ids=run.card.get("trackers"),
         )
+        if watch is not None:
+            trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]  # before checkpoints
         tracking.begin(trainer, _described(cfg, run))
         run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
@@ -197,7 +207,7 @@ def _train(cfg: DictConfig, made: Made, run: RunFolder, start: Start | None) -> 
         told = (_described(cfg, run), cfg.monitor, figures, run.card["seconds"])
         tracking.end(trainer, *told, examples, pictures)
     with afterwards(run, "showing the figures"):
-        _show(run, columns, cfg.monitor, examples)
+        _show(run, columns, cfg.monitor, examples, brief=watch is not None)
 
 
 def _evaluate(trainer: Trainer, task: Task, data: BatchData, *, validates: bool) -> None:
@@ -270,9 +280,11 @@ def _show(
     columns: Mapping[str, Mapping[str, float]],
     monitor: str,
     examples: list[Example],
+    *,
+    brief: bool,
 ) -> None:
-    """Print the end of a run; in a sweep one line, since the table comes at its end."""
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    """Print the end of a run; in a sweep or a search one line, since the table comes at its end."""
+    if brief or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
         figure = columns[[*columns][-1]].get(monitor)
         told = f"{monitor} {figure:.4f}" if figure is not None else ""
         print(f"{run.path}  {told}  {run.config.tracking.name or ''}".rstrip())

@@ -1,6 +1,7 @@
 """``lightning-rec reproduce PAPER[/ROW]``: runs of a published table, and its verdicts."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +133,7 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
             folder = runs / paper.name / f"{row}_seed{seed}"
             console.print(f"{paper.name}/{row} seed={seed}: {folder}", highlight=False)
             try:
-                _train([*_overrides(paper, row, seed), *more], folder)
+                train_or_resume([*_overrides(paper, row, seed), *more], folder)
             except UserError as error:
                 failed.append(f"{paper.name}/{row} seed={seed}: {error}")
                 continue
@@ -173,7 +174,8 @@ def _quick(paper: "Paper", row: str, seeds: list[int]) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            _train([*_overrides(paper, row, seed), *_stop(recorded, paper.quick_epochs)], run)
+            stop = _stop(recorded, paper.quick_epochs)
+            train_or_resume([*_overrides(paper, row, seed), *stop], run)
             curve = record(run)["curve"]
         for epoch in [each for each in curve if each in recorded["curve"]]:
             then, now = recorded["curve"][epoch], curve[epoch]
@@ -200,7 +202,9 @@ def _stop(recorded: dict[str, Any], epochs: int) -> list[str]:
     return [f"+{key}={reached}", f"trainer.min_epochs={epochs}"]
 
 
-def _train(overrides: list[str], folder: Path) -> None:
+def train_or_resume(
+    overrides: list[str], folder: Path, config_dirs: Sequence[Path] = (), watch: Any = None
+) -> None:
     """Train a run, go on with one that was cut, or do nothing if it is completed."""
     with loading():
         from lightning_rec.commands.train import frozen
@@ -210,9 +214,9 @@ def _train(overrides: list[str], folder: Path) -> None:
 
     if not (folder / "run.json").is_file():
         overrides = [*overrides, f"run_dir={folder}"]
-        train(frozen(compose(overrides)), folder, overrides)
+        train(frozen(compose(overrides, config_dirs)), folder, overrides, watch)
     elif RunFolder.open(folder).card.get("status") != "completed":
-        resume(folder, [])
+        resume(folder, [], watch)
 
 
 def _begin(folder: Path, runs: list[str]) -> int:

@@ -21,7 +21,8 @@ def choices(folders: Iterable[Path] = ()) -> dict[str, set[str]]:
     """The choices of each config group, those in further ``folders`` included."""
     groups: dict[str, set[str]] = {}
     for path in (each for folder in (config_dir(), *folders) for each in folder.glob("*/*.yaml")):
-        groups.setdefault(path.parent.name, set()).add(path.stem)
+        if path.parent.name != "search":  # ranges of 'tune', which are not composed
+            groups.setdefault(path.parent.name, set()).add(path.stem)
     return groups
 
 

@@ -1,0 +1,190 @@
+"""``lightning-rec tune``: a search goes on after a kill as if there had been none, and never sees the test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_rec import cli, config
+from lightning_rec.errors import UserError
+from lightning_rec.lab.spaces import as_override, load_space
+
+optuna = pytest.importorskip("optuna")
+Refused = Callable[..., str]
+SPACES = sorted(path.stem for path in (config.config_dir() / "search").glob("*.yaml"))
+
+
+@pytest.fixture
+def log(log_csv: Path) -> list[str]:
+    columns = [f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts"]
+    return [
+        "data=table", *columns, "trainer=cpu", "trainer.max_epochs=3", "batches.batch_size=8",
+        "trainer.check_val_every_n_epoch=1", "protocol.cutoffs=[10]",
+    ]  # fmt: skip
+
+
+def trials(folder: Path) -> list[Any]:
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder / 'study.db'}")
+    return list(study.get_trials())
+
+
+def told(folder: Path) -> list[tuple[Any, ...]]:
+    """What a study holds, but for times."""
+    return [
+        (t.number, t.state.name, t.values, t.params, t.intermediate_values) for t in trials(folder)
+    ]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_every_space_fits_its_model(name: str) -> None:
+    space = load_space(name)
+    target = config.target("model", config.plain(config.compose([f"model={name}"]).model))
+    clicks = getattr(target, "kind", "") == "clicks"
+    more = ["data=ml_100k_clicks", "task=click"] if clicks else []
+    for end in (0, -1):
+        drawn = [
+            as_override(key, (each.choices or (each.low, each.high))[end])
+            for key, each in space.items()
+        ]
+        config.compose([f"model={name}", *more, *drawn])
+
+
+def test_a_search_ends_in_an_experiment_that_is_trained_over_seeds(
+    log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*log, "model=itemknn,popularity", "seeds=1,2", f"to={tmp_path / 't'}"]
+    space = tmp_path / "space.yaml"
+    space.write_text("protocol.cutoffs: {choices: []}\n")
+    with pytest.raises(UserError, match="There is no search space popularity"):
+        cli.run(["tune", *asked, "trials=3"])
+    assert not (tmp_path / "t").exists()  # not even the model that has one
+    asked[-3] = "model=itemknn,ease"
+    assert cli.run(["tune", *asked, "trials=3"]) == 0
+    out = capsys.readouterr().out
+    assert "Equal budgets" in out
+    for model in ("itemknn", "ease"):
+        folder = tmp_path / "t" / model
+        found = trials(folder)
+        assert len(found) == 3
+        best = max(found, key=lambda trial: trial.value)
+        for trial in found:
+            from lightning_rec.documents import read_json
+
+            figures = read_json(folder / "trials" / str(trial.number) / "metrics.json")
+            assert trial.values == [figures["val/ndcg@10"]]
+        # The experiment file is the best trial: the same settings give the same figure.
+        run = tmp_path / f"again_{model}"
+        arguments = ["--config-dir", str(folder / "conf"), "experiment=best", "logger=none"]
+        assert cli.run(["train", *arguments, f"run_dir={run}"]) == 0
+        assert read_json(run / "metrics.json")["val/ndcg@10"] == best.value
+        assert (folder / "best" / "sweep.json").is_file()
+
+
+WORKER = "import sys; from lightning_rec import cli; sys.exit(cli.run(sys.argv[1:]))"
+
+
+def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(
+    log: list[str], tmp_path: Path
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "model.dim: {choices: [4, 8]}\noptimizer.lr: {low: 1.0e-4, high: 0.1, log: true}\n"
+    )
+    asked = [*log, "model=sasrec", "model.depth=1", f"space={space}", "trials=4", "seeds=[]"]
+    asked += ["pruner=median", "seed=3"]
+    assert cli.run(["tune", *asked, f"to={tmp_path / 'whole'}"]) == 0
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-c", WORKER, "tune", *asked, f"to={broken}"]
+    for number in (1, 2):  # killed in the trial of that number
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        mark = broken / "sasrec" / "trials" / str(number) / "checkpoints" / "last.ckpt"
+        deadline = time.monotonic() + 120
+        while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert len(told(broken / "sasrec")) < 4 or "RUNNING" in {t[1] for t in told(broken / "sasrec")}
+    assert cli.run(["tune", *asked, f"to={broken}"]) == 0
+    assert told(broken / "sasrec") == told(tmp_path / "whole" / "sasrec")
+
+
+def test_several_objectives_end_in_what_nothing_beats(
+    log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*log, "model=bprmf", "trials=4", "sampler=random", "seeds=[]", f"to={tmp_path / 't'}"]
+    assert cli.run(["tune", *asked, "objectives=[val/ndcg@10,cost.trained_parameters]"]) == 0
+    found = trials(tmp_path / "t" / "bprmf")
+    out = capsys.readouterr().out
+    front = [
+        one for one in found
+        if not any(
+            a.values[0] >= one.values[0] and a.values[1] <= one.values[1] and a.values != one.values
+            for a in found
+        )
+    ]  # fmt: skip
+    assert "Not beaten in all objectives" in out
+    for one in front:
+        assert f"{one.values[1]:.4f}" in out
+
+
+def test_a_grid_ends_by_itself_and_failures_are_counted(
+    log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("model.neighbours: {low: 0, high: 4, step: 2}\n")
+    asked = [*log, "model=itemknn", f"space={space}", "sampler=grid", "trials=50", "seeds=[]"]
+    assert cli.run(["tune", *asked, f"to={tmp_path / 't'}"]) == 0
+    found = trials(tmp_path / "t" / "itemknn")
+    assert [(t.params["model.neighbours"], t.state.name) for t in found] == [
+        (0, "FAIL"), (2, "COMPLETE"), (4, "COMPLETE"),
+    ]  # fmt: skip
+    assert "trial 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["model=ease"], "Say how long"),
+        (["model=ease", "trials=2", "sampler=tpa"], "Did you mean 'tpe'"),
+        (["model=ease", "trials=2", "objectives=[test/ndcg@10]"], "never sees the test"),
+        (["model=ease", "trials=2", "model.l2=1,2"], "name one here"),
+        (["model=eaze", "trials=2"], "Did you mean 'ease'"),
+        (["model=ease", "trials=2", "sampler=grid"], "no end of values of model.l2"),
+        (
+            ["model=ease", "trials=2", "pruner=asha", "objectives=[val/ndcg@10,cpu_seconds]"],
+            "one figure",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told(
+    log: list[str], refused: Refused, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    assert sentence in refused("tune", *log, *arguments, f"to={tmp_path / 't'}")
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"model.l2": {"low": 2, "high": 1}}, "low has to be below high"),
+        ({"model.l2": {"low": 0, "high": 1, "log": True}}, "log takes low above 0"),
+        ({"model.l2": {"choices": [1], "low": 1}}, "say choices, or low and high"),
+        ({"model.l2": {"hihg": 2}}, "model.l2.hihg"),
+        ({}, "has to name a setting"),
+        ({"model.l3": {"choices": [1, 2]}}, "model.l3"),
+    ],
+)
+def test_a_space_that_cannot_be_is_told(
+    log: list[str], refused: Refused, tmp_path: Path, content: dict[str, Any], sentence: str
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(yaml.safe_dump(content))
+    told = refused("tune", *log, "model=ease", "trials=2", f"space={space}", f"to={tmp_path / 't'}")
+    assert sentence in told
