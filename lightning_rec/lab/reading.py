@@ -140,7 +140,8 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
         return [run]
     documents = (each for each in sorted(path.glob("*.json")) if each.name != "sweep.json")
     runs = [_recorded(file) for file in documents]
-    for run in (_read(card.parent) for card in sorted(path.glob("*/run.json"))):
+    cards = sorted(path.glob("*/run.json"), key=job_number)
+    for run in (_read(card.parent) for card in cards):
         if run["status"] == "completed":
             runs.append(run)
         else:
@@ -148,6 +149,12 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
     if not runs:
         raise UserError(f"{path} holds no completed run, and no JSON of one.")
     return runs
+
+
+def job_number(card: Path) -> tuple[int, str]:
+    """By what jobs of a sweep are ordered: the number of their folder, then its name."""
+    number = card.parent.name.partition("_")[0]
+    return (int(number) if number.isdigit() else 0, card.parent.name)
 
 
 def name_settings(jobs: list[dict[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.figures import Name, declared, parse, parsed, titled
 from lightning_rec.files import write_json
-from lightning_rec.lab.reading import name_settings
+from lightning_rec.lab.reading import job_number, name_settings
 from lightning_rec.lab.statistics import Spread, spread
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
@@ -92,7 +92,7 @@ def comparable(jobs: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[di
 
 def collect(folder: Path) -> list[dict[str, Any]]:
     """Every run below ``folder``: its folder, status, overrides and figures."""
-    return [_job(card.parent) for card in sorted(folder.glob("*/run.json"), key=_number)]
+    return [_job(card.parent) for card in sorted(folder.glob("*/run.json"), key=job_number)]
 
 
 def _job(folder: Path) -> dict[str, Any]:
@@ -126,11 +126,6 @@ def _hashes(run: dict[str, Any]) -> str | None:
     data, protocol = f"{run['data']} {' '.join(hashes)}", run["protocol"]["name"]
     part = ", of a part of the data" if run.get("partial") else ""
     return f"{data}, {protocol} {run['protocol_hash'][:8]}{part}"
-
-
-def _number(card: Path) -> tuple[int, str]:
-    number = card.parent.name.partition("_")[0]
-    return (int(number) if number.isdigit() else 0, card.parent.name)
 
 
 def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[str, Any]]:
@@ -194,11 +189,18 @@ def table(
     shown_names = [titled(parse(name), known) for name in columns]
     headings = [*text("setting"), *figures("seeds", *shown_names)]
     shown = FittedTable(f"Best {shown_names[0]} first, on {hashes}", headings, numbered=True)
+
+    def cells(found: Mapping[str, Any], model: str = "") -> Iterator[str]:
+        for name in columns:
+            figure = found.get(f"{model}{name}", {"mean": None})
+            yield "-" if figure["mean"] is None else str(Spread(figure["mean"], figure["sd"]))
+
     for row in rows:
         number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
-        found = (row["figures"].get(name, {"mean": None}) for name in columns)
-        cells = ("-" if f["mean"] is None else str(Spread(f["mean"], f["sd"])) for f in found)
-        shown.add_row(row["setting"], number, *cells)
+        shown.add_row(row["setting"], number, *cells(row["figures"]))
+    for model in sorted({name.model for name in names.values()} - {""}):
+        known_of = next(row["figures"] for row in rows if row["figures"])
+        shown.add_row(f"{model}, the baseline", "", *cells(known_of, f"{model}/"))
     return shown
 
 

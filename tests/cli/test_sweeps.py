@@ -1,7 +1,13 @@
 """A sweep knows its jobs by their settings: it goes on, retries, and fits once what cannot differ."""
 
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -125,3 +131,36 @@ def test_titles_are_data(small: list[str], catalogue_csv: Path, tmp_path: Path) 
     first, second = read(tmp_path / "s" / "sweep.json")["tables"]
     assert first["data and protocol"] != second["data and protocol"]
     assert [len(table["rows"]) for table in (first, second)] == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_sweep_killed_at_ten_moments_ends_in_the_table_of_one_that_was_not(
+    small: list[str], launcher: str, tmp_path: Path
+) -> None:
+    asked = [*small, "logger=none", "trainer.max_epochs=3", "model.dim=4,8", "seed=1,2"]
+    asked += [
+        f"hydra/launcher={launcher}",
+        *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []),
+    ]
+    cli.run(["train", "-m", *asked, f"run_dir={tmp_path / 'whole'}"])
+    worker = "import sys; from lightning_rec import cli; sys.exit(cli.run(sys.argv[1:]))"
+    command = [sys.executable, "-c", worker, "train", "-m", *asked, f"run_dir={tmp_path / 'cut'}"]
+    generator = random.Random(launcher)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=generator.uniform(1, 12))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    cli.run(["train", "-m", *asked, f"run_dir={tmp_path / 'cut'}"])
+    whole, cut = (read(tmp_path / name / "sweep.json") for name in ("whole", "cut"))
+    assert [job["status"] for job in cut["jobs"]] == ["completed"] * 4
+    for one, other in zip(whole["tables"], cut["tables"], strict=True):
+        for row, same in zip(one["rows"], other["rows"], strict=True):
+            assert (row["setting"], row["jobs"], row["figures"]) == (
+                same["setting"], same["jobs"], same["figures"],
+            )  # fmt: skip

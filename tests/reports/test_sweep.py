@@ -85,6 +85,15 @@ def test_the_table_shows_means_deviations_and_failures() -> None:
     assert text.index("dim=64") < text.index("dim=32")
 
 
+def test_the_baseline_stands_below() -> None:
+    rows = summarise(JOBS, MONITOR, "max")
+    rows[0]["figures"][f"popularity/{MONITOR}"] = {"mean": 0.1234, "sd": None}
+    console = Console(record=True, width=160)
+    console.print(table(rows, MONITOR, "log"))
+    lines = [line for line in console.export_text().splitlines() if line.strip()]
+    assert lines[-1].split() == ["popularity,", "the", "baseline", "0.1234"]
+
+
 def test_figures_of_each_goal_are_shown() -> None:
     figures = {f"test/{goal}/{name}": 0.5 for goal in ("buy", "see") for name in
                ("auc", "logloss", "threshold", "f1")}  # fmt: skip
