@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec import config
@@ -225,6 +226,9 @@ def _fit(
     with run.timed("fit"), distributed.joined_by("train", run.path):
         ckpt = start and start.checkpoint
         trainer.fit(task, datamodule=DataModule(data), ckpt_path=ckpt, weights_only=True)
+    # An average of the weights has been copied into them, and is not to be swapped again.
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
     tell_untrained(trainer, start)
     run.note(cost=task.cost())
     if (run.path / BEST).is_file():

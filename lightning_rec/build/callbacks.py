@@ -40,6 +40,12 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
             live = {key: PurePath(name) for key in IN_RUN if node.get(key, "") is None}
             # The constructor knows best what it cannot do.
             made = config.build(f"callbacks.{name}", node, **live)
+            if isinstance(made, lightning.StochasticWeightAveraging):
+                raise UserError(
+                    f"callbacks.{name} averages after the last validation, and the weights of the "
+                    "best validation would take its place: use callbacks=[…,ema], whose average is "
+                    "what is validated."
+                )
             if isinstance(made, NEED_LOGGER) and not any((settings.get("logger") or {}).values()):
                 raise UserError(
                     f"callbacks.{name}: a {type(made).__name__} writes to a logger, and "

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from lightning_rec import config, threads
@@ -60,6 +61,11 @@ def make_trainer(
         default_root_dir=folder,
         **({} if validates else {"limit_val_batches": 0}),
     )
+    made: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(each, WeightAveraging) for each in made):
+        # The average, which is what is validated, is in whole checkpoints alone.
+        for each in (each for each in made if isinstance(each, ModelCheckpoint)):
+            each.save_weights_only = False
     if "LOCAL_RANK" not in os.environ:  # a further process has its share from the first one
         threads.share(processes=trainer.num_devices)
     threads.watch()

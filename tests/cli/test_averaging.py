@@ -1,0 +1,75 @@
+"""An average of the weights is what is validated, kept, tested, and gone on with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cli.processes import read
+from safetensors.torch import load_file
+
+from lightning_rec import cli
+from lightning_rec.lab import read_runs
+
+Refused = Callable[..., str]
+EMA = [
+    "callbacks=[checkpoint,early_stopping,progress,ema]",
+    "callbacks.ema.decay=0.8",
+    "logger=csv",
+]
+
+
+def train(small: list[str], folder: Path, *more: str) -> Path:
+    assert cli.run(["train", *small, *EMA, "patience=99", *more, f"run_dir={folder}"]) == 0
+    return folder
+
+
+def test_what_is_tested_is_the_average_that_was_validated(small: list[str], tmp_path: Path) -> None:
+    run = train(small, tmp_path / "run", "trainer.max_epochs=6")
+    curve = {each["epoch"]: each["value"] for each in read_runs(run)["curve"][0]}
+    monitor = read(run / "metrics.json")["val/ndcg@10"]
+    assert monitor == pytest.approx(max(curve.values()), abs=1e-5)
+    plain = train(small, tmp_path / "plain", "trainer.max_epochs=6", "~callbacks.ema")
+    one, other = (load_file(folder / "weights.safetensors") for folder in (run, plain))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+
+
+def test_a_run_that_goes_on_has_the_average_of_one_that_was_not_stopped(
+    small: list[str], tmp_path: Path
+) -> None:
+    whole = train(small, tmp_path / "whole", "trainer.max_epochs=4", "schedule=constant")
+    begun = train(small, tmp_path / "begun", "trainer.max_epochs=2", "schedule=constant")
+    assert cli.run(["train", f"resume={begun}", "trainer.max_epochs=4"]) == 0
+    assert read(begun / "metrics.json") == read(whole / "metrics.json")
+
+
+def test_the_average_is_that_of_its_definition(small: list[str], tmp_path: Path) -> None:
+    """One step an epoch: w̄ ← d w̄ + (1 - d) w after each, from the plain weights of checkpoints."""
+    steps = ["trainer.limit_train_batches=1", "baseline=null", "schedule=constant"]
+    plain = []
+    for epochs in (1, 2, 3):
+        folder = tmp_path / str(epochs)
+        arguments = [
+            *small,
+            *steps,
+            f"trainer.max_epochs={epochs}",
+            "logger=none",
+            "callbacks.best=null",
+        ]
+        assert cli.run(["train", *arguments, f"run_dir={folder}"]) == 0
+        plain.append(load_file(folder / "weights.safetensors"))
+    run = train(small, tmp_path / "ema", *steps, "trainer.max_epochs=3", "callbacks.best=null")
+    found = load_file(run / "weights.safetensors")
+    for name, value in found.items():
+        if not value.is_floating_point():
+            continue
+        average = plain[0][name]
+        for later in plain[1:]:
+            average = 0.8 * average + 0.2 * later[name]
+        torch.testing.assert_close(value, average)
+
+
+def test_an_average_that_would_be_lost_is_refused(small: list[str], refused: Refused) -> None:
+    swa = "+callbacks.swa={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}"
+    assert "use callbacks=[…,ema]" in refused("train", *small, swa)
