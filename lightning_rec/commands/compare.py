@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_rec.commands.hydra_main import parsed, take_key
+from lightning_rec.commands.hydra_main import parsed, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
@@ -35,13 +35,7 @@ Examples:
 
 def run(arguments: list[str]) -> int:
     """Print the comparison, and write it where ``to=`` says. Raises UserError on bad input."""
-    said: dict[str, str] = {}
-    for key in ("figures", "baseline", "level", "to"):
-        values, arguments = take_key(arguments, key)
-        if len(values) > 1:
-            raise UserError(f"{key}= is said {len(values)} times: say it once.")
-        if values:
-            said[key] = values[0]
+    said, arguments = take_keys(arguments, "figures", "baseline", "level", "to")
     if not arguments or any(each.startswith("-") for each in arguments):
         raise UserError("Say what is compared: lightning-rec compare RUN|SWEEP ...")
     with loading():

@@ -97,6 +97,20 @@ def take_key(arguments: Sequence[str], key: str) -> tuple[list[str], list[str]]:
     return values, others
 
 
+def take_keys(arguments: Sequence[str], *keys: str) -> tuple[dict[str, str], list[str]]:
+    """Take each ``key=value`` out: the values by key, and the rest.
+
+    Raises UserError if one is said twice.
+    """
+    said, rest = dict[str, str](), list(arguments)
+    for key in keys:
+        values, rest = take_key(rest, key)
+        if len(values) > 1:
+            raise UserError(f"{key}= is said {len(values)} times: say it once.")
+        said |= dict(zip((key,), values, strict=False))
+    return said, rest
+
+
 def parsed(overrides: Sequence[str]) -> list[Override]:
     """Read overrides as Hydra does. Raises UserError where one cannot be read."""
     try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_rec.commands.hydra_main import parsed, take_key
+from lightning_rec.commands.hydra_main import parsed, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
@@ -41,13 +41,7 @@ _FLAGS = ("--list", "--missing", "--from")
 
 def run(arguments: list[str]) -> int:
     """Repeat, list or begin papers; 1 if a figure is not what it was. Raises UserError."""
-    said: dict[str, str] = {}
-    for key in ("seeds", "budget", "runs"):
-        values, arguments = take_key(arguments, key)
-        if len(values) > 1:
-            raise UserError(f"{key}= is said {len(values)} times: say it once.")
-        if values:
-            said[key] = values[0]
+    said, arguments = take_keys(arguments, "seeds", "budget", "runs")
     flags = [each for each in arguments if each.startswith("-")]
     if unknown := [flag for flag in flags if flag not in _FLAGS]:
         raise UserError(f"There is no {unknown[0]}.{nearest(unknown[0], _FLAGS)}")

@@ -2,21 +2,19 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from lightning_rec.commands.hydra_main import parsed, take_key
+from lightning_rec.commands.hydra_main import parsed, take_key, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.commands.usage import choices, config_folders
 from lightning_rec.errors import UserError, import_extra, listed, nearest
 from lightning_rec.files import write_text
+from lightning_rec.lab.spaces import Space, as_override, grid, load_space
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
-
-if TYPE_CHECKING:
-    from lightning_rec.lab.spaces import Space
 
 HELP = """\
 Search for good settings: trials are drawn, trained and judged by the monitored
@@ -47,13 +45,7 @@ def run(arguments: list[str]) -> int:
     """Search, then train the best over seeds; 1 if a search found nothing. Raises UserError."""
     import_extra("optuna", "tune", "tune")
     folders, arguments = config_folders(arguments)
-    said: dict[str, str] = {}
-    for key in KEYS:
-        values, arguments = take_key(arguments, key)
-        if len(values) > 1:
-            raise UserError(f"{key}= is said {len(values)} times: say it once.")
-        if values:
-            said[key] = values[0]
+    said, arguments = take_keys(arguments, *KEYS)
     if flags := [each for each in arguments if each.startswith("-")]:
         raise UserError(
             f"tune takes no {flags[0]}: 'lightning-rec tune --help' shows what it takes."
@@ -109,23 +101,21 @@ class _Search:
     ) -> None:
         from lightning_rec.config import compose
         from lightning_rec.figures import better
-        from lightning_rec.lab.spaces import grid, load_space
 
         self.overrides, self.folder, self.config_dirs = overrides, folder, config_dirs
         cfg = compose(overrides, config_dirs)
         self.space: Space = load_space(said.get("space") or _model_of(overrides, cfg))
         drawn = [
-            self._override(key, next(iter(each.choices), each.low))
-            for key, each in self.space.items()
+            as_override(key, next(iter(each.choices), each.low)) for key, each in self.space.items()
         ]
         compose([*overrides, *drawn], config_dirs)  # every setting is one of this config
         self.monitor = str(cfg.monitor)
-        asked = (
-            parsed([f"objectives={said['objectives']}"])[0].value() if "objectives" in said else []
-        )
-        self.objectives = [
-            str(each) for each in (asked if isinstance(asked, list) else [asked])
-        ] or [self.monitor]
+        self.objectives = [self.monitor]
+        if "objectives" in said:
+            asked = parsed([f"objectives={said['objectives']}"])[0].value()
+            self.objectives = [
+                str(each) for each in (asked if isinstance(asked, list) else [asked])
+            ]
         if told := [each for each in self.objectives if each.startswith("test/")]:
             raise UserError(
                 f"{told[0]}: a search never sees the test; say the figure of validation."
@@ -148,11 +138,6 @@ class _Search:
             raise UserError("pruner= looks at one figure: leave it or objectives= out.")
         self.seed = int(cfg.seed)
         self.best: Any = None
-
-    def _override(self, key: str, value: Any) -> str:
-        from lightning_rec.lab.spaces import as_override
-
-        return as_override(key, value)
 
     def run(self) -> list[str]:
         """All trials, then the best over seeds; the line of the table."""
@@ -180,7 +165,7 @@ class _Search:
         if len(self.objectives) > 1:
             self._show_front(study)
         self.best = study.best_trials[0]
-        settings = [self._override(key, self.best.params[key]) for key in self.space]
+        settings = [as_override(key, self.best.params[key]) for key in self.space]
         self._write(settings)
         if self.seeds:
             self._train_best(settings)
@@ -196,7 +181,7 @@ class _Search:
         from lightning_rec.lab.study import Watch
 
         folder = self.folder / "trials" / str(trial.number)
-        settings = [self._override(key, trial.params[key]) for key in self.space]
+        settings = [as_override(key, trial.params[key]) for key in self.space]
         overrides = [*self.overrides, *settings, "logger=csv", "examples=0"]
         watch = Watch(trial, self.monitor if self.pruner != "none" else None)
         print(f"trial {trial.number}: {' '.join(settings)}", flush=True)
@@ -229,7 +214,7 @@ class _Search:
             "Not beaten in all objectives", [*figures("trial", *self.objectives), *text("settings")]
         )
         for each in sorted(study.best_trials, key=lambda each: each.values[0]):
-            settings = " ".join(self._override(key, each.params[key]) for key in self.space)
+            settings = " ".join(as_override(key, each.params[key]) for key in self.space)
             shown.add_row(str(each.number), *(f"{value:.4f}" for value in each.values), settings)
         Screen().print(shown)
 
@@ -241,18 +226,9 @@ class _Search:
         for each in parsed([*self.overrides, *settings]):
             if each.key_or_group == "experiment":
                 defaults.append(str(each.value()))
-            elif (
-                each.key_or_group in groups
-                and each.key_or_group == str(each.input_line).partition("=")[0]
-            ):
-                value = each.value()
-                defaults.append(
-                    {
-                        f"override /{each.key_or_group}": value
-                        if isinstance(value, list)
-                        else str(value)
-                    }
-                )
+            elif each.key_or_group in groups:
+                value = each.value() if isinstance(each.value(), list) else str(each.value())
+                defaults.append({f"override /{each.key_or_group}": value})
             elif not each.is_delete():
                 node = tree
                 *path, last = each.key_or_group.split(".")

@@ -5,13 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from lightning_rec.figures import parse, shipped
-from lightning_rec.metrics.measure import measures
-from lightning_rec.metrics.targets import SingleTargets
-from lightning_rec.runs.folder import RunFolder
 
 # Tables of a run with a line per example, and the column that says whose it is.
 TABLES = {"test_users": "user", "test_queries": "query", "test_rows": "row", "test_texts": "text"}
@@ -39,6 +35,8 @@ def of_examples(run: Path, figure: str) -> Values | None:
 
     Raises UserError if the table of the run is broken.
     """
+    from lightning_rec.runs.folder import RunFolder  # imports torch
+
     name = parse(figure)
     folder = RunFolder(run)
     found = [each for each in TABLES if (run / f"{each}.parquet").is_file()]
@@ -64,6 +62,11 @@ def of_examples(run: Path, figure: str) -> Values | None:
 
 def _ranked(table: pl.DataFrame, figure: str, k: int | None) -> NDArray[np.float64] | None:
     """A metric of the rank of the only target of each example, float64 [n]; None: no such one."""
+    import torch
+
+    from lightning_rec.metrics.measure import measures
+    from lightning_rec.metrics.targets import SingleTargets
+
     rank, candidates = (
         torch.tensor(table[name].fill_null(0).to_list()) for name in ("rank", "candidates")
     )
