@@ -7,6 +7,7 @@ VERBS = {
     "evaluate": "the figures of a run again, or of a model that nothing has trained",
     "sweep": "the table of a sweep, while it runs or after",
     "compare": "runs and sweeps side by side, with paired tests",
+    "report": "a page of runs, sweeps and searches to look at; plots for a paper",
     "tune": "search for good settings, and train the best over seeds",
     "reproduce": "a published table: train what is missing, compare, write it",
     "search": "the best items of a run of matching for a query",

@@ -1,5 +1,6 @@
 """``lightning-rec compare RUN|SWEEP …``: settings side by side, and which differences are noise."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,20 +36,10 @@ Examples:
 
 def run(arguments: list[str]) -> int:
     """Print the comparison, and write it where ``to=`` says. Raises UserError on bad input."""
-    said, arguments = take_keys(arguments, "figures", "baseline", "level", "to")
-    if not arguments or any(each.startswith("-") for each in arguments):
-        raise UserError("Say what is compared: lightning-rec compare RUN|SWEEP ...")
+    said, named, options = asked(arguments, ("to",), "compare")
     with loading():
         from lightning_rec.lab import compare
-    named: list[str] = []
-    if asked := said.get("figures"):
-        value = parsed([f"figures={asked}"])[0].value()
-        named = [str(each) for each in (value if isinstance(value, list) else [value])]
-    level = number("level", said.get("level", "0.95"), float)
-    if not 0.5 <= level < 1:
-        raise UserError(f"level={level}: it has to be from 0.5 to below 1, such as 0.95.")
-    baseline = said.get("baseline", "")
-    made = compare(*_sources(arguments), figures=named, baseline=baseline, level=level)
+    made = compare(*sources(named), **options)
     console = Screen()
     titles = {"Over seeds": made.table(), "Over the examples of the test": made.paired_table()}
     for title, table in titles.items():
@@ -65,7 +56,25 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _sources(arguments: list[str]) -> list[Any]:
+def asked(
+    arguments: list[str], keys: Sequence[str], verb: str
+) -> tuple[dict[str, str], list[str], dict[str, Any]]:
+    """The values of ``keys``, what is named, and ``figures``, ``baseline`` and ``level``."""
+    said, arguments = take_keys(arguments, "figures", "baseline", "level", *keys)
+    if not arguments or any(each.startswith("-") for each in arguments):
+        raise UserError(f"Say what is compared: lightning-rec {verb} RUN|SWEEP ...")
+    figures: list[str] = []
+    if names := said.get("figures"):
+        value = parsed([f"figures={names}"])[0].value()
+        figures = [str(each) for each in (value if isinstance(value, list) else [value])]
+    level = number("level", said.get("level", "0.95"), float)
+    if not 0.5 <= level < 1:
+        raise UserError(f"level={level}: it has to be from 0.5 to below 1, such as 0.95.")
+    options = {"figures": figures, "baseline": said.get("baseline", ""), "level": level}
+    return said, arguments, options
+
+
+def sources(arguments: list[str]) -> list[Any]:
     """Paths as they are; those with titles by them."""
     titled: dict[str, list[str]] = {}
     paths = []

@@ -61,6 +61,8 @@ KEYS: dict[str, tuple[str, ...]] = {"evaluate": ("run=",), "train": ("resume=",)
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),
+    "compare": ("figures=", "baseline=", "level=", "to="),
+    "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
     "completion": tuple(SHELLS),
 }
 
@@ -102,7 +104,7 @@ def candidates(line: str) -> list[str]:
         return _overrides(folders, said, current, KEYS[verb])
     if verb == "data" and current.startswith("name="):
         return _beginning(current, (f"name={name}" for name in choices(folders)["data"]))
-    return _beginning(current, OTHERS[verb])
+    return _beginning(current, OTHERS.get(verb, ()))
 
 
 def _overrides(

@@ -48,7 +48,7 @@ class Comparison:
         lines, found = list[tuple[str, str]](), list[Paired]()
         for setting in self.runs["setting"].unique(maintain_order=True):
             for name in self.figures if setting != self.baseline else ():
-                ours, theirs = (self._folders(each) for each in (setting, self.baseline))
+                ours, theirs = (self.folders(each) for each in (setting, self.baseline))
                 if ours and theirs and (each := paired(ours, theirs, name, self.level)) is not None:
                     lines.append((setting, name))
                     found.append(each)
@@ -78,7 +78,7 @@ class Comparison:
         ]  # fmt: skip
         return Table(header, rows, text=2)
 
-    def _folders(self, setting: str) -> list[Path]:
+    def folders(self, setting: str) -> list[Path]:
         """The run folders of a setting; none if one of its runs is JSON alone."""
         paths = [Path(run) for run in self.runs.filter(setting=setting)["run"]]
         return paths if all(path.is_dir() for path in paths) else []

@@ -1,0 +1,187 @@
+"""The tables of a report's page: cells with what they are sorted by."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_rec.figures import better, declared, parse
+from lightning_rec.lab import Comparison, spread, welch
+from lightning_rec.lab.columns import values_of
+from lightning_rec.reports.series import COSTS, differences, settings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and the number that it is sorted by; ``best`` of its column, or a ``bar`` 0 to 1."""
+
+    text: str
+    order: float | str | None = None
+    setting: int | None = None
+    best: bool = False
+    bar: float | None = None
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """Headings and rows of cells; the first ``text`` columns are text."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    text: int = 1
+
+
+def main_table(made: Comparison) -> PageTable:
+    """A row per setting: mean ± sd, difference with its interval, p after Holm, and costs."""
+    names = settings(made)
+    columns = [[Cell(name, name, number) for number, name in enumerate(names)], _seeds(made)]
+    header = ["setting", "seeds"]
+    for figure in made.figures:
+        columns.append(means(made, figure))
+        header.append(figure)
+        if len(names) > 1:
+            against = _against(made, figure)
+            columns += against
+            header += [f"minus baseline [{made.level:.0%}]", "p (Holm)"][: len(against)]
+    for column, (called, per) in COSTS.items():
+        cells = [_cost(values_of(made.runs.filter(setting=name), column), per) for name in names]
+        if any(cell.text for cell in cells):
+            columns.append(cells)
+            header.append(called)
+    return PageTable(header, list(zip(*columns, strict=True)))
+
+
+def _seeds(made: Comparison) -> list[Cell]:
+    counts = [made.runs.filter(setting=name).height for name in settings(made)]
+    return [Cell(str(count), count) for count in counts]
+
+
+def means(made: Comparison, figure: str, *, bars: bool = False) -> list[Cell]:
+    """Mean ± sd by setting, the best marked; with ``bars`` the mean's share of the largest."""
+    kept = [values_of(made.runs.filter(setting=name), figure) for name in settings(made)]
+    found = [spread(values) if values else None for values in kept]
+    known = [each.mean for each in found if each is not None]
+    good = better(figure)
+    best = None if not known or good is None else (max if good == "max" else min)(known)
+    top = max(map(abs, known), default=0)
+    return [
+        Cell("-")
+        if each is None
+        else Cell(
+            str(each), each.mean, best=len(known) > 1 and each.mean == best,
+            bar=abs(each.mean) / top if bars and top else None,
+        )
+        for each in found
+    ]  # fmt: skip
+
+
+def _against(made: Comparison, figure: str) -> list[list[Cell]]:
+    """Differences, over users where examples are kept, else over seeds; and their p-values."""
+    lines = {line["setting"]: line for line in made.paired.filter(figure=figure).to_dicts()}
+    theirs = values_of(made.runs.filter(setting=made.baseline), figure)
+    differences, chances = [], []
+    for name in settings(made):
+        ours = values_of(made.runs.filter(setting=name), figure)
+        difference, chance = Cell(""), Cell("")
+        if line := lines.get(name):
+            interval = f"[{line['low']:+.4f}, {line['high']:+.4f}]"
+            difference = Cell(f"{line['difference']:+.4f} {interval}", line["difference"])
+            chance = _p(line["holm"])
+        elif name != made.baseline and ours and theirs:
+            over_seeds = welch(ours, theirs, made.level)
+            difference = Cell(f"{over_seeds} (seeds)", over_seeds.mean)
+        differences.append(difference)
+        chances.append(chance)
+    return [differences, chances] if lines else [differences]
+
+
+def _p(value: float) -> Cell:
+    return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", value)
+
+
+def _cost(values: Sequence[float], per: float) -> Cell:
+    if not values:
+        return Cell("")
+    mean = spread(values).mean / per
+    digits = 0 if mean >= 100 else max(0, 2 - math.floor(math.log10(mean))) if mean > 0 else 0
+    return Cell(f"{mean:,.{min(digits, 4)}f}", mean)
+
+
+def counts_table(made: Comparison) -> PageTable:
+    """For how many users (queries, rows) a setting is above the baseline, below, or equal."""
+    rows = []
+    for figure in made.figures:
+        for each in differences(made, figure):
+            name = settings(made)[each.setting]
+            above, below = int((each.values > 0).sum()), int((each.values < 0).sum())
+            counts = (above, below, len(each.values) - above - below)
+            told = [Cell(f"{count:,}", count) for count in counts]
+            rows.append([Cell(name, name, each.setting), Cell(figure, figure), *told])
+    return PageTable(["setting", "figure", "above baseline", "below", "equal"], rows, text=2)
+
+
+def list_figures(made: Comparison, figure: str) -> list[str]:
+    """Figures of what is recommended, right or not, at the cut-off of ``figure``, or at 10."""
+    k = parse(figure).k or 10
+    known = {name for name, of in declared().items() if of.section == "lists"} | {"diversity"}
+    found = {name: parse(name) for name in made.runs.columns if "/" in name}
+    return [
+        name
+        for name, of in found.items()
+        if of.figure in known and of.stage == "test" and of.k == k
+        if not (of.slice or of.model or of.sampled)
+    ]
+
+
+def lists_table(made: Comparison, names: Sequence[str]) -> PageTable:
+    """Coverage, novelty and the like by setting."""
+    first = [Cell(name, name, number) for number, name in enumerate(settings(made))]
+    columns = [first, *(means(made, name, bars=True) for name in names)]
+    return PageTable(["setting", *names], list(zip(*columns, strict=True)))
+
+
+def cards(made: Comparison) -> list[dict[str, Any]]:
+    """Of each run: where it lies, its figures and facts, and the command that repeats it."""
+    numbers = {name: number for number, name in enumerate(settings(made))}
+    found = []
+    for run in made.runs.iter_rows(named=True):
+        overrides = [str(each) for each in run.get("overrides") or []]
+        if not any(each.startswith("seed=") for each in overrides) and run.get("seed") is not None:
+            overrides.append(f"seed={run['seed']}")
+        figures = [f"{name} {run[name]:.4f}" for name in made.figures if run.get(name) is not None]
+        found.append(
+            {
+                "setting": run["setting"],
+                "number": numbers[run["setting"]],
+                "seed": run.get("seed"),
+                "figures": ", ".join(figures),
+                "facts": _facts(run),
+                "command": shlex.join(["lightning-rec", "train", *overrides]),
+            }
+        )
+    return found
+
+
+def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the card says, by name; what it does not know is left out."""
+    dirty = " (with changes that were not committed)" if run.get("dirty") else ""
+    facts = {"run": run["run"], "commit": f"{run['commit']}{dirty}" if run.get("commit") else None}
+    facts |= {key: run.get(key) for key in ("version", "python", "started", "finished")}
+    for column, (called, per) in COSTS.items():
+        facts[called] = f"{run[column] / per:,.4g}" if run.get(column) is not None else None
+    if run.get("cost.epoch_seconds") is not None:
+        facts["seconds an epoch"] = f"{run['cost.epoch_seconds']:.4g}"
+    parts = ("system", "processor", "cores", "threads", "memory_gib", "accelerator")
+    machine = [
+        f"{part} {run[f'machine.{part}']}"
+        for part in parts
+        if run.get(f"machine.{part}") is not None
+    ]
+    facts["machine"] = ", ".join(machine)
+    facts |= {
+        key.replace("_", " "): value
+        for key, value in run.items()
+        if key.endswith("_hash") and "/" not in key
+    }
+    return [(key, str(value)) for key, value in facts.items() if value not in (None, "")]
