@@ -148,6 +148,7 @@ class _Search:
         study = open_study(
             self.folder, self.space, self.directions, self.sampler, self.pruner, self.seed
         )
+        study.set_user_attr("objectives", self.objectives)
         while self._minutes(study) < self.minutes:
             with next_trial(study, self.folder, self.space, self.trials) as trial:
                 if trial is None:

@@ -5,6 +5,7 @@ some HTML in texts, so that whatever comes from runs is escaped.
 """
 
 import html
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -42,6 +43,15 @@ def colour(setting: int) -> str:
 def safe(text: object) -> str:
     """A text from a run as Plotly shows it: without tags, and on one line."""
     return html.escape(" ".join(str(text).split()), quote=False)
+
+
+def finite(value: Any) -> Any:
+    """A chart without numbers that JSON does not have: they are None, a gap."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def chart(

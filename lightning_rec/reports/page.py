@@ -115,6 +115,7 @@ def write_page(
         sections.append(_cards(made))
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "page", encoding="utf-8")
     page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    page.filters["finite"] = charts.finite
     page.policies["json.dumps_kwargs"] = {"allow_nan": False}
     text = page.get_template("report.html").render(
         title=title or _title(made, found),
@@ -188,7 +189,9 @@ def _costs(made: Comparison) -> Section | None:
     text = f"{_good(figure)}; left is cheaper. Ringed and joined: settings that no other one beats "
     text += "in both (the Pareto front). Bars: standard deviation over seeds. CPU minutes are of "
     text += "whole runs, evaluation included. A setting that does not know a cost is left out."
-    return Section("cost", "Figure against cost", [text], charts=found) if found else None
+    if not found:
+        return None
+    return Section("cost", "Figure against cost", [text], tables.costs_table(made), charts=found)
 
 
 def _parallel(made: Comparison) -> Section | None:
@@ -224,13 +227,13 @@ def _differences(made: Comparison) -> Section | None:
         if (drawn := charts.user_chart(made, figure)) is not None:
             found[f"Users with a difference in {figure}, sorted"] = drawn
     good = ", ".join(map(_good, made.figures))
-    text = f"Each user of the test under a setting and under {made.baseline}, over the mean of "
-    text += f"their seeds: {good}. Bars: {made.level:.0%} bootstrap intervals over users. "
-    text += (
-        "Sorted are the users (queries, rows) that differ: where their line crosses zero, those "
-    )
-    text += "for whom the setting is above begin."
+    text = f"Each user (query, row) of the test under a setting and under {made.baseline}, over "
+    text += f"the mean of their seeds: {good}. Bars: {made.level:.0%} bootstrap intervals over "
+    text += "them. Sorted are those that differ: where a line crosses zero, those begin for whom "
+    text += "the setting is above the baseline."
     counts = tables.counts_table(made)
+    if len(counts.rows) < made.paired.height:
+        text += " An AUC of clicks is of no single row, and has but its mean difference."
     return Section("users", "Differences by user", [text], counts if counts.rows else None,
                    charts=found)  # fmt: skip
 

@@ -75,10 +75,15 @@ def axis(name: str, values: Sequence[float], log: bool | None = None) -> Chart:
         "values": shown,
         "tickformat": ".3~g",
     }
-    distinct = sorted(set(zip(shown, values, strict=True)))
-    if log or len(distinct) <= TICKS:
-        some = distinct if len(distinct) <= TICKS else distinct[:: len(distinct) // (TICKS - 1)]
-        found |= {"tickvals": [at for at, _ in some], "ticktext": [f"{v:.3g}" for _, v in some]}
+    ticks = sorted(set(values))
+    if log and len(ticks) > TICKS:
+        powers = range(math.floor(min(shown)), math.ceil(max(shown)) + 1)
+        steps = (1, 2, 5) if len(powers) <= 4 else (1,)
+        every = [step * 10.0**power for power in powers for step in steps]
+        ticks = [each for each in every if min(values) <= each <= max(values)]
+    if log or len(ticks) <= TICKS:
+        found["tickvals"] = [math.log10(each) for each in ticks] if log else ticks
+        found["ticktext"] = [f"{each:.3g}" for each in ticks]
     return found
 
 

@@ -1,5 +1,6 @@
 """The numbers behind the plots of a comparison: curves, costs, slices, differences of users."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.errors import UserError
 from lightning_rec.figures import EXAMPLES, Better, better, declared, parse, parsed
 from lightning_rec.lab import Comparison, of_examples, spread
 from lightning_rec.lab.columns import values_of
@@ -167,7 +169,13 @@ def slices(made: Comparison, figure: str) -> list[Slice]:
                 points.append((number, mean, *limits))
         if max(sizes) >= SMALLEST_SLICE:
             found.append(Slice(parts.slice, max(sizes), points))
-    return found
+    return sorted(found, key=_bin)
+
+
+def _bin(of: Slice) -> tuple[str, int]:
+    """Bins of one column by their numbers: ``history_5_9`` before ``history_10_19``."""
+    column, *numbers = re.split(r"_(?=\d)", of.name)
+    return column, int(re.sub(r"\D.*", "", numbers[0], flags=re.DOTALL)) if numbers else -1
 
 
 def _limits(
@@ -230,20 +238,23 @@ def reliability(made: Comparison) -> pl.DataFrame:
     """
     from lightning_rec.runs.folder import RunFolder
 
-    tables = [
-        RunFolder(folder).table("reliability").with_columns(setting=pl.lit(number))
+    files = [
+        (number, folder / "reliability.parquet")
         for number, name in enumerate(settings(made))
         for folder in made.folders(name)
         if (folder / "reliability.parquet").is_file()
+    ]
+    tables = [
+        RunFolder(path.parent).table(path.stem).with_columns(setting=pl.lit(number))
+        for number, path in files
     ]
     if not tables:
         return pl.DataFrame()
     rows = pl.col("rows")
     weighted = [(pl.col(name) * rows).sum() / rows.sum() for name in ("predicted", "rate")]
-    return (
-        pl.concat(tables)
-        .filter(rows > 0)
-        .group_by("setting", "goal", "from", maintain_order=True)
-        .agg(rows.sum(), *weighted)
-        .sort("setting", "goal", "from")
-    )
+    try:
+        bins = pl.concat(tables).filter(rows > 0).group_by("setting", "goal", "from")
+        return bins.agg(rows.sum(), *weighted).sort("setting", "goal", "from")
+    except pl.exceptions.PolarsError as error:
+        told = ", ".join(str(path) for _, path in files)
+        raise UserError(f"{told}: not of the columns that a run writes ({error}).") from error

@@ -33,7 +33,7 @@ class PageTable:
 
 
 def main_table(made: Comparison) -> PageTable:
-    """A row per setting: mean ± sd, difference with its interval, p after Holm, and costs."""
+    """A row per setting: mean ± sd, difference with its interval, and p after Holm."""
     names = settings(made)
     columns = [[Cell(name, name, number) for number, name in enumerate(names)], _seeds(made)]
     header = ["setting", "seeds"]
@@ -44,6 +44,14 @@ def main_table(made: Comparison) -> PageTable:
             against = _against(made, figure)
             columns += against
             header += [f"minus baseline [{made.level:.0%}]", "p (Holm)"][: len(against)]
+    return PageTable(header, list(zip(*columns, strict=True)))
+
+
+def costs_table(made: Comparison) -> PageTable:
+    """What a run of each setting cost, on average."""
+    names = settings(made)
+    columns = [[Cell(name, name, number) for number, name in enumerate(names)]]
+    header = ["setting"]
     for column, (called, per) in COSTS.items():
         cells = [_cost(values_of(made.runs.filter(setting=name), column), per) for name in names]
         if any(cell.text for cell in cells):
@@ -83,7 +91,7 @@ def _against(made: Comparison, figure: str) -> list[list[Cell]]:
     differences, chances = [], []
     for name in settings(made):
         ours = values_of(made.runs.filter(setting=name), figure)
-        difference, chance = Cell(""), Cell("")
+        difference, chance = Cell("baseline" if name == made.baseline else "", 0.0), Cell("")
         if line := lines.get(name):
             interval = f"[{line['low']:+.4f}, {line['high']:+.4f}]"
             difference = Cell(f"{line['difference']:+.4f} {interval}", line["difference"])
@@ -169,7 +177,7 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     facts = {"run": run["run"], "commit": f"{run['commit']}{dirty}" if run.get("commit") else None}
     facts |= {key: run.get(key) for key in ("version", "python", "started", "finished")}
     for column, (called, per) in COSTS.items():
-        facts[called] = f"{run[column] / per:,.4g}" if run.get(column) is not None else None
+        facts[called] = f"{run[column] / per:,.6g}" if run.get(column) is not None else None
     if run.get("cost.epoch_seconds") is not None:
         facts["seconds an epoch"] = f"{run['cost.epoch_seconds']:.4g}"
     parts = ("system", "processor", "cores", "threads", "memory_gib", "accelerator")
