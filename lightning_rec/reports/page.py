@@ -1,6 +1,8 @@
 """A report: one page of HTML that needs no network, of a comparison and of searches."""
 
+import base64
 import datetime
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from lightning_rec.reports.parallel import parallel_chart
 from lightning_rec.reports.series import monitored, settings
 from lightning_rec.reports.tables import Cell, PageTable
 
+PARTS = Path(__file__).parent / "page"
 BETTER = {"max": "higher is better", "min": "lower is better"}
 LISTS = {
     "coverage": "coverage: share of the catalogue that is recommended to anybody",
@@ -113,7 +116,10 @@ def write_page(
     sections = [*(_of_runs(made) if made else ()), *(_of_search(each) for each in found)]
     if made:
         sections.append(_cards(made))
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "page", encoding="utf-8")
+    scripts = [(PARTS / "report.js").read_text(encoding="utf-8")]
+    if any(each.charts for each in sections):
+        scripts.insert(0, offline.get_plotlyjs())
+    loader = jinja2.FileSystemLoader(PARTS, encoding="utf-8")
     page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     page.filters["finite"] = charts.finite
     page.policies["json.dumps_kwargs"] = {"allow_nan": False}
@@ -123,10 +129,22 @@ def write_page(
         sections=sections,
         settings=settings(made) if made else [],
         colour=charts.colour,
-        plotly=offline.get_plotlyjs() if any(each.charts for each in sections) else "",
+        scripts=scripts,
+        policy=_policy(scripts),
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, text)
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """What a browser holds the page to: nothing from a network, no scripts but these.
+
+    Plotly compiles what it draws parallel coordinates with, hence ``unsafe-eval``.
+    """
+    digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in scripts)
+    allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
+    scripted = f"script-src {allowed} 'unsafe-eval'"
+    return f"default-src 'none'; {scripted}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 def _title(made: Comparison | None, found: Sequence[searches.Search]) -> str:

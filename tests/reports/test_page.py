@@ -1,5 +1,7 @@
 """``lightning-rec report``: a page that holds the figures, loads nothing, and runs nothing of a run's."""
 
+import base64
+import hashlib
 import json
 import math
 import re
@@ -38,13 +40,15 @@ class Page(HTMLParser):
         self.sections: list[str] = []
         self.text, self.loaded, self.charts = "", list[str](), list[dict[str, Any]]()
         self.tags: list[str] = []
-        self.kept = ""
+        self.scripts, self.policy, self.kept = list[str](), "", ""
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said = dict(attrs)
         self.tags.append(tag)
+        if said.get("http-equiv") == "Content-Security-Policy":
+            self.policy = said["content"] or ""
         if tag == "section":
             self.sections.append(said["id"] or "")
         self.loaded += [
@@ -59,6 +63,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.kept == "application/json":
             self.charts.append(json.loads(data))
+        elif self.kept == "javascript":
+            self.scripts.append(data)
         elif not self.kept:
             self.text += data
 
@@ -126,6 +132,11 @@ def test_the_page_holds_the_figures_and_loads_nothing(
             assert read_json(path / "run.json")["config_hash"] in text
     assert "lightning-rec train data=table" in text
     assert "run_dir=" not in text  # a command that repeats a run does not write over it
+    assert "default-src 'none'" in page.policy
+    for script in page.scripts:  # and no other one runs
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in page.policy
+    assert len(page.scripts) == page.policy.count("sha256-") == 2
     css = (tmp_path / "new" / "report.html").read_text(encoding="utf-8").partition("</style>")[0]
     assert "prefers-color-scheme: dark" in css
     assert not re.search(r"url\(|@import", css)
