@@ -20,7 +20,7 @@ from lightning_rec.reports.parallel import parallel_chart
 from lightning_rec.reports.series import monitored, settings
 from lightning_rec.reports.tables import Cell, PageTable
 
-PARTS = Path(__file__).parent / "page"
+PARTS = Path(__file__).parent / "template"
 BETTER = {"max": "higher is better", "min": "lower is better"}
 LISTS = {
     "coverage": "coverage: share of the catalogue that is recommended to anybody",
