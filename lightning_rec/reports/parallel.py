@@ -83,7 +83,7 @@ def axis(name: str, values: Sequence[float], log: bool | None = None) -> Chart:
         ticks = [each for each in every if min(values) <= each <= max(values)]
     if log or len(ticks) <= TICKS:
         found["tickvals"] = [math.log10(each) for each in ticks] if log else ticks
-        found["ticktext"] = [f"{each:.3g}" for each in ticks]
+        found["ticktext"] = [f"{each:,.4g}" for each in ticks]
     return found
 
 

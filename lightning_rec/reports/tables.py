@@ -98,7 +98,8 @@ def _against(made: Comparison, figure: str) -> list[list[Cell]]:
             chance = _p(line["holm"])
         elif name != made.baseline and ours and theirs:
             over_seeds = welch(ours, theirs, made.level)
-            difference = Cell(f"{over_seeds} (seeds)", over_seeds.mean)
+            of = " (seeds)" if over_seeds.low is not None else ""
+            difference = Cell(f"{over_seeds}{of}", over_seeds.mean)
         differences.append(difference)
         chances.append(chance)
     return [differences, chances] if lines else [differences]
