@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lightning_rec.commands.compare import asked, sources
 from lightning_rec.commands.loading import loading
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, import_extra
 from lightning_rec.screen import Screen
 
 HELP = """\
@@ -33,6 +33,10 @@ def run(arguments: list[str]) -> int:
     target = Path(said.get("to", "report.html"))
     if target.suffix not in (".html", ".htm"):
         raise UserError(f"to={target}: the page is HTML, so name it so, to={target}.html.")
+    for library in ("jinja2", "plotly"):
+        import_extra(library, "report", "report")
+    if "plots" in said:
+        import_extra("matplotlib", "plots=", "plots")
     with loading():
         from lightning_rec.reports.page import collect, write_page
     made, searches = collect(sources(named), **options)

@@ -31,13 +31,26 @@ COLOURS = (
     "#3b7dd8", "#dd7700", "#169b6b", "#c9518f", "#8a63d2", "#a88410", "#d1453b", "#2a9db0",
     "#7a7f87", "#9c6b4f",
 )  # fmt: skip
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+SYMBOLS = {
+    "circle": "\u25cf", "square": "\u25a0", "diamond": "\u25c6", "triangle-up": "\u25b2",
+    "cross": "\u271a", "x": "\u2716", "star": "\u2605",
+}  # fmt: skip
 QUANTILES = 401
 
 
 def colour(setting: int) -> str:
     """Of a setting, in all charts and in the legend."""
     return COLOURS[setting % len(COLOURS)]
+
+
+def glyph(setting: int) -> str:
+    """The symbol of a setting in the charts, as a character."""
+    return SYMBOLS[symbol(setting)]
+
+
+def symbol(setting: int) -> str:
+    """Of a setting, as Plotly calls it."""
+    return list(SYMBOLS)[setting % len(SYMBOLS)]
 
 
 def safe(text: object) -> str:
@@ -73,7 +86,7 @@ def chart(
 def _trace(made: Comparison, setting: int, **keys: Any) -> Chart:
     """A scatter trace of a setting."""
     name = safe(settings(made)[setting])
-    marker = {"color": colour(setting), "symbol": SYMBOLS[setting % len(SYMBOLS)], "size": 9}
+    marker = {"color": colour(setting), "symbol": symbol(setting), "size": 9}
     keys["marker"] = marker | keys.get("marker", {})
     return {"type": "scatter", "name": name, "meta": setting} | keys
 

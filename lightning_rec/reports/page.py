@@ -90,6 +90,7 @@ def write_page(
         sections=sections,
         settings=settings(made) if made else [],
         colour=charts.colour,
+        glyph=charts.glyph,
         scripts=scripts,
         policy=_policy(scripts),
     )

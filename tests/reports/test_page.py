@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -243,6 +244,14 @@ def test_what_cannot_be_written_is_refused(runs: dict[str, list[Path]], tmp_path
     (tmp_path / "report.html").mkdir()
     with pytest.raises(UserError, match="is a folder"):
         cli.run(["report", one, f"to={tmp_path / 'report.html'}"])
+
+
+def test_what_is_not_installed_is_named_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    with pytest.raises(UserError, match=r"needs plotly, .*lightning-rec\[report\]"):
+        cli.run(["report", "there_is_none"])
 
 
 def test_plots_of_a_paper_are_a_column_wide(runs: dict[str, list[Path]], tmp_path: Path) -> None:
