@@ -15,9 +15,10 @@ A sweep is made by 'lightning-rec train -m'. The same command with the same
 run_dir= again skips what is completed, goes on with what was cut and tries
 again what failed; other values or seeds add to the table.
 
-Example:
+Examples:
   lightning-rec train -m model.dim=32,64 seed=1,2 run_dir=runs/dim
   lightning-rec sweep runs/dim
+  lightning-rec sweep runs/dim && lightning-rec report runs/dim
 """
 
 
