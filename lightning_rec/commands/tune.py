@@ -10,9 +10,10 @@ from lightning_rec.commands.hydra_main import parsed, take_key, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.commands.usage import choices, config_folders
+from lightning_rec.config import as_override
 from lightning_rec.errors import UserError, import_extra, listed, nearest
 from lightning_rec.files import write_text
-from lightning_rec.lab.spaces import Space, as_override, grid, load_space
+from lightning_rec.lab.spaces import Space, grid, load_space
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -106,7 +107,8 @@ class _Search:
         cfg = compose(overrides, config_dirs)
         self.space: Space = load_space(said.get("space") or _model_of(overrides, cfg))
         drawn = [
-            as_override(key, next(iter(each.choices), each.low)) for key, each in self.space.items()
+            f"{key}={as_override(next(iter(each.choices), each.low))}"
+            for key, each in self.space.items()
         ]
         compose([*overrides, *drawn], config_dirs)  # every setting is one of this config
         self.monitor = str(cfg.monitor)
@@ -166,7 +168,7 @@ class _Search:
         if len(self.objectives) > 1:
             self._show_front(study)
         self.best = study.best_trials[0]
-        settings = [as_override(key, self.best.params[key]) for key in self.space]
+        settings = [f"{key}={as_override(self.best.params[key])}" for key in self.space]
         self._write(settings)
         if self.seeds:
             self._train_best(settings)
@@ -182,7 +184,7 @@ class _Search:
         from lightning_rec.lab.study import Watch
 
         folder = self.folder / "trials" / str(trial.number)
-        settings = [as_override(key, trial.params[key]) for key in self.space]
+        settings = [f"{key}={as_override(trial.params[key])}" for key in self.space]
         overrides = [*self.overrides, *settings, "logger=csv", "examples=0"]
         watch = Watch(trial, self.monitor if self.pruner != "none" else None)
         print(f"trial {trial.number}: {' '.join(settings)}", flush=True)
@@ -215,7 +217,7 @@ class _Search:
             "Not beaten in all objectives", [*figures("trial", *self.objectives), *text("settings")]
         )
         for each in sorted(study.best_trials, key=lambda each: each.values[0]):
-            settings = " ".join(as_override(key, each.params[key]) for key in self.space)
+            settings = " ".join(f"{key}={as_override(each.params[key])}" for key in self.space)
             shown.add_row(str(each.number), *(f"{value:.4f}" for value in each.values), settings)
         Screen().print(shown)
 

@@ -105,10 +105,3 @@ def grid(space: Space) -> list[dict[str, Value]]:
     keys: Sequence[str] = list(space)
     values = [space[key].grid(key) for key in keys]
     return [dict(zip(keys, each, strict=True)) for each in itertools.product(*values)]
-
-
-def as_override(key: str, value: Value) -> str:
-    """``key=value`` as Hydra reads it."""
-    words = {None: "null", True: "true", False: "false"}
-    told = words.get(value) if value is None or isinstance(value, bool) else str(value)
-    return f"{key}={told}"

@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from lightning_rec import cli, config
+from lightning_rec.config import as_override
 from lightning_rec.errors import UserError
-from lightning_rec.lab.spaces import as_override, load_space
+from lightning_rec.lab.spaces import load_space
 
 optuna = pytest.importorskip("optuna")
 Refused = Callable[..., str]
@@ -50,7 +51,7 @@ def test_every_space_fits_its_model(name: str) -> None:
     more = ["data=ml_100k_clicks", "task=click"] if clicks else []
     for end in (0, -1):
         drawn = [
-            as_override(key, (each.choices or (each.low, each.high))[end])
+            f"{key}={as_override((each.choices or (each.low, each.high))[end])}"
             for key, each in space.items()
         ]
         config.compose([f"model={name}", *more, *drawn])
