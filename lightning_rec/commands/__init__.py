@@ -5,6 +5,7 @@ from collections.abc import Iterable
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
     "evaluate": "the figures of a run again, or of a model that nothing has trained",
+    "verify": "whether runs, and records of papers, are what they say",
     "sweep": "the table of a sweep, while it runs or after",
     "compare": "runs and sweeps side by side, with paired tests",
     "report": "a page of runs, sweeps and searches to look at; plots for a paper",

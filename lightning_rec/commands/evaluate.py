@@ -1,5 +1,6 @@
 """``lightning-rec evaluate``: figures of a run again, or of what nothing has trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_rec.commands import train
@@ -43,9 +44,7 @@ def run(arguments: list[str]) -> int:
 
     folder, figures = evaluate(Path(folders[0]), overrides)
     recorded = folder.metrics
-    # A run of an earlier version may lack metrics that there are now.
-    again = [name for name in recorded if name in figures]
-    differing = [name for name in again if figures[name] != recorded[name]]
+    again, differing = compared(recorded, figures)
     console = Screen()
     cfg, seen = folder.config, folder.card["protocol"].get("seen")
     console.print(figures_table({"again": plain(figures)}, cfg.monitor, cfg.get("metrics"), seen))
@@ -59,3 +58,14 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"{path} holds none of the figures there are now.")
     console.print(f"Equal to {path} to the last bit ({len(again)} figures).", soft_wrap=True)
     return 0
+
+
+def compared(
+    recorded: Mapping[str, float], figures: Mapping[str, float]
+) -> tuple[list[str], list[str]]:
+    """Names of the recorded figures that there are now, and of those that have another value.
+
+    A run of an earlier version may lack metrics that there are now.
+    """
+    again = [name for name in recorded if name in figures]
+    return again, [name for name in again if figures[name] != recorded[name]]

@@ -1,0 +1,126 @@
+"""``lightning-rec verify``: whether runs, and the records of papers, are what they say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_rec.commands.evaluate import compared
+from lightning_rec.commands.loading import loading
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError, listed
+from lightning_rec.lab.papers import Paper, papers
+from lightning_rec.screen import Screen
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HELP = """\
+Check runs: every file against its hash, data, catalogue and protocol against
+the card, and each figure, computed again from weights and data, against the one
+that was recorded. Exit 1 if something is not as it says.
+
+usage: lightning-rec verify RUN|SWEEP ...
+       lightning-rec verify --all FOLDER
+
+--all checks the papers below FOLDER: whether tables and results are those of
+their records, and whether each record is of the data and the protocol that its
+config makes here. Data that is not on this machine is said.
+
+Examples:
+  lightning-rec verify runs/sasrec
+  lightning-rec verify runs/sweep
+  lightning-rec verify --all experiments
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Check what is named; 1 if something is not as it says. Raises UserError on bad input."""
+    named = [each for each in arguments if each != "--all"]
+    if not named or any(each.startswith("-") for each in named):
+        raise UserError("Say what is checked: lightning-rec verify RUN|SWEEP ..., or --all FOLDER")
+    console, faults = Screen(), 0
+    check = _papers if "--all" in arguments else _runs
+    for path in map(Path, named):
+        for what, told, fine in check(path):
+            faults += not fine
+            console.print(f"{'ok  ' if fine else 'NO  '}{what}: {told}", highlight=False)
+    console.print("All is as it says." if not faults else f"Not as they say: {faults}.")
+    return int(faults > 0)
+
+
+Told = Iterator[tuple[str, str, bool]]
+
+
+def _runs(path: Path) -> Told:
+    """A run folder, or every one in a folder."""
+    if (path / "run.json").is_file():
+        folders = [path]
+    else:
+        folders = sorted(card.parent for card in path.glob("*/run.json"))
+    if not folders:
+        raise UserError(f"{path} is no run folder, and holds none.")
+    with loading():
+        from lightning_rec.training import evaluate
+    for folder in folders:
+        try:
+            found, figures = evaluate(folder, [])
+            recorded = found.metrics
+        except UserError as error:
+            yield str(folder), str(error), False
+            continue
+        again, differing = compared(recorded, figures)
+        if differing or not again:
+            told = f"{len(differing)} of {len(again)} figures differ: {listed(differing, 4) or '-'}"
+            yield str(folder), told, False
+        else:
+            yield str(folder), f"{len(again)} figures are equal to the last bit", True
+
+
+def _papers(root: Path) -> Told:
+    """Every paper below a folder, or the one that it is."""
+    folders = papers(root) or papers(root.parent)
+    folders = [folder for folder in folders if folder == root or folder.parent == root]
+    if not folders:
+        raise UserError(f"No paper lies below {root}: a paper is a folder with a paper.yaml.")
+    for folder in folders:
+        paper = Paper.load(folder)
+        stale = [
+            path.name
+            for path, text in (paper.files() if paper.results else {}).items()
+            if not path.is_file() or path.read_text(encoding="utf-8") != text
+        ]
+        told = f"made of other records: {listed(stale)}" if stale else "tables are of the records"
+        yield paper.name, told, not stale
+        for sentence in paper.lost():
+            yield paper.name, sentence, False
+        for row in paper.rows:
+            if (runs := paper.runs(row)).height:
+                yield f"{paper.name}/{row}", *_record(paper, row, runs)
+
+
+def _record(paper: Paper, row: str, runs: "pl.DataFrame") -> tuple[str, bool]:
+    """Whether the runs of a row are of the data and protocol that its config makes here."""
+    with loading():
+        from lightning_rec.build import problem_of
+        from lightning_rec.build.trainer import recorded_hash
+        from lightning_rec.config import compose
+        from lightning_rec.data.fetch import cache_dir
+
+    paths = [Path(run) for run in runs["run"]]
+    try:
+        problem = problem_of(compose(paper.rows[row].config))
+        loaded: Any = problem.load(cache_dir())
+    except UserError as error:
+        return f"not checked, {error}", "not on this machine" in str(error)
+    pure = problem.protocol.hash(loaded.counts)
+    for path in paths:
+        record = read_json(path)
+        now = {
+            "data_hash": loaded.data_hash,
+            "protocol_hash": recorded_hash(pure, record.get("partial")),
+        }
+        for name, value in now.items():
+            if record.get(name) != value:
+                found = str(record.get(name))[:12]
+                return f"{path.name} has {name} {found}, which is {value[:12]} here", False
+    return f"of this data and this protocol, all records ({len(paths)})", True
