@@ -191,6 +191,8 @@ def check_choices(overrides: Sequence[str]) -> None:
         if not group or parsed.is_delete() or parsed.is_sweep_override() or not choices(group):
             continue
         value = parsed.value()
+        if (group, value) == ("metrics", []):
+            raise UserError("metrics=[]: nothing would be measured; say metrics=[default].")
         if all(isinstance(each, str) for each in (value if isinstance(value, list) else [value])):
             continue
         leave = f" '~{group}' leaves it out." if value is None else ""

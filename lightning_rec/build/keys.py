@@ -69,12 +69,6 @@ def _strategy(value: Any) -> Any:
     return value
 
 
-def _measuring(value: dict[str, Any]) -> dict[str, Any]:
-    if not any(value.values()):
-        raise ValueError("nothing would be measured; say metrics=[default]")
-    return value
-
-
 def _some(value: float) -> float:
     if value == 0:
         raise ValueError("it leaves nothing; say 1 or more batches, or a share of them")
@@ -154,7 +148,7 @@ class Keys(_Strict):
     item: Empty | None = None
     adapter: Empty | None = None
     method: Empty | None = None
-    metrics: Annotated[dict[str, Empty | None], AfterValidator(_measuring)] | None = None
+    metrics: dict[str, Empty | None] | None = None
     negatives: Empty | None = None
     encoder: EncoderKeys | None = None
     baseline: Empty | None

@@ -188,7 +188,7 @@ class Paper(_Read):
         path = self.folder / RESULTS
         if not path.is_file():
             return []
-        before = pl.read_csv(path)
+        before = pl.read_csv(path, glob=False)
         passed = before.filter(pl.col("verdict").is_in(PASSES)).select("row", "figure").rows()
         now = {(row["row"], row["figure"]): row for row in self.frame().iter_rows(named=True)}
         told = []

@@ -44,7 +44,7 @@ Refused = Callable[..., str]
         ("+trainer.plugins=async_checkpoint", "plugins is not to be set: the run folder brings"),
         ("trainer.strategy=ddp_spawn", "do not hand back what they have trained; say ddp"),
         ("trainer.limit_test_batches=0", "it leaves nothing"),
-        ("metrics=[]", "metrics: nothing would be measured; say metrics=[default]"),
+        ("metrics=[]", "nothing would be measured; say metrics=[default]"),
         ("trainer.min_steps=-5", "trainer.min_steps=-5"),
         ("trainer.overfit_batches=-1", "trainer.overfit_batches=-1"),
         ("data=[1]", "by name"),

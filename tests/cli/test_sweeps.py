@@ -152,7 +152,7 @@ def test_a_sweep_killed_at_ten_moments_ends_in_the_table_of_one_that_was_not(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=generator.uniform(1, 12))
+            process.wait(timeout=generator.uniform(1, 8))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
