@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning_rec import threads
 
-__version__ = "0.2.0"
+__version__ = "0.1.0"
 
 __all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
 
