@@ -18,7 +18,7 @@ from lightning_rec.documents import read_yaml
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.figures import better
 from lightning_rec.lab.layout import Table, filled
-from lightning_rec.lab.reading import check_comparable, read_runs
+from lightning_rec.lab.reading import HASHES, check_comparable, read_runs
 from lightning_rec.lab.statistics import spread
 
 NAME = "paper.yaml"
@@ -124,12 +124,14 @@ class Paper(_Read):
 
         Raises UserError if they are of different data or protocols, or lack a figure.
         """
-        paths = sorted((self.folder / kind).glob(f"{row}_seed*.json"))
-        paths = [path for path in paths if path.stem.rpartition("_seed")[0] == row]
+        every = sorted((self.folder / kind).glob(f"{row}_seed*.json"))
+        paths = [path for path in every if path.stem.rpartition("_seed")[0] == row]
         if not paths:
             return pl.DataFrame()
         found = read_runs({row: paths})
-        check_comparable(found, f"the runs of {self.name}/{row}")
+        recorded = set(found.columns) & set(HASHES)  # earlier versions knew no catalogue
+        known = [each for each in recorded if not found[each].has_nulls()]
+        check_comparable(found, f"the runs of {self.name}/{row}", known)
         for name in self.figures if kind == "runs" else ():
             if name not in found.columns or found[name].has_nulls():
                 raise UserError(f"{paths[0]}: a run of this row lacks the figure {name}.")
@@ -295,5 +297,4 @@ def find(name: str) -> tuple[Path, str | None]:
 
 
 def _curve(runs: pl.DataFrame) -> dict[int, float]:
-    """The monitored figure of the first run by epoch, counted from 1."""
-    return {entry["epoch"]: entry["value"] for entry in runs["curve"][0]}
+    return {entry["epoch"]: entry["value"] for entry in runs["curve"][0]}  # of the first run
