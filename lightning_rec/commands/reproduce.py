@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_rec.commands.hydra_main import parsed, take_keys
 from lightning_rec.commands.loading import loading
+from lightning_rec.config import as_override
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
 from lightning_rec.screen import Screen
@@ -168,7 +169,7 @@ def _quick(paper: "Paper", row: str, seeds: list[int]) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            stop = _stop(recorded, paper.quick_epochs)
+            stop = _stop(paper.rows[row].config, paper.quick_epochs)
             train_or_resume([*_overrides(paper, row, seed), *stop], run)
             curve = record(run)["curve"]
         for epoch in [each for each in curve if each in recorded["curve"]]:
@@ -187,11 +188,11 @@ def _overrides(paper: "Paper", row: str, seed: int) -> list[str]:
     return [*paper.rows[row].config, f"seed={seed}", "logger=csv"]
 
 
-def _stop(recorded: dict[str, Any], epochs: int) -> list[str]:
+def _stop(config: Sequence[str], epochs: int) -> list[str]:
     """Stop after some epochs, with the schedule of the whole training."""
-    from lightning_rec.figures import better
+    from lightning_rec.config import compose
 
-    reached = "1.0e30" if better(recorded["monitor"]) == "min" else "-1.0e30"
+    reached = "1.0e30" if compose(config).monitor_mode == "min" else "-1.0e30"
     key = "callbacks.early_stopping.stopping_threshold"
     return [f"+{key}={reached}", f"trainer.min_epochs={epochs}"]
 
@@ -199,17 +200,28 @@ def _stop(recorded: dict[str, Any], epochs: int) -> list[str]:
 def train_or_resume(
     overrides: list[str], folder: Path, config_dirs: Sequence[Path] = (), watch: Any = None
 ) -> None:
-    """Train a run, go on with one that was cut, or do nothing if it is completed."""
+    """Train a run, go on with one that was cut, or do nothing if it is completed.
+
+    Raises UserError if the run that lies there was made with other settings.
+    """
     with loading():
         from lightning_rec.commands.train import frozen
-        from lightning_rec.config import compose
+        from lightning_rec.config import compose, plain
         from lightning_rec.runs.folder import RunFolder
+        from lightning_rec.runs.sweeps import settings_hash
         from lightning_rec.training import resume, train
 
+    overrides = [*overrides, f"run_dir={as_override(str(folder))}"]
+    cfg = frozen(compose(overrides, config_dirs))
     if not (folder / "run.json").is_file():
-        overrides = [*overrides, f"run_dir={folder}"]
-        train(frozen(compose(overrides, config_dirs)), folder, overrides, watch)
-    elif RunFolder.open(folder).card.get("status") != "completed":
+        train(cfg, folder, overrides, watch)
+        return
+    run = RunFolder.open(folder)
+    if settings_hash(plain(run.config)) != settings_hash(plain(cfg)):
+        raise UserError(
+            f"{folder} holds a run with other settings: remove it, or choose another folder."
+        )
+    if run.card.get("status") != "completed":
         resume(folder, [], watch)
 
 

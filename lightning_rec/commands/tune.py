@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig
 
 from lightning_rec.commands.hydra_main import parsed, take_key, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
+from lightning_rec.commands.train import frozen
 from lightning_rec.commands.usage import choices, config_folders
-from lightning_rec.config import as_override
+from lightning_rec.config import as_override, compose, plain
 from lightning_rec.errors import UserError, import_extra, listed, nearest
+from lightning_rec.figures import better
 from lightning_rec.files import write_text
 from lightning_rec.lab.spaces import Space, grid, load_space
 from lightning_rec.screen import Screen
@@ -100,8 +103,7 @@ class _Search:
     def __init__(
         self, overrides: list[str], folder: Path, config_dirs: list[Path], said: dict[str, str]
     ) -> None:
-        from lightning_rec.config import compose
-        from lightning_rec.figures import better
+        from lightning_rec.runs.sweeps import settings_hash
 
         self.overrides, self.folder, self.config_dirs = overrides, folder, config_dirs
         cfg = compose(overrides, config_dirs)
@@ -122,10 +124,8 @@ class _Search:
             raise UserError(
                 f"{told[0]}: a search never sees the test; say the figure of validation."
             )
-        self.directions: list[Any] = [
-            "maximize" if "/" in each and better(each) == "max" else "minimize"
-            for each in self.objectives
-        ]
+        self.directions: list[Any] = [self._direction(each, cfg) for each in self.objectives]
+        self.settings = settings_hash(plain(frozen(cfg)))
         self.trials = number("trials", said["trials"], int) if "trials" in said else 10**6
         self.minutes = (
             number("minutes", said["minutes"], float) if "minutes" in said else float("inf")
@@ -141,6 +141,16 @@ class _Search:
         self.seed = int(cfg.seed)
         self.best: Any = None
 
+    def _direction(self, name: str, cfg: DictConfig) -> str:
+        """``maximize`` or ``minimize``; costs have no slash, and less of them is better."""
+        if name == self.monitor:
+            good: str | None = cfg.monitor_mode
+        else:
+            good = better(name, plain(cfg.metrics)) if "/" in name else "min"
+        if good is None:
+            raise UserError(f"objectives={name}: no metric of this name says which way is better.")
+        return "maximize" if good == "max" else "minimize"
+
     def run(self) -> list[str]:
         """All trials, then the best over seeds; the line of the table."""
         from optuna.trial import TrialState
@@ -148,7 +158,14 @@ class _Search:
         from lightning_rec.lab.study import next_trial, open_study
 
         study = open_study(
-            self.folder, self.space, self.directions, self.sampler, self.pruner, self.seed
+            self.folder,
+            self.space,
+            self.directions,
+            self.sampler,
+            self.pruner,
+            self.seed,
+            objectives=self.objectives,
+            config=self.settings,
         )
         study.set_user_attr("objectives", self.objectives)
         while self._minutes(study) < self.minutes:

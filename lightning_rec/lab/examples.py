@@ -16,12 +16,14 @@ TABLES = {"test_users": "user", "test_queries": "query", "test_rows": "row", "te
 class Values(NamedTuple):
     """A figure of each example of a run's test.
 
-    unit: float64 or int64 [n], the number of the user, query or row that an example is of, from 0
-    in the order of the table.  value: float64 [n], NaN where the figure is not defined.  label:
-    bool [n] of rows of clicks whose figure is an area under a curve; ``value`` is the score then.
+    what: name of its table.  key: [n], the id of the user, query or row that an example is of.
+    unit: int64 [n], the number of that id, from 0.  value: float64 [n], NaN where the figure is not
+    defined.  label: bool [n] of rows of clicks whose figure is an area under a curve; ``value`` is
+    the score then.
     """
 
     what: str
+    key: pl.Series
     unit: NDArray[np.int64]
     value: NDArray[np.float64]
     label: NDArray[np.bool_] | None = None
@@ -48,15 +50,17 @@ def of_examples(run: Path, figure: str) -> Values | None:
     end = f"_{name.goal}" if name.goal else ""
     if (column := f"{own}{end}") in table.columns:
         values = table[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        return Values(found[0], unit, values)
+        return Values(found[0], table[key], unit, values)
     if "rank" in table.columns and (value := _ranked(table, name.figure, name.k)) is not None:
-        return Values(found[0], unit, value)
+        return Values(found[0], table[key], unit, value)
     if f"probability{end}" in table.columns and name.figure in ("auc", "logloss"):
         label = table[f"label{end}"].to_numpy() > 0
         score = table[f"probability{end}"].cast(pl.Float64).to_numpy()
         if name.figure == "auc":
-            return Values(found[0], unit, score, label)
-        return Values(found[0], unit, -np.log(np.where(label, score, 1 - score)))
+            return Values(found[0], table[key], unit, score, label)
+        right = np.where(label, score, 1 - score)
+        if (right > 0).all():  # the loss of a probability that was rounded to 0 is not known
+            return Values(found[0], table[key], unit, -np.log(right))
     return None
 
 

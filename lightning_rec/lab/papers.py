@@ -240,7 +240,7 @@ class Result:
         ratio = statistics.fmean(self.runs[figure]) / published
         if abs(ratio - 1) <= self.paper.tolerance:
             return "within"
-        return "better" if (ratio > 1) == (better(figure) != "min") else "short"
+        return "better" if better(figure) == ("max" if ratio > 1 else "min") else "short"
 
     @property
     def verdicts(self) -> dict[str, str]:

@@ -68,17 +68,19 @@ def open_study(
     kind: Kind,
     pruner: Pruner,
     seed: int,
+    **said: Any,
 ) -> optuna.Study:
     """The study of a folder, begun or gone on with.
 
-    Raises UserError if it was begun with another space, sampler, pruner, seed or objective.
+    ``said``: further settings that its trials have in common, as JSON has them. Raises UserError if
+    it was begun with another space, sampler, pruner, seed or other ones of these.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "space": {
             key: each.model_dump(mode="json", exclude_defaults=True) for key, each in space.items()
         },
-        "sampler": kind, "pruner": pruner, "seed": seed, "directions": list(directions),
+        "sampler": kind, "pruner": pruner, "seed": seed, "directions": list(directions), **said,
     }  # fmt: skip
     with FileLock(folder / "study.lock"):
         study = optuna.create_study(

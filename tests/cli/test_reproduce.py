@@ -135,6 +135,19 @@ def test_a_paper_is_begun_from_runs(
         cli.run(["reproduce", str(own), "--from", str(runs)])
 
 
+def test_a_folder_of_another_config_is_not_taken_for_the_row(
+    paper: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["reproduce", "doe2026/popularity"]) == 0
+    (paper / "runs" / "popularity_seed1.json").unlink()
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    said["rows"]["popularity"]["config"].append("protocol.seen=keep")
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said))
+    assert cli.run(["reproduce", "doe2026/popularity"]) == 1
+    assert "holds a run with other settings" in " ".join(capsys.readouterr().out.split())
+    assert not (paper / "runs" / "popularity_seed1.json").exists()
+
+
 def test_a_row_that_fails_does_not_stop_the_others(
     paper: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

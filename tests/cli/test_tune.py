@@ -114,6 +114,8 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(
     assert len(told(broken / "sasrec")) < 4 or "RUNNING" in {t[1] for t in told(broken / "sasrec")}
     assert cli.run(["tune", *asked, f"to={broken}"]) == 0
     assert told(broken / "sasrec") == told(tmp_path / "whole" / "sasrec")
+    with pytest.raises(UserError, match="a search with other config"):  # not trials of two data
+        cli.run(["tune", *asked, "batches.max_len=7", f"to={broken}"])
 
 
 def test_several_objectives_end_in_what_nothing_beats(
@@ -156,6 +158,7 @@ def test_a_grid_ends_by_itself_and_failures_are_counted(
         (["model=ease", "trials=2", "sampler=tpa"], "Did you mean 'tpe'"),
         (["model=ease", "trials=2", "objectives=[test/ndcg@10]"], "never sees the test"),
         (["model=ease", "trials=2", "model.l2=1,2"], "name one here"),
+        (["model=ease", "trials=2", "objectives=[val/mine]"], "which way is better"),
         (["model=eaze", "trials=2"], "Did you mean 'ease'"),
         (["model=ease", "trials=2", "sampler=grid"], "no end of values of model.l2"),
         (

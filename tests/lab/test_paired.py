@@ -125,7 +125,10 @@ def test_delong_is_the_variance_of_its_definition() -> None:
     contrast = np.array([1, -1])
     variance = contrast @ (one / label.sum() + two / (~label).sum()) @ contrast
     difference = pairs[0].mean() - pairs[1].mean()
-    a, b = (_placements(label, [Values("", np.arange(80), score)]) for score in scores)
+    a, b = (
+        _placements(label, [Values("", pl.Series(range(80)), np.arange(80), score)])
+        for score in scores
+    )
     found = _areas(a.clicks - b.clicks, a.others - b.others, 0.95)
     assert found is not None
     assert found.difference == pytest.approx(difference)
@@ -178,4 +181,7 @@ def test_runs_of_another_test_are_refused(runs: dict[str, list[Path]], tmp_path:
     table.head(5).write_parquet(other / "test_users.parquet")
     (other / "checksums.json").unlink()
     with pytest.raises(UserError, match="not of the same examples"):
+        paired(runs["bprmf"], [other], NDCG)
+    table.with_columns(pl.col("user") + "x").write_parquet(other / "test_users.parquet")
+    with pytest.raises(UserError, match="not of the same examples"):  # as many users, but others
         paired(runs["bprmf"], [other], NDCG)
