@@ -46,6 +46,11 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
                     "best validation would take its place: use callbacks=[…,ema], whose average is "
                     "what is validated."
                 )
+            if isinstance(made, lightning.WeightAveraging) and node.get("use_buffers", True):
+                raise UserError(
+                    f"callbacks.{name}.use_buffers averages what metrics count with: say "
+                    f"callbacks.{name}.use_buffers=false."
+                )
             if isinstance(made, NEED_LOGGER) and not any((settings.get("logger") or {}).values()):
                 raise UserError(
                     f"callbacks.{name}: a {type(made).__name__} writes to a logger, and "

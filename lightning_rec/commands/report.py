@@ -35,10 +35,10 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"to={target}: the page is HTML, so name it so, to={target}.html.")
     for library in ("jinja2", "plotly"):
         import_extra(library, "report", "report")
-    if "plots" in said:
-        import_extra("matplotlib", "plots=", "plots")
     with loading():
         from lightning_rec.reports.page import collect, write_page
+    if "plots" in said:  # torchmetrics, which looks for it, is imported
+        import_extra("matplotlib", "plots=", "plots")
     made, searches = collect(sources(named), **options)
     write_page(target, made, searches, said.get("title", ""))
     console = Screen()

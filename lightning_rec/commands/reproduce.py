@@ -3,18 +3,18 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_rec.commands.hydra_main import parsed, take_keys
+from lightning_rec.commands.compare import sources
+from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import numbers
 from lightning_rec.config import as_override
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
+from lightning_rec.lab.papers import NAME, RESULTS, Paper, papers
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
-
-if TYPE_CHECKING:
-    from lightning_rec.lab.papers import Paper
 
 HELP = """\
 Repeat a published table: train what is missing, go on with what was cut, record
@@ -23,7 +23,7 @@ one JSON a run, and print and write the table with a verdict for each figure.
 usage: lightning-rec reproduce PAPER[/ROW] ... [seeds=1,2,3] [runs=FOLDER]
                                [budget=quick|full|gpu] [--missing]
        lightning-rec reproduce --list
-       lightning-rec reproduce FOLDER --from RUN|SWEEP ...
+       lightning-rec reproduce FOLDER --from [TITLE=]RUN|SWEEP ...
 
 PAPER is a folder with a paper.yaml, or the name of one in experiments/. It ends
 with 1 if a figure that passed does no longer. budget=quick repeats the first
@@ -65,30 +65,43 @@ def run(arguments: list[str]) -> int:
     return _full(asked, Path(said.get("runs", "runs/reproduce")), more)
 
 
-Asked = list[tuple["Paper", str, list[int]]]
+Asked = list[tuple[Paper, str, list[int]]]
 
 
 def _asked(named: list[str], seeds: str) -> Asked:
     """The rows that are named, with their seeds."""
-    from lightning_rec.lab.papers import Paper, find
-
-    wanted = parsed([f"seeds=[{seeds.strip('[]')}]"])[0].value() if seeds else None
-    if isinstance(wanted, list) and not all(type(seed) is int for seed in wanted):
-        raise UserError(f"seeds={seeds}: whole numbers, such as seeds=1,2,3.")
     asked: Asked = []
     for name in named:
-        folder, row = find(name)
+        folder, row = _find(name)
         paper = Paper.load(folder)
         for each in [row] if row else paper.rows:
-            chosen = [int(seed) for seed in wanted] if isinstance(wanted, list) else []
-            asked.append((paper, each, chosen or paper.wanted(each)))
+            asked.append((paper, each, numbers("seeds", seeds) or paper.wanted(each)))
     return asked
+
+
+def _find(name: str) -> tuple[Path, str | None]:
+    """The folder of a paper, and the row, that ``PAPER``, ``PAPER/ROW`` or a path names.
+
+    Raises UserError with what there is.
+    """
+    for base in (Path(name), Path("experiments") / name):
+        if (base / NAME).is_file():
+            return base, None
+        if (base.parent / NAME).is_file():
+            rows = Paper.load(base.parent).rows
+            if base.name not in rows:
+                hint = nearest(base.name, rows)
+                raise UserError(f"{base.parent} has no row {base.name}.{hint} {listed(rows)}.")
+            return base.parent, base.name
+    known = [path.name for path in papers(Path("experiments"))]
+    raise UserError(
+        f"There is no paper '{name}': name a folder with a {NAME}, or one of experiments/"
+        f"{': ' + listed(known) if known else ''}.{nearest(name, known)}"
+    )
 
 
 def _list(roots: list[str]) -> int:
     """Every paper and its rows: seeds that there are, and verdicts."""
-    from lightning_rec.lab.papers import Paper, papers
-
     found = [path for root in roots or ["experiments"] for path in papers(Path(root))]
     if not found:
         raise UserError("No paper is below experiments/: name a folder of papers, --list FOLDER.")
@@ -133,7 +146,8 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
                 failed.append(f"{paper.name}/{row} seed={seed}: {error}")
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_json(target, {"row": row, **record(folder)})
+            made = {"row": row, "config": list(paper.rows[row].config), **record(folder)}
+            write_json(target, made)
     lost = []
     for paper in {paper.folder: paper for paper, _, _ in asked}.values():
         fresh = type(paper).load(paper.folder)
@@ -141,7 +155,8 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
         if not fresh.results:
             continue
         for path, content in fresh.files().items():
-            write_text(path, content)
+            if not (lost and path.name == RESULTS):  # what passed is remembered
+                write_text(path, content)
         table = fresh.table()
         columns = [*text(*table.header[:2]), *figures(*table.header[2:-1]), *text(table.header[-1])]
         shown = FittedTable(fresh.citation, columns)
@@ -154,7 +169,7 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
     return int(bool(failed or lost))
 
 
-def _quick(paper: "Paper", row: str, seeds: list[int]) -> int:
+def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
     """Repeat the first epochs of recorded curves; 1 if they are others."""
     from lightning_rec.documents import read_json
     from lightning_rec.lab.reading import record
@@ -184,7 +199,7 @@ def _quick(paper: "Paper", row: str, seeds: list[int]) -> int:
     return status
 
 
-def _overrides(paper: "Paper", row: str, seed: int) -> list[str]:
+def _overrides(paper: Paper, row: str, seed: int) -> list[str]:
     return [*paper.rows[row].config, f"seed={seed}", "logger=csv"]
 
 
@@ -233,7 +248,6 @@ def _begin(folder: Path, runs: list[str]) -> int:
 
     from lightning_rec.figures import parse
     from lightning_rec.lab import read_runs
-    from lightning_rec.lab.papers import NAME
     from lightning_rec.lab.reading import record
     from lightning_rec.runs.sweeps import key_of
 
@@ -241,8 +255,9 @@ def _begin(folder: Path, runs: list[str]) -> int:
         raise UserError("Say of which runs: lightning-rec reproduce FOLDER --from RUN|SWEEP ...")
     if (folder / NAME).exists():
         raise UserError(f"{folder / NAME} exists already: name another folder.")
-    found = read_runs(*runs)
+    found = read_runs(*sources(runs))
     rows: dict[str, Any] = {}
+    seeds = max(found.group_by("setting").len()["len"])
     monitors = dict.fromkeys(found["monitor"].to_list())
     for run in found.iter_rows(named=True):
         row = re.sub(r"[^\w.-]+", "_", run["setting"]).strip("_.-") or "row"
@@ -256,9 +271,10 @@ def _begin(folder: Path, runs: list[str]) -> int:
             raise UserError(f"{run['run']} is no run folder, of which a record is made.")
         target = folder / "runs" / f"{row}_seed{run['seed']}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, {"row": row, **record(Path(run["run"]))})
+        write_json(target, {"row": row, "config": config, **record(Path(run["run"]))})
     shown = [str(parse(name)._replace(stage="test")) for name in monitors]
-    paper = {"citation": "Authors, title, venue", "protocol": "", "figures": shown, "rows": rows}
+    paper: dict[str, Any] = {"citation": "Authors, title, venue", "protocol": "", "figures": shown}
+    paper |= {"seeds": seeds, "rows": rows}
     write_text(folder / NAME, yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
     print(
         f"{folder / NAME} is written: add what was published, then lightning-rec reproduce {folder}"

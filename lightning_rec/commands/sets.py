@@ -39,6 +39,11 @@ def number(key: str, text: str, kind: type[T]) -> T:
         raise UserError(f"{key}={text}: it must be a {whole}number.") from None
 
 
+def numbers(key: str, text: str) -> list[int]:
+    """Read whole numbers, ``1,2,3`` or ``[1,2,3]``. Raises UserError if one is none."""
+    return [number(key, each.strip(), int) for each in text.strip("[] ").split(",") if each.strip()]
+
+
 def settings_of(arguments: Iterable[str]) -> dict[str, Any]:
     """Settings of ``key=value`` words, or ``data.key=value``; values are YAML, as Hydra's are."""
     words = [argument.removeprefix("data.") for argument in arguments]

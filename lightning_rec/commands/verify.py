@@ -60,8 +60,13 @@ def _runs(path: Path) -> Told:
     if not folders:
         raise UserError(f"{path} is no run folder, and holds none.")
     with loading():
+        from lightning_rec.runs import checksums
         from lightning_rec.training import evaluate
     for folder in folders:
+        if not (folder / checksums.NAME).is_file():
+            told = f"{checksums.NAME} is missing: nobody can tell whether its files are as written"
+            yield str(folder), told, False
+            continue
         try:
             found, figures = evaluate(folder, [])
             recorded = found.metrics
@@ -119,8 +124,10 @@ def _record(paper: Paper, row: str, runs: "pl.DataFrame") -> tuple[str, bool]:
             "data_hash": loaded.data_hash,
             "protocol_hash": recorded_hash(pure, record.get("partial")),
         }
+        if record.get("catalogue_hash") and problem.reads_catalogue:
+            now["catalogue_hash"] = problem.catalogue_hash(loaded)
         for name, value in now.items():
             if record.get(name) != value:
                 found = str(record.get(name))[:12]
-                return f"{path.name} has {name} {found}, which is {value[:12]} here", False
+                return f"{path.name} has {name} {found}, which is {str(value)[:12]} here", False
     return f"of this data and this protocol, all records ({len(paths)})", True

@@ -157,15 +157,15 @@ def _verdict(line: dict[str, Any], baseline: str, level: float) -> str:
     told = f"{line['setting']} minus {baseline}, {line['figure']}: {line['difference']:+.4f}"
     low, high = line["difference_low"], line["difference_high"]
     if line["holm"] > 1 - level:
-        seen = f"of {line['detectable']:.4f} it would have been seen four times of five"
+        seen = f"this test set would show one of {line['detectable']:.4f} in four tests of five"
         return f"{told}, which may be noise (p {_p(line['holm'])} after Holm); {seen}."
-    told += f" [{line['low']:+.4f}, {line['high']:+.4f}], more than chance among "
-    told += f"{line['units']:,} (p {_p(line['holm'])} after Holm)"
+    told += f" [{line['low']:+.4f}, {line['high']:+.4f}], more than chance over "
+    told += f"the {line['units']:,} (p {_p(line['holm'])} after Holm)"
     if low is None:
         return f"{told}; for these weights, since one of both has a single seed or no spread."
     if low <= 0 <= high:
-        return f"{told}, but not among seeds [{low:+.4f}, {high:+.4f}]: train more of them."
-    return f"{told}, and among seeds [{low:+.4f}, {high:+.4f}]."
+        return f"{told}, but not over the seeds [{low:+.4f}, {high:+.4f}]: train more of them."
+    return f"{told}, and over the seeds [{low:+.4f}, {high:+.4f}]."
 
 
 def _p(value: float | None) -> str:

@@ -10,6 +10,8 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
     "⊕": r"$\oplus$",
     "[": "{[}",  # a row that begins with it would be read as a length
     "]": "{]}",

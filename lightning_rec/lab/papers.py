@@ -14,8 +14,8 @@ from typing import Annotated
 import polars as pl
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 
-from lightning_rec.documents import read_yaml
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.documents import read_json, read_yaml
+from lightning_rec.errors import UserError, listed
 from lightning_rec.figures import better
 from lightning_rec.lab.layout import Table, filled
 from lightning_rec.lab.reading import HASHES, check_comparable, read_runs
@@ -128,6 +128,13 @@ class Paper(_Read):
         paths = [path for path in every if path.stem.rpartition("_seed")[0] == row]
         if not paths:
             return pl.DataFrame()
+        for path in paths if kind == "runs" else ():
+            config = read_json(path).get("config")  # records of earlier versions do not say
+            if config not in (None, list(self.rows[row].config)):
+                raise UserError(
+                    f"{path} is the record of another config than rows.{row}.config has: remove "
+                    "it, and the row is trained anew."
+                )
         found = read_runs({row: paths})
         recorded = set(found.columns) & set(HASHES)  # earlier versions knew no catalogue
         known = [each for each in recorded if not found[each].has_nulls()]
@@ -273,27 +280,6 @@ class Result:
 def papers(root: Path) -> list[Path]:
     """The folders of papers below ``root``."""
     return sorted(path.parent for path in root.glob(f"*/{NAME}"))
-
-
-def find(name: str) -> tuple[Path, str | None]:
-    """The folder of a paper, and the row, that ``PAPER``, ``PAPER/ROW`` or a path names.
-
-    Raises UserError with what there is.
-    """
-    for base in (Path(name), Path("experiments") / name):
-        if (base / NAME).is_file():
-            return base, None
-        if (base.parent / NAME).is_file():
-            rows = Paper.load(base.parent).rows
-            if base.name not in rows:
-                hint = nearest(base.name, rows)
-                raise UserError(f"{base.parent} has no row {base.name}.{hint} {listed(rows)}.")
-            return base.parent, base.name
-    known = [path.name for path in papers(Path("experiments"))]
-    raise UserError(
-        f"There is no paper '{name}': name a folder with a {NAME}, or one of experiments/"
-        f"{': ' + listed(known) if known else ''}.{nearest(name, known)}"
-    )
 
 
 def _curve(runs: pl.DataFrame) -> dict[int, float]:

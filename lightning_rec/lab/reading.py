@@ -35,13 +35,12 @@ def record(folder: Path) -> dict[str, Any]:
 
     run = RunFolder.open(folder)
     cfg = read_yaml(folder / "config.yaml")
-    measured = folder / "metrics.json"
     kept = {key: run.card[key] for key in RECORDED if run.card.get(key) is not None}
     # Where a run lies says nothing about it.
     kept["overrides"] = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
     return kept | {
         "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
-        "metrics": read_json(measured) if measured.exists() else {},
+        "metrics": run.metrics if (folder / "metrics.json").exists() else {},
         "status": run.card["status"],
         "monitor": cfg["monitor"],
         "curve": _curve(folder, cfg["monitor"], run.card["status"] == "completed"),

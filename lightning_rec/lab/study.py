@@ -118,6 +118,9 @@ def next_trial(study: optuna.Study, folder: Path, space: Space, most: int) -> It
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
+            if study.get_trials(deepcopy=False)[old.number].state != TrialState.RUNNING:
+                lock.release()  # it was told in the meantime
+                continue
             trial = optuna.trial.Trial(study, old._trial_id)
             break
         if isinstance(study.sampler, SeededSampler) and study.sampler.grid:

@@ -169,8 +169,8 @@ def of_search(search: searches.Search) -> Section:
     good = [
         f"{name}, to {way}" for name, way in zip(search.objectives, search.directions, strict=True)
     ]
-    text = f"{searches.told(search)} Judged on validation alone by {', '.join(good)}; the test was "
-    text += "not looked at."
+    text = f"{searches.told(search)} Judged on validation alone by {', '.join(good)}; the test "
+    text += "has no say."
     cells = [[Cell(text, order) for text, order in row] for row in rows]
     return Section(
         f"search-{search.title}", f"Search: {search.title}", [text],

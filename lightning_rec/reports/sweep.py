@@ -131,9 +131,10 @@ def _hashes(run: dict[str, Any]) -> str | None:
 def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[str, Any]]:
     """Group jobs that differ in nothing but the seed; best mean of ``monitor`` first.
 
-    Returns a row per group: ``setting``, ``jobs`` (how many), ``failed``, for each figure its
-    ``mean`` and sample standard deviation ``sd`` (None for a single job), and likewise the costs:
-    parameters that are trained, seconds per epoch, largest resident memory in MiB.
+    Returns a row per group: ``setting``, ``jobs`` (how many), ``failed`` and ``open`` (those that
+    run or were cut), for each figure its ``mean`` and sample standard deviation ``sd`` (None for a
+    single job), and likewise the costs: parameters that are trained, seconds per epoch, largest
+    resident memory in MiB.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
@@ -141,7 +142,9 @@ def summarise(jobs: list[dict[str, Any]], monitor: str, mode: str) -> list[dict[
     rows = []
     for setting, members in groups.items():
         done = [job for job in members if job["metrics"]]
-        row = {"setting": setting, "jobs": len(members), "failed": len(members) - len(done)}
+        failed = sum(job["status"] == "failed" for job in members)
+        row = {"setting": setting, "jobs": len(members), "failed": failed}
+        row["open"] = len(members) - len(done) - failed
         spreads = {"figures": _spreads(done, "metrics"), "costs": _spreads(done, "cost")}
         rows.append(row | spreads)
     worst = float("-inf") if mode == "max" else float("inf")
@@ -196,7 +199,8 @@ def table(
             yield "-" if figure["mean"] is None else str(Spread(figure["mean"], figure["sd"]))
 
     for row in rows:
-        number = f"{row['jobs']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
+        told = [f"{row[key]} {key}" for key in ("failed", "open") if row.get(key)]
+        number = f"{row['jobs']}" + (f" ({', '.join(told)})" if told else "")
         shown.add_row(row["setting"], number, *cells(row["figures"]))
     for model in sorted({name.model for name in names.values()} - {""}):
         known_of = next(row["figures"] for row in rows if row["figures"])

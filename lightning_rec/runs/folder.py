@@ -258,10 +258,9 @@ class RunFolder:
         """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
         path, status = self.path / "weights.safetensors", self.card.get("status")
         if not path.is_file():
-            raise UserError(
-                f"{path} is missing: this run is {status}, not completed. "
-                f"Go on with resume={self.path}."
-            )
+            more = f"this run is {status}: go on with it, resume={self.path}"
+            told = "bring the file back" if status == "completed" else more
+            raise UserError(f"{path} is missing: {told}.")
         checksums.verify(self.path, path.name)
         weights.read(path, model)
 

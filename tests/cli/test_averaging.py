@@ -73,3 +73,17 @@ def test_the_average_is_that_of_its_definition(small: list[str], tmp_path: Path)
 def test_an_average_that_would_be_lost_is_refused(small: list[str], refused: Refused) -> None:
     swa = "+callbacks.swa={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}"
     assert "use callbacks=[…,ema]" in refused("train", *small, swa)
+
+
+def test_what_metrics_count_with_is_not_averaged(
+    click_csv: Path, refused: Refused, tmp_path: Path
+) -> None:
+    clicks = [
+        "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
+        "data.fields.categorical=[uid,sku]", "data.fields.group=uid", "model=deepfm", "model.mlp=[8]",
+        "protocol.val=0.3", "protocol.test=0.3", "trainer=cpu", "trainer.max_epochs=4",
+        "batches.batch_size=32",
+    ]  # fmt: skip
+    run = train(clicks, tmp_path / "run")
+    assert cli.run(["evaluate", f"run={run}"]) == 0  # computed anew, without any average
+    assert "use_buffers=false" in refused("train", *clicks, *EMA, "callbacks.ema.use_buffers=true")

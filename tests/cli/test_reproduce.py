@@ -92,7 +92,10 @@ def test_a_paper_is_repeated_extended_and_falsified(
     other["metrics"][FIGURE] = 0.00001
     write_json(paper / "runs" / "bprmf_seed2.json", other)
     assert cli.run(["reproduce", "doe2026"]) == 1
-    assert "doe2026/bprmf: test/ndcg@10 passed, and is 0.0000 for 0.0001" in capsys.readouterr().out
+    lost = "doe2026/bprmf: test/ndcg@10 passed, and is 0.0000 for 0.0001"
+    assert lost in capsys.readouterr().out
+    assert cli.run(["reproduce", "doe2026"]) == 1  # not green by being asked again
+    assert lost in capsys.readouterr().out
 
 
 def test_the_first_epochs_are_repeated_and_compared(
@@ -135,6 +138,16 @@ def test_a_paper_is_begun_from_runs(
         cli.run(["reproduce", str(own), "--from", str(runs)])
 
 
+def test_a_record_of_another_config_is_not_taken_for_the_row(paper: Path) -> None:
+    assert cli.run(["reproduce", "doe2026/popularity"]) == 0
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    said["rows"]["popularity"]["config"].append("protocol.seen=keep")
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said))
+    for verb in (["reproduce", "doe2026"], ["verify", "--all", str(paper.parent)]):
+        with pytest.raises(UserError, match=r"seed1\.json is the record of another config"):
+            cli.run(verb)
+
+
 def test_a_folder_of_another_config_is_not_taken_for_the_row(
     paper: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,7 +178,7 @@ def test_a_row_that_fails_does_not_stop_the_others(
         (["doe2025"], "Did you mean 'doe2026'"),
         (["doe2026/bprfm"], "Did you mean 'bprmf'"),
         (["doe2026", "budget=all"], "quick, full, gpu"),
-        (["doe2026", "seeds=a"], "whole numbers"),
+        (["doe2026", "seeds=a"], "whole number"),
         (["doe2026", "--lst"], "Did you mean '--list'"),
         ([], "Say which paper"),
     ],

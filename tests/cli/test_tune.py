@@ -122,8 +122,10 @@ def test_several_objectives_end_in_what_nothing_beats(
     log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = [*log, "model=bprmf", "trials=4", "sampler=random", "seeds=[]", f"to={tmp_path / 't'}"]
+    asked.append("model.l2=0.02")  # what is named is not drawn
     assert cli.run(["tune", *asked, "objectives=[val/ndcg@10,cost.trained_parameters]"]) == 0
     found = trials(tmp_path / "t" / "bprmf")
+    assert all(set(trial.params) == {"model.dim", "optimizer.lr"} for trial in found)
     out = capsys.readouterr().out
     front = [
         one for one in found
@@ -159,6 +161,10 @@ def test_a_grid_ends_by_itself_and_failures_are_counted(
         (["model=ease", "trials=2", "objectives=[test/ndcg@10]"], "never sees the test"),
         (["model=ease", "trials=2", "model.l2=1,2"], "name one here"),
         (["model=ease", "trials=2", "objectives=[val/mine]"], "which way is better"),
+        (["model=ease", "trials=2", "model.l2=3"], "Nothing is left to draw: model.l2"),
+        (["model=ease", "trails=2"], "trails"),
+        (["model=ease", "trials=2", "~callbacks.progress"], "say callbacks.progress=null"),
+        (["model=ease", "trials=2", "seeds=1,x"], "seeds=x"),
         (["model=eaze", "trials=2"], "Did you mean 'ease'"),
         (["model=ease", "trials=2", "sampler=grid"], "no end of values of model.l2"),
         (
@@ -192,3 +198,55 @@ def test_a_space_that_cannot_be_is_told(
     space.write_text(yaml.safe_dump(content))
     told = refused("tune", *log, "model=ease", "trials=2", f"space={space}", f"to={tmp_path / 't'}")
     assert sentence in told
+
+
+def test_trials_are_of_one_data_and_a_folder_may_have_any_name(
+    log: list[str], log_csv: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(log_csv.read_text())
+    asked = [*log, f"data.path={path}", "model=itemknn", "seeds=1", f"to={tmp_path / 't[1], b'}"]
+    assert cli.run(["tune", *asked, "trials=2"]) == 0
+    path.write_text("".join(log_csv.read_text().splitlines(keepends=True)[:-9]))
+    with pytest.raises(UserError, match="not that of the trials before"):
+        cli.run(["tune", *asked, "trials=3"])
+
+
+def test_a_search_of_clicks(click_csv: Path, tmp_path: Path) -> None:
+    asked = [
+        "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
+        "data.fields.categorical=[uid,sku]", "model=fm", "trainer=cpu", "trainer.max_epochs=1",
+        "trials=2", "seeds=1", f"to={tmp_path}",
+    ]  # fmt: skip
+    assert cli.run(["tune", *asked]) == 0
+    values = [trial.value for trial in trials(tmp_path / "fm")]
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path / 'fm/study.db'}")
+    assert study.best_value == min(values)  # of a loss
+
+
+def test_a_search_whose_trials_all_fail_ends(
+    log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text("model.dim: {choices: [15, 17]}\n")  # which two heads cannot share
+    asked = [*log, "model=sasrec", "model.heads=2", f"space={space}", "minutes=60"]
+    assert cli.run(["tune", *asked, f"to={tmp_path / 't'}"]) == 1
+    assert len(trials(tmp_path / "t" / "sasrec")) == 10
+    assert "every trial failed: UserError" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_best_is_left_to_the_worker_who_ends_last(
+    log: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from filelock import FileLock
+
+    asked = [*log, "model=itemknn", "seeds=1", f"to={tmp_path}"]
+    assert cli.run(["tune", *asked, "trials=1"]) == 0
+    folder = tmp_path / "itemknn"
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{folder / 'study.db'}")
+    held = study.ask()
+    with FileLock(folder / f"trial_{held.number}.lock"):
+        assert cli.run(["tune", *asked, "trials=2"]) == 0
+    assert "another worker has trial 1" in " ".join(capsys.readouterr().out.split())
+    assert cli.run(["tune", *asked, "trials=2"]) == 0  # nobody holds it any longer
+    assert [trial.state.name for trial in trials(folder)] == ["COMPLETE"] * 2

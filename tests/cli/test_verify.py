@@ -43,6 +43,9 @@ def test_runs_are_computed_again(
     assert cli.run(["verify", str(run)]) == 1
     assert "1 of" in (out := " ".join(capsys.readouterr().out.split()))
     assert "figures differ: test/ndcg@10" in out
+    (run / "checksums.json").unlink()
+    assert cli.run(["verify", str(run)]) == 1
+    assert "checksums.json is missing" in " ".join(capsys.readouterr().out.split())
 
 
 def test_records_are_of_their_data_and_tables_of_their_records(

@@ -185,3 +185,21 @@ def test_runs_of_another_test_are_refused(runs: dict[str, list[Path]], tmp_path:
     table.with_columns(pl.col("user") + "x").write_parquet(other / "test_users.parquet")
     with pytest.raises(UserError, match="not of the same examples"):  # as many users, but others
         paired(runs["bprmf"], [other], NDCG)
+
+
+def test_figures_that_were_changed_by_hand_are_refused(
+    runs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    import shutil
+
+    other = shutil.copytree(runs["popularity"][0], tmp_path / "other")
+    text = (other / "metrics.json").read_text().replace(": 0.", ": 0.9")
+    (other / "metrics.json").write_text(text)
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        compare(other)
+
+
+def test_a_p_value_is_mathematics_in_latex() -> None:
+    from lightning_rec.lab import Table
+
+    assert "$<$ 0.001" in Table(["setting", "p"], [["a", "< 0.001"]]).latex()
