@@ -158,19 +158,25 @@ def of_readme() -> str:
     )
 
 
-def published() -> Table:
+def published() -> str:
     """The rows of all papers."""
     return joined([paper.table() for paper in PAPERS])
 
 
-def tried() -> Table:
+def tried() -> str:
     """What did not help, of all papers."""
     return joined([paper.tried() for paper in PAPERS])
 
 
-def joined(tables: list[Table]) -> Table:
-    """Tables of equal headings as one."""
-    return replace(tables[0], rows=[row for table in tables for row in table.rows])
+def joined(tables: list[Table]) -> str:
+    """Those that have rows, and of equal headings as one."""
+    alike: dict[tuple[str, ...], list[Table]] = {}
+    for table in (each for each in tables if each.rows):
+        alike.setdefault(tuple(table.header), []).append(table)
+    every = (
+        replace(some[0], rows=[r for each in some for r in each.rows]) for some in alike.values()
+    )
+    return "\n\n".join(map(str, every))
 
 
 def all_of(folder: str, **built: Callable[[], object]) -> dict[str, Callable[[], object]]:

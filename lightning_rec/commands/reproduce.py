@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_rec.commands.asked import Asked, asked_rows, list_papers
 from lightning_rec.commands.compare import sources
 from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
-from lightning_rec.commands.sets import numbers
-from lightning_rec.config import as_override
+from lightning_rec.config import as_override, compose
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
-from lightning_rec.lab.papers import NAME, RESULTS, Paper, papers
+from lightning_rec.lab.papers import NAME, RESULTS, Paper
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -51,72 +51,18 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"budget={budget}: it is one of {listed(BUDGETS)}.")
     named = [each for each in arguments if not each.startswith("-")]
     if "--list" in flags:
-        return _list(named)
+        return list_papers(named)
     if not named:
         raise UserError("Say which paper: lightning-rec reproduce PAPER, or --list.")
     if "--from" in flags:
         return _begin(Path(named[0]), named[1:])
-    asked = _asked(named, said.get("seeds", ""))
+    asked = asked_rows(named, said.get("seeds", ""))
     if "--missing" in flags:
         return _missing(asked)
     if budget == "quick":
         return max(_quick(paper, row, seeds) for paper, row, seeds in asked)
     more = ["trainer=gpu"] if budget == "gpu" else []
     return _full(asked, Path(said.get("runs", "runs/reproduce")), more)
-
-
-Asked = list[tuple[Paper, str, list[int]]]
-
-
-def _asked(named: list[str], seeds: str) -> Asked:
-    """The rows that are named, with their seeds."""
-    asked: Asked = []
-    for name in named:
-        folder, row = _find(name)
-        paper = Paper.load(folder)
-        for each in [row] if row else paper.rows:
-            asked.append((paper, each, numbers("seeds", seeds) or paper.wanted(each)))
-    return asked
-
-
-def _find(name: str) -> tuple[Path, str | None]:
-    """The folder of a paper, and the row, that ``PAPER``, ``PAPER/ROW`` or a path names.
-
-    Raises UserError with what there is.
-    """
-    for base in (Path(name), Path("experiments") / name):
-        if (base / NAME).is_file():
-            return base, None
-        if (base.parent / NAME).is_file():
-            rows = Paper.load(base.parent).rows
-            if base.name not in rows:
-                hint = nearest(base.name, rows)
-                raise UserError(f"{base.parent} has no row {base.name}.{hint} {listed(rows)}.")
-            return base.parent, base.name
-    known = [path.name for path in papers(Path("experiments"))]
-    raise UserError(
-        f"There is no paper '{name}': name a folder with a {NAME}, or one of experiments/"
-        f"{': ' + listed(known) if known else ''}.{nearest(name, known)}"
-    )
-
-
-def _list(roots: list[str]) -> int:
-    """Every paper and its rows: seeds that there are, and verdicts."""
-    found = [path for root in roots or ["experiments"] for path in papers(Path(root))]
-    if not found:
-        raise UserError("No paper is below experiments/: name a folder of papers, --list FOLDER.")
-    for paper in map(Paper.load, found):
-        shown = FittedTable(
-            f"{paper.name}: {paper.citation}", [*text("row"), *figures("seeds"), *text("verdicts")]
-        )
-        results = {result.name: result for result in paper.results}
-        for name in paper.rows:
-            result, goal = results.get(name), len(paper.wanted(name))
-            told = result.verdicts if result else {}
-            verdicts = ", ".join(f"{figure} {verdict}" for figure, verdict in told.items())
-            shown.add_row(name, f"{result.runs.height if result else 0} of {goal}", verdicts)
-        Screen().print(shown)
-    return 0
 
 
 def _missing(asked: Asked) -> int:
@@ -171,6 +117,8 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
 
 def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
     """Repeat the first epochs of recorded curves; 1 if they are others."""
+    from pytorch_lightning import Callback
+
     from lightning_rec.documents import read_json
     from lightning_rec.lab.reading import record
 
@@ -185,7 +133,7 @@ def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             stop = _stop(paper.rows[row].config, paper.quick_epochs)
-            train_or_resume([*_overrides(paper, row, seed), *stop], run)
+            train_or_resume([*_overrides(paper, row, seed), *stop], run, watch=Callback())
             curve = record(run)["curve"]
         for epoch in [each for each in curve if each in recorded["curve"]]:
             then, now = recorded["curve"][epoch], curve[epoch]
@@ -205,8 +153,6 @@ def _overrides(paper: Paper, row: str, seed: int) -> list[str]:
 
 def _stop(config: Sequence[str], epochs: int) -> list[str]:
     """Stop after some epochs, with the schedule of the whole training."""
-    from lightning_rec.config import compose
-
     reached = "1.0e30" if compose(config).monitor_mode == "min" else "-1.0e30"
     key = "callbacks.early_stopping.stopping_threshold"
     return [f"+{key}={reached}", f"trainer.min_epochs={epochs}"]
@@ -221,7 +167,7 @@ def train_or_resume(
     """
     with loading():
         from lightning_rec.commands.train import frozen
-        from lightning_rec.config import compose, plain
+        from lightning_rec.config import plain
         from lightning_rec.runs.folder import RunFolder
         from lightning_rec.runs.sweeps import settings_hash
         from lightning_rec.training import resume, train
@@ -257,16 +203,17 @@ def _begin(folder: Path, runs: list[str]) -> int:
         raise UserError(f"{folder / NAME} exists already: name another folder.")
     found = read_runs(*sources(runs))
     rows: dict[str, Any] = {}
-    seeds = max(found.group_by("setting").len()["len"])
+    had = dict(found.group_by("setting").len().iter_rows())
     monitors = dict.fromkeys(found["monitor"].to_list())
     for run in found.iter_rows(named=True):
         row = re.sub(r"[^\w.-]+", "_", run["setting"]).strip("_.-") or "row"
         config = [
             each for each in run["overrides"] if key_of(each) not in ("seed", "run_dir", "logger")
         ]
-        rows.setdefault(
-            row, {"title": run["setting"], "data": run["data"], "config": config, "published": {}}
-        )
+        while rows.get(row, {"config": config})["config"] != config:
+            row += "_"  # names may become equal
+        said = {"title": run["setting"], "data": run["data"], "config": config, "published": {}}
+        rows.setdefault(row, said | {"seeds": had[run["setting"]]})
         if not Path(run["run"]).is_dir():
             raise UserError(f"{run['run']} is no run folder, of which a record is made.")
         target = folder / "runs" / f"{row}_seed{run['seed']}.json"
@@ -274,7 +221,7 @@ def _begin(folder: Path, runs: list[str]) -> int:
         write_json(target, {"row": row, "config": config, **record(Path(run["run"]))})
     shown = [str(parse(name)._replace(stage="test")) for name in monitors]
     paper: dict[str, Any] = {"citation": "Authors, title, venue", "protocol": "", "figures": shown}
-    paper |= {"seeds": seeds, "rows": rows}
+    paper["rows"] = rows
     write_text(folder / NAME, yaml.safe_dump(paper, sort_keys=False, allow_unicode=True))
     print(
         f"{folder / NAME} is written: add what was published, then lightning-rec reproduce {folder}"

@@ -85,12 +85,16 @@ def _processor() -> str:
 
 
 def _commit() -> dict[str, Any]:
-    """Commit and dirty flag of the clone this package runs from; None for an installed wheel."""
+    """Commit of the clone this package runs from, and whether its code or configs differ from it.
+
+    None for an installed wheel.
+    """
     home = Path(__file__).resolve().parents[2]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         if (home / ".git").exists():
             commit = _git(home, "rev-parse", "HEAD")
-            return {"commit": commit, "dirty": bool(_git(home, "status", "--porcelain"))}
+            parts = (each for each in ("lightning_rec", "conf") if (home / each).is_dir())
+            return {"commit": commit, "dirty": bool(_git(home, "status", "--porcelain", *parts))}
     return {"commit": None, "dirty": None}
 
 

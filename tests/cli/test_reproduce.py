@@ -111,6 +111,8 @@ def test_the_first_epochs_are_repeated_and_compared(
     value = record["curve"]["1"]
     assert f"epoch 1: {record['monitor']} {value} recorded, {value} now" in out
     assert "epoch 2" not in out
+    assert "ended after" not in out  # nor is it told that training was short, nor a whole table
+    assert len(out.splitlines()) < 15
     record["curve"]["1"] = 2 * value + 1
     write_json(path, record)
     assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1", "budget=quick"]) == 1
@@ -170,6 +172,32 @@ def test_a_row_that_fails_does_not_stop_the_others(
     assert cli.run(["reproduce", "doe2026", "seeds=1"]) == 1
     assert "doe2026/bprmf seed=1: " in " ".join(capsys.readouterr().out.split())
     assert (paper / "runs" / "popularity_seed1.json").is_file()
+
+
+def test_seeds_of_what_no_seed_changes_are_one(
+    paper: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["reproduce", "doe2026/popularity", "seeds=2,3"]) == 0
+    assert [path.stem for path in (paper / "runs").iterdir()] == ["popularity_seed2"]
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    del said["rows"]["popularity"]["seeds"]
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said))
+    assert "rows.popularity: no seed changes" in refused("reproduce", "doe2026")
+
+
+def test_all_papers_are_listed_from_anywhere_and_a_broken_one_is_told(
+    paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = paper.parent / "alpha"
+    broken.mkdir()
+    (broken / "paper.yaml").write_text("citation: 1")
+    assert cli.run(["reproduce", "--list"]) == 1
+    out = capsys.readouterr().out
+    assert f"{broken / 'paper.yaml'}" in out.replace("\n", "") or "alpha/paper.yaml" in out
+    assert "doe2026" in out
+    monkeypatch.chdir(tmp_path / "experiments" / "doe2026")  # no papers are below it
+    assert cli.run(["reproduce", "--list"]) == 0
+    assert "klenitskiy2023" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
