@@ -230,6 +230,7 @@ def _fit(
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
     tell_untrained(trainer, start)
+    run.earlier_cpu_seconds = task.epochs.earlier_cpu_seconds
     run.note(cost=task.cost())
     if (run.path / BEST).is_file():
         saved = trainer.strategy.load_checkpoint(run.path / BEST, weights_only=True)

@@ -46,6 +46,7 @@ class RunFolder:
         self._composed: DictConfig | None = None  # by this process, hence checked already
         self.seconds: dict[str, float] = {}  # wall time of each part
         self._cpu_before = time.process_time()  # of the jobs before it, in a sweep
+        self.earlier_cpu_seconds = 0.0  # of what this process goes on from
 
     def __repr__(self) -> str:
         return f"RunFolder({self.path}, {self.card.get('status')})"
@@ -177,7 +178,7 @@ class RunFolder:
         self.note(
             status=status,
             finished=provenance.now(),
-            cpu_seconds=round(time.process_time() - self._cpu_before, 1),
+            cpu_seconds=round(self.earlier_cpu_seconds + time.process_time() - self._cpu_before, 1),
             peak_memory_mib=provenance.peak_memory_mib(),
             error=f"{type(error).__name__}: {error}" if error is not None else None,
         )

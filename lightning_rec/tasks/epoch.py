@@ -14,11 +14,13 @@ class Epochs:
 
     Attributes:
         mean_loss: float scalar, over the batches of the epoch so far.
-        seconds: of each epoch of this process, validation included.
+        seconds: of each epoch, validation included.
+        earlier_cpu_seconds: processor time until the checkpoint that this process goes on from.
     """
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.earlier_cpu_seconds, self._cpu_before = 0.0, time.process_time()
         self.begin(0, torch.device("cpu"))
 
     def begin(self, step: int, device: torch.device) -> None:
@@ -61,6 +63,7 @@ class Epochs:
             "mean_loss": self.mean_loss,
             "seconds": time.perf_counter() - self.start,
             "epoch_seconds": self.seconds,
+            "cpu_seconds": self.earlier_cpu_seconds + time.process_time() - self._cpu_before,
         }
 
     def load_state_dict(self, found: dict[str, Any], device: torch.device) -> None:
@@ -70,3 +73,4 @@ class Epochs:
             found[name].to(device) for name in ("bad_loss", "bad_batch", "mean_loss")
         )
         self.start = time.perf_counter() - found["seconds"]
+        self.earlier_cpu_seconds = found.get("cpu_seconds", 0.0)

@@ -21,6 +21,7 @@ from cli.processes import flip, read
 from lightning_rec import cli
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import sha256_file
+from lightning_rec.runs import checksums
 from lightning_rec.runs.checkpoints import BEST, LAST
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.locks import one_writer
@@ -69,6 +70,14 @@ def load(checkpoint: Path) -> Any:
     return torch.load(checkpoint, "cpu", weights_only=True)
 
 
+def _within(value: Any) -> Iterator[dict[str, Any]]:
+    """Each dictionary in nested ones."""
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from _within(each)
+
+
 def stopped(
     patch: pytest.MonkeyPatch, kind: type[Task], hook: str, when: Callable[[Any], bool], number: int
 ) -> None:
@@ -107,6 +116,12 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
     assert read(broken / "run.json")["status"] == "interrupted"
     stop = load(broken / LAST)["global_step"]
     assert stop < load(whole / LAST)["global_step"]
+    kept = torch.load(broken / LAST, "cpu", weights_only=True)
+    progress = next(each for each in _within(kept) if "cpu_seconds" in each)
+    assert progress["cpu_seconds"] > 0
+    progress["cpu_seconds"] = 1000.0
+    torch.save(kept, broken / LAST)
+    checksums.record(broken, broken / LAST, LAST)
     if hook == "on_train_batch_start":
         assert stop == when + 1  # at once
     broken.rename(moved)
@@ -118,6 +133,7 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
         assert load(moved / BEST)["global_step"] == best <= stop
     card = read(moved / "run.json")
     assert [each["status"] for each in card["earlier"]] == ["interrupted"]
+    assert 1000 < card["cpu_seconds"] < 2000  # of the whole training, not of its rest
     assert card["cost"]["epochs"] == 4
     tables = [list(csv.DictReader((each / "csv/metrics.csv").open())) for each in (whole, moved)]
     told = [[(row["step"], row["train/loss"]) for row in table] for table in tables]
