@@ -1,12 +1,10 @@
 """What is measured of a run of sequences, and what it keeps of its users."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor
 
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
@@ -70,15 +68,19 @@ def users_of(loaded: AuditedLog) -> pl.DataFrame:
     return told.with_columns(pl.col("item").fill_null([])).rename({"item": "items"})
 
 
-def per_user(ranks: Ranks, loaded: AuditedLog, own: Mapping[str, Tensor]) -> pl.DataFrame:
+def per_user(metrics: RankingMetrics, ranks: Ranks, loaded: AuditedLog) -> pl.DataFrame:
     """One row per test target; rank is null where the target was no candidate: cold, or seen.
 
-    ``own``: values of the user's own metrics, by name.
+    ``metrics``: of the test; their values that are of the user's own making are kept, by name.
     """
     split: Split = loaded.data.split
     of = ranks.example.cpu().numpy()  # all, but for trainer.limit_test_batches
-    user = np.asarray(split.test.user)[of]
+    user, target = np.asarray(split.test.user)[of], pl.Series(np.asarray(split.test.target)[of])
     rank = pl.Series(ranks.rank.cpu().numpy())
+    part = pl.Series([None] * len(of), dtype=pl.String)
+    for name in ("head", "tail", "cold"):
+        part = part.set(pl.Series(metrics.slices[name].cpu().numpy()[of]), name)
+    own = metrics.per_example(ranks)
     return pl.DataFrame(
         {
             "user": loaded.data.log.users["user"].gather(user.tolist()),
@@ -86,6 +88,8 @@ def per_user(ranks: Ranks, loaded: AuditedLog, own: Mapping[str, Tensor]) -> pl.
             "candidates": ranks.candidates.cpu().numpy(),
             "history": np.asarray(split.test.end)[of] - split.offsets[:-1][user],
             "seen": np.asarray(split.test.seen)[of],
+            "item": described_items(loaded)["item"].gather(target.set(target < 0, None)),
+            "popularity": part,
             **{name: values.cpu().numpy() for name, values in own.items()},
         }
     )

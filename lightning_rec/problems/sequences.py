@@ -187,9 +187,7 @@ class Sequences(Problem[AuditedLog]):
     def tables(self, task: Task, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """A row per test target, the catalogue, and the history of each user."""
         assert isinstance(task.steps, SequenceSteps)
-        ranks = task.steps.ranks["test"]
-        own = task.steps.metrics["test"].per_example(ranks)
-        tested = per_user(ranks, loaded, own)
+        tested = per_user(task.steps.metrics["test"], task.steps.ranks["test"], loaded)
         return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:

@@ -50,11 +50,20 @@ def test_the_run_folder_holds_everything(run: Path) -> None:
             assert 0 <= metrics[f"{stage}/{name}"] <= 1
             assert 0 <= metrics[f"popularity/{stage}/{name}"] <= 1
     users = pl.read_parquet(run / "test_users.parquet")
-    assert users.columns == ["user", "rank", "candidates", "history", "seen"]
+    known = ["user", "rank", "candidates", "history", "seen", "item", "popularity"]
+    assert users.columns == known
     hits = (users["rank"] <= 10).sum() / len(users)
     assert metrics["test/recall@10"] == pytest.approx(hits, abs=1e-12)
     items = pl.read_parquet(run / "items.parquet")
     assert len(items) == 40
+    # The target is what follows the history, and slices are those of the figures.
+    histories = pl.read_parquet(run / "users.parquet")
+    row = users.join(histories, "user", maintain_order="left").row(7, named=True)
+    assert items["item"][row["items"][row["history"]]] == row["item"]
+    for name in ("head", "tail"):
+        inside = users.filter(popularity=name)
+        assert metrics[f"test/{name}/examples"] == len(inside) > 0
+        assert metrics[f"test/{name}/recall@10"] == pytest.approx((inside["rank"] <= 10).mean())
 
 
 def test_nothing_in_it_needs_an_unrestricted_unpickle(run: Path) -> None:
