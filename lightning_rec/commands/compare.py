@@ -21,16 +21,22 @@ on the users (queries, rows) of the test that say which differences are noise.
 
 usage: lightning-rec compare [TITLE=]RUN|SWEEP ... [figures=[FIGURE,...]]
                              [baseline=TITLE] [level=0.95] [to=FOLDER]
+                             [slices=[COLUMN,...]] [tables=[FILE,...]]
 
 A SWEEP is a folder of run folders, or of JSON that was recorded of runs; runs
 under one title are seeds of one setting. Runs on other data, with another
 catalogue or another protocol are refused. The first setting is the baseline if
 nothing is said. to=FOLDER writes comparison.md, .tex and two .csv.
 
+slices= repeats the tests on parts of the test: by history, popularity or seen,
+by a column of the catalogue, or by one of tables=, files with raw ids in a
+column user, item, query or row. p-values are corrected for all tests made.
+
 Examples:
   lightning-rec compare runs/sweep
   lightning-rec compare SASRec=runs/sasrec BERT4Rec=runs/bert4rec \\
     'figures=[test/ndcg@10,test/recall@10]' to=comparison
+  lightning-rec compare runs/sweep 'slices=[history,genres,age]' tables=users.csv
 """
 
 
@@ -42,12 +48,13 @@ def run(arguments: list[str]) -> int:
     made = compare(*sources(named), **options)
     console = Screen()
     titles = {"Over seeds": made.table(), "Over the examples of the test": made.paired_table()}
-    for title, table in titles.items():
+    for title, table in (titles | made.sliced_tables()).items():
         columns = [*text(*table.header[: table.text]), *figures(*table.header[table.text :])]
         shown = FittedTable(title, columns)
         for row in table.rows:
             shown.add_row(*row)
-        console.print(shown if table.rows else "")
+        if table.rows:
+            console.print(shown)
     for sentence in made.verdicts():
         console.print(sentence, highlight=False)
     if folder := said.get("to"):
@@ -59,19 +66,23 @@ def run(arguments: list[str]) -> int:
 def asked(
     arguments: list[str], keys: Sequence[str], verb: str
 ) -> tuple[dict[str, str], list[str], dict[str, Any]]:
-    """The values of ``keys``, what is named, and ``figures``, ``baseline`` and ``level``."""
-    said, arguments = take_keys(arguments, "figures", "baseline", "level", *keys)
+    """The values of ``keys``, what is named, and the keywords of ``compare``."""
+    lists = ("figures", "slices", "tables")
+    said, arguments = take_keys(arguments, *lists, "baseline", "level", *keys)
     if not arguments or any(each.startswith("-") for each in arguments):
         raise UserError(f"Say what is compared: lightning-rec {verb} RUN|SWEEP ...")
-    figures: list[str] = []
-    if names := said.get("figures"):
-        value = parsed([f"figures={names}"])[0].value()
-        figures = [str(each) for each in (value if isinstance(value, list) else [value])]
     level = number("level", said.get("level", "0.95"), float)
     if not 0.5 <= level < 1:
         raise UserError(f"level={level}: it has to be from 0.5 to below 1, such as 0.95.")
-    options = {"figures": figures, "baseline": said.get("baseline", ""), "level": level}
+    options = {"baseline": said.get("baseline", ""), "level": level}
+    options |= {key: _list(key, said.get(key, "")) for key in lists}
     return said, arguments, options
+
+
+def _list(key: str, said: str) -> list[str]:
+    """``[A,B]``, or one alone, as Hydra reads it."""
+    value = parsed([f"{key}={said}"])[0].value() if said else []
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def sources(arguments: list[str]) -> list[Any]:
@@ -93,7 +104,13 @@ def _write(folder: Path, made: "Comparison") -> None:
     tables = [made.table(), *([made.paired_table()] if made.paired.height else [])]
     sentences = "\n".join(f"- {each}" for each in made.verdicts())
     markdown = [*(each.markdown() for each in tables), *([sentences] if sentences else [])]
+    latex = [each.latex() for each in tables]
+    for title, table in made.sliced_tables().items():
+        markdown += [f"{title}:", table.markdown()]
+        latex.append(table.latex(title))
     write_text(folder / "comparison.md", "\n\n".join(markdown) + "\n")
-    write_text(folder / "comparison.tex", "\n".join(each.latex() for each in tables))
+    write_text(folder / "comparison.tex", "\n".join(latex))
     write_text(folder / "seeds.csv", made.frame.write_csv())
     write_text(folder / "paired.csv", made.paired.write_csv())
+    if made.parts:
+        write_text(folder / "slices.csv", made.sliced.write_csv())

@@ -14,10 +14,11 @@ recommended, searches, and the command that repeats each run.
 
 usage: lightning-rec report [TITLE=]RUN|SWEEP|SEARCH ... [to=report.html]
                             [figures=[FIGURE,...]] [baseline=TITLE] [level=0.95]
+                            [slices=[COLUMN,...]] [tables=[FILE,...]]
                             [title=TEXT] [plots=FOLDER]
 
-What is shown is named as for 'lightning-rec compare', and has to be as
-comparable. A SEARCH is a folder of 'lightning-rec tune'. plots=FOLDER draws
+What is shown is named as for 'lightning-rec compare', with its keys, and has to
+be as comparable. A SEARCH is a folder of 'lightning-rec tune'. plots=FOLDER draws
 curves, costs and differences for a column of a paper, as PNG and PDF.
 
 Examples:

@@ -1,7 +1,7 @@
 """Settings side by side: each figure's mean, spread and difference from a baseline."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import polars as pl
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.figures import parse
 from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
+from lightning_rec.lab.examples import UNITS, Values, of_runs
 from lightning_rec.lab.layout import Table
-from lightning_rec.lab.paired import Paired, corrected, paired
+from lightning_rec.lab.paired import Paired, check_same, corrected, mean_of, of_values, tell_of_many
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
-from lightning_rec.lab.statistics import spread, welch
+from lightning_rec.lab.slices import Described, Part, parts_of
+from lightning_rec.lab.statistics import p_value, places, signed, spread, welch
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Comparison:
         baseline: the setting that the others are compared with.
         figures: the figures compared, in order.
         level: of the intervals.
+        parts: slices of the test, of :attr:`sliced`.
     """
 
     runs: pl.DataFrame
@@ -36,6 +39,26 @@ class Comparison:
     baseline: str
     figures: tuple[str, ...]
     level: float = 0.95
+    parts: tuple[Part, ...] = ()
+
+    @cached_property
+    def _tests(self) -> list[tuple[str, str, Part | None, Paired]]:
+        """Every test of a setting against the baseline, corrected for all: of all, of slices."""
+        found = list[tuple[str, str, Part | None]](), list[Paired]()
+        for setting in self.runs["setting"].unique(maintain_order=True):
+            for name in self.figures if setting != self.baseline else ():
+                ours, theirs = self.values(setting, name), self.values(self.baseline, name)
+                if ours is None or theirs is None:
+                    continue
+                runs = [*self.folders(setting), *self.folders(self.baseline)]
+                check_same(runs, [*ours, *theirs])
+                for part in (None, *self.parts):
+                    pair = [_within(values, part) for values in (ours, theirs)]
+                    if (each := of_values(pair[0], pair[1], self.level)) is not None:
+                        found[0].append((setting, name, part))
+                        found[1].append(each)
+        tell_of_many(found[1], self.level)
+        return [(*of, each) for of, each in zip(found[0], corrected(found[1]), strict=True)]
 
     @cached_property
     def paired(self) -> pl.DataFrame:
@@ -43,18 +66,35 @@ class Comparison:
 
         One line per setting and figure: ``setting``, ``figure``, and the fields of
         :class:`~lightning_rec.lab.Paired`; empty where no examples are kept, as of recorded JSON.
-        The corrections are over all lines. Raises UserError if runs differ in their examples.
+        The corrections are over all lines, and those of :attr:`sliced`. Raises UserError if runs
+        differ in their examples.
         """
-        lines, found = list[tuple[str, str]](), list[Paired]()
-        for setting in self.runs["setting"].unique(maintain_order=True):
-            for name in self.figures if setting != self.baseline else ():
-                ours, theirs = (self.folders(each) for each in (setting, self.baseline))
-                if ours and theirs and (each := paired(ours, theirs, name, self.level)) is not None:
-                    lines.append((setting, name))
-                    found.append(each)
         kinds = {"setting": pl.String, "figure": pl.String, "units": pl.Int64}
         schema = kinds | {field.name: pl.Float64 for field in fields(Paired)[1:]}
-        rows = [(*line, *astuple(each)) for line, each in zip(lines, corrected(found), strict=True)]
+        whole = ((*of, astuple(each)) for *of, part, each in self._tests if part is None)
+        rows = [(setting, name, *numbers) for setting, name, numbers in whole]
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    @cached_property
+    def sliced(self) -> pl.DataFrame:
+        """The same on each slice that :func:`compare` was asked for.
+
+        ``column``, ``slice``, ``examples``, ``figure``, ``setting``, ``mean``, and the fields of
+        :class:`~lightning_rec.lab.Paired`, null of the baseline. Slices of lists overlap.
+        """
+        tests = {(s, n, (p.column, p.name)): astuple(each) for s, n, p, each in self._tests if p}
+        rows, none = list[tuple[Any, ...]](), (None,) * len(fields(Paired))
+        for part in self.parts:
+            for name in self.figures:
+                for setting in self.runs["setting"].unique(maintain_order=True):
+                    values = self.values(setting, name)
+                    if values and (mean := mean_of(_within(values, part))) is not None:
+                        own = (part.column, part.name)
+                        of = (*own, int(part.inside.sum()), name, setting, mean)
+                        rows.append((*of, *tests.get((setting, name, own), none)))
+        text = dict.fromkeys(("column", "slice", "examples", "figure", "setting"), pl.String)
+        numbers = dict.fromkeys(("mean", *(field.name for field in fields(Paired))), pl.Float64)
+        schema = text | numbers | {"examples": pl.Int64, "units": pl.Int64}
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def verdicts(self) -> list[str]:
@@ -62,21 +102,53 @@ class Comparison:
         keys = ["setting", "figure"]
         seeds = self.frame.select(*keys, "difference_low", "difference_high")
         lines = self.paired.join(seeds, keys, "left", maintain_order="left")
-        return [_verdict(line, self.baseline, self.level) for line in lines.iter_rows(named=True)]
+        kept = self.values(self.baseline, self.figures[0]) or ()
+        units = next((UNITS[each.what] for each in kept), "units")
+        told = ((line, self.baseline, self.level, units) for line in lines.iter_rows(named=True))
+        return [_verdict(*each) for each in told]
 
     def paired_table(self) -> Table:
         """:attr:`paired` as cells: differences with intervals, p-values, their corrections."""
         header = ["setting", "figure", "units", "difference", f"[{self.level:.0%}]", "p", "Holm"]
         header += ["Benjamini-Hochberg", "Wilcoxon", "effect size", "detectable"]
         rows = [
-            [line["setting"], line["figure"], f"{line['units']:,}", f"{line['difference']:+.4f}",
-             f"{line['low']:+.4f} to {line['high']:+.4f}",
-             *(_p(line[name]) for name in ("p", "holm", "bh", "wilcoxon")),
+            [line["setting"], line["figure"], f"{line['units']:,}", *_interval(line),
+             *(p_value(line[name]) for name in ("p", "holm", "bh", "wilcoxon")),
              "" if line["effect"] is None else f"{line['effect']:+.3f}",
-             f"{line['detectable']:.4f}"]
+             f"{line['detectable']:.{places(line['detectable'])}f}"]
             for line in self.paired.iter_rows(named=True)
         ]  # fmt: skip
         return Table(header, rows, text=2)
+
+    def sliced_tables(self) -> dict[str, Table]:
+        """:attr:`sliced` as cells, a table for each setting and figure, by what it is of."""
+        header = ["slice", "examples", "mean", "baseline", "difference", f"[{self.level:.0%}]"]
+        keys, found = ["column", "slice", "figure"], dict[str, Table]()
+        base = self.sliced.filter(setting=self.baseline).select(*keys, baseline="mean")
+        lines = self.sliced.filter(pl.col("setting") != self.baseline)
+        lines = lines.join(base, keys, maintain_order="left")
+        for (setting, name), of in lines.group_by("setting", "figure", maintain_order=True):
+            rows = [
+                [f"{line['column']} {line['slice']}", f"{line['examples']:,}",
+                 *(f"{line[each]:.4f}" for each in ("mean", "baseline")),
+                 *(_interval(line) if line["p"] is not None else ("", "")),
+                 *(p_value(line[each]) for each in ("p", "holm"))]
+                for line in of.iter_rows(named=True)
+            ]  # fmt: skip
+            told = f"{setting} minus {self.baseline} on slices, {name}"
+            found[told] = Table([*header, "p", "Holm"], rows)
+        return found
+
+    def values(self, setting: str, figure: str) -> list[Values] | None:
+        """A figure of each example of the test, of each run of a setting; None if not kept."""
+        key = (setting, figure)
+        if key not in self._read:
+            self._read[key] = of_runs(self.folders(setting), figure)
+        return self._read[key]
+
+    @cached_property
+    def _read(self) -> dict[tuple[str, str], list[Values] | None]:
+        return {}
 
     def folders(self, setting: str) -> list[Path]:
         """The run folders of a setting; none if one of its runs is JSON alone."""
@@ -106,6 +178,8 @@ def compare(
     figures: Sequence[str] = (),
     baseline: str = "",
     level: float = 0.95,
+    slices: Sequence[str] = (),
+    tables: Sequence[Described] = (),
 ) -> Comparison:
     """Compare settings over their seeds, on the same data and protocol.
 
@@ -115,8 +189,11 @@ def compare(
         figures: such as ``test/ndcg@10``; by default that of the test that training monitored.
         baseline: the setting that the others are compared with; by default the first.
         level: of the intervals.
+        slices: columns by which the test is cut, as :func:`~lightning_rec.lab.slices.parts_of`
+            does: of the test (``history``, ``popularity``, ``seen``), of the catalogue, of tables.
+        tables: of users or items, with their raw ids.
 
-    Raises UserError if runs are not comparable, or a figure or the baseline is not known.
+    Raises UserError if runs are not comparable, or a figure, the baseline or a column is not known.
     """
     runs = read_runs(*sources)
     check_comparable(runs)
@@ -141,7 +218,13 @@ def compare(
     kinds = {"setting": pl.String, "figure": pl.String, "seeds": pl.Int64}
     schema = kinds | dict.fromkeys(numbers, pl.Float64)
     frame = pl.DataFrame(lines, schema=schema, orient="row")
-    return Comparison(runs, frame, first, names, level)
+    made = Comparison(runs, frame, first, names, level)
+    if not slices:
+        return made
+    folders = [
+        folder for name in dict.fromkeys([first, *settings]) for folder in made.folders(name)
+    ]
+    return replace(made, parts=parts_of(folders, slices, tables))
 
 
 def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
@@ -152,27 +235,35 @@ def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
     return lay_out(["setting"], columns, _rows(runs))
 
 
-def _verdict(line: dict[str, Any], baseline: str, level: float) -> str:
+def _verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> str:
     """A sentence on a line of :attr:`Comparison.paired`, with Welch's interval over seeds."""
-    told = f"{line['setting']} minus {baseline}, {line['figure']}: {line['difference']:+.4f}"
+    told, p = f"{line['setting']} minus {baseline}, {line['figure']}: ", p_value(line["holm"])
     low, high = line["difference_low"], line["difference_high"]
+    whole = signed(line["difference"], line["low"], line["high"])
     if line["holm"] > 1 - level:
-        seen = f"this test set would show one of {line['detectable']:.4f} in four tests of five"
-        return f"{told}, which may be noise (p {_p(line['holm'])} after Holm); {seen}."
-    told += f" [{line['low']:+.4f}, {line['high']:+.4f}], more than chance over "
-    told += f"the {line['units']:,} (p {_p(line['holm'])} after Holm)"
+        seen = f"{line['detectable']:.{places(line['detectable'])}f}"
+        return (
+            f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); this test "
+            f"set would show one of {seen} in four tests of five."
+        )
+    told += f"{whole}, more than chance over the {line['units']:,} {units} (p {p} after Holm)"
     if low is None:
         return f"{told}; for these weights, since one of both has a single seed or no spread."
+    interval = signed(0, low, high).partition(" ")[2]
     if low <= 0 <= high:
-        return f"{told}, but not over the seeds [{low:+.4f}, {high:+.4f}]: train more of them."
-    return f"{told}, and over the seeds [{low:+.4f}, {high:+.4f}]."
+        return f"{told}, but not over the seeds {interval}: train more of them."
+    return f"{told}, and over the seeds {interval}."
 
 
-def _p(value: float | None) -> str:
-    """A p-value as it is printed."""
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _interval(line: dict[str, Any]) -> tuple[str, str]:
+    """A difference, and its interval."""
+    told = signed(line["difference"], line["low"], line["high"])
+    difference, _, interval = told.partition(" ")
+    return difference, interval.strip("[]").replace(",", " to")
+
+
+def _within(values: Sequence[Values], part: Part | None) -> Sequence[Values]:
+    return values if part is None else [each.within(part.inside) for each in values]
 
 
 def _rows(runs: pl.DataFrame, baseline: str = "") -> list[Row]:

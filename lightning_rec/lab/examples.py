@@ -1,5 +1,6 @@
 """Figures of single examples of the test (users, queries, rows), as a run folder keeps them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,12 @@ from lightning_rec.figures import parse, shipped
 
 # Tables of a run with a line per example, and the column that says whose it is.
 TABLES = {"test_users": "user", "test_queries": "query", "test_rows": "row", "test_texts": "text"}
+UNITS = {
+    "test_users": "users",
+    "test_queries": "queries",
+    "test_rows": "rows",
+    "test_texts": "texts",
+}
 
 
 class Values(NamedTuple):
@@ -27,6 +34,19 @@ class Values(NamedTuple):
     unit: NDArray[np.int64]
     value: NDArray[np.float64]
     label: NDArray[np.bool_] | None = None
+
+    def within(self, inside: NDArray[np.bool_]) -> "Values":
+        """Those of some of the examples, bool [n]."""
+        label = None if self.label is None else self.label[inside]
+        key = self.key.filter(pl.Series(inside))
+        return Values(self.what, key, self.unit[inside], self.value[inside], label)
+
+
+def of_runs(runs: Sequence[Path], figure: str) -> list[Values] | None:
+    """:func:`of_examples` of each run; None unless all of them keep values."""
+    found = [of_examples(run, figure) for run in runs]
+    kept = [each for each in found if each is not None]
+    return kept if kept and len(kept) == len(found) else None
 
 
 def of_examples(run: Path, figure: str) -> Values | None:

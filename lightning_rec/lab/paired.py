@@ -4,6 +4,7 @@ Each example of the test is measured under both settings, which says more than t
 the spread between users is common to both. Values are means over the seeds of a setting.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.errors import UserError
-from lightning_rec.lab.examples import Values, of_examples
+from lightning_rec.lab.examples import Values, of_runs
+
+log = logging.getLogger(__name__)
 
 RESAMPLES = 10_000  # of them at least a tenth, where there are very many units
 DRAWS = 2 * 10**9  # of units, in all resamples
@@ -63,23 +66,47 @@ def paired(
     Returns None where the runs keep no values of examples for ``figure``. Raises UserError if they
     were not measured on the same examples.
     """
-    found = [[of_examples(run, figure) for run in runs] for runs in (ours, theirs)]
-    both = [[each for each in values if each is not None] for values in found]
-    if any(len(kept) < len(values) or not kept for kept, values in zip(both, found, strict=True)):
+    kept = [of_runs(runs, figure) for runs in (ours, theirs)]
+    if kept[0] is None or kept[1] is None:
         return None
-    first = both[0][0]
-    for run, values in zip([*ours, *theirs], [*both[0], *both[1]], strict=True):
-        labels = (each.label for each in (values, first) if each.label is not None)
-        if not values.key.equals(first.key) or len({each.tobytes() for each in labels}) > 1:
+    check_same([*ours, *theirs], [*kept[0], *kept[1]])
+    return of_values(kept[0], kept[1], level, seed)
+
+
+def check_same(runs: Sequence[Path], values: Sequence[Values]) -> None:
+    """Raise UserError unless the values of all runs are of the same examples."""
+    first = values[0]
+    for run, of in zip(runs, values, strict=True):
+        labels = (each.label for each in (of, first) if each.label is not None)
+        if not of.key.equals(first.key) or len({each.tobytes() for each in labels}) > 1:
             raise UserError(
-                f"{run / values.what}.parquet is not of the same examples as that of {ours[0]}: "
+                f"{run / of.what}.parquet is not of the same examples as that of {runs[0]}: "
                 "one of them was evaluated on another test."
             )
+
+
+def of_values(
+    ours: Sequence[Values], theirs: Sequence[Values], level: float = 0.95, seed: int = 0
+) -> Paired | None:
+    """:func:`paired` of values that were read, of the same examples."""
+    first = ours[0]
     if first.label is not None:
-        one, other = (_placements(first.label, values) for values in both)
+        if min(first.label.sum(), (~first.label).sum()) < 2:
+            return None
+        one, other = (_placements(first.label, values) for values in (ours, theirs))
         return _areas(one.clicks - other.clicks, one.others - other.others, level)
-    ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in both)
+    ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in (ours, theirs))
     return _means(first.unit, ours_mean - theirs_mean, level, seed)
+
+
+def mean_of(values: Sequence[Values]) -> float | None:
+    """The figure of these examples, a mean over runs; None where it is not defined."""
+    if (label := values[0].label) is not None:
+        one_kind = label.all() or not label.any()
+        return None if one_kind else float(_placements(label, values).clicks.mean())
+    each = np.mean([of.value for of in values], axis=0)
+    each = each[~np.isnan(each)]
+    return float(each.mean()) if len(each) else None
 
 
 def corrected(found: Sequence[Paired]) -> list[Paired]:
@@ -99,6 +126,21 @@ def corrected(found: Sequence[Paired]) -> list[Paired]:
     ]
 
 
+def tell_of_many(found: Sequence[Paired], level: float) -> None:
+    """Warn where so many tests are made that none by randomisation can pass Holm's correction."""
+    drawn = [_resamples(each.units) for each in found if each.randomisation is not None]
+    if drawn and (least := len(found) / (1 + max(drawn))) > 1 - level:
+        log.warning(
+            "Of %s tests made together none by randomisation can be told from noise: of %s draws p "
+            "is at least %.3f after Holm. Compare fewer settings, figures or slices at once.",
+            f"{len(found):,}", f"{max(drawn):,}", min(1, least),
+        )  # fmt: skip
+
+
+def _resamples(units: int) -> int:
+    return min(RESAMPLES, max(RESAMPLES // 10, DRAWS // units))
+
+
 def _means(
     unit: NDArray[np.int64], each: NDArray[np.float64], level: float, seed: int
 ) -> Paired | None:
@@ -113,7 +155,7 @@ def _means(
     counts = counts[counts > 0].astype(np.float64)
     units, difference = len(counts), sums.sum() / counts.sum()
     generator = np.random.default_rng(seed)
-    resamples = min(RESAMPLES, max(RESAMPLES // 10, DRAWS // units))
+    resamples = _resamples(units)
     step = max(1, BLOCK_BYTES // (8 * units))
     blocks = [min(step, resamples - start) for start in range(0, resamples, step)]
     resampled, flipped = [], []
@@ -158,12 +200,10 @@ def _placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placement
     return Placements(np.mean(clicks, axis=0), np.mean(others, axis=0))
 
 
-def _areas(clicks: NDArray[np.float64], others: NDArray[np.float64], level: float) -> Paired | None:
+def _areas(clicks: NDArray[np.float64], others: NDArray[np.float64], level: float) -> Paired:
     """The difference of two AUCs over the same rows, of differences of their placements."""
     from scipy import stats
 
-    if min(len(clicks), len(others)) < 2:
-        return None
     difference = float(clicks.mean())
     variances = (np.var(each, ddof=1) / len(each) for each in (clicks, others))
     error = float(sum(variances)) ** 0.5

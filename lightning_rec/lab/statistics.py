@@ -1,5 +1,6 @@
 """Mean, standard deviation and confidence intervals over seeds; Welch's test of two groups."""
 
+import math
 import statistics
 import warnings
 from collections.abc import Sequence
@@ -49,8 +50,30 @@ class Difference:
 
     def __str__(self) -> str:
         """``+0.0145 [+0.0102, +0.0189]``."""
-        interval = f" [{self.low:+.4f}, {self.high:+.4f}]" if self.low is not None else ""
-        return f"{self.mean:+.4f}{interval}"
+        return signed(self.mean, self.low, self.high)
+
+
+def places(scale: float) -> int:
+    """Decimals that show a number of this size by two digits: four, and more where it is small."""
+    size = abs(scale)
+    return (
+        4 if size >= 1e-3 or size < 1e-8 or math.isnan(size) else 1 - math.floor(math.log10(size))
+    )
+
+
+def signed(difference: float, low: float | None = None, high: float | None = None) -> str:
+    """A difference with its interval, to the decimals that the interval's width needs."""
+    if low is None or high is None:
+        return f"{difference:+.{places(difference)}f}"
+    digits = places(high - low)
+    return f"{difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value as it is printed; nothing if there is none."""
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def welch(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> Difference:

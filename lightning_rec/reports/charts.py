@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from lightning_rec.lab import Comparison
 from lightning_rec.lab.columns import values_of
@@ -187,6 +188,32 @@ def slice_chart(made: Comparison, figure: str) -> Chart | None:
     return _dodged(made, rows, lines, safe(figure)) if lines else None
 
 
+def sliced_charts(made: Comparison) -> dict[str, Chart]:
+    """Differences on the slices that were asked for, by their column and figure."""
+    tested = made.sliced.filter(pl.col("p").is_not_null())
+    charts = {}
+    for (figure, column), of in tested.group_by("figure", "column", maintain_order=True):
+        sizes = of.unique("slice", maintain_order=True).select("slice", "examples").rows()
+        places = {name: row for row, (name, _) in enumerate(sizes)}
+        rows = [f"{name} ({examples:,})" for name, examples in sizes]
+        told = f"{figure} by {column}"
+        charts[told] = _differing(made, of, rows, [places[name] for name in of["slice"]])
+    return charts
+
+
+def _differing(made: Comparison, of: pl.DataFrame, rows: Sequence[str], at: Sequence[int]) -> Chart:
+    """Differences from the baseline with their intervals; line n of ``of`` is in row ``at[n]``."""
+    numbers = {name: number for number, name in enumerate(settings(made))}
+    lines = [
+        {"row": row, "setting": numbers[line["setting"]], "value": line["difference"],
+         "low": line["low"], "high": line["high"]}
+        for row, line in zip(at, of.iter_rows(named=True), strict=True)
+    ]  # fmt: skip
+    drawn = _dodged(made, rows, lines, "minus baseline")
+    drawn["layout"]["xaxis"] |= {"zeroline": True, "zerolinewidth": 2, "rangemode": "tozero"}
+    return drawn
+
+
 def _spoken(name: str) -> str:
     """The name of a slice in words: ``history_10_19`` is ``history 10\u201319``."""
     name = re.sub(r"_(\d+)_(\d+)$", " \\1\u2013\\2", name)
@@ -195,19 +222,9 @@ def _spoken(name: str) -> str:
 
 def difference_chart(made: Comparison) -> Chart | None:
     """Mean differences from the baseline with their intervals over users; None without users."""
-    numbers = {name: number for number, name in enumerate(settings(made))}
     rows = [name for name in made.figures if name in set(made.paired["figure"])]
-    lines = [
-        {"row": rows.index(line["figure"]), "setting": numbers[line["setting"]],
-         "value": line["difference"], "low": line["low"], "high": line["high"]}
-        for line in made.paired.iter_rows(named=True)
-    ]  # fmt: skip
-    if not lines:
-        return None
-    drawn = _dodged(made, rows, lines, "minus baseline")
-    zero = {"zeroline": True, "zerolinewidth": 2, "rangemode": "tozero"}
-    drawn["layout"]["xaxis"] |= zero
-    return drawn
+    at = [rows.index(name) for name in made.paired["figure"]]
+    return _differing(made, made.paired, rows, at) if at else None
 
 
 def user_chart(made: Comparison, figure: str) -> Chart | None:

@@ -20,20 +20,14 @@ PARTS = Path(__file__).parent / "template"
 
 
 def collect(
-    sources: Sequence[Any],
-    *,
-    figures: Sequence[str] = (),
-    baseline: str = "",
-    level: float = 0.95,
+    sources: Sequence[Any], **options: Any
 ) -> tuple[Comparison | None, list[searches.Search]]:
     """Compare what is named, and read the searches in it; of a search its best trial's runs count.
 
     Args:
         sources: what :func:`~lightning_rec.lab.compare` takes, and folders of ``lightning-rec
             tune``.
-        figures: as ``compare`` takes them.
-        baseline: likewise.
-        level: likewise.
+        options: further keywords of ``compare``.
 
     Returns the comparison, None if searches are all there is; and the searches. Raises UserError
     if runs are not comparable, or a study cannot be read.
@@ -54,7 +48,7 @@ def collect(
     if found and not (plain or titled):
         return None, found
     known = [*plain, *([titled] if titled else [])]
-    return compare(*known, figures=figures, baseline=baseline, level=level), found
+    return compare(*known, **options), found
 
 
 def _named(sources: Sequence[Any]) -> list[tuple[str, Path]]:

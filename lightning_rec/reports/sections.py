@@ -57,7 +57,7 @@ def _good(figure: str) -> str:
 
 def of_runs(made: Comparison) -> list[Section]:
     """The sections of a comparison that it has something for, but for the cards of its runs."""
-    parts = (_table, _curves, _costs, _parallel, _slices, _differences, _clicks, _lists)
+    parts = (_table, _curves, _costs, _parallel, _slices, _sliced, _differences, _clicks, _lists)
     return [section for part in parts if (section := part(made)) is not None]
 
 
@@ -118,6 +118,18 @@ def _slices(made: Comparison) -> Section | None:
     text += "the same examples: intervals that overlap may still hide a difference."
     titled = {_good(name): each for name, each in found.items()}
     return Section("slices", "Slices of the test", [text], charts=titled) if found else None
+
+
+def _sliced(made: Comparison) -> Section | None:
+    if not made.sliced.height:
+        return None
+    columns = ", ".join(dict.fromkeys(each.column for each in made.parts))
+    text = f"Differences from {made.baseline} on parts of the test, by {columns}, with how many "
+    text += f"examples each has. Bars: {made.level:.0%} bootstrap intervals over their users (of "
+    text += "an AUC of clicks: DeLong's). p-values are after Holm's correction for all tests on "
+    text += "this page: a bar that does not cross zero may still be chance."
+    return Section("sliced", "Differences by slice", [text], tables.sliced_table(made),
+                   charts=charts.sliced_charts(made))  # fmt: skip
 
 
 def _differences(made: Comparison) -> Section | None:

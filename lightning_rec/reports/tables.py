@@ -9,6 +9,7 @@ from typing import Any
 from lightning_rec.figures import better, declared, parse
 from lightning_rec.lab import Comparison, spread, welch
 from lightning_rec.lab.columns import values_of
+from lightning_rec.lab.statistics import p_value, signed
 from lightning_rec.reports.series import COSTS, differences, settings
 
 
@@ -93,9 +94,9 @@ def _against(made: Comparison, figure: str) -> list[list[Cell]]:
         ours = values_of(made.runs.filter(setting=name), figure)
         difference, chance = Cell("baseline" if name == made.baseline else "", 0.0), Cell("")
         if line := lines.get(name):
-            interval = f"[{line['low']:+.4f}, {line['high']:+.4f}]"
-            difference = Cell(f"{line['difference']:+.4f} {interval}", line["difference"])
-            chance = _p(line["holm"])
+            told = signed(line["difference"], line["low"], line["high"])
+            difference = Cell(told, line["difference"])
+            chance = Cell(p_value(line["holm"]), line["holm"])
         elif name != made.baseline and ours and theirs:
             over_seeds = welch(ours, theirs, made.level)
             of = " (seeds)" if over_seeds.low is not None else ""
@@ -105,16 +106,30 @@ def _against(made: Comparison, figure: str) -> list[list[Cell]]:
     return [differences, chances] if lines else [differences]
 
 
-def _p(value: float) -> Cell:
-    return Cell("< 0.001" if value < 0.001 else f"{value:.3f}", value)
-
-
 def _cost(values: Sequence[float], per: float) -> Cell:
     if not values:
         return Cell("")
     mean = spread(values).mean / per
     digits = 0 if mean >= 100 else max(0, 2 - math.floor(math.log10(mean))) if mean > 0 else 0
     return Cell(f"{mean:,.{min(digits, 4)}f}", mean)
+
+
+def sliced_table(made: Comparison) -> PageTable:
+    """Each setting on each slice that was asked for: mean, difference, and p after Holm."""
+    header = ["setting", "slice", "figure", "examples", "mean"]
+    header += [f"minus baseline [{made.level:.0%}]", "p (Holm)"]
+    numbers, rows = {name: number for number, name in enumerate(settings(made))}, []
+    for line in made.sliced.iter_rows(named=True):
+        name, told, figure = line["setting"], f"{line['column']} {line['slice']}", line["figure"]
+        tested = line["p"] is not None
+        difference = signed(line["difference"], line["low"], line["high"]) if tested else ""
+        rows.append(
+            [Cell(name, name, numbers[name]), Cell(told, told), Cell(figure, figure),
+             Cell(f"{line['examples']:,}", line["examples"]),
+             Cell(f"{line['mean']:.4f}", line["mean"]), Cell(difference, line["difference"]),
+             Cell(p_value(line["holm"]), line["holm"])]
+        )  # fmt: skip
+    return PageTable(header, rows, text=3)
 
 
 def counts_table(made: Comparison) -> PageTable:

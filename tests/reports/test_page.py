@@ -333,6 +333,21 @@ def test_intervals_of_slices_are_wilsons_and_hanley_and_mcneils(
     assert series._limits(0.5, "logloss", 100, [0.5], 0.95) == (None, None)
 
 
+def test_slices_that_are_asked_for_have_their_tests(
+    runs: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    asked = [f"figures=[{NDCG}]", "baseline=popularity", "slices=[history]"]
+    page = report([*named(runs), *asked], tmp_path / "report.html")
+    assert "sliced" in page.sections
+    made = compare(runs, figures=[NDCG], baseline="popularity", slices=["history"])
+    for line in made.sliced.filter(pl.col("p").is_not_null()).iter_rows(named=True):
+        assert f"{line['difference']:+.4f} [{line['low']:+.4f}, {line['high']:+.4f}]" in page.text
+    drawn = charts.sliced_charts(made)[f"{NDCG} by history"]
+    assert [each["meta"] for each in drawn["data"]] == [0, 1]
+    of = made.sliced.filter(setting="small")["difference"].to_list()
+    assert drawn["data"][0]["x"] == of
+
+
 def test_bins_of_slices_are_in_the_order_of_their_numbers() -> None:
     names = ["history_10_19", "history_1_4", "history_50_up", "history_5_9", "head", "warm"]
     ordered = sorted((series.Slice(name, 1, []) for name in names), key=series._bin)
