@@ -29,7 +29,7 @@ from lightning_rec.runs.checkpoints import BEST
 from lightning_rec.runs.course import check_course, ended_early, tell_untrained
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
-from lightning_rec.runs.foreign import check_addresses, unquoted
+from lightning_rec.runs.foreign import check_addresses, unaddressed, unquoted
 from lightning_rec.runs.locks import one_writer
 from lightning_rec.runs.logs import logging_to
 from lightning_rec.runs.partial import marked, tell
@@ -174,7 +174,7 @@ def _train(
         )
         if watch is not None:
             trainer.callbacks.insert(0, watch)  # type: ignore[attr-defined]  # before checkpoints
-        tracking.begin(trainer, _described(cfg, run))
+        tracking.begin(trainer, _described(cfg, run), run)
         run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
         _fit(trainer, run, task, data, start)
@@ -205,8 +205,8 @@ def _train(
     run.finish("completed")
     with afterwards(run, "telling the trackers"):
         pictures = plots.draw(tables, run.path) if is_first() else {}
-        told = (_described(cfg, run), cfg.monitor, figures, run.card["seconds"])
-        tracking.end(trainer, *told, examples, pictures)
+        told = _described(cfg, run)
+        tracking.end(trainer, told, figures, run, examples, pictures)
     with afterwards(run, "showing the figures"):
         _show(run, columns, cfg.monitor, examples, brief=watch is not None)
 
@@ -266,7 +266,7 @@ def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:
     keys = ["config_hash", "data_hash", "protocol_hash", "environment_hash", "commit", "version"]
     if run.card.get("partial"):
         keys.append("partial")
-    settings: dict[str, Any] = config.plain(cfg)
+    settings: dict[str, Any] = unaddressed(config.plain(cfg))
     return settings | {key: run.card[key] for key in keys}
 
 

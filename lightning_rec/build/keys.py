@@ -123,6 +123,7 @@ class Tracking(_Strict):
     group: str | None
     tags: list[str]
     name: str | None = None
+    setting: str | None = None
 
 
 class EncoderKeys(_Strict):

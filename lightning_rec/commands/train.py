@@ -76,7 +76,7 @@ def _with_folder(arguments: list[str]) -> list[str]:
 
 
 def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
-    """Name a job for trackers by the settings that differ; seeds of one setting are a group."""
+    """Tell trackers what a job is: its group is the sweep, its name the settings that differ."""
     asked = list(hydra_cfg.overrides.task)
     same = hydra_cfg.job.config.override_dirname.exclude_keys
     lines = {each.key_or_group: str(each.input_line) for each in parsed(asked)}
@@ -84,8 +84,10 @@ def _name_job(cfg: DictConfig, hydra_cfg: Any) -> None:
     if cfg.tracking.name is None and differing:
         cfg.tracking.name = " ".join(differing.values())
     if not any(each.startswith("tracking.group=") for each in asked):
-        settings = [line for key, line in differing.items() if key != "seed"]
-        cfg.tracking.group = " ".join([Path(hydra_cfg.sweep.dir).name, *settings])
+        cfg.tracking.group = Path(hydra_cfg.sweep.dir).name
+    settings = [line for key, line in differing.items() if key != "seed"]
+    if cfg.tracking.setting is None and settings:
+        cfg.tracking.setting = " ".join(settings)
 
 
 def _existing_folders(arguments: list[str]) -> list[Path]:

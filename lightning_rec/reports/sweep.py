@@ -38,7 +38,11 @@ class SweepSummary(Callback):
             card = folder / job["folder"] / "run.json"
             return bool(job["status"] == "completed" or card.stat().st_mtime_ns >= self.since)
 
-        if any(job["status"] != "completed" for job in show_sweep(folder, belongs)):
+        from lightning_rec.reports.dashboard import tell_sweep  # imports torch
+
+        jobs = show_sweep(folder, belongs)
+        tell_sweep(folder, config)
+        if any(job["status"] != "completed" for job in jobs):
             raise SystemExit(1)
 
 

@@ -20,7 +20,7 @@ _FILES = {  # keys that name files, by the node that they are below
     "data": ("path", "val", "test", "catalogue"),
     "item": ("path", "item_ids"),
 }
-_FOLDERS = ("encoder", "first", "run")  # keys that name a language model, or a run
+FOLDERS = ("encoder", "first", "run")  # keys that name a language model, or a run
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:
@@ -32,6 +32,18 @@ def addresses(cfg: DictConfig) -> dict[str, str]:
         if key.rpartition(".")[2] in _ADDRESSES
         and value not in (None, os.environ.get("MLFLOW_TRACKING_URI"))
     }
+
+
+def unaddressed(tree: Any) -> Any:
+    """A config or a card for trackers: without addresses, which may hold a password."""
+    if isinstance(tree, dict):
+        kept = {key: unaddressed(value) for key, value in tree.items()}
+        return kept | {key: None for key in _ADDRESSES if key in kept}
+    if isinstance(tree, list):
+        # Overrides among them, whole nodes too.
+        named = [isinstance(each, str) and any(key in each for key in _ADDRESSES) for each in tree]
+        return [unaddressed(each) for each, out in zip(tree, named, strict=True) if not out]
+    return tree
 
 
 def check_addresses(run: RunFolder, overrides: Sequence[str]) -> None:
@@ -123,7 +135,7 @@ def _naming(run: RunFolder, path: Path) -> dict[str, str]:
     return {
         key: value
         for key, value in leaves(OmegaConf.to_container(run.config, resolve=True))
-        if key.rpartition(".")[2] in _FOLDERS and isinstance(value, str)
+        if key.rpartition(".")[2] in FOLDERS and isinstance(value, str)
         if path.resolve().is_relative_to(Path(value).expanduser().resolve())
     }
 

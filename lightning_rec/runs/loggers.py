@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import import_extra
 from lightning_rec.figures import Name, parsed
+from lightning_rec.runs.artifacts import Kept
 from lightning_rec.runs.distributed import is_first
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,9 @@ class Sectioned(Logger):
 
 
 class SectionedWandb(Sectioned, WandbLogger):
-    """W&B's logger."""
+    """W&B's logger; ``artifact``: the files that go with a run."""
+
+    artifact: Kept = "none"
 
 
 class SectionedTensorBoard(Sectioned, TensorBoardLogger):
@@ -75,6 +78,7 @@ class SectionedMLFlow(Sectioned, MLFlowLogger):
     """MLflow's logger, whose names take no @: ``val/ndcg_at_10``."""
 
     cutoff = "_at_"
+    artifact: Kept = "none"  # the files that go with a run
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any]) -> None:  # type: ignore[override]
@@ -96,6 +100,7 @@ def wandb_logger(
     run_id: str | None = None,
     mode: Literal["auto", "online", "offline", "disabled"] = "auto",
     timeout: PositiveFloat = 30.0,
+    artifact: Kept = "card",
 ) -> WandbLogger:
     """Make a W&B logger, whose files go to ``wandb/`` in ``save_dir``, the run folder.
 
@@ -103,7 +108,9 @@ def wandb_logger(
     on; None begins a new one. ``mode``: ``auto`` follows ``WANDB_MODE`` if set; else it is online
     if there is an API key (in the environment or from ``wandb login``), and offline if there is
     none. ``timeout``: seconds to wait for W&B at the start of a run, which is offline after that,
-    and at its end, after which what was not sent stays in the run folder.
+    and at its end, after which what was not sent stays in the run folder. ``artifact``: the files
+    that go with a completed run: ``none``, its config, ``card`` and figures, or ``weights`` too,
+    with the catalogue.
     """
     run, chosen = None, wandb_mode() if mode == "auto" else mode
     if is_first():
@@ -125,7 +132,9 @@ def wandb_logger(
             run.define_metric(section, step_metric=STEP, step_sync=True)
         for section in ("train/*", "slices/*", "baseline/*"):  # nothing that runs are compared by
             run.define_metric(section, step_metric=STEP, step_sync=True, summary="none")
-    return SectionedWandb(project=project, save_dir=save_dir, experiment=run)
+    logger = SectionedWandb(project=project, save_dir=save_dir, experiment=run)
+    logger.artifact = artifact
+    return logger
 
 
 def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
@@ -175,24 +184,37 @@ def mlflow_logger(
     tags: tuple[str, ...] = (),
     tracking_uri: str | None = None,
     run_id: str | None = None,
+    artifact: Kept = "card",
 ) -> MLFlowLogger:
     """Make an MLflow logger; ``project`` is the experiment, ``group`` and ``tags`` are tags.
 
     ``name``: of the run; None takes that of the run folder, ``save_dir``. ``tracking_uri``: where
     MLflow keeps its runs; None takes ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the present
-    folder, where ``mlflow ui`` looks. ``run_id``: under which a resumed run goes on; None begins a
-    new one. Raises UserError if MLflow is not installed.
+    folder, where ``mlflow ui`` looks; files go to ``mlartifacts`` beside it. ``run_id``: under
+    which a resumed run goes on; None begins a new one. ``artifact``: as of :func:`wandb_logger`.
+    Raises UserError if MLflow is not installed.
     """
     import_extra("mlflow", "logger=mlflow", "mlflow")
     # A server that is away would be tried for minutes. What the user says counts.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    return SectionedMLFlow(
+    uri = mlflow_uri(tracking_uri)
+    database, local = uri.removeprefix("sqlite:///"), uri.startswith("sqlite:///")
+    files = (Path(database).absolute().parent / "mlartifacts").as_uri() if local else None
+    logger = SectionedMLFlow(
         experiment_name=project,
         run_name=name or save_dir.name,
-        tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db",
+        tracking_uri=uri,
         tags={"group": group or "", "tags": ", ".join(tags), "run_dir": str(save_dir)},
+        artifact_location=files,  # of a new experiment
         run_id=run_id,
     )
+    logger.artifact = artifact
+    return logger
+
+
+def mlflow_uri(said: str | None) -> str:
+    """Where MLflow keeps its runs, if the config says nothing else."""
+    return said or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -13,7 +13,9 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.figures import parsed
-from lightning_rec.runs.loggers import compared, sectioned
+from lightning_rec.runs import artifacts
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.loggers import SectionedMLFlow, SectionedWandb, compared, sectioned
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +82,21 @@ def start(name: str, build: Callable[[], Logger]) -> Logger | None:
 
 
 @rank_zero_only
-def begin(trainer: pl.Trainer, settings: Mapping[str, Any]) -> None:
-    """Tell every tracker the config and the hashes; TensorBoard wants them at the end."""
+def begin(trainer: pl.Trainer, settings: Mapping[str, Any], run: RunFolder) -> None:
+    """Tell every tracker the config and the hashes, and W&B and MLflow what the run is built of.
+
+    TensorBoard wants settings at the end.
+    """
     for logger in trainer.loggers:
         if not isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(dict(settings))
+    built_of = artifacts.used(run)
+    for tracker in _begun if built_of else ():
+        if isinstance(tracker.logger, SectionedWandb):
+            tracker.tolerant(artifacts.use_at_wandb)(tracker.logger.experiment, built_of)
+        elif isinstance(tracker.logger, SectionedMLFlow):
+            client, run_id = tracker.logger.experiment, tracker.logger.run_id
+            tracker.tolerant(artifacts.use_at_mlflow)(client, run_id, built_of)
 
 
 def run_ids() -> dict[str, str]:
@@ -97,19 +109,19 @@ def run_ids() -> dict[str, str]:
 def end(
     trainer: pl.Trainer,
     settings: Mapping[str, Any],
-    monitor: str,
     figures: Mapping[str, float],
-    seconds: Mapping[str, float],
+    run: RunFolder,
     examples: Sequence[Example],
     pictures: Mapping[str, Path],
 ) -> None:
     """Tell every tracker the final figures, once; W&B also where time went and the examples.
 
     Figures of validation are those of the weights that are kept, at which no step stands: W&B has
-    them in its summary, TensorBoard the monitored one beside the hyper-parameters. PNG files go to
-    those that show pictures: W&B and TensorBoard.
+    them in its summary, TensorBoard as ``best/``, which with those of the test stand beside the
+    hyper-parameters. PNG files go to those that show pictures: W&B and TensorBoard. Files of the
+    run go to W&B and MLflow.
     """
-    cost = {f"cost/{part}_seconds": value for part, value in seconds.items()}
+    cost = {f"cost/{part}_seconds": value for part, value in run.card["seconds"].items()}
     for tracker in _begun:
         logger, tell = tracker.logger, tracker.tolerant
         if isinstance(logger, WandbLogger):
@@ -120,11 +132,29 @@ def end(
         elif logger is not None:
             validated = [n for n, p in parsed(figures).items() if p.stage == "val" and not p.model]
             tested = {name: value for name, value in figures.items() if name not in validated}
+            if isinstance(logger, TensorBoardLogger):
+                tested = _hparams(logger, trainer.global_step, settings, figures, tested)
+                tell(_show_pictures)(logger, pictures)
             logger.log_metrics(tested | cost, trainer.global_step)
-        if isinstance(logger, TensorBoardLogger):
-            best = {f"best/{monitor}": figures[monitor]} if monitor in figures else {}
-            logger.log_hyperparams(dict(settings), best)
-            tell(_show_pictures)(logger, pictures)
+        if isinstance(logger, SectionedWandb) and logger.artifact != "none":
+            tell(artifacts.keep_at_wandb)(logger.experiment, run, logger.artifact)
+        elif isinstance(logger, SectionedMLFlow) and logger.artifact != "none":
+            told = (logger.experiment, logger.run_id, run, logger.artifact)
+            tell(artifacts.keep_at_mlflow)(*told)
+
+
+def _hparams(
+    logger: TensorBoardLogger,
+    step: int,
+    settings: Mapping[str, Any],
+    figures: Mapping[str, float],
+    tested: Mapping[str, float],
+) -> dict[str, float]:
+    """Show what runs are compared by beside the hyper-parameters; the figures that are left."""
+    shown = compared(sectioned(figures))
+    best = {name if name in tested else f"best/{name}": shown[name] for name in shown}
+    logger.log_hyperparams(dict(settings), best, step)
+    return {name: value for name, value in tested.items() if name not in shown}
 
 
 def _show_pictures(logger: TensorBoardLogger, pictures: Mapping[str, Path]) -> None:

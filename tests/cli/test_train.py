@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import torch
+from cli.offline import offline_records
 from cli.processes import command, read
 from safetensors.torch import load_file
 
@@ -97,20 +98,6 @@ def test_equal_seeds_give_equal_bits(small: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "a/metrics.json").read_bytes() == (tmp_path / "b/metrics.json").read_bytes()
     cli.run(["train", *small, f"run_dir={tmp_path / 'c'}", "seed=2"])
     assert (tmp_path / "a/metrics.json").read_bytes() != (tmp_path / "c/metrics.json").read_bytes()
-
-
-def offline_records(run: Path) -> Iterator[Any]:
-    """Records of the one offline W&B run below ``run``, by W&B's own reader."""
-    reader = pytest.importorskip("wandb.sdk.internal.datastore")
-    from wandb.proto import wandb_internal_pb2 as messages
-
-    (path,) = (run / "wandb").glob("offline-run-*/*.wandb")
-    store = reader.DataStore()
-    store.open_for_scan(str(path))
-    while (data := store.scan_data()) is not None:
-        record = messages.Record()  # type: ignore[attr-defined]
-        record.ParseFromString(data)
-        yield record
 
 
 def exit_codes(run: Path) -> list[int]:
@@ -248,13 +235,15 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     assert {read(tmp_path / f"{job}/run.json")["status"] for job in range(4)} == {"completed"}
     told = set()
     for job in range(4):
-        records = offline_records(tmp_path / str(job))
+        records = list(offline_records(tmp_path / str(job)))
         run = next(each.run for each in records if each.WhichOneof("record_type") == "run")
-        told.add((run.display_name, run.run_group))
-    dims = (8, 16)
-    group = f"{tmp_path.name} model.dim="
+        settings = [update for each in records for update in each.config.update]
+        tracking = json.loads(next(e.value_json for e in settings if e.key == "tracking"))
+        told.add((run.display_name, run.run_group, tracking["setting"]))
     assert told == {
-        (f"model.dim={dim} seed={seed}", f"{group}{dim}") for dim in dims for seed in (1, 2)
+        (f"model.dim={dim} seed={seed}", tmp_path.name, f"model.dim={dim}")
+        for dim in (8, 16)
+        for seed in (1, 2)
     }
     (table,) = read(tmp_path / "sweep.json")["tables"]
     rows = table["rows"]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import wandb
+from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, Logger
 
 from lightning_rec.runs import loggers, tracking
+from lightning_rec.runs.folder import RunFolder
 
 NETRC = "machine {host}\n  login user\n  password 0123456789\n"
 
@@ -104,14 +106,16 @@ def finished(logger: Logger, pictures: dict[str, Path]) -> None:
     started = tracking.start("some", lambda: logger)
     assert started is logger
     trainer = pl.Trainer(logger=logger)
-    tracking.begin(trainer, {"model": {"dim": 8}})
-    logger.log_metrics({"val/ndcg@10": 0.5, "train/loss": 1.0}, 0)
     settings = {"model": {"dim": 8}}
-    tracking.end(trainer, settings, "val/ndcg@10", FIGURES, {"fit": 1.0}, [], pictures)
+    run = RunFolder.create(Path(str(logger.save_dir)) / "run", OmegaConf.create({"seed": 1}), [])
+    tracking.begin(trainer, settings, run)
+    logger.log_metrics({"val/ndcg@10": 0.5, "train/loss": 1.0}, 0)
+    run.note(seconds={"fit": 1.0})
+    tracking.end(trainer, settings, FIGURES, run, [], pictures)
     tracking.close(failed=False)
 
 
-def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
+def test_tensorboard_gets_each_figure_once_and_hparams_with_what_is_compared(
     tmp_path: Path,
 ) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -133,6 +137,16 @@ def test_tensorboard_gets_each_figure_once_and_hparams_with_the_monitored_one(
         "baseline/popularity/test/ndcg@10": [pytest.approx(0.1)],
         "best/val/ndcg@10": [0.5],
     }
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+    told = found.PluginTagToContent("hparams")
+    names = plugin.parse_experiment_plugin_data(told[plugin.EXPERIMENT_TAG]).metric_infos
+    assert {each.name.tag for each in names} == {
+        "best/val/ndcg@10",
+        "test/ndcg@10",
+        "test/judged/ndcg@10",
+    }
+    session = plugin.parse_session_start_info_plugin_data(told[plugin.SESSION_START_INFO_TAG])
+    assert session.hparams["model/dim"].number_value == 8
     (image,) = found.Images("reliability")
     assert (image.height, image.width) == (5, 7)
 
