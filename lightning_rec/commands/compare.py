@@ -1,6 +1,7 @@
 """``lightning-rec compare RUN|SWEEP …``: settings side by side, and which differences are noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
 if TYPE_CHECKING:
-    from lightning_rec.lab import Comparison
+    from lightning_rec.lab import Comparison, OverData, Table
 
 HELP = """\
 Settings side by side: mean and standard deviation over seeds, and paired tests
@@ -22,45 +23,66 @@ on the users (queries, rows) of the test that say which differences are noise.
 usage: lightning-rec compare [TITLE=]RUN|SWEEP ... [figures=[FIGURE,...]]
                              [baseline=TITLE] [level=0.95] [to=FOLDER]
                              [slices=[COLUMN,...]] [tables=[FILE,...]]
+                             [over=data]
 
 A SWEEP is a folder of run folders, or of JSON that was recorded of runs; runs
 under one title are seeds of one setting. Runs on other data, with another
 catalogue or another protocol are refused. The first setting is the baseline if
-nothing is said. to=FOLDER writes comparison.md, .tex and two .csv.
+nothing is said. to=FOLDER writes comparison.md, .tex and .csv, and pictures
+where matplotlib is installed.
 
 slices= repeats the tests on parts of the test: by history, popularity or seen,
 by a column of the catalogue, or by one of tables=, files with raw ids in a
 column user, item, query or row. p-values are corrected for all tests made.
+
+over=data takes settings each of which ran on each of several data sets, and
+ranks them: average ranks, Friedman's test, Nemenyi's critical difference.
 
 Examples:
   lightning-rec compare runs/sweep
   lightning-rec compare SASRec=runs/sasrec BERT4Rec=runs/bert4rec \\
     'figures=[test/ndcg@10,test/recall@10]' to=comparison
   lightning-rec compare runs/sweep 'slices=[history,genres,age]' tables=users.csv
+  lightning-rec compare over=data runs/ml_100k runs/beauty runs/toys
 """
 
 
 def run(arguments: list[str]) -> int:
     """Print the comparison, and write it where ``to=`` says. Raises UserError on bad input."""
-    said, named, options = asked(arguments, ("to",), "compare")
+    said, named, options = asked(arguments, ("to", "over"), "compare")
+    if said.get("over", "data") != "data":
+        raise UserError(f"over={said['over']}: say over=data, for settings over several data sets.")
     with loading():
-        from lightning_rec.lab import compare
-    made = compare(*sources(named), **options)
+        from lightning_rec.lab import compare, compare_over_data
+    made: Comparison | OverData
+    if "over" in said:
+        if options.pop("slices") or options.pop("tables"):
+            raise UserError("over=data cuts no slices: say slices= of one data set at a time.")
+        made = compare_over_data(*sources(named), **options)
+        titles = {f"Over data sets, {name}": table for name, table in made.tables().items()}
+    else:
+        made = compare(*sources(named), **options)
+        titles = {"Over seeds": made.table(), "Over the examples of the test": made.paired_table()}
+        titles |= made.sliced_tables()
+    _show(titles, made.verdicts())
+    if folder := said.get("to"):
+        _write(Path(folder), made)
+        told = f"Written to {Path(folder).absolute()}"
+        Screen().print(told, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _show(titles: Mapping[str, "Table"], sentences: Sequence[str]) -> None:
     console = Screen()
-    titles = {"Over seeds": made.table(), "Over the examples of the test": made.paired_table()}
-    for title, table in (titles | made.sliced_tables()).items():
+    for title, table in titles.items():
         columns = [*text(*table.header[: table.text]), *figures(*table.header[table.text :])]
         shown = FittedTable(title, columns)
         for row in table.rows:
             shown.add_row(*row)
         if table.rows:
             console.print(shown)
-    for sentence in made.verdicts():
+    for sentence in sentences:
         console.print(sentence, highlight=False)
-    if folder := said.get("to"):
-        _write(Path(folder), made)
-        console.print(f"Written to {Path(folder).absolute()}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def asked(
@@ -98,9 +120,34 @@ def sources(arguments: list[str]) -> list[Any]:
     return [*paths, *([titled] if titled else [])]
 
 
-def _write(folder: Path, made: "Comparison") -> None:
-    """The tables in Markdown and LaTeX, the numbers behind them as CSV."""
+def _write(folder: Path, made: "Comparison | OverData") -> None:
+    """The tables in Markdown and LaTeX, the numbers behind them as CSV, and pictures."""
+    from lightning_rec.lab import Comparison
+
     folder.mkdir(parents=True, exist_ok=True)
+    of = {"seeds": made.frame, "paired": made.paired} if isinstance(made, Comparison) else {
+        "ranks": made.frame, "tests": made.tests, "nemenyi": made.nemenyi,
+    }  # fmt: skip
+    if isinstance(made, Comparison) and made.parts:
+        of["slices"] = made.sliced
+    markdown, latex = _pages(made) if isinstance(made, Comparison) else (str(made), made.latex())
+    write_text(folder / "comparison.md", f"{markdown}\n")
+    write_text(folder / "comparison.tex", latex)
+    for name, frame in of.items():
+        write_text(folder / f"{name}.csv", frame.write_csv())
+    if find_spec("matplotlib") is None:
+        return
+    from lightning_rec.lab.drawing import save
+
+    if isinstance(made, Comparison):
+        save(made.plot(), folder, "means")
+    elif find_spec("scikit_posthocs") is not None:
+        for name in made.figures:
+            save(made.plot(name), folder, name.replace("/", "_"))
+
+
+def _pages(made: "Comparison") -> tuple[str, str]:
+    """All tables of a comparison in Markdown, with its sentences, and in LaTeX."""
     tables = [made.table(), *([made.paired_table()] if made.paired.height else [])]
     sentences = "\n".join(f"- {each}" for each in made.verdicts())
     markdown = [*(each.markdown() for each in tables), *([sentences] if sentences else [])]
@@ -108,9 +155,4 @@ def _write(folder: Path, made: "Comparison") -> None:
     for title, table in made.sliced_tables().items():
         markdown += [f"{title}:", table.markdown()]
         latex.append(table.latex(title))
-    write_text(folder / "comparison.md", "\n\n".join(markdown) + "\n")
-    write_text(folder / "comparison.tex", "\n".join(latex))
-    write_text(folder / "seeds.csv", made.frame.write_csv())
-    write_text(folder / "paired.csv", made.paired.write_csv())
-    if made.parts:
-        write_text(folder / "slices.csv", made.sliced.write_csv())
+    return "\n\n".join(markdown), "\n".join(latex)

@@ -4,6 +4,7 @@ from lightning_rec.lab.columns import Column, Row, cost, difference, figure, lay
 from lightning_rec.lab.comparison import Comparison, compare, table
 from lightning_rec.lab.examples import of_examples
 from lightning_rec.lab.layout import Table
+from lightning_rec.lab.over_data import OverData, compare_over_data
 from lightning_rec.lab.paired import Paired, paired
 from lightning_rec.lab.reading import check_comparable, read_runs
 from lightning_rec.lab.statistics import Difference, Spread, spread, welch
@@ -12,12 +13,14 @@ __all__ = [
     "Column",
     "Comparison",
     "Difference",
+    "OverData",
     "Paired",
     "Row",
     "Spread",
     "Table",
     "check_comparable",
     "compare",
+    "compare_over_data",
     "cost",
     "difference",
     "figure",

@@ -13,7 +13,15 @@ from lightning_rec.figures import parse
 from lightning_rec.lab.columns import Row, difference, figure, lay_out, seeds, values_of
 from lightning_rec.lab.examples import UNITS, Values, of_runs
 from lightning_rec.lab.layout import Table
-from lightning_rec.lab.paired import Paired, check_same, corrected, mean_of, of_values, tell_of_many
+from lightning_rec.lab.paired import (
+    Paired,
+    check_same,
+    corrected,
+    mean_of,
+    of_values,
+    tell_of_many,
+    verdict,
+)
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
 from lightning_rec.lab.slices import Described, Part, parts_of
 from lightning_rec.lab.statistics import p_value, places, signed, spread, welch
@@ -105,7 +113,7 @@ class Comparison:
         kept = self.values(self.baseline, self.figures[0]) or ()
         units = next((UNITS[each.what] for each in kept), "units")
         told = ((line, self.baseline, self.level, units) for line in lines.iter_rows(named=True))
-        return [_verdict(*each) for each in told]
+        return [verdict(*each) for each in told]
 
     def paired_table(self) -> Table:
         """:attr:`paired` as cells: differences with intervals, p-values, their corrections."""
@@ -170,6 +178,15 @@ class Comparison:
         """:meth:`table` in LaTeX, for booktabs."""
         return self.table().latex(caption, label)
 
+    def plot(self) -> Any:
+        """Means with their intervals over seeds, a panel for each figure, for Matplotlib.
+
+        Raises UserError without matplotlib (the extra ``plots``).
+        """
+        from lightning_rec.lab.drawing import means
+
+        return means(self)
+
     __str__ = _repr_markdown_ = markdown  # the latter is called by notebooks
 
 
@@ -195,7 +212,19 @@ def compare(
 
     Raises UserError if runs are not comparable, or a figure, the baseline or a column is not known.
     """
-    runs = read_runs(*sources)
+    made = compared(read_runs(*sources), figures=figures, baseline=baseline, level=level)
+    if not slices:
+        return made
+    others = made.runs["setting"].unique(maintain_order=True)
+    settings = dict.fromkeys([made.baseline, *others])
+    folders = [folder for name in settings for folder in made.folders(name)]
+    return replace(made, parts=parts_of(folders, slices, tables))
+
+
+def compared(
+    runs: pl.DataFrame, *, figures: Sequence[str], baseline: str, level: float
+) -> Comparison:
+    """The comparison of runs that were read; see :func:`compare`."""
     check_comparable(runs)
     names = _figures(runs, figures)
     settings = runs["setting"].unique(maintain_order=True).to_list()
@@ -218,13 +247,7 @@ def compare(
     kinds = {"setting": pl.String, "figure": pl.String, "seeds": pl.Int64}
     schema = kinds | dict.fromkeys(numbers, pl.Float64)
     frame = pl.DataFrame(lines, schema=schema, orient="row")
-    made = Comparison(runs, frame, first, names, level)
-    if not slices:
-        return made
-    folders = [
-        folder for name in dict.fromkeys([first, *settings]) for folder in made.folders(name)
-    ]
-    return replace(made, parts=parts_of(folders, slices, tables))
+    return Comparison(runs, frame, first, names, level)
 
 
 def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
@@ -233,26 +256,6 @@ def table(*sources: Source, figures: Sequence[str] = ()) -> Table:
     check_comparable(runs)
     columns = [*(figure(name, absent="-") for name in _figures(runs, figures)), seeds()]
     return lay_out(["setting"], columns, _rows(runs))
-
-
-def _verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> str:
-    """A sentence on a line of :attr:`Comparison.paired`, with Welch's interval over seeds."""
-    told, p = f"{line['setting']} minus {baseline}, {line['figure']}: ", p_value(line["holm"])
-    low, high = line["difference_low"], line["difference_high"]
-    whole = signed(line["difference"], line["low"], line["high"])
-    if line["holm"] > 1 - level:
-        seen = f"{line['detectable']:.{places(line['detectable'])}f}"
-        return (
-            f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); this test "
-            f"set would show one of {seen} in four tests of five."
-        )
-    told += f"{whole}, more than chance over the {line['units']:,} {units} (p {p} after Holm)"
-    if low is None:
-        return f"{told}; for these weights, since one of both has a single seed or no spread."
-    interval = signed(0, low, high).partition(" ")[2]
-    if low <= 0 <= high:
-        return f"{told}, but not over the seeds {interval}: train more of them."
-    return f"{told}, and over the seeds {interval}."
 
 
 def _interval(line: dict[str, Any]) -> tuple[str, str]:

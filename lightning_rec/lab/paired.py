@@ -8,13 +8,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_rec.errors import UserError
 from lightning_rec.lab.examples import Values, of_runs
+from lightning_rec.lab.statistics import p_value, places, signed
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,26 @@ def corrected(found: Sequence[Paired]) -> list[Paired]:
         replace(each, holm=float(one), bh=float(other))
         for each, one, other in zip(found, holm, bh, strict=True)
     ]
+
+
+def verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> str:
+    """A sentence on a line of a comparison's ``paired``, with Welch's interval over seeds."""
+    told, p = f"{line['setting']} minus {baseline}, {line['figure']}: ", p_value(line["holm"])
+    low, high = line["difference_low"], line["difference_high"]
+    whole = signed(line["difference"], line["low"], line["high"])
+    if line["holm"] > 1 - level:
+        seen = f"{line['detectable']:.{places(line['detectable'])}f}"
+        return (
+            f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); this test "
+            f"set would show one of {seen} in four tests of five."
+        )
+    told += f"{whole}, more than chance over the {line['units']:,} {units} (p {p} after Holm)"
+    if low is None:
+        return f"{told}; for these weights, since one of both has a single seed or no spread."
+    interval = signed(0, low, high).partition(" ")[2]
+    if low <= 0 <= high:
+        return f"{told}, but not over the seeds {interval}: train more of them."
+    return f"{told}, and over the seeds {interval}."
 
 
 def tell_of_many(found: Sequence[Paired], level: float) -> None:

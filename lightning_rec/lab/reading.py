@@ -74,6 +74,28 @@ def read_runs(*sources: Source) -> pl.DataFrame:
     Raises UserError if a source holds no completed run, a setting has a seed twice, or runs under
     one title differ in more than the seed.
     """
+    return _framed(_found(sources))
+
+
+def read_by_data(*sources: Source) -> dict[str, pl.DataFrame]:
+    """The same by the name of the data; settings are named, and checked, within each.
+
+    Raises UserError if a run does not know its data.
+    """
+    by_hash: dict[str, list[dict[str, Any]]] = {}
+    for run in _found(sources):
+        if not run.get("data_hash"):
+            raise UserError(f"{run['run']} does not say which data it is of.")
+        by_hash.setdefault(run["data_hash"], []).append(run)
+    names = [str(runs[0].get("data")) for runs in by_hash.values()]
+    return {
+        name if names.count(name) == 1 else f"{name} {digest[:8]}": _framed(runs)
+        for name, (digest, runs) in zip(names, by_hash.items(), strict=True)
+    }
+
+
+def _found(sources: Iterable[Source]) -> list[dict[str, Any]]:
+    """The runs of some sources, each with its title, which may be None."""
     found: list[dict[str, Any]] = []
     for source in sources:
         titled = source.items() if isinstance(source, Mapping) else [(None, source)]
@@ -82,6 +104,11 @@ def read_runs(*sources: Source) -> pl.DataFrame:
             found += [{"title": title, **run} for path in paths for run in _runs_of(Path(path))]
     if not found:
         raise UserError("No run is named: name run folders, sweeps or JSON files of runs.")
+    return found
+
+
+def _framed(found: list[dict[str, Any]]) -> pl.DataFrame:
+    """Runs whose settings are named and checked, as lines."""
     name_settings(found)
     for run in found:
         run["setting"] = run["title"] or run.get("row") or run["setting"]
