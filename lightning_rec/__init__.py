@@ -6,7 +6,7 @@ from lightning_rec import threads
 
 __version__ = "0.1.0"
 
-__all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
+__all__ = ["ensemble", "evaluate", "load_data", "load_run", "sweep", "train"]
 
 threads.choose()
 

@@ -1,9 +1,9 @@
-"""What a notebook needs: load_data, train, evaluate, load_run, sweep.
+"""What a notebook needs: load_data, train, evaluate, load_run, sweep, ensemble.
 
-Each takes the overrides of the command line, and does what the command line does.
+Each does what the command line does; those that compose a config take its overrides.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import polars as pl
 
 from lightning_rec import training
 from lightning_rec.build import load_run, problem_of
+from lightning_rec.commands import ensemble as joining
 from lightning_rec.commands import train as command
 from lightning_rec.config import compose
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.lab import read_runs
+from lightning_rec.lab.ensembles import Asked
+from lightning_rec.lab.reading import Source
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.trust import trusting
 
-__all__ = ["evaluate", "load_data", "load_run", "sweep", "train"]
+__all__ = ["ensemble", "evaluate", "load_data", "load_run", "sweep", "train"]
 
 Folder = str | Path
 
@@ -83,6 +86,33 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
     flags = [f"--config-dir={each}" for each in _folders(config_dir)]
     command.run(["-m", *flags, *overrides, f"run_dir={folder}"])
     return read_runs(folder)
+
+
+def ensemble(
+    *runs: Source,
+    by: str | None = None,
+    weights: str | Sequence[float] = "equal",
+    k: int | None = None,
+    to: Folder | None = None,
+) -> RunFolder:
+    """Let finished runs answer together, as ``lightning-rec ensemble`` does.
+
+    Args:
+        runs: run folders, or sweeps, of which the completed jobs are taken; or such by name.
+        by: what the mean is of: ``scores``, ``probabilities`` or ``ranks``; None takes scores of
+            sequences, probabilities of clicks.
+        weights: ``equal``, ``fitted`` on validation, or one for each member.
+        k: of ``by="ranks"``, 1 / (k + rank); None takes 60.
+        to: the folder of the ensemble; None makes one below ``runs``.
+
+    Returns:
+        The run, as of :func:`train`. Its folder has ``ensemble.json`` with the weights, the figures
+        of each member, and how alike they are.
+
+    Raises UserError where the members cannot be joined, before anything is written.
+    """
+    said = weights if isinstance(weights, str) else [float(each) for each in weights]
+    return joining.make([*runs], Asked(by, said, k), to)[0]
 
 
 def _folders(config_dir: Folder | None) -> list[Path]:

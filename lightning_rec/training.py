@@ -178,11 +178,11 @@ def _train(
         run.note(trackers=tracking.run_ids())
     if task.trains and trainer.max_epochs != 0:
         _fit(trainer, run, task, data, start)
-    if loaded.validates and cfg.task.get("calibrate", "none") != "none":
+    if loaded.validates and (fitting := problem.calibrated(task, loaded)) is not None:
         joined = distributed.joined_by("train", run.path)
         with run.timed("calibrate"), unwatched(trainer), joined:
-            trainer.validate(task, datamodule=DataModule(data), verbose=False)
-            run.note(temperature=task.steps.calibrate(task))
+            trainer.validate(fitting, datamodule=DataModule(data), verbose=False)
+            run.note(**fitting.steps.calibrate(fitting))
     run.save_model(task.model)
     if task.adapted is not None and task.adapted.partial:
         run.save(TUNED, task.adapted.save)

@@ -39,6 +39,13 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
     "callbacks": frozenset(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS.split()),
     "item": frozenset(f"lightning_rec.items.base.{name}" for name in ("SumOf", "OwnIds")),
     "trainer": frozenset({"pytorch_lightning.Trainer"}),
+    # What 'lightning-rec ensemble' composes, which no group of conf/ offers.
+    "model": frozenset(
+        f"lightning_rec.models.ensembles.{name}" for name in ("SequenceEnsemble", "ClickEnsemble")
+    ),
+    "task": frozenset(
+        f"lightning_rec.problems.ensembles.Ensembled{name}" for name in ("Sequences", "Clicks")
+    ),
 }
 # Nodes that are called otherwise than the group that they are of.
 _ALIASES = {"baseline": "model", "by": "model", "first": "model"}

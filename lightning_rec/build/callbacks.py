@@ -43,8 +43,8 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
             if isinstance(made, lightning.StochasticWeightAveraging):
                 raise UserError(
                     f"callbacks.{name} averages after the last validation, and the weights of the "
-                    "best validation would take its place: use callbacks=[…,ema], whose average is "
-                    "what is validated."
+                    "best validation would take its place: use callbacks=[…,swa] or […,ema], "
+                    "whose average is what is validated."
                 )
             if isinstance(made, lightning.WeightAveraging) and node.get("use_buffers", True):
                 raise UserError(

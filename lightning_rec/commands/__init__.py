@@ -9,6 +9,7 @@ VERBS = {
     "sweep": "the table of a sweep, while it runs or after",
     "compare": "runs and sweeps side by side, with paired tests",
     "report": "a page of runs, sweeps and searches to look at; plots for a paper",
+    "ensemble": "finished runs that answer together, as a run of their own",
     "tune": "search for good settings, and train the best over seeds",
     "reproduce": "a published table: train what is missing, compare, write it",
     "search": "the best items of a run of matching for a query",

@@ -63,6 +63,7 @@ OTHERS = {  # what further verbs take
     "search": ("run=", "k="),
     "compare": ("figures=", "baseline=", "level=", "to="),
     "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
+    "ensemble": ("by=", "weights=", "k=", "to="),
     "completion": tuple(SHELLS),
 }
 

@@ -134,3 +134,14 @@ class Penalised(Protocol):
 
     def penalty(self) -> Tensor | float:
         """What was read since the latest training ``forward`` began, scalar; asked once a step."""
+
+
+@runtime_checkable
+class ScoresAmong(Protocol):
+    """A model whose score of an item depends on which others are candidates."""
+
+    def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """Queries, float [M, Q], with what scores need to know of the candidates, float [M, Q'].
+
+        ``row``, ``item``: int64 [S], pairs of a query and an item that is no candidate.
+        """

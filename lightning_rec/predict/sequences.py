@@ -35,7 +35,7 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Predictor
-from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs
+from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs, among
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -120,11 +120,7 @@ class SequencePredictor(Predictor):
         retriever = ModelRetriever(self.model, floor=LOWEST)
         parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))]
         for rows, queries in self._queries(asked):
-            left_out = None
-            if (seen or self.seen) == "filter":
-                ends = (asked.offsets[rows], asked.offsets[rows + 1])
-                left_out = Pairs(*pairs(asked.items, *ends))
-            found = retriever.top(queries, k, left_out=left_out)
+            found = retriever.top(queries, k, left_out=self._left_out(asked, rows, seen))
             row, place = (found.items >= 0).nonzero(as_tuple=True)
             items, scores = found.items[row, place], found.scores[row, place]
             parts.append((rows[row.numpy()], (place + 1).numpy(), items.numpy(), scores.numpy()))
@@ -151,6 +147,8 @@ class SequencePredictor(Predictor):
         scores = np.full(len(given), np.nan, dtype=np.float32)
         history, item = (each.to_numpy()[known].astype(np.int64) for each in (row, code))
         for number, queries in self._queries(asked):
+            left_out = self._left_out(asked, number)
+            queries = among(self.model, queries, Pairs.none(queries.device), left_out)
             query = np.full(len(asked.key), -1)
             query[number] = np.arange(len(number))
             for some in split(np.flatnonzero(query[history] >= 0), 2**14):
@@ -176,6 +174,13 @@ class SequencePredictor(Predictor):
             vectors[rows, queries.shape[1] :] = 1  # what meets an item's bias
         told = pl.DataFrame([asked.key]).with_columns(vector=arrays(vectors))
         return told.filter(pl.Series(known))
+
+    def _left_out(self, asked: Asked, rows: Ints, seen: str | None = None) -> Pairs:
+        """What is no candidate for some histories, by their place among ``rows``."""
+        ends = (asked.offsets[rows], asked.offsets[rows + 1])
+        if (seen or self.seen) != "filter":
+            ends = (ends[1], ends[1])
+        return Pairs(*pairs(asked.items, *ends))
 
     @torch.no_grad()
     def _queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:

@@ -133,6 +133,10 @@ class Problem(ABC, Generic[L]):
     def make_task(self, loaded: L, data: Any) -> Task:
         """The task over a new model, fitted already if it is fitted at once."""
 
+    def calibrated(self, task: Task, loaded: L) -> Task | None:
+        """The task, over the model of ``task``, whose validation fits what follows training."""
+        return None
+
     @abstractmethod
     def make_baseline(self, loaded: L, data: Any) -> Task | None:
         """The task over ``cfg.baseline``, fitted already; None if there is none."""

@@ -172,6 +172,10 @@ class Clicks(Problem[AuditedClicks]):
             check_order(loaded)
         return self._click_task(loaded, model, self.make_loss(), adapted)
 
+    def calibrated(self, task: Task, loaded: AuditedClicks) -> Task | None:
+        """The task itself, where a temperature is fitted to its validation."""
+        return None if self.calibrate == "none" else task
+
     def restored(
         self, run: RunFolder, processor: FeatureProcessor, about: pl.DataFrame | None
     ) -> ClickModel:

@@ -171,7 +171,9 @@ def cards(made: Comparison) -> list[dict[str, Any]]:
     found = []
     for run in made.runs.iter_rows(named=True):
         overrides = [str(each) for each in run.get("overrides") or []]
-        if not any(each.startswith("seed=") for each in overrides) and run.get("seed") is not None:
+        verb = "ensemble" if str(run.get("model")).endswith("Ensemble") else "train"
+        said = verb == "ensemble" or any(each.startswith("seed=") for each in overrides)
+        if not said and run.get("seed") is not None:
             overrides.append(f"seed={run['seed']}")
         figures = [f"{name} {run[name]:.4f}" for name in made.figures if run.get(name) is not None]
         found.append(
@@ -181,7 +183,7 @@ def cards(made: Comparison) -> list[dict[str, Any]]:
                 "seed": run.get("seed"),
                 "figures": ", ".join(figures),
                 "facts": _facts(run),
-                "command": shlex.join(["lightning-rec", "train", *overrides]),
+                "command": shlex.join(["lightning-rec", verb, *overrides]),
             }
         )
     return found

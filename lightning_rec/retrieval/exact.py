@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.metrics.targets import rank_among
-from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.base import ScoresAmong, SequenceModel
 
 SCORE_BYTES = 8 * 2**20  # scores held at once: what a processor's cache holds
 LOWEST = torch.finfo(torch.float32).min
@@ -91,7 +91,9 @@ class ModelRetriever:
         self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
     ) -> Found:
         """See :class:`Retriever`."""
-        size = len(queries)
+        none = Pairs.none(queries.device)
+        ask, left_out = ask or none, left_out or none
+        queries, size = among(self.model, queries, ask, left_out), len(queries)
         width = min(2**24, max(1, self.score_bytes // (4 * max(1, size))))
 
         def score(start: int, stop: int) -> Tensor:
@@ -99,10 +101,18 @@ class ModelRetriever:
             block = None if whole else torch.arange(start, stop, device=queries.device)
             return lowest_if_no_number(_exact(self.model, queries, block))
 
-        none = Pairs.none(queries.device)
-        return rank_blocks(
-            score, size, self.longest, k, ask or none, left_out or none, self.floor, width
-        )
+        return rank_blocks(score, size, self.longest, k, ask, left_out, self.floor, width)
+
+
+def among(model: SequenceModel, queries: Tensor, ask: Pairs, left_out: Pairs) -> Tensor:
+    """Queries of a model whose scores depend on the other candidates; of any other as they are.
+
+    ``queries``: float [B, Q]. ``ask``, ``left_out``: see :class:`Retriever`.
+    """
+    if not isinstance(model, ScoresAmong):
+        return queries
+    with torch.autocast(queries.device.type, enabled=False):
+        return model.among(queries, *_but_asked(left_out, ask, model.schema.num_items))
 
 
 def rank_blocks(
@@ -161,13 +171,21 @@ def rank_blocks(
 
 
 def rank_sample(
-    model: SequenceModel, queries: Tensor, target: Tensor, candidates: Tensor
+    model: SequenceModel,
+    queries: Tensor,
+    target: Tensor,
+    candidates: Tensor,
+    left_out: Pairs | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rank each target among a sample of its own; see :func:`rank_among`.
 
     ``queries``: float [B, Q]. ``target``: int64 [B], -1 for one that is no candidate.
-    ``candidates``: int64 [B, n], -1 where there is no item. Returns rank and candidates, int64 [B].
+    ``candidates``: int64 [B, n], -1 where there is no item. ``left_out``: what is no candidate
+    among the whole catalogue, by which some models compare scores. Returns rank and candidates,
+    int64 [B].
     """
+    asked = Pairs(torch.arange(len(target), device=target.device), target)
+    queries = among(model, queries, asked, left_out or Pairs.none(target.device))
     scores = _exact(model, queries, candidates.clamp(min=0))
     own = _exact(model, queries, target.clamp(min=0)[:, None])[:, 0]
     return rank_among(own, scores, known=target >= 0, mask=candidates >= 0)

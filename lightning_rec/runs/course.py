@@ -5,10 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from torch import nn
 
+from lightning_rec import config
 from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.errors import UserError
 from lightning_rec.runs.resuming import Start
+from lightning_rec.tasks.averaging import SWA
 from lightning_rec.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -18,8 +21,11 @@ SMALLEST = 16  # batches that are advised
 
 
 def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: bool) -> None:
-    """Raises UserError if no step would be taken; warns of few steps and of no best weights."""
+    """Raises UserError if no step would be taken, or an average of weights would be a wrong one;
+    warns of few steps and of no best weights.
+    """
     _check_limits(cfg, task, data, validates=validates)
+    _check_average(cfg, task)
     trainer = cfg.trainer
     if not task.trains:
         return
@@ -59,6 +65,18 @@ def ended_early(cfg: DictConfig, trainer: Trainer, data: BatchData) -> list[str]
     )
     log.warning(said)
     return [said]
+
+
+def _check_average(cfg: DictConfig, task: Task) -> None:
+    """Raise UserError where batch norm would keep statistics of other weights than the average."""
+    nodes = [(name, node) for name, node in (cfg.get("callbacks") or {}).items() if node]
+    normed = any(isinstance(each, nn.BatchNorm1d) for each in task.model.modules())
+    for name, node in nodes if normed else ():
+        if config.target(f"callbacks.{name}", config.plain(node)) is SWA:
+            raise UserError(
+                f"callbacks.{name}: batch norm keeps statistics of other weights than the average: "
+                "say model.batch_norm=false, or leave it out."
+            )
 
 
 def _tell_few_steps(cfg: DictConfig, loader: Any, *, validates: bool) -> None:

@@ -21,6 +21,7 @@ _FILES = {  # keys that name files, by the node that they are below
     "item": ("path", "item_ids"),
 }
 FOLDERS = ("encoder", "first", "run")  # keys that name a language model, or a run
+MEMBERS = "model.members."  # below it all do
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:
@@ -135,7 +136,8 @@ def _naming(run: RunFolder, path: Path) -> dict[str, str]:
     return {
         key: value
         for key, value in leaves(OmegaConf.to_container(run.config, resolve=True))
-        if key.rpartition(".")[2] in FOLDERS and isinstance(value, str)
+        if isinstance(value, str)
+        if key.rpartition(".")[2] in FOLDERS or key.startswith(MEMBERS)
         if path.resolve().is_relative_to(Path(value).expanduser().resolve())
     }
 

@@ -12,6 +12,7 @@ from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 
 KEYS = ("encoder.run", "model.first")  # that may name the folder of a run
+MEMBERS = "model.members"  # whose keys all do
 PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
 
@@ -42,15 +43,21 @@ def with_parts(run: RunFolder, cfg: DictConfig) -> DictConfig:
     if not (run.path / PARTS).is_dir():
         return cfg
     cfg, trained = cfg.copy(), run.config
-    for key in KEYS:
+    for key in _keys(cfg):
         copied = run.path / PARTS / key
         if copied.is_dir() and OmegaConf.select(cfg, key) == OmegaConf.select(trained, key):
             OmegaConf.update(cfg, key, str(copied))
     return cfg
 
 
+def _keys(cfg: DictConfig) -> list[str]:
+    members = OmegaConf.select(cfg, MEMBERS)
+    names = map(str, members) if isinstance(members, DictConfig) else ()
+    return [*KEYS, *(f"{MEMBERS}.{name}" for name in names)]
+
+
 def _named(cfg: DictConfig) -> Iterator[tuple[str, Path]]:
-    for key in KEYS:
+    for key in _keys(cfg):
         value = OmegaConf.select(cfg, key)
         if value and value != "bm25" and Path(value).is_dir():  # which is a model of ours
             yield key, Path(value)

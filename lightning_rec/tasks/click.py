@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,13 +114,14 @@ class ClickSteps(Steps):
         return measured
 
     @torch.no_grad()
-    def calibrate(self, task: Task) -> dict[str, float]:
+    def calibrate(self, task: Task) -> dict[str, Any]:
         """Fit the temperature of each goal to what was last validated; nothing if there is none."""
         if not isinstance(task.model, Calibrated):
             return {}
         for index, of in enumerate(self.predictions["val"].values()):
             task.model.temperature[index] *= fitted_temperature(of.logit, of.label)
-        return dict(zip(self.goals, task.model.temperature.tolist(), strict=True))
+        fitted = zip(self.goals, task.model.temperature.tolist(), strict=True)
+        return {"temperature": dict(fitted)}
 
     def _after(self, found: dict[str, Predictions]) -> dict[str, Predictions]:
         """Each goal given the one before it, on the rows that have that, if goals are in order."""

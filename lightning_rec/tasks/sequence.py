@@ -25,14 +25,15 @@ class SequenceSteps(Steps):
     Args:
         metrics: of the whole catalogue, for ``val`` and ``test``.
         sampled: of samples, where the protocol has any, for ``val`` and ``test``.
-        block_tokens: positions that are encoded at once on a CPU; other devices take a batch whole.
+        block_tokens: positions that are encoded at once on a CPU; other devices take a batch whole,
+            as does a model that cuts it itself, None.
     """
 
     def __init__(
         self,
         metrics: Mapping[str, RankingMetrics],
         sampled: Mapping[str, RankingMetrics] | None = None,
-        block_tokens: int = 4096,
+        block_tokens: int | None = 4096,
     ) -> None:
         super().__init__()
         self.block_tokens = block_tokens
@@ -69,16 +70,19 @@ class SequenceSteps(Steps):
         """Rank the batch's targets."""
         if not len(batch.example):
             return
+        self.rank(task, self.encode(task, batch.histories), batch, stage)
+
+    def rank(self, task: Task, queries: Tensor, batch: EvalBatch, stage: Stage) -> None:
+        """Rank the batch's targets for its queries, float [B, Q]."""
         model = task.model
         assert isinstance(model, SequenceModel)
-        queries = self.encode(task, batch.histories)
         metrics = self.metrics[stage]
         targets = Pairs(torch.arange(len(queries), device=queries.device), batch.target)
         seen = Pairs(batch.seen_row, batch.seen_item)
         found = ModelRetriever(model).top(queries, max(metrics.cutoffs), targets, seen)
         metrics.update(batch.example, found.rank, found.candidates, found.items)
         if batch.candidates is not None:
-            among = rank_sample(model, queries, batch.target, batch.candidates)
+            among = rank_sample(model, queries, batch.target, batch.candidates, seen)
             self.sampled[stage].update(batch.example, *among)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:

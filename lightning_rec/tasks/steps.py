@@ -36,6 +36,6 @@ class Steps(nn.Module, ABC):
     def load_progress(self, found: dict[str, Any]) -> None:
         """Go on from what :meth:`progress` gave."""
 
-    def calibrate(self, task: Any) -> dict[str, float]:
-        """Calibrate probabilities on the latest validation; what was fitted, by name."""
+    def calibrate(self, task: Any) -> dict[str, Any]:
+        """Fit what is fitted to the latest validation; facts of it, for the card."""
         return {}

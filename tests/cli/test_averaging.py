@@ -70,9 +70,75 @@ def test_the_average_is_that_of_its_definition(small: list[str], tmp_path: Path)
         torch.testing.assert_close(value, average)
 
 
+SWA = ["callbacks=[checkpoint,early_stopping,progress,swa]", "logger=csv", "patience=99"]
+STEPS = ["trainer.limit_train_batches=2", "baseline=null", "schedule=constant"]
+
+
+def weights(small: list[str], folder: Path, *more: str) -> dict[str, torch.Tensor]:
+    assert cli.run(["train", *small, *STEPS, *more, f"run_dir={folder}"]) == 0
+    return load_file(folder / "weights.safetensors")
+
+
+@pytest.mark.parametrize(("every", "counted"), [(1, (2, 3, 4)), (2, (2, 4))])
+def test_swa_is_the_mean_of_the_weights_at_the_end_of_epochs(
+    small: list[str], tmp_path: Path, every: int, counted: tuple[int, ...]
+) -> None:
+    """From the plain weights after each epoch, whose course an average does not change."""
+    plain = [
+        weights(
+            small, tmp_path / str(epochs), f"trainer.max_epochs={epochs}", "callbacks.best=null"
+        )
+        for epochs in counted
+    ]
+    start = ["callbacks.swa.swa_epoch_start=1", f"callbacks.swa.every_n_epochs={every}"]
+    found = weights(
+        small, tmp_path / "swa", *SWA, *start, "trainer.max_epochs=4", "callbacks.best=null"
+    )
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([each[name] for each in plain]).mean(0))
+
+
+def test_swa_validates_weights_as_they_are_until_it_averages(
+    small: list[str], tmp_path: Path
+) -> None:
+    more = ["trainer.max_epochs=4", "callbacks.swa.swa_epoch_start=0.5"]
+    averaged, plain = tmp_path / "swa", tmp_path / "plain"
+    weights(small, averaged, *SWA, *more)
+    weights(small, plain, *SWA, "trainer.max_epochs=4", "~callbacks.swa")
+    curves = [[each["value"] for each in read_runs(run)["curve"][0]] for run in (averaged, plain)]
+    assert curves[0][:3] == curves[1][:3]  # the average of one epoch, the third, is that epoch
+    assert curves[0][3] != curves[1][3]
+    monitor = read(averaged / "metrics.json")["val/ndcg@10"]
+    assert monitor == pytest.approx(max(curves[0]), abs=1e-5)
+    assert cli.run(["evaluate", f"run={averaged}"]) == 0
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+def test_swa_goes_on_after_a_stop(small: list[str], tmp_path: Path, stopped: int) -> None:
+    """Stopped before the average begins, and within it."""
+    start = [*SWA, "callbacks.swa.swa_epoch_start=1", "callbacks.best=null"]
+    whole = weights(small, tmp_path / "whole", *start, "trainer.max_epochs=4")
+    begun = tmp_path / "begun"
+    weights(small, begun, *start, f"trainer.max_epochs={stopped}")
+    assert cli.run(["train", f"resume={begun}", "trainer.max_epochs=4"]) == 0
+    for name, value in load_file(begun / "weights.safetensors").items():
+        assert torch.equal(value, whole[name])
+
+
+def test_swa_does_not_average_under_batch_norm(
+    click_csv: Path, refused: Refused, tmp_path: Path
+) -> None:
+    clicks = ["data=click_table", f"data.path={click_csv}", "data.fields.label=clicked"]
+    clicks += ["data.fields.categorical=[uid,sku]", "model=deepfm", "model.batch_norm=true"]
+    told = refused("train", *clicks, *SWA, f"run_dir={tmp_path / 'run'}")
+    assert "callbacks.swa: batch norm keeps statistics of other weights" in told
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_an_average_that_would_be_lost_is_refused(small: list[str], refused: Refused) -> None:
     swa = "+callbacks.swa={_target_: pytorch_lightning.callbacks.StochasticWeightAveraging, swa_lrs: 0.01}"
-    assert "use callbacks=[…,ema]" in refused("train", *small, swa)
+    assert "use callbacks=[…,swa] or […,ema]" in refused("train", *small, swa)
 
 
 def test_what_metrics_count_with_is_not_averaged(

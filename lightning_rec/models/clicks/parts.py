@@ -45,8 +45,8 @@ class ClickModel(nn.Module, ABC):
 
     kind: ClassVar[str] = "clicks"
     needs: ClassVar[tuple[Need, ...]] = (LOSS,)
-    reads_history: ClassVar[bool] = False
     reads_scores: ClassVar[bool] = False
+    reads_history: bool = False
     multi_task: bool = False
     sequential: bool = False
     sides: tuple[list[int], list[int]] | None = None
