@@ -183,7 +183,7 @@ class SequenceEnsemble(Ensemble, SequenceModel):
     def fused(self, terms: Tensor, weights: Tensor) -> Tensor:
         """Their mean by ``weights``, float [m]: float32 [M, n]; of probabilities its logarithm."""
         if self.by == "probabilities":
-            own = weights.log().to(terms.dtype)[:, None, None]
+            own = weights.log().to(terms)[:, None, None]
             return torch.logsumexp(terms + own, dim=0)
         mean = torch.zeros_like(terms[0])
         for weight, term in zip(weights.tolist(), terms, strict=True):

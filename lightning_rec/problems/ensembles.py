@@ -139,10 +139,9 @@ class EnsembledSequences(Sequences):
         """Those of a run of sequences, and how alike what the members recommend is."""
         assert isinstance(task.steps, SequenceEnsembleSteps)
         names, k = [*self.members.runs], task.steps.overlap.k
-        alike = task.steps.overlap.compute().reshape(len(names), -1)  # one alone is no scalar
         lines = [
             {"member": one, "other": other, "k": k, "jaccard": value}
-            for one, row in zip(names, alike.tolist(), strict=True)
+            for one, row in zip(names, task.steps.alike.tolist(), strict=True)
             for other, value in zip(names, row, strict=True)
         ]
         return super().tables(task, loaded) | {"overlap": pl.DataFrame(lines)}

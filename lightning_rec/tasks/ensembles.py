@@ -50,6 +50,7 @@ class SequenceEnsembleSteps(SequenceSteps):
     def __init__(self, members: int, **of_sequences: Any) -> None:
         super().__init__(**of_sequences, block_tokens=None)  # members have their own
         self.overlap = Overlap(members, max(self.metrics["test"].cutoffs))
+        self.alike = torch.zeros(members, members)  # until a test
 
     def before_stage(self, task: Task, stage: Stage) -> None:
         """Forget the lists of an earlier test."""
@@ -71,6 +72,12 @@ class SequenceEnsembleSteps(SequenceSteps):
             for member, query in zip(ensemble.members, own, strict=True)
         ]
         self.overlap.update(torch.stack(tops))
+
+    def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
+        """Ranking metrics; how alike lists are is kept, float64 [m, m]."""
+        if stage == "test":
+            self.alike = self.overlap.compute().reshape(self.alike.shape)  # one alone is no scalar
+        return super().figures(task, stage)
 
 
 class SequenceFitting(SequenceEnsembleSteps):
