@@ -246,13 +246,68 @@ def test_one_member_of_clicks_is_what_it_was(clicks: list[Path], tmp_path: Path)
     assert read(made / "metrics.json") == read(clicks[2] / "metrics.json")
 
 
+def test_what_members_read_of_other_runs_comes_along(log_csv: Path, tmp_path: Path) -> None:
+    """A member whose histories are encoded by a run of sequences: parts within parts."""
+    encoder = train(
+        "model=sasrec",
+        *columns(log_csv),
+        *MODELS["sasrec"],
+        "protocol=temporal",
+        to=tmp_path / "encoder",
+    )
+    rows = [
+        "data=click_table", f"data.path={log_csv}", "data.fields.label=stars", "protocol=temporal_rows",
+        "data.fields.positive_from=3", "data.fields.categorical=[uid,sku]", "data.fields.group=uid",
+        "data.fields.item=sku", "data.fields.past=clicks", "data.fields.time=ts",
+        "data.fields.history_max_len=8",
+    ]  # fmt: skip
+    small = [
+        "model=deepfm",
+        "model.dim=4",
+        "model.mlp=[8]",
+        f"encoder.run={encoder}",
+        "adapter=frozen",
+    ]
+    members = [
+        train(*small, *rows, to=tmp_path / "deepfm"),
+        train("model=naive_bayes", *rows, to=tmp_path / "naive_bayes"),
+    ]
+    made = together(*members, to=tmp_path / "made")
+    for run in (encoder, *members):
+        shutil.rmtree(run)
+    assert cli.run(["verify", str(made)]) == 0
+    load_run(made)
+
+
+def test_members_that_read_texts_come_along(
+    log_csv: Path, catalogue_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku"]
+    texts = ["item=text", f"item.encoder={tiny_bert}", "adapter=frozen", *MODELS["sasrec"]]
+    members = [
+        train("model=sasrec", *columns(log_csv), *about, *texts, to=tmp_path / "texts"),
+        train("model=ease", *columns(log_csv), *about, to=tmp_path / "ease"),
+    ]
+    made = together(*members, to=tmp_path / "made")
+    for run in members:
+        shutil.rmtree(run)
+    assert cli.run(["verify", str(made)]) == 0
+    assert "title" in load_run(made).recommend(users=["u5"], k=3).columns
+
+
+def test_one_that_was_stopped_goes_on(fitted: Path, tmp_path: Path) -> None:
+    cut = changed(fitted, tmp_path / "cut", status="interrupted")
+    assert cli.run(["train", f"resume={cut}"]) == 0
+    assert read(cut / "metrics.json") == read(fitted / "metrics.json")
+
+
 def changed(run: Path, to: Path, **facts: Any) -> Path:
     RunFolder.open(shutil.copytree(run, to)).note(**facts)
     return to
 
 
 def test_members_that_do_not_belong_together_are_refused(
-    runs: list[Path], log_frame: pl.DataFrame, refused: Refused, tmp_path: Path
+    runs: list[Path], log_csv: Path, log_frame: pl.DataFrame, refused: Refused, tmp_path: Path
 ) -> None:
     def sentence(other: Path) -> str:
         made = refused("ensemble", str(runs[2]), str(other), f"to={tmp_path / 'made'}")
@@ -262,10 +317,9 @@ def test_members_that_do_not_belong_together_are_refused(
     log_frame.head(900).write_csv(tmp_path / "log.csv")
     other = train("model=ease", *columns(tmp_path / "log.csv"), to=tmp_path / "data")
     assert "the members are not all of the same data" in sentence(other)
-    log = next(each for each in columns(Path(read_config(runs[2]))) if each.startswith("data.path"))
     other = train(
         "model=ease",
-        *columns(Path(log.partition("=")[2])),
+        *columns(log_csv),
         "protocol.seen=keep",
         to=tmp_path / "kept",
     )
@@ -282,10 +336,6 @@ def test_members_that_do_not_belong_together_are_refused(
         file.write(b"\x07")
     assert "is not as the run wrote it" in sentence(broken)
     assert "is named twice" in sentence(runs[2])
-
-
-def read_config(run: Path) -> str:
-    return str(RunFolder.open(run).config.data.path)
 
 
 @pytest.mark.parametrize(
