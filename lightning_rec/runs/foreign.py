@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_rec.documents import leaves
 from lightning_rec.errors import Quoting, UserError
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.parts import MEMBERS
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,6 @@ _FILES = {  # keys that name files, by the node that they are below
     "item": ("path", "item_ids"),
 }
 FOLDERS = ("encoder", "first", "run")  # keys that name a language model, or a run
-MEMBERS = "model.members."  # below it all do
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _naming(run: RunFolder, path: Path) -> dict[str, str]:
         key: value
         for key, value in leaves(OmegaConf.to_container(run.config, resolve=True))
         if isinstance(value, str)
-        if key.rpartition(".")[2] in FOLDERS or key.startswith(MEMBERS)
+        if key.rpartition(".")[2] in FOLDERS or key.startswith(f"{MEMBERS}.")
         if path.resolve().is_relative_to(Path(value).expanduser().resolve())
     }
 
