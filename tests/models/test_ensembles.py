@@ -29,7 +29,7 @@ class Table(SequenceModel):
         self.register_buffer("table", torch.tensor(table))
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        rows: Tensor = self.table[histories.user]  # type: ignore[index]
+        rows: Tensor = self.table[histories.user]
         return rows
 
     def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
