@@ -12,6 +12,7 @@ import polars as pl
 from lightning_rec import training
 from lightning_rec.build import load_run, problem_of
 from lightning_rec.commands import ensemble as joining
+from lightning_rec.commands import sweeping
 from lightning_rec.commands import train as command
 from lightning_rec.config import compose
 from lightning_rec.data.core.audited import Audited
@@ -82,7 +83,7 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
     Raises UserError on bad input. A run that fails does not stop the others.
     """
     named = [each.partition("=")[2] for each in overrides if each.startswith("run_dir=")]
-    folder = Path(named[-1] if named else command.sweep_folder())
+    folder = Path(named[-1] if named else sweeping.sweep_folder())
     flags = [f"--config-dir={each}" for each in _folders(config_dir)]
     command.run(["-m", *flags, *overrides, f"run_dir={folder}"])
     return read_runs(folder)

@@ -27,7 +27,10 @@ from lightning_rec.composing import checked
 from lightning_rec.errors import UserError, listed, nearest, out_of_memory, suggest
 from lightning_rec.trust import config_dir as config_dir
 
-LAUNCHERS = {"joblib": "hydra-joblib-launcher"}  # of hydra/launcher=, in the extra sweeps
+LAUNCHERS = {  # of hydra/launcher=: the package that has it, and our extra that installs it
+    "joblib": ("hydra-joblib-launcher", "sweeps"),
+    "ray": ("hydra-ray-launcher", "ray"),
+} | dict.fromkeys(("submitit_local", "submitit_slurm"), ("hydra-submitit-launcher", "slurm"))
 _LISTED = 450  # characters, more or less, of the choices that an error names
 # Mappings whose keys are the user's own, columns and goals: Hydra adds such keys by a plus alone.
 _OTHER = (
@@ -209,10 +212,9 @@ def translate(error: Exception) -> UserError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         if group == "hydra/launcher" and name in LAUNCHERS:
-            return UserError(
-                f"{group}={name} needs {LAUNCHERS[name]}, which is not installed: "
-                "pip install 'lightning-rec[sweeps]'."
-            )
+            package, extra = LAUNCHERS[name]
+            told = f"which is not installed: pip install 'lightning-rec[{extra}]'."
+            return UserError(f"{group}={name} needs {package}, {told}")
         known = error.options if error.options is not None else choices(group)  # one of a list
         fit = _LISTED * len(known) // max(1, len(", ".join(known)))
         return UserError(f"Unknown choice {group}={name}.{suggest(name, known, limit=fit)}")

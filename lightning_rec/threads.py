@@ -18,8 +18,9 @@ from pathlib import Path
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # Further processes inherit these: the number we set, which is ours as long as it is as we set it,
-# and how many jobs run at once.
+# how many jobs run at once, and how many cores a launcher granted each.
 _CHOSEN, _JOBS = "LIGHTNING_REC_THREADS", "LIGHTNING_REC_JOBS"
+_GRANTED = "LIGHTNING_REC_CORES"
 _EVERY = 0.5  # seconds between two looks
 _BUSY, _QUIET = 0.1, 0.05  # seconds of waiting for a core in a second: when to begin, when to end
 
@@ -33,15 +34,17 @@ def choose() -> None:
     share()
 
 
-def share(jobs: int | None = None, processes: int = 1) -> None:
+def share(jobs: int | None = None, processes: int = 1, granted: int | None = None) -> None:
     """Divide the cores, unless the user has said how many threads there are.
 
     ``jobs``: of a sweep that run at the same time, -1 for one on each core; None leaves it as is.
-    ``processes``: of this run on this machine.
+    ``processes``: of this run on this machine. ``granted``: cores of the one job, by its launcher.
     """
-    total = cores()
     if jobs is not None:
-        os.environ[_JOBS] = str(total if jobs < 0 else jobs)
+        os.environ.pop(_GRANTED, None)
+        os.environ |= {_GRANTED: str(granted)} if granted is not None else {}
+        os.environ[_JOBS] = str(cores() if jobs < 0 else jobs)
+    total = cores()
     if not _chosen():
         return
     each = max(1, total // (int(os.environ.get(_JOBS, 1)) * processes))
@@ -51,7 +54,14 @@ def share(jobs: int | None = None, processes: int = 1) -> None:
 
 
 def cores() -> int:
-    """Physical cores that this process may use: its affinity and the quota of its control group."""
+    """Physical cores that this process may use: its affinity and the quota of its control group.
+
+    Fewer, if a launcher granted fewer.
+    """
+    return min(_usable(), int(os.environ.get(_GRANTED, sys.maxsize)))
+
+
+def _usable() -> int:
     if "SLURM_CPUS_PER_TASK" in os.environ:
         return int(os.environ["SLURM_CPUS_PER_TASK"])
     if not hasattr(os, "sched_getaffinity"):
@@ -164,25 +174,38 @@ def _chosen() -> bool:
     return _CHOSEN in os.environ and os.environ.get(THREADS[0]) == os.environ[_CHOSEN]
 
 
+def memory_limits() -> list[int]:
+    """Bytes that control groups grant this process, on the way to the root."""
+    found = _granted("memory", ["memory.max"], ["memory.limit_in_bytes"])
+    return [int(limit) for (limit,) in found]
+
+
 def _quota() -> float:
     """Cores' worth of time that control groups grant: the least on the way to the root."""
-    quotas = [math.inf]
+    found = _granted("cpu", ["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"])
+    pairs = (limit for limit in found if len(limit) == 2)
+    return min((int(limit) / int(of) for limit, of in pairs), default=math.inf)
+
+
+def _granted(controller: str, second: list[str], first: list[str]) -> list[list[str]]:
+    """Limits that control groups set on the way to the root, by files of either version."""
+    found = []
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:  # version 2
-            root, names = Path("/sys/fs/cgroup"), ["cpu.max"]
-        elif "cpu" in controllers.split(","):
-            root, names = Path("/sys/fs/cgroup/cpu"), ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            root, names = Path("/sys/fs/cgroup"), second
+        elif controller in controllers.split(","):
+            root, names = Path("/sys/fs/cgroup", controller), first
         else:
             continue
         group = root / path.lstrip("/")
         for folder in (group, *group.parents):
             limit = " ".join(_read(folder / name) for name in names).split()
-            if len(limit) == 2 and limit[0] not in ("max", "-1"):
-                quotas.append(int(limit[0]) / int(limit[1]))
+            if limit and limit[0] not in ("max", "-1"):
+                found.append(limit)
             if folder == root:
                 break
-    return min(quotas)
+    return found
 
 
 def _read(path: str | Path) -> str:

@@ -288,8 +288,10 @@ def _show(
     *,
     brief: bool,
 ) -> None:
-    """Print the end of a run; in a sweep or a search one line, since the table comes at its end."""
-    if brief or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN):
+    """Print the end of a run; in a search one line, since the table comes at its end."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return  # the command of the sweep says it, wherever this job runs
+    if brief:
         figure = columns[[*columns][-1]].get(monitor)
         told = f"{monitor} {figure:.4f}" if figure is not None else ""
         print(f"{run.path}  {told}  {run.config.tracking.name or ''}".rstrip())

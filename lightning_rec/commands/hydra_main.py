@@ -25,17 +25,18 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         _check_flag(argument)
     check_choices([each for each in arguments if not each.startswith("-")])
     failures: list[Exception] = []
-    trusted = trust.named()
+    trusted, here = trust.named(), os.getpid()
 
     def quietly(cfg: DictConfig) -> None:
         """Keep the error for later: Hydra would print its own line before ours."""
         try:
             trust.trust(trusted)  # a launcher may run this in another process
             task(cfg)
-        except OmegaConfBaseException as error:
-            failures.append(translate(error))
         except Exception as error:
-            failures.append(error)
+            known = translate(error) if isinstance(error, OmegaConfBaseException) else error
+            failures.append(known)
+            if os.getpid() != here:  # the launcher brings it to the command
+                raise UserError(str(known)) if isinstance(known, UserError) else known from error
 
     argv = sys.argv
     flags, overrides = parted(arguments)

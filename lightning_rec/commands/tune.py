@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
             hint = nearest(said[key], known)
             raise UserError(f"{key}={said[key]}: it is one of {listed(known)}.{hint}")
     with loading():
-        from lightning_rec.commands.train import sweep_folder
+        from lightning_rec.commands.sweeping import sweep_folder
     root = Path(said.get("to", sweep_folder().replace("_sweep", "_tune")))
     models, others = _models(arguments)
     jobs = [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -15,6 +16,10 @@ from lightning_rec.figures import Name, declared, parse, parsed, titled
 from lightning_rec.files import write_json
 from lightning_rec.lab.reading import job_number, name_settings
 from lightning_rec.lab.statistics import Spread, spread
+from lightning_rec.reports.progress import Progress, planned
+from lightning_rec.runs.ending import Sweep
+from lightning_rec.runs.launchers import launched, prepare
+from lightning_rec.runs.signals import STOP
 from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -24,15 +29,39 @@ SHOWN_AT = 10  # the cut-off of what is shown, where the monitored figure has no
 
 
 class SweepSummary(Callback):
-    """Prints and writes ``sweep.json`` when the last job has ended; exits 1 if a job failed."""
+    """Tells of a sweep before, while and after it runs; exits 1 if a job failed."""
+
+    progress: Progress | None = None  # in the process of the command alone
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra."""
-        self.since = time.time_ns()
+        """Called by Hydra. Exits 2 if the sweep is refused, which its ``refusal`` explains."""
+        self.since, sweep = time.time_ns(), STOP.sweep
+        if not isinstance(sweep, Sweep):
+            return
+        jobs, swept = planned(config)
+        how = launched(config.hydra, len(jobs))
+        self.progress = Progress(folder := Path(config.hydra.sweep.dir), jobs, swept, how)
+        try:
+            prepare(config.hydra, how.by)
+            sweep.begin(folder, how)
+            self.progress.begin(check_memory=sweep.check_memory)
+        except UserError as refusal:
+            sweep.refusal = refusal
+            raise SystemExit(2) from refusal
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Called by Hydra, in the process of the job."""
+        if self.progress is not None and self.progress.how.here:
+            self.progress.look()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
-        folder = Path(config.hydra.sweep.dir)
+        folder, sweep = Path(config.hydra.sweep.dir), STOP.sweep
+        if isinstance(sweep, Sweep) and self.progress is not None:
+            sweep.left, sweep.shown = self.progress.end(), True
 
         def belongs(job: dict[str, Any]) -> bool:
             card = folder / job["folder"] / "run.json"

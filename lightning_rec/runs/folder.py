@@ -180,6 +180,7 @@ class RunFolder:
             finished=provenance.now(),
             cpu_seconds=round(self.earlier_cpu_seconds + time.process_time() - self._cpu_before, 1),
             peak_memory_mib=provenance.peak_memory_mib(),
+            **provenance.vram(),
             error=f"{type(error).__name__}: {error}" if error is not None else None,
         )
 

@@ -5,11 +5,12 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_rec.errors import UserError
 from lightning_rec.runs.distributed import is_first
+from lightning_rec.runs.processes import Command, alive
 
 NAME = "writer.lock"
 LEFTOVERS = (".*.tmp", "checkpoints/.*.tmp")  # of a process killed before it renamed them
@@ -31,7 +32,7 @@ def one_writer(folder: Path) -> Iterator[None]:
     descriptor = _acquire(path)
     try:
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{platform.node()} {os.getpid()}".encode())
+        os.write(descriptor, f"{platform.node()} {os.getpid()} {Command.pid or ''}".encode())
         for leftover in (each for pattern in LEFTOVERS for each in folder.glob(pattern)):
             leftover.unlink(missing_ok=True)
         yield
@@ -50,8 +51,11 @@ def _acquire(path: Path) -> int:
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except BlockingIOError:
-            host, _, process = os.read(descriptor, 300).decode(errors="replace").rpartition(" ")
-            if _alive(host, process) or time.monotonic() > deadline:
+            text = os.read(descriptor, 300).decode(errors="replace")
+            host, process, command = [*text.split(" "), "", "", ""][:3]
+            # A job of a sweep whose command is gone ends within a second.
+            lives = alive(host, process) and (not command or alive(host, command))
+            if lives or time.monotonic() > deadline:
                 os.close(descriptor)
                 raise UserError(
                     f"{path.parent} is being written by process {process} on {host}: wait until "
@@ -59,15 +63,3 @@ def _acquire(path: Path) -> int:
                 ) from None
             time.sleep(0.1)
         os.close(descriptor)
-
-
-def _alive(host: str, process: str) -> bool:
-    """Whether the process that holds the lock runs; on another host it counts as running."""
-    if host != platform.node() or not process.isdigit():
-        return bool(host)
-    with suppress(PermissionError):
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return False
-    return True

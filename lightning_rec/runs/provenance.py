@@ -52,9 +52,8 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         **threads.described(),
     }
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        facts["memory_gib"] = round(pages / 2**30, 1)
+    if installed := _installed_memory():
+        facts["memory_gib"] = round(installed / 2**30, 1)
     if torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name()
     return facts
@@ -70,8 +69,35 @@ def peak_memory_mib() -> float:
     return round(largest / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
+def vram() -> dict[str, float]:
+    """Largest memory that torch took of its GPU so far, and all that this has, MiB; {} if none."""
+    import torch
+
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return {}
+    whole = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    peak = torch.cuda.max_memory_reserved()
+    return {"peak_vram_mib": round(peak / 2**20, 1), "vram_mib": round(whole / 2**20, 1)}
+
+
+def memory_mib() -> float | None:
+    """Memory that this process may use, MiB: the machine's, or what its control group grants."""
+    limits = [_installed_memory(), *threads.memory_limits()]
+    return min((each / 2**20 for each in limits if each), default=None)
+
+
+def _installed_memory() -> int | None:
+    if not (hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def forget_peak_memory() -> None:
     """Let :func:`peak_memory_mib` begin again: jobs of a sweep share one process."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # there is such a file on Linux alone
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -74,7 +74,17 @@ def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
 
 def with_effect(folder: Path, overrides: list[str]) -> list[str]:
     """Those of a job's overrides that say what it is, and have an effect."""
-    ignored = (*APART, *_job(folder).get("without_effect", ()))
+    return effective(overrides, without_effect_in(folder))
+
+
+def without_effect_in(folder: Path) -> tuple[str, ...]:
+    """Keys that change nothing for the job in a folder, as was recorded when it began."""
+    return tuple(_job(folder).get("without_effect", ()))
+
+
+def effective(overrides: list[str], without_effect: tuple[str, ...]) -> list[str]:
+    """Those of overrides that say what a job is, but for keys that change nothing."""
+    ignored = (*APART, *without_effect)
     below = tuple(f"{key}{sign}" for key in ignored for sign in "./")
     keys = ((key_of(override), override) for override in overrides)
     return [each for key, each in keys if key not in ignored and not key.startswith(below)]

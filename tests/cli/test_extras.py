@@ -27,12 +27,24 @@ def test_tfidf_without_scikit_learn(
     )
 
 
-def test_a_launcher_that_is_not_installed() -> None:
-    error = MissingConfigException("", "hydra/launcher/joblib", ["basic"])
+@pytest.mark.parametrize(
+    ("launcher", "package", "extra"),
+    [
+        ("joblib", "hydra-joblib-launcher", "sweeps"),
+        ("submitit_local", "hydra-submitit-launcher", "slurm"),
+        ("submitit_slurm", "hydra-submitit-launcher", "slurm"),
+        ("ray", "hydra-ray-launcher", "ray"),
+    ],
+)
+def test_a_launcher_that_is_not_installed(launcher: str, package: str, extra: str) -> None:
+    error = MissingConfigException("", f"hydra/launcher/{launcher}", ["basic"])
     assert str(config.translate(error)) == (
-        "hydra/launcher=joblib needs hydra-joblib-launcher, which is not installed: "
-        "pip install 'lightning-rec[sweeps]'."
+        f"hydra/launcher={launcher} needs {package}, which is not installed: "
+        f"pip install 'lightning-rec[{extra}]'."
     )
+
+
+def test_a_launcher_that_is_no_choice() -> None:
     error = MissingConfigException("", "hydra/launcher/jobli", ["basic"])
     assert "Unknown choice hydra/launcher=jobli." in str(config.translate(error))
 
