@@ -4,7 +4,6 @@ By itself Hydra builds the callbacks, launchers, sweepers and log handlers of a 
 environment variables that it names. docs/security.md says what is promised.
 """
 
-import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -120,7 +119,8 @@ def _check_hydra(cfg: DictConfig) -> None:
 def _check_keys(path: str, node: DictConfig) -> None:
     """Refuse keys that Hydra does not have, which an override that begins with ``+`` adds."""
     kind: Any = OmegaConf.get_type(node)
-    known = [each.name for each in dataclasses.fields(kind)] if kind is not dict else None
+    # Not dataclasses.fields: it finds none in a class that submitit has pickled twice.
+    known = [*kind.__dataclass_fields__] if kind is not dict else None
     if known is not None and path == "hydra":
         known.append("env")  # Hydra's own addition
     for key in map(str, node):
