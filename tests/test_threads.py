@@ -17,7 +17,9 @@ import lightning_rec
 from lightning_rec.runs.provenance import machine
 print(json.dumps(machine()))
 """
-NAMES = (*threads.THREADS, *threads.WAITING, threads._CHOSEN, threads._JOBS)
+NAMES = (
+    *threads.THREADS, *threads.WAITING, threads._CHOSEN, threads._JOBS, threads._GRANTED,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "cores", lambda: 8)
+        patch.setattr(threads, "_usable", lambda: 8)
         patch.setitem(sys.modules, "torch", None)
         patch.delitem(sys.modules, "torch")
         yield monkeypatch
@@ -103,6 +105,14 @@ def test_jobs_and_processes_divide_the_cores(unset: pytest.MonkeyPatch) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "4"
     threads.share(jobs=-1, processes=2)
     assert os.environ["OMP_NUM_THREADS"] == "1"
+    threads.share(jobs=1, granted=6)  # by a launcher: submitit's cpus_per_task, Ray's num_cpus
+    assert os.environ["OMP_NUM_THREADS"] == "6"
+    threads.share(processes=2)
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    threads.share(jobs=1, granted=99)
+    assert os.environ["OMP_NUM_THREADS"] == "8"
+    threads.share(jobs=2)
+    assert os.environ["OMP_NUM_THREADS"] == "4"
 
 
 def test_a_number_that_the_user_sets_beside_ours_is_the_users(unset: pytest.MonkeyPatch) -> None:
@@ -125,6 +135,8 @@ def test_a_quota_of_the_control_group_or_of_one_above_bounds_the_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
     assert threads.cores() == 2
+    files["/sys/fs/cgroup/outer/memory.max"] = "4096"
+    assert threads.memory_limits() == [4096]
     files["/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us"] = "50000"
     files["/sys/fs/cgroup/cpu/a/cpu.cfs_period_us"] = "100000"
     assert threads._quota() == 0.5

@@ -57,7 +57,11 @@ complete -c lightning-rec -a '(__lightning_rec)'
 SHELLS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 FLAGS = ("--help", "--config-dir", "--multirun", "--trust", "--traceback")
 # Of verbs that take overrides: their own keys.
-KEYS: dict[str, tuple[str, ...]] = {"evaluate": ("run=",), "train": ("resume=",), "show": ()}
+KEYS: dict[str, tuple[str, ...]] = {
+    "evaluate": ("run=",),
+    "train": ("resume=", "check_memory="),
+    "show": (),
+}
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),

@@ -1,5 +1,6 @@
 """``lightning-rec sweep FOLDER``: the table of a sweep, at any time."""
 
+import shlex
 from pathlib import Path
 
 from lightning_rec.commands.loading import loading
@@ -30,6 +31,13 @@ def run(arguments: list[str]) -> int:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
     if not any(folder.glob("*/run.json")):
+        runs = (*folder.glob("best/*/run.json"), *folder.glob("*/best/*/run.json"))
+        if found := sorted({card.parents[1] for card in runs}):
+            told = " and ".join(f"lightning-rec sweep {shlex.quote(str(each))}" for each in found)
+            raise UserError(
+                f"{folder} is of 'lightning-rec tune', whose best trial's runs are a sweep below "
+                f"it: {told}. 'lightning-rec report {folder}' shows the trials."
+            )
         raise UserError(
             f"{folder} holds no runs: a sweep is what 'lightning-rec train -m … run_dir=FOLDER' "
             "fills."

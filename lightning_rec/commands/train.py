@@ -32,6 +32,9 @@ Examples:
   lightning-rec train data=table data.path=log.csv data.user=uid data.item=sku \\
     data.time=ts                                   # a log of your own
   lightning-rec train -m model.dim=32,64 seed=1,2,3           # a sweep, a table
+  lightning-rec train -m seed=1,2,3 hydra/launcher=joblib     # side by side; also
+    # submitit_slurm, submitit_local, ray. One that does not fit into memory is
+    # refused; check_memory=false begins it all the same.
   lightning-rec train resume=FOLDER trainer.max_epochs=80
 """
 

@@ -72,7 +72,7 @@ class Progress:
     def look(self) -> None:
         """Print a line for each job that has ended since the last look."""
         runs = self._runs()
-        for path, card in runs.items():
+        for path, card in sorted(runs.items(), key=lambda each: self._cards[each[0]][0]):
             late = self._cards[path][0] >= self.since
             if path in self._told or not late or card["status"] not in _ENDED:
                 continue

@@ -61,6 +61,8 @@ def test_a_sweep_goes_on_with_other_values(
     assert settings(tmp_path / "s") == {f"model.dim={dim}": 1 for dim in (2, 4, 7, 8)}
     assert "failed: 1: " in capsys.readouterr().out
     assert "holds no runs" in refused("sweep", str(tmp_path / "s" / "0"))
+    shutil.copytree(tmp_path / "s", best := tmp_path / "tuned" / "sasrec" / "best")
+    assert f": lightning-rec sweep {best}. " in refused("sweep", str(tmp_path / "tuned"))
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-9]))
     told = refused("train", "-m", *quick, "model.dim=4,8")
     assert f"data_hash of {tmp_path / 's' / '0'} is " in told
