@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, open_dict
@@ -87,12 +88,8 @@ def prepare(hydra: Any, by: str) -> None:
         if launcher.submitit_folder == f"{folder}/%j":
             launcher.submitit_folder = f"{folder}/{secrets.token_hex(8)}/%j"
     elif by == "JoblibLauncher":  # would start these later, which lets Ctrl-C through again
-        from multiprocessing import resource_tracker
-
-        from joblib.externals.loky.backend import resource_tracker as of_joblib
-
-        resource_tracker.ensure_running()
-        of_joblib.ensure_running()
+        for package in ("multiprocessing", "joblib.externals.loky.backend"):
+            import_module(f"{package}.resource_tracker").ensure_running()
     elif by == "RayLauncher":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a job tells nobody that it runs
         with open_dict(launcher.ray.init):
