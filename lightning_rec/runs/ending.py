@@ -34,6 +34,7 @@ class Sweep:
     def begin(self, folder: Path, how: Launched) -> None:
         """Its jobs are launched next. Where they run elsewhere, they are stopped with this."""
         self.folder, self.how = folder.absolute(), how
+        self.end()  # of a process of the same id, which was killed before it could do so
         if threading.current_thread() is not threading.main_thread():
             return
         block()

@@ -71,15 +71,15 @@ def trains(folder: Path) -> bool:
 def test_jobs_end_in_the_table_that_they_have_one_after_the_other(
     fitted: list[str], launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = [*fitted, "model.neighbors=5,10"]
+    asked = [*fitted, "model.neighbours=5,10"]
     cli.run(["train", "-m", *asked, f"run_dir={tmp_path / 'basic'}"])
     cli.run(["train", "-m", *asked, *launched(launcher), f"run_dir={tmp_path / 'other'}"])
     assert table(tmp_path / "other") == table(tmp_path / "basic")
     assert [each["status"] for each in cards(tmp_path / "other").values()] == ["completed"] * 2
     told = capfd.readouterr().out
     assert "Sweep  2 jobs, 2 at once; what they cost is not known until one has ended." in told
-    assert "[1/2] model.neighbors=" in told
-    assert "[2/2] model.neighbors=" in told
+    assert "[1/2] model.neighbours=" in told
+    assert "[2/2] model.neighbours=" in told
     assert " to go" not in told.partition("[2/2]")[2].splitlines()[0]
     if launcher == "submitit_local":  # nothing that lay there before was read
         (fresh,) = (tmp_path / "other" / ".submitit").iterdir()
@@ -96,11 +96,11 @@ def test_what_fails_and_what_has_changed_is_told_from_other_processes_too(
     path.write_text(log_csv.read_text())
     where = [*fitted, f"data.path={path}", *launched(launcher), f"run_dir={tmp_path / 's'}"]
     with pytest.raises(SystemExit) as end:
-        cli.run(["train", "-m", *where, "model.neighbors=5,0"])
+        cli.run(["train", "-m", *where, "model.neighbours=5,0"])
     assert end.value.code == 1
     assert sorted(each["status"] for each in cards(tmp_path / "s").values()) == ["completed", "failed"]  # fmt: skip
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-9]))
-    told = refused("train", "-m", *where, "model.neighbors=5,8")
+    told = refused("train", "-m", *where, "model.neighbours=5,8")
     assert "data_hash of " in told
 
 
