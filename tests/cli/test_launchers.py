@@ -67,7 +67,9 @@ def trains(folder: Path) -> bool:
     return any(folder.glob("*/checkpoints/last.ckpt"))
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(
+    "launcher", [pytest.param("joblib", marks=pytest.mark.slow), *LAUNCHERS[1:]]
+)
 def test_jobs_end_in_the_table_that_they_have_one_after_the_other(
     fitted: list[str], launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,10 +163,8 @@ def test_ctrl_c_ends_a_sweep_after_the_running_jobs(
     assert not [*folder.glob(".stop*")]
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    ["basic", "joblib", *(pytest.param(each, marks=pytest.mark.slow) for each in LAUNCHERS[1:])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
 def test_ctrl_c_twice_stops_jobs_at_once_with_a_checkpoint(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:
