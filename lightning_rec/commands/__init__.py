@@ -12,6 +12,7 @@ VERBS = {
     "ensemble": "finished runs that answer together, as a run of their own",
     "tune": "search for good settings, and train the best over seeds",
     "reproduce": "a published table: train what is missing, compare, write it",
+    "workspace": "a view of a W&B project for sweeps: tables, plots, curves by setting",
     "search": "the best items of a run of matching for a query",
     "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",

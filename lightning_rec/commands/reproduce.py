@@ -9,6 +9,7 @@ from lightning_rec.commands.asked import Asked, asked_rows, list_papers
 from lightning_rec.commands.compare import sources
 from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
+from lightning_rec.commands.tracked import Tracked, loggers, with_csv
 from lightning_rec.config import as_override, compose
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
@@ -21,7 +22,7 @@ Repeat a published table: train what is missing, go on with what was cut, record
 one JSON a run, and print and write the table with a verdict for each figure.
 
 usage: lightning-rec reproduce PAPER[/ROW] ... [seeds=1,2,3] [runs=FOLDER]
-                               [budget=quick|full|gpu] [--missing]
+                               [budget=quick|full|gpu] [logger=NAME] [--missing]
        lightning-rec reproduce --list
        lightning-rec reproduce FOLDER --from [TITLE=]RUN|SWEEP ...
 
@@ -29,7 +30,8 @@ PAPER is a folder with a paper.yaml, or the name of one in experiments/. It ends
 with 1 if a figure that passed does no longer. budget=quick repeats the first
 epochs of each recorded curve and compares them; --missing says what would be
 trained. --from writes a paper.yaml, to be edited, of runs that there are. Run
-folders go to runs=, runs/reproduce if nothing is said.
+folders go to runs=, runs/reproduce if nothing is said. logger=wandb or mlflow
+tells the tracker of each run, tagged by paper and row, and of the table.
 
 Examples:
   lightning-rec reproduce --list
@@ -42,7 +44,7 @@ _FLAGS = ("--list", "--missing", "--from")
 
 def run(arguments: list[str]) -> int:
     """Repeat, list or begin papers; 1 if a figure is not what it was. Raises UserError."""
-    said, arguments = take_keys(arguments, "seeds", "budget", "runs")
+    said, arguments = take_keys(arguments, "seeds", "budget", "runs", "logger")
     flags = [each for each in arguments if each.startswith("-")]
     if unknown := [flag for flag in flags if flag not in _FLAGS]:
         raise UserError(f"There is no {unknown[0]}.{nearest(unknown[0], _FLAGS)}")
@@ -62,7 +64,7 @@ def run(arguments: list[str]) -> int:
     if budget == "quick":
         return max(_quick(paper, row, seeds) for paper, row, seeds in asked)
     more = ["trainer=gpu"] if budget == "gpu" else []
-    return _full(asked, Path(said.get("runs", "runs/reproduce")), more)
+    return _full(asked, Path(said.get("runs", "runs/reproduce")), more, said.get("logger", ""))
 
 
 def _missing(asked: Asked) -> int:
@@ -74,10 +76,11 @@ def _missing(asked: Asked) -> int:
     return 0
 
 
-def _full(asked: Asked, runs: Path, more: list[str]) -> int:
+def _full(asked: Asked, runs: Path, more: list[str], logger: str) -> int:
     """Train what has no record, write the tables of all papers, and say what was lost."""
     from lightning_rec.lab.reading import record
 
+    nodes = loggers([with_csv(logger)]) if logger else {}
     console, failed = Screen(), list[str]()
     for paper, row, seeds in asked:
         for seed in seeds:
@@ -87,7 +90,9 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
             folder = runs / paper.name / f"{row}_seed{seed}"
             console.print(f"{paper.name}/{row} seed={seed}: {folder}", highlight=False)
             try:
-                train_or_resume([*_overrides(paper, row, seed), *more], folder)
+                overrides = [*_overrides(paper, row, seed, logger), *more]
+                tracked = Tracked(paper.name, f"{row} seed={seed}", [paper.name, row])
+                train_or_resume(overrides, folder, tracked=tracked)
             except UserError as error:
                 failed.append(f"{paper.name}/{row} seed={seed}: {error}")
                 continue
@@ -109,6 +114,10 @@ def _full(asked: Asked, runs: Path, more: list[str]) -> int:
         for line in table.rows:
             shown.add_row(*line)
         console.print(shown)
+        if nodes:
+            from lightning_rec.reports.dashboard import tell_paper  # imports torch
+
+            tell_paper(fresh, runs / paper.name, nodes)
         console.print(f"Written to {fresh.folder.absolute()}", highlight=False, soft_wrap=True)
     for sentence in (*failed, *lost):
         console.print(f"{sentence}.", highlight=False, soft_wrap=True)
@@ -147,8 +156,8 @@ def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
     return status
 
 
-def _overrides(paper: Paper, row: str, seed: int) -> list[str]:
-    return [*paper.rows[row].config, f"seed={seed}", "logger=csv"]
+def _overrides(paper: Paper, row: str, seed: int, logger: str = "") -> list[str]:
+    return [*paper.rows[row].config, f"seed={seed}", with_csv(logger)]
 
 
 def _stop(config: Sequence[str], epochs: int) -> list[str]:
@@ -159,7 +168,11 @@ def _stop(config: Sequence[str], epochs: int) -> list[str]:
 
 
 def train_or_resume(
-    overrides: list[str], folder: Path, config_dirs: Sequence[Path] = (), watch: Any = None
+    overrides: list[str],
+    folder: Path,
+    config_dirs: Sequence[Path] = (),
+    watch: Any = None,
+    tracked: Tracked | None = None,
 ) -> None:
     """Train a run, go on with one that was cut, or do nothing if it is completed.
 
@@ -173,7 +186,10 @@ def train_or_resume(
         from lightning_rec.training import resume, train
 
     overrides = [*overrides, f"run_dir={as_override(str(folder))}"]
-    cfg = frozen(compose(overrides, config_dirs))
+    composed = compose(overrides, config_dirs)
+    if tracked is not None:
+        tracked.mark(composed, overrides)
+    cfg = frozen(composed)
     if not (folder / "run.json").is_file():
         train(cfg, folder, overrides, watch)
         return

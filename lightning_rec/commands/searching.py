@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from lightning_rec.commands.hydra_main import parsed, take_key
 from lightning_rec.commands.sets import number, numbers
+from lightning_rec.commands.tracked import Tracked, loggers, with_csv
 from lightning_rec.commands.train import frozen
 from lightning_rec.commands.usage import choices
 from lightning_rec.config import as_override, compose, config_dir, plain
@@ -37,7 +38,10 @@ class Search:
                 f"{gone[0]}: what is found is written as an experiment file, which leaves nothing "
                 f"out: say {gone[0][1:]}=null."
             )
-        self.quiet = ["logger=csv", *(["examples=0"] if "examples" in cfg else [])]
+        logger = ",".join(take_key(overrides, "logger")[0])
+        self.quiet = [with_csv(logger), *(["examples=0"] if "examples" in cfg else [])]
+        self.loggers = loggers([*overrides, self.quiet[0]], config_dirs) if logger else {}
+        self.name = "/".join(folder.absolute().parts[-2:])  # at trackers
         named = {each.partition("=")[0] for each in overrides}
         every = load_space(said.get("space") or _model_of(overrides, cfg))
         self.space: Space = {key: each for key, each in every.items() if key not in named}
@@ -119,6 +123,8 @@ class Search:
             self.is_left = True
             told = f"another worker has trial {', '.join(held)}: the last to end trains the best"
             return [*row, "-", told]
+        if self.loggers:
+            self._tell(study)
         if not done:
             error = next((each.user_attrs["error"] for each in every if each.user_attrs), "")
             return [*row, "-", f"every trial failed: {error}" if every else ""]
@@ -147,7 +153,9 @@ class Search:
         print(f"trial {trial.number}: {' '.join(settings)}", flush=True)
         try:
             if not trial.user_attrs.get("pruned"):
-                train_or_resume(overrides, folder, self.config_dirs, watch)
+                tags = [f"search:{self.name}", f"trial:{trial.number}"]
+                tracked = Tracked(self.name, f"trial {trial.number}", tags)
+                train_or_resume(overrides, folder, self.config_dirs, watch, tracked)
             card = read_json(folder / "run.json")
             trial.set_user_attr("cpu_seconds", card.get("cpu_seconds", 0.0))
             if trial.user_attrs.get("pruned"):
@@ -164,6 +172,12 @@ class Search:
         self._check_data(study, trial, card)
         study.tell(trial, values)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def _tell(self, study: Any) -> None:
+        """Tell the trackers of all trials."""
+        from lightning_rec.reports.dashboard import tell_search
+
+        tell_search(study, self.folder, self.name, self.objectives, self.loggers)
 
     def _check_data(self, study: Any, trial: Any, card: dict[str, Any]) -> None:
         """Raise UserError if a trial was measured on other data than those before it."""
@@ -232,6 +246,8 @@ class Search:
         others = [each for each in self.overrides if not each.startswith("seed=")]
         seeds = f"seed={','.join(map(str, self.seeds))}"
         folder = f"run_dir={as_override(str(self.folder / 'best'))}"
+        if not any(each.startswith("tracking.group=") for each in others):
+            settings = [*settings, f"tracking.group={as_override(f'{self.name}/best')}"]
         train.run(["-m", *flags, *others, *settings, seeds, folder])
 
 

@@ -14,9 +14,11 @@ from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.figures import parse
 from lightning_rec.lab import Comparison, compare
-from lightning_rec.lab.reading import frame
+from lightning_rec.lab.papers import Paper
+from lightning_rec.lab.reading import frame, job_number
 from lightning_rec.runs.loggers import compared, sectioned
 from lightning_rec.runs.summaries import FOLDER, Summary, tell, wanted
+from lightning_rec.screen import Screen
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def tell_sweep(folder: Path, cfg: DictConfig) -> None:
     """
     try:
         if nodes := _loggers(cfg):
-            tell(folder, nodes, of_sweep(folder))
+            with Screen(stderr=True).status("telling the trackers of the sweep"):
+                tell(folder, nodes, of_sweep(folder))
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         log.warning("The trackers have no summary of %s. %s", folder, reason)
@@ -66,11 +69,41 @@ def of_sweep(folder: Path) -> Summary:
         tables["verdicts"] = pl.DataFrame(verdicts)
     facts: dict[str, str | int] = {"jobs": len(told["jobs"]), "completed": len(done)}
     facts["failed"] = sum(job["status"] == "failed" for job in told["jobs"])
-    for entry in told["tables"][:1]:
+    for entry in told["tables"][:1] if done else ():
         facts["best setting"] = entry["rows"][0]["setting"]
     runs = [folder / job["folder"] for job in told["jobs"] if "monitors" in job]
     group, tags = _belonging(runs, folder.name)
     return Summary(group, group, tags, tables, pictures, facts, runs)
+
+
+def tell_paper(paper: Paper, folder: Path, nodes: Mapping[str, Any]) -> None:
+    """Tell the trackers of ``nodes`` of a published table, whose runs are in ``folder``."""
+    found = paper.frame()
+    verdicts = found["verdict"].value_counts().iter_rows()
+    facts: dict[str, str | int] = {"citation": paper.citation}
+    facts |= {f"figures {verdict}": count for verdict, count in verdicts if verdict}
+    runs = [card.parent for card in sorted(folder.glob("*/run.json"))]
+    tell(folder, nodes, Summary(paper.name, paper.name, [paper.name], {"rows": found}, {},
+                                facts, runs))  # fmt: skip
+
+
+def tell_search(
+    study: Any, folder: Path, name: str, objectives: Sequence[str], nodes: Mapping[str, Any]
+) -> None:
+    """Tell the trackers of ``nodes`` of the trials of a search, a line each."""
+    trials = study.get_trials(deepcopy=False)
+    lines = [
+        {"trial": trial.number, "state": trial.state.name.lower()}
+        | dict(zip(objectives, trial.values or [None] * len(objectives), strict=True))
+        | {"cpu_seconds": trial.user_attrs.get("cpu_seconds")}
+        | trial.params
+        for trial in trials
+    ]
+    facts: dict[str, str | int] = {"trials": len(trials)}
+    facts["completed"] = sum(line["state"] == "complete" for line in lines)
+    runs = [card.parent for card in sorted(folder.glob("trials/*/run.json"), key=job_number)]
+    told = Summary(name, name, [f"search:{name}"[:64]], {"trials": frame(lines)}, {}, facts, runs)
+    tell(folder, nodes, told)
 
 
 def settings_table(tables: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -44,9 +44,11 @@ def stage(run: RunFolder, folder: Path, kept: Kept) -> dict[str, Path]:
     for name, path in staged.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         _copy(run.path / name, path)
-    for path in staged.values():
-        for around in {folder, path.parent}:  # a part has checksums of its own
-            checksums.record(around, path, path.relative_to(around).as_posix())
+    for path in staged.values():  # a part has checksums of its own
+        if path.parent != folder and path.name in ("config.yaml", "run.json"):
+            checksums.record(path.parent, path, path.name)
+    for name, path in staged.items():
+        checksums.record(folder, path, name)
     return staged | {checksums.NAME: folder / checksums.NAME}
 
 

@@ -7,6 +7,7 @@ rest. wandb and mlflow are slow to import, so they are imported when they are us
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -21,6 +22,7 @@ from lightning_rec.errors import import_extra
 from lightning_rec.figures import Name, parsed
 from lightning_rec.runs.artifacts import Kept
 from lightning_rec.runs.distributed import is_first
+from lightning_rec.runs.foreign import unaddressed
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +148,18 @@ def _begin_wandb(mode: Mode, timeout: float, **settings: Any) -> Any:
         if mode == "online":
             limits = dict.fromkeys(("init_timeout", "finish_timeout"), timeout)
             limits["finish_timeout_raises"] = True
-        return wandb.init(
-            settings=wandb.Settings(silent=True, console="off", **limits),
-            reinit="finish_previous",  # each job of a sweep is a run of its own
-            mode=mode,
-            resume=resume,
-            **settings,
-        )
+        argv = sys.argv
+        sys.argv = unaddressed(argv)  # which W&B logs
+        try:
+            return wandb.init(
+                settings=wandb.Settings(silent=True, console="off", **limits),
+                reinit="finish_previous",  # each job of a sweep is a run of its own
+                mode=mode,
+                resume=resume,
+                **settings,
+            )
+        finally:
+            sys.argv = argv
 
     if mode != "online":
         return begin(mode)  # an equal id is all that goes on

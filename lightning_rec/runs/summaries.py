@@ -48,7 +48,7 @@ def wanted(nodes: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def tell(folder: Path, nodes: Mapping[str, Any], summary: Summary) -> None:
     """Tell the trackers of ``nodes`` what came of the runs in ``folder``; what fails is logged."""
-    place = folder / FOLDER
+    place = folder.absolute() / FOLDER  # trackers' own processes may be elsewhere
     for name, node in wanted(nodes).items():
         try:
             _tell(place, name, node, summary)
