@@ -78,13 +78,7 @@ def composed(members: Mapping[str, Path], asked: Asked, folder: Path) -> DictCon
     Raises UserError where members are not of the same data, catalogue and protocol, are not as
     they were written, or cannot be joined in this way.
     """
-    try:
-        check_comparable(read_runs(dict(members)), "the members")
-    except UserError as error:
-        apart = listed(_apart(members))
-        raise UserError(f"{error}{f' Their configs differ in {apart}.' if apart else ''}") from None
-    for path in members.values():
-        checksums.verify_all(path)
+    _check(members)
     cfg = RunFolder.open(next(iter(members.values()))).config
     problem, model, ways = _kind(cfg, next(iter(members.items())))
     by = asked.by or ways[0]
@@ -195,6 +189,17 @@ def _pearson(one: Any, other: Any) -> float | None:
     if len(one) < 2 or not one.std() or not other.std():
         return None
     return float(np.corrcoef(one, other)[0, 1])
+
+
+def _check(members: Mapping[str, Path]) -> None:
+    """Raise UserError where runs are not of the same data, or not as they were written."""
+    try:
+        check_comparable(read_runs(dict(members)), "the members")
+    except UserError as error:
+        apart = listed(_apart(members))
+        raise UserError(f"{error}{f' Their configs differ in {apart}.' if apart else ''}") from None
+    for path in members.values():
+        checksums.verify_all(path)
 
 
 def _apart(members: Mapping[str, Path]) -> list[str]:
