@@ -32,6 +32,7 @@ def table(summary: Path, shown: dict[str, Any]) -> tuple[list[str], list[list[An
     return found["columns"], found["data"]
 
 
+@pytest.mark.slow
 def test_a_sweep_has_one_summary_with_table_verdicts_and_plots(
     small: list[str], tmp_path: Path, store: Any
 ) -> None:
