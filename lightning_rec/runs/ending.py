@@ -29,6 +29,7 @@ class Sweep:
         self.how = Launched("BasicLauncher", 1, "")
         self.asked = 0  # to end: once after the running jobs, twice at once
         self.refusal: UserError | None = None  # why no job was launched
+        self._passed_on = False  # a Ctrl-C that the listener took already
         self.left, self.shown = 0, False  # jobs that have not ended; whether its table is shown
 
     def begin(self, folder: Path, how: Launched) -> None:
@@ -61,6 +62,9 @@ class Sweep:
 
     def takes(self, number: int) -> bool:
         """Handle a signal to the command; whether nothing else is to be done."""
+        if self._passed_on and number == signal.SIGINT:
+            self._passed_on = False
+            return False
         if self.folder is None or (number != signal.SIGINT and self.how.here):
             return False
         self.asked = max(self.asked + 1, 1 if number == signal.SIGINT else 2)
@@ -72,6 +76,11 @@ class Sweep:
         else:
             return False
         return True
+
+    def pass_on(self) -> None:
+        """Let the main thread handle a Ctrl-C, which was not taken."""
+        self._passed_on = True
+        _thread.interrupt_main(signal.SIGINT)
 
     def _tell(self, order: str, said: str) -> None:
         if not self.how.here:
@@ -99,7 +108,7 @@ class Sweep:
         handlers = {each: signal.getsignal(each) for each in numbers}
         signal.signal(signal.SIGINT, STOP)
         blocked = block()
-        listener = _Listener()
+        listener = _Listener(self)
         listener.start()
         try:
             yield
@@ -139,16 +148,20 @@ def block() -> set[signal.Signals | int]:
 
 
 class _Listener(threading.Thread):
-    """Waits for Ctrl-C, which the main thread blocks, and lets the main thread handle it."""
+    """Waits for Ctrl-C, which the main thread blocks; what the sweep does not take, that handles.
 
-    def __init__(self) -> None:
+    Two in a row would be one for the main thread, where a launcher lets it sleep.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
         super().__init__(name="lightning_rec.ending", daemon=True)
-        self.ended = False
+        self.sweep, self.ended = sweep, False
 
     def run(self) -> None:
         """Wait for one after the other."""
         while signal.sigwait({signal.SIGINT}) and not self.ended:
-            _thread.interrupt_main(signal.SIGINT)
+            if not self.sweep.takes(signal.SIGINT):
+                self.sweep.pass_on()
 
     def end(self) -> None:
         """End it by a signal that means nothing else."""
