@@ -25,11 +25,12 @@ usage: lightning-rec compare [TITLE=]RUN|SWEEP ... [figures=[FIGURE,...]]
                              [slices=[COLUMN,...]] [tables=[FILE,...]]
                              [over=data]
 
-A SWEEP is a folder of run folders, or of JSON that was recorded of runs; runs
-under one title are seeds of one setting. Runs on other data, with another
-catalogue or another protocol are refused. The first setting is the baseline if
-nothing is said. to=FOLDER writes comparison.md, .tex and .csv, and pictures
-where matplotlib is installed.
+A SWEEP is a folder of run folders, or of JSON that was recorded of runs; of a
+folder of 'lightning-rec tune' the best trial's runs are taken. Runs under one
+title are seeds of one setting. Runs on other data, with another catalogue or
+another protocol are refused. The first setting is the baseline if nothing is
+said. to=FOLDER writes comparison.md, .tex and .csv, and pictures where
+matplotlib is installed.
 
 slices= repeats the tests on parts of the test: by history, popularity or seen,
 by a column of the catalogue, or by one of tables=, files with raw ids in a

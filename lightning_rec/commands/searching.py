@@ -17,6 +17,7 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.figures import better
 from lightning_rec.files import write_text
 from lightning_rec.lab.spaces import Space, grid, load_space
+from lightning_rec.lab.statistics import amount
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -118,7 +119,7 @@ class Search:
             for state in (TrialState.PRUNED, TrialState.FAIL)
         ]
         done = [each for each in every if each.state == TrialState.COMPLETE]
-        row = [self.folder.name, str(len(every)), *map(str, counts), f"{self._minutes(study):.1f}"]
+        row = [self.folder.name, str(len(every)), *map(str, counts), amount(self._minutes(study))]
         if held := [str(each.number) for each in every if each.state == TrialState.RUNNING]:
             self.is_left = True
             told = f"another worker has trial {', '.join(held)}: the last to end trains the best"

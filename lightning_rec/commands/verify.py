@@ -9,6 +9,7 @@ from lightning_rec.commands.loading import loading
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.lab.papers import Paper, papers
+from lightning_rec.lab.reading import best_of, searches_at
 from lightning_rec.screen import Screen
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Check runs: every file against its hash, data, catalogue and protocol against
 the card, and each figure, computed again from weights and data, against the one
 that was recorded. Exit 1 if something is not as it says.
 
-usage: lightning-rec verify RUN|SWEEP ...
+usage: lightning-rec verify RUN|SWEEP|SEARCH ...
        lightning-rec verify --all FOLDER
 
 --all checks the papers below FOLDER: whether tables and results are those of
@@ -52,11 +53,12 @@ Told = Iterator[tuple[str, str, bool]]
 
 
 def _runs(path: Path) -> Told:
-    """A run folder, or every one in a folder."""
+    """A run folder, every one in a folder, or those of a search's best trial."""
     if (path / "run.json").is_file():
         folders = [path]
     else:
-        folders = sorted(card.parent for card in path.glob("*/run.json"))
+        sweeps = [best_of(each) for each in searches_at(path)] or [path]
+        folders = sorted(card.parent for sweep in sweeps for card in sweep.glob("*/run.json"))
     if not folders:
         raise UserError(f"{path} is no run folder, and holds none.")
     with loading():

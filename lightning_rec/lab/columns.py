@@ -3,11 +3,34 @@
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import polars as pl
 
 from lightning_rec.lab.layout import Table
 from lightning_rec.lab.statistics import spread, welch
+
+
+class Cost(NamedTuple):
+    """What a run cost: its ``column``, its name, and what it is divided by.
+
+    ``heading``: in the table of a sweep, with ``digits``; empty if it is not there.
+    ``title``: on the page of a report; empty likewise.
+    """
+
+    column: str
+    title: str = ""
+    per: float = 1
+    heading: str = ""
+    digits: int = 0
+
+
+COSTS = (
+    Cost("cpu_seconds", "CPU minutes", 60),
+    Cost("cost.trained_parameters", "Trained parameters", heading="trained"),
+    Cost("cost.epoch_seconds", heading="s/epoch", digits=2),
+    Cost("peak_memory_mib", "Peak memory, MiB", heading="MiB"),
+)
 
 
 @dataclass(frozen=True)

@@ -110,5 +110,7 @@ def diagram(made: "OverData", name: str) -> Any:
             color_palette=dict.fromkeys(ranks, "black"), elbow_props={"linewidth": 0.8},
             marker_props={"s": 10},
         )  # fmt: skip
+        axes.spines["top"].set_visible(True)
+        axes.set(xlim=(0.9, len(ranks) + 0.1), xticks=range(1, len(ranks) + 1))
         axes.set_title(f"{name}: average ranks; critical difference {distance:.2f}", fontsize=8)
         return figure

@@ -19,7 +19,7 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.figures import better
 from lightning_rec.lab.layout import Table, filled
 from lightning_rec.lab.reading import HASHES, check_comparable, read_runs
-from lightning_rec.lab.statistics import spread
+from lightning_rec.lab.statistics import amount, spread
 
 NAME = "paper.yaml"
 RESULTS = "results.csv"
@@ -274,7 +274,12 @@ class Result:
         seeds = (
             str(self.runs.height) if self.runs.height >= goal else f"{self.runs.height} of {goal}"
         )
-        return [*cells, seeds, f"{minutes:.0f}", " ".join(self.row.deviates.split())]
+        return [
+            *cells,
+            seeds,
+            f"{minutes:.0f}" if minutes >= 1 else amount(minutes),
+            " ".join(self.row.deviates.split()),
+        ]
 
 
 def papers(root: Path) -> list[Path]:

@@ -22,6 +22,7 @@ RECORDED = (
     "machine", "seconds", "cpu_seconds", "peak_memory_mib", "cost", "overrides", "split", "audit",
     "data", "protocol", "partial",
 )  # fmt: skip
+STUDY = "study.db"  # of a search
 HASHES = ("data_hash", "catalogue_hash", "protocol_hash")
 
 
@@ -164,6 +165,12 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
             again = f"go on with it first, lightning-rec train resume={path}"
             raise UserError(f"{path} is {run['status']}, not completed: {again}.")
         return [run]
+    if searches := searches_at(path):
+        return [
+            {"row": folder.resolve().name, **run}
+            for folder in searches
+            for run in _runs_of(best_of(folder))
+        ]
     documents = (each for each in sorted(path.glob("*.json")) if each.name != "sweep.json")
     runs = [_recorded(file) for file in documents]
     cards = sorted(path.glob("*/run.json"), key=job_number)
@@ -175,6 +182,22 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
     if not runs:
         raise UserError(f"{path} holds no completed run, and no JSON of one.")
     return runs
+
+
+def searches_at(path: Path) -> list[Path]:
+    """Folders of ``lightning-rec tune`` at a path: itself, or those right below it."""
+    folders = [path, *sorted(path.iterdir())] if path.is_dir() else []
+    return [each for each in folders if (each / STUDY).is_file()]
+
+
+def best_of(search: Path) -> Path:
+    """The sweep of a search's best trial over seeds. Raises UserError if there is none yet."""
+    if not any((search / "best").glob("*/run.json")):
+        raise UserError(
+            f"{search} is a search whose best trial was not trained over seeds yet: the same "
+            "lightning-rec tune command goes on with it."
+        )
+    return search / "best"
 
 
 def job_number(card: Path) -> tuple[int, str]:

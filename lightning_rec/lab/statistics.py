@@ -69,6 +69,12 @@ def signed(difference: float, low: float | None = None, high: float | None = Non
     return f"{difference:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
+def amount(value: float) -> str:
+    """A cost by three digits, or whole: ``0.0412``, ``3.52``, ``1,234``."""
+    digits = 0 if abs(value) >= 100 or not value else 2 - math.floor(math.log10(abs(value)))
+    return f"{value:,.{min(digits, 4)}f}"
+
+
 def p_value(value: float | None) -> str:
     """A p-value as it is printed; nothing if there is none."""
     if value is None:

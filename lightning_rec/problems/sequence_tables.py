@@ -37,6 +37,7 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
     # Spread over the users, so that they are not all from the head of the file.
     chosen = np.linspace(0, split.test.size - 1, number).round().astype(int)
     user = np.asarray(split.test.user)[chosen].astype(np.int64)
+    target = np.asarray(split.test.target)[chosen].tolist()
     lengths = np.asarray(split.test.end)[chosen] - split.offsets[user]
     items = [split.items[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
     row = pl.Series("row", np.arange(number))
@@ -52,6 +53,7 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
             shown[items[each][-SHOWN:].tolist()].to_series().to_list(),
             best[(each,)]["name"].to_list() if (each,) in best else [],
             split.order != "none",
+            shown.item(target[each], 0) or "" if target[each] >= 0 else "",
         )
         for each in range(number)
     ]

@@ -12,6 +12,7 @@ from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import write_text
 from lightning_rec.lab import Comparison, compare
 from lightning_rec.lab.columns import values_of
+from lightning_rec.lab.reading import searches_at
 from lightning_rec.reports import charts, searches
 from lightning_rec.reports.sections import of_cards, of_runs, of_search
 from lightning_rec.reports.series import settings
@@ -34,7 +35,7 @@ def collect(
     """
     plain, titled, found = list[Any](), dict[str, list[Path]](), list[searches.Search]()
     for title, path in _named(sources):
-        folders = searches.folders_of_searches(path)
+        folders = searches_at(path)
         for folder in folders:
             own = folder.resolve().name
             name = " ".join(dict.fromkeys([title, own] if len(folders) > 1 else [title or own]))
@@ -64,32 +65,44 @@ def write_page(
     target: Path, made: Comparison | None, found: Sequence[searches.Search], title: str = ""
 ) -> None:
     """Write the page. Raises UserError without jinja2 or plotly (the extra ``report``)."""
-    jinja2 = import_extra("jinja2", "report", "report")
-    offline = import_extra("plotly.offline", "report", "report")
     if target.is_dir():
         raise UserError(f"to={target} is a folder: name the file, to={target / 'report.html'}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, render(made, found, title))
+
+
+def render(
+    made: Comparison | None,
+    found: Sequence[searches.Search],
+    title: str = "",
+    version: str = "",
+) -> str:
+    """The page; with a ``version`` one that asks its server for it, and loads itself again."""
+    jinja2 = import_extra("jinja2", "report", "report")
+    offline = import_extra("plotly.offline", "report", "report")
     sections = [*(of_runs(made) if made else ()), *(of_search(each) for each in found)]
     if made:
         sections.append(of_cards(made))
-    scripts = [(PARTS / "report.js").read_text(encoding="utf-8")]
+    names = ["report.js", *(["watch.js"] if version else [])]
+    scripts = [(PARTS / name).read_text(encoding="utf-8") for name in names]
     if any(each.charts for each in sections):
         scripts.insert(0, offline.get_plotlyjs())
     loader = jinja2.FileSystemLoader(PARTS, encoding="utf-8")
     page = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
     page.filters["finite"] = charts.finite
     page.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    text = page.get_template("report.html").render(
-        title=title or _title(made, found),
+    text: str = page.get_template("report.html").render(
+        title=title or (_title(made, found) if made or found else "Nothing is completed yet"),
         about=_about(made),
         sections=sections,
         settings=settings(made) if made else [],
         colour=charts.colour,
         glyph=charts.glyph,
         scripts=scripts,
-        policy=_policy(scripts),
+        policy=_policy(scripts) + ("; connect-src 'self'" if version else ""),
+        version=version,
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, text)
+    return text
 
 
 def _policy(scripts: Sequence[str]) -> str:

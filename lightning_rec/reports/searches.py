@@ -8,10 +8,10 @@ from typing import Any
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError, import_extra
+from lightning_rec.lab.reading import STUDY
+from lightning_rec.lab.statistics import amount
 from lightning_rec.reports.charts import COLOURS, Chart, chart, safe
 from lightning_rec.reports.parallel import axis, choices, parallel
-
-STUDY = "study.db"
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,6 @@ class Search:
     def done(self) -> list[Any]:
         """Those that ended with values, in order."""
         return [each for each in self.trials if each.state.name == "COMPLETE"]
-
-
-def folders_of_searches(path: Path) -> list[Path]:
-    """The folders of searches at a path: itself, or those right below it; none if it is a run."""
-    folders = [path, *sorted(path.iterdir())] if path.is_dir() else []
-    return [each for each in folders if (each / STUDY).is_file()]
 
 
 def read_search(folder: Path, title: str) -> Search:
@@ -83,7 +77,7 @@ def told(search: Search) -> str:
     counts = [f"{len(states)} trials", *(f"{states.count(state)} {state.lower()}" for state in
               ("PRUNED", "FAIL", "RUNNING") if state in states)]  # fmt: skip
     minutes = sum(each.user_attrs.get("cpu_seconds", 0) for each in search.trials) / 60
-    sentence = f"{', '.join(counts)}, {minutes:.1f} CPU minutes."
+    sentence = f"{', '.join(counts)}, {amount(minutes)} CPU minutes."
     if search.done and len(search.objectives) == 1:
         best = search.study.best_trial
         values = ", ".join(f"{key}={_shown(value)}" for key, value in best.params.items())
@@ -111,7 +105,7 @@ def trial_table(search: Search) -> tuple[list[str], list[list[tuple[str, Any]]]]
         ]
         cells += [_cell(value, ".4f") for value in values[: len(search.objectives)]]
         cells += [_cell(each.params.get(key), ".4g") for key in keys]
-        rows.append([*cells, _cell(seconds / 60 if seconds is not None else None, ".2f")])
+        rows.append([*cells, ("" if seconds is None else amount(seconds / 60), seconds)])
     return headings, rows
 
 

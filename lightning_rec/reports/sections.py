@@ -9,7 +9,7 @@ from lightning_rec.lab import Comparison
 from lightning_rec.reports import charts, searches, tables
 from lightning_rec.reports.charts import Chart
 from lightning_rec.reports.parallel import parallel_chart
-from lightning_rec.reports.series import monitored, settings
+from lightning_rec.reports.series import Shown, examples, monitored, settings
 from lightning_rec.reports.tables import Cell, PageTable
 
 BETTER = {"max": "higher is better", "min": "lower is better"}
@@ -35,6 +35,7 @@ class Section:
         charts: Plotly's figures by what is said above them.
         by_setting: whether there is a legend of the settings.
         cards: of runs.
+        examples: users with what each setting recommends.
         note: below all else.
     """
 
@@ -46,6 +47,7 @@ class Section:
     charts: Mapping[str, Chart] = field(default_factory=dict)
     by_setting: bool = True
     cards: Sequence[Mapping[str, Any]] = ()
+    examples: Sequence[Shown] = ()
     note: str = ""
 
 
@@ -57,7 +59,18 @@ def _good(figure: str) -> str:
 
 def of_runs(made: Comparison) -> list[Section]:
     """The sections of a comparison that it has something for, but for the cards of its runs."""
-    parts = (_table, _curves, _costs, _parallel, _slices, _sliced, _differences, _clicks, _lists)
+    parts = (
+        _table,
+        _curves,
+        _costs,
+        _parallel,
+        _slices,
+        _sliced,
+        _differences,
+        _examples,
+        _clicks,
+        _lists,
+    )
     return [section for part in parts if (section := part(made)) is not None]
 
 
@@ -150,6 +163,13 @@ def _differences(made: Comparison) -> Section | None:
         text += " An AUC of clicks is of no single row, and has but its mean difference."
     return Section("users", "Differences by user", [text], counts if counts.rows else None,
                    charts=found)  # fmt: skip
+
+
+def _examples(made: Comparison) -> Section | None:
+    found = examples(made)
+    text = "Users of the test with the latest items of their history, the item that came next, and "
+    text += "what the first run of each setting recommends, best first; framed where it is right."
+    return Section("examples", "Examples", [text], examples=found) if found else None
 
 
 def _clicks(made: Comparison) -> Section | None:

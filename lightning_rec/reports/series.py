@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from lightning_rec.errors import UserError
 from lightning_rec.figures import EXAMPLES, Better, better, declared, parse, parsed
 from lightning_rec.lab import Comparison, of_examples, spread
-from lightning_rec.lab.columns import values_of
-
-# Columns of the runs that are costs, what they are called, and what they are divided by.
-COSTS = {
-    "cpu_seconds": ("CPU minutes", 60),
-    "cost.trained_parameters": ("Trained parameters", 1),
-    "peak_memory_mib": ("Peak memory, MiB", 1),
-}
+from lightning_rec.lab.columns import COSTS, values_of
 
 SMALLEST_SLICE = 10  # examples; of fewer there is nothing to see
 
@@ -122,16 +115,16 @@ def _mean(seeds: Sequence[Curve]) -> Curve:
 def costs(made: Comparison, figure: str) -> dict[str, list[Point]]:
     """Each known cost, by what it is called, with a point per setting; of two settings or more."""
     found = {}
-    for column, (called, per) in COSTS.items():
+    for of_run in (each for each in COSTS if each.title):
         points = []
         for number, name in enumerate(settings(made)):
             runs = made.runs.filter(setting=name)
-            paid, values = values_of(runs, column), values_of(runs, figure)
+            paid, values = values_of(runs, of_run.column), values_of(runs, figure)
             if paid and values:
                 of = spread(values)
-                points.append(Point(number, spread(paid).mean / per, of.mean, of.sd, False))
+                points.append(Point(number, spread(paid).mean / of_run.per, of.mean, of.sd, False))
         if len(points) > 1:
-            found[called] = _front(points, better(figure))
+            found[of_run.title] = _front(points, better(figure))
     return found
 
 
@@ -228,6 +221,31 @@ def _of_units(made: Comparison, setting: str, figure: str) -> NDArray[np.float64
     ).with_columns(pl.col("value").fill_nan(None))
     means = table.group_by("unit", maintain_order=True).mean().sort("unit")["value"]
     return means.cast(pl.Float64).to_numpy()
+
+
+class Shown(NamedTuple):
+    """A user of the test with what each setting recommends, by its place; of its first run."""
+
+    user: str
+    history: list[str]
+    target: str
+    recommended: dict[int, list[str]]
+
+
+def examples(made: Comparison) -> list[Shown]:
+    """Users that two settings or more kept recommendations for, ``examples=N`` of a run."""
+    from lightning_rec.runs.folder import RunFolder
+
+    found: dict[tuple[str, str], Shown] = {}
+    for number, name in enumerate(settings(made)):
+        folders = made.folders(name)
+        if not folders or not (folders[0] / "examples.parquet").is_file():
+            continue
+        for line in RunFolder(folders[0]).table("examples").iter_rows(named=True):
+            user, target = str(line["user"]), str(line["target"])
+            shown = found.setdefault((user, target), Shown(user, line["history"], target, {}))
+            shown.recommended[number] = list(map(str, line["recommended"]))
+    return [each for each in found.values() if len(each.recommended) > 1]
 
 
 def reliability(made: Comparison) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.figures import Name, declared, parse, parsed, titled
 from lightning_rec.files import write_json
+from lightning_rec.lab.columns import COSTS
 from lightning_rec.lab.reading import job_number, name_settings
 from lightning_rec.lab.statistics import Spread, spread
 from lightning_rec.reports.progress import Progress, planned
@@ -24,7 +25,7 @@ from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
-COSTS = {"trained_parameters": "trained", "epoch_seconds": "s/epoch", "peak_memory_mib": "MiB"}
+SHOWN_COSTS = {each.column.removeprefix("cost."): each for each in COSTS if each.heading}
 SHOWN_AT = 10  # the cut-off of what is shown, where the monitored figure has none
 
 
@@ -144,7 +145,7 @@ def _job(folder: Path) -> dict[str, Any]:
             "with_effect": with_effect(folder, overrides),
             "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
             "metrics": read_json(metrics) if metrics.exists() else {},
-            "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in COSTS},
+            "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in SHOWN_COSTS},
         }
     except (UserError, ValueError, KeyError, TypeError) as error:
         empty: dict[str, Any] = {"comparable": None, "overrides": [], "metrics": {}, "cost": {}}
@@ -243,14 +244,14 @@ def table(
 
 def costs_table(rows: list[dict[str, Any]]) -> FittedTable | None:
     """What each setting cost, in the same order, as a terminal table; None if nothing is known."""
-    names = [name for name in COSTS if any(name in row["costs"] for row in rows)]
+    names = [name for name in SHOWN_COSTS if any(name in row["costs"] for row in rows)]
     if not names:
         return None
     title = "What it cost: parameters trained, seconds per epoch, peak memory"
-    headings = [*text("setting"), *figures(*(COSTS[name] for name in names))]
+    headings = [*text("setting"), *figures(*(SHOWN_COSTS[name].heading for name in names))]
     shown = FittedTable(title, headings, numbered=True)
     for row in rows:
-        costs, digits = row["costs"], {"epoch_seconds": 2}
-        cells = (f"{costs[n]['mean']:,.{digits.get(n, 0)}f}" if n in costs else "-" for n in names)
+        costs, digits = row["costs"], {name: SHOWN_COSTS[name].digits for name in names}
+        cells = (f"{costs[n]['mean']:,.{digits[n]}f}" if n in costs else "-" for n in names)
         shown.add_row(row["setting"], *cells)
     return shown

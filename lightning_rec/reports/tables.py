@@ -1,6 +1,5 @@
 """The tables of a report's page: cells with what they are sorted by."""
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from typing import Any
 
 from lightning_rec.figures import better, declared, parse
 from lightning_rec.lab import Comparison, spread, welch
-from lightning_rec.lab.columns import values_of
-from lightning_rec.lab.statistics import p_value, signed
-from lightning_rec.reports.series import COSTS, differences, settings
+from lightning_rec.lab.columns import COSTS, values_of
+from lightning_rec.lab.statistics import amount, p_value, signed
+from lightning_rec.reports.series import differences, settings
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def costs_table(made: Comparison) -> PageTable:
     names = settings(made)
     columns = [[Cell(name, name, number) for number, name in enumerate(names)]]
     header = ["setting"]
-    for column, (called, per) in COSTS.items():
-        cells = [_cost(values_of(made.runs.filter(setting=name), column), per) for name in names]
+    for of in (each for each in COSTS if each.title):
+        runs = (made.runs.filter(setting=name) for name in names)
+        cells = [_cost(values_of(each, of.column), of.per) for each in runs]
         if any(cell.text for cell in cells):
             columns.append(cells)
-            header.append(called)
+            header.append(of.title)
     return PageTable(header, list(zip(*columns, strict=True)))
 
 
@@ -107,11 +107,7 @@ def _against(made: Comparison, figure: str) -> list[list[Cell]]:
 
 
 def _cost(values: Sequence[float], per: float) -> Cell:
-    if not values:
-        return Cell("")
-    mean = spread(values).mean / per
-    digits = 0 if mean >= 100 else max(0, 2 - math.floor(math.log10(mean))) if mean > 0 else 0
-    return Cell(f"{mean:,.{min(digits, 4)}f}", mean)
+    return Cell(amount(mean := spread(values).mean / per), mean) if values else Cell("")
 
 
 def sliced_table(made: Comparison) -> PageTable:
@@ -194,8 +190,9 @@ def _facts(run: dict[str, Any]) -> list[tuple[str, str]]:
     dirty = " (with changes that were not committed)" if run.get("dirty") else ""
     facts = {"run": run["run"], "commit": f"{run['commit']}{dirty}" if run.get("commit") else None}
     facts |= {key: run.get(key) for key in ("version", "python", "started", "finished")}
-    for column, (called, per) in COSTS.items():
-        facts[called] = f"{run[column] / per:,.6g}" if run.get(column) is not None else None
+    for of in (each for each in COSTS if each.title):
+        known = run.get(of.column) is not None
+        facts[of.title] = amount(run[of.column] / of.per) if known else None
     if run.get("cost.epoch_seconds") is not None:
         facts["seconds an epoch"] = f"{run['cost.epoch_seconds']:.4g}"
     parts = ("system", "processor", "cores", "threads", "memory_gib", "accelerator")

@@ -23,12 +23,16 @@ CALLED = ("log_hyperparams", "log_metrics", "save", "finalize")  # by Lightning
 
 
 class Example(NamedTuple):
-    """A user, the latest items of the history, or some if not ``ordered``, and recommendations."""
+    """A user, the latest items of the history, or some if not ``ordered``, and recommendations.
+
+    ``target``: the item of the test; empty for one that is no candidate.
+    """
 
     user: str
     history: list[str]
     recommended: list[str]
     ordered: bool = True
+    target: str = ""
 
 
 def shown_items(examples: Sequence[Example]) -> str:

@@ -221,7 +221,13 @@ def test_a_search_has_its_trials_and_its_best_runs(log_csv: Path, tmp_path: Path
         assert f"{each['val/ndcg@10']:.4f}" in page.text
     best = read_json(tmp_path / "tune/itemknn/best/0/metrics.json")
     assert f"{best['test/ndcg@10']:.4f}" in page.text
+    # compare and verify take the best trial's runs too.
+    assert compare(tmp_path / "tune").frame["setting"].to_list() == ["itemknn"]
+    assert compare(tmp_path / "tune").runs["run"][0].endswith("tune/itemknn/best/0")
+    assert cli.run(["verify", str(tmp_path / "tune/itemknn")]) == 0
     shutil.rmtree(tmp_path / "tune/itemknn/best")
+    with pytest.raises(UserError, match="whose best trial was not trained over seeds yet"):
+        compare(tmp_path / "tune")
     alone = report([str(tmp_path / "tune/itemknn")], tmp_path / "alone.html")
     assert alone.sections == ["search-itemknn"]
     assert "test/" not in alone.text
@@ -346,6 +352,34 @@ def test_slices_that_are_asked_for_have_their_tests(
     assert [each["meta"] for each in drawn["data"]] == [0, 1]
     of = made.sliced.filter(setting="small")["difference"].to_list()
     assert drawn["data"][0]["x"] == of
+
+
+def test_examples_stand_side_by_side_by_title(log_csv: Path, tmp_path: Path) -> None:
+    catalogue = tmp_path / "items.csv"
+    lines = [f"i{n:02d},Film <b>{n}</b>" for n in range(40)]
+    catalogue.write_text("\n".join(["sku,title", *lines]) + "\n")
+    data = f"data=table data.path={log_csv} data.user=uid data.item=sku data.time=ts trainer=cpu"
+    data += f" data.catalogue={catalogue} data.catalogue_item=sku protocol.cutoffs=[10] logger=none"
+    for model in ("popularity", "itemknn", "ease"):
+        more = f"model={model} examples={2 if model == 'ease' else 4} run_dir={tmp_path / model}"
+        assert cli.run(["train", *data.split(), *more.split()]) == 0
+    runs = {model: tmp_path / model for model in ("popularity", "itemknn", "ease")}
+    shown = series.examples(compare(runs))
+    assert len(shown) == 4
+    assert set(shown[0].recommended) == {0, 1, 2}  # the first and last user are everybody's
+    tested = pl.read_parquet(tmp_path / "itemknn" / "test_users.parquet")
+    items = pl.read_parquet(tmp_path / "itemknn" / "items.parquet")
+    for each in shown:
+        row = tested.row(by_predicate=pl.col("user") == each.user, named=True)
+        assert each.target == items.filter(item=row["item"])["title"][0]
+        hit = (
+            each.recommended[1].index(each.target) + 1 if each.target in each.recommended[1] else 0
+        )
+        assert hit == (row["rank"] if (row["rank"] or 99) <= 5 else 0)
+    page = report([f"{name}={path}" for name, path in runs.items()], tmp_path / "report.html")
+    assert "examples" in page.sections
+    assert shown[0].target in page.text  # as text: a title is no HTML
+    assert "Film &lt;b&gt;" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_bins_of_slices_are_in_the_order_of_their_numbers() -> None:

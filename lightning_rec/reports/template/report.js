@@ -28,6 +28,7 @@ for (const chip of all(".chip")) {
     const visible = chip.getAttribute("aria-pressed") !== "true";
     const setting = Number(chip.dataset.setting);
     for (const same of all(`.chip[data-setting="${setting}"]`)) same.setAttribute("aria-pressed", visible);
+    for (const column of all(`[data-of="${setting}"]`)) column.hidden = !visible;
     for (const plot of all(".js-plotly-plot")) {
       const found = plot.data.flatMap((trace, place) => (trace.meta === setting ? [place] : []));
       if (found.length) Plotly.restyle(plot, { visible }, found);
