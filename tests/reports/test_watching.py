@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
@@ -32,18 +33,11 @@ def run(log_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture
-def watching(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def watching(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "sweep").mkdir()
     line = [sys.executable, "-m", "lightning_rec", "report", str(tmp_path / "sweep"), "--watch"]
     process = subprocess.Popen(
-        [*line, f"port={port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*line, "port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     yield process
@@ -51,14 +45,24 @@ def watching(tmp_path: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+@pytest.fixture
+def port(watching: subprocess.Popen[str]) -> int:
+    """Where it says that it is."""
+    assert watching.stdout is not None
+    for line in watching.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            return int(found[1])
+    raise AssertionError("it ended")
+
+
 def get(port: int, path: str = "/", host: str = "") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path, headers={"Host": host or f"127.0.0.1:{port}"})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 
 
-def until(port: int, text: str, seconds: float = 60) -> str:
+def until(port: int, text: str, seconds: float = 120) -> str:
     """The page as soon as it has ``text``."""
     end, page = time.monotonic() + seconds, ""
     while time.monotonic() < end:
@@ -99,16 +103,17 @@ def test_the_page_grows_with_the_folder_and_ends_with_ctrl_c(
     assert get(port, "/../run.json")[0] == 404
     assert get(port, host="elsewhere.example:80")[0] == 403
     watching.send_signal(signal.SIGINT)
-    out, _ = watching.communicate(timeout=20)
+    out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 0, out
     assert "Ended." in out
     assert "Traceback" not in out
 
 
-def test_what_cannot_be_watched_is_told(run: Path, port: int) -> None:
+def test_what_cannot_be_watched_is_told(run: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         for more, sentence in (
             ([str(run), f"port={port}"], f"port={port} cannot be had"),
             ([str(run), "to=page.html"], "to= has no effect with --watch"),
