@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from polars import DataFrame
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.utilities import rank_zero_only
@@ -196,10 +195,9 @@ def _train(
             _evaluate(trainer, baseline, data, validates=loaded.validates)
         task.figures |= problem.relative_metrics(task.figures, baseline.figures)
         columns = {baseline.title: baseline.figures} | columns
-    if examples := problem.examples(task, loaded):
-        run.save_table("examples", DataFrame(examples, schema=Example._fields, orient="row"))
+    examples = problem.examples(task, loaded)
     run.save_metrics(figures := _flat(columns, partial(cfg)))
-    tables = problem.tables(task, loaded)
+    tables = problem.tables(task, loaded) | tracking.table_of(examples)
     for name, table in tables.items():
         run.save_table(name, table)
     if is_first():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+from polars import DataFrame
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -33,6 +34,12 @@ class Example(NamedTuple):
     recommended: list[str]
     ordered: bool = True
     target: str = ""
+
+
+def table_of(examples: Sequence[Example]) -> dict[str, DataFrame]:
+    """The examples as the table ``examples`` of a run folder; nothing if there are none."""
+    made = DataFrame(examples, schema=Example._fields, orient="row")
+    return {"examples": made} if examples else {}
 
 
 def shown_items(examples: Sequence[Example]) -> str:
