@@ -10,7 +10,6 @@ import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.documents import leaves
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_json
 from lightning_rec.lab.examples import of_examples
@@ -193,23 +192,9 @@ def _pearson(one: Any, other: Any) -> float | None:
 
 def _check(members: Mapping[str, Path]) -> None:
     """Raise UserError where runs are not of the same data, or not as they were written."""
-    try:
-        check_comparable(read_runs(dict(members)), "the members")
-    except UserError as error:
-        apart = listed(_apart(members))
-        raise UserError(f"{error}{f' Their configs differ in {apart}.' if apart else ''}") from None
+    check_comparable(read_runs(dict(members)), "the members")
     for path in members.values():
         checksums.verify_all(path)
-
-
-def _apart(members: Mapping[str, Path]) -> list[str]:
-    """The keys of data and protocol that are not the same in all configs."""
-    found: dict[str, set[str]] = {}
-    for path in members.values():
-        cfg = config.plain(RunFolder.open(path).config)
-        for key, value in leaves({node: cfg[node] for node in ("data", "protocol")}):
-            found.setdefault(key, set()).add(str(value))
-    return [key for key, values in found.items() if len(values) > 1]
 
 
 def _kind(cfg: DictConfig, first: tuple[str, Path]) -> tuple[str, str, tuple[str, ...]]:

@@ -151,13 +151,23 @@ class Paper(_Read):
         return [Result(self, name, runs) for name, runs in found if runs.height]
 
     def table(self) -> Table:
-        """Data, row, per figure published, ours and verdict, seeds, cost, and what deviates."""
+        """Data, row, per figure published, ours and verdict, seeds, cost, and what deviates.
+
+        Where no row has a published figure, ours alone.
+        """
         header = ["data", "row"]
         for name in self.figures:
             short = name.removeprefix("test/")
-            header += [f"{short} published", "ours", "difference", "verdict"]
-        header += ["seeds", "CPU minutes a seed", "what deviates from the source"]
+            shown = (f"{short} published", "ours", "difference", "verdict")
+            header += shown if self.has_published else [short]
+        deviates = "what deviates from the source" if self.has_published else "settings"
+        header += ["seeds", "CPU minutes a seed", deviates]
         return Table(header, [result.cells() for result in self.results], text=2)
+
+    @property
+    def has_published(self) -> bool:
+        """Whether any figure of a row was published."""
+        return any(row.published for row in self.rows.values())
 
     def frame(self) -> pl.DataFrame:
         """One line per row and figure: published, seeds, mean, sd, Student's interval, verdict."""
@@ -260,6 +270,9 @@ class Result:
         cells = [self.row.data, self.row.title or self.name]
         for figure in self.paper.figures:
             ours, published = spread(self.runs[figure].to_list()), self.row.published.get(figure)
+            if not self.paper.has_published:
+                cells.append(str(ours))
+                continue
             told, difference = "-", ""
             if published is not None:
                 told, difference = f"{published:.4f}", f"{ours.mean - published:+.4f}"
@@ -271,15 +284,9 @@ class Result:
             cells += [told, str(ours), difference, verdict or "-"]
         minutes = statistics.fmean(self.runs["cpu_seconds"]) / 60
         goal = len(self.paper.wanted(self.name))
-        seeds = (
-            str(self.runs.height) if self.runs.height >= goal else f"{self.runs.height} of {goal}"
-        )
-        return [
-            *cells,
-            seeds,
-            f"{minutes:.0f}" if minutes >= 1 else amount(minutes),
-            " ".join(self.row.deviates.split()),
-        ]
+        seeds = f"{self.runs.height} of {goal}" if self.runs.height < goal else self.runs.height
+        cost = f"{minutes:.0f}" if minutes >= 1 else amount(minutes)
+        return [*cells, str(seeds), cost, " ".join(self.row.deviates.split())]
 
 
 def papers(root: Path) -> list[Path]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from lightning_rec.documents import read_json, read_yaml
-from lightning_rec.errors import UserError
+from lightning_rec.documents import leaves, read_json, read_yaml
+from lightning_rec.errors import UserError, listed
 from lightning_rec.runs.sweeps import key_of, with_effect
 
 log = logging.getLogger(__name__)
@@ -134,11 +134,23 @@ def check_comparable(
             if runs[column].dtype != pl.List and runs[column].n_unique() > 1
         ]
         differing = [f"{each} ({', '.join(map(str, runs[each].unique()))})" for each in settings]
-        more = f": they differ in {', '.join(differing)}" if differing else ""
+        if not differing:
+            differing = _differing_keys(runs["run"].to_list(), kind)
+        more = f": they differ in {listed(differing)}" if differing else ""
         some = runs.group_by(name, maintain_order=True).first()["run"][:2]
         raise UserError(
             f"{what} are not all of the same {kind}{more}. {some[0]} and {some[1]} do not compare."
         )
+
+
+def _differing_keys(runs: Sequence[str], node: str) -> list[str]:
+    """The keys below ``node`` of which the configs of run folders have several values."""
+    found: dict[str, set[str]] = {}
+    for path in (Path(run) / "config.yaml" for run in runs):
+        tree = read_yaml(path) if path.is_file() else {}
+        for key, value in leaves({node: tree.get(node) or {}}):
+            found.setdefault(key, set()).add(str(value))
+    return [f"{key} ({listed(sorted(values))})" for key, values in found.items() if len(values) > 1]
 
 
 def frame(lines: Sequence[dict[str, Any]]) -> pl.DataFrame:
