@@ -158,6 +158,16 @@ def of_readme() -> str:
     )
 
 
+def tuned() -> Table:
+    """The models that were tuned with equal budgets, the best first."""
+    paper = next(each for each in PAPERS if each.name == "tuned_ml100k")
+    table, best = paper.table(), "test/ndcg@10"
+    order = sorted(
+        range(len(table.rows)), key=lambda n: -statistics.fmean(paper.results[n].runs[best])
+    )
+    return Table(["model", *table.header[2:]], [table.rows[n][1:] for n in order])
+
+
 def published() -> str:
     """The rows of all papers."""
     return joined([paper.table() for paper in PAPERS])
@@ -189,6 +199,7 @@ TABLES: dict[Path, dict[str, Callable[[], object]]] = {
     HERE.parent / "README.md": {
         "results": of_readme,
         "parity": partial(declared, "bert4rec_ml100k", "parity"),
+        "tuned": tuned,
         "harness": partial(declared, "clicks", "harness"),
     },
     HERE / "bert4rec_ml100k" / "README.md": all_of("bert4rec_ml100k"),

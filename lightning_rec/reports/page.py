@@ -106,14 +106,12 @@ def render(
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """What a browser holds the page to: nothing from a network, no scripts but these.
-
-    Plotly compiles what it draws parallel coordinates with, hence ``unsafe-eval``.
-    """
+    """What a browser holds the page to: nothing from a network, no scripts but these."""
     digests = (base64.b64encode(hashlib.sha256(each.encode()).digest()) for each in scripts)
     allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in digests)
-    scripted = f"script-src {allowed} 'unsafe-eval'"
-    return f"default-src 'none'; {scripted}; style-src 'unsafe-inline'; img-src data: blob:"
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+    )
 
 
 def _title(made: Comparison | None, found: Sequence[searches.Search]) -> str:

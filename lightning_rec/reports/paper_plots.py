@@ -60,6 +60,8 @@ def _costs(figure: Any, made: Comparison) -> bool:
     paid = [each.cost for each in points]
     if min(paid) > 0 and max(paid) / min(paid) > 30:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")  # powers would be written as mathematics
+        axes.xaxis.set_minor_formatter("")
     axes.set(xlabel=called, ylabel=made.figures[0])
     legend(figure, dict(enumerate(settings(made))), handles)
     return True
@@ -84,6 +86,7 @@ def _differences(figure: Any, made: Comparison) -> bool:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
+    axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel("difference from the baseline")
     legend(figure, dict(enumerate(settings(made))), handles)
     return True

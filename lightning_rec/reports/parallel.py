@@ -11,6 +11,7 @@ from lightning_rec.reports.charts import Chart, chart, safe
 from lightning_rec.runs.sweeps import key_of
 
 TICKS = 6
+LOWEST, HIGHEST = (150, 175, 215), (217, 72, 15)  # red, green and blue of the lines
 
 
 def parallel_chart(made: Comparison, figure: str) -> Chart | None:
@@ -70,11 +71,7 @@ def axis(name: str, values: Sequence[float], log: bool | None = None) -> Chart:
     if log is None:
         log = min(values) > 0 and max(values) / min(values) >= 100
     shown = [math.log10(each) for each in values] if log else list(values)
-    found: Chart = {
-        "label": safe(name.removeprefix("model.")),
-        "values": shown,
-        "tickformat": ".3~g",
-    }
+    found: Chart = {"label": safe(name.removeprefix("model.")), "values": shown, "log": log}
     ticks = sorted(set(values))
     if log and len(ticks) > TICKS:
         powers = range(math.floor(min(shown)), math.ceil(max(shown)) + 1)
@@ -96,7 +93,68 @@ def choices(name: str, values: Sequence[object]) -> Chart:
 
 
 def parallel(axes: Sequence[Chart]) -> Chart:
-    """Lines through the axes, coloured by the last of them."""
-    line = {"color": axes[-1]["values"], "colorscale": "Portland", "showscale": False}
-    data = {"type": "parcoords", "dimensions": list(axes), "line": line, "labelangle": 0}
-    return chart([data], height=360, margin={"l": 50, "r": 50, "t": 60, "b": 24})
+    """Lines through the axes, coloured by the last of them, the highest on top.
+
+    Plain lines: Plotly's own parallel coordinates take several of the few WebGL contexts that a
+    browser gives to a page.
+    """
+    places = [_places(each) for each in axes]
+    lines = sorted(zip(*places, strict=True), key=lambda line: line[-1])
+    told = sorted(zip(places[-1], *map(_told, axes), strict=True), key=lambda line: line[0])
+    data = [
+        {"type": "scatter", "mode": "lines", "x": [*range(len(axes))], "y": line,
+         "line": {"color": _colour(line[-1]), "width": 1.5}, "hoverinfo": "text",
+         "text": "<br>".join(texts)}
+        for line, (_, *texts) in zip(lines, told, strict=True)
+    ]  # fmt: skip
+    hidden = {"visible": False, "fixedrange": True}
+    span = {"range": [-0.35, len(axes) - 0.65]}
+    return chart(
+        data, height=360, margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        xaxis=hidden | span, yaxis=hidden | {"range": [-0.04, 1.04]},
+        shapes=[
+            {"type": "line", "x0": n, "x1": n, "y0": 0, "y1": 1, "line": {"color": "#888"}}
+            for n, _ in enumerate(axes)
+        ],
+        annotations=[each for n, of in enumerate(axes) for each in _labels(n, of)],
+    )  # fmt: skip
+
+
+def _ends(of: Chart) -> tuple[float, float]:
+    values = [*of["values"], *of.get("tickvals", ())]
+    return min(values), max(values)
+
+
+def _places(of: Chart) -> list[float]:
+    """Where values lie on an axis, from 0 to 1; in the middle where all are equal."""
+    low, high = _ends(of)
+    return [(each - low) / (high - low) if high > low else 0.5 for each in of["values"]]
+
+
+def _told(of: Chart) -> list[str]:
+    known = dict(zip(of.get("tickvals", ()), of.get("ticktext", ()), strict=True))
+    log = of.get("log", False)
+    shown = (known.get(each) or f"{10**each if log else each:,.4g}" for each in of["values"])
+    return [f"{of['label']} {each}" for each in shown]
+
+
+def _labels(place: int, of: Chart) -> list[Chart]:
+    """The name of an axis above it, and its ticks."""
+    low, high = _ends(of)
+    if "tickvals" in of:
+        ticks = dict(zip(of["tickvals"], of["ticktext"], strict=True))
+    else:
+        ticks = {each: f"{each:,.3g}" for each in (low, (low + high) / 2, high)}
+    common = {"x": place, "showarrow": False, "font": {"size": 10}}
+    name = {"text": of["label"], "y": 1.04, "yanchor": "bottom", "font": {"size": 11}}
+    return [common | name] + [
+        common | {"text": text, "xanchor": "right", "xshift": -4,
+                  "y": (value - low) / (high - low) if high > low else 0.5}
+        for value, text in ticks.items()
+    ]  # fmt: skip
+
+
+def _colour(share: float) -> str:
+    """From pale blue, the lowest, to orange, the highest."""
+    parts = (round(low + share * (high - low)) for low, high in zip(LOWEST, HIGHEST, strict=True))
+    return f"rgb({','.join(map(str, parts))})"

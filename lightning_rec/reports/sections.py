@@ -111,11 +111,8 @@ def _costs(made: Comparison) -> Section | None:
 
 def _parallel(made: Comparison) -> Section | None:
     drawn = parallel_chart(made, made.figures[0])
-    text = f"A line for each run, coloured by {_good(made.figures[0])}. Drag along an axis to keep "
-    text += (
-        "the lines through that part; a click on it shows all again. Runs of models that do not "
-    )
-    text += "have all of these settings are left out."
+    text = f"A line for each run, coloured by {_good(made.figures[0])}. Runs of models "
+    text += "that do not have all of these settings are left out."
     if drawn is None:
         return None
     title = "Settings that differ in numbers"

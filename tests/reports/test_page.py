@@ -24,7 +24,7 @@ from lightning_rec.files import write_json
 from lightning_rec.lab import compare
 from lightning_rec.reports import charts, series
 from lightning_rec.reports.page import collect, write_page
-from lightning_rec.reports.parallel import axis
+from lightning_rec.reports.parallel import axis, parallel
 
 pytest.importorskip("jinja2")
 go = pytest.importorskip("plotly.graph_objects")
@@ -410,6 +410,12 @@ def test_an_axis_over_magnitudes_is_of_logarithms() -> None:
     assert made["values"] == pytest.approx([-4, -2, -3])
     assert made["ticktext"] == ["0.0001", "0.001", "0.01"]
     assert axis("model.dim", [16, 32])["values"] == [16, 32]
+    drawn = parallel([made, axis("val/auc", [0.6, 0.5, 0.8], log=False)])
+    assert [list(line["y"]) for line in drawn["data"]] == [  # the best is drawn last
+        [pytest.approx(1), 0], [0, pytest.approx(1 / 3)], [pytest.approx(0.5), 1]
+    ]  # fmt: skip
+    assert drawn["data"][2]["text"] == "optimizer.lr 0.001<br>val/auc 0.8"
+    assert {line["type"] for line in drawn["data"]} == {"scatter"}  # a page has few WebGL contexts
     assert charts.finite({"a": [float("nan"), 1.0], "b": (float("inf"),)}) == {
         "a": [None, 1.0],
         "b": [None],

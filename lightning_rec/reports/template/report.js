@@ -1,17 +1,9 @@
 "use strict";
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 
-const canvas = document.createElement("canvas");
-const hasWebGL = Boolean(canvas.getContext("webgl"));
-
 for (const script of all('figure > script[type="application/json"]')) {
   const { data, layout } = JSON.parse(script.textContent);
   const target = script.previousElementSibling;
-  if (!hasWebGL && data.some((trace) => trace.type === "parcoords")) {
-    target.textContent = "This browser has no WebGL, which parallel coordinates are drawn with.";
-    target.style.minHeight = 0;
-    continue;
-  }
   layout.font = { family: getComputedStyle(document.body).fontFamily, size: 12 };
   Plotly.newPlot(target, data, layout, { responsive: true, displayModeBar: false });
 }
