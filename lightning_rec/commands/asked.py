@@ -13,7 +13,7 @@ from lightning_rec.tables import FittedTable, figures, text
 Asked = list[tuple[Paper, str, list[int]]]
 
 
-def asked_rows(named: list[str], seeds: str) -> Asked:
+def asked_rows(named: list[str], seeds: str, config_dirs: Sequence[Path] = ()) -> Asked:
     """The rows that are named, with their seeds; one of a row that no seed changes.
 
     Raises UserError if the paper wants several of such a row.
@@ -24,7 +24,7 @@ def asked_rows(named: list[str], seeds: str) -> Asked:
         paper = Paper.load(folder)
         for each in [row] if row else paper.rows:
             wanted = numbers("seeds", seeds) or paper.wanted(each)
-            if len(wanted) > 1 and _is_without_chance(paper.rows[each].config):
+            if len(wanted) > 1 and _is_without_chance(paper.rows[each].config, config_dirs):
                 if not seeds:
                     where = f"{paper.folder / NAME}: rows.{each}"
                     raise UserError(f"{where}: no seed changes this model: write 'seeds: 1'.")
@@ -33,11 +33,11 @@ def asked_rows(named: list[str], seeds: str) -> Asked:
     return asked
 
 
-def _is_without_chance(config: Sequence[str]) -> bool:
+def _is_without_chance(config: Sequence[str], config_dirs: Sequence[Path]) -> bool:
     """Whether all seeds give the same model."""
     from lightning_rec.runs.sweeps import without_effect
 
-    return "seed" in without_effect(plain(compose(config)))
+    return "seed" in without_effect(plain(compose(config, config_dirs)))
 
 
 def _find(name: str) -> tuple[Path, str | None]:

@@ -34,7 +34,7 @@ matplotlib is installed.
 
 slices= repeats the tests on parts of the test: by history, popularity or seen,
 by a column of the catalogue, or by one of tables=, files with raw ids in a
-column user, item, query or row. p-values are corrected for all tests made.
+column user, item, query or row. p-values are corrected for all slices.
 
 over=data takes settings each of which ran on each of several data sets, and
 ranks them: average ranks, Friedman's test, Nemenyi's critical difference.

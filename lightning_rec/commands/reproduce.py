@@ -10,6 +10,7 @@ from lightning_rec.commands.compare import sources
 from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.tracked import Tracked, loggers, with_csv
+from lightning_rec.commands.usage import config_folders
 from lightning_rec.config import as_override, compose
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.files import write_json, write_text
@@ -23,6 +24,7 @@ one JSON a run, and print and write the table with a verdict for each figure.
 
 usage: lightning-rec reproduce PAPER[/ROW] ... [seeds=1,2,3] [runs=FOLDER]
                                [budget=quick|full|gpu] [logger=NAME] [--missing]
+                               [--config-dir FOLDER]
        lightning-rec reproduce --list
        lightning-rec reproduce FOLDER --from [TITLE=]RUN|SWEEP ...
 
@@ -44,6 +46,7 @@ _FLAGS = ("--list", "--missing", "--from")
 
 def run(arguments: list[str]) -> int:
     """Repeat, list or begin papers; 1 if a figure is not what it was. Raises UserError."""
+    config_dirs, arguments = config_folders(arguments)
     said, arguments = take_keys(arguments, "seeds", "budget", "runs", "logger")
     flags = [each for each in arguments if each.startswith("-")]
     if unknown := [flag for flag in flags if flag not in _FLAGS]:
@@ -58,13 +61,14 @@ def run(arguments: list[str]) -> int:
         raise UserError("Say which paper: lightning-rec reproduce PAPER, or --list.")
     if "--from" in flags:
         return _begin(Path(named[0]), named[1:])
-    asked = asked_rows(named, said.get("seeds", ""))
+    asked = asked_rows(named, said.get("seeds", ""), config_dirs)
     if "--missing" in flags:
         return _missing(asked)
     if budget == "quick":
-        return max(_quick(paper, row, seeds) for paper, row, seeds in asked)
+        return max(_quick(paper, row, seeds, config_dirs) for paper, row, seeds in asked)
     more = ["trainer=gpu"] if budget == "gpu" else []
-    return _full(asked, Path(said.get("runs", "runs/reproduce")), more, said.get("logger", ""))
+    runs, logger = Path(said.get("runs", "runs/reproduce")), said.get("logger", "")
+    return _full(asked, runs, more, logger, config_dirs)
 
 
 def _missing(asked: Asked) -> int:
@@ -76,7 +80,9 @@ def _missing(asked: Asked) -> int:
     return 0
 
 
-def _full(asked: Asked, runs: Path, more: list[str], logger: str) -> int:
+def _full(
+    asked: Asked, runs: Path, more: list[str], logger: str, config_dirs: Sequence[Path]
+) -> int:
     """Train what has no record, write the tables of all papers, and say what was lost."""
     from lightning_rec.lab.reading import record
 
@@ -92,7 +98,7 @@ def _full(asked: Asked, runs: Path, more: list[str], logger: str) -> int:
             try:
                 overrides = [*_overrides(paper, row, seed, logger), *more]
                 tracked = Tracked(paper.name, f"{row} seed={seed}", [paper.name, row])
-                train_or_resume(overrides, folder, tracked=tracked)
+                train_or_resume(overrides, folder, config_dirs, tracked=tracked)
             except UserError as error:
                 failed.append(f"{paper.name}/{row} seed={seed}: {error}")
                 continue
@@ -120,11 +126,11 @@ def _full(asked: Asked, runs: Path, more: list[str], logger: str) -> int:
             tell_paper(fresh, runs / paper.name, nodes)
         console.print(f"Written to {fresh.folder.absolute()}", highlight=False, soft_wrap=True)
     for sentence in (*failed, *lost):
-        console.print(f"{sentence}.", highlight=False, soft_wrap=True)
+        console.print(f"{sentence.rstrip('.')}.", highlight=False, soft_wrap=True)
     return int(bool(failed or lost))
 
 
-def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
+def _quick(paper: Paper, row: str, seeds: list[int], config_dirs: Sequence[Path]) -> int:
     """Repeat the first epochs of recorded curves; 1 if they are others."""
     from pytorch_lightning import Callback
 
@@ -141,8 +147,9 @@ def _quick(paper: Paper, row: str, seeds: list[int]) -> int:
             continue
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            stop = _stop(paper.rows[row].config, paper.quick_epochs)
-            train_or_resume([*_overrides(paper, row, seed), *stop], run, watch=Callback())
+            stop = _stop(paper.rows[row].config, paper.quick_epochs, config_dirs)
+            overrides = [*_overrides(paper, row, seed), *stop]
+            train_or_resume(overrides, run, config_dirs, watch=Callback())
             curve = record(run)["curve"]
         for epoch in [each for each in curve if each in recorded["curve"]]:
             then, now = recorded["curve"][epoch], curve[epoch]
@@ -160,9 +167,9 @@ def _overrides(paper: Paper, row: str, seed: int, logger: str = "") -> list[str]
     return [*paper.rows[row].config, f"seed={seed}", with_csv(logger)]
 
 
-def _stop(config: Sequence[str], epochs: int) -> list[str]:
+def _stop(config: Sequence[str], epochs: int, config_dirs: Sequence[Path]) -> list[str]:
     """Stop after some epochs, with the schedule of the whole training."""
-    reached = "1.0e30" if compose(config).monitor_mode == "min" else "-1.0e30"
+    reached = "1.0e30" if compose(config, config_dirs).monitor_mode == "min" else "-1.0e30"
     key = "callbacks.early_stopping.stopping_threshold"
     return [f"+{key}={reached}", f"trainer.min_epochs={epochs}"]
 

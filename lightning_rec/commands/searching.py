@@ -244,7 +244,8 @@ class Search:
         from lightning_rec.commands import train
 
         flags = [f"--config-dir={each}" for each in self.config_dirs]
-        others = [each for each in self.overrides if not each.startswith("seed=")]
+        others = [each for each in self.overrides if not each.startswith(("seed=", "logger="))]
+        others.append(self.quiet[0])
         seeds = f"seed={','.join(map(str, self.seeds))}"
         folder = f"run_dir={as_override(str(self.folder / 'best'))}"
         if not any(each.startswith("tracking.group=") for each in others):

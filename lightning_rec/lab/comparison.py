@@ -51,8 +51,11 @@ class Comparison:
 
     @cached_property
     def _tests(self) -> list[tuple[str, str, Part | None, Paired]]:
-        """Every test of a setting against the baseline, corrected for all: of all, of slices."""
-        found = list[tuple[str, str, Part | None]](), list[Paired]()
+        """Every test of a setting against the baseline: of the whole test, and of its slices.
+
+        Those of the whole test are corrected together, and those of slices.
+        """
+        families = [list[tuple[str, str, Part | None, Paired]]() for _ in range(2)]
         for setting in self.runs["setting"].unique(maintain_order=True):
             for name in self.figures if setting != self.baseline else ():
                 ours, theirs = self.values(setting, name), self.values(self.baseline, name)
@@ -63,10 +66,14 @@ class Comparison:
                 for part in (None, *self.parts):
                     pair = [_within(values, part) for values in (ours, theirs)]
                     if (each := of_values(pair[0], pair[1], self.level)) is not None:
-                        found[0].append((setting, name, part))
-                        found[1].append(each)
-        tell_of_many(found[1], self.level)
-        return [(*of, each) for of, each in zip(found[0], corrected(found[1]), strict=True)]
+                        families[part is not None].append((setting, name, part, each))
+        tests = list[tuple[str, str, Part | None, Paired]]()
+        for family in families:
+            every = [each for *_, each in family]
+            tell_of_many(every, self.level)
+            of = (line[:3] for line in family)
+            tests += [(*one, each) for one, each in zip(of, corrected(every), strict=True)]
+        return tests
 
     @cached_property
     def paired(self) -> pl.DataFrame:
@@ -74,8 +81,7 @@ class Comparison:
 
         One line per setting and figure: ``setting``, ``figure``, and the fields of
         :class:`~lightning_rec.lab.Paired`; empty where no examples are kept, as of recorded JSON.
-        The corrections are over all lines, and those of :attr:`sliced`. Raises UserError if runs
-        differ in their examples.
+        The corrections are over all lines. Raises UserError if runs differ in their examples.
         """
         kinds = {"setting": pl.String, "figure": pl.String, "units": pl.Int64}
         schema = kinds | {field.name: pl.Float64 for field in fields(Paired)[1:]}

@@ -18,7 +18,7 @@ _LATEX = {
     "\u2013": "--",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}
 _SPECIAL = re.compile("[" + re.escape("".join(_LATEX)) + "]")
-_SIGNED = re.compile(r"(?<![\w.])([+-]\d[\d.]*)")
+_SIGNED = re.compile(r"(?<![\w.-])([+-]\d[\d.]*)")
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,11 @@ class OverData:
         """
         from scipy import stats
 
-        kept = []
+        kept, order = [], pl.DataFrame({"setting": self.settings})
         for data, made in self.comparisons.items():
             for name in self.figures:
-                of = made.frame.filter(figure=name)
+                # Each data set has the settings in an order of its own.
+                of = order.join(made.frame.filter(figure=name), "setting", maintain_order="left")
                 sign = -1 if _way(made, name) == "max" else 1
                 rank = pl.Series("rank", stats.rankdata(sign * of["mean"].to_numpy()))
                 columns = ("setting", "figure", "seeds", "mean", "sd")

@@ -133,6 +133,12 @@ def verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> st
     low, high = line["difference_low"], line["difference_high"]
     whole = signed(line["difference"], line["low"], line["high"])
     if line["holm"] > 1 - level:
+        drawn = _resamples(line["units"])
+        if (line["randomisation"] or 1.0) < 1.5 / (1 + drawn):
+            return (
+                f"{told}{whole}, as large as none of {drawn:,} draws by chance, but so many tests "
+                f"were made that none can pass (p {p} after Holm): compare fewer at once."
+            )
         seen = f"{line['detectable']:.{places(line['detectable'])}f}"
         return (
             f"{told}{whole.partition(' ')[0]}, which may be noise (p {p} after Holm); this test "

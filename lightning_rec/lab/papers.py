@@ -129,11 +129,13 @@ class Paper(_Read):
         if not paths:
             return pl.DataFrame()
         for path in paths if kind == "runs" else ():
-            config = read_json(path).get("config")  # records of earlier versions do not say
+            record = read_json(path)  # of earlier versions do not say their config
+            config = record.get("config") if isinstance(record, dict) else None
             if config not in (None, list(self.rows[row].config)):
+                differing = listed(sorted({*config} ^ {*self.rows[row].config})) or "their order"
                 raise UserError(
-                    f"{path} is the record of another config than rows.{row}.config has: remove "
-                    "it, and the row is trained anew."
+                    f"{path} is the record of another config than rows.{row}.config has ("
+                    f"{differing}): remove it, and the row is trained anew."
                 )
         found = read_runs({row: paths})
         recorded = set(found.columns) & set(HASHES)  # earlier versions knew no catalogue

@@ -10,10 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lightning_rec.data.features import COLUMNS, SEPARATORS
+from lightning_rec.data.ids import ids_of
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.lab.examples import TABLES
 
+_DATE = r"^\d{4}-\d\d-\d\d"  # as ISO 8601 begins
 log = logging.getLogger(__name__)
 
 IDS = (*TABLES.values(), "item")  # a column that says whose a row of a table is
@@ -118,13 +120,16 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _typed(values: pl.Series) -> pl.Series:
-    """Of a text table: numbers if all are, lists of genres and the like; no text is no value."""
+    """Of a text table: numbers or dates if all are, lists of genres and the like."""
     if values.dtype != pl.String:
         return values
     values = values.replace("", None)
     number = values.cast(pl.Float64, strict=False)
     if number.null_count() == values.null_count():
         return number
+    date = values.str.to_datetime(strict=False) if values.str.contains(_DATE).all() else None
+    if date is not None and date.null_count() == values.null_count():
+        return date
     found = (sign for sign in SEPARATORS if values.str.contains(sign, literal=True).any())
     if values.name.lower() in COLUMNS and (sign := next(found, None)):
         return values.str.split(sign).list.eval(pl.element().str.strip_chars())
@@ -145,8 +150,12 @@ def _id(table: pl.DataFrame, tested: pl.DataFrame, name: str) -> str:
 
 
 def _joined(tested: pl.DataFrame, described: pl.DataFrame, key: str, name: str) -> pl.DataFrame:
-    """What a table says of each example, a row each; null where it does not know the id."""
-    ids, own = (each[key].cast(pl.String) for each in (described, tested))
+    """What a table says of each example, a row each; null where it does not know the id.
+
+    Ids are equal by the one rule of :func:`~lightning_rec.data.ids.ids`.
+    """
+    described = described.with_columns(ids_of(described[key])).filter(pl.col(key).is_not_null())
+    ids, own = described[key], ids_of(tested[key])
     if (twice := ids.filter(ids.is_duplicated())).len():
         raise UserError(f"{name} has two rows or more of the {key} '{twice[0]}': leave one.")
     inside = own.is_in(ids.implode())
@@ -160,8 +169,7 @@ def _joined(tested: pl.DataFrame, described: pl.DataFrame, key: str, name: str) 
         missing = own.filter(~inside & own.is_not_null()).unique()
         if missing.len():
             log.warning("%s does not know %s %ss of the test.", name, f"{missing.len():,}", key)
-    right = described.with_columns(ids.alias(key))
-    return own.to_frame().join(right, key, "left", maintain_order="left").drop(key)
+    return own.to_frame().join(described, key, "left", maintain_order="left").drop(key)
 
 
 def _refuse(column: str, known: Sequence[str], tested: pl.DataFrame) -> None:

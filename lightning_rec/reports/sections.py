@@ -136,8 +136,8 @@ def _sliced(made: Comparison) -> Section | None:
     columns = ", ".join(dict.fromkeys(each.column for each in made.parts))
     text = f"Differences from {made.baseline} on parts of the test, by {columns}, with how many "
     text += f"examples each has. Bars: {made.level:.0%} bootstrap intervals over their users (of "
-    text += "an AUC of clicks: DeLong's). p-values are after Holm's correction for all tests on "
-    text += "this page: a bar that does not cross zero may still be chance."
+    text += "an AUC of clicks: DeLong's). p-values are after Holm's correction for all slices "
+    text += "together: a bar that does not cross zero may still be chance."
     return Section("sliced", "Differences by slice", [text], tables.sliced_table(made),
                    charts=charts.sliced_charts(made))  # fmt: skip
 

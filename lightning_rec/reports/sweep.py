@@ -46,7 +46,7 @@ class SweepSummary(Callback):
         how = launched(config.hydra, len(jobs))
         self.progress = Progress(folder := Path(config.hydra.sweep.dir), jobs, swept, how)
         try:
-            prepare(config.hydra, how.by)
+            prepare(config.hydra, how)
             sweep.begin(folder, how)
             self.progress.begin(check_memory=sweep.check_memory)
         except UserError as refusal:

@@ -54,17 +54,41 @@ def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: boo
 
 
 def ended_early(cfg: DictConfig, trainer: Trainer, data: BatchData) -> list[str]:
-    """A sentence where patience ended a training that had taken few steps; else none."""
+    """Sentences where patience ended a training of few steps, or an average is of few."""
     stopping, steps = trainer.early_stopping_callback, trainer.global_step
-    if stopping is None or not stopping.stopped_epoch or steps >= FEW:
-        return []
+    told = _initial_share(cfg, steps)
+    if (
+        stopping is None
+        or not stopping.stopped_epoch
+        or stopping.wait_count < stopping.patience  # it was stopped by a threshold
+        or steps >= FEW
+    ):
+        return told
     said = (
         f"Training ended after {steps} steps, since {stopping.patience} validations brought no "
         f"better {stopping.monitor}: there may be more to learn. "
         f"{_advice(cfg, data.loader('train', trainer), 'patience')}"
     )
     log.warning(said)
-    return [said]
+    return [*told, said]
+
+
+def _initial_share(cfg: DictConfig, steps: int) -> list[str]:
+    """A sentence where an exponential average still has much of the weights at the start."""
+    for name, node in (cfg.get("callbacks") or {}).items():
+        if not str((node or {}).get("_target_")).endswith(".EMAWeightAveraging"):
+            continue
+        updates = steps // (node.get("update_every_n_steps") or 1)
+        share = node.get("decay", 0.999) ** updates
+        if updates and share > 0.05 and not node.get("update_starting_at_step"):
+            said = (
+                f"callbacks.{name}: after {updates} updates {share:.0%} of the average is the "
+                f"weights as they were at the start. Say callbacks.{name}.decay="
+                f"{round(0.01 ** (1 / updates), 3)} or less, or train longer."
+            )
+            log.warning(said)
+            return [said]
+    return []
 
 
 def _check_average(cfg: DictConfig, task: Task) -> None:

@@ -71,13 +71,13 @@ def share(how: Launched, hydra: DictConfig) -> None:
         threads.share(jobs=how.at_once)
 
 
-def prepare(hydra: Any, by: str) -> None:
+def prepare(hydra: Any, how: Launched) -> None:
     """Set what launchers leave open, before they are made. Raises UserError if one cannot be.
 
     Pickles of submitit go to a folder that nobody has written before: in that of a sweep somebody
     else's could lie, and a pickle is code.
     """
-    launcher = hydra.launcher
+    launcher, by = hydra.launcher, how.by
     if by == "SlurmLauncher" and shutil.which("srun") is None:
         raise UserError(
             "hydra/launcher=submitit_slurm: there is no srun here. Give the command on a node that "
@@ -87,7 +87,9 @@ def prepare(hydra: Any, by: str) -> None:
         folder = f"{hydra.sweep.dir}/.submitit"
         if launcher.submitit_folder == f"{folder}/%j":
             launcher.submitit_folder = f"{folder}/{secrets.token_hex(8)}/%j"
-    elif by == "JoblibLauncher":  # would start these later, which lets Ctrl-C through again
+    elif by == "JoblibLauncher":
+        launcher.n_jobs = max(2, how.at_once)  # it would start a process for each of n_jobs
+        # It would start these later, which lets Ctrl-C through again.
         for package in ("multiprocessing", "joblib.externals.loky.backend"):
             import_module(f"{package}.resource_tracker").ensure_running()
     elif by == "RayLauncher":

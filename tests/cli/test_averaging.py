@@ -153,3 +153,14 @@ def test_what_metrics_count_with_is_not_averaged(
     run = train(clicks, tmp_path / "run")
     assert cli.run(["evaluate", f"run={run}"]) == 0  # computed anew, without any average
     assert "use_buffers=false" in refused("train", *clicks, *EMA, "callbacks.ema.use_buffers=true")
+
+
+def test_an_average_that_is_mostly_the_weights_at_the_start_is_told(
+    small: list[str], tmp_path: Path
+) -> None:
+    ema = "callbacks=[checkpoint,early_stopping,progress,ema]"
+    for decay, told in ((0.999, True), (0.5, False)):
+        run = tmp_path / str(decay)
+        cli.run(["train", *small, ema, f"callbacks.ema.decay={decay}", f"run_dir={run}"])
+        warned = read(run / "run.json")["warnings"]
+        assert any("of the average is the weights as they were" in each for each in warned) == told

@@ -185,6 +185,28 @@ def test_seeds_of_what_no_seed_changes_are_one(
     assert "rows.popularity: no seed changes" in refused("reproduce", "doe2026")
 
 
+def test_a_paper_may_need_configs_of_ones_own(
+    paper: Path, tmp_path: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = yaml.safe_load((paper / "paper.yaml").read_text())
+    config = said["rows"]["popularity"]["config"]
+    shop = {key.removeprefix("data."): value for key, _, value in
+            (each.partition("=") for each in config if each.startswith("data."))}  # fmt: skip
+    own = tmp_path / "my_conf" / "data" / "shop.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(yaml.safe_dump({"defaults": ["table"], **shop}))
+    others = [each for each in config if not each.startswith("data")]
+    said["rows"]["popularity"]["config"] = ["data=shop", *others]
+    (paper / "paper.yaml").write_text(yaml.safe_dump(said))
+    assert cli.run(["reproduce", "doe2026/popularity"]) == 1
+    assert "Unknown choice data=shop" in capsys.readouterr().out
+    flag = ["--config-dir", str(tmp_path / "my_conf")]
+    assert cli.run(["reproduce", "doe2026/popularity", *flag]) == 0
+    assert (paper / "runs" / "popularity_seed1.json").is_file()
+    write_json(paper / "runs" / "popularity_seed1.json", [1])
+    assert "popularity_seed1.json" in refused("reproduce", "doe2026/popularity", *flag)
+
+
 def test_all_papers_are_listed_from_anywhere_and_a_broken_one_is_told(
     paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,6 +43,11 @@ def test_latex_escapes_what_it_reads_otherwise() -> None:
     assert "x-2 1e-3" in odd
 
 
+def test_a_range_is_no_negative_number_in_latex() -> None:
+    made = Table(["slice", "mean"], [["history 1\u20134", "-0.1"]]).latex()
+    assert "history 1--4 & $-0.1$" in made
+
+
 def test_a_row_has_a_cell_for_every_heading() -> None:
     with pytest.raises(ValueError, match="1 cells for 2 headings"):
         Table(["a", "b"], [["c"]])

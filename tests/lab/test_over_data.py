@@ -42,6 +42,19 @@ def records(tmp_path: Path) -> Path:
     return tmp_path / "records"
 
 
+def test_settings_may_come_in_another_order_on_each_data_set(records: Path) -> None:
+    files = sorted(records.glob("*.json"))
+    turned = [path for path in files if path.name[4] in "024"]
+    turned += [path for path in reversed(files) if path.name[4] in "135"]
+    made, plain = compare_over_data(turned), compare_over_data(records)
+    assert made.average_ranks(NDCG) == plain.average_ranks(NDCG)
+    assert made.tests.equals(plain.tests)
+    assert made.nemenyi.sort("p", "one").equals(plain.nemenyi.sort("p", "one"))
+    two = [path for path in turned if path.name.split("_")[1] in "ab"]
+    halved = compare_over_data([path for path in files if path.name.split("_")[1] in "ab"])
+    assert compare_over_data(two).tests.equals(halved.tests)
+
+
 def test_ranks_and_tests_are_those_of_scipy_and_scikit_posthocs(records: Path) -> None:
     made = compare_over_data(records)
     ranks = np.array([stats.rankdata(-row.round(6)) for row in MEANS])

@@ -10,7 +10,7 @@ from scipy import stats
 from lightning_rec import cli
 from lightning_rec.errors import UserError
 from lightning_rec.lab import compare, of_examples, paired
-from lightning_rec.lab.paired import corrected
+from lightning_rec.lab.paired import corrected, verdict
 
 NDCG, MRR = "test/ndcg@10", "test/mrr"
 SHORT = "trainer=cpu trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 protocol.cutoffs=[10] logger=none examples=0"
@@ -197,6 +197,16 @@ def test_figures_that_were_changed_by_hand_are_refused(
     (other / "metrics.json").write_text(text)
     with pytest.raises(UserError, match=r"metrics\.json"):
         compare(other)
+
+
+def test_a_difference_that_so_many_tests_cannot_show_is_not_called_noise() -> None:
+    line = {"setting": "a", "figure": "test/recall@10", "units": 300, "difference": -0.2,
+            "low": -0.25, "high": -0.15, "difference_low": None, "difference_high": None,
+            "detectable": 0.066, "randomisation": 1 / 10_001, "holm": 0.059}  # fmt: skip
+    told = verdict(line, "b", 0.95, "users")
+    assert "as large as none of 10,000 draws" in told
+    assert "may be noise" not in told
+    assert "may be noise" in verdict(line | {"randomisation": 0.002}, "b", 0.95, "users")
 
 
 def test_a_p_value_is_mathematics_in_latex() -> None:

@@ -13,7 +13,7 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.lab import compare
 from lightning_rec.lab.paired import corrected
-from lightning_rec.lab.slices import parts_of
+from lightning_rec.lab.slices import _typed, parts_of
 
 NDCG, RECALL = "test/ndcg@10", "test/recall@10"
 
@@ -92,13 +92,14 @@ def test_differences_are_those_of_the_users_inside_and_all_are_corrected(
     ages = [line for (column, _), line in of.items() if column == "age"]
     assert len(ages) == 4
     assert sum(line["examples"] for line in ages) == len(each)
-    # One correction for the test as a whole and its parts.
-    every = [*made.paired.to_dicts(), *of.values()]
+    # One correction for the parts of the test; the whole test is not of them.
+    every = [*of.values()]
     p = np.array([line["p"] for line in every])
     order, holm = np.argsort(p), np.empty(len(p))
     holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     assert [line["holm"] for line in every] == pytest.approx(holm.tolist())
-    assert compare(runs, figures=[RECALL]).paired["holm"][0] == pytest.approx(p[0])
+    alone = compare(runs, figures=[RECALL]).paired
+    assert made.paired["holm"].to_list() == alone["holm"].to_list() == alone["p"].to_list()
 
 
 def test_columns_of_the_catalogue_are_those_of_the_target(
@@ -209,3 +210,19 @@ def test_the_command_prints_and_writes_them(
     page = (tmp_path / "to" / "comparison.md").read_text()
     assert "bprmf minus popularity on slices, test/ndcg@10:" in page
     assert (tmp_path / "to" / "comparison.tex").read_text().count(r"\toprule") == 3
+
+
+def test_ids_of_a_table_follow_the_one_rule(runs: dict[str, list[Path]], tmp_path: Path) -> None:
+    known = users(runs["popularity"][0])["user"]
+    about = pl.DataFrame({"user": known, "team": ["ab"[n % 2] for n in range(len(known))]})
+    plain = compare(runs, figures=[RECALL], slices=["team"], tables=[about]).sliced
+    odd = about.with_columns(pl.Series("user", [f" {each} " for each in known]))
+    odd = pl.concat([odd, pl.DataFrame({"user": [None, None], "team": ["a", "b"]})])
+    made = compare(runs, figures=[RECALL], slices=["team"], tables=[odd])
+    assert made.sliced.equals(plain)  # ids that are missing are left out
+
+
+def test_dates_of_a_text_table_are_cut_by_time() -> None:
+    values = pl.Series("released", [f"2010-{1 + n % 12:02}-01" for n in range(48)])
+    assert _typed(values).dtype == pl.Datetime
+    assert _typed(pl.Series("mixed", ["2010-01-01", "soon"])).dtype == pl.String

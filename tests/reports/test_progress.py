@@ -155,14 +155,22 @@ def test_how_many_jobs_run_at_once_and_on_how_many_cores(monkeypatch: pytest.Mon
 
 def test_pickles_lie_where_nobody_has_written_before(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [hydra({"submitit_folder": "s/.submitit/%j"}) for _ in range(2)]
+    local = Launched("LocalLauncher", 2, "")
     for each in made:
-        prepare(each, "LocalLauncher")
+        prepare(each, local)
     folders = [str(each.launcher.submitit_folder) for each in made]
     assert folders[0] != folders[1]
     assert all(each.startswith("s/.submitit/") and each.endswith("/%j") for each in folders)
     own = hydra({"submitit_folder": "/mine/%j"})
-    prepare(own, "LocalLauncher")
+    prepare(own, local)
     assert own.launcher.submitit_folder == "/mine/%j"
     monkeypatch.setenv("PATH", "")
+    slurm = Launched("SlurmLauncher", 2, "")
     with pytest.raises(UserError, match="there is no srun here"):
-        prepare(hydra({"submitit_folder": "s/.submitit/%j"}), "SlurmLauncher")
+        prepare(hydra({"submitit_folder": "s/.submitit/%j"}), slurm)
+
+
+def test_joblib_starts_no_more_processes_than_jobs_run_at_once() -> None:
+    made = hydra({"n_jobs": 3000})
+    prepare(made, Launched("JoblibLauncher", 3, ""))
+    assert made.launcher.n_jobs == 3
