@@ -102,8 +102,8 @@ class Paper(_Read):
             first = error.errors()[0]
             known = PaperRow if first["loc"][0] == "rows" else cls
             more = f" There are: {listed(known.model_fields, 20)}." * ("extra" in first["type"])
-            key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}: {key}: {first['msg'].lower()}.{more}") from None
+            key, told = ".".join(map(str, first["loc"])), first["msg"][0].lower() + first["msg"][1:]
+            raise UserError(f"{path}: {key}: {told}.{more}") from None
 
     @property
     def name(self) -> str:
@@ -129,7 +129,7 @@ class Paper(_Read):
         if not paths:
             return pl.DataFrame()
         for path in paths if kind == "runs" else ():
-            record = read_json(path)  # of earlier versions do not say their config
+            record = read_json(path)  # those of earlier versions do not say
             config = record.get("config") if isinstance(record, dict) else None
             if config not in (None, list(self.rows[row].config)):
                 differing = listed(sorted({*config} ^ {*self.rows[row].config})) or "their order"

@@ -61,8 +61,9 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
         folder, sweep = Path(config.hydra.sweep.dir), STOP.sweep
+        left = self.progress.end() if self.progress is not None else 0
         if isinstance(sweep, Sweep) and self.progress is not None:
-            sweep.left, sweep.shown = self.progress.end(), True
+            sweep.left, sweep.shown = left, True
 
         def belongs(job: dict[str, Any]) -> bool:
             card = folder / job["folder"] / "run.json"
@@ -71,6 +72,8 @@ class SweepSummary(Callback):
         from lightning_rec.reports.dashboard import tell_sweep  # imports torch
 
         jobs = show_sweep(folder, belongs)
+        if self.progress is not None and left:
+            Screen().print(f"{left} of {len(self.progress.jobs)} jobs are still to be done.")
         tell_sweep(folder, config)
         if any(job["status"] != "completed" for job in jobs):
             raise SystemExit(1)

@@ -88,6 +88,10 @@ def prepare(hydra: Any, how: Launched) -> None:
         if launcher.submitit_folder == f"{folder}/%j":
             launcher.submitit_folder = f"{folder}/{secrets.token_hex(8)}/%j"
     elif by == "JoblibLauncher":
+        if not launcher.n_jobs:
+            raise UserError(
+                "hydra.launcher.n_jobs=0: say how many jobs run at once; -1 is all cores."
+            )
         launcher.n_jobs = max(2, how.at_once)  # it would start a process for each of n_jobs
         # It would start these later, which lets Ctrl-C through again.
         for package in ("multiprocessing", "joblib.externals.loky.backend"):

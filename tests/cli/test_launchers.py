@@ -17,6 +17,7 @@ from lightning_rec import cli
 Refused = Callable[..., str]
 WORKER = "import sys; from lightning_rec.cli import main; main()"
 LAUNCHERS = ["joblib", "submitit_local", "ray"]
+MORE = [pytest.param(each, marks=pytest.mark.long) for each in LAUNCHERS[1:]]
 EXTRA = {"joblib": ["hydra.launcher.n_jobs=2"], "ray": ["+hydra.launcher.ray.init.num_cpus=2"]}
 
 
@@ -68,7 +69,7 @@ def trains(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "launcher", [pytest.param("joblib", marks=pytest.mark.slow), *LAUNCHERS[1:]]
+    "launcher", [pytest.param("joblib", marks=pytest.mark.long), *LAUNCHERS[1:]]
 )
 def test_jobs_end_in_the_table_that_they_have_one_after_the_other(
     fitted: list[str], launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -90,7 +91,7 @@ def test_jobs_end_in_the_table_that_they_have_one_after_the_other(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", ["joblib", *MORE])
 def test_what_fails_and_what_has_changed_is_told_from_other_processes_too(
     fitted: list[str], launcher: str, log_csv: Path, refused: Refused, tmp_path: Path
 ) -> None:
@@ -158,13 +159,14 @@ def test_ctrl_c_ends_a_sweep_after_the_running_jobs(
     ended = {"basic": 1, "joblib": 2}[launcher]
     assert [each["status"] for each in cards(folder).values()] == ["completed"] * ended
     assert "Best val/ndcg@10 first" in told
+    assert f"{3 - ended} of 3 jobs are still to be done." in told
     assert f"to go on: lightning-rec train -m {jobs[0]} " in told
     assert f"run_dir={folder}" in told.splitlines()[-1]
     assert not [*folder.glob(".stop*")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", *LAUNCHERS])
+@pytest.mark.parametrize("launcher", ["basic", "joblib", *MORE])
 def test_ctrl_c_twice_stops_jobs_at_once_with_a_checkpoint(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:
@@ -181,9 +183,7 @@ def test_ctrl_c_twice_stops_jobs_at_once_with_a_checkpoint(
     assert "to go on: lightning-rec train -m " in told
 
 
-@pytest.mark.parametrize(
-    "launcher", ["joblib", *(pytest.param(each, marks=pytest.mark.slow) for each in LAUNCHERS[1:])]
-)
+@pytest.mark.parametrize("launcher", ["joblib", *MORE])
 def test_no_job_outlives_a_command_that_was_killed(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:

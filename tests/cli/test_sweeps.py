@@ -143,7 +143,9 @@ MORE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", *MORE])
+@pytest.mark.parametrize(
+    "launcher", ["basic", *(pytest.param(each, marks=pytest.mark.long) for each in MORE)]
+)
 def test_a_sweep_killed_at_ten_moments_ends_in_the_table_of_one_that_was_not(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:

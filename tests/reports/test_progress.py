@@ -174,3 +174,5 @@ def test_joblib_starts_no_more_processes_than_jobs_run_at_once() -> None:
     made = hydra({"n_jobs": 3000})
     prepare(made, Launched("JoblibLauncher", 3, ""))
     assert made.launcher.n_jobs == 3
+    with pytest.raises(UserError, match="n_jobs=0: say how many"):
+        prepare(hydra({"n_jobs": 0}), Launched("JoblibLauncher", 3, ""))
