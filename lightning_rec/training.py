@@ -26,7 +26,7 @@ from lightning_rec.reports import plots
 from lightning_rec.reports.terminal import show_run
 from lightning_rec.runs import checksums, distributed, tracking
 from lightning_rec.runs.checkpoints import BEST
-from lightning_rec.runs.course import check_course, ended_early, tell_untrained
+from lightning_rec.runs.course import check_course, tell_untrained, training_warnings
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import check_addresses, unaddressed, unquoted
@@ -188,7 +188,7 @@ def _train(
         run.save(TUNED, task.adapted.save)
     with run.timed("evaluate"), distributed.joined_by("train", run.path):
         _evaluate(trainer, task, data, validates=loaded.validates)
-    run.note(warnings=[*ended_early(cfg, trainer, data), *problem.warn(task.figures)])
+    run.note(warnings=[*training_warnings(cfg, trainer, data), *problem.warn(task.figures)])
     columns = {task.title: task.figures}
     if task.trains and (baseline := problem.make_baseline(loaded, data)) is not None:
         with run.timed("baseline"):

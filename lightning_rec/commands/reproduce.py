@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_rec.commands.asked import Asked, asked_rows, list_papers
 from lightning_rec.commands.compare import sources
 from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
+from lightning_rec.commands.papers import Asked, asked_rows, list_papers
 from lightning_rec.commands.tracked import Tracked, loggers, with_csv
 from lightning_rec.commands.usage import config_folders
 from lightning_rec.config import as_override, compose

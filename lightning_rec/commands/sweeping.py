@@ -1,5 +1,6 @@
 """A sweep of ``lightning-rec train -m``: its jobs, wherever they run, and how it ends."""
 
+import gc
 import shlex
 from collections.abc import Callable
 from datetime import datetime
@@ -64,10 +65,11 @@ def sweep_folder() -> str:
 
 def _show(sweep: Any) -> None:
     """Show the table of what is there, where a sweep ended before it did."""
-    from lightning_rec.reports.sweep import show_sweep
+    from lightning_rec.reports.sweep import show_sweep, tell_left
 
     if sweep.folder is not None and not sweep.shown and any(sweep.folder.glob("*/run.json")):
         show_sweep(sweep.folder)
+        tell_left(sweep)
 
 
 def _command(arguments: list[str], said: dict[str, str]) -> str:
@@ -124,6 +126,7 @@ def job(cfg: DictConfig, sweep: Any, freeze: Freeze) -> None:
     frozen, overrides = freeze(cfg), list(hydra_cfg.overrides.task)
     folder = sweeps.folder_of(Path(hydra_cfg.sweep.dir), plain(frozen), hydra_cfg.job.num)
     if sweep.is_here:
+        gc.collect()  # of the jobs before it: each is told the memory that it took
         _run(frozen, folder, overrides)
         return
     try:

@@ -1,11 +1,13 @@
 """``lightning-rec verify``: whether runs, and the records of papers, are what they say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_rec.commands.evaluate import compared
 from lightning_rec.commands.loading import loading
+from lightning_rec.commands.usage import config_folders
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.lab.papers import Paper, papers
@@ -21,7 +23,7 @@ the card, and each figure, computed again from weights and data, against the one
 that was recorded. Exit 1 if something is not as it says.
 
 usage: lightning-rec verify RUN|SWEEP|SEARCH ...
-       lightning-rec verify --all FOLDER
+       lightning-rec verify --all FOLDER [--config-dir FOLDER]
 
 --all checks the papers below FOLDER: whether tables and results are those of
 their records, and whether each record is of the data and the protocol that its
@@ -36,11 +38,12 @@ Examples:
 
 def run(arguments: list[str]) -> int:
     """Check what is named; 1 if something is not as it says. Raises UserError on bad input."""
+    config_dirs, arguments = config_folders(arguments)
     named = [each for each in arguments if each != "--all"]
     if not named or any(each.startswith("-") for each in named):
         raise UserError("Say what is checked: lightning-rec verify RUN|SWEEP ..., or --all FOLDER")
     console, faults = Screen(), 0
-    check = _papers if "--all" in arguments else _runs
+    check = partial(_papers, config_dirs=config_dirs) if "--all" in arguments else _runs
     for path in map(Path, named):
         for what, told, fine in check(path):
             faults += not fine
@@ -83,7 +86,7 @@ def _runs(path: Path) -> Told:
             yield str(folder), f"{len(again)} figures are equal to the last bit", True
 
 
-def _papers(root: Path) -> Told:
+def _papers(root: Path, config_dirs: Sequence[Path]) -> Told:
     """Every paper below a folder, or the one that it is."""
     folders = papers(root) or papers(root.parent)
     folders = [folder for folder in folders if folder == root or folder.parent == root]
@@ -102,10 +105,12 @@ def _papers(root: Path) -> Told:
             yield paper.name, sentence, False
         for row in paper.rows:
             if (runs := paper.runs(row)).height:
-                yield f"{paper.name}/{row}", *_record(paper, row, runs)
+                yield f"{paper.name}/{row}", *_record(paper, row, runs, config_dirs)
 
 
-def _record(paper: Paper, row: str, runs: "pl.DataFrame") -> tuple[str, bool]:
+def _record(
+    paper: Paper, row: str, runs: "pl.DataFrame", config_dirs: Sequence[Path]
+) -> tuple[str, bool]:
     """Whether the runs of a row are of the data and protocol that its config makes here."""
     with loading():
         from lightning_rec.build import problem_of
@@ -115,7 +120,7 @@ def _record(paper: Paper, row: str, runs: "pl.DataFrame") -> tuple[str, bool]:
 
     paths = [Path(run) for run in runs["run"]]
     try:
-        problem = problem_of(compose(paper.rows[row].config))
+        problem = problem_of(compose(paper.rows[row].config, config_dirs))
         loaded: Any = problem.load(cache_dir())
     except UserError as error:
         return f"not checked, {error}", "not on this machine" in str(error)

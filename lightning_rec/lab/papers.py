@@ -132,7 +132,8 @@ class Paper(_Read):
             record = read_json(path)  # those of earlier versions do not say
             config = record.get("config") if isinstance(record, dict) else None
             if config not in (None, list(self.rows[row].config)):
-                differing = listed(sorted({*config} ^ {*self.rows[row].config})) or "their order"
+                said = map(str, config if isinstance(config, list) else [config])
+                differing = listed(sorted({*said} ^ {*self.rows[row].config})) or "their order"
                 raise UserError(
                     f"{path} is the record of another config than rows.{row}.config has ("
                     f"{differing}): remove it, and the row is trained anew."

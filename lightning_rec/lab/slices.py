@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,9 +128,11 @@ def _typed(values: pl.Series) -> pl.Series:
     number = values.cast(pl.Float64, strict=False)
     if number.null_count() == values.null_count():
         return number
-    date = values.str.to_datetime(strict=False) if values.str.contains(_DATE).all() else None
-    if date is not None and date.null_count() == values.null_count():
-        return date
+    if values.str.contains(_DATE).all():
+        with suppress(pl.exceptions.ComputeError):  # they only begin as dates do
+            date = values.str.to_datetime(strict=False)
+            if date.null_count() == values.null_count():
+                return date
     found = (sign for sign in SEPARATORS if values.str.contains(sign, literal=True).any())
     if values.name.lower() in COLUMNS and (sign := next(found, None)):
         return values.str.split(sign).list.eval(pl.element().str.strip_chars())

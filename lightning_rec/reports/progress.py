@@ -85,13 +85,17 @@ class Progress:
             self._warned = True
             Screen(stderr=True).print(f"WARNING  {told}", highlight=False, soft_wrap=True)
 
-    def end(self) -> int:
-        """Look for the last time; how many jobs have not ended as they should."""
+    @property
+    def left(self) -> int:
+        """How many jobs have not ended as they should."""
+        return len(self.jobs) - len(self._numbers(self._runs(), ("completed", "failed")))
+
+    def end(self) -> None:
+        """Look for the last time."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
         self.look()
-        return len(self.jobs) - len(self._numbers(self._runs(), ("completed", "failed")))
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):

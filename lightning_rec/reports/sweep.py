@@ -49,6 +49,7 @@ class SweepSummary(Callback):
             prepare(config.hydra, how)
             sweep.begin(folder, how)
             self.progress.begin(check_memory=sweep.check_memory)
+            sweep.jobs, sweep.left = len(jobs), self.progress.left
         except UserError as refusal:
             sweep.refusal = refusal
             raise SystemExit(2) from refusal
@@ -57,13 +58,15 @@ class SweepSummary(Callback):
         """Called by Hydra, in the process of the job."""
         if self.progress is not None and self.progress.how.here:
             self.progress.look()
+            if isinstance(STOP.sweep, Sweep):
+                STOP.sweep.left = self.progress.left
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by Hydra. What failed in an earlier sweep and was not tried again is left out."""
         folder, sweep = Path(config.hydra.sweep.dir), STOP.sweep
-        left = self.progress.end() if self.progress is not None else 0
         if isinstance(sweep, Sweep) and self.progress is not None:
-            sweep.left, sweep.shown = left, True
+            self.progress.end()
+            sweep.left, sweep.shown = self.progress.left, True
 
         def belongs(job: dict[str, Any]) -> bool:
             card = folder / job["folder"] / "run.json"
@@ -72,11 +75,17 @@ class SweepSummary(Callback):
         from lightning_rec.reports.dashboard import tell_sweep  # imports torch
 
         jobs = show_sweep(folder, belongs)
-        if self.progress is not None and left:
-            Screen().print(f"{left} of {len(self.progress.jobs)} jobs are still to be done.")
+        if isinstance(sweep, Sweep):
+            tell_left(sweep)
         tell_sweep(folder, config)
         if any(job["status"] != "completed" for job in jobs):
             raise SystemExit(1)
+
+
+def tell_left(sweep: Sweep) -> None:
+    """Print how many jobs of a sweep that ended before it did are still to be done."""
+    if sweep.left:
+        Screen().print(f"{sweep.left} of {sweep.jobs} jobs are still to be done.")
 
 
 def show_sweep(

@@ -53,7 +53,7 @@ def check_course(cfg: DictConfig, task: Task, data: BatchData, *, validates: boo
     _tell_few_steps(cfg, data.loader("train"), validates=validates)
 
 
-def ended_early(cfg: DictConfig, trainer: Trainer, data: BatchData) -> list[str]:
+def training_warnings(cfg: DictConfig, trainer: Trainer, data: BatchData) -> list[str]:
     """Sentences where patience ended a training of few steps, or an average is of few."""
     stopping, steps = trainer.early_stopping_callback, trainer.global_step
     told = _initial_share(cfg, steps)

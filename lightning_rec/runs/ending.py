@@ -30,7 +30,8 @@ class Sweep:
         self.asked = 0  # to end: once after the running jobs, twice at once
         self.refusal: UserError | None = None  # why no job was launched
         self._passed_on = False  # a Ctrl-C that the listener took already
-        self.left, self.shown = 0, False  # jobs that have not ended; whether its table is shown
+        self.jobs = self.left = 0  # how many there are, and how many have not ended
+        self.shown = False  # its table
 
     def begin(self, folder: Path, how: Launched) -> None:
         """Its jobs are launched next. Where they run elsewhere, they are stopped with this."""

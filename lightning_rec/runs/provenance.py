@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import gc
 import os
 import platform
 import resource
@@ -101,7 +100,6 @@ def forget_peak_memory() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError, AttributeError):  # on Linux with GNU's C library alone
-        gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier jobs have freed, but not returned
         Path("/proc/self/clear_refs").write_text("5")
 

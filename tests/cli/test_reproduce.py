@@ -203,6 +203,11 @@ def test_a_paper_may_need_configs_of_ones_own(
     flag = ["--config-dir", str(tmp_path / "my_conf")]
     assert cli.run(["reproduce", "doe2026/popularity", *flag]) == 0
     assert (paper / "runs" / "popularity_seed1.json").is_file()
+    assert cli.run(["verify", "--all", str(paper), *flag]) == 0
+    assert cli.run(["verify", "--all", str(paper)]) == 1
+    record = read(paper / "runs" / "popularity_seed1.json")
+    write_json(paper / "runs" / "popularity_seed1.json", record | {"config": [{"a": 1}]})
+    assert "record of another config" in refused("reproduce", "doe2026/popularity", *flag)
     write_json(paper / "runs" / "popularity_seed1.json", [1])
     assert "popularity_seed1.json" in refused("reproduce", "doe2026/popularity", *flag)
 

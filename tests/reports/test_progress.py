@@ -66,7 +66,8 @@ def test_nothing_is_known_before_a_job_has_ended(
         "[2/4] model.dim=8  val/ndcg@10 0.2500  2.0 min, about 90 s (60 s to 2.0 min) to go",
         "[3/4] model.dim=16  failed: UserError: no, about 90 s (60 s to 2.0 min) to go",
     ]
-    assert progress.end() == 1
+    progress.end()
+    assert progress.left == 1
 
 
 def test_jobs_that_ended_before_tell_what_the_rest_costs(
