@@ -27,11 +27,7 @@ PASSES = ("within", "better")
 RowName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 
 
-class _Read(BaseModel, extra="forbid"):
-    pass
-
-
-class PaperRow(_Read):
+class PaperRow(BaseModel, extra="forbid"):
     """A row of a published table, and how it is repeated.
 
     Args:
@@ -59,7 +55,7 @@ class PaperRow(_Read):
     tried: Mapping[RowName, str] = {}
 
 
-class Paper(_Read):
+class Paper(BaseModel, extra="forbid"):
     """A published table: ``paper.yaml`` of ``folder``.
 
     Args:
