@@ -5,13 +5,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import nn
 
 from lightning_rec import config
 from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.errors import UserError
 from lightning_rec.runs.resuming import Start
-from lightning_rec.tasks.averaging import SWA
 from lightning_rec.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,8 @@ def _check_average(cfg: DictConfig, task: Task) -> None:
     nodes = [(name, node) for name, node in (cfg.get("callbacks") or {}).items() if node]
     normed = any(isinstance(each, nn.BatchNorm1d) for each in task.model.modules())
     for name, node in nodes if normed else ():
-        if config.target(f"callbacks.{name}", config.plain(node)) is SWA:
+        target = config.target(f"callbacks.{name}", config.plain(node))
+        if isinstance(target, type) and issubclass(target, WeightAveraging):
             raise UserError(
                 f"callbacks.{name}: batch norm keeps statistics of other weights than the average: "
                 "say model.batch_norm=false, or leave it out."

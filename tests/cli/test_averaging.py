@@ -126,13 +126,15 @@ def test_swa_goes_on_after_a_stop(small: list[str], tmp_path: Path, stopped: int
         assert torch.equal(value, whole[name])
 
 
-def test_swa_does_not_average_under_batch_norm(
-    click_csv: Path, refused: Refused, tmp_path: Path
+@pytest.mark.parametrize("average", ["swa", "ema"])
+def test_nothing_is_averaged_under_batch_norm(
+    click_csv: Path, refused: Refused, tmp_path: Path, average: str
 ) -> None:
     clicks = ["data=click_table", f"data.path={click_csv}", "data.fields.label=clicked"]
     clicks += ["data.fields.categorical=[uid,sku]", "model=deepfm", "model.batch_norm=true"]
-    told = refused("train", *clicks, *SWA, f"run_dir={tmp_path / 'run'}")
-    assert "callbacks.swa: batch norm keeps statistics of other weights" in told
+    callbacks = {"swa": SWA, "ema": EMA}[average]
+    told = refused("train", *clicks, *callbacks, f"run_dir={tmp_path / 'run'}")
+    assert f"callbacks.{average}: batch norm keeps statistics of other weights" in told
     assert not (tmp_path / "run" / "run.json").exists()
 
 
@@ -147,7 +149,7 @@ def test_what_metrics_count_with_is_not_averaged(
     clicks = [
         "data=click_table", f"data.path={click_csv}", "data.fields.label=clicked",
         "data.fields.categorical=[uid,sku]", "data.fields.group=uid", "model=deepfm", "model.mlp=[8]",
-        "protocol.val=0.3", "protocol.test=0.3", "trainer=cpu", "trainer.max_epochs=4",
+        "model.batch_norm=false", "protocol.val=0.3", "protocol.test=0.3", "trainer=cpu", "trainer.max_epochs=4",
         "batches.batch_size=32",
     ]  # fmt: skip
     run = train(clicks, tmp_path / "run")
