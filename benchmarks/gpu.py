@@ -199,8 +199,10 @@ def peers(bench: Bench) -> dict[str, Any]:
 def tests(bench: Bench) -> dict[str, Any]:
     """The tests marked gpu."""
     line = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py"]
+    if importlib.util.find_spec("xdist"):
+        line += ["-n", "8"]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=180)
-    return {"exit": done.returncode, "end": done.stdout[-300:]}
+    return {"exit": done.returncode, "end": done.stdout[-3000:]}
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {

@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 import torch
+from cli.test_figures import RUNS, paths
 
 from lightning_rec import cli
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.training import evaluate
 
+__all__ = ["paths"]  # a fixture
 CLONE = Path(__file__).parent.parent
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 RUN = "data.user=uid data.item=sku data.time=ts protocol.cutoffs=[1,5,10] logger=csv"
@@ -34,6 +37,22 @@ def test_figures_of_a_gpu_are_those_of_the_cpu(model: str, log_csv: Path, tmp_pa
     for name, value in figures.items():
         if name in again:
             assert again[name] == pytest.approx(value, abs=0.02), name  # one user of sixty is .017
+
+
+@GPU
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_of_every_kind_has_the_figures_of_the_cpu(
+    name: str, paths: dict[str, Path], tmp_path: Path
+) -> None:
+    overrides = [Template(each).substitute(paths) for each in RUNS[name]]
+    on = ["trainer.accelerator=gpu", "trainer.max_epochs=2", "logger=csv"]
+    assert cli.run(["train", *overrides, *on, f"run_dir={tmp_path / 'run'}"]) == 0
+    figures = RunFolder.open(tmp_path / "run").metrics
+    _, again = evaluate(tmp_path / "run", ["trainer.accelerator=cpu"])
+    for figure in figures.keys() & again.keys():
+        if not figure.startswith("cost/"):
+            assert again[figure] == pytest.approx(figures[figure], rel=0.01, abs=0.02), figure
 
 
 @GPU

@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
         return _missing(asked)
     if budget == "quick":
         return max(_quick(paper, row, seeds, config_dirs) for paper, row, seeds in asked)
-    more = ["trainer=gpu"] if budget == "gpu" else []
+    more = ["trainer.accelerator=gpu"] if budget == "gpu" else []  # the row's own precision
     runs, logger = Path(said.get("runs", "runs/reproduce")), said.get("logger", "")
     return _full(asked, runs, more, logger, config_dirs)
 

@@ -27,6 +27,7 @@ class Cost(NamedTuple):
 
 COSTS = (
     Cost("cpu_seconds", "CPU minutes", 60),
+    Cost("gpu_seconds", "GPU minutes", 60),
     Cost("cost.trained_parameters", "Trained parameters", heading="trained"),
     Cost("cost.epoch_seconds", heading="s/epoch", digits=2),
     Cost("peak_memory_mib", "Peak memory, MiB", heading="MiB"),

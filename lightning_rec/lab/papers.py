@@ -4,9 +4,7 @@
 help. Everything else, ``table.*`` and a part of ``README.md``, is made of them.
 """
 
-import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +14,13 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationErr
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError, listed
-from lightning_rec.figures import better
 from lightning_rec.lab.layout import Table, filled
 from lightning_rec.lab.reading import HASHES, check_comparable, read_runs
-from lightning_rec.lab.statistics import amount, spread
+from lightning_rec.lab.results import PASSES, Result
+from lightning_rec.lab.statistics import spread
 
 NAME = "paper.yaml"
 RESULTS = "results.csv"
-PASSES = ("within", "better")
 RowName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 
 
@@ -144,7 +141,7 @@ class Paper(BaseModel, extra="forbid"):
         return found
 
     @cached_property
-    def results(self) -> list["Result"]:
+    def results(self) -> list[Result]:
         """Every row that has runs, in order."""
         found = ((name, self.runs(name)) for name in self.rows)
         return [Result(self, name, runs) for name, runs in found if runs.height]
@@ -160,7 +157,7 @@ class Paper(BaseModel, extra="forbid"):
             shown = (f"{short} published", "ours", "difference", "verdict")
             header += shown if self.has_published else [short]
         deviates = "what deviates from the source" if self.has_published else "settings"
-        header += ["seeds", "CPU minutes a seed", deviates]
+        header += ["seeds", "minutes a seed", deviates]
         return Table(header, [result.cells() for result in self.results], text=2)
 
     @property
@@ -231,61 +228,6 @@ class Paper(BaseModel, extra="forbid"):
                 lines.append([result.row.data, result.row.title, *cells])
         header = ["data", "row", "tried", "epochs", "best of validation", "the row's by then"]
         return Table([*header, "the row's at last"], lines, text=3)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A row with its recorded ``runs``, a line per seed."""
-
-    paper: Paper
-    name: str
-    runs: pl.DataFrame
-
-    @property
-    def row(self) -> PaperRow:
-        """What was published."""
-        return self.paper.rows[self.name]
-
-    def verdict(self, figure: str) -> str:
-        """``within``, ``better``, ``short`` or ``not comparable``; empty if none is published."""
-        published = self.row.published.get(figure)
-        if published is None:
-            return ""
-        if not self.row.comparable:
-            return "not comparable"
-        ratio = statistics.fmean(self.runs[figure]) / published
-        if abs(ratio - 1) <= self.paper.tolerance:
-            return "within"
-        return "better" if better(figure) == ("max" if ratio > 1 else "min") else "short"
-
-    @property
-    def verdicts(self) -> dict[str, str]:
-        """Those of all published figures of the table."""
-        told = {figure: self.verdict(figure) for figure in self.paper.figures}
-        return {figure: verdict for figure, verdict in told.items() if verdict}
-
-    def cells(self) -> list[str]:
-        """The line of the table."""
-        cells = [self.row.data, self.row.title or self.name]
-        for figure in self.paper.figures:
-            ours, published = spread(self.runs[figure].to_list()), self.row.published.get(figure)
-            if not self.paper.has_published:
-                cells.append(str(ours))
-                continue
-            told, difference = "-", ""
-            if published is not None:
-                told, difference = f"{published:.4f}", f"{ours.mean - published:+.4f}"
-                if interval := ours.interval():
-                    low, high = (end - published for end in interval)
-                    difference += f" [{low:+.4f}, {high:+.4f}]"
-            share = f"within {100 * self.paper.tolerance:g} %"
-            verdict = self.verdict(figure).replace("within", share)
-            cells += [told, str(ours), difference, verdict or "-"]
-        minutes = statistics.fmean(self.runs["cpu_seconds"]) / 60
-        goal = len(self.paper.wanted(self.name))
-        seeds = f"{self.runs.height} of {goal}" if self.runs.height < goal else self.runs.height
-        cost = f"{minutes:.0f}" if minutes >= 1 else amount(minutes)
-        return [*cells, str(seeds), cost, " ".join(self.row.deviates.split())]
 
 
 def papers(root: Path) -> list[Path]:

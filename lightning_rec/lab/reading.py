@@ -19,9 +19,10 @@ Source = Paths | Mapping[str, Paths]
 RECORDED = (
     "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
     "catalogue_hash", "protocol_hash", "language_hash", "environment_hash", "packages", "python",
-    "machine", "seconds", "cpu_seconds", "peak_memory_mib", "cost", "overrides", "split", "audit",
-    "data", "protocol", "partial",
+    "machine", "seconds", "cpu_seconds", "gpu_seconds", "peak_memory_mib", "cost", "overrides",
+    "split", "audit", "data", "protocol", "partial",
 )  # fmt: skip
+SEED_OR_DEVICE = ("seed", "trainer.accelerator")
 STUDY = "study.db"  # of a search
 HASHES = ("data_hash", "catalogue_hash", "protocol_hash")
 
@@ -253,7 +254,7 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
     by_setting: dict[str, dict[str, Any]] = {}
 
     def effects(run: dict[str, Any]) -> set[str]:
-        return {each for each in run["with_effect"] if key_of(each) != "seed"}
+        return {each for each in run["with_effect"] if key_of(each) not in SEED_OR_DEVICE}
 
     for run in runs:
         setting, seed = run["setting"], run.get("seed")

@@ -26,6 +26,7 @@ class Card(_Read):
     audit: dict[str, Any] = {}
     cost: dict[str, Any] = {}
     cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
     earlier: list[dict[str, Any]] = []
     trackers: dict[str, Any] | None = None
 

@@ -175,12 +175,17 @@ class RunFolder:
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
         """Close the card: ``completed``, ``failed`` or ``interrupted``."""
+        if vram := provenance.vram():  # epochs before the run was gone on with included
+            cost = self.card.get("cost") or {}
+            training = cost.get("epochs", 0) * cost.get("epoch_seconds", 0.0)
+            training = training or self.seconds.get("fit", 0.0)
+            vram["gpu_seconds"] = round(training + self.seconds.get("evaluate", 0.0), 1)
         self.note(
             status=status,
             finished=provenance.now(),
             cpu_seconds=round(self.earlier_cpu_seconds + time.process_time() - self._cpu_before, 1),
             peak_memory_mib=provenance.peak_memory_mib(),
-            **provenance.vram(),
+            **vram,
             error=f"{type(error).__name__}: {error}" if error is not None else None,
         )
 
