@@ -96,6 +96,7 @@ def steps(bench: Bench, cfg: DictConfig, sixteen: bool) -> dict[str, Any]:
         if number + 1 == bench.warmup + bench.steps:
             break
     seconds = settled(device) - began
+    task.teardown("fit")
     peak = _peak(sixteen) if device.type == "cuda" else None
     reached = flops * bench.steps / seconds
     return {
@@ -198,7 +199,7 @@ def peers(bench: Bench) -> dict[str, Any]:
 
 def tests(bench: Bench) -> dict[str, Any]:
     """The tests marked gpu."""
-    line = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_gpu.py"]
+    line = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-m", "gpu", "tests/test_gpu.py"]
     if importlib.util.find_spec("xdist"):
         line += ["-n", "8"]
     done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=180)

@@ -55,10 +55,14 @@ def test_a_run_of_every_kind_has_the_figures_of_the_cpu(
             assert again[figure] == pytest.approx(figures[figure], rel=0.01, abs=0.02), figure
 
 
-@GPU
-@pytest.mark.gpu
-def test_a_resumed_run_on_a_gpu_equals_the_unbroken_one(log_csv: Path, tmp_path: Path) -> None:
-    on = ("model=sasrec", "trainer.accelerator=gpu")
+@pytest.mark.parametrize("device", ["cpu", pytest.param("gpu", marks=[GPU, pytest.mark.gpu])])
+def test_a_resumed_run_equals_the_unbroken_one(device: str, log_csv: Path, tmp_path: Path) -> None:
+    on = (
+        "model=sasrec",
+        f"trainer.accelerator={device}",
+        "schedule.decay=none",
+        "schedule.warmup=0",
+    )
     whole = train(log_csv, tmp_path / "whole", *on, "trainer.max_epochs=4")
     train(log_csv, tmp_path / "halved", *on, "trainer.max_epochs=2")
     cli.run(["train", f"resume={tmp_path / 'halved'}", "trainer.max_epochs=4"])

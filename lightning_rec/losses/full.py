@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from lightning_rec.data.split import Split
 from lightning_rec.losses.base import Loss, Predictions
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.base import InnerProduct, SequenceModel
 
 
@@ -20,7 +21,7 @@ class FullSoftmax(Loss):
     used for the gradients and forgotten: the same sum, without M x num_items numbers in memory.
 
     Args:
-        block: predictions scored at once.
+        block: predictions scored at once on a CPU; a GPU takes as many as keep it busy.
         split: whose items without training events are left out, so that no one learns that they
             are never asked for; None leaves none out.
     """
@@ -45,7 +46,9 @@ class FullSoftmax(Loss):
             return F.cross_entropy(model.scores(queries)[:, : self.trained], targets)
         weight, bias = model.vectors()
         weight, bias = weight[: self.trained], None if bias is None else bias[: self.trained]
-        return linear_cross_entropy(queries, weight, bias, targets, self.block)
+        row = 4 * len(weight)  # bytes
+        block = bytes_at_once(queries.device, self.block * row) // row
+        return linear_cross_entropy(queries, weight, bias, targets, block)
 
 
 def linear_cross_entropy(

@@ -135,8 +135,6 @@ class ClickMetrics(Collected[Logits]):
     columns = Logits
     sections = {"rows": Rows, "groups": Targets}
     families = ("clicks", "groups")
-    label: Tensor
-    group: Tensor | None
 
     def __init__(
         self,
@@ -146,8 +144,7 @@ class ClickMetrics(Collected[Logits]):
         measured: Sequence[Measure] | None = None,
     ) -> None:
         super().__init__(measured, CUTOFFS, slices)
-        self.register_buffer("label", label, persistent=False)
-        self.register_buffer("group", group, persistent=False)
+        self.label, self.group = label, group
 
     def update(self, example: Tensor, logit: Tensor) -> None:
         """Add a batch: int64 [B], float [B]."""

@@ -66,10 +66,13 @@ class Collected(Metric, Generic[Rows]):
         return self.rows()
 
     def rows(self) -> Rows:
-        """All rows, by their number; complete on every process once they are synchronised."""
-        order = torch.argsort(joined(getattr(self, self._names()[0])))
-        values = (joined(getattr(self, name))[order] for name in self._names())
-        return self.columns(*values)  # type: ignore[return-value]
+        """All rows, by their number, on the CPU; complete on every process once synchronised.
+
+        All is measured there, to the same bit whatever device has predicted.
+        """
+        columns = [joined(getattr(self, name)).cpu() for name in self._names()]
+        order = torch.argsort(columns[0])
+        return self.columns(*(column[order] for column in columns))  # type: ignore[return-value]
 
     def values(
         self,

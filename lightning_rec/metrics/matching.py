@@ -99,7 +99,6 @@ class MatchMetrics(Collected[Scored]):
     ) -> None:
         super().__init__(measured, cutoffs, slices)
         self.ranked, self.catalogue = ranked, len(pairs.items)
-        # No buffers: all is measured on the CPU, to the same bit whatever device has scored.
         self.query, self.gain, self.relevance, self.positive = (
             torch.from_numpy(getattr(pairs, name).copy())
             for name in ("query", "gain", "relevance", "positive")
@@ -108,10 +107,6 @@ class MatchMetrics(Collected[Scored]):
     def update(self, pair: Tensor, score: Tensor, rank: Tensor) -> None:
         """Add a batch: int64 [S], float [S], int64 [S]."""
         self.append(pair, score.float(), rank)
-
-    def compute(self) -> Scored:
-        """All pairs, complete on every process, on the CPU."""
-        return Scored(*(column.cpu() for column in self.rows()))
 
     def figures(
         self, found: Scored, threshold: float | None, predicted: Tensor | None

@@ -48,7 +48,7 @@ def in_order(score: Tensor, label: Tensor, group: Tensor | None = None) -> Order
     key = (_falling(score) << 1) | (label > 0.5)
     if group is not None:
         key |= group.long() << SCORE_BITS + 1
-    key = _sorted(key)
+    key = torch.from_numpy(np.sort(key.numpy()))  # several times as fast as torch's
     group, label, alike = key >> SCORE_BITS + 1, (key & 1).double(), key >> 1
     begins = torch.ones_like(key, dtype=torch.bool)
     begins[1:] = alike[1:] != alike[:-1]
@@ -67,10 +67,3 @@ def _falling(score: Tensor) -> Tensor:
     bits = (score.float() + 0.0).view(torch.int32).long()  # -0 becomes 0
     # Bits of floats rise with them, but of negative ones with their size.
     return torch.where(bits < 0, bits & 0xFFFFFFFF, 0x7FFFFFFF - bits)
-
-
-def _sorted(key: Tensor) -> Tensor:
-    """Rising; NumPy sorts on a CPU several times as fast as torch."""
-    if key.device.type == "cpu":
-        return torch.from_numpy(np.sort(key.numpy()))
-    return torch.sort(key).values

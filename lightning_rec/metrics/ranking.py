@@ -101,10 +101,10 @@ class RankingMetrics(Collected[Ranks]):
         each = self.values("ranking", targets)
         figures = {f"{name}{end}": mean for name, mean in means(each).items()}
         if not end:
-            lists = Lists(self.recommended, self.train_counts, self.cutoffs)
+            lists = Lists(self.recommended.cpu(), self.train_counts.cpu(), self.cutoffs)
             figures |= self.values("lists", lists)
             if names := self._listed_names():
-                listed = joined(self.listed)[torch.argsort(joined(self.example))]
+                listed = joined(self.listed).cpu()[torch.argsort(joined(self.example).cpu())]
                 found = means(dict(zip(names, listed.unbind(1), strict=True)))
                 figures |= {name: mean for name, mean in found.items() if not mean.isnan()}
         told = self.values("ranking", targets, (CUTOFF,), slices=True)

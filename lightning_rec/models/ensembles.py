@@ -16,6 +16,7 @@ from lightning_rec.compat import Need
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.clicks.encoded import Ask
@@ -145,7 +146,7 @@ class SequenceEnsemble(Ensemble, SequenceModel):
         """
         if self.alone is not None:
             return queries
-        step = max(1, SCORE_BYTES // (4 * self.schema.num_items))
+        step = max(1, bytes_at_once(queries.device, SCORE_BYTES) // (4 * self.schema.num_items))
         parts = []
         for start in range(0, len(queries), step):
             here = (row >= start) & (row < start + step)

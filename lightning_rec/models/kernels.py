@@ -18,7 +18,7 @@ _COPIED = 2**21  # floats that are copied at a time, so that they stay in the pr
 _state: dict[str, Any] = {"fast": False, "products": None}
 
 
-def use(fast: bool) -> None:
+def use(fast: bool, products: bool = True) -> None:
     """Say how this process computes from now on; ``use(False)`` leaves torch as it was.
 
     torch sends 32-bit products on a CPU to MKL, which keeps to half the vector width on processors
@@ -29,22 +29,27 @@ def use(fast: bool) -> None:
     Args:
         fast: on a CPU, products by oneDNN, dropout masks from 16-bit draws, attention of these,
             gradients of single weights by counting; anywhere, new memory is not filled.
+        products: whether those by oneDNN are meant: not where a GPU computes, whose precision torch
+            does not tell while that of a CPU is set.
     """
     if fast == _state["fast"]:
         return
     _state["fast"] = fast
     # Deterministic torch fills whatever it allocates, so that bugs that read it show.
     torch.utils.deterministic.fill_uninitialized_memory = not fast  # type: ignore[attr-defined]
-    products = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 and later
-    if products is None:
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 and later
+    if matmul is None:
         return
     if not fast:
-        products.fp32_precision = _state["products"]
+        matmul.fp32_precision = _state["products"] or matmul.fp32_precision
+        _state["products"] = None
         return
-    _state["products"] = products.fp32_precision
-    products.fp32_precision = "bf16"
+    if not products:
+        return
+    _state["products"] = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
     if not _exact():
-        products.fp32_precision = _state["products"]
+        matmul.fp32_precision = _state["products"]
 
 
 @cache

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lightning_rec.metrics.targets import rank_among
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.base import ScoresAmong, SequenceModel
 
-SCORE_BYTES = 8 * 2**20  # scores held at once: what a processor's cache holds
+SCORE_BYTES = 8 * 2**20  # scores that a processor's cache holds
 LOWEST = torch.finfo(torch.float32).min
 
 Score = Callable[[int, int], Tensor]
@@ -77,12 +78,12 @@ class ModelRetriever:
     """Ranks the catalogue of a sequence model for queries that it has made, float [B, Q].
 
     ``floor``: a score no higher says that an item was not found. ``score_bytes``: memory that
-    scores may take; a larger catalogue is scored in blocks, twice: once for the scores of what is
-    asked, once to count what is above them.
+    scores may take, None for what suits the device; a larger catalogue is scored in blocks, twice:
+    once for the scores of what is asked, once to count what is above them.
     """
 
     def __init__(
-        self, model: SequenceModel, floor: float = -torch.inf, score_bytes: int = SCORE_BYTES
+        self, model: SequenceModel, floor: float = -torch.inf, score_bytes: int | None = None
     ) -> None:
         self.model, self.floor, self.score_bytes = model, floor, score_bytes
         self.longest = model.schema.num_items
@@ -94,7 +95,8 @@ class ModelRetriever:
         none = Pairs.none(queries.device)
         ask, left_out = ask or none, left_out or none
         queries, size = among(self.model, queries, ask, left_out), len(queries)
-        width = min(2**24, max(1, self.score_bytes // (4 * max(1, size))))
+        held = self.score_bytes or bytes_at_once(queries.device, SCORE_BYTES)
+        width = min(2**24, max(1, held // (4 * max(1, size))))
 
         def score(start: int, stop: int) -> Tensor:
             whole = start == 0 and stop == self.longest

@@ -12,6 +12,7 @@ from lightning_rec.adapters.probe import evaluating
 from lightning_rec.language.cached import kept_vectors, read_all, weights_hash
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
 from lightning_rec.retrieval.exact import (
@@ -99,7 +100,7 @@ class ExactRetriever:
         ask, left_out = ask or none, left_out or none
         rank, score = torch.zeros_like(ask.item), ask.item.float()
         best = [Found(queries.new_zeros(0, k), score.new_zeros(0, k), *none, none.row)]
-        step = max(1, SCORE_BYTES // (4 * self.longest))
+        step = max(1, bytes_at_once(queries.device, SCORE_BYTES) // (4 * self.longest))
         for start in range(0, len(queries), step):
             codes = queries[start : start + step]
             with evaluating(self.model):

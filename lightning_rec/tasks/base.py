@@ -86,7 +86,7 @@ class Task(pl.LightningModule):
         """Let the whole stage compute fast, unless it should be plain."""
         # oneDNN compiles a product for each shape of blocks, and looks here at its first one.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8192")
-        kernels.use(self.arithmetic == "fast")
+        kernels.use(self.arithmetic == "fast", products=self.device.type == "cpu")
         if self.arithmetic != "compiled" or stage != "fit":
             return
         compilers = [os.environ.get("CXX", "c++"), "g++", "clang++"]

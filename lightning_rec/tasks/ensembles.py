@@ -16,6 +16,7 @@ from lightning_rec.metrics.collected import joined
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.overlap import Overlap
 from lightning_rec.metrics.targets import SingleTargets
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.ensembles import SCORE_BYTES, ClickEnsemble, SequenceEnsemble
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs, among, rank_blocks
 from lightning_rec.tasks.base import Task
@@ -100,7 +101,8 @@ class SequenceFitting(SequenceEnsembleSteps):
         asked = Pairs(torch.arange(len(queries), device=queries.device), batch.target)
         seen = Pairs(batch.seen_row, batch.seen_item)
         queries = among(model, queries, asked, seen)
-        step = max(1, SCORE_BYTES // (4 * model.schema.num_items * len(self.trials[0])))
+        held = bytes_at_once(queries.device, SCORE_BYTES)
+        step = max(1, held // (4 * model.schema.num_items * len(self.trials[0])))
         for start in range(0, len(queries), step):
             some = slice(start, start + step)
             _, targets = asked.of_rows(start, step)

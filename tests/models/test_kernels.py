@@ -177,3 +177,11 @@ def test_products_with_own_rows_are_those_of_copies(queries: int, autocast: bool
     torch.testing.assert_close(
         gradients(products, query, table), gradients(copies, query, table), rtol=1e-5, atol=1e-4
     )
+
+
+def test_precision_of_products_is_told_while_a_gpu_computes() -> None:
+    kernels.use(fast=False)
+    kernels.use(fast=True, products=False)
+    assert torch.get_float32_matmul_precision() == "highest"  # raises once that of a CPU is set
+    kernels.use(fast=False)
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_rec.data.split import Histories, Schema
+from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.classic.parts import UserItemModel, users_at
 from lightning_rec.ranges import Layers
 
@@ -68,7 +69,8 @@ class NeuMF(UserItemModel):
         """Score some items at a time; see :meth:`SequenceModel.scores`."""
         if items is None:
             items = torch.arange(self.schema.num_items, device=queries.device)
-        step = max(1, BLOCK_BYTES // (4 * max(1, len(queries)) * self.first_user.out_features))
+        held = bytes_at_once(queries.device, BLOCK_BYTES)
+        step = max(1, held // (4 * max(1, len(queries)) * self.first_user.out_features))
         blocks = [self._score(queries, block) for block in torch.split(items, step, dim=-1)]
         return torch.cat(blocks, dim=-1)
 
