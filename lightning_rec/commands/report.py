@@ -9,6 +9,7 @@ from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, import_extra
+from lightning_rec.runs.sweeps import PLAN
 from lightning_rec.screen import Screen
 
 HELP = """\
@@ -99,7 +100,7 @@ def _completed(path: Path) -> bool:
     if path.is_file() or (path / "study.db").is_file():
         return True
     cards = [card for form in ("run.json", "*/run.json") for card in path.glob(form)]
-    own = {"run.json", "sweep.json", "metrics.json", "job.json", "checksums.json"}
+    own = {"run.json", "sweep.json", PLAN, "metrics.json", "job.json", "checksums.json"}
     return (
         any(read_json(card).get("status") == "completed" for card in cards)
         or any(path.glob("*/study.db"))

@@ -4,11 +4,15 @@ import shlex
 from pathlib import Path
 
 from lightning_rec.commands.loading import loading
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
+from lightning_rec.runs.sweeps import PLAN, never_began
+from lightning_rec.screen import Screen
 
+_NAMED = 20  # jobs that are named; of more the number is told
 HELP = """\
-The table of all jobs in the folder of a sweep, while it runs or after, and what
-became of each job that is not completed; exit 1 if there is one.
+The table of all jobs in the folder of a sweep, while it runs or after, what
+became of each job that is not completed, and which never began, with the
+command that goes on; exit 1 if there is such a job.
 
 usage: lightning-rec sweep FOLDER
 
@@ -24,13 +28,16 @@ Examples:
 
 
 def run(arguments: list[str]) -> int:
-    """Print the table; 1 if a job is not completed. Raises UserError if there is no sweep."""
+    """Print the table; 1 if a job is not completed or never began. Raises UserError if there is
+    no sweep.
+    """
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise UserError("Say which sweep: lightning-rec sweep FOLDER")
     folder = Path(arguments[0])
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
-    if not any(folder.glob("*/run.json")):
+    missing = never_began(folder)
+    if not missing and not any(folder.glob("*/run.json")):
         runs = (*folder.glob("best/*/run.json"), *folder.glob("*/best/*/run.json"))
         if found := sorted({card.parents[1] for card in runs}):
             told = " and ".join(f"lightning-rec sweep {shlex.quote(str(each))}" for each in found)
@@ -44,4 +51,18 @@ def run(arguments: list[str]) -> int:
         )
     with loading():
         from lightning_rec.reports.sweep import show_sweep
-    return int(any(job["status"] != "completed" for job in show_sweep(folder)))
+    completed = all(job["status"] == "completed" for job in show_sweep(folder))
+    _tell(folder, missing)
+    return int(bool(missing) or not completed)
+
+
+def _tell(folder: Path, missing: dict[str, list[str]]) -> None:
+    """Print the jobs that never began, and the command that goes on with them."""
+    told = [
+        f"never began: {listed(names, _NAMED)}\nto go on: {command}"
+        for command, names in missing.items()
+    ]
+    if told:
+        told.append(f"If they are not wanted any more, remove {folder / PLAN}.")
+    for line in told:
+        Screen().print(line, highlight=False, soft_wrap=True)

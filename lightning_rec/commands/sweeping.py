@@ -31,8 +31,8 @@ def run(arguments: list[str], freeze: Freeze) -> int:
     if (checks := said.get("check_memory", "true")) not in ("true", "false"):
         raise UserError(f"check_memory={checks}: say true or false.")
     arguments = _with_folder(arguments)
-    sweep = Sweep(check_memory=checks == "true")
-    again = _command(arguments, said)
+    sweep = Sweep(check_memory=checks == "true", command=_command(arguments, said))
+    again = f"to go on: {sweep.command}"
     try:
         with sweep.listening():
             hydra_main(partial(job, sweep=sweep, freeze=freeze), _naming(arguments))
@@ -76,7 +76,7 @@ def _command(arguments: list[str], said: dict[str, str]) -> str:
     """What goes on with this sweep."""
     named = [f"--trust={names}"] if (names := trust.named()) else []
     checks = [f"{key}={value}" for key, value in said.items()]
-    return f"to go on: {shlex.join(['lightning-rec', 'train', *arguments, *checks, *named])}"
+    return shlex.join(["lightning-rec", "train", *arguments, *checks, *named])
 
 
 def _with_folder(arguments: list[str]) -> list[str]:
@@ -124,7 +124,8 @@ def job(cfg: DictConfig, sweep: Any, freeze: Freeze) -> None:
         from lightning_rec.runs import sweeps
 
     frozen, overrides = freeze(cfg), list(hydra_cfg.overrides.task)
-    folder = sweeps.folder_of(Path(hydra_cfg.sweep.dir), plain(frozen), hydra_cfg.job.num)
+    where, number = Path(hydra_cfg.sweep.dir), hydra_cfg.job.num
+    folder = sweeps.folder_of(where, plain(frozen), number, overrides)
     if sweep.is_here:
         gc.collect()  # of the jobs before it: each is told the memory that it took
         _run(frozen, folder, overrides)

@@ -10,7 +10,7 @@ import polars as pl
 
 from lightning_rec.documents import leaves, read_json, read_yaml
 from lightning_rec.errors import UserError, listed
-from lightning_rec.runs.sweeps import key_of, with_effect
+from lightning_rec.runs.sweeps import PLAN, key_of, with_effect
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,9 @@ def _runs_of(path: Path) -> list[dict[str, Any]]:
             for folder in searches
             for run in _runs_of(best_of(folder))
         ]
-    documents = (each for each in sorted(path.glob("*.json")) if each.name != "sweep.json")
+    documents = (
+        each for each in sorted(path.glob("*.json")) if each.name not in ("sweep.json", PLAN)
+    )
     runs = [_recorded(file) for file in documents]
     cards = sorted(path.glob("*/run.json"), key=job_number)
     for run in (_read(card.parent) for card in cards):

@@ -18,10 +18,10 @@ from lightning_rec.lab.columns import COSTS
 from lightning_rec.lab.reading import job_number, name_settings
 from lightning_rec.lab.statistics import Spread, spread
 from lightning_rec.reports.progress import Progress, planned
+from lightning_rec.runs import sweeps
 from lightning_rec.runs.ending import Sweep
 from lightning_rec.runs.launchers import launched, prepare
 from lightning_rec.runs.signals import STOP
-from lightning_rec.runs.sweeps import with_effect
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -49,6 +49,7 @@ class SweepSummary(Callback):
             prepare(config.hydra, how)
             sweep.begin(folder, how)
             self.progress.begin(check_memory=sweep.check_memory)
+            sweeps.plan(folder, jobs, sweep.command)
             sweep.jobs, sweep.left = len(jobs), self.progress.left
         except UserError as refusal:
             sweep.refusal = refusal
@@ -154,7 +155,7 @@ def _job(folder: Path) -> dict[str, Any]:
             "comparable": _hashes(run),
             "monitors": [str(cfg["monitor"]), str(cfg["monitor_mode"])],
             "overrides": overrides,
-            "with_effect": with_effect(folder, overrides),
+            "with_effect": sweeps.with_effect(folder, overrides),
             "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
             "metrics": read_json(metrics) if metrics.exists() else {},
             "cost": {n: v for n, v in (run | run.get("cost", {})).items() if n in SHOWN_COSTS},

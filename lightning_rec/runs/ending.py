@@ -22,8 +22,9 @@ _AFTER, _NOW = "after", "now"
 class Sweep:
     """The command that runs a sweep. A copy of it goes along with each job to another process."""
 
-    def __init__(self, *, check_memory: bool = True) -> None:
+    def __init__(self, *, check_memory: bool = True, command: str = "") -> None:
         self.host, self.pid = platform.node(), os.getpid()
+        self.command = command  # that goes on with it
         self.check_memory = check_memory
         self.folder: Path | None = None
         self.how = Launched("BasicLauncher", 1, "")

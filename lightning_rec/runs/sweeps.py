@@ -1,11 +1,13 @@
 """Jobs of a sweep, identified by a hash of their settings, so that a sweep can be resumed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_rec import config
 from lightning_rec.data.kept import alone
 from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json, write_json
 
 # Where a job goes and what is shown of it, not what it is.
@@ -33,6 +35,7 @@ MEASURING = (
     "overfit_batches",
 )
 NAME = "job.json"
+PLAN = "planned.json"  # of a sweep: the jobs that each of its commands asked for
 
 
 def without_effect(settings: dict[str, Any]) -> tuple[str, ...]:
@@ -56,20 +59,93 @@ def settings_hash(settings: dict[str, Any]) -> str:
     return sha256_json(kept)
 
 
-def folder_of(sweep: Path, settings: dict[str, Any], number: int) -> Path:
-    """The folder of a job in a sweep: where it lies already, or a new one, ``number`` if free."""
-    digest = settings_hash(settings)
+def folder_of(
+    sweep: Path, settings: dict[str, Any], number: int, overrides: Sequence[str] = ()
+) -> Path:
+    """The folder of a job in a sweep: where it lies already, or a new one, ``number`` if free.
+
+    ``overrides``: by which it is asked for; noted, since others may come to the same settings.
+    """
+    digest, asked = settings_hash(settings), effective(overrides, ())
     sweep.mkdir(parents=True, exist_ok=True)
     with alone(sweep / "jobs"):
         for folder in sweep.iterdir():
-            if folder.is_dir() and _job(folder).get("settings_hash") == digest:
+            if folder.is_dir() and (job := _job(folder)).get("settings_hash") == digest:
+                if asked not in (known := job.get("asked", [])):
+                    write_json(folder / NAME, job | {"asked": [*known, asked]})
                 return folder
         while (folder := sweep / str(number)).exists():
             number += 1
         folder.mkdir()
         job = {"settings_hash": digest, "without_effect": without_effect(settings)}
-        write_json(folder / NAME, job)
+        write_json(folder / NAME, job | {"asked": [asked]})
     return folder
+
+
+def plan(sweep: Path, jobs: Sequence[Sequence[str]], command: str) -> None:
+    """Record the jobs that belong to a sweep, by their overrides, beside those of other commands.
+
+    ``command``: what goes on with them.
+    """
+    sweep.mkdir(parents=True, exist_ok=True)
+    with alone(sweep / "jobs"):
+        others = [each for each in _planned(sweep) if each["command"] != command]
+        asked = [effective(each, ()) for each in jobs]
+        write_json(sweep / PLAN, {"commands": [*others, {"command": command, "jobs": asked}]})
+
+
+def never_began(sweep: Path) -> dict[str, list[str]]:
+    """The planned jobs that have no run, by the command that goes on with them.
+
+    A job is told by those of its overrides that not all jobs of the command have.
+
+    Nothing for a sweep of a version that did not record its jobs. Raises UserError if what is
+    recorded cannot be read.
+    """
+    begun: dict[tuple[str, ...], set[frozenset[str]]] = {}
+    for card in sweep.glob("*/run.json"):
+        job = _job(card.parent)
+        said = [*job.get("asked", []), _overrides(card)]
+        ignored = tuple(job.get("without_effect", ()))
+        begun.setdefault(ignored, set()).update(
+            frozenset(effective(each, ignored)) for each in said
+        )
+    told = set[frozenset[str]]()
+    found: dict[str, list[str]] = {}
+    for entry in reversed(_planned(sweep)):  # of two commands with the same job, the later one
+        jobs = entry["jobs"]
+        common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set[str]()
+        for job in jobs:
+            known = (frozenset(effective(job, each)) in runs for each, runs in begun.items())
+            if frozenset(job) not in told and not any(known):
+                told.add(frozenset(job))
+                name = " ".join(each for each in job if each not in common)
+                found.setdefault(entry["command"], []).append(name)
+    return found
+
+
+def _overrides(card: Path) -> list[str]:
+    """Those of a run; none where its card cannot be read, of which the table tells."""
+    try:
+        return [str(each) for each in read_json(card)["overrides"]]
+    except (UserError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _planned(sweep: Path) -> list[dict[str, Any]]:
+    """The commands of a sweep with their jobs. Raises UserError if they cannot be read."""
+    path = sweep / PLAN
+    said = read_json(path) if path.is_file() else {"commands": []}
+    try:
+        return [
+            {"command": str(each["command"]), "jobs": [[*map(str, job)] for job in each["jobs"]]}
+            for each in said["commands"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not as a sweep writes it: remove it, and the command of the sweep writes "
+            "it again."
+        ) from error
 
 
 def with_effect(folder: Path, overrides: list[str]) -> list[str]:
@@ -82,7 +158,7 @@ def without_effect_in(folder: Path) -> tuple[str, ...]:
     return tuple(_job(folder).get("without_effect", ()))
 
 
-def effective(overrides: list[str], without_effect: tuple[str, ...]) -> list[str]:
+def effective(overrides: Sequence[str], without_effect: tuple[str, ...]) -> list[str]:
     """Those of overrides that say what a job is, but for keys that change nothing."""
     ignored = (*APART, *without_effect)
     below = tuple(f"{key}{sign}" for key in ignored for sign in "./")

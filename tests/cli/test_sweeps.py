@@ -69,6 +69,36 @@ def test_a_sweep_goes_on_with_other_values(
     assert (tmp_path / "s" / "0" / "metrics.json").stat().st_mtime_ns == second
 
 
+def test_jobs_that_never_began_are_told_with_the_command_that_begins_them(
+    small: list[str], refused: Refused, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = [each for each in small if not each.startswith(("model.", "batches.", "logger"))]
+    command = ["train", "-m", *quick, "model=itemknn", "logger=none", f"run_dir={tmp_path / 's'}"]
+    grid, planned = "model.neighbours=5,10,20", tmp_path / "s" / "planned.json"
+    cli.run([*command, grid])
+    capsys.readouterr()
+    for job in (tmp_path / "s").glob("*/run.json"):  # as if it had been killed before the first
+        shutil.rmtree(job.parent)
+    assert cli.run(["sweep", str(tmp_path / "s")]) == 1
+    told = capsys.readouterr().out
+    never = [f"model.neighbours={each}" for each in (5, 10, 20)]
+    assert f"never began: {', '.join(never)}\nto go on: lightning-rec train -m {quick[0]} " in told
+    assert f"{grid} " in told or told.splitlines()[-2].endswith(grid)
+    # Other values extend what is planned; a job said in other words is the same job.
+    cli.run([*command, "model.neighbours=5,7", "seed=1", "optimizer.lr=0.5"])
+    capsys.readouterr()
+    assert cli.run(["sweep", str(tmp_path / "s")]) == 1
+    told = capsys.readouterr().out
+    assert "never began: model.neighbours=10, model.neighbours=20\n" in told
+    assert settings(tmp_path / "s") == {"model.neighbours=5": 1, "model.neighbours=7": 1}
+    cli.run([*command, grid])
+    assert cli.run(["sweep", str(tmp_path / "s")]) == 0
+    assert "never began" not in capsys.readouterr().out
+    assert cli.run(["compare", str(tmp_path / "s")]) == 0  # which takes other JSON for records
+    planned.write_text('{"commands": [1]}')
+    assert f"{planned} is not as a sweep writes it" in refused("sweep", str(tmp_path / "s"))
+
+
 def test_what_cannot_differ_is_fitted_once_and_what_is_partial_stands_apart(
     small: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
