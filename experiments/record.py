@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from lightning_rec.lab.reading import record
+from lightning_rec.lab.records import record, sealed
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         target.mkdir(parents=True, exist_ok=True)
         path = target / f"{row}_seed{found['seed']}.json"
         target.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"row": row, **found}, indent=1) + "\n")
+        path.write_text(json.dumps(sealed({"row": row, **found}), indent=1) + "\n")
         print(path)
 
 

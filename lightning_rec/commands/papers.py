@@ -24,7 +24,7 @@ def asked_rows(named: list[str], seeds: str, config_dirs: Sequence[Path] = ()) -
         paper = Paper.load(folder)
         for each in [row] if row else paper.rows:
             wanted = numbers("seeds", seeds) or paper.wanted(each)
-            if len(wanted) > 1 and _is_deterministic(paper.rows[each].config, config_dirs):
+            if len(wanted) > 1 and is_deterministic(paper.rows[each].config, config_dirs):
                 if not seeds:
                     where = f"{paper.folder / NAME}: rows.{each}"
                     raise UserError(f"{where}: no seed changes this model: write 'seeds: 1'.")
@@ -33,7 +33,7 @@ def asked_rows(named: list[str], seeds: str, config_dirs: Sequence[Path] = ()) -
     return asked
 
 
-def _is_deterministic(config: Sequence[str], config_dirs: Sequence[Path]) -> bool:
+def is_deterministic(config: Sequence[str], config_dirs: Sequence[Path]) -> bool:
     """Whether all seeds give the same model."""
     from lightning_rec.runs.sweeps import without_effect
 

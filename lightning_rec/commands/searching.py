@@ -143,7 +143,7 @@ class Search:
         """Train a trial, or go on with it, and tell the study what came out."""
         from optuna.trial import TrialState
 
-        from lightning_rec.commands.reproduce import train_or_resume
+        from lightning_rec.commands.repeating import train_or_resume
         from lightning_rec.documents import read_json
         from lightning_rec.lab.study import Watch
 

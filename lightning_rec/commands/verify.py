@@ -12,6 +12,7 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
 from lightning_rec.lab.papers import Paper, papers
 from lightning_rec.lab.reading import best_of, searches_at
+from lightning_rec.lab.records import HASH
 from lightning_rec.screen import Screen
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ that was recorded. Exit 1 if something is not as it says.
 usage: lightning-rec verify RUN|SWEEP|SEARCH ...
        lightning-rec verify --all FOLDER [--config-dir FOLDER]
 
---all checks the papers below FOLDER: whether tables and results are those of
-their records, and whether each record is of the data and the protocol that its
-config makes here. Data that is not on this machine is said.
+--all checks the papers below FOLDER: whether each record is as it was written,
+tables and results are those of the records, and each record is of the data and
+the protocol that its config makes here. Data that is not on this machine is said.
 
 Examples:
   lightning-rec verify runs/sasrec
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> int:
     for path in map(Path, named):
         for what, told, fine in check(path):
             faults += not fine
-            console.print(f"{'ok  ' if fine else 'NO  '}{what}: {told}", highlight=False)
+            line = f"{'ok  ' if fine else 'NO  '}{what}: {told}"
+            console.print(line, highlight=False, soft_wrap=True)
     console.print("All is as it says." if not faults else f"Not as they say: {faults}.")
     return int(faults > 0)
 
@@ -93,19 +95,29 @@ def _papers(root: Path, config_dirs: Sequence[Path]) -> Told:
     if not folders:
         raise UserError(f"No paper lies below {root}: a paper is a folder with a paper.yaml.")
     for folder in folders:
-        paper = Paper.load(folder)
-        stale = [
-            path.name
-            for path, text in (paper.files() if paper.results else {}).items()
-            if not path.is_file() or path.read_text(encoding="utf-8") != text
-        ]
-        told = f"made of other records: {listed(stale)}" if stale else "tables are of the records"
-        yield paper.name, told, not stale
-        for sentence in paper.lost():
-            yield paper.name, sentence, False
-        for row in paper.rows:
-            if (runs := paper.runs(row)).height:
-                yield f"{paper.name}/{row}", *_record(paper, row, runs, config_dirs)
+        try:
+            yield from _paper(Paper.load(folder), config_dirs)
+        except UserError as error:  # a record that was changed among them
+            yield folder.resolve().name, str(error), False
+
+
+def _paper(paper: Paper, config_dirs: Sequence[Path]) -> Told:
+    stale = [
+        path.name
+        for path, text in (paper.files() if paper.results else {}).items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    told = f"made of other records: {listed(stale)}" if stale else "tables are of the records"
+    yield paper.name, told, not stale
+    for sentence in paper.lost():
+        yield paper.name, sentence, False
+    paths = [Path(run) for result in paper.results for run in result.runs["run"]]
+    if without := [path.name for path in paths if HASH not in read_json(path)]:
+        told = f"records of earlier versions, which have no {HASH}: {listed(without, 4)}"
+        yield paper.name, told, True
+    for row in paper.rows:
+        if (runs := paper.runs(row)).height:
+            yield f"{paper.name}/{row}", *_record(paper, row, runs, config_dirs)
 
 
 def _record(

@@ -1,6 +1,5 @@
 """Results of runs as one frame: from run folders, sweeps, and JSON that was recorded of them."""
 
-import csv
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,56 +7,18 @@ from typing import Any
 
 import polars as pl
 
-from lightning_rec.documents import leaves, read_json, read_yaml
+from lightning_rec.documents import leaves, read_yaml
 from lightning_rec.errors import UserError, listed
+from lightning_rec.lab.records import HASH, read_record, record
 from lightning_rec.runs.sweeps import PLAN, key_of, with_effect
 
 log = logging.getLogger(__name__)
 
 Paths = str | Path | Iterable[str | Path]
 Source = Paths | Mapping[str, Paths]
-RECORDED = (
-    "seed", "commit", "dirty", "version", "started", "finished", "config_hash", "data_hash",
-    "catalogue_hash", "protocol_hash", "language_hash", "environment_hash", "packages", "python",
-    "machine", "seconds", "cpu_seconds", "gpu_seconds", "peak_memory_mib", "cost", "overrides",
-    "split", "audit", "data", "protocol", "partial",
-)  # fmt: skip
 SEED_OR_DEVICE = ("seed", "trainer.accelerator")
 STUDY = "study.db"  # of a search
 HASHES = ("data_hash", "catalogue_hash", "protocol_hash")
-
-
-def record(folder: Path) -> dict[str, Any]:
-    """What a table needs of a run: figures, seed, commit, hashes, times, and the curve.
-
-    The curve is there where the run logged to a CSV: the monitored figure after each epoch, counted
-    from 1. Raises UserError if ``folder`` is no run.
-    """
-    from lightning_rec.runs.folder import RunFolder  # imports torch
-
-    run = RunFolder.open(folder)
-    cfg = read_yaml(folder / "config.yaml")
-    kept = {key: run.card[key] for key in RECORDED if run.card.get(key) is not None}
-    # Where a run lies says nothing about it.
-    kept["overrides"] = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
-    return kept | {
-        "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
-        "metrics": run.metrics if (folder / "metrics.json").exists() else {},
-        "status": run.card["status"],
-        "monitor": cfg["monitor"],
-        "curve": _curve(folder, cfg["monitor"], run.card["status"] == "completed"),
-    }
-
-
-def _curve(folder: Path, figure: str, completed: bool) -> dict[str, float]:
-    path = folder / "csv" / "metrics.csv"
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row.get(figure)]
-    if completed:
-        del rows[-1:]  # the weights that were kept, measured once more
-    return {str(int(row["epoch"]) + 1): round(float(row[figure]), 5) for row in rows}
 
 
 def read_runs(*sources: Source) -> pl.DataFrame:
@@ -243,9 +204,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _recorded(path: Path) -> dict[str, Any]:
-    run = read_json(path)
-    if not isinstance(run, dict) or not {"seed", "metrics"} <= set(run):
-        raise UserError(f"{path} is no JSON of a run: 'seed' and 'metrics' are not both there.")
+    run = read_record(path)
     overrides = with_effect(path.parent, run.get("overrides", []))
     return {"run": str(path), "overrides": [], "with_effect": overrides, **run}
 
@@ -275,7 +234,7 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:
     """A run as one line: figures by their names, nested facts by dotted ones."""
-    left_out = ("title", "metrics", "curve", "with_effect", "setting", "run")
+    left_out = ("title", "metrics", "curve", "with_effect", "setting", "run", HASH)
     line: dict[str, Any] = {"run": run["run"], "setting": run["setting"]}
     for key in (key for key in run if key not in left_out):
         line |= _dotted(key, run[key])

@@ -13,6 +13,7 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.lab.papers import Paper
+from lightning_rec.lab.records import sealed
 from lightning_rec.runs.folder import RunFolder
 
 Refused = Callable[..., str]
@@ -87,10 +88,10 @@ def test_a_paper_is_repeated_extended_and_falsified(
     assert "2 of 2" in capsys.readouterr().out
     # A falsified record: what passed does no longer.
     record["metrics"][FIGURE] = 0.0
-    write_json(paper / "runs" / "bprmf_seed1.json", record)
+    write_json(paper / "runs" / "bprmf_seed1.json", sealed(record))
     other = read_json(paper / "runs" / "bprmf_seed2.json")
     other["metrics"][FIGURE] = 0.00001
-    write_json(paper / "runs" / "bprmf_seed2.json", other)
+    write_json(paper / "runs" / "bprmf_seed2.json", sealed(other))
     assert cli.run(["reproduce", "doe2026"]) == 1
     lost = "doe2026/bprmf: test/ndcg@10 passed, and is 0.0000 for 0.0001"
     assert lost in capsys.readouterr().out
@@ -99,7 +100,7 @@ def test_a_paper_is_repeated_extended_and_falsified(
 
 
 def test_the_first_epochs_are_repeated_and_compared(
-    paper: Path, capsys: pytest.CaptureFixture[str]
+    paper: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1"]) == 0
     path = paper / "runs" / "bprmf_seed1.json"
@@ -113,11 +114,44 @@ def test_the_first_epochs_are_repeated_and_compared(
     assert "epoch 2" not in out
     assert "ended after" not in out  # nor is it told that training was short, nor a whole table
     assert len(out.splitlines()) < 15
+    assert "1 figures compared, 0 of them not what they were." in out
     record["curve"]["1"] = 2 * value + 1
     write_json(path, record)
+    assert "is not as it was written" in refused("reproduce", "doe2026", "seeds=1", "budget=quick")
+    write_json(path, record := sealed(record))
     assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1", "budget=quick"]) == 1
     assert "NOT WHAT IT WAS" in capsys.readouterr().out
     assert read(path) == record  # a quick look records nothing
+    record["curve"] = {"7": value}  # of no epoch that is repeated
+    write_json(path, sealed(record))
+    assert cli.run(["reproduce", "doe2026/bprmf", "seeds=1", "budget=quick"]) == 1
+    assert "epoch 7: " in capsys.readouterr().out
+
+
+def test_what_is_fitted_at_once_is_repeated_whole_and_compared(
+    paper: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["reproduce", "doe2026/popularity", "budget=quick"]
+    assert cli.run(asked) == 1  # nothing was compared
+    assert "popularity seed=1: not checked: there is no record of it." in capsys.readouterr().out
+    assert cli.run(asked[:2]) == 0
+    path = paper / "runs" / "popularity_seed1.json"
+    record = read(path)
+    value = record["metrics"][FIGURE]
+    capsys.readouterr()
+    assert cli.run(asked) == 0
+    told = capsys.readouterr().out
+    assert f"popularity seed=1: {FIGURE} {value} recorded, {value} now" in told
+    assert "2 figures compared, 0 of them not what they were." in told  # the monitored one too
+    falsified = record["metrics"] | {FIGURE: value * 1.05}
+    write_json(path, sealed(record | {"metrics": falsified}))
+    assert cli.run(asked) == 1
+    assert f"recorded, {value} now: NOT WHAT IT WAS" in capsys.readouterr().out
+    write_json(path, sealed(record | {"cpu_seconds": 121.0}))
+    assert cli.run(asked) == 1
+    told = capsys.readouterr().out
+    assert "not checked: no curve is recorded, and its training took 121 s of a processor" in told
+    assert "0 figures compared, 0 of them not what they were; 1 run not checked." in told
 
 
 def test_a_paper_is_begun_from_runs(
@@ -140,14 +174,18 @@ def test_a_paper_is_begun_from_runs(
         cli.run(["reproduce", str(own), "--from", str(runs)])
 
 
-def test_a_record_of_another_config_is_not_taken_for_the_row(paper: Path) -> None:
+def test_a_record_of_another_config_is_not_taken_for_the_row(
+    paper: Path, refused: Refused, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.run(["reproduce", "doe2026/popularity"]) == 0
     said = yaml.safe_load((paper / "paper.yaml").read_text())
     said["rows"]["popularity"]["config"].append("protocol.seen=keep")
     (paper / "paper.yaml").write_text(yaml.safe_dump(said))
-    for verb in (["reproduce", "doe2026"], ["verify", "--all", str(paper.parent)]):
-        with pytest.raises(UserError, match=r"seed1\.json is the record of another config"):
-            cli.run(verb)
+    told = "seed1.json is the record of another config"
+    for more in ([], ["budget=quick"]):
+        assert told in refused("reproduce", "doe2026", *more)
+    assert cli.run(["verify", "--all", str(paper.parent)]) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_folder_of_another_config_is_not_taken_for_the_row(
@@ -206,7 +244,8 @@ def test_a_paper_may_need_configs_of_ones_own(
     assert cli.run(["verify", "--all", str(paper), *flag]) == 0
     assert cli.run(["verify", "--all", str(paper)]) == 1
     record = read(paper / "runs" / "popularity_seed1.json")
-    write_json(paper / "runs" / "popularity_seed1.json", record | {"config": [{"a": 1}]})
+    other = sealed(record | {"config": [{"a": 1}]})
+    write_json(paper / "runs" / "popularity_seed1.json", other)
     assert "record of another config" in refused("reproduce", "doe2026/popularity", *flag)
     write_json(paper / "runs" / "popularity_seed1.json", [1])
     assert "popularity_seed1.json" in refused("reproduce", "doe2026/popularity", *flag)

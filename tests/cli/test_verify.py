@@ -1,7 +1,9 @@
 """``lightning-rec verify``: what was changed by hand is found, in runs and in records of papers."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from lightning_rec import cli
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file, write_json
+from lightning_rec.lab.records import sealed
 
 
 @pytest.fixture
@@ -56,13 +59,38 @@ def test_records_are_of_their_data_and_tables_of_their_records(
     assert "of this data and this protocol, all records (1)" in capsys.readouterr().out
     path = paper / "runs" / "itemknn_seed1.json"
     record = json.loads(path.read_text())
-    write_json(path, record | {"protocol_hash": "0" * 64})
+    assert record["record_hash"] == hash_by_hand(record)
+    write_json(path, sealed(record | {"protocol_hash": "0" * 64}))
     assert cli.run(["verify", "--all", str(paper.parent)]) == 1
     assert "itemknn_seed1.json has protocol_hash 000000000000, which is" in capsys.readouterr().out
     record["metrics"]["test/ndcg@10"] = 0.5
-    write_json(path, record)
+    write_json(path, record)  # a figure changed by hand
+    assert cli.run(["verify", "--all", str(paper.parent)]) == 1
+    assert f"NO doe2026: {path} is not as it was written" in unwrapped(capsys.readouterr().out)
+    tables = (paper / "results.csv").read_text()
+    for verb in ("reproduce", "compare", "report"):
+        with pytest.raises(UserError, match=r"seed1\.json is not as it was written"):
+            cli.run([verb, str(paper / "runs" if verb != "reproduce" else paper)])
+    assert (paper / "results.csv").read_text() == tables
+    write_json(path, sealed(record))
     assert cli.run(["verify", "--all", str(paper.parent)]) == 1
     assert "made of other records" in capsys.readouterr().out
+    write_json(path, {key: record[key] for key in record if key != "record_hash"})
+    assert cli.run(["reproduce", str(paper)]) == 0  # as records of earlier versions are
+    assert cli.run(["verify", "--all", str(paper.parent)]) == 0
+    told = "records of earlier versions, which have no record_hash: itemknn_seed1.json"
+    assert told in unwrapped(capsys.readouterr().out)
+
+
+def hash_by_hand(record: dict[str, Any]) -> str:
+    """SHA-256 of all else as JSON without spaces, keys sorted."""
+    said = {key: record[key] for key in sorted(record) if key != "record_hash"}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def unwrapped(told: str) -> str:
+    return " ".join(told.split())
 
 
 def test_what_is_nothing_to_check_is_told(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_page_holds_the_figures_and_loads_nothing(
 def test_without_values_of_users_and_curves_their_sections_are_left_out(
     runs: dict[str, list[Path]], tmp_path: Path
 ) -> None:
-    from lightning_rec.lab.reading import record
+    from lightning_rec.lab.records import record
 
     for name in ("small", "popularity"):
         kept = record(runs[name][0]) | {"row": name}
