@@ -34,6 +34,7 @@ ORDER = [
     {"runs"},
     {"items"},
     {"predict"},
+    {"shrink"},
     {"problems"},
     {"build"},
     {"lab"},

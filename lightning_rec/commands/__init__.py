@@ -14,6 +14,7 @@ VERBS = {
     "reproduce": "a published table: train what is missing, compare, write it",
     "workspace": "a view of a W&B project for sweeps: tables, plots, curves by setting",
     "search": "the best items of a run of matching for a query",
+    "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",
     "completion": "tab completion for bash, zsh or fish",

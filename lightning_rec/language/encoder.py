@@ -78,6 +78,8 @@ class TextEncoder(LanguageModel):
         """Make vectors of B texts, float [B, E]. ``below``, float [B, T, E], is what the first
         ``depth`` layers make of them, if known: these are not computed then.
         """
+        if not depth:
+            return self.pool(self._states(tokens), tokens.mask)
         with self._passing(self.layers[:depth], below):
             states = self._states(tokens)
         return self.pool(states, tokens.mask)

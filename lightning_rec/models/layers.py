@@ -132,12 +132,12 @@ def gather(x: Tensor, positions: Tensor) -> Tensor:
 def gather_rows(x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Read ``x`` at positions, row by row: the last layer's attention needs no more queries.
 
-    Returns float [B, Q, D], Q at least as many positions as the row with most asks for, and bool
-    [B, Q], which of them are asked for. Indexed by the second, the first is :func:`gather`.
+    Returns float [B, Q, D], Q at least as many positions as the row with most asks for, and where
+    what is asked for stands in it, bool [B, Q], or int64 [B] if positions are: :func:`gather` of
+    the two is that of the arguments.
     """
     if positions.dtype != torch.bool:
-        mask = torch.ones(len(positions), 1, dtype=torch.bool, device=positions.device)
-        return gather(x, positions)[:, None], mask
+        return gather(x, positions)[:, None], torch.zeros_like(positions)
     mask, index = positions.to(torch.int8).sort(dim=1, descending=True, stable=True)
     number = round_up(int(mask.sum(dim=1).max()), 8)
     return x.take_along_dim(index[:, :number, None], dim=1), mask[:, :number].bool()

@@ -232,7 +232,7 @@ class RowNorm(nn.BatchNorm1d):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Scaled rows, float [B, D]."""
-        if len(rows) > 1 or not self.training:
+        if not self.training or len(rows) > 1:
             return super().forward(rows)
         known = (self.running_mean, self.running_var, self.weight, self.bias)
         return functional.batch_norm(rows, *known, training=False, eps=self.eps)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.items.ids import Ids, Items
-from lightning_rec.models.layers import Dropout, PostNormLayer, gather_rows, steps_back
+from lightning_rec.models.layers import Dropout, PostNormLayer, gather, gather_rows, steps_back
 from lightning_rec.models.sequential.base import TRUNCATED, NeuralSequenceModel
 from lightning_rec.ranges import BelowOne, Layers
 
@@ -64,7 +64,7 @@ class BERT4Rec(NeuralSequenceModel):
         hidden_BLD = self.dropout(self.norm(self.item(items) + positional_BLD))
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, visible)
-        asked, mask = gather_rows(hidden_BLD, positions)
+        asked, places = gather_rows(hidden_BLD, positions)
         hidden = self.layers[-1](hidden_BLD, visible, asked)
         queries: Tensor = self.transform_norm(F.gelu(self.transform(hidden)))
-        return queries[mask]
+        return gather(queries, places)
