@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
@@ -35,7 +35,11 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
+from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs, among
+from lightning_rec.rules.ready import Ready, made_ready
+from lightning_rec.rules.rules import Rules
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -84,6 +88,8 @@ class SequencePredictor(Predictor):
         users: Sequence[Any] | None = None,
         k: int = 10,
         seen: str | None = None,
+        rules: Rules | None = None,
+        told: Told | None = None,
     ) -> pl.DataFrame:
         """The ``k`` best items for each history, or for each user by what the log knew of him.
 
@@ -94,39 +100,66 @@ class SequencePredictor(Predictor):
             k: how many.
             seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
                 the run's protocol does.
+            rules: filters, boosts, caps, diversity, exploration; see :class:`Rules`.
+            told: is added what else is to be told, such as what rules cost; None logs it.
 
         Returns:
             ``user`` (for lists ``row``, their number), ``rank`` from 1, ``item``, ``title`` where
-            there are any, ``score``. There are fewer rows where there are no more candidates, and
-            none for a history without a known item, which is told.
+            there are any, ``score`` (with boosts), and ``propensity`` where rules explore. There
+            are fewer rows where there are no more candidates, and none for a history without a
+            known item, which is told.
 
         Raises:
             UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
                 nothing is asked.
         """
         check_k(k, len(self.items), "this run knows from 1 to {:,} items")
-        if seen not in (None, "filter", "keep"):
-            raise UserError(f"seen={seen}: it is filter or keep.")
-        asked = self._asked(histories, users)
-        found = self.answer(asked, k, seen)
-        if lost := int((np.diff(asked.offsets) == 0).sum()):
-            words = "%d of %d histories hold no item that this run knows: nothing is recommended."
-            log.warning(words, lost, len(asked.key))
+        ready = None if rules is None else self.ready(rules)
+        tell = told or Told()
+        found = self.answer(self._asked(histories, users, tell), k, seen, ready, tell)
+        if told is None:
+            for words in filter(None, [*tell.warnings(k), tell.costs()]):
+                log.warning(words)
         return found
 
+    def ready(self, rules: Rules) -> Ready:
+        """Rules over this catalogue. Raises UserError where they do not fit it."""
+        vectors = partial(self._vectors, "diversity")
+        return made_ready(rules, self.items, self.catalogue.codes, vectors, lambda: self.events)
+
+    @cached_property
+    def events(self) -> Ints:
+        """How often each item was met by the users that the run keeps, int64 [V]."""
+        known: Any = [] if self.users is None else self.users["items"].explode().drop_nulls()
+        return np.bincount(np.asarray(known, dtype=np.int64), minlength=len(self.items))
+
     @torch.no_grad()
-    def answer(self, asked: Asked, k: int, seen: str | None = None) -> pl.DataFrame:
+    def answer(
+        self,
+        asked: Asked,
+        k: int,
+        seen: str | None = None,
+        ready: Ready | None = None,
+        told: Told | None = None,
+    ) -> pl.DataFrame:
         """The ``k`` best items for histories of item codes; see :meth:`recommend`."""
-        retriever = ModelRetriever(self.model, floor=LOWEST)
-        parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32))]
+        if seen not in (None, "filter", "keep"):
+            raise UserError(f"seen={seen}: it is filter or keep.")
+        told, number = told or Told(), len(self.items)
+        adjust = None if ready is None else ready.adjust
+        retriever = ModelRetriever(self.model, floor=LOWEST, adjust=adjust)
+        keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
+        none = np.zeros(0, int)
+        parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
         for rows, queries in self._queries(asked):
-            found = retriever.top(queries, k, left_out=self._left_out(asked, rows, seen))
-            row, place = (found.items >= 0).nonzero(as_tuple=True)
-            items, scores = found.items[row, place], found.scores[row, place]
-            parts.append((rows[row.numpy()], (place + 1).numpy(), items.numpy(), scores.numpy()))
-        number, rank, item, score = map(np.concatenate, zip(*parts, strict=True))
-        told = self.catalogue.ranked(asked.key.gather(number), rank, item, score)
-        return told.with_columns(_place=pl.Series(number)).sort("_place", "rank").drop("_place")
+            top = partial(best_of, retriever, queries, self._left_out(asked, rows, seen))
+            if ready is None or not ready.rules.choosing:
+                lists = plain_lists(top(torch.arange(len(rows)), k))
+            else:
+                own = np.zeros(len(rows), np.uint64) if keys is None else keys[rows]
+                lists = ruled_lists(top, own, k, number, ready, told)
+            parts.append(lists._replace(row=rows[lists.row]))
+        return shown(parts, asked, k, self.catalogue, told, drawn=keys is not None)
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:
@@ -204,6 +237,7 @@ class SequencePredictor(Predictor):
         self,
         histories: Histories | None,
         users: Sequence[Any] | pl.Series | None,
+        told: Told | None = None,
         *,
         strict: bool = True,
     ) -> Asked:
@@ -219,12 +253,11 @@ class SequencePredictor(Predictor):
         events = events_of(histories)
         found = events.with_columns(self.catalogue.codes(events["item"]))
         key, named = events.columns[0], found.drop_nulls("item")
+        tell = told or Told()
+        tell.items += len(named)
         if unknown := named["code"].null_count():
-            log.warning(
-                "%d of %d items of the histories are not known to this run and are passed over, "
-                "such as %s.", unknown, len(named),
-                listed(named.filter(pl.col("code").is_null())["item"].unique().head(3).to_list()),
-            )  # fmt: skip
+            tell.unknown_items += unknown
+            tell.keep("items", named.filter(pl.col("code").is_null())["item"])
         asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
         return cut(asked[key], asked["code"], np.full(len(asked), -1))
 

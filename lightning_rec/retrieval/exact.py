@@ -20,6 +20,9 @@ LOWEST = torch.finfo(torch.float32).min
 Score = Callable[[int, int], Tensor]
 """Scores of the items from ``start`` to ``stop`` for B queries: float32 [B, stop - start]."""
 
+Adjust = Callable[[Tensor, int, int], Tensor]
+"""What becomes of scores, float32 [B, stop - start], of the items from ``start`` to ``stop``."""
+
 
 class Pairs(NamedTuple):
     """S pairs of a query and an item, both int64 [S].
@@ -40,6 +43,14 @@ class Pairs(NamedTuple):
         """Places, int64 [S'], of the pairs of ``number`` rows, and these, from ``start`` on."""
         here = ((self.row >= start) & (self.row < start + number)).nonzero()[:, 0]
         return here, Pairs(self.row[here] - start, self.item[here])
+
+    def only(self, rows: Tensor) -> "Pairs":
+        """Those of some rows, int64 [m], by their place among them."""
+        most = max(int(each.max()) + 1 if len(each) else 0 for each in (self.row, rows))
+        place = torch.full((most,), -1, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        here = place[self.row] >= 0
+        return Pairs(place[self.row[here]], self.item[here])
 
 
 class Found(NamedTuple):
@@ -79,13 +90,19 @@ class ModelRetriever:
 
     ``floor``: a score no higher says that an item was not found. ``score_bytes``: memory that
     scores may take, None for what suits the device; a larger catalogue is scored in blocks, twice:
-    once for the scores of what is asked, once to count what is above them.
+    once for the scores of what is asked, once to count what is above them. ``adjust``: changes
+    scores, and makes -inf of what is no candidate for any query.
     """
 
     def __init__(
-        self, model: SequenceModel, floor: float = -torch.inf, score_bytes: int | None = None
+        self,
+        model: SequenceModel,
+        floor: float = -torch.inf,
+        score_bytes: int | None = None,
+        adjust: Adjust | None = None,
     ) -> None:
         self.model, self.floor, self.score_bytes = model, floor, score_bytes
+        self.adjust = adjust
         self.longest = model.schema.num_items
 
     def top(
@@ -101,7 +118,8 @@ class ModelRetriever:
         def score(start: int, stop: int) -> Tensor:
             whole = start == 0 and stop == self.longest
             block = None if whole else torch.arange(start, stop, device=queries.device)
-            return lowest_if_no_number(_exact(self.model, queries, block))
+            scores = lowest_if_no_number(_exact(self.model, queries, block))
+            return scores if self.adjust is None else self.adjust(scores, start, stop)
 
         return rank_blocks(score, size, self.longest, k, ask, left_out, self.floor, width)
 

@@ -1,0 +1,1 @@
+"""Answers beyond a list: whole files of users, similar items, popular ones, profiles."""

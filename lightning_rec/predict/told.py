@@ -1,0 +1,135 @@
+"""What is told beside the answers: who got none, whose list is short, what rules cost."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from lightning_rec.data.types import Ints
+from lightning_rec.errors import listed
+from lightning_rec.rules.choosing import Chosen, Pool
+
+SHOWN = 3  # examples
+
+
+@dataclass
+class Told:
+    """Counts over all that was asked, added to with each answer.
+
+    lists: how many were asked for.  unknown_users: whom the run does not know.  empty: lists whose
+    history holds no known item.  short: lists of fewer than k items.  items, unknown_items: of
+    histories.  best, chosen: relevance of the plain lists and of those that were chosen, from 0
+    (the lowest of the candidates) to 1; gain: the same discounted by rank as in DCG; alike: sums of
+    the likeness of two items of a list, of the plain and the chosen ones, over ``pairs``.
+    """
+
+    lists: int = 0
+    unknown_users: int = 0
+    empty: int = 0
+    short: int = 0
+    items: int = 0
+    unknown_items: int = 0
+    examples: dict[str, list[object]] = field(default_factory=dict)
+    rated: int = 0
+    best: float = 0.0
+    chosen: float = 0.0
+    best_gain: float = 0.0
+    chosen_gain: float = 0.0
+    pairs: int = 0
+    best_alike: float = 0.0
+    chosen_alike: float = 0.0
+
+    def keep(self, of: str, unknown: pl.Series) -> None:
+        """Keep some examples of unknown ``users`` or ``items``."""
+        some = self.examples.setdefault(of, [])
+        some += unknown.unique(maintain_order=True).head(SHOWN - len(some)).to_list()
+
+    def count(self, found: Ints, lengths: Ints, k: int) -> None:
+        """Count lists, int64 [n] items in each, of histories of ``lengths``."""
+        self.lists += len(found)
+        self.empty += int((lengths == 0).sum())
+        self.short += int(((found < k) & (lengths > 0)).sum())
+
+    def compare(self, pool: Pool, plain: Chosen, chosen: Chosen, features: Tensor | None) -> None:
+        """Add what rules cost in relevance, and gain in likeness, for some lists."""
+        relevance = pool.relevance
+        self.rated += len(relevance)
+        for name, lists in (("best", plain), ("chosen", chosen)):
+            place = lists.place
+            there = place >= 0
+            own = relevance.gather(1, place.clamp(min=0)).where(there, 0)
+            discount = 1 / np.log2(np.arange(2, place.shape[1] + 2))
+            total, gain = float(own.sum()), float((own.numpy() * discount).sum())
+            setattr(self, name, getattr(self, name) + total)
+            setattr(self, f"{name}_gain", getattr(self, f"{name}_gain") + gain)
+            if features is not None:
+                alike, pairs = _alike(features, pool, place)
+                setattr(self, f"{name}_alike", getattr(self, f"{name}_alike") + alike)
+                self.pairs += pairs if name == "best" else 0
+
+    def cost(self) -> dict[str, float]:
+        """What rules cost, as shares of the plain lists' relevance; none where nothing was chosen.
+
+        ``relevance``: of the sums; ``dcg``: discounted by rank. ``alike_plain`` and ``alike``: mean
+        likeness of two items of a list, where diversity was asked for.
+        """
+        if not self.rated:
+            return {}
+        found = {
+            "relevance": self.chosen / self.best if self.best else 1.0,
+            "dcg": self.chosen_gain / self.best_gain if self.best_gain else 1.0,
+        }
+        if self.pairs:
+            found |= {"alike_plain": self.best_alike / self.pairs}
+            found |= {"alike": self.chosen_alike / self.pairs}
+        return found
+
+    def warnings(self, k: int) -> list[str]:
+        """Sentences on what was not answered as asked."""
+        known = {of: f", such as {listed(some)}" for of, some in self.examples.items()}
+        found = []
+        if self.unknown_users:
+            found.append(
+                f"{self.unknown_users:,} users are not known to this run and get nothing"
+                f"{known.get('users', '')}: give their histories."
+            )
+        if self.unknown_items:
+            found.append(
+                f"{self.unknown_items:,} of {self.items:,} items of the histories are not known to "
+                f"this run and are passed over{known.get('items', '')}."
+            )
+        if self.empty:
+            found.append(
+                f"{self.empty:,} of {self.lists:,} histories hold no item that this run knows: "
+                "nothing is recommended."
+            )
+        if self.short:
+            found.append(
+                f"{self.short:,} of {self.lists:,} lists are shorter than k={k}: no more items are "
+                "left for them."
+            )
+        return found
+
+    def costs(self) -> str:
+        """A sentence on what rules cost; empty where nothing was chosen."""
+        if not (cost := self.cost()):
+            return ""
+        told = (
+            f"Beside the best scores the lists keep {cost['relevance']:.1%} of the relevance, "
+            f"{cost['dcg']:.1%} discounted by rank"
+        )
+        if "alike" in cost:
+            told += f"; two items of a list are alike by {cost['alike']:.3f}"
+            told += f" on average, before {cost['alike_plain']:.3f}"
+        return f"{told}."
+
+
+def _alike(features: Tensor, pool: Pool, place: Tensor) -> tuple[float, int]:
+    """Sum of the likeness of each two items of a list, and how many pairs there are."""
+    there = (place >= 0).float()
+    items = pool.items.gather(1, place.clamp(min=0)).clamp(min=0)
+    own = features[items] * there[:, :, None]
+    total = (own.sum(1) ** 2).sum() - (own**2).sum()
+    number = there.sum(1)
+    return float(total) / 2, int((number * (number - 1) / 2).sum())

@@ -1,0 +1,1 @@
+"""Rules of what is recommended, and in which order: filters, boosts, caps, diversity, chance."""

@@ -1,0 +1,127 @@
+"""Boosts and campaigns: what moves items up or down, and from when to when."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lightning_rec.errors import UserError, listed, suggest
+from lightning_rec.rules.given import moments, rows_of
+from lightning_rec.rules.where import holds
+
+log = logging.getLogger(__name__)
+
+KNOWN = ("item", "where", "factor", "add", "from", "to")
+
+Codes = Callable[[pl.Series], pl.Series]
+
+
+class Boosts(NamedTuple):
+    """What is done to the score of each item, both float32 [V].
+
+    factor: a score s becomes ``s + (factor - 1) * |s|``, which is ``factor * s`` of a positive one
+    and moves a negative one in the same direction. add: is added then.
+    """
+
+    factor: NDArray[np.float32]
+    add: NDArray[np.float32]
+
+
+def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> tuple[Boosts, int]:
+    """The boosts that hold at a moment; those of one item are multiplied, and added.
+
+    Args:
+        given: a table with ``item`` or ``where``, ``factor`` or ``add``, and perhaps ``from`` and
+            ``to`` (dates or seconds; the first moment and the first one after), a row for each
+            boost; a path to one.
+        at: seconds since 1970.
+        items: the catalogue, row i is item code i.
+        codes: codes of ids, null where there is none.
+
+    Returns:
+        The boosts, and how many rows hold.
+
+    Raises:
+        UserError: naming the row, where it is no boost.
+    """
+    rows = rows_of("boosts", given)
+    _check(rows)
+    numbers = {name: _numbers(rows, name) for name in ("factor", "add")}
+    bounds = {name: _bounds(rows, name) for name in ("from", "to")}
+    late = bounds["from"] >= bounds["to"]
+    if late.any():
+        raise UserError(f"boosts, row {int(late.argmax()) + 1}: it ends before it begins.")
+    found = Boosts(np.ones(len(items), np.float32), np.zeros(len(items), np.float32))
+    running = np.flatnonzero((bounds["from"] <= at) & (at < bounds["to"]))
+    one, where = _column(rows, "item"), _column(rows, "where")
+    code = codes(one) if one is not None else pl.Series([None] * len(rows), dtype=pl.UInt32)
+    unknown = []
+    for row in running.tolist():
+        if one is not None and one[row] is not None:
+            which: Any = code[row]
+            if which is None:
+                unknown.append(one[row])
+                continue
+        else:
+            assert where is not None
+            which = holds(where[row], items, f"boosts, row {row + 1}: where")
+        found.factor[which] *= numbers["factor"][row]
+        found.add[which] += numbers["add"][row]
+    if unknown:
+        words = "boosts: %d of the items are not known to this run and are passed over, such as %s."
+        log.warning(words, len(unknown), listed(unknown, 3))
+    return found, len(running)
+
+
+def _check(rows: pl.DataFrame) -> None:
+    """Raise UserError for columns that are no boosts, or rows that say too little or too much."""
+    if odd := [name for name in rows.columns if name not in KNOWN]:
+        raise UserError(f"boosts: unknown column '{odd[0]}'.{suggest(odd[0], KNOWN)}")
+    for one, other in (("item", "where"), ("factor", "add")):
+        said = [_column(rows, name) for name in (one, other)]
+        given = [
+            np.zeros(len(rows), bool) if s is None else s.is_not_null().to_numpy() for s in said
+        ]
+        both = "neither" if one == "item" else "none"
+        if one == "item" and (wrong := given[0] & given[1]).any():
+            row = int(wrong.argmax()) + 1
+            raise UserError(f"boosts, row {row}: it names an item and a where: say one of them.")
+        if (wrong := ~(given[0] | given[1])).any():
+            row = int(wrong.argmax()) + 1
+            raise UserError(f"boosts, row {row}: it has {both} of '{one}' and '{other}'.")
+
+
+def _numbers(rows: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    """The factors, or what is added; 1, or 0, where nothing is said."""
+    column = _column(rows, name)
+    nothing = 1.0 if name == "factor" else 0.0
+    if column is None:
+        return np.full(len(rows), nothing)
+    read = column.cast(pl.String).cast(pl.Float64, strict=False)
+    fits = read.is_finite() & ((read >= 0) if name == "factor" else True)
+    if (wrong := column.is_not_null() & ~fits.fill_null(False)).any():
+        row = int(wrong.arg_max() or 0)
+        least = " of 0 or more" * (name == "factor")
+        raise UserError(f"boosts, row {row + 1}: {name}={column[row]} has to be a number{least}.")
+    return read.fill_null(nothing).to_numpy()
+
+
+def _bounds(rows: pl.DataFrame, name: str) -> NDArray[np.float64]:
+    column = _column(rows, name)
+    never = -np.inf if name == "from" else np.inf
+    if column is None:
+        return np.full(len(rows), never)
+    return moments(f"boosts, column '{name}'", column).fill_null(never).to_numpy()
+
+
+def _column(rows: pl.DataFrame, name: str) -> pl.Series | None:
+    """A column, empty text as null; None where there is none."""
+    if name not in rows.columns:
+        return None
+    column = rows[name]
+    if column.dtype == pl.String:
+        column = column.str.strip_chars().replace("", None)
+    return column

@@ -1,0 +1,112 @@
+"""What rules are given: lists of ids, moments, and small tables, from Python or from files."""
+
+import csv
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.data.tabular import open_table
+from lightning_rec.data.times import TimeForm, divisor, read_times
+from lightning_rec.errors import UserError, suggest
+
+Moment = str | int | float | datetime.datetime | datetime.date
+TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".txt", ".arrow")
+
+
+def words(text: str) -> list[str]:
+    """The parts of ``a,b,c`` or ``[a,b,c]``; one with a comma stands in double quotes."""
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    found = next(csv.reader([inside.replace("\n", " ")], skipinitialspace=True), [])
+    return [each.strip().strip("'") for each in found if each.strip()]
+
+
+def looks_like_file(text: str) -> bool:
+    """Whether a word names a file, by its ending, or because there is one."""
+    return (
+        "," not in text
+        and not text.startswith("[")
+        and (text.lower().endswith(TABLES) or Path(text).is_file())
+    )
+
+
+def ids_of_file(name: str, path: Path, column: str = "item") -> pl.Series:
+    """Ids of a file: one each line of a ``.txt``, else the column ``item`` of a table.
+
+    Raises UserError if it is missing, or has no such column.
+    """
+    if path.suffix.lower() == ".txt" and path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise UserError(f"{name}={path} is no UTF-8 text.") from None
+        return pl.Series(column, [line for line in map(str.strip, lines) if line], dtype=pl.String)
+    return table(path, column).get_column(column)
+
+
+def table(path: Path, *required: str) -> pl.DataFrame:
+    """A whole small table. Raises UserError if it is missing, none, or lacks a column."""
+    opened = open_table(path)
+    if missing := [name for name in required if name not in opened.schema]:
+        raise UserError(
+            f"{path} has no column '{missing[0]}'."
+            + suggest(missing[0], opened.schema, "Its columns are")
+        )
+    return opened.collect(opened.frame)
+
+
+def rows_of(name: str, given: Any) -> pl.DataFrame:
+    """A table from a path, a frame, a mapping of columns, or a list of mappings."""
+    if isinstance(given, str | Path):
+        return table(Path(given))
+    if isinstance(given, pl.DataFrame):
+        return given
+    if hasattr(given, "columns"):
+        return pl.DataFrame({str(each): list(given[each]) for each in given.columns}, strict=False)
+    try:
+        if isinstance(given, Mapping):
+            return pl.DataFrame(dict(given), strict=False)
+        if isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
+            return pl.from_dicts([dict(each) for each in given], infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise UserError(f"{name}: {str(error).splitlines()[0]}.") from error
+    raise UserError(f"{name}: a path, a frame or a list of rows is taken, no {given!r}.")
+
+
+def moments(name: str, column: pl.Series) -> pl.Series:
+    """Seconds since 1970, Float64, of dates or numbers; null where there is nothing.
+
+    Raises UserError for what is no time.
+    """
+    if column.dtype == pl.String:
+        column = column.str.strip_chars().replace("", None)
+    if column.dtype == pl.Null or column.null_count() == len(column):
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
+    first = column.drop_nulls()[0]
+    shown = str(first) if column.dtype == pl.String else None
+    value, per_second = read_times(column.name, column.dtype, shown, TimeForm(), mixed=True)
+    read = column.to_frame().select(value.alias("time"))["time"]
+    if (odd := column.filter(read.is_null() & column.is_not_null())).len():
+        raise UserError(f"{name}: {odd[0]!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
+    if per_second is None:
+        low, high = float(read.min()), float(read.max())  # type: ignore[arg-type]
+        try:
+            per_second = int(divisor(low, high, "auto"))
+        except ValueError as error:
+            raise UserError(f"{name} {error}.") from None
+    return read.cast(pl.Float64) / per_second
+
+
+def moment(name: str, given: Moment | None) -> float:
+    """Seconds since 1970 of one moment; of now, if None. Raises UserError if it is none."""
+    if given is None:
+        return datetime.datetime.now(datetime.UTC).timestamp()
+    if isinstance(given, bool) or not isinstance(given, str | int | float | datetime.date):
+        raise UserError(f"{name}={given!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
+    if isinstance(given, datetime.datetime) and given.tzinfo is not None:
+        return given.timestamp()
+    return float(moments(f"{name}={given}", pl.Series("time", [given]))[0] or 0.0)
