@@ -1,6 +1,5 @@
 """A trained model of sequences, asked for the items that come next."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Self
@@ -41,8 +40,6 @@ from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs, among
 from lightning_rec.rules.ready import Ready, made_ready
 from lightning_rec.rules.rules import Rules
 from lightning_rec.runs.folder import RunFolder
-
-log = logging.getLogger(__name__)
 
 TOKENS = 4096  # places of them that are computed at once
 
@@ -118,8 +115,7 @@ class SequencePredictor(Predictor):
         tell = told or Told()
         found = self.answer(self._asked(histories, users, tell), k, seen, ready, tell)
         if told is None:
-            for words in filter(None, [*tell.warnings(k), tell.costs()]):
-                log.warning(words)
+            tell.log(k)
         return found
 
     def ready(self, rules: Rules) -> Ready:

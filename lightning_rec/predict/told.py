@@ -1,5 +1,6 @@
 """What is told beside the answers: who got none, whose list is short, what rules cost."""
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import listed
 from lightning_rec.rules.choosing import Chosen, Pool
+
+log = logging.getLogger(__name__)
 
 SHOWN = 3  # examples
 
@@ -110,6 +113,13 @@ class Told:
                 "left for them."
             )
         return found
+
+    def log(self, k: int) -> None:
+        """Log what is to be told: warnings, and as information what rules cost."""
+        for words in self.warnings(k):
+            log.warning(words)
+        if words := self.costs():
+            log.info(words)
 
     def costs(self) -> str:
         """A sentence on what rules cost; empty where nothing was chosen."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_NODES = torch.linspace(-8, 8, 161, dtype=torch.float64)  # standard deviations, for integrals
+_NODES = torch.linspace(-6, 6, 61, dtype=torch.float64)  # standard deviations, for integrals
 _WEIGHTS = torch.exp(-(_NODES**2) / 2) / torch.exp(-(_NODES**2) / 2).sum()
 
 
@@ -117,13 +117,13 @@ class Thompson(NamedTuple):
         """How probable it is that the chosen one has the highest draw, by an integral."""
         at = chosen[:, None]
         own = value.gather(1, at) + deviation.gather(1, at) * _NODES  # [B, nodes]
-        log_all = torch.zeros_like(own)
+        below_all = torch.ones_like(own)
         for column in range(value.shape[1]):
             other, wide = value[:, column, None], deviation[:, column, None].clamp(min=1e-12)
-            below = torch.special.log_ndtr((own - other) / wide)
+            below = torch.special.ndtr((own - other) / wide)
             counts = (other > -torch.inf) & (at != column)
-            log_all += below.where(counts, 0)
-        return (log_all.exp() * _WEIGHTS).sum(1)
+            below_all *= below.where(counts, 1)
+        return (below_all * _WEIGHTS).sum(1)
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:

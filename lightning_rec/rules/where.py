@@ -59,7 +59,7 @@ def holds(text: str, items: pl.DataFrame, name: str = "where") -> Mask:
         at = f" at character {error.offset}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"{name}={text!r} cannot be read ({told}{at}): {FORMS}.") from None
     found = _Condition(text, items, name).true(tree)
-    return items.select(found.fill_null(False).alias("holds"))["holds"].to_numpy()
+    return items.with_columns(found.fill_null(False).alias("\0"))["\0"].to_numpy()
 
 
 class _Condition:

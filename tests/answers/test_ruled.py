@@ -1,0 +1,217 @@
+"""Rules on a real run: what a full ranking, sorted out by hand, would give."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec.errors import UserError
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.told import Told
+from lightning_rec.rules.rules import Rules
+
+USERS = ["u4", "u9", "u17", "u30"]
+
+
+@pytest.fixture(scope="module")
+def full(model: SequencePredictor) -> pl.DataFrame:
+    """Every item that is a candidate of each user, best first, with all that is known of it."""
+    found = model.recommend(users=USERS, k=len(model.items))
+    shop = model.items.with_columns(pl.col("price").cast(pl.Float64))  # text, of a CSV file
+    return found.drop("title").join(shop, "item", "left", maintain_order="left")
+
+
+def tops(found: pl.DataFrame, k: int) -> list[list[str]]:
+    lists = found.group_by("user", maintain_order=True).agg(pl.col("item").head(k))
+    return lists["item"].to_list()
+
+
+CHEAP = pl.col("price") < 30
+
+
+@pytest.mark.parametrize(
+    ("rules", "kept"),
+    [
+        ({"where": "price < 30"}, CHEAP),
+        ({"where": "price < 30 and kind == 'shoes'"}, CHEAP & (pl.col("kind") == "shoes")),
+        (
+            {"allow": ["i03", "i10", "i17", "i24"]},
+            pl.col("item").is_in(["i03", "i10", "i17", "i24"]),
+        ),
+        ({"deny": ["i00", "i01", "i02"]}, ~pl.col("item").is_in(["i00", "i01", "i02"])),
+        (
+            {"allow": [f"i{n:02d}" for n in range(20)], "deny": ["i03"], "where": "price < 30"},
+            CHEAP & (pl.col("item") < "i20") & (pl.col("item") != "i03"),
+        ),
+    ],
+)
+def test_filters_come_before_the_best_are_taken(
+    model: SequencePredictor, full: pl.DataFrame, rules: dict[str, Any], kept: pl.Expr
+) -> None:
+    found = model.recommend(users=USERS, k=6, rules=Rules(**rules))
+    assert tops(found, 6) == tops(full.filter(kept), 6)
+    assert found["rank"][:3].to_list() == [1, 2, 3]
+
+
+def test_boosts_move_scores_and_hold_when_they_should(
+    model: SequencePredictor, full: pl.DataFrame
+) -> None:
+    campaign = pl.DataFrame(
+        {
+            "item": ["i05", None, "i06"],
+            "where": [None, "kind == 'hats'", None],
+            "factor": [1.5, 0.5, None],
+            "add": [0.25, None, 100.0],
+            "from": ["2026-01-01", None, "2026-03-01"],
+            "to": ["2026-02-01", "2026-02-01 12:00", None],
+        }
+    )
+    held = {"2025-12-31": [1], "2026-01-01": [0, 1], "2026-01-15T08:00": [0, 1],
+            "2026-02-01": [1], "2026-02-01 13:00": [], "2026-03-01": [2]}  # fmt: skip
+    for at, rows in held.items():
+        factor = pl.lit(1.0)
+        add = pl.lit(0.0)
+        if 0 in rows:
+            factor = factor * pl.when(pl.col("item") == "i05").then(1.5).otherwise(1.0)
+            add = add + pl.when(pl.col("item") == "i05").then(0.25).otherwise(0.0)
+        if 1 in rows:
+            factor = factor * pl.when(pl.col("kind") == "hats").then(0.5).otherwise(1.0)
+        if 2 in rows:
+            add = add + pl.when(pl.col("item") == "i06").then(100.0).otherwise(0.0)
+        score = pl.col("score") + (factor - 1) * pl.col("score").abs() + add
+        wanted = full.with_columns(score=score).sort(
+            "user", "score", descending=[False, True], maintain_order=True
+        )
+        wanted = wanted.sort(pl.col("user").replace_strict(USERS, range(4)), maintain_order=True)
+        found = model.recommend(users=USERS, k=5, rules=Rules(boosts=campaign, at=at))
+        assert tops(found, 5) == tops(wanted, 5), at
+        best = wanted.group_by("user", maintain_order=True).head(5)["score"]
+        assert np.allclose(found["score"], best, atol=1e-5)
+
+
+def test_caps_are_filled_from_as_far_down_as_it_takes(
+    model: SequencePredictor, full: pl.DataFrame
+) -> None:
+    for k in (2, 5, 12):
+        found = model.recommend(users=USERS, k=k, rules=Rules(per="kind:1,tags:3"))
+        wanted = []
+        for user in USERS:
+            taken: list[dict[str, Any]] = []
+            for row in full.filter(user=user).rows(named=True):
+                tags = (row["tags"] or "").split("|")
+                same = row["kind"] and any(t["kind"] == row["kind"] for t in taken)
+                many = any(
+                    tag and sum(tag in (t["tags"] or "") for t in taken) >= 3 for tag in tags
+                )
+                if len(taken) < k and not same and not many:
+                    taken.append(row)
+            wanted.append([row["item"] for row in taken])
+        assert tops(found, k) == wanted
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(diversity="mmr:0.5", pool=20),
+        Rules(diversity="dpp@kind", per="kind:2"),
+        Rules(explore="epsilon:0.5", seed=3),
+        Rules(explore="thompson:1", where="price < 40"),
+        Rules(explore="softmax:0.5", diversity="mmr:0.2@tags"),
+    ],
+)
+def test_an_answer_does_not_depend_on_who_else_is_asked_for(
+    model: SequencePredictor, rules: Rules
+) -> None:
+    together = model.recommend(users=USERS, k=5, rules=rules)
+    alone = pl.concat([model.recommend(users=[user], k=5, rules=rules) for user in USERS])
+    assert together.drop("score", "propensity", strict=False).equals(
+        alone.drop("score", "propensity", strict=False)
+    )
+    assert ("propensity" in together.columns) == (rules.explore is not None)
+    assert len(together) == 20
+
+
+def test_diversity_costs_relevance_and_both_are_told(model: SequencePredictor) -> None:
+    told = Told()
+    found = model.recommend(users=USERS, k=5, rules=Rules(diversity="mmr:0.7@kind"), told=told)
+    cost = told.cost()
+    assert 0 < cost["relevance"] < 1
+    assert 0 < cost["dcg"] < 1
+    assert cost["alike"] < cost["alike_plain"]
+    kinds = model.items.select("item", pl.col("kind").fill_null("none"))
+    same = []
+    for _, own in found.join(kinds, "item", maintain_order="left").group_by("user"):
+        of = own["kind"].to_list()
+        same += [one == other for n, one in enumerate(of) for other in of[:n]]
+    assert cost["alike"] == pytest.approx(np.mean(same))
+    assert "keep" in told.costs()
+
+
+def test_fewer_than_asked_is_told(
+    model: SequencePredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = model.recommend(
+            users=["u4"], k=10, rules=Rules(allow=["i03", "i10", "zz"]), seen="keep"
+        )
+    assert found["item"].sort().to_list() == ["i03", "i10"]
+    assert "1 of 1 lists are shorter than k=10" in caplog.text
+    assert "allow: 1 of 3 items are not known to this run, such as zz." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"deny": [f"i{n:02d}" for n in range(40)]}, "after deny 0"),
+        ({"allow": []}, "after allow 0"),
+        ({"where": "price < 0"}, "leave no item of 40"),
+        ({"where": "colour == 'red'"}, "no column 'colour'"),
+        ({"per": "brand:2"}, "per: the catalogue has no column 'brand'"),
+        ({"per": "kind"}, "say per=brand:2"),
+        ({"per": {"kind": 0}}, "1 at least"),
+        ({"diversity": "mmr:1"}, "above 0 and below 1"),
+        ({"diversity": "mmr:nan"}, "above 0 and below 1"),
+        ({"diversity": "mrm"}, "Did you mean 'mmr'?"),
+        ({"diversity": "mmr@brand"}, "diversity: the catalogue has no column 'brand'"),
+        ({"explore": "epsilon"}, "as in epsilon:0.1"),
+        ({"explore": "epsilon:1.5"}, "1 at most"),
+        ({"seed": -1}, "seed=-1"),
+        ({"pool": 0}, "pool=0"),
+        ({"pool": 3}, "pool= has no effect"),
+        ({"allow": "i03"}, "put brackets around it"),
+        ({"boosts": [{"item": "i03", "factor": float("nan")}]}, "row 1: factor=nan"),
+        ({"boosts": [{"item": "i03", "factor": -1}]}, "a number of 0 or more"),
+        ({"boosts": [{"item": "i03", "add": float("inf")}]}, "row 1: add=inf"),
+        ({"boosts": [{"item": "i03"}]}, "row 1: it has none of 'factor' and 'add'"),
+        ({"boosts": [{"factor": 2}]}, "row 1: it has neither of 'item' and 'where'"),
+        ({"boosts": [{"item": "a", "where": "price<1", "factor": 2}]}, "names an item and a where"),
+        ({"boosts": [{"item": "i03", "factr": 2}]}, "Did you mean 'factor'?"),
+        ({"boosts": [{"where": "prize<1", "factor": 2}]}, "boosts, row 1: where='prize<1'"),
+        (
+            {"boosts": [{"item": "i03", "factor": 2, "from": "2026-02-01", "to": "2026-01-01"}]},
+            "ends before it begins",
+        ),
+        ({"boosts": [{"item": "i03", "factor": 2, "from": "someday"}]}, "'someday' is no time"),
+        ({"boosts": "nowhere.csv"}, "There is no file or folder nowhere.csv"),
+        ({"boosts": [{"item": "i03", "factor": 2}], "at": "someday"}, "at=someday"),
+    ],
+)
+def test_rules_that_do_not_fit_are_refused(
+    model: SequencePredictor, rules: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        model.recommend(users=["u4"], k=3, rules=Rules(**rules))
+    assert said in str(refused.value)
+
+
+def test_boosts_may_come_from_a_file(model: SequencePredictor, tmp_path: Path) -> None:
+    path = tmp_path / "boosts.csv"
+    path.write_text("item,where,add\ni07,,50\n,price > 60,70\n")
+    found = model.recommend(users=["u4"], k=3, rules=Rules(boosts=str(path)), seen="keep")
+    dear = model.items.filter(pl.col("price").cast(pl.Float64) > 60)["item"].to_list()
+    assert 0 < len(dear) <= 3
+    assert set(dear) <= set(found["item"]) <= {*dear, "i07"} | set(model.items["item"])
+    assert (found["score"] > 40).sum() == min(3, len({*dear, "i07"}))
