@@ -47,6 +47,13 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+_PACKAGES = {
+    "sklearn": "scikit-learn",
+    "Stemmer": "PyStemmer",
+    "prometheus_client": "prometheus-client",
+}
+
+
 def import_extra(module: str, what: str, extra: str, otherwise: str = "") -> Any:
     """Import a library that only ``what`` needs.
 
@@ -63,7 +70,7 @@ def import_extra(module: str, what: str, extra: str, otherwise: str = "") -> Any
         return import_module(module)
     except ImportError as error:
         name = module.partition(".")[0]
-        package = {"sklearn": "scikit-learn", "Stemmer": "PyStemmer"}.get(name, name)
+        package = _PACKAGES.get(name, name)
         raise UserError(
             f"{what} needs {package}, which is not installed: pip install 'lightning-rec[{extra}]'."
             + f" {otherwise}".rstrip()

@@ -38,6 +38,7 @@ ORDER = [
     {"answers", "shrink"},
     {"problems"},
     {"build"},
+    {"serving"},
     {"lab"},
     {"reports"},
     {"training"},

@@ -51,6 +51,14 @@ class Predictor:
         """
         return self.catalogue.similar(self._vectors("similar"), items, k)
 
+    @torch.no_grad()
+    def directions(self) -> Tensor:
+        """The vectors of all items by their codes, of length 1: float [V, D].
+
+        Inner products are the cosines of :meth:`similar`. Raises UserError for a model without.
+        """
+        return torch.nn.functional.normalize(self._vectors("similar"), dim=1)
+
     def user_vectors(self, *args: Any, **kwargs: Any) -> pl.DataFrame:
         """The vector of each history, user or query."""
         raise self._cannot("user_vectors")

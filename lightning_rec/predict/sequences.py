@@ -129,7 +129,6 @@ class SequencePredictor(Predictor):
         known: Any = [] if self.users is None else self.users["items"].explode().drop_nulls()
         return np.bincount(np.asarray(known, dtype=np.int64), minlength=len(self.items))
 
-    @torch.no_grad()
     def answer(
         self,
         asked: Asked,
@@ -141,7 +140,20 @@ class SequencePredictor(Predictor):
         """The ``k`` best items for histories of item codes; see :meth:`recommend`."""
         if seen not in (None, "filter", "keep"):
             raise UserError(f"seen={seen}: it is filter or keep.")
-        told, number = told or Told(), len(self.items)
+        told, drawn = told or Told(), ready is not None and bool(ready.draw)
+        parts = self.lists(asked, k, seen, ready, told)
+        return shown(parts, asked, k, self.catalogue, told, drawn=drawn)
+
+    @torch.no_grad()
+    def lists(
+        self,
+        asked: Asked,
+        k: int,
+        seen: str | None = None,
+        ready: Ready | None = None,
+        told: Told | None = None,
+    ) -> list[Lists]:
+        """What :meth:`answer` shows, as codes, some histories at a time."""
         adjust = None if ready is None else ready.adjust
         retriever = ModelRetriever(self.model, floor=LOWEST, adjust=adjust)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
@@ -150,12 +162,12 @@ class SequencePredictor(Predictor):
         for rows, queries in self._queries(asked):
             top = partial(best_of, retriever, queries, self._left_out(asked, rows, seen))
             if ready is None or not ready.rules.choosing:
-                lists = plain_lists(top(torch.arange(len(rows)), k))
+                found = plain_lists(top(torch.arange(len(rows)), k))
             else:
                 own = np.zeros(len(rows), np.uint64) if keys is None else keys[rows]
-                lists = ruled_lists(top, own, k, number, ready, told)
-            parts.append(lists._replace(row=rows[lists.row]))
-        return shown(parts, asked, k, self.catalogue, told, drawn=keys is not None)
+                found = ruled_lists(top, own, k, len(self.items), ready, told or Told())
+            parts.append(found._replace(row=rows[found.row]))
+        return parts
 
     @torch.no_grad()
     def score(self, rows: Frame) -> pl.DataFrame:
@@ -206,10 +218,8 @@ class SequencePredictor(Predictor):
 
     def _left_out(self, asked: Asked, rows: Ints, seen: str | None = None) -> Pairs:
         """What is no candidate for some histories, by their place among ``rows``."""
-        ends = (asked.offsets[rows], asked.offsets[rows + 1])
-        if (seen or self.seen) != "filter":
-            ends = (ends[1], ends[1])
-        return Pairs(*pairs(asked.items, *ends))
+        start = rows if (seen or self.seen) == "filter" else rows + 1
+        return Pairs(*pairs(asked.items, asked.offsets[start], asked.offsets[rows + 1]))
 
     @torch.no_grad()
     def _queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:

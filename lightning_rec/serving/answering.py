@@ -1,0 +1,107 @@
+"""Questions in raw ids, in groups that are computed at once, and answers as plain values."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from lightning_rec.errors import UserError, listed
+from lightning_rec.predict.asking import Asked
+from lightning_rec.predict.matching import MatchPredictor
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.serving.opening import Model
+
+Row = dict[str, Any]
+
+
+class History(NamedTuple):
+    """Codes of known items, oldest first, and of the user, -1 for somebody new."""
+
+    codes: Sequence[int]
+    user: int
+
+
+def recommended(model: Model, k: int, seen: str | None, histories: list[History]) -> list[Any]:
+    """The rows of each history: ``rank``, ``item``, perhaps ``title``, ``score``."""
+    predictor = model.predictor
+    assert isinstance(predictor, SequencePredictor)
+    offsets = np.zeros(len(histories) + 1, dtype=np.int64)
+    np.cumsum([len(each.codes) for each in histories], out=offsets[1:])
+    items = np.fromiter((code for each in histories for code in each.codes), np.int32, offsets[-1])
+    key = pl.Series("row", np.arange(len(histories), dtype=np.uint32))
+    asked = Asked(key, items, offsets, np.array([each.user for each in histories], dtype=np.int64))
+    answers: list[list[Row]] = [[] for _ in histories]
+    parts = predictor.lists(asked, k, seen)
+    found = (np.concatenate([part[place] for part in parts]).tolist() for place in range(4))
+    for number, rank, code, score in zip(*found, strict=True):
+        row = {"rank": rank, "item": model.items[code]}
+        if model.titles is not None:
+            row["title"] = model.titles[code]
+        answers[number].append(row | {"score": score})
+    return answers  # entries of a history come in their order
+
+
+def searched(model: Model, k: int, queries: list[str]) -> list[Any]:
+    """The rows of each query; see :meth:`MatchPredictor.recommend`."""
+    assert isinstance(model.predictor, MatchPredictor)
+    once = list(dict.fromkeys(queries))
+    found = model.predictor.recommend(once, k).partition_by("query", as_dict=True)
+    rows = {key[0]: part.drop("query").to_dicts() for key, part in found.items()}
+    return [rows.get(query, []) for query in queries]
+
+
+def similar(model: Model, k: int, questions: list[list[str]]) -> list[Any]:
+    """The rows of each list of items; see :meth:`Predictor.similar`."""
+    once = list(dict.fromkeys(item for items in questions for item in items))
+    found = model.predictor.similar(once, k).partition_by("item", as_dict=True)
+    rows = {key[0]: part.to_dicts() for key, part in found.items()}
+    return [[row for item in items for row in rows[item]] for items in questions]
+
+
+def scored(model: Model, frames: list[pl.DataFrame]) -> list[Any]:
+    """The scores of the rows of each frame, all of one schema; see :meth:`Predictor.score`."""
+    whole = model.predictor.score(pl.concat(frames))
+    names = [name for name in whole.columns if name not in frames[0].columns]
+    answers, start = [], 0
+    for each in frames:
+        part = whole.select(names).slice(start, len(each))
+        start += len(each)
+        answers.append(part.to_dicts())
+    return answers
+
+
+def rows_of(rows: list[Row]) -> pl.DataFrame:
+    """Raw rows as a frame. Raises UserError where the values of a column do not go together."""
+    if any(name.startswith("score") for row in rows for name in row):
+        raise UserError("A row has a column 'score': that is what the answer is called.")
+    try:
+        made = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        raise UserError(
+            "The values of a column are of one kind: numbers, texts or lists."
+        ) from None
+    odd = [name for name, kind in made.schema.items() if kind in (pl.Object, pl.Struct)]
+    if odd:
+        raise UserError(f"The columns {listed(odd)} hold neither numbers, texts nor lists of them.")
+    return made
+
+
+def reasons(model: Model, history: Sequence[int], items: Sequence[int]) -> list[Row | None]:
+    """Of each item the nearest of a history, by the cosine of vectors; None without vectors.
+
+    ``history``, ``items``: codes. Each is ``item``, perhaps ``title``, and ``cosine``.
+    """
+    vectors = model.directions
+    if vectors is None or not history:
+        return [None for _ in items]
+    past = list(dict.fromkeys(history))
+    cosines = vectors[list(items)] @ vectors[past].T
+    best = cosines.argmax(dim=1).tolist()
+    made: list[Row | None] = []
+    for row, place in enumerate(best):
+        reason: Row = {"item": model.items[past[place]]}
+        if model.titles is not None:
+            reason["title"] = model.titles[past[place]]
+        made.append(reason | {"cosine": float(cosines[row, place])})
+    return made

@@ -1,0 +1,76 @@
+"""A page to look at: histories are put together by title, and two models recommend side by side."""
+
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query
+from fastapi.responses import Response
+from pydantic import Field
+
+from lightning_rec.serving import schemas
+from lightning_rec.serving.answering import reasons
+from lightning_rec.serving.opening import Model
+from lightning_rec.serving.raw_ids import texts_of
+from lightning_rec.serving.service import Service
+
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_POLICY = (
+    "; ".join(f"{what} 'self'" for what in ("script-src", "style-src", "connect-src"))
+    + "; default-src 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_FOUND = 12  # titles that are offered
+_SHOWN = 10  # items that a model recommends
+
+
+class _Picked(schemas._Request):
+    history: Annotated[list[schemas.Id], Field(max_length=1000)]
+
+
+def routes(app: FastAPI, service: Service) -> tuple[str, ...]:
+    """Add the page; the addresses that hold no data."""
+    folder = files("lightning_rec.serving") / "page"
+    static = {f"/demo/{name}": name for name in ("page.css", "page.js")} | {"/demo": "page.html"}
+
+    def shown(name: str) -> Response:
+        kind = f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8"
+        text = (folder / name).read_text(encoding="utf-8")
+        return Response(text, headers={"Content-Security-Policy": _POLICY}, media_type=kind)
+
+    for path, name in static.items():
+        app.add_api_route(path, lambda name=name: shown(name), include_in_schema=False)
+
+    @app.get("/demo/items", include_in_schema=False)
+    async def items(text: Annotated[str, Query(max_length=100)]) -> Any:
+        """Items whose title has all the words."""
+        return _found(service.model, text)
+
+    @app.post("/demo/recommend", include_in_schema=False)
+    async def recommend(picked: _Picked) -> Any:
+        """What each model recommends for a history, and by which item of it."""
+        models = [each for each in (service.model, service.also) if each is not None]
+        return [await _column(service, model, picked.history) for model in models]
+
+    return tuple(static)
+
+
+async def _column(service: Service, model: Model, history: list[schemas.Id]) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    if history:
+        k = min(_SHOWN, service.settings.k, len(model.items))
+        answer = await service.recommend(history, None, k, "filter", model)
+        codes = [model.codes[name] for name in texts_of(history) if name in model.codes]
+        found = [model.codes[row["item"]] for row in answer["items"]]
+        why = reasons(model, codes, found)
+        rows = [row | {"why": each} for row, each in zip(answer["items"], why, strict=True)]
+    return {"name": model.predictor.name, "folder": model.folder, "items": rows}
+
+
+def _found(model: Model, text: str) -> list[dict[str, str]]:
+    words, titles, found = text.casefold().split(), model.titles or model.items, []
+    for code, title in enumerate(titles if words else ()):
+        if title and all(word in title.casefold() for word in words):
+            found.append((not title.casefold().startswith(words[0]), len(title), code))
+    return [
+        {"item": model.items[code], "title": titles[code] or model.items[code]}
+        for _, _, code in sorted(found)[:_FOUND]
+    ]

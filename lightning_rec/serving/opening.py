@@ -1,0 +1,94 @@
+"""The models that a server answers with: opened here, and told apart by what they are asked."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from lightning_rec.errors import UserError
+from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.predict.matching import MatchPredictor
+from lightning_rec.predict.sequences import SequencePredictor
+
+Kind = Literal["sequences", "clicks", "matching"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened model. ``folder``: its name. ``version``: changes whenever its files do."""
+
+    predictor: Predictor
+    folder: str
+    version: str
+
+    @property
+    def kind(self) -> Kind:
+        """What it answers about."""
+        if isinstance(self.predictor, ClickPredictor):
+            return "clicks"
+        return "matching" if isinstance(self.predictor, MatchPredictor) else "sequences"
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The code of each item."""
+        return dict(zip(self.items, range(len(self.items)), strict=True))
+
+    @cached_property
+    def items(self) -> list[str]:
+        """The id of each item by its code; a model of clicks has none."""
+        if self.kind == "clicks":
+            return []
+        ids: list[str] = self.predictor.catalogue.items["item"].to_list()
+        return ids
+
+    @cached_property
+    def titles(self) -> list[str | None] | None:
+        """The title of each item by its code, where the catalogue has any."""
+        if self.kind == "clicks" or "title" not in self.predictor.catalogue.items.columns:
+            return None
+        titles: list[str | None] = self.predictor.catalogue.items["title"].to_list()
+        return titles
+
+    @cached_property
+    def directions(self) -> Tensor | None:
+        """Vectors of items of length 1, float [V, D]; None where the model has none."""
+        try:
+            return self.predictor.directions()
+        except UserError:
+            return None
+
+    @cached_property
+    def users(self) -> dict[str, int]:
+        """The code of each user that the run's log knew."""
+        known = self.predictor.users if isinstance(self.predictor, SequencePredictor) else None
+        return {} if known is None else {user: code for code, user in enumerate(known["user"])}
+
+
+def open_served(path: Path, trust: tuple[str, ...] = ()) -> Model:
+    """Open a run folder, or the one that a link leads to.
+
+    Raises UserError where it is none, is not whole, or cannot be asked.
+    """
+    from lightning_rec.build import load_run  # brings Hydra
+
+    try:
+        folder = path.resolve(strict=True)
+    except OSError:
+        raise UserError(f"model={path}: there is no such folder.") from None
+    version = version_of(folder)
+    model = Model(load_run(folder, trust=trust), folder.name, version)
+    _ = model.codes, model.titles, model.users  # looked up now, not in the first request
+    return model
+
+
+def version_of(folder: Path) -> str:
+    """Twelve letters that change whenever the record of a folder's files does."""
+    digest = hashlib.sha256()
+    for name in ("manifest.json", "checksums.json", "run.json"):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,264 @@
+"""The models of a server, what users did, and how both answer: behind HTTP, the page and MCP."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from lightning_rec import __version__
+from lightning_rec.errors import UserError, listed
+from lightning_rec.predict.asking import check_k
+from lightning_rec.serving import answering
+from lightning_rec.serving.answering import History
+from lightning_rec.serving.cache import Cache
+from lightning_rec.serving.compute import Compute
+from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.opening import Model, open_served
+from lightning_rec.serving.raw_ids import Id, text_of, texts_of
+from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
+from lightning_rec.serving.settings import Settings
+from lightning_rec.serving.telling import Figures
+
+log = logging.getLogger(__name__)
+
+Told = dict[str, Any]
+
+
+class Service:
+    """Answers questions by the model that is loaded now; ``settings``: see :class:`Settings`.
+
+    ``model``: the one that answers.  ``also``: a second one, for the page.  ``problem``: why the
+    latest reload was refused.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.figures = settings, Figures()
+        self.compute = Compute(settings.batch, self.figures.batched)
+        self.model = open_served(settings.model, settings.trust)
+        self.also = open_served(settings.also, settings.trust) if settings.also else None
+        self.sessions = _sessions(settings)
+        self.cache = Cache(settings.cache, settings.cache_seconds)
+        self.problem: str | None = None
+        self._loading = asyncio.Lock()
+        self._loaded()
+
+    async def recommend(
+        self,
+        history: Sequence[Id] | None,
+        user: Id | None,
+        k: int,
+        seen: str | None,
+        model: Model | None = None,
+    ) -> Told:
+        """The ``k`` best items for a history or a user; see :class:`schemas.RecommendRequest`.
+
+        Raises Refusal.
+        """
+        model = model or self.model
+        if model.kind != "sequences":
+            raise Refusal("cannot_answer", f"{_named(model)}, which recommends for no histories.")
+        self._check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        if (history is None) == (user is None):
+            raise Refusal("invalid", "Say whom it is for: either history or user.")
+        if history is not None:
+            asked, unknown = self._of_items(model, history)
+            return await self._ranking(model, k, seen, asked, unknown)
+        name = _user(user)
+        session = await self.sessions.read(name)
+        key = (model.version, name, session and session.revision, k, seen)
+        kept = self.cache.get(key)
+        self.figures.cache.labels("no" if kept is None else "yes").inc()
+        if kept is None:
+            asked, unknown = self._of_user(model, name, session.items if session else ())
+            kept = await self._ranking(model, k, seen, asked, unknown)
+            self.cache.put(key, kept)
+        found: Told = kept
+        return found
+
+    async def similar(self, items: Sequence[Id], k: int) -> Told:
+        """Items that are like each of ``items``. Raises Refusal."""
+        model = self.model
+        if model.kind == "clicks":
+            raise Refusal("cannot_answer", f"{_named(model)}, which compares no items.")
+        self._check_k(k, len(model.items) - 1, "an item has from 1 to {:,} others")
+        names = texts_of(items)
+        known = [name for name in names if name in model.codes]
+        if len(known) < len(names):
+            unknown = [
+                raw for raw, name in zip(items, names, strict=True) if name not in model.codes
+            ]
+            raise Refusal(
+                "unknown_item", f"The model does not know the items {listed(unknown, 5)}."
+            )
+        work = partial(answering.similar, model, k)
+        rows = await self._ask(("similar", id(model), k), work, known)
+        return {"items": rows, "model": model.version}
+
+    async def search(self, query: str, k: int) -> Told:
+        """The items of the catalogue for a text. Raises Refusal."""
+        model = self.model
+        if model.kind != "matching":
+            raise Refusal("cannot_answer", f"{_named(model)}, which reads no queries.")
+        self._check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        work = partial(answering.searched, model, k)
+        rows = await self._ask(("search", id(model), k), work, query)
+        return {"items": rows, "model": model.version}
+
+    async def predict(self, rows: list[Told]) -> Told:
+        """The scores of raw rows. Raises Refusal."""
+        model = self.model
+        if len(rows) > self.settings.rows:
+            raise Refusal("too_large", f"A request has at most {self.settings.rows:,} rows.")
+        frame = answering.rows_of(rows)
+        group = ("predict", id(model), tuple(frame.schema.items()))
+        scores = await self._ask(group, partial(answering.scored, model), frame)
+        return {"scores": scores, "model": model.version}
+
+    async def take(self, user: Id, items: Sequence[Id], key: str | None) -> Told:
+        """Take in what a user did. Raises Refusal."""
+        model = self.model
+        if model.kind != "sequences" or _needs_users(model):
+            raise Refusal("cannot_answer", f"{_named(model)}: events change none of its answers.")
+        names = texts_of(items)
+        if any(name is None for name in names):
+            raise Refusal("invalid", "items: there is one that is no id, such as an empty text.")
+        texts = [name for name in names if name is not None]
+        done = await self.sessions.append(_user(user), texts, key)
+        if not done.repeated:
+            self.figures.events.inc(len(texts))
+        return {"events": done.total, "repeated": done.repeated}
+
+    async def reload(self) -> None:
+        """Open what ``model=`` leads to now, and answer with it.
+
+        Raises UserError where it is broken; the one before it then goes on.
+        """
+        async with self._loading:
+            try:
+                model = await asyncio.to_thread(
+                    open_served, self.settings.model, self.settings.trust
+                )
+                await self._tried(model)
+            except Exception as error:
+                told = isinstance(error, UserError | Refusal)
+                self.problem = str(error) if told else f"{type(error).__name__}: {error}"
+                self.figures.reloads.labels("refused").inc()
+                log.error("The model stays as it was, %s: %s", self.model.version, self.problem)
+                raise UserError(f"The model stays as it was. {self.problem}") from error
+            self.figures.model.remove(self.model.folder, self.model.version)
+            self.model, self.problem = model, None
+            self.figures.reloads.labels("done").inc()
+            self._loaded()
+
+    def described(self) -> Told:
+        """See :class:`schemas.Version`."""
+        model = self.model
+        return {
+            "package": __version__,
+            "model": model.predictor.name,
+            "name": model.folder,
+            "kind": model.kind,
+            "items": len(model.items) or None,
+            "version": model.version,
+            "loaded": self.loaded,
+            "reload_error": self.problem,
+        }
+
+    async def close(self) -> None:
+        """End the thread, and give back what sessions hold."""
+        await asyncio.to_thread(self.compute.end)
+        await self.sessions.close()
+
+    def history_of(self, model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
+        """Codes of what is known of a user: by the model's log, then by his session."""
+        known: list[int] = []
+        if user in model.users:
+            known = model.predictor.users["items"][model.users[user]].to_list()  # type: ignore[attr-defined]
+        return [*known, *(model.codes[item] for item in events if item in model.codes)]
+
+    def _of_items(self, model: Model, history: Sequence[Id]) -> tuple[History, int]:
+        if len(history) > self.settings.history:
+            most = self.settings.history
+            raise Refusal("too_large", f"A history has at most {most:,} items: send the latest.")
+        if _needs_users(model):
+            raise Refusal(
+                "cannot_answer",
+                f"{_named(model)}, which has a vector for each user that it was trained on, and "
+                "none of a history: ask for a user.",
+            )
+        codes = [model.codes[name] for name in texts_of(history) if name in model.codes]
+        return History(codes, -1), len(history) - len(codes)
+
+    def _of_user(self, model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
+        if user not in model.users and not events:
+            raise Refusal(
+                "unknown_user",
+                "The model does not know this user, and nothing of his was sent to /events: ask "
+                "with a history.",
+            )
+        codes = self.history_of(model, user, events)
+        unknown = sum(item not in model.codes for item in events)
+        is_new = bool(events) and not _needs_users(model)
+        return History(codes, -1 if is_new else model.users[user]), unknown
+
+    async def _ranking(
+        self, model: Model, k: int, seen: str | None, asked: History, unknown: int
+    ) -> Told:
+        work = partial(answering.recommended, model, k, seen)
+        rows = await self._ask(("recommend", id(model), k, seen), work, asked)
+        return {"items": rows, "unknown_items": unknown, "model": model.version}
+
+    async def _ask(self, group: Any, work: Any, question: Any) -> Any:
+        try:
+            return await self.compute.ask(group, work, question)
+        except UserError as error:
+            code = "cannot_answer" if " cannot answer " in str(error) else "refused"
+            raise Refusal(code, str(error)) from None
+
+    def _check_k(self, k: int, most: int, told: str) -> None:
+        if k > self.settings.k:
+            raise Refusal(
+                "too_large", f"k={k}: this server answers with {self.settings.k:,} at most."
+            )
+        try:
+            check_k(k, most, told)
+        except UserError as error:
+            raise Refusal("refused", str(error)) from None
+
+    async def _tried(self, model: Model) -> None:
+        """Let a model answer once before anybody depends on it."""
+        if model.kind != self.model.kind:
+            raise UserError(f"{_named(model)}, and the one before was one of {self.model.kind}.")
+        if model.kind == "sequences" and model.items:
+            user = 0 if _needs_users(model) else -1
+            question = History([0], user)
+            work = partial(answering.recommended, model, 1, "keep")
+            await self._ask(("try", id(model)), work, question)
+
+    def _loaded(self) -> None:
+        self.loaded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.figures.model.labels(self.model.folder, self.model.version).set(1)
+
+
+def _sessions(settings: Settings) -> Sessions:
+    seconds = settings.session_hours * 3600
+    if settings.sessions == "memory":
+        return MemorySessions(settings.users, settings.session_items, seconds)
+    return RedisSessions(settings.sessions, settings.session_items, seconds)
+
+
+def _user(user: Id | None) -> str:
+    name = None if user is None else text_of(user)
+    if name is None:
+        raise Refusal("invalid", "user: this is no id, as an empty text is none.")
+    return name
+
+
+def _needs_users(model: Model) -> bool:
+    return bool(getattr(model.predictor.model, "needs_users", False))  # type: ignore[attr-defined]
+
+
+def _named(model: Model) -> str:
+    return f"The model is {model.predictor.name}, one of {model.kind}"

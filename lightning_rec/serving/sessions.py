@@ -1,0 +1,199 @@
+"""What users did since the model was trained: events of sessions, in memory or in Redis."""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from lightning_rec.errors import import_extra
+from lightning_rec.serving.errors import Refusal
+
+
+class Session(NamedTuple):
+    """The latest items of a user, oldest first, and a number that each event changes."""
+
+    revision: int
+    items: tuple[str, ...]
+
+
+class Appended(NamedTuple):
+    """How many items a session has now; whether this event had been taken before."""
+
+    total: int
+    repeated: bool
+
+
+class Sessions(Protocol):
+    """Events of users, bounded in length and age."""
+
+    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
+        """Take an event once; ``key`` names it, and is refused with another event."""
+        ...
+
+    async def read(self, user: str) -> Session | None:
+        """The session of a user, None if there is none."""
+        ...
+
+    async def check(self) -> None:
+        """Raise Refusal where sessions cannot be had."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+EMPTY = Session(0, ())
+_REUSED = "This Idempotency-Key came with another event before: give each event its own."
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+@dataclass
+class _Kept:
+    session: Session
+    since: float
+
+
+@dataclass
+class MemorySessions:
+    """Sessions of this process; the user who was silent longest goes when there are too many.
+
+    ``users``: most of them; as many keys of events are known. ``items``: of one session, the
+    latest. ``seconds``: after which one without an event is forgotten.
+    """
+
+    users: int
+    items: int
+    seconds: float
+    _kept: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)
+    _keys: OrderedDict[str, tuple[str, float]] = field(default_factory=OrderedDict)
+    _revision: int = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
+        """See :class:`Sessions`."""
+        now = time.monotonic()
+        self._forget(now)
+        session = self._kept[user].session if user in self._kept else EMPTY
+        if key is not None:
+            event = _digest(user, *items)
+            if key in self._keys:
+                if self._keys[key][0] != event:
+                    raise Refusal("conflict", _REUSED)
+                return Appended(len(session.items), True)
+            self._keys[key] = (event, now)
+        self._revision += 1
+        whole = (*session.items, *items)[-self.items :]
+        self._kept[user] = _Kept(Session(self._revision, whole), now)
+        self._kept.move_to_end(user)
+        self._forget(now)
+        return Appended(len(whole), False)
+
+    async def read(self, user: str) -> Session | None:
+        """See :class:`Sessions`."""
+        self._forget(time.monotonic())
+        return self._kept[user].session if user in self._kept else None
+
+    async def check(self) -> None:
+        """Memory is there."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _forget(self, now: float) -> None:
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            if len(self._kept) <= self.users and now - oldest.since <= self.seconds:
+                break
+            self._kept.popitem(last=False)
+        while self._keys:
+            _, since = next(iter(self._keys.values()))
+            if len(self._keys) <= self.users and now - since <= self.seconds:
+                break
+            self._keys.popitem(last=False)
+
+
+# One step for Redis, so that two servers cannot take one event twice.
+# KEYS: session, its revision, the counter, the key of the event ('' for none).
+# ARGV: seconds, most items, digest of the event, then the items.
+_APPEND = """
+local repeated = 0
+if KEYS[4] ~= '' then
+  local known = redis.call('GET', KEYS[4])
+  if known and known ~= ARGV[3] then return {-1, 0} end
+  if known then return {redis.call('LLEN', KEYS[1]), 1} end
+  redis.call('SET', KEYS[4], ARGV[3], 'EX', ARGV[1])
+end
+for place = 4, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
+redis.call('LTRIM', KEYS[1], -tonumber(ARGV[2]), -1)
+redis.call('SET', KEYS[2], redis.call('INCR', KEYS[3]), 'EX', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return {redis.call('LLEN', KEYS[1]), 0}
+"""
+
+
+class RedisSessions:
+    """Sessions that several servers share. ``address``: of Redis; others as of memory.
+
+    Users stand there by a hash of their id. What Redis itself may hold is its own setting.
+    """
+
+    def __init__(self, address: str, items: int, seconds: float) -> None:
+        import_extra("redis", "sessions=redis://", "serve")
+        from redis import exceptions
+        from redis.asyncio import Redis
+
+        self.items, self.seconds = items, max(1, round(seconds))
+        self._redis: Any = Redis.from_url(
+            address, socket_timeout=1.0, socket_connect_timeout=1.0, decode_responses=True
+        )
+        self._append = self._redis.register_script(_APPEND)
+        self._failed = (exceptions.RedisError, OSError)
+
+    async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
+        """See :class:`Sessions`."""
+        event = "" if key is None else f"lightning_rec:event:{_digest(key)}"
+        keys = [*self._names(user), "lightning_rec:revision", event]
+        values: list[Any] = [self.seconds, self.items, _digest(user, *items), *items]
+        try:
+            count, repeated = await self._append(keys=keys, args=values)
+        except self._failed:
+            raise _gone() from None
+        if count < 0:
+            raise Refusal("conflict", _REUSED)
+        return Appended(count, bool(repeated))
+
+    async def read(self, user: str) -> Session | None:
+        """See :class:`Sessions`."""
+        name, revision = self._names(user)
+        try:
+            both = self._redis.pipeline(transaction=True)
+            number, items = await both.get(revision).lrange(name, 0, -1).execute()
+        except self._failed:
+            raise _gone() from None
+        return Session(int(number or 0), tuple(items)) if items else None
+
+    async def check(self) -> None:
+        """See :class:`Sessions`."""
+        try:
+            await self._redis.ping()
+        except self._failed:
+            raise _gone() from None
+
+    async def close(self) -> None:
+        """See :class:`Sessions`."""
+        await self._redis.aclose()
+
+    def _names(self, user: str) -> list[str]:
+        return [f"lightning_rec:{part}:{_digest(user)}" for part in ("session", "latest")]
+
+
+def _gone() -> Refusal:
+    return Refusal("no_sessions", "Redis, which keeps the sessions, does not answer.")

@@ -1,0 +1,155 @@
+"""An event changes the next answer at once; sessions are bounded, and kept by memory or by Redis."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving.servers import Asking
+
+from lightning_rec.build import load_run
+from lightning_rec.serving.cache import Cache
+from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
+
+Served = Callable[..., Asking]
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis of this test's own."""
+    pytest.importorskip("redis")
+    if not (program := shutil.which("redis-server")):
+        pytest.skip("Redis is not installed: apt-get install redis-server.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = str(tmp_path_factory.mktemp("redis"))
+    words = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    for _ in range(100):
+        with socket.socket() as tried:
+            if not tried.connect_ex(("127.0.0.1", port)):
+                break
+        time.sleep(0.05)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def address(request: pytest.FixtureRequest) -> str:
+    """Where sessions are kept."""
+    if request.param == "memory":
+        return "memory"
+    found: str = request.getfixturevalue("redis")
+    return found
+
+
+def sessions_of(address: str, seconds: float = 3600) -> Sessions:
+    if address == "memory":
+        return MemorySessions(3, 4, seconds)
+    return RedisSessions(address, 4, seconds)
+
+
+def test_a_session_holds_the_latest_and_an_event_counts_once(address: str) -> None:
+    async def tried() -> None:
+        kept = sessions_of(address)
+        assert await kept.read("one") is None
+        assert await kept.append("one", ["a", "b"], "k1") == (2, False)
+        before = await kept.read("one")
+        assert await kept.append("one", ["a", "b"], "k1") == (2, True)
+        assert await kept.read("one") == before
+        with pytest.raises(Refusal, match="another event"):
+            await kept.append("one", ["a"], "k1")
+        with pytest.raises(Refusal, match="another event"):
+            await kept.append("two", ["a", "b"], "k1")
+        assert await kept.append("one", ["c", "a", "d"], None) == (4, False)
+        after = await kept.read("one")
+        assert before
+        assert after
+        assert after.items == ("b", "c", "a", "d")
+        assert after.revision > before.revision
+        assert await kept.read("two") is None
+        await kept.close()
+
+    asyncio.run(tried())
+
+
+def test_a_session_ends(address: str) -> None:
+    async def tried() -> None:
+        kept = sessions_of(address, 1)
+        await kept.append("brief", ["a"], "k-brief")
+        await asyncio.sleep(1.2)
+        assert await kept.read("brief") is None
+        assert await kept.append("brief", ["b"], "k-brief") == (1, False)
+        await kept.close()
+
+    asyncio.run(tried())
+
+
+def test_memory_forgets_who_was_silent_longest() -> None:
+    async def tried() -> None:
+        kept = MemorySessions(3, 4, 3600)
+        for user in "abcadef":
+            await kept.append(user, ["x"], f"k{user}{len(kept)}")
+        assert [user for user in "abcdef" if await kept.read(user)] == ["d", "e", "f"]
+        assert len(kept._keys) == 3
+
+    asyncio.run(tried())
+
+
+def test_an_event_changes_the_next_answer(sasrec: Path, served: Served, address: str) -> None:
+    ask, predictor = served(sasrec, sessions=address), load_run(sasrec)
+    before = ask("/recommend", {"user": "u7", "k": 5}).body
+    assert ask("/recommend", {"user": "u7", "k": 5}).body == before  # by the cache
+    assert ask("/events", {"user": "u7", "items": ["i05", "none", 7]}).body["events"] == 3
+    after = ask("/recommend", {"user": "u7", "k": 5}).body
+    known = predictor.users.filter(user="u7")["items"][0]  # type: ignore[attr-defined]
+    items = [*(predictor.catalogue.items["item"][code] for code in known), "i05"]
+    assert after["items"] == predictor.recommend([items], k=5).drop("row").to_dicts()
+    assert after["items"] != before["items"]
+    assert after["unknown_items"] == 2
+    page = ask("/metrics").body
+    assert 'lightning_rec_cache_total{found="yes"} 1.0' in page
+    assert 'lightning_rec_cache_total{found="no"} 2.0' in page
+
+
+def test_somebody_new_is_known_by_his_events(sasrec: Path, served: Served, address: str) -> None:
+    ask = served(sasrec, sessions=address)
+    assert ask("/recommend", {"user": "stranger"}).code == "unknown_user"
+    sent = {"user": "stranger", "items": ["i03", "i10"]}
+    assert ask("/events", sent, Idempotency_Key="e1").body == {"events": 2, "repeated": False}
+    assert ask("/events", sent, Idempotency_Key="e1").body == {"events": 2, "repeated": True}
+    assert ask("/events", {**sent, "items": ["i03"]}, Idempotency_Key="e1").code == "conflict"
+    found = ask("/recommend", {"user": "stranger"}).body["items"]
+    assert found == ask("/recommend", {"history": ["i03", "i10"]}).body["items"]
+
+
+def test_without_redis_the_server_says_so_and_answers_what_needs_none(
+    sasrec: Path, served: Served
+) -> None:
+    pytest.importorskip("redis")
+    ask = served(sasrec, sessions="redis://127.0.0.1:1/0")
+    assert ask("/ready").code == "no_sessions"
+    assert ask("/events", {"user": "u7", "items": ["i05"]}).code == "no_sessions"
+    assert ask("/recommend", {"user": "u7"}).code == "no_sessions"
+    assert ask("/recommend", {"history": ["i05"]}).status == 200
+
+
+def test_answers_are_kept_for_a_while_and_the_least_used_goes() -> None:
+    cache = Cache(2, 0.05)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    assert cache.get("a") == 1
+    cache.put("c", 3)
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (1, None, 3)
+    time.sleep(0.06)
+    assert cache.get("a") is None
+    off = Cache(0, 1)
+    off.put("a", 1)
+    assert len(off) == 0
