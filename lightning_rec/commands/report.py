@@ -26,7 +26,8 @@ usage: lightning-rec report [TITLE=]RUN|SWEEP|SEARCH ... [to=report.html]
 What is shown is named as for 'lightning-rec compare', with its keys, and has to
 be as comparable. A SEARCH is a folder of 'lightning-rec tune'. plots=FOLDER draws
 curves, costs and differences for a column of a paper, as PNG and PDF. --watch
-serves the page on this machine alone, and renews it while runs end, until Ctrl-C.
+serves the page on this machine alone, with the jobs that go on and their curves so
+far, and renews it until Ctrl-C.
 
 Examples:
   lightning-rec report runs/sweep
@@ -71,6 +72,7 @@ def run(arguments: list[str]) -> int:
 def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> int:
     """Serve the page while runs go on; 0 when it is ended."""
     from lightning_rec.reports.page import collect, render
+    from lightning_rec.reports.running import of_jobs
     from lightning_rec.reports.watching import Watched, watch
 
     port = number("port", said.get("port", "8642"), int)
@@ -88,7 +90,7 @@ def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> i
     def page(version: str) -> str:
         completed = any(_completed(path) for path in paths)
         made, searches = collect(known, **options) if completed else (None, [])
-        return render(made, searches, said.get("title", ""), version)
+        return render(made, searches, said.get("title", ""), version, of_jobs(paths))
 
     console = Screen()
     watch(Watched(page), paths, port, lambda told: console.print(told, highlight=False))

@@ -54,9 +54,11 @@ def run(arguments: list[str]) -> int:
             "to change, such as trainer.max_epochs=80."
         )
     with loading():
+        from lightning_rec.lab.ensembles import conclude
         from lightning_rec.training import resume
 
     resume(Path(folders[0]), overrides)
+    conclude(Path(folders[0]))
     return 0
 
 

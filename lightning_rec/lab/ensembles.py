@@ -1,5 +1,6 @@
 """Ensembles of finished runs: which may be joined, the config of their run, and how they differ."""
 
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from lightning_rec.lab.examples import of_examples
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
 
 NAME = "ensemble.json"
 HOUSE = "lightning_rec"
@@ -117,6 +120,24 @@ def composed(members: Mapping[str, Path], asked: Asked, folder: Path) -> DictCon
         lengths = [RunFolder.open(path).config.batches.max_len for path in members.values()]
         cfg.batches.max_len = max(lengths)
     return cfg
+
+
+def conclude(folder: Path) -> None:
+    """Write ``ensemble.json`` of a finished run that was gone on with, if it is an ensemble.
+
+    A warning says where it cannot be written, since a member is no longer where it was.
+    """
+    members = (RunFolder.open(folder).config.get("model") or {}).get("members")
+    if not isinstance(members, DictConfig):
+        return
+    paths = {str(name): Path(path) for name, path in members.items()}
+    if gone := [path for path in paths.values() if not (path / "metrics.json").is_file()]:
+        log.warning(
+            "%s is not written: the figures of %s are not there any more. The ensemble itself "
+            "needs none of its members.", folder / NAME, listed(gone, 3),
+        )  # fmt: skip
+        return
+    concluded(folder, paths)
 
 
 def concluded(folder: Path, members: Mapping[str, Path]) -> dict[str, Any]:

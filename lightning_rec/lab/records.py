@@ -38,11 +38,12 @@ def record(folder: Path) -> dict[str, Any]:
         "metrics": run.metrics if (folder / "metrics.json").exists() else {},
         "status": run.card["status"],
         "monitor": cfg["monitor"],
-        "curve": _curve(folder, cfg["monitor"], run.card["status"] == "completed"),
+        "curve": curve_of(folder, cfg["monitor"], completed=run.card["status"] == "completed"),
     }
 
 
-def _curve(folder: Path, figure: str, completed: bool) -> dict[str, float]:
+def curve_of(folder: Path, figure: str, *, completed: bool = False) -> dict[str, float]:
+    """A figure after each epoch, counted from 1, of a run that logged to a CSV; else nothing."""
     path = folder / "csv" / "metrics.csv"
     if not path.exists():
         return {}

@@ -14,7 +14,7 @@ from lightning_rec.lab import Comparison, compare
 from lightning_rec.lab.columns import values_of
 from lightning_rec.lab.reading import searches_at
 from lightning_rec.reports import charts, searches
-from lightning_rec.reports.sections import of_cards, of_runs, of_search
+from lightning_rec.reports.sections import Section, of_cards, of_runs, of_search
 from lightning_rec.reports.series import settings
 
 PARTS = Path(__file__).parent / "template"
@@ -76,11 +76,19 @@ def render(
     found: Sequence[searches.Search],
     title: str = "",
     version: str = "",
+    jobs: Section | None = None,
 ) -> str:
-    """The page; with a ``version`` one that asks its server for it, and loads itself again."""
+    """The page; with a ``version`` one that asks its server for it, and loads itself again.
+
+    ``jobs``: what goes on, above all else.
+    """
     jinja2 = import_extra("jinja2", "report", "report")
     offline = import_extra("plotly.offline", "report", "report")
-    sections = [*(of_runs(made) if made else ()), *(of_search(each) for each in found)]
+    sections = [
+        *([jobs] if jobs else ()),
+        *(of_runs(made) if made else ()),
+        *(of_search(each) for each in found),
+    ]
     if made:
         sections.append(of_cards(made))
     names = ["report.js", *(["watch.js"] if version else [])]

@@ -295,10 +295,19 @@ def test_members_that_read_texts_come_along(
     assert "title" in load_run(made).recommend(users=["u5"], k=3).columns
 
 
-def test_one_that_was_stopped_goes_on(fitted: Path, tmp_path: Path) -> None:
+def test_one_that_was_stopped_goes_on(
+    runs: list[Path], fitted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cut = changed(fitted, tmp_path / "cut", status="interrupted")
+    (cut / "ensemble.json").unlink()
     assert cli.run(["train", f"resume={cut}"]) == 0
     assert read(cut / "metrics.json") == read(fitted / "metrics.json")
+    assert "ensemble.json is not written: the figures of" in caplog.text  # its members are gone
+    whole = together(*runs[:2], "by=ranks", to=tmp_path / "whole")
+    cut = changed(whole, tmp_path / "other", status="interrupted")
+    (cut / "ensemble.json").unlink()
+    assert cli.run(["train", f"resume={cut}"]) == 0
+    assert read(cut / "ensemble.json") == read(whole / "ensemble.json")
 
 
 def changed(run: Path, to: Path, **facts: Any) -> Path:

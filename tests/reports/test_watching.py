@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lightning_rec import cli
-from lightning_rec.documents import read_json
+from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 
@@ -90,7 +90,15 @@ def test_the_page_grows_with_the_folder_and_ends_with_ctrl_c(
     (sweep / "1").mkdir()
     shutil.copy(run / "config.yaml", sweep / "1")
     card = read_json(run / "run.json")
+    write_json(sweep / "planned.json", {"commands": [{"command": "c", "jobs": [["seed=9"]]}]})
     write_json(sweep / "1" / "run.json", card | {"status": "running"})
+    (sweep / "1" / "csv").mkdir()
+    monitor = read_yaml(run / "config.yaml")["monitor"]
+    lines = f"epoch,step,{monitor},train/loss\n0,3,,0.9\n0,3,0.25,\n1,6,0.5,\n"
+    (sweep / "1" / "csv" / "metrics.csv").write_text(lines + "2,9,0.375,\n")
+    page = until(port, "1 running, 1 not begun")  # from the start, with its curve
+    assert '"y": [0.25, 0.5, 0.375]' in page
+    assert re.search(r">3</td>\s*<td[^>]*>0\.3750</td>\s*<td[^>]*>0\.5000</td>", page)
     shutil.copytree(run, sweep / "0")
     page = until(port, "1 runs of 1 settings")
     assert get(port, "/version")[1] != version
