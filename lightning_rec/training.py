@@ -259,6 +259,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
         split=loaded.counts,
         audit=loaded.facts,
     )
+    problem.check_read(run.card)
 
 
 def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:

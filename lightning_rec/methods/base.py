@@ -11,6 +11,7 @@ class Trained(Protocol):
     """What a method knows of the task that it trains."""
 
     model: nn.Module
+    restored: dict[str, Any]  # of a checkpoint that training goes on from; empty at its beginning
 
     def training_loss(self, batch: Any) -> Tensor:
         """The loss of a batch, penalties included: float scalar."""
@@ -37,6 +38,11 @@ class Method:
     """
 
     automatic: ClassVar[bool] = True
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Folders of completed runs that it reads, by key: of the same data and protocol."""
+        return {}
 
     def optimizers(self, task: Trained) -> list[Optimizer]:
         """The optimizers of a training; one, unless the method is not ``automatic``."""

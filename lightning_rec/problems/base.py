@@ -19,11 +19,13 @@ from lightning_rec.adapters.base import AdaptedModule, Adapter
 from lightning_rec.adapters.whole import Full
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.batches import BatchData
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, quoting
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.base import Method
 from lightning_rec.metrics.collected import Collected
 from lightning_rec.predict.base import Predictor
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import unquoted
 from lightning_rec.runs.tracking import Example
 from lightning_rec.tasks.base import Arithmetic, Task, Training
 from lightning_rec.tasks.optimizers import check_optimizer
@@ -79,7 +81,7 @@ class Problem(ABC, Generic[L]):
         self.source = self._part("data", "name")
         self.protocol = self._part("protocol", "name", "settings", "hash")
         self.adapter: Adapter = self._built("adapter", Adapter) or Full()
-        self.method: Method = self._built("method", Method) or Method()
+        self.method: Method = self._built("method", Method, load=self._model_of) or Method()
         self.loss_class: Any = None
         if loss := config.plain(cfg.get("loss")):
             config.check("loss", loss)
@@ -218,12 +220,40 @@ class Problem(ABC, Generic[L]):
         taken = inspect.signature(config.target(node, settings)).parameters
         return config.build(node, settings, **{k: v for k, v in live.items() if k in taken})
 
-    def _built(self, node: str, kind: type) -> Any:
+    def check_read(self, card: Mapping[str, Any]) -> None:
+        """Check the runs that the method reads against the card of this one.
+
+        Raises UserError if one is not completed, or of other data or another protocol, under which
+        it may have been trained on what is tested here.
+        """
+        for key, folder in self.method.reads.items():
+            run = RunFolder.open(Path(folder))
+            run.check_completed(key)
+            for name in ("data_hash", "protocol_hash"):
+                if run.card.get(name) != card.get(name):
+                    raise UserError(
+                        f"{key}={folder} has another {name} than this run, so that it may have "
+                        "been trained on what is tested here: train one on the same data under "
+                        "the same protocol."
+                    )
+
+    def _model_of(self, folder: str) -> nn.Module:
+        """The model of a completed run of the same problem, with its weights."""
+        run = RunFolder.open(Path(folder))
+        with quoting(run.path), unquoted(run, (), "model"):
+            settings = config.plain(run.config.task)
+            if config.target("task", settings) is not type(self) or self.predictor is None:
+                raise UserError(f"{folder} is a run of another task than task={self.name}.")
+            problem = type(self)(run.config, **config.check("task", settings))
+            predictor: Any = self.predictor.of(run, problem)
+            return predictor.model  # type: ignore[no-any-return]
+
+    def _built(self, node: str, kind: type, **live: Any) -> Any:
         """A part that is optional, of a kind; None where it is not there."""
         if not self.cfg.get(node):
             return None
         config.expect(node, config.plain(self.cfg[node]), kind)
-        return self._build(node)
+        return self._build(node, **live)
 
     def _optimizer(self, parameters: Iterable[Any]) -> Optimizer:
         return self._build("optimizer", params=parameters)

@@ -21,6 +21,7 @@ from lightning_rec.files import atomic_folder, sha256_file, write_json, write_te
 from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.models.base import InnerProduct
 from lightning_rec.predict.base import Predictor
+from lightning_rec.shrink.compact import compacted
 from lightning_rec.shrink.onnx import Session, write_int8, write_onnx
 from lightning_rec.shrink.plain import Plain, plain
 from lightning_rec.shrink.readme import readme
@@ -57,7 +58,7 @@ def shrink(predictor: Predictor, to: Path, method: Method, run: str = "") -> Shr
     if to.exists():
         raise UserError(f"to={to} is there already: name a folder that is not.")
     model: Any = predictor.model  # type: ignore[attr-defined]  # every kind of them has one
-    of = plain(model, getattr(predictor, "objective", None))
+    of = plain(compacted(model), getattr(predictor, "objective", None))
     with atomic_folder(to) as made:
         if method == "int8":
             with tempfile.TemporaryDirectory() as whole:
