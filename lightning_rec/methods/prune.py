@@ -24,8 +24,8 @@ What = Literal["weights", "heads", "units", "layers"]
 class Prune(Method):
     """Training goes on from a run, without a share of what it has.
 
-    What is cut is set to 0 and kept there, so that the run is one of the same model; what ``shrink``
-    of the command line writes is without heads and units that are 0. Layers are left out at once:
+    What is cut is set to 0 and kept there, so that the run is one of the same model; what the verb
+    ``shrink`` writes is without heads and units that are 0. Layers are left out at once:
     ``model.depth`` says how many there are, and they begin as those of the run, evenly spaced.
 
     Args:

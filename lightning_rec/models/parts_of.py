@@ -11,7 +11,7 @@ def attentions(model: nn.Module) -> dict[str, Any]:
         name: module
         for name, module in model.named_modules()
         if isinstance(getattr(module, "heads", None), int)
-        and module.heads > 1  # type: ignore[operator]
+        and module.heads > 1
         and _linear(module, "query", "key", "value", "output")
     }
 

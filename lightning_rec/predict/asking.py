@@ -1,6 +1,6 @@
 """What a predictor is asked, from whatever form it comes in to item codes, and back."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -14,7 +14,9 @@ from torch import Tensor
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed
+from lightning_rec.predict.indexed import nearest_others
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
+from lightning_rec.retrieval.index.base import Index
 
 Frame = Any  # a Polars or pandas frame, or a mapping of columns
 Histories = Sequence[Sequence[Any]] | Frame
@@ -48,10 +50,17 @@ class Catalogue:
         shown = self.shown(codes.tolist())
         return pl.concat([told, shown], how="horizontal").with_columns(score=pl.Series(score))
 
-    def similar(self, vectors: Tensor, items: Sequence[Any], k: int) -> pl.DataFrame:
+    def similar(
+        self,
+        vectors: Tensor,
+        items: Sequence[Any],
+        k: int,
+        index: Callable[[Tensor], Index | None] = lambda _: None,
+    ) -> pl.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with those of ``items``.
 
-        Args, errors, returns: see :meth:`Predictor.similar`; vectors: float [V, D].
+        Args, errors, returns: see :meth:`Predictor.similar`; vectors: float [V, D]; index: makes
+        that of vectors of length 1, or None to compare with all.
         """
         check_k(k, len(self.items) - 1, "an item has from 1 to {:,} others")
         asked = series("item", items)
@@ -60,18 +69,24 @@ class Catalogue:
             unknown = asked.filter(code.is_null())
             raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
         unit = torch.nn.functional.normalize(vectors, dim=1)
-        parts, none = [], Pairs.none(unit.device)
+        parts, none, made = list[tuple[Tensor, Tensor]](), Pairs.none(unit.device), index(unit)
         for some in torch.tensor(code.to_list(), dtype=torch.int64).split(ROWS):
+            if made is not None:
+                parts.append(nearest_others(made, unit, some, k))
+                continue
             itself = Pairs(torch.arange(len(some)), some)
             cosines = partial(_products, unit[some], unit)
             width = max(1, SCORE_BYTES // (4 * ROWS))
-            parts.append(rank_blocks(cosines, len(some), len(unit), k, none, itself, width=width))
-        best = torch.cat([part.items for part in parts]).flatten().tolist()
+            found = rank_blocks(cosines, len(some), len(unit), k, none, itself, width=width)
+            parts.append((found.items, found.scores))
+        codes, scores = (torch.cat(each).flatten() for each in zip(*parts, strict=True))
         of, rank = np.repeat(np.arange(len(asked)), k), np.tile(np.arange(1, k + 1), len(asked))
         told = pl.DataFrame({"item": asked.gather(of), "rank": rank.astype(np.uint32)})
-        shown = self.shown(best).rename({"item": "similar"})
-        scored = pl.Series("score", torch.cat([part.scores for part in parts]).flatten().numpy())
-        return pl.concat([told, shown], how="horizontal").with_columns(scored)
+        shown = self.shown(codes.tolist()).rename({"item": "similar"})
+        scored = pl.concat([told, shown], how="horizontal").with_columns(
+            pl.Series("score", scores.numpy())
+        )
+        return scored.filter(pl.col("score") > -np.inf)
 
 
 def _products(queries: Tensor, vectors: Tensor, start: int, stop: int) -> Tensor:

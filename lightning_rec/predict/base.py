@@ -1,6 +1,7 @@
 """What every trained run can be asked, in raw ids; each answer is a Polars frame."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import polars as pl
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lightning_rec.errors import UserError
 from lightning_rec.predict.asking import Catalogue, Frame, arrays
+from lightning_rec.predict.indexed import Indexed
 from lightning_rec.runs.folder import RunFolder
 
 
@@ -49,7 +51,21 @@ class Predictor:
         Returns ``item``, ``rank`` from 1, ``similar``, ``title`` where there are any, and the
         cosine as ``score``. Raises UserError for an item that the run does not know.
         """
-        return self.catalogue.similar(self._vectors("similar"), items, k)
+        return self.catalogue.similar(self._vectors("similar"), items, k, self.indexed.similar)
+
+    @cached_property
+    def indexed(self) -> Indexed:
+        """How items are looked up: exactly below a million of them, unless :meth:`use_index`."""
+        return Indexed()
+
+    def use_index(self, kind: str | None) -> None:
+        """Look items up by an index, ``exact``, ``faiss``, ``usearch`` or ``pq``; None: as before.
+
+        ``similar`` asks it, and ``recommend`` of models of sequences whose scores are inner
+        products. It is built when it is first asked, and logs the recall that it has. Raises
+        UserError for another name, or later where its library is not installed.
+        """
+        self.indexed = Indexed(kind)
 
     @torch.no_grad()
     def directions(self) -> Tensor:

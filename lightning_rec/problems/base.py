@@ -246,7 +246,7 @@ class Problem(ABC, Generic[L]):
                 raise UserError(f"{folder} is a run of another task than task={self.name}.")
             problem = type(self)(run.config, **config.check("task", settings))
             predictor: Any = self.predictor.of(run, problem)
-            return predictor.model  # type: ignore[no-any-return]
+            return predictor.model
 
     def _built(self, node: str, kind: type, **live: Any) -> Any:
         """A part that is optional, of a kind; None where it is not there."""

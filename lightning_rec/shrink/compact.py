@@ -44,12 +44,16 @@ def gone(part: Any, groups: int, into: tuple[str, ...], out: str) -> Tensor:
     return zero.view(groups, -1).all(dim=1)
 
 
-def _parts(model: nn.Module) -> list[tuple[bool, Any, int, tuple[tuple[str, ...], str]]]:
-    heads = [
+Part = tuple[bool, Any, int, tuple[tuple[str, ...], str]]
+
+
+def _parts(model: nn.Module) -> list[Part]:
+    """Whether of heads, the module, how many there are, the names of its maps in and out."""
+    heads: list[Part] = [
         (True, part, part.heads, (("query", "key", "value"), "output"))
         for part in attentions(model).values()
     ]
-    units = [
+    units: list[Part] = [
         (False, part, part.expand.out_features, (("expand",), "contract"))
         for part in feedforwards(model).values()
     ]

@@ -62,7 +62,9 @@ def test_a_student_of_weight_one_comes_near_its_teacher(train: Train) -> None:
     found = []
     for run in (train("sasrec", *asked), train("sasrec", *own)):
         given, expected = (_distributions(load_run(each)) for each in (run, teacher))
-        found.append(float(functional.kl_div(given, expected, reduction="batchmean", log_target=True)))
+        found.append(
+            float(functional.kl_div(given, expected, reduction="batchmean", log_target=True))
+        )
     assert found[0] < found[1]
     assert read_json(run / "run.json")["status"] == "completed"
 
@@ -70,7 +72,8 @@ def test_a_student_of_weight_one_comes_near_its_teacher(train: Train) -> None:
 def test_the_distance_is_that_of_both_distributions() -> None:
     torch.manual_seed(0)
     schema = Schema(300, 6, 1)
-    student, teacher = SASRec(schema, dim=4).eval(), SASRec(schema, dim=8).eval()
+    student: Any = SASRec(schema, dim=4).eval()
+    teacher = SASRec(schema, dim=8).eval()
     items = torch.randint(300, (5, 6))
     histories, positions = Histories(items, items[:, 0]), items < 200
 
@@ -84,15 +87,15 @@ def test_the_distance_is_that_of_both_distributions() -> None:
     method._teacher = teacher
     task: Any = Task()
     step = method.step(task, None, 0)
-    step.backward()  # type: ignore[no-untyped-call]
-    gradient = student.item.weight.grad.clone()  # type: ignore[union-attr]
+    step.backward()
+    gradient = student.item.weight.grad.clone()
     student.zero_grad()
     own, theirs = (each.scores(each(histories, positions)) / 2 for each in (student, teacher))
     apart = functional.cross_entropy(own, theirs.detach().softmax(1)) * 4
     expected = 0.75 * task.training_loss(None) + 0.25 * apart
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()
     assert torch.allclose(step, expected, rtol=1e-5)
-    assert torch.allclose(gradient, student.item.weight.grad, atol=1e-6)  # type: ignore[arg-type]
+    assert torch.allclose(gradient, student.item.weight.grad, atol=1e-6)
 
 
 def test_a_teacher_that_does_not_fit_is_refused(

@@ -26,7 +26,10 @@ Kind = Literal["exact", "faiss", "usearch", "pq"]
 FORMAT = 1
 MANIFEST, DATA = "index.json", "vectors.safetensors"
 BLOCK_BYTES = 64 * 2**20  # of scores that are held at once
-TRIED, TRIED_AT = 200, 10  # vectors whose neighbours are looked up to state the recall, and how many
+TRIED, TRIED_AT = (
+    200,
+    10,
+)  # vectors whose neighbours are looked up to state the recall, and how many
 
 
 class Nearest(NamedTuple):
@@ -104,7 +107,7 @@ class Index(ABC):
         self._added(ids, vectors)
 
     def measure(self, queries: Floats | None = None, k: int = TRIED_AT) -> float:
-        """The share of the ``k`` best that are found, of at most 200 queries, kept as ``recall``."""
+        """The share of the ``k`` best that are found, of 200 queries; kept as ``recall``."""
         if not len(self):
             return self.recall
         if queries is None:
@@ -116,7 +119,9 @@ class Index(ABC):
         # By scores: of equal ones either is right.
         enough = best.scores[:, -1:] - 1e-5 * np.abs(best.scores[:, -1:])
         self.recall = float((found >= enough).mean())
-        log.info("index=%s over %s vectors: recall@%d %.4f", self.kind, f"{len(self):,}", k, self.recall)
+        log.info(
+            "index=%s over %s vectors: recall@%d %.4f", self.kind, f"{len(self):,}", k, self.recall
+        )
         return self.recall
 
     def save(self, folder: Path) -> None:
@@ -135,13 +140,14 @@ class Index(ABC):
         """The index that was saved, of what all of them save and its own files."""
         return cls(ids, vectors)
 
-    def _added(self, ids: Ids, vectors: Floats) -> None:
+    # An exact index has no structure of its own.
+    def _added(self, ids: Ids, vectors: Floats) -> None:  # noqa: B027
         """Take vectors into its own structure."""
 
-    def _removed(self, ids: Ids) -> None:
+    def _removed(self, ids: Ids) -> None:  # noqa: B027
         """Take vectors out of its own structure."""
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path) -> None:  # noqa: B027
         """Write its own structure."""
 
     def _facts(self) -> dict[str, Any]:

@@ -26,12 +26,16 @@ def build_index(
     ``kind``: None is ``exact`` below a million vectors, else ``usearch`` or ``faiss``, whichever is
     installed. Raises UserError for an unknown kind, or if its library is not installed.
     """
-    if kind is None:
-        here = [name for name in ("usearch", "faiss") if find_spec(name)]
-        kind = here[0] if here and len(vectors) >= MANY else "exact"
+    kind = kind or default_kind(len(vectors))
     if kind not in KINDS:
         raise UserError(f"Unknown index '{kind}'.{suggest(kind, KINDS)}")
     return KINDS[kind].build(vectors, ids, queries)
+
+
+def default_kind(number: int) -> str:
+    """The index of so many vectors where nobody says which."""
+    here = [name for name in ("usearch", "faiss") if find_spec(name)]
+    return here[0] if here and number >= MANY else "exact"
 
 
 def open_index(folder: Path) -> Index:

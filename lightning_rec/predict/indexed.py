@@ -1,0 +1,58 @@
+"""The indexes of a predictor: of its items for histories, and of their directions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_rec.errors import UserError, suggest
+from lightning_rec.models.base import InnerProduct
+from lightning_rec.retrieval.exact import LOWEST
+from lightning_rec.retrieval.index.base import Index
+from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind
+from lightning_rec.retrieval.indexed import IndexRetriever
+
+
+class Indexed:
+    """Indexes of one kind, each built when it is first asked for.
+
+    ``kind``: of :data:`KINDS`; None is exact below a million items. Raises UserError for another.
+    """
+
+    def __init__(self, kind: str | None = None) -> None:
+        if kind is not None and kind not in KINDS:
+            raise UserError(f"Unknown index '{kind}'.{suggest(kind, KINDS)}")
+        self.kind = kind
+        self._retriever: IndexRetriever | None = None
+        self._similar: Index | None = None
+
+    def retriever(self, model: Any) -> IndexRetriever | None:
+        """That of a model's items; None where every item is scored."""
+        if not isinstance(model, InnerProduct) or self._exact(model.schema.num_items):
+            return None
+        if self._retriever is None:
+            self._retriever = IndexRetriever(model, self.kind, LOWEST)
+        return self._retriever
+
+    def similar(self, unit: Tensor) -> Index | None:
+        """That of vectors of length 1, float [V, D]; None where every item is scored."""
+        if self._exact(len(unit)):
+            return None
+        if self._similar is None:
+            self._similar = build_index(unit.cpu().numpy(), self.kind)
+        return self._similar
+
+    def _exact(self, number: int) -> bool:
+        return (self.kind or default_kind(number)) == "exact"
+
+
+def nearest_others(index: Index, unit: Tensor, codes: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` items nearest to each of some, int64 [n], and not itself: [n, k] and cosines.
+
+    Where an index finds fewer, others stand for them, with a cosine of -inf.
+    """
+    found = index.search(unit[codes].numpy(), k + 1)
+    ids, scores = torch.from_numpy(found.ids), torch.from_numpy(found.scores)
+    scores = scores.masked_fill((ids == codes[:, None]) | (ids < 0), -torch.inf)
+    best = torch.topk(scores, k, dim=1)
+    return ids.gather(1, best.indices).clamp(min=0), best.values
