@@ -1,13 +1,11 @@
 """The indexes of a predictor: of its items for histories, and of their directions."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from lightning_rec.errors import UserError, suggest
-from lightning_rec.models.base import InnerProduct
-from lightning_rec.retrieval.exact import LOWEST
+from lightning_rec.models.base import InnerProduct, SequenceModel
+from lightning_rec.retrieval.exact import LOWEST, Adjust, ModelRetriever, Retriever
 from lightning_rec.retrieval.index.base import Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind
 from lightning_rec.retrieval.indexed import IndexRetriever
@@ -26,10 +24,11 @@ class Indexed:
         self._retriever: IndexRetriever | None = None
         self._similar: Index | None = None
 
-    def retriever(self, model: Any) -> IndexRetriever | None:
-        """That of a model's items; None where every item is scored."""
-        if not isinstance(model, InnerProduct) or self._exact(model.schema.num_items):
-            return None
+    def retriever(self, model: SequenceModel, adjust: Adjust | None) -> Retriever:
+        """That of a model's items; ``adjust`` changes scores, so that all of them are made."""
+        exact = adjust is not None or self._exact(model.schema.num_items)
+        if exact or not isinstance(model, InnerProduct):
+            return ModelRetriever(model, floor=LOWEST, adjust=adjust)
         if self._retriever is None:
             self._retriever = IndexRetriever(model, self.kind, LOWEST)
         return self._retriever

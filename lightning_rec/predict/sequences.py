@@ -36,7 +36,7 @@ from lightning_rec.predict.asking import (
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
 from lightning_rec.predict.told import Told
-from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs, Retriever, among
+from lightning_rec.retrieval.exact import Pairs, among
 from lightning_rec.rules.ready import Ready, made_ready
 from lightning_rec.rules.rules import Rules
 from lightning_rec.runs.folder import RunFolder
@@ -155,9 +155,7 @@ class SequencePredictor(Predictor):
     ) -> list[Lists]:
         """What :meth:`answer` shows, as codes, some histories at a time."""
         adjust = None if ready is None else ready.adjust
-        retriever: Retriever = ModelRetriever(self.model, floor=LOWEST, adjust=adjust)
-        if adjust is None:  # which changes scores of all items
-            retriever = self.indexed.retriever(self.model) or retriever
+        retriever = self.indexed.retriever(self.model, adjust)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
         none = np.zeros(0, int)
         parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
