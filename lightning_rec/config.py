@@ -3,14 +3,11 @@
 Importing this module costs little: neither torch nor Lightning is imported here.
 """
 
-import contextlib
 import copy
 import functools
-import inspect
 import re
 import shlex
-import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,14 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_rec import figures, trust
+from lightning_rec import figures
+from lightning_rec.building import build as build
+from lightning_rec.building import check as check
+from lightning_rec.building import expect as expect
+from lightning_rec.building import plain as plain
+from lightning_rec.building import target as target
 from lightning_rec.composing import checked
-from lightning_rec.errors import UserError, listed, nearest, out_of_memory, suggest
+from lightning_rec.errors import UserError, listed, nearest, suggest
 from lightning_rec.trust import config_dir as config_dir
 
 LAUNCHERS = {  # of hydra/launcher=: the package that has it, and our extra that installs it
@@ -60,111 +62,6 @@ def choices(group: str) -> list[str]:
     if state.is_initialized():
         return sorted(state.config_loader().get_group_options(group))
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-
-
-def plain(config: Any) -> Any:
-    """A config as plain dicts and lists, interpolations resolved, or UserError."""
-    if not OmegaConf.is_config(config):
-        return config
-    try:
-        return OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        if isinstance(error.__cause__, UserError):  # of a resolver of ours
-            raise error.__cause__ from None
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}.") from error
-
-
-def target(node: str, settings: dict[str, Any]) -> Callable[..., Any]:
-    """The class or function that a config node names. Raises UserError if there is none."""
-    if "_target_" not in settings:
-        raise UserError(f"{node} has no _target_: it must name the class to build.")
-    return trust.resolve(node, settings["_target_"])
-
-
-def expect(node: str, settings: dict[str, Any], *kinds: type) -> None:
-    """Raise UserError unless a node names one of ``kinds``, or a function annotated to make one."""
-    made: Any = target(node, settings)
-    if callable(made) and not isinstance(made, type):
-        with contextlib.suppress(NameError, TypeError):  # an annotation that cannot be read
-            made = typing.get_type_hints(made).get("return")
-        if not isinstance(made, type):
-            return
-    if not (isinstance(made, type) and issubclass(made, kinds)):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise UserError(
-            f"{node}._target_={settings['_target_']} is no {names}, which {node} has to be."
-        )
-
-
-def check(node: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a node's constructor, checked; of our own classes, converted as annotated.
-
-    Raises UserError naming the key, what it should be, and the nearest key there is.
-    """
-    built = target(node, settings)
-    given = {key: value for key, value in settings.items() if key != "_target_"}
-    try:
-        parameters = inspect.signature(built).parameters
-    except (TypeError, ValueError):  # no function at all, or one of C
-        raise UserError(f"{node}._target_={settings['_target_']} is no class to build.") from None
-    for key in given:
-        if key not in parameters:
-            told = suggest(key, parameters, f"{built.__name__} takes")
-            raise UserError(f"Unknown key {node}.{key}.{told}")
-    converted = {key: _convert(node, key, value, built) for key, value in given.items()}
-    # Other people's annotations are good enough to refuse a value, not to change one.
-    return converted if built.__module__.startswith("lightning_rec") else given
-
-
-def _convert(node: str, key: str, value: Any, built: Callable[..., Any]) -> Any:
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-
-    source = built.__init__ if inspect.isclass(built) else built
-    try:
-        annotation = typing.get_type_hints(source, include_extras=True).get(key, Any)
-        loose = None if isinstance(annotation, type) else ConfigDict(arbitrary_types_allowed=True)
-        return TypeAdapter(annotation, config=loose).validate_python(value)
-    except (NameError, PydanticUserError):
-        return value  # an annotation that cannot be read
-    except ValidationError as error:
-        details = error.errors()
-        inner = details[0]["loc"][:1]
-        if isinstance(value, dict) and inner and inner[0] in value:  # one key of many is at fault
-            key, value = f"{key}.{inner[0]}", value[inner[0]]
-            details = [detail for detail in details if detail["loc"][:1] == inner]
-        named = ("missing", "unexpected_keyword_argument")  # they are about a key
-        reasons = dict.fromkeys(
-            f"{each['msg']}: {each['loc'][-1]}" if each["type"] in named else each["msg"]
-            for each in details
-        )
-        raise UserError(f"{node}.{key}={value}: {listed(reasons)}.") from None
-
-
-def build(node: str, config: Any, **live: Any) -> Any:
-    """Make the object that a config describes by ``_target_`` and arguments; ``node``: its path.
-
-    ``live``: arguments that only exist at run time; they win over the config's. Raises UserError
-    naming the node and what its constructor refused.
-    """
-    settings = plain(config)
-    built = target(node, settings)
-    own = {key: value for key, value in settings.items() if key not in live}
-    arguments = check(node, own) | live
-    try:
-        return built(**arguments)
-    except UserError:
-        raise
-    except (TypeError, ValueError, RuntimeError, ImportError) as error:
-        if out_of_memory(error):
-            raise UserError(
-                f"{node}: a part of this size does not fit the memory: {error}"
-            ) from error
-        name = str(error).partition("=")[0]  # "heads=3 must …" reads "model.heads=3 must …"
-        raise UserError(f"{node}{'.' if name in arguments else ': '}{error}") from error
-    except Exception as error:
-        if type(error).__name__ == "MisconfigurationException":  # Lightning's, not imported here
-            raise UserError(f"{node}: {error}") from error
-        raise
 
 
 def as_override(value: Any) -> str:

@@ -18,7 +18,7 @@ ORDER = [
     {"errors", "files", "ranges", "streams", "threads"},
     {"screen"},
     {"documents", "tables", "trust"},
-    {"figures"},
+    {"figures", "building"},
     {"composing"},
     {"config"},
     {"compat"},
