@@ -6,13 +6,17 @@ from lightning_rec import threads
 
 __version__ = "0.1.0"
 
-__all__ = ["ensemble", "evaluate", "load_data", "load_run", "sweep", "train"]
+__all__ = ["ensemble", "evaluate", "load_data", "load_run", "open_model", "sweep", "train"]
 
 threads.choose()
 
 
 def __getattr__(name: str) -> Any:
     """Import what a notebook needs when it is asked for: torch takes a second."""
+    if name == "open_model":  # without what training needs
+        from lightning_rec.bundle import open_model
+
+        return open_model
     if name in __all__:
         from lightning_rec import api
 

@@ -7,37 +7,17 @@ of a refusal, with the choices that would do.
 
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from lightning_rec import config, trust
 from lightning_rec.errors import UserError, listed
-
-PRESENT, ABSENT = "present", "absent"  # traits of a node itself
+from lightning_rec.needs import ABSENT, PRESENT, Need
 
 PLURAL = {"loss": "losses"}
 DATA = {"clicks": "clicks, row by row", "pairs": "pairs of a query and an item"}
 SPLIT = {"interactions": "histories of users", "clicks": "rows of clicks", "pairs": "queries"}
-
-
-class Need(NamedTuple):
-    """What a part needs of another one.
-
-    node: the other one, in the config; of several, parted by ``|``, one has to do.
-    trait: an attribute that has to be true there, dots allowed; a tuple of names, of which its
-        ``family`` or ``name`` has to be one; ``PRESENT``; or ``ABSENT``.
-    why: the rest of a sentence that begins with the part's name.
-    remedy: what to do instead of what follows from the facts.
-    """
-
-    node: str
-    trait: str | tuple[str, ...]
-    why: str
-    remedy: str = ""
-
-
-LOSS = Need("loss", PRESENT, "is trained by gradient steps and needs a loss")
 
 
 def _phrases(node: str, kind: str) -> tuple[str, str]:

@@ -5,13 +5,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MOST_BYTES = 2**20  # of a config; those that training writes have some kilobytes
 MOST_NODES = 100_000  # keys and values, with every alias counted as what it stands for
@@ -81,6 +82,9 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 def read_yaml(path: Path) -> Any:
     """A YAML file as plain dicts and lists. Raises UserError if it is broken, too large or deep."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     text = read_text(path)
     check_yaml(path, text)
     try:
@@ -90,8 +94,10 @@ def read_yaml(path: Path) -> Any:
     return OmegaConf.to_container(made, resolve=False)
 
 
-def read_config(path: Path) -> DictConfig:
+def read_config(path: Path) -> "DictConfig":
     """A saved config. Raises UserError if it cannot be read, or is not resolved."""
+    from omegaconf import OmegaConf
+
     tree = read_yaml(path)
     if not isinstance(tree, dict) or not tree:
         raise UserError(f"{path} holds no config.")

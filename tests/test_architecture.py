@@ -15,7 +15,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
-    {"errors", "files", "ranges", "streams", "threads"},
+    {"errors", "files", "needs", "ranges", "streams", "threads"},
     {"screen"},
     {"documents", "tables", "trust"},
     {"figures", "building"},
@@ -38,6 +38,7 @@ ORDER = [
     {"answers", "shrink"},
     {"problems"},
     {"build"},
+    {"bundle"},
     {"serving"},
     {"lab"},
     {"reports"},

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from lightning_rec.adapters.places import after, within
 from lightning_rec.adapters.probe import Probe
-from lightning_rec.compat import Need
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_path
 from lightning_rec.language.cached import weights_hash
+from lightning_rec.needs import Need
 
 log = logging.getLogger(__name__)
 

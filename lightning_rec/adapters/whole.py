@@ -12,8 +12,8 @@ from torch import nn
 
 from lightning_rec.adapters.base import Adapter
 from lightning_rec.adapters.places import top_of, within
-from lightning_rec.compat import Need
 from lightning_rec.errors import UserError
+from lightning_rec.needs import Need
 
 
 class Full(Adapter):

@@ -16,6 +16,7 @@ VERBS = {
     "search": "the best items of a run of matching for a query",
     "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "serve": "a trained model behind HTTP, with sessions, limits and reload",
+    "export": "a trained model as one folder of data that opens anywhere",
     "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",
     "completion": "tab completion for bash, zsh or fish",

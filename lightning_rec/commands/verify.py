@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_rec.bundle.manifest import MANIFEST, read
 from lightning_rec.commands.evaluate import compared
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.usage import config_folders
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 HELP = """\
 Check runs: every file against its hash, data, catalogue and protocol against
 the card, and each figure, computed again from weights and data, against the one
-that was recorded. Exit 1 if something is not as it says.
+that was recorded; of bundles every file. Exit 1 if something is not as it says.
 
-usage: lightning-rec verify RUN|SWEEP|SEARCH ...
+usage: lightning-rec verify RUN|SWEEP|SEARCH|BUNDLE ...
        lightning-rec verify --all FOLDER [--config-dir FOLDER]
 
 --all checks the papers below FOLDER: whether each record is as it was written,
@@ -58,7 +59,15 @@ Told = Iterator[tuple[str, str, bool]]
 
 
 def _runs(path: Path) -> Told:
-    """A run folder, every one in a folder, or those of a search's best trial."""
+    """A bundle; a run folder, every one in a folder, or those of a search's best trial."""
+    if (path / MANIFEST).is_file():
+        try:
+            made = read(path)
+        except UserError as error:
+            yield str(path), str(error), False
+        else:
+            yield str(path), f"a bundle; {len(made.files)} files are as they were written", True
+        return
     if (path / "run.json").is_file():
         folders = [path]
     else:

@@ -7,13 +7,13 @@ from pydantic import PositiveFloat
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_rec.compat import Need
 from lightning_rec.data.matching.pairs import Pairs
 from lightning_rec.language.tokens import Tokens
 from lightning_rec.losses.base import TorchLoss
 from lightning_rec.losses.negatives import is_positive
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.needs import Need
 
 GRADED = Need(
     "data",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_rec import config
+from lightning_rec import building
 from lightning_rec.errors import UserError, listed
 from lightning_rec.figures import Figure, figure_of
 
@@ -149,7 +149,7 @@ def measures(
 
 
 def _measure(key: str, node: Any, sections: Mapping[str, type[Evidence]]) -> Measure:
-    where, settings = f"metrics.{key}", dict(config.plain(node))
+    where, settings = f"metrics.{key}", dict(building.plain(node))
     figure = figure_of(key, settings.pop("figure", None))
     function, own = _function(where, settings)
     every = inspect.signature(function).parameters.values()
@@ -189,11 +189,11 @@ def _try(measure: Measure, sample: Evidence) -> None:
 
 def _function(where: str, settings: dict[str, Any]) -> tuple[Callable[..., Any], bool]:
     """What a node names, its own arguments filled in; and whether it is of the user's own."""
-    found = config.target(where, settings)
+    found = building.target(where, settings)
     own = not str(found.__module__).startswith("lightning_rec.")
     if not isinstance(found, type):
-        return partial(found, **config.check(where, settings)), own
-    made = config.build(where, settings)
+        return partial(found, **building.check(where, settings)), own
+    made = building.build(where, settings)
     if not callable(made):
         raise UserError(f"{where}._target_={settings['_target_']} cannot be called.")
     settings.clear()  # they were the constructor's

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_rec.compat import ABSENT, LOSS, Need
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models import kernels
 from lightning_rec.models.items.base import item_encoders
+from lightning_rec.needs import ABSENT, LOSS, Need
 
 
 class SequenceModel(nn.Module, ABC):

@@ -12,7 +12,6 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.compat import Need
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError
@@ -21,6 +20,7 @@ from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.clicks.encoded import Ask
 from lightning_rec.models.clicks.parts import FITTED, ClickModel
+from lightning_rec.needs import Need
 
 Weights = Literal["equal", "fitted"] | list[float]
 SCORE_BYTES = 8 * 2**20  # scores of a catalogue that are held at once

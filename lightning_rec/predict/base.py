@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import polars as pl
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 from lightning_rec.errors import UserError
 from lightning_rec.predict.asking import Catalogue, Frame, arrays
 from lightning_rec.predict.indexed import Indexed
-from lightning_rec.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_rec.runs.folder import RunFolder
 
 
 class Predictor:
@@ -32,7 +34,7 @@ class Predictor:
         return f"{type(self).__name__}({self.name}{known})"
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Any) -> Self:
+    def of(cls, run: "RunFolder", problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         raise NotImplementedError
 

@@ -1,6 +1,6 @@
 """A trained model of clicks, asked for the probabilities of raw rows."""
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,9 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.predict.asking import Frame, arrays, frame
 from lightning_rec.predict.base import Predictor
-from lightning_rec.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_rec.runs.folder import RunFolder
 
 
 class ClickPredictor(Predictor):
@@ -45,7 +47,7 @@ class ClickPredictor(Predictor):
         self.name = model.title
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Any) -> Self:
+    def of(cls, run: "RunFolder", problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         tables = {name: run.table(name) for name in TABLES}
         processor = FeatureProcessor.of(tables, problem.source.fields)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,9 @@ from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.predict.asking import Catalogue, Frame, arrays, check_k, frame, split
 from lightning_rec.predict.base import Predictor
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
-from lightning_rec.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_rec.runs.folder import RunFolder
 
 PAIRS = 2**12  # scored at once
 
@@ -31,7 +33,7 @@ class MatchPredictor(Predictor):
         self.name = type(model).__name__
 
     @classmethod
-    def of(cls, run: RunFolder, problem: Any) -> Self:
+    def of(cls, run: "RunFolder", problem: Any) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
         return cls(problem.restored(run), run.table("items").sort("code").drop("code"))
 

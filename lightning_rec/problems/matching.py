@@ -180,14 +180,20 @@ class Matching(Problem[Audited[Matches]]):
             )
         return run
 
+    @property
+    def first_settings(self) -> dict[str, Any]:
+        """The settings of the first stage of a model which re-ranks."""
+        if self.first is not None:
+            return dict(config.plain(self.first.config.model))
+        settings = config.plain(OmegaConf.load(config.config_dir() / "model" / "bm25.yaml"))
+        return {key: value for key, value in settings.items() if key != "defaults"}
+
     def _made_first(self, meta: bool) -> dict[str, Any]:
         """What finds the items that the model re-ranks, if it does."""
         if "first" not in self.cfg.model:
             return {}
         if self.first is None:
-            settings = config.plain(OmegaConf.load(config.config_dir() / "model" / "bm25.yaml"))
-            del settings["defaults"]
-            return {"first": config.build("model.first", settings)}
+            return {"first": config.build("model.first", self.first_settings)}
         with quoting(self.first.path), unquoted(self.first, (), "model"):
             problem = Matching(self.first.config)
             return {"first": problem.meta_model if meta else problem.restored(self.first)}

@@ -9,7 +9,6 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_rec.config import as_override
 from lightning_rec.data.shares import PARTS
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import LeakError, UserError
@@ -88,6 +87,8 @@ def judged(
     found = list(found)
     told = [each for each in found if each.name not in accept]
     if told and (audit == "error" or any(each.refused for each in told)):
+        from lightning_rec.config import as_override  # imports Hydra
+
         names = as_override(list(dict.fromkeys((*accept, *(each.name for each in told)))))
         raise UserError(
             f"leak audit: {' '.join(each.sentence for each in told)} This is an error"

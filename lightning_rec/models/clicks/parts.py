@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.compat import ABSENT, LOSS, Need
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.schema import BatchItems, ClickSchema, Field, Rows
 from lightning_rec.models.clicks.tables import ItemMap, OwnTable, embedding
 from lightning_rec.models.layers import Dropout
+from lightning_rec.needs import ABSENT, LOSS, Need
 from lightning_rec.ranges import Widths
 
 FITTED = tuple(

@@ -6,9 +6,9 @@ Shapes: B rows.
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.compat import PRESENT, Need
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.models.clicks.parts import ClickModel
+from lightning_rec.needs import PRESENT, Need
 
 
 class SequenceScore(ClickModel):

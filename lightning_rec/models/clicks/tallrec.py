@@ -12,7 +12,6 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from lightning_rec.compat import ABSENT, Need
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.errors import UserError
 from lightning_rec.language.blocks import in_blocks
@@ -21,6 +20,7 @@ from lightning_rec.language.prompts import Prompts, Wording
 from lightning_rec.language.tokens import tokenize
 from lightning_rec.language.words import LoadWords
 from lightning_rec.models.clicks.parts import HistoryModel
+from lightning_rec.needs import ABSENT, Need
 
 _SLOTS = re.compile(r"(\{[^{}]*\})")
 

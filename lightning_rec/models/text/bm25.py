@@ -15,12 +15,12 @@ from pydantic import NonNegativeFloat
 from scipy import sparse
 from torch import Tensor
 
-from lightning_rec.compat import ABSENT, Need
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized, Tokens
 from lightning_rec.models.classic.parts import Sparse
 from lightning_rec.models.text.matcher import CatalogueScorer, Texts
+from lightning_rec.needs import ABSENT, Need
 from lightning_rec.ranges import UpToOne
 
 

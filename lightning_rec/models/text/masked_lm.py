@@ -11,10 +11,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from lightning_rec.compat import LOSS, Need
 from lightning_rec.language.encoder import check_length
 from lightning_rec.language.tokens import Tokens
 from lightning_rec.language.words import LoadWords
+from lightning_rec.needs import LOSS, Need
 
 AS_MASK, AS_ANOTHER = 0.8, 0.1  # of the hidden words while learning; the rest is shown as it is
 

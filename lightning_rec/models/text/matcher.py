@@ -10,10 +10,10 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.compat import LOSS, Need
 from lightning_rec.language.encoder import Pooling, TextEncoder
 from lightning_rec.language.load import Language
 from lightning_rec.language.tokens import Tokenized, Tokens, tokenize
+from lightning_rec.needs import LOSS, Need
 
 
 class Texts(NamedTuple):

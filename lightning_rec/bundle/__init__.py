@@ -1,0 +1,21 @@
+"""Trained models that travel: one folder of plain data, which opens without what training needs."""
+
+from pathlib import Path
+
+from lightning_rec.bundle.manifest import MANIFEST
+from lightning_rec.predict.base import Predictor
+
+
+def open_model(folder: str | Path) -> Predictor:
+    """What answers of a bundle, or of a completed run folder.
+
+    Raises UserError if it is neither, or is not as it was written.
+    """
+    path = Path(folder)
+    if (path / MANIFEST).is_file():
+        from lightning_rec.bundle.opening import open_bundle
+
+        return open_bundle(path)
+    from lightning_rec.build import load_run
+
+    return load_run(path)

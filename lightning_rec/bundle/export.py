@@ -1,0 +1,175 @@
+"""From a completed run to a bundle: written whole or not at all, and tried before it is there."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+from lightning_rec import __version__
+from lightning_rec.build import problem_of
+from lightning_rec.bundle import clicks, manifest, matching, sequences
+from lightning_rec.bundle.opening import open_bundle
+from lightning_rec.bundle.packed import Packed, write_weights
+from lightning_rec.bundle.readme import readme
+from lightning_rec.config import plain
+from lightning_rec.errors import UserError
+from lightning_rec.files import atomic_folder, write_json, write_text
+from lightning_rec.models.ensembles import Ensemble
+from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.predict.matching import MatchPredictor
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems.base import Problem
+from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.foreign import unquoted
+from lightning_rec.runs.parts import with_parts
+from lightning_rec.runs.resuming import changed
+from lightning_rec.trust import trusting
+
+CARD = (
+    "version", "commit", "dirty", "seed", "started", "finished", "data", "data_hash", "protocol",
+    "protocol_hash", "catalogue_hash", "config_hash", "cost", "cpu_seconds", "gpu_seconds",
+)  # fmt: skip
+TRIED = 50  # users, items or queries that the bundle answers as the run does before it is there
+
+
+def export(
+    folder: str | Path,
+    to: str | Path,
+    *overrides: str,
+    users: bool = True,
+    trust: Iterable[str] = (),
+) -> Path:
+    """Write the bundle of a completed run into a new folder, and return its path.
+
+    Args:
+        folder: of the run.
+        to: where the bundle goes; it may not be there yet.
+        overrides: of the run's config, as in :func:`~lightning_rec.load_run`.
+        users: whether the users of its log come along, with their histories: without them, the
+            bundle answers for histories alone.
+        trust: see :func:`~lightning_rec.load_run`.
+
+    Raises UserError if the run cannot be asked, cannot be taken along, or ``to`` is there already.
+    """
+    target = Path(to)
+    if target.exists():
+        raise UserError(f"to={target} is there already: name a new folder, or remove it.")
+    run = RunFolder.open(Path(folder))
+    with trusting(trust), unquoted(run, overrides, "model"):
+        problem = problem_of(with_parts(run, changed(run.config, list(overrides))))
+        run.check_completed("run")
+        predictor, packed = _packed(run, problem, users)
+    with atomic_folder(target) as temporary:
+        _write(temporary, packed, run)
+        _check(predictor, open_bundle(temporary))
+    return target
+
+
+def _packed(run: RunFolder, problem: Problem[Any], users: bool) -> tuple[Predictor, Packed]:
+    kinds: dict[type[Predictor] | None, Callable[..., tuple[Predictor, Packed]]] = {
+        SequencePredictor: _sequences,
+        ClickPredictor: _clicks,
+        MatchPredictor: _matching,
+    }
+    if problem.predictor not in kinds:
+        raise UserError(f"{run.path} is a run of task={problem.name}, which answers nothing.")
+    return kinds[problem.predictor](run, problem, users)
+
+
+def _sequences(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
+    predictor = SequencePredictor.of(run, problem)
+    settings = _settings(problem)
+    if isinstance(predictor.model, Ensemble):
+        settings["members"] = [_settings(each) for each in problem.members]
+    return predictor, sequences.pack(predictor, settings, users)
+
+
+def _settings(problem: Problem[Any]) -> dict[str, Any]:
+    return {key: plain(problem.cfg[key]) for key in ("model", "objective")}
+
+
+def _clicks(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
+    reasons = {
+        "items that are known by texts or vectors": problem.items is not None,
+        "a prompt for a language model": problem.template is not None,
+        "an encoder of histories of its own": getattr(problem, "encoder", None) is not None,
+        "members": getattr(problem, "members", None) is not None,
+    }
+    if found := [reason for reason, holds in reasons.items() if holds]:
+        raise UserError(
+            f"{run.path} is a model of clicks with {found[0]}, which cannot be exported yet: ask "
+            "the run folder itself, load_run(FOLDER)."
+        )
+    predictor = ClickPredictor.of(run, problem)
+    settings = {"model": plain(problem.cfg.model), "fields": plain(problem.cfg.data.fields)}
+    return predictor, clicks.pack(predictor, settings)
+
+
+def _matching(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
+    run.check_language(problem.cfg)
+    model = problem.make_model()
+    adapted = problem.adapt(model)
+    run.load_model(model)
+    if adapted is not None and adapted.added:
+        adapted.merge()
+    model.requires_grad_(False).eval()
+    predictor = MatchPredictor(model, run.table("items").sort("code").drop("code"))
+    settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
+    if hasattr(model, "first"):
+        settings["first"] = {"model": problem.first_settings}
+    return predictor, matching.pack(predictor, settings)
+
+
+def _write(folder: Path, packed: Packed, run: RunFolder) -> None:
+    write_weights(folder / manifest.WEIGHTS, packed.weights)
+    for name, table in packed.tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    for name, write in packed.folders.items():
+        write(folder / name)
+    card = {key: run.card[key] for key in CARD if run.card.get(key) is not None}
+    card |= {"exported_with": __version__, "metrics": run.metrics}
+    write_json(folder / manifest.CARD, card)
+    write_text(folder / "README.md", readme(packed, card))
+    manifest.write(folder, packed.kind, packed.settings)
+
+
+def _check(run: Predictor, bundle: Predictor) -> None:
+    """Raise UserError unless the bundle answers as the run does, for some of what it knows."""
+    answers = [_asked(each, bundle) for each in (run, bundle)]
+    for ours, theirs in zip(*answers, strict=True):
+        try:
+            assert_frame_equal(ours, theirs, check_exact=False, rel_tol=1e-4, abs_tol=1e-5)
+        except AssertionError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"The bundle does not answer as its run does ({reason}): please report this. "
+                "Nothing was written."
+            ) from None
+
+
+def _asked(predictor: Predictor, bundle: Predictor) -> list[pl.DataFrame]:
+    """Answers to what a bundle can be asked."""
+    if isinstance(predictor, SequencePredictor):
+        assert isinstance(bundle, SequencePredictor)
+        items = predictor.items["item"].head(TRIED)
+        rows = pl.DataFrame({"user": items, "item": items})
+        if bundle.users is not None and len(bundle.users):
+            known = bundle.users["user"].head(TRIED)
+            return [predictor.recommend(users=known.to_list(), k=min(10, len(items)))]
+        if getattr(predictor.model, "needs_users", False):
+            return []
+        return [predictor.recommend(rows, k=min(10, len(items)))]
+    if isinstance(predictor, MatchPredictor):
+        titles = predictor.catalogue.items["title"].drop_nulls().head(TRIED).to_list()
+        return [predictor.recommend([each for each in titles if each.strip()], k=1)]
+    assert isinstance(predictor, ClickPredictor)
+    fields = predictor.processor.fields
+    rows = pl.DataFrame(
+        {name: [None] for name in fields.features}, schema=dict.fromkeys(fields.features, pl.String)
+    )
+    if predictor.histories:
+        rows = rows.with_columns(pl.lit([], pl.List(pl.String)).alias(fields.history or "history"))
+    return [predictor.score(rows)]

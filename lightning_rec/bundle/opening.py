@@ -1,0 +1,30 @@
+"""From a bundle to what answers. Neither Hydra nor Lightning is imported here."""
+
+from importlib import import_module
+from pathlib import Path
+
+from lightning_rec import threads
+from lightning_rec.bundle.manifest import WEIGHTS, read
+from lightning_rec.bundle.packed import Packed, read_weights
+from lightning_rec.errors import Quoting, UserError
+from lightning_rec.predict.base import Predictor
+
+
+def open_bundle(folder: Path) -> Predictor:
+    """What answers of a bundle.
+
+    Raises UserError if it is none, is of a newer version, or is not as it was written.
+    """
+    threads.watch()
+    manifest = read(folder)
+    weights = read_weights(folder / WEIGHTS)
+    packed = Packed(manifest.kind, manifest.settings, weights, folder=folder)
+    try:
+        kind = import_module(f"lightning_rec.bundle.{manifest.kind}")  # one of three
+        predictor: Predictor = kind.unpack(packed)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise Quoting(f"{folder} does not fit together: {reason}", folder) from error
+    return predictor

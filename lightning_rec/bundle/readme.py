@@ -1,0 +1,44 @@
+"""The page that a bundle brings along."""
+
+from typing import Any
+
+from lightning_rec.bundle.packed import Packed
+
+ASKED = {
+    "sequences": 'model.recommend([["ITEM", "ITEM"]], k=10)  # for a history, oldest item first',
+    "clicks": "model.score(rows)  # a frame with the columns below",
+    "matching": 'model.recommend(["a query"], k=10)',
+}
+FIGURES = ("test/ndcg@10", "test/recall@10", "test/auc", "test/logloss", "test/judged/ndcg@10")
+
+
+def readme(packed: Packed, card: dict[str, Any]) -> str:
+    """Markdown: what it is, how it is asked, what it was trained on and how good it was."""
+    name = str(packed.settings["model"]["_target_"]).rpartition(".")[2]
+    lines = [
+        f"# {name}",
+        "",
+        f"A trained model of {packed.kind}, exported by lightning-rec {card['exported_with']}. All "
+        "files are data: nothing here is run as code. `bundle.json` has the hash of each.",
+        "",
+        "```python",
+        "from lightning_rec import open_model",
+        "",
+        'model = open_model(".")',
+        ASKED[packed.kind],
+        "```",
+        "",
+    ]
+    if packed.kind == "clicks":
+        fields = packed.settings["fields"]
+        kinds = (fields.get(kind) or [] for kind in ("categorical", "multi_valued", "numeric"))
+        names = [each for kind in kinds for each in kind]
+        lines += [f"Columns: {', '.join(f'`{each}`' for each in names)}.", ""]
+    if (table := packed.tables.get("items")) is not None:
+        lines += [f"It knows {len(table):,} items.", ""]
+    metrics = card.get("metrics") or {}
+    lines += ["| | |", "| --- | --- |"]
+    lines += [f"| {figure} | {metrics[figure]:.4f} |" for figure in FIGURES if figure in metrics]
+    facts = ("data", "data_hash", "protocol_hash", "seed", "commit", "finished")
+    lines += [f"| {key} | {str(card[key])[:40]} |" for key in facts if card.get(key) is not None]
+    return "\n".join(lines) + "\n"

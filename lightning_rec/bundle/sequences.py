@@ -1,0 +1,110 @@
+"""Models of sequences in a bundle: what they know items by becomes a table of vectors.
+
+So a model over texts answers for the items that it was exported with, without its language model.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_rec import building
+from lightning_rec.bundle.packed import Packed, load
+from lightning_rec.data.split import Schema
+from lightning_rec.models.base import ReadsCatalogue, SequenceModel
+from lightning_rec.models.ensembles import Member, SequenceEnsemble
+from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.objectives.base import Objective
+from lightning_rec.predict.sequences import SequencePredictor
+
+
+def pack(predictor: SequencePredictor, settings: dict[str, Any], users: bool) -> Packed:
+    """What a bundle holds of a predictor.
+
+    Args:
+        predictor: of a completed run.
+        settings: its ``model`` and ``objective`` as the run's config has them; of an ensemble the
+            same of each member, in their order, as ``members``.
+        users: whether the users that the run knows come along, with their histories.
+    """
+    weights: dict[str, Tensor] = {}
+    described = _packed(predictor.model, settings, predictor.items, "", weights)
+    described |= {"seen": predictor.seen, "fast": predictor.fast}
+    tables = {"items": predictor.items}
+    if users and predictor.users is not None:
+        tables["users"] = predictor.users
+    return Packed("sequences", described, weights, tables)
+
+
+def unpack(packed: Packed) -> SequencePredictor:
+    """The predictor of what :func:`pack` made."""
+    items, settings = packed.table("items"), packed.settings
+    assert items is not None
+    model, objective = _unpacked(settings, items, packed.weights)
+    users, seen, fast = packed.table("users"), str(settings["seen"]), bool(settings["fast"])
+    return SequencePredictor(model, objective, items, users, seen, fast)
+
+
+def _packed(
+    model: SequenceModel, settings: dict[str, Any], items: Any, prefix: str, into: dict[str, Tensor]
+) -> dict[str, Any]:
+    """The settings of a model; its weights go ``into``, their names after ``prefix``."""
+    kept: dict[str, Any] = {key: settings[key] for key in ("model", "objective")}
+    kept["schema"] = list(model.schema)
+    if isinstance(model, SequenceEnsemble):
+        kept["model"] = {key: of for key, of in kept["model"].items() if key != "members"}
+        kept["members"] = []
+        for number, (each, own) in enumerate(zip(model.members, settings["members"], strict=True)):
+            below = _packed(each.model, own, items, f"{prefix}{number}/", into)
+            kept["members"].append(below | {"tokens": each.tokens})
+        into |= {f"{prefix}{key}": value for key, value in model.state_dict().items()}
+        return kept
+    fresh = _made(kept, items)
+    state = dict(model.state_dict())
+    for name, encoder in model.named_modules():
+        if isinstance(encoder, ComputedItems) and not _inside(name, model):
+            state = {key: of for key, of in state.items() if not key.startswith(f"{name}.")}
+            weight = f"{name}.weight"
+            rows = len(fresh.state_dict()[weight])  # without padding and mask for some models
+            with torch.no_grad():
+                state[weight] = encoder(torch.arange(rows))
+    load(fresh, state)
+    into |= {f"{prefix}{key}": value for key, value in fresh.state_dict().items()}
+    return kept
+
+
+def _inside(name: str, model: SequenceModel) -> bool:
+    """Whether a module is a part of an item encoder."""
+    parents = name.split(".")[:-1]
+    paths = [".".join(parents[: end + 1]) for end in range(len(parents))]
+    return any(isinstance(model.get_submodule(path), ComputedItems) for path in paths)
+
+
+def _unpacked(
+    settings: dict[str, Any], items: Any, weights: dict[str, Tensor]
+) -> tuple[SequenceModel, Objective]:
+    objective = building.build("objective", settings["objective"])
+    if "members" not in settings:
+        model: Any = load(_made(settings, items), weights)
+        return model, objective
+    members = []
+    for number, own in enumerate(settings["members"]):
+        start = f"{number}/"
+        below = {key.removeprefix(start): v for key, v in weights.items() if key.startswith(start)}
+        member, asks = _unpacked(own, items, below)
+        members.append(Member(member, asks.query_inputs, int(own["tokens"])))
+    made = building.build(
+        "model", settings["model"], schema=Schema(*settings["schema"]), members=members
+    )
+    alone = {key: value for key, value in weights.items() if "/" not in key}
+    return load(made, alone), objective  # type: ignore[return-value]
+
+
+def _made(settings: dict[str, Any], items: Any) -> SequenceModel:
+    """A model without weights, over the table of the items' vectors."""
+    model: SequenceModel = building.build(
+        "model", settings["model"], schema=Schema(*settings["schema"])
+    )
+    if isinstance(model, ReadsCatalogue):
+        model.read_catalogue(items)
+    return model

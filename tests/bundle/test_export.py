@@ -1,0 +1,170 @@
+"""Bundles answer as their runs do, and open without what training needs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import polars as pl
+import pytest
+from cli.test_figures import RUNS, paths
+from polars.testing import assert_frame_equal
+
+from lightning_rec import cli, config, load_run, open_model
+from lightning_rec.bundle.export import export
+from lightning_rec.errors import UserError
+
+__all__ = ["paths"]  # a fixture
+QUICK = ["trainer=cpu", "trainer.max_epochs=1", "logger=none"]
+LOG = ["data=table", "data.path=$log", "data.user=uid", "data.item=sku", "data.time=ts"]
+SEQUENCES = [
+    name
+    for name in config.choices("model")
+    if config.compose([f"model={name}"]).task._target_.endswith(".Sequences")
+    and name != "zero_shot"  # reads texts alone: those of tests/text
+]
+NEEDS = {
+    "gsasrec": ["loss.negatives=8"],
+    "tfidf": ["data.catalogue=$catalogue", "data.catalogue_item=sku", "model.columns=[title]"],
+}
+REFUSED = ("din titles lora", "tallrec lora", "masked words")
+
+
+def trained(folder: Path, paths: dict[str, Path], overrides: list[str]) -> Path:
+    made = [Template(each).substitute(paths) for each in overrides]
+    assert cli.run(["train", *made, *QUICK, f"run_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("model", SEQUENCES)
+def test_every_model_of_sequences_answers_from_a_bundle_as_from_its_run(
+    model: str, paths: dict[str, Path], tmp_path: Path
+) -> None:
+    node = config.compose([f"model={model}"])
+    small = [f"model.{key}={of}" for key, of in {"dim": 8}.items() if key in node.model]
+    small += ["batches.max_len=10"] if "max_len" in node.batches else []
+    run = trained(tmp_path / "run", paths, [f"model={model}", *LOG, *small, *NEEDS.get(model, [])])
+    bundle = export(run, tmp_path / "bundle")
+    ours, theirs = load_run(run), open_model(bundle)
+    known = ours.users["user"].to_list()
+    asked: dict[str, Any] = {"users": known, "k": 7}
+    assert_frame_equal(ours.recommend(**asked), theirs.recommend(**asked))
+    rows = pl.DataFrame({"user": known[:20], "item": ["i07"] * 20})
+    assert_frame_equal(ours.score(rows), theirs.score(rows))
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in REFUSED])
+def test_a_run_of_every_kind_is_exported(name: str, paths: dict[str, Path], tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", paths, RUNS[name])
+    assert cli.run(["export", f"run={run}", f"to={tmp_path / 'bundle'}"]) == 0  # and tried
+    assert open_model(tmp_path / "bundle").name == load_run(run).name
+    assert cli.run(["verify", str(tmp_path / "bundle")]) == 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_travel_is_told(name: str, paths: dict[str, Path], tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", paths, RUNS[name])
+    with pytest.raises(UserError, match=r"cannot be exported yet|answers nothing"):
+        export(run, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, log_csv: Path) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    small = ["model=sasrec", "model.dim=8", "batches.max_len=10", *LOG]
+    run = trained(folder / "run", {"log": log_csv}, small)
+    return export(run, folder / "bundle")
+
+
+def test_a_bundle_opens_without_hydra_lightning_and_transformers(bundle: Path) -> None:
+    script = (
+        "import sys, lightning_rec\n"
+        f"model = lightning_rec.open_model({str(bundle)!r})\n"
+        "print(len(model.recommend([['i03', 'i10']], k=3)))\n"
+        "print([m for m in ('hydra', 'omegaconf', 'pytorch_lightning', 'torchmetrics',"
+        " 'transformers', 'wandb', 'scipy', 'sklearn') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["3", "[]"]
+
+
+def test_without_users_it_answers_for_histories(bundle: Path, tmp_path: Path) -> None:
+    alone = export(bundle.parent / "run", tmp_path / "alone", users=False)
+    assert not (alone / "users.parquet").exists()
+    model = open_model(alone)
+    assert len(model.recommend([["i03", "i10"]], k=3)) == 3
+    with pytest.raises(UserError, match="keeps no users"):
+        model.recommend(users=["u4"])
+
+
+def changed(bundle: Path, to: Path, **said: Any) -> Path:
+    """A copy whose manifest says something else."""
+    shutil.copytree(bundle, to)
+    manifest = json.loads((to / "bundle.json").read_text())
+    (to / "bundle.json").write_text(json.dumps(manifest | said))
+    return to
+
+
+def test_another_format_is_refused(bundle: Path, tmp_path: Path) -> None:
+    newer = changed(bundle, tmp_path / "newer", format=2, made_with="9.0")
+    with pytest.raises(UserError, match=r"made with lightning-rec 9\.0; this version reads"):
+        open_model(newer)
+    unknown = changed(bundle, tmp_path / "unknown", more=1)
+    with pytest.raises(UserError, match="more: extra inputs"):
+        open_model(unknown)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("os.system", "model._target_"),
+        ("builtins.eval", "model._target_"),
+        ("lightning_rec.files.write_text", "model._target_"),
+        ("torch.nn.Linear", "model._target_"),
+    ],
+)
+def test_a_poisoned_manifest_runs_nothing(
+    target: str, told: str, bundle: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    settings = manifest["settings"] | {"model": {"_target_": target, "command": "touch x"}}
+    with pytest.raises(UserError, match=told):
+        open_model(changed(bundle, tmp_path / "bad", settings=settings))
+
+
+def test_files_are_those_of_the_manifest(bundle: Path, tmp_path: Path) -> None:
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(bundle, tmp_path / name))
+
+    (copy("more") / "more.txt").write_text("x")
+    with pytest.raises(UserError, match=r"more\.txt: not of the bundle"):
+        open_model(tmp_path / "more")
+    (copy("less") / "items.parquet").unlink()
+    with pytest.raises(UserError, match=r"items\.parquet: missing"):
+        open_model(tmp_path / "less")
+    whole = (copy("bit") / "weights.safetensors").read_bytes()
+    (tmp_path / "bit" / "weights.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(UserError, match="not as it was written"):
+        open_model(tmp_path / "bit")
+    assert cli.run(["verify", str(bundle)]) == 0
+    assert cli.run(["verify", str(tmp_path / "bit")]) == 1
+    linked = copy("link") / "card.json"
+    linked.unlink()
+    linked.symlink_to(bundle / "card.json")
+    with pytest.raises(UserError, match="links"):
+        open_model(tmp_path / "link")
+
+
+def test_what_is_there_stays(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is there already"):
+        export(bundle.parent / "run", bundle)
+    with pytest.raises(UserError, match="no folder"):
+        export(tmp_path / "nowhere", tmp_path / "bundle")
+    with pytest.raises(UserError, match="Say to="):
+        cli.run(["export", f"run={bundle.parent / 'run'}"])
