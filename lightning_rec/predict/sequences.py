@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -40,9 +40,6 @@ from lightning_rec.retrieval.exact import Pairs, among
 from lightning_rec.rules.ready import Ready, made_ready
 from lightning_rec.rules.rules import Rules
 
-if TYPE_CHECKING:
-    from lightning_rec.runs.folder import RunFolder
-
 TOKENS = 4096  # places of them that are computed at once
 
 
@@ -70,8 +67,8 @@ class SequencePredictor(Predictor):
         self.catalogue = Catalogue(items)
 
     @classmethod
-    def of(cls, run: "RunFolder", problem: Any) -> Self:
-        """That of a completed run. Raises UserError where the run does not hold what it needs."""
+    def of(cls, run: Any, problem: Any) -> Self:
+        """That of a completed run folder. Raises UserError where the run does not hold what it needs."""
         items = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
         model = problem.restored(run, items, 0 if users is None else len(users))

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.compat import Need
 from lightning_rec.data.clicks.schema import Rows
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.files import sha256_file
@@ -19,6 +18,7 @@ from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.cross_encoder import CrossEncoder
+from lightning_rec.needs import Need
 from lightning_rec.objectives.base import Objective, TrainingInputs
 from lightning_rec.shrink.onnx import Session
 from lightning_rec.shrink.tables import ItemTable
