@@ -68,7 +68,7 @@ class SequencePredictor(Predictor):
 
     @classmethod
     def of(cls, run: Any, problem: Any) -> Self:
-        """That of a completed run folder. Raises UserError where the run does not hold what it needs."""
+        """That of a completed run. Raises UserError where it does not hold what it needs."""
         items = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
         model = problem.restored(run, items, 0 if users is None else len(users))
