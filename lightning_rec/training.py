@@ -148,6 +148,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
+        problem.check_read(loaded, partial(cfg))
         data = problem.make_data(loaded)
     run.check_language(cfg)
     with run.timed("start"):
@@ -259,7 +260,6 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
         split=loaded.counts,
         audit=loaded.facts,
     )
-    problem.check_read(run.card)
 
 
 def _described(cfg: DictConfig, run: RunFolder) -> dict[str, Any]:

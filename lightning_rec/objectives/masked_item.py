@@ -44,7 +44,9 @@ class MaskedItem(Objective):
         items = histories.items
         length = latest(items, schema.padding) + 1
         dropped = (length >= schema.max_len).long()
-        index = torch.arange(min(items.shape[1] + 1, schema.max_len), device=items.device)
+        # A condition, not min(): an exported model is told which lengths there are, and that holds.
+        width = items.shape[1] + 1 if items.shape[1] < schema.max_len else schema.max_len
+        index = torch.arange(width, device=items.device)
         shown = items.gather(1, (index + dropped[:, None]).clamp(max=items.shape[1] - 1))
         positions = length - dropped
         shown[index > positions[:, None]] = schema.padding

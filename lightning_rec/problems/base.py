@@ -220,17 +220,23 @@ class Problem(ABC, Generic[L]):
         taken = inspect.signature(config.target(node, settings)).parameters
         return config.build(node, settings, **{k: v for k, v in live.items() if k in taken})
 
-    def check_read(self, card: Mapping[str, Any]) -> None:
-        """Check the runs that the method reads against the card of this one.
+    def check_read(self, loaded: L, part: Mapping[str, Any]) -> None:
+        """Check the runs that the method reads; ``part``: of the data that this one is measured on.
 
         Raises UserError if one is not completed, or of other data or another protocol, under which
         it may have been trained on what is tested here.
         """
+        own = {"data_hash": loaded.data_hash, "protocol_hash": self.protocol.hash(loaded.counts)}
         for key, folder in self.method.reads.items():
-            run = RunFolder.open(Path(folder))
+            try:
+                run = RunFolder.open(Path(folder))
+            except UserError as error:
+                raise UserError(f"{key}={folder}: {error}") from error
             run.check_completed(key)
-            for name in ("data_hash", "protocol_hash"):
-                if run.card.get(name) != card.get(name):
+            for name, value in own.items():
+                if name == "protocol_hash" and (part or run.card.get("partial")):
+                    continue  # whose hash has the part in it
+                if run.card.get(name) != value:
                     raise UserError(
                         f"{key}={folder} has another {name} than this run, so that it may have "
                         "been trained on what is tested here: train one on the same data under "

@@ -103,6 +103,8 @@ def test_a_teacher_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"method\.teacher is not set"):
         train("sasrec", "method=distil")
+    with pytest.raises(UserError, match=r"method\.run=no_such: There is no folder"):
+        train("sasrec", "method=prune", "method.run=no_such")
     with pytest.raises(UserError, match="does not know objective=next_item"):
         train("sasrec", "method=distil", f"method.teacher={trained('bert4rec')}")
     with pytest.raises(UserError, match="has another protocol_hash than this run"):

@@ -14,15 +14,21 @@ import torch
 
 from lightning_rec import cli
 from lightning_rec.build import load_run
+from lightning_rec.data.split import Schema
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
+from lightning_rec.models.sequential.bert4rec import BERT4Rec
+from lightning_rec.models.sequential.sasrec import SASRec
+from lightning_rec.objectives.masked_item import MaskedItem
+from lightning_rec.objectives.next_item import NextItem
+from lightning_rec.retrieval.index.kinds import open_index
 from lightning_rec.shrink.folder import put_into, real_inputs
-from lightning_rec.shrink.onnx import Session
+from lightning_rec.shrink.onnx import Session, write_onnx
 from lightning_rec.shrink.plain import plain
 from lightning_rec.shrink.tables import ItemTable
 
-for library in ("onnx", "onnxscript", "onnxruntime", "transformers", "bm25s"):
+for library in ("onnx", "onnxscript", "onnxruntime", "transformers", "bm25s", "usearch"):
     pytest.importorskip(library)
 Run = Callable[[str], Path]
 MODELS = [
@@ -112,6 +118,19 @@ def test_the_readme_runs_without_this_package(
         assert done.stdout.strip() == str(expected["item"].to_list())
 
 
+@pytest.mark.parametrize("make", [BERT4Rec, SASRec])
+def test_one_head_and_one_layer_are_exported_too(make: Any, tmp_path: Path) -> None:
+    objective = MaskedItem() if make is BERT4Rec else NextItem()
+    model = make(Schema(30, 6, 1), dim=8, heads=1, depth=1).eval().requires_grad_(False)
+    of = plain(model, objective)
+    write_onnx(of, tmp_path / "model.onnx")
+    for shape in ((1, 1), (4, 3), (2, 6)):
+        history = torch.randint(30, shape)
+        assert torch.allclose(
+            Session(tmp_path / "model.onnx")({"history": history}), of.module(history), atol=1e-5
+        )
+
+
 def test_a_table_of_bytes_is_rounded_by_row() -> None:
     vectors = torch.randn(50, 9) * torch.logspace(-3, 3, 50)[:, None]
     vectors[7] = 0
@@ -153,3 +172,17 @@ def test_what_cannot_be_exported_is_said(log_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ItemKNN cannot be exported"):
         cli.run(["shrink", f"run={tmp_path / 'run'}", f"to={tmp_path / 'to'}"])
     assert not (tmp_path / "to").exists()
+
+
+def test_the_python_of_the_page_runs(
+    trained: Run, shrunk: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    shutil.copytree(trained("sasrec"), "runs/sasrec")
+    shutil.copytree(shrunk("sasrec"), "sasrec_int8")
+    page = Path(__file__).parents[2] / "docs" / "smaller.md"
+    names: dict[str, Any] = {}
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(code, names)
+    assert len(open_index(Path("items_index"))) == len(names["vectors"])
