@@ -12,7 +12,6 @@ from lightning_rec import building
 from lightning_rec.bundle.packed import Packed, load
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
-from lightning_rec.models.ensembles import Member, SequenceEnsemble
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
@@ -49,6 +48,8 @@ def _packed(
     model: SequenceModel, settings: dict[str, Any], items: Any, prefix: str, into: dict[str, Tensor]
 ) -> dict[str, Any]:
     """The settings of a model; its weights go ``into``, their names after ``prefix``."""
+    from lightning_rec.models.ensembles import SequenceEnsemble
+
     kept: dict[str, Any] = {key: settings[key] for key in ("model", "objective")}
     kept["schema"] = list(model.schema)
     if isinstance(model, SequenceEnsemble):
@@ -87,6 +88,8 @@ def _unpacked(
     if "members" not in settings:
         model: Any = load(_made(settings, items), weights)
         return model, objective
+    from lightning_rec.models.ensembles import Member  # reads clicks too, which takes time
+
     members = []
     for number, own in enumerate(settings["members"]):
         start = f"{number}/"
