@@ -38,12 +38,11 @@ def record(folder: Path) -> dict[str, Any]:
         "metrics": run.metrics if (folder / "metrics.json").exists() else {},
         "status": run.card["status"],
         "monitor": cfg["monitor"],
-        "curve": curve_of(folder, cfg["monitor"], completed=run.card["status"] == "completed"),
+        "curve": _curve(folder, cfg["monitor"], run.card["status"] == "completed"),
     }
 
 
-def curve_of(folder: Path, figure: str, *, completed: bool = False) -> dict[str, float]:
-    """A figure after each epoch, counted from 1, of a run that logged to a CSV; else nothing."""
+def _curve(folder: Path, figure: str, completed: bool) -> dict[str, float]:
     path = folder / "csv" / "metrics.csv"
     if not path.exists():
         return {}

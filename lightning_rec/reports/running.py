@@ -1,31 +1,35 @@
 """Jobs that are not completed yet, as a section of the page that ``report --watch`` serves."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning_rec.documents import read_json, read_yaml
 from lightning_rec.errors import UserError
 from lightning_rec.figures import better
-from lightning_rec.lab.records import curve_of
 from lightning_rec.reports.charts import Chart, chart, colour, safe, symbol
 from lightning_rec.reports.sections import Section
 from lightning_rec.reports.tables import Cell, PageTable
-from lightning_rec.runs.sweeps import effective, never_began
+from lightning_rec.runs.sweeps import effective, never_began, planned
 
+_EPOCH = re.compile(r"lightning_rec\.epochs: epoch (\d+) of [^,]+, (.*)")
 DRAWN = 20  # curves, of the jobs that come first
 
 
 class Job(NamedTuple):
     """A run that is not completed.
 
-    ``curve``: the monitored figure so far, by epoch from 1.  ``told``: its error, if it has one.
+    ``curve``: the monitored figure so far, by epoch from 1.  ``epochs``: that ended.  ``told``: its
+    error, if it has one.
     """
 
     name: str
     status: str
     monitor: str
     curve: dict[int, float]
+    epochs: int
     told: str
 
 
@@ -39,7 +43,7 @@ def of_jobs(paths: Sequence[Path]) -> Section | None:
     }
     told = [f"{number} {status}" for status, number in counts.items()]
     told += [f"{waiting} not begun"] if waiting else []
-    text = f"Not completed yet: {', '.join(told)}. Curves are there where a job logs to a CSV."
+    text = f"Not completed yet: {', '.join(told)}."
     return Section("jobs", "Jobs that go on", [text], _table(jobs) if jobs else None,
                    charts=_charts(jobs), by_setting=False)  # fmt: skip
 
@@ -54,7 +58,9 @@ def open_jobs(paths: Sequence[Path]) -> list[Job]:
                 if said.get("status") not in (None, "completed"):
                     found.setdefault(card.parent, said)
     overrides = {path: effective(card.get("overrides") or (), ()) for path, card in found.items()}
-    common = set.intersection(*map(set, overrides.values())) if len(found) > 1 else set[str]()
+    beside = [job for path in paths for entry in planned(path) for job in entry["jobs"]]
+    every = [set(each) for each in (*overrides.values(), *beside)]
+    common = set.intersection(*every) if len(every) > 1 else set[str]()
     return [
         _job(path, card, " ".join(each for each in overrides[path] if each not in common))
         for path, card in found.items()
@@ -65,10 +71,16 @@ def _job(path: Path, card: dict[str, Any], differing: str) -> Job:
     name = f"{path.name}: {differing}" if differing else path.name
     try:
         monitor = str(read_yaml(path / "config.yaml")["monitor"])
-        curve = {int(key): value for key, value in curve_of(path, monitor).items()}
-    except (UserError, OSError, ValueError, KeyError, TypeError):  # it is being written
-        monitor, curve = "", {}
-    return Job(name, str(card["status"]), monitor, curve, str(card.get("error") or ""))
+        log = (path / "train.log").read_text(encoding="utf-8", errors="replace")
+    except (UserError, OSError, KeyError, TypeError):  # it is being begun
+        monitor = log = ""
+    curve, epochs = dict[int, float](), 0
+    for epoch, told in _EPOCH.findall(log):
+        epochs = int(epoch)
+        figures = dict(each.rpartition(" ")[::2] for each in told.split(", "))
+        with suppress(KeyError, ValueError):
+            curve[epochs] = float(figures[monitor])
+    return Job(name, str(card["status"]), monitor, curve, epochs, str(card.get("error") or ""))
 
 
 def _read(card: Path) -> dict[str, Any]:
@@ -91,13 +103,12 @@ def _table(jobs: Sequence[Job]) -> PageTable:
     for number, job in enumerate(jobs):
         values = [*job.curve.values()]
         best = (min if better(job.monitor) == "min" else max)(values) if values else None
-        epochs = max(job.curve, default=0)
         figures = [values[-1] if values else None, best]
         rows.append([
-            Cell(job.name, job.name, number if job.curve and number < DRAWN else None),
+            Cell(job.name, job.name, number),
             Cell(f"{job.status}: {job.told}" if job.told else job.status, job.status),
             Cell(job.monitor, job.monitor),
-            Cell(str(epochs or "-"), epochs),
+            Cell(str(job.epochs or "-"), job.epochs),
             *(Cell("-" if each is None else f"{each:.4f}", each) for each in figures),
         ])  # fmt: skip
     return PageTable(["job", "status", "figure", "epochs", "latest", "best"], rows, text=3)

@@ -13,7 +13,7 @@ from lightning_rec.errors import UserError
 
 HOST = "127.0.0.1"
 EVERY = 2.0  # seconds between two looks at the folders
-LOOKED_AT = ("run.json", "metrics.json", "study.db", "csv/metrics.csv", "planned.json")
+LOOKED_AT = ("run.json", "metrics.json", "study.db", "train.log", "planned.json")
 
 log = logging.getLogger(__name__)
 

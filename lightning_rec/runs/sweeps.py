@@ -89,7 +89,7 @@ def plan(sweep: Path, jobs: Sequence[Sequence[str]], command: str) -> None:
     """
     sweep.mkdir(parents=True, exist_ok=True)
     with alone(sweep / "jobs"):
-        others = [each for each in _planned(sweep) if each["command"] != command]
+        others = [each for each in planned(sweep) if each["command"] != command]
         asked = [effective(each, ()) for each in jobs]
         write_json(sweep / PLAN, {"commands": [*others, {"command": command, "jobs": asked}]})
 
@@ -112,7 +112,7 @@ def never_began(sweep: Path) -> dict[str, list[str]]:
         )
     told = set[frozenset[str]]()
     found: dict[str, list[str]] = {}
-    for entry in reversed(_planned(sweep)):  # of two commands with the same job, the later one
+    for entry in reversed(planned(sweep)):  # of two commands with the same job, the later one
         jobs = entry["jobs"]
         common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set[str]()
         for job in jobs:
@@ -132,8 +132,11 @@ def _overrides(card: Path) -> list[str]:
         return []
 
 
-def _planned(sweep: Path) -> list[dict[str, Any]]:
-    """The commands of a sweep with their jobs. Raises UserError if they cannot be read."""
+def planned(sweep: Path) -> list[dict[str, Any]]:
+    """The commands of a sweep, each with its ``command`` and the overrides of its ``jobs``.
+
+    Raises UserError if they cannot be read.
+    """
     path = sweep / PLAN
     said = read_json(path) if path.is_file() else {"commands": []}
     try:

@@ -92,13 +92,17 @@ def test_the_page_grows_with_the_folder_and_ends_with_ctrl_c(
     card = read_json(run / "run.json")
     write_json(sweep / "planned.json", {"commands": [{"command": "c", "jobs": [["seed=9"]]}]})
     write_json(sweep / "1" / "run.json", card | {"status": "running"})
-    (sweep / "1" / "csv").mkdir()
     monitor = read_yaml(run / "config.yaml")["monitor"]
-    lines = f"epoch,step,{monitor},train/loss\n0,3,,0.9\n0,3,0.25,\n1,6,0.5,\n"
-    (sweep / "1" / "csv" / "metrics.csv").write_text(lines + "2,9,0.375,\n")
+    figures = ("", f", {monitor} 0.2500", f", {monitor} 0.5000", f", {monitor} 0.3750", "")
+    logger = "2026-11-28 03:16:57,702 INFO lightning_rec.epochs"
+    lines = [
+        f"{logger}: epoch {epoch} of 9, train/loss 7.1{figure}, 12.3 s\n"
+        for epoch, figure in enumerate(figures, 1)
+    ]
+    (sweep / "1" / "train.log").write_text("".join(["something else\n", *lines]))
     page = until(port, "1 running, 1 not begun")  # from the start, with its curve
     assert '"y": [0.25, 0.5, 0.375]' in page
-    assert re.search(r">3</td>\s*<td[^>]*>0\.3750</td>\s*<td[^>]*>0\.5000</td>", page)
+    assert re.search(r">5</td>\s*<td[^>]*>0\.3750</td>\s*<td[^>]*>0\.5000</td>", page)
     shutil.copytree(run, sweep / "0")
     page = until(port, "1 runs of 1 settings")
     assert get(port, "/version")[1] != version
