@@ -20,6 +20,7 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.lab import read_runs
 from lightning_rec.lab.ensembles import Asked
 from lightning_rec.lab.reading import Source
+from lightning_rec.passwords import take_passwords
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.trust import trusting
 
@@ -85,7 +86,7 @@ def sweep(*overrides: str, config_dir: Folder | None = None) -> pl.DataFrame:
     named = [each.partition("=")[2] for each in overrides if each.startswith("run_dir=")]
     folder = Path(named[-1] if named else sweeping.sweep_folder())
     flags = [f"--config-dir={each}" for each in _folders(config_dir)]
-    command.run(["-m", *flags, *overrides, f"run_dir={folder}"])
+    command.run(["-m", *flags, *take_passwords(overrides), f"run_dir={folder}"])
     return read_runs(folder)
 
 

@@ -9,6 +9,7 @@ from lightning_rec import __version__
 from lightning_rec.commands import VERBS, take_flag
 from lightning_rec.commands.usage import usage
 from lightning_rec.errors import LeakError, UserError, out_of_memory, suggest
+from lightning_rec.passwords import take_passwords, without_passwords
 from lightning_rec.streams import one_line, tolerate
 from lightning_rec.trust import forget, trust
 
@@ -50,13 +51,16 @@ def main() -> None:
     except Exception as error:
         if traceback:
             raise
-        _complain(one_line(explain(error)), everywhere=not isinstance(error, UserError))
+        _complain(
+            one_line(without_passwords(explain(error))), everywhere=not isinstance(error, UserError)
+        )
         sys.exit(2 if isinstance(error, UserError) else 1)
 
 
 def run(arguments: list[str]) -> int:
     """Run one verb with its arguments; returns the exit status. Raises UserError on bad input."""
     forget()
+    arguments = take_passwords(arguments)
     named, arguments = take_flag(arguments, "--trust")
     if not all(named):
         raise UserError("Say which modules are trusted: --trust my_package")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lightning_rec.errors import UserError
+from lightning_rec.passwords import hidden
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -92,6 +93,15 @@ def read_yaml(path: Path) -> Any:
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise unreadable(path, error) from error
     return OmegaConf.to_container(made, resolve=False)
+
+
+def config_yaml(cfg: "DictConfig") -> str:
+    """A config as it is saved: resolved, without passwords of addresses."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    shown = hidden(tree)
+    return OmegaConf.to_yaml(cfg if shown == tree else OmegaConf.create(shown), resolve=True)
 
 
 def read_config(path: Path) -> "DictConfig":

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from lightning_rec.passwords import without_passwords
 from lightning_rec.streams import visible
 
 
@@ -32,8 +33,8 @@ class Screen(Console):
 
 
 class VisibleFormatter(logging.Formatter):
-    """Writes out control characters in what is logged."""
+    """Writes out control characters in what is logged, and no passwords of addresses."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, of a record."""
-        return visible(super().format(record))
+        return without_passwords(visible(super().format(record)))

@@ -16,6 +16,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
 # Each room may import those before it, and itself; rooms on one line may not see each other.
 ORDER = [
     {"errors", "files", "needs", "ranges", "streams", "threads"},
+    {"passwords"},
     {"screen"},
     {"documents", "tables", "trust"},
     {"figures", "building"},

@@ -17,9 +17,11 @@ from lightning_rec.files import write_json
 from lightning_rec.lab.columns import COSTS
 from lightning_rec.lab.reading import job_number, name_settings
 from lightning_rec.lab.statistics import Spread, spread
+from lightning_rec.passwords import hidden
 from lightning_rec.reports.progress import Progress, planned
 from lightning_rec.runs import sweeps
 from lightning_rec.runs.ending import Sweep
+from lightning_rec.runs.foreign import hide
 from lightning_rec.runs.launchers import launched, prepare
 from lightning_rec.runs.signals import STOP
 from lightning_rec.screen import Screen
@@ -42,6 +44,7 @@ class SweepSummary(Callback):
         self.since, sweep = time.time_ns(), STOP.sweep
         if not isinstance(sweep, Sweep):
             return
+        hide(config)
         jobs, swept = planned(config)
         how = launched(config.hydra, len(jobs))
         self.progress = Progress(folder := Path(config.hydra.sweep.dir), jobs, swept, how)
@@ -49,7 +52,7 @@ class SweepSummary(Callback):
             prepare(config.hydra, how)
             sweep.begin(folder, how)
             self.progress.begin(check_memory=sweep.check_memory)
-            sweeps.plan(folder, jobs, sweep.command)
+            sweeps.plan(folder, hidden(jobs), hidden(sweep.command))
             sweep.jobs, sweep.left = len(jobs), self.progress.left
         except UserError as refusal:
             sweep.refusal = refusal

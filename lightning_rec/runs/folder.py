@@ -22,10 +22,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config, trust
-from lightning_rec.documents import check_folder, check_places, read_config, read_json
+from lightning_rec.documents import check_folder, check_places, config_yaml, read_config, read_json
 from lightning_rec.errors import UserError, nearest
 from lightning_rec.files import atomic_path, sha256_json, write_json, write_text
 from lightning_rec.language.hub import find_model, fingerprint
+from lightning_rec.passwords import hidden
 from lightning_rec.runs import card, checksums, provenance, weights
 from lightning_rec.runs.checkpoints import LAST, PREVIOUS
 from lightning_rec.runs.distributed import is_first
@@ -151,13 +152,12 @@ class RunFolder:
             checksums.forget(self.path, path.relative_to(self.path).as_posix())
 
     def _start(self, cfg: DictConfig, overrides: list[str]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         provenance.forget_peak_memory()
-        self._composed = cfg
-        self.card = provenance.card() | {"overrides": overrides}
-        write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        self._composed, said = cfg, hidden(overrides)
+        self.card = provenance.card() | {"overrides": said}
+        write_text(self.path / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(said)))
         with self.writing("config.yaml") as temporary:
-            write_text(temporary, OmegaConf.to_yaml(cfg, resolve=True))
+            write_text(temporary, config_yaml(cfg))
         apart = ("run_dir", "name", "logger", "tracking", "examples", "callbacks")
         figures = {key: each for key, each in config.plain(cfg).items() if key not in apart}
         self.note(
@@ -186,7 +186,7 @@ class RunFolder:
             cpu_seconds=round(self.earlier_cpu_seconds + time.process_time() - self._cpu_before, 1),
             peak_memory_mib=provenance.peak_memory_mib(),
             **vram,
-            error=f"{type(error).__name__}: {error}" if error is not None else None,
+            error=hidden(f"{type(error).__name__}: {error}") if error is not None else None,
         )
 
     @contextmanager

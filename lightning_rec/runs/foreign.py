@@ -11,11 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec.documents import leaves
 from lightning_rec.errors import Quoting, UserError
+from lightning_rec.passwords import hidden, take_passwords, whole, without_passwords
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.parts import MEMBERS
 
 log = logging.getLogger(__name__)
 
+VARIABLE = "MLFLOW_TRACKING_URI"  # of the environment, that names an address too
 _ADDRESSES = ("tracking_uri",)  # keys of a config that name where to send
 _FILES = {  # keys that name files, by the node that they are below
     "data": ("path", "val", "test", "catalogue"),
@@ -27,12 +29,21 @@ FOLDERS = ("encoder", "first", "run", "teacher")  # keys that name a language mo
 def addresses(cfg: DictConfig) -> dict[str, str]:
     """Where a config sends figures, by dotted key; what the environment says too is left out."""
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    there = os.environ.get(VARIABLE, "")
     return {
         key: str(value)
         for key, value in leaves(tree)
         if key.rpartition(".")[2] in _ADDRESSES
-        and value not in (None, os.environ.get("MLFLOW_TRACKING_URI"))
+        and value not in (None, there, without_passwords(there))
     }
+
+
+def hide(cfg: DictConfig) -> None:
+    """Keep passwords out of the trackers of a config, which Hydra writes as it is."""
+    if cfg.get("logger"):
+        tree: Any = OmegaConf.to_container(cfg.logger, resolve=False)
+        take_passwords([str(value) for _, value in leaves(tree)])
+        OmegaConf.update(cfg, "logger", hidden(tree), merge=False)
 
 
 def unaddressed(tree: Any) -> Any:
@@ -48,9 +59,12 @@ def unaddressed(tree: Any) -> Any:
 
 
 def check_addresses(run: RunFolder, overrides: Sequence[str]) -> None:
-    """Raises UserError where the config of a run sends figures to where nobody asked to."""
-    asked = _keys(overrides)
+    """Raises UserError where the config of a run sends figures to where nobody asked to, or the
+    password that an address needs is not known any more.
+    """
+    asked = dict(override.partition("=")[::2] for override in overrides)
     for key, value in addresses(run.config).items():
+        whole(asked.get(key, value), key, VARIABLE)
         if key not in asked:
             raise UserError(
                 f"{run.path / 'config.yaml'} sends figures to {value}, with what key for it the "

@@ -20,9 +20,10 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import import_extra
 from lightning_rec.figures import Name, parsed
+from lightning_rec.passwords import whole
 from lightning_rec.runs.artifacts import Kept
 from lightning_rec.runs.distributed import is_first
-from lightning_rec.runs.foreign import unaddressed
+from lightning_rec.runs.foreign import VARIABLE, unaddressed
 
 log = logging.getLogger(__name__)
 
@@ -220,8 +221,12 @@ def mlflow_logger(
 
 
 def mlflow_uri(said: str | None) -> str:
-    """Where MLflow keeps its runs, if the config says nothing else."""
-    return said or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    """Where MLflow keeps its runs: as ``said`` in the config, else in the environment.
+
+    Raises UserError if its password is not known any more.
+    """
+    said = said or os.environ.get(VARIABLE) or "sqlite:///mlflow.db"
+    return whole(said, "logger.mlflow.tracking_uri", VARIABLE)
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from lightning_rec.errors import UserError
 from lightning_rec.figures import parsed
+from lightning_rec.passwords import without_passwords
 from lightning_rec.runs import artifacts
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.loggers import SectionedMLFlow, SectionedWandb, compared, sectioned
@@ -72,6 +73,7 @@ class Tracker:
             except Exception as error:
                 self.failed = True
                 reason = " ".join(f"{type(error).__name__}: {error}".split())
+                reason = without_passwords(reason)
                 log.warning("logger=%s fails; the run goes on without it. %s", self.name, reason)
                 return None
 
