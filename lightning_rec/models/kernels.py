@@ -5,6 +5,8 @@ against each other.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -50,6 +52,17 @@ def use(fast: bool, products: bool = True) -> None:
     matmul.fp32_precision = "bf16"
     if not _exact():
         matmul.fp32_precision = _state["products"]
+
+
+@contextmanager
+def using(fast: bool) -> Iterator[None]:
+    """Compute so for a while, then as before; see :func:`use`. Where it is so, it costs nothing."""
+    before = _state["fast"]
+    use(fast)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 @cache

@@ -226,8 +226,7 @@ class SequencePredictor(Predictor):
         length = np.diff(asked.offsets)
         order = np.argsort(-length, kind="stable")
         order = order[: np.count_nonzero(length)]
-        kernels.use(self.fast)
-        try:
+        with kernels.using(self.fast):
             for rows in split(order, ROWS):
                 end = asked.offsets[rows + 1]
                 start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)
@@ -235,8 +234,6 @@ class SequencePredictor(Predictor):
                 batch = Batch(items, torch.from_numpy(asked.user[rows]))
                 question = self.objective.query_inputs(batch, self.model.schema)
                 yield rows, encode(self.model, *question, TOKENS)
-        finally:
-            kernels.use(fast=False)
 
     def _asked(
         self,

@@ -48,7 +48,9 @@ def routes(app: FastAPI, service: Service) -> tuple[str, ...]:
     async def recommend(picked: _Picked) -> Any:
         """What each model recommends for a history, and by which item of it."""
         models = [each for each in (service.model, service.also) if each is not None]
-        return [await _column(service, model, picked.history) for model in models]
+        columns = [await _column(service, model, picked.history) for model in models]
+        named = [_titled(service.model, name) for name in texts_of(picked.history)]
+        return {"history": named, "models": columns}
 
     return tuple(static)
 
@@ -63,6 +65,13 @@ async def _column(service: Service, model: Model, history: list[schemas.Id]) -> 
         why = reasons(model, codes, found)
         rows = [row | {"why": each} for row, each in zip(answer["items"], why, strict=True)]
     return {"name": model.predictor.name, "folder": model.folder, "items": rows}
+
+
+def _titled(model: Model, item: str | None) -> dict[str, str]:
+    name = item or ""
+    code = model.codes.get(name)
+    title = None if code is None or model.titles is None else model.titles[code]
+    return {"item": name, "title": title or name}
 
 
 def _found(model: Model, text: str) -> list[dict[str, str]]:

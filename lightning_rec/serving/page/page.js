@@ -76,13 +76,19 @@ function column(model, number) {
   return card;
 }
 
-function renew() {
+function show() {
   at("picked").replaceChildren(...picked.map((each, place) =>
     entry(each.title, () => { picked.splice(place, 1); renew(); }, `${each.title}  ×`)));
   at("clear").hidden = !picked.length;
+}
+
+function renew() {
+  show();
   trying(async () => {
     const history = picked.map((each) => each.item);
-    const models = await ask("/demo/recommend", {history});
+    const {models, history: titled} = await ask("/demo/recommend", {history});
+    if (titled.length === picked.length) titled.forEach((each, place) => { picked[place].title = each.title; });
+    show();
     at("models").replaceChildren(...models.map(column));
     before = history.length ? models.map((model) => model.items.map((row) => row.item)) : [];
   });
