@@ -4,8 +4,8 @@ usage: python benchmarks/serving/load.py RUN [seconds=10] [rounds=3]
 
 Each request is the whole history (1,000 items at most) of one of 1,000 users, so that no answer is
 kept from another. Both servers run at the same time and are asked in turn, three rounds; the median
-is written, with the processor's time that a request took (``cpu_ms``): on a machine that others use as
-well, a server of forty threads gets more of it than one of two, which requests a second then tell.
+is written, with the processor's time that a request took (``cpu_ms``): where others
+use the machine too, a server of forty threads gets more of it than one of two.
 """
 
 import json

@@ -68,8 +68,8 @@ class Model:
         return {} if known is None else {user: code for code, user in enumerate(known["user"])}
 
 
-def open_served(path: Path, trust: tuple[str, ...] = ()) -> Model:
-    """Open a run folder, or the one that a link leads to.
+def open_served(path: Path, trust: tuple[str, ...] = (), *, plain: bool = False) -> Model:
+    """Open a run folder, or the one that a link leads to. ``plain``: by torch's kernels.
 
     Raises UserError where it is none, is not whole, or cannot be asked.
     """
@@ -81,6 +81,8 @@ def open_served(path: Path, trust: tuple[str, ...] = ()) -> Model:
         raise UserError(f"model={path}: there is no such folder.") from None
     version = version_of(folder)
     model = Model(load_run(folder, trust=trust), folder.name, version)
+    if plain and isinstance(model.predictor, SequencePredictor):
+        model.predictor.fast = False
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
     return model
 

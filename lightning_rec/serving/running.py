@@ -43,7 +43,8 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         )
     torch.set_num_threads(settings.threads)
     sys.setswitchinterval(_SWITCH)
-    kernels.use(True)  # to begin and end it for each batch takes half a millisecond
+    # To begin and end it for each batch takes half a millisecond.
+    kernels.use(settings.arithmetic == "run")
     listening = _listen(settings)
     try:
         service = Service(settings)

@@ -36,8 +36,10 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
-        self.model = open_served(settings.model, settings.trust)
-        self.also = open_served(settings.also, settings.trust) if settings.also else None
+        plain = settings.arithmetic == "plain"
+        self._open = partial(open_served, trust=settings.trust, plain=plain)
+        self.model = self._open(settings.model)
+        self.also = self._open(settings.also) if settings.also else None
         self.sessions = _sessions(settings)
         self.cache = Cache(settings.cache, settings.cache_seconds)
         self.problem: str | None = None
@@ -137,9 +139,7 @@ class Service:
         """
         async with self._loading:
             try:
-                model = await asyncio.to_thread(
-                    open_served, self.settings.model, self.settings.trust
-                )
+                model = await asyncio.to_thread(self._open, self.settings.model)
                 await self._tried(model)
             except Exception as error:
                 told = isinstance(error, UserError | Refusal)
