@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         import_extra(library, "serve", "serve")
     from lightning_rec.serving.settings import Settings
 
-    known = tuple(name for name in Settings.model_fields if name != "trust")
+    known = tuple(Settings.model_fields)
     said, rest = take_keys(arguments, *known)
     if rest:
         word = rest[0].partition("=")[0]

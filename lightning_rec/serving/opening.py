@@ -8,6 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from lightning_rec.bundle import open_model
+from lightning_rec.bundle.manifest import MANIFEST
 from lightning_rec.errors import UserError
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
@@ -68,19 +70,17 @@ class Model:
         return {} if known is None else {user: code for code, user in enumerate(known["user"])}
 
 
-def open_served(path: Path, trust: tuple[str, ...] = (), *, plain: bool = False) -> Model:
-    """Open a run folder, or the one that a link leads to. ``plain``: by torch's kernels.
+def open_served(path: Path, *, plain: bool = False) -> Model:
+    """Open a bundle or run folder, or the one that a link leads to. ``plain``: by torch's kernels.
 
     Raises UserError where it is none, is not whole, or cannot be asked.
     """
-    from lightning_rec.build import load_run  # brings Hydra
-
     try:
         folder = path.resolve(strict=True)
     except OSError:
         raise UserError(f"model={path}: there is no such folder.") from None
     version = version_of(folder)
-    model = Model(load_run(folder, trust=trust), folder.name, version)
+    model = Model(open_model(folder), folder.name, version)
     if plain and isinstance(model.predictor, SequencePredictor):
         model.predictor.fast = False
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
@@ -90,7 +90,7 @@ def open_served(path: Path, trust: tuple[str, ...] = (), *, plain: bool = False)
 def version_of(folder: Path) -> str:
     """Twelve letters that change whenever the record of a folder's files does."""
     digest = hashlib.sha256()
-    for name in ("manifest.json", "checksums.json", "run.json"):
+    for name in (MANIFEST, "checksums.json", "run.json"):
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:12]

@@ -37,7 +37,7 @@ class Service:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
         plain = settings.arithmetic == "plain"
-        self._open = partial(open_served, trust=settings.trust, plain=plain)
+        self._open = partial(open_served, plain=plain)
         self.model = self._open(settings.model)
         self.also = self._open(settings.also) if settings.also else None
         self.sessions = _sessions(settings)

@@ -16,7 +16,7 @@ class Settings(BaseModel):
     """How a model is served; each field is a ``key=value`` of the command.
 
     Attributes:
-        model: a run folder, or a link to one.  also: a second one, for the page to look at.
+        model: a bundle or run folder, or a link to one.  also: a second one, for the page.
         keys: a file of a key a line, ``NAME KEY``; else keys are those of ``LIGHTNING_REC_KEYS``.
         body: bytes of a request.  history: items of one.  k: of an answer.  rows: of ``/predict``.
         rate: requests a second of one caller, None: 100 where others than this machine may ask.
@@ -62,7 +62,6 @@ class Settings(BaseModel):
     log_files: _Count = 5
     log_ids: Literal["hash", "plain", "none"] = "hash"
     watch: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    trust: tuple[str, ...] = ()
 
     @property
     def is_local(self) -> bool:

@@ -17,6 +17,7 @@ from lightning_rec.build import load_run
 from lightning_rec.data.ids import ids_of
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.serving.opening import version_of
 from lightning_rec.serving.raw_ids import text_of
 
 Served = Callable[..., Asking]
@@ -46,6 +47,18 @@ def test_similar_items_and_scores_are_those_of_python(sasrec: Path, served: Serv
     rows = [{"user": "u4", "item": "i05"}, {"user": "u9", "item": "none"}]
     found = ask("/predict", {"rows": rows})
     assert found.body["scores"] == predictor.score(pl.DataFrame(rows)).select("score").to_dicts()
+
+
+def test_a_bundle_is_served_as_its_run(sasrec: Path, served: Served, tmp_path: Path) -> None:
+    assert cli.run(["export", f"run={sasrec}", f"to={tmp_path / 'bundle'}"]) == 0
+    run, bundle = served(sasrec), served(tmp_path / "bundle")
+    versions = {version_of(each) for each in (sasrec, tmp_path / "bundle", tmp_path)}
+    assert len(versions) == 3
+    for asked in ({"history": HISTORIES[0], "k": 7}, {"user": "u4", "k": 3}):
+        found = bundle("/recommend", asked)
+        assert found.status == 200
+        assert found.body["items"] == run("/recommend", asked).body["items"]
+    assert bundle("/similar", {"items": ["i05"]}).body["items"] == run("/similar", {"items": ["i05"]}).body["items"]  # fmt: skip
 
 
 def test_clicks_are_those_of_python(
