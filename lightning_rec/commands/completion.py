@@ -62,9 +62,27 @@ KEYS: dict[str, tuple[str, ...]] = {
     "train": ("resume=", "check_memory="),
     "show": (),
 }
+RULES = ("allow=", "deny=", "where=", "boosts=", "at=", "per=", "diversity=", "explore=", "seed=")
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),
+    "recommend": ("model=", "user=", "history=", "k=", "seen=", *RULES, "overwrite=", "restart="),
+    "similar": ("model=", "item=", "by=", "k=", *RULES[:3]),
+    "popular": (
+        "model=",
+        "k=",
+        "per=",
+        "where=",
+        "half_life=",
+        "trending=",
+        "at=",
+        "item=",
+        "user=",
+        "time=",
+    ),
+    "profile": ("model=", "user=", "history=", "k=", "to=", "overwrite="),
+    "predict": ("model=", "overwrite=", "restart="),
+    "vectors": ("model=", "of=", "to=", "overwrite="),
     "compare": ("figures=", "baseline=", "level=", "to="),
     "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
     "ensemble": ("by=", "weights=", "k=", "to="),

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.lists import lists as read_lists
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.indexed import nearest_others
+from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 from lightning_rec.retrieval.index.base import Index
 
@@ -175,6 +177,31 @@ def events_of(histories: Histories) -> pl.DataFrame:
     events = pl.DataFrame({"row": row, "item": series("item", flat)})
     every = pl.DataFrame({"row": np.arange(len(lists), dtype=np.uint32)})  # empty ones, too
     return every.join(events, "row", "left", maintain_order="left")
+
+
+def asked_of(histories: Histories, catalogue: Catalogue, told: Told) -> Asked:
+    """What is asked by histories of raw ids; items that are not known are passed over and told."""
+    keys = None
+    if hasattr(histories, "columns") and "history" in histories.columns:
+        given = frame(histories, "user", "history")
+        keys, lists = given["user"], given["history"]
+        if lists.dtype == pl.String:
+            lists = given.select(read_lists(pl.col("history"), lists.dtype))["history"]
+        if not isinstance(lists.dtype, pl.List | pl.Array) or lists.dtype.inner == pl.List:
+            raise UserError(f"The column 'history' holds {lists.dtype}, and no lists of ids.")
+        lists = lists.fill_null([]).alias("item")
+        rows = pl.DataFrame([lists]).with_row_index("row")
+        events = rows.explode("item", empty_as_null=True, keep_nulls=True)
+    else:
+        events = events_of(histories)
+    found = events.with_columns(catalogue.codes(events["item"]))
+    key, named = events.columns[0], found.drop_nulls("item")
+    told.items += len(named)
+    if unknown := named["code"].null_count():
+        told.unknown_items += unknown
+        told.keep("items", named.filter(pl.col("code").is_null())["item"])
+    asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
+    return cut(asked[key] if keys is None else keys, asked["code"], np.full(len(asked), -1))
 
 
 def cut(key: pl.Series, codes: pl.Series, user: Ints) -> Asked:

@@ -25,9 +25,9 @@ from lightning_rec.predict.asking import (
     Frame,
     Histories,
     arrays,
+    asked_of,
     check_k,
     cut,
-    events_of,
     frame,
     numbered,
     series,
@@ -84,20 +84,23 @@ class SequencePredictor(Predictor):
         users: Sequence[Any] | None = None,
         k: int = 10,
         seen: str | None = None,
-        rules: Rules | None = None,
+        rules: Rules | Ready | None = None,
         told: Told | None = None,
+        strict: bool = True,
     ) -> pl.DataFrame:
         """The ``k`` best items for each history, or for each user by what the log knew of him.
 
         Args:
             histories: lists of item ids, oldest first; or a frame of ``user`` and ``item``, a row
-                for each event, in the order of ``time`` if it has that, else of its rows.
+                for each event, in the order of ``time`` if it has that, else of its rows; or one of
+                ``user`` and ``history``, which has lists.
             users: ids of the log that the run was trained on.
             k: how many.
             seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
                 the run's protocol does.
             rules: filters, boosts, caps, diversity, exploration; see :class:`Rules`.
             told: is added what else is to be told, such as what rules cost; None logs it.
+            strict: whether a user that the run does not know is an error; else he gets nothing.
 
         Returns:
             ``user`` (for lists ``row``, their number), ``rank`` from 1, ``item``, ``title`` where
@@ -110,12 +113,17 @@ class SequencePredictor(Predictor):
                 nothing is asked.
         """
         check_k(k, len(self.items), "this run knows from 1 to {:,} items")
-        ready = None if rules is None else self.ready(rules)
+        ready = self.ready(rules) if isinstance(rules, Rules) else rules
         tell = told or Told()
-        found = self.answer(self._asked(histories, users, tell), k, seen, ready, tell)
+        asked = self._asked(histories, users, tell, strict=strict)
+        found = self.answer(asked, k, seen, ready, tell)
         if told is None:
             tell.log(k)
         return found
+
+    def history_of(self, user: Any) -> pl.Series:
+        """Item codes of a user that the run keeps, oldest first. Raises UserError if unknown."""
+        return pl.Series(self._known(series("user", [user]), Told(), strict=True).items)
 
     def ready(self, rules: Rules) -> Ready:
         """Rules over this catalogue. Raises UserError where they do not fit it."""
@@ -246,24 +254,15 @@ class SequencePredictor(Predictor):
         if (histories is None) == (users is None):
             raise UserError("Say whom it is for: either histories=… or users=[…].")
         if users is not None:
-            return self._known(series("user", users), strict=strict)
+            return self._known(series("user", users), told or Told(), strict=strict)
         if getattr(self.model, "needs_users", False):
             raise UserError(
                 f"{self.name} has a vector for each user that it was trained on, and none of a "
                 "history: ask for users=[…]."
             )
-        events = events_of(histories)
-        found = events.with_columns(self.catalogue.codes(events["item"]))
-        key, named = events.columns[0], found.drop_nulls("item")
-        tell = told or Told()
-        tell.items += len(named)
-        if unknown := named["code"].null_count():
-            tell.unknown_items += unknown
-            tell.keep("items", named.filter(pl.col("code").is_null())["item"])
-        asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
-        return cut(asked[key], asked["code"], np.full(len(asked), -1))
+        return asked_of(histories, self.catalogue, told or Told())
 
-    def _known(self, users: pl.Series, *, strict: bool) -> Asked:
+    def _known(self, users: pl.Series, told: Told, *, strict: bool) -> Asked:
         """What the run's log knew of some users."""
         if self.users is None:
             raise UserError(
@@ -279,6 +278,8 @@ class SequencePredictor(Predictor):
                 f"{nearest(str(unknown[0]), self.users['user'].head(10_000))} For somebody new ask "
                 "with histories=…"
             )
+        told.unknown_users += len(unknown)
+        told.keep("users", of.filter(pl.col("code").is_null())["user"])
         of = of.drop_nulls("code")
         code = of["code"].to_list()
         return cut(of["user"], self.users["items"].gather(code), np.array(code, dtype=np.int64))

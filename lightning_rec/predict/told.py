@@ -46,7 +46,7 @@ class Told:
     def keep(self, of: str, unknown: pl.Series) -> None:
         """Keep some examples of unknown ``users`` or ``items``."""
         some = self.examples.setdefault(of, [])
-        some += unknown.unique(maintain_order=True).head(SHOWN - len(some)).to_list()
+        some += map(str, unknown.unique(maintain_order=True).head(SHOWN - len(some)))
 
     def count(self, found: Ints, lengths: Ints, k: int) -> None:
         """Count lists, int64 [n] items in each, of histories of ``lengths``."""
@@ -70,6 +70,14 @@ class Told:
                 alike, pairs = _alike(features, pool, place)
                 setattr(self, f"{name}_alike", getattr(self, f"{name}_alike") + alike)
                 self.pairs += pairs if name == "best" else 0
+
+    def add(self, other: "Told") -> None:
+        """Add what is to be told of others."""
+        for name, value in vars(other).items():
+            if name != "examples":
+                setattr(self, name, getattr(self, name) + value)
+        for of, some in other.examples.items():
+            self.keep(of, pl.Series(some, dtype=pl.String, strict=False))
 
     def cost(self) -> dict[str, float]:
         """What rules cost, as shares of the plain lists' relevance; none where nothing was chosen.

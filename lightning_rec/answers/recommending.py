@@ -1,0 +1,103 @@
+"""Recommendations for a file of users, by :mod:`lightning_rec.answers.files`."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.answers.files import Done, answer_file
+from lightning_rec.data.lists import lists, unreadable
+from lightning_rec.data.times import raw_time
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError, suggest
+from lightning_rec.predict.asking import check_k
+from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.told import Told
+from lightning_rec.rules.given import moment
+from lightning_rec.rules.rules import Rules
+
+
+def recommend_file(
+    model: SequencePredictor,
+    identity: str,
+    source: Path,
+    output: Path,
+    *,
+    k: int = 10,
+    seen: str | None = None,
+    rules: Rules | None = None,
+    told: Told | None = None,
+    overwrite: bool = False,
+    restart: bool = False,
+) -> Done:
+    """Recommend to each user of a table, in bounded memory; a killed call goes on where it was cut.
+
+    Args:
+        model: that answers.
+        identity: what tells it from other models, such as the hash of its weights.
+        source: a table with ``user`` alone (known by the run's log), ``user`` and ``history``
+            (lists, oldest first), or a row for each event: ``user``, ``item``, perhaps ``time``.
+        output: ``user``, ``rank``, ``item``, ``title`` and so on, as of ``recommend``.
+        k: as of ``recommend``.
+        seen: as of ``recommend``.
+        rules: as of ``recommend``. A user that is not known gets nothing, which is told.
+        told: is added what is to be told.
+        overwrite: see :func:`answer_file`.
+        restart: see :func:`answer_file`.
+    """
+    check_k(k, len(model.items), "this run knows from 1 to {:,} items")
+    rules = rules or Rules()
+    if rules.at is None:  # a command that goes on is of the same moment
+        work = output.with_name(f".{output.name}.parts") / "work.json"
+        kept = read_json(work).get("at") if work.is_file() and not restart else None
+        rules = replace(rules, at=moment("at", kept))
+    ready = model.ready(rules)
+    request = {
+        "model": identity,
+        "k": k,
+        "seen": seen or model.seen,
+        "rules": ready.fingerprint(),
+        "at": ready.at,
+    }
+
+    def answer(rows: pl.DataFrame, own: Told) -> pl.DataFrame:
+        asked: dict[str, Any] = {"k": k, "seen": seen, "rules": ready, "told": own, "strict": False}
+        if "history" in rows.columns:
+            return model.recommend(rows, **asked)
+        return model.recommend(users=rows["user"].to_list(), **asked)
+
+    more = {"overwrite": overwrite, "restart": restart}
+    stage = partial(_staged, source)
+    return answer_file(source, output, request, stage, answer, told or Told(), **more)
+
+
+def _staged(source: Path, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What is asked: ``user``, and ``history`` where there is any."""
+    schema = rows.collect_schema()
+    if "user" not in schema:
+        raise UserError(
+            f"{source} has no column 'user'.{suggest('user', schema, 'Its columns are')} It takes "
+            "user; user and history; or user, item and perhaps time."
+        )
+    if "history" in schema:
+        wrong = (
+            rows.select(unreadable(pl.col("history")).any())
+            if (schema["history"] == pl.String)
+            else None
+        )
+        if wrong is not None and wrong.collect().item():
+            raise UserError(f"{source}: the column 'history' holds lists that are cut, or nested.")
+        return rows.select("user", lists(pl.col("history"), schema["history"]).alias("history"))
+    if "item" not in schema:
+        return rows.select("user")
+    if "time" in schema:
+        first = rows.select(pl.col("time").drop_nulls().first()).collect().item()
+        shown = str(first) if schema["time"] == pl.String else None
+        rows = rows.with_columns(raw_time("time", schema["time"], shown).alias("time"))
+        if rows.select(pl.col("time").is_null().any()).collect().item():
+            raise UserError(f"{source}: the column 'time' has rows that are no time.")
+        rows = rows.sort("time", maintain_order=True)
+    grouped = rows.group_by("user", maintain_order=True)
+    return grouped.agg(pl.col("item").cast(pl.String).alias("history"))

@@ -1,0 +1,43 @@
+"""What verbs that ask a model open: a run folder, in one place."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_rec.commands.loading import loading
+from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_file
+
+with loading():
+    from lightning_rec.predict.base import Predictor
+    from lightning_rec.predict.sequences import SequencePredictor
+
+
+class Opened(NamedTuple):
+    """model: that answers. path: of its folder. identity: SHA-256 of its weights."""
+
+    model: Predictor
+    path: Path
+    identity: str
+
+
+def opened(said: dict[str, str], verb: str) -> Opened:
+    """The model of ``model=``. Raises UserError if none is named, or it is none."""
+    if not said.get("model"):
+        raise UserError(f"Say which model: lightning-rec {verb} model=FOLDER")
+    with loading():
+        from lightning_rec.build import load_run
+
+    path = Path(said["model"])
+    model = load_run(path)
+    return Opened(model, path, sha256_file(path / "weights.safetensors"))
+
+
+def sequences(opened: Opened, verb: str) -> SequencePredictor:
+    """The model, if it is one of sequences. Raises UserError if not."""
+    if not isinstance(opened.model, SequencePredictor):
+        raise UserError(
+            f"model={opened.path} is a run of model={opened.model.name}: '{verb}' asks a model of "
+            "sequences, such as sasrec or bert4rec. Queries are asked by 'search', rows by "
+            "'predict'."
+        )
+    return opened.model

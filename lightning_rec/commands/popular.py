@@ -1,0 +1,93 @@
+"""``lightning-rec popular``: the ranking lists of a shop, from a log or from what a run keeps."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning_rec.commands.asked import flag, keys_of, nothing_else
+from lightning_rec.commands.sets import number
+from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
+
+HELP = """\
+The most popular items: of all time, with events that fade, by category or
+segment, or those that rise most surely.
+
+usage: lightning-rec popular model=FOLDER [k=10] [per=COLUMN] [where=CONDITION]
+       lightning-rec popular --input LOG [model=FOLDER] [k=10] [half_life=7d]
+                             [at=TIME] [per=COLUMN] [where=CONDITION]
+                             [trending=7d] [--output FILE]
+
+A run keeps no times: for what fades or rises give a log with item, time and
+perhaps user. An event counts 2 ** (-age / half_life). trending=7d compares the
+last seven days with the 28 before: q is the chance that nothing rose, corrected
+for all items looked at. per= is a column of the log (a segment of users) or of
+the run's catalogue (a category); where= is over the catalogue. Columns of the
+log that have other names: item=COLUMN, user=COLUMN, time=COLUMN.
+
+Examples:
+  lightning-rec popular model=runs/sasrec per=genres k=3
+  lightning-rec popular --input log.csv half_life=14d
+  lightning-rec popular --input log.csv model=runs/sasrec trending=7d k=5
+"""
+COLUMNS = ("item", "user", "time")
+KEYS = ("model", "k", "per", "where", "half_life", "at", "trending", *COLUMNS, "overwrite")
+
+
+def run(arguments: list[str]) -> int:
+    """Print the list, or write it. Raises UserError on bad input."""
+    said, others = keys_of(arguments, "popular", KEYS, ("--input", "--output"))
+    nothing_else(others, "popular")
+    k = number("k", said["k"], int) if "k" in said else 10
+    if k < 1:
+        raise UserError(f"k={k}: it has to be 1 or more.")
+    if "--input" not in said and "model" not in said:
+        raise UserError("Say of what: model=FOLDER, or --input LOG.")
+    if "trending" in said and "half_life" in said:
+        raise UserError("trending= and half_life= are two questions: ask one at a time.")
+    from lightning_rec.answers.files import check_output, write_table
+    from lightning_rec.answers.popular import popular, seconds, trending
+    from lightning_rec.commands.shown import show
+
+    if "--output" in said:
+        check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))
+    log, items = _log(said)
+    asked: dict[str, Any] = {name: said.get(name) for name in ("per", "where", "at")}
+    if "trending" in said:
+        window = seconds("trending", said["trending"])
+        found = trending(log, k, window=window, items=items, **asked)
+        told = f"events of the last {said['trending']} beside the four such times before"
+    else:
+        half = seconds("half_life", said["half_life"]) if "half_life" in said else None
+        found = popular(log, k, half_life=half, items=items, **asked)
+        fades = f", each counting half after {said['half_life']}" if half else ""
+        told = f"{len(log):,} events{fades}"
+    if "--output" in said:
+        write_table(found.lazy(), Path(said["--output"]))
+    else:
+        show(found, said.get("per"), "No item is left.")
+    Screen().print(f"Counted: {told}.", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _log(said: dict[str, str]) -> tuple[Any, Any]:
+    """The events, of a log or of a run's users, and the catalogue if there is one."""
+    import polars as pl
+
+    items, log = None, None
+    if "model" in said:
+        from lightning_rec.commands.opening import opened, sequences
+
+        model = sequences(opened(said, "popular"), "popular")
+        items = model.items
+        if "--input" not in said:
+            if model.users is None:
+                raise UserError("This run keeps no users: give a log, --input LOG.")
+            log = model.users.explode("items", empty_as_null=True, keep_nulls=True).drop_nulls()
+            item = items["item"].gather(log["items"])
+            log = pl.DataFrame({"user": log["user"], "item": item})
+    if log is None:
+        from lightning_rec.rules.given import table
+
+        log = table(Path(said["--input"]), *(said[name] for name in COLUMNS if name in said))
+        log = log.rename({said[name]: name for name in COLUMNS if name in said})
+    return log, items
