@@ -88,7 +88,7 @@ def _cosines(model: SequencePredictor, codes: NDArray[np.int64], by: str) -> NDA
     """Cosines with all items, [n, V], by the model, by texts, or their mean."""
     parts = []
     if by in ("model", "both"):
-        unit = torch.nn.functional.normalize(model.all_vectors("similar"), dim=1)
+        unit = model.directions()
         parts.append((unit[torch.from_numpy(codes)] @ unit.T).numpy())
     if by in ("text", "both"):
         read = tfidf(model.items)

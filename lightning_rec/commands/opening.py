@@ -1,4 +1,4 @@
-"""What verbs that ask a model open: a run folder, in one place."""
+"""What verbs that ask a model open: a run folder or a bundle, in one place."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ with loading():
 
 
 class Opened(NamedTuple):
-    """model: that answers. path: of its folder. identity: SHA-256 of its weights."""
+    """model: that answers. path: of its folder. identity: a hash of what its files are."""
 
     model: Predictor
     path: Path
@@ -25,11 +25,12 @@ def opened(said: dict[str, str], verb: str) -> Opened:
     if not said.get("model"):
         raise UserError(f"Say which model: lightning-rec {verb} model=FOLDER")
     with loading():
-        from lightning_rec.build import load_run
+        from lightning_rec.bundle import open_model
 
     path = Path(said["model"])
-    model = load_run(path)
-    return Opened(model, path, sha256_file(path / "weights.safetensors"))
+    model = open_model(path)
+    records = (path / name for name in ("manifest.json", "checksums.json", "weights.safetensors"))
+    return Opened(model, path, sha256_file(next(each for each in records if each.is_file())))
 
 
 def sequences(opened: Opened, verb: str) -> SequencePredictor:

@@ -86,10 +86,6 @@ class Predictor:
         vectors = self._vectors("item_vectors", *args, biased=True, **kwargs)  # which takes none
         return self.catalogue.items.select("item").with_columns(vector=arrays(vectors.numpy()))
 
-    def all_vectors(self, what: str) -> Tensor:
-        """Vectors of all items, float [V, D], without biases; ``what`` asks for them."""
-        return self._vectors(what)
-
     def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
         """Vectors of all items, float [V, D]; if ``biased`` their biases are one more column."""
         raise self._cannot(what)
