@@ -36,7 +36,6 @@ class Settings(BaseModel):
     model: Path
     also: Path | None = None
     demo: bool = False
-    mcp: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, lt=2**16)] = 8000
     keys: Path | None = None
