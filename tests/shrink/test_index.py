@@ -94,7 +94,7 @@ def test_scores_again_mend_what_codes_lose() -> None:
 
 def test_exact_is_the_default_until_a_million() -> None:
     assert default_kind(999_999) == "exact"
-    assert default_kind(1_000_000) == "usearch"
+    assert default_kind(1_000_000) == "faiss"
 
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def build_index(
 ) -> Index:
     """An index of vectors, float32 [N, Q]; see :meth:`Index.build`.
 
-    ``kind``: None is ``exact`` below a million vectors, else ``usearch`` or ``faiss``, whichever is
+    ``kind``: None is ``exact`` below a million vectors, else ``faiss`` or ``usearch``, whichever is
     installed. Raises UserError for an unknown kind, or if its library is not installed.
     """
     kind = kind or default_kind(len(vectors))
@@ -34,7 +34,8 @@ def build_index(
 
 def default_kind(number: int) -> str:
     """The index of so many vectors where nobody says which."""
-    here = [name for name in ("usearch", "faiss") if find_spec(name)]
+    # In the order in which benchmarks/index found them sooner, to build and to ask.
+    here = [name for name in ("faiss", "usearch") if find_spec(name)]
     return here[0] if here and number >= MANY else "exact"
 
 
