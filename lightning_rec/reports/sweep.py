@@ -22,7 +22,7 @@ from lightning_rec.reports.progress import Progress, planned
 from lightning_rec.runs import sweeps
 from lightning_rec.runs.ending import Sweep
 from lightning_rec.runs.foreign import hide
-from lightning_rec.runs.launchers import launched, prepare
+from lightning_rec.runs.launchers import launched, prepare, start
 from lightning_rec.runs.signals import STOP
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
@@ -54,6 +54,8 @@ class SweepSummary(Callback):
             self.progress.begin(check_memory=sweep.check_memory)
             sweeps.plan(folder, hidden(jobs), hidden(sweep.command))
             sweep.jobs, sweep.left = len(jobs), self.progress.left
+            if start(config.hydra, how):
+                sweep.hear()
         except UserError as refusal:
             sweep.refusal = refusal
             raise SystemExit(2) from refusal

@@ -38,6 +38,11 @@ class Sweep:
         """Its jobs are launched next. Where they run elsewhere, they are stopped with this."""
         self.folder, self.how = folder.absolute(), how
         self.end()  # of a process of the same id, which was killed before it could do so
+        self.hear()
+
+    def hear(self) -> None:
+        """Handle what asks to end; again, where a launcher has put its own handlers in place."""
+        how = self.how
         if threading.current_thread() is not threading.main_thread():
             return
         block()

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, open_dict
 from lightning_rec import threads
 from lightning_rec.errors import UserError
 
+_OBJECTS = 78643200  # bytes of Ray's object store, the least it takes, as Hydra's launcher has it
+
 
 class Launched(NamedTuple):
     """How the jobs of a sweep run."""
@@ -100,3 +102,18 @@ def prepare(hydra: Any, how: Launched) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a job tells nobody that it runs
         with open_dict(launcher.ray.init):
             launcher.ray.init.setdefault("log_to_driver", False)  # train.log has it
+
+
+def start(hydra: Any, how: Launched) -> bool:
+    """Start what the launcher would, where that puts handlers of signals in place; whether it did.
+
+    Ray's end the command on SIGTERM, with its jobs, before they have written a checkpoint.
+    """
+    if how.by != "RayLauncher":
+        return False
+    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+
+    with open_dict(hydra.launcher.ray.init):
+        hydra.launcher.ray.init.setdefault("object_store_memory", _OBJECTS)
+    start_ray(hydra.launcher.ray.init)
+    return True

@@ -57,7 +57,7 @@ def cards(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: read(path) for path in folder.glob("*/run.json")}
 
 
-def until(true: Callable[[], Any], seconds: float = 90) -> None:
+def until(true: Callable[[], Any], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -180,6 +180,23 @@ def test_ctrl_c_twice_stops_jobs_at_once_with_a_checkpoint(
         told = command.communicate()[0]
     assert command.returncode == 130, told
     assert {each["status"] for each in cards(folder).values()} == {"interrupted"}
+    assert "to go on: lightning-rec train -m " in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", MORE[1]])
+def test_a_command_that_is_terminated_stops_its_jobs_with_a_checkpoint(
+    small: list[str], launcher: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "s"
+    jobs = [*small, "logger=none", "trainer.max_epochs=1000", "patience=9999", "seed=1,2"]
+    with begin("train", "-m", *jobs, *launched(launcher), f"run_dir={folder}") as command:
+        until(lambda: trains(folder))
+        command.terminate()
+        told = command.communicate()[0]
+    assert command.returncode == 130, told
+    assert {each["status"] for each in cards(folder).values()} == {"interrupted"}
+    assert "Best val/ndcg@10 first" in told
     assert "to go on: lightning-rec train -m " in told
 
 
