@@ -17,7 +17,11 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.rules import Rules
 
 
-def test_bought_together_counts_users(model: SequencePredictor) -> None:
+@pytest.mark.parametrize("least", [2, 14])
+def test_bought_together_counts_users(
+    model: SequencePredictor, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_rec.answers.similar.LEAST", least)
     assert model.users is not None
     ids = model.items["item"].to_list()
     baskets = [{ids[code] for code in own} for own in model.users["items"].to_list()]
@@ -26,13 +30,14 @@ def test_bought_together_counts_users(model: SequencePredictor) -> None:
     scores = {}
     for item in ids:
         both = sum("i07" in basket and item in basket for basket in baskets)
-        if item != "i07" and both >= 2:
+        if item != "i07" and both >= least:
             scores[item] = both / math.sqrt(has["i07"] * has[item])
             own = found.filter(similar=item)
             assert own["together"].to_list() == [both]
             assert own["lift"][0] == pytest.approx(both * len(baskets) / has["i07"] / has[item])
     assert dict(zip(found["similar"], found["score"], strict=True)) == pytest.approx(scores)
     assert found["score"].is_sorted(descending=True)
+    assert len(found) < 39 or least == 2
 
 
 def test_similar_by_the_model_is_the_same_as_of_the_predictor(model: SequencePredictor) -> None:

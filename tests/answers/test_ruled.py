@@ -92,9 +92,12 @@ def test_boosts_move_scores_and_hold_when_they_should(
         assert np.allclose(found["score"], best, atol=1e-5)
 
 
+@pytest.mark.parametrize("few", [False, True])
 def test_caps_are_filled_from_as_far_down_as_it_takes(
-    model: SequencePredictor, full: pl.DataFrame
+    model: SequencePredictor, full: pl.DataFrame, few: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if few:  # so that candidates are doubled, of some users more often than of others
+        monkeypatch.setattr(Rules, "candidates", lambda self, k, number: k)
     for k in (2, 5, 12):
         found = model.recommend(users=USERS, k=k, rules=Rules(per="kind:1,tags:3"))
         wanted = []
