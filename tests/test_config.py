@@ -32,6 +32,7 @@ CHOICES = [
 # Arguments that exist only at run time; all others must stand in the YAML.
 LIVE = {
     "model": {"schema", "items", "load", "load_words", "titles"},
+    "method": {"load"},
     "batches": {
         "split",
         "seed",

@@ -21,7 +21,6 @@ from lightning_rec.passwords import hidden
 from lightning_rec.reports.progress import Progress, planned
 from lightning_rec.runs import sweeps
 from lightning_rec.runs.ending import Sweep
-from lightning_rec.runs.foreign import hide
 from lightning_rec.runs.launchers import launched, prepare, start
 from lightning_rec.runs.signals import STOP
 from lightning_rec.screen import Screen
@@ -44,6 +43,8 @@ class SweepSummary(Callback):
         self.since, sweep = time.time_ns(), STOP.sweep
         if not isinstance(sweep, Sweep):
             return
+        from lightning_rec.runs.foreign import hide  # imports torch
+
         hide(config)
         jobs, swept = planned(config)
         how = launched(config.hydra, len(jobs))
