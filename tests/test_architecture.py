@@ -72,6 +72,12 @@ def imported(name: str) -> set[str]:
     return found
 
 
+def test_no_two_test_files_have_the_same_name() -> None:
+    """Pytest imports them as modules by that name, and collects but one of two."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_every_room_has_its_place() -> None:
     assert {room(name) for name in NAMES} - {"__init__"} == set(PLACE)
 

@@ -1,12 +1,15 @@
 """Trained models that travel: one folder of plain data, which opens without what training needs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_rec.bundle.manifest import MANIFEST
-from lightning_rec.predict.base import Predictor
+
+if TYPE_CHECKING:
+    from lightning_rec.predict.base import Predictor
 
 
-def open_model(folder: str | Path) -> Predictor:
+def open_model(folder: str | Path) -> "Predictor":
     """What answers of a bundle, or of a completed run folder.
 
     Raises UserError if it is neither, or is not as it was written.
