@@ -6,7 +6,7 @@ from lightning_rec import threads
 
 __version__ = "0.1.0"
 
-__all__ = ["ensemble", "evaluate", "load_data", "load_run", "open_model", "sweep", "train"]
+__all__ = ["Rules", "ensemble", "evaluate", "load_data", "load_run", "open_model", "sweep", "train"]
 
 threads.choose()
 
@@ -17,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from lightning_rec.bundle import open_model
 
         return open_model
+    if name == "Rules":
+        from lightning_rec.rules.rules import Rules
+
+        return Rules
     if name in __all__:
         from lightning_rec import api
 

@@ -7,7 +7,7 @@ import polars as pl
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
-DECIMALS = {"score": 4, "propensity": 3, "lift": 2, "ratio": 2, "p": 2, "q": 2}
+DECIMALS = {"score": 4, "ndcg": 4, "mrr": 4, "propensity": 3, "lift": 2, "ratio": 2, "p": 2, "q": 2}
 
 
 def show(table: pl.DataFrame, key: str | None = None, nothing: str = "", title: str = "") -> None:
@@ -44,7 +44,7 @@ def _figure(name: str, value: Any) -> str:
         return f"{value:,}"
     if name in ("p", "q"):
         return f"{value:.2g}"
-    return f"{value:,.{DECIMALS.get(name, 3)}f}"
+    return f"{value:,.{DECIMALS.get(name.partition('@')[0], 3)}f}"
 
 
 def _word(value: Any) -> str:

@@ -115,7 +115,7 @@ class SequencePredictor(Predictor):
         check_k(k, len(self.items), "this run knows from 1 to {:,} items")
         ready = self.ready(rules) if isinstance(rules, Rules) else rules
         tell = told or Told()
-        asked = self._asked(histories, users, tell, strict=strict)
+        asked = self.asked(histories, users, tell, strict=strict)
         found = self.answer(asked, k, seen, ready, tell)
         if told is None:
             tell.log(k)
@@ -166,7 +166,7 @@ class SequencePredictor(Predictor):
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
         none = np.zeros(0, int)
         parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
-        for rows, queries in self._queries(asked):
+        for rows, queries in self.queries(asked):
             top = partial(best_of, retriever, queries, self._left_out(asked, rows, seen))
             if ready is None or not ready.rules.choosing:
                 found = plain_lists(top(torch.arange(len(rows)), k))
@@ -186,7 +186,7 @@ class SequencePredictor(Predictor):
         if lists := [name for name in ("user", "item") if given[name].dtype.is_nested()]:
             raise UserError(f"The column '{lists[0]}' holds lists: a row is one user and one item.")
         users = ids_of(given["user"])
-        asked = self._asked(None, users.unique(maintain_order=True).drop_nulls(), strict=False)
+        asked = self.asked(None, users.unique(maintain_order=True).drop_nulls(), strict=False)
         of = users.to_frame("id").join(
             numbered(asked.key, "id"), "id", "left", maintain_order="left"
         )
@@ -194,7 +194,7 @@ class SequencePredictor(Predictor):
         known = np.flatnonzero((row.is_not_null() & code.is_not_null()).to_numpy())
         scores = np.full(len(given), np.nan, dtype=np.float32)
         history, item = (each.to_numpy()[known].astype(np.int64) for each in (row, code))
-        for number, queries in self._queries(asked):
+        for number, queries in self.queries(asked):
             left_out = self._left_out(asked, number)
             queries = among(self.model, queries, Pairs.none(queries.device), left_out)
             query = np.full(len(asked.key), -1)
@@ -214,10 +214,10 @@ class SequencePredictor(Predictor):
         Args, errors: those of :meth:`recommend`. Returns ``user`` or ``row``, and ``vector``.
         """
         bias = self._vectors("user_vectors", biased=True).shape[1]
-        asked = self._asked(histories, users)
+        asked = self.asked(histories, users)
         vectors = np.zeros((len(asked.key), bias), dtype=np.float32)
         known = np.zeros(len(asked.key), dtype=bool)
-        for rows, queries in self._queries(asked):
+        for rows, queries in self.queries(asked):
             vectors[rows, : queries.shape[1]], known[rows] = queries.float().numpy(), True
             vectors[rows, queries.shape[1] :] = 1  # what meets an item's bias
         told = pl.DataFrame([asked.key]).with_columns(vector=arrays(vectors))
@@ -229,7 +229,7 @@ class SequencePredictor(Predictor):
         return Pairs(*pairs(asked.items, asked.offsets[start], asked.offsets[rows + 1]))
 
     @torch.no_grad()
-    def _queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:
+    def queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:
         """Numbers of histories, int64 [m], and their queries, float [m, Q], some at a time."""
         length = np.diff(asked.offsets)
         order = np.argsort(-length, kind="stable")
@@ -243,7 +243,7 @@ class SequencePredictor(Predictor):
                 question = self.objective.query_inputs(batch, self.model.schema)
                 yield rows, encode(self.model, *question, TOKENS)
 
-    def _asked(
+    def asked(
         self,
         histories: Histories | None,
         users: Sequence[Any] | pl.Series | None,
@@ -251,6 +251,7 @@ class SequencePredictor(Predictor):
         *,
         strict: bool = True,
     ) -> Asked:
+        """What is asked by :meth:`recommend`; unless ``strict``, unknown users are left out."""
         if (histories is None) == (users is None):
             raise UserError("Say whom it is for: either histories=… or users=[…].")
         if users is not None:

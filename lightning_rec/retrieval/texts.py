@@ -28,10 +28,35 @@ SCORE_BYTES = 32 * 2**20  # scores held at once
 Make = Callable[[TextEncoder, Tokenized], Tensor]
 
 
+class Adjusts(Protocol):
+    """What becomes of scores by rules; -inf of what is no candidate."""
+
+    def adjust(self, scores: Tensor, start: int, stop: int) -> Tensor:
+        """Scores of the items from ``start`` to ``stop``, float32 [B, stop - start]."""
+        ...
+
+    def adjust_items(self, scores: Tensor, items: Tensor) -> Tensor:
+        """Scores of some items, float [B, M], by their codes, int64 [B, M]."""
+        ...
+
+
 class TextRetriever(Retriever, Protocol):
     """A retriever whose queries are codes of texts, int64 [B]."""
 
     texts: Texts
+
+    def top(
+        self,
+        queries: Tensor,
+        k: int,
+        ask: Pairs | None = None,
+        left_out: Pairs | None = None,
+        rules: Adjusts | None = None,
+    ) -> Found:
+        """See :class:`Retriever`. ``rules`` change scores before the best are taken; they leave
+        what was not found so.
+        """
+        ...
 
     def read(self, queries: list[str]) -> None:
         """Take other queries for the same catalogue."""
@@ -93,9 +118,14 @@ class ExactRetriever:
 
     @torch.no_grad()
     def top(
-        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+        self,
+        queries: Tensor,
+        k: int,
+        ask: Pairs | None = None,
+        left_out: Pairs | None = None,
+        rules: Adjusts | None = None,
     ) -> Found:
-        """See :class:`Retriever`."""
+        """See :class:`TextRetriever`."""
         none, index, k = Pairs.none(queries.device), self.index(), min(k, self.longest)
         ask, left_out = ask or none, left_out or none
         rank, score = torch.zeros_like(ask.item), ask.item.float()
@@ -106,10 +136,14 @@ class ExactRetriever:
             with evaluating(self.model):
                 tokens = self.texts.queries.take(codes.cpu().numpy()).to(queries.device)
                 scores = lowest_if_no_number(self.model.against(tokens, index))
+            floor = self.model.floor
+            if rules is not None:
+                none_of_them, floor = scores <= floor, -torch.inf
+                scores = rules.adjust(scores, 0, self.longest).masked_fill(none_of_them, floor)
             here, asked = ask.of_rows(start, step)
             _, seen = left_out.of_rows(start, step)
             whole = partial(_whole, scores)
-            found = rank_blocks(whole, len(codes), self.longest, k, asked, seen, self.model.floor)
+            found = rank_blocks(whole, len(codes), self.longest, k, asked, seen, floor)
             rank[here], score[here] = found.rank, found.score
             best.append(found)
         items, scores, _, _, candidates = map(torch.cat, zip(*best, strict=True))
@@ -134,10 +168,15 @@ class Reranker:
 
     @torch.no_grad()
     def top(
-        self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None
+        self,
+        queries: Tensor,
+        k: int,
+        ask: Pairs | None = None,
+        left_out: Pairs | None = None,
+        rules: Adjusts | None = None,
     ) -> Found:
-        """See :class:`Retriever`."""
-        found = self.first.top(queries, self.longest, ask, left_out)
+        """See :class:`TextRetriever`."""
+        found = self.first.top(queries, self.longest, ask, left_out, rules)
         row, place = (found.items >= 0).nonzero(as_tuple=True)
         scores = torch.full_like(found.scores, -torch.inf)
         with evaluating(self.model):
@@ -147,6 +186,10 @@ class Reranker:
             if ask is not None:
                 score = self.model.pairs(self.texts, queries[ask.row], ask.item)
                 rank = _ranked_again(found, scores, *ask)
+        if rules is not None:
+            there = found.items >= 0
+            adjusted = rules.adjust_items(scores.where(there, 0), found.items.clamp(min=0))
+            scores = adjusted.where(there, -torch.inf)
         best = torch.topk(scores, min(k, self.longest), dim=1)
         items = found.items.gather(1, best.indices)
         return Found(items, best.values, rank, score, found.candidates)

@@ -57,6 +57,15 @@ class Ready:
             scores = scores.masked_fill(out, -torch.inf)
         return scores
 
+    def adjust_items(self, scores: Tensor, items: Tensor) -> Tensor:
+        """Scores of some items, float [B, M], by the rules; ``items``: their codes, int64."""
+        if self.boosts is not None:
+            factor, add = (torch.from_numpy(each)[items] for each in self.boosts)
+            scores = scores + (factor - 1) * scores.abs() + add
+        if self.allowed is not None:
+            scores = scores.masked_fill(~torch.from_numpy(self.allowed)[items], -torch.inf)
+        return scores
+
     def value(self, pool: Pool) -> Value | None:
         """What candidates are worth; None for their scores."""
         diverse = self.rules.diverse
