@@ -28,7 +28,7 @@ def pack(predictor: SequencePredictor, settings: dict[str, Any], users: bool) ->
     """
     weights: dict[str, Tensor] = {}
     described = _packed(predictor.model, settings, predictor.items, "", weights)
-    described |= {"seen": predictor.seen, "fast": predictor.fast}
+    described["seen"] = predictor.seen
     tables = {"items": predictor.items}
     if users and predictor.users is not None:
         tables["users"] = predictor.users
@@ -40,8 +40,8 @@ def unpack(packed: Packed) -> SequencePredictor:
     items, settings = packed.table("items"), packed.settings
     assert items is not None
     model, objective = _unpacked(settings, items, packed.weights)
-    users, seen, fast = packed.table("users"), str(settings["seen"]), bool(settings["fast"])
-    return SequencePredictor(model, objective, items, users, seen, fast)
+    users, seen = packed.table("users"), str(settings["seen"])
+    return SequencePredictor(model, objective, items, users, seen)
 
 
 def _packed(

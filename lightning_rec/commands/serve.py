@@ -16,7 +16,7 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   host port keys proxy            who asks, and where
   body history k rows rate        limits of a request and of a caller
   concurrency timeout             how many are answered at once, and how long
-  batch threads arithmetic        computed together, and how
+  batch threads                   computed together, by how many cores
   sessions users session_items session_hours      memory, or redis://…
   cache cache_seconds             answers that are kept
   log log_bytes log_files log_ids a line of JSON for each request

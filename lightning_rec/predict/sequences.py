@@ -48,8 +48,7 @@ class SequencePredictor(Predictor):
 
     ``items``: ``item``, perhaps ``title``; row i is item code i. ``users``: ``user`` and ``items``
     (codes, oldest first); row i is user code i; None where a run kept none. ``seen``: whether seen
-    items are recommended (``keep``) or not (``filter``), where the caller does not say. ``fast``:
-    whether to compute by :mod:`lightning_rec.models.kernels`, as the run did.
+    items are recommended (``keep``) or not (``filter``), where the caller does not say.
     """
 
     def __init__(
@@ -59,9 +58,8 @@ class SequencePredictor(Predictor):
         items: pl.DataFrame,
         users: pl.DataFrame | None,
         seen: str,
-        fast: bool = True,
     ) -> None:
-        self.model, self.objective, self.seen, self.fast = model.eval(), objective, seen, fast
+        self.model, self.objective, self.seen = model.eval(), objective, seen
         self.items, self.users = items, users
         self.name = type(model).__name__
         self.catalogue = Catalogue(items)
@@ -72,9 +70,8 @@ class SequencePredictor(Predictor):
         items = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
         model = problem.restored(run, items, 0 if users is None else len(users))
-        fast = problem.arithmetic == "fast"
         model.requires_grad_(False)
-        return cls(model, problem.objective, items, users, problem.protocol.seen, fast)
+        return cls(model, problem.objective, items, users, problem.protocol.seen)
 
     @torch.no_grad()
     def recommend(
@@ -234,7 +231,7 @@ class SequencePredictor(Predictor):
         length = np.diff(asked.offsets)
         order = np.argsort(-length, kind="stable")
         order = order[: np.count_nonzero(length)]
-        with kernels.using(self.fast):
+        with kernels.using(False):  # without dropout torch's own are sooner, most of all for few
             for rows in split(order, ROWS):
                 end = asked.offsets[rows + 1]
                 start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)

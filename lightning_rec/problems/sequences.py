@@ -195,9 +195,8 @@ class Sequences(Problem[AuditedLog]):
         if not (number := self.cfg.get("examples")):
             return []
         assert isinstance(task.model, SequenceModel)
-        fast, seen = self.arithmetic == "fast", self.protocol.seen
-        items = catalogue(loaded)
-        predictor = SequencePredictor(task.model, self.objective, items, None, seen, fast)
+        items, seen = catalogue(loaded), self.protocol.seen
+        predictor = SequencePredictor(task.model, self.objective, items, None, seen)
         return examples_of(predictor, loaded, number)
 
     def described(self) -> dict[str, str]:

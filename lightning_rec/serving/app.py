@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from lightning_rec import __version__
 from lightning_rec.errors import UserError
 from lightning_rec.serving import demo, schemas
+from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
 from lightning_rec.serving.keys import Keys
@@ -73,7 +74,7 @@ def make_app(service: Service, keys: Keys) -> Guard:
     _state(app, service)
     page = demo.routes(app, service) if service.settings.demo else ()
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
-    return Guard(app, service.settings, keys, service.figures, paths, page)
+    return Guard(Direct(app), service.settings, keys, service.figures, paths, page)
 
 
 _DESCRIPTION = """\

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lightning_rec.serving.direct import again
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.keys import ADMIN, Keys
 from lightning_rec.serving.rates import Rates
@@ -85,7 +86,8 @@ class Guard:
         try:
             async with asyncio.timeout(self.settings.timeout):
                 body = await self._body(scope, receive)
-                await self.app(scope, _replayed(body, receive), answer)
+                whole: Message = {"type": "http.request", "body": body, "more_body": False}
+                await self.app(scope, again(whole, receive), answer)
         except TimeoutError:
             seconds = f"{self.settings.timeout:g}"
             raise Refusal("timeout", f"There was no answer within {seconds} seconds.") from None
@@ -174,18 +176,6 @@ class _Answer:
         pairs = [(k.lower().encode(), v.encode()) for k, v in (headers | refusal.headers).items()]
         await self({"type": "http.response.start", "status": refusal.status, "headers": pairs})
         await self({"type": "http.response.body", "body": body})
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read; then whatever comes."""
-    waiting = [body]
-
-    async def again() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return again
 
 
 def _key(headers: dict[bytes, bytes]) -> str:

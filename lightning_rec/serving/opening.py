@@ -70,8 +70,8 @@ class Model:
         return {} if known is None else {user: code for code, user in enumerate(known["user"])}
 
 
-def open_served(path: Path, *, plain: bool = False) -> Model:
-    """Open a bundle or run folder, or the one that a link leads to. ``plain``: by torch's kernels.
+def open_served(path: Path) -> Model:
+    """Open a bundle or run folder, or the one that a link leads to.
 
     Raises UserError where it is none, is not whole, or cannot be asked.
     """
@@ -81,8 +81,6 @@ def open_served(path: Path, *, plain: bool = False) -> Model:
         raise UserError(f"model={path}: there is no such folder.") from None
     version = version_of(folder)
     model = Model(open_model(folder), folder.name, version)
-    if plain and isinstance(model.predictor, SequencePredictor):
-        model.predictor.fast = False
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
     return model
 

@@ -13,7 +13,6 @@ import torch
 import uvicorn
 
 from lightning_rec.errors import UserError
-from lightning_rec.models import kernels
 from lightning_rec.serving.app import make_app
 from lightning_rec.serving.keys import VARIABLE, Keys
 from lightning_rec.serving.opening import version_of
@@ -43,8 +42,6 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
         )
     torch.set_num_threads(settings.threads)
     sys.setswitchinterval(_SWITCH)
-    # To begin and end it for each batch takes half a millisecond.
-    kernels.use(settings.arithmetic == "run")
     listening = _listen(settings)
     try:
         service = Service(settings)

@@ -36,10 +36,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
-        plain = settings.arithmetic == "plain"
-        self._open = partial(open_served, plain=plain)
-        self.model = self._open(settings.model)
-        self.also = self._open(settings.also) if settings.also else None
+        self.model = open_served(settings.model)
+        self.also = open_served(settings.also) if settings.also else None
         self.sessions = _sessions(settings)
         self.cache = Cache(settings.cache, settings.cache_seconds)
         self.problem: str | None = None
@@ -139,7 +137,7 @@ class Service:
         """
         async with self._loading:
             try:
-                model = await asyncio.to_thread(self._open, self.settings.model)
+                model = await asyncio.to_thread(open_served, self.settings.model)
                 await self._tried(model)
             except Exception as error:
                 told = isinstance(error, UserError | Refusal)
@@ -188,8 +186,12 @@ class Service:
                 f"{_named(model)}, which has a vector for each user that it was trained on, and "
                 "none of a history: ask for a user.",
             )
-        codes = [model.codes[name] for name in texts_of(history) if name in model.codes]
-        return History(codes, -1), len(history) - len(codes)
+        codes = [model.codes.get(item) if type(item) is str else None for item in history]
+        for place, code in enumerate(codes):
+            if code is None:  # not spelt as the model spells it, or unknown
+                codes[place] = model.codes.get(text_of(history[place]) or "")
+        known = [code for code in codes if code is not None]
+        return History(known, -1), len(history) - len(known)
 
     def _of_user(self, model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
         if user not in model.users and not events:

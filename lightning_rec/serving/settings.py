@@ -22,7 +22,6 @@ class Settings(BaseModel):
         rate: requests a second of one caller, None: 100 where others than this machine may ask.
         concurrency: requests that are answered at the same time.  timeout: seconds for one.
         batch: requests that are computed together.  threads: that compute.
-        arithmetic: ``run`` for the bits of Python, ``plain`` for torch's own kernels.
         sessions: ``memory``, or the address of a Redis (``redis://…``).
         users: sessions in memory.  session_items: of one.  session_hours: without an event.
         cache: answers that are kept.  cache_seconds: how long.
@@ -49,7 +48,6 @@ class Settings(BaseModel):
     timeout: _Seconds = 5.0
     batch: _Count = 64
     threads: Annotated[int, Field(ge=1, le=256)] = 1
-    arithmetic: Literal["run", "plain"] = "run"
     sessions: Annotated[str, Field(pattern=r"^(memory|rediss?://\S+|unix://\S+)$")] = "memory"
     users: _Count = 100_000
     session_items: _Count = 200

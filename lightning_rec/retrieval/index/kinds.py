@@ -34,9 +34,10 @@ def build_index(
 
 def default_kind(number: int) -> str:
     """The index of so many vectors where nobody says which."""
+    if number < MANY:
+        return "exact"
     # In the order in which benchmarks/index found them sooner, to build and to ask.
-    here = [name for name in ("faiss", "usearch") if find_spec(name)]
-    return here[0] if here and number >= MANY else "exact"
+    return next((name for name in ("faiss", "usearch") if find_spec(name)), "exact")
 
 
 def open_index(folder: Path) -> Index:
