@@ -1,17 +1,20 @@
-"""Load on a server and on a plain one beside it, by wrk; writes benchmarks/serving/load.json.
+"""Load on a server and on others beside it, by wrk; writes benchmarks/serving/load.json.
 
 usage: python benchmarks/serving/load.py RUN [seconds=10] [rounds=3]
 
 Each request is the whole history (1,000 items at most) of one of 1,000 users, so that no answer is
-kept from another. Both servers run at the same time and are asked in turn, three rounds; the median
-is written, with the processor's time that a request took (``cpu_ms``): where others
-use the machine too, a server of forty threads gets more of it than one of two.
+kept from another. Beside ``serve``: the server that one writes first (``plain.py``), and LitServe
+(``lit.py``) where it is installed. All run at the same time and are asked in turn, three rounds;
+the median is written, with the processor's time that a request took (``cpu_ms``). At half load 16
+clients wait between two requests, so that half as many come as 64 clients got answered.
 """
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,7 +28,7 @@ from typing import Any
 import polars as pl
 
 HERE = Path(__file__).parent
-OURS, PLAIN = 8121, 8122
+OURS, PLAIN, LIT = 8121, 8122, 8123
 CLIENTS = (1, 16, 64)
 
 
@@ -38,15 +41,16 @@ def bodies(run: Path) -> list[str]:
     return [json.dumps({"history": [ids[code] for code in each], "k": 10}) for each in lists]
 
 
-def script(asked: list[str], folder: Path) -> Path:
-    """What wrk sends: the requests in turn."""
+def script(asked: list[str], folder: Path, wait_ms: float = 0) -> Path:
+    """What wrk sends: the requests in turn, each client ``wait_ms`` after its last answer."""
     lines = ",\n".join(f"'{each}'" for each in asked)
-    path = folder / "asked.lua"
+    path = folder / f"asked_{wait_ms:.0f}.lua"
+    wait = f"function delay() return math.random(0, {2 * wait_ms:.0f}) end\n" if wait_ms else ""
     path.write_text(
         "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"
         f"local asked = {{\n{lines}\n}}\nlocal number = 0\n"
         "function request()\n  number = number + 1\n"
-        "  return wrk.format(nil, nil, nil, asked[number % #asked + 1])\nend\n"
+        f"  return wrk.format(nil, nil, nil, asked[number % #asked + 1])\nend\n{wait}"
     )
     return path
 
@@ -72,9 +76,11 @@ def wrk(port: int, clients: int, seconds: int, lua: Path) -> dict[str, float]:
 
 
 def used(pid: int) -> float:
-    """Seconds of processors that a process has used."""
+    """Seconds of processors that a process and those that it began have used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    began = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(used(int(each)) for each in began)
 
 
 def memory(pid: int) -> float:
@@ -132,6 +138,10 @@ def measure(run: Path, seconds: int, rounds: int) -> dict[str, Any]:
     ours = started(serve, OURS)
     plain = started([str(HERE / "plain.py"), str(run), str(PLAIN)], PLAIN)
     servers = {"ours": (OURS, ours.pid), "plain": (PLAIN, plain.pid)}
+    others = [plain]
+    if importlib.util.find_spec("litserve"):
+        others.append(started([str(HERE / "lit.py"), str(run), str(LIT)], LIT))
+        servers["litserve"] = LIT, others[-1].pid
     with tempfile.TemporaryDirectory() as folder:
         lua = script(asked, Path(folder))
         for clients in CLIENTS:
@@ -143,7 +153,12 @@ def measure(run: Path, seconds: int, rounds: int) -> dict[str, Any]:
                     row["cpu_ms"] = 1000 * (used(pid) - before) / max(1, row["requests"])
                     found[name].append(row)
             made[f"{clients} clients"] = {name: _median(rows) for name, rows in found.items()}
-        plain.kill()
+        for each in others:
+            each.send_signal(signal.SIGINT if each is not plain else signal.SIGKILL)
+        half = made["64 clients"]["ours"]["per_second"] / 2
+        waits = script(asked, Path(folder), wait_ms=16 / half * 1000)
+        rows = [wrk(OURS, 16, seconds, waits) for _ in range(rounds)]
+        made["half load, 16 clients"] = {"ours": _median(rows)}
         idle = memory(ours.pid)
         crowd = wrk(OURS, 1280, seconds, lua)
         made["1280 clients, 128 allowed"] = {"ours": crowd}
