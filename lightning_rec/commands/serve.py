@@ -22,6 +22,7 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   log log_bytes log_files log_ids a line of JSON for each request
   watch                           seconds between two looks for another model
   demo also                       a page at /demo, and a second model on it
+  mcp                             tools for assistants at /mcp
 
 SIGHUP opens the model again, SIGTERM ends the server after its last answers.
 docs/serving.md has a section for each task. It needs the extra 'serve'.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Header, Request, Response
@@ -17,6 +17,7 @@ from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
 from lightning_rec.serving.keys import Keys
 from lightning_rec.serving.service import Service
+from lightning_rec.serving.tools import Tools
 
 T = TypeVar("T")
 _TITLES = {
@@ -56,7 +57,8 @@ def make_app(service: Service, keys: Keys) -> Guard:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with tools.running() if tools else nullcontext():
+            yield
         await service.close()
 
     app = FastAPI(
@@ -73,6 +75,7 @@ def make_app(service: Service, keys: Keys) -> Guard:
     _answers(app, service)
     _state(app, service)
     page = demo.routes(app, service) if service.settings.demo else ()
+    tools = Tools(app, service) if service.settings.mcp else None
     paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
     return Guard(Direct(app), service.settings, keys, service.figures, paths, page)
 

@@ -42,7 +42,7 @@ def routes(app: FastAPI, service: Service) -> tuple[str, ...]:
     @app.get("/demo/items", include_in_schema=False)
     async def items(text: Annotated[str, Query(max_length=100)]) -> Any:
         """Items whose title has all the words."""
-        return _found(service.model, text)
+        return found(service.model, text)
 
     @app.post("/demo/recommend", include_in_schema=False)
     async def recommend(picked: _Picked) -> Any:
@@ -61,8 +61,7 @@ async def _column(service: Service, model: Model, history: list[schemas.Id]) -> 
         k = min(_SHOWN, service.settings.k, len(model.items))
         answer = await service.recommend(history, None, k, "filter", model)
         codes = [model.codes[name] for name in texts_of(history) if name in model.codes]
-        found = [model.codes[row["item"]] for row in answer["items"]]
-        why = reasons(model, codes, found)
+        why = reasons(model, codes, [model.codes[row["item"]] for row in answer["items"]])
         rows = [row | {"why": each} for row, each in zip(answer["items"], why, strict=True)]
     return {"name": model.predictor.name, "folder": model.folder, "items": rows}
 
@@ -74,12 +73,13 @@ def _titled(model: Model, item: str | None) -> dict[str, str]:
     return {"item": name, "title": title or name}
 
 
-def _found(model: Model, text: str) -> list[dict[str, str]]:
-    words, titles, found = text.casefold().split(), model.titles or model.items, []
+def found(model: Model, text: str) -> list[dict[str, str]]:
+    """Items whose title has all the words: ``item`` and ``title``, the shortest titles first."""
+    words, titles, fitting = text.casefold().split(), model.titles or model.items, []
     for code, title in enumerate(titles if words else ()):
         if title and all(word in title.casefold() for word in words):
-            found.append((not title.casefold().startswith(words[0]), len(title), code))
+            fitting.append((not title.casefold().startswith(words[0]), len(title), code))
     return [
         {"item": model.items[code], "title": titles[code] or model.items[code]}
-        for _, _, code in sorted(found)[:_FOUND]
+        for _, _, code in sorted(fitting)[:_FOUND]
     ]

@@ -17,6 +17,7 @@ class Settings(BaseModel):
 
     Attributes:
         model: a bundle or run folder, or a link to one.  also: a second one, for the page.
+        demo: whether there is a page.  mcp: whether assistants can ask, at ``/mcp``.
         keys: a file of a key a line, ``NAME KEY``; else keys are those of ``LIGHTNING_REC_KEYS``.
         body: bytes of a request.  history: items of one.  k: of an answer.  rows: of ``/predict``.
         rate: requests a second of one caller, None: 100 where others than this machine may ask.
@@ -35,6 +36,7 @@ class Settings(BaseModel):
     model: Path
     also: Path | None = None
     demo: bool = False
+    mcp: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, lt=2**16)] = 8000
     keys: Path | None = None
