@@ -15,11 +15,17 @@ The best items for users, for histories, or for a file of either.
 usage: lightning-rec recommend model=FOLDER user=ID|[ID,...] [k=10] [RULES]
        lightning-rec recommend model=FOLDER history=[ID,...] [k=10] [RULES]
        lightning-rec recommend model=FOLDER --input FILE --output FILE [RULES]
+       lightning-rec recommend model=FOLDER row={COLUMN: VALUE, ...} items=FILE
+                               [context={COLUMN: VALUE, ...}] [k=10] [RULES]
 
 A user is known by the log that the run was trained on; for anybody new give the
 history, oldest item first. FILE is .parquet, .csv or .jsonl: user alone; user and
 history (lists); or user, item and perhaps time, a row for each event. It is
 answered part by part: a command that was killed goes on when it is said again.
+
+A model of clicks reads rows, row= or --input, and ranks candidates, items=FILE
+with the features of items; context= has the fields of the moment, such as
+{hour: 12, device: mobile}. A user that training has not is known by features.
 
 RULES, applied before the best are taken:
   seen=filter|keep            whether items of the history may come again
@@ -39,7 +45,8 @@ Examples:
   lightning-rec recommend model=runs/sasrec 'history=[2571,260]' 'per=genres:2'
   lightning-rec recommend model=runs/sasrec --input users.csv --output recs.parquet
 """
-KEYS = ("model", "user", "history", "k", "seen", *RULES, "overwrite", "restart")
+CLICKS = ("row", "items", "context", "goal")
+KEYS = ("model", "user", "history", "k", "seen", *CLICKS, *RULES, "overwrite", "restart")
 FLAGS = ("--input", "--output")
 
 
@@ -47,7 +54,7 @@ def run(arguments: list[str]) -> int:
     """Print a table for each, or write the file. Raises UserError on bad input."""
     said, others = keys_of(arguments, "recommend", KEYS, FLAGS)
     nothing_else(others, "recommend")
-    whom = [name for name in ("user", "history", "--input") if name in said]
+    whom = [name for name in ("user", "history", "row", "--input") if name in said]
     if len(whom) != 1:
         raise UserError("Say whom it is for: one of user=ID, history=[ID,...] and --input FILE.")
     if "--input" in said and "--output" not in said:
@@ -56,9 +63,16 @@ def run(arguments: list[str]) -> int:
     if said.get("seen") not in (None, "filter", "keep"):
         raise UserError(f"seen={said['seen']}: it is filter or keep.")
     from lightning_rec.commands.opening import opened, sequences
+    from lightning_rec.predict.clicks import ClickPredictor
 
     found = opened(said, "recommend")
+    if isinstance(found.model, ClickPredictor):
+        from lightning_rec.commands.candidates import recommend_candidates
+
+        return recommend_candidates(found, said, k)
     model = sequences(found, "recommend")
+    if odd := [name for name in CLICKS if name in said]:
+        raise UserError(f"{odd[0]}= is for models of clicks; {model.name} is one of sequences.")
     asked: dict[str, Any] = {"k": k, "seen": said.get("seen"), "rules": rules_of(said)}
     from lightning_rec.predict.told import Told
 

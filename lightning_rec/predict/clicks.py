@@ -1,5 +1,6 @@
 """A trained model of clicks, asked for the probabilities of raw rows."""
 
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -14,13 +15,20 @@ from lightning_rec.data.clicks.histories import given_histories
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.data.clicks.reading import with_points
 from lightning_rec.data.dialect import Decimal
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.models.clicks.parts import ClickModel
 from lightning_rec.predict.asking import Frame, arrays, frame
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.candidates import best_candidates, candidates_of, ready_for
+from lightning_rec.predict.context import Context, unknown_in, with_context
+from lightning_rec.predict.told import Told
+from lightning_rec.rules.rules import Rules
 
 if TYPE_CHECKING:
     from lightning_rec.runs.folder import RunFolder
+
+
+log = logging.getLogger(__name__)
 
 
 class ClickPredictor(Predictor):
@@ -30,7 +38,10 @@ class ClickPredictor(Predictor):
     ids alone. ``histories``: whether the model reads them. ``decimal``: of numbers in text.
     """
 
-    answers: ClassVar[str] = "a run of clicks answers score(rows), and one of two_tower has vectors"
+    answers: ClassVar[str] = (
+        "a run of clicks answers score(rows) and recommend(rows, items), one of two_tower has "
+        "vectors"
+    )
 
     def __init__(
         self,
@@ -59,11 +70,75 @@ class ClickPredictor(Predictor):
         size = int(problem.cfg.batches.eval_batch_size)
         return cls(model, processor, items, reads, size, decimal)
 
+    def recommend(
+        self,
+        rows: Frame,
+        items: Frame,
+        k: int = 10,
+        *,
+        context: Context | None = None,
+        goal: str | None = None,
+        rules: Rules | None = None,
+        told: Told | None = None,
+    ) -> pl.DataFrame:
+        """The ``k`` candidates that each row would most probably click.
+
+        Args:
+            rows: whom it is for, as :meth:`score` takes them, without the columns of the
+                candidates: a user, or features alone of one that training has not.
+            items: the candidates: the column ``data.fields.item``, or ``item``, and the features
+                of items. What training has not is scored by its other features.
+            k: how many.
+            context: see :meth:`score`.
+            goal: of several, the one that orders.
+            rules: see :class:`Rules`, over the columns of the candidates; boosts are of the
+                probability.
+            told: is added what else is to be told; None logs it.
+
+        Returns:
+            ``row`` (its number), ``rank`` from 1, ``item``, ``title`` where there are any, and the
+            probability as ``score``, with boosts.
+
+        Raises:
+            UserError: as :meth:`score`, or where a column is missing, or has two parts to play.
+        """
+        fields, goals = self.processor.fields, self.processor.schema.goals
+        if goal is None and len(goals) > 1:
+            raise UserError(f"The model has several goals: say goal= one of {listed(goals)}.")
+        if goal is not None and goal not in goals:
+            raise UserError(f"goal={goal}: it is unknown.{suggest(goal, goals)}")
+        name, tell = fields.item or "item", told or Told()
+        given = candidates_of(frame(items), name)
+        if name in fields.features:
+            self._tell_unknown(name, given[name], "candidates")
+        whom = with_context(self.processor, frame(rows), context)
+        kept = [each for each in (*fields.features, fields.history or "history") if each in whom]
+        ready = None if rules is None else ready_for(rules, given, name)
+        answer = f"score_{goal}" if len(goals) > 1 else "score"
+
+        def score(pairs: pl.DataFrame) -> NDArray[np.float64]:
+            return self.score(pairs)[answer].to_numpy()
+
+        read = [each for each in fields.features if each in given.columns]
+        ordered = given.select(name, pl.exclude(name))
+        found = best_candidates(score, whom.select(kept), ordered, read, k, ready, tell)
+        if told is None:
+            tell.log(k)
+        return found
+
+    def _tell_unknown(self, name: str, values: pl.Series, what: str) -> None:
+        """Log how many values training has not, which all get the scores of an unknown one."""
+        if number := unknown_in(self.processor, name, values):
+            words = "%s of %s %s are not known to this run by '%s': other features alone tell them."
+            log.warning(words, f"{number:,}", f"{len(values):,}", what, name)
+
     @torch.no_grad()
-    def score(self, rows: Frame) -> pl.DataFrame:
+    def score(self, rows: Frame, context: Context | None = None) -> pl.DataFrame:
         """The probability of each row, as the test of the run has it.
 
         Args:
+            context: the value of columns that the rows have not, one for all of them, such as the
+                hour or the device of the moment.
             rows: with the columns that ``data.fields`` names as features. Where the model reads
                 histories also the column of those, or ``history`` where the run made them of its
                 log (``data.fields.past``): the items before the row, oldest first. Unknown
@@ -78,7 +153,9 @@ class ClickPredictor(Predictor):
         """
         fields, goals = self.processor.fields, self.processor.schema.goals
         history = [fields.history or "history"] if self.histories else []
-        given = frame(rows, *fields.features, *history)
+        given = frame(
+            with_context(self.processor, frame(rows), context), *fields.features, *history
+        )
         read = self._numbers(given)
         made = np.zeros((len(given), len(goals)))
         for start in range(0, len(given), self.batch_size):

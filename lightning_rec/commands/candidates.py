@@ -1,0 +1,77 @@
+"""``lightning-rec recommend`` of a model of clicks: the best of given candidates for rows."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning_rec.commands.asked import context_of, flag, pairs_of, rules_of
+from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
+
+
+def recommend_candidates(found: Any, said: dict[str, str], k: int) -> int:
+    """Print the best candidates of a row, or write those of a file. Raises UserError if not."""
+    import polars as pl
+
+    from lightning_rec.answers.files import answer_file, check_output, write_table
+    from lightning_rec.files import sha256_file, sha256_json
+    from lightning_rec.predict.told import Told
+    from lightning_rec.rules.given import table
+
+    model, told = found.model, Told()
+    for name in ("user", "history", "seen"):
+        if name in said:
+            raise UserError(
+                f"{name}= is for models of sequences; {model.name} reads rows: say row={{…}}, with "
+                "its columns, or --input FILE, and items=FILE, the candidates."
+            )
+    if "items" not in said:
+        raise UserError("Say items=FILE, the candidates with the features that the model reads.")
+    context = context_of(said)
+    asked: dict[str, Any] = {"k": k, "context": context, "goal": said.get("goal")}
+    asked["rules"] = rules = rules_of(said)
+    items = table(Path(said["items"]))
+    if "--input" not in said:
+        row = pl.DataFrame({name: [value] for name, value in pairs_of("row", said["row"]).items()})
+        answer = model.recommend(row, items, told=told, **asked).drop("row")
+        if "--output" in said:
+            check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))
+            write_table(answer.lazy(), Path(said["--output"]))
+        else:
+            from lightning_rec.commands.shown import show
+
+            show(answer, None, "Nothing is recommended.")
+        told.log(k)
+        return 0
+    if rules is not None and rules.boosts is not None and rules.at is None:
+        raise UserError("Say at=TIME beside boosts=, so that a killed command goes on with it.")
+    request = {
+        "model": found.identity,
+        "items": sha256_file(Path(said["items"])),
+        "asked": sha256_json([str(asked), *map(_hash, (said.get("boosts"),))]),
+    }
+
+    def answered(rows: Any, own: Any) -> Any:
+        answer = model.recommend(rows, items, told=own, **asked)
+        if rows.width == 0 or "row" in rows.columns:
+            return answer
+        kept = [name for name in (model.processor.fields.group, "user") if name in rows.columns]
+        whom = rows.select(kept[:1] or rows.columns[:1])
+        named = whom[answer["row"].to_list()]
+        return pl.concat([named, answer.drop("row")], how="horizontal")
+
+    more = {"overwrite": flag(said, "overwrite"), "restart": flag(said, "restart")}
+    output = Path(said["--output"])
+    done = answer_file(
+        Path(said["--input"]), output, request, lambda rows: rows, answered, told, **more
+    )
+    told.log(k)
+    speed = (done.rows - done.before) / done.seconds
+    words = f"{done.rows:,} rows answered, {speed:,.0f} a second; {done.written:,} rows in {output}"
+    Screen().print(words, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _hash(path: str | None) -> str:
+    from lightning_rec.files import sha256_file
+
+    return "" if path is None else sha256_file(Path(path))
