@@ -10,10 +10,6 @@ from lightning_rec.screen import Screen
 
 def recommend_candidates(found: Any, said: dict[str, str], k: int) -> int:
     """Print the best candidates of a row, or write those of a file. Raises UserError if not."""
-    import polars as pl
-
-    from lightning_rec.answers.files import answer_file, check_output, write_table
-    from lightning_rec.files import sha256_file, sha256_json
     from lightning_rec.predict.told import Told
     from lightning_rec.rules.given import table
 
@@ -26,52 +22,56 @@ def recommend_candidates(found: Any, said: dict[str, str], k: int) -> int:
             )
     if "items" not in said:
         raise UserError("Say items=FILE, the candidates with the features that the model reads.")
-    context = context_of(said)
-    asked: dict[str, Any] = {"k": k, "context": context, "goal": said.get("goal")}
-    asked["rules"] = rules = rules_of(said)
-    items = table(Path(said["items"]))
-    if "--input" not in said:
-        row = pl.DataFrame({name: [value] for name, value in pairs_of("row", said["row"]).items()})
-        answer = model.recommend(row, items, told=told, **asked).drop("row")
-        if "--output" in said:
-            check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))
-            write_table(answer.lazy(), Path(said["--output"]))
-        else:
-            from lightning_rec.commands.shown import show
+    asked: dict[str, Any] = {"k": k, "context": context_of(said), "goal": said.get("goal")}
+    asked["rules"] = rules_of(said)
+    answer = _of_file if "--input" in said else _of_row
+    answer(found, said, asked, table(Path(said["items"])), told)
+    told.log(k)
+    return 0
 
-            show(answer, None, "Nothing is recommended.")
-        told.log(k)
-        return 0
+
+def _of_row(found: Any, said: dict[str, str], asked: dict[str, Any], items: Any, told: Any) -> None:
+    import polars as pl
+
+    from lightning_rec.answers.files import check_output, write_table
+    from lightning_rec.commands.shown import show
+
+    row = pl.DataFrame({name: [value] for name, value in pairs_of("row", said["row"]).items()})
+    answer = found.model.recommend(row, items, told=told, **asked).drop("row")
+    if "--output" in said:
+        check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))
+        write_table(answer.lazy(), Path(said["--output"]))
+    else:
+        show(answer, None, "Nothing is recommended.")
+
+
+def _of_file(
+    found: Any, said: dict[str, str], asked: dict[str, Any], items: Any, told: Any
+) -> None:
+    import polars as pl
+
+    from lightning_rec.answers.files import answer_file
+    from lightning_rec.files import sha256_file, sha256_json
+
+    model, rules, output = found.model, asked["rules"], Path(said["--output"])
     if rules is not None and rules.boosts is not None and rules.at is None:
         raise UserError("Say at=TIME beside boosts=, so that a killed command goes on with it.")
+    files = [said["items"], *([said["boosts"]] if "boosts" in said else [])]
     request = {
         "model": found.identity,
-        "items": sha256_file(Path(said["items"])),
-        "asked": sha256_json([str(asked), *map(_hash, (said.get("boosts"),))]),
+        "files": [sha256_file(Path(each)) for each in files],
+        "asked": sha256_json(str(asked)),
     }
 
     def answered(rows: Any, own: Any) -> Any:
         answer = model.recommend(rows, items, told=own, **asked)
-        if rows.width == 0 or "row" in rows.columns:
-            return answer
         kept = [name for name in (model.processor.fields.group, "user") if name in rows.columns]
-        whom = rows.select(kept[:1] or rows.columns[:1])
-        named = whom[answer["row"].to_list()]
+        named = rows.select(kept[:1] or rows.columns[:1])[answer["row"].to_list()]
         return pl.concat([named, answer.drop("row")], how="horizontal")
 
     more = {"overwrite": flag(said, "overwrite"), "restart": flag(said, "restart")}
-    output = Path(said["--output"])
-    done = answer_file(
-        Path(said["--input"]), output, request, lambda rows: rows, answered, told, **more
-    )
-    told.log(k)
+    source = Path(said["--input"])
+    done = answer_file(source, output, request, lambda rows: rows, answered, told, **more)
     speed = (done.rows - done.before) / done.seconds
     words = f"{done.rows:,} rows answered, {speed:,.0f} a second; {done.written:,} rows in {output}"
     Screen().print(words, highlight=False, soft_wrap=True)
-    return 0
-
-
-def _hash(path: str | None) -> str:
-    from lightning_rec.files import sha256_file
-
-    return "" if path is None else sha256_file(Path(path))
