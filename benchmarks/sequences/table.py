@@ -27,6 +27,7 @@ TITLES = {
     "recbole": "RecBole 1.2.1",
     "recbole-no-anomaly": "RecBole 1.2.1, anomaly mode off",
 }
+RESULTS = Path(__file__).parent / "results"
 PEERS = [name for name in TITLES if not name.startswith("ours")]
 HEADER = (
     "", "sequences/s", "targets/s", "of the best peer", "evaluation, users/s", "of the best peer",
