@@ -1,6 +1,10 @@
 """Small trained runs, and servers over them: within the test, or as processes of their own."""
 
 import asyncio
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +104,28 @@ def process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield make
     for each in made:
         each.kill()
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis of this test's own."""
+    pytest.importorskip("redis")
+    if not (program := shutil.which("redis-server")):
+        pytest.skip("Redis is not installed: apt-get install redis-server.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = str(tmp_path_factory.mktemp("redis"))
+    words = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    for _ in range(100):
+        with socket.socket() as tried:
+            if not tried.connect_ex(("127.0.0.1", port)):
+                break
+        time.sleep(0.05)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait()
 
 
 Coro = Coroutine[Any, Any, Any]

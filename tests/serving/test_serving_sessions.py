@@ -1,11 +1,8 @@
 """An event changes the next answer at once; sessions are bounded, and kept by memory or by Redis."""
 
 import asyncio
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,28 +14,6 @@ from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
 
 Served = Callable[..., Asking]
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Redis of this test's own."""
-    pytest.importorskip("redis")
-    if not (program := shutil.which("redis-server")):
-        pytest.skip("Redis is not installed: apt-get install redis-server.")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = str(tmp_path_factory.mktemp("redis"))
-    words = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as tried:
-            if not tried.connect_ex(("127.0.0.1", port)):
-                break
-        time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait()
 
 
 @pytest.fixture(params=["memory", "redis"])
