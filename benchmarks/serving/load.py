@@ -155,6 +155,7 @@ def measure(run: Path, seconds: int, rounds: int) -> dict[str, Any]:
             made[f"{clients} clients"] = {name: _median(rows) for name, rows in found.items()}
         for each in others:
             each.send_signal(signal.SIGINT if each is not plain else signal.SIGKILL)
+            each.wait()
         half = made["64 clients"]["ours"]["per_second"] / 2
         waits = script(asked, Path(folder), wait_ms=16 / half * 1000)
         rows = [wrk(OURS, 16, seconds, waits) for _ in range(rounds)]

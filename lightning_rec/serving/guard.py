@@ -5,7 +5,9 @@ import ipaddress
 import logging
 import math
 import time
-import uuid
+from functools import lru_cache
+from itertools import count
+from secrets import token_hex
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +21,8 @@ from lightning_rec.serving.telling import Figures, RequestLog
 
 OPEN = ("/health", "/ready")
 """Addresses for whoever looks whether the server lives: without a key, and never refused."""
+
+_PROCESS, _NUMBER = token_hex(4), count()  # a request is named by both
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +160,7 @@ class _Answer:
 
     def __init__(self, send: Send) -> None:
         self.send, self.status = send, 0
-        self.name, self.since = uuid.uuid4().hex[:16], time.perf_counter()
+        self.name, self.since = f"{_PROCESS}{next(_NUMBER):08x}", time.perf_counter()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -186,6 +190,7 @@ def _key(headers: dict[bytes, bytes]) -> str:
     return headers.get(b"x-api-key", b"").decode("latin-1").strip()
 
 
+@lru_cache(256)
 def _names_this_machine(host: bytes) -> bool:
     name = host.decode("latin-1").rsplit(":", 1)[0] if not host.endswith(b"]") else host.decode()
     name = name.strip("[]")
