@@ -48,7 +48,7 @@ types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy
 
 docs: $(VENV)/.dev  ## the documentation, into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/zensical build --clean --strict
 
 tables: $(VENV)/.dev  ## README's and experiments' tables from the committed JSON
 	$(BIN)/python experiments/tables.py

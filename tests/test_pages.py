@@ -1,6 +1,7 @@
 """Every command of the pages, also of those that are not run, is one that the program takes."""
 
 import re
+import tomllib
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from test_readme import CLONE, blocks, prepare_files, words_of
 
+import lightning_rec
 from lightning_rec import __version__, cli, config
 from lightning_rec.build import problem_of
 from lightning_rec.commands import VERBS
@@ -31,6 +33,25 @@ def test_every_page_of_the_reference_says_how_stable_it_is() -> None:
     pages = sorted((CLONE / "docs" / "reference").glob("*.md"))
     assert pages
     assert [page.name for page in pages if not mark.match(page.read_text())] == []
+
+
+def test_every_page_is_in_the_navigation_and_every_picture_is_there() -> None:
+    docs = CLONE / "docs"
+    settings = tomllib.loads((CLONE / "zensical.toml").read_text())["project"]
+    named = re.findall(r"'([\w/-]+\.md)'", str(settings["nav"]))
+    assert sorted(named) == sorted(str(page.relative_to(docs)) for page in docs.rglob("*.md"))
+    for page in docs.rglob("*.md"):  # links are checked by `make docs`, pictures are not
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+            assert (page.parent / picture).is_file(), (page.name, picture)
+
+
+def test_the_reference_begins_with_the_names_of_the_api() -> None:
+    text = (CLONE / "docs" / "reference" / "index.md").read_text()
+    assert sorted(re.findall(r"^\| \[`(\w+)`\]", text, flags=re.M)) == sorted(lightning_rec.__all__)
+    words = dict(re.findall(r"^\| \[.+\]\((\w+)\.md\).* \| (\w+) \|$", text, flags=re.M))
+    for page in (CLONE / "docs" / "reference").glob("*.md"):
+        said = re.search(r"^\*(\w+)\*", page.read_text(), flags=re.M)
+        assert page.stem == "index" or (said and said[1].lower() == words[page.stem]), page.name
 
 
 def test_the_change_log_begins_with_the_version_that_is_installed() -> None:
