@@ -17,7 +17,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lightning_rec.data.tabular import open_table
+from lightning_rec.data.tabular import Table, open_table
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_path, sha256_file, sha256_json, write_json
@@ -25,6 +25,7 @@ from lightning_rec.predict.told import Told
 from lightning_rec.screen import Screen
 
 ROWS = 2**13  # of a part
+SLICE = 2**16  # rows that are copied at once
 EVERY = 30.0  # seconds between two lines on the progress, where there is no terminal
 WRITERS = {
     ".parquet": "parquet",
@@ -105,7 +106,7 @@ def answer_file(
     folder = output.with_name(f".{output.name}.parts")
     begun = time.perf_counter()
     with _alone(folder, restart):
-        _begin(folder, source, request, lambda: stage(table.sound()))
+        _begin(folder, source, request, lambda: stage(_cut(table, folder)))
         rows = pl.scan_parquet(folder / "asked.parquet", glob=False)
         number = int(rows.select(pl.len()).collect().item())
         before = _parts(folder, rows, number, answer, told)
@@ -151,7 +152,24 @@ def _begin(
     folder.mkdir(parents=True)
     with atomic_path(folder / "asked.parquet") as temporary:
         staged().sink_parquet(temporary, row_group_size=ROWS)
+    for path in folder.glob("raw_*.parquet"):
+        path.unlink()
     write_json(folder / "work.json", asked)
+
+
+def _cut(table: Table, folder: Path) -> pl.LazyFrame:
+    """The rows of a table. Binary ones are cut into small groups of rows first: of large ones,
+    which are what Polars writes, several are held at once where they are read as a stream.
+    """
+    rows = table.sound()
+    number = 0 if table.is_text else int(rows.select(pl.len()).collect().item())
+    if number <= SLICE:
+        return rows
+    paths = [folder / f"raw_{start:012d}.parquet" for start in range(0, number, SLICE)]
+    for place, path in enumerate(paths):
+        part = rows.slice(place * SLICE, SLICE).collect()
+        part.write_parquet(path, row_group_size=ROWS)
+    return pl.scan_parquet(paths, glob=False)
 
 
 def _parts(folder: Path, rows: pl.LazyFrame, number: int, answer: Answer, told: Told) -> int:

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from lightning_rec.data.ids import ids_of
+from lightning_rec.data.ids import ids, ids_of
 from lightning_rec.errors import UserError, suggest
-from lightning_rec.rules.given import Moment, moment, moments
+from lightning_rec.rules.given import Moment, moment, times_of
 from lightning_rec.rules.ready import values_of
 from lightning_rec.rules.where import holds
 
@@ -25,25 +25,31 @@ def seconds(name: str, text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def events_of(log: pl.DataFrame) -> pl.DataFrame:
-    """The log with ``item`` as ids, and ``time`` in seconds if it has that; all else as it is."""
-    if "item" not in log.columns:
+def events_of(log: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
+    """The log with ``item`` as ids, and ``time`` in seconds if it has that; all else as it is.
+
+    ``_row`` numbers its rows. It is read as a stream, and not kept.
+    """
+    rows = log.lazy()
+    schema = rows.collect_schema()
+    if "item" not in schema:
         raise UserError(
-            f"The log has no column 'item'.{suggest('item', log.columns, 'Its columns are')}"
+            f"The log has no column 'item'.{suggest('item', schema, 'Its columns are')}"
         )
-    events = log.with_columns(ids_of(log["item"]).alias("item")).drop_nulls("item")
-    if "time" in log.columns:
-        time = moments("the column 'time' of the log", events["time"])
-        if time.has_nulls():
-            raise UserError(
-                f"The column 'time' of the log is empty in row {time.is_null().arg_max()}."
-            )
-        events = events.with_columns(time.alias("time"))
+    read = [ids(pl.col("item"), schema["item"]).alias("item")]
+    if "time" in schema:
+        read.append(times_of("the column 'time' of the log", rows))
+    events = rows.with_row_index("_row").with_columns(read).drop_nulls("item")
+    if "time" in schema:
+        empty = events.filter(pl.col("time").is_null())
+        if empty.select(pl.len()).collect(engine="streaming").item():
+            row = empty.head(1).collect(engine="streaming")["_row"][0]
+            raise UserError(f"The column 'time' of the log is empty in row {row}.")
     return events
 
 
 def popular(
-    log: pl.DataFrame,
+    log: pl.DataFrame | pl.LazyFrame,
     k: int = 10,
     *,
     items: pl.DataFrame | None = None,
@@ -55,7 +61,8 @@ def popular(
     """The ``k`` most popular items, of each value of ``per`` if that is said.
 
     Args:
-        log: a row for each event: ``item``, perhaps ``user``, ``time`` and other columns.
+        log: a row for each event: ``item``, perhaps ``user``, ``time`` and other columns. A lazy
+            frame is read as a stream: what is held are its items, and the users of those told.
         k: how many.
         items: the catalogue: ``item``, ``title``, other columns.
         half_life: seconds after which an event counts half; None: all count one.
@@ -76,15 +83,22 @@ def popular(
     else:
         events = events.with_columns(weight=pl.lit(1.0))
     events = _in_groups(_held(events, items, where), items, per)
+    # To 12 digits: a stream adds up in no fixed order, and equal sums are to stay so.
+    summed = [pl.col("weight").sum().round_sig_figs(12).alias("score"), pl.len().alias("events")]
+    found = _grouped(events, per, summed)
+    best = _ranked(found, ["score", "events"], [True, True], k, items, per)
+    if "user" not in events.collect_schema():
+        return best
+    # Of what is told alone: whoever had any item are too many to hold.
     keys = [per, "item"] if per else ["item"]
-    summed = [pl.col("weight").sum().alias("score"), pl.len().alias("events")]
-    summed += [pl.col("user").n_unique().alias("users")] if "user" in events.columns else []
-    found = events.group_by(keys, maintain_order=True).agg(summed)
-    return _ranked(found, ["score", "events"], [True, True], k, items, per)
+    own = events.join(best.select(keys).lazy(), keys, "semi")
+    users = own.group_by(keys).agg(pl.col("user").n_unique().alias("users"))
+    told = users.collect(engine="streaming")
+    return best.join(told, keys, "left", maintain_order="left")
 
 
 def trending(
-    log: pl.DataFrame,
+    log: pl.DataFrame | pl.LazyFrame,
     k: int = 10,
     *,
     window: float = 7 * DAY,
@@ -110,9 +124,8 @@ def trending(
     age = (pl.lit(now) - pl.col("time")) / window
     events = events.filter((age >= 0) & (age < 5)).with_columns(recent=age < 1)
     events = _in_groups(_held(events, items, where), items, per)
-    keys = [per, "item"] if per else ["item"]
     both = [pl.col("recent").sum().alias("recent"), (~pl.col("recent")).sum().alias("before")]
-    found = events.group_by(keys, maintain_order=True).agg(both)
+    found = _grouped(events, per, both)
     own = [pl.col(name).sum() for name in ("recent", "before")]
     own = [each.over(per) for each in own] if per else own
     found = found.with_columns(all_recent=own[0], all_before=own[1])
@@ -128,35 +141,45 @@ def trending(
     return _ranked(found, ["p", "ratio"], [False, True], k, items, per)
 
 
-def _now(events: pl.DataFrame, at: Moment | None) -> float:
-    if "time" not in events.columns:
+def _grouped(events: pl.LazyFrame, per: str | None, made: list[pl.Expr]) -> pl.DataFrame:
+    """A row for each item, or each of a group, in the order in which the log first has them."""
+    first = pl.col("_row").min().alias("_first")
+    grouped = events.group_by([per, "item"] if per else ["item"]).agg(first, *made)
+    found = grouped.collect(engine="streaming")
+    return found.sort("_first", *([per] if per else []), "item").drop("_first")
+
+
+def _now(events: pl.LazyFrame, at: Moment | None) -> float:
+    if "time" not in events.collect_schema():
         raise UserError(
             "Popularity that fades needs times, and there are none: give a log with a column "
             "'time', --input log.csv."
         )
-    latest: Any = events["time"].max()
-    return float(latest or 0.0) if at is None else moment("at", at)
+    if at is not None:
+        return moment("at", at)
+    latest: Any = events.select(pl.col("time").max()).collect(engine="streaming").item()
+    return float(latest or 0.0)
 
 
-def _held(events: pl.DataFrame, items: pl.DataFrame | None, where: str | None) -> pl.DataFrame:
+def _held(events: pl.LazyFrame, items: pl.DataFrame | None, where: str | None) -> pl.LazyFrame:
     """The events of items for which the condition is true."""
     if where is None:
         return events
     if items is None:
         raise UserError("where= needs a catalogue: say model=FOLDER as well.")
     true = items.filter(pl.Series(holds(where, items)))
-    return events.filter(pl.col("item").is_in(ids_of(true["item"]).implode()))
+    return events.join(ids_of(true["item"]).to_frame("item").unique().lazy(), "item", "semi")
 
 
-def _in_groups(events: pl.DataFrame, items: pl.DataFrame | None, per: str | None) -> pl.DataFrame:
+def _in_groups(events: pl.LazyFrame, items: pl.DataFrame | None, per: str | None) -> pl.LazyFrame:
     """The events with a column ``per``, once for each value it has."""
-    if per is None or per in events.columns:
+    if per is None or per in events.collect_schema():
         return events if per is None else events.drop_nulls(per)
     if items is None:
         raise UserError(f"per={per}: the log has no such column, and there is no catalogue.")
     values = pl.DataFrame([ids_of(items["item"]).alias("item"), values_of(items, per, "per")])
     values = values.explode(per, empty_as_null=True, keep_nulls=True).drop_nulls()
-    return events.join(values, "item", "inner", maintain_order="left")
+    return events.join(values.lazy(), "item", "inner")
 
 
 def _ranked(

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_rec.commands.asked import flag, keys_of, nothing_else
 from lightning_rec.commands.sets import number
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, suggest
 from lightning_rec.screen import Screen
 
 HELP = """\
@@ -44,6 +44,8 @@ def run(arguments: list[str]) -> int:
         raise UserError("Say of what: model=FOLDER, or --input LOG.")
     if "trending" in said and "half_life" in said:
         raise UserError("trending= and half_life= are two questions: ask one at a time.")
+    import polars as pl
+
     from lightning_rec.answers.files import check_output, write_table
     from lightning_rec.answers.popular import popular, seconds, trending
     from lightning_rec.commands.shown import show
@@ -60,7 +62,8 @@ def run(arguments: list[str]) -> int:
         half = seconds("half_life", said["half_life"]) if "half_life" in said else None
         found = popular(log, k, half_life=half, items=items, **asked)
         fades = f", each counting half after {said['half_life']}" if half else ""
-        told = f"{len(log):,} events{fades}"
+        rows = log.select(pl.len()).collect(engine="streaming").item()
+        told = f"{rows:,} events{fades}"
     if "--output" in said:
         write_table(found.lazy(), Path(said["--output"]))
     else:
@@ -70,10 +73,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _log(said: dict[str, str]) -> tuple[Any, Any]:
-    """The events, of a log or of a run's users, and the catalogue if there is one."""
+    """The events, read as a stream, of a log or of a run's users; the catalogue if there is one."""
     import polars as pl
 
-    items, log = None, None
+    items = None
     if "model" in said:
         from lightning_rec.commands.opening import opened, sequences
 
@@ -82,12 +85,16 @@ def _log(said: dict[str, str]) -> tuple[Any, Any]:
         if "--input" not in said:
             if model.users is None:
                 raise UserError("This run keeps no users: give a log, --input LOG.")
-            log = model.users.explode("items", empty_as_null=True, keep_nulls=True).drop_nulls()
-            item = items["item"].gather(log["items"])
-            log = pl.DataFrame({"user": log["user"], "item": item})
-    if log is None:
-        from lightning_rec.rules.given import table
+            had = model.users.explode("items", empty_as_null=True, keep_nulls=True).drop_nulls()
+            item = items["item"].gather(had["items"])
+            return pl.LazyFrame({"user": had["user"], "item": item}), items
+    from lightning_rec.data.tabular import open_table
 
-        log = table(Path(said["--input"]), *(said[name] for name in COLUMNS if name in said))
-        log = log.rename({said[name]: name for name in COLUMNS if name in said})
+    source = Path(said["--input"])
+    opened_log = open_table(source)
+    for name in (said[each] for each in COLUMNS if each in said):
+        if name not in opened_log.schema:
+            told = suggest(name, opened_log.schema, "Its columns are")
+            raise UserError(f"{source} has no column '{name}'.{told}")
+    log = opened_log.sound().rename({said[name]: name for name in COLUMNS if name in said})
     return log, items

@@ -82,23 +82,37 @@ def moments(name: str, column: pl.Series) -> pl.Series:
 
     Raises UserError for what is no time.
     """
-    if column.dtype == pl.String:
-        column = column.str.strip_chars().replace("", None)
-    if column.dtype == pl.Null or column.null_count() == len(column):
-        return pl.Series(column.name, [None] * len(column), dtype=pl.Float64)
-    first = column.drop_nulls()[0]
-    shown = str(first) if column.dtype == pl.String else None
-    value, per_second = read_times(column.name, column.dtype, shown, TimeForm(), mixed=True)
-    read = column.to_frame().select(value.alias("time"))["time"]
-    if (odd := column.filter(read.is_null() & column.is_not_null())).len():
-        raise UserError(f"{name}: {odd[0]!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
+    rows = column.alias("time").to_frame().lazy()
+    return rows.select(times_of(name, rows)).collect()["time"].alias(column.name)
+
+
+def times_of(name: str, rows: pl.LazyFrame) -> pl.Expr:
+    """The column ``time`` of ``rows`` as :func:`moments` has it; they are read, and not kept."""
+    kind = rows.collect_schema()["time"]
+    given = pl.col("time")
+    if kind == pl.String:
+        given = given.str.strip_chars().replace("", None)
+    times = rows.select(given)
+    # Whole passes that add up, but for the first rows: one that ends early reads far ahead.
+    first = times.head(1000).collect()["time"].drop_nulls()
+    if kind != pl.Null and not len(first):
+        first = times.collect(engine="streaming")["time"].drop_nulls()
+    if not len(first):
+        return pl.lit(None, pl.Float64).alias("time")
+    shown = str(first[0]) if kind == pl.String else None
+    read, per_second = read_times("time", kind, shown, TimeForm(), mixed=True)
+    both = times.select(time="time", read=read, odd=pl.col("time").is_not_null() & read.is_null())
+    made = both.select(pl.min("read").alias("low"), pl.max("read").alias("high"), pl.sum("odd"))
+    low, high, number = made.collect(engine="streaming").row(0)
+    if number:
+        odd = both.filter("odd").head(1).collect(engine="streaming")["time"][0]
+        raise UserError(f"{name}: {odd!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
     if per_second is None:
-        low, high = float(read.min()), float(read.max())  # type: ignore[arg-type]
         try:
-            per_second = int(divisor(low, high, "auto"))
+            per_second = int(divisor(float(low), float(high), "auto"))
         except ValueError as error:
             raise UserError(f"{name} {error}.") from None
-    return read.cast(pl.Float64) / per_second
+    return (read.cast(pl.Float64) / per_second).alias("time")
 
 
 def moment(name: str, given: Moment | None) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -110,6 +111,25 @@ def test_popularity_fades_with_its_half_life(log: pl.DataFrame, shop_items: pl.D
         assert mine["item"].to_list() == [item for item, _ in best]
         assert np.allclose(mine["score"], [value for _, value in best])
         assert mine["users"].to_list() == [len(users[item]) for item, _ in best]
+
+
+def test_a_log_that_is_read_as_a_stream_counts_alike(log: pl.DataFrame, tmp_path: Path) -> None:
+    log.write_csv(tmp_path / "log.csv")
+    log.write_parquet(tmp_path / "log.parquet", row_group_size=100)
+    rows = (
+        pl.scan_csv(tmp_path / "log.csv", infer_schema=False),
+        pl.scan_parquet(tmp_path / "log.parquet"),
+    )
+    for lazy in rows:
+        for per in (None, "device"):
+            assert popular(lazy, 9, half_life=DAY, per=per).equals(
+                popular(log, 9, half_life=DAY, per=per)
+            )
+            assert trending(lazy, 9, per=per).equals(trending(log, 9, per=per))
+    counts = Counter(log["item"])
+    order = {item: place for place, item in reversed([*enumerate(log["item"])])}
+    best = sorted(counts, key=lambda item: (-counts[item], order[item]))  # ties: first in the log
+    assert popular(rows[0], 12)["item"].to_list() == best
 
 
 def test_popularity_by_category_counts_an_item_for_each(

@@ -19,6 +19,7 @@ RULES = Rules(where="price < 50", explore="epsilon:0.3", diversity="mmr:0.4@kind
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "ROWS", 7)
+    monkeypatch.setattr(files, "SLICE", 14)
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_a_killed_command_goes_on_to_the_same_result(
     assert not cut.exists()
     monkeypatch.undo()
     monkeypatch.setattr(files, "ROWS", 7)
+    monkeypatch.setattr(files, "SLICE", 14)
     for other, said in (
         ({"k": 5}, "another k"),
         ({"rules": None}, "rules"),
@@ -131,6 +133,18 @@ def test_what_cannot_be_answered_is_refused(
     with pytest.raises(UserError, match=said):
         recommend_file(model, "m", tmp_path / "users.csv", tmp_path / output)
     assert not (tmp_path / "recs.csv").exists()
+
+
+def test_large_groups_of_rows_are_cut_and_answered_in_order(
+    model: SequencePredictor, users: Path, tmp_path: Path
+) -> None:
+    """Parquet of one group of rows, longer than what is copied at once."""
+    recommend_file(model, "m", users, tmp_path / "csv.parquet", k=3)
+    pl.read_csv(users).write_parquet(tmp_path / "users.parquet")
+    done = recommend_file(model, "m", tmp_path / "users.parquet", tmp_path / "whole.parquet", k=3)
+    assert done.rows == 40 > files.SLICE
+    assert read(tmp_path / "whole.parquet").equals(read(tmp_path / "csv.parquet"))
+    assert not [*tmp_path.rglob("raw_*")]
 
 
 def test_an_empty_file_gives_an_empty_file(model: SequencePredictor, tmp_path: Path) -> None:
