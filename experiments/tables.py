@@ -193,7 +193,8 @@ def speed() -> str:
     return (
         f"On two CPU cores BERT4Rec is trained {ratios['bert4rec']:.1f} times as fast as by the "
         f"fastest of RecBole, RecTools and RePlay, and SASRec {ratios['sasrec']:.1f} times "
-        "([targets a second on MovieLens-1M](benchmarks/README.md#speed-on-movielens-1m))."
+        "([targets a second on MovieLens-1M](benchmarks/README.md#speed-on-movielens-1m)). On a "
+        "GPU the three were not measured."
     )
 
 
