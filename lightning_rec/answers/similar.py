@@ -49,6 +49,8 @@ def similar(
         raise UserError(f"by={by}: it is unknown.{suggest(by, BY)}")
     asked = series("item", items)
     codes = _known(model, asked)
+    if by == "model" and rules is None:
+        return model.similar(items, k)  # by the index of the model, if it has one
     ready = None if rules is None else model.ready(rules)
     more: dict[str, NDArray[Any]] = {}
     if by == "bought_together":

@@ -1,6 +1,7 @@
 """From a completed run to a bundle: written whole or not at all, and tried before it is there."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def export(
     to: str | Path,
     *overrides: str,
     users: bool = True,
+    index: str | None = None,
     trust: Iterable[str] = (),
 ) -> Path:
     """Write the bundle of a completed run into a new folder, and return its path.
@@ -50,6 +52,8 @@ def export(
         overrides: of the run's config, as in :func:`~lightning_rec.load_run`.
         users: whether the users of its log come along, with their histories: without them, the
             bundle answers for histories alone.
+        index: by what the bundle looks up items, ``exact``, ``faiss``, ``usearch`` or ``pq``; None
+            is exact below a million of them. Of models of sequences with vectors of items.
         trust: see :func:`~lightning_rec.load_run`.
 
     Raises UserError if the run cannot be asked, cannot be taken along, or ``to`` is there already.
@@ -61,16 +65,20 @@ def export(
     with trusting(trust), unquoted(run, overrides, "model"):
         problem = problem_of(with_parts(run, changed(run.config, list(overrides))))
         run.check_completed("run")
-        predictor, packed = _packed(run, problem, users)
+        if index is not None and problem.predictor is not SequencePredictor:
+            raise UserError(f"index={index} is for models of sequences; {run.path} is none.")
+        predictor, packed = _packed(run, problem, users, index)
     with atomic_folder(target) as temporary:
         _write(temporary, packed, run)
         _check(predictor, open_bundle(temporary))
     return target
 
 
-def _packed(run: RunFolder, problem: Problem[Any], users: bool) -> tuple[Predictor, Packed]:
+def _packed(
+    run: RunFolder, problem: Problem[Any], users: bool, index: str | None
+) -> tuple[Predictor, Packed]:
     kinds: dict[type[Predictor] | None, Callable[..., tuple[Predictor, Packed]]] = {
-        SequencePredictor: _sequences,
+        SequencePredictor: partial(_sequences, index=index),
         ClickPredictor: _clicks,
         MatchPredictor: _matching,
     }
@@ -79,12 +87,14 @@ def _packed(run: RunFolder, problem: Problem[Any], users: bool) -> tuple[Predict
     return kinds[problem.predictor](run, problem, users)
 
 
-def _sequences(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
+def _sequences(
+    run: RunFolder, problem: Any, users: bool, index: str | None
+) -> tuple[Predictor, Packed]:
     predictor = SequencePredictor.of(run, problem)
     settings = _settings(problem)
     if isinstance(predictor.model, Ensemble):
         settings["members"] = [_settings(each) for each in problem.members]
-    return predictor, sequences.pack(predictor, settings, users)
+    return predictor, sequences.pack(predictor, settings, users, index)
 
 
 def _settings(problem: Problem[Any]) -> dict[str, Any]:
@@ -137,7 +147,12 @@ def _write(folder: Path, packed: Packed, run: RunFolder) -> None:
 
 
 def _check(run: Predictor, bundle: Predictor) -> None:
-    """Raise UserError unless the bundle answers as the run does, for some of what it knows."""
+    """Raise UserError unless the bundle answers as the run does, for some of what it knows.
+
+    Every item is scored: what an index misses is told by its recall.
+    """
+    for each in (run, bundle):
+        each.use_index("exact")
     answers = [_asked(each, bundle) for each in (run, bundle)]
     for ours, theirs in zip(*answers, strict=True):
         try:

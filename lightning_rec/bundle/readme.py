@@ -36,6 +36,13 @@ def readme(packed: Packed, card: dict[str, Any]) -> str:
         lines += [f"Columns: {', '.join(f'`{each}`' for each in names)}.", ""]
     if (table := packed.tables.get("items")) is not None:
         lines += [f"It knows {len(table):,} items.", ""]
+    if (index := packed.settings.get("index")) is not None and index["kind"] != "exact":
+        lines += [
+            f"Items are looked up by `{index['kind']}`: recall@10 {index['recall']:.4f} against "
+            f"scoring every item, of similar items {index['similar_recall']:.4f}. "
+            '`model.use_index("exact")` scores every item.',
+            "",
+        ]
     metrics = card.get("metrics") or {}
     lines += ["| | |", "| --- | --- |"]
     lines += [f"| {figure} | {metrics[figure]:.4f} |" for figure in FIGURES if figure in metrics]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec import building
+from lightning_rec.bundle import indexes
 from lightning_rec.bundle.packed import Packed, load
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
@@ -17,7 +18,9 @@ from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
 
 
-def pack(predictor: SequencePredictor, settings: dict[str, Any], users: bool) -> Packed:
+def pack(
+    predictor: SequencePredictor, settings: dict[str, Any], users: bool, index: str | None = None
+) -> Packed:
     """What a bundle holds of a predictor.
 
     Args:
@@ -25,6 +28,7 @@ def pack(predictor: SequencePredictor, settings: dict[str, Any], users: bool) ->
         settings: its ``model`` and ``objective`` as the run's config has them; of an ensemble the
             same of each member, in their order, as ``members``.
         users: whether the users that the run knows come along, with their histories.
+        index: how items are looked up; see :mod:`lightning_rec.bundle.indexes`.
     """
     weights: dict[str, Tensor] = {}
     described = _packed(predictor.model, settings, predictor.items, "", weights)
@@ -32,7 +36,10 @@ def pack(predictor: SequencePredictor, settings: dict[str, Any], users: bool) ->
     tables = {"items": predictor.items}
     if users and predictor.users is not None:
         tables["users"] = predictor.users
-    return Packed("sequences", described, weights, tables)
+    packed = Packed("sequences", described, weights, tables)
+    if index is not None:
+        indexes.pack(predictor, index, packed)
+    return packed
 
 
 def unpack(packed: Packed) -> SequencePredictor:
@@ -41,7 +48,10 @@ def unpack(packed: Packed) -> SequencePredictor:
     assert items is not None
     model, objective = _unpacked(settings, items, packed.weights)
     users, seen = packed.table("users"), str(settings["seen"])
-    return SequencePredictor(model, objective, items, users, seen)
+    predictor = SequencePredictor(model, objective, items, users, seen)
+    if "index" in settings:
+        indexes.unpack(predictor, packed)
+    return predictor
 
 
 def _packed(

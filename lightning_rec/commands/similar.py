@@ -16,7 +16,8 @@ usage: lightning-rec similar model=FOLDER item=ID|[ID,...] [k=10]
 bought_together counts users who have both items, in the log that the run was
 trained on (two at least), over the root of the product of those who have either;
 lift says how many times as often as by chance. Competitors are similar items
-of the same category: where="category == 'shoes'".
+of the same category: where="category == 'shoes'". A bi-encoder compares vectors of
+texts, and takes item= and k= alone.
 
 Examples:
   lightning-rec similar model=runs/sasrec item=2571
@@ -34,11 +35,17 @@ def run(arguments: list[str]) -> int:
         raise UserError("Say which item: lightning-rec similar model=FOLDER item=ID")
     k = number("k", said["k"], int) if "k" in said else 10
     from lightning_rec.commands.opening import opened, sequences
+    from lightning_rec.predict.matching import MatchPredictor
 
-    model = sequences(opened(said, "similar"), "similar")
+    source, asked = opened(said, "similar"), ids("item", said["item"])
+    if isinstance(source.model, MatchPredictor):
+        if odd := [name for name in ("by", "allow", "deny", "where") if name in said]:
+            raise UserError(f"{odd[0]}= is for models of sequences; {source.model.name} is none.")
+        show(source.model.similar(asked, k), "item", "No similar item is left.")
+        return 0
+    model = sequences(source, "similar")
     from lightning_rec.answers.similar import similar
 
-    asked = ids("item", said["item"])
     found = similar(model, asked, k, said.get("by", "model"), rules_of(said))
     show(found, "item", "No similar item is left.")
     return 0

@@ -1,12 +1,15 @@
 """The indexes of a predictor: of its items for histories, and of their directions."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.retrieval.exact import LOWEST, Adjust, ModelRetriever, Retriever
-from lightning_rec.retrieval.index.base import Index
+from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind
 from lightning_rec.retrieval.indexed import IndexRetriever
 
@@ -14,13 +17,16 @@ from lightning_rec.retrieval.indexed import IndexRetriever
 class Indexed:
     """Indexes of one kind, each built when it is first asked for.
 
-    ``kind``: of :data:`KINDS`; None is exact below a million items. Raises UserError for another.
+    ``kind``: of :data:`KINDS`; None is exact below a million items. ``made``: makes those that were
+    kept, ``items`` and ``similar``, of their vectors. Raises UserError for another kind.
     """
 
-    def __init__(self, kind: str | None = None) -> None:
+    def __init__(
+        self, kind: str | None = None, made: Mapping[str, Callable[[Floats], Index]] | None = None
+    ) -> None:
         if kind is not None and kind not in KINDS:
             raise UserError(f"Unknown index '{kind}'.{suggest(kind, KINDS)}")
-        self.kind = kind
+        self.kind, self.made = kind, made or {}
         self._retriever: IndexRetriever | None = None
         self._similar: Index | None = None
 
@@ -30,7 +36,7 @@ class Indexed:
         if exact or not isinstance(model, InnerProduct):
             return ModelRetriever(model, floor=LOWEST, adjust=adjust)
         if self._retriever is None:
-            self._retriever = IndexRetriever(model, self.kind, LOWEST)
+            self._retriever = IndexRetriever(model, self.kind, LOWEST, self.made.get("items"))
         return self._retriever
 
     def similar(self, unit: Tensor) -> Index | None:
@@ -38,7 +44,8 @@ class Indexed:
         if self._exact(len(unit)):
             return None
         if self._similar is None:
-            self._similar = build_index(unit.cpu().numpy(), self.kind)
+            make = self.made.get("similar", partial(build_index, kind=self.kind))
+            self._similar = make(unit.cpu().numpy())
         return self._similar
 
     def _exact(self, number: int) -> bool:

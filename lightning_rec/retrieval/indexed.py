@@ -1,12 +1,14 @@
 """Top-k retrieval of a model of inner products by an index, in place of scoring every item."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_rec.models.base import InnerProduct
 from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
-from lightning_rec.retrieval.index.base import Index
+from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import build_index
 
 FURTHER = 2000  # items beyond ``k`` that an index is asked for, at most
@@ -15,16 +17,25 @@ FURTHER = 2000  # items beyond ``k`` that an index is asked for, at most
 class IndexRetriever:
     """Finds items for queries, float [B, Q], by an index of their vectors; a bias is one more.
 
+    ``made``: makes the index of these vectors; None builds one of ``kind``.
+
     What is left out of a query is asked for besides, and passed over. Where that is very much, or
     ranks are asked for, every item is scored.
     """
 
-    def __init__(self, model: InnerProduct, kind: str | None, floor: float = -torch.inf) -> None:
+    def __init__(
+        self,
+        model: InnerProduct,
+        kind: str | None,
+        floor: float = -torch.inf,
+        made: Callable[[Floats], Index] | None = None,
+    ) -> None:
         self.exact, self.longest = ModelRetriever(model, floor), model.schema.num_items
         weight, bias = model.vectors()
         self.biased = bias is not None
         vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
-        self.index: Index = build_index(vectors.detach().float().cpu().numpy(), kind)
+        found = vectors.detach().float().cpu().numpy()
+        self.index: Index = build_index(found, kind) if made is None else made(found)
 
     def top(
         self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None

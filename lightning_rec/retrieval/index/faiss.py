@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lightning_rec.errors import import_extra
+from lightning_rec.errors import UserError, import_extra
 from lightning_rec.retrieval.index.base import Floats, Ids, Index, Nearest
 
 FILE = "faiss.bin"
@@ -40,6 +41,51 @@ class FaissIndex(Index):
         while super().measure(queries, k) < ENOUGH and self._index.nprobe < self._index.nlist:
             self._index.nprobe = min(2 * self._index.nprobe, self._index.nlist)
         return self.recall
+
+    def plain(self) -> dict[str, NDArray[Any]]:
+        """What it is made of beside its vectors, as plain arrays: :meth:`of_plain` takes them.
+
+        ``centres``: float32 [C, Q].  ``cells``: int32 [N], that of each vector.  ``scored``: int64
+        [1], how many cells are scored for a query.
+        """
+        lists, cells = self._index.invlists, np.zeros(len(self), dtype=np.int32)
+        order = np.argsort(self.ids)
+        for cell in range(self._index.nlist):
+            size = lists.list_size(cell)
+            inside = self._faiss.rev_swig_ptr(lists.get_ids(cell), size) if size else self.ids[:0]
+            cells[order[np.searchsorted(self.ids, inside, sorter=order)]] = cell
+        centres = self._index.quantizer.reconstruct_n(0, self._index.nlist)
+        return {"centres": centres, "cells": cells, "scored": np.array([self._index.nprobe])}
+
+    @classmethod
+    def of_plain(cls, vectors: Floats, arrays: dict[str, NDArray[Any]]) -> Self:
+        """The index that :meth:`plain` described, of vectors that are numbered from 0.
+
+        Nothing is trained, and no file of faiss is read: its reader trusts what it reads. Raises
+        UserError for arrays that are none of such an index.
+        """
+        faiss = import_extra("faiss", "index=faiss", "index")
+        centres = np.ascontiguousarray(arrays["centres"], dtype=np.float32)
+        cells = np.asarray(arrays["cells"], dtype=np.int64)
+        number, (scored,) = len(centres), np.asarray(arrays["scored"], dtype=np.int64).tolist()
+        fits = cells.shape == vectors.shape[:1] and centres.ndim == 2 and number > 0
+        fits = fits and centres.shape[1] == vectors.shape[1] and bool(np.isfinite(centres).all())
+        if not fits or not 1 <= scored <= number or not ((cells >= 0) & (cells < number)).all():
+            raise UserError("The index does not fit the vectors of the items: export it again.")
+        coarse = faiss.IndexFlatIP(vectors.shape[1])
+        coarse.add(centres)
+        made = faiss.IndexIVFFlat(coarse, vectors.shape[1], number, faiss.METRIC_INNER_PRODUCT)
+        made.is_trained, made.nprobe = True, scored
+        order = np.argsort(cells, kind="stable")
+        ends = np.cumsum(np.bincount(cells, minlength=number))
+        for cell, own in enumerate(np.split(order, ends[:-1])):
+            if len(own):
+                codes = np.ascontiguousarray(vectors[own], dtype=np.float32).view(np.uint8)
+                made.invlists.add_entries(
+                    cell, len(own), faiss.swig_ptr(own.astype(np.int64)), faiss.swig_ptr(codes)
+                )
+        made.ntotal = len(vectors)
+        return cls(np.arange(len(vectors)), vectors, made)
 
     def _make(self) -> Any:
         number, width = self.vectors.shape
