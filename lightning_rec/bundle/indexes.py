@@ -50,7 +50,7 @@ def pack(predictor: SequencePredictor, kind: str, packed: Packed) -> None:
     recalls = {"recall": retriever.index.recall, "similar_recall": near.recall}
     packed.settings["index"] |= recalls
     if isinstance(retriever.index, FaissIndex) and isinstance(near, FaissIndex):
-        arrays = {"items": retriever.index.plain(), "similar": near.plain()}
+        arrays = {"items": _plain(retriever.index), "similar": _plain(near)}
         packed.folders[FOLDER] = partial(_write, arrays)
 
 
@@ -64,6 +64,15 @@ def unpack(predictor: SequencePredictor, packed: Packed) -> None:
         for name, recall in recalls.items():
             made[name] = partial(_opened, folder / f"{name}.safetensors", float(recall))
     predictor.indexed = Indexed(kind, made)
+
+
+def _plain(index: FaissIndex) -> dict[str, Any]:
+    """Its plain arrays, of which what is opened finds the same. Raises UserError if not."""
+    arrays, asked = index.plain(), index.vectors[:TRIED]
+    found = [each.search(asked, 10) for each in (index, index.of_plain(index.vectors, arrays))]
+    if not np.array_equal(found[0].scores, found[1].scores):
+        raise UserError("The index does not find the same after it is opened: please report this.")
+    return arrays
 
 
 def _write(arrays: dict[str, dict[str, Any]], folder: Path) -> None:

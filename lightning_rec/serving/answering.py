@@ -8,8 +8,11 @@ import polars as pl
 
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Asked
+from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.told import Told
+from lightning_rec.rules.rules import Rules
 from lightning_rec.serving.opening import Model
 
 Row = dict[str, Any]
@@ -42,12 +45,14 @@ def recommended(model: Model, k: int, seen: str | None, histories: list[History]
     return answers  # entries of a history come in their order
 
 
-def searched(model: Model, k: int, queries: list[str]) -> list[Any]:
+def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = None) -> list[Any]:
     """The rows of each query; see :meth:`MatchPredictor.recommend`."""
     assert isinstance(model.predictor, MatchPredictor)
     once = list(dict.fromkeys(queries))
-    found = model.predictor.recommend(once, k).partition_by("query", as_dict=True)
-    rows = {key[0]: part.drop("query").to_dicts() for key, part in found.items()}
+    told = Told() if rules is not None else None  # of what is cut short nobody reads
+    found = model.predictor.recommend(once, k, rules=rules, told=told)
+    parts = found.partition_by("query", as_dict=True)
+    rows = {key[0]: part.drop("query").to_dicts() for key, part in parts.items()}
     return [rows.get(query, []) for query in queries]
 
 
@@ -59,10 +64,16 @@ def similar(model: Model, k: int, questions: list[list[str]]) -> list[Any]:
     return [[row for item in items for row in rows[item]] for items in questions]
 
 
-def scored(model: Model, frames: list[pl.DataFrame]) -> list[Any]:
+def scored(model: Model, frames: list[pl.DataFrame], *, context: Row | None = None) -> list[Any]:
     """The scores of the rows of each frame, all of one schema; see :meth:`Predictor.score`."""
-    whole = model.predictor.score(pl.concat(frames))
-    names = [name for name in whole.columns if name not in frames[0].columns]
+    rows = pl.concat(frames)
+    if context:
+        assert isinstance(model.predictor, ClickPredictor)
+        whole = model.predictor.score(rows, context)
+    else:
+        whole = model.predictor.score(rows)
+    known = {*frames[0].columns, *(context or ())}
+    names = [name for name in whole.columns if name not in known]
     answers, start = [], 0
     for each in frames:
         part = whole.select(names).slice(start, len(each))

@@ -16,6 +16,7 @@ from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
 from lightning_rec.serving.keys import Keys
+from lightning_rec.serving.ruled import rules_of
 from lightning_rec.serving.service import Service
 from lightning_rec.serving.tools import Tools
 
@@ -130,7 +131,10 @@ def _answers(app: FastAPI, service: Service) -> None:
     async def recommend(asked: schemas.RecommendRequest, request: Request) -> Response:
         """The best items for a history, or for a user by all that is known of him."""
         request.scope["told"] |= {"k": asked.k, "user": asked.user}
-        return Json(await service.recommend(asked.history, asked.user, asked.k, asked.seen))
+        rules = rules_of(asked.rules)
+        return Json(
+            await service.recommend(asked.history, asked.user, asked.k, asked.seen, rules=rules)
+        )
 
     @app.post("/similar", response_model=schemas.SimilarAnswer, tags=["ask"])
     async def similar(asked: schemas.SimilarRequest) -> Response:
@@ -140,12 +144,12 @@ def _answers(app: FastAPI, service: Service) -> None:
     @app.post("/search", response_model=schemas.Ranking, tags=["ask"])
     async def search(asked: schemas.SearchRequest) -> Response:
         """The items of a model of matching for a text."""
-        return Json(await service.search(asked.query, asked.k))
+        return Json(await service.search(asked.query, asked.k, rules_of(asked.rules)))
 
     @app.post("/predict", response_model=schemas.PredictAnswer, tags=["ask"])
     async def predict(asked: schemas.PredictRequest) -> Response:
         """A score for each row: of a model of clicks its probability."""
-        return Json(await service.predict(asked.rows))
+        return Json(await service.predict(asked.rows, asked.context))
 
     @app.post("/events", response_model=schemas.EventsAnswer, tags=["sessions"])
     async def events(

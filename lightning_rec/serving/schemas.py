@@ -18,6 +18,51 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Ids = Annotated[list[Id], Field(max_length=10_000)]
+Time = Annotated[
+    Annotated[StrictStr, Field(max_length=64)]
+    | Annotated[StrictInt, Field(gt=-(2**60), lt=2**60)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False, gt=-1e18, lt=1e18)],
+    Field(description="A date, 2026-11-28 18:00, or seconds since 1970."),
+]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Condition = Annotated[StrictStr, Field(min_length=1, max_length=2000)]
+
+
+class Boost(_Request):
+    """A boost or campaign: of an item, or of those for which a condition is true."""
+
+    item: Id | None = None
+    where: Condition | None = None
+    factor: Annotated[Number, Field(ge=0)] | None = None
+    add: Number | None = None
+    from_: Time | None = Field(None, alias="from", description="The first moment that it holds.")
+    to: Time | None = Field(None, description="The first moment after it.")
+
+
+class AskedRules(_Request):
+    """What may be recommended, and in which order; applied before the best are taken."""
+
+    allow: Ids | None = Field(None, description="The only items that may be recommended.")
+    deny: Ids | None = Field(None, description="Items that may not.")
+    where: Condition | None = Field(
+        None, description="A condition on the columns of the catalogue, as `price < 20`."
+    )
+    boosts: Annotated[list[Boost], Field(max_length=20)] | None = None
+    at: Time | None = Field(None, description="When: decides which boosts hold; now if not said.")
+    per: dict[str, Annotated[int, Field(ge=1, strict=True)]] | None = Field(
+        None, max_length=8, description="At most so many items of a value of a column."
+    )
+    diversity: Annotated[StrictStr, Field(max_length=200)] | None = Field(
+        None, description="`mmr:0.3` or `dpp:0.3`; `mmr:0.3@COLUMN` by a column."
+    )
+    explore: Annotated[StrictStr, Field(max_length=100)] | None = Field(
+        None, description="`epsilon:0.1`, `softmax:1` or `thompson:0.5`: adds propensities."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    pool: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+
+
 class RecommendRequest(_Request):
     """Whom it is for: a history, or a user that the model or a session knows."""
 
@@ -33,6 +78,7 @@ class RecommendRequest(_Request):
     seen: Literal["filter", "keep"] | None = Field(
         None, description="Whether items of the history are left out; else as the model was tested."
     )
+    rules: AskedRules | None = None
 
 
 class SimilarRequest(_Request):
@@ -53,6 +99,7 @@ class SearchRequest(_Request):
     )
     query: Annotated[StrictStr, Field(min_length=1, max_length=2000)]
     k: K = 10
+    rules: AskedRules | None = None
 
 
 class PredictRequest(_Request):
@@ -63,6 +110,11 @@ class PredictRequest(_Request):
         json_schema_extra={"examples": [{"rows": [{"uid": "u4", "sku": "i03", "price": 9.5}]}]},
     )
     rows: Annotated[list[dict[str, Cell | list[Cell]]], Field(min_length=1)]
+    context: dict[str, Cell | list[Cell]] | None = Field(
+        None,
+        max_length=100,
+        description="Of models of clicks: columns of one value for all rows, as the hour.",
+    )
 
 
 class EventsRequest(_Request):
@@ -82,6 +134,7 @@ class Ranked(BaseModel):
     item: str
     title: str | None = None
     score: float
+    propensity: float | None = Field(None, description="Where rules explore: its probability.")
 
 
 class Ranking(BaseModel):

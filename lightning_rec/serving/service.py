@@ -10,6 +10,7 @@ from typing import Any
 from lightning_rec import __version__
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import check_k
+from lightning_rec.rules.rules import Rules
 from lightning_rec.serving import answering
 from lightning_rec.serving.answering import History
 from lightning_rec.serving.cache import Cache
@@ -17,6 +18,7 @@ from lightning_rec.serving.compute import Compute
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.opening import Model, open_served
 from lightning_rec.serving.raw_ids import Id, text_of, texts_of
+from lightning_rec.serving.ruled import recommended_by_rules
 from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
 from lightning_rec.serving.settings import Settings
 from lightning_rec.serving.telling import Figures
@@ -51,6 +53,7 @@ class Service:
         k: int,
         seen: str | None,
         model: Model | None = None,
+        rules: Rules | None = None,
     ) -> Told:
         """The ``k`` best items for a history or a user; see :class:`schemas.RecommendRequest`.
 
@@ -64,9 +67,12 @@ class Service:
             raise Refusal("invalid", "Say whom it is for: either history or user.")
         if history is not None:
             asked, unknown = self._of_items(model, history)
-            return await self._ranking(model, k, seen, asked, unknown)
+            return await self._ranking(model, k, seen, asked, unknown, rules)
         name = _user(user)
         session = await self.sessions.read(name)
+        if rules is not None:  # whose answers hold for a moment, and are not kept
+            asked, unknown = self._of_user(model, name, session.items if session else ())
+            return await self._ranking(model, k, seen, asked, unknown, rules, name)
         key = (model.version, name, session and session.revision, k, seen)
         kept = self.cache.get(key)
         self.figures.cache.labels("no" if kept is None else "yes").inc()
@@ -96,24 +102,26 @@ class Service:
         rows = await self._ask(("similar", id(model), k), work, known)
         return {"items": rows, "model": model.version}
 
-    async def search(self, query: str, k: int) -> Told:
+    async def search(self, query: str, k: int, rules: Rules | None = None) -> Told:
         """The items of the catalogue for a text. Raises Refusal."""
         model = self.model
         if model.kind != "matching":
             raise Refusal("cannot_answer", f"{_named(model)}, which reads no queries.")
         self._check_k(k, len(model.items), "the model knows from 1 to {:,} items")
-        work = partial(answering.searched, model, k)
-        rows = await self._ask(("search", id(model), k), work, query)
+        work = partial(answering.searched, model, k, rules=rules)
+        rows = await self._ask(("search", id(model), k, repr(rules)), work, query)
         return {"items": rows, "model": model.version}
 
-    async def predict(self, rows: list[Told]) -> Told:
+    async def predict(self, rows: list[Told], context: Told | None = None) -> Told:
         """The scores of raw rows. Raises Refusal."""
         model = self.model
         if len(rows) > self.settings.rows:
             raise Refusal("too_large", f"A request has at most {self.settings.rows:,} rows.")
+        if context and model.kind != "clicks":
+            raise Refusal("cannot_answer", f"{_named(model)}, which reads no context.")
         frame = answering.rows_of(rows)
-        group = ("predict", id(model), tuple(frame.schema.items()))
-        scores = await self._ask(group, partial(answering.scored, model), frame)
+        group = ("predict", id(model), tuple(frame.schema.items()), repr(context))
+        scores = await self._ask(group, partial(answering.scored, model, context=context), frame)
         return {"scores": scores, "model": model.version}
 
     async def take(self, user: Id, items: Sequence[Id], key: str | None) -> Told:
@@ -206,10 +214,22 @@ class Service:
         return History(codes, -1 if is_new else model.users[user]), unknown
 
     async def _ranking(
-        self, model: Model, k: int, seen: str | None, asked: History, unknown: int
+        self,
+        model: Model,
+        k: int,
+        seen: str | None,
+        asked: History,
+        unknown: int,
+        rules: Rules | None = None,
+        name: str = "0",  # of a history, as where Python is asked for one
     ) -> Told:
-        work = partial(answering.recommended, model, k, seen)
-        rows = await self._ask(("recommend", id(model), k, seen), work, asked)
+        if rules is None:
+            work = partial(answering.recommended, model, k, seen)
+            rows = await self._ask(("recommend", id(model), k, seen), work, asked)
+        else:
+            by_rules = partial(recommended_by_rules, model, k, seen, rules)
+            group = ("ruled", id(model), k, seen, repr(rules))
+            rows = await self._ask(group, by_rules, (name, asked))
         return {"items": rows, "unknown_items": unknown, "model": model.version}
 
     async def _ask(self, group: Any, work: Any, question: Any) -> Any:

@@ -13,6 +13,7 @@ from lightning_rec.bundle import manifest
 from lightning_rec.bundle.export import export
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.retrieval.index.base import largest
 from lightning_rec.retrieval.index.faiss import FaissIndex
 from lightning_rec.retrieval.indexed import IndexRetriever
 
@@ -109,6 +110,19 @@ def test_plain_arrays_are_the_index_and_take_changes() -> None:
     short = made.plain() | {"cells": made.plain()["cells"][:-1]}
     with pytest.raises(UserError, match="does not fit the vectors"):
         FaissIndex.of_plain(vectors, short)
+
+
+def test_large_cells_are_read_as_they_are() -> None:
+    """Every cell is scored, so that the best are those of scoring all; cells hold thousands."""
+    chance = np.random.default_rng(0)
+    vectors, queries = (chance.normal(size=(n, 8)).astype(np.float32) for n in (20_000, 50))
+    centres = np.eye(8, dtype=np.float32)[:3]
+    cells = (vectors @ centres.T).argmax(1)
+    made = FaissIndex.of_plain(
+        vectors, {"centres": centres, "cells": cells, "scored": np.array([3])}
+    )
+    best = largest(vectors, np.arange(len(vectors)), queries, 10)
+    assert np.array_equal(made.search(queries, 10).ids, best.ids)
 
 
 def test_an_index_that_was_tampered_with_is_refused(bundle: Path, tmp_path: Path) -> None:

@@ -80,9 +80,11 @@ class FaissIndex(Index):
         ends = np.cumsum(np.bincount(cells, minlength=number))
         for cell, own in enumerate(np.split(order, ends[:-1])):
             if len(own):
+                # Both are named: a pointer does not keep what it points to.
+                ids = np.ascontiguousarray(own, dtype=np.int64)
                 codes = np.ascontiguousarray(vectors[own], dtype=np.float32).view(np.uint8)
                 made.invlists.add_entries(
-                    cell, len(own), faiss.swig_ptr(own.astype(np.int64)), faiss.swig_ptr(codes)
+                    cell, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes)
                 )
         made.ntotal = len(vectors)
         return cls(np.arange(len(vectors)), vectors, made)
