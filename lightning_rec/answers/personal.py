@@ -82,6 +82,10 @@ class PersonalSearch:
                 f"The two models have no item in common: ids such as {ours} are looked for among "
                 f"those such as {theirs}. Train both with the same ids of items (data.item)."
             )
+        _check_titles(matching.catalogue.items, taste.catalogue.items)
+        if 2 * self.shared < len(self.codes):
+            words = "%s of %s items are known to both models: of the others taste says nothing."
+            log.warning(words, f"{self.shared:,}", f"{len(self.codes):,}")
 
     def recommend(
         self,
@@ -225,6 +229,26 @@ class PersonalSearch:
         if lists.propensity is not None:
             table = table.with_columns(propensity=pl.Series(lists.propensity))
         return table.sort("_place", "rank").drop("_place")
+
+
+def _check_titles(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
+    """Raise UserError where the same ids name other things: few titles have a word in common."""
+    if not all("title" in each.columns for each in (ours, theirs)):
+        return
+    names = (each.select(pl.col("item"), pl.col("title")) for each in (ours, theirs))
+    first, second = (each.with_columns(ids_of(each["item"])).drop_nulls() for each in names)
+    both = first.join(second, "item", maintain_order="left").with_columns(
+        words=pl.col("title").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]{3,}"),
+        others=pl.col("title_right").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]{3,}"),
+    )
+    both = both.filter((pl.col("words").list.len() > 0) & (pl.col("others").list.len() > 0))
+    met = both["words"].list.set_intersection(both["others"]).list.len() > 0
+    if len(both) and met.mean() < 0.5:  # type: ignore[operator]
+        item, here, there = both.filter(~met).select("item", "title", "title_right").row(0)
+        raise UserError(
+            f"The two models number different things alike: item {item} is '{here}' in one, and "
+            f"'{there}' in the other. Train both over one catalogue."
+        )
 
 
 def of_users(model: SequencePredictor, users: pl.Series, *, strict: bool = True) -> Asked:
