@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from lightning_rec import __version__
 from lightning_rec.errors import UserError
 from lightning_rec.serving import demo, schemas
+from lightning_rec.serving.candidates import of_candidates
 from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
@@ -132,6 +133,8 @@ def _answers(app: FastAPI, service: Service) -> None:
         """The best items for a history, or for a user by all that is known of him."""
         request.scope["told"] |= {"k": asked.k, "user": asked.user}
         rules = rules_of(asked.rules)
+        if asked.candidates is not None or asked.row is not None or asked.context is not None:
+            return Json(await of_candidates(service, asked, rules))
         return Json(
             await service.recommend(asked.history, asked.user, asked.k, asked.seen, rules=rules)
         )

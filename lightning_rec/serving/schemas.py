@@ -63,8 +63,13 @@ class AskedRules(_Request):
     pool: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
 
 
+Row = dict[str, Cell | list[Cell]]
+
+
 class RecommendRequest(_Request):
-    """Whom it is for: a history, or a user that the model or a session knows."""
+    """Whom it is for: a history, or a user that the model or a session knows; of a model of clicks
+    a row, and the candidates that are ranked for it.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -79,6 +84,13 @@ class RecommendRequest(_Request):
         None, description="Whether items of the history are left out; else as the model was tested."
     )
     rules: AskedRules | None = None
+    row: Row | None = Field(
+        None, description="Of models of clicks: the columns that the candidates have not."
+    )
+    candidates: list[Row] | None = Field(
+        None, description="Of models of clicks: items, by the column that the model knows them by."
+    )
+    context: Row | None = Field(None, description="Of models of clicks: as of /predict.")
 
 
 class SimilarRequest(_Request):
@@ -109,8 +121,8 @@ class PredictRequest(_Request):
         extra="forbid",
         json_schema_extra={"examples": [{"rows": [{"uid": "u4", "sku": "i03", "price": 9.5}]}]},
     )
-    rows: Annotated[list[dict[str, Cell | list[Cell]]], Field(min_length=1)]
-    context: dict[str, Cell | list[Cell]] | None = Field(
+    rows: Annotated[list[Row], Field(min_length=1)]
+    context: Row | None = Field(
         None,
         max_length=100,
         description="Of models of clicks: columns of one value for all rows, as the hour.",

@@ -62,7 +62,7 @@ class Service:
         model = model or self.model
         if model.kind != "sequences":
             raise Refusal("cannot_answer", f"{_named(model)}, which recommends for no histories.")
-        self._check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
         if (history is None) == (user is None):
             raise Refusal("invalid", "Say whom it is for: either history or user.")
         if history is not None:
@@ -88,7 +88,7 @@ class Service:
         model = self.model
         if model.kind == "clicks":
             raise Refusal("cannot_answer", f"{_named(model)}, which compares no items.")
-        self._check_k(k, len(model.items) - 1, "an item has from 1 to {:,} others")
+        self.check_k(k, len(model.items) - 1, "an item has from 1 to {:,} others")
         names = texts_of(items)
         known = [name for name in names if name in model.codes]
         if len(known) < len(names):
@@ -99,7 +99,7 @@ class Service:
                 "unknown_item", f"The model does not know the items {listed(unknown, 5)}."
             )
         work = partial(answering.similar, model, k)
-        rows = await self._ask(("similar", id(model), k), work, known)
+        rows = await self.ask(("similar", id(model), k), work, known)
         return {"items": rows, "model": model.version}
 
     async def search(self, query: str, k: int, rules: Rules | None = None) -> Told:
@@ -107,9 +107,9 @@ class Service:
         model = self.model
         if model.kind != "matching":
             raise Refusal("cannot_answer", f"{_named(model)}, which reads no queries.")
-        self._check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
         work = partial(answering.searched, model, k, rules=rules)
-        rows = await self._ask(("search", id(model), k, repr(rules)), work, query)
+        rows = await self.ask(("search", id(model), k, repr(rules)), work, query)
         return {"items": rows, "model": model.version}
 
     async def predict(self, rows: list[Told], context: Told | None = None) -> Told:
@@ -121,7 +121,7 @@ class Service:
             raise Refusal("cannot_answer", f"{_named(model)}, which reads no context.")
         frame = answering.rows_of(rows)
         group = ("predict", id(model), tuple(frame.schema.items()), repr(context))
-        scores = await self._ask(group, partial(answering.scored, model, context=context), frame)
+        scores = await self.ask(group, partial(answering.scored, model, context=context), frame)
         return {"scores": scores, "model": model.version}
 
     async def take(self, user: Id, items: Sequence[Id], key: str | None) -> Told:
@@ -225,21 +225,23 @@ class Service:
     ) -> Told:
         if rules is None:
             work = partial(answering.recommended, model, k, seen)
-            rows = await self._ask(("recommend", id(model), k, seen), work, asked)
+            rows = await self.ask(("recommend", id(model), k, seen), work, asked)
         else:
             by_rules = partial(recommended_by_rules, model, k, seen, rules)
             group = ("ruled", id(model), k, seen, repr(rules))
-            rows = await self._ask(group, by_rules, (name, asked))
+            rows = await self.ask(group, by_rules, (name, asked))
         return {"items": rows, "unknown_items": unknown, "model": model.version}
 
-    async def _ask(self, group: Any, work: Any, question: Any) -> Any:
+    async def ask(self, group: Any, work: Any, question: Any) -> Any:
+        """See :meth:`Compute.ask`; what the model refuses is a Refusal."""
         try:
             return await self.compute.ask(group, work, question)
         except UserError as error:
             code = "cannot_answer" if " cannot answer " in str(error) else "refused"
             raise Refusal(code, str(error)) from None
 
-    def _check_k(self, k: int, most: int, told: str) -> None:
+    def check_k(self, k: int, most: int, told: str) -> None:
+        """Raise Refusal unless ``k`` is from 1 to ``most``, and no more than the server gives."""
         if k > self.settings.k:
             raise Refusal(
                 "too_large", f"k={k}: this server answers with {self.settings.k:,} at most."
@@ -257,7 +259,7 @@ class Service:
             user = 0 if _needs_users(model) else -1
             question = History([0], user)
             work = partial(answering.recommended, model, 1, "keep")
-            await self._ask(("try", id(model)), work, question)
+            await self.ask(("try", id(model)), work, question)
 
     def _loaded(self) -> None:
         self.loaded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

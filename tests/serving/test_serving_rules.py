@@ -138,6 +138,38 @@ def test_context_of_clicks(deepfm: Path, sasrec: Path, served: Served, click_fra
     assert served(sasrec)("/predict", other).code == "cannot_answer"
 
 
+def test_candidates_of_clicks(deepfm: Path, sasrec: Path, served: Served, click_frame: pl.DataFrame) -> None:  # fmt: skip
+    ask, predictor = served(deepfm, rows=20), load_run(deepfm)
+    assert isinstance(predictor, ClickPredictor)
+    items = click_frame.select("sku").unique(maintain_order=True).head(9)
+    items = items.with_columns(
+        item="sku", price=pl.int_range(pl.len()).cast(pl.Float64), brand=pl.lit("b")
+    )
+    asked: dict[str, Any] = {"row": {"uid": "u1"}, "candidates": items.to_dicts(), "k": 4}
+    context = {"device": "phone"}
+    found = ask("/recommend", asked | {"context": context, "rules": {"where": "price > 1"}})
+    assert found.status == 200, found.body
+    wanted = predictor.recommend(
+        pl.DataFrame({"uid": ["u1"]}), items, 4, context=context, rules=Rules(where="price > 1")
+    )
+    assert found.body["items"] == wanted.drop("row").to_dicts()
+    for body, code in (
+        (asked, "refused"),  # no device
+        (asked | {"candidates": []}, "invalid"),
+        ({"row": {"uid": "u1"}}, "invalid"),
+        (asked | {"user": "u1"}, "invalid"),
+        (asked | {"k": 10, "context": context}, "refused"),
+        (asked | {"candidates": items.to_dicts() * 2, "context": context}, "refused"),
+        (asked | {"candidates": items.to_dicts() * 3, "context": context}, "too_large"),
+        (asked | {"candidates": [{"price": 1.0}], "k": 1, "context": context}, "refused"),
+        (asked | {"context": context, "rules": {"diversity": "mmr:0.3"}}, "refused"),
+    ):
+        answer = ask("/recommend", body)
+        assert answer.status >= 400, body
+        assert answer.code == code, (body, answer.body)
+    assert served(sasrec)("/recommend", {"history": ["i05"], "context": context}).code == "cannot_answer"  # fmt: skip
+
+
 def test_search_takes_rules(pairs_csv: Path, tmp_path: Path, served: Served) -> None:
     pytest.importorskip("bm25s")
     from serving.conftest import trained

@@ -1,0 +1,46 @@
+"""Candidates of a request, ranked by a model of clicks for one row, in its moment."""
+
+from functools import partial
+from typing import Any
+
+import polars as pl
+
+from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.predict.told import Told
+from lightning_rec.rules.rules import Rules
+from lightning_rec.serving.answering import Row, rows_of
+from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.opening import Model
+from lightning_rec.serving.schemas import RecommendRequest
+from lightning_rec.serving.service import Service
+
+Question = tuple[pl.DataFrame, pl.DataFrame, Row | None]
+
+
+async def of_candidates(service: Service, asked: RecommendRequest, rules: Rules | None) -> Row:
+    """The ``k`` candidates of a request that its row would most probably click. Raises Refusal."""
+    model = service.model
+    if model.kind != "clicks":
+        raise Refusal("cannot_answer", f"{model.predictor.name} ranks no candidates for rows.")
+    if asked.history is not None or asked.user is not None or asked.seen is not None:
+        raise Refusal("invalid", "Candidates are ranked for a row, not for a history or a user.")
+    if not asked.candidates:
+        raise Refusal("invalid", "candidates: there are none; say which items are ranked.")
+    most = service.settings.rows
+    if len(asked.candidates) > most:
+        raise Refusal("too_large", f"A request has at most {most:,} candidates.")
+    service.check_k(asked.k, len(asked.candidates), "there are from 1 to {:,} candidates")
+    row = rows_of([asked.row]) if asked.row else pl.DataFrame()
+    question: Question = (row, rows_of(list(asked.candidates)), asked.context)
+    group = ("candidates", id(model), asked.k, repr(rules))
+    found = await service.ask(group, partial(ranked, model, asked.k, rules), question)
+    return {"items": found, "unknown_items": 0, "model": model.version}
+
+
+def ranked(model: Model, k: int, rules: Rules | None, questions: list[Question]) -> list[Any]:
+    """The rows of each question; see :meth:`ClickPredictor.recommend`."""
+    assert isinstance(model.predictor, ClickPredictor)
+    ask = partial(model.predictor.recommend, k=k, rules=rules, told=Told())
+    return [
+        ask(row, items, context=context).drop("row").to_dicts() for row, items, context in questions
+    ]
