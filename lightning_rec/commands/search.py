@@ -46,7 +46,12 @@ _LONGEST = 200  # characters of a query or a title that are shown
 
 def run(arguments: list[str]) -> int:
     """Print a table for each query, or fit a weight. Raises UserError on bad input."""
-    said, queries = keys_of(arguments, "search", (*KEYS, *RULES), ("--fit",))
+    try:
+        said, queries = keys_of(arguments, "search", (*KEYS, *RULES), ("--fit",))
+    except UserError as error:
+        if " is no key " not in str(error):
+            raise
+        raise UserError(f"{error} In a query, put a blank before the '='.") from None
     if "run" in said and "model" in said:
         raise UserError("model= and run= say the same: say one of them.")
     folder = said.get("model") or said.get("run")

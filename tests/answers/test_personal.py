@@ -145,6 +145,28 @@ def test_relevance_and_taste_in_one_score(
     assert alone["item"].to_list() == found.filter(query=queries[0])["item"].to_list()
 
 
+def test_any_model_of_matching_says_what_is_relevant(
+    matching: MatchPredictor, model: SequencePredictor, shop_items: pl.DataFrame
+) -> None:
+    search = PersonalSearch(matching, model, 0.4, among=9)
+    query = shop_items["title"][5]
+    found = search.recommend([query], histories=[["i03", "i10"]], k=9)
+    first = matching.recommend([query], k=9)  # no ties but of BM25 at the end of the nine
+    known = dict(zip(first["item"], first["score"], strict=True))
+    own = found.filter(pl.col("item").is_in(first["item"].implode()))
+    assert len(own) >= 7
+    relevance = np.array([known[item] for item in own["item"]])
+    order = np.argsort(-relevance, kind="stable")
+    assert (np.diff(own["relevance"].to_numpy()[order]) < 1e-6).all()
+    liked = model.recommend([["i03", "i10"]], k=len(model.items), seen="keep")
+    taste = dict(zip(liked["item"], liked["score"], strict=True))
+    raw = np.array([taste[item] for item in found["item"]])
+    assert np.allclose(found["taste"], (raw - raw.mean()) / raw.std(), atol=1e-4)
+    mixed = 0.6 * found["relevance"] + 0.4 * found["taste"]
+    assert np.allclose(mixed, found["score"], atol=1e-5)
+    assert found["score"].is_sorted(descending=True)
+
+
 def test_a_personal_order_with_rules_and_what_was_had(
     bm25: MatchPredictor, model: SequencePredictor, shop_items: pl.DataFrame
 ) -> None:
@@ -299,6 +321,7 @@ def test_misuse_is_told(
         (["search", f"model={bm25_run}", "diversity=mmr:0.3", "x"], "cannot answer diversity()"),
         (["search", f"model={bm25_run}", "where=price < 3", "x"], "no column 'price'"),
         (["search", f"model={shop}", "x"], "reads no queries"),
+        (["search", f"model={bm25_run}", "size=10"], "put a blank before the '='"),
         ([*both, "--fit", "no.csv", "user=u4", "to=w.json"], "has no part in --fit"),
     ):
         with pytest.raises(UserError) as error:
