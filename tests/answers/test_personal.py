@@ -179,6 +179,11 @@ def test_a_personal_order_with_rules_and_what_was_had(
     denied = every["item"][0]
     rest = search.recommend([query], users=["u4"], k=3, rules=Rules(deny=[denied]))
     assert denied not in rest["item"].to_list()
+    few = PersonalSearch(bm25, model, 0.5, among=3)
+    best = few.recommend([query], users=["u4"], k=3)["item"].to_list()
+    after = few.recommend([query], users=["u4"], k=3, rules=Rules(deny=best))["item"].to_list()
+    assert len(after) == 3  # filters come before the most relevant are taken
+    assert not set(after) & set(best)
     boosts = [{"item": every["item"][-1], "add": 100.0}]
     first = search.recommend([query], users=["u4"], k=1, rules=Rules(boosts=boosts))
     assert first["item"].to_list() == [every["item"][-1]]
