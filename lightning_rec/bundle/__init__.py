@@ -1,5 +1,6 @@
 """Trained models that travel: one folder of plain data, which opens without what training needs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,20 @@ if TYPE_CHECKING:
     from lightning_rec.predict.base import Predictor
 
 
-def open_model(folder: str | Path) -> "Predictor":
+def open_model(folder: str | Path, trust: str | Iterable[str] = ()) -> "Predictor":
     """What answers of a bundle, or of a completed run folder.
+
+    ``trust`` names modules of your own, one or several, whose classes it may build.
 
     Raises UserError if it is neither, or is not as it was written.
     """
     path = Path(folder)
     if (path / MANIFEST).is_file():
         from lightning_rec.bundle.opening import open_bundle
+        from lightning_rec.trust import trusting
 
-        return open_bundle(path)
+        with trusting(trust):
+            return open_bundle(path)
     from lightning_rec.build import load_run
 
-    return load_run(path)
+    return load_run(path, trust=trust)

@@ -5,15 +5,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-from polars.testing import assert_frame_equal
-
 from lightning_rec import __version__
+from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.build import problem_of
 from lightning_rec.bundle import clicks, manifest, matching, sequences
 from lightning_rec.bundle.opening import open_bundle
 from lightning_rec.bundle.packed import Packed, write_weights
 from lightning_rec.bundle.readme import readme
+from lightning_rec.bundle.trying import check
 from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
@@ -23,6 +22,7 @@ from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.history_encoders import objective_of
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
 from lightning_rec.runs.parts import with_parts
@@ -33,7 +33,6 @@ CARD = (
     "version", "commit", "dirty", "seed", "started", "finished", "data", "data_hash", "protocol",
     "protocol_hash", "catalogue_hash", "config_hash", "cost", "cpu_seconds", "gpu_seconds",
 )  # fmt: skip
-TRIED = 50  # users, items or queries that the bundle answers as the run does before it is there
 
 
 def export(
@@ -70,7 +69,8 @@ def export(
         predictor, packed = _packed(run, problem, users, index)
     with atomic_folder(target) as temporary:
         _write(temporary, packed, run)
-        _check(predictor, open_bundle(temporary))
+        with trusting(trust):
+            check(predictor, open_bundle(temporary))
     return target
 
 
@@ -102,20 +102,35 @@ def _settings(problem: Problem[Any]) -> dict[str, Any]:
 
 
 def _clicks(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
-    reasons = {
-        "items that are known by texts or vectors": problem.items is not None,
-        "a prompt for a language model": problem.template is not None,
-        "an encoder of histories of its own": getattr(problem, "encoder", None) is not None,
-        "members": getattr(problem, "members", None) is not None,
-    }
-    if found := [reason for reason, holds in reasons.items() if holds]:
-        raise UserError(
-            f"{run.path} is a model of clicks with {found[0]}, which cannot be exported yet: ask "
-            "the run folder itself, load_run(FOLDER)."
-        )
     predictor = ClickPredictor.of(run, problem)
-    settings = {"model": plain(problem.cfg.model), "fields": plain(problem.cfg.data.fields)}
+    for each in (problem, *getattr(problem, "members", ())):
+        if each.items is None:  # else what is tuned ends in a table of vectors
+            _merge(run, each.adapted)
+    settings = _click_settings(problem) | {"fields": plain(problem.cfg.data.fields)}
     return predictor, clicks.pack(predictor, settings)
+
+
+def _click_settings(problem: Any) -> dict[str, Any]:
+    kept = {"model": plain(problem.cfg.model), "dims": dict(problem.source.fields.dims)}
+    if problem.encoder is not None:
+        asked = objective_of(problem.encoder, problem.pretrained)
+        kept["encoder"] = {"model": problem.encoder, "objective": asked}
+    if hasattr(problem, "members"):
+        kept["members"] = [_click_settings(each) for each in problem.members]
+    return kept
+
+
+def _merge(run: RunFolder, adapted: AdaptedModule | None) -> None:
+    """Put an adapter into the weights. Raises UserError if it is of a kind that cannot be."""
+    if adapted is None or not adapted.added:
+        return
+    try:
+        adapted.merge()
+    except UserError as error:
+        raise UserError(
+            f"{run.path} cannot be exported: {error} A bundle holds no adapters beside the weights "
+            "that they tune: ask the run folder itself, load_run(FOLDER)."
+        ) from error
 
 
 def _matching(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
@@ -123,8 +138,7 @@ def _matching(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Pac
     model = problem.make_model()
     adapted = problem.adapt(model)
     run.load_model(model)
-    if adapted is not None and adapted.added:
-        adapted.merge()
+    _merge(run, adapted)
     model.requires_grad_(False).eval()
     predictor = MatchPredictor(model, run.table("items").sort("code").drop("code"))
     settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
@@ -144,47 +158,3 @@ def _write(folder: Path, packed: Packed, run: RunFolder) -> None:
     write_json(folder / manifest.CARD, card)
     write_text(folder / "README.md", readme(packed, card))
     manifest.write(folder, packed.kind, packed.settings)
-
-
-def _check(run: Predictor, bundle: Predictor) -> None:
-    """Raise UserError unless the bundle answers as the run does, for some of what it knows.
-
-    Every item is scored: what an index misses is told by its recall.
-    """
-    for each in (run, bundle):
-        each.use_index("exact")
-    answers = [_asked(each, bundle) for each in (run, bundle)]
-    for ours, theirs in zip(*answers, strict=True):
-        try:
-            assert_frame_equal(ours, theirs, check_exact=False, rel_tol=1e-4, abs_tol=1e-5)
-        except AssertionError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"The bundle does not answer as its run does ({reason}): please report this. "
-                "Nothing was written."
-            ) from None
-
-
-def _asked(predictor: Predictor, bundle: Predictor) -> list[pl.DataFrame]:
-    """Answers to what a bundle can be asked."""
-    if isinstance(predictor, SequencePredictor):
-        assert isinstance(bundle, SequencePredictor)
-        items = predictor.items["item"].head(TRIED)
-        rows = pl.DataFrame({"user": items, "item": items})
-        if bundle.users is not None and len(bundle.users):
-            known = bundle.users["user"].head(TRIED)
-            return [predictor.recommend(users=known.to_list(), k=min(10, len(items)))]
-        if getattr(predictor.model, "needs_users", False):
-            return []
-        return [predictor.recommend(rows, k=min(10, len(items)))]
-    if isinstance(predictor, MatchPredictor):
-        titles = predictor.catalogue.items["title"].drop_nulls().head(TRIED).to_list()
-        return [predictor.recommend([each for each in titles if each.strip()], k=1)]
-    assert isinstance(predictor, ClickPredictor)
-    fields = predictor.processor.fields
-    rows = pl.DataFrame(
-        {name: [None] for name in fields.features}, schema=dict.fromkeys(fields.features, pl.String)
-    )
-    if predictor.histories:
-        rows = rows.with_columns(pl.lit([], pl.List(pl.String)).alias(fields.history or "history"))
-    return [predictor.score(rows)]

@@ -15,6 +15,8 @@ FORMAT = 1  # raised when an older version could not read what is written
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.safetensors"
 CARD = "card.json"
+# What files of data are called: nothing that Python, torch or transformers would run.
+DATA = {".json", ".safetensors", ".parquet", ".md", ".txt", ".model", ".tiktoken", ".jinja"}
 Kind = Literal["sequences", "clicks", "matching"]
 
 
@@ -97,6 +99,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         "missing": manifest.files.keys() - there.keys(),
         "not of the bundle": there.keys() - manifest.files.keys(),
         "links": {name for name, path in there.items() if path.is_symlink()},
+        "no files of data": {name for name in there if Path(name).suffix not in DATA},
     }
     for what, names in faults.items():
         if names:

@@ -8,12 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_rec import building
-from lightning_rec.bundle.packed import Packed, load
+from lightning_rec.bundle.packed import LANGUAGE, Packed, load, write_language
 from lightning_rec.language.load import Language, load_language
-from lightning_rec.models.text.matcher import LanguageScorer
+from lightning_rec.models.text.matcher import LanguageScorer, TextScorer
 from lightning_rec.predict.matching import MatchPredictor
 
-LANGUAGE = "language"  # the folder of the language model; that of a first stage begins with first_
 TEXT = "text."  # names of the weights of a language model
 
 
@@ -30,9 +29,8 @@ def pack(predictor: MatchPredictor, settings: dict[str, Any]) -> Packed:
 
 def unpack(packed: Packed) -> MatchPredictor:
     """The predictor of what :func:`pack` made."""
-    items = packed.table("items")
-    assert items is not None
-    made: Any = _unpacked(packed.settings, packed.weights, "", packed.folder)
+    items = packed.needed("items")
+    made: Any = _unpacked(packed.settings, packed, "")
     return MatchPredictor(made, items)
 
 
@@ -43,7 +41,9 @@ def _packed(
     state: dict[str, Tensor] = dict(model.state_dict())
     if isinstance(model, LanguageScorer):
         kept["model"] |= {"encoder": "", "pooling": model.text.pooling}
-        into.folders[f"{prefix}{LANGUAGE}"] = partial(_save, model)
+        into.folders[f"{prefix}{LANGUAGE}"] = partial(
+            write_language, model.text.model, model.tokenizer
+        )
     if "first" in settings:
         kept["model"].pop("first")
         kept["first"] = _packed(model.get_submodule("first"), settings["first"], "first_", into)
@@ -52,24 +52,15 @@ def _packed(
     return kept
 
 
-def _save(model: LanguageScorer, folder: Path) -> None:
-    language: Any = model.text.model
-    language.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-
-
-def _unpacked(
-    settings: dict[str, Any], weights: dict[str, Tensor], prefix: str, folder: Path
-) -> nn.Module:
+def _unpacked(settings: dict[str, Any], packed: Packed, prefix: str) -> nn.Module:
     live: dict[str, Any] = {}
     if "encoder" in settings["model"]:
-        live["load"] = _loader(folder / f"{prefix}{LANGUAGE}")
+        live["load"] = _loader(packed.folder / f"{prefix}{LANGUAGE}")
     if "first" in settings:
-        below = {k.removeprefix("first_"): v for k, v in weights.items() if k.startswith("first_")}
-        live["first"] = _unpacked(settings["first"], below, "first_", folder)
-        weights = {key: value for key, value in weights.items() if not key.startswith("first_")}
+        live["first"] = _unpacked(settings["first"], packed, "first_")
+    building.expect("model", settings["model"], TextScorer)
     model = building.build("model", settings["model"], **live)
-    return load(model, weights, (TEXT, "first.") if live else ())
+    return load(model, packed.take(prefix), (TEXT, "first.") if live else ())
 
 
 def _loader(folder: Path) -> Callable[..., Language]:

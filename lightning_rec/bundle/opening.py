@@ -3,8 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-from lightning_rec import threads
-from lightning_rec.bundle.manifest import WEIGHTS, read
+from lightning_rec import threads, trust
+from lightning_rec.bundle.manifest import MANIFEST, WEIGHTS, read
 from lightning_rec.bundle.packed import Packed, read_weights
 from lightning_rec.errors import Quoting, UserError
 from lightning_rec.predict.base import Predictor
@@ -13,10 +13,12 @@ from lightning_rec.predict.base import Predictor
 def open_bundle(folder: Path) -> Predictor:
     """What answers of a bundle.
 
-    Raises UserError if it is none, is of a newer version, or is not as it was written.
+    Raises UserError if it is none, is of a newer version, is not as it was written, or names a class
+    that is neither on the list of :mod:`lightning_rec.trust` nor trusted.
     """
     threads.watch()
     manifest = read(folder)
+    trust.check_saved(folder / MANIFEST, manifest.settings)  # also what lies in a module nearby
     weights = read_weights(folder / WEIGHTS)
     packed = Packed(manifest.kind, manifest.settings, weights, folder=folder)
     try:
@@ -27,4 +29,7 @@ def open_bundle(folder: Path) -> Predictor:
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:300]
         raise Quoting(f"{folder} does not fit together: {reason}", folder) from error
+    if packed.weights:
+        told = f"{folder / WEIGHTS} holds {min(packed.weights)}, which its model has no place for."
+        raise UserError(f"{told} Export it again.")
     return predictor

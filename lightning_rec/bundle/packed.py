@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lightning_rec.bundle.manifest import Kind
+from lightning_rec.bundle.manifest import WEIGHTS, Kind
 from lightning_rec.errors import UserError
+
+LANGUAGE = "language"  # the folder of the language model; that of a first stage begins with first_
 
 
 @dataclass
@@ -44,10 +46,23 @@ class Packed:
         except pl.exceptions.PolarsError as error:
             raise UserError(f"{path} cannot be read: {error}") from error
 
-    def below(self, prefix: str) -> dict[str, Tensor]:
-        """The weights whose name begins with ``prefix``, without it."""
-        found = self.weights.items()
-        return {key.removeprefix(prefix): value for key, value in found if key.startswith(prefix)}
+    def needed(self, name: str) -> pl.DataFrame:
+        """A table. Raises UserError if the bundle has none of this name, or it is broken."""
+        found = self.table(name)
+        if found is None:
+            raise UserError(f"{self.folder} has no {name}.parquet: export it again.")
+        return found
+
+    def take(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose name begins with ``prefix``, without it; they are taken out."""
+        found = [key for key in self.weights if key.startswith(prefix)]
+        return {key.removeprefix(prefix): self.weights.pop(key) for key in found}
+
+
+def write_language(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a language model of transformers and its tokenizer: settings, words, safetensors."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -80,11 +95,10 @@ def load(
     try:
         found = model.load_state_dict(dict(weights), strict=not elsewhere)
     except RuntimeError as error:
-        raise UserError(
-            f"The weights do not fit the model: {' '.join(str(error).split())}"
-        ) from None
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{WEIGHTS} does not fit the model: {reason}") from None
     faults = [*found.unexpected_keys]
     faults += [key for key in found.missing_keys if not key.startswith(elsewhere)]
     if elsewhere and faults:
-        raise UserError(f"The weights do not fit the model: {faults[0]} is missing or too much.")
+        raise UserError(f"{WEIGHTS} does not fit the model: {faults[0]} is missing or too much.")
     return model.requires_grad_(False).eval()

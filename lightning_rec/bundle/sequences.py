@@ -31,7 +31,7 @@ def pack(
         index: how items are looked up; see :mod:`lightning_rec.bundle.indexes`.
     """
     weights: dict[str, Tensor] = {}
-    described = _packed(predictor.model, settings, predictor.items, "", weights)
+    described = describe(predictor.model, settings, predictor.items, "", weights)
     described["seen"] = predictor.seen
     tables = {"items": predictor.items}
     if users and predictor.users is not None:
@@ -44,9 +44,8 @@ def pack(
 
 def unpack(packed: Packed) -> SequencePredictor:
     """The predictor of what :func:`pack` made."""
-    items, settings = packed.table("items"), packed.settings
-    assert items is not None
-    model, objective = _unpacked(settings, items, packed.weights)
+    items, settings = packed.needed("items"), packed.settings
+    model, objective = _unpacked(settings, items, packed, "")
     users, seen = packed.table("users"), str(settings["seen"])
     predictor = SequencePredictor(model, objective, items, users, seen)
     if "index" in settings:
@@ -54,7 +53,7 @@ def unpack(packed: Packed) -> SequencePredictor:
     return predictor
 
 
-def _packed(
+def describe(
     model: SequenceModel, settings: dict[str, Any], items: Any, prefix: str, into: dict[str, Tensor]
 ) -> dict[str, Any]:
     """The settings of a model; its weights go ``into``, their names after ``prefix``."""
@@ -66,11 +65,11 @@ def _packed(
         kept["model"] = {key: of for key, of in kept["model"].items() if key != "members"}
         kept["members"] = []
         for number, (each, own) in enumerate(zip(model.members, settings["members"], strict=True)):
-            below = _packed(each.model, own, items, f"{prefix}{number}/", into)
+            below = describe(each.model, own, items, f"{prefix}{number}/", into)
             kept["members"].append(below | {"tokens": each.tokens})
         into |= {f"{prefix}{key}": value for key, value in model.state_dict().items()}
         return kept
-    fresh = _made(kept, items)
+    fresh = _model(kept, items)
     state = dict(model.state_dict())
     for name, encoder in model.named_modules():
         if isinstance(encoder, ComputedItems) and not _inside(name, model):
@@ -91,33 +90,34 @@ def _inside(name: str, model: SequenceModel) -> bool:
     return any(isinstance(model.get_submodule(path), ComputedItems) for path in paths)
 
 
+def made(settings: dict[str, Any], items: Any) -> tuple[SequenceModel, Objective]:
+    """A model without weights and how it is asked, of what :func:`describe` gave."""
+    return _model(settings, items), building.build("objective", settings["objective"])
+
+
 def _unpacked(
-    settings: dict[str, Any], items: Any, weights: dict[str, Tensor]
+    settings: dict[str, Any], items: Any, packed: Packed, prefix: str
 ) -> tuple[SequenceModel, Objective]:
-    objective = building.build("objective", settings["objective"])
+    """The same with its weights; those of the members of an ensemble are taken first."""
     if "members" not in settings:
-        model: Any = load(_made(settings, items), weights)
-        return model, objective
+        model, objective = made(settings, items)
+        return load(model, packed.take(prefix)), objective  # type: ignore[return-value]
     from lightning_rec.models.ensembles import Member  # reads clicks too, which takes time
 
     members = []
     for number, own in enumerate(settings["members"]):
-        start = f"{number}/"
-        below = {key.removeprefix(start): v for key, v in weights.items() if key.startswith(start)}
-        member, asks = _unpacked(own, items, below)
+        member, asks = _unpacked(own, items, packed, f"{prefix}{number}/")
         members.append(Member(member, asks.query_inputs, int(own["tokens"])))
-    made = building.build(
-        "model", settings["model"], schema=Schema(*settings["schema"]), members=members
-    )
-    alone = {key: value for key, value in weights.items() if "/" not in key}
-    return load(made, alone), objective  # type: ignore[return-value]
+    objective = building.build("objective", settings["objective"])
+    together = _model(settings, items, members=members)
+    return load(together, packed.take(prefix)), objective  # type: ignore[return-value]
 
 
-def _made(settings: dict[str, Any], items: Any) -> SequenceModel:
+def _model(settings: dict[str, Any], items: Any, **live: Any) -> SequenceModel:
     """A model without weights, over the table of the items' vectors."""
-    model: SequenceModel = building.build(
-        "model", settings["model"], schema=Schema(*settings["schema"])
-    )
+    building.expect("model", settings["model"], SequenceModel)
+    schema = Schema(*settings["schema"])
+    model: SequenceModel = building.build("model", settings["model"], schema=schema, **live)
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(items)
     return model

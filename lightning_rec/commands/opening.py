@@ -29,7 +29,7 @@ def opened(said: dict[str, str], verb: str) -> Opened:
 
     path = Path(said["model"])
     model = open_model(path)
-    records = (path / name for name in ("manifest.json", "checksums.json", "weights.safetensors"))
+    records = (path / name for name in ("bundle.json", "checksums.json", "weights.safetensors"))
     return Opened(model, path, sha256_file(next(each for each in records if each.is_file())))
 
 

@@ -96,6 +96,7 @@ class Clicks(Problem[AuditedClicks]):
         super().__init__(cfg, tuned_lr, arithmetic)
         self.penalties: dict[str, Any] = {"embedding_l2": embedding_l2, "l2": l2, "sparse": sparse}
         self.goal_weights, self.calibrate = goal_weights, calibrate
+        self.adapted: AdaptedModule | None = None  # of the model that was restored
         self.items = known_by(cfg)
         check_texts(cfg, self.source.fields)
         self.encoder, self.pretrained = encoder_node(cfg)
@@ -184,7 +185,8 @@ class Clicks(Problem[AuditedClicks]):
         reading = None
         if about is not None:  # what was fitted to training items comes with the weights
             reading = self._reading(about, len(about), cache_dir(), restoring=True)
-        model = self._calibrated(self._assembled(processor, reading)[0])
+        model, self.adapted = self._assembled(processor, reading)
+        model = self._calibrated(model)
         run.load_model(model)
         return model.requires_grad_(False).eval()
 

@@ -184,10 +184,9 @@ def make_encoder(
             "encoder: there is no history to encode: say data.fields.item=COLUMN and "
             "data.fields.history=COLUMN, or data.fields.past=clicks."
         )
-    kind = _checked_kind(node)
+    _checked_kind(node)
     if pretrained is None:
-        path = config.config_dir() / "objective" / f"{kind.objectives[0]}.yaml"  # the paper's
-        objective: Objective = config.build("objective", OmegaConf.load(path))
+        objective: Objective = config.build("objective", objective_of(node))
         with torch.device("cpu"):  # how wide its queries are is found by asking
             own = Schema(history.num_items, history.max_len, 1)
             model: SequenceModel = config.build("encoder.model", node, schema=own)
@@ -198,6 +197,15 @@ def make_encoder(
             f"{pretrained.run.path} reads {pretrained.schema.max_len} items at most."
         )
     return pretrained.encoder(meta=meta)
+
+
+def objective_of(node: dict[str, Any], pretrained: Pretrained | None = None) -> dict[str, Any]:
+    """The settings of the objective by which an encoder is asked: its run's, or the paper's."""
+    if pretrained is not None:
+        found: dict[str, Any] = config.plain(pretrained.settings.objective)
+        return found
+    name = _checked_kind(node).objectives[0]
+    return config.plain(OmegaConf.load(config.config_dir() / "objective" / f"{name}.yaml"))
 
 
 def attach(model: nn.Module, adapter: Adapter, *, pretrained: bool) -> AdaptedModule | None:

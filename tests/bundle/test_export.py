@@ -30,7 +30,7 @@ NEEDS = {
     "gsasrec": ["loss.negatives=8"],
     "tfidf": ["data.catalogue=$catalogue", "data.catalogue_item=sku", "model.columns=[title]"],
 }
-REFUSED = ("din titles lora", "tallrec lora", "masked words")
+REFUSED = ("masked words",)
 
 
 def trained(folder: Path, paths: dict[str, Path], overrides: list[str]) -> Path:
@@ -67,7 +67,7 @@ def test_a_run_of_every_kind_is_exported(name: str, paths: dict[str, Path], tmp_
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_travel_is_told(name: str, paths: dict[str, Path], tmp_path: Path) -> None:
     run = trained(tmp_path / "run", paths, RUNS[name])
-    with pytest.raises(UserError, match=r"cannot be exported yet|answers nothing"):
+    with pytest.raises(UserError, match="answers nothing"):
         export(run, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -121,20 +121,20 @@ def test_another_format_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    "target",
     [
-        ("os.system", "model._target_"),
-        ("builtins.eval", "model._target_"),
-        ("lightning_rec.files.write_text", "model._target_"),
-        ("torch.nn.Linear", "model._target_"),
+        "os.system",
+        "builtins.eval",
+        "lightning_rec.files.write_text",
+        "lightning_rec.bundle.export.RunFolder",
+        "lightning_rec.tasks.base.Task",
+        "torch.nn.Linear",
     ],
 )
-def test_a_poisoned_manifest_runs_nothing(
-    target: str, told: str, bundle: Path, tmp_path: Path
-) -> None:
+def test_a_poisoned_manifest_runs_nothing(target: str, bundle: Path, tmp_path: Path) -> None:
     manifest = json.loads((bundle / "bundle.json").read_text())
     settings = manifest["settings"] | {"model": {"_target_": target, "command": "touch x"}}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=rf"model\._target_={target} is nothing that"):
         open_model(changed(bundle, tmp_path / "bad", settings=settings))
 
 

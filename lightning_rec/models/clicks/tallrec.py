@@ -82,7 +82,7 @@ class TALLRec(HistoryModel):
         tokenizer = words.tokenizer
         tokens = tokenize([f" {each}" for each in titles], tokenizer, max_tokens, False)
         wording = _wording(tokenizer, prompt, separator, nothing)
-        self.words, self.template = words.model, title
+        self.words, self.tokenizer, self.template = words.model, tokenizer, title
         self.prompts = Prompts(tokens, wording, max_titles, max_tokens)
         if self.prompts.shortest > max_tokens:
             raise UserError(
