@@ -13,8 +13,8 @@ from lightning_rec.predict.base import Predictor
 def open_bundle(folder: Path) -> Predictor:
     """What answers of a bundle.
 
-    Raises UserError if it is none, is of a newer version, is not as it was written, or names a class
-    that is neither on the list of :mod:`lightning_rec.trust` nor trusted.
+    Raises UserError if it is none, is of a newer version, is not as it was written, or names a
+    class that is neither on the list of :mod:`lightning_rec.trust` nor trusted.
     """
     threads.watch()
     manifest = read(folder)

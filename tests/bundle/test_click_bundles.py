@@ -99,8 +99,6 @@ def overs(
     for name, (before, adapter) in made.items():
         encoder = trained(folder / f"{name}-encoder", found, before)
         over = [*OVER, f"encoder.run={encoder}", f"adapter={adapter}"]
-        if adapter == "lora":
-            over.append("adapter.targets=all-linear")
         runs[name] = trained(folder / name, found, over)
     return runs
 
@@ -113,7 +111,7 @@ def test_encoders_of_histories_travel(
 
 
 def test_members_of_clicks_travel(overs: dict[str, Path], log_csv: Path, tmp_path: Path) -> None:
-    own = [*OVER, "task.calibrate=temperature", "data.fields.dims={uid: 2}"]
+    own = [*OVER, "task.calibrate=temperature", "+data.fields.dims={uid: 2}"]
     other = trained(tmp_path / "other", {"log": log_csv}, own)
     made = tmp_path / "made"
     runs = [str(overs["frozen"]), str(other)]
