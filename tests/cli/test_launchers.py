@@ -125,7 +125,7 @@ def test_a_job_that_submitit_stops_is_queued_again_and_goes_on(
     assert read(folder / "0" / "metrics.json") == read(tmp_path / "whole" / "0" / "metrics.json")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_out_of_time_that_may_not_be_queued_again_says_so(
     small: list[str], tmp_path: Path
 ) -> None:

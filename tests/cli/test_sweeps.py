@@ -174,10 +174,14 @@ MORE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", ["basic", *(pytest.param(each, marks=pytest.mark.long) for each in MORE)]
+    ("launcher", "kills"),
+    [
+        ("basic", 4),
+        *(pytest.param(each, 10, marks=pytest.mark.long) for each in ("basic", *MORE)),
+    ],
 )
-def test_a_sweep_killed_at_ten_moments_ends_in_the_table_of_one_that_was_not(
-    small: list[str], launcher: str, tmp_path: Path
+def test_a_sweep_killed_at_random_moments_ends_in_the_table_of_one_that_was_not(
+    small: list[str], launcher: str, kills: int, tmp_path: Path
 ) -> None:
     asked = [*small, "logger=none", "trainer.max_epochs=3", "model.dim=4,8", "seed=1,2"]
     cli.run(["train", "-m", *asked, f"run_dir={tmp_path / 'whole'}"])
@@ -186,7 +190,7 @@ def test_a_sweep_killed_at_ten_moments_ends_in_the_table_of_one_that_was_not(
     command = [sys.executable, "-c", worker, "train", "-m", *asked, f"run_dir={tmp_path / 'cut'}"]
     generator = random.Random(launcher)
     most = 8 if launcher in ("basic", "joblib") else 20  # seconds; these start for longer
-    for kill in range(10):
+    for kill in range(kills):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
