@@ -38,7 +38,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
         files: all other files, by their path below the bundle.
     """
 
-    format: int
+    format: int = Field(ge=1)
     made_with: str
     kind: Kind
     settings: dict[str, Any]

@@ -3,11 +3,18 @@
 from importlib import import_module
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+
 from lightning_rec import threads, trust
 from lightning_rec.bundle.manifest import MANIFEST, WEIGHTS, read
 from lightning_rec.bundle.packed import Packed, read_weights
 from lightning_rec.errors import Quoting, UserError
 from lightning_rec.predict.base import Predictor
+
+FAULTS = (  # what models and tables raise that do not fit one another
+    KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError,
+    PolarsError,
+)  # fmt: skip
 
 
 def open_bundle(folder: Path) -> Predictor:
@@ -26,7 +33,7 @@ def open_bundle(folder: Path) -> Predictor:
         predictor: Predictor = kind.unpack(packed)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+    except FAULTS as error:
         reason = " ".join(str(error).split())[:300]
         raise Quoting(f"{folder} does not fit together: {reason}", folder) from error
     if packed.weights:

@@ -5,6 +5,7 @@ So a model over texts answers for the items that it was exported with, without i
 
 from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -47,10 +48,23 @@ def unpack(packed: Packed) -> SequencePredictor:
     items, settings = packed.needed("items"), packed.settings
     model, objective = _unpacked(settings, items, packed, "")
     users, seen = packed.table("users"), str(settings["seen"])
+    _check(items, users, seen, model.schema.num_items)
     predictor = SequencePredictor(model, objective, items, users, seen)
     if "index" in settings:
         indexes.unpack(predictor, packed)
     return predictor
+
+
+def _check(items: Any, users: Any, seen: str, number: int) -> None:
+    """Raise ValueError where tables do not fit a model of ``number`` items."""
+    if len(items["item"]) != number:
+        raise ValueError(f"items.parquet has {len(items):,} items, and the model {number:,}")
+    if seen not in ("filter", "keep"):
+        raise ValueError(f"seen={seen} is neither filter nor keep")
+    if users is not None:
+        last = users.select("user", pl.col("items").list.max())["items"].max()
+        if last is not None and not 0 <= last < number:
+            raise ValueError(f"users.parquet names item {last}, and the model has {number:,}")
 
 
 def describe(

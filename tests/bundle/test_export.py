@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 from cli.test_figures import RUNS, paths
 from polars.testing import assert_frame_equal
+from safetensors.torch import load_file, save_file
 
 from lightning_rec import cli, config, load_run, open_model
 from lightning_rec.bundle.export import export
+from lightning_rec.bundle.manifest import write
 from lightning_rec.errors import UserError
 
 __all__ = ["paths"]  # a fixture
@@ -159,6 +161,42 @@ def test_files_are_those_of_the_manifest(bundle: Path, tmp_path: Path) -> None:
     linked.symlink_to(bundle / "card.json")
     with pytest.raises(UserError, match="links"):
         open_model(tmp_path / "link")
+
+
+def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None:
+    """Hashes are right in each: whoever can write the folder can write these."""
+    said = json.loads((bundle / "bundle.json").read_text())["settings"]
+    items, users = (pl.read_parquet(bundle / f"{name}.parquet") for name in ("items", "users"))
+    weights = load_file(bundle / "weights.safetensors")
+    absent = dict(list(weights.items())[1:])
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "items.parquet": ({"table": items.head(3)}, "has 3 items, and the model"),
+        "users.parquet": (
+            {"table": users.with_columns(items=pl.lit([999], pl.List(pl.UInt32)))},
+            "names item 999",
+        ),
+        "evil.py": ({"text": "raise SystemExit"}, r"evil\.py: no files of data"),
+        "weights.safetensors": ({"weights": absent}, "Missing key"),
+        "schema": ({"settings": {"schema": [-5, 10, 1]}}, "Padding_idx|negative"),
+        "seen": ({"settings": {"seen": "often"}}, "seen=often is neither"),
+        "../../etc/passwd": ({"named": {"bytes": 1, "sha256": "0" * 64}}, "missing"),
+    }
+    for number, (name, (change, told)) in enumerate(cases.items()):
+        bad = Path(shutil.copytree(bundle, tmp_path / str(number)))
+        if "table" in change:
+            change["table"].write_parquet(bad / name)
+        if "text" in change:
+            (bad / name).write_text(change["text"])
+        if "weights" in change:
+            save_file(change["weights"], bad / name)
+        (bad / "bundle.json").unlink()
+        write(bad, "sequences", said | change.get("settings", {}))
+        if "named" in change:
+            manifest = json.loads((bad / "bundle.json").read_text())
+            manifest["files"][name] = change["named"]
+            (bad / "bundle.json").write_text(json.dumps(manifest))
+        with pytest.raises(UserError, match=told):
+            open_model(bad)
 
 
 def test_what_is_there_stays(bundle: Path, tmp_path: Path) -> None:
