@@ -107,7 +107,7 @@ def trending(
     per: str | None = None,
     where: str | None = None,
 ) -> pl.DataFrame:
-    """The items whose share of all events has risen most surely.
+    """The items whose share of all events (of ``where`` and of the group) has risen most surely.
 
     Compares the last ``window`` seconds with the four windows before. An item's events in both fall
     into the last one as all events do, if nothing changed: its p-value is that of the binomial test

@@ -24,9 +24,10 @@ class Profile:
     nearest: what the model finds next, history included: ``rank``, ``item``, ``title``, ``score``,
         ``had`` (whether it is in the history).
     shares: ``column``, ``value``, ``share`` of the history, ``everybody`` (of all events of the
-        run's users), ``early`` and ``late`` (of the halves of the history).
+        run's users), ``early`` and ``late`` (of the halves of the history; null for a half that
+        has no value of the column, as the early one of a single event).
     drift: ``column``, ``drift``: half the sum of differences between early and late shares, from 0
-        (the same) to 1 (nothing in common).
+        (the same) to 1 (nothing in common); null where a half has none.
     facts: ``fact``, ``user``, ``everybody``: events, items, repeats, and novelty (the mean of
         -log2 of an item's share of all events: bits), whose ``everybody`` are means over users.
     """
@@ -65,9 +66,9 @@ def profile(
     none = {"column": pl.String, "value": pl.String, "share": pl.Float64, "everybody": pl.Float64,
             "early": pl.Float64, "late": pl.Float64}  # fmt: skip
     table = pl.concat([pl.DataFrame(schema=none), *shares])
-    drift = table.group_by("column", maintain_order=True).agg(
-        drift=(pl.col("early") - pl.col("late")).abs().sum() / 2
-    )
+    apart = (pl.col("early") - pl.col("late")).abs().sum() / 2
+    known = ~pl.any_horizontal(pl.col("early", "late").is_null().any())
+    drift = table.group_by("column", maintain_order=True).agg(drift=pl.when(known).then(apart))
     return Profile("" if user is None else str(user), nearest, table, drift, _facts(model, of))
 
 
@@ -126,7 +127,7 @@ def _shares(model: SequencePredictor, name: str, of: np.ndarray) -> pl.DataFrame
     total = [
         pl.col(key) / pl.when(pl.col(key).sum() > 0).then(pl.col(key).sum()) for key in weights
     ]
-    summed = summed.with_columns(total).with_columns(pl.col(*weights).fill_null(0.0))
+    summed = summed.with_columns(total).with_columns(pl.col("share", "everybody").fill_null(0.0))
     summed = summed.filter((pl.col("share") > 0) | (pl.col("everybody") > 0))
     summed = summed.sort("share", "everybody", descending=True, maintain_order=True)
     order = ("value", "share", "everybody", "early", "late")

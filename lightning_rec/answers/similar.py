@@ -1,6 +1,7 @@
 """Items like an item: by the model's vectors, by texts, by both, or bought by the same users."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import sparse
 from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.predict.asking import check_k, series
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.rules.ready import Ready
 from lightning_rec.rules.rules import Rules
 
 BY = ("model", "text", "both", "bought_together")
@@ -51,7 +53,7 @@ def similar(
     codes = _known(model, asked)
     if by == "model" and rules is None:
         return model.similar(items, k)  # by the index of the model, if it has one
-    ready = None if rules is None else model.ready(rules)
+    ready = None if rules is None else _ready(model, rules)
     more: dict[str, NDArray[Any]] = {}
     if by == "bought_together":
         scores, more = _together(model, codes)
@@ -71,6 +73,16 @@ def similar(
     columns |= {name: values[row.numpy(), found] for name, values in more.items()}
     scored = (pl.Series(name, values) for name, values in columns.items())
     return pl.concat([told, shown], how="horizontal").with_columns(scored)
+
+
+def _ready(model: SequencePredictor, rules: Rules) -> Ready:
+    """Rules over a catalogue. Raises UserError for those that change no list of similar items."""
+    said = {each.name for each in fields(rules) if getattr(rules, each.name) != each.default}
+    if others := sorted(said - {"allow", "deny", "where"}):
+        raise UserError(
+            f"{listed(others)}: similar items are chosen by allow=, deny= and where= alone."
+        )
+    return model.ready(rules)
 
 
 def _known(model: SequencePredictor, asked: pl.Series) -> NDArray[np.int64]:

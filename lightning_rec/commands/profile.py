@@ -53,7 +53,8 @@ def run(arguments: list[str]) -> int:
         drift = drifts[name]
         left = len(own) - VALUES
         more = f", {left} more values" if left > 0 else ""
-        show(own.drop("column").head(VALUES), title=f"{name}: drift {drift:.2f}{more}")
+        how = "not known" if drift is None else f"{drift:.2f}"
+        show(own.drop("column").head(VALUES), title=f"{name}: drift {how}{more}")
     show(found.nearest, title="Nearest items")
     if picture is not None:
         from lightning_rec.reports.profiles import draw

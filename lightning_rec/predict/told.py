@@ -134,8 +134,8 @@ class Told:
         if not (cost := self.cost()):
             return ""
         told = (
-            f"Beside the best scores the lists keep {cost['relevance']:.1%} of the relevance, "
-            f"{cost['dcg']:.1%} discounted by rank"
+            f"Of the relevance of the best items that filters leave, the lists keep "
+            f"{cost['relevance']:.1%}, {cost['dcg']:.1%} discounted by rank"
         )
         if "alike" in cost:
             told += f"; two items of a list are alike by {cost['alike']:.3f}"

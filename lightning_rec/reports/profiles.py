@@ -44,12 +44,17 @@ def _shares(axis: Any, name: str, found: Profile) -> None:
     at = list(range(len(own)))
     for offset, half, colour in ((0.2, "early", COLOURS[3]), (-0.2, "late", COLOURS[0])):
         axis.barh(
-            [y + offset for y in at], own[half], height=0.38, color=colour, label=f"{half} half"
+            [y + offset for y in at],
+            own[half].fill_null(0),
+            height=0.38,
+            color=colour,
+            label=f"{half} half",
         )
     axis.plot(own["everybody"], at, "D", color=COLOURS[1], markersize=4, label="everybody")
     axis.set_yticks(at, own["value"].to_list())
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axis.set_title(f"{name}: shares of the history; drift {drift:.2f}", fontsize=8, loc="left")
+    how = "not known" if drift is None else f"{drift:.2f}"
+    axis.set_title(f"{name}: shares of the history; drift {how}", fontsize=8, loc="left")
     axis.legend(frameon=False, loc="lower right")
 
 

@@ -177,11 +177,14 @@ class _Condition:
         if not self.items.schema[name].is_temporal():
             return pl.lit(value)
         try:
-            return pl.lit(datetime.datetime.fromisoformat(value).replace(tzinfo=None))
+            moment = datetime.datetime.fromisoformat(value)
         except ValueError:
             raise self._error(
                 f"the column '{name}' holds dates, and {value!r} is none: write 2026-11-28"
             ) from None
+        if moment.tzinfo is not None:  # columns are compared as times of UTC
+            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+        return pl.lit(moment)
 
     def _alike(self, one: str, other: str) -> tuple[pl.Expr, pl.Expr]:
         kinds = [self.items.schema[name] for name in (one, other)]

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,6 +46,23 @@ def test_similar_by_the_model_is_the_same_as_of_the_predictor(model: SequencePre
     ours, its = similar(model, ["i05", "i06"], 4), model.similar(["i05", "i06"], k=4)
     assert ours.drop("score").equals(its.drop("score"))
     assert np.allclose(ours["score"], its["score"], atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [{"per": "kind:1"}, {"boosts": {"item": ["i05"], "add": [5.0]}},
+                                  {"diversity": "mmr:0.3"}, {"explore": "epsilon:0.5"}])  # fmt: skip
+@pytest.mark.parametrize("by", ["model", "text"])
+def test_rules_that_would_change_nothing_are_refused(
+    model: SequencePredictor, by: str, rule: dict[str, Any]
+) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(rule))}: similar items are chosen by allow"):
+        similar(model, ["i04"], 5, by, Rules(**rule))
+
+
+def test_what_one_event_drifts_is_not_known(model: SequencePredictor) -> None:
+    one, same = (profile(model, history=["i04"] * number) for number in (1, 2))
+    assert set(one.drift["drift"]) == {None}
+    assert set(one.shares["early"]) == {None}
+    assert set(same.drift["drift"]) == {0.0}
 
 
 def test_texts_are_alike_by_tfidf(model: SequencePredictor) -> None:

@@ -54,6 +54,8 @@ ROWS = ITEMS.with_columns(pl.col("price").fill_nan(None)).rows(named=True)
         ("sale == True or old > 25", lambda r: r["sale"] is True or r["old"] > 25),
         ("old < price", lambda r: r["price"] is not None and r["old"] < r["price"]),
         ("made >= '2026-01-04'", lambda r: r["made"].day >= 4),
+        ("made >= '2026-01-04T01:00+02:00'", lambda r: r["made"].day >= 4),  # the third, in UTC
+        ("made >= '2026-01-04T01:00'", lambda r: r["made"].day >= 5),
         ("col('a name') in [1, 3]", lambda r: r["a name"] in (1, 3)),
         ("item in ['i2', 'nothing']", lambda r: r["item"] == "i2"),
         ("category in []", lambda r: False),

@@ -209,7 +209,12 @@ class TableSource(OwnTable):
     def _log(self, path: Path) -> Log:
         log = read_log(open_table(path, self.dialect, self.invalid), self.roles, self.invalid)
         if log.faults:
-            rest = " More is wrong: see 'lightning-rec data check'." if len(log.faults) > 1 else ""
+            rest = ""
+            if len(log.faults) > 1:
+                rest = (
+                    " More is wrong: 'lightning-rec data check FILE' shows all, and "
+                    "data.invalid=drop leaves such rows out."
+                )
             raise UserError(log.faults[0] + rest)
         return log
 
