@@ -1,7 +1,7 @@
 """The best items by rules: exact, as what is filtered is so before the best are taken."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,9 @@ from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Found, Pairs, Retriever
 from lightning_rec.rules.choosing import Chosen, Pool, choose
 from lightning_rec.rules.exploring import Chance
-from lightning_rec.rules.ready import Ready
+
+if TYPE_CHECKING:
+    from lightning_rec.rules.ready import Ready
 
 Top = Callable[[Tensor, int], Found]
 """The best so many items of some rows, int64 [m]."""
@@ -51,7 +53,7 @@ def plain_lists(found: Found) -> Lists:
 
 
 def ruled_lists(
-    top: Top, keys: NDArray[np.uint64], k: int, num_items: int, ready: Ready, told: Told
+    top: Top, keys: NDArray[np.uint64], k: int, num_items: int, ready: "Ready", told: Told
 ) -> Lists:
     """Lists of ``k`` items that rules choose among the best.
 
@@ -80,7 +82,7 @@ def _listed(
     rows: Tensor,
     keys: NDArray[np.uint64],
     k: int,
-    ready: Ready,
+    ready: "Ready",
     told: Told,
 ) -> Lists:
     """The lists of some rows, from their candidates and what the best scores alone would give."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -37,8 +37,10 @@ from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Pairs, among
-from lightning_rec.rules.ready import Ready, made_ready
 from lightning_rec.rules.rules import Rules
+
+if TYPE_CHECKING:
+    from lightning_rec.rules.ready import Ready
 
 TOKENS = 4096  # places of them that are computed at once
 
@@ -81,7 +83,7 @@ class SequencePredictor(Predictor):
         users: Sequence[Any] | None = None,
         k: int = 10,
         seen: str | None = None,
-        rules: Rules | Ready | None = None,
+        rules: "Rules | Ready | None" = None,
         told: Told | None = None,
         strict: bool = True,
     ) -> pl.DataFrame:
@@ -122,9 +124,11 @@ class SequencePredictor(Predictor):
         """Item codes of a user that the run keeps, oldest first. Raises UserError if unknown."""
         return pl.Series(self._known(series("user", [user]), Told(), strict=True).items)
 
-    def ready(self, rules: Rules) -> Ready:
+    def ready(self, rules: Rules) -> "Ready":
         """Rules over this catalogue. Raises UserError where they do not fit it."""
         vectors = partial(self._vectors, "diversity")
+        from lightning_rec.rules.ready import made_ready  # reads tables, too: not for an answer
+
         return made_ready(rules, self.items, self.catalogue.codes, vectors, lambda: self.events)
 
     @cached_property
@@ -138,7 +142,7 @@ class SequencePredictor(Predictor):
         asked: Asked,
         k: int,
         seen: str | None = None,
-        ready: Ready | None = None,
+        ready: "Ready | None" = None,
         told: Told | None = None,
     ) -> pl.DataFrame:
         """The ``k`` best items for histories of item codes; see :meth:`recommend`."""
@@ -154,7 +158,7 @@ class SequencePredictor(Predictor):
         asked: Asked,
         k: int,
         seen: str | None = None,
-        ready: Ready | None = None,
+        ready: "Ready | None" = None,
         told: Told | None = None,
     ) -> list[Lists]:
         """What :meth:`answer` shows, as codes, some histories at a time."""
