@@ -115,7 +115,9 @@ def test_what_cannot_be_scored_is_told(train: Train, frame: pl.DataFrame) -> Non
     ):
         with pytest.raises(UserError, match=sentence):
             predictor.score(asked)
-    with pytest.raises(UserError, match=r"DIN cannot answer recommend\(\).*score\(rows\)"):
+    with pytest.raises(
+        UserError, match=r"DIN ranks candidates: say recommend\(rows, items=FRAME\)"
+    ):
         predictor.recommend(["u1"])
 
 

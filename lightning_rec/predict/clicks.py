@@ -73,7 +73,7 @@ class ClickPredictor(Predictor):
     def recommend(
         self,
         rows: Frame,
-        items: Frame,
+        items: Frame | None = None,
         k: int = 10,
         *,
         context: Context | None = None,
@@ -102,6 +102,11 @@ class ClickPredictor(Predictor):
         Raises:
             UserError: as :meth:`score`, or where a column is missing, or has two parts to play.
         """
+        if items is None:
+            raise UserError(
+                f"{self.name} ranks candidates: say recommend(rows, items=FRAME), with a row for "
+                "each; score(rows) gives rows their probability."
+            )
         fields, goals = self.processor.fields, self.processor.schema.goals
         if goal is None and len(goals) > 1:
             raise UserError(f"The model has several goals: say goal= one of {listed(goals)}.")

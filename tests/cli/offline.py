@@ -1,6 +1,7 @@
 """What W&B keeps of runs offline, by its own reader."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,22 @@ import pytest
 
 
 def offline_records(run: Path) -> Iterator[Any]:
-    """Records of the one offline W&B run below ``run``."""
+    """Records of the one offline W&B run below ``run``, once all are written."""
+    deadline = time.monotonic() + 10
+    while True:  # W&B's own process writes them, and is not always done when a run is finished
+        try:
+            found = list(_records(run))
+        except (AssertionError, ValueError):  # in the midst of one
+            found = []
+        ended = any(each.WhichOneof("record_type") == "exit" for each in found)
+        if ended or (found and time.monotonic() > deadline):
+            yield from found
+            return
+        assert time.monotonic() < deadline, f"{run} has no record that is whole."
+        time.sleep(0.1)
+
+
+def _records(run: Path) -> Iterator[Any]:
     reader = pytest.importorskip("wandb.sdk.internal.datastore")
     from wandb.proto import wandb_internal_pb2 as messages
 
