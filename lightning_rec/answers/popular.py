@@ -44,7 +44,10 @@ def events_of(log: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
         empty = events.filter(pl.col("time").is_null())
         if empty.select(pl.len()).collect(engine="streaming").item():
             row = empty.head(1).collect(engine="streaming")["_row"][0]
-            raise UserError(f"The column 'time' of the log is empty in row {row}.")
+            raise UserError(
+                f"The time is empty in row {row + 1:,} of the log, its head not counted: fill it "
+                "in, or leave the row out."
+            )
     return events
 
 

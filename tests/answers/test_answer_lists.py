@@ -207,6 +207,9 @@ def test_lists_that_need_what_is_not_there_are_refused(log: pl.DataFrame) -> Non
     ):
         with pytest.raises(UserError, match=said):
             call()
+    gap = log.with_columns(time=pl.when(pl.int_range(pl.len()) != 4).then("time"))
+    with pytest.raises(UserError, match="time is empty in row 5 of the log, its head not counted"):
+        popular(gap)
 
 
 def test_a_profile_is_of_the_history(model: SequencePredictor) -> None:
