@@ -27,6 +27,8 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.runs import provenance
+
 HERE = Path(__file__).parent
 OURS, PLAIN, LIT = 8121, 8122, 8123
 CLIENTS = (1, 16, 64)
@@ -184,8 +186,11 @@ def main() -> None:
         raise SystemExit("This needs wrk: apt-get install wrk.")
     said = dict(word.split("=") for word in sys.argv[2:])
     seconds, rounds = int(said.get("seconds", 10)), int(said.get("rounds", 3))
+    card, started_at = provenance.card(), provenance.now()
     made = measure(Path(sys.argv[1]), seconds, rounds)
-    made["cores"], made["load_average"] = os.cpu_count(), os.getloadavg()
+    made["load_average"] = os.getloadavg()
+    made |= {key: card[key] for key in ("version", "commit", "dirty", "machine", "packages")}
+    made["started"] = started_at
     text = json.dumps(made, indent=2)
     print(text)
     (HERE / "load.json").write_text(text + "\n")

@@ -77,7 +77,7 @@ def similar(
 
 def _ready(model: SequencePredictor, rules: Rules) -> Ready:
     """Rules over a catalogue. Raises UserError for those that change no list of similar items."""
-    said = {each.name for each in fields(rules) if getattr(rules, each.name) != each.default}
+    said = {each.name for each in fields(rules) if getattr(rules, each.name) is not each.default}
     if others := sorted(said - {"allow", "deny", "where"}):
         raise UserError(
             f"{listed(others)}: similar items are chosen by allow=, deny= and where= alone."

@@ -49,6 +49,7 @@ def test_similar_by_the_model_is_the_same_as_of_the_predictor(model: SequencePre
 
 
 @pytest.mark.parametrize("rule", [{"per": "kind:1"}, {"boosts": {"item": ["i05"], "add": [5.0]}},
+                                  {"boosts": pl.DataFrame({"item": ["i05"], "add": [5.0]})},
                                   {"diversity": "mmr:0.3"}, {"explore": "epsilon:0.5"}])  # fmt: skip
 @pytest.mark.parametrize("by", ["model", "text"])
 def test_rules_that_would_change_nothing_are_refused(
