@@ -36,7 +36,7 @@ ORDER = [
     {"items"},
     {"rules"},
     {"predict"},
-    {"answers", "shrink"},
+    {"answers", "shrink", "trials"},
     {"problems"},
     {"build"},
     {"bundle"},

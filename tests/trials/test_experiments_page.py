@@ -1,0 +1,34 @@
+"""The page on experiments, its commands run as they stand, in order."""
+
+import runpy
+from pathlib import Path
+
+import polars as pl
+import pytest
+from test_readme import CLONE, blocks, commands, prepare_files
+
+from lightning_rec import cli
+
+PAGE = CLONE / "docs" / "experiments.md"
+SERVER = "serve |curl "  # those of a server: tests/serving/test_variants.py
+
+
+def test_every_command_runs(
+    log_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare_files(PAGE, log_frame, tmp_path)
+    for script in sorted(tmp_path.glob("*.py")):
+        runpy.run_path(str(script))
+    found = commands(PAGE, rf"^python |FOLDER|{SERVER}")
+    for program, *arguments in found:
+        assert program == "lightning-rec"
+        assert cli.run(arguments) == 0, arguments
+    assert len(found) >= 6
+
+
+def test_the_python_of_the_page_is_right() -> None:
+    names: dict[str, object] = {}
+    for language, text in blocks(PAGE):
+        if language == "python" and "# simulate" not in text:
+            exec(text, names)
