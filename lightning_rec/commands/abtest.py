@@ -240,13 +240,14 @@ def _sentences(test: "Test", level: float) -> Iterable[str]:
     if test.kept is not None:
         yield f"CUPED left {test.kept:.0%} of the variance."
     counts = ", ".join(f"{arm.variant} {arm.users:,}" for arm in test.arms)
+    counts += f"; chi-square p {p_value(test.ratio_p)}"
     if test.lost:
         yield (
-            f"The shares are wrong ({counts}; chi-square p {p_value(test.ratio_p)}): users were lost "
+            f"The shares are wrong ({counts}): users were lost "
             "or counted twice in one variant. No effect of this log can be trusted: find out why."
         )
         return
-    yield f"The shares are as drawn ({counts}; chi-square p {p_value(test.ratio_p)})."
+    yield f"The shares are as drawn ({counts})."
     for each in test.effects:
         now, ever = each.holm < alpha, each.always.p < alpha
         if ever:
