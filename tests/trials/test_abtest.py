@@ -80,7 +80,7 @@ ROWS = {"user": ["u1", "u2", "u3", "u4"], "variant": ["a", "a", "b", "b"], "valu
     ("change", "said", "told"),
     [
         ({}, "value=clicks", "no column 'clicks' for the value. Did you mean|Its columns are"),
-        ({"user": ["u1", None, "u3", "u4"]}, "value=value", "line 3: the user in column 'user' is empty"),
+        ({"user": ["u1", "", "u3", "u4"]}, "value=value", "line 3: the user in column 'user' is empty"),
         ({"variant": ["a", "a", "b", ""]}, "value=value", "line 5: the variant in column 'variant' is"),
         ({"value": [1, 2, "x", 4]}, "value=value", "line 4: the value in column 'value' is empty, or no"),
         ({"user": ["u1", "u2", "u2", "u4"]}, "value=value", "1 users are in more than one .* 'u2'"),
@@ -101,15 +101,8 @@ ROWS = {"user": ["u1", "u2", "u3", "u4"], "variant": ["a", "a", "b", "b"], "valu
 def test_faults_are_told(
     change: dict[str, list[object]], said: str, told: str, tmp_path: Path
 ) -> None:
-    rows = ROWS | change
-    lines = [
-        ",".join(rows),
-        *(
-            ",".join("" if c is None else str(c) for c in row)
-            for row in zip(*rows.values(), strict=True)
-        ),
-    ]  # type: ignore[call-overload]
-    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    columns = {name: pl.Series(map(str, cells)) for name, cells in (ROWS | change).items()}
+    pl.DataFrame(columns).write_csv(tmp_path / "log.csv")
     log = [] if "--power" in said or "assign=" in said else [f"log={tmp_path / 'log.csv'}"]
     with pytest.raises(UserError, match=told):
         cli.run(["abtest", *log, *said.split()])
