@@ -101,7 +101,9 @@ ROWS = {"user": ["u1", "u2", "u3", "u4"], "variant": ["a", "a", "b", "b"], "valu
 def test_faults_are_told(
     change: dict[str, list[object]], said: str, told: str, tmp_path: Path
 ) -> None:
-    columns = {name: pl.Series(map(str, cells)) for name, cells in (ROWS | change).items()}
+    columns = {
+        name: pl.Series([str(cell) for cell in cells]) for name, cells in (ROWS | change).items()
+    }
     pl.DataFrame(columns).write_csv(tmp_path / "log.csv")
     log = [] if "--power" in said or "assign=" in said else [f"log={tmp_path / 'log.csv'}"]
     with pytest.raises(UserError, match=told):
