@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -73,7 +74,11 @@ def test_users_of_a_file_get_their_variants(tmp_path: Path, capsys: Captured) ->
     assert f"a {found.count('a')}, b {found.count('b')}, none" in capsys.readouterr().out
 
 
-ROWS = {"user": ["u1", "u2", "u3", "u4"], "variant": ["a", "a", "b", "b"], "value": [1, 2, 3, 4]}
+ROWS: dict[str, list[Any]] = {
+    "user": ["u1", "u2", "u3", "u4"],
+    "variant": ["a", "a", "b", "b"],
+    "value": [1, 2, 3, 4],
+}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ ROWS = {"user": ["u1", "u2", "u3", "u4"], "variant": ["a", "a", "b", "b"], "valu
     ],
 )  # fmt: skip
 def test_faults_are_told(
-    change: dict[str, list[object]], said: str, told: str, tmp_path: Path
+    change: dict[str, list[Any]], said: str, told: str, tmp_path: Path
 ) -> None:
     columns = {
         name: pl.Series([str(cell) for cell in cells]) for name, cells in (ROWS | change).items()
