@@ -1,11 +1,12 @@
 """``lightning-rec abtest``: what variants did to users, how many a test needs, who gets which."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_rec.commands.asked import flag, keys_of, nothing_else, pairs_of
+from lightning_rec.commands.abtest_plan import assign, level_of, positive, power_of, shares_of
+from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
@@ -56,99 +57,33 @@ def run(arguments: list[str]) -> int:
     said, others = keys_of(words, "abtest", known, ("--output",))
     nothing_else(others, "abtest")
     if wants_power:
-        return _power(said)
+        return power_of(said)
     if "assign" in said:
-        return _assign(said)
+        return assign(said)
     if "log" not in said:
         raise UserError("Say what was logged: lightning-rec abtest log=FILE; or --power, assign=.")
     return _test(said)
 
 
-def shares_of(said: dict[str, str]) -> dict[str, float] | None:
-    """``shares={a: 0.5, b: 0.5}`` as numbers; None where nothing is said."""
-    if "shares" not in said:
-        return None
-    return {
-        name: number("shares", str(share), float)
-        for name, share in pairs_of("shares", said["shares"]).items()
-    }
-
-
-def _level(said: dict[str, str]) -> float:
-    level = number("level", said.get("level", "0.95"), float)
-    if not 0.5 <= level < 1:
-        raise UserError(f"level={level}: it has to be from 0.5 to below 1, such as 0.95.")
-    return level
-
-
-def _positive(said: dict[str, str], name: str, default: str) -> float:
-    found = number(name, said.get(name, default), float)
-    if not 0 < found < float("inf"):
-        raise UserError(f"{name}={said[name]}: it has to be above 0.")
-    return found
-
-
-def _assign(said: dict[str, str]) -> int:
-    from lightning_rec.answers.files import check_output, write_table
-    from lightning_rec.rules.given import table
-    from lightning_rec.trials import Assignment
-
-    if missing := [name for name in ("experiment", "shares", "--output") if name not in said]:
-        raise UserError(f"assign= needs {missing[0]} as well; see --help.")
-    output = Path(said["--output"])
-    check_output(output, overwrite=flag(said, "overwrite"))
-    column = said.get("user", "user")
-    users = table(Path(said["assign"]), column)
-    made = Assignment(said["experiment"], shares_of(said) or {})
-    found = users.with_columns(made.of_all(users[column]))
-    write_table(found.lazy(), output)
-    counts = found.group_by("variant").len().sort("variant", nulls_last=True)
-    told = [f"{name or 'none'} {count:,}" for name, count in counts.iter_rows()]
-    Screen().print(f"{output}: {', '.join(told)}.", highlight=False, soft_wrap=True)
-    return 0
-
-
-def _power(said: dict[str, str]) -> int:
-    from lightning_rec.trials.power import detectable, users_needed
-
-    if "sd" not in said or not {"effect", "lift", "users"} & said.keys():
-        raise UserError("--power needs sd= of the value, and effect=, lift= with mean=, or users=.")
-    if "lift" in said and "mean" not in said:
-        raise UserError("lift= is a share of a mean: say mean= of the control as well.")
-    halves = list((shares_of(said) or {"a": 0.5, "b": 0.5}).values())
-    if len(halves) != 2:
-        raise UserError("--power is for two variants: say shares= of the two compared.")
-    shares = (halves[0], halves[1])
-    level, sd = _level(said), _positive(said, "sd", "1")
-    power = _positive(said, "power", "0.8")
-    if power >= 1:
-        raise UserError(f"power={power:g}: it has to be below 1, such as 0.8.")
-    if "effect" in said or "lift" in said:
-        effect = number("effect", said.get("effect", "0"), float)
-        if "lift" in said:
-            effect = number("lift", said["lift"], float) * number("mean", said["mean"], float)
-        users = users_needed(effect, sd, shares, level=level, power=power)
-        told = f"{users:,} users altogether show a difference of {effect:g}"
-    else:
-        number_of = _positive(said, "users", "1")
-        found = detectable(number_of, sd, shares, level=level, power=power)
-        told = f"{number_of:,.0f} users show a difference of {found:.4g} or more"
-    Screen().print(
-        f"{told} in {power:.0%} of tests (two-sided, level {level:g}, sd {sd:g}).",
-        highlight=False, soft_wrap=True,
-    )  # fmt: skip
-    return 0
-
-
 def _test(said: dict[str, str]) -> int:
     from lightning_rec.files import write_json
+    from lightning_rec.rules.given import words
     from lightning_rec.trials import compare_variants
+    from lightning_rec.trials.requests import is_request_log, of_experiment, read_requests
 
-    users, names = _users(said)
+    paths = [Path(each) for each in words(said["log"])]
+    if all(map(is_request_log, paths)):
+        requests = read_requests(paths)
+        shown = of_experiment(requests, said.get("experiment"))
+        if shown["team"].null_count() < len(shown):
+            return _preferred(shown, said)
+        users, names = _of_requests(requests, said)
+    else:
+        users, names = _of_table(paths, said)
     method = said.get("method", "delta")
     if method not in ("delta", "bootstrap"):
         raise UserError(f"method={method}: it is delta or bootstrap.")
-    level = _level(said)
+    level = level_of(said)
     test = compare_variants(
         users,
         control=said.get("control"),
@@ -157,7 +92,7 @@ def _test(said: dict[str, str]) -> int:
         shares=shares_of(said),
         method=method,  # type: ignore[arg-type]
         level=level,
-        planned=_positive(said, "planned", "10000"),
+        planned=positive(said, "planned", "10000"),
         seed=number("seed", said.get("seed", "0"), int),
     )
     _show(test, names, level)
@@ -169,27 +104,50 @@ def _test(said: dict[str, str]) -> int:
     return 1 if test.lost else 0
 
 
-def _users(said: dict[str, str]) -> tuple[Any, str]:
-    """The users of a table or of request logs, and what their figure is called."""
-    import polars as pl
+def _preferred(shown: Any, said: dict[str, str]) -> int:
+    """Tell of two models in one list."""
+    from lightning_rec.files import write_json
+    from lightning_rec.lab.statistics import p_value
+    from lightning_rec.trials.interleaving import preference
 
-    from lightning_rec.rules.given import words
-    from lightning_rec.trials.requests import is_request_log, read_requests, users_of_requests
+    names = shown["team"].drop_nulls().unique().sort().to_list()
+    first = said.get("control", names[0])
+    if first not in names or len(names) != 2:
+        raise UserError(f"control={first}: the log has the teams {', '.join(names)}.")
+    second = names[names[0] == first]
+    found = preference(shown, first, second, level=level_of(said))
+    Screen().print(
+        f"{found.second:,} users prefer {second}, {found.first:,} prefer {first}, {found.ties:,} "
+        f"neither. Of those who prefer one {found.share:.1%} [{found.low:.1%}, {found.high:.1%}] "
+        f"prefer {second} (sign test, p {p_value(found.p)}).",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if "to" in said:
+        write_json(Path(said["to"]), {"of": second, "beside": first, **asdict(found)})
+    return 0
+
+
+def _of_table(paths: Sequence[Path], said: dict[str, str]) -> tuple[Any, str]:
+    """The users of a table, and what their figure is called."""
     from lightning_rec.trials.users import users_of
 
-    paths = [Path(each) for each in words(said["log"])]
-    value = said.get("value")
-    if not all(map(is_request_log, paths)):
-        if len(paths) > 1 or value is None:
-            which = "one table" if len(paths) > 1 else "value=COLUMN"
-            raise UserError(f"log={said['log']} is no request log of 'serve': say {which}.")
-        named = {name: said[name] for name in COLUMNS if name in said}
-        return users_of(paths[0], **named), _named(value, said.get("per"))
-    value, per = value or "clicks", said.get("per")
+    if len(paths) != 1 or "value" not in said:
+        which = "one table" if len(paths) != 1 else "value=COLUMN"
+        raise UserError(f"log={said['log']} is no request log of 'serve': say {which}.")
+    named = {name: said[name] for name in COLUMNS if name in said}
+    return users_of(paths[0], **named), _named(said["value"], said.get("per"))
+
+
+def _of_requests(requests: Any, said: dict[str, str]) -> tuple[Any, str]:
+    import polars as pl
+
+    from lightning_rec.trials.requests import users_of_requests
+
+    value, per = said.get("value", "clicks"), said.get("per")
     for name in filter(None, (value, per)):
         if name not in OF_REQUESTS:
             raise UserError(f"{name}: of a request log it is one of {', '.join(OF_REQUESTS)}.")
-    users = users_of_requests(read_requests(paths), said.get("experiment"))
+    users = users_of_requests(requests, said.get("experiment"))
     columns = {"value": pl.col(value)} | ({"per": pl.col(per)} if per else {})
     if users["before"].sum():
         columns["covariate"] = pl.col("before")

@@ -69,31 +69,11 @@ def rules_of(said: dict[str, str]) -> Any:
     return Rules(**given) if given else None
 
 
-def pairs_of(name: str, value: str) -> dict[str, str | None]:
-    """Columns and values of ``{hour: 12, device: mobile}``; a value with a comma in double quotes.
-
-    Values are texts, as in a CSV file; ``null`` is empty. Raises UserError for anything else.
-    """
-    from lightning_rec.rules.given import words
-
-    inside = value.strip()
-    if inside.startswith("{") and inside.endswith("}"):
-        inside = inside[1:-1]
-    found = dict[str, str | None]()
-    for each in words(inside):
-        column, colon, own = each.partition(":")
-        column, own = column.strip(), own.strip().strip("'\"")
-        if not colon or not column:
-            raise UserError(f"{name}={value}: say for instance {name}='{{hour: 12, city: Rome}}'.")
-        if column in found:
-            raise UserError(f"{name}={value}: '{column}' is said twice.")
-        found[column] = None if own == "null" else own
-    return found
-
-
 def context_of(said: dict[str, str]) -> dict[str, str | None] | None:
     """The fields of the moment, ``context={hour: 12}``; None where nothing is said."""
-    return pairs_of("context", said["context"]) if "context" in said else None
+    from lightning_rec.rules.given import pairs
+
+    return pairs("context", said["context"]) if "context" in said else None
 
 
 def flag(said: dict[str, str], name: str) -> bool:

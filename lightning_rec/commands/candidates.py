@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lightning_rec.commands.asked import context_of, flag, pairs_of, rules_of
+from lightning_rec.commands.asked import context_of, flag, rules_of
 from lightning_rec.errors import UserError
 from lightning_rec.screen import Screen
 
@@ -35,8 +35,9 @@ def _of_row(found: Any, said: dict[str, str], asked: dict[str, Any], items: Any,
 
     from lightning_rec.answers.files import check_output, write_table
     from lightning_rec.commands.shown import show
+    from lightning_rec.rules.given import pairs
 
-    row = pl.DataFrame({name: [value] for name, value in pairs_of("row", said["row"]).items()})
+    row = pl.DataFrame({name: [value] for name, value in pairs("row", said["row"]).items()})
     answer = found.model.recommend(row, items, told=told, **asked).drop("row")
     if "--output" in said:
         check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))

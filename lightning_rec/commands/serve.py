@@ -19,7 +19,9 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   batch threads                   computed together, by how many cores
   sessions users session_items session_hours      memory, or redis://…
   cache cache_seconds             answers that are kept
-  log log_bytes log_files log_ids a line of JSON for each request
+  log log_bytes log_files log_ids log_items       a line of JSON for each request
+  experiment variants shares      users by model, as docs/experiments.md tells
+  interleave                      two models in one list
   watch                           seconds between two looks for another model
   demo also                       a page at /demo, and a second model on it
   mcp                             tools for assistants at /mcp
@@ -46,8 +48,8 @@ def run(arguments: list[str]) -> int:
     if rest:
         word = rest[0].partition("=")[0]
         raise UserError(f"'{rest[0]}' is no key of serve.{suggest(word, known, limit=40)}")
-    if not said.get("model"):
-        raise UserError("Say which model: lightning-rec serve model=FOLDER")
+    if not said.get("model") and not said.get("variants"):
+        raise UserError("Say which model: lightning-rec serve model=FOLDER, or variants=")
     settings = Settings.of(dict(said))
     with loading():
         from lightning_rec.serving.running import serve

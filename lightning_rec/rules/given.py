@@ -25,6 +25,26 @@ def words(text: str) -> list[str]:
     return [each.strip().strip("'") for each in found if each.strip()]
 
 
+def pairs(name: str, value: str) -> dict[str, str | None]:
+    """Columns and values of ``{hour: 12, device: mobile}``; a value with a comma in double quotes.
+
+    Values are texts, as in a CSV file; ``null`` is empty. Raises UserError for anything else.
+    """
+    inside = value.strip()
+    if inside.startswith("{") and inside.endswith("}"):
+        inside = inside[1:-1]
+    found = dict[str, str | None]()
+    for each in words(inside):
+        column, colon, own = each.partition(":")
+        column, own = column.strip(), own.strip().strip("'\"")
+        if not colon or not column:
+            raise UserError(f"{name}={value}: say for instance {name}='{{hour: 12, city: Rome}}'.")
+        if column in found:
+            raise UserError(f"{name}={value}: '{column}' is said twice.")
+        found[column] = None if own == "null" else own
+    return found
+
+
 def looks_like_file(text: str) -> bool:
     """Whether a word names a file, by its ending, or because there is one."""
     return (

@@ -17,9 +17,11 @@ from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
 from lightning_rec.serving.keys import Keys
+from lightning_rec.serving.raw_ids import texts_of
 from lightning_rec.serving.ruled import rules_of
 from lightning_rec.serving.service import Service
 from lightning_rec.serving.tools import Tools
+from lightning_rec.serving.variants import logged, marked, model_of, recommended, unit_of
 
 T = TypeVar("T")
 _TITLES = {
@@ -131,13 +133,17 @@ def _answers(app: FastAPI, service: Service) -> None:
     @app.post("/recommend", response_model=schemas.Ranking, tags=["ask"])
     async def recommend(asked: schemas.RecommendRequest, request: Request) -> Response:
         """The best items for a history, or for a user by all that is known of him."""
-        request.scope["told"] |= {"k": asked.k, "user": asked.user}
+        unit = unit_of(service, asked.user, asked.unit)
+        request.scope["told"] |= {"k": asked.k, **logged(service, unit)}
         rules = rules_of(asked.rules)
         if asked.candidates is not None or asked.row is not None or asked.context is not None:
-            return Json(await of_candidates(service, asked, rules))
-        return Json(
-            await service.recommend(asked.history, asked.user, asked.k, asked.seen, rules=rules)
-        )
+            found = await of_candidates(service, asked, rules, model_of(service, unit))
+            found = marked(found, unit)
+        else:
+            whom = asked.history, asked.user
+            found = await recommended(service, *whom, asked.k, asked.seen, rules, asked.unit)
+        request.scope["told"] |= logged(service, unit, found)
+        return Json(found)
 
     @app.post("/similar", response_model=schemas.SimilarAnswer, tags=["ask"])
     async def similar(asked: schemas.SimilarRequest) -> Response:
@@ -145,9 +151,13 @@ def _answers(app: FastAPI, service: Service) -> None:
         return Json(await service.similar(asked.items, asked.k))
 
     @app.post("/search", response_model=schemas.Ranking, tags=["ask"])
-    async def search(asked: schemas.SearchRequest) -> Response:
+    async def search(asked: schemas.SearchRequest, request: Request) -> Response:
         """The items of a model of matching for a text."""
-        return Json(await service.search(asked.query, asked.k, rules_of(asked.rules)))
+        unit = unit_of(service, None, asked.unit)
+        rules, model = rules_of(asked.rules), model_of(service, unit)
+        found = await service.search(asked.query, asked.k, rules, model)
+        request.scope["told"] |= logged(service, unit, found)
+        return Json(marked(found, unit))
 
     @app.post("/predict", response_model=schemas.PredictAnswer, tags=["ask"])
     async def predict(asked: schemas.PredictRequest) -> Response:
@@ -160,12 +170,12 @@ def _answers(app: FastAPI, service: Service) -> None:
         request: Request,
         idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
     ) -> Response:
-        """What a user has just done: his next answer knows it.
-
-        Sent again with the same Idempotency-Key it counts once.
-        """
-        request.scope["told"] |= {"user": asked.user}
-        return Json(await service.take(asked.user, asked.items, idempotency_key))
+        """What a user has just done; sent again with the same Idempotency-Key it counts once."""
+        request.scope["told"] |= logged(service, unit_of(service, asked.user))
+        done = await service.take(asked.user, asked.items, idempotency_key)
+        if service.settings.logs_items and not done["repeated"]:
+            request.scope["told"]["items"] = texts_of(asked.items)
+        return Json(done)
 
 
 def _state(app: FastAPI, service: Service) -> None:

@@ -17,9 +17,10 @@ from lightning_rec.serving.service import Service
 Question = tuple[pl.DataFrame, pl.DataFrame, Row | None]
 
 
-async def of_candidates(service: Service, asked: RecommendRequest, rules: Rules | None) -> Row:
+async def of_candidates(
+    service: Service, asked: RecommendRequest, rules: Rules | None, model: Model
+) -> Row:
     """The ``k`` candidates of a request that its row would most probably click. Raises Refusal."""
-    model = service.model
     if model.kind != "clicks":
         raise Refusal("cannot_answer", f"{model.predictor.name} ranks no candidates for rows.")
     if asked.history is not None or asked.user is not None or asked.seen is not None:

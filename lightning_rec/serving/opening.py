@@ -1,6 +1,7 @@
 """The models that a server answers with: opened here, and told apart by what they are asked."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lightning_rec.bundle import open_model
 from lightning_rec.bundle.manifest import MANIFEST
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
@@ -83,6 +84,16 @@ def open_served(path: Path) -> Model:
     model = Model(open_model(folder), folder.name, version)
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
     return model
+
+
+def open_all(paths: Mapping[str, Path]) -> dict[str, Model]:
+    """Open several, by name, all of one kind. Raises UserError."""
+    models = {name: open_served(path) for name, path in paths.items()}
+    kinds = {model.kind: name for name, model in models.items()}
+    if len(kinds) > 1:
+        told = listed(f"'{name}' is of {kind}" for kind, name in kinds.items())
+        raise UserError(f"variants= are models of one kind, and {told}.")
+    return models
 
 
 def version_of(folder: Path) -> str:

@@ -114,14 +114,15 @@ async def _reload(service: Service) -> None:
 
 async def _watch(service: Service) -> None:
     """Open the model again whenever ``model=`` leads to other files."""
-    path, tried = service.settings.model, service.model.version
+    paths = service.settings.paths.values()
+    tried = [model.version for model in service.models.values()]
     while True:
         await asyncio.sleep(service.settings.watch)
         try:
-            found = version_of(path.resolve(strict=True))
+            found = [version_of(path.resolve(strict=True)) for path in paths]
         except OSError:  # a link that is being set
             continue
-        if found not in (tried, service.model.version):
+        if found not in (tried, [model.version for model in service.models.values()]):
             await _reload(service)
         tried = found
 

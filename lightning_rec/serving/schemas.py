@@ -64,6 +64,7 @@ class AskedRules(_Request):
 
 
 Row = dict[str, Cell | list[Cell]]
+_UNIT = "Who it is for, where no user is said: decides the variant of an experiment."
 
 
 class RecommendRequest(_Request):
@@ -91,6 +92,7 @@ class RecommendRequest(_Request):
         None, description="Of models of clicks: items, by the column that the model knows them by."
     )
     context: Row | None = Field(None, description="Of models of clicks: as of /predict.")
+    unit: Id | None = Field(None, description=_UNIT)
 
 
 class SimilarRequest(_Request):
@@ -112,6 +114,7 @@ class SearchRequest(_Request):
     query: Annotated[StrictStr, Field(min_length=1, max_length=2000)]
     k: K = 10
     rules: AskedRules | None = None
+    unit: Id | None = Field(None, description=_UNIT)
 
 
 class PredictRequest(_Request):
@@ -147,6 +150,7 @@ class Ranked(BaseModel):
     title: str | None = None
     score: float
     propensity: float | None = Field(None, description="Where rules explore: its probability.")
+    team: str | None = Field(None, description="Where two models are interleaved: whose it is.")
 
 
 class Ranking(BaseModel):
@@ -166,6 +170,7 @@ class Ranking(BaseModel):
     items: list[Ranked]
     unknown_items: int = Field(0, description="Items of the history that the model does not know.")
     model: str = Field(description="The version of the model.")
+    variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
 
 
 class Alike(BaseModel):
@@ -215,6 +220,8 @@ class Version(BaseModel):
     items: int | None
     version: str
     loaded: str
+    experiment: str | None = Field(None, description="The name of one on users.")
+    variants: dict[str, str] | None = Field(None, description="The version of each variant.")
     reload_error: str | None = Field(description="Why the latest reload was refused.")
 
 

@@ -16,12 +16,13 @@ from lightning_rec.serving.answering import History
 from lightning_rec.serving.cache import Cache
 from lightning_rec.serving.compute import Compute
 from lightning_rec.serving.errors import Refusal
-from lightning_rec.serving.opening import Model, open_served
+from lightning_rec.serving.opening import Model, open_all
 from lightning_rec.serving.raw_ids import Id, text_of, texts_of
 from lightning_rec.serving.ruled import recommended_by_rules
-from lightning_rec.serving.sessions import MemorySessions, RedisSessions, Sessions
+from lightning_rec.serving.sessions import sessions_of
 from lightning_rec.serving.settings import Settings
 from lightning_rec.serving.telling import Figures
+from lightning_rec.trials import Assignment
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +32,31 @@ Told = dict[str, Any]
 class Service:
     """Answers questions by the model that is loaded now; ``settings``: see :class:`Settings`.
 
-    ``model``: the one that answers.  ``also``: a second one, for the page.  ``problem``: why the
+    ``model``: the one that answers; of an experiment the first of its ``models``, which
+    ``assignment`` gives to users.  ``also``: a second one, for the page.  ``problem``: why the
     latest reload was refused.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
-        self.model = open_served(settings.model)
-        self.also = open_served(settings.also) if settings.also else None
-        self.sessions = _sessions(settings)
+        self.models = open_all(settings.paths)
+        self.also = open_all({"also": settings.also})["also"] if settings.also else None
+        self.assignment = None
+        if settings.variants:
+            self.assignment = Assignment(settings.experiment, settings.parts)
+        if settings.interleave and self.model.kind != "sequences":
+            raise UserError(f"{_named(self.model)}: interleave=true is of models of sequences.")
+        self.sessions = sessions_of(settings)
         self.cache = Cache(settings.cache, settings.cache_seconds)
         self.problem: str | None = None
         self._loading = asyncio.Lock()
         self._loaded()
+
+    @property
+    def model(self) -> Model:
+        """See the class."""
+        return next(iter(self.models.values()))
 
     async def recommend(
         self,
@@ -102,9 +114,11 @@ class Service:
         rows = await self.ask(("similar", id(model), k), work, known)
         return {"items": rows, "model": model.version}
 
-    async def search(self, query: str, k: int, rules: Rules | None = None) -> Told:
+    async def search(
+        self, query: str, k: int, rules: Rules | None = None, model: Model | None = None
+    ) -> Told:
         """The items of the catalogue for a text. Raises Refusal."""
-        model = self.model
+        model = model or self.model
         if model.kind != "matching":
             raise Refusal("cannot_answer", f"{_named(model)}, which reads no queries.")
         self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
@@ -145,16 +159,17 @@ class Service:
         """
         async with self._loading:
             try:
-                model = await asyncio.to_thread(open_served, self.settings.model)
-                await self._tried(model)
+                models = await asyncio.to_thread(open_all, self.settings.paths)
+                for model in models.values():
+                    await self._tried(model)
             except Exception as error:
                 told = isinstance(error, UserError | Refusal)
                 self.problem = str(error) if told else f"{type(error).__name__}: {error}"
                 self.figures.reloads.labels("refused").inc()
                 log.error("The model stays as it was, %s: %s", self.model.version, self.problem)
                 raise UserError(f"The model stays as it was. {self.problem}") from error
-            self.figures.model.remove(self.model.folder, self.model.version)
-            self.model, self.problem = model, None
+            self.figures.model.clear()
+            self.models, self.problem = models, None
             self.figures.reloads.labels("done").inc()
             self._loaded()
 
@@ -169,6 +184,8 @@ class Service:
             "items": len(model.items) or None,
             "version": model.version,
             "loaded": self.loaded,
+            "experiment": self.settings.experiment or None,
+            "variants": {name: each.version for name, each in self.models.items() if name} or None,
             "reload_error": self.problem,
         }
 
@@ -263,14 +280,8 @@ class Service:
 
     def _loaded(self) -> None:
         self.loaded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.figures.model.labels(self.model.folder, self.model.version).set(1)
-
-
-def _sessions(settings: Settings) -> Sessions:
-    seconds = settings.session_hours * 3600
-    if settings.sessions == "memory":
-        return MemorySessions(settings.users, settings.session_items, seconds)
-    return RedisSessions(settings.sessions, settings.session_items, seconds)
+        for model in self.models.values():
+            self.figures.model.labels(model.folder, model.version).set(1)
 
 
 def _user(user: Id | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lightning_rec.errors import import_extra
 from lightning_rec.serving.errors import Refusal
+from lightning_rec.serving.settings import Settings
 
 
 class Session(NamedTuple):
@@ -197,3 +198,11 @@ class RedisSessions:
 
 def _gone() -> Refusal:
     return Refusal("no_sessions", "Redis, which keeps the sessions, does not answer.")
+
+
+def sessions_of(settings: Settings) -> Sessions:
+    """Where a server of these settings keeps them."""
+    seconds = settings.session_hours * 3600
+    if settings.sessions == "memory":
+        return MemorySessions(settings.users, settings.session_items, seconds)
+    return RedisSessions(settings.sessions, settings.session_items, seconds)

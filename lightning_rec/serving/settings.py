@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lightning_rec.errors import UserError, suggest
+from lightning_rec.rules.given import pairs
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _Count = Annotated[int, Field(ge=1)]
 _Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _pairs(said: Any) -> Any:
+    """``{a: X, b: Y}`` by name."""
+    return pairs("variants= and shares", said) if isinstance(said, str) else said
 
 
 class Settings(BaseModel):
@@ -27,6 +33,10 @@ class Settings(BaseModel):
         users: sessions in memory.  session_items: of one.  session_hours: without an event.
         cache: answers that are kept.  cache_seconds: how long.
         log: a file for a line of JSON for each request, rotated.  log_ids: how it names users.
+        log_items: whether it names the items of answers and events; None: of an experiment.
+        experiment: the name of one on users.  variants: the models of it, by name, in place of
+            ``model``.  shares: of users, by the same names; equal ones if nothing is said.
+        interleave: whether each user sees both variants in one list.
         watch: look every so many seconds whether ``model`` is another; 0 does not.
         proxy: addresses of proxies whose X-Forwarded-For is believed.
     """
@@ -34,6 +44,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path
+    experiment: Annotated[str, Field(max_length=100)] = ""
+    variants: Annotated[dict[str, Path], BeforeValidator(_pairs)] = Field(default_factory=dict)
+    shares: Annotated[dict[str, float], BeforeValidator(_pairs)] = Field(default_factory=dict)
+    interleave: bool = False
     also: Path | None = None
     demo: bool = False
     mcp: bool = False
@@ -60,6 +74,7 @@ class Settings(BaseModel):
     log_bytes: Annotated[int, Field(ge=1024)] = 100 * 2**20
     log_files: _Count = 5
     log_ids: Literal["hash", "plain", "none"] = "hash"
+    log_items: bool | None = None
     watch: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
     @property
@@ -72,10 +87,32 @@ class Settings(BaseModel):
         """Requests a second of one caller; 0 for as many as there are."""
         return (0.0 if self.is_local else 100.0) if self.rate is None else self.rate
 
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The models by the name of their variant, an empty one without an experiment."""
+        return self.variants or {"": self.model}
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The share of users of each variant."""
+        equal = dict.fromkeys(self.variants, 1 / max(1, len(self.variants)))
+        return {name: self.shares[name] for name in self.variants} if self.shares else equal
+
+    @property
+    def logs_items(self) -> bool:
+        """Whether the log names items."""
+        return bool(self.variants) if self.log_items is None else self.log_items
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.also is not None and not self.demo:
             raise ValueError("also= is shown by the page: say demo=true as well")
+        if bool(self.experiment) != bool(self.variants):
+            raise ValueError("an experiment has a name and its models: experiment= and variants=")
+        if self.shares and set(self.shares) != set(self.variants):
+            raise ValueError("shares= names the variants of variants=, all of them")
+        if self.interleave and len(self.variants) != 2:
+            raise ValueError("interleave=true puts two variants into one list: name two")
         return self
 
     @classmethod
@@ -86,6 +123,12 @@ class Settings(BaseModel):
             raise UserError(
                 f"{unknown[0]}= is no key of serve.{suggest(unknown[0], known, limit=40)}"
             )
+        said = dict(said)
+        if "variants" in said:
+            if "model" in said:
+                raise UserError("model= and variants= are two ways: say one of them.")
+            variants = said["variants"] = _pairs(said["variants"])
+            said["model"] = next(iter(variants.values()), None)
         try:
             return cls(**said)
         except ValidationError as error:

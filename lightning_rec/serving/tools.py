@@ -19,6 +19,7 @@ from lightning_rec.serving import schemas
 from lightning_rec.serving.demo import found
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.service import Service, Told
+from lightning_rec.serving.variants import recommended
 
 Tool = Callable[..., Coroutine[Any, Any, Told]]
 _History = Annotated[list[schemas.Id], Field(description="Ids of items, oldest first.")]
@@ -73,7 +74,7 @@ def _tools(service: Service) -> list[Tool]:
         history: _History | None = None, user: schemas.Id | None = None, k: schemas.K = 10
     ) -> Told:
         """The k items that come next for a history, or for a user that the model knows."""
-        return await service.recommend(history, user, k, None)
+        return await recommended(service, history, user, k, None)
 
     async def similar_items(items: _Items, k: schemas.K = 10) -> Told:
         """The k items most like each of those named, by the model's vectors."""

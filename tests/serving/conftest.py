@@ -78,7 +78,7 @@ def served() -> Iterator[Callable[..., Asking]]:
     runner = asyncio.Runner()
     made: list[Asking] = []
 
-    def make(folder: Path, **said: Any) -> Asking:
+    def make(folder: Path | None, **said: Any) -> Asking:
         async def begun() -> Asking:
             return Asking(folder, **said)
 
@@ -97,7 +97,7 @@ def process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """``process(FOLDER, "key=value", …)``: a server of the command line, on a free port."""
     made: list[Server] = []
 
-    def make(folder: Path, *said: str, **environment: str) -> Server:
+    def make(folder: Path | None, *said: str, **environment: str) -> Server:
         made.append(Server(folder, *said, **environment))
         return made[-1]
 

@@ -36,8 +36,9 @@ class Asking:
 
     run: Callable[..., Any]
 
-    def __init__(self, folder: Path, **said: Any) -> None:
-        self.service = Service(Settings.of({"model": folder, **said}))
+    def __init__(self, folder: Path | None, **said: Any) -> None:
+        model = {} if folder is None else {"model": folder}
+        self.service = Service(Settings.of(model | said))
         self.app = make_app(self.service, Keys.of(self.service.settings.keys))
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
@@ -70,8 +71,9 @@ def answer_of(found: httpx.Response) -> Answer:
 class Server:
     """A process of ``lightning-rec serve``; it answers when this is made."""
 
-    def __init__(self, folder: Path, *said: str, **environment: str) -> None:
-        words = [sys.executable, "-m", "lightning_rec", "serve", f"model={folder}"]
+    def __init__(self, folder: Path | None, *said: str, **environment: str) -> None:
+        model = [] if folder is None else [f"model={folder}"]
+        words = [sys.executable, "-m", "lightning_rec", "serve", *model]
         if not any(word.startswith("port=") for word in said):
             said = (*said, "port=0")
         self.process = subprocess.Popen(
