@@ -20,7 +20,7 @@ def test_every_command_runs(
     prepare_files(PAGE, log_frame, tmp_path)
     for script in sorted(tmp_path.glob("*.py")):
         runpy.run_path(str(script))
-    found = commands(PAGE, rf"^python |FOLDER|{SERVER}")
+    found = commands(PAGE, rf"^python |requests\.jsonl|{SERVER}")
     for program, *arguments in found:
         assert program == "lightning-rec"
         assert cli.run(arguments) == 0, arguments
