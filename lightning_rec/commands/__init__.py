@@ -23,6 +23,7 @@ VERBS = {
     "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "serve": "a trained model behind HTTP, with sessions, limits and reload",
     "abtest": "what variants did to users; users a test needs; who gets which",
+    "offpolicy": "what another policy would have earned, from a log with chance",
     "export": "a trained model as one folder of data that opens anywhere",
     "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",

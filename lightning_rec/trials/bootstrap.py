@@ -19,11 +19,24 @@ def interval_of(
 
     ``slope``: times the covariate is taken off each, as it was found on the sample.
     """
-    resamples = min(RESAMPLES, max(RESAMPLES // 10, DRAWS // (len(ours[0]) + len(theirs[0]))))
     generator = np.random.default_rng(seed)
-    one, other = (_means(each, slope, resamples, generator) for each in (ours, theirs))
-    tail = (1 - level) / 2
-    low, high = np.quantile(other - one, [tail, 1 - tail])
+    number = _resamples(len(ours[0]) + len(theirs[0]))
+    one, other = (_means(each, slope, number, generator) for each in (ours, theirs))
+    return _percentiles(other - one, level)
+
+
+def interval_of_one(over: Floats, under: Floats, level: float, seed: int) -> tuple[float, float]:
+    """The percentile interval of a ratio of sums over units."""
+    generator = np.random.default_rng(seed)
+    return _percentiles(_means((over, under, under), 0.0, _resamples(len(over)), generator), level)
+
+
+def _resamples(users: int) -> int:
+    return min(RESAMPLES, max(RESAMPLES // 10, DRAWS // users))
+
+
+def _percentiles(found: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
