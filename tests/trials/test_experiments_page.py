@@ -18,17 +18,19 @@ def test_every_command_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     prepare_files(PAGE, log_frame, tmp_path)
-    for script in sorted(tmp_path.glob("*.py")):
+    scripts = sorted(tmp_path.glob("*.py"))
+    assert [path.stem for path in scripts] == ["bandit", "simulate"]
+    for script in scripts:
         runpy.run_path(str(script))
     found = commands(PAGE, rf"^python |requests\.jsonl|{SERVER}")
     for program, *arguments in found:
         assert program == "lightning-rec"
         assert cli.run(arguments) == 0, arguments
-    assert len(found) >= 6
+    assert len(found) >= 8
 
 
 def test_the_python_of_the_page_is_right() -> None:
     names: dict[str, object] = {}
     for language, text in blocks(PAGE):
-        if language == "python" and "# simulate" not in text:
+        if language == "python" and not text.startswith("# "):
             exec(text, names)
