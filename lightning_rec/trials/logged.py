@@ -112,10 +112,10 @@ def read_policy(path: Path, log: pl.DataFrame, action: str) -> Policy:
     context = [name for name in table.columns if name in log.columns and name not in own]
     if PROBABILITY not in table.columns:
         table = table.with_columns(pl.lit(1.0).alias(PROBABILITY))
-    made = pl.DataFrame([ids_of(table[name]).alias(f"in {name}") for name in context])
-    made = made.with_columns(ids_of(table[action]).alias("action"))
     number = numbers(pl.col(PROBABILITY), table[PROBABILITY].dtype)
-    made = made.with_columns(table.select(number).to_series())
+    keys = [ids_of(table[name]).alias(f"in {name}") for name in context]
+    keys.append(ids_of(table[action]).alias("action"))
+    made = pl.DataFrame([*keys, table.select(number).to_series()])
     if sum(each.null_count() for each in made):
         raise UserError(f"{path} has empty cells, or such as are no numbers.")
     check_probability(made[PROBABILITY], PROBABILITY, "from 0", opened.where)
