@@ -121,7 +121,7 @@ def _sentences(found: "OffPolicy", left_out: int, clip: float | None) -> Iterabl
         f"{found.rows:,} rows{units} are worth {found.effective:,.0f} of the policy's own; the "
         f"largest weight is {found.largest:,.1f}."
     )
-    if clip is not None:
+    if found.clipped:
         yield f"{found.clipped:.1%} of the weights were cut to {clip:g}, which leans to the log."
     if left_out:
         yield f"{left_out:,} rows were left out: the policy has nothing for their context."

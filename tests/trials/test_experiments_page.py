@@ -22,7 +22,7 @@ def test_every_command_runs(
     assert [path.stem for path in scripts] == ["bandit", "simulate"]
     for script in scripts:
         runpy.run_path(str(script))
-    found = commands(PAGE, rf"^python |requests\.jsonl|{SERVER}")
+    found = commands(PAGE, rf"^python |FOLDER|requests\.jsonl|{SERVER}")
     for program, *arguments in found:
         assert program == "lightning-rec"
         assert cli.run(arguments) == 0, arguments
