@@ -110,8 +110,10 @@ def _show(found: "OffPolicy", level: float) -> None:
     ])  # fmt: skip
     digits = max(places(each.error or 1.0) for each in found.estimates)
     for each in found.estimates:
-        cells = (f"{value:.{digits}f}" for value in (each.value, each.low, each.high))
-        table.add_row(TITLES[each.name], *cells)
+        ends = ("-", "-")  # of a model alone: how wrong it is, the log does not say
+        if each.name != "dm":
+            ends = (f"{each.low:.{digits}f}", f"{each.high:.{digits}f}")
+        table.add_row(TITLES[each.name], f"{each.value:.{digits}f}", *ends)
     Screen().print(table)
 
 

@@ -136,6 +136,7 @@ def extract(
             members = set(opened.namelist())
             for name in files + extras:
                 if f"{inner}/{name}" in members:
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     with (
                         opened.open(f"{inner}/{name}") as source,
                         (folder / name).open("wb") as out,

@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean reward with its standard error and interval. ``name``: log, ips, snips, dm or dr."""
+    """A mean reward with its standard error and interval. ``name``: log, ips, snips, dm or dr.
+
+    Of dm they are those of the mean of what the model says, and leave its own error out.
+    """
 
     name: str
     value: float
