@@ -16,6 +16,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from lightning_rec.answers.catalogues import check_titles
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import ranges
 from lightning_rec.errors import UserError
@@ -82,7 +83,7 @@ class PersonalSearch:
                 f"The two models have no item in common: ids such as {ours} are looked for among "
                 f"those such as {theirs}. Train both with the same ids of items (data.item)."
             )
-        _check_titles(matching.catalogue.items, taste.catalogue.items)
+        check_titles(matching.catalogue.items, taste.catalogue.items)
         if 2 * self.shared < len(self.codes):
             words = "%s of %s items are known to both models: of the others taste says nothing."
             log.warning(words, f"{self.shared:,}", f"{len(self.codes):,}")
@@ -115,14 +116,30 @@ class PersonalSearch:
             ``relevance`` and ``taste`` (of which it is made, before boosts), and ``propensity``
             where rules explore.
         """
+        self.check(k, seen)
+        texts, tell = texts_of(queries), told or Told()
+        asked = self.asked(users, histories, len(texts), tell)
+        ready = self.matching.ready(rules) if isinstance(rules, Rules) else rules
+        table = self.ordered(texts, asked, k, seen, ready, tell)
+        if told is None:
+            tell.log(k)
+        return table.drop("place")
+
+    def check(self, k: int, seen: str) -> None:
+        """Raise UserError unless so many can be asked for, so."""
         check_k(
             k, self.among, f"taste puts the best {{:,}} of a query in order (among={self.among})"
         )
         if seen not in ("filter", "keep"):
             raise UserError(f"seen={seen}: it is filter or keep.")
-        texts, tell = texts_of(queries), told or Told()
-        asked = self.asked(users, histories, len(texts), tell)
-        ready = self.matching.ready(rules) if isinstance(rules, Rules) else rules
+
+    def ordered(
+        self, texts: pl.Series, asked: Asked, k: int, seen: str, ready: Ready | None, tell: Told
+    ) -> pl.DataFrame:
+        """What :meth:`recommend` gives, for histories of known items, one for each text.
+
+        The column ``place`` says of which text each row is, which may come twice.
+        """
         found = self.candidates(texts, asked, seen, ready)
         score = self.mixed(found, self.weight)
         if ready is not None:
@@ -143,8 +160,6 @@ class PersonalSearch:
             lists = ruled_lists(top, keys, k, self.among, ready, tell)
         known = np.ones(len(texts), dtype=np.int64)
         tell.count(np.bincount(lists.row, minlength=len(texts)), known, k)
-        if told is None:
-            tell.log(k)
         return self._shown(lists, texts, asked.key, found)
 
     def asked(
@@ -224,31 +239,11 @@ class PersonalSearch:
         table = table.with_columns(
             relevance=pl.Series(found.relevance[row, place].numpy(), dtype=pl.Float64),
             taste=pl.Series(found.taste[row, place].numpy(), dtype=pl.Float64),
-            _place=pl.Series(lists.row),
+            place=pl.Series(lists.row),
         )
         if lists.propensity is not None:
             table = table.with_columns(propensity=pl.Series(lists.propensity))
-        return table.sort("_place", "rank").drop("_place")
-
-
-def _check_titles(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
-    """Raise UserError where the same ids name other things: few titles have a word in common."""
-    if not all("title" in each.columns for each in (ours, theirs)):
-        return
-    names = (each.select(pl.col("item"), pl.col("title")) for each in (ours, theirs))
-    first, second = (each.with_columns(ids_of(each["item"])).drop_nulls() for each in names)
-    both = first.join(second, "item", maintain_order="left").with_columns(
-        words=pl.col("title").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]{3,}"),
-        others=pl.col("title_right").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]{3,}"),
-    )
-    both = both.filter((pl.col("words").list.len() > 0) & (pl.col("others").list.len() > 0))
-    met = both["words"].list.set_intersection(both["others"]).list.len() > 0
-    if len(both) and met.mean() < 0.5:  # type: ignore[operator]
-        item, here, there = both.filter(~met).select("item", "title", "title_right").row(0)
-        raise UserError(
-            f"The two models number different things alike: item {item} is '{here}' in one, and "
-            f"'{there}' in the other. Train both over one catalogue."
-        )
+        return table.sort("place", "rank")
 
 
 def of_users(model: SequencePredictor, users: pl.Series, *, strict: bool = True) -> Asked:

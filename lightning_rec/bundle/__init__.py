@@ -5,9 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_rec.bundle.manifest import MANIFEST
+from lightning_rec.files import sha256_file
 
 if TYPE_CHECKING:
     from lightning_rec.predict.base import Predictor
+
+
+def identity_of(folder: Path) -> str:
+    """A hash of the record of what a folder's files are: of a bundle, or of a run."""
+    records = (folder / name for name in (MANIFEST, "checksums.json", "weights.safetensors"))
+    return sha256_file(next(each for each in records if each.is_file()))
 
 
 def open_model(folder: str | Path, trust: str | Iterable[str] = ()) -> "Predictor":

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from lightning_rec.commands.loading import loading
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_file
 
 with loading():
     from lightning_rec.predict.base import Predictor
@@ -25,12 +24,11 @@ def opened(said: dict[str, str], verb: str) -> Opened:
     if not said.get("model"):
         raise UserError(f"Say which model: lightning-rec {verb} model=FOLDER")
     with loading():
-        from lightning_rec.bundle import open_model
+        from lightning_rec.bundle import identity_of, open_model
 
     path = Path(said["model"])
     model = open_model(path)
-    records = (path / name for name in ("bundle.json", "checksums.json", "weights.safetensors"))
-    return Opened(model, path, sha256_file(next(each for each in records if each.is_file())))
+    return Opened(model, path, identity_of(path))
 
 
 def sequences(opened: Opened, verb: str) -> SequencePredictor:

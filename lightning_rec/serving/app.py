@@ -152,10 +152,12 @@ def _answers(app: FastAPI, service: Service) -> None:
 
     @app.post("/search", response_model=schemas.Ranking, tags=["ask"])
     async def search(asked: schemas.SearchRequest, request: Request) -> Response:
-        """The items of a model of matching for a text."""
-        unit = unit_of(service, None, asked.unit)
+        """The items of a model of matching for a text, perhaps in the order of a user."""
+        unit = unit_of(service, asked.user, asked.unit)
+        request.scope["told"] |= {"k": asked.k, **logged(service, unit)}
         rules, model = rules_of(asked.rules), model_of(service, unit)
-        found = await service.search(asked.query, asked.k, rules, model)
+        whom: dict[str, Any] = {"user": asked.user, "history": asked.history, "seen": asked.seen}
+        found = await service.search(asked.query, asked.k, rules, model, **whom)
         request.scope["told"] |= logged(service, unit, found)
         return Json(marked(found, unit))
 

@@ -71,15 +71,15 @@ class Model:
         return {} if known is None else {user: code for code, user in enumerate(known["user"])}
 
 
-def open_served(path: Path) -> Model:
-    """Open a bundle or run folder, or the one that a link leads to.
+def open_served(path: Path, key: str = "model") -> Model:
+    """Open a bundle or run folder, or the one that a link leads to; ``key`` named it.
 
     Raises UserError where it is none, is not whole, or cannot be asked.
     """
     try:
         folder = path.resolve(strict=True)
     except OSError:
-        raise UserError(f"model={path}: there is no such folder.") from None
+        raise UserError(f"{key}={path}: there is no such folder.") from None
     version = version_of(folder)
     model = Model(open_model(folder), folder.name, version)
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request

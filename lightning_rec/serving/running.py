@@ -113,16 +113,16 @@ async def _reload(service: Service) -> None:
 
 
 async def _watch(service: Service) -> None:
-    """Open the model again whenever ``model=`` leads to other files."""
-    paths = service.settings.paths.values()
-    tried = [model.version for model in service.models.values()]
+    """Open the models again whenever what names them leads to other files."""
+    settings, tried = service.settings, service.versions
+    paths = [*settings.paths.values(), *([settings.taste] if settings.taste else [])]
     while True:
-        await asyncio.sleep(service.settings.watch)
+        await asyncio.sleep(settings.watch)
         try:
             found = [version_of(path.resolve(strict=True)) for path in paths]
         except OSError:  # a link that is being set
             continue
-        if found not in (tried, [model.version for model in service.models.values()]):
+        if found not in (tried, service.versions):
             await _reload(service)
         tried = found
 

@@ -113,6 +113,9 @@ class SearchRequest(_Request):
     )
     query: Annotated[StrictStr, Field(min_length=1, max_length=2000)]
     k: K = 10
+    user: Id | None = Field(None, description="In whose order, where the server knows a taste.")
+    history: list[Id] | None = Field(None, description="In place of the user: what he had.")
+    seen: Literal["filter", "keep"] | None = Field(None, description="Items of the history.")
     rules: AskedRules | None = None
     unit: Id | None = Field(None, description=_UNIT)
 
@@ -149,6 +152,8 @@ class Ranked(BaseModel):
     item: str
     title: str | None = None
     score: float
+    relevance: float | None = Field(None, description="Of a search in the order of a user.")
+    taste: float | None = Field(None, description="Of a search in the order of a user.")
     propensity: float | None = Field(None, description="Where rules explore: its probability.")
     team: str | None = Field(None, description="Where two models are interleaved: whose it is.")
 
@@ -219,6 +224,7 @@ class Version(BaseModel):
     kind: str
     items: int | None
     version: str
+    taste: str | None = Field(description="The version of the model of taste, of searches.")
     loaded: str
     experiment: str | None = Field(None, description="The name of one on users.")
     variants: dict[str, str] | None = Field(None, description="The version of each variant.")

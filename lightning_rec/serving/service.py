@@ -17,11 +17,13 @@ from lightning_rec.serving.cache import Cache
 from lightning_rec.serving.compute import Compute
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.opening import Model, open_all
-from lightning_rec.serving.raw_ids import Id, text_of, texts_of
+from lightning_rec.serving.personal import NO_TASTE, Personal, open_personal
+from lightning_rec.serving.raw_ids import Id, texts_of
 from lightning_rec.serving.ruled import recommended_by_rules
 from lightning_rec.serving.sessions import sessions_of
 from lightning_rec.serving.settings import Settings
 from lightning_rec.serving.telling import Figures
+from lightning_rec.serving.whom import named, needs_users, of_items, of_user, user_of
 from lightning_rec.trials import Assignment
 
 log = logging.getLogger(__name__)
@@ -42,11 +44,12 @@ class Service:
         self.compute = Compute(settings.batch, self.figures.batched)
         self.models = open_all(settings.paths)
         self.also = open_all({"also": settings.also})["also"] if settings.also else None
+        self.personal = open_personal(settings, self.model)
         self.assignment = None
         if settings.variants:
             self.assignment = Assignment(settings.experiment, settings.parts)
         if settings.interleave and self.model.kind != "sequences":
-            raise UserError(f"{_named(self.model)}: interleave=true is of models of sequences.")
+            raise UserError(f"{named(self.model)}: interleave=true is of models of sequences.")
         self.sessions = sessions_of(settings)
         self.cache = Cache(settings.cache, settings.cache_seconds)
         self.problem: str | None = None
@@ -73,23 +76,23 @@ class Service:
         """
         model = model or self.model
         if model.kind != "sequences":
-            raise Refusal("cannot_answer", f"{_named(model)}, which recommends for no histories.")
+            raise Refusal("cannot_answer", f"{named(model)}, which recommends for no histories.")
         self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
         if (history is None) == (user is None):
             raise Refusal("invalid", "Say whom it is for: either history or user.")
         if history is not None:
-            asked, unknown = self._of_items(model, history)
+            asked, unknown = of_items(model, history, self.settings.history)
             return await self._ranking(model, k, seen, asked, unknown, rules)
-        name = _user(user)
+        name = user_of(user)
         session = await self.sessions.read(name)
         if rules is not None:  # whose answers hold for a moment, and are not kept
-            asked, unknown = self._of_user(model, name, session.items if session else ())
+            asked, unknown = of_user(model, name, session.items if session else ())
             return await self._ranking(model, k, seen, asked, unknown, rules, name)
         key = (model.version, name, session and session.revision, k, seen)
         kept = self.cache.get(key)
         self.figures.cache.labels("no" if kept is None else "yes").inc()
         if kept is None:
-            asked, unknown = self._of_user(model, name, session.items if session else ())
+            asked, unknown = of_user(model, name, session.items if session else ())
             kept = await self._ranking(model, k, seen, asked, unknown)
             self.cache.put(key, kept)
         found: Told = kept
@@ -99,7 +102,7 @@ class Service:
         """Items that are like each of ``items``. Raises Refusal."""
         model = self.model
         if model.kind == "clicks":
-            raise Refusal("cannot_answer", f"{_named(model)}, which compares no items.")
+            raise Refusal("cannot_answer", f"{named(model)}, which compares no items.")
         self.check_k(k, len(model.items) - 1, "an item has from 1 to {:,} others")
         names = texts_of(items)
         known = [name for name in names if name in model.codes]
@@ -115,16 +118,50 @@ class Service:
         return {"items": rows, "model": model.version}
 
     async def search(
-        self, query: str, k: int, rules: Rules | None = None, model: Model | None = None
+        self,
+        query: str,
+        k: int,
+        rules: Rules | None = None,
+        model: Model | None = None,
+        *,
+        user: Id | None = None,
+        history: Sequence[Id] | None = None,
+        seen: str | None = None,
     ) -> Told:
-        """The items of the catalogue for a text. Raises Refusal."""
+        """The items of the catalogue for a text; see :class:`schemas.SearchRequest`.
+
+        Raises Refusal.
+        """
         model = model or self.model
         if model.kind != "matching":
-            raise Refusal("cannot_answer", f"{_named(model)}, which reads no queries.")
+            raise Refusal("cannot_answer", f"{named(model)}, which reads no queries.")
+        if user is not None or history is not None:
+            if self.personal is None:
+                raise Refusal("cannot_answer", NO_TASTE)
+            whom = await self.personal.whom(self.sessions, user, history, self.settings.history)
+            return await self._personal(self.personal, query, k, rules, whom, seen or "keep")
+        if seen is not None:
+            raise Refusal("invalid", "seen: it is of a user or a history.")
         self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
         work = partial(answering.searched, model, k, rules=rules)
         rows = await self.ask(("search", id(model), k, repr(rules)), work, query)
         return {"items": rows, "model": model.version}
+
+    async def _personal(
+        self,
+        personal: Personal,
+        query: str,
+        k: int,
+        rules: Rules | None,
+        whom: tuple[str, History, int],
+        seen: str,
+    ) -> Told:
+        self.check_k(k, personal.search.among, "taste puts the best {:,} of a query in order")
+        version, (name, history, unknown) = self.model.version, whom
+        work = partial(personal.answered, k, seen, rules)
+        group = ("personal", id(personal), k, seen, repr(rules))
+        rows = await self.ask(group, work, (query, name, history))
+        return {"items": rows, "unknown_items": unknown, "model": version}
 
     async def predict(self, rows: list[Told], context: Told | None = None) -> Told:
         """The scores of raw rows. Raises Refusal."""
@@ -132,7 +169,7 @@ class Service:
         if len(rows) > self.settings.rows:
             raise Refusal("too_large", f"A request has at most {self.settings.rows:,} rows.")
         if context and model.kind != "clicks":
-            raise Refusal("cannot_answer", f"{_named(model)}, which reads no context.")
+            raise Refusal("cannot_answer", f"{named(model)}, which reads no context.")
         frame = answering.rows_of(rows)
         group = ("predict", id(model), tuple(frame.schema.items()), repr(context))
         scores = await self.ask(group, partial(answering.scored, model, context=context), frame)
@@ -140,14 +177,14 @@ class Service:
 
     async def take(self, user: Id, items: Sequence[Id], key: str | None) -> Told:
         """Take in what a user did. Raises Refusal."""
-        model = self.model
-        if model.kind != "sequences" or _needs_users(model):
-            raise Refusal("cannot_answer", f"{_named(model)}: events change none of its answers.")
+        model = self.personal.taste if self.personal else self.model
+        if model.kind != "sequences" or needs_users(model):
+            raise Refusal("cannot_answer", f"{named(model)}: events change none of its answers.")
         names = texts_of(items)
         if any(name is None for name in names):
             raise Refusal("invalid", "items: there is one that is no id, such as an empty text.")
         texts = [name for name in names if name is not None]
-        done = await self.sessions.append(_user(user), texts, key)
+        done = await self.sessions.append(user_of(user), texts, key)
         if not done.repeated:
             self.figures.events.inc(len(texts))
         return {"events": done.total, "repeated": done.repeated}
@@ -162,6 +199,8 @@ class Service:
                 models = await asyncio.to_thread(open_all, self.settings.paths)
                 for model in models.values():
                     await self._tried(model)
+                first = next(iter(models.values()))
+                personal = await asyncio.to_thread(open_personal, self.settings, first)
             except Exception as error:
                 told = isinstance(error, UserError | Refusal)
                 self.problem = str(error) if told else f"{type(error).__name__}: {error}"
@@ -169,7 +208,7 @@ class Service:
                 log.error("The model stays as it was, %s: %s", self.model.version, self.problem)
                 raise UserError(f"The model stays as it was. {self.problem}") from error
             self.figures.model.clear()
-            self.models, self.problem = models, None
+            self.models, self.personal, self.problem = models, personal, None
             self.figures.reloads.labels("done").inc()
             self._loaded()
 
@@ -183,52 +222,23 @@ class Service:
             "kind": model.kind,
             "items": len(model.items) or None,
             "version": model.version,
+            "taste": self.personal.taste.version if self.personal else None,
             "loaded": self.loaded,
             "experiment": self.settings.experiment or None,
             "variants": {name: each.version for name, each in self.models.items() if name} or None,
             "reload_error": self.problem,
         }
 
+    @property
+    def versions(self) -> list[str]:
+        """Of the models that answer now."""
+        taste = [self.personal.taste.version] if self.personal else []
+        return [*(model.version for model in self.models.values()), *taste]
+
     async def close(self) -> None:
         """End the thread, and give back what sessions hold."""
         await asyncio.to_thread(self.compute.end)
         await self.sessions.close()
-
-    def history_of(self, model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
-        """Codes of what is known of a user: by the model's log, then by his session."""
-        known: list[int] = []
-        if user in model.users:
-            known = model.predictor.users["items"][model.users[user]].to_list()  # type: ignore[attr-defined]
-        return [*known, *(model.codes[item] for item in events if item in model.codes)]
-
-    def _of_items(self, model: Model, history: Sequence[Id]) -> tuple[History, int]:
-        if len(history) > self.settings.history:
-            most = self.settings.history
-            raise Refusal("too_large", f"A history has at most {most:,} items: send the latest.")
-        if _needs_users(model):
-            raise Refusal(
-                "cannot_answer",
-                f"{_named(model)}, which has a vector for each user that it was trained on, and "
-                "none of a history: ask for a user.",
-            )
-        codes = [model.codes.get(item) if type(item) is str else None for item in history]
-        for place, code in enumerate(codes):
-            if code is None:  # not spelt as the model spells it, or unknown
-                codes[place] = model.codes.get(text_of(history[place]) or "")
-        known = [code for code in codes if code is not None]
-        return History(known, -1), len(history) - len(known)
-
-    def _of_user(self, model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
-        if user not in model.users and not events:
-            raise Refusal(
-                "unknown_user",
-                "The model does not know this user, and nothing of his was sent to /events: ask "
-                "with a history.",
-            )
-        codes = self.history_of(model, user, events)
-        unknown = sum(item not in model.codes for item in events)
-        is_new = bool(events) and not _needs_users(model)
-        return History(codes, -1 if is_new else model.users[user]), unknown
 
     async def _ranking(
         self,
@@ -271,9 +281,9 @@ class Service:
     async def _tried(self, model: Model) -> None:
         """Let a model answer once before anybody depends on it."""
         if model.kind != self.model.kind:
-            raise UserError(f"{_named(model)}, and the one before was one of {self.model.kind}.")
+            raise UserError(f"{named(model)}, and the one before was one of {self.model.kind}.")
         if model.kind == "sequences" and model.items:
-            user = 0 if _needs_users(model) else -1
+            user = 0 if needs_users(model) else -1
             question = History([0], user)
             work = partial(answering.recommended, model, 1, "keep")
             await self.ask(("try", id(model)), work, question)
@@ -282,18 +292,3 @@ class Service:
         self.loaded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         for model in self.models.values():
             self.figures.model.labels(model.folder, model.version).set(1)
-
-
-def _user(user: Id | None) -> str:
-    name = None if user is None else text_of(user)
-    if name is None:
-        raise Refusal("invalid", "user: this is no id, as an empty text is none.")
-    return name
-
-
-def _needs_users(model: Model) -> bool:
-    return bool(getattr(model.predictor.model, "needs_users", False))  # type: ignore[attr-defined]
-
-
-def _named(model: Model) -> str:
-    return f"The model is {model.predictor.name}, one of {model.kind}"

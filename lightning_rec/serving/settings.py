@@ -23,6 +23,8 @@ class Settings(BaseModel):
 
     Attributes:
         model: a bundle or run folder, or a link to one.  also: a second one, for the page.
+        taste: of matching: a model of sequences, in the order of whose users searches are answered.
+        weight: of taste, a number from 0 to 1, or the file that ``search --fit`` wrote.
         demo: whether there is a page.  mcp: whether assistants can ask, at ``/mcp``.
         keys: a file of a key a line, ``NAME KEY``; else keys are those of ``LIGHTNING_REC_KEYS``.
         body: bytes of a request.  history: items of one.  k: of an answer.  rows: of ``/predict``.
@@ -49,6 +51,8 @@ class Settings(BaseModel):
     shares: Annotated[dict[str, float], BeforeValidator(_pairs)] = Field(default_factory=dict)
     interleave: bool = False
     also: Path | None = None
+    taste: Path | None = None
+    weight: str | None = None
     demo: bool = False
     mcp: bool = False
     host: str = "127.0.0.1"
@@ -107,6 +111,13 @@ class Settings(BaseModel):
     def _check(self) -> Self:
         if self.also is not None and not self.demo:
             raise ValueError("also= is shown by the page: say demo=true as well")
+        if (self.taste is None) != (self.weight is None):
+            raise ValueError(
+                "taste=FOLDER and weight= go together: a file of 'search --fit', or a number from "
+                "0 (relevance) to 1 (taste)"
+            )
+        if self.taste is not None and self.variants:
+            raise ValueError("taste= goes with one model: leave out variants=")
         if bool(self.experiment) != bool(self.variants):
             raise ValueError("an experiment has a name and its models: experiment= and variants=")
         if self.shares and set(self.shares) != set(self.variants):

@@ -81,10 +81,12 @@ def _tools(service: Service) -> list[Tool]:
         return await service.similar(items, k)
 
     async def search(
-        query: Annotated[str, Field(min_length=1, max_length=2000)], k: schemas.K = 10
+        query: Annotated[str, Field(min_length=1, max_length=2000)],
+        k: schemas.K = 10,
+        user: schemas.Id | None = None,
     ) -> Told:
-        """The k items of the catalogue that fit a text best."""
-        return await service.search(query, k)
+        """The k items of the catalogue that fit a text best, perhaps in the order of a user."""
+        return await service.search(query, k, user=user)
 
     async def predict(rows: _Rows) -> Told:
         """How likely a click is for each row of the columns that the model reads."""
