@@ -18,6 +18,7 @@ from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,20 +55,29 @@ class FileConfigSource(file_config_source.FileConfigSource):
 class CheckedLoader(ConfigLoaderImpl):
     """Hydra's loader of configs; each config that it composes is checked."""
 
+    own_folders = True  # whether configs may come from elsewhere than ours
+
     def load_configuration(self, *args: Any, **settings: Any) -> DictConfig:
         """Compose. Raises UserError if the config names what no config may."""
+        overrides = settings.get("overrides", ())
+        for_mode = settings.get("validate_sweep_overrides") is False
+        if for_mode and not self.own_folders and not any("hydra." in each for each in overrides):
+            # Hydra composes the whole config once more to read hydra.mode, which ours do not set;
+            # an error here has it go by its flags.
+            raise ConfigCompositionException
         cfg: DictConfig = super().load_configuration(*args, **settings)
         check(cfg)
         return cfg
 
 
 @contextmanager
-def checked() -> Iterator[None]:
-    """Let Hydra compose only what is checked."""
+def checked(own_folders: bool = True) -> Iterator[None]:
+    """Let Hydra compose only what is checked; ``own_folders``: configs may lie outside of ours."""
     Plugins.instance()  # brings the usual sources along
     sources = SourcesRegistry.instance().types
     internals: Any = hydra_internals  # Hydra has no door for a loader of one's own
     usual = sources["file"], internals.ConfigLoaderImpl
+    CheckedLoader.own_folders = own_folders
     sources["file"], internals.ConfigLoaderImpl = FileConfigSource, CheckedLoader
     try:
         yield

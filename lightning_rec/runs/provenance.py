@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,7 @@ _NAMED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "
 
 def card() -> dict[str, Any]:
     """Facts about code and machine that hold for a whole run."""
-    named = ((dist.metadata["Name"], dist.version) for dist in distributions())
-    found = {name: version for name, version in named if name}
-    packages = {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
+    packages = _packages(*sys.path)
     return {
         "version": __version__,
         **_commit(),
@@ -35,6 +34,14 @@ def card() -> dict[str, Any]:
         "cwd": str(Path.cwd()),
         "pid": os.getpid(),
     }
+
+
+@lru_cache(maxsize=1)
+def _packages(*path: str) -> dict[str, str]:
+    """The version of each installed package. Read once: a sweep has many jobs in one process."""
+    named = ((dist.metadata["Name"], dist.version) for dist in distributions(path=[*path]))
+    found = {name: version for name, version in named if name}
+    return {name.lower().replace("_", "-"): found[name] for name in sorted(found)}
 
 
 def now() -> str:
