@@ -10,6 +10,7 @@ from lightning_rec import config, threads
 from lightning_rec.build.callbacks import check_monitor
 from lightning_rec.build.keys import check_keys
 from lightning_rec.errors import UserError
+from lightning_rec.predict.asking import Frame
 from lightning_rec.predict.base import Predictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.runs.folder import RunFolder
@@ -30,10 +31,17 @@ def problem_of(cfg: DictConfig) -> Problem[Any]:
     return problem
 
 
-def load_run(folder: str | Path, *overrides: str, trust: str | Iterable[str] = ()) -> Predictor:
+def load_run(
+    folder: str | Path,
+    *overrides: str,
+    new_items: Frame | None = None,
+    trust: str | Iterable[str] = (),
+) -> Predictor:
     """Load a completed run, without its data: the folder, and its language model if it has one.
 
     ``overrides`` change values of its config, as ``item.encoder=FOLDER`` where that has moved.
+    ``new_items``, a frame of ``item`` and what the run knows items by (``title``), are items that
+    training did not have, for a run that reads texts: it then answers with them and for them.
     ``trust`` names modules of your own, one or several, whose classes the run may build.
 
     Raises UserError if it is no completed run, is not as the run wrote it, builds what is not
@@ -48,4 +56,4 @@ def load_run(folder: str | Path, *overrides: str, trust: str | Iterable[str] = (
             raise UserError(
                 f"{run.path} is a run of task={problem.name}, which cannot be asked from Python."
             )
-        return problem.predictor.of(run, problem)
+        return problem.predictor.of(run, problem, new_items)

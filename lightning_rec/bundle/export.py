@@ -17,6 +17,7 @@ from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
 from lightning_rec.models.ensembles import Ensemble
+from lightning_rec.predict.asking import Frame
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
@@ -41,6 +42,7 @@ def export(
     *overrides: str,
     users: bool = True,
     index: str | None = None,
+    new_items: Frame | None = None,
     trust: Iterable[str] = (),
 ) -> Path:
     """Write the bundle of a completed run into a new folder, and return its path.
@@ -53,6 +55,7 @@ def export(
             bundle answers for histories alone.
         index: by what the bundle looks up items, ``exact``, ``faiss``, ``usearch`` or ``pq``; None
             is exact below a million of them. Of models of sequences with vectors of items.
+        new_items: that training did not have; see :func:`~lightning_rec.load_run`.
         trust: see :func:`~lightning_rec.load_run`.
 
     Raises UserError if the run cannot be asked, cannot be taken along, or ``to`` is there already.
@@ -66,7 +69,7 @@ def export(
         run.check_completed("run")
         if index is not None and problem.predictor is not SequencePredictor:
             raise UserError(f"index={index} is for models of sequences; {run.path} is none.")
-        predictor, packed = _packed(run, problem, users, index)
+        predictor, packed = _packed(run, problem, users, index, new_items)
     with atomic_folder(target) as temporary:
         _write(temporary, packed, run)
         with trusting(trust):
@@ -75,7 +78,7 @@ def export(
 
 
 def _packed(
-    run: RunFolder, problem: Problem[Any], users: bool, index: str | None
+    run: RunFolder, problem: Problem[Any], users: bool, index: str | None, new: Frame | None
 ) -> tuple[Predictor, Packed]:
     kinds: dict[type[Predictor] | None, Callable[..., tuple[Predictor, Packed]]] = {
         SequencePredictor: partial(_sequences, index=index),
@@ -84,13 +87,13 @@ def _packed(
     }
     if problem.predictor not in kinds:
         raise UserError(f"{run.path} is a run of task={problem.name}, which answers nothing.")
-    return kinds[problem.predictor](run, problem, users)
+    return kinds[problem.predictor](run, problem, users, new)
 
 
 def _sequences(
-    run: RunFolder, problem: Any, users: bool, index: str | None
+    run: RunFolder, problem: Any, users: bool, new: Frame | None, *, index: str | None
 ) -> tuple[Predictor, Packed]:
-    predictor = SequencePredictor.of(run, problem)
+    predictor = SequencePredictor.of(run, problem, new)
     settings = _settings(problem)
     if isinstance(predictor.model, Ensemble):
         settings["members"] = [_settings(each) for each in problem.members]
@@ -101,8 +104,10 @@ def _settings(problem: Problem[Any]) -> dict[str, Any]:
     return {key: plain(problem.cfg[key]) for key in ("model", "objective")}
 
 
-def _clicks(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
-    predictor = ClickPredictor.of(run, problem)
+def _clicks(
+    run: RunFolder, problem: Any, users: bool, new: Frame | None
+) -> tuple[Predictor, Packed]:
+    predictor = ClickPredictor.of(run, problem, new)
     for each in (problem, *getattr(problem, "members", ())):
         if each.items is None:  # else what is tuned ends in a table of vectors
             _merge(run, each.adapted)
@@ -133,14 +138,16 @@ def _merge(run: RunFolder, adapted: AdaptedModule | None) -> None:
         ) from error
 
 
-def _matching(run: RunFolder, problem: Any, users: bool) -> tuple[Predictor, Packed]:
+def _matching(
+    run: RunFolder, problem: Any, users: bool, new: Frame | None
+) -> tuple[Predictor, Packed]:
     run.check_language(problem.cfg)
     model = problem.make_model()
     adapted = problem.adapt(model)
     run.load_model(model)
     _merge(run, adapted)
     model.requires_grad_(False).eval()
-    predictor = MatchPredictor(model, run.table("items").sort("code").drop("code"))
+    predictor = MatchPredictor(model, MatchPredictor.catalogue_of(run, new))
     settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
     if hasattr(model, "first"):
         settings["first"] = {"model": problem.first_settings}

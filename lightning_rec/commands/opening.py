@@ -27,7 +27,12 @@ def opened(said: dict[str, str], verb: str) -> Opened:
         from lightning_rec.bundle import identity_of, open_model
 
     path = Path(said["model"])
-    model = open_model(path)
+    new = None
+    if "new_items" in said:
+        from lightning_rec.rules.given import table
+
+        new = table(Path(said["new_items"]), "item")
+    model = open_model(path, new_items=new)
     return Opened(model, path, identity_of(path))
 
 

@@ -46,7 +46,18 @@ Examples:
   lightning-rec recommend model=runs/sasrec --input users.csv --output recs.parquet
 """
 CLICKS = ("row", "items", "context", "goal")
-KEYS = ("model", "user", "history", "k", "seen", *CLICKS, *RULES, "overwrite", "restart")
+KEYS = (
+    "model",
+    "new_items",
+    "user",
+    "history",
+    "k",
+    "seen",
+    *CLICKS,
+    *RULES,
+    "overwrite",
+    "restart",
+)
 FLAGS = ("--input", "--output")
 
 

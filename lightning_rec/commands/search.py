@@ -31,7 +31,8 @@ trained on; the file to= is what weight= takes then.
 
 RULES are those of recommend: allow= deny= where= per= boosts= at= diversity=
 explore= seed= pool=, and with a user seen=filter|keep. items=FILE gives the
-catalogue the columns that where= and per= ask of.
+catalogue the columns that where= and per= ask of; new_items=FILE (item, title) adds
+items to it, which need no training.
 
 Examples:
   lightning-rec search model=runs/bi_encoder "angle bracket"
@@ -39,7 +40,20 @@ Examples:
   lightning-rec search model=FOLDER items=items.csv "where=price < 20" "1/2 in. drill bit"
   lightning-rec search model=runs/bm25 taste=runs/sasrec user=42 weight=w.json "shampoo"
 """
-KEYS = ("run", "model", "k", "taste", "user", "history", "weight", "among", "seen", "items", "to")
+KEYS = (
+    "run",
+    "model",
+    "new_items",
+    "k",
+    "taste",
+    "user",
+    "history",
+    "weight",
+    "among",
+    "seen",
+    "items",
+    "to",
+)
 PERSONAL = ("user", "history", "weight", "among", "seen", "to", "--fit")
 _LONGEST = 200  # characters of a query or a title that are shown
 
@@ -67,7 +81,7 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.predict.matching import MatchPredictor
         from lightning_rec.predict.told import Told
 
-    found = opened({"model": folder}, "search")
+    found = opened(said | {"model": folder}, "search")
     predictor = found.model
     if not isinstance(predictor, MatchPredictor):
         raise UserError(

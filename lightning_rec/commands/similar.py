@@ -17,14 +17,15 @@ bought_together counts users who have both items, in the log that the run was
 trained on (two at least), over the root of the product of those who have either;
 lift says how many times as often as by chance. Competitors are similar items
 of the same category: where="category == 'shoes'". A bi-encoder compares vectors of
-texts, and takes item= and k= alone.
+texts, and takes item= and k= alone. new_items=FILE has items that training did not
+have, which a run that reads texts knows by them.
 
 Examples:
   lightning-rec similar model=runs/sasrec item=2571
   lightning-rec similar model=runs/sasrec item=2571 by=bought_together k=5
   lightning-rec similar model=runs/sasrec item=2571 by=both "where='Sci-Fi' in genres"
 """
-KEYS = ("model", "item", "k", "by", "allow", "deny", "where")
+KEYS = ("model", "new_items", "item", "k", "by", "allow", "deny", "where")
 
 
 def run(arguments: list[str]) -> int:

@@ -14,7 +14,8 @@ usage: lightning-rec vectors model=FOLDER of=items|users to=FILE.parquet|.jsonl
                              [overwrite=true]
 
 Columns are item or user, and vector. Where a model has biases of items, the last
-element is the bias, beside a 1 in the vectors of users.
+element is the bias, beside a 1 in the vectors of users. new_items=FILE has items
+that training did not have, which a run that reads texts knows by them.
 
 Examples:
   lightning-rec vectors model=runs/sasrec of=items to=items.parquet
@@ -25,7 +26,7 @@ Examples:
 
 def run(arguments: list[str]) -> int:
     """Write the file. Raises UserError on bad input."""
-    said, others = keys_of(arguments, "vectors", ("model", "of", "to", "overwrite"))
+    said, others = keys_of(arguments, "vectors", ("model", "new_items", "of", "to", "overwrite"))
     nothing_else(others, "vectors")
     if said.get("of") not in ("items", "users"):
         raise UserError(f"of={said.get('of', '')}: say of=items or of=users.")

@@ -53,13 +53,15 @@ class Reading:
 class ItemNode(ABC):
     """How items are known, which ``title`` says in words.
 
-    ``by_id``: whether each has weights of its own as well; ``template``: names the columns of the
+    ``by_id``: whether each has weights of its own as well; ``reads_new``: whether items can be
+    known by it that training did not have; ``template``: names the columns of the
     catalogue that are read, in braces; ``languages``: the nodes that read a language model.
     """
 
     kind: ClassVar[str] = "items"
     title: str
     by_id: bool = False
+    reads_new: bool = False
     template: str | None = None
     languages: Sequence[Any] = ()
 
@@ -162,6 +164,7 @@ class SumOf(ItemNode):
         self.template = " ".join(part.template for part in every if part.template) or None
         self.languages = [language for part in every for language in part.languages]
         self.title = " and ".join(part.title for part in every)
+        self.reads_new = all(part.reads_new for part in every)
         if not parts:
             raise UserError("item.parts is empty: name what items are known by.")
         if len(self.languages) > 1:
@@ -181,6 +184,7 @@ class OwnIds(ItemNode):
     """
 
     by_id = True
+    reads_new = True  # which have none of their own, as items without training events
     title = "ids"
 
     def __init__(self, dropout: BelowOne = 0.0) -> None:

@@ -43,6 +43,7 @@ class Texts(Described):
     """
 
     choice = "text"
+    reads_new = True
     template: str
 
     def __init__(

@@ -34,8 +34,11 @@ class Predictor:
         return f"{type(self).__name__}({self.name}{known})"
 
     @classmethod
-    def of(cls, run: "RunFolder", problem: Any) -> Self:
-        """That of a completed run. Raises UserError where the run does not hold what it needs."""
+    def of(cls, run: "RunFolder", problem: Any, new_items: Any = None) -> Self:
+        """That of a completed run, with ``new_items`` that training did not have.
+
+        Raises UserError where the run does not hold what it needs.
+        """
         raise NotImplementedError
 
     def recommend(self, *args: Any, **kwargs: Any) -> pl.DataFrame:

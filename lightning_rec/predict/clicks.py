@@ -58,8 +58,13 @@ class ClickPredictor(Predictor):
         self.name = model.title
 
     @classmethod
-    def of(cls, run: "RunFolder", problem: Any) -> Self:
+    def of(cls, run: "RunFolder", problem: Any, new_items: Any = None) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
+        if new_items is not None:
+            raise UserError(
+                "new_items: a model of clicks has no list of items to add to; it scores any row, "
+                "and what it did not meet in training counts as unknown."
+            )
         tables = {name: run.table(name) for name in TABLES}
         processor = FeatureProcessor.of(tables, problem.source.fields)
         described = problem.items is not None or problem.template is not None

@@ -18,6 +18,7 @@ from lightning_rec.models.text.bi_encoder import BiEncoder
 from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.predict.asking import Catalogue, Frame, arrays, check_k, frame, split
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import plain_lists, ruled_lists
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
@@ -41,9 +42,15 @@ class MatchPredictor(Predictor):
         self.name = type(model).__name__
 
     @classmethod
-    def of(cls, run: "RunFolder", problem: Any) -> Self:
+    def of(cls, run: "RunFolder", problem: Any, new_items: Frame | None = None) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
-        return cls(problem.restored(run), run.table("items").sort("code").drop("code"))
+        return cls(problem.restored(run), cls.catalogue_of(run, new_items))
+
+    @staticmethod
+    def catalogue_of(run: "RunFolder", new_items: Frame | None) -> pl.DataFrame:
+        """The items of a run, and new ones behind them."""
+        items = run.table("items").sort("code").drop("code")
+        return items if new_items is None else with_new(items, new_items, "{title}")
 
     def describe(self, items: Frame) -> None:
         """Take further columns of items, ``item`` and others, for conditions and caps.

@@ -34,6 +34,7 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Pairs, among
@@ -67,11 +68,16 @@ class SequencePredictor(Predictor):
         self.catalogue = Catalogue(items)
 
     @classmethod
-    def of(cls, run: Any, problem: Any) -> Self:
+    def of(cls, run: Any, problem: Any, new_items: Frame | None = None) -> Self:
         """That of a completed run. Raises UserError where it does not hold what it needs."""
-        items = run.table("items").sort("code").drop("code")
+        known = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
-        model = problem.restored(run, items, 0 if users is None else len(users))
+        number, items = 0 if users is None else len(users), known
+        if new_items is None:
+            model = problem.restored(run, items, number)
+        else:
+            items = with_new(known, new_items, getattr(problem.items, "template", None))
+            model = problem.restored(run, items, number, len(known))
         model.requires_grad_(False)
         return cls(model, problem.objective, items, users, problem.protocol.seen)
 

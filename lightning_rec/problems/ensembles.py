@@ -129,9 +129,11 @@ class EnsembledSequences(Sequences):
         steps = SequenceFitting(len(model.members), self._monitored(), **self._measuring(loaded))
         return self.task(steps, model, None, self.objective)
 
-    def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
-        """The ensemble of a finished run; row i of ``items`` describes item i."""
-        model = self._restored(items, users)
+    def restored(
+        self, run: RunFolder, items: pl.DataFrame, users: int, known: int | None = None
+    ) -> SequenceModel:
+        """The ensemble of a finished run; see :meth:`SequenceProblem.restored`."""
+        model = self._restored(items, users, known)
         run.load_model(model)
         return model
 
@@ -162,12 +164,18 @@ class EnsembledSequences(Sequences):
             "ranked among the whole catalogue: say weights=equal, or a weight for each."
         )
 
-    def _restored(self, items: pl.DataFrame, users: int) -> SequenceEnsemble:
+    def _restored(
+        self, items: pl.DataFrame, users: int, known: int | None = None
+    ) -> SequenceEnsemble:
         for name, run in self.members.runs.items():
-            if not run.table("items").sort("code")["item"].equals(items["item"]):
+            if (
+                not run.table("items")
+                .sort("code")["item"]
+                .equals(items["item"].head(known or len(items)))
+            ):
                 raise UserError(f"model.members.{name}={run.path} numbers items in another way.")
         schema = Schema(len(items), self.cfg.batches.max_len, users)
-        return self._over(schema, self.members.restored(lambda _: (items, users)))
+        return self._over(schema, self.members.restored(lambda _: (items, users, known)))
 
     def _over(self, schema: Schema, models: list[Any]) -> SequenceEnsemble:
         members = [

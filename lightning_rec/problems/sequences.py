@@ -161,20 +161,32 @@ class Sequences(Problem[AuditedLog]):
         adapted = None if reading is None else reading.tuned
         return self.task(self._steps(loaded), model, loss, self.objective, adapted)
 
-    def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> SequenceModel:
-        """The model of a finished run; row i of ``items`` describes item i."""
+    def restored(
+        self, run: RunFolder, items: pl.DataFrame, users: int, known: int | None = None
+    ) -> SequenceModel:
+        """The model of a finished run; row i of ``items`` describes item i.
+
+        ``known``: how many of them the run knew; None for all. Raises UserError where the model has
+        nothing to know others by.
+        """
+        if known is not None and not (self.items is not None and self.items.reads_new):
+            by = "their ids" if self.items is None else self.items.title
+            raise UserError(
+                f"new_items: {run.path} knows items by {by}, so it has learnt nothing of new ones. "
+                "A run of item=text or item=text_and_ids reads them; or train again with their "
+                "events."
+            )
         run.check_language(self.cfg)
         schema = Schema(len(items), self.cfg.batches.max_len, users)
         # What was fitted to training items comes with the weights.
-        reading = Reading(
-            items, items["item"], len(items), cache_dir(), self.adapter, restoring=True
-        )
+        trained = len(items) if known is None else known
+        reading = Reading(items, items["item"], trained, cache_dir(), self.adapter, restoring=True)
         model = self.make_model(schema, reading)
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(items)
         if self.items is not None:
             self._read_items(model, reading)
-        run.load_model(model)
+        run.load_model(model, known)
         return model
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:

@@ -261,15 +261,18 @@ class RunFolder:
         """Write the weights as safetensors."""
         self.save("weights.safetensors", lambda path: weights.write(path, model))
 
-    def load_model(self, model: torch.nn.Module) -> None:
-        """Read the weights into ``model``. Raises UserError if they are missing or do not fit."""
+    def load_model(self, model: torch.nn.Module, known: int | None = None) -> None:
+        """Read the weights into ``model``, of the ``known`` items if it has more than the run.
+
+        Raises UserError if they are missing or do not fit.
+        """
         path, status = self.path / "weights.safetensors", self.card.get("status")
         if not path.is_file():
             more = f"this run is {status}: go on with it, resume={self.path}"
             told = "bring the file back" if status == "completed" else more
             raise UserError(f"{path} is missing: {told}.")
         checksums.verify(self.path, path.name)
-        weights.read(path, model)
+        weights.read(path, model, known)
 
     def save_metrics(self, figures: dict[str, float]) -> None:
         """Write ``metrics.json``, sorted by name."""

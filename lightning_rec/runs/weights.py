@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from lightning_rec.errors import UserError
 
@@ -24,13 +25,39 @@ def write(path: Path, model: torch.nn.Module) -> None:
     path.write_bytes(save(state))
 
 
-def read(path: Path, model: torch.nn.Module) -> None:
-    """Read what :func:`write` wrote into a model. Raises UserError if it does not fit."""
+def read(path: Path, model: torch.nn.Module, known: int | None = None) -> None:
+    """Read what :func:`write` wrote into a model; of a model with more items than the ``known``
+    of the file, see :func:`grown`. Raises UserError if it does not fit.
+    """
     try:
-        model.load_state_dict(load_file(path))
+        found = load_file(path)
+        model.load_state_dict(found if known is None else grown(found, model, known))
     except (RuntimeError, SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
+
+
+def grown(found: dict[str, Tensor], model: torch.nn.Module, known: int) -> dict[str, Tensor]:
+    """Weights for a model with more items than the ``known`` that they were made with.
+
+    A new item has no vector of its own (0, as items without training events have), and the mean of
+    the others' biases. Raises UserError where all that a model knows of an item is its own weight.
+    """
+    for name, own in model.state_dict().items():
+        old = found.get(name)
+        if old is None or old.shape == own.shape:
+            continue
+        if len(old) != known or old.shape[1:] != own.shape[1:]:
+            raise UserError(f"{name} cannot be had of items that training did not know.")
+        more = own.new_zeros(len(own) - known, *own.shape[1:])
+        if name.endswith(".own.weight") or old.ndim == 1:
+            found[name] = torch.cat([old, more + (old.mean() if old.ndim == 1 else 0)])
+        else:
+            raise UserError(
+                f"New items have no {name}, which holds a vector of each item's own: train again "
+                "with their events, or a model whose scores are of item=text alone."
+            )
+    return found
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
