@@ -49,8 +49,7 @@ class MatchPredictor(Predictor):
     @staticmethod
     def catalogue_of(run: "RunFolder", new_items: Frame | None) -> pl.DataFrame:
         """The items of a run, and new ones behind them."""
-        items = run.table("items").sort("code").drop("code")
-        return items if new_items is None else with_new(items, new_items, "{title}")
+        return with_new(run.table("items").sort("code").drop("code"), new_items, "{title}")
 
     def describe(self, items: Frame) -> None:
         """Take further columns of items, ``item`` and others, for conditions and caps.

@@ -8,8 +8,8 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Frame, frame
 
 
-def with_new(known: pl.DataFrame, new: Frame, template: str | None) -> pl.DataFrame:
-    """The items of a run and new ones behind them, whose codes follow those of the run.
+def with_new(known: pl.DataFrame, new: Frame | None, template: str | None) -> pl.DataFrame:
+    """The items of a run and new ones behind them, if any, whose codes follow those of the run.
 
     Args:
         known: ``item`` and what the catalogue says of it.
@@ -19,6 +19,8 @@ def with_new(known: pl.DataFrame, new: Frame, template: str | None) -> pl.DataFr
     Raises:
         UserError: where an item is known already or named twice, or a column is missing or empty.
     """
+    if new is None:
+        return known
     given = frame(new, "item")
     needed = columns_of(template, known.columns, "the catalogue") if template else []
     given = frame(given, "item", *needed).select(

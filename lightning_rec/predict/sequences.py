@@ -72,12 +72,8 @@ class SequencePredictor(Predictor):
         """That of a completed run. Raises UserError where it does not hold what it needs."""
         known = run.table("items").sort("code").drop("code")
         users = run.table("users") if (run.path / "users.parquet").is_file() else None
-        number, items = 0 if users is None else len(users), known
-        if new_items is None:
-            model = problem.restored(run, items, number)
-        else:
-            items = with_new(known, new_items, getattr(problem.items, "template", None))
-            model = problem.restored(run, items, number, len(known))
+        items = with_new(known, new_items, getattr(problem.items, "template", None))
+        model = problem.restored(run, items, 0 if users is None else len(users), len(known))
         model.requires_grad_(False)
         return cls(model, problem.objective, items, users, problem.protocol.seen)
 
@@ -239,8 +235,7 @@ class SequencePredictor(Predictor):
     def queries(self, asked: Asked) -> Iterator[tuple[Ints, Tensor]]:
         """Numbers of histories, int64 [m], and their queries, float [m, Q], some at a time."""
         length = np.diff(asked.offsets)
-        order = np.argsort(-length, kind="stable")
-        order = order[: np.count_nonzero(length)]
+        order = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         with kernels.using(False):  # without dropout torch's own are sooner, most of all for few
             for rows in split(order, ROWS):
                 end = asked.offsets[rows + 1]

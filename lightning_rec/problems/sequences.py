@@ -169,7 +169,9 @@ class Sequences(Problem[AuditedLog]):
         ``known``: how many of them the run knew; None for all. Raises UserError where the model has
         nothing to know others by.
         """
-        if known is not None and not (self.items is not None and self.items.reads_new):
+        if (known or len(items)) < len(items) and not (
+            self.items is not None and self.items.reads_new
+        ):
             by = "their ids" if self.items is None else self.items.title
             raise UserError(
                 f"new_items: {run.path} knows items by {by}, so it has learnt nothing of new ones. "
@@ -186,7 +188,7 @@ class Sequences(Problem[AuditedLog]):
             model.read_catalogue(items)
         if self.items is not None:
             self._read_items(model, reading)
-        run.load_model(model, known)
+        run.load_model(model, trained)
         return model
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:

@@ -262,10 +262,7 @@ class RunFolder:
         self.save("weights.safetensors", lambda path: weights.write(path, model))
 
     def load_model(self, model: torch.nn.Module, known: int | None = None) -> None:
-        """Read the weights into ``model``, of the ``known`` items if it has more than the run.
-
-        Raises UserError if they are missing or do not fit.
-        """
+        """See :func:`~lightning_rec.runs.weights.read`. Raises UserError if they are missing."""
         path, status = self.path / "weights.safetensors", self.card.get("status")
         if not path.is_file():
             more = f"this run is {status}: go on with it, resume={self.path}"

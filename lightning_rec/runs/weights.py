@@ -45,10 +45,8 @@ def grown(found: dict[str, Tensor], model: torch.nn.Module, known: int) -> dict[
     """
     for name, own in model.state_dict().items():
         old = found.get(name)
-        if old is None or old.shape == own.shape:
+        if old is None or old.shape == own.shape or len(old) != known:
             continue
-        if len(old) != known or old.shape[1:] != own.shape[1:]:
-            raise UserError(f"{name} cannot be had of items that training did not know.")
         more = own.new_zeros(len(own) - known, *own.shape[1:])
         if name.endswith(".own.weight") or old.ndim == 1:
             found[name] = torch.cat([old, more + (old.mean() if old.ndim == 1 else 0)])
