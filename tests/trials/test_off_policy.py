@@ -135,6 +135,10 @@ def test_weights_of_a_list_are_products_down_to_each_place() -> None:
     ips = by_name(found)["ips"]
     assert ips.value == pytest.approx(truth.sum() / 2, abs=3.5 * ips.error)
     assert found.weight == pytest.approx(1, abs=3.5 * found.weight_error)
+    ratios = [part["target"].to_numpy() / part["propensity"].to_numpy() for part in parts]
+    weighted = ratios[0] * parts[0]["reward"].to_numpy()
+    weighted = weighted + ratios[0] * ratios[1] * parts[1]["reward"].to_numpy()
+    assert ips.value == pytest.approx(weighted.mean() / 2)
     alone = by_name(off_policy(rows.drop("list")))["ips"]
     assert abs(alone.value - truth.sum() / 2) > 5 * alone.error
 
@@ -168,6 +172,19 @@ def test_what_is_expected_is_the_sum_over_actions() -> None:
     assert len(whole) > 3
     joined = found.with_columns(fold=pl.Series(fold)).join(whole, ["fold", "in c"])
     assert joined["expected"].to_numpy() == pytest.approx(joined["sum"].to_numpy())
+
+
+def test_no_row_is_predicted_by_a_model_that_saw_it() -> None:
+    rows = logged(7, 90)
+    before = with_rewards(rows, policy(), ["in c"], ["in c"])
+    for row in range(0, 90, 15):
+        turned = rows.with_row_index("n").with_columns(
+            reward=pl.when(n=row).then(1 - pl.col("reward")).otherwise("reward")
+        )
+        after = with_rewards(turned.drop("n"), policy(), ["in c"], ["in c"])
+        changed = after["predicted"] != before["predicted"]
+        assert not changed[row]
+        assert changed.sum() > 40
 
 
 def test_wrong_propensities_are_noticed_and_no_overlap_is_refused() -> None:
