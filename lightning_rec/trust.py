@@ -39,12 +39,18 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
     "callbacks": frozenset(f"pytorch_lightning.callbacks.{name}" for name in _CALLBACKS.split()),
     "item": frozenset(f"lightning_rec.items.base.{name}" for name in ("SumOf", "OwnIds")),
     "trainer": frozenset({"pytorch_lightning.Trainer"}),
-    # What 'lightning-rec ensemble' composes, which no group of conf/ offers.
+    # What 'lightning-rec ensemble' and 'pipeline' compose, which no group of conf/ offers.
     "model": frozenset(
-        f"lightning_rec.models.ensembles.{name}" for name in ("SequenceEnsemble", "ClickEnsemble")
+        f"lightning_rec.models.{name}"
+        for name in ("ensembles.SequenceEnsemble", "ensembles.ClickEnsemble", "pipelines.Pipeline")
     ),
     "task": frozenset(
-        f"lightning_rec.problems.ensembles.Ensembled{name}" for name in ("Sequences", "Clicks")
+        f"lightning_rec.problems.{name}"
+        for name in (
+            "ensembles.EnsembledSequences",
+            "ensembles.EnsembledClicks",
+            "pipelines.PipelinedSequences",
+        )
     ),
 }
 # Nodes that are called otherwise than the group that they are of.

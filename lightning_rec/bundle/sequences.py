@@ -116,7 +116,7 @@ def _unpacked(
     if "members" not in settings:
         model, objective = made(settings, items)
         return load(model, packed.take(prefix)), objective  # type: ignore[return-value]
-    from lightning_rec.models.ensembles import Member  # reads clicks too, which takes time
+    from lightning_rec.models.together import Member  # reads clicks too, which takes time
 
     members = []
     for number, own in enumerate(settings["members"]):

@@ -23,6 +23,7 @@ from lightning_rec.data.arrays import (
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
 from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
+from lightning_rec.data.earlier import earlier
 from lightning_rec.data.filters import Ordered, filtered, picked
 from lightning_rec.data.repeats import SeenTargets
 from lightning_rec.data.schema import Interactions
@@ -37,7 +38,7 @@ from lightning_rec.ranges import BelowOne
 # is what was done before they came: so the runs of that time keep their hash.
 _LATER = {
     "drop_repeats", "drop_doubled", "candidates", "val_users", "val_seed", "others_train",
-    "nested", "new_users", "new_items", "new_items_seed",
+    "nested", "new_users", "new_items", "new_items_seed", "earlier",
 }  # fmt: skip
 
 
@@ -71,6 +72,8 @@ class SplitProtocol(Hashed, ABC):
         new_items: share of the items that have no event in training or in any history before the
             targets, drawn at random, as if they had come to the catalogue afterwards.
         new_items_seed: fixes that draw.
+        earlier: splits the training part alone once more, for the ranker of a pipeline; see
+            :mod:`lightning_rec.data.earlier`.
     """
 
     kind: ClassVar[str] = "interactions"
@@ -89,6 +92,7 @@ class SplitProtocol(Hashed, ABC):
     val_seed: NonNegativeInt = 0
     new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
+    earlier: bool = False
 
     ordered: ClassVar[bool] = True  # whether the order of a user's events says anything
     known_users: ClassVar[bool] = True  # whether those that are tested were trained on
@@ -96,7 +100,7 @@ class SplitProtocol(Hashed, ABC):
     @property
     def validates(self) -> bool:
         """Whether there are to be validation targets."""
-        return self.val_users != 0
+        return self.val_users != 0 and not self.earlier
 
     def __post_init__(self) -> None:
         if self.seen == "keep" and self.seen_targets == "miss":
@@ -169,9 +173,10 @@ class SplitProtocol(Hashed, ABC):
         events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
         check_parts(events, self, data.info["name"])
         events = self.arranged(data, events)
-        events, targets = without_new(
-            events, self.choose(events), self.new_items, self.new_items_seed
-        )
+        targets = self.choose(events)
+        if self.earlier:
+            events, targets = earlier(events, targets, getattr(self, "targets", "last"), self.name)
+        events, targets = without_new(events, targets, self.new_items, self.new_items_seed)
         split = arrays(data, events, targets, counts, self)
         check_usable(split, self)
         return split

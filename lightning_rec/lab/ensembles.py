@@ -15,6 +15,7 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_json
 from lightning_rec.lab.examples import of_examples
 from lightning_rec.lab.reading import Source, check_comparable, read_runs
+from lightning_rec.problems.ensembles import itself
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 
@@ -28,8 +29,8 @@ KINDS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "Sequences": ("EnsembledSequences", "SequenceEnsemble", ("scores", "probabilities", "ranks")),
     "Clicks": ("EnsembledClicks", "ClickEnsemble", ("probabilities", "scores")),
 }
-# Parts of the first member's config that trained it, which an ensemble has none of.
-_NONE = ("loss", "item", "adapter", "method", "negatives", "encoder", "baseline", "callbacks")
+# Parts of the first member's config that trained it, which what joins it has none of.
+NONE = ("loss", "item", "adapter", "method", "negatives", "encoder", "baseline", "callbacks")
 
 
 class Asked(NamedTuple):
@@ -80,7 +81,7 @@ def composed(members: Mapping[str, Path], asked: Asked, folder: Path) -> DictCon
     Raises UserError where members are not of the same data, catalogue and protocol, are not as
     they were written, or cannot be joined in this way.
     """
-    _check(members)
+    check_members(members)
     cfg = RunFolder.open(next(iter(members.values()))).config
     problem, model, ways = _kind(cfg, next(iter(members.items())))
     by = asked.by or ways[0]
@@ -97,7 +98,7 @@ def composed(members: Mapping[str, Path], asked: Asked, folder: Path) -> DictCon
         **({"k": 60 if asked.k is None else asked.k} if by == "ranks" else {}),
     }
     changed = {
-        **{key: None for key in _NONE if key in cfg},
+        **{key: None for key in NONE if key in cfg},
         "model": node,
         "callbacks": {},
         "logger": {},
@@ -127,8 +128,9 @@ def conclude(folder: Path) -> None:
 
     A warning says where it cannot be written, since a member is no longer where it was.
     """
-    members = (RunFolder.open(folder).config.get("model") or {}).get("members")
-    if not isinstance(members, DictConfig):
+    model = RunFolder.open(folder).config.get("model") or {}
+    members = model.get("members")
+    if not isinstance(members, DictConfig) or ".ensembles." not in str(model.get("_target_")):
         return
     paths = {str(name): Path(path) for name, path in members.items()}
     if gone := [path for path in paths.values() if not (path / "metrics.json").is_file()]:
@@ -211,7 +213,7 @@ def _pearson(one: Any, other: Any) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _check(members: Mapping[str, Path]) -> None:
+def check_members(members: Mapping[str, Path]) -> None:
     """Raise UserError where runs are not of the same data, or not as they were written."""
     check_comparable(read_runs(dict(members)), "the members")
     for path in members.values():
@@ -225,8 +227,8 @@ def _kind(cfg: DictConfig, first: tuple[str, Path]) -> tuple[str, str, tuple[str
             return kind
     name, path = first
     found: Any = config.target("task", config.plain(cfg.task))
-    is_one = ".ensembles." in target
-    what = "an ensemble itself: name its members" if is_one else f"a run of task={found.name}"
+    joined = any(f".{each}." in target for each in ("ensembles", "pipelines"))
+    what = itself(found.__module__) if joined else f"a run of task={found.name}"
     raise UserError(f"{name}={path} is {what}; ensembles are of runs of sequences or of clicks.")
 
 

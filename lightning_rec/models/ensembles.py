@@ -4,22 +4,19 @@ Members are as they were trained, and are kept in folders of their own: what an 
 own are their weights. Shapes: m members, M queries, n items, V = num_items, B rows, G goals.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
-from lightning_rec.data.split import Histories, Schema
+from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.at_once import bytes_at_once
-from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.blocks import encode
-from lightning_rec.models.clicks.encoded import Ask
 from lightning_rec.models.clicks.parts import FITTED, ClickModel
+from lightning_rec.models.together import Beside, Together
 from lightning_rec.needs import Need
 
 Weights = Literal["equal", "fitted"] | list[float]
@@ -27,7 +24,7 @@ SCORE_BYTES = 8 * 2**20  # scores of a catalogue that are held at once
 _LOWEST = torch.finfo(torch.float32).min
 
 
-class Ensemble(nn.Module):
+class Ensemble(Beside):
     """What ensembles share: members that are trained no more, and a weight for each.
 
     Attributes:
@@ -36,32 +33,18 @@ class Ensemble(nn.Module):
     """
 
     weights: Tensor
-    members: Sequence[Any]
 
     def weigh(self, weights: Weights) -> None:
         """Take in the weights of the members. Raises UserError where they are none of these."""
         self.fits = weights == "fitted"
         self.register_buffer("weights", shares(weights, len(self.members)))
-        for model in self.models:
-            model.requires_grad_(False).eval()
-
-    @property
-    def models(self) -> list[nn.Module]:
-        """The members' models, whose weights are not among those of the ensemble."""
-        return [*self.members]
+        self.freeze()
 
     @property
     def alone(self) -> int | None:
         """The only member that counts, whose answers are then taken as they are; else None."""
         counted: list[int] = self.weights.nonzero()[:, 0].tolist()
         return counted[0] if len(counted) == 1 else None
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Ensemble":
-        """Members move along to another device."""
-        for model in self.models:
-            model._apply(fn, recurse)
-        moved: Ensemble = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return moved
 
 
 def shares(weights: Weights, number: int) -> Tensor:
@@ -76,17 +59,7 @@ def shares(weights: Weights, number: int) -> Tensor:
     return given / given.sum()
 
 
-class Member(NamedTuple):
-    """A model of sequences, how it is asked for the next item, and positions that it encodes at
-    once on a CPU.
-    """
-
-    model: SequenceModel
-    ask: Ask
-    tokens: int
-
-
-class SequenceEnsemble(Ensemble, SequenceModel):
+class SequenceEnsemble(Ensemble, Together):
     """Models of sequences over one catalogue. Scores of one query are compared by what ``by`` says.
 
     ``scores``: the mean of standard scores (s - mean) / sd. ``probabilities``: the mean of softmax
@@ -102,8 +75,6 @@ class SequenceEnsemble(Ensemble, SequenceModel):
         k: of reciprocal rank fusion.
     """
 
-    objectives = ("closed_form",)
-
     def __init__(
         self,
         schema: Schema,
@@ -112,31 +83,10 @@ class SequenceEnsemble(Ensemble, SequenceModel):
         weights: Weights = "equal",
         k: PositiveInt = 60,
     ) -> None:
-        super().__init__(schema)
-        self.members: list[Member] = list(members)
+        super().__init__(schema, members)
         self.by, self.k = by, k
-        self.needs_order = any(each.model.needs_order for each in self.members)
         self.needs_users = any(each.model.needs_users for each in self.members)
-        self.widths: list[int] = []  # of the members' queries
         self.weigh(weights)
-
-    @property
-    def models(self) -> list[nn.Module]:
-        """The members' models."""
-        return [member.model for member in self.members]
-
-    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """The members' queries beside one another: float [M, Q].
-
-        Each is asked in its own way, by the latest items that it can read.
-        """
-        made = []
-        for model, ask, tokens in self.members:
-            question = ask(recent(histories, model.schema), model.schema)
-            on_cpu = histories.items.device.type == "cpu"
-            made.append(encode(model, *question, tokens if on_cpu else None).float())
-        self.widths = [queries.shape[1] for queries in made]
-        return torch.cat(made, dim=1)
 
     @torch.no_grad()
     def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
@@ -215,17 +165,6 @@ class SequenceEnsemble(Ensemble, SequenceModel):
             return (scores - facts).masked_fill(none, _LOWEST)
         mean, scale, lowest = facts.split(1, dim=1)
         return torch.where(none, lowest, (scores - mean) * scale)
-
-
-def recent(histories: Histories, schema: Schema) -> Histories:
-    """The latest items of each history, as many as a model can read."""
-    items, most = histories.items, schema.max_len
-    if items.shape[1] <= most:
-        return histories
-    length = (items != schema.padding).sum(dim=1, keepdim=True)
-    place = (length - most).clamp(min=0) + torch.arange(most, device=items.device)
-    kept = items.gather(1, place).masked_fill(place >= length, schema.padding)
-    return histories._replace(items=kept)
 
 
 class ClickEnsemble(Ensemble, ClickModel):

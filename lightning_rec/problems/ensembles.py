@@ -23,7 +23,8 @@ from lightning_rec.errors import UserError, quoting
 from lightning_rec.items.base import Reading
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.parts import ClickModel
-from lightning_rec.models.ensembles import ClickEnsemble, Ensemble, Member, SequenceEnsemble
+from lightning_rec.models.ensembles import ClickEnsemble, Ensemble, SequenceEnsemble
+from lightning_rec.models.together import Member
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_figures import metrics_of as click_metrics
 from lightning_rec.problems.click_figures import worse_than_base
@@ -80,11 +81,17 @@ def _problem(name: str, run: RunFolder, kind: type[Problem[Any]]) -> Problem[Any
     task = config.plain(settings.task)
     found: Any = config.target("task", task)
     if found is not kind:
-        what = "an ensemble itself: name its members" if issubclass(found, kind) else found.name
+        what = itself(found.__module__) if issubclass(found, kind) else found.name
         raise UserError(
             f"model.members.{name}={run.path} is no run of task={kind.name}: it is {what}."
         )
     return kind(settings, **config.check("task", task))
+
+
+def itself(module: str) -> str:
+    """What a run is whose problem is of a module of those that join runs."""
+    word = "a pipeline" if module.endswith(".pipelines") else "an ensemble"
+    return f"{word} itself: name its members"
 
 
 def check_fits(model: Ensemble, *, validates: bool) -> None:

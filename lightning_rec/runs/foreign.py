@@ -23,7 +23,13 @@ _FILES = {  # keys that name files, by the node that they are below
     "data": ("path", "val", "test", "catalogue"),
     "item": ("path", "item_ids"),
 }
-FOLDERS = ("encoder", "first", "run", "teacher")  # keys that name a language model, or a run
+FOLDERS = (
+    "encoder",
+    "first",
+    "ranker",
+    "run",
+    "teacher",
+)  # keys that name a language model, or a run
 
 
 def addresses(cfg: DictConfig) -> dict[str, str]:

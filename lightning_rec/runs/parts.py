@@ -11,10 +11,12 @@ from lightning_rec.runs import checksums
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 
-KEYS = ("encoder.run", "model.first")  # that may name the folder of a run
+RANKER = "model.ranker"
+KEYS = ("encoder.run", "model.first", RANKER)  # that may name the folder of a run
 MEMBERS = "model.members"  # whose keys all do
 PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
+TABLES = ("fields.parquet", "vocabulary.parquet", "statistics.parquet")  # what a ranker reads
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
@@ -30,7 +32,8 @@ def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
         inner = [path for path in (folder / PARTS).rglob("*") if path.is_file()]
         shutil.rmtree(copied, ignore_errors=True)
         with atomic_folder(copied) as temporary:
-            for path in [*(folder / name for name in FILES), *inner]:
+            files = (*FILES, *(TABLES if key == RANKER else ()))
+            for path in [*(folder / name for name in files), *inner]:
                 if path.is_file():
                     name = path.relative_to(folder)
                     (temporary / name).parent.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,14 @@ def start_of(run: RunFolder, cfg: DictConfig, task: Task, checkpoint: Path) -> S
     return Start(checkpoint, done, saved.global_step)
 
 
+def best_epoch(run: RunFolder) -> int | None:
+    """After how many epochs the weights of a finished run were taken; None where none is kept."""
+    if (run.path / BEST).is_file():
+        return _read(run.path / BEST).ready
+    epochs: int | None = run.card.get("cost", {}).get("epochs")
+    return epochs
+
+
 def until(run: RunFolder, cfg: DictConfig, start: Start | None) -> dict[str, Any]:
     """How far a run went under its settings, and those of them that ``cfg`` changes."""
     now = dict(leaves(config.plain(cfg)))

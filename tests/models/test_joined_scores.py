@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.ensembles import Member, SequenceEnsemble, recent
+from lightning_rec.models.ensembles import SequenceEnsemble
+from lightning_rec.models.together import Member, recent
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs
 from lightning_rec.tasks.ensembles import TRIALS, best_pool, grid

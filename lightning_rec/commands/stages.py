@@ -1,0 +1,174 @@
+"""The stages of a pipeline: each is made once, in a folder that its config and its data name."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, seed_everything
+
+from lightning_rec import training
+from lightning_rec.build import problem_of
+from lightning_rec.build.agreement import check_data
+from lightning_rec.build.trainer import make_trainer
+from lightning_rec.commands.train import frozen
+from lightning_rec.config import compose
+from lightning_rec.data.core.module import DataModule
+from lightning_rec.data.earlier import audit_earlier
+from lightning_rec.data.fetch import cache_dir
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError
+from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.lab import pipelines
+from lightning_rec.lab.ensembles import named
+from lightning_rec.lab.pipelines import Asked
+from lightning_rec.lab.reading import Source
+from lightning_rec.problems.pipelines import PipelinedSequences, origins
+from lightning_rec.runs import checksums
+from lightning_rec.runs.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+STAGES = "runs/stages"
+TABLE, FACTS = "candidates.parquet", "facts.json"
+
+
+def make(
+    sources: list[Source], asked: Asked, stages: str | Path | None, folder: str | Path | None
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Make and evaluate a pipeline, a run in ``folder``; what its pipeline.json holds.
+
+    What of ``stages`` is there already is taken as it is; what was begun is gone on with. Raises
+    UserError where the runs cannot be joined, before anything is written.
+    """
+    members = named(*sources)
+    quotas = pipelines.quotas_of(members, asked)
+    pipelines.check_retrievers(members)
+    path = Path(folder or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_pipeline")
+    kept, facts, ranker = Path(stages or STAGES), {}, None
+    if asked.ranker is not None:
+        before = {name: _earlier(name, run, kept) for name, run in members.items()}
+        with _once():
+            table = _candidates(members, before, quotas, asked, kept)
+        facts = read_json(table.parent / FACTS)
+        ranker = _ranker(table, facts["features"], asked, kept)
+        facts |= {"stages": {name: str(run) for name, run in before.items()}}
+        facts |= {"ranker": {"run": str(ranker), "figures": RunFolder.open(ranker).metrics}}
+    cfg = pipelines.composed(members, quotas, ranker, path)
+    said = [*(f"{name}={run}" for name, run in members.items()), *asked.said()]
+    _trained(path, cfg, said)
+    facts["figures"] = {name: RunFolder.open(run).metrics for name, run in members.items()}
+    return RunFolder.open(path), pipelines.concluded(path, facts)
+
+
+def _trained(
+    folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None
+) -> None:
+    """Train a run, or go on with it; one that is completed, of the same model, stays as it is."""
+    if not (folder / "run.json").is_file():
+        training.train(cfg, folder, said, watch)
+        return
+    run = RunFolder.open(folder)
+    if run.config.model != cfg.model or run.config.protocol != cfg.protocol:
+        raise UserError(f"{folder} holds another run: name another folder, or remove it.")
+    if run.card.get("status") == "completed":
+        checksums.verify_all(folder)
+        log.info("%s is there already, and kept.", folder)
+    else:
+        training.resume(folder, [], watch)
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """Leave out what is told of the data, which the run of the pipeline itself tells."""
+    logger = logging.getLogger("lightning_rec.data")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _earlier(name: str, path: Path, stages: Path) -> Path:
+    """The run of a retriever that knows nothing of the ranker's targets."""
+    run = RunFolder.open(path)
+    cfg = pipelines.earlier(run)
+    folder = (stages / f"{name}-{pipelines.key_of_run(cfg, run)}").absolute()
+    cfg.run_dir, cfg.tracking.name = str(folder), None
+    with _once():
+        _trained(folder, cfg, [*run.card.get("overrides", []), "protocol.earlier=true"], Callback())
+    return folder
+
+
+def _candidates(
+    members: Mapping[str, Path],
+    before: Mapping[str, Path],
+    quotas: Mapping[str, int],
+    asked: Asked,
+    stages: Path,
+) -> Path:
+    """The table of what retrievers, ``before``, would have shown for the ranker's targets."""
+    key = pipelines.key_of_candidates(before, quotas, asked)
+    folder = (stages / f"candidates-{key}").absolute()
+    if not (folder / FACTS).is_file():
+        cfg = pipelines.composed(before, quotas, None, folder)
+        whole = problem_of(pipelines.composed(members, quotas, None, folder)).load(cache_dir())
+        problem: Any = problem_of(cfg)
+        assert isinstance(problem, PipelinedSequences)
+        loaded = problem.load(cache_dir())
+        for run in problem.members.runs.values():
+            check_data(run, problem, loaded)
+        audited = audit_earlier(whole.data.split, loaded.data.split)
+        data = problem.make_data(loaded)
+        seed_everything(asked.seed, workers=True, verbose=False)
+        task = problem.collecting(loaded, data, asked.negatives or None, asked.seed)
+        trainer = make_trainer(cfg, folder, training=False)
+        trainer.test(task, datamodule=DataModule(data), verbose=False)
+        steps: Any = task.steps
+        target = loaded.data.split.test.target
+        found = origins(steps.found["test"], [*quotas], target, "ranker")
+        facts = {
+            "features": task.model.features,
+            "audit": audited,
+            "before": pipelines.recalls(found, [*quotas]),
+        }
+        _write(folder, steps.kept, facts)
+    return folder / TABLE
+
+
+def _write(folder: Path, kept: list[Any], facts: dict[str, Any]) -> None:
+    parts = [
+        pl.DataFrame(features.cpu().numpy(), schema=facts["features"]).select(
+            pl.Series("query", example.cpu().numpy()),
+            pl.Series("label", label.cpu().numpy()).cast(pl.Int8),
+            pl.all(),
+        )
+        for example, label, features in kept
+    ]
+    table = pl.concat(parts)
+    if not table["label"].sum():
+        raise UserError(
+            "No retriever finds a single target of the ranker: raise quotas, or train others."
+        )
+    with atomic_folder(folder) as temporary:
+        table.write_parquet(temporary / TABLE)
+        write_json(temporary / FACTS, facts | {"rows": len(table)})
+
+
+def _ranker(table: Path, features: list[str], asked: Asked, stages: Path) -> Path:
+    """The run of clicks over the candidates of a table."""
+    overrides = pipelines.ranker_overrides(table, features, asked)
+    cfg = frozen(compose(overrides))
+    if cfg.data.fields.numeric != features or "Clicks" not in cfg.task._target_:
+        raise UserError(
+            f"ranker={' '.join(asked.ranker or ())}: it is a model of clicks with its settings."
+        )
+    folder = (stages / f"ranker-{pipelines.key_of_table(table, cfg)}").absolute()
+    cfg.run_dir = str(folder)
+    _trained(folder, cfg, overrides, Callback())
+    return folder

@@ -1,0 +1,316 @@
+"""Retrieve, then rank: candidates of several models, put in order by a model of clicks.
+
+Each retriever gives its best items of a query, as many as its quota; their union are the candidates
+of the query. A ranker scores each by what retrievers, item and history say of it. What no retriever
+found is not ranked at all. Shapes: m retrievers, M queries, V = num_items, P candidates of all
+queries, C candidates of a query at most, F features.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
+from lightning_rec.data.split import Histories, Schema
+from lightning_rec.errors import UserError, listed
+from lightning_rec.models.at_once import bytes_at_once
+from lightning_rec.models.together import Together, recent
+
+LOWEST = torch.finfo(torch.float32).min
+SCORE_BYTES = 32 * 2**20  # scores of a catalogue that are held at once
+MOST = 24  # retrievers: a number of 24 bits is a whole one in float32
+ROWS = 2**16  # candidates that a ranker reads at once
+FUSED = 60  # k of reciprocal rank fusion, where nothing ranks
+
+
+class Candidates(NamedTuple):
+    """Candidates of some queries, those of a query together, by rising item code.
+
+    row, item: int64 [P], number of the query and item code.  origin: int64 [P]; bit i says whether
+    retriever i has it among its best.  features: float32 [P, F], of :attr:`Pipeline.features`.
+    """
+
+    row: Tensor
+    item: Tensor
+    origin: Tensor
+    features: Tensor
+
+
+class Ranker(nn.Module):
+    """A model of clicks over the features of candidates, which are all numbers.
+
+    ``names``: of the features.  ``mean``, ``deviation``: float32 [F], by which they are scaled.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, model: nn.Module, names: Sequence[str], mean: Tensor, deviation: Tensor):
+        super().__init__()
+        self.model, self.names = model, [*names]
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("deviation", deviation.float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of candidates, float32 [P], of their features, float32 [P, F]."""
+        made = [features.new_zeros(0)]
+        for some in features.split(ROWS):
+            values = (some - self.mean) / self.deviation
+            ids = torch.zeros(len(some), 0, dtype=torch.int32, device=some.device)
+            made.append(self.model(Rows(ids, values)).float())
+        return torch.cat(made)
+
+
+def ranker_schema(names: Sequence[str]) -> ClickSchema:
+    """What a model of clicks is told of features that are all numbers."""
+    fields = (Field(name, "numeric", 1 + place, 1, 0) for place, name in enumerate(names))
+    return ClickSchema(tuple(fields))
+
+
+class Pipeline(Together):
+    """Candidates of several models of sequences, ranked by a model of clicks.
+
+    Args:
+        members: the retrievers; in a config the folders of their runs by name.
+        quotas: by name, how many of its best items a retriever gives.
+        ranker: puts candidates in order; in a config the folder of its run. None takes reciprocal
+            rank fusion, the sum of 1 / (60 + rank) over the retrievers that found an item.
+
+    Attributes:
+        seconds: what each stage took until now, by name.
+    """
+
+    popularity: Tensor
+    about: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        members: Any,
+        quotas: Mapping[str, PositiveInt],
+        ranker: Any = None,
+    ) -> None:
+        super().__init__(schema, members)
+        if len(self.members) > MOST or len(quotas) != len(self.members):
+            raise UserError(f"model.quotas: say one for each of 1 to {MOST} retrievers.")
+        self.quotas = dict(quotas)
+        self.ranker: Ranker | None = ranker
+        self.needs_users = all(each.model.needs_users for each in self.members)
+        self.seconds: dict[str, float] = dict.fromkeys([*quotas, "features", "ranker"], 0.0)
+        # Of the training events: the share of each item, by the mean of all and as a logarithm;
+        # and what the catalogue says an item is about.
+        self.register_buffer("popularity", torch.zeros(schema.num_items))
+        self.register_buffer("about", torch.zeros(schema.num_items, 0))
+        self.freeze()
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The retrievers' models, and the ranker's."""
+        return super().models + ([] if self.ranker is None else [self.ranker])
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features of a candidate.
+
+        Of each retriever: ``score``, (s - mean) / sd over what it could give for the query; ``gap``
+        to the best of them, in the same unit; ``place``, the logarithm of the rank, of one more
+        than the quota for what is not among its best. ``found_by``, how many found it;
+        ``popularity`` of the item, the mean of it in the history (``mainstream``), the length of
+        the ``history``, and ``affinity``, the mean share of the history that is about what the
+        item is about, where the catalogue says that.
+        """
+        own = [f"{name}_{what}" for name in self.quotas for what in ("score", "gap", "place")]
+        beside = ["found_by", "popularity", "mainstream", "history"]
+        return [*own, *beside, *(["affinity"] if self.about.shape[1] else [])]
+
+    @property
+    def most(self) -> int:
+        """The most candidates that a query can have."""
+        return min(self.schema.num_items, sum(self.quotas.values()))
+
+    def read(self, train_counts: Tensor, about: Tensor | None) -> None:
+        """Know items by their training events, int64 [V], and by what they are about, float [V, G]
+        of 0 and 1, if the catalogue says it.
+        """
+        share = (train_counts + 1) / (train_counts + 1).sum()
+        self.popularity = (share * len(share)).log().float()
+        if about is not None:
+            self.about = about.float()
+
+    def check_ranker(self) -> None:
+        """Raises UserError if the ranker was trained on other features than there are."""
+        if self.ranker is not None and self.ranker.names != self.features:
+            raise UserError(
+                f"model.ranker was trained on {listed(self.ranker.names, 40)}, and candidates here "
+                f"have {listed(self.features, 40)}: train it on those of these retrievers."
+            )
+
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
+        """The retrievers' queries and what is known of the history, beside one another: [M, Q]."""
+        known = histories.user >= 0
+        parts, self.widths = [], []
+        for name, member in zip(self.quotas, self.members, strict=True):
+            started = time.perf_counter()
+            asked = histories
+            if member.model.needs_users:  # for somebody else it gives nothing
+                asked = histories._replace(user=histories.user.clamp(min=0))
+            made = self.asked(member, asked)
+            self.widths.append(made.shape[1])
+            parts.append(made)
+            self.seconds[name] += time.perf_counter() - started
+        items = recent(histories, self.schema).items
+        inside = items < self.schema.num_items
+        length = inside.sum(dim=1, keepdim=True).clamp(min=1)
+        codes = items.clamp(max=self.schema.num_items - 1)
+        mainstream = (self.popularity[codes] * inside).sum(dim=1, keepdim=True) / length
+        profile = self.about.new_zeros(len(codes), 0)
+        if self.about.shape[1]:
+            weights = inside.to(self.about)
+            profile = functional.embedding_bag(
+                codes, self.about, mode="sum", per_sample_weights=weights
+            )
+        facts = [known.float()[:, None], length.float().log(), mainstream, profile / length]
+        return torch.cat([*parts, *facts], dim=1)
+
+    @torch.no_grad()
+    def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """Queries with their candidates in further columns: items, scores and origins, C each.
+
+        ``row``, ``item``: int64 [S], pairs of a query and an item that is no candidate. Items that
+        are not there are -1. Queries that have candidates already stay as they are.
+        """
+        if queries.shape[1] > self._width:
+            return queries
+        parts = [queries.new_zeros(0, self._width + 3 * self.most)]
+        held = bytes_at_once(queries.device, SCORE_BYTES)
+        step = max(1, held // (4 * self.schema.num_items * (2 * len(self.members) + 2)))
+        for start in range(0, len(queries), step):
+            here = (row >= start) & (row < start + step)
+            own = queries[start : start + step]
+            found = self.candidates(own, row[here] - start, item[here])
+            started = time.perf_counter()
+            scores = self.ranked(found)
+            self.seconds["ranker"] += time.perf_counter() - started
+            first = torch.searchsorted(found.row, torch.arange(len(own), device=own.device))
+            place = torch.arange(len(found.row), device=own.device) - first[found.row]
+            block = own.new_full((3, len(own), self.most), -1)
+            for column, values in zip(block, (found.item, scores, found.origin), strict=True):
+                column[found.row, place] = values.to(block)
+            parts.append(torch.cat([own, *block], dim=1))
+        return torch.cat(parts)
+
+    def ranked(self, found: Candidates) -> Tensor:
+        """The score of each candidate, float32 [P]."""
+        if self.ranker is not None:
+            made: Tensor = self.ranker(found.features)
+            return made
+        fused = torch.zeros(len(found.row), dtype=torch.float64, device=found.row.device)
+        for number in range(len(self.members)):
+            rank = found.features[:, 3 * number + 2].double().exp2()
+            fused += (found.origin >> number & 1) / (FUSED + rank)
+        return fused.float()
+
+    def listed(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Items (-1: none), scores and origins of queries of :meth:`among`: [M, C] each."""
+        items, scores, origins = queries[:, self._width :].split(self.most, dim=1)
+        return items.long(), scores, origins.long()
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Scores of candidates; what is none has no number. See :meth:`SequenceModel.scores`.
+
+        Queries that are not yet of :meth:`among` may be given any item.
+        """
+        if queries.shape[1] == self._width:
+            none = torch.zeros(0, dtype=torch.int64, device=queries.device)
+            queries = self.among(queries, none, none)
+        codes, scores, _ = self.listed(queries)
+        if items is not None and items.dim() == 2:
+            whole = self.scores(queries)
+            return whole.gather(1, items)
+        place = torch.arange(self.schema.num_items, device=queries.device)
+        width = len(place)
+        if items is not None:
+            place, width = torch.full_like(place, -1), len(items)
+            place[items] = torch.arange(width, device=queries.device)
+        row, column = (codes >= 0).nonzero(as_tuple=True)
+        to = place[codes[row, column]]
+        asked = to >= 0
+        made = queries.new_full((len(queries), width), torch.nan)
+        made[row[asked], to[asked]] = scores[row[asked], column[asked]]
+        return made
+
+    def candidates(self, queries: Tensor, row: Tensor, item: Tensor) -> Candidates:
+        """The candidates of queries, with their features; arguments as of :meth:`among`."""
+        size, num_items = len(queries), self.schema.num_items
+        own = queries[:, : sum(self.widths)].split(self.widths, dim=1)
+        known, length, mainstream, profile = queries[:, sum(self.widths) : self._width].split(
+            [1, 1, 1, self.about.shape[1]], dim=1
+        )
+        bits = torch.zeros(size, num_items, dtype=torch.int64, device=queries.device)
+        each = []
+        named = zip(self.quotas.items(), self.members, own, strict=True)
+        for number, ((name, quota), member, query) in enumerate(named):
+            started = time.perf_counter()
+            scores = member.model.scores(query).float().nan_to_num(nan=LOWEST, neginf=LOWEST)
+            if member.model.needs_users:
+                scores = scores.masked_fill(known == 0, LOWEST)
+            scores[row, item] = LOWEST
+            best = scores.topk(min(quota, num_items), dim=1)
+            found = (best.values > LOWEST).long()
+            bits.scatter_add_(1, best.indices, found << number)
+            place = scores.new_full(scores.shape, quota + 1)
+            ranks = torch.arange(1, best.indices.shape[1] + 1, device=scores.device)
+            place.scatter_(1, best.indices, ranks.expand(size, -1).to(place))
+            each.append((scores, place, best.values[:, :1]))
+            self.seconds[name] += time.perf_counter() - started
+        started = time.perf_counter()
+        at, codes = bits.nonzero(as_tuple=True)
+        columns = [column for told in each for column in _told(*told, at, codes)]
+        origin = bits[at, codes]
+        found_by = torch.stack([origin >> n & 1 for n in range(len(self.members))]).sum(dim=0)
+        columns += [found_by, self.popularity[codes], mainstream[at, 0], length[at, 0]]
+        if profile.shape[1]:
+            about = self.about[codes]
+            alike = (profile[at] * about).sum(dim=1) / about.sum(dim=1).clamp(min=1)
+            columns.append(alike)
+        features = torch.stack([column.float() for column in columns], dim=1)
+        self.seconds["features"] += time.perf_counter() - started
+        return Candidates(at, codes, origin, features)
+
+    @property
+    def _width(self) -> int:
+        """Columns of a query without candidates."""
+        return sum(self.widths) + 3 + self.about.shape[1]
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        # What the catalogue says of items only the saved one knows.
+        if (saved := state_dict.get(f"{prefix}about")) is not None:
+            self.about = torch.empty_like(saved)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _told(
+    scores: Tensor, place: Tensor, best: Tensor, at: Tensor, codes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a retriever says of candidates: score, gap and place, float32 [P] each.
+
+    ``scores``, ``place``: float32 [M, V]. ``best``: float32 [M, 1], the highest score.
+    """
+    there = scores > LOWEST
+    number = there.sum(dim=1, keepdim=True).clamp(min=1)
+    inside = scores.double().masked_fill(~there, 0)
+    mean = inside.sum(dim=1, keepdim=True) / number
+    spread = (inside - mean).masked_fill(~there, 0).square().sum(dim=1, keepdim=True)
+    scale = (number / spread).sqrt().masked_fill(spread <= 0, 0)
+    lowest = scores.masked_fill(~there, torch.inf).amin(dim=1, keepdim=True)
+    lowest = torch.where(lowest.isinf(), 0, lowest)
+    own = torch.where(there[at, codes], scores[at, codes], lowest[at, 0]).double()
+    best = torch.where(best > LOWEST, best, 0).double()
+    standard = (own - mean[at, 0]) * scale[at, 0]
+    gap = (own - best[at, 0]) * scale[at, 0]
+    return standard.float(), gap.float(), place[at, codes].log2()
