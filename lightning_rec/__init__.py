@@ -6,7 +6,17 @@ from lightning_rec import threads
 
 __version__ = "0.1.0"
 
-__all__ = ["Rules", "ensemble", "evaluate", "load_data", "load_run", "open_model", "sweep", "train"]
+__all__ = [
+    "Rules",
+    "ensemble",
+    "evaluate",
+    "load_data",
+    "load_run",
+    "open_model",
+    "pipeline",
+    "sweep",
+    "train",
+]
 
 threads.choose()
 

@@ -1,4 +1,4 @@
-"""What a notebook needs: load_data, train, evaluate, load_run, sweep, ensemble.
+"""What a notebook needs: load_data, train, evaluate, load_run, sweep, ensemble, pipeline.
 
 Each does what the command line does; those that compose a config take its overrides.
 """
@@ -19,12 +19,13 @@ from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.lab import read_runs
 from lightning_rec.lab.ensembles import Asked
+from lightning_rec.lab.pipelines import Asked as Piped
 from lightning_rec.lab.reading import Source
 from lightning_rec.passwords import take_passwords
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.trust import trusting
 
-__all__ = ["ensemble", "evaluate", "load_data", "load_run", "sweep", "train"]
+__all__ = ["ensemble", "evaluate", "load_data", "load_run", "pipeline", "sweep", "train"]
 
 Folder = str | Path
 
@@ -115,6 +116,39 @@ def ensemble(
     """
     said = weights if isinstance(weights, str) else [float(each) for each in weights]
     return joining.make([*runs], Asked(by, said, k), to)[0]
+
+
+def pipeline(
+    *runs: Source,
+    quotas: int | Sequence[int] = 100,
+    ranker: Sequence[str] | None = ("model=lightgbm",),
+    negatives: int = 100,
+    seed: int = 1,
+    stages: Folder | None = None,
+    to: Folder | None = None,
+) -> RunFolder:
+    """Let finished runs retrieve and a model of clicks rank, as ``lightning-rec pipeline`` does.
+
+    Args:
+        runs: run folders, or such by name.
+        quotas: how many items each gives, one number for all or one for each.
+        ranker: overrides of the run of clicks that ranks; None ranks by reciprocal rank fusion.
+        negatives: candidates of a query that the ranker learns from, beside the target; 0: all.
+        seed: of what is drawn.
+        stages: where stages are kept; None: ``runs/stages``.
+        to: the folder of the pipeline; None makes one below ``runs``.
+
+    Returns:
+        The run, as of :func:`train`. Its folder has ``pipeline.json``, what each stage finds and
+        loses.
+
+    Raises UserError where the runs cannot be joined, before anything is written.
+    """
+    from lightning_rec.commands import stages as staged
+
+    each = [quotas] if isinstance(quotas, int) else [*quotas]
+    asked = Piped(each, ranker, negatives, seed)
+    return staged.make([*runs], asked, stages, to)[0]
 
 
 def _folders(config_dir: Folder | None) -> list[Path]:

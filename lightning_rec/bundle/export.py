@@ -16,7 +16,8 @@ from lightning_rec.bundle.trying import check
 from lightning_rec.config import plain
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
-from lightning_rec.models.ensembles import Ensemble
+from lightning_rec.models.pipelines import Pipeline
+from lightning_rec.models.together import Together
 from lightning_rec.predict.asking import Frame
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
@@ -95,8 +96,11 @@ def _sequences(
 ) -> tuple[Predictor, Packed]:
     predictor = SequencePredictor.of(run, problem, new)
     settings = _settings(problem)
-    if isinstance(predictor.model, Ensemble):
+    if isinstance(predictor.model, Together):
         settings["members"] = [_settings(each) for each in problem.members]
+    if isinstance(predictor.model, Pipeline) and predictor.model.ranker is not None:
+        ranker = RunFolder.open(Path(problem.cfg.model.ranker))
+        settings["ranker"] = plain(ranker.config.model)
     return predictor, sequences.pack(predictor, settings, users, index)
 
 

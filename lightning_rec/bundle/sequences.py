@@ -26,8 +26,9 @@ def pack(
 
     Args:
         predictor: of a completed run.
-        settings: its ``model`` and ``objective`` as the run's config has them; of an ensemble the
-            same of each member, in their order, as ``members``.
+        settings: its ``model`` and ``objective`` as the run's config has them; of an ensemble or a
+            pipeline the same of each member, in their order, as ``members``; of a pipeline also
+            the ``model`` that ranks as ``ranker``.
         users: whether the users that the run knows come along, with their histories.
         index: how items are looked up; see :mod:`lightning_rec.bundle.indexes`.
     """
@@ -71,16 +72,22 @@ def describe(
     model: SequenceModel, settings: dict[str, Any], items: Any, prefix: str, into: dict[str, Tensor]
 ) -> dict[str, Any]:
     """The settings of a model; its weights go ``into``, their names after ``prefix``."""
-    from lightning_rec.models.ensembles import SequenceEnsemble
+    from lightning_rec.models.pipelines import Pipeline
+    from lightning_rec.models.together import Together
 
     kept: dict[str, Any] = {key: settings[key] for key in ("model", "objective")}
     kept["schema"] = list(model.schema)
-    if isinstance(model, SequenceEnsemble):
-        kept["model"] = {key: of for key, of in kept["model"].items() if key != "members"}
+    if isinstance(model, Together):
+        apart = ("members", "ranker")
+        kept["model"] = {key: of for key, of in kept["model"].items() if key not in apart}
         kept["members"] = []
         for number, (each, own) in enumerate(zip(model.members, settings["members"], strict=True)):
             below = describe(each.model, own, items, f"{prefix}{number}/", into)
             kept["members"].append(below | {"tokens": each.tokens})
+        if isinstance(model, Pipeline) and model.ranker is not None:
+            kept["ranker"] = {"model": settings["ranker"], "features": model.ranker.names}
+            state = model.ranker.state_dict()
+            into |= {f"{prefix}ranker/{key}": value for key, value in state.items()}
         into |= {f"{prefix}{key}": value for key, value in model.state_dict().items()}
         return kept
     fresh = _model(kept, items)
@@ -123,8 +130,23 @@ def _unpacked(
         member, asks = _unpacked(own, items, packed, f"{prefix}{number}/")
         members.append(Member(member, asks.query_inputs, int(own["tokens"])))
     objective = building.build("objective", settings["objective"])
-    together = _model(settings, items, members=members)
+    live: dict[str, Any] = {"members": members}
+    if "ranker" in settings:
+        live["ranker"] = _ranker(settings["ranker"], packed, f"{prefix}ranker/")
+    together = _model(settings, items, **live)
     return load(together, packed.take(prefix)), objective  # type: ignore[return-value]
+
+
+def _ranker(settings: dict[str, Any], packed: Packed, prefix: str) -> Any:
+    """The ranker of a pipeline, with its weights."""
+    from lightning_rec.models.clicks.parts import ClickModel
+    from lightning_rec.models.pipelines import Ranker, ranker_schema
+
+    names = [str(name) for name in settings["features"]]
+    building.expect("model", settings["model"], ClickModel)
+    model = building.build("model", settings["model"], schema=ranker_schema(names))
+    ranker = Ranker(model, names, torch.zeros(len(names)), torch.ones(len(names)))
+    return load(ranker, packed.take(prefix))
 
 
 def _model(settings: dict[str, Any], items: Any, **live: Any) -> SequenceModel:

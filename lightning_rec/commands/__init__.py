@@ -10,6 +10,7 @@ VERBS = {
     "compare": "runs and sweeps side by side, with paired tests",
     "report": "a page of runs, sweeps and searches to look at; plots for a paper",
     "ensemble": "finished runs that answer together, as a run of their own",
+    "pipeline": "finished runs retrieve, a model of clicks ranks, as a run of its own",
     "tune": "search for good settings, and train the best over seeds",
     "reproduce": "a published table: train what is missing, compare, write it",
     "workspace": "a view of a W&B project for sweeps: tables, plots, curves by setting",

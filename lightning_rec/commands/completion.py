@@ -86,6 +86,7 @@ OTHERS = {  # what further verbs take
     "compare": ("figures=", "baseline=", "level=", "to="),
     "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
     "ensemble": ("by=", "weights=", "k=", "to="),
+    "pipeline": ("quotas=", "ranker=", "negatives=", "seed=", "stages=", "to="),
     "completion": tuple(SHELLS),
 }
 

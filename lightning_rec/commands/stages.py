@@ -65,9 +65,7 @@ def make(
     return RunFolder.open(path), pipelines.concluded(path, facts)
 
 
-def _trained(
-    folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None
-) -> None:
+def _trained(folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None) -> None:
     """Train a run, or go on with it; one that is completed, of the same model, stays as it is."""
     if not (folder / "run.json").is_file():
         training.train(cfg, folder, said, watch)
@@ -164,7 +162,9 @@ def _ranker(table: Path, features: list[str], asked: Asked, stages: Path) -> Pat
     """The run of clicks over the candidates of a table."""
     overrides = pipelines.ranker_overrides(table, features, asked)
     cfg = frozen(compose(overrides))
-    if cfg.data.fields.numeric != features or "Clicks" not in cfg.task._target_:
+    if "calibrate" in cfg.task:  # which changes no order
+        cfg.task.calibrate = "none"
+    if cfg.task._target_.rpartition(".")[2] != "Clicks" or cfg.data.fields.numeric != features:
         raise UserError(
             f"ranker={' '.join(asked.ranker or ())}: it is a model of clicks with its settings."
         )

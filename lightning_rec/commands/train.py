@@ -54,11 +54,12 @@ def run(arguments: list[str]) -> int:
             "to change, such as trainer.max_epochs=80."
         )
     with loading():
-        from lightning_rec.lab.ensembles import conclude
+        from lightning_rec.lab import ensembles, pipelines
         from lightning_rec.training import resume
 
     resume(Path(folders[0]), overrides)
-    conclude(Path(folders[0]))
+    for joined in (ensembles, pipelines):
+        joined.conclude(Path(folders[0]))
     return 0
 
 

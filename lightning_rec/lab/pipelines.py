@@ -191,10 +191,17 @@ def suspicions(before: Mapping[str, float], now: Mapping[str, float], number: in
     return told
 
 
+def conclude(folder: Path) -> None:
+    """Write ``pipeline.json`` of a finished run that was gone on with, if it is a pipeline."""
+    model = RunFolder.open(folder).config.get("model") or {}
+    if ".pipelines." in str(model.get("_target_")):
+        concluded(folder, {})
+
+
 def concluded(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write what is to be known of a finished pipeline to ``pipeline.json``, and give it back.
 
-    ``facts``: of its stages, as they were made.
+    ``facts``: of its stages, as they were made; none where they are not known any more.
     """
     run = RunFolder.open(folder)
     quotas, k = dict(run.config.model.quotas), max(run.config.protocol.cutoffs)

@@ -211,7 +211,7 @@ class Pipeline(Together):
             return made
         fused = torch.zeros(len(found.row), dtype=torch.float64, device=found.row.device)
         for number in range(len(self.members)):
-            rank = found.features[:, 3 * number + 2].double().exp2()
+            rank = found.features[:, 3 * number + 2].double().exp2().round()
             fused += (found.origin >> number & 1) / (FUSED + rank)
         return fused.float()
 
@@ -260,13 +260,13 @@ class Pipeline(Together):
             if member.model.needs_users:
                 scores = scores.masked_fill(known == 0, LOWEST)
             scores[row, item] = LOWEST
-            best = scores.topk(min(quota, num_items), dim=1)
-            found = (best.values > LOWEST).long()
-            bits.scatter_add_(1, best.indices, found << number)
+            best = best_of(scores, min(quota, num_items))
+            values = scores.gather(1, best)
+            bits.scatter_add_(1, best, (values > LOWEST).long() << number)
             place = scores.new_full(scores.shape, quota + 1)
-            ranks = torch.arange(1, best.indices.shape[1] + 1, device=scores.device)
-            place.scatter_(1, best.indices, ranks.expand(size, -1).to(place))
-            each.append((scores, place, best.values[:, :1]))
+            ranks = torch.arange(1, best.shape[1] + 1, device=scores.device)
+            place.scatter_(1, best, ranks.expand(size, -1).to(place))
+            each.append((scores, place, values[:, :1]))
             self.seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
         at, codes = bits.nonzero(as_tuple=True)
@@ -292,6 +292,21 @@ class Pipeline(Together):
         if (saved := state_dict.get(f"{prefix}about")) is not None:
             self.about = torch.empty_like(saved)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def best_of(scores: Tensor, k: int) -> Tensor:
+    """The ``k`` best items by scores, float32 [M, V], best first: int64 [M, k].
+
+    Of equal scores the lowest codes, so that answers do not depend on who is asked for besides:
+    torch's topk takes any of them.
+    """
+    least = scores.topk(k, dim=1).values[:, -1:]
+    above, tied = scores > least, scores == least
+    room = k - above.sum(dim=1, keepdim=True)
+    chosen = above | (tied & (tied.cumsum(dim=1) <= room))
+    codes = chosen.nonzero()[:, 1].reshape(len(scores), k)
+    order = scores.gather(1, codes).argsort(dim=1, descending=True, stable=True)
+    return codes.gather(1, order)
 
 
 def _told(
