@@ -67,7 +67,8 @@ def test_by_time_as_many_events_are_held_as_validation_has(
     times = sorted(time for own in events(log_frame).values() for _, time in own)
     held = sum(val_from <= time < test_from for time in times)
     cut = [time for time in times if time < val_from][-held]
-    assert before.boundaries == (cut, cut)
+    assert before.boundaries is not None
+    assert [*before.boundaries] == [cut, cut]
     expected = {}
     for user, own in events(log_frame).items():
         train = [item for item, time in own if time < cut]
