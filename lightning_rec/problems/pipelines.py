@@ -52,8 +52,15 @@ class PipelinedSequences(EnsembledSequences):
         """Nothing is fitted to validation."""
         return None
 
-    def restored(self, run: RunFolder, items: pl.DataFrame, users: int) -> Any:
-        """The pipeline of a finished run; row i of ``items`` describes item i."""
+    def restored(
+        self, run: RunFolder, items: pl.DataFrame, users: int, known: int | None = None
+    ) -> Any:
+        """The pipeline of a finished run; see :meth:`Sequences.restored`."""
+        if (known or len(items)) < len(items):
+            raise UserError(
+                f"new_items: {run.path} ranks by the events of each item, and new ones have none: "
+                "ask one of its retrievers."
+            )
         model: Any = self._restored(items, users)
         run.load_model(model)
         model.check_ranker()
