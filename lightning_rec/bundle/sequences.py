@@ -139,8 +139,8 @@ def _unpacked(
 
 def _ranker(settings: dict[str, Any], packed: Packed, prefix: str) -> Any:
     """The ranker of a pipeline, with its weights."""
+    from lightning_rec.models.candidates import Ranker, ranker_schema
     from lightning_rec.models.clicks.parts import ClickModel
-    from lightning_rec.models.pipelines import Ranker, ranker_schema
 
     names = [str(name) for name in settings["features"]]
     building.expect("model", settings["model"], ClickModel)

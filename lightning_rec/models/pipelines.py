@@ -7,69 +7,23 @@ queries, C candidates of a query at most, F features.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_rec.data.clicks.schema import ClickSchema, Field, Rows
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.at_once import bytes_at_once
+from lightning_rec.models.candidates import LOWEST, Candidates, Ranker, best_of, told
 from lightning_rec.models.together import Together, recent
 
-LOWEST = torch.finfo(torch.float32).min
 SCORE_BYTES = 32 * 2**20  # scores of a catalogue that are held at once
 MOST = 24  # retrievers: a number of 24 bits is a whole one in float32
-ROWS = 2**16  # candidates that a ranker reads at once
 FUSED = 60  # k of reciprocal rank fusion, where nothing ranks
-
-
-class Candidates(NamedTuple):
-    """Candidates of some queries, those of a query together, by rising item code.
-
-    row, item: int64 [P], number of the query and item code.  origin: int64 [P]; bit i says whether
-    retriever i has it among its best.  features: float32 [P, F], of :attr:`Pipeline.features`.
-    """
-
-    row: Tensor
-    item: Tensor
-    origin: Tensor
-    features: Tensor
-
-
-class Ranker(nn.Module):
-    """A model of clicks over the features of candidates, which are all numbers.
-
-    ``names``: of the features.  ``mean``, ``deviation``: float32 [F], by which they are scaled.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, model: nn.Module, names: Sequence[str], mean: Tensor, deviation: Tensor):
-        super().__init__()
-        self.model, self.names = model, [*names]
-        self.register_buffer("mean", mean.float())
-        self.register_buffer("deviation", deviation.float())
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of candidates, float32 [P], of their features, float32 [P, F]."""
-        made = [features.new_zeros(0)]
-        for some in features.split(ROWS):
-            values = (some - self.mean) / self.deviation
-            ids = torch.zeros(len(some), 0, dtype=torch.int32, device=some.device)
-            made.append(self.model(Rows(ids, values)).float())
-        return torch.cat(made)
-
-
-def ranker_schema(names: Sequence[str]) -> ClickSchema:
-    """What a model of clicks is told of features that are all numbers."""
-    fields = (Field(name, "numeric", 1 + place, 1, 0) for place, name in enumerate(names))
-    return ClickSchema(tuple(fields))
 
 
 class Pipeline(Together):
@@ -270,7 +224,7 @@ class Pipeline(Together):
             self.seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
         at, codes = bits.nonzero(as_tuple=True)
-        columns = [column for told in each for column in _told(*told, at, codes)]
+        columns = [column for of in each for column in told(*of, at, codes)]
         origin = bits[at, codes]
         found_by = torch.stack([origin >> n & 1 for n in range(len(self.members))]).sum(dim=0)
         columns += [found_by, self.popularity[codes], mainstream[at, 0], length[at, 0]]
@@ -292,40 +246,3 @@ class Pipeline(Together):
         if (saved := state_dict.get(f"{prefix}about")) is not None:
             self.about = torch.empty_like(saved)
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-def best_of(scores: Tensor, k: int) -> Tensor:
-    """The ``k`` best items by scores, float32 [M, V], best first: int64 [M, k].
-
-    Of equal scores the lowest codes, so that answers do not depend on who is asked for besides:
-    torch's topk takes any of them.
-    """
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, tied = scores > least, scores == least
-    room = k - above.sum(dim=1, keepdim=True)
-    chosen = above | (tied & (tied.cumsum(dim=1) <= room))
-    codes = chosen.nonzero()[:, 1].reshape(len(scores), k)
-    order = scores.gather(1, codes).argsort(dim=1, descending=True, stable=True)
-    return codes.gather(1, order)
-
-
-def _told(
-    scores: Tensor, place: Tensor, best: Tensor, at: Tensor, codes: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What a retriever says of candidates: score, gap and place, float32 [P] each.
-
-    ``scores``, ``place``: float32 [M, V]. ``best``: float32 [M, 1], the highest score.
-    """
-    there = scores > LOWEST
-    number = there.sum(dim=1, keepdim=True).clamp(min=1)
-    inside = scores.double().masked_fill(~there, 0)
-    mean = inside.sum(dim=1, keepdim=True) / number
-    spread = (inside - mean).masked_fill(~there, 0).square().sum(dim=1, keepdim=True)
-    scale = (number / spread).sqrt().masked_fill(spread <= 0, 0)
-    lowest = scores.masked_fill(~there, torch.inf).amin(dim=1, keepdim=True)
-    lowest = torch.where(lowest.isinf(), 0, lowest)
-    own = torch.where(there[at, codes], scores[at, codes], lowest[at, 0]).double()
-    best = torch.where(best > LOWEST, best, 0).double()
-    standard = (own - mean[at, 0]) * scale[at, 0]
-    gap = (own - best[at, 0]) * scale[at, 0]
-    return standard.float(), gap.float(), place[at, codes].log2()

@@ -14,7 +14,8 @@ from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError, quoting
 from lightning_rec.items.base import Reading
-from lightning_rec.models.pipelines import Pipeline, Ranker
+from lightning_rec.models.candidates import Ranker
+from lightning_rec.models.pipelines import Pipeline
 from lightning_rec.models.together import Member
 from lightning_rec.problems.clicks import Clicks
 from lightning_rec.problems.ensembles import EnsembledSequences

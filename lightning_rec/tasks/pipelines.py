@@ -10,7 +10,8 @@ from torchmetrics import Metric
 from lightning_rec.data.batches import EvalBatch
 from lightning_rec.data.chance import bits
 from lightning_rec.metrics.collected import joined
-from lightning_rec.models.pipelines import LOWEST, Candidates, Pipeline
+from lightning_rec.models.candidates import LOWEST, Candidates
+from lightning_rec.models.pipelines import Pipeline
 from lightning_rec.retrieval.exact import ModelRetriever, Pairs, among, rank_sample
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.sequence import SequenceSteps
