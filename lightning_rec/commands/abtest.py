@@ -69,15 +69,15 @@ def _test(said: dict[str, str]) -> int:
     from lightning_rec.files import write_json
     from lightning_rec.rules.given import words
     from lightning_rec.trials import compare_variants
-    from lightning_rec.trials.requests import is_request_log, of_experiment, read_requests
+    from lightning_rec.trials.requests import is_request_log, of_experiment, read_requests, shown
 
     paths = [Path(each) for each in words(said["log"])]
     if all(map(is_request_log, paths)):
         requests = read_requests(paths)
-        shown = of_experiment(requests, said.get("experiment"))
-        if shown["team"].null_count() < len(shown):
-            return _preferred(shown, said)
-        users, names = _of_requests(requests, said)
+        lists = of_experiment(requests, said.get("experiment"))
+        if lists["teams"].null_count() < len(lists):
+            return _preferred(shown(requests, lists), said)
+        users, names = _of_requests(requests, lists, said)
     else:
         users, names = _of_table(paths, said)
     method = said.get("method", "delta")
@@ -138,7 +138,7 @@ def _of_table(paths: Sequence[Path], said: dict[str, str]) -> tuple[Any, str]:
     return users_of(paths[0], **named), _named(said["value"], said.get("per"))
 
 
-def _of_requests(requests: Any, said: dict[str, str]) -> tuple[Any, str]:
+def _of_requests(requests: Any, lists: Any, said: dict[str, str]) -> tuple[Any, str]:
     import polars as pl
 
     from lightning_rec.trials.requests import users_of_requests
@@ -147,7 +147,7 @@ def _of_requests(requests: Any, said: dict[str, str]) -> tuple[Any, str]:
     for name in filter(None, (value, per)):
         if name not in OF_REQUESTS:
             raise UserError(f"{name}: of a request log it is one of {', '.join(OF_REQUESTS)}.")
-    users = users_of_requests(requests, said.get("experiment"))
+    users = users_of_requests(requests, lists)
     columns = {"value": pl.col(value)} | ({"per": pl.col(per)} if per else {})
     if users["before"].sum():
         columns["covariate"] = pl.col("before")

@@ -99,6 +99,9 @@ async def _run(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port, page = listening.getsockname()[1], "/demo" if settings.demo else "/openapi.json"
     tell(f"{service.model.predictor.name} answers at http://{host}:{port} (process {os.getpid()}).")
+    if settings.experiment:
+        kinds = (f"{n} is {m.folder} ({m.predictor.name})" for n, m in service.models.items())
+        tell(f"Experiment {settings.experiment}: {', '.join(kinds)}.")
     tell(f"See http://{host}:{port}{page}. Ctrl-C ends it.")
     await server.serve(sockets=[listening])
     if watching is not None:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import secrets
-import time
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +98,7 @@ class RequestLog:
         for name in ("user", "address"):
             if told.get(name) is not None:
                 told[name] = self._hidden(str(told[name]))
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         kept = {name: value for name, value in told.items() if value is not None}
         self._log.info(json.dumps({"at": at, **kept}))
 

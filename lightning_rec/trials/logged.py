@@ -10,7 +10,7 @@ from lightning_rec.data.ids import ids, ids_of
 from lightning_rec.data.numbers import numbers
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed, suggest
-from lightning_rec.trials.requests import Requests
+from lightning_rec.trials.requests import Requests, shown
 
 PROBABILITY = "probability"
 
@@ -80,17 +80,18 @@ def check_probability(
 
 def logged_requests(requests: Requests) -> tuple[pl.DataFrame, str]:
     """What a server showed by chance, as :func:`logged_table` has it: lists of items."""
-    shown = requests.shown.filter(pl.col("propensity").is_not_null())
-    if shown.is_empty():
+    chance = requests.lists.filter(pl.col("propensities").is_not_null())
+    if chance.is_empty():
         raise UserError(
             "The log has no propensities: ask with rules that explore, such as "
             '"rules": {"explore": "epsilon:0.1"}, and serve with log_items=true.'
         )
+    rows = shown(requests, chance)
     where = "Answer {} of the log".format
     check_probability(
-        shown["propensity"], "propensity", "above 0", lambda row: where(shown["id"][row])
+        rows["propensity"], "propensity", "above 0", lambda row: where(rows["id"][row])
     )
-    rows = shown.with_columns(
+    rows = rows.with_columns(
         action=pl.col("item"), reward=pl.col("clicked").cast(pl.Float64),
         list=pl.col("id"), unit=pl.col("user"),
     )  # fmt: skip

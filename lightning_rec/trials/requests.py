@@ -4,7 +4,10 @@ Nothing in it says which answer an event is about. An event counts for the lates
 that had the item and went to the same user: that answer's item was clicked.
 """
 
+import json
+import logging
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +15,8 @@ import polars as pl
 
 from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.trials.users import only_one
+
+log = logging.getLogger(__name__)
 
 ANSWERS = ("/recommend", "/search")
 _LINE: dict[str, Any] = {
@@ -22,13 +27,15 @@ _LINE: dict[str, Any] = {
 
 
 class Requests(NamedTuple):
-    """shown: a row for each item of an answer: ``id``, ``user``, ``experiment``, ``variant``,
-    ``rank``, ``item``, ``propensity``, ``team``, ``order``, and whether it was ``clicked``.
+    """lists: an answer a row: ``order`` (in time), ``id``, ``user``, ``experiment``, ``variant``,
+    ``items`` and, as long as these or null, ``propensities`` and ``teams``.
     events: ``user``, ``item``, ``order`` of each item of an event.
+    clicks: ``order`` and ``item`` of what was clicked of an answer.
     """
 
-    shown: pl.DataFrame
+    lists: pl.DataFrame
     events: pl.DataFrame
+    clicks: pl.DataFrame
 
 
 def is_request_log(path: Path) -> bool:
@@ -50,9 +57,8 @@ def read_requests(paths: Sequence[Path]) -> Requests:
             raise UserError(f"{path} is no log of requests, as 'serve log=FILE' writes it.")
     try:
         rows = pl.concat(pl.scan_ndjson(path, schema=_LINE) for path in paths).collect()
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{listed(paths)}: a line is not whole ({reason}).") from error
+    except pl.exceptions.PolarsError:
+        rows = pl.concat(_whole_lines(path) for path in paths)
     rows = rows.sort("at", maintain_order=True).with_row_index("order")
     rows = rows.filter(pl.col("status") == 200)
     told = rows.filter(pl.col("items").is_not_null())
@@ -66,12 +72,43 @@ def read_requests(paths: Sequence[Path]) -> Requests:
             f"{listed(paths)} names no users: ask with user= or unit=, and serve with log_ids=hash "
             "or plain."
         )
-    lists = told.filter(pl.col("path").is_in(ANSWERS))
+    lists = told.filter(pl.col("path").is_in(ANSWERS)).drop("at", "path", "status")
     events = told.filter(pl.col("path") == "/events").select("user", "order", item="items")
-    return _clicked(_shown(lists), events.explode("item"))
+    events = events.explode("item")
+    return Requests(lists, events, _clicks(lists, events))
 
 
-def _shown(lists: pl.DataFrame) -> pl.DataFrame:
+def _whole_lines(path: Path) -> pl.DataFrame:
+    """The lines of a log that are whole: one at which a server was killed is not."""
+    kept, cut = BytesIO(), 0
+    with path.open("rb") as stream:
+        for line in stream:
+            try:
+                json.loads(line)
+            except ValueError:
+                cut += 1
+            else:
+                kept.write(line.rstrip(b"\n") + b"\n")
+    if cut:
+        log.warning("%s: lines that are not whole are left out, %s of them.", path, f"{cut:,}")
+    kept.seek(0)
+    return pl.read_ndjson(kept, schema=_LINE)
+
+
+def _clicks(lists: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """What was clicked: of each event the latest answer before it that had its item."""
+    known = lists.select("user", "order", item="items").join(events, "user", "semi")
+    known = known.filter(pl.col("item").list.len() > 0).explode("item")
+    known = known.join(events, ["user", "item"], "semi").with_columns(_order=pl.col("order"))
+    latest = events.sort("order").join_asof(
+        known.sort("order"),
+        on="order", by=["user", "item"], strategy="backward", check_sortedness=False,
+    )  # fmt: skip
+    return latest.select("item", order="_order").drop_nulls().unique()
+
+
+def shown(requests: Requests, lists: pl.DataFrame) -> pl.DataFrame:
+    """Each item of some answers: ``rank``, ``item``, ``propensity``, ``team``, ``clicked``."""
     length = pl.col("items").list.len()
     filled = [
         pl.col(name).fill_null(pl.lit(None, inner).repeat_by(length)).alias(name)
@@ -80,48 +117,39 @@ def _shown(lists: pl.DataFrame) -> pl.DataFrame:
     ranks = pl.int_ranges(1, length + 1).alias("rank")
     rows = lists.filter(length > 0).with_columns(*filled, ranks)
     rows = rows.explode("items", "propensities", "teams", "rank")
-    names = {"items": "item", "propensities": "propensity", "teams": "team"}
-    return rows.drop("at", "path", "status").rename(names)
-
-
-def _clicked(shown: pl.DataFrame, events: pl.DataFrame) -> Requests:
-    shown = shown.with_row_index("_shown")
-    latest = events.sort("order").join_asof(
-        shown.select("user", "item", "order", "_shown").sort("order"),
-        on="order", by=["user", "item"], strategy="backward", check_sortedness=False,
-    )  # fmt: skip
-    hit = latest["_shown"].drop_nulls().unique()
-    shown = shown.with_columns(clicked=pl.col("_shown").is_in(hit.implode())).drop("_shown")
-    return Requests(shown, events)
+    rows = rows.rename({"items": "item", "propensities": "propensity", "teams": "team"})
+    clicks = requests.clicks.with_columns(clicked=pl.lit(True))
+    rows = rows.join(clicks, ["order", "item"], "left", maintain_order="left")
+    return rows.with_columns(pl.col("clicked").fill_null(False))
 
 
 def of_experiment(requests: Requests, experiment: str | None) -> pl.DataFrame:
-    """What was shown in an experiment, the only one if none is named. Raises UserError."""
-    known = requests.shown["experiment"].drop_nulls().unique().sort().to_list()
+    """The answers of an experiment, the only one if none is named. Raises UserError."""
+    known = requests.lists["experiment"].drop_nulls().unique().sort().to_list()
     if not known:
         raise UserError("The log has no variants: serve with experiment=, variants= and shares=.")
     if experiment is None and len(known) > 1:
         raise UserError(f"The log has several experiments: say experiment=, of {listed(known)}.")
     if experiment is not None and experiment not in known:
         raise UserError(f"experiment={experiment} is not in the log.{suggest(experiment, known)}")
-    return requests.shown.filter(pl.col("experiment") == (experiment or known[0]))
+    return requests.lists.filter(pl.col("experiment") == (experiment or known[0]))
 
 
-def users_of_requests(requests: Requests, experiment: str | None) -> pl.DataFrame:
-    """The users of an experiment, with their figures.
+def users_of_requests(requests: Requests, lists: pl.DataFrame) -> pl.DataFrame:
+    """The users of the answers of an experiment, with their figures.
 
     ``user``, ``variant``, ``lists`` (answers), ``shown`` (items of them), ``clicks`` (of these),
     ``events`` (all items of events since it began), and ``before``, the events before that.
     """
-    shown = of_experiment(requests, experiment)
-    begun: Any = shown["order"].min()
-    users = shown.group_by("user").agg(
+    begun: Any = lists["order"].min()
+    clicked = requests.clicks.group_by("order").len("_clicks")
+    users = lists.join(clicked, "order", "left").group_by("user").agg(
         pl.col("variant").first(),
         pl.col("variant").n_unique().alias("_variants"),
-        pl.col("id").n_unique().alias("lists"),
-        pl.len().alias("shown"),
-        pl.col("clicked").sum().alias("clicks"),
-    )
+        pl.len().alias("lists"),
+        pl.col("items").list.len().sum().alias("shown"),
+        pl.col("_clicks").sum().alias("clicks"),
+    )  # fmt: skip
     late = pl.col("order") > begun
     counted = requests.events.group_by("user").agg(
         late.sum().alias("events"), late.not_().sum().alias("before")

@@ -13,7 +13,7 @@ from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.trials.requests import read_requests
+from lightning_rec.trials.requests import read_requests, shown
 
 Served = Callable[..., Asking]
 EXPLORED: dict[str, Any] = {"explore": "epsilon:0.3", "pool": 10}
@@ -43,9 +43,10 @@ def test_the_log_tells_what_the_best_lists_would_have_earned(
             (row,) = ask("/recommend", asked).body["items"]
             if row["item"] == of[user]:
                 ask("/events", {"user": user, "items": [row["item"]]})
-    shown = read_requests(logs).shown
-    assert len(shown) == 4 * len(users)
-    assert shown["propensity"].null_count() == 0
+    requests = read_requests(logs)
+    rows = shown(requests, requests.lists)
+    assert len(rows) == 4 * len(users)
+    assert rows["propensity"].null_count() == 0
     named = f"log=[{','.join(map(str, logs))}]"
     said = [named, f"policy={tmp_path / 'best.parquet'}", f"to={tmp_path / 'found.json'}"]
     assert cli.run(["offpolicy", *said]) == 0
@@ -54,7 +55,7 @@ def test_the_log_tells_what_the_best_lists_would_have_earned(
     assert found["units"] == len(users)
     assert by_name["snips"]["value"] == 1.0
     assert by_name["ips"]["low"] < 1 < by_name["ips"]["high"]
-    assert by_name["log"]["value"] == shown["clicked"].sum() / len(shown)
+    assert by_name["log"]["value"] == rows["clicked"].sum() / len(rows)
     assert 0.6 < by_name["log"]["value"] < 0.9
     assert not abs(found["weight"] - 1) > 4 * found["weight_error"]
 

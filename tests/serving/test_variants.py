@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.serving.settings import Settings
 from lightning_rec.trials import Assignment
-from lightning_rec.trials.requests import read_requests, users_of_requests
+from lightning_rec.trials.requests import of_experiment, read_requests, users_of_requests
 
 Run = Callable[..., Path]
 SHARES = {"a": 0.4, "b": 0.4}
@@ -69,6 +69,7 @@ def test_python_command_and_server_give_a_user_one_variant(
             own = of_model[found[user] or "a"].recommend(users=[user], k=3)["item"].to_list()
             assert [row["item"] for row in answer.body["items"]] == own
         answers.append(found)
+        assert "Experiment spring: a is run (SASRec), b is run (GRU4Rec)." in server.told
         server.kill()
     expected = {user: made.of(user) for user in users}
     assert {*expected.values()} == {"a", "b", None}
@@ -112,7 +113,8 @@ def test_the_log_says_what_was_shown_and_clicked(
     answers = [line for line in written if line["path"] == "/recommend"]
     assert {line.get("experiment") for line in answers} == {"spring", None}
     assert all(len(line["items"]) == 4 for line in answers)
-    found = users_of_requests(read_requests([log]), None)
+    requests = read_requests([log])
+    found = users_of_requests(requests, of_experiment(requests, None))
     made = Assignment("spring", SHARES)
     assert dict(found.select("user", "clicks").iter_rows()) == clicked
     assert found["variant"].to_list() == [made.of(user) for user in found["user"]]
