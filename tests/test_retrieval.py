@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
+from lightning_rec.retrieval.best import best
 from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
 
 SCHEMA = Schema(num_items=40, max_len=12, num_users=20)
@@ -104,3 +105,30 @@ def test_any_number_of_items_of_a_query_is_asked_about(block: int) -> None:
     none: Found = retriever.top(queries, 5)
     assert len(none.rank) == 0
     assert torch.equal(none.scores, torch.topk(queries @ model.table.T, 5).values)
+
+
+@pytest.mark.parametrize("most", [1, 2, 9, 40])
+@pytest.mark.parametrize("k", [1, 3, 9, 45])
+def test_the_best_are_those_of_a_stable_sort(most: int, k: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.randint(0, 4, (60, most)).float()
+    scores[torch.rand(60, most) < 0.2] = -torch.inf
+    wanted = torch.sort(scores, dim=1, descending=True, stable=True)
+    found = best(scores, k)
+    assert torch.equal(found.values, wanted.values[:, :k])
+    there = found.values > -torch.inf
+    assert torch.equal(found.indices[there], wanted.indices[:, :k][there])
+    column = torch.rand(60, most).argsort(dim=1)  # of each item, where they lie in another order
+    codes = torch.empty_like(column).scatter_(1, column, torch.arange(most).expand(60, -1))
+    moved = best(scores.gather(1, codes), k, codes)
+    assert torch.equal(codes.gather(1, moved.indices)[there], found.indices[there])
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_a_short_list_begins_a_long_one(block: int) -> None:
+    torch.manual_seed(0)
+    model, queries = Whole(50), torch.randint(-3, 4, (30, 3)).float()
+    retriever = ModelRetriever(model, score_bytes=4 * 30 * block)
+    whole = torch.sort(queries @ model.table.T, dim=1, descending=True, stable=True).indices
+    for k in (1, 3, 20, 50):
+        assert torch.equal(retriever.top(queries, k).items, whole[:, :k])

@@ -92,8 +92,9 @@ def fit(search: PersonalSearch, rows: Frame, k: int = 10) -> Fitted:
 def _ranks(
     search: PersonalSearch, given: pl.DataFrame, code: torch.Tensor
 ) -> tuple[NDArray[np.int64], Mask, Mask]:
-    """Ranks of the items chosen by each weight, [n, weights], ties at their worst, 0 where they are
-    not among the candidates; which rows do not hold them in the history; which hold none.
+    """Ranks of the items chosen by each weight, [n, weights], in the lists that are answered, 0
+    where they are not among the candidates; which rows do not hold them in the history; which hold
+    none.
     """
     texts = texts_of(given["query"])
     ranks = np.zeros((len(given), len(WEIGHTS)), dtype=np.int64)
@@ -112,10 +113,12 @@ def _ranks(
         kept[start + again], empty[rows] = False, length == 0
         found = search.candidates(texts[rows], asked)
         there = found.items == own[:, None]
+        before = (there.cumsum(1) == 0) & there.any(1, keepdim=True)  # they go first if as good
         for place, weight in enumerate(WEIGHTS):
             score = search.mixed(found, weight)
             mine = score.masked_fill(~there, -torch.inf).amax(1, keepdim=True)
-            rank = (score >= mine).sum(1).where(there.any(1), 0)
+            ahead = (score > mine) | ((score == mine) & before)
+            rank = (ahead.sum(1) + 1).where(there.any(1), 0)
             ranks[rows, place] = rank.numpy()
     return ranks, kept, empty
 

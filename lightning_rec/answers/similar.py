@@ -13,6 +13,7 @@ from scipy import sparse
 from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.predict.asking import check_k, series
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.retrieval.best import best
 from lightning_rec.rules.ready import Ready
 from lightning_rec.rules.rules import Rules
 
@@ -63,13 +64,13 @@ def similar(
     if ready is not None and ready.allowed is not None:
         scores[:, ~ready.allowed] = -np.inf
     scores[np.arange(len(codes)), codes] = -np.inf
-    best = torch.topk(torch.from_numpy(scores), k, dim=1)
-    row, place = (best.values > -torch.inf).nonzero(as_tuple=True)
-    found = best.indices[row, place].numpy()
+    top = best(torch.from_numpy(scores), k)
+    row, place = (top.values > -torch.inf).nonzero(as_tuple=True)
+    found = top.indices[row, place].numpy()
     told = pl.DataFrame({"item": asked.gather(row.tolist())})
     told = told.with_columns(rank=pl.Series((place + 1).numpy(), dtype=pl.UInt32))
     shown = model.catalogue.shown(found.tolist()).rename({"item": "similar"})
-    columns = {"score": best.values[row, place].numpy()}
+    columns = {"score": top.values[row, place].numpy()}
     columns |= {name: values[row.numpy(), found] for name, values in more.items()}
     scored = (pl.Series(name, values) for name, values in columns.items())
     return pl.concat([told, shown], how="horizontal").with_columns(scored)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.models.base import InnerProduct, SequenceModel
+from lightning_rec.retrieval.best import best
 from lightning_rec.retrieval.exact import LOWEST, Adjust, ModelRetriever, Retriever
 from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind
@@ -60,5 +61,5 @@ def nearest_others(index: Index, unit: Tensor, codes: Tensor, k: int) -> tuple[T
     found = index.search(unit[codes].numpy(), k + 1)
     ids, scores = torch.from_numpy(found.ids), torch.from_numpy(found.scores)
     scores = scores.masked_fill((ids == codes[:, None]) | (ids < 0), -torch.inf)
-    best = torch.topk(scores, k, dim=1)
-    return ids.gather(1, best.indices).clamp(min=0), best.values
+    top = best(scores, k, ids)
+    return ids.gather(1, top.indices).clamp(min=0), top.values

@@ -1,7 +1,8 @@
 """Exact top-k retrieval over a whole catalogue, and the ranks of items that are asked about.
 
 Every item is scored, in blocks, so that the scores of all are never kept. Ties, and scores that are
-not a number, count against the model: a rank is the worst one that the item could have.
+not a number, count against the model: a rank is the worst one that the item could have. In lists,
+the lower code comes first.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor
 from lightning_rec.metrics.targets import rank_among
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.base import ScoresAmong, SequenceModel
+from lightning_rec.retrieval.best import best as best_of
 
 SCORE_BYTES = 8 * 2**20  # scores that a processor's cache holds
 LOWEST = torch.finfo(torch.float32).min
@@ -175,11 +177,11 @@ def rank_blocks(
             # Counted in floats: a sum of truth values goes by way of 64-bit integers, eight times
             # as much memory. A block has fewer columns than a float counts without error.
             ahead[some] += (of >= own[some, None]).float().sum(dim=1).long()
-        block = torch.topk(scores, min(k, stop - start), dim=1)
+        block = best_of(scores, k, floor=floor)
         best = torch.cat([best, block.values], dim=1)
         items = torch.cat([items, block.indices + start], dim=1)
         if len(starts) > 1:
-            best, order = torch.topk(best, min(k, best.shape[1]), dim=1)
+            best, order = best_of(best, k, floor=floor)  # columns of equal scores are in order
             items = items.gather(1, order)
     return Found(
         items.masked_fill(best <= floor, -1),

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.models.base import InnerProduct
+from lightning_rec.retrieval.best import best
 from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
 from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import build_index
@@ -56,8 +57,8 @@ class IndexRetriever:
             (out.row * self.longest + out.item).numpy(),
         )
         scores = scores.masked_fill(torch.from_numpy(passed) | (ids < 0), -torch.inf)
-        best = torch.topk(scores, min(k, number), dim=1)
-        items = ids.gather(1, best.indices).masked_fill(best.values == -torch.inf, -1)
+        top = best(scores, k, ids)
+        items = ids.gather(1, top.indices).masked_fill(top.values == -torch.inf, -1)
         none = Pairs.none(queries.device)
         candidates = self.longest - torch.bincount(out.row, minlength=size)
-        return Found(items, best.values, none.row, none.row.float(), candidates)
+        return Found(items, top.values, none.row, none.row.float(), candidates)

@@ -15,6 +15,7 @@ from lightning_rec.language.tokens import Tokenized
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
+from lightning_rec.retrieval.best import best
 from lightning_rec.retrieval.exact import (
     Found,
     Pairs,
@@ -129,7 +130,7 @@ class ExactRetriever:
         none, index, k = Pairs.none(queries.device), self.index(), min(k, self.longest)
         ask, left_out = ask or none, left_out or none
         rank, score = torch.zeros_like(ask.item), ask.item.float()
-        best = [Found(queries.new_zeros(0, k), score.new_zeros(0, k), *none, none.row)]
+        parts = [Found(queries.new_zeros(0, k), score.new_zeros(0, k), *none, none.row)]
         step = max(1, bytes_at_once(queries.device, SCORE_BYTES) // (4 * self.longest))
         for start in range(0, len(queries), step):
             codes = queries[start : start + step]
@@ -145,8 +146,8 @@ class ExactRetriever:
             whole = partial(_whole, scores)
             found = rank_blocks(whole, len(codes), self.longest, k, asked, seen, floor)
             rank[here], score[here] = found.rank, found.score
-            best.append(found)
-        items, scores, _, _, candidates = map(torch.cat, zip(*best, strict=True))
+            parts.append(found)
+        items, scores, _, _, candidates = map(torch.cat, zip(*parts, strict=True))
         return Found(items, scores, rank, score, candidates)
 
 
@@ -190,9 +191,9 @@ class Reranker:
             there = found.items >= 0
             adjusted = rules.adjust_items(scores.where(there, 0), found.items.clamp(min=0))
             scores = adjusted.where(there, -torch.inf)
-        best = torch.topk(scores, min(k, self.longest), dim=1)
-        items = found.items.gather(1, best.indices)
-        return Found(items, best.values, rank, score, found.candidates)
+        top = best(scores, min(k, self.longest), found.items)
+        items = found.items.gather(1, top.indices)
+        return Found(items, top.values, rank, score, found.candidates)
 
 
 def _whole(scores: Tensor, start: int, stop: int) -> Tensor:

@@ -96,10 +96,11 @@ class Determinant:
 
     def __init__(self, pool: Pool, features: Tensor, strength: float) -> None:
         self.relevance = pool.relevance
-        self.features = features[pool.items.clamp(min=0)]
+        # In float64: what adds nothing would add the rounding errors of float32.
+        self.features = features[pool.items.clamp(min=0)].double()
         self.log_quality = (1 - strength) / (2 * strength) * self.relevance
         # What Cholesky's factor of S leaves of its diagonal, and its rows so far: float64 [B, M].
-        self.rest = (self.features.double() ** 2).sum(-1)
+        self.rest = (self.features**2).sum(-1)
         self.rows: list[Tensor] = []
 
     def now(self) -> Tensor:

@@ -87,9 +87,9 @@ class Thompson(NamedTuple):
     """The best by a draw from what is known of each: a normal distribution around its value.
 
     ``width``: the standard deviation of an item without events, in those of the candidates'
-    values. ``events``: int64 [V], of each item in the log; n of them divide the variance by
-    1 + n / m, where m is the median. Every place has draws of its own (Chapelle & Li 2011, "An
-    Empirical Evaluation of Thompson Sampling", with a normal posterior).
+    values; where these are equal, any will do. ``events``: int64 [V], of each item in the log; n of
+    them divide the variance by 1 + n / m, where m is the median. Every place has draws of its own
+    (Chapelle & Li 2011, "An Empirical Evaluation of Thompson Sampling", with a normal posterior).
     """
 
     width: float
@@ -109,6 +109,11 @@ class Thompson(NamedTuple):
         known = value.where(free, 0)
         mean = known.sum(1, keepdim=True) / number
         spread = (((known - mean).where(free, 0) ** 2).sum(1, keepdim=True) / number).sqrt()
+        high, low = (
+            each(1, keepdim=True) for each in (value.amax, value.where(free, torch.inf).amin)
+        )
+        # Among equal values any deviation draws alike, and rounding errors are none.
+        spread = spread.where(high > low, high.nan_to_num(neginf=0).abs().clamp(min=1))
         events = self.events.double()
         median = events.median().clamp(min=1)
         return self.width * spread / (1 + events[items.clamp(min=0)] / median).sqrt()

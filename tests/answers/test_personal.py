@@ -74,26 +74,19 @@ def test_rules_of_search_are_those_of_the_whole_list(
     whole = matching.recommend(queries, k=len(shop_items))
     matching.describe(shop_items.drop("title"))
     kept = whole.join(shop_items.drop("title"), "item", "left", maintain_order="left")
-    ties = whole.select("query", "score").is_duplicated().any()  # which is first is not said
-    rules = Rules(where="price < 45", deny=["i00"], per=None if ties else {"kind": 1})
+    rules = Rules(where="price < 45", deny=["i00"], per={"kind": 1})
     found = matching.recommend(queries, k=3, rules=rules)
     for query in queries:
         left = kept.filter(
             (pl.col("query") == query) & (pl.col("price") < 45) & (pl.col("item") != "i00")
         )
         own = found.filter(query=query)
-        assert (
-            own["score"].to_list()
-            == pytest.approx(left["score"].head(len(own)).to_list(), abs=1e-4)
-            or not ties
-        )
-        assert set(own["item"]) <= set(left["item"])
         taken, kinds = list[str](), list[str]()
         for row in left.rows(named=True):  # one by one, best first
             if row["kind"] is None or row["kind"] not in kinds:
                 taken.append(row["item"])
                 kinds.append(row["kind"])
-        assert ties or own["item"].to_list() == taken[:3]
+        assert own["item"].to_list() == taken[:3]
     boosts = [{"where": "kind == 'hats'", "add": 0.7}, {"item": "i01", "factor": 3.0}]
     found = matching.recommend(queries, k=5, rules=Rules(boosts=boosts))
     factor = pl.when(pl.col("item") == "i01").then(2.0).otherwise(0.0)
@@ -243,7 +236,7 @@ def test_the_weight_is_found_that_made_the_choices(
     assert fitted.rows == len(rows)
     table = dict(zip(fitted.table["weight"], fitted.table["ndcg"], strict=True))
     # Every figure of the table is that of the public answer.
-    for weight in (WEIGHTS[7], fitted.weight, WEIGHTS[-1]):  # at 0 there are ties
+    for weight in (0.0, WEIGHTS[7], fitted.weight, WEIGHTS[-1]):
         search.weight = weight
         found = search.recommend(rows["query"].to_list(), histories=rows["history"].to_list(), k=3)
         chosen = rows.with_row_index("row").select(pl.col("row"), "item")

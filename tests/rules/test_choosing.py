@@ -103,6 +103,17 @@ def test_dpp_takes_the_rest_by_relevance_where_nothing_more_is_spanned() -> None
     assert found.place.tolist() == [[0, 2, 4, 1, 3, 5]]
 
 
+def test_dpp_gains_nothing_from_rounding_errors() -> None:
+    """Genres in several lists of three or seven: sums of them, none of which float32 holds."""
+    torch.manual_seed(1)
+    shown = torch.eye(8).repeat(6, 1)
+    shown[8:] += torch.eye(8)[torch.randint(0, 8, (40,))] + torch.eye(8)[torch.randint(0, 8, (40,))]
+    features = torch.nn.functional.normalize(shown, dim=1)
+    pool = Pool(torch.arange(48).expand(4, -1), torch.rand(4, 48).sort(1, True).values.double())
+    found = choose(pool, 48, [], Determinant(pool, features, 0.5)).place
+    assert (found[:, 8:].diff(dim=1) > 0).all()  # eight span all; the rest is by relevance
+
+
 def test_an_empty_pool_gives_an_empty_list() -> None:
     pool = Pool(torch.full((2, 4), -1), torch.full((2, 4), -torch.inf, dtype=torch.float64))
     assert (choose(pool, 3, []).place == -1).all()

@@ -13,9 +13,11 @@ EVENTS = torch.tensor([400, 3, 40, 10, 200])
 DRAWS = [Epsilon(0.3), Epsilon(1.0), Softmax(0.7), Thompson(1.0, EVENTS)]
 
 
-def drawn(draw: Draw, caps: list[Cap], k: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    items = torch.arange(len(SCORES)).expand(TRIALS, -1)
-    pool = Pool(items, torch.tensor(SCORES, dtype=torch.float64).expand(TRIALS, -1))
+def drawn(
+    draw: Draw, caps: list[Cap], k: int = 3, scores: list[float] = SCORES
+) -> tuple[np.ndarray, np.ndarray]:
+    items = torch.arange(len(scores)).expand(TRIALS, -1)
+    pool = Pool(items, torch.tensor(scores, dtype=torch.float64).expand(TRIALS, -1))
     found = choose(pool, k, caps, None, draw, Chance(np.arange(TRIALS, dtype=np.uint64), 7))
     assert found.propensity is not None
     return found.place.numpy(), found.propensity.numpy()
@@ -69,3 +71,16 @@ def test_thompson_tries_what_is_little_known() -> None:
     many = Thompson(1.0, torch.tensor([400, 400, 4000, 400, 400]))
     shares = [(drawn(draw, [], 1)[0] == 2).mean() for draw in (few, many)]
     assert shares[0] > 1.5 * shares[1]
+
+
+def test_thompson_draws_among_equal_scores_as_it_says() -> None:
+    for scores in ([0.1] * 5, [3.0, 3.0, 1.0, -1.0, -1.0], [1e6] * 5):
+        place, propensity = drawn(Thompson(1.0, EVENTS), [], 5, scores)
+        for rank in (0, 4):
+            for item in range(5):
+                here = place[:, rank] == item
+                if rank:  # the last one left is certain
+                    assert propensity[here, rank] == pytest.approx(1.0)
+                else:
+                    said = propensity[here, rank][0] if here.any() else 0.0
+                    assert here.mean() == pytest.approx(said, abs=0.012)
