@@ -30,7 +30,7 @@ usage: lightning-rec abtest log=FILE [value=COLUMN] [per=COLUMN] [control=NAME]
 log= is a table with a row or more for each user (user=, variant= say other names
 of its columns), or the request log of 'serve' with its variants: log=[a,b] for
 several servers. Of a request log value= is clicks (if nothing is said), events,
-shown or lists. per= divides: value=clicks per=shown. covariate= is a column of
+shown, lists or value. per= divides: value=clicks per=shown. covariate= is a column of
 before (CUPED). planned= is for how many users the always-valid interval is made,
 said before the first look; looks= gives group sequential bounds as well.
 
@@ -46,7 +46,7 @@ Examples:
 COLUMNS = ("user", "variant", "value", "per", "covariate")
 OPTIONS = ("control", "shares", "method", "level", "planned", "looks", "experiment", "seed", "to")
 POWER = ("effect", "lift", "mean", "sd", "users", "power")
-OF_REQUESTS = ("clicks", "events", "shown", "lists")
+OF_REQUESTS = ("clicks", "events", "shown", "lists", "value")
 
 
 def run(arguments: list[str]) -> int:

@@ -176,7 +176,7 @@ def _answers(app: FastAPI, service: Service) -> None:
         request.scope["told"] |= logged(service, unit_of(service, asked.user))
         done = await service.take(asked.user, asked.items, idempotency_key)
         if service.settings.logs_items and not done["repeated"]:
-            request.scope["told"]["items"] = texts_of(asked.items)
+            request.scope["told"] |= {"items": texts_of(asked.items), "value": asked.value}
         return Json(done)
 
 

@@ -143,6 +143,7 @@ class EventsRequest(_Request):
     )
     user: Id
     items: Annotated[list[Id], Field(min_length=1, max_length=1000)]
+    value: Number | None = Field(None, description="What it was worth, for the request log.")
 
 
 class Ranked(BaseModel):

@@ -22,7 +22,7 @@ ANSWERS = ("/recommend", "/search")
 _LINE: dict[str, Any] = {
     "at": pl.String, "id": pl.String, "path": pl.String, "status": pl.Int64, "user": pl.String,
     "experiment": pl.String, "variant": pl.String, "items": pl.List(pl.String),
-    "propensities": pl.List(pl.Float64), "teams": pl.List(pl.String),
+    "propensities": pl.List(pl.Float64), "teams": pl.List(pl.String), "value": pl.Float64,
 }  # fmt: skip
 
 
@@ -30,11 +30,13 @@ class Requests(NamedTuple):
     """lists: an answer a row: ``order`` (in time), ``id``, ``user``, ``experiment``, ``variant``,
     ``items`` and, as long as these or null, ``propensities`` and ``teams``.
     events: ``user``, ``item``, ``order`` of each item of an event.
+    values: ``user``, ``value``, ``order`` of each event that had one.
     clicks: ``order`` and ``item`` of what was clicked of an answer.
     """
 
     lists: pl.DataFrame
     events: pl.DataFrame
+    values: pl.DataFrame
     clicks: pl.DataFrame
 
 
@@ -72,10 +74,11 @@ def read_requests(paths: Sequence[Path]) -> Requests:
             f"{listed(paths)} names no users: ask with user= or unit=, and serve with log_ids=hash "
             "or plain."
         )
-    lists = told.filter(pl.col("path").is_in(ANSWERS)).drop("at", "path", "status")
-    events = told.filter(pl.col("path") == "/events").select("user", "order", item="items")
-    events = events.explode("item")
-    return Requests(lists, events, _clicks(lists, events))
+    lists = told.filter(pl.col("path").is_in(ANSWERS)).drop("at", "path", "status", "value")
+    done = told.filter(pl.col("path") == "/events")
+    values = done.select("user", "value", "order").drop_nulls()
+    events = done.select("user", "order", item="items").explode("item")
+    return Requests(lists, events, values, _clicks(lists, events))
 
 
 def _whole_lines(path: Path) -> pl.DataFrame:
@@ -139,7 +142,8 @@ def users_of_requests(requests: Requests, lists: pl.DataFrame) -> pl.DataFrame:
     """The users of the answers of an experiment, with their figures.
 
     ``user``, ``variant``, ``lists`` (answers), ``shown`` (items of them), ``clicks`` (of these),
-    ``events`` (all items of events since it began), and ``before``, the events before that.
+    ``events`` (all items of events since it began), ``before`` (those before that), and ``value``,
+    the sum of what events since it began were worth.
     """
     begun: Any = lists["order"].min()
     clicked = requests.clicks.group_by("order").len("_clicks")
@@ -154,7 +158,8 @@ def users_of_requests(requests: Requests, lists: pl.DataFrame) -> pl.DataFrame:
     counted = requests.events.group_by("user").agg(
         late.sum().alias("events"), late.not_().sum().alias("before")
     )
-    joined = users.join(counted, "user", "left").with_columns(
-        pl.col("events", "before").fill_null(0)
-    )
+    earned = requests.values.filter(late).group_by("user").agg(pl.col("value").sum())
+    joined = users.join(counted, "user", "left").join(earned, "user", "left").with_columns(
+        pl.col("events", "before", "value").fill_null(0)
+    )  # fmt: skip
     return only_one(joined.sort("user"), "The log")

@@ -105,8 +105,9 @@ def test_the_log_says_what_was_shown_and_clicked(
         found = ask("/recommend", {"user": user, "k": 4}).body
         items = [row["item"] for row in found["items"]]
         if "variant" in found and len(clicked) % 2 == 0:
-            ask("/events", {"user": user, "items": [items[1], "elsewhere"]}, Idempotency_Key=user)
-            ask("/events", {"user": user, "items": [items[1], "elsewhere"]}, Idempotency_Key=user)
+            done = {"user": user, "items": [items[1], "elsewhere"], "value": 2.5}
+            ask("/events", done, Idempotency_Key=user)
+            ask("/events", done, Idempotency_Key=user)  # sent again: nothing more
         if "variant" in found:
             clicked[user] = int(len(clicked) % 2 == 0)
     written = lines(log)
@@ -118,6 +119,9 @@ def test_the_log_says_what_was_shown_and_clicked(
     made = Assignment("spring", SHARES)
     assert dict(found.select("user", "clicks").iter_rows()) == clicked
     assert found["variant"].to_list() == [made.of(user) for user in found["user"]]
+    assert dict(found.select("user", "value").iter_rows()) == {
+        u: 2.5 * c for u, c in clicked.items()
+    }
     assert found["shown"].to_list() == [4] * len(found)
     assert found["events"].sum() == 2 * sum(clicked.values())
     counted = dict(found.select("user", "before").iter_rows())

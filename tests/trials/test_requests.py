@@ -26,7 +26,8 @@ def lines(seed: int, number: int = 400) -> list[dict[str, Any]]:
         about = {"at": f"2026-11-28T10:00:{place / 10:06.3f}Z", "id": f"x{place}", "status": 200}
         if chance.random() < 0.4:
             items = [str(item) for item in chance.permutation(8)[: chance.integers(1, 3)]]
-            made.append(about | {"path": "/events", "user": user, "items": items})
+            worth = {"value": round(float(chance.random()), 2)} if len(items) > 1 else {}
+            made.append(about | {"path": "/events", "user": user, "items": items} | worth)
             continue
         items = [str(item) for item in chance.permutation(8)[: chance.integers(0, 4)]]
         answer = about | {"path": "/recommend", "user": user, "items": items}
@@ -68,6 +69,8 @@ def test_clicks_are_those_of_a_plain_loop(tmp_path: Path) -> None:
         assert user["lists"] == len(own)  # those without items too
         assert user["shown"] == sum(len(row["items"]) for row in own)
         assert user["clicks"] == len([one for one in clicked if one[0] in {r["id"] for r in own}])
+        worth = [row.get("value", 0) * one for row, one in zip(rows, events, strict=True)]
+        assert user["value"] == pytest.approx(sum(worth[begun:]))
         assert (user["before"], user["events"]) == (sum(numbers[:begun]), sum(numbers[begun:]))
 
 
