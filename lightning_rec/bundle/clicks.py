@@ -148,4 +148,4 @@ def _prompting(packed: Packed, template: str) -> dict[str, Any]:
 
     folder: Path = packed.folder / LANGUAGE
     titles = render_template(packed.needed("items"), template)
-    return {"titles": titles, "load_words": lambda _, head: load_words(folder, head)}
+    return {"titles": titles, "load_words": lambda _, head: load_words(folder, head, whole=True)}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 from lightning_rec import __version__
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import sha256_file, write_json
+from lightning_rec.files import sha256_file, sha256_json, write_json
 
 FORMAT = 1  # raised when an older version could not read what is written
 MANIFEST = "bundle.json"
@@ -36,6 +36,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
         kind: what it answers.
         settings: how its predictor is made of its files; nothing of it is code.
         files: all other files, by their path below the bundle.
+        sha256: of all of the above, as canonical JSON.
     """
 
     format: int = Field(ge=1)
@@ -43,6 +44,7 @@ class Manifest(BaseModel, extra="forbid", strict=True):
     kind: Kind
     settings: dict[str, Any]
     files: dict[str, File]
+    sha256: str
 
 
 def write(folder: Path, kind: Kind, settings: dict[str, Any]) -> None:
@@ -56,7 +58,8 @@ def write(folder: Path, kind: Kind, settings: dict[str, Any]) -> None:
         for path in paths
     }
     made = {"format": FORMAT, "made_with": __version__, "kind": kind, "settings": settings}
-    write_json(folder / MANIFEST, made | {"files": files})
+    made = json.loads(json.dumps(made | {"files": files}))  # as it will be read
+    write_json(folder / MANIFEST, made | {"sha256": sha256_json(made)})
 
 
 def read(folder: Path) -> Manifest:
@@ -84,6 +87,10 @@ def read(folder: Path) -> Manifest:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: {key}: {first['msg'].lower()}. Export it again.") from None
+    if found.pop("sha256") != sha256_json(found):
+        raise UserError(
+            f"{path} is not as it was written: its own SHA-256 is another. Export the model again."
+        )
     _check_files(folder, manifest)
     return manifest
 

@@ -64,4 +64,4 @@ def _unpacked(settings: dict[str, Any], packed: Packed, prefix: str) -> nn.Modul
 
 
 def _loader(folder: Path) -> Callable[..., Language]:
-    return lambda name, pooling, normalize: load_language(folder, pooling, normalize)
+    return lambda name, pooling, normalize: load_language(folder, pooling, normalize, whole=True)

@@ -43,7 +43,7 @@ class Packed:
             return None
         try:
             return pl.read_parquet(path, glob=False)
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
 
     def needed(self, name: str) -> pl.DataFrame:

@@ -5,7 +5,6 @@ So a model over texts answers for the items that it was exported with, without i
 
 from typing import Any
 
-import polars as pl
 import torch
 from torch import Tensor
 
@@ -62,10 +61,16 @@ def _check(items: Any, users: Any, seen: str, number: int) -> None:
         raise ValueError(f"items.parquet has {len(items):,} items, and the model {number:,}")
     if seen not in ("filter", "keep"):
         raise ValueError(f"seen={seen} is neither filter nor keep")
+    if items["item"].is_null().any() or items["item"].is_duplicated().any():
+        raise ValueError("items.parquet has an item without an id, or one twice")
     if users is not None:
-        last = users.select("user", pl.col("items").list.max())["items"].max()
-        if last is not None and not 0 <= last < number:
-            raise ValueError(f"users.parquet names item {last}, and the model has {number:,}")
+        codes = users["items"].explode(empty_as_null=False)
+        if users.select("user", "items").null_count().sum_horizontal()[0] or codes.has_nulls():
+            raise ValueError("users.parquet has a user without an id, or an item without a code")
+        if users["user"].is_duplicated().any():
+            raise ValueError("users.parquet has a user twice")
+        if len(codes) and not (codes.min() >= 0 and codes.max() < number):
+            raise ValueError(f"users.parquet names items that a model of {number:,} does not have")
 
 
 def describe(

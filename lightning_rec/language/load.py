@@ -38,19 +38,26 @@ class Language(NamedTuple):
 
 
 def load_language(
-    folder: Path, pooling: Pooling | None = None, normalize: bool = True, meta: bool = False
+    folder: Path,
+    pooling: Pooling | None = None,
+    normalize: bool = True,
+    meta: bool = False,
+    whole: bool = False,
 ) -> Language:
     """Load a language model without its head, and its tokenizer, from safetensors alone.
 
     ``pooling``: None takes what the model was trained with, as far as its folder says so, and else
     the mean, or the last token of a causal model. ``normalize``: make each vector of length 1.
-    ``meta``: leave the weights out: the model takes no memory and computes nothing.
+    ``meta``: leave the weights out: the model takes no memory and computes nothing. ``whole``: the
+    folder was written by us, and has no weights besides.
 
     Raises UserError if it cannot be read or lacks weights, its tokenizer does not fit it, or it was
     trained with another pooling than those here.
     """
-    model, tokenizer, fresh = _loaded("AutoModel", folder, meta)
-    _refuse_lost([name for name in fresh if not name.startswith("pooler.")], folder)
+    model, tokenizer, told = _loaded("AutoModel", folder, meta)
+    _refuse_lost([name for name in told.fresh if not name.startswith("pooler.")], folder)
+    if whole:
+        _refuse_unused(told.unused, folder)
     encoder = TextEncoder(model, pooling or _pooling(folder, model), normalize)
     modules = folder / MODULES
     if modules.is_file() and "models.Dense" in read_text(modules):
@@ -58,12 +65,14 @@ def load_language(
     return Language(encoder, tokenizer, "" if meta else fingerprint(folder))
 
 
-def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = False) -> Words:
+def load_words(
+    folder: Path, head: Literal["masked", "causal"], meta: bool = False, whole: bool = False
+) -> Words:
     """Load a language model with its head over words, and its tokenizer, from safetensors alone.
 
     ``head``: for ``masked`` words, made anew where it is missing, or for the next one (``causal``).
-    ``meta`` leaves the weights out. Raises UserError if it cannot be read, lacks weights, has no
-    such head, or its tokenizer does not fit it.
+    ``meta`` leaves the weights out; ``whole``: see :func:`load_language`. Raises UserError if it
+    cannot be read, lacks weights, has no such head, or its tokenizer does not fit it.
     """
     kind, names, said = _HEADS[head]
     kinds = getattr(library("transformers.models.auto.modeling_auto"), names)
@@ -75,7 +84,9 @@ def load_words(folder: Path, head: Literal["masked", "causal"], meta: bool = Fal
             f"The language model in {folder} is a {settings.model_type}, which says no {said}: "
             f"take one such as {'BERT or RoBERTa' if head == 'masked' else 'GPT-2 or Qwen3'}."
         )
-    model, tokenizer, fresh = _loaded(kind, folder, meta)
+    model, tokenizer, (fresh, unused) = _loaded(kind, folder, meta)
+    if whole:
+        _refuse_unused(unused, folder)
     body = f"{model.base_model_prefix}."
     _refuse_lost([name for name in fresh if name.startswith(body)], folder)
     if fresh and head == "causal":
@@ -110,6 +121,22 @@ def _refuse_lost(names: list[str], folder: Path) -> None:
         )
 
 
+def _refuse_unused(names: list[str], folder: Path) -> None:
+    """Raise UserError if there are weights that the model has no place for."""
+    if names:
+        raise UserError(
+            f"{folder} holds {len(names)} weights that its model has no place for, such as "
+            f"{listed(names, 3)}: its config.json is of another model. Export it again."
+        )
+
+
+class _Told(NamedTuple):
+    """Names of weights that a folder lacks, and that it has besides."""
+
+    fresh: list[str]
+    unused: list[str]
+
+
 def _read(folder: Path, what: Any) -> Any:
     """What transformers reads from a folder, silently. Raises UserError if it cannot."""
     transformers = library("transformers")
@@ -126,11 +153,11 @@ def _read(folder: Path, what: Any) -> Any:
         quiet.set_verbosity(before)
 
 
-def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
-    """The model, its tokenizer, and names of weights that the folder lacks."""
+def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, _Told]:
+    """The model, its tokenizer, and what is told of its weights."""
 
-    def read(transformers: Any, safe: dict[str, Any]) -> tuple[Any, Any, list[str]]:
-        auto, fresh = getattr(transformers, kind), []
+    def read(transformers: Any, safe: dict[str, Any]) -> tuple[Any, Any, _Told]:
+        auto, weights = getattr(transformers, kind), _Told([], [])
         if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):
             raise FileNotFoundError(f"no tokenizer: one of {listed(list(_VOCABULARIES))} is wanted")
         if meta:
@@ -140,17 +167,21 @@ def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
         else:
             how = {"use_safetensors": True, "dtype": torch.float32, "output_loading_info": True}
             model, told = auto.from_pretrained(folder, **how, **safe)
-            fresh = sorted(told["missing_keys"])
-        return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), fresh
+            weights = _Told(sorted(told["missing_keys"]), sorted(told["unexpected_keys"]))
+        return model, transformers.AutoTokenizer.from_pretrained(folder, **safe), weights
 
     path = folder / "config.json"
     for key, value in leaves(read_json(path)):
         if "_implementation" in key and "/" in str(value):  # transformers would fetch a kernel
             told = f"{path}: {key}={value} would fetch code and run it: remove the key."
             raise Quoting(told, folder)
+    for index in folder.glob("*.index.json"):  # names the files of a model in parts
+        for key, value in leaves(read_json(index)):
+            if key.startswith("weight_map") and Path(str(value)).name != value:
+                raise Quoting(f"{index}: {value} lies elsewhere, and is not read.", folder)
     if not meta:
         log.info("language model: reading %s", folder)
-    model, tokenizer, fresh = _read(folder, read)
+    model, tokenizer, told = _read(folder, read)
     if kind == "AutoModel" and getattr(model.config, "is_encoder_decoder", False):
         model = model.get_encoder()
     if kind == "AutoModel" and getattr(model, "pooler", None) is not None:
@@ -170,7 +201,7 @@ def _loaded(kind: str, folder: Path, meta: bool) -> tuple[Any, Any, list[str]]:
             f"{folder}: its tokenizer has {words:,} words and its model knows {known:,} of them: "
             "they do not belong together."
         )
-    return model, tokenizer, fresh
+    return model, tokenizer, told
 
 
 def _pooling(folder: Path, model: Any) -> Pooling:

@@ -59,3 +59,22 @@ def check(path: Path, found: Any, kind: type[Kind]) -> Kind:
         raise UserError(
             f"{path} is not as a run writes it: {key}: {first['msg'].lower()}. Bring the file back."
         ) from None
+
+
+_OTHERS = {
+    "bundle.json": "a bundle, which answers and is not changed: this asks for the run folder that "
+    "it was exported from",
+    "shrink.json": "a shrunk model, which is run as its README says, or put into the run that it "
+    "is of: lightning_rec.shrink.folder.put_into(load_run(RUN), FOLDER)",
+}
+
+
+def no_run(path: Path, missing: list[str]) -> UserError:
+    """The error for a folder that lacks files of a run."""
+    for name, what in _OTHERS.items():
+        if (path / name).is_file():
+            return UserError(f"{path} is not a run folder, but {what}.")
+    return UserError(
+        f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is what "
+        "'lightning-rec train' names at its end."
+    )

@@ -94,10 +94,7 @@ class RunFolder:
             raise UserError(f"There is no folder {path}.{nearest(path.name, siblings)}")
         missing = [name for name in ("config.yaml", "run.json") if not (path / name).is_file()]
         if missing:
-            raise UserError(
-                f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is "
-                "what 'lightning-rec train' names at its end."
-            )
+            raise card.no_run(path, missing)
         check_folder(run.path)
         run.card = run._json("run.json")
         card.check(path / "run.json", run.card, card.Card)
@@ -286,7 +283,7 @@ class RunFolder:
             checksums.verify(self.path, path.name)
         try:
             return pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} cannot be read: {reason}.") from error
 

@@ -50,10 +50,15 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Bytes of UTF-8. Raises ValueError for a number that is none."""
-        return json.dumps(
-            content, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode()
+        """Bytes of UTF-8. Raises UserError for a number that is none."""
+        try:
+            return json.dumps(
+                content, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            ).encode()
+        except ValueError:
+            raise UserError(
+                "The answer has a number that is none: those of the request are too large."
+            ) from None
 
 
 def make_app(service: Service, keys: Keys) -> Guard:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 import uvicorn
@@ -117,17 +118,26 @@ async def _reload(service: Service) -> None:
 
 async def _watch(service: Service) -> None:
     """Open the models again whenever what names them leads to other files."""
-    settings, tried = service.settings, service.versions
+    settings = service.settings
+    tried: tuple[list[str], list[tuple[int, int]] | None] = (service.versions, None)
     paths = [*settings.paths.values(), *([settings.taste] if settings.taste else [])]
     while True:
         await asyncio.sleep(settings.watch)
         try:
             found = [version_of(path.resolve(strict=True)) for path in paths]
+            # Files that were broken may come right while the record of them stays as it was.
+            stamps = [_stamp(path) for path in paths] if service.problem else None
         except OSError:  # a link that is being set
             continue
-        if found not in (tried, service.versions):
+        if found != service.versions and (found, stamps) != tried:
             await _reload(service)
-        tried = found
+        tried = (found, stamps)
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """Changes whenever a file below a folder is written: the latest time, and all sizes."""
+    facts = [path.stat() for path in folder.resolve().rglob("*")]
+    return max((each.st_mtime_ns for each in facts), default=0), sum(each.st_size for each in facts)
 
 
 def _listen(settings: Settings) -> socket.socket:

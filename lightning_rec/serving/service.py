@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from polars.exceptions import PanicException
+
 from lightning_rec import __version__
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import check_k
@@ -201,7 +203,7 @@ class Service:
                     await self._tried(model)
                 first = next(iter(models.values()))
                 personal = await asyncio.to_thread(open_personal, self.settings, first)
-            except Exception as error:
+            except (Exception, PanicException) as error:
                 told = isinstance(error, UserError | Refusal)
                 self.problem = str(error) if told else f"{type(error).__name__}: {error}"
                 self.figures.reloads.labels("refused").inc()

@@ -28,11 +28,14 @@ def of_items(model: Model, history: Sequence[Id], most: int) -> tuple[History, i
 
 def of_user(model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
     """All that is known of a user, and how many of his events are not. Raises Refusal."""
-    if user not in model.users and not events:
+    if user not in model.users and (needs_users(model) or not events):
         raise Refusal(
             "unknown_user",
-            "The model does not know this user, and nothing of his was sent to /events: ask with "
-            "a history.",
+            "The model does not know this user, and can take nothing from events: ask for one that "
+            "it was trained on."
+            if needs_users(model)
+            else "The model does not know this user, and nothing of his was sent to /events: ask "
+            "with a history.",
         )
     codes = history_of(model, user, events)
     unknown = sum(item not in model.codes for item in events)

@@ -6,6 +6,7 @@
 ``README.md``          how it is run without this package
 """
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -70,7 +71,7 @@ def shrink(predictor: Predictor, to: Path, method: Method, run: str = "") -> Shr
         facts = _beside(predictor, model, made, method) | {
             "format": FORMAT, "method": method, "kind": of.kind, "model": predictor.name,
             "run": run, "inputs": list(of.inputs), "output": of.output, "longest": of.longest,
-            "apart": apart, "largest": largest,
+            "apart": apart, "largest": largest, "weights": fingerprint(model),
         }  # fmt: skip
         write_text(made / "README.md", readme(facts))
         names = sorted(path.name for path in made.iterdir())
@@ -91,14 +92,23 @@ def put_into(holder: Any, folder: Path) -> None:
     found = plain(model, getattr(holder, "objective", None)).kind
     if kind != found:
         raise UserError(f"{folder} is of {kind}, and this run of {found}: name the one it is of.")
-    table = ItemTable.load(folder / ITEMS) if kind == "sequences" else None
-    if table is not None and len(table) != model.schema.num_items:
+    if facts.get("weights") != fingerprint(model):
         raise UserError(
-            f"{folder} is of {len(table):,} items, and this run of {model.schema.num_items:,}: "
-            "name the run that it was made of."
+            f"{folder} was made of other weights than those of this run, of {facts.get('run')} "
+            f"({facts.get('model')}): name the run that it was made of."
         )
+    table = ItemTable.load(folder / ITEMS) if kind == "sequences" else None
     with torch.no_grad():
         stand_in(holder, folder / MODEL, table)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """A hash of all weights of a model."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def opened(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_rec.errors import UserError, import_extra
 from lightning_rec.files import atomic_path
@@ -27,10 +27,18 @@ MOST_ROWS = 2**20  # of a batch
 def write_onnx(of: Plain, path: Path) -> None:
     """Write a model as an ONNX file: any number of rows, and any length up to ``of.longest``.
 
-    Raises UserError if the extra ``onnx`` is not installed.
+    Raises UserError if the extra ``onnx`` is not installed, or torch cannot export the model.
     """
     for library in ("onnx", "onnxscript"):
         import_extra(library, "method=onnx", "onnx")
+    recurrent = (
+        type(each).__name__ for each in of.module.modules() if isinstance(each, nn.RNNBase)
+    )
+    if layer := next(recurrent, None):
+        raise UserError(
+            f"A model with a layer of nn.{layer} cannot be exported: torch's exporter fixes the "
+            "length that it reads. Models of attention or convolutions can."
+        )
     rows, longest = torch.export.Dim("rows", min=1, max=MOST_ROWS), of.longest
     axes: dict[int, Any] = {0: rows}
     if longest is not None:
@@ -43,7 +51,11 @@ def write_onnx(of: Plain, path: Path) -> None:
         shapes = tuple(axes for _ in of.inputs)
         inputs = tuple(of.inputs.values())
         # Strictly traced: else a length that is asked for as a plain number becomes a constant.
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=True)
+        try:
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=True)
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"torch cannot export this model: {reason}") from error
         made = torch.onnx.export(
             program, dynamo=True, input_names=list(of.inputs), output_names=[of.output],
             verbose=False,

@@ -18,6 +18,7 @@ from lightning_rec import cli, config, load_run, open_model
 from lightning_rec.bundle.export import export
 from lightning_rec.bundle.manifest import write
 from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 
 __all__ = ["paths"]  # a fixture
 QUICK = ["trainer=cpu", "trainer.max_epochs=1", "logger=none"]
@@ -108,9 +109,15 @@ def test_without_users_it_answers_for_histories(bundle: Path, tmp_path: Path) ->
 def changed(bundle: Path, to: Path, **said: Any) -> Path:
     """A copy whose manifest says something else."""
     shutil.copytree(bundle, to)
-    manifest = json.loads((to / "bundle.json").read_text())
-    (to / "bundle.json").write_text(json.dumps(manifest | said))
+    reseal(to, **said)
     return to
+
+
+def reseal(bundle: Path, **said: Any) -> None:
+    """Change a manifest, and have its own hash right: whoever can write it can do so."""
+    made = json.loads((bundle / "bundle.json").read_text()) | said
+    del made["sha256"]
+    (bundle / "bundle.json").write_text(json.dumps(made | {"sha256": sha256_json(made)}))
 
 
 def test_another_format_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -154,6 +161,13 @@ def test_files_are_those_of_the_manifest(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "bit" / "weights.safetensors").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(UserError, match="not as it was written"):
         open_model(tmp_path / "bit")
+    manifest = copy("manifest") / "bundle.json"
+    said = json.loads(manifest.read_text())
+    said["settings"]["seen"] = {"filter": "keep", "keep": "filter"}[said["settings"]["seen"]]
+    manifest.write_text(json.dumps(said))
+    with pytest.raises(UserError, match="its own SHA-256 is another"):
+        open_model(tmp_path / "manifest")
+    assert cli.run(["verify", str(tmp_path / "manifest")]) == 1
     assert cli.run(["verify", str(bundle)]) == 0
     assert cli.run(["verify", str(tmp_path / "bit")]) == 1
     linked = copy("link") / "card.json"
@@ -173,8 +187,18 @@ def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None
         "items.parquet": ({"table": items.head(3)}, "has 3 items, and the model"),
         "users.parquet": (
             {"table": users.with_columns(items=pl.lit([999], pl.List(pl.UInt32)))},
-            "names item 999",
+            "names items that a model",
         ),
+        **{
+            f"{number}/users.parquet": (
+                {"table": users.with_columns(items=pl.lit(items_of, pl.List(pl.Int64)))},
+                told,
+            )
+            for number, (items_of, told) in enumerate(
+                [([-5, 1], "names items"), ([None, 1], "without a code"), (None, "without")]
+            )
+        },
+        "2/items.parquet": ({"table": items.with_columns(item=pl.lit(items["item"][0]))}, "one twice"),
         "evil.py": ({"text": "raise SystemExit"}, r"evil\.py: no files of data"),
         "weights.safetensors": ({"weights": absent}, "Missing key"),
         "schema": ({"settings": {"schema": [-5, 10, 1]}}, "Padding_idx|negative"),
@@ -184,7 +208,7 @@ def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None
     for number, (name, (change, told)) in enumerate(cases.items()):
         bad = Path(shutil.copytree(bundle, tmp_path / str(number)))
         if "table" in change:
-            change["table"].write_parquet(bad / name)
+            change["table"].write_parquet(bad / name.rpartition("/")[2])
         if "text" in change:
             (bad / name).write_text(change["text"])
         if "weights" in change:
@@ -193,8 +217,7 @@ def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None
         write(bad, "sequences", said | change.get("settings", {}))
         if "named" in change:
             manifest = json.loads((bad / "bundle.json").read_text())
-            manifest["files"][name] = change["named"]
-            (bad / "bundle.json").write_text(json.dumps(manifest))
+            reseal(bad, files=manifest["files"] | {name: change["named"]})
         with pytest.raises(UserError, match=told):
             open_model(bad)
 

@@ -19,6 +19,7 @@ from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.models.sequential.bert4rec import BERT4Rec
+from lightning_rec.models.sequential.gru4rec import GRU4Rec
 from lightning_rec.models.sequential.sasrec import SASRec
 from lightning_rec.objectives.masked_item import MaskedItem
 from lightning_rec.objectives.next_item import NextItem
@@ -172,6 +173,19 @@ def test_what_cannot_be_exported_is_said(log_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ItemKNN cannot be exported"):
         cli.run(["shrink", f"run={tmp_path / 'run'}", f"to={tmp_path / 'to'}"])
     assert not (tmp_path / "to").exists()
+
+
+def test_layers_that_recur_are_said(tmp_path: Path) -> None:
+    of = plain(GRU4Rec(Schema(20, 8, 1), dim=8), NextItem())
+    with pytest.raises(UserError, match=r"layer of nn\.GRU cannot be exported"):
+        write_onnx(of, tmp_path / "model.onnx")
+
+
+def test_a_file_of_another_run_is_refused(
+    trained: Run, shrunk: Callable[..., Path], log_csv: Path
+) -> None:
+    with pytest.raises(UserError, match=r"other weights than those of this run.*sasrec"):
+        put_into(load_run(trained("bert4rec")), shrunk("sasrec"))
 
 
 def test_the_python_of_the_page_runs(

@@ -93,6 +93,7 @@ class Fields:
     scale: Literal["standard", "log", "none"] = "standard"
     separator: str | Mapping[str, str] = "|"
     max_values: PositiveInt = 10
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
         if self.label is None and not self.goals:
