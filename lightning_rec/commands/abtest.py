@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 A/B tests: what variants did to users, with intervals, bounds against peeking
-and a check that no users were lost; how many users a test needs; who gets which.
+and a check that none were lost; how many users a test needs; who gets which.
 
 usage: lightning-rec abtest log=FILE [value=COLUMN] [per=COLUMN] [control=NAME]
                             [covariate=COLUMN] [shares={a: 0.5, b: 0.5}]
@@ -27,14 +27,15 @@ usage: lightning-rec abtest log=FILE [value=COLUMN] [per=COLUMN] [control=NAME]
        lightning-rec abtest assign=FILE experiment=NAME shares={a: 0.5, b: 0.5}
                             --output FILE
 
-log= is a table with a row or more for each user (user=, variant= say other names
-of its columns), or the request log of 'serve' with its variants: log=[a,b] for
-several servers. Of a request log value= is clicks (if nothing is said), events,
-shown, lists or value. per= divides: value=clicks per=shown. covariate= is a column of
-before (CUPED). planned= is for how many users the always-valid interval is made,
-said before the first look; looks= gives group sequential bounds as well.
+log= is a table with a row or more for each user (user=, variant= say other
+names of its columns), or the request log of 'serve' with its variants:
+log=[a,b] for several servers. Of a request log value= is clicks (if nothing is
+said), events, shown, lists or value. per= divides: value=clicks per=shown.
+covariate= is a column of before (CUPED). planned= is for how many users the
+always-valid interval is made, said before the first look; looks= gives group
+sequential bounds as well.
 
---power takes effect=, or lift= of mean=; with users= it tells what can be found.
+--power takes effect=, or lift= of mean=; with users= it tells what is found.
 
 Examples:
   lightning-rec abtest log=test.csv value=clicks per=impressions

@@ -26,14 +26,14 @@ usage: lightning-rec offpolicy log=FILE policy=FILE|target=COLUMN
 
 log= is a table with a row for each action, or the request log of 'serve' whose
 rules explore (log=[a,b] of several servers). The policy is a column of the log
-with its probability of what was done, or a table with a column of actions, their
-'probability' (1 where there is none: the lists of 'recommend --output'), and as
-context whatever other columns the log has as well.
+with its probability of what was done, or a table of actions with their
+'probability' (1 where there is none: the lists of 'recommend --output'), and
+as context whatever other columns the log has as well.
 
 It tells the mean of the log, IPS and SNIPS, and with policy= the direct method
 and the doubly robust one, by a regression on action and features=. clip= is the
 largest weight that is used. Rows of one unit= go together. list= and rank= are
-of actions that were chosen one after another: weights are products down the list.
+of actions chosen one after another: weights are products down the list.
 
 Examples:
   lightning-rec offpolicy log=bandit.csv policy=new.csv features=[position,age]
@@ -42,6 +42,7 @@ Examples:
 COLUMNS = ("action", "reward", "propensity", "target", "unit", "list", "rank")
 USUAL = {"action": "item", "reward": "click", "propensity": "propensity"}
 OPTIONS = ("log", "policy", "features", "clip", "method", "level", "seed", "to")
+RESERVED = ("unit", "list", "target", "expected", "predicted")
 TITLES = {"log": "the log itself", "ips": "IPS", "snips": "SNIPS", "dm": "direct method",
           "dr": "doubly robust"}  # fmt: skip
 
@@ -91,10 +92,12 @@ def _rows(said: dict[str, str], seed: int) -> tuple[Any, int]:
     else:
         columns = USUAL | {name: said[name] for name in COLUMNS if name in said}
         log, action = logged_table(paths[0], columns, features)
+    # Columns of a table that are called so by chance are none of these.
+    by_chance = set() if is_requests else {*RESERVED} - said.keys()
     if "policy" not in said:
-        return log, 0
+        return log.drop(by_chance, strict=False), 0
     policy = read_policy(Path(said["policy"]), log, action)
-    rows = joined(log, policy)
+    rows = joined(log, policy).drop(by_chance - {"target"}, strict=False)
     if not len(rows):
         raise UserError(f"{said['policy']} knows no context of the log: are its ids those of it?")
     if not is_requests and "list" not in said:

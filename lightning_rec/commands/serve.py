@@ -19,7 +19,8 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   batch threads                   computed together, by how many cores
   sessions users session_items session_hours      memory, or redis://…
   cache cache_seconds             answers that are kept
-  log log_bytes log_files log_ids log_items       a line of JSON for each request
+  log log_bytes log_files         a line of JSON for each request
+  log_ids log_items               what it names
   experiment variants shares      users by model, as docs/experiments.md tells
   interleave                      two models in one list
   watch                           seconds between two looks for another model

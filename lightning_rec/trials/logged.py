@@ -148,7 +148,7 @@ def joined(log: pl.DataFrame, policy: Policy) -> pl.DataFrame:
     Rows of a context that the policy does not know are left out.
     """
     keys = [ids_of(log[name.removeprefix("in ")]).alias(name) for name in policy.context]
-    rows, on = log.with_columns(keys), [*policy.context, "action"]
+    rows, on = log.with_columns(keys).drop("target", strict=False), [*policy.context, "action"]
     if policy.context:
         known = policy.table.select(policy.context).unique()
         rows = rows.join(known, policy.context, "semi", maintain_order="left")

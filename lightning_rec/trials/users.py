@@ -59,8 +59,8 @@ def only_one(users: pl.DataFrame, where: str) -> pl.DataFrame:
     mixed = users.filter(pl.col("_variants") > 1)
     if len(mixed):
         raise UserError(
-            f"{where}: {len(mixed):,} users are in more than one variant, such as "
-            f"'{mixed['user'][0]}'. Their effect cannot be told: find out why, or leave them out."
+            f"{where}: '{mixed['user'][0]}' is in more than one variant, one of {len(mixed):,} "
+            "such users. Their effect cannot be told: find out why, or leave them out."
         )
     if not len(users):
         raise UserError(f"{where} has no rows: a test needs some.")

@@ -66,8 +66,8 @@ def test_estimates_are_their_definitions() -> None:
 
 
 def test_they_are_unbiased_and_their_intervals_hold_the_truth() -> None:
-    """300 logs; the mean over logs within 3.5 of its errors, coverage within three."""
-    runs, names = 300, ("ips", "snips", "dr", "dr of a wrong model")
+    """200 logs; the mean over logs within 3.5 of its errors, coverage within three."""
+    runs, names = 200, ("ips", "snips", "dr", "dr of a wrong model")
     values = {name: list[float]() for name in names}
     hit = dict.fromkeys(names, 0)
     for seed in range(runs):
@@ -82,7 +82,7 @@ def test_they_are_unbiased_and_their_intervals_hold_the_truth() -> None:
     for name in names:
         error = np.std(values[name]) / runs**0.5
         assert np.mean(values[name]) == pytest.approx(TRUTH, abs=3.5 * error), name
-        assert hit[name] / runs == pytest.approx(0.95, abs=0.038), name
+        assert hit[name] / runs == pytest.approx(0.95, abs=0.046), name
     assert np.std(values["dr"]) < np.std(values["ips"])  # what the model is for
     on_log = np.mean([off_policy(logged(seed, 4000)).estimates[0].value for seed in range(9)])
     assert abs(on_log - TRUTH) > 0.015  # the log itself is of another policy

@@ -58,6 +58,20 @@ def test_a_column_of_the_log_will_do_and_weights_can_be_cut(bandit: Path, capsys
     assert "of the weights were cut to 2" in told
 
 
+def test_columns_that_are_called_so_by_chance_are_passed_over(bandit: Path) -> None:
+    log = pl.read_csv(bandit / "log.csv").rename({"age": "unit"})
+    log = log.with_columns(
+        list=pl.lit(1), target=pl.lit(2), expected=pl.lit(9), predicted=pl.lit(9)
+    )
+    log.write_csv(bandit / "odd.csv")
+    found = []
+    for name in ("log", "odd"):
+        said = [f"log={bandit / name}.csv", *NAMES, f"policy={bandit / 'policy.csv'}"]
+        assert cli.run(["offpolicy", *said, f"to={bandit / name}.json"]) == 0
+        found.append(json.loads((bandit / f"{name}.json").read_text()))
+    assert found[0] == found[1]
+
+
 def test_contexts_that_the_policy_does_not_know_are_told(bandit: Path, capsys: Captured) -> None:
     pl.DataFrame({"place": [1, 7], "sku": [2, 0]}).write_csv(bandit / "one.csv")
     said = [f"log={bandit / 'log.csv'}", *NAMES, f"policy={bandit / 'one.csv'}"]
