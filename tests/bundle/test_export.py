@@ -198,7 +198,10 @@ def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None
                 [([-5, 1], "names items"), ([None, 1], "without a code"), (None, "without")]
             )
         },
-        "2/items.parquet": ({"table": items.with_columns(item=pl.lit(items["item"][0]))}, "one twice"),
+        "2/items.parquet": (
+            {"table": items.with_columns(item=pl.lit(items["item"][0]))},
+            "one twice",
+        ),
         "evil.py": ({"text": "raise SystemExit"}, r"evil\.py: no files of data"),
         "weights.safetensors": ({"weights": absent}, "Missing key"),
         "schema": ({"settings": {"schema": [-5, 10, 1]}}, "Padding_idx|negative"),
