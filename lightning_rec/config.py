@@ -68,6 +68,8 @@ def as_override(value: Any) -> str:
     """A value as Hydra's grammar of overrides has it, texts in quotes where they need them."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_override, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{as_override(each)}' for key, each in value.items())}}}"
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -56,3 +56,8 @@ def sha256_json(value: Any) -> str:
     """Hex SHA-256 of ``value`` as canonical JSON, keys sorted."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def name_of(folder: Path) -> str:
+    """What a folder is called; where that is a number, as of a seed, the folder above is named."""
+    return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name

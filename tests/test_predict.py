@@ -169,12 +169,12 @@ def test_what_is_not_known_is_told(
     assert "2 of 3 items of the histories are not known" in caplog.text
     assert "2 of 3 histories hold no item that this run knows" in caplog.text
     for asked, said in (
-        ({"users": ["u4x"]}, "does not know the users u4x"),
+        ({"users": ["u4x"]}, "does not know the user u4x"),
         ({"histories": [["i01"]], "k": 0}, "k=0"),
         ({"histories": [["i01"]], "seen": "hide"}, "seen=hide"),
         ({}, "Say whom it is for"),
         ({"histories": {"user": ["a"], "item": ["i01"], "time": ["5/6/2024"]}}, "holds String"),
-        ({"histories": {"who": ["a"], "item": ["i01"]}}, "A column 'user' is missing"),
+        ({"histories": {"who": ["a"], "item": ["i01"]}}, "no column 'user'"),
     ):
         with pytest.raises(UserError, match=said):
             sasrec.recommend(**asked)

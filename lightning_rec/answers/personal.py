@@ -27,7 +27,7 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Found, Pairs, among
 from lightning_rec.rules.ready import Ready
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given
 
 log = logging.getLogger(__name__)
 
@@ -96,16 +96,16 @@ class PersonalSearch:
         histories: Histories | None = None,
         k: int = 10,
         seen: str = "keep",
-        rules: Rules | Ready | None = None,
+        rules: Given | Ready | None = None,
         told: Told | None = None,
     ) -> pl.DataFrame:
         """The ``k`` best items for each query of a user.
 
         Args:
             queries: texts.
-            users: for each query, or for all of them, one that the model of sequences knows.
+            users: for each query, or for all of them, an id of the model of sequences.
             histories: in their place, lists of item ids, oldest first. Somebody of whom nothing is
-                known gets the order of relevance, which is told.
+                known, user or history, gets the order of relevance, which is told.
             k: how many, ``among`` at most.
             seen: whether items of the history are left out (``filter``) or not (``keep``).
             rules: as of :meth:`MatchPredictor.recommend`; boosts are of the score that is shown.
@@ -119,7 +119,7 @@ class PersonalSearch:
         self.check(k, seen)
         texts, tell = texts_of(queries), told or Told()
         asked = self.asked(users, histories, len(texts), tell)
-        ready = self.matching.ready(rules) if isinstance(rules, Rules) else rules
+        ready = None if rules is None else self.matching.ready(rules)
         table = self.ordered(texts, asked, k, seen, ready, tell)
         if told is None:
             tell.log(k)
@@ -171,7 +171,7 @@ class PersonalSearch:
         if users is not None:
             names = series("user", users)
             names = pl.concat([names] * number) if len(names) == 1 else names
-            asked = of_users(self.taste, names)
+            asked = of_users(self.taste, names, strict=False)
         else:
             if getattr(self.taste.model, "needs_users", False):
                 raise UserError(f"{self.taste.name} reads no histories: ask for users=[…].")
@@ -187,7 +187,7 @@ class PersonalSearch:
                 "for each query."
             )
         if empty := int((np.diff(asked.offsets) == 0).sum()):
-            words = "%s of %s histories hold no item that %s knows: their order is of relevance."
+            words = "%s of %s queries are of somebody of whom %s knows nothing: by relevance alone."
             log.warning(words, f"{empty:,}", f"{number:,}", self.taste.name)
         return asked
 

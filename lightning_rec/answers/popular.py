@@ -8,7 +8,8 @@ import polars as pl
 from scipy import stats
 
 from lightning_rec.data.ids import ids, ids_of
-from lightning_rec.errors import UserError, suggest
+from lightning_rec.data.names import lacking
+from lightning_rec.errors import UserError
 from lightning_rec.rules.given import Moment, moment, times_of
 from lightning_rec.rules.ready import values_of
 from lightning_rec.rules.where import holds
@@ -33,9 +34,8 @@ def events_of(log: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
     rows = log.lazy()
     schema = rows.collect_schema()
     if "item" not in schema:
-        raise UserError(
-            f"The log has no column 'item'.{suggest('item', schema, 'Its columns are')}"
-        )
+        say = "Say item=COLUMN, or rename the one that holds it"
+        raise UserError(lacking("The log", "item", schema, say))
     read = [ids(pl.col("item"), schema["item"]).alias("item")]
     if "time" in schema:
         read.append(times_of("the column 'time' of the log", rows))

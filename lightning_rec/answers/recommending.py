@@ -9,14 +9,15 @@ import polars as pl
 
 from lightning_rec.answers.files import Done, answer_file
 from lightning_rec.data.lists import lists, unreadable
+from lightning_rec.data.names import lacking
 from lightning_rec.data.times import raw_time
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError, suggest
+from lightning_rec.errors import UserError
 from lightning_rec.predict.asking import check_k
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.given import moment
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given, as_rules
 
 
 def recommend_file(
@@ -27,7 +28,7 @@ def recommend_file(
     *,
     k: int = 10,
     seen: str | None = None,
-    rules: Rules | None = None,
+    rules: Given | None = None,
     told: Told | None = None,
     overwrite: bool = False,
     restart: bool = False,
@@ -48,7 +49,7 @@ def recommend_file(
         restart: see :func:`answer_file`.
     """
     check_k(k, len(model.items), "this run knows from 1 to {:,} items")
-    rules = rules or Rules()
+    rules = as_rules(rules or {})
     if rules.at is None:  # a command that goes on is of the same moment
         work = output.with_name(f".{output.name}.parts") / "work.json"
         kept = read_json(work).get("at") if work.is_file() and not restart else None
@@ -78,8 +79,8 @@ def _staged(source: Path, rows: pl.LazyFrame) -> pl.LazyFrame:
     schema = rows.collect_schema()
     if "user" not in schema:
         raise UserError(
-            f"{source} has no column 'user'.{suggest('user', schema, 'Its columns are')} It takes "
-            "user; user and history; or user, item and perhaps time."
+            f"{lacking(source, 'user', schema)} What is read is user; user and history; or user, "
+            "item and perhaps time."
         )
     if "history" in schema:
         wrong = (

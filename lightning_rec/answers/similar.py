@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lightning_rec.errors import UserError, listed, suggest
-from lightning_rec.predict.asking import check_k, series
+from lightning_rec.predict.asking import check_k, series, unknown_items
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.retrieval.best import best
 from lightning_rec.rules.ready import Ready
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given, as_rules
 
 BY = ("model", "text", "both", "bought_together")
 LEAST = 2  # users who have both, below which two items say nothing of each other
@@ -26,7 +26,7 @@ def similar(
     items: Sequence[Any],
     k: int = 10,
     by: str = "model",
-    rules: Rules | None = None,
+    rules: Given | None = None,
 ) -> pl.DataFrame:
     """The ``k`` items that are most like each of ``items``.
 
@@ -76,8 +76,9 @@ def similar(
     return pl.concat([told, shown], how="horizontal").with_columns(scored)
 
 
-def _ready(model: SequencePredictor, rules: Rules) -> Ready:
+def _ready(model: SequencePredictor, given: Given) -> Ready:
     """Rules over a catalogue. Raises UserError for those that change no list of similar items."""
+    rules = as_rules(given)
     said = {each.name for each in fields(rules) if getattr(rules, each.name) is not each.default}
     if others := sorted(said - {"allow", "deny", "where"}):
         raise UserError(
@@ -90,9 +91,9 @@ def _known(model: SequencePredictor, asked: pl.Series) -> NDArray[np.int64]:
     """Codes of items. Raises UserError, with what to do, for one that the run does not know."""
     code = model.catalogue.codes(asked)
     if code.has_nulls():
-        unknown = asked.filter(code.is_null()).to_list()
+        told = unknown_items(asked.filter(code.is_null()), model.items["item"])
         raise UserError(
-            f"This run does not know the items {listed(unknown)}. It knows the items that its "
+            f"{told} It knows the items that its "
             "training had; what is new has a vector only in a run that knows items by texts "
             "(item=text) and whose catalogue had it: train again with both."
         )
@@ -157,4 +158,4 @@ def _together(
     each = np.asarray(had.sum(axis=0)).ravel()
     scale = np.maximum(np.outer(each[codes], each), 1)
     score = np.where(both >= LEAST, both / np.sqrt(scale), -np.inf)
-    return score, {"together": both.astype(np.int64), "lift": both * len(model.users) / scale}
+    return score, {"together": both.astype(np.int64), "lift": both * len(model.known_users) / scale}

@@ -94,8 +94,8 @@ def _opened(path: Path, recall: float, vectors: Floats) -> Index:
 
 def _queries(predictor: SequencePredictor) -> Floats | None:
     """Vectors of users that the run knows; None where it has none."""
-    if predictor.users is None or predictor.users.is_empty():
+    known = predictor.known_users.head(TRIED)["user"].to_list()
+    if not known:
         return None
-    known = predictor.users.head(TRIED)["user"].to_list()
     made = predictor.user_vectors(users=known)["vector"].to_numpy()
     return np.ascontiguousarray(made, dtype=np.float32)

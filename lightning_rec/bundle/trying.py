@@ -37,8 +37,7 @@ def _asked(predictor: Predictor, bundle: Predictor) -> list[pl.DataFrame]:
         assert isinstance(bundle, SequencePredictor)
         items = predictor.items["item"].head(TRIED)
         rows = pl.DataFrame({"user": items, "item": items})
-        if bundle.users is not None and len(bundle.users):
-            known = bundle.users["user"].head(TRIED)
+        if len(known := bundle.known_users["user"].head(TRIED)):
             return [predictor.recommend(users=known.to_list(), k=min(10, len(items)))]
         if getattr(predictor.model, "needs_users", False):
             return []

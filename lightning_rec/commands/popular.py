@@ -15,14 +15,16 @@ segment, or those that rise most surely.
 usage: lightning-rec popular model=FOLDER [k=10] [per=COLUMN] [where=CONDITION]
        lightning-rec popular --input LOG [model=FOLDER] [k=10] [half_life=7d]
                              [at=TIME] [per=COLUMN] [where=CONDITION]
-                             [trending=7d] [--output FILE]
+                             [trending=7d] [invalid=drop] [--output FILE]
 
 A run keeps no times: for what fades or rises give a log with item, time and
 perhaps user. An event counts 2 ** (-age / half_life). trending=7d compares the
 last seven days with the 28 before: q is the chance that nothing rose, corrected
-for all items looked at. per= is a column of the log (a segment of users) or of
-the run's catalogue (a category); where= is over the catalogue. Columns of the
-log that have other names: item=COLUMN, user=COLUMN, time=COLUMN.
+for all items looked at, and ratio is that of the two shares of all events, one
+event added to each count. Without at= now is the log's last event.
+per= is a column of the log (a segment of users) or of the run's catalogue (a
+category); where= is over the catalogue. Columns of the log that have other
+names: item=COLUMN, user=COLUMN, time=COLUMN.
 
 Examples:
   lightning-rec popular model=runs/sasrec per=genres k=3
@@ -30,7 +32,18 @@ Examples:
   lightning-rec popular --input log.csv model=runs/sasrec trending=7d k=5
 """
 COLUMNS = ("item", "user", "time")
-KEYS = ("model", "k", "per", "where", "half_life", "at", "trending", *COLUMNS, "overwrite")
+KEYS = (
+    "model",
+    "k",
+    "per",
+    "where",
+    "half_life",
+    "at",
+    "trending",
+    *COLUMNS,
+    "invalid",
+    "overwrite",
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -90,11 +103,50 @@ def _log(said: dict[str, str]) -> tuple[Any, Any]:
             return pl.LazyFrame({"user": had["user"], "item": item}), items
     from lightning_rec.data.tabular import open_table
 
-    source = Path(said["--input"])
-    opened_log = open_table(source)
+    source, invalid = Path(said["--input"]), said.get("invalid", "error")
+    if invalid not in ("error", "drop"):
+        raise UserError(f"invalid={invalid}: it is error or drop.")
+    opened_log = open_table(source, None, "drop" if invalid == "drop" else "error")
     for name in (said[each] for each in COLUMNS if each in said):
         if name not in opened_log.schema:
             told = suggest(name, opened_log.schema, "Its columns are")
             raise UserError(f"{source} has no column '{name}'.{told}")
-    log = opened_log.sound().rename({said[name]: name for name in COLUMNS if name in said})
-    return log, items
+    log = _whole(opened_log, said, drop=invalid == "drop")
+    return log.rename({said[name]: name for name in COLUMNS if name in said}), items
+
+
+def _whole(table: Any, said: dict[str, str], *, drop: bool) -> Any:
+    """The rows of a log that have an item and, where that is a column, a time.
+
+    Raises UserError, naming the line, for one that has not, unless they are dropped and told.
+    """
+    import polars as pl
+
+    from lightning_rec.data.columns import told_dropped
+    from lightning_rec.data.ids import MISSING, as_text, stripped
+
+    rows, schema = table.sound(), table.schema
+    named = {role: said.get(role, role) for role in ("item", "time")}
+    empty = {
+        role: stripped(as_text(pl.col(name), schema[name])).fill_null("").is_in(list(MISSING))
+        for role, name in named.items()
+        if name in schema and not schema[name].is_nested()
+    }
+    if not empty:
+        return rows
+    any_of = pl.any_horizontal(*empty.values())
+    counts = [each.sum().alias(role) for role, each in empty.items()]
+    first = pl.int_range(pl.len()).filter(any_of).min().alias("first")
+    found = table.collect(rows.select(first, any_of.sum().alias("rows"), *counts)).row(
+        0, named=True
+    )
+    if (at := found.pop("first")) is None:
+        return rows
+    if not drop:
+        lacks = next(role for role in empty if found[role])
+        raise UserError(
+            f"{table.where(at)}: the {lacks} is empty ({found['rows']:,} such rows in all): fill "
+            "it in, or leave such rows out by invalid=drop."
+        )
+    Screen(stderr=True).print(f"warning: {told_dropped(found)}.", highlight=False, soft_wrap=True)
+    return rows.filter(~any_of)

@@ -98,7 +98,10 @@ def run(arguments: list[str]) -> int:
     if "history" in said:
         table = model.recommend([ids("history", said["history"])], **asked)
     else:
-        table = model.recommend(users=ids("user", said["user"]), **asked)
+        users = ids("user", said["user"])
+        table = model.recommend(users=users, strict=False, **asked)
+        if told.unknown_users == len(users):
+            model.asked(None, users)  # raises
     if output is not None:
         write_table(table.lazy(), output)
     else:

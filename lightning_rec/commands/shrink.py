@@ -6,6 +6,7 @@ from typing import Any, cast, get_args
 from lightning_rec.commands.hydra_main import take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.errors import UserError, suggest
+from lightning_rec.files import name_of
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -47,9 +48,9 @@ def run(arguments: list[str]) -> int:
     console: Any = Screen()
     predictor = load_run(folder)
     with Screen(stderr=True).status(f"writing {to}"):
-        made = shrink(predictor, to, method, folder.absolute().name)
+        made = shrink(predictor, to, method, name_of(folder.absolute()))
     before = (folder / "weights.safetensors").stat().st_size
-    shown = FittedTable(str(to), [*text("of"), *figures("MB", "differs by", "of at most")])
+    shown = FittedTable(str(to), [*text("of"), *figures("MB", "largest error", "largest output")])
     shown.add_row(f"{predictor.name}, weights of the run", f"{before / 1e6:.2f}", "", "")
     shown.add_row(method, f"{made.bytes / 1e6:.2f}", f"{made.apart:.2g}", f"{made.largest:.3g}")
     console.print(shown)

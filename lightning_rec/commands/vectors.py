@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
         model = sequences(found, "vectors of=users")
         if model.users is None:
             raise UserError("This run keeps no users: train it again, or ask by histories.")
-        table = model.user_vectors(users=model.users["user"].to_list())
+        table = model.user_vectors(users=model.known_users["user"].to_list())
     write_table(table.lazy(), output)
     width = len(table["vector"][0]) if len(table) else 0
     Screen().print(f"{len(table):,} vectors of {width} numbers in {output}", highlight=False)

@@ -194,7 +194,8 @@ def _notes(
     """Say how many users have no test target, and who they are; and what repeats there are."""
     words = (rules.seen, rules.seen_targets, targets.order)
     timed = events.time is not None
-    notes = (*targets.notes, *told(counts, *words, timed=timed, unit=targets.unit))
+    notes = (*targets.notes, *told(counts, *words, timed=timed, unit=targets.unit,
+                                    dropped=rules.drop_repeats))  # fmt: skip
     missing = np.setdiff1d(events.user, test.user)
     if not len(missing) or targets.whole:
         return notes

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lightning_rec.data import propose
 from lightning_rec.data.columns import Log, read_log, told_dropped
+from lightning_rec.data.kinds import kinds_in, values_of
 from lightning_rec.data.lines import Ragged
 from lightning_rec.data.oddities import garbled, oddities, repeats
 from lightning_rec.data.plain import Unfit
@@ -152,6 +153,12 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         report.warnings.append(
             f"Column '{clicks}' holds 0 and 1: a table of clicks, shown or clicked, is read by "
             f"'lightning-rec data schema {path}'; as a log, every row counts as chosen."
+        )
+    if "keep" not in settings and (kinds := kinds_in(table, settings.values())):
+        report.warnings.append(
+            f"Column '{kinds}' seems to say what kind of event a row is "
+            f"({values_of(table, kinds)}): all count alike. Some of them alone are kept by "
+            f"'data.keep={{{kinds}: [VALUE]}}'."
         )
     source = TableSource(str(path), **settings)
     report.units = "sessions" if settings.get("session") else "users"

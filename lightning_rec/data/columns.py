@@ -11,6 +11,7 @@ from lightning_rec.data import numbers, times
 from lightning_rec.data.dialect import Invalid
 from lightning_rec.data.events import LISTED, ROW, Columns, events, scanned, time_reading
 from lightning_rec.data.ids import AROUND, MISSING, ids, stripped
+from lightning_rec.data.kinds import holds, values_of
 from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.names import no_column
 from lightning_rec.data.tabular import Table
@@ -20,6 +21,7 @@ from lightning_rec.errors import listed
 
 _MOMENT = "moment"
 _IDS = ("user", "item", "session")
+_DROPPED = {"ragged": "with too many fields", "kind": "that data.keep leaves out"}
 _SHOWN = 60  # characters of a value that are shown
 
 
@@ -67,6 +69,8 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
     except ValueError as error:
         return Log(table.frame, 0, [str(error)])
     if facts["rows"] == 0:
+        if columns.kept:
+            return Log(table.frame, 0, [_none_kept(table, columns)])
         header = "a header but " if table.is_text and table.dialect.headed else ""
         return Log(table.frame, 0, [f"{table.path} has {header}no data rows."])
     dropped, droppable = {}, 0 < 2 * facts["bad"] < facts["rows"]
@@ -82,6 +86,10 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
         comma = re.match(numbers.COMMA, str(facts.get("rating_value")).strip())
         if comma and table.dialect.decimal == "point":
             mend["decimal"] = "comma"
+    if columns.kept:
+        out = table.collect(table.frame.select((~holds(table, columns.kept)).sum())).item()
+        if out:
+            dropped = {**dropped, "rows": dropped.get("rows", 0) + out, "kind": out}
     scale = 1.0
     if reading is not None and facts["time_max"] is not None:
         try:
@@ -100,7 +108,7 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
 def told_dropped(dropped: Mapping[str, int]) -> str:
     """What was dropped, in words."""
     told = [
-        f"{count:,} with too many fields" if role == "ragged" else f"{count:,} without {role}"
+        f"{count:,} {_DROPPED.get(role, f'without {role}')}"
         for role, count in dropped.items()
         if role != "rows" and count
     ]
@@ -115,9 +123,17 @@ def _missing(table: Table, columns: Columns) -> list[str]:
         for role, name in columns.named().items()
         if name not in names
     ]
+    faults += [no_column(table.path, each, "data.keep", names) for each, _ in columns.kept
+               if each not in names]  # fmt: skip
     if columns.user == columns.item:
         faults.append(f"User and item are both column '{columns.user}': name two columns.")
     return faults
+
+
+def _none_kept(table: Table, columns: Columns) -> str:
+    told = listed(f"{name} ({values_of(table, name)})" for name, _ in columns.kept)
+    said = listed(f"{name}: [{listed(values)}]" for name, values in columns.kept)
+    return f"{table.path} has no row of data.keep={{{said}}}; there are: {told}."
 
 
 def _unfit(table: Table, columns: Columns) -> Iterator[str]:

@@ -9,6 +9,7 @@ import polars as pl
 
 from lightning_rec.data.dates import both_readings, day_and_month, slashed
 from lightning_rec.data.ids import stripped
+from lightning_rec.data.kinds import Kept, holds
 from lightning_rec.data.lists import is_list, lists
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import Reading, TimeForm, read_times
@@ -29,6 +30,7 @@ class Columns:
     times: TimeForm = field(default_factory=TimeForm)
     session: str | None = None
     history: str | None = None
+    kept: Kept = ()
 
     def named(self) -> dict[str, str]:
         """Role and column, for the roles that have one."""
@@ -44,6 +46,8 @@ def events(table: Table, columns: Columns) -> tuple[pl.LazyFrame, dict[str, pl.D
     names = list(dict.fromkeys(columns.named().values()))
     types = {name: table.schema[name] for name in names}
     source = table.frame.with_row_index(ROW)
+    if columns.kept:
+        source = source.filter(holds(table, columns.kept))
     if table.dialect.form == "rows":
         return source, types
     first = table.collect(table.frame.select(names).drop_nulls().head(1))

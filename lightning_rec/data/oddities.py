@@ -61,10 +61,8 @@ def repeats(
     ``named`` are the columns that were read, ``whole``: whether these are all columns of the table.
     """
     timed = figures.first is not None
-    distinct, pairs = (
-        events.select(pl.struct(columns).hash().n_unique()).collect(engine="streaming").item()
-        for columns in (pl.all(), ["user", "item"])
-    )
+    rows = events.select(pl.struct(pl.all()).hash().n_unique())
+    distinct = rows.collect(engine="streaming").item()
     told, copies = [], figures.events - distinct
     if copies:
         alike = "exact copies of another row"
@@ -72,7 +70,7 @@ def repeats(
             alike = f"alike in the named columns ({listed(named)}) to another row"
         remedy = f" {COPIES}" if timed and copies > TOLD_FROM * figures.events else ""
         told.append(f"{copies:,} rows are {alike}; they count as events.{remedy}")
-    repeated = (distinct if timed else figures.events) - pairs
+    repeated = (distinct if timed else figures.events) - figures.pairs
     if timed and repeated > TOLD_FROM * figures.events and units == "users":
         share = f"{repeated:,} of {figures.events:,} ({repeated / figures.events:.1%})"
         told.append(f"{share} events have the user and the item of an earlier one. {REMEDY}")

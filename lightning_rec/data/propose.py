@@ -13,18 +13,13 @@ from lightning_rec.config import as_override
 from lightning_rec.data.dialect import BLANKS, Dialect
 from lightning_rec.data.ids import AROUND
 from lightning_rec.data.lists import is_list
-from lightning_rec.data.names import of_things, words
+from lightning_rec.data.names import of_things, sounding, words
 from lightning_rec.data.plain import plain_parts
 from lightning_rec.data.readers import first_lines, is_json, reader, typed
 from lightning_rec.data.tabular import Table
 from lightning_rec.data.times import raw_time
 
 ROLES = ("user", "item", "time", "rating")
-_NAMES = {
-    "user": "user uid visitor customer member reviewer account client buyer",
-    "item": "item iid sku product movie article asin track book song stock venue",
-    "rating": "rating stars score",
-}
 _NUMBER = r"[+-]?\d+(\.\d*)?"
 _TIMED = (  # names of times, in small letters, words parted by _
     r"(.*_)?(times?|timestamps?|ts|dates?|datetime|created|when)(_(s|ms|us|ns|utc|at|on))?"
@@ -108,12 +103,7 @@ def roles(table: Table, given: Mapping[str, Any]) -> dict[str, str]:
 
 def guess(table: Table, role: str, taken: Collection[Any] = ()) -> str | None:
     """A column whose name sounds like the role: the same word, else with it at an end."""
-    for sounds in (str.__eq__, str.startswith, str.endswith):
-        for word in _NAMES[role].split():
-            for name in table.schema.names():
-                if name not in taken and sounds(name.lower(), word):
-                    return name
-    return None
+    return sounding(role, (name for name in table.schema.names() if name not in taken))
 
 
 def _time(table: Table, taken: Collection[Any], owners: Collection[str]) -> str | None:

@@ -73,9 +73,11 @@ def told(
     *,
     timed: bool,
     unit: str = "user",
+    dropped: bool = False,
 ) -> Iterator[str]:
     """A sentence on each kind of repeats that is more than a few, with what to do about it.
-    ``timed``: whether events have times; ``unit``: what they are cut into, user or session.
+    ``timed``: whether events have times; ``unit``: what they are cut into, user or session;
+    ``dropped``: whether consecutive repeats were left out.
     """
     events, doubled, again, repeated = (
         counts[name]
@@ -112,7 +114,8 @@ def told(
         yield (
             f"{_share(lone, users)} users have a single distinct item, so that nothing can be "
             "tested of them. If data.item is the right column, leave them out: "
-            "protocol.drop_repeats=true protocol.user_core=2."
+            + "protocol.drop_repeats=true " * (not dropped)
+            + "protocol.user_core=2."
         )
 
 

@@ -14,6 +14,8 @@ class Statistics(NamedTuple):
     users: int
     items: int
     events: int
+    pairs: int
+    """Of a user and an item that meet, each once."""
     median_history: float
     first: int | None
     last: int | None
@@ -26,7 +28,7 @@ class Statistics(NamedTuple):
             (units, f"{self.users:,}"),
             ("items", f"{self.items:,}"),
             ("events", f"{self.events:,}"),
-            ("density", f"{self.events / (self.users * self.items):.4%}"),
+            ("density", f"{self.pairs / (self.users * self.items):.4%}"),
             ("median history", f"{self.median_history:g} events"),
         ]
         if self.first is None or self.last is None or self.ties is None:
@@ -41,6 +43,7 @@ def statistics(events: pl.LazyFrame) -> Statistics:
     lengths = per_user.collect(engine="streaming")["length"]
     median = lengths.median()
     facts: dict[str, Any] = {"items": pl.col("item").n_unique()}
+    facts["pairs"] = pl.struct("user", "item").hash().n_unique()
     ties = None
     if timed := [name for name in TIMED if name in events.collect_schema()]:
         facts |= {"first": pl.col("timestamp").min(), "last": pl.col("timestamp").max()}
@@ -53,6 +56,7 @@ def statistics(events: pl.LazyFrame) -> Statistics:
         users=len(lengths),
         items=found["items"],
         events=int(lengths.sum()),
+        pairs=found["pairs"],
         median_history=float(median) if isinstance(median, (int, float)) else 0.0,
         first=found.get("first"),
         last=found.get("last"),

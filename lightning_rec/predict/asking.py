@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.lists import lists as read_lists
+from lightning_rec.data.names import lacking
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import UserError, listed
+from lightning_rec.errors import UserError, listed, nearest
 from lightning_rec.predict.indexed import nearest_others
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
@@ -23,6 +24,10 @@ from lightning_rec.retrieval.index.base import Index
 Frame = Any  # a Polars or pandas frame, or a mapping of columns
 Histories = Sequence[Sequence[Any]] | Frame
 Floats = NDArray[np.float32]
+NO_USERS = (
+    "This run keeps no users: it was made by an earlier version. Ask with histories, or train it "
+    "again."
+)
 ROWS = 512  # items or histories that are answered at once
 
 
@@ -68,8 +73,7 @@ class Catalogue:
         asked = series("item", items)
         code = self.codes(asked)
         if code.has_nulls():
-            unknown = asked.filter(code.is_null())
-            raise UserError(f"This run does not know the items {listed(unknown.to_list())}.")
+            raise UserError(unknown_items(asked.filter(code.is_null()), self.items["item"]))
         unit = torch.nn.functional.normalize(vectors, dim=1)
         parts, none, made = list[tuple[Tensor, Tensor]](), Pairs.none(unit.device), index(unit)
         for some in torch.tensor(code.to_list(), dtype=torch.int64).split(ROWS):
@@ -141,6 +145,28 @@ def series(name: str, values: Any) -> pl.Series:
     if values.dtype.is_nested() or values.dtype == pl.Object:
         raise UserError(f"{name}s: an id is a number or a text, and nothing else.")
     return values.alias(name)
+
+
+def unknown_users(asked: pl.Series, known: pl.Series, kept: pl.Series) -> UserError:
+    """What is told of users, String, of whom a run has no event; ``kept``: whom it has heard of."""
+    one, names = "" if len(asked) == 1 else "s", asked.to_list()
+    if asked.is_in(ids_of(kept).implode()).all():
+        return UserError(
+            f"This run keeps no event of the user{one} {listed(names, 3)}: the filters of its "
+            "protocol left all out, or training had none of the items. Give a history."
+        )
+    told = nearest(str(names[0]), known.head(10_000))
+    return UserError(
+        f"This run does not know the user{one} {listed(names, 3)}.{told} For somebody new give a "
+        "history."
+    )
+
+
+def unknown_items(asked: pl.Series, known: pl.Series) -> str:
+    """A sentence on items that a run does not know."""
+    one = "" if len(asked) == 1 else "s"
+    told = nearest(str(asked[0]), known.head(100_000))
+    return f"This run does not know the item{one} {listed(asked.to_list())}.{told}"
 
 
 def check_k(k: Any, most: int, told: str) -> None:
@@ -236,8 +262,7 @@ def frame(rows: Frame, *required: str) -> pl.DataFrame:
         )
     columns = list(rows.columns) if hasattr(rows, "columns") else list(rows)
     if missing := [name for name in required if name not in columns]:
-        names = ", ".join(map(str, columns))
-        raise UserError(f"A column {missing[0]!r} is missing: there are {names}.")
+        raise UserError(lacking("The table", missing[0], map(str, columns)))
     if isinstance(rows, pl.DataFrame):
         return rows
     lists = {str(name): _values(rows[name]) for name in columns}

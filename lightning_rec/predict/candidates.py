@@ -15,7 +15,7 @@ from lightning_rec.predict.ruled import Lists, plain_lists, ruled_lists
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Found
 from lightning_rec.rules.ready import Ready, made_ready
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given
 
 PAIRS = 2**18  # of a row and a candidate that are scored at once
 
@@ -41,7 +41,7 @@ def candidates_of(items: pl.DataFrame, name: str) -> pl.DataFrame:
     return items
 
 
-def ready_for(rules: Rules, items: pl.DataFrame, name: str) -> Ready:
+def ready_for(rules: Given, items: pl.DataFrame, name: str) -> Ready:
     """Rules over candidates. Raises UserError where they do not fit them."""
 
     def no_vectors() -> Tensor:

@@ -22,7 +22,7 @@ from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.candidates import best_candidates, candidates_of, ready_for
 from lightning_rec.predict.context import Context, unknown_in, with_context
 from lightning_rec.predict.told import Told
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given
 
 if TYPE_CHECKING:
     from lightning_rec.runs.folder import RunFolder
@@ -83,7 +83,7 @@ class ClickPredictor(Predictor):
         *,
         context: Context | None = None,
         goal: str | None = None,
-        rules: Rules | None = None,
+        rules: Given | None = None,
         told: Told | None = None,
     ) -> pl.DataFrame:
         """The ``k`` candidates that each row would most probably click.

@@ -23,7 +23,7 @@ from lightning_rec.predict.ruled import plain_lists, ruled_lists
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
 from lightning_rec.rules.ready import Ready, made_ready
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given
 
 if TYPE_CHECKING:
     from lightning_rec.runs.folder import RunFolder
@@ -69,7 +69,7 @@ class MatchPredictor(Predictor):
         rows = self.catalogue.items.with_row_index("code")
         self.items = rows.join(table, "code", "left", maintain_order="left").drop("code")
 
-    def ready(self, rules: Rules) -> Ready:
+    def ready(self, rules: Given | Ready) -> Ready:
         """Rules over this catalogue. Raises UserError where they do not fit it."""
 
         def events() -> Ints:
@@ -86,7 +86,7 @@ class MatchPredictor(Predictor):
         queries: Sequence[str],
         k: int = 10,
         *,
-        rules: Rules | Ready | None = None,
+        rules: Given | Ready | None = None,
         told: Told | None = None,
     ) -> pl.DataFrame:
         """The ``k`` best items of the catalogue for each query.
@@ -105,7 +105,7 @@ class MatchPredictor(Predictor):
         asked = texts_of(queries)
         retriever, tell = self.retriever, told or Told()
         check_k(k, retriever.longest, "this run can find from 1 to {:,} items for a query")
-        ready = self.ready(rules) if isinstance(rules, Rules) else rules
+        ready = None if rules is None else self.ready(rules)
         retriever.read(asked.to_list())
         top = partial(retriever.top, rules=ready)
         if ready is None or not ready.rules.choosing:

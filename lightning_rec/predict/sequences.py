@@ -13,12 +13,13 @@ from lightning_rec.data.batches import gather, pairs
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import Histories as Batch
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
 from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.asking import (
+    NO_USERS,
     ROWS,
     Asked,
     Catalogue,
@@ -32,13 +33,14 @@ from lightning_rec.predict.asking import (
     numbered,
     series,
     split,
+    unknown_users,
 )
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Pairs, among
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given
 
 if TYPE_CHECKING:
     from lightning_rec.rules.ready import Ready
@@ -85,7 +87,7 @@ class SequencePredictor(Predictor):
         users: Sequence[Any] | None = None,
         k: int = 10,
         seen: str | None = None,
-        rules: "Rules | Ready | None" = None,
+        rules: "Given | Ready | None" = None,
         told: Told | None = None,
         strict: bool = True,
     ) -> pl.DataFrame:
@@ -114,10 +116,9 @@ class SequencePredictor(Predictor):
                 nothing is asked.
         """
         check_k(k, len(self.items), "this run knows from 1 to {:,} items")
-        ready = self.ready(rules) if isinstance(rules, Rules) else rules
+        ready = None if rules is None else self.ready(rules)
         tell = told or Told()
-        asked = self.asked(histories, users, tell, strict=strict)
-        found = self.answer(asked, k, seen, ready, tell)
+        found = self.answer(self.asked(histories, users, tell, strict=strict), k, seen, ready, tell)
         if told is None:
             tell.log(k)
         return found
@@ -126,7 +127,7 @@ class SequencePredictor(Predictor):
         """Item codes of a user that the run keeps, oldest first. Raises UserError if unknown."""
         return pl.Series(self._known(series("user", [user]), Told(), strict=True).items)
 
-    def ready(self, rules: Rules) -> "Ready":
+    def ready(self, rules: "Given | Ready") -> "Ready":
         """Rules over this catalogue. Raises UserError where they do not fit it."""
         vectors = partial(self._vectors, "diversity")
         from lightning_rec.rules.ready import made_ready  # reads tables, too: not for an answer
@@ -223,8 +224,7 @@ class SequencePredictor(Predictor):
         for rows, queries in self.queries(asked):
             vectors[rows, : queries.shape[1]], known[rows] = queries.float().numpy(), True
             vectors[rows, queries.shape[1] :] = 1  # what meets an item's bias
-        told = pl.DataFrame([asked.key]).with_columns(vector=arrays(vectors))
-        return told.filter(pl.Series(known))
+        return pl.DataFrame([asked.key, arrays(vectors)]).filter(pl.Series(known))
 
     def _left_out(self, asked: Asked, rows: Ints, seen: str | None = None) -> Pairs:
         """What is no candidate for some histories, by their place among ``rows``."""
@@ -268,29 +268,29 @@ class SequencePredictor(Predictor):
     def _known(self, users: pl.Series, told: Told, *, strict: bool) -> Asked:
         """What the run's log knew of some users."""
         if self.users is None:
-            raise UserError(
-                "This run keeps no users: it was made by an earlier version. Ask with histories=…, "
-                "or train it again."
-            )
+            raise UserError(NO_USERS)
         of = pl.DataFrame({"user": users, "id": ids_of(users)})
         of = of.join(self._user_codes, "id", "left", maintain_order="left")
-        unknown = of.filter(pl.col("code").is_null())["id"].to_list()
-        if unknown and strict:
-            raise UserError(
-                f"This run does not know the users {listed(unknown, 3)}."
-                f"{nearest(str(unknown[0]), self.users['user'].head(10_000))} For somebody new ask "
-                "with histories=…"
-            )
+        unknown = of.filter(pl.col("code").is_null())
+        if len(unknown) and strict:
+            raise unknown_users(unknown["id"], self.known_users["user"], self.users["user"])
         told.unknown_users += len(unknown)
-        told.keep("users", of.filter(pl.col("code").is_null())["user"])
+        told.keep("users", unknown["user"])
         of = of.drop_nulls("code")
         code = of["code"].to_list()
         return cut(of["user"], self.users["items"].gather(code), np.array(code, dtype=np.int64))
 
     @cached_property
+    def known_users(self) -> pl.DataFrame:
+        """``code``, ``user``, ``items`` of users with an event; filters leave others without."""
+        none: Any = {"user": pl.String, "items": pl.List(pl.UInt32)}
+        users = pl.DataFrame(schema=none) if self.users is None else self.users
+        return users.with_row_index("code").filter(pl.col("items").list.len() > 0)
+
+    @cached_property
     def _user_codes(self) -> pl.DataFrame:
-        assert self.users is not None
-        return numbered(self.users["user"], "id")
+        found = self.known_users.select("code", ids_of(self.known_users["user"]).alias("id"))
+        return found.unique("id", keep="first", maintain_order=True)
 
     def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
         if not isinstance(self.model, InnerProduct):

@@ -101,9 +101,10 @@ class Told:
         known = {of: f", such as {listed(some)}" for of, some in self.examples.items()}
         found = []
         if self.unknown_users:
+            those = "a user" if self.unknown_users == 1 else f"{self.unknown_users:,} users"
             found.append(
-                f"{self.unknown_users:,} users are not known to this run and get nothing"
-                f"{known.get('users', '')}: give their histories."
+                f"This run has no event of {those}{known.get('users', '')}: nothing is recommended "
+                "without a history."
             )
         if self.unknown_items:
             found.append(

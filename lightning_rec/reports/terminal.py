@@ -12,6 +12,7 @@ from lightning_rec.streams import one_line
 from lightning_rec.tables import FittedTable, figures, text
 
 Columns = Mapping[str, Mapping[str, float]]  # flat figures of each model
+_FEW = 100  # examples of a test below which its figures are told to be rough
 _UNKNOWN = Figure("unknown", "max")  # of an earlier version
 
 
@@ -58,6 +59,16 @@ def figures_table(
         cells = ("" if v is None else format(v, f) for v, f in zip(values, forms, strict=True))
         table.add_row(titled(row, known), *cells)
     return table
+
+
+def _examples(split: Mapping[str, Any]) -> tuple[int, str]:
+    """How many examples the test has, and how many both stages have in words, if a run counted."""
+    for unit in ("targets", "queries", "rows"):
+        counts = [(stage, split.get(f"{stage} {unit}")) for stage in ("val", "test")]
+        if counts[1][1] is not None:
+            told = [f"{number:,} {stage} {unit}" for stage, number in counts if number]
+            return int(counts[1][1]), ", ".join(told)
+    return 0, ""
 
 
 def _title(rows: Sequence[Name], known: Mapping[str, Figure], seen: str | None) -> str:
@@ -119,7 +130,15 @@ def show_run(
     """Print the end of a run; see :func:`figures_table`. ``hint``: what would sync it to W&B."""
     console, cfg = Screen(), run.config
     seen = run.card.get("protocol", {}).get("seen")
-    console.print(figures_table(columns, cfg.monitor, cfg.get("metrics"), seen))
+    table = figures_table(columns, cfg.monitor, cfg.get("metrics"), seen)
+    number, counted = _examples(run.card.get("split") or {})
+    table.title = "; ".join(filter(None, [str(table.title or ""), counted]))
+    console.print(table)
+    if counted and number < _FEW:
+        words = (
+            f"Of {counted.rpartition(', ')[2]} alone: such figures are rough, and differ by chance."
+        )
+        console.print(words, highlight=False)
     if slices := slices_table(columns, cfg.monitor, cfg.get("metrics")):
         console.print(slices)
     if examples:

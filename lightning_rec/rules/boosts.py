@@ -6,31 +6,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_rec.errors import UserError, listed, suggest
-from lightning_rec.rules.given import moments, rows_of
+from lightning_rec.rules.given import moments, rows_of, shown
 from lightning_rec.rules.where import holds
 
 log = logging.getLogger(__name__)
 
 KNOWN = ("item", "where", "factor", "add", "from", "to")
 
+_MOST = torch.finfo(torch.float32).max
 Codes = Callable[[pl.Series], pl.Series]
 
 
 class Boosts(NamedTuple):
     """What is done to the score of each item, both float32 [V].
 
-    factor: a score s becomes ``s + (factor - 1) * |s|``, which is ``factor * s`` of a positive one
-    and moves a negative one in the same direction. add: is added then.
+    factor: a score s becomes ``factor * s`` if it is positive, and ``s / factor`` if it is
+    negative: above 1 all items move up, below 1 all move down, and those of one factor keep their
+    order. A score near 0 hardly moves. add: is added then.
     """
 
     factor: NDArray[np.float32]
     add: NDArray[np.float32]
 
+    def applied(self, scores: Tensor, items: slice | Tensor) -> Tensor:
+        """Scores of ``items``, float [B, M] of a slice [M] or of codes [B, M], boosted."""
+        factor, add = (torch.from_numpy(each)[items] for each in self)
+        moved = torch.where(scores > 0, scores * factor, scores / factor) + add
+        return moved.clamp(-_MOST, _MOST)  # -inf would be left out
 
-def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> tuple[Boosts, int]:
+
+def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boosts:
     """The boosts that hold at a moment; those of one item are multiplied, and added.
 
     Args:
@@ -41,8 +51,7 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> tuple
         items: the catalogue, row i is item code i.
         codes: codes of ids, null where there is none.
 
-    Returns:
-        The boosts, and how many rows hold.
+    What does nothing is logged: rows out of force, conditions that are true of no item.
 
     Raises:
         UserError: naming the row, where it is no boost.
@@ -58,7 +67,7 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> tuple
     running = np.flatnonzero((bounds["from"] <= at) & (at < bounds["to"]))
     one, where = _column(rows, "item"), _column(rows, "where")
     code = codes(one) if one is not None else pl.Series([None] * len(rows), dtype=pl.UInt32)
-    unknown = []
+    unknown, nowhere = [], []
     for row in running.tolist():
         if one is not None and one[row] is not None:
             which: Any = code[row]
@@ -68,12 +77,19 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> tuple
         else:
             assert where is not None
             which = holds(where[row], items, f"boosts, row {row + 1}: where")
+            nowhere += [] if which.any() else [f"row {row + 1} ({where[row]})"]
         found.factor[which] *= numbers["factor"][row]
         found.add[which] += numbers["add"][row]
+    np.clip(found.factor, 1e-30, 1e30, out=found.factor)  # what is multiplied may leave its range
     if unknown:
         words = "boosts: %d of the items are not known to this run and are passed over, such as %s."
         log.warning(words, len(unknown), listed(unknown, 3))
-    return found, len(running)
+    if nowhere:
+        log.warning("boosts: the condition is true of no item in %s.", listed(nowhere, 3))
+    if waiting := sorted(set(range(1, len(rows) + 1)) - set((running + 1).tolist())):
+        words = "boosts: of %d rows these are not in force at %s: %s."
+        log.warning(words, len(rows), shown(at), listed(waiting, 5))
+    return found
 
 
 def _check(rows: pl.DataFrame) -> None:
@@ -101,10 +117,10 @@ def _numbers(rows: pl.DataFrame, name: str) -> NDArray[np.float64]:
     if column is None:
         return np.full(len(rows), nothing)
     read = column.cast(pl.String).cast(pl.Float64, strict=False)
-    fits = read.is_finite() & ((read >= 0) if name == "factor" else True)
+    fits = read.is_finite() & ((read > 0) if name == "factor" else True)
     if (wrong := column.is_not_null() & ~fits.fill_null(False)).any():
         row = int(wrong.arg_max() or 0)
-        least = " of 0 or more" * (name == "factor")
+        least = " above 0; to leave items out, say deny= or where=" * (name == "factor")
         raise UserError(f"boosts, row {row + 1}: {name}={column[row]} has to be a number{least}.")
     return read.fill_null(nothing).to_numpy()
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.names import lacking
 from lightning_rec.data.tabular import open_table
 from lightning_rec.data.times import TimeForm, divisor, read_times
-from lightning_rec.errors import UserError, suggest
+from lightning_rec.errors import UserError
 
 Moment = str | int | float | datetime.datetime | datetime.date
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".txt", ".arrow")
@@ -72,10 +73,7 @@ def table(path: Path, *required: str) -> pl.DataFrame:
     """A whole small table. Raises UserError if it is missing, none, or lacks a column."""
     opened = open_table(path)
     if missing := [name for name in required if name not in opened.schema]:
-        raise UserError(
-            f"{path} has no column '{missing[0]}'."
-            + suggest(missing[0], opened.schema, "Its columns are")
-        )
+        raise UserError(lacking(path, missing[0], opened.schema))
     return opened.collect(opened.frame)
 
 
@@ -144,3 +142,12 @@ def moment(name: str, given: Moment | None) -> float:
     if isinstance(given, datetime.datetime) and given.tzinfo is not None:
         return given.timestamp()
     return float(moments(f"{name}={given}", pl.Series("time", [given]))[0] or 0.0)
+
+
+def shown(seconds: float) -> str:
+    """A moment in seconds since 1970 as a date with its time, in UTC."""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (ValueError, OverflowError, OSError):  # where no calendar reaches
+        return f"{seconds:g}"
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

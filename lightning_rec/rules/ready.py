@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -17,7 +17,7 @@ from lightning_rec.rules.boosts import Boosts, boosts_at
 from lightning_rec.rules.choosing import Cap, Determinant, Marginal, Pool, Value
 from lightning_rec.rules.exploring import Draw, Epsilon, Softmax, Thompson
 from lightning_rec.rules.given import moment
-from lightning_rec.rules.rules import Rules
+from lightning_rec.rules.rules import Given, Rules, as_rules
 from lightning_rec.rules.where import holds
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ class Ready:
     draw: Draw | None
     left: int
     at: float
-    _factor: Tensor | None = field(default=None, init=False)
 
     def adjust(self, scores: Tensor, start: int, stop: int) -> Tensor:
         """Scores of the items from ``start`` to ``stop``, float32 [B, stop - start], by the rules.
@@ -50,8 +49,7 @@ class Ready:
         -inf is what may not be recommended.
         """
         if self.boosts is not None:
-            factor, add = (torch.from_numpy(each[start:stop]) for each in self.boosts)
-            scores = scores + (factor - 1) * scores.abs() + add
+            scores = self.boosts.applied(scores, slice(start, stop))
         if self.allowed is not None:
             out = torch.from_numpy(~self.allowed[start:stop])
             scores = scores.masked_fill(out, -torch.inf)
@@ -60,8 +58,7 @@ class Ready:
     def adjust_items(self, scores: Tensor, items: Tensor) -> Tensor:
         """Scores of some items, float [B, M], by the rules; ``items``: their codes, int64."""
         if self.boosts is not None:
-            factor, add = (torch.from_numpy(each)[items] for each in self.boosts)
-            scores = scores + (factor - 1) * scores.abs() + add
+            scores = self.boosts.applied(scores, items)
         if self.allowed is not None:
             scores = scores.masked_fill(~torch.from_numpy(self.allowed)[items], -torch.inf)
         return scores
@@ -92,7 +89,7 @@ class Ready:
 
 
 def made_ready(
-    rules: Rules,
+    rules: Given | Ready,
     items: pl.DataFrame,
     codes: Callable[[pl.Series], pl.Series],
     vectors: Callable[[], Tensor],
@@ -101,7 +98,7 @@ def made_ready(
     """Make rules ready for a catalogue.
 
     Args:
-        rules: what was asked for.
+        rules: what was asked for; what is ready comes back as it is.
         items: the catalogue; row i is item code i.
         codes: codes of ids, null where there is none.
         vectors: gives those of all items, float [V, D]; asked for by ``diversity`` alone.
@@ -110,13 +107,13 @@ def made_ready(
     Raises:
         UserError: where they do not fit the catalogue, or leave nothing.
     """
+    if isinstance(rules, Ready):
+        return rules
+    rules = as_rules(rules)
     allowed = _allowed(rules, items, codes)
     at, boosts = moment("at", rules.at), None
     if rules.boosts is not None:
-        boosts, running = boosts_at(rules.boosts, at, items, codes)
-        if not running:
-            log.warning("boosts: none of them holds at the time that is asked for.")
-            boosts = None
+        boosts = boosts_at(rules.boosts, at, items, codes)
     caps = [Cap(groups(items, name, "per"), most) for name, most in rules.caps.items()]
     draw = _draw(rules, events)
     left = len(items) if allowed is None else int(allowed.sum())

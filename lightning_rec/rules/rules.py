@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 from lightning_rec.errors import UserError, suggest
@@ -38,7 +38,8 @@ class Rules:
         where: a condition on the catalogue's columns, such as
             ``"price < 20 and 'shoes' in categories"``; see :mod:`lightning_rec.rules.where`.
         boosts: a table of boosts and campaigns, or a path to one: ``item`` or ``where``, ``factor``
-            or ``add``, and perhaps ``from`` and ``to``; see :mod:`lightning_rec.rules.boosts`.
+            or ``add``, and perhaps ``from`` and ``to``; see :mod:`lightning_rec.rules.boosts`. A
+            factor multiplies a score above 0 and divides one below it: 1.1 to 2 are usual.
         at: the moment that decides which boosts hold; None: now.
         per: at most so many items of a value of a column: ``{"brand": 2}``, or ``"brand:2"``. An
             item of several values counts for each; items without a value are not limited.
@@ -139,6 +140,21 @@ class Rules:
     def candidates(self, k: int, num_items: int) -> int:
         """How many of the best are chosen among."""
         return min(num_items, max(k, self.pool or max(POOL, 5 * k)))
+
+
+Given = Rules | Mapping[str, Any]
+
+
+def as_rules(given: Given) -> Rules:
+    """Rules, also where they are given by name. Raises UserError for another name or thing."""
+    if isinstance(given, Rules):
+        return given
+    if not isinstance(given, Mapping):
+        raise UserError(f"rules={given!r}: say for instance Rules(per='brand:2').")
+    known = [each.name for each in fields(Rules)]
+    if odd := [name for name in given if name not in known]:
+        raise UserError(f"rules: '{odd[0]}' is no rule.{suggest(str(odd[0]), known)}")
+    return Rules(**given)
 
 
 def _number(text: str) -> float | None:

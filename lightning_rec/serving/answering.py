@@ -16,6 +16,7 @@ from lightning_rec.rules.rules import Rules
 from lightning_rec.serving.opening import Model
 
 Row = dict[str, Any]
+NEAR = 0.2  # cosine below which no item is a reason for another
 
 
 class History(NamedTuple):
@@ -99,7 +100,7 @@ def rows_of(rows: list[Row]) -> pl.DataFrame:
 
 
 def reasons(model: Model, history: Sequence[int], items: Sequence[int]) -> list[Row | None]:
-    """Of each item the nearest of a history, by the cosine of vectors; None without vectors.
+    """Of each item the nearest of a history, by the cosine of vectors; None if none is near.
 
     ``history``, ``items``: codes. Each is ``item``, perhaps ``title``, and ``cosine``.
     """
@@ -114,5 +115,6 @@ def reasons(model: Model, history: Sequence[int], items: Sequence[int]) -> list[
         reason: Row = {"item": model.items[past[place]]}
         if model.titles is not None:
             reason["title"] = model.titles[past[place]]
-        made.append(reason | {"cosine": float(cosines[row, place])})
+        cosine = float(cosines[row, place])
+        made.append(reason | {"cosine": cosine} if cosine >= NEAR else None)
     return made

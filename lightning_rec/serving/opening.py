@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_rec.bundle import open_model
 from lightning_rec.bundle.manifest import MANIFEST
 from lightning_rec.errors import UserError, listed
+from lightning_rec.files import name_of
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
@@ -67,8 +68,9 @@ class Model:
     @cached_property
     def users(self) -> dict[str, int]:
         """The code of each user that the run's log knew."""
-        known = self.predictor.users if isinstance(self.predictor, SequencePredictor) else None
-        return {} if known is None else {user: code for code, user in enumerate(known["user"])}
+        if not isinstance(self.predictor, SequencePredictor):
+            return {}
+        return dict(self.predictor.known_users.select("user", "code").iter_rows())
 
 
 def open_served(path: Path, key: str = "model") -> Model:
@@ -81,7 +83,7 @@ def open_served(path: Path, key: str = "model") -> Model:
     except OSError:
         raise UserError(f"{key}={path}: there is no such folder.") from None
     version = version_of(folder)
-    model = Model(open_model(folder), folder.name, version)
+    model = Model(open_model(folder), name_of(folder), version)
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
     return model
 

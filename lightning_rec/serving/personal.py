@@ -23,7 +23,7 @@ from lightning_rec.serving.opening import Model, open_served
 from lightning_rec.serving.raw_ids import Id
 from lightning_rec.serving.sessions import Sessions
 from lightning_rec.serving.settings import Settings
-from lightning_rec.serving.whom import of_items, of_user, user_of
+from lightning_rec.serving.whom import of_items, of_searcher, user_of
 
 NO_TASTE = (
     "This server knows no taste, so it has one order for all: it is started with taste=FOLDER (a "
@@ -51,7 +51,7 @@ class Personal:
             return "0", *of_items(self.taste, history, most)
         name = user_of(user)
         session = await sessions.read(name)
-        return name, *of_user(self.taste, name, session.items if session else ())
+        return name, *of_searcher(self.taste, name, session.items if session else ())
 
     def answered(
         self,

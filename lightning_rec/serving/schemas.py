@@ -34,7 +34,9 @@ class Boost(_Request):
 
     item: Id | None = None
     where: Condition | None = None
-    factor: Annotated[Number, Field(ge=0)] | None = None
+    factor: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="Multiplies scores above 0 and divides those below: over 1 moves up."
+    )
     add: Number | None = None
     from_: Time | None = Field(None, alias="from", description="The first moment that it holds.")
     to: Time | None = Field(None, description="The first moment after it.")

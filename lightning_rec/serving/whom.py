@@ -43,6 +43,13 @@ def of_user(model: Model, user: str, events: Sequence[str]) -> tuple[History, in
     return History(codes, -1 if is_new else model.users[user]), unknown
 
 
+def of_searcher(model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
+    """The same for a search, where somebody unknown has no history: the order is of relevance."""
+    if user not in model.users and not events:
+        return History([], -1), 0
+    return of_user(model, user, events)
+
+
 def history_of(model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
     """Codes of what is known of a user: by the model's log, then by his session."""
     known: list[int] = []

@@ -162,9 +162,9 @@ def _all(tokens: Tokenized) -> Tokens:
 
 def _histories(predictor: Any) -> Tensor:
     schema = predictor.model.schema
-    if predictor.users is None:  # a run of an earlier version
+    lists = predictor.known_users["items"].head(TRIED)
+    if lists.is_empty():  # a run of an earlier version
         return torch.arange(min(TRIED, schema.num_items))[:, None]
-    lists = predictor.users["items"].head(TRIED)
     flat = lists.explode(empty_as_null=False, keep_nulls=False).to_numpy().astype("int32")
     end = lists.list.len().to_numpy().astype("int64").cumsum()
     start = end - lists.list.len().clip(upper_bound=schema.max_len).to_numpy()
@@ -189,7 +189,8 @@ def _beside(predictor: Any, model: Any, made: Path, method: Method) -> dict[str,
         vectors = predictor._vectors("shrink", biased=True)
         ItemTable.of(vectors, "int8" if method == "int8" else "float", biased).save(made / ITEMS)
         predictor.catalogue.items.write_parquet(made / "items.parquet")
-        return {"padding": model.schema.padding, "biased": biased}
+        seen = predictor.seen
+        return {"padding": model.schema.padding, "biased": biased, "seen": seen}
     if hasattr(predictor, "processor"):
         tables: dict[str, pl.DataFrame] = predictor.processor.tables()
         for name, table in tables.items():

@@ -17,6 +17,7 @@ _MORE = {
     "texts": "tokenizers polars",
     "pairs": "tokenizers polars",
 }
+_LEFT_OUT = "scores[had] = -np.inf  # as the run has it, nothing comes again\n"
 _CODE = {
     "sequences": """
 ```python
@@ -32,12 +33,11 @@ if len(table["scale"]):
 vectors = np.hstack([vectors, table["bias"]])  # the last column meets a 1 in the query
 
 session = ort.InferenceSession("model.onnx")
-seen = [code[item] for item in items[:3]]  # a history, oldest first: {longest} items at most
-history = np.array([seen], dtype=np.int64)  # of several, pad on the right with {padding}
+had = [code[item] for item in items[:3]]  # a history, oldest first: {longest} items at most
+history = np.array([had], dtype=np.int64)  # of several, pad on the right with {padding}
 (query,) = session.run(None, {{"history": history}})
 scores = vectors @ query[0]
-scores[seen] = -np.inf
-print([items[i] for i in np.argsort(-scores)[:10]])
+{left_out}print([items[i] for i in np.argsort(-scores)[:10]])
 ```
 """,
     "clicks": """
@@ -95,5 +95,6 @@ def readme(facts: dict[str, Any]) -> str:
     """The text, of what the manifest says."""
     kind = facts["kind"]
     known = facts | {"what": _WHAT[facts["method"]], "more": _MORE[kind]}
+    known["left_out"] = _LEFT_OUT if facts.get("seen") == "filter" else ""
     known["run"] = facts["run"] or "of this session"
     return (_HEAD + _CODE[kind]).format(**known)

@@ -257,7 +257,7 @@ def test_quarters_of_a_number_part_the_catalogue(model: SequencePredictor) -> No
     edges = [value for value in shares["value"] if value.startswith("up to")]
     assert len(edges) == 1
     assert all(a != b for a, b in pairwise(shares["value"].to_list()))
-    with pytest.raises(UserError, match="does not know the users nobody"):
+    with pytest.raises(UserError, match="does not know the user nobody"):
         profile(model, "nobody")
     with pytest.raises(UserError, match="holds no item"):
         profile(model, history=["zz"])

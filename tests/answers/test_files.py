@@ -49,7 +49,7 @@ def test_a_file_is_answered_as_one_by_one(
     assert found.select(same).equals(wanted.select(same).cast(found.select(same).schema))
     assert (done.rows, done.written, done.before) == (40, len(wanted), 0)
     assert told.warnings(4)[0].startswith(
-        "1 users are not known to this run and get nothing, such as stranger"
+        "This run has no event of a user, such as stranger: nothing is recommended"
     )
     assert 0 < told.cost()["relevance"] < 1
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []

@@ -81,7 +81,8 @@ def test_boosts_move_scores_and_hold_when_they_should(
             factor = factor * pl.when(pl.col("kind") == "hats").then(0.5).otherwise(1.0)
         if 2 in rows:
             add = add + pl.when(pl.col("item") == "i06").then(100.0).otherwise(0.0)
-        score = pl.col("score") + (factor - 1) * pl.col("score").abs() + add
+        moved = pl.when(pl.col("score") > 0).then(pl.col("score") * factor)
+        score = moved.otherwise(pl.col("score") / factor) + add
         wanted = full.with_columns(score=score).sort(
             "user", "score", descending=[False, True], maintain_order=True
         )
@@ -90,6 +91,41 @@ def test_boosts_move_scores_and_hold_when_they_should(
         assert tops(found, 5) == tops(wanted, 5), at
         best = wanted.group_by("user", maintain_order=True).head(5)["score"]
         assert np.allclose(found["score"], best, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.5, 1.0, 2.5, 40.0])
+@pytest.mark.parametrize("where", [None, "price < 30"])
+def test_a_campaign_keeps_the_order_of_its_items_whatever_its_factor(
+    model: SequencePredictor, full: pl.DataFrame, factor: float, where: str | None
+) -> None:
+    rules = Rules(boosts=[{"where": "kind == 'hats'", "factor": factor}], where=where)
+    found = model.recommend(users=USERS, k=len(model.items), rules=rules)
+    kept = full if where is None else full.filter(CHEAP)
+    assert np.any(full["score"] < 0)
+    assert np.any(full["score"] > 0)
+    for hats in (pl.col("kind") == "hats", pl.col("kind").ne_missing("hats")):
+        own = found.join(full.select("user", "item", "kind"), ["user", "item"], "left",
+                         maintain_order="left").filter(hats)  # fmt: skip
+        assert tops(own, 40) == tops(kept.filter(hats), 40)
+    both = found.join(kept, ["user", "item"], suffix="_plain")
+    moved = both.filter(kind="hats").select(pl.col("score") - pl.col("score_plain")).to_series()
+    assert ((moved * np.sign(factor - 1)) > 0).all() if factor != 1 else moved.abs().max() == 0
+
+
+def test_boosts_that_do_nothing_are_told(
+    model: SequencePredictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [
+        {"where": "kind == 'hatts'", "factor": 2.0},
+        {"where": "kind == 'hats'", "factor": 2.0, "to": "2026-01-01"},
+        {"where": "kind == 'bags'", "factor": 2.0},
+    ]
+    plain = model.recommend(users=["u4"], k=5, rules=Rules(boosts=rows[2:]))
+    caplog.clear()
+    found = model.recommend(users=["u4"], k=5, rules=Rules(boosts=rows, at="2026-03-05 07:30"))
+    assert "true of no item in row 1 (kind == 'hatts')." in caplog.text
+    assert "of 3 rows these are not in force at 2026-03-05 07:30 UTC: 2." in caplog.text
+    assert found.equals(plain)
 
 
 @pytest.mark.parametrize("few", [False, True])
@@ -186,7 +222,8 @@ def test_fewer_than_asked_is_told(
         ({"pool": 3}, "pool= has no effect"),
         ({"allow": "i03"}, "put brackets around it"),
         ({"boosts": [{"item": "i03", "factor": float("nan")}]}, "row 1: factor=nan"),
-        ({"boosts": [{"item": "i03", "factor": -1}]}, "a number of 0 or more"),
+        ({"boosts": [{"item": "i03", "factor": -1}]}, "a number above 0"),
+        ({"boosts": [{"item": "i03", "factor": 0}]}, "a number above 0"),
         ({"boosts": [{"item": "i03", "add": float("inf")}]}, "row 1: add=inf"),
         ({"boosts": [{"item": "i03"}]}, "row 1: it has none of 'factor' and 'add'"),
         ({"boosts": [{"factor": 2}]}, "row 1: it has neither of 'item' and 'where'"),
@@ -208,6 +245,15 @@ def test_rules_that_do_not_fit_are_refused(
     with pytest.raises(UserError) as refused:
         model.recommend(users=["u4"], k=3, rules=Rules(**rules))
     assert said in str(refused.value)
+
+
+def test_rules_may_be_given_by_their_names(model: SequencePredictor) -> None:
+    said: dict[str, Any] = {"per": {"kind": 1}, "where": "price < 40"}
+    wanted = model.recommend(users=USERS, k=4, rules=Rules(**said))
+    assert model.recommend(users=USERS, k=4, rules=said).equals(wanted)
+    for wrong, told in (({"pre": "kind:1"}, "Did you mean 'per'?"), ("per=kind:1", "say for inst")):
+        with pytest.raises(UserError, match=told.replace("?", r"\?")):
+            model.recommend(users=USERS, rules=wrong)  # type: ignore[arg-type]
 
 
 def test_boosts_may_come_from_a_file(model: SequencePredictor, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ def test_recommend_is_what_python_recommends(
     capsys.readouterr()
     assert cli.run(["recommend", f"model={shop}", "history=[i03, i10]", "k=2"]) == 0
     shown = capsys.readouterr().out
+    assert cli.run(["recommend", f"model={shop}", "user=[u4,nobody,u9]", f"--output={output}",
+                    "overwrite=true"]) == 0  # fmt: skip
+    assert pl.read_parquet(output)["user"].unique(maintain_order=True).to_list() == ["u4", "u9"]
+    assert "no event of a user, such as nobody: nothing is recom" in capsys.readouterr().err
     for row in model.recommend([["i03", "i10"]], k=2).rows(named=True):
         assert row["item"] in shown
         assert f"{row['score']:.4f}" in shown
@@ -75,6 +79,30 @@ def test_the_other_verbs(shop: Path, model: SequencePredictor, tmp_path: Path, c
     assert "kind: drift" in capsys.readouterr().out
 
 
+def test_popular_leaves_out_rows_with_gaps_if_it_may(
+    shop: Path, tmp_path: Path, capsys: Out
+) -> None:
+    rows = pl.read_csv(shop.parent / "log.csv", infer_schema=False)
+    gaps = rows.with_row_index().with_columns(
+        ts=pl.when(pl.col("index") == 4).then(None).otherwise("ts"),
+        sku=pl.when(pl.col("index").is_in([7, 9])).then(pl.lit("NULL")).otherwise("sku"),
+    )
+    gaps.drop("index").write_csv(tmp_path / "gaps.csv")
+    rows.filter(~pl.int_range(pl.len()).is_in([4, 7, 9])).write_csv(tmp_path / "whole.csv")
+    found = []
+    columns = ["item=sku", "user=uid", "time=ts", "half_life=12h"]
+    for name, more in (("gaps", ["invalid=drop"]), ("whole", [])):
+        output = tmp_path / f"{name}.parquet"
+        words = [f"--input={tmp_path / name}.csv", *columns, *more, f"--output={output}"]
+        assert cli.run(["popular", *words]) == 0
+        found.append(pl.read_parquet(output))
+    assert found[0].equals(found[1])
+    told = "warning: 3 rows were dropped (2 without item, 1 without time)."
+    assert told in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"gaps\.csv, line 6: the time is empty \(3 such rows"):
+        cli.run(["popular", f"--input={tmp_path / 'gaps.csv'}", *columns])
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -83,7 +111,10 @@ def test_the_other_verbs(shop: Path, model: SequencePredictor, tmp_path: Path, c
         ("recommend model=RUN user=u4 history=[i03]", "Say whom it is for"),
         ("recommend model=nowhere user=u4", "nowhere"),
         ("recommend model=TMP user=u4", "run"),
-        ("recommend model=RUN user=nobody", "does not know the users nobody"),
+        ("recommend model=RUN user=nobody", "does not know the user nobody"),
+        ("recommend model=RUN user=[nobody,noone]", "does not know the users nobody, noone"),
+        ("recommend model=RUN user=u04", "Did you mean 'u4'?"),
+        ("similar model=RUN item=7", "does not know the item 7."),
         ("recommend model=RUN user=u4 k=0", "k=0"),
         ("recommend model=RUN user=u4 k=41", "1 to 40"),
         ("recommend model=RUN user=u4 k=many", "k=many"),
@@ -114,7 +145,16 @@ def test_the_other_verbs(shop: Path, model: SequencePredictor, tmp_path: Path, c
         ("profile model=RUN", "Say whose profile"),
         ("profile model=RUN user=u4 to=p.jpg", "is a PNG"),
         ("predict model=RUN --output TMP/x.csv", "Say --input FILE"),
-        ("predict model=RUN --input TMP/log.csv --output TMP/x.csv", "A column 'user' is missing"),
+        (
+            "predict model=RUN --input TMP/log.csv --output TMP/x.csv",
+            "no column 'user'. Rename the one that holds it ('uid' looks like it)",
+        ),
+        (
+            "popular --input TMP/log.csv",
+            "Say item=COLUMN, or rename the one that holds it ('sku' looks like it)",
+        ),
+        ("recommend model=RUN user=u4 deny=TMP/log.csv", "('sku' looks like it)"),
+        ("recommend model=RUN --input TMP/log.csv --output TMP/x.csv", "('uid' looks like it)"),
         ("vectors model=RUN of=queries to=TMP/x.parquet", "of=items or of=users"),
         ("vectors model=RUN of=items to=TMP/x.csv", "CSV has no lists"),
     ],

@@ -28,6 +28,27 @@ def test_nothing_is_cut_where_there_is_little_room(
     assert "cov" in shown
 
 
+def test_the_number_of_examples_is_told_and_that_few_say_little(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cfg = OmegaConf.create({"seed": 1, "monitor": "val/ndcg@10"})
+    figures = {"SASRec": {"val/ndcg@10": 0.5, "test/ndcg@10": 0.4}}
+    for number, (split, told) in enumerate(
+        [
+            ({"val targets": 1279, "test targets": 100}, "1,279 val targets, 100 test targets"),
+            ({"val targets": 4, "test targets": 4}, "Of 4 test targets alone"),
+            ({"val queries": 3, "test queries": 6, "test rows": 500}, "Of 6 test queries alone"),
+            ({"val rows": 900, "test rows": 900}, "900 val rows, 900 test rows"),
+        ]
+    ):
+        run = RunFolder.create(tmp_path / str(number), cfg, [])
+        run.card["split"] = split
+        show_run(run, figures, [], None)
+        shown = " ".join(capsys.readouterr().out.split())
+        assert told in shown
+        assert ("alone: such figures are rough" in shown) == (min(split.values()) < 10)
+
+
 def test_items_without_an_order_are_not_called_the_latest() -> None:
     example = Example("u1", ["a"], ["b"])
     assert shown_items([example]) == "latest items"

@@ -8,6 +8,8 @@ import numpy as np
 from serving.servers import Asking
 
 from lightning_rec.build import load_run
+from lightning_rec.files import name_of
+from lightning_rec.serving.answering import NEAR
 
 Served = Callable[..., Asking]
 
@@ -30,10 +32,19 @@ def test_two_models_recommend_and_say_by_which_item(
         a, b = np.array(vectors[one]), np.array(vectors[other])
         return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
+    assert {row["why"] is None for row in first["items"]} == {True, False}
     for row in first["items"]:
         near = max(["i03", "i10"], key=lambda item: cosine(item, row["item"]))
+        if cosine(near, row["item"]) < NEAR:
+            assert row["why"] is None
+            continue
         assert row["why"]["item"] == near
         assert abs(row["why"]["cosine"] - cosine(near, row["item"])) < 1e-5
+
+
+def test_a_folder_of_a_seed_is_named_with_the_one_above() -> None:
+    assert name_of(Path("/runs/sasrec/0")) == "sasrec/0"
+    assert name_of(Path("/runs/sasrec")) == "sasrec"
 
 
 def test_items_are_found_by_the_words_of_their_titles(sasrec: Path, served: Served) -> None:

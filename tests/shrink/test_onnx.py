@@ -27,6 +27,7 @@ from lightning_rec.retrieval.index.kinds import open_index
 from lightning_rec.shrink.folder import put_into, real_inputs
 from lightning_rec.shrink.onnx import Session, write_onnx
 from lightning_rec.shrink.plain import plain
+from lightning_rec.shrink.readme import readme
 from lightning_rec.shrink.tables import ItemTable
 
 for library in ("onnx", "onnxscript", "onnxruntime", "transformers", "bm25s", "usearch"):
@@ -117,6 +118,15 @@ def test_the_readme_runs_without_this_package(
         items = pl.read_parquet(shrunk(model) / "items.parquet")["item"][:3].to_list()
         expected = load_run(trained(model)).recommend([items], k=10, seen="filter")
         assert done.stdout.strip() == str(expected["item"].to_list())
+
+
+def test_the_readme_leaves_out_what_was_seen_where_the_run_does(
+    trained: Run, shrunk: Callable[..., Path]
+) -> None:
+    facts = read_json(shrunk("sasrec") / "shrink.json")
+    assert facts["seen"] == "filter"
+    assert "scores[had] = -np.inf" in readme(facts)
+    assert "-np.inf" not in readme(facts | {"seen": "keep"})
 
 
 @pytest.mark.parametrize("make", [BERT4Rec, SASRec])

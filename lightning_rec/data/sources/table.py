@@ -12,6 +12,7 @@ from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.kinds import read_kept
 from lightning_rec.data.names import no_column
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
@@ -111,6 +112,7 @@ class TableSource(OwnTable):
             before, oldest first, and the item that followed.
         form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
             line is a user and all his items.
+        keep: which rows are events, by columns of the log: ``{kind: [purchase]}``; None: all.
         ties: the order of a user's events at one time: ``file``, as the rows have it, or
             ``shuffle``, by a hash of their ids, so that it says nothing.
         catalogue: table with one row per item, or None.
@@ -132,6 +134,7 @@ class TableSource(OwnTable):
     session: str | None = None
     history: str | None = None
     form: Form = "rows"
+    keep: dict[str, Any] | None = None
     ties: Ties = "file"
     catalogue: str | None = None
     catalogue_item: str = "item"
@@ -162,7 +165,8 @@ class TableSource(OwnTable):
                 "data.time=COLUMN, or leave order out, protocol=random_items."
             )
         within = self.session if self.session != user else None  # of a user, if users are named
-        self.roles = Columns(user, item, time, rating, self.times, within, self.history)
+        kept = read_kept(self.keep)
+        self.roles = Columns(user, item, time, rating, self.times, within, self.history, kept)
         self.in_order = self.form != "rows" or self.history is not None  # lists are in that of time
         self.timed = time is not None
         self.catalogue_path = Path(self.catalogue).expanduser() if self.catalogue else None
@@ -178,8 +182,11 @@ class TableSource(OwnTable):
 
     def settings(self) -> dict[str, Any]:
         """What else the tables depend on: the columns and their meaning."""
+        roles = asdict(self.roles)
+        kept = roles.pop("kept")
         return {
-            **asdict(self.roles),
+            **roles,
+            **({"keep": kept} if kept else {}),
             **asdict(self.dialect),
             "session": self.session,
             "ties": self.ties,
