@@ -178,7 +178,7 @@ def test_what_is_not_known_is_told(
     ):
         with pytest.raises(UserError, match=said):
             sasrec.recommend(**asked)
-    with pytest.raises(UserError, match="does not know the items other"):
+    with pytest.raises(UserError, match="does not know the item other"):
         sasrec.similar(["i01", "other"])
 
 

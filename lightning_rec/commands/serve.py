@@ -24,6 +24,7 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   experiment variants shares      users by model, as docs/experiments.md tells
   interleave                      two models in one list
   watch                           seconds between two looks for another model
+  items                           columns that where= of searches asks of, as of 'search'
   taste weight                    searches in the order of a user, as of 'search'
   demo also                       a page at /demo, and a second model on it
   mcp                             tools for assistants at /mcp

@@ -17,6 +17,7 @@ from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.rules.given import table
 
 Kind = Literal["sequences", "clicks", "matching"]
 
@@ -88,9 +89,15 @@ def open_served(path: Path, key: str = "model") -> Model:
     return model
 
 
-def open_all(paths: Mapping[str, Path]) -> dict[str, Model]:
-    """Open several, by name, all of one kind. Raises UserError."""
+def open_all(paths: Mapping[str, Path], items: Path | None = None) -> dict[str, Model]:
+    """Open several, by name, all of one kind; ``items``: a table that describes those of a model of
+    matching. Raises UserError.
+    """
     models = {name: open_served(path) for name, path in paths.items()}
+    for model in models.values() if items else ():
+        if not isinstance(model.predictor, MatchPredictor):
+            raise UserError(f"items={items} is of models of matching, not of {model.kind}.")
+        model.predictor.describe(table(items, "item"))
     kinds = {model.kind: name for name, model in models.items()}
     if len(kinds) > 1:
         told = listed(f"'{name}' is of {kind}" for kind, name in kinds.items())

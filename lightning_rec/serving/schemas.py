@@ -2,7 +2,18 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from lightning_rec.errors import nearest
 
 Id = Annotated[
     Annotated[StrictStr, Field(max_length=512)]
@@ -16,6 +27,17 @@ K = Annotated[int, Field(ge=1, strict=True, description="How many items; limited
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Say which key may be meant by one that is none; of others ``extra`` tells."""
+        known = [each.alias or name for name, each in cls.model_fields.items()]
+        for key in given if isinstance(given, dict) else ():
+            if key not in known and (told := nearest(str(key)[:100], known)):
+                raise PydanticCustomError("unknown", "'{key}' is no key here.{told}",
+                                          {"key": str(key)[:100], "told": told})  # fmt: skip
+        return given
 
 
 Ids = Annotated[list[Id], Field(max_length=10_000)]
@@ -210,6 +232,7 @@ class EventsAnswer(BaseModel):
 
     events: int
     repeated: bool = Field(description="Whether an event of this Idempotency-Key came before.")
+    unknown_items: int = Field(0, description="Of these items, those the model does not know.")
 
 
 class State(BaseModel):

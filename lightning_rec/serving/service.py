@@ -44,7 +44,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
-        self.models = open_all(settings.paths)
+        self.models = open_all(settings.paths, settings.items)
         self.also = open_all({"also": settings.also})["also"] if settings.also else None
         self.personal = open_personal(settings, self.model)
         self.assignment = None
@@ -189,7 +189,8 @@ class Service:
         done = await self.sessions.append(user_of(user), texts, key)
         if not done.repeated:
             self.figures.events.inc(len(texts))
-        return {"events": done.total, "repeated": done.repeated}
+        unknown = sum(text not in model.codes for text in texts)
+        return {"events": done.total, "repeated": done.repeated, "unknown_items": unknown}
 
     async def reload(self) -> None:
         """Open what ``model=`` leads to now, and answer with it.
@@ -198,7 +199,8 @@ class Service:
         """
         async with self._loading:
             try:
-                models = await asyncio.to_thread(open_all, self.settings.paths)
+                paths, items = self.settings.paths, self.settings.items
+                models = await asyncio.to_thread(open_all, paths, items)
                 for model in models.values():
                     await self._tried(model)
                 first = next(iter(models.values()))

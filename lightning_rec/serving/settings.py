@@ -23,6 +23,7 @@ class Settings(BaseModel):
 
     Attributes:
         model: a bundle or run folder, or a link to one.  also: a second one, for the page.
+        items: of matching: a table with the columns of items that rules may ask of.
         taste: of matching: a model of sequences, in the order of whose users searches are answered.
         weight: of taste, a number from 0 to 1, or the file that ``search --fit`` wrote.
         demo: whether there is a page.  mcp: whether assistants can ask, at ``/mcp``.
@@ -51,6 +52,7 @@ class Settings(BaseModel):
     shares: Annotated[dict[str, float], BeforeValidator(_pairs)] = Field(default_factory=dict)
     interleave: bool = False
     also: Path | None = None
+    items: Path | None = None
     taste: Path | None = None
     weight: str | None = None
     demo: bool = False

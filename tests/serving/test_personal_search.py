@@ -68,6 +68,23 @@ def test_users_histories_and_events_change_the_order(
     assert ask("/version").body["taste"]
 
 
+def test_searches_ask_of_the_columns_of_a_table(
+    served: Callable[..., Asking], bm25: Path, sasrec: Path, tmp_path: Path
+) -> None:
+    plain = served(bm25)
+    items = [row["item"] for row in plain("/search", {"query": "title", "k": 20}).body["items"]]
+    table = tmp_path / "items.csv"
+    prices = {"item": items, "price": [5 + n % 7 for n in range(len(items))]}
+    pl.DataFrame(prices).write_csv(table)
+    asked = {"query": "title", "k": 5, "rules": {"where": "price < 8"}}
+    found = served(bm25, items=table)("/search", asked).body["items"]
+    cheap = [item for item, price in zip(*prices.values(), strict=True) if price < 8]
+    assert [row["item"] for row in found] == cheap[:5]
+    assert "no column 'price'" in plain("/search", asked).body["error"]["message"]
+    with pytest.raises(UserError, match="is of models of matching, not of sequences"):
+        served(sasrec, items=table)
+
+
 def test_what_is_asked_without_a_taste_is_told(
     served: Callable[..., Asking], bm25: Path, sasrec: Path
 ) -> None:

@@ -57,7 +57,7 @@ def test_one_of_two_servers_dies_and_no_request_fails(
     servers = [process(sasrec, f"sessions={redis}") for _ in range(2)]
     address = nginx(*(server.port for server in servers))
     taken = httpx.post(f"{address}/events", json={"user": "somebody", "items": ["i01", "i02"]})
-    assert taken.json() == {"events": 2, "repeated": False}
+    assert taken.json() == {"events": 2, "repeated": False, "unknown_items": 0}
 
     def ask(number: int) -> tuple[int | str, ...]:
         if number == 60:

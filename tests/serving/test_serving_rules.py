@@ -102,7 +102,8 @@ def test_fewer_than_k_may_be_left(sasrec: Path, served: Served) -> None:
         ({"deny": ["x"] * 10_001}, "invalid", "at most 10000"),
         ({"allow": "items.csv"}, "invalid", "valid list"),
         ({"pool": 10}, "refused", "no effect"),
-        ({"secret": 1}, "invalid", "Extra inputs"),
+        ({"zzz": 1}, "invalid", "Extra inputs"),
+        ({"wher": "price < 1"}, "invalid", "rules: 'wher' is no key here. Did you mean 'where'?"),
         ({"deny": [10**40, "i03"]}, None, None),
     ],
 )
