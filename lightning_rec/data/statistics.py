@@ -9,18 +9,18 @@ from lightning_rec.data.schema import TIMED
 
 
 class Statistics(NamedTuple):
-    """Figures of a log; the last three are None where there are no times."""
+    """Figures of a log; first, last and ties are None where there are no times."""
 
     users: int
     items: int
     events: int
-    pairs: int
-    """Of a user and an item that meet, each once."""
     median_history: float
     first: int | None
     last: int | None
     ties: float | None
     """Share of events at the very second of another event of the same user."""
+    pairs: int
+    """Of a user and an item that meet, each once."""
 
     def rows(self, units: str = "users") -> list[tuple[str, str]]:
         """Name and value of each figure, to be shown; ``units``: users, or sessions."""
