@@ -151,8 +151,9 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         settings["form"] = "lists"
     if clicks := propose.label(table, settings.values()):
         report.warnings.append(
-            f"Column '{clicks}' holds 0 and 1: a table of clicks, shown or clicked, is read by "
-            f"'lightning-rec data schema {path}'; as a log, every row counts as chosen."
+            f"Column '{clicks}' says whether somebody clicked: a table of clicks is read by "
+            f"'lightning-rec data schema {path} label={clicks}' (docs/clicks.md); as a log, every "
+            "row counts as chosen."
         )
     if "keep" not in settings and (kinds := kinds_in(table, settings.values())):
         report.warnings.append(
@@ -198,6 +199,11 @@ def _unnamed(table: Table, roles: Collection[str]) -> Iterator[str]:
     above = ""
     if table.is_text and len(names) == 1:
         above = " Does the table begin further down? Remove what stands above its header."
+    if "user" not in roles and (query := propose.texts(names)):
+        above += (
+            f" If '{query}' is what was searched for, these are texts to match: "
+            f"'lightning-rec data name=pairs path={table.path} query={query} title=COLUMN'."
+        )
     for role in ("item",) if "session" in roles else ("user", "item"):
         if role not in roles:
             yield (

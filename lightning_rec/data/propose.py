@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ _TIMED = (  # names of times, in small letters, words parted by _
 _ORDINAL = {"time", "times", "timestamp", "timestamps", "ts"}  # whose numbers may be small
 _FIRST_OF_LIST = r"^[\[(]['\" ]*([^,'\"\])]*).*$"
 _LABELS = {"click", "clicked", "is_click", "label"}
+_YES_NO = ({"0", "1"}, {"yes", "no"}, {"true", "false"}, {"y", "n"}, {"t", "f"})
+_QUERIES = {"query", "term", "search", "search_term", "searchterm", "search_query", "keyword"}
 _MOMENT = r"\d{9,19}(\.\d*)?|\d{4}-\d\d?-\d\d?.*|\d\d?[/.]\d\d?[/.]\d{2,4}.*"
 _PARTED = r"^\s*[^\s|;,]+(\s*[|;,]\s*[^\s|;,]+)+\s*$|^\s*\d+(\s+\d+)+\s*$"
 _HEAD = 1000  # cells by which lists are told
@@ -161,10 +163,16 @@ def _mostly(found: pl.Series) -> bool:
 
 
 def label(table: Table, taken: Collection[Any]) -> str | None:
-    """A column of 0 and 1 that sounds like clicks."""
+    """A column of two values, such as 0 and 1, that sounds like clicks."""
     names = [name for name in table.schema if name.lower() in _LABELS and name not in taken]
     head = table.collect(table.frame.select(pl.col(names).cast(pl.String)).head(_HEAD))
-    return next((name for name in names if set(head[name].drop_nulls()) == {"0", "1"}), None)
+    held = {name: set(head[name].drop_nulls().str.to_lowercase()) for name in names}
+    return next((name for name in names if held[name] in _YES_NO), None)
+
+
+def texts(names: Iterable[str]) -> str | None:
+    """A column that sounds like what is searched for, as tables of texts to match have one."""
+    return next((name for name in names if words(name) in _QUERIES), None)
 
 
 def protocol(settings: Mapping[str, Any], *, repeated: bool) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def verdict(line: dict[str, Any], baseline: str, level: float, units: str) -> st
         )
     told += f"{whole}, more than chance over the {line['units']:,} {units} (p {p} after Holm)"
     if low is None:
-        return f"{told}; for these weights, since one of both has a single seed or no spread."
+        return f"{told}. It is of these weights: one of both has a single seed, or no spread."
     interval = signed(0, low, high).partition(" ")[2]
     if low <= 0 <= high:
         return f"{told}, but not over the seeds {interval}: train more of them."

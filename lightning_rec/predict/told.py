@@ -135,8 +135,8 @@ class Told:
         if not (cost := self.cost()):
             return ""
         told = (
-            f"Of the relevance of the best items that filters leave, the lists keep "
-            f"{cost['relevance']:.1%}, {cost['dcg']:.1%} discounted by rank"
+            f"What rules cost: these lists keep {cost['relevance']:.1%} of the relevance that the "
+            f"best items have ({cost['dcg']:.1%} if upper places count more, as in DCG)"
         )
         if "alike" in cost:
             told += f"; two items of a list are alike by {cost['alike']:.3f}"

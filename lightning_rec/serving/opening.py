@@ -94,10 +94,11 @@ def open_all(paths: Mapping[str, Path], items: Path | None = None) -> dict[str, 
     matching. Raises UserError.
     """
     models = {name: open_served(path) for name, path in paths.items()}
-    for model in models.values() if items else ():
+    described = None if items is None else table(items, "item")
+    for model in models.values() if described is not None else ():
         if not isinstance(model.predictor, MatchPredictor):
             raise UserError(f"items={items} is of models of matching, not of {model.kind}.")
-        model.predictor.describe(table(items, "item"))
+        model.predictor.describe(described)
     kinds = {model.kind: name for name, model in models.items()}
     if len(kinds) > 1:
         told = listed(f"'{name}' is of {kind}" for kind, name in kinds.items())

@@ -77,6 +77,22 @@ def test_the_check_tells_of_such_a_column(log: Path, capsys: pytest.CaptureFixtu
     assert "36" in shown
 
 
+@pytest.mark.parametrize(
+    ("head", "row", "told"),
+    [
+        ("customer,sku,clicked", "u{},i{},yes\nu{},i{},no", "lightning-rec data schema"),
+        ("term,sku,name,grade", "lamp,i{},a lamp,{}", "data name=pairs path="),
+    ],
+)
+def test_tables_of_clicks_and_of_texts_are_pointed_elsewhere(
+    tmp_path: Path, head: str, row: str, told: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([head, *(row.format(n, n, n, n) for n in range(9))]) + "\n")
+    report = check_file(path)
+    assert any(told in each for each in [*report.errors, *report.warnings])
+
+
 def test_density_is_of_distinct_pairs(log: Path) -> None:
     figures = check_file(log, **ROLES, invalid="drop").statistics
     assert figures is not None
