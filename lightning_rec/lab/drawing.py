@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ WIDTH = 3.3  # inches
 # Told apart in grey too: by their lightness, markers and dashes.
 COLOURS = ("#08306b", "#d95f02", "#00594c", "#7fb8e6", "#8f3b6d", "#e6ab02")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MORE_LETTERS = (  # fonts that have Chinese, Japanese and Korean
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Source Han Sans",
+    "IPAexGothic", "IPAGothic", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback",
+    "Hiragino Sans", "PingFang SC", "Yu Gothic", "MS Gothic", "Microsoft YaHei", "Malgun Gothic",
+    "Arial Unicode MS",
+)  # fmt: skip
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 STYLE = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
@@ -34,8 +41,29 @@ def drawn(height: float, width: float = WIDTH, what: str = "plots=") -> Iterator
     """
     matplotlib = import_extra("matplotlib", what, "plots")
     figures = import_extra("matplotlib.figure", what, "plots")
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"font.family": list(_fonts())}):
         yield figures.Figure(figsize=(width, height), layout="constrained")
+
+
+@cache
+def _fonts() -> tuple[str, ...]:
+    """The font of figures, and those that are there for the letters which it lacks."""
+    manager = import_extra("matplotlib.font_manager", "a figure", "plots").fontManager
+    there = {each.name for each in manager.ttflist}
+    return ("DejaVu Sans", *(name for name in MORE_LETTERS if name in there))
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """The characters that the fonts of figures have."""
+    manager = import_extra("matplotlib.font_manager", "a figure", "plots")
+    found = (manager.get_font(manager.findfont(name)).get_charmap() for name in _fonts())
+    return frozenset().union(*found)
+
+
+def drawable(text: str) -> str:
+    """A text without the characters that no font here has, which would be drawn as boxes."""
+    return " ".join("".join(each for each in text if ord(each) in _letters()).split())
 
 
 def save(figure: Any, folder: Path, name: str) -> list[Path]:

@@ -7,7 +7,7 @@ import polars as pl
 
 from lightning_rec.answers.profile import Profile
 from lightning_rec.files import atomic_path
-from lightning_rec.lab.drawing import COLOURS, STYLE, drawn
+from lightning_rec.lab.drawing import COLOURS, STYLE, drawable, drawn
 
 SHOWN = 8  # values of a column
 PANELS = 3  # columns
@@ -34,7 +34,7 @@ def _heading(found: Profile) -> str:
     told = f"{events['user']:.0f} events, novelty {novelty['user']:.1f} bits"
     if novelty["everybody"] is not None:
         told += f" (mean of users: {events['everybody']:.0f}, {novelty['everybody']:.1f})"
-    return f"User {found.name}: {told}" if found.name else told
+    return f"User {drawable(found.name)}: {told}" if found.name else told
 
 
 def _shares(axis: Any, name: str, found: Profile) -> None:
@@ -51,17 +51,17 @@ def _shares(axis: Any, name: str, found: Profile) -> None:
             label=f"{half} half",
         )
     axis.plot(own["everybody"], at, "D", color=COLOURS[1], markersize=4, label="everybody")
-    axis.set_yticks(at, own["value"].to_list())
+    axis.set_yticks(at, [drawable(each) or "?" for each in own["value"]])
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     how = "not known" if drift is None else f"{drift:.2f}"
-    axis.set_title(f"{name}: shares of the history; drift {how}", fontsize=8, loc="left")
+    axis.set_title(f"{drawable(name)}: shares of the history; drift {how}", fontsize=8, loc="left")
     axis.legend(frameon=False, loc="lower right")
 
 
 def _nearest(axis: Any, nearest: pl.DataFrame) -> None:
     own = nearest.reverse()
-    title = pl.coalesce([name for name in ("title", "item") if name in own.columns])
-    names = own.select(title.alias("name"))["name"].to_list()
+    titles = own["title" if "title" in own.columns else "item"].fill_null("")
+    names = [drawable(t) or item for t, item in zip(titles, own["item"], strict=True)]
     colours = [COLOURS[3] if had else COLOURS[0] for had in own["had"]]
     low = float(own["score"].min() or 0.0)  # type: ignore[arg-type]
     axis.barh(range(len(own)), own["score"] - min(0.0, low), color=colours)
