@@ -134,19 +134,19 @@ def _whole(table: Any, said: dict[str, str], *, drop: bool) -> Any:
     }
     if not empty:
         return rows
-    any_of = pl.any_horizontal(*empty.values())
+    any_of, row = pl.any_horizontal(*empty.values()), pl.int_range(pl.len())
     counts = [each.sum().alias(role) for role, each in empty.items()]
-    first = pl.int_range(pl.len()).filter(any_of).min().alias("first")
-    found = table.collect(rows.select(first, any_of.sum().alias("rows"), *counts)).row(
-        0, named=True
-    )
-    if (at := found.pop("first")) is None:
+    first = [row.filter(each).min().alias(f"{role}_row") for role, each in empty.items()]
+    asked = rows.select(any_of.sum().alias("rows"), *counts, *first)
+    found = table.collect(asked).row(0, named=True)
+    lines = {role: at for role in empty if (at := found.pop(f"{role}_row")) is not None}
+    if not lines:
         return rows
     if not drop:
-        lacks = next(role for role in empty if found[role])
+        role = min(lines, key=lambda each: lines[each])
         raise UserError(
-            f"{table.where(at)}: the {lacks} is empty ({found['rows']:,} such rows in all): fill "
-            "it in, or leave such rows out by invalid=drop."
+            f"{table.where(lines[role])}: the {role} is empty ({found['rows']:,} such rows in "
+            "all): fill it in, or leave such rows out by invalid=drop."
         )
     Screen(stderr=True).print(f"warning: {told_dropped(found)}.", highlight=False, soft_wrap=True)
     return rows.filter(~any_of)

@@ -154,7 +154,7 @@ def test_popular_leaves_out_rows_with_gaps_if_it_may(
             "Say item=COLUMN, or rename the one that holds it ('sku' looks like it)",
         ),
         ("recommend model=RUN user=u4 deny=TMP/log.csv", "('sku' looks like it)"),
-        ("recommend model=RUN --input TMP/log.csv --output TMP/x.csv", "('uid' looks like it)"),
+        ("recommend model=RUN --input TMP/log.csv --output TMP/z.csv", "('uid' looks like it)"),
         ("vectors model=RUN of=queries to=TMP/x.parquet", "of=items or of=users"),
         ("vectors model=RUN of=items to=TMP/x.csv", "CSV has no lists"),
     ],
