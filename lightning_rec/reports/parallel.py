@@ -11,6 +11,7 @@ from lightning_rec.reports.charts import Chart, chart, safe
 from lightning_rec.runs.sweeps import key_of
 
 TICKS = 6
+APART = 0.045  # of the height: ticks nearer than that would be written over one another
 LOWEST, HIGHEST = (150, 175, 215), (217, 72, 15)  # red, green and blue of the lines
 
 
@@ -110,7 +111,7 @@ def parallel(axes: Sequence[Chart]) -> Chart:
     hidden = {"visible": False, "fixedrange": True}
     span = {"range": [-0.35, len(axes) - 0.65]}
     return chart(
-        data, height=360, margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        data, height=360, margin={"l": 10, "r": 10, "t": 60, "b": 10},
         xaxis=hidden | span, yaxis=hidden | {"range": [-0.04, 1.04]},
         shapes=[
             {"type": "line", "x0": n, "x1": n, "y0": 0, "y1": 1, "line": {"color": "#888"}}
@@ -146,12 +147,15 @@ def _labels(place: int, of: Chart) -> list[Chart]:
     else:
         ticks = {each: f"{each:,.3g}" for each in (low, (low + high) / 2, high)}
     common = {"x": place, "showarrow": False, "font": {"size": 10}}
-    name = {"text": of["label"], "y": 1.04, "yanchor": "bottom", "font": {"size": 11}}
-    return [common | name] + [
-        common | {"text": text, "xanchor": "right", "xshift": -4,
-                  "y": (value - low) / (high - low) if high > low else 0.5}
-        for value, text in ticks.items()
-    ]  # fmt: skip
+    above = 1.04 + 0.07 * (place % 2)  # neighbours at two heights, where long names would meet
+    name = {"text": of["label"], "y": above, "yanchor": "bottom", "font": {"size": 11}}
+    placed, last = [common | name], -1.0
+    for value, text in sorted(ticks.items()):
+        height = (value - low) / (high - low) if high > low else 0.5
+        if height - last >= APART:
+            last = height
+            placed.append(common | {"text": text, "xanchor": "right", "xshift": -4, "y": height})
+    return placed
 
 
 def _colour(share: float) -> str:

@@ -420,3 +420,13 @@ def test_an_axis_over_magnitudes_is_of_logarithms() -> None:
         "a": [None, 1.0],
         "b": [None],
     }
+
+
+def test_labels_of_parallel_axes_do_not_lie_on_one_another() -> None:
+    close = axis("lr", [0.001, 0.0011, 0.0012, 0.1], log=False)
+    drawn = parallel([close, axis("test/ndcg@10", [0.1, 0.2, 0.3, 0.4], log=False)])
+    labels = drawn["layout"]["annotations"]
+    heights = sorted(each["y"] for each in labels if each["x"] == 0 and each["y"] <= 1)
+    assert heights == [0.0, 1.0]  # of four ticks those that have room
+    names = [each["y"] for each in labels if each["y"] > 1]
+    assert names[0] != names[1]
