@@ -84,7 +84,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """
     names = [name for name in choices if name not in (word, word.strip("'\""))]
     close = [name for name in names if name.lower() == word.lower()]
-    close = close or [name for name in names if name.lstrip("0") == (word.lstrip("0") or "0")]
+    close = close or [name for name in names if name.lstrip("0") == word.lstrip("0")]
     close = close or get_close_matches(word, names, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 
