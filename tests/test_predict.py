@@ -187,6 +187,13 @@ def test_a_model_without_vectors_says_so(run: Callable[..., Path]) -> None:
     assert repr(predictor).startswith("SequencePredictor(ItemKNN, ")
     with pytest.raises(UserError, match=r"ItemKNN cannot answer similar\(\): it scores without"):
         predictor.similar(["i01"])
+    counted = load_run(run("popularity"))
+    with pytest.raises(
+        UserError, match=r"Popularity cannot answer similar\(\): .* one number each"
+    ):
+        counted.similar(["i01"])
+    whole = counted.recommend([["i03"]], k=12)["item"].to_list()  # many have one count
+    assert counted.recommend([["i03"]], k=5)["item"].to_list() == whole[:5]
 
 
 def test_items_known_by_texts_answer_too(

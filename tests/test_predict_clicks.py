@@ -91,7 +91,7 @@ def test_rows_come_in_any_form(train: Train, frame: pl.DataFrame) -> None:
         np.testing.assert_allclose(predictor.score(other)["score"], told, atol=1e-6)
     assert predictor.score(frame.clear())["score"].to_list() == []
     strange = {"uid": [None, 7], "sku": ["new", "i1"], "device": [" ", "x"], "tags": ["?|!", None]}
-    scored = predictor.score(strange | {"price": ["inf", None], "past": ["new", None]})
+    scored = predictor.score(strange | {"price": ["nan", None], "past": ["new", None]})
     assert scored["score"].is_finite().all()
 
 
@@ -99,8 +99,13 @@ def test_what_cannot_be_scored_is_told(train: Train, frame: pl.DataFrame) -> Non
     predictor = load_run(train("din", *HISTORY, "model.mlp=[8]", "model.attention=[4]"))
     rows = frame.to_dict(as_series=False)
     for asked, sentence in (
-        (frame.drop("price"), "A column 'price' is missing"),
+        (frame.drop("price"), "has no column 'price'"),
         (rows | {"price": ["dear"] * 600}, "Row 0: 'dear' in column 'price' is no number"),
+        *(
+            (rows | {"price": [1.0, odd] + [1.0] * 598}, "Row 1: .* 'price' is (no|too large)")
+            for odd in ("inf", float("-inf"), 1e308, "1e40", 10**40)
+        ),
+        (rows | {"score": [1.0] * 600}, "a column 'score', which is what the answer is called"),
         (rows | {"price": [[1.0]] * 600}, "'price' is declared as numeric and holds List"),
         (rows | {"price": [b"1"] * 600}, "'price' is declared as numeric and holds Binary"),
         (rows | {"price": [object()] * 600}, "'price' is declared as numeric and holds Object"),
@@ -115,6 +120,8 @@ def test_what_cannot_be_scored_is_told(train: Train, frame: pl.DataFrame) -> Non
     ):
         with pytest.raises(UserError, match=sentence):
             predictor.score(asked)
+    with pytest.raises(UserError, match="Row 0: its numbers are so large"):  # squares overflow
+        load_run(train("deepfm", *MODELS["deepfm"])).score(rows | {"price": ["9e37"] * 600})
     with pytest.raises(
         UserError, match=r"DIN ranks candidates: say recommend\(rows, items=FRAME\)"
     ):
@@ -134,7 +141,7 @@ def test_histories_of_a_log_are_given_in_a_column(train: Train, frame: pl.DataFr
     rows = frame.with_columns(pl.Series("history", histories))[told["row"].to_list()]
     scored = load_run(run).score(rows)
     np.testing.assert_allclose(scored["score"], told["probability"], atol=1e-6)
-    with pytest.raises(UserError, match="A column 'history' is missing"):
+    with pytest.raises(UserError, match="has no column 'history'"):
         load_run(run).score(frame)
 
 
@@ -151,7 +158,7 @@ def test_two_towers_give_the_vectors_that_their_scores_are_made_of(
     logits = products + predictor.model.bias.item()
     np.testing.assert_allclose(predictor.score(frame)["score"], 1 / (1 + np.exp(-logits)), 1e-5)
     assert predictor.item_vectors({"sku": []}).is_empty()
-    with pytest.raises(UserError, match="A column 'uid' is missing"):
+    with pytest.raises(UserError, match="has no column 'uid'"):
         predictor.user_vectors(frame.select("sku"))
     with pytest.raises(UserError, match=r"LR cannot answer item_vectors\(\).*two_tower"):
         load_run(train("lr")).item_vectors(frame)

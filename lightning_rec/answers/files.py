@@ -115,22 +115,32 @@ def answer_file(
         written = int(whole.select(pl.len()).collect().item())
         write_table(whole, output)
         shutil.rmtree(folder)
-    folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
     return Done(number, written, time.perf_counter() - begun, before)
 
 
 @contextmanager
 def _alone(folder: Path, restart: bool) -> Iterator[None]:
-    """Hold the folder of parts against other commands."""
+    """Hold the folder of parts against other commands; without a part nothing is left behind."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f"{folder.name}.lock"))
     try:
-        with lock.acquire(timeout=0):
-            if restart:
-                shutil.rmtree(folder, ignore_errors=True)
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"Another command writes {folder} now: wait for it.") from None
+    try:
+        if restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        yield
+    finally:
+        if not _has_parts(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+        if not folder.exists():
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _has_parts(folder: Path) -> bool:
+    return any(folder.glob("[0-9]*.parquet"))
 
 
 def _begin(
@@ -140,12 +150,13 @@ def _begin(
     files = sorted(source.rglob("*")) if source.is_dir() else [source]
     input_hash = sha256_json([sha256_file(each) for each in files if each.is_file()])
     asked = {"input": input_hash, "rows": ROWS, **request}
-    if (folder / "work.json").is_file():
+    if (folder / "work.json").is_file() and _has_parts(folder):
         kept = read_json(folder / "work.json")
         if differing := sorted(key for key in asked if kept.get(key) != asked[key]):
             raise UserError(
                 f"{folder} holds parts of another request (another {', '.join(differing)}): go on "
-                "with the command that made them, or say restart=true to begin anew."
+                "with the command that made them, or say restart=true to begin anew. A bundle and "
+                "the run that it was made of count as two models."
             )
         return
     shutil.rmtree(folder, ignore_errors=True)

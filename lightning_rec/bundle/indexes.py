@@ -18,12 +18,11 @@ from lightning_rec.errors import UserError
 from lightning_rec.models.base import InnerProduct
 from lightning_rec.predict.indexed import Indexed
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.retrieval.index.base import Floats, Index
+from lightning_rec.retrieval.index.base import TRIED, Floats, Index
 from lightning_rec.retrieval.index.faiss import FaissIndex
 from lightning_rec.retrieval.indexed import IndexRetriever
 
 FOLDER = "index"
-TRIED = 200  # users whose vectors an index is measured with
 
 
 def pack(predictor: SequencePredictor, kind: str, packed: Packed) -> None:
@@ -40,13 +39,10 @@ def pack(predictor: SequencePredictor, kind: str, packed: Packed) -> None:
     packed.settings["index"] = {"kind": kind, "recall": 1.0, "similar_recall": 1.0}
     if kind == "exact":
         return
-    retriever = built.retriever(predictor.model, None)
+    retriever = built.retriever(predictor.model, None, predictor.some_queries)
     assert isinstance(retriever, IndexRetriever)
     near = built.similar(predictor.directions())
     assert near is not None
-    queries = _queries(predictor)
-    if queries is not None:
-        retriever.index.measure(queries)
     recalls = {"recall": retriever.index.recall, "similar_recall": near.recall}
     packed.settings["index"] |= recalls
     if isinstance(retriever.index, FaissIndex) and isinstance(near, FaissIndex):
@@ -90,12 +86,3 @@ def _opened(path: Path, recall: float, vectors: Floats) -> Index:
         raise UserError(f"{path} is no index: {reason}. Export it again.") from error
     found.recall = recall
     return found
-
-
-def _queries(predictor: SequencePredictor) -> Floats | None:
-    """Vectors of users that the run knows; None where it has none."""
-    known = predictor.known_users.head(TRIED)["user"].to_list()
-    if not known:
-        return None
-    made = predictor.user_vectors(users=known)["vector"].to_numpy()
-    return np.ascontiguousarray(made, dtype=np.float32)

@@ -248,10 +248,11 @@ def arrays(vectors: NDArray[np.float32]) -> pl.Series:
     return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
 
 
-def frame(rows: Frame, *required: str) -> pl.DataFrame:
+def frame(rows: Frame, *required: str, answers: Sequence[str] = ()) -> pl.DataFrame:
     """A Polars or pandas frame, or a mapping of columns, as a Polars frame; NaN of pandas is null.
 
-    Raises UserError if it is none of these, or a column is missing or of another length.
+    Raises UserError if it is none of these, a column is missing or of another length, or one is
+    called as one of ``answers`` will be.
     """
     if isinstance(rows, pl.LazyFrame):
         rows = rows.collect()
@@ -263,13 +264,27 @@ def frame(rows: Frame, *required: str) -> pl.DataFrame:
     columns = list(rows.columns) if hasattr(rows, "columns") else list(rows)
     if missing := [name for name in required if name not in columns]:
         raise UserError(lacking("The table", missing[0], map(str, columns)))
+    if there := [name for name in answers if name in columns]:
+        raise UserError(
+            f"The rows have a column '{there[0]}', which is what the answer is called: rename it."
+        )
     if isinstance(rows, pl.DataFrame):
         return rows
     lists = {str(name): _values(rows[name]) for name in columns}
     if len({len(values) for values in lists.values()}) > 1:
         lengths = ", ".join(f"{name} {len(values):,}" for name, values in lists.items())
         raise UserError(f"The columns of the rows differ in length: {lengths}.")
-    return pl.DataFrame(lists, strict=False)
+    return polars_of(lists)
+
+
+def polars_of(columns: dict[str, list[Any]]) -> pl.DataFrame:
+    """Columns of plain values as a frame. Raises UserError for a whole number that has no place."""
+    made = pl.DataFrame(columns, strict=False)
+    for name, values in columns.items():
+        for row in made[name].is_null().arg_true():
+            if isinstance(values[row], int):  # beyond 128 bits: Polars makes an empty cell of it
+                raise UserError(f"Row {row}: a number in column '{name}' is too large.")
+    return made
 
 
 def _values(column: Any) -> list[Any]:

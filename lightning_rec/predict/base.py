@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from lightning_rec.errors import UserError
 from lightning_rec.predict.asking import Catalogue, Frame, arrays
 from lightning_rec.predict.indexed import Indexed
+from lightning_rec.retrieval.index.base import TRIED, Floats
 
 if TYPE_CHECKING:
     from lightning_rec.runs.folder import RunFolder
@@ -56,7 +58,7 @@ class Predictor:
         Returns ``item``, ``rank`` from 1, ``similar``, ``title`` where there are any, and the
         cosine as ``score``. Raises UserError for an item that the run does not know.
         """
-        return self.catalogue.similar(self._vectors("similar"), items, k, self.indexed.similar)
+        return self.catalogue.similar(self._pointing("similar"), items, k, self.indexed.similar)
 
     @cached_property
     def indexed(self) -> Indexed:
@@ -67,10 +69,19 @@ class Predictor:
         """Look items up by an index, ``exact``, ``faiss``, ``usearch`` or ``pq``; None: as before.
 
         ``similar`` asks it, and ``recommend`` of models of sequences whose scores are inner
-        products. It is built when it is first asked, and logs the recall that it has. Raises
+        products. It is built when it is first asked, and logs the recall that it has, of users
+        that the run keeps, or of items for ``similar`` and where it keeps none. Raises
         UserError for another name, or later where its library is not installed.
         """
         self.indexed = Indexed(kind)
+
+    def some_queries(self) -> Floats | None:
+        """Vectors of users that a run keeps, by which an index is measured; None without any."""
+        users: pl.DataFrame | None = getattr(self, "known_users", None)
+        if users is None or users.is_empty():
+            return None
+        made = self.user_vectors(users=users["user"].head(TRIED).to_list())["vector"].to_numpy()
+        return np.ascontiguousarray(made, dtype=np.float32)
 
     @torch.no_grad()
     def directions(self) -> Tensor:
@@ -78,7 +89,7 @@ class Predictor:
 
         Inner products are the cosines of :meth:`similar`. Raises UserError for a model without.
         """
-        return torch.nn.functional.normalize(self._vectors("similar"), dim=1)
+        return torch.nn.functional.normalize(self._pointing("similar"), dim=1)
 
     def user_vectors(self, *args: Any, **kwargs: Any) -> pl.DataFrame:
         """The vector of each history, user or query."""
@@ -88,6 +99,15 @@ class Predictor:
         """The vector of each item: ``item``, ``vector``; a bias is its last element."""
         vectors = self._vectors("item_vectors", *args, biased=True, **kwargs)  # which takes none
         return self.catalogue.items.select("item").with_columns(vector=arrays(vectors.numpy()))
+
+    def _pointing(self, what: str) -> Tensor:
+        """Vectors of all items whose cosines tell something. Raises UserError where none does."""
+        vectors = self._vectors(what)
+        if vectors.shape[1] == 1:
+            raise UserError(
+                f"{self.name} cannot answer {what}(): its vectors of items are one number each."
+            )
+        return vectors
 
     def _vectors(self, what: str, *, biased: bool = False) -> Tensor:
         """Vectors of all items, float [V, D]; if ``biased`` their biases are one more column."""

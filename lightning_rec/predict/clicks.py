@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks import cells, columns
 from lightning_rec.data.clicks.batches import ClickBatch, ClickSet
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.histories import given_histories
@@ -162,17 +162,20 @@ class ClickPredictor(Predictor):
                 has no description of.
         """
         fields, goals = self.processor.fields, self.processor.schema.goals
+        names = [f"score_{goal}" for goal in goals] if len(goals) > 1 else ["score"]
         history = [fields.history or "history"] if self.histories else []
-        given = frame(
-            with_context(self.processor, frame(rows), context), *fields.features, *history
-        )
+        whole = with_context(self.processor, frame(rows), context)
+        given = frame(whole, *fields.features, *history, answers=names)
         read = self._numbers(given)
         made = np.zeros((len(given), len(goals)))
         for start in range(0, len(given), self.batch_size):
             batch = self._batch(read[start : start + self.batch_size])
             logits = self.model(batch.rows).double().reshape(-1, len(goals))
             made[start + batch.example.numpy()] = torch.sigmoid(logits).numpy()
-        names = [f"score_{goal}" for goal in goals] if len(goals) > 1 else ["score"]
+        if (odd := ~np.isfinite(made).all(axis=1)).any():
+            raise UserError(
+                f"Row {int(odd.argmax())}: its numbers are so large that the score is none."
+            )
         return given.with_columns(pl.Series(name, made[:, i]) for i, name in enumerate(names))
 
     def user_vectors(self, rows: Frame) -> pl.DataFrame:
@@ -258,5 +261,8 @@ class ClickPredictor(Predictor):
         for name in fields.numeric:
             if (words := columns.words(read[name])).any():
                 row = int(words.argmax())
-                raise UserError(f"Row {row}: '{read[name][row]}' in column '{name}' is no number.")
+                raise UserError(
+                    f"Row {row}: '{read[name][row]}' in column '{name}' is no number up to "
+                    f"{cells.MOST:g}."
+                )
         return read

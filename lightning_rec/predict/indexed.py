@@ -31,13 +31,23 @@ class Indexed:
         self._retriever: IndexRetriever | None = None
         self._similar: Index | None = None
 
-    def retriever(self, model: SequenceModel, adjust: Adjust | None) -> Retriever:
-        """That of a model's items; ``adjust`` changes scores, so that all of them are made."""
+    def retriever(
+        self,
+        model: SequenceModel,
+        adjust: Adjust | None,
+        queries: Callable[[], Floats | None] = lambda: None,
+    ) -> Retriever:
+        """That of a model's items; ``adjust`` changes scores, so that all of them are made.
+
+        ``queries``: float32 [n, Q], such as will come, by which a new index states its recall.
+        """
         exact = adjust is not None or self._exact(model.schema.num_items)
         if exact or not isinstance(model, InnerProduct):
             return ModelRetriever(model, floor=LOWEST, adjust=adjust)
         if self._retriever is None:
-            self._retriever = IndexRetriever(model, self.kind, LOWEST, self.made.get("items"))
+            made = self.made.get("items")
+            asked = queries() if made is None else None
+            self._retriever = IndexRetriever(model, self.kind, LOWEST, made, asked)
         return self._retriever
 
     def similar(self, unit: Tensor) -> Index | None:

@@ -131,7 +131,7 @@ class MatchPredictor(Predictor):
 
         It is null where the run does not know the item. Raises UserError for an empty query.
         """
-        given = frame(rows, "query", "item")
+        given = frame(rows, "query", "item", answers=["score"])
         once = texts_of(given["query"].unique(maintain_order=True))
         codes = self.catalogue.codes(given["item"])
         place = np.flatnonzero(codes.is_not_null().to_numpy())

@@ -129,7 +129,7 @@ class SequencePredictor(Predictor):
 
     def ready(self, rules: "Given | Ready") -> "Ready":
         """Rules over this catalogue. Raises UserError where they do not fit it."""
-        vectors = partial(self._vectors, "diversity")
+        vectors = partial(self._pointing, "diversity")
         from lightning_rec.rules.ready import made_ready  # reads tables, too: not for an answer
 
         return made_ready(rules, self.items, self.catalogue.codes, vectors, lambda: self.events)
@@ -166,7 +166,7 @@ class SequencePredictor(Predictor):
     ) -> list[Lists]:
         """What :meth:`answer` shows, as codes, some histories at a time."""
         adjust = None if ready is None else ready.adjust
-        retriever = self.indexed.retriever(self.model, adjust)
+        retriever = self.indexed.retriever(self.model, adjust, self.some_queries)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
         none = np.zeros(0, int)
         parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
@@ -186,7 +186,7 @@ class SequencePredictor(Predictor):
 
         It is null where the run does not know the item, or knows nothing of the user.
         """
-        given = frame(rows, "user", "item")
+        given = frame(rows, "user", "item", answers=["score"])
         if lists := [name for name in ("user", "item") if given[name].dtype.is_nested()]:
             raise UserError(f"The column '{lists[0]}' holds lists: a row is one user and one item.")
         users = ids_of(given["user"])

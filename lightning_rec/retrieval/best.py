@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+MORE = 8  # columns beyond k that are looked at, as that is sooner than looking at all again
+
 
 class Best(NamedTuple):
     """values: as the scores, [B, k], best first.  indices: int64 [B, k], their columns."""
@@ -31,27 +33,36 @@ def best(scores: Tensor, k: int, codes: Tensor | None = None, floor: float = -to
         return Best(found.values, order.gather(1, found.indices))
     most = scores.shape[1]
     k = min(k, most)
-    values, indices = torch.topk(scores, min(k + 1, most), dim=1)
-    # Only rows with a tie are put in order again: mostly there are few.
-    tied = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > floor)
-    rows = tied.any(1).nonzero()[:, 0]
-    beyond = tied[rows, k - 1] if tied.shape[1] >= k > 0 else tied.new_zeros(len(rows))
-    values, indices = values[:, :k], indices[:, :k]
-    if not len(rows):
-        return Best(values, indices)
-    columns = indices[rows].clone()
-    if beyond.any():  # the last one is as good as others that are not among the k
-        some = rows[beyond]
-        columns[beyond] = _first(scores[some], values[some, -1:], k)
-    columns = columns.sort(1).values
+    values, indices = torch.topk(scores, min(k + MORE, most), dim=1)
+    # Only rows with a tie are put in order again, mostly from what was found beyond k.
+    ties = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > floor)
+    rows = ties[:, :k].any(1).nonzero()[:, 0]
+    found = Best(values[:, :k].contiguous(), indices[:, :k].contiguous())
+    if len(rows) and k:
+        low = values[rows, -1]
+        far = (low == values[rows, k - 1]) & (low > floor) & (values.shape[1] < most)
+        _put(found, scores, rows[~far], indices[rows[~far]])
+        if far.any():
+            rows = rows[far]
+            _put(found, scores, rows, _first(scores[rows], found.values[rows], indices[rows, :k]))
+    return found
+
+
+def _put(found: Best, scores: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """Put the best of some columns, int64 [n, M], the first ones first, in their rows."""
+    k, columns = found.values.shape[1], columns.sort(dim=1).values
     again = scores[rows[:, None], columns].sort(dim=1, descending=True, stable=True)
-    values[rows], indices[rows] = again.values, columns.gather(1, again.indices)
-    return Best(values, indices)
+    found.values[rows] = again.values[:, :k]
+    found.indices[rows] = columns.gather(1, again.indices[:, :k])
 
 
-def _first(scores: Tensor, least: Tensor, k: int) -> Tensor:
-    """Columns, int64 [n, k], of all above ``least``, [n, 1], and of the first that are equal."""
-    above, equal = scores > least, scores == least
-    left = k - above.sum(1, keepdim=True)
-    taken = above | (equal & (equal.cumsum(1, dtype=torch.int32) <= left))
-    return taken.nonzero()[:, 1].view(-1, k)
+def _first(scores: Tensor, values: Tensor, columns: Tensor) -> Tensor:
+    """The columns of ``values``, both [n, k], but of the lowest ones the first that there are."""
+    above = (values > values[:, -1:]).sum(1)
+    row, column = (scores == values[:, -1:]).nonzero(as_tuple=True)
+    number = torch.bincount(row, minlength=len(values))
+    place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number - above)[row]
+    kept = place < values.shape[1]
+    columns = columns.clone()
+    columns[row[kept], place[kept]] = column[kept]
+    return columns

@@ -18,7 +18,8 @@ FURTHER = 2000  # items beyond ``k`` that an index is asked for, at most
 class IndexRetriever:
     """Finds items for queries, float [B, Q], by an index of their vectors; a bias is one more.
 
-    ``made``: makes the index of these vectors; None builds one of ``kind``.
+    ``made``: makes the index of these vectors; None builds one of ``kind``, whose recall is of
+    ``queries``, float32 [n, Q], or of items where there are none.
 
     What is left out of a query is asked for besides, and passed over. Where that is very much, or
     ranks are asked for, every item is scored.
@@ -30,13 +31,16 @@ class IndexRetriever:
         kind: str | None,
         floor: float = -torch.inf,
         made: Callable[[Floats], Index] | None = None,
+        queries: Floats | None = None,
     ) -> None:
         self.exact, self.longest = ModelRetriever(model, floor), model.schema.num_items
         weight, bias = model.vectors()
         self.biased = bias is not None
         vectors = weight if bias is None else torch.cat([weight, bias[:, None]], dim=1)
         found = vectors.detach().float().cpu().numpy()
-        self.index: Index = build_index(found, kind) if made is None else made(found)
+        self.index: Index = (
+            build_index(found, kind, queries=queries) if made is None else made(found)
+        )
 
     def top(
         self, queries: Tensor, k: int, ask: Pairs | None = None, left_out: Pairs | None = None

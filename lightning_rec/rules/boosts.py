@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 KNOWN = ("item", "where", "factor", "add", "from", "to")
 
 _MOST = torch.finfo(torch.float32).max
+MOST = 1_000_000  # of a factor, and of what is added: float32 keeps an order beside it
+
 Codes = Callable[[pl.Series], pl.Series]
 
 
@@ -80,7 +82,7 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boost
             nowhere += [] if which.any() else [f"row {row + 1} ({where[row]})"]
         found.factor[which] *= numbers["factor"][row]
         found.add[which] += numbers["add"][row]
-    np.clip(found.factor, 1e-30, 1e30, out=found.factor)  # what is multiplied may leave its range
+    _check_together(found, items)
     if unknown:
         words = "boosts: %d of the items are not known to this run and are passed over, such as %s."
         log.warning(words, len(unknown), listed(unknown, 3))
@@ -90,6 +92,15 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boost
         words = "boosts: of %d rows these are not in force at %s: %s."
         log.warning(words, len(rows), shown(at), listed(waiting, 5))
     return found
+
+
+def _check_together(found: Boosts, items: pl.DataFrame) -> None:
+    """Raise UserError where several boosts of one item come to more than one may be."""
+    np.clip(found.factor, 1 / MOST, None, out=found.factor)  # what is multiplied may come to 0
+    for name, of in zip(("factor", "add"), found, strict=True):
+        if (odd := ~(np.abs(of) <= MOST)).any():
+            item = items["item"][int(odd.argmax())]
+            raise UserError(f"boosts: those of item {item!r} make together a {name} over {MOST:,}.")
 
 
 def _check(rows: pl.DataFrame) -> None:
@@ -117,11 +128,13 @@ def _numbers(rows: pl.DataFrame, name: str) -> NDArray[np.float64]:
     if column is None:
         return np.full(len(rows), nothing)
     read = column.cast(pl.String).cast(pl.Float64, strict=False)
-    fits = read.is_finite() & ((read > 0) if name == "factor" else True)
+    fits = (read.abs() <= MOST) & ((read > 0) if name == "factor" else True)
     if (wrong := column.is_not_null() & ~fits.fill_null(False)).any():
         row = int(wrong.arg_max() or 0)
-        least = " above 0; to leave items out, say deny= or where=" * (name == "factor")
-        raise UserError(f"boosts, row {row + 1}: {name}={column[row]} has to be a number{least}.")
+        must = f"from {-MOST:,} to {MOST:,}"
+        if name == "factor":
+            must = f"above 0, up to {MOST:,}; to leave items out, say deny= or where="
+        raise UserError(f"boosts, row {row + 1}: {name}={column[row]} has to be a number {must}.")
     return read.fill_null(nothing).to_numpy()
 
 

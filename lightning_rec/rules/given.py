@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from lightning_rec.data.dates import both_readings, day_and_month, slashed
 from lightning_rec.data.names import lacking
 from lightning_rec.data.tabular import open_table
 from lightning_rec.data.times import TimeForm, divisor, read_times
@@ -98,7 +99,7 @@ def rows_of(name: str, given: Any) -> pl.DataFrame:
 def moments(name: str, column: pl.Series) -> pl.Series:
     """Seconds since 1970, Float64, of dates or numbers; null where there is nothing.
 
-    Raises UserError for what is no time.
+    Raises UserError for what is no time, or one of two.
     """
     rows = column.alias("time").to_frame().lazy()
     return rows.select(times_of(name, rows)).collect()["time"].alias(column.name)
@@ -118,7 +119,8 @@ def times_of(name: str, rows: pl.LazyFrame) -> pl.Expr:
     if not len(first):
         return pl.lit(None, pl.Float64).alias("time")
     shown = str(first[0]) if kind == pl.String else None
-    read, per_second = read_times("time", kind, shown, TimeForm(), mixed=True)
+    form = TimeForm(day_first=_day_first(name, times, shown))
+    read, per_second = read_times("time", kind, shown, form, mixed=True)
     both = times.select(time="time", read=read, odd=pl.col("time").is_not_null() & read.is_null())
     made = both.select(pl.min("read").alias("low"), pl.max("read").alias("high"), pl.sum("odd"))
     low, high, number = made.collect(engine="streaming").row(0)
@@ -131,6 +133,20 @@ def times_of(name: str, rows: pl.LazyFrame) -> pl.Expr:
         except ValueError as error:
             raise UserError(f"{name} {error}.") from None
     return (read.cast(pl.Float64) / per_second).alias("time")
+
+
+def _day_first(name: str, times: pl.LazyFrame, first: str | None) -> bool | None:
+    """Whether the day comes first in dates like 5/31/2024, as their rows tell, as of a log.
+
+    Raises UserError where they do not.
+    """
+    if (sign := slashed(first)) is None or first is None:
+        return None
+    left, right, unlike = times.select(day_and_month("time", first)).collect().row(0)
+    if left <= 12 and right <= 12 and sign != "." and unlike is not None:
+        day, month = both_readings(unlike)
+        raise UserError(f"{name}: {unlike!r} can be {day} or {month}: write it as one of these.")
+    return bool(left > 12 or right <= 12)
 
 
 def moment(name: str, given: Moment | None) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from lightning_rec.errors import UserError, listed
-from lightning_rec.predict.asking import Asked
+from lightning_rec.predict.asking import Asked, polars_of
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
@@ -84,11 +84,21 @@ def scored(model: Model, frames: list[pl.DataFrame], *, context: Row | None = No
 
 
 def rows_of(rows: list[Row]) -> pl.DataFrame:
-    """Raw rows as a frame. Raises UserError where the values of a column do not go together."""
+    """Raw rows as a frame, each with the same columns.
+
+    Raises UserError where they are not, or the values of a column do not go together.
+    """
     if any(name.startswith("score") for row in rows for name in row):
         raise UserError("A row has a column 'score': that is what the answer is called.")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for number, row in enumerate(rows):
+        if absent := [name for name in names if name not in row]:
+            raise UserError(
+                f"Row {number} has no '{absent[0]}', which another row has: write null where it is "
+                "empty."
+            )
     try:
-        made = pl.DataFrame(rows, infer_schema_length=None, strict=False)
+        made = polars_of({name: [row[name] for row in rows] for name in names})
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         raise UserError(
             "The values of a column are of one kind: numbers, texts or lists."

@@ -152,3 +152,35 @@ def test_an_empty_file_gives_an_empty_file(model: SequencePredictor, tmp_path: P
     done = recommend_file(model, "m", tmp_path / "none.parquet", tmp_path / "out.parquet")
     assert (done.rows, done.written) == (0, 0)
     assert read(tmp_path / "out.parquet").columns == ["user", "rank", "item", "title", "score"]
+
+
+def test_what_is_refused_leaves_nothing_behind(
+    model: SequencePredictor, users: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, bad = tmp_path / "recs.parquet", tmp_path / "bad.csv"
+    pl.DataFrame({"user": ["u4"], "history": ["['i01'"]}).write_csv(bad)
+    before = set(tmp_path.iterdir())
+
+    def refused(*_: Any, **__: Any) -> pl.DataFrame:
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="lists that are cut"):
+        recommend_file(model, "m", bad, output)
+    assert set(tmp_path.iterdir()) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "recommend", refused)
+        with pytest.raises(UserError, match="no"):
+            recommend_file(model, "m", users, output)
+    assert set(tmp_path.iterdir()) == before
+    assert recommend_file(model, "other", users, output).rows == 40
+
+
+def test_a_copy_of_the_input_without_a_part_binds_nobody(
+    model: SequencePredictor, users: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".recs.parquet.parts"  # as kill -9 leaves it
+    folder.mkdir()
+    (folder / "work.json").write_text('{"model": "m"}')
+    (folder / "asked.parquet").write_bytes(b"")
+    assert recommend_file(model, "other", users, tmp_path / "recs.parquet").rows == 40
+    assert not folder.exists()

@@ -11,6 +11,7 @@ import pytest
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
+from lightning_rec.rules.given import moments
 from lightning_rec.rules.rules import Rules
 
 USERS = ["u4", "u9", "u17", "u30"]
@@ -225,6 +226,15 @@ def test_fewer_than_asked_is_told(
         ({"boosts": [{"item": "i03", "factor": -1}]}, "a number above 0"),
         ({"boosts": [{"item": "i03", "factor": 0}]}, "a number above 0"),
         ({"boosts": [{"item": "i03", "add": float("inf")}]}, "row 1: add=inf"),
+        ({"boosts": [{"item": "i03", "add": 1e300}]}, "a number from -1,000,000 to 1,000,000"),
+        (
+            {"boosts": [{"where": "price >= 0", "factor": 1e4}] * 2},
+            "make together a factor over 1,000,000",
+        ),
+        (
+            {"boosts": [{"item": "i03", "factor": 2, "from": "05/06/2026"}]},
+            "'05/06/2026' can be 2026-06-05 or 2026-05-06",
+        ),
         ({"boosts": [{"item": "i03"}]}, "row 1: it has none of 'factor' and 'add'"),
         ({"boosts": [{"factor": 2}]}, "row 1: it has neither of 'item' and 'where'"),
         ({"boosts": [{"item": "a", "where": "price<1", "factor": 2}]}, "names an item and a where"),
@@ -264,3 +274,19 @@ def test_boosts_may_come_from_a_file(model: SequencePredictor, tmp_path: Path) -
     assert 0 < len(dear) <= 3
     assert set(dear) <= set(found["item"]) <= {*dear, "i07"} | set(model.items["item"])
     assert (found["score"] > 40).sum() == min(3, len({*dear, "i07"}))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (["05/06/2026", "25/06/2026"], ["2026-06-05", "2026-06-25"]),
+        (["05/06/2026", None, "06/25/2026"], ["2026-05-06", None, "2026-06-25"]),
+        (["05.06.2026"], ["2026-06-05"]),
+        (["06/06/2026"], ["2026-06-06"]),
+    ],
+)
+def test_days_and_months_are_told_apart_as_in_logs(
+    written: list[str | None], meant: list[str | None]
+) -> None:
+    read = moments("from", pl.Series(written))
+    assert pl.from_epoch(read.cast(pl.Int64)).dt.date().cast(pl.String).to_list() == meant

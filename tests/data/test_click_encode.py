@@ -27,7 +27,7 @@ from lightning_rec.errors import UserError
 TABLE: dict[str, list[Any]] = {
     "city": ["b", "b", "a", None, "c", "a", "new", None],
     "tags": ["x|y", "y", "", "y| z|y", None, "x", "q|x", "z"],
-    "age": [10.0, 20.0, None, 30.0, 20.0, 20.0, float("inf"), 1e9],
+    "age": [10.0, 20.0, None, 30.0, 20.0, 20.0, float("nan"), 1e9],
     "label": [1, 0, 1, 0, 1, 0, 1, 0],
 }
 FIELDS = Fields(categorical=("city",), multi_valued=("tags",), numeric=("age",), label="label")

@@ -70,6 +70,12 @@ def test_clicks_are_those_of_python(
     found = ask("/predict", {"rows": rows})
     assert found.body["scores"] == predictor.score(pl.DataFrame(rows)).select("score").to_dicts()
     assert ask("/predict", {"rows": [{"uid": "u1"}]}).code == "refused"
+    short = [rows[0], {name: rows[1][name] for name in ("uid", "sku", "device")}]
+    refused = ask("/predict", {"rows": short})
+    assert refused.code == "refused"
+    assert "Row 1 has no 'price'" in str(refused.body)
+    for odd in (10**40, 1e308, "inf"):
+        assert ask("/predict", {"rows": [rows[0] | {"price": odd}]}).code == "refused"
     assert ask("/recommend", {"user": "u1"}).code == "cannot_answer"
     assert ask("/events", {"user": "u1", "items": ["i05"]}).code == "cannot_answer"
     assert ask("/similar", {"items": ["i05"]}).code == "cannot_answer"

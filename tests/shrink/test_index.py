@@ -11,6 +11,7 @@ from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file, write_json
+from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.retrieval.index.base import Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind, open_index
 from lightning_rec.retrieval.index.product import ProductIndex
@@ -138,3 +139,21 @@ def test_a_run_answers_by_an_index(model: str, kind: str, trained: Callable[[str
     assert indexed.similar(items, k=4)["similar"].equals(exact.similar(items, k=4)["similar"])
     with pytest.raises(UserError, match="Unknown index 'hnsw'"):
         indexed.use_index("hnsw")
+
+
+def test_recall_is_told_of_users(
+    trained: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked, measure = load_run(trained("sasrec")), list[Any](), Index.measure
+
+    def told(index: Index, queries: Any = None, k: int = 10) -> float:
+        asked.append(queries)
+        return measure(index, queries, k)
+
+    monkeypatch.setattr(Index, "measure", told)
+    run.use_index("pq")
+    run.recommend(users=["u2"], k=5)
+    assert isinstance(run, SequencePredictor)
+    assert run.users is not None
+    users = run.users["user"].to_list()[:200]
+    np.testing.assert_allclose(asked[0], run.user_vectors(users=users)["vector"].to_numpy())

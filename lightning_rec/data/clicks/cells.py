@@ -15,6 +15,8 @@ NO = ("0", "false", "f", "no", "n", "off", "neg", "negative", "no click", "not c
 LABELS = "0 or 1, true or false, yes or no, on or off, pos or neg, or click or no click"
 SHOWN = 6  # values of a column that are named where it cannot be read
 
+MOST = 1e38  # what float32, in which models compute, still holds
+
 _LITERAL = r"^\[(?s:.*)\]$"
 
 
@@ -26,11 +28,13 @@ def numbers(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
 
 
 def is_word(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
-    """Where a column of numbers holds something else: Boolean."""
+    """Where a column of numbers holds something else, or one beyond ``MOST``: Boolean."""
+    found = numbers(column, dtype, name)
+    odd = (found.abs() > MOST).fill_null(value=False)
     if dtype != pl.String:
-        return column.is_null() & False
+        return odd
     filled = stripped(column).is_in(MISSING).not_()
-    return (filled & numbers(column, dtype, name).is_null()).fill_null(value=False)
+    return odd | (filled & found.is_null()).fill_null(value=False)
 
 
 def labels(column: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:

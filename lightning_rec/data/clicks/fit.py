@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks import cells, columns
 from lightning_rec.data.clicks.fields import Fields, Kind
 from lightning_rec.data.clicks.processor import (
     STATISTICS,
@@ -114,7 +114,8 @@ class _Fitter:
         for start, frame in self.table.blocks(name):
             faults.add(start, frame[name], columns.words(frame[name]))
         faults.told(
-            f"'{{value}}' in column '{name}' is no number, but data.fields declares it as one",
+            f"'{{value}}' in column '{name}' is no number up to {cells.MOST:g}, but "
+            "data.fields declares it as one",
             remedy,
         )
 

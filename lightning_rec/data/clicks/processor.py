@@ -32,7 +32,7 @@ class FeatureProcessor:
     """Makes ids and numbers of rows. Whatever a row holds, it has a place: nothing is refused.
 
     An unseen or rare category goes to its field's unknown row; an empty one to its own row if
-    training has some, or the unknown one; a missing or infinite number to the mean, or, with
+    training has some, or the unknown one; a missing number to the mean, or, with
     buckets, where empty categories go.
 
     fields: what the columns mean.
