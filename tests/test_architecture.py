@@ -37,6 +37,7 @@ ORDER = [
     {"rules"},
     {"predict"},
     {"answers", "shrink", "trials"},
+    {"monitoring"},
     {"problems"},
     {"build"},
     {"bundle"},

@@ -18,6 +18,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json, write_text
 from lightning_rec.models.pipelines import Pipeline
 from lightning_rec.models.together import Together
+from lightning_rec.monitoring import reference
 from lightning_rec.predict.asking import Frame
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.clicks import ClickPredictor
@@ -101,7 +102,11 @@ def _sequences(
     if isinstance(predictor.model, Pipeline) and predictor.model.ranker is not None:
         ranker = RunFolder.open(Path(problem.cfg.model.ranker))
         settings["ranker"] = plain(ranker.config.model)
-    return predictor, sequences.pack(predictor, settings, users, index)
+    packed = sequences.pack(predictor, settings, users, index)
+    timed = (run.path / f"{reference.HOURS}.parquet").is_file()
+    hours = run.table(reference.HOURS) if timed else None
+    packed.tables |= reference.tables_of(predictor, hours)
+    return predictor, packed
 
 
 def _settings(problem: Problem[Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.metrics.slices import slices_of_targets
+from lightning_rec.monitoring.reference import hours_of_log
 from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.runs.tracking import Example
@@ -68,6 +69,15 @@ def users_of(loaded: AuditedLog) -> pl.DataFrame:
     users = loaded.data.log.users.select("user").with_row_index("code")
     told = users.join(lists, "code", "left", maintain_order="left").drop("code")
     return told.with_columns(pl.col("item").fill_null([])).rename({"item": "items"})
+
+
+def hours_of_events(loaded: AuditedLog) -> pl.DataFrame | None:
+    """When in the day events are, as :func:`hours_of_log` has it; None without such times."""
+    split = loaded.data.split
+    if split.times is None:
+        return None
+    of = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
+    return hours_of_log(of, np.asarray(split.times))
 
 
 def per_user(metrics: RankingMetrics, ranks: Ranks, loaded: AuditedLog) -> pl.DataFrame:

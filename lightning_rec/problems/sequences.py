@@ -29,6 +29,7 @@ from lightning_rec.problems.sequence_tables import (
     catalogue,
     described_items,
     examples_of,
+    hours_of_events,
     metrics_of,
     per_user,
     users_of,
@@ -199,10 +200,12 @@ class Sequences(Problem[AuditedLog]):
         return self.task(self._steps(loaded), self._fitted(model, loaded), None, ClosedForm())
 
     def tables(self, task: Task, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
-        """A row per test target, the catalogue, and the history of each user."""
+        """A row per test target, the catalogue, the history of each user, hours of events."""
         assert isinstance(task.steps, SequenceSteps)
         tested = per_user(task.steps.metrics["test"], task.steps.ranks["test"], loaded)
-        return {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
+        hours = hours_of_events(loaded)
+        kept = {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
+        return kept if hours is None else kept | {"hours": hours}
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:
         """As many test users as the config wants, with what is recommended to them."""

@@ -21,7 +21,14 @@ from lightning_rec.serving.raw_ids import texts_of
 from lightning_rec.serving.ruled import rules_of
 from lightning_rec.serving.service import Service
 from lightning_rec.serving.tools import Tools
-from lightning_rec.serving.variants import logged, marked, model_of, recommended, unit_of
+from lightning_rec.serving.variants import (
+    history_logged,
+    logged,
+    marked,
+    model_of,
+    recommended,
+    unit_of,
+)
 
 T = TypeVar("T")
 _TITLES = {
@@ -147,6 +154,7 @@ def _answers(app: FastAPI, service: Service) -> None:
         else:
             whom = asked.history, asked.user
             found = await recommended(service, *whom, asked.k, asked.seen, rules, asked.unit)
+            request.scope["told"] |= await history_logged(service, asked)
         request.scope["told"] |= logged(service, unit, found)
         return Json(found)
 

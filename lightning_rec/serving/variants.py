@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from lightning_rec.monitoring.observed import LATEST
 from lightning_rec.rules.rules import Rules
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.opening import Model
-from lightning_rec.serving.raw_ids import Id, text_of
+from lightning_rec.serving.raw_ids import Id, text_of, texts_of
+from lightning_rec.serving.schemas import RecommendRequest
 from lightning_rec.serving.service import Service, Told
 from lightning_rec.trials.interleaving import team_draft
 
@@ -78,14 +80,36 @@ def logged(service: Service, unit: Unit, answer: Told | None = None) -> dict[str
         told["user"] = unit.name
     if settings.log is None or answer is None:
         return told
+    told["model"] = answer["model"]
     rows = answer["items"]
     if unit.variant is not None:
         told["experiment"] = settings.experiment
         told["variant"] = "interleaved" if settings.interleave else unit.variant
     if settings.logs_items:
         told["items"] = [row["item"] for row in rows]
+        told["scores"] = [float(f"{row['score']:.6g}") for row in rows]
         if rows and "propensity" in rows[0]:
             told["propensities"] = [row["propensity"] for row in rows]
         if rows and "team" in rows[0]:
             told["teams"] = [row["team"] for row in rows]
     return told
+
+
+async def history_logged(service: Service, asked: RecommendRequest) -> dict[str, Any]:
+    """What the request log tells of a history: its latest ids, and how many there are."""
+    settings = service.settings
+    if settings.log is None or not settings.logs_items or service.model.kind != "sequences":
+        return {}
+    if asked.history is not None:
+        known = [text or "" for text in texts_of(asked.history[-LATEST:])]
+        return {"history": known, "length": len(asked.history)}
+    name = text_of(asked.user) if asked.user is not None else None
+    if name is None:
+        return {}
+    session, model = await service.sessions.read(name), service.model
+    codes = service.history_of(model, name, ())
+    latest = [*(model.items[code] for code in codes[-LATEST:]), *(session.items if session else ())]
+    return {
+        "history": latest[-LATEST:],
+        "length": len(codes) + (len(session.items) if session else 0),
+    }

@@ -6,9 +6,10 @@ that had the item and went to the same user: that answer's item was clicked.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -24,6 +25,11 @@ _LINE: dict[str, Any] = {
     "experiment": pl.String, "variant": pl.String, "items": pl.List(pl.String),
     "propensities": pl.List(pl.Float64), "teams": pl.List(pl.String), "value": pl.Float64,
 }  # fmt: skip
+WATCHED: dict[str, Any] = {
+    "ms": pl.Float64, "code": pl.String, "k": pl.Int64, "model": pl.String,
+    "history": pl.List(pl.String), "length": pl.Int64, "scores": pl.List(pl.Float64),
+}  # fmt: skip
+"""What else a line tells, of answers and of how they went."""
 
 
 class Requests(NamedTuple):
@@ -49,20 +55,28 @@ def is_request_log(path: Path) -> bool:
     return first.startswith(b'{"at"') and b'"path"' in first and b'"status"' in first
 
 
+def lines_of(paths: Sequence[Path], more: Mapping[str, Any] = MappingProxyType({})) -> pl.DataFrame:
+    """All lines of the logs of one server or several, in the order of time, numbered by ``order``.
+
+    ``more``: further columns and their types. Raises UserError for a file that is no such log.
+    """
+    for path in paths:
+        if not is_request_log(path):
+            raise UserError(f"{path} is no log of requests, as 'serve log=FILE' writes it.")
+    schema = _LINE | dict(more)
+    try:
+        rows = pl.concat(pl.scan_ndjson(path, schema=schema) for path in paths).collect()
+    except pl.exceptions.PolarsError:
+        rows = pl.concat(_whole_lines(path, schema) for path in paths)
+    return rows.sort("at", maintain_order=True).with_row_index("order")
+
+
 def read_requests(paths: Sequence[Path]) -> Requests:
     """Read the logs of one server or several, in the order of time.
 
     Raises UserError for a file that is no such log, or that names no items or users.
     """
-    for path in paths:
-        if not is_request_log(path):
-            raise UserError(f"{path} is no log of requests, as 'serve log=FILE' writes it.")
-    try:
-        rows = pl.concat(pl.scan_ndjson(path, schema=_LINE) for path in paths).collect()
-    except pl.exceptions.PolarsError:
-        rows = pl.concat(_whole_lines(path) for path in paths)
-    rows = rows.sort("at", maintain_order=True).with_row_index("order")
-    rows = rows.filter(pl.col("status") == 200)
+    rows = lines_of(paths).filter(pl.col("status") == 200)
     told = rows.filter(pl.col("items").is_not_null())
     if not len(told):
         raise UserError(
@@ -81,7 +95,7 @@ def read_requests(paths: Sequence[Path]) -> Requests:
     return Requests(lists, events, values, _clicks(lists, events))
 
 
-def _whole_lines(path: Path) -> pl.DataFrame:
+def _whole_lines(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
     """The lines of a log that are whole: one at which a server was killed is not."""
     kept, cut = BytesIO(), 0
     with path.open("rb") as stream:
@@ -95,7 +109,7 @@ def _whole_lines(path: Path) -> pl.DataFrame:
     if cut:
         log.warning("%s: lines that are not whole are left out, %s of them.", path, f"{cut:,}")
     kept.seek(0)
-    return pl.read_ndjson(kept, schema=_LINE)
+    return pl.read_ndjson(kept, schema=dict(schema))
 
 
 def _clicks(lists: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

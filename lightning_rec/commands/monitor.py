@@ -1,0 +1,218 @@
+"""``lightning-rec monitor``: how a log differs from what its model was trained on."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_rec.commands.abtest_plan import level_of
+from lightning_rec.commands.asked import keys_of, nothing_else
+from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import number
+from lightning_rec.errors import UserError, listed, suggest
+from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
+
+if TYPE_CHECKING:
+    from lightning_rec.monitoring.judging import Line
+    from lightning_rec.monitoring.reference import Reference
+    from lightning_rec.monitoring.requests import Watching
+
+HELP = """\
+Watch a server: what its log has that training had not. Popularity and categories
+of items in histories, answers and events, lengths of histories, hours, scores,
+unknown ids, errors, empty answers and latency, by windows of time.
+
+usage: lightning-rec monitor log=FILE model=FOLDER [every=1d] [last=N]
+                             [reference=LOG] [level=0.99] [p99=MS]
+                             [limits={errors: 0.01, unknown_items: 0.05, ...}]
+                             [to=PAGE.html] [json=FILE.json]
+
+log= is the request log of 'serve' with log_items=true: log=[a,b] for several
+servers and what was rotated. model= (or bundle=) is the bundle or run that
+answered. reference= is the log of a good time, to compare with in place of
+training. every= parts the log into windows, last= takes the latest of them.
+p99= is what 99 of 100 requests may take.
+
+Moved is what chance does not explain (p after Benjamini and Hochberg below
+1 - level) and is large: PSI from .1 on, far from .25 on; a share above its limit.
+
+exits with 0 if nothing moved, with 2 if something did.
+
+Examples:
+  lightning-rec monitor log=requests.jsonl model=bundle every=1d last=1
+  lightning-rec monitor log=requests.jsonl model=bundle to=watch.html
+"""
+KEYS = (
+    "log", "model", "bundle", "every", "last", "reference", "level", "p99", "limits", "to", "json"
+)  # fmt: skip
+MOVED = 2  # exit status
+
+
+def run(arguments: list[str]) -> int:
+    """Print what moved. Raises UserError on bad input."""
+    said, others = keys_of(arguments, "monitor", KEYS)
+    nothing_else(others, "monitor")
+    if "log" not in said or ("model" in said) == ("bundle" in said):
+        raise UserError("Say what was logged, and by which: monitor log=FILE model=FOLDER")
+    with loading():
+        from lightning_rec.files import write_json
+    asked = _asked(said)
+    lines, notes = _of_requests(said, asked)
+    show(lines, asked.level, every=asked.every is not None)
+    screen = Screen()
+    for sentence in [*notes, *sentences(lines)]:
+        screen.print(sentence, highlight=False, soft_wrap=True)
+    if "json" in said:
+        told = {"level": asked.level, "notes": notes, "lines": [asdict(line) for line in lines]}
+        write_json(Path(said["json"]), told)
+    return MOVED if any(line.warns for line in lines) else 0
+
+
+def _asked(said: dict[str, str]) -> "Watching":
+    """Raises UserError."""
+    from lightning_rec.monitoring.requests import LIMITS, Watching
+    from lightning_rec.rules.given import pairs
+
+    limits = dict(LIMITS)
+    for name, value in (pairs("limits", said["limits"]) if "limits" in said else {}).items():
+        if name not in LIMITS:
+            raise UserError(f"limits= knows no {name}.{suggest(name, LIMITS)}")
+        limits[name] = number(name, str(value), float)
+        if not 0 < limits[name] < 1:
+            raise UserError(f"limits={{{name}: {value}}}: a share is above 0 and below 1.")
+    last = number("last", said["last"], int) if "last" in said else None
+    p99 = number("p99", said["p99"], float) if "p99" in said else None
+    if (last is not None and last < 1) or (p99 is not None and not p99 > 0):
+        raise UserError("last= and p99= are above 0.")
+    if last is not None and "every" not in said:
+        raise UserError("last= counts the windows of every=: say both.")
+    level = level_of(said) if "level" in said else 0.99
+    return Watching(level, said.get("every"), last, p99, limits)
+
+
+def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"], list[str]]:
+    """The lines, and sentences on what could not be compared. Raises UserError."""
+    import polars as pl
+
+    from lightning_rec.monitoring.judging import judged
+    from lightning_rec.monitoring.requests import watched
+
+    lines, notes = _lines(said["log"]), list[str]()
+    reference, version = _reference(said)
+    if "reference" in said:
+        reference = _of_log(reference, _lines(said["reference"]))
+    elif not reference.known:
+        notes.append(
+            "The model keeps nothing to compare with: export it anew, or say reference=LOG of a "
+            "good time. Shares and times are told alone."
+        )
+    named = lines["model"].drop_nulls().unique().to_list()
+    if named and version not in named:
+        raise UserError(f"{said['log']}: other models answered, {listed(named)}, not {version}.")
+    if len(named) > 1:
+        lines = lines.filter((pl.col("model") == version) | pl.col("model").is_null())
+        notes.append(f"Answers of other models are left out: {listed(set(named) - {version})}.")
+    if lines["items"].null_count() == len(lines):
+        notes.append("The log names no items: serve with log_items=true, and more is watched.")
+    found = judged(list(watched(lines, reference, asked)), asked.level)
+    missing = sorted(set(reference.known) - {line.name for line in found})
+    if missing and reference.known:
+        notes.append(f"Not in the log, or not in windows this short: {listed(missing, 20)}.")
+    return found, notes
+
+
+def _lines(value: str) -> Any:
+    from lightning_rec.monitoring.requests import timed
+    from lightning_rec.rules.given import words
+    from lightning_rec.trials.requests import WATCHED, lines_of
+
+    return timed(lines_of([Path(each) for each in words(value)], WATCHED))
+
+
+def _reference(said: dict[str, str]) -> tuple["Reference", str]:
+    """What the model is compared with, and its version."""
+    from lightning_rec.monitoring.reference import reference_of
+    from lightning_rec.serving.opening import open_served, version_of
+
+    path = Path(said.get("model") or said["bundle"])
+    model = open_served(path)
+    return reference_of(path, model.predictor), version_of(path.resolve())
+
+
+def _of_log(reference: "Reference", lines: Any) -> "Reference":
+    """Distributions of another log, in place of those of training."""
+    from lightning_rec.monitoring.bins import distribution
+    from lightning_rec.monitoring.reference import bins_of
+    from lightning_rec.monitoring.requests import Watching, observed_in
+
+    found = observed_in(lines, reference, Watching())
+    known = {name: distribution(rows, bins_of(name)) for name, rows in found.items() if len(rows)}
+    return reference._replace(known=known)
+
+
+def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
+    """Print the tables: what is judged, and what is told."""
+    from lightning_rec.lab.statistics import p_value
+
+    screen = Screen()
+    window = text("window") if every else []
+    judged = [line for line in lines if line.p is not None]
+    if judged:
+        table = FittedTable(f"What moved ({level:.0%} intervals)", [
+            *text("what"), *window, *figures("", "interval", "KS", "p (BH)", "users"),
+            *text("", "most"),
+        ], numbered=True)  # fmt: skip
+        for line in judged:
+            ks = "" if line.ks is None else f"{line.ks:.3f}"
+            p = "" if line.adjusted is None else p_value(line.adjusted)
+            table.add_row(
+                named(line), *([line.window] if every else []), amount(line, line.value),
+                f"{amount(line, line.low)} to {amount(line, line.high)}", ks, p,
+                f"{line.units:,}", state(line), line.detail,
+            )  # fmt: skip
+        screen.print(table)
+    others = [line for line in lines if line.p is None]
+    if others:
+        table = FittedTable("What else", [*text("what"), *window, *figures("", "of")])
+        for line in others:
+            own = [line.window] if every else []
+            table.add_row(line.name, *own, amount(line, line.value), f"{line.units:,}")
+        screen.print(table)
+
+
+def named(line: "Line") -> str:
+    """What a line is of."""
+    return (
+        f"{line.name.replace('_', ' ')}, {line.unit}"
+        if line.unit == "PSI"
+        else (f"{line.name.replace('_', ' ')}, limit {line.limit:.1%}")
+    )
+
+
+def state(line: "Line") -> str:
+    """In words."""
+    return {"far": "moved far", "few": "too few", "told": ""}.get(line.state, line.state)
+
+
+def amount(line: "Line", value: float | None) -> str:
+    """A figure with as many digits as are of use."""
+    if value is None:
+        return ""
+    if line.unit == "share":
+        return f"{value:.1%}"
+    return f"{value:.3f}" if line.unit == "PSI" else f"{value:.3g}"
+
+
+def sentences(lines: Sequence["Line"]) -> Iterable[str]:
+    """What to look at, most of all first."""
+    moved = sorted((line for line in lines if line.warns), key=lambda line: -line.value)
+    few = sum(line.state == "few" for line in lines)
+    for line in moved:
+        when = "" if line.window == "all" else f" from {line.window} on"
+        rest = f" (most: {line.detail})" if line.unit == "PSI" else f", limit {line.limit:.1%}"
+        yield f"{line.name}{when}: {amount(line, line.value)} {line.unit}{rest}."
+    if not moved:
+        yield "Nothing moved." if not few else "Nothing that can be judged moved."
+    if few:
+        yield f"{few} lines have fewer than 30 users, and are not judged."
