@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from lightning_rec import cli
+from lightning_rec.bundle.manifest import write
 from lightning_rec.errors import UserError
 from lightning_rec.monitoring.bins import of_table
 
@@ -94,11 +95,9 @@ def test_what_cannot_be_compared_is_said(
     assert (bare / "monitor.parquet").is_file()  # of sums alone
     for name in ("monitor", "popularity"):
         (bare / f"{name}.parquet").unlink()
-    manifest = json.loads((bare / "bundle.json").read_text())
-    manifest["files"] = {
-        name: of for name, of in manifest["files"].items() if (bare / name).is_file()
-    }
-    (bare / "bundle.json").write_text(json.dumps(manifest))
+    settings = json.loads((bare / "bundle.json").read_text())["settings"]
+    (bare / "bundle.json").unlink()
+    write(bare, "sequences", settings)
     asked_of(served, bare, log, [["i01", "i02"]] * 40)
     capsys.readouterr()
     assert cli.run(["monitor", f"model={bare}", f"log={log}"]) == 0
