@@ -109,7 +109,7 @@ def _shares(
         )
         cold = reference.items.table.filter(pl.col("band") == "never in training")["item"]
         if len(shown):
-            value = shown.is_in(cold.implode()).sum() / len(shown)
+            value = int(shown.is_in(cold.implode()).sum()) / len(shown)
             yield told(window, "items shown that training never had", "share", value, len(shown))
     yield from _latency(window, asks, asked)
 

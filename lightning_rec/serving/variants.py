@@ -15,6 +15,7 @@ from lightning_rec.serving.opening import Model
 from lightning_rec.serving.raw_ids import Id, text_of, texts_of
 from lightning_rec.serving.schemas import RecommendRequest
 from lightning_rec.serving.service import Service, Told
+from lightning_rec.serving.whom import history_of
 from lightning_rec.trials.interleaving import team_draft
 
 
@@ -107,7 +108,7 @@ async def history_logged(service: Service, asked: RecommendRequest) -> dict[str,
     if name is None:
         return {}
     session, model = await service.sessions.read(name), service.model
-    codes = service.history_of(model, name, ())
+    codes = history_of(model, name, ())
     latest = [*(model.items[code] for code in codes[-LATEST:]), *(session.items if session else ())]
     return {
         "history": latest[-LATEST:],
