@@ -146,7 +146,7 @@ def _answers(app: FastAPI, service: Service) -> None:
     async def recommend(asked: schemas.RecommendRequest, request: Request) -> Response:
         """The best items for a history, or for a user by all that is known of him."""
         unit = unit_of(service, asked.user, asked.unit)
-        request.scope["told"] |= {"k": asked.k, **logged(service, unit)}
+        request.scope["told"] |= {"k": asked.k, **await history_logged(service, asked, unit)}
         rules = rules_of(asked.rules)
         if asked.candidates is not None or asked.row is not None or asked.context is not None:
             found = await of_candidates(service, asked, rules, model_of(service, unit))
@@ -154,7 +154,6 @@ def _answers(app: FastAPI, service: Service) -> None:
         else:
             whom = asked.history, asked.user
             found = await recommended(service, *whom, asked.k, asked.seen, rules, asked.unit)
-            request.scope["told"] |= await history_logged(service, asked)
         request.scope["told"] |= logged(service, unit, found)
         return Json(found)
 

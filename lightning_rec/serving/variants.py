@@ -96,21 +96,18 @@ def logged(service: Service, unit: Unit, answer: Told | None = None) -> dict[str
     return told
 
 
-async def history_logged(service: Service, asked: RecommendRequest) -> dict[str, Any]:
-    """What the request log tells of a history: its latest ids, and how many there are."""
-    settings = service.settings
+async def history_logged(service: Service, asked: RecommendRequest, unit: Unit) -> dict[str, Any]:
+    """What the request log tells of a request: unit, latest ids of the history, how many it has."""
+    settings, told = service.settings, logged(service, unit)
     if settings.log is None or not settings.logs_items or service.model.kind != "sequences":
-        return {}
+        return told
     if asked.history is not None:
         known = [text or "" for text in texts_of(asked.history[-LATEST:])]
-        return {"history": known, "length": len(asked.history)}
+        return told | {"history": known, "length": len(asked.history)}
     name = text_of(asked.user) if asked.user is not None else None
     if name is None:
-        return {}
+        return told
     session, model = await service.sessions.read(name), service.model
-    codes = history_of(model, name, ())
-    latest = [*(model.items[code] for code in codes[-LATEST:]), *(session.items if session else ())]
-    return {
-        "history": latest[-LATEST:],
-        "length": len(codes) + (len(session.items) if session else 0),
-    }
+    codes, events = history_of(model, name, ()), session.items if session else ()
+    latest = [*(model.items[code] for code in codes[-LATEST:]), *events][-LATEST:]
+    return told | {"history": latest, "length": len(codes) + len(events)}
