@@ -36,7 +36,7 @@ ORDER = [
     {"items"},
     {"rules"},
     {"predict"},
-    {"answers", "shrink", "trials"},
+    {"answers", "feeds", "shrink", "trials"},
     {"monitoring"},
     {"problems"},
     {"build"},

@@ -23,6 +23,7 @@ VERBS = {
     "vectors": "the vectors of items or users, as a file",
     "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "serve": "a trained model behind HTTP, with sessions, limits and reload",
+    "events": "events as they come: from a file, Redis or Kafka, to Parquet or a server",
     "monitor": "how a server's log differs from what its model was trained on",
     "abtest": "what variants did to users; users a test needs; who gets which",
     "offpolicy": "what another policy would have earned, from a log with chance",

@@ -1,0 +1,76 @@
+"""``lightning-rec events``: events as they come, kept as Parquet or sent to a server."""
+
+import os
+from pathlib import Path
+
+from lightning_rec.commands.asked import flag, keys_of, nothing_else
+from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import number
+from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
+
+HELP = """\
+Take events as they come from a file that grows, Redis Streams or Kafka, and keep
+them as Parquet for training, or send them to a server. Killed at any moment, it
+goes on where it was: each event is kept, and counts once.
+
+usage: lightning-rec events from=FILE to=FOLDER|http://HOST:PORT [follow=true]
+       lightning-rec events from=redis://HOST:6379/0/STREAM to=...
+       lightning-rec events from=kafka://HOST:9092/TOPIC to=...
+       [user=user] [item=item] [time=time] [key=key] [batch=10000] [seconds=5]
+       [state=FILE]
+
+Events are JSON objects with user, item and, if known, time (other names of these
+fields: user=uid). Their key, such as the number of an order, says which are the
+same; without one each place in the source is an event of its own. A file is JSON
+lines, and may be rotated by renaming. to=FOLDER gets parts of Parquet of up to
+batch= events, which data=table data.path=FOLDER reads; a part is written when no
+event came for seconds=, too. to=http://... sends each to /events, with the key of
+the variable LIGHTNING_REC_KEY if one is wanted; state= keeps how far it came.
+Without follow=true it ends when there is no more.
+
+Examples:
+  lightning-rec events from=events.jsonl to=events
+  lightning-rec events from=redis://localhost:6379/0/clicks to=events follow=true
+  lightning-rec events from=events.jsonl to=http://127.0.0.1:8000 state=sent.json
+"""
+KEYS = ("from", "to", "user", "item", "time", "key", "batch", "seconds", "state", "follow")
+
+
+def run(arguments: list[str]) -> int:
+    """Take events until there are no more. Raises UserError on bad input."""
+    known = {word.partition("=")[0] for word in arguments}
+    if not {"from", "to"} <= known:
+        raise UserError("Say where from and where to: events from=FILE to=FOLDER; see --help.")
+    said, others = keys_of(arguments, "events", KEYS)
+    nothing_else(others, "events")
+    with loading():
+        from lightning_rec.feeds.sinks import COLUMNS, Parts, Server, Sink, events_of
+        from lightning_rec.feeds.sources import batches, source_of
+        from lightning_rec.runs.locks import one_writer
+
+    most = number("batch", said.get("batch", "10000"), int)
+    seconds = number("seconds", said.get("seconds", "5"), float)
+    if most < 1 or not 0 <= seconds < 3600:
+        raise UserError("batch= is from 1 on, seconds= from 0 to 3600.")
+    to, follow = said["to"], flag(said, "follow")
+    is_server = to.startswith(("http://", "https://"))
+    if is_server != ("state" in said):
+        raise UserError("state=FILE goes with to=http://…: it keeps how far events were sent.")
+    names = {name: said.get(name, name) for name in COLUMNS}
+    source, total, new, bad = source_of(said["from"]), 0, 0, 0
+    place = Path(said["state"] if is_server else to)
+    with one_writer(place.with_name(f"{place.name}.lock")):
+        sent_with = os.environ.get("LIGHTNING_REC_KEY")
+        sink: Sink = Server(to, place, sent_with) if is_server else Parts(place)
+        wait = seconds if follow else 0.0
+        for rows, position in batches(source, sink.position(), most, wait, follow=follow):
+            events, faulty = events_of(rows, names)
+            total, bad = total + len(events), bad + faulty
+            new += sink.take(events, position)
+    again = total - new
+    Screen().print(
+        f"{new:,} events taken, {again:,} that were known, {bad:,} lines that are no events.",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    return 0

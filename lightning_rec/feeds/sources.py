@@ -1,0 +1,247 @@
+"""Where events come from. Each source reads on from a position, which is plain JSON.
+
+An event has a key, by which it counts once: its own, or else where it stands in the source.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from lightning_rec.errors import UserError, import_extra
+
+log = logging.getLogger(__name__)
+
+Position = dict[str, Any]
+_BYTES = 2**20  # of a file that are read at once
+
+
+class Raw(NamedTuple):
+    """place: of an event in its source.  text: JSON, as it came."""
+
+    place: str
+    text: bytes
+
+
+class Source(Protocol):
+    """Reads events in their order."""
+
+    def read(self, position: Position, most: int, wait: float) -> tuple[list[Raw], Position]:
+        """Up to ``most`` events after a position (empty: the first), and the position after them.
+
+        Waits up to ``wait`` seconds where there are none.
+        """
+        ...
+
+
+class FollowedFile:
+    """Lines of a file that grows, also when it is rotated by renaming (``FILE``, ``FILE.1``, …).
+
+    A position is the file by its number on the disk and the hash of its first line, and how many
+    bytes of it are read. A last line without an end is waited for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, position: Position, most: int, wait: float) -> tuple[list[Raw], Position]:
+        """See :class:`Source`."""
+        until = time.monotonic() + wait
+        while True:
+            found, position = self._there(position, most)
+            if found or time.monotonic() >= until:
+                return found, position
+            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+
+    def _there(self, position: Position, most: int) -> tuple[list[Raw], Position]:
+        files = self._files()
+        names = [name for name, _ in files]
+        start = 0
+        if position:
+            known = position["file"]
+            start = names.index(known) if known in names else 0
+            if known not in names and files:
+                log.warning("%s: the file that was read last is gone; lines may be lost.", self.path)
+        found: list[Raw] = []
+        for name, path in files[start:]:
+            offset = int(position["offset"]) if position and position["file"] == name else 0
+            rows, offset = _lines(path, name, offset, most - len(found))
+            found += rows
+            position = {"file": name, "offset": offset}
+            if len(found) >= most:
+                break
+        return found, position
+
+    def _files(self) -> list[tuple[str, Path]]:
+        """The files that have a whole line, oldest first, by their name within positions."""
+        paths = [*self.path.parent.glob(f"{self.path.name}.*"), self.path]
+        found = []
+        for path in paths:
+            if path.suffix in (".gz", ".bz2", ".xz") or not path.is_file():
+                continue
+            with path.open("rb") as stream:
+                first = stream.readline(_BYTES)
+            if first.endswith(b"\n"):
+                stat = path.stat()
+                digest = hashlib.sha256(first).hexdigest()[:16]
+                found.append((stat.st_mtime_ns, path != self.path, f"{stat.st_ino}-{digest}", path))
+        found.sort(key=lambda each: (not each[1], each[0]))  # the one that grows is the last
+        return [(name, path) for _, _, name, path in found]
+
+
+def _lines(path: Path, name: str, offset: int, most: int) -> tuple[list[Raw], int]:
+    """Whole lines from an offset on, and the offset after them."""
+    found: list[Raw] = []
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        while len(found) < most and (line := stream.readline()).endswith(b"\n"):
+            if line.strip():
+                found.append(Raw(f"{name}-{offset}", line))
+            offset += len(line)
+    return found, offset
+
+
+class RedisStream:
+    """Entries of a stream of Redis, ``redis://HOST:6379/0/STREAM``: fields, or JSON as ``event``."""
+
+    def __init__(self, address: str) -> None:
+        redis = import_extra("redis", "from=redis://", "serve")
+        parts = urlsplit(address)
+        *before, stream = parts.path.strip("/").split("/")
+        if not stream or len(before) != 1:
+            raise UserError(f"from={address}: name the stream too, as redis://HOST:6379/0/STREAM.")
+        self.stream = stream
+        base = parts._replace(path=f"/{before[0]}").geturl()
+        self._redis: Any = redis.Redis.from_url(base, socket_connect_timeout=5.0)
+        self._failed = (redis.exceptions.RedisError, OSError)
+
+    def read(self, position: Position, most: int, wait: float) -> tuple[list[Raw], Position]:
+        """See :class:`Source`. Raises UserError where Redis does not answer."""
+        last = str(position.get("id", "0-0"))
+        try:
+            if position:
+                self._check_kept(last)
+            block = max(1, round(1000 * wait)) if wait else None
+            told = self._redis.xread({self.stream: last}, count=most, block=block)
+        except self._failed as error:
+            raise UserError(f"Redis does not answer: {' '.join(str(error).split())[:200]}") from None
+        entries = _entries(told)
+        rows = [Raw(f"{self.stream}-{_text(name)}", _json_of(fields)) for name, fields in entries]
+        return rows, ({"id": _text(entries[-1][0])} if entries else position)
+
+    def _check_kept(self, last: str) -> None:
+        """Warn where the stream was cut beyond what was read."""
+        if not self._redis.exists(self.stream):
+            return
+        info = self._redis.xinfo_stream(self.stream)
+        cut = _text(info.get("max-deleted-entry-id") or "0-0")
+        if _number(cut) > _number(last):
+            log.warning("%s: entries up to %s were deleted unread.", self.stream, cut)
+
+
+def _entries(told: Any) -> list[tuple[Any, dict[Any, Any]]]:
+    """Of an answer of XREAD, which is a list or, from protocol 3 on, a dictionary."""
+    groups = told.values() if isinstance(told, dict) else [each[1] for each in told or ()]
+    found: list[tuple[Any, dict[Any, Any]]] = []
+    for group in groups:
+        inner = group[0] if group and isinstance(group[0], list) else group
+        found += [(name, fields) for name, fields in inner]
+    return found
+
+
+def _json_of(fields: dict[Any, Any]) -> bytes:
+    named = {_text(name): _text(value) for name, value in (fields or {}).items()}
+    return named["event"].encode() if set(named) == {"event"} else json.dumps(named).encode()
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _number(name: str) -> tuple[int, int]:
+    high, _, low = name.partition("-")
+    return int(high), int(low or 0)
+
+
+class KafkaTopic:
+    """Records of a topic, ``kafka://HOST:9092/TOPIC``. Let producers key them by user: a partition
+    keeps their order.
+    """
+
+    def __init__(self, address: str) -> None:
+        kafka = import_extra("kafka", "from=kafka://", "kafka")
+        parts = urlsplit(address)
+        self.topic = parts.path.strip("/")
+        if not self.topic or "/" in self.topic:
+            raise UserError(f"from={address}: name the topic too, as kafka://HOST:9092/TOPIC.")
+        self._partition = kafka.TopicPartition
+        try:
+            self._consumer: Any = kafka.KafkaConsumer(
+                bootstrap_servers=parts.netloc, enable_auto_commit=False, group_id=None
+            )
+        except kafka.errors.KafkaError as error:
+            raise UserError(f"from={address}: Kafka does not answer ({error}).") from None
+        self._at: Position | None = None
+
+    def read(self, position: Position, most: int, wait: float) -> tuple[list[Raw], Position]:
+        """See :class:`Source`."""
+        if position != self._at:
+            self._seek(position)
+        found, after = list[Raw](), dict(position)
+        told = self._consumer.poll(timeout_ms=round(1000 * wait), max_records=most)
+        for partition, records in told.items():
+            for record in records:
+                place = f"{self.topic}-{partition.partition}-{record.offset}"
+                found.append(Raw(place, record.value or b""))
+                after[str(partition.partition)] = record.offset + 1
+        self._at = after
+        return found, after
+
+    def _seek(self, position: Position) -> None:
+        numbers = sorted(self._consumer.partitions_for_topic(self.topic) or ())
+        parts = [self._partition(self.topic, number) for number in numbers]
+        if not parts:
+            raise UserError(f"Kafka has no topic '{self.topic}'.")
+        self._consumer.assign(parts)
+        self._consumer.seek_to_beginning(*parts)
+        for part in parts:
+            if str(part.partition) in position:
+                self._consumer.seek(part, int(position[str(part.partition)]))
+        self._at = dict(position)
+
+
+def source_of(address: str) -> Source:
+    """The source of ``from=``. Raises UserError for another address."""
+    scheme = address.partition("://")[0] if "://" in address else ""
+    if scheme in ("redis", "rediss"):
+        return RedisStream(address)
+    if scheme == "kafka":
+        return KafkaTopic(address)
+    if scheme:
+        raise UserError(f"from={address}: it is a file, redis://… or kafka://…")
+    return FollowedFile(Path(address))
+
+
+def batches(
+    source: Source, position: Position, most: int, wait: float, *, follow: bool
+) -> Iterator[tuple[list[Raw], Position]]:
+    """What comes, with the position after it: ``most`` events, or those of ``wait`` seconds.
+
+    Without ``follow`` until there is no more.
+    """
+    kept, since = list[Raw](), time.monotonic()
+    while True:
+        left = wait - (time.monotonic() - since) if kept else wait
+        found, position = source.read(position, most - len(kept), max(0.0, left))
+        since = since if kept else time.monotonic()
+        kept += found
+        ends = not found and not follow
+        if kept and (ends or len(kept) >= most or time.monotonic() - since >= wait > 0):
+            yield kept, position
+            kept = []
+        if ends:
+            return
