@@ -51,6 +51,7 @@ _PACKAGES = {
     "sklearn": "scikit-learn",
     "Stemmer": "PyStemmer",
     "prometheus_client": "prometheus-client",
+    "kafka": "kafka-python",
 }
 
 

@@ -95,7 +95,7 @@ class Parts:
             return {}
         told = pl.read_parquet_metadata(self.files[-1]).get(_POSITION)
         if told is None:
-            raise UserError(f"{self.files[-1]} was not written by 'events': choose a new to=FOLDER.")
+            raise UserError(f"{self.files[-1]} is of something else: choose a new to=FOLDER.")
         found: Position = json.loads(told)
         return found
 

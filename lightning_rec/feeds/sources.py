@@ -6,10 +6,11 @@ An event has a key, by which it counts once: its own, or else where it stands in
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from lightning_rec.errors import UserError, import_extra
@@ -65,7 +66,7 @@ class FollowedFile:
             known = position["file"]
             start = names.index(known) if known in names else 0
             if known not in names and files:
-                log.warning("%s: the file that was read last is gone; lines may be lost.", self.path)
+                log.warning("%s: what was read last is gone; lines may be lost.", self.path)
         found: list[Raw] = []
         for name, path in files[start:]:
             offset = int(position["offset"]) if position and position["file"] == name else 0
@@ -84,19 +85,28 @@ class FollowedFile:
             if path.suffix in (".gz", ".bz2", ".xz") or not path.is_file():
                 continue
             with path.open("rb") as stream:
-                first = stream.readline(_BYTES)
-            if first.endswith(b"\n"):
-                stat = path.stat()
-                digest = hashlib.sha256(first).hexdigest()[:16]
-                found.append((stat.st_mtime_ns, path != self.path, f"{stat.st_ino}-{digest}", path))
-        found.sort(key=lambda each: (not each[1], each[0]))  # the one that grows is the last
+                if name := _name_of(stream):
+                    found.append(
+                        (path == self.path, os.fstat(stream.fileno()).st_mtime, name, path)
+                    )
+        found.sort()  # the one that grows is the last
         return [(name, path) for _, _, name, path in found]
+
+
+def _name_of(stream: BinaryIO) -> str:
+    """By what positions know a file; empty as long as it has no whole line."""
+    stream.seek(0)
+    first = stream.readline(_BYTES)
+    digest = hashlib.sha256(first).hexdigest()[:16]
+    return f"{os.fstat(stream.fileno()).st_ino}-{digest}" if first.endswith(b"\n") else ""
 
 
 def _lines(path: Path, name: str, offset: int, most: int) -> tuple[list[Raw], int]:
     """Whole lines from an offset on, and the offset after them."""
     found: list[Raw] = []
     with path.open("rb") as stream:
+        if _name_of(stream) != name:  # rotated since it was listed
+            return [], offset
         stream.seek(offset)
         while len(found) < most and (line := stream.readline()).endswith(b"\n"):
             if line.strip():
@@ -106,7 +116,7 @@ def _lines(path: Path, name: str, offset: int, most: int) -> tuple[list[Raw], in
 
 
 class RedisStream:
-    """Entries of a stream of Redis, ``redis://HOST:6379/0/STREAM``: fields, or JSON as ``event``."""
+    """Entries of a stream, ``redis://HOST:6379/0/STREAM``: fields, or JSON as ``event``."""
 
     def __init__(self, address: str) -> None:
         redis = import_extra("redis", "from=redis://", "serve")
@@ -121,26 +131,29 @@ class RedisStream:
 
     def read(self, position: Position, most: int, wait: float) -> tuple[list[Raw], Position]:
         """See :class:`Source`. Raises UserError where Redis does not answer."""
-        last = str(position.get("id", "0-0"))
+        last, block = str(position.get("id", "0-0")), max(1, round(1000 * wait)) if wait else None
         try:
-            if position:
-                self._check_kept(last)
-            block = max(1, round(1000 * wait)) if wait else None
+            passed = self._passed(position)
             told = self._redis.xread({self.stream: last}, count=most, block=block)
         except self._failed as error:
-            raise UserError(f"Redis does not answer: {' '.join(str(error).split())[:200]}") from None
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"Redis does not answer: {reason}") from None
         entries = _entries(told)
+        if not entries:
+            return [], position
         rows = [Raw(f"{self.stream}-{_text(name)}", _json_of(fields)) for name, fields in entries]
-        return rows, ({"id": _text(entries[-1][0])} if entries else position)
+        return rows, {"id": _text(entries[-1][0]), "passed": passed + len(entries)}
 
-    def _check_kept(self, last: str) -> None:
-        """Warn where the stream was cut beyond what was read."""
+    def _passed(self, position: Position) -> int:
+        """How many entries were read, or were cut off before they were, which is told."""
         if not self._redis.exists(self.stream):
-            return
+            return int(position.get("passed", 0))
         info = self._redis.xinfo_stream(self.stream)
-        cut = _text(info.get("max-deleted-entry-id") or "0-0")
-        if _number(cut) > _number(last):
-            log.warning("%s: entries up to %s were deleted unread.", self.stream, cut)
+        gone = int(info.get("entries-added", 0)) - int(info["length"])  # from Redis 7 on
+        passed = int(position.get("passed", gone))
+        if gone > passed:
+            log.warning("%s: %s entries were deleted unread.", self.stream, f"{gone - passed:,}")
+        return max(gone, passed)
 
 
 def _entries(told: Any) -> list[tuple[Any, dict[Any, Any]]]:
@@ -160,11 +173,6 @@ def _json_of(fields: dict[Any, Any]) -> bytes:
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _number(name: str) -> tuple[int, int]:
-    high, _, low = name.partition("-")
-    return int(high), int(low or 0)
 
 
 class KafkaTopic:

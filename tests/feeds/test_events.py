@@ -1,0 +1,234 @@
+"""Events from a file that is rotated, Redis Streams and Kafka: none is lost, none counts twice."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from test_readme import CLONE, commands, shortened
+
+from lightning_rec import cli
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.sources.table import TableSource
+from lightning_rec.errors import UserError
+from lightning_rec.feeds.sinks import COLUMNS, Parts, events_of
+from lightning_rec.feeds.sources import FollowedFile, Raw
+
+NAMES = {name: name for name in COLUMNS}
+
+
+def written(path: Path, numbers: range, *, end: str = "\n") -> None:
+    with path.open("a") as stream:
+        for n in numbers:
+            event = {"user": f"u{n % 7}", "item": f"i{n}", "time": n, "key": f"k{n}"}
+            stream.write(json.dumps(event) + (end if n == numbers[-1] else "\n"))
+
+
+def kept(folder: Path) -> pl.DataFrame:
+    return pl.read_parquet(sorted(folder.glob("part-*.parquet")))
+
+
+def checked(folder: Path, number: int) -> None:
+    """Each event is there once, and those of a user are in their order."""
+    found = kept(folder)
+    items = found["item"].str.slice(1).cast(pl.Int64)
+    assert sorted(items.to_list()) == list(range(number))
+    for _, own in found.with_columns(n=items).group_by("user"):
+        assert own["n"].is_sorted()
+
+
+def test_a_file_is_read_on_where_it_was_left_also_when_rotated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, to = tmp_path / "events.jsonl", tmp_path / "events"
+    words = ["events", f"from={path}", f"to={to}", "batch=30"]
+    written(path, range(50))
+    assert cli.run(words) == 0
+    written(path, range(50, 60), end="")  # the last line is being written
+    assert cli.run(words) == 0
+    assert len(kept(to)) == 59
+    with path.open("a") as stream:
+        stream.write("\n{broken\n" + json.dumps({"user": "u1"}) + "\n")
+    path.rename(tmp_path / "events.jsonl.1")
+    written(path, range(55, 90))  # five of them are sent again
+    capsys.readouterr()
+    assert cli.run(words) == 0
+    assert "31 events taken, 5 that were known, 2 lines" in capsys.readouterr().out
+    (tmp_path / "events.jsonl.1").rename(tmp_path / "events.jsonl.2")
+    path.rename(tmp_path / "events.jsonl.1")
+    written(path, range(90, 100))
+    assert cli.run(words) == 0
+    assert cli.run(words) == 0  # nothing is new
+    checked(to, 100)
+    assert not list(to.glob("*.lock"))
+    data = prepare(TableSource(str(to), user="user", item="item", time="time"), tmp_path / "cache")
+    assert data.events.collect().height == 100
+
+
+def test_an_event_without_a_key_is_known_by_its_place(tmp_path: Path) -> None:
+    rows = [Raw("a-0", b'{"user": 1, "item": 2}'), Raw("a-9", b'{"user": 1, "item": 2}')]
+    events, bad = events_of([*rows, Raw("a-8", b'{"user": true, "item": 2}')], NAMES)
+    assert (len({event.key for event in events}), bad) == (2, 1)
+    parts = Parts(tmp_path / "p")
+    assert parts.take(events, {"at": 1}) == 2
+    assert Parts(tmp_path / "p").take(events, {"at": 2}) == 0
+    assert Parts(tmp_path / "p").position() == {"at": 1}
+
+
+def test_a_file_that_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "e.jsonl"
+    written(path, range(3))
+    _, position = FollowedFile(path).read({}, 10, 0)
+    path.unlink()
+    written(path, range(5, 8))
+    found, _ = FollowedFile(path).read(position, 10, 0)
+    assert len(found) == 3
+    assert "lines may be lost" in caplog.text
+
+
+def running(words: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "lightning_rec", *words], env=os.environ.copy())
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def killed_and_restarted(words: list[str], to: Path, write: Any, number: int) -> None:
+    """Write events in steps, kill -9 at some moment of each, and finish."""
+    chance, third = random.Random(3), number // 3
+    for turn in range(2):
+        before = len(list(to.glob("part-*.parquet")))
+        for start in range(turn * third, (turn + 1) * third, 20):
+            write(range(start, min(start + 20, (turn + 1) * third)))
+        process = running([*words, "follow=true", "batch=20", "seconds=0.05"])
+        wanted = before + 1 + chance.randrange(3)
+        until(lambda: len(list(to.glob("part-*.parquet"))) >= wanted)  # noqa: B023  it is called now
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    write(range(2 * third, number))
+    assert cli.run([*words, "batch=40"]) == 0
+    checked(to, number)
+
+
+def test_kill_9_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+    path, to, turn = tmp_path / "events.jsonl", tmp_path / "to", [0]
+
+    def write(numbers: range) -> None:
+        if not numbers:
+            return
+        turn[0] += 1
+        if turn[0] % 4 == 0 and path.exists():
+            path.rename(tmp_path / f"events.jsonl.{turn[0]}")
+        written(path, numbers)
+
+    killed_and_restarted(["events", f"from={path}", f"to={to}"], to, write, 600)
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    redis = pytest.importorskip("redis")
+    if not (program := shutil.which("redis-server")):
+        pytest.skip("Redis is not installed: apt-get install redis-server.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = str(tmp_path_factory.mktemp("redis"))
+    said = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1", "--dir", folder]
+    process = subprocess.Popen(said, stdout=subprocess.DEVNULL)
+    client = redis.Redis(port=port)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.exceptions.ConnectionError:
+            return False
+
+    until(answers)
+    yield client, port
+    process.terminate()
+    process.wait()
+
+
+def test_redis_streams(redis_server: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    client, port = redis_server
+    to = tmp_path / "to"
+
+    def write(numbers: range) -> None:
+        for n in numbers:
+            event = {"user": f"u{n % 7}", "item": f"i{n}", "time": n}
+            client.xadd("clicks", event if n % 2 else {"event": json.dumps(event)})
+
+    words = ["events", f"from=redis://127.0.0.1:{port}/0/clicks", f"to={to}"]
+    killed_and_restarted(words, to, write, 300)
+    assert "deleted unread" not in caplog.text
+    write(range(300, 320))
+    client.xtrim("clicks", maxlen=5, approximate=False)
+    assert cli.run(words) == 0
+    assert "deleted unread" in caplog.text
+    assert len(kept(to)) == 305
+
+
+def test_kafka(tmp_path: Path) -> None:
+    """With a broker at ``LIGHTNING_REC_KAFKA=HOST:PORT``; none comes with any package."""
+    kafka = pytest.importorskip("kafka")
+    broker = os.environ.get("LIGHTNING_REC_KAFKA")
+    if not broker:
+        pytest.skip("There is no Kafka: say LIGHTNING_REC_KAFKA=HOST:PORT.")
+    topic, to = f"clicks{time.time_ns()}", tmp_path / "to"
+    producer = kafka.KafkaProducer(bootstrap_servers=broker)
+
+    def write(numbers: range) -> None:
+        for n in numbers:
+            event = {"user": f"u{n % 7}", "item": f"i{n}"}
+            producer.send(topic, json.dumps(event).encode(), key=event["user"].encode())
+        producer.flush()
+
+    write(range(10))
+    killed_and_restarted(
+        ["events", f"from=kafka://{broker}/{topic}", f"to={to}"], to, lambda n: write(n[10:]), 300
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["from=x.jsonl"], "where to"),
+        (["from=ftp://x", "to=a"], "it is a file, redis"),
+        (["from=redis://h/0", "to=a"], "name the stream too"),
+        (["from=kafka://h", "to=a"], "name the topic too"),
+        (["from=x", "to=http://h"], "state=FILE"),
+        (["from=x", "to=a", "batch=0"], "batch= is from 1"),
+        (["from=redis://127.0.0.1:1/0/s", "to=a"], "does not answer"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if words[0].startswith("from=kafka"):
+        pytest.importorskip("kafka")
+    with pytest.raises(UserError, match=told):
+        cli.run(["events", *words])
+
+
+def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "events.jsonl", range(400))
+    found = commands(CLONE / "docs" / "events.md", "follow=true")
+    for words in map(shortened, found):
+        assert cli.run(words[1:]) == 0, words
+    assert len(found) == 2
