@@ -1,9 +1,10 @@
 """What shrinking one model costs: size, latency, memory and figures of each form of it.
 
-python benchmarks/shrink/measure.py MODEL RUNS OUT.json
+python benchmarks/shrink/measure.py MODEL RUNS OUT.json [FORM ...]
 
 RUNS holds the runs that ``runs.sh`` trains: MODEL, and MODEL_weights, MODEL_heads, MODEL_units,
-MODEL_layers, MODEL_distil where there are such. One thread. Latencies of all forms are taken in
+MODEL_layers, MODEL_distil, MODEL_alone where there are such. With FORMs these are measured beside
+the run itself, and added to OUT. One thread. Latencies of all forms are taken in
 turns, in one process; the memory of each in a process of its own; figures on the whole test.
 """
 
@@ -22,7 +23,7 @@ FIGURES = {
     "sasrec": "test/ndcg@10", "bert4rec": "test/ndcg@10", "deepfm": "test/auc",
     "bi": "test/judged/ndcg@10", "cross": "test/judged/ndcg@10",
 }  # fmt: skip
-CUT = ("weights", "heads", "units", "layers", "distil")
+CUT = ("weights", "heads", "units", "layers", "distil", "alone")
 AGAIN = 100  # of the best by codes that are scored again
 
 
@@ -255,17 +256,18 @@ def _by_codes(model: Any, again: int) -> None:
     model.scores = scores
 
 
-def main(model: str, runs: Path, out: Path) -> None:
-    """Measure all forms of a model and write a line for each."""
+def main(model: str, runs: Path, out: Path, *only: str) -> None:
+    """Measure all forms of a model, or some, and write a line for each."""
     from lightning_rec.build import load_run  # noqa: F401  before the clock runs
     from lightning_rec.files import write_json
     from lightning_rec.lab.examples import of_runs
     from lightning_rec.lab.paired import mean_of, paired
 
-    figure, lines = FIGURES[model], []
+    figure, lines = FIGURES[model], json.loads(out.read_text()) if only else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = forms(model, runs, folder)
+        found = {name: of for name, of in found.items() if not only or name in ("run", *only)}
         given = inputs_of(runs / model)
         np.savez(folder / "inputs.npz", **given)  # type: ignore[arg-type]
         took = latencies(found, given)
@@ -285,7 +287,8 @@ def main(model: str, runs: Path, out: Path) -> None:
                 "difference": apart.difference, "low": apart.low, "high": apart.high,
                 "units": apart.units,
             }  # fmt: skip
-            lines.append(line)
+            if not only or form_name in only:
+                lines.append(line)
             print(line, flush=True)
             write_json(out, lines)
 
@@ -294,4 +297,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--memory":
         told_memory(*sys.argv[2:])
     else:
-        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

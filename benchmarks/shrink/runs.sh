@@ -20,6 +20,7 @@ $T $S $P method.of=units run_dir="$R/sasrec_units"
 $T $S $P method.of=layers model.depth=1 run_dir="$R/sasrec_layers"
 $T $S optimizer.lr=0.004 trainer.max_epochs=4 method=distil method.teacher="$R/sasrec" model.dim=32 \
   model.depth=1 run_dir="$R/sasrec_distil"
+$T $S optimizer.lr=0.004 trainer.max_epochs=4 model.dim=32 model.depth=1 run_dir="$R/sasrec_alone"
 
 B="$B baseline=null schedule.warmup=0 trainer.max_epochs=2 trainer.check_val_every_n_epoch=2"
 P="method=prune method.run=$R/bert4rec"
@@ -31,3 +32,4 @@ D="experiment=deepfm_frappe baseline=null"
 $T $D trainer.max_epochs=3 method=prune method.run="$R/deepfm" run_dir="$R/deepfm_weights"
 $T $D trainer.max_epochs=12 method=distil method.teacher="$R/deepfm" model.dim=8 'model.mlp=[32]' \
   run_dir="$R/deepfm_distil"
+$T $D trainer.max_epochs=12 model.dim=8 'model.mlp=[32]' run_dir="$R/deepfm_alone"

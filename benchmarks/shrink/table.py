@@ -27,6 +27,7 @@ TITLES = {
     "units": "half of the inner units cut",
     "layers": "one layer of two",
     "distil": "a student, distilled",
+    "alone": "the same without a teacher",
 }
 LATENCY = [f"p{share}_ms_batch_{rows}" for rows in (1, 64) for share in (50, 99)]
 
