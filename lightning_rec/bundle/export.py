@@ -121,7 +121,10 @@ def _clicks(
         if each.items is None:  # else what is tuned ends in a table of vectors
             _merge(run, each.adapted)
     settings = _click_settings(problem) | {"fields": plain(problem.cfg.data.fields)}
-    return predictor, clicks.pack(predictor, settings)
+    packed = clicks.pack(predictor, settings)
+    if (run.path / f"{reference.MONITOR}.parquet").is_file():
+        packed.tables[reference.MONITOR] = run.table(reference.MONITOR)
+    return predictor, packed
 
 
 def _click_settings(problem: Any) -> dict[str, Any]:

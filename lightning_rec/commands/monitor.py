@@ -9,7 +9,7 @@ from lightning_rec.commands.abtest_plan import level_of
 from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
-from lightning_rec.errors import UserError, listed, suggest
+from lightning_rec.errors import UserError, import_extra, listed, suggest
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lightning_rec.monitoring.judging import Line
     from lightning_rec.monitoring.reference import Reference
     from lightning_rec.monitoring.requests import Watching
+    from lightning_rec.predict.clicks import ClickPredictor
+    from lightning_rec.serving.opening import Model
 
 HELP = """\
 Watch a server: what its log has that training had not. Popularity and categories
@@ -29,10 +31,11 @@ usage: lightning-rec monitor log=FILE model=FOLDER [every=1d] [last=N]
                              [to=PAGE.html] [json=FILE.json]
 
 log= is the request log of 'serve' with log_items=true: log=[a,b] for several
-servers and what was rotated. model= (or bundle=) is the bundle or run that
-answered. reference= is the log of a good time, to compare with in place of
-training. every= parts the log into windows, last= takes the latest of them.
-p99= is what 99 of 100 requests may take.
+servers and what was rotated; or, of models of clicks, a table with the columns
+that the model reads, its scores (score) and, where they are known, labels.
+model= (or bundle=) is the bundle or run that answered. reference= is the log of a
+good time, to compare with in place of training. every= parts the log into
+windows, last= takes the latest of them. p99= is what 99 of 100 requests may take.
 
 Moved is what chance does not explain (p after Benjamini and Hochberg below
 1 - level) and is large: PSI from .1 on, far from .25 on; a share above its limit.
@@ -47,6 +50,11 @@ KEYS = (
     "log", "model", "bundle", "every", "last", "reference", "level", "p99", "limits", "to", "json"
 )  # fmt: skip
 MOVED = 2  # exit status
+SCORE = "score"  # the column of a table
+NOTHING = (
+    "The model keeps nothing to compare with: export it anew, or say reference=LOG of a good time. "
+    "Shares and times are told alone."
+)
 
 
 def run(arguments: list[str]) -> int:
@@ -58,15 +66,33 @@ def run(arguments: list[str]) -> int:
     with loading():
         from lightning_rec.files import write_json
     asked = _asked(said)
-    lines, notes = _of_requests(said, asked)
+    lines, notes = _found(said, asked)
     show(lines, asked.level, every=asked.every is not None)
     screen = Screen()
     for sentence in [*notes, *sentences(lines)]:
         screen.print(sentence, highlight=False, soft_wrap=True)
+    if "to" in said:
+        _page(said, lines, [*notes, *sentences(lines)], asked.level)
     if "json" in said:
         told = {"level": asked.level, "notes": notes, "lines": [asdict(line) for line in lines]}
         write_json(Path(said["json"]), told)
     return MOVED if any(line.warns for line in lines) else 0
+
+
+def _page(said: dict[str, str], lines: Sequence["Line"], told: Sequence[str], level: float) -> None:
+    """Write the page of ``to=``. Raises UserError."""
+    target = Path(said["to"])
+    if target.suffix not in (".html", ".htm") or target.is_dir():
+        raise UserError(f"to={target}: the page is HTML, so name it so, to={target}.html.")
+    for library in ("jinja2", "plotly"):
+        import_extra(library, "to=", "report")
+    with loading():
+        from lightning_rec.files import write_text
+        from lightning_rec.reports.moved import page
+    target.parent.mkdir(parents=True, exist_ok=True)
+    name = Path(said.get("model") or said["bundle"]).name
+    write_text(target, page(name, lines, told, level))
+    Screen().print(f"Written to {target.absolute()}", highlight=False, soft_wrap=True)
 
 
 def _asked(said: dict[str, str]) -> "Watching":
@@ -91,8 +117,55 @@ def _asked(said: dict[str, str]) -> "Watching":
     return Watching(level, said.get("every"), last, p99, limits)
 
 
-def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"], list[str]]:
+def _found(said: dict[str, str], asked: "Watching") -> tuple[list["Line"], list[str]]:
     """The lines, and sentences on what could not be compared. Raises UserError."""
+    from lightning_rec.predict.clicks import ClickPredictor
+    from lightning_rec.rules.given import words
+    from lightning_rec.trials.requests import is_request_log
+
+    paths = [Path(each) for each in words(said["log"])]
+    if len(paths) > 1 or is_request_log(paths[0]):
+        return _of_requests(said, asked)
+    predictor = _model(said).predictor
+    if not isinstance(predictor, ClickPredictor):
+        raise UserError(f"{paths[0]} is no request log, and tables are of models of clicks.")
+    return _of_rows(said, predictor, asked)
+
+
+def _of_rows(
+    said: dict[str, str], predictor: "ClickPredictor", asked: "Watching"
+) -> tuple[list["Line"], list[str]]:
+    """The same of a table of clicks; scores are those of its column ``score``, or made."""
+    import numpy as np
+
+    from lightning_rec.data.tabular import open_table
+    from lightning_rec.monitoring.bins import of_table
+    from lightning_rec.monitoring.judging import judged
+    from lightning_rec.monitoring.reference import Reference, reference_of
+    from lightning_rec.monitoring.rows import SCORES, kept_rows, watched_rows
+
+    def read(path: str) -> Any:
+        table = open_table(Path(path))
+        rows = table.collect(table.frame)
+        if SCORE not in rows.columns:
+            rows = predictor.score(rows)
+        return rows.rename({SCORE: SCORES}) if SCORE in rows.columns else rows
+
+    rows, notes = read(said["log"]), list[str]()
+    reference = reference_of(Path(said.get("model") or said["bundle"]), predictor)
+    if "reference" in said:
+        good = read(said["reference"])
+        scores = good[SCORES].to_numpy()
+        known = kept_rows(good.lazy(), np.arange(len(good)), scores, predictor.processor)
+        reference = Reference(of_table(known))
+    elif not reference.known:
+        notes.append(NOTHING)
+    lines = watched_rows(rows, reference, predictor.processor, asked)
+    return judged(list(lines), asked.level), notes
+
+
+def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"], list[str]]:
+    """Of the log of a server."""
     import polars as pl
 
     from lightning_rec.monitoring.judging import judged
@@ -103,10 +176,7 @@ def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"],
     if "reference" in said:
         reference = _of_log(reference, _lines(said["reference"]))
     elif not reference.known:
-        notes.append(
-            "The model keeps nothing to compare with: export it anew, or say reference=LOG of a "
-            "good time. Shares and times are told alone."
-        )
+        notes.append(NOTHING)
     named = lines["model"].drop_nulls().unique().to_list()
     if named and version not in named:
         raise UserError(f"{said['log']}: other models answered, {listed(named)}, not {version}.")
@@ -133,11 +203,15 @@ def _lines(value: str) -> Any:
 def _reference(said: dict[str, str]) -> tuple["Reference", str]:
     """What the model is compared with, and its version."""
     from lightning_rec.monitoring.reference import reference_of
-    from lightning_rec.serving.opening import open_served, version_of
 
-    path = Path(said.get("model") or said["bundle"])
-    model = open_served(path)
-    return reference_of(path, model.predictor), version_of(path.resolve())
+    model = _model(said)
+    return reference_of(Path(said.get("model") or said["bundle"]), model.predictor), model.version
+
+
+def _model(said: dict[str, str]) -> "Model":
+    from lightning_rec.serving.opening import open_served
+
+    return open_served(Path(said.get("model") or said["bundle"]))
 
 
 def _of_log(reference: "Reference", lines: Any) -> "Reference":
@@ -154,10 +228,13 @@ def _of_log(reference: "Reference", lines: Any) -> "Reference":
 def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
     """Print the tables: what is judged, and what is told."""
     from lightning_rec.lab.statistics import p_value
+    from lightning_rec.monitoring.judging import amount, named, state
 
     screen = Screen()
     window = text("window") if every else []
     judged = [line for line in lines if line.p is not None]
+    if every:  # all of them are in the page and the JSON
+        judged = [line for line in judged if line.state != "ok"]
     if judged:
         table = FittedTable(f"What moved ({level:.0%} intervals)", [
             *text("what"), *window, *figures("", "interval", "KS", "p (BH)", "users"),
@@ -169,7 +246,7 @@ def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
             table.add_row(
                 named(line), *([line.window] if every else []), amount(line, line.value),
                 f"{amount(line, line.low)} to {amount(line, line.high)}", ks, p,
-                f"{line.units:,}", state(line), line.detail,
+                f"{line.units:,}", state(line), line.detail if line.warns else "",
             )  # fmt: skip
         screen.print(table)
     others = [line for line in lines if line.p is None]
@@ -181,37 +258,17 @@ def show(lines: Sequence["Line"], level: float, *, every: bool) -> None:
         screen.print(table)
 
 
-def named(line: "Line") -> str:
-    """What a line is of."""
-    return (
-        f"{line.name.replace('_', ' ')}, {line.unit}"
-        if line.unit == "PSI"
-        else (f"{line.name.replace('_', ' ')}, limit {line.limit:.1%}")
-    )
-
-
-def state(line: "Line") -> str:
-    """In words."""
-    return {"far": "moved far", "few": "too few", "told": ""}.get(line.state, line.state)
-
-
-def amount(line: "Line", value: float | None) -> str:
-    """A figure with as many digits as are of use."""
-    if value is None:
-        return ""
-    if line.unit == "share":
-        return f"{value:.1%}"
-    return f"{value:.3f}" if line.unit == "PSI" else f"{value:.3g}"
-
-
 def sentences(lines: Sequence["Line"]) -> Iterable[str]:
     """What to look at, most of all first."""
+    from lightning_rec.monitoring.judging import amount
+
     moved = sorted((line for line in lines if line.warns), key=lambda line: -line.value)
     few = sum(line.state == "few" for line in lines)
     for line in moved:
-        when = "" if line.window == "all" else f" from {line.window} on"
+        when = "" if line.window == "all" else f" in the window of {line.window}"
         rest = f" (most: {line.detail})" if line.unit == "PSI" else f", limit {line.limit:.1%}"
-        yield f"{line.name}{when}: {amount(line, line.value)} {line.unit}{rest}."
+        unit = " PSI" if line.unit == "PSI" else ""
+        yield f"{line.name.replace('_', ' ')}{when}: {amount(line, line.value)}{unit}{rest}."
     if not moved:
         yield "Nothing moved." if not few else "Nothing that can be judged moved."
     if few:

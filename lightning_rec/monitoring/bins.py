@@ -15,7 +15,7 @@ from lightning_rec.errors import UserError
 Floats = NDArray[np.float64]
 Kind = Literal["numbers", "categories"]
 TOP, FINE = 20, 100  # categories that have their own bin; quantiles of numbers
-EMPTY, OTHER = "(empty)", "(other)"
+UNKNOWN, OTHER, EMPTY = "unknown", "(other)", "(empty)"
 SCHEMA = {
     "name": pl.String, "kind": pl.String, "bin": pl.String, "edge": pl.Float64,
     "share": pl.Float64, "units": pl.Int64,
@@ -25,7 +25,8 @@ SCHEMA = {
 class Distribution(NamedTuple):
     """shares: of units in each bin, float64 [B], summing to 1.  units: how many.
 
-    bins: their names [B], the last one of what is empty; of categories (other) is before it.
+    bins: their names [B], the last one of what is empty; of categories that of what the model does
+    not know, and of others, are before it.
     edges: of numbers, where each bin but the first begins, float64 [B - 2], rising.
     """
 
@@ -86,8 +87,14 @@ def _bins_of(values: pl.Series) -> Distribution:
     counted = values.drop_nulls().cast(pl.String).value_counts().sort(
         pl.col("count"), pl.nth(0), descending=[True, False]
     )  # fmt: skip
-    top = counted.to_series(0).head(TOP).to_list()
-    return Distribution("categories", [*top, OTHER, EMPTY], np.zeros(0), np.zeros(0), 0)
+    top = [name for name in counted.to_series(0).head(TOP).to_list() if name != UNKNOWN]
+    return categories(top)
+
+
+def categories(names: list[str]) -> Distribution:
+    """Bins of some categories, without shares."""
+    bins = [*names, UNKNOWN, OTHER, EMPTY]
+    return Distribution("categories", bins, np.zeros(0), np.zeros(0), 0)
 
 
 def to_table(found: dict[str, Distribution]) -> pl.DataFrame:

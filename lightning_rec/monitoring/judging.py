@@ -97,9 +97,32 @@ def judged(lines: Sequence[Line], level: float) -> list[Line]:
     adjusted = stats.false_discovery_control(np.array([lines[n].p for n in tested]))
     for n, p in zip(tested, adjusted.tolist(), strict=True):
         line, state = lines[n], "ok"
-        if p < 1 - level and line.unit == "share":
+        if p < 1 - level and line.unit == "share" and line.value > (line.limit or 0.0):
             state = "moved"
         elif p < 1 - level and line.value >= SOME:
             state = "far" if line.value >= MUCH else "moved"
         found[n] = replace(line, adjusted=p, state=state)  # type: ignore[arg-type]
     return found
+
+
+def named(line: Line) -> str:
+    """What a line is of."""
+    return (
+        f"{line.name.replace('_', ' ')}, {line.unit}"
+        if line.unit == "PSI"
+        else (f"{line.name.replace('_', ' ')}, limit {line.limit:.1%}")
+    )
+
+
+def state(line: Line) -> str:
+    """In words."""
+    return {"far": "moved far", "few": "too few", "told": ""}.get(line.state, line.state)
+
+
+def amount(line: Line, value: float | None) -> str:
+    """A figure with as many digits as are of use."""
+    if value is None:
+        return ""
+    if line.unit == "share":
+        return f"{value:.1%}"
+    return f"{value:.3f}" if line.unit == "PSI" else f"{value:.3g} ms"

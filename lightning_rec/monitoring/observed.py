@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import polars as pl
 
+from lightning_rec.monitoring.bins import UNKNOWN
 from lightning_rec.predict.sequences import SequencePredictor
 
 LATEST = 10  # items of a history that a log names
@@ -13,7 +14,7 @@ BANDS = 10
 BAND_NAMES = [f"tenth {number}" for number in range(1, BANDS + 1)]
 BAND_NAMES[0] += " (most popular)"
 BAND_NAMES[-1] += " (rarest)"
-UNKNOWN, UNTRAINED = "unknown", "never in training"
+UNTRAINED = "never in training"
 WIDEST = 200  # values of a column that is watched
 
 

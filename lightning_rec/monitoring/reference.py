@@ -10,22 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from lightning_rec.monitoring.bins import (
-    EMPTY,
-    OTHER,
-    Distribution,
-    distribution,
-    of_table,
-    to_table,
-)
-from lightning_rec.monitoring.observed import (
-    BAND_NAMES,
-    UNKNOWN,
-    UNTRAINED,
-    Items,
-    answers_of,
-    observed,
-)
+from lightning_rec.monitoring.bins import Distribution, categories, distribution, of_table, to_table
+from lightning_rec.monitoring.observed import BAND_NAMES, UNTRAINED, Items, answers_of, observed
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.sequences import SequencePredictor
 
@@ -86,8 +72,7 @@ def bins_of(name: str) -> Distribution | None:
     """The bins of figures that have the same for every model, without shares; else None."""
     if name != HOURS and not name.startswith("popularity of "):
         return None
-    own = [*map(str, range(24))] if name == HOURS else [*BAND_NAMES, UNTRAINED, UNKNOWN]
-    return Distribution("categories", [*own, OTHER, EMPTY], np.zeros(0), np.zeros(0), 0)
+    return categories([*map(str, range(24))] if name == HOURS else [*BAND_NAMES, UNTRAINED])
 
 
 def _of_hours(hours: pl.DataFrame) -> Distribution:

@@ -8,7 +8,7 @@ import polars as pl
 
 from lightning_rec.errors import UserError
 from lightning_rec.monitoring.judging import Line, drifts, share, told
-from lightning_rec.monitoring.observed import UNKNOWN, events_of, hours_of, observed
+from lightning_rec.monitoring.observed import events_of, hours_of, observed
 from lightning_rec.monitoring.reference import HOURS, Reference
 from lightning_rec.trials.requests import ANSWERS
 
@@ -97,7 +97,7 @@ def _shares(
         history = history.with_columns(value=pl.col("item").is_in(items.implode()).not_())
         if len(history):
             limit = limits["unknown_items"]
-            yield share(window, "unknown_items", history, limit, asked.level, UNKNOWN)
+            yield share(window, "unknown_items", history, limit, asked.level)
         again = listed.with_columns(value=pl.col("items") == pl.col("items").shift(1).over("unit"))
         again = again.drop_nulls("value")
         if len(again):

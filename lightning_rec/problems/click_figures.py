@@ -7,6 +7,7 @@ import polars as pl
 import torch
 from omegaconf import DictConfig
 
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.errors import listed
 from lightning_rec.figures import parse, parsed
@@ -14,6 +15,7 @@ from lightning_rec.metrics.classification import reliability
 from lightning_rec.metrics.clicks import BINS, CUTOFFS, ClickMetrics, Predictions
 from lightning_rec.metrics.measure import Measure, names_of
 from lightning_rec.metrics.slices import PAST_FROM, cut, slices_of_field
+from lightning_rec.monitoring.rows import kept_rows
 from lightning_rec.tasks.click import ClickSteps, after_names
 
 _ROUNDING = 1e-4  # above 1, of a normalized entropy: the rate of the test is not known to a model
@@ -60,6 +62,13 @@ def rows_of(steps: ClickSteps, loaded: AuditedClicks) -> pl.DataFrame:
         own = steps.metrics[f"test {goal}"].per_row(of, steps.threshold[goal])
         columns |= {f"{name}{suffix}": values.cpu().numpy() for name, values in own.items()}
     return pl.DataFrame(columns)
+
+
+def watched_of(tested: pl.DataFrame, loaded: AuditedClicks, fields: Fields) -> pl.DataFrame:
+    """What `monitor` compares with: distributions of the test; ``tested``: of :func:`rows_of`."""
+    scores = tested["probability"].to_numpy() if "probability" in tested.columns else None
+    processor, table = loaded.data.encoded.processor(fields), loaded.data.table
+    return kept_rows(table.rows, tested["row"].to_numpy(), scores, processor)
 
 
 def bins_of(goal: str, found: Predictions) -> pl.DataFrame:

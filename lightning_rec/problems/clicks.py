@@ -49,6 +49,7 @@ from lightning_rec.problems.click_figures import (
     metrics_of,
     rela_impr,
     rows_of,
+    watched_of,
     worse_than_base,
 )
 from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
@@ -202,8 +203,10 @@ class Clicks(Problem[AuditedClicks]):
         assert isinstance(task.steps, ClickSteps)
         steps, shown = task.steps, loaded.data.items
         items = {} if shown is None else {"items": shown.about.with_row_index("code")}
+        tested = rows_of(steps, loaded)
         return {
-            "test_rows": rows_of(steps, loaded),
+            "test_rows": tested,
+            "monitor": watched_of(tested, loaded, self.source.fields),
             "reliability": pl.concat(starmap(bins_of, steps.predictions["test"].items())),
             **loaded.data.encoded.processor(self.source.fields).tables(),
             **items,

@@ -82,8 +82,6 @@ def render(
 
     ``jobs``: what goes on, above all else.
     """
-    jinja2 = import_extra("jinja2", "report", "report")
-    offline = import_extra("plotly.offline", "report", "report")
     sections = [
         *([jobs] if jobs else ()),
         *(of_runs(made) if made else ()),
@@ -91,6 +89,20 @@ def render(
     ]
     if made:
         sections.append(of_cards(made))
+    named = title or (_title(made, found) if made or found else "Nothing is completed yet")
+    return page_of(named, _about(made), sections, settings(made) if made else [], version)
+
+
+def page_of(
+    title: str,
+    about: str,
+    sections: Sequence[Section],
+    settings: Sequence[str] = (),
+    version: str = "",
+) -> str:
+    """The page of some sections; ``about``: a line below the title."""
+    jinja2 = import_extra("jinja2", "report", "report")
+    offline = import_extra("plotly.offline", "report", "report")
     names = ["report.js", *(["watch.js"] if version else [])]
     scripts = [(PARTS / name).read_text(encoding="utf-8") for name in names]
     if any(each.charts for each in sections):
@@ -100,10 +112,10 @@ def render(
     page.filters["finite"] = charts.finite
     page.policies["json.dumps_kwargs"] = {"allow_nan": False}
     text: str = page.get_template("report.html").render(
-        title=title or (_title(made, found) if made or found else "Nothing is completed yet"),
-        about=_about(made),
+        title=title,
+        about=about,
         sections=sections,
-        settings=settings(made) if made else [],
+        settings=settings,
         colour=charts.colour,
         glyph=charts.glyph,
         scripts=scripts,

@@ -81,7 +81,7 @@ def test_empty_values_are_a_bin_and_the_table_reads_back() -> None:
     }
     assert known["n"].shares[-1] == pytest.approx(0.4)
     assert dict(zip(known["c"].bins, known["c"].shares, strict=True)) == {
-        "a": 0.5, "b": 0.25, "(other)": 0.0, "(empty)": 0.25
+        "a": 0.5, "b": 0.25, "unknown": 0.0, "(other)": 0.0, "(empty)": 0.25
     }  # fmt: skip
     back = of_table(to_table(known))
     for name, of in known.items():
@@ -129,7 +129,7 @@ def states(reference: Reference, lines: pl.DataFrame) -> dict[str, str]:
 def test_of_200_clean_logs_no_more_are_told_than_is_said(reference: Reference) -> None:
     asked, told, few = Watching(), 0, 0
     for seed in range(200):
-        found = judged(list(watched(log_of(seed, users=60), reference, asked)), asked.level)
+        found = judged(list(watched(log_of(seed, users=40), reference, asked)), asked.level)
         told += any(each.warns for each in found)
         few += any(each.state == "few" for each in found)
     # One in a hundred is said: above six of 200 has a chance of one in two hundred.

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from test_readme import CLONE, commands
 
 from lightning_rec import cli
 from lightning_rec.bundle.manifest import write
@@ -110,3 +111,23 @@ def test_what_cannot_be_compared_is_said(
     ]:  # fmt: skip
         with pytest.raises(UserError, match=told):
             cli.run(["monitor", f"model={bare}", f"log={log}", *words])
+
+
+def test_the_commands_of_the_page(
+    served: Callable[..., Any], bundle: Path, deepfm: Path, log_frame: pl.DataFrame,
+    click_frame: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    by_user = log_frame.group_by("uid", maintain_order=True).agg("sku")["sku"].to_list()
+    asked_of(served, bundle, tmp_path / "requests.jsonl", by_user)
+    (tmp_path / "bundle").symlink_to(bundle)
+    (tmp_path / "clicks").symlink_to(deepfm)
+    click_frame.write_csv("scored.csv")
+    click_frame.head(300).write_csv("good.csv")
+    found = commands(CLONE / "docs" / "monitoring.md", "FOLDER|serve ")
+    for words in found:
+        assert cli.run(words[1:]) in (0, 2), words
+    assert len(found) == 5
+    page = Path("watch.html").read_text()
+    assert "popularity of histories" in page
+    assert "http://" not in page.split("<script>")[0]  # it needs no network

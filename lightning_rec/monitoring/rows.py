@@ -1,0 +1,163 @@
+"""Tables of clicks, watched: columns, scores, and whether probabilities are what comes of them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from lightning_rec.data.clicks import columns
+from lightning_rec.data.types import Ints
+from lightning_rec.errors import UserError
+from lightning_rec.monitoring.bins import UNKNOWN, Floats, distribution, to_table
+from lightning_rec.monitoring.judging import Line, drifts
+from lightning_rec.monitoring.observed import hours_of
+from lightning_rec.monitoring.reference import HOURS, Reference, bins_of
+from lightning_rec.monitoring.requests import Watching, windows
+
+if TYPE_CHECKING:
+    from lightning_rec.data.clicks.processor import FeatureProcessor
+
+ROWS = 20_000  # of the test that are kept as distributions
+SCORES = "scores"
+CALIBRATION = 0.02  # expected error of calibration that is let pass
+_BINS = 10
+_DRAWS = 400
+
+
+def observed_rows(rows: pl.DataFrame, processor: "FeatureProcessor") -> dict[str, pl.DataFrame]:
+    """``unit`` and ``value`` of each feature; a category that training had not is ``unknown``."""
+    fields, found = processor.fields, {}
+    group = rows[fields.group].cast(pl.String) if fields.group in rows.columns else None
+    unit = pl.Series("unit", np.arange(len(rows))) if group is None else group.alias("unit")
+    unit = unit.cast(pl.String).fill_null("")
+    known = {name: part["value"] for (name,), part in _vocabulary(processor).items()}
+    for name in fields.features:
+        if name not in rows.columns:
+            values = pl.Series([None] * len(rows), dtype=pl.String)
+        elif name in fields.numeric:
+            values = pl.Series(columns.numbers(rows[name])).fill_nan(None)
+        elif name in fields.multi_valued:
+            values = columns.lists(rows[name], fields.parted_by(name))
+        else:
+            values = columns.text(rows[name])
+        frame = pl.DataFrame({"unit": unit, "value": values})
+        if name in fields.multi_valued:
+            frame = frame.explode("value")
+        if name not in fields.numeric and name in known:
+            is_known = pl.col("value").is_in(known[name].drop_nulls().implode())
+            value = pl.when(is_known | pl.col("value").is_null()).then("value")
+            frame = frame.with_columns(value=value.otherwise(pl.lit(UNKNOWN)))
+        found[f"column {name}"] = frame
+    if SCORES in rows.columns:
+        found[SCORES] = pl.DataFrame({"unit": unit, "value": rows[SCORES]})
+    if fields.time is not None and fields.time in rows.columns:
+        hours = hours_of(pl.DataFrame({"unit": unit, "time": times(rows[fields.time])}))
+        if hours["value"].n_unique() > 1:
+            found[HOURS] = hours.drop_nulls()
+    return found
+
+
+def times(values: pl.Series) -> pl.Series:
+    """As Datetime, UTC: seconds since 1970, or dates as texts."""
+    if values.dtype.is_temporal():
+        return values.cast(pl.Datetime("us"))
+    seconds = values.cast(pl.Float64, strict=False)
+    if seconds.null_count() == values.null_count():
+        return (seconds * 1_000_000).cast(pl.Int64).cast(pl.Datetime("us"))
+    return values.cast(pl.String).str.to_datetime(strict=False, time_unit="us")
+
+
+def _vocabulary(processor: "FeatureProcessor") -> dict[tuple[object, ...], pl.DataFrame]:
+    kept = [name for name in processor.fields.features if name not in processor.fields.hash_size]
+    known = processor.vocabulary.filter(pl.col("field").is_in(kept))
+    return known.partition_by("field", as_dict=True)
+
+
+def kept_rows(
+    table: pl.LazyFrame, test: Ints, scores: Floats | None, processor: "FeatureProcessor"
+) -> pl.DataFrame:
+    """The distributions of a part of the test's rows, as a table; ``test``: their numbers."""
+    chosen = np.unique(np.linspace(0, len(test) - 1, min(ROWS, len(test))).astype(np.int64))
+    numbers = pl.Series("_row", np.asarray(test)[chosen].astype(np.uint32))
+    rows = table.with_row_index("_row").filter(pl.col("_row").is_in(numbers.implode())).collect()
+    if scores is not None:
+        of = pl.DataFrame({"_row": numbers, SCORES: np.asarray(scores)[chosen]})
+        rows = rows.join(of, "_row", "left", maintain_order="left")
+    found = observed_rows(rows.drop("_row"), processor)
+    known = {name: distribution(each, bins_of(name)) for name, each in found.items() if len(each)}
+    return to_table(known)
+
+
+def watched_rows(
+    rows: pl.DataFrame, reference: Reference, processor: "FeatureProcessor", asked: Watching
+) -> Iterable[Line]:
+    """The lines of each window; ``rows``: with ``scores``, and a label where it is known."""
+    fields = processor.fields
+    if fields.time is not None and fields.time in rows.columns:
+        rows = rows.with_columns(time=times(rows[fields.time])).sort("time", maintain_order=True)
+    elif asked.every is not None:
+        raise UserError("every= parts by data.fields.time, which the model or the table has not.")
+    for window, part in windows(rows, asked):
+        found = observed_rows(part, processor)
+        if asked.every is not None and asked.every.endswith(("h", "m", "s")):
+            found.pop(HOURS, None)
+        yield from drifts(window, found, reference.known, asked.level)
+        yield from _calibration(window, part, processor, asked)
+
+
+def _calibration(
+    window: str, part: pl.DataFrame, processor: "FeatureProcessor", asked: Watching
+) -> Iterable[Line]:
+    fields = processor.fields
+    if fields.label is None or fields.label not in part.columns:
+        return
+    label = part[fields.label].cast(pl.Float64, strict=False)
+    if fields.positive_from is not None:
+        label = (label >= fields.positive_from).cast(pl.Float64)
+    is_there = (label.is_not_null() & part[SCORES].is_not_null()).to_numpy()
+    group = part[fields.group] if fields.group in part.columns else pl.Series(range(len(part)))
+    unit = group.rank("dense").fill_null(0).to_numpy().astype(np.int64)[is_there]
+    values = label.to_numpy()[is_there], part[SCORES].to_numpy()[is_there]
+    if len(unit):
+        yield calibration(window, unit, *values, asked.level)
+
+
+def calibration(window: str, unit: np.ndarray, label: Floats, score: Floats, level: float) -> Line:
+    """ECE in ten bins of as many rows, its interval, and p that probabilities are right.
+
+    Args:
+        window: of the line.
+        unit: int64 [n], of each row; rows of one are alike.
+        label: 0 or 1.
+        score: the probability that was predicted.
+        level: of the interval.
+
+    ECE is the mean over bins, by rows, of |observed - predicted| (Guo et al., 2017). p: the squared
+    sum of each bin over its variance between units, by chi-square (Hosmer and Lemeshow).
+    """
+    place = (np.argsort(np.argsort(score, kind="stable")) * _BINS) // len(score)
+    unit = np.unique(unit, return_inverse=True)[1]
+    units = int(unit.max()) + 1
+    sums = np.zeros((units, _BINS))
+    np.add.at(sums, (unit, place), label - score)
+    rows = np.bincount(unit, minlength=units).astype(np.float64)
+    # Between units, or, where that is less, as if rows were independent: units may be few.
+    by_chance = np.bincount(place, score * (1 - score), minlength=_BINS)
+    total, variance = sums.sum(0), np.maximum((sums**2).sum(0), by_chance)
+    value = float(np.abs(total).sum() / rows.sum())
+    used = variance > 0
+    p = float(stats.chi2.sf((total[used] ** 2 / variance[used]).sum(), int(used.sum())))
+    chance = np.random.default_rng(0)
+    drawn = np.zeros(_DRAWS)
+    for draw in range(_DRAWS):
+        weight = chance.poisson(1.0, units).astype(np.float64)
+        drawn[draw] = np.abs(weight @ sums).sum() / max(1.0, weight @ rows)
+    low, high = (2 * value - np.quantile(drawn, [(1 + level) / 2, (1 - level) / 2])).clip(0)
+    value = max(0.0, 2 * value - float(drawn.mean()))
+    detail = f"predicted {score.mean():.1%}, observed {label.mean():.1%}"
+    return Line(
+        window, "calibration", "share", value, float(low), float(high), CALIBRATION, None, p, None,
+        units, detail=detail,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""``lightning-rec monitor`` over tables of clicks: columns, scores, calibration."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec import cli
+from lightning_rec.bundle import open_model
+from lightning_rec.monitoring.rows import calibration, times
+
+
+@pytest.fixture(scope="module")
+def bundle(deepfm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("watched") / "clicks"
+    assert cli.run(["export", f"run={deepfm}", f"to={target}"]) == 0
+    assert (target / "monitor.parquet").is_file()
+    return target
+
+
+def found(bundle: Path, rows: pl.DataFrame, folder: Path, *words: str) -> dict[str, Any]:
+    path, told = folder / "rows.parquet", folder / "found.json"
+    rows.write_parquet(path)
+    status = cli.run(["monitor", f"log={path}", f"model={bundle}", f"json={told}", *words])
+    lines = {line["name"]: line for line in json.loads(told.read_text())["lines"]}
+    assert status == (2 if any(each["state"] in ("moved", "far") for each in lines.values()) else 0)
+    return lines
+
+
+def test_columns_that_are_empty_renamed_or_stuck_are_named(
+    bundle: Path, click_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    rows = open_model(bundle).score(click_frame.tail(300))
+    rows = rows.with_columns(clicked=(pl.col("score") > 0.5).cast(pl.Int8))
+    good = {"label": "clicked"}
+    fine = found(bundle, rows.drop("clicked"), tmp_path)
+    assert {"column device", "column price", "column sku", "scores"} <= fine.keys()
+    assert all(line["state"] == "ok" for line in fine.values()), fine
+    for change, name, most in [
+        (pl.lit(None, pl.Float64).alias("price"), "column price", "(empty): "),
+        (pl.lit(None, pl.String).alias("device"), "column device", "(empty): "),
+        (("sku-" + pl.col("sku")).alias("sku"), "column sku", "unknown: 0.0% → 100.0%"),
+        (pl.lit(0.25).alias("score"), "scores", ""),
+    ]:
+        lines = found(bundle, rows.drop(good["label"]).with_columns(change), tmp_path)
+        moved = [name for name, line in lines.items() if line["state"] in ("moved", "far")]
+        assert moved == [name]
+        assert lines[name]["detail"].startswith(most)
+    assert found(bundle, rows.drop("clicked", "score"), tmp_path)["scores"]["ks"] == pytest.approx(
+        fine["scores"]["ks"]  # they are made by the model
+    )
+
+
+def test_calibration_beside_its_definition() -> None:
+    chance = np.random.default_rng(5)
+    score = chance.beta(2, 6, 4000)
+    label = (chance.random(4000) < score).astype(float)
+    unit = np.arange(4000)
+    fine = calibration("all", unit, label, score, 0.95)
+    assert fine.p is not None
+    assert fine.p > 0.01
+    wrong = calibration("all", unit, label, np.minimum(1, 1.5 * score), 0.95)
+    order = np.argsort(1.5 * score, kind="stable").reshape(10, -1)
+    raw = np.mean([abs(label[b].mean() - np.minimum(1, 1.5 * score[b]).mean()) for b in order])
+    assert wrong.value == pytest.approx(raw, abs=0.01)
+    assert wrong.low is not None
+    assert wrong.high is not None
+    assert wrong.low < raw < wrong.high
+    assert wrong.p is not None
+    assert wrong.p < 1e-6
+    told = 0
+    for seed in range(200):  # p is right where probabilities are, and users are alike within
+        chance = np.random.default_rng(seed)
+        score = chance.beta(2, 6, 400)
+        label = (chance.random(400) < score).astype(float)
+        told += (calibration("all", np.arange(400), label, score, 0.95).p or 0) < 0.05
+    assert 1 <= told <= 21
+
+
+def test_labels_that_are_not_predicted_are_found(
+    bundle: Path, click_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    rows = open_model(bundle).score(click_frame)
+    chance = np.random.default_rng(2)
+    right = pl.Series("clicked", (chance.random(600) < rows["score"].to_numpy()).astype(int))
+    assert found(bundle, rows.with_columns(right), tmp_path)["calibration"]["state"] == "ok"
+    none = found(bundle, rows.with_columns(clicked=pl.lit(0)), tmp_path)["calibration"]
+    assert none["state"] == "moved"
+    assert none["detail"].endswith("observed 0.0%")
+
+
+def test_times_are_seconds_or_dates() -> None:
+    seconds = times(pl.Series([0, 3600]))
+    assert seconds.dt.hour().to_list() == [0, 1]
+    assert times(pl.Series(["2026-11-02 13:00:00", None])).dt.hour().to_list() == [13, None]
