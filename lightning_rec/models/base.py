@@ -145,3 +145,17 @@ class ScoresAmong(Protocol):
 
         ``row``, ``item``: int64 [S], pairs of a query and an item that is no candidate.
         """
+
+
+@runtime_checkable
+class Retrieves(Protocol):
+    """A model that scores the candidates that it finds itself, and nothing else."""
+
+    def retrieve(
+        self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        """Queries, float [M, Q], with their candidates: float [M, Q'], to be asked once or often.
+
+        ``row``, ``item``: as of :class:`ScoresAmong`. ``allowed``: bool [V], items that may be
+        candidates of any query; None: all.
+        """

@@ -131,12 +131,21 @@ class Pipeline(Together):
         facts = [known.float()[:, None], length.float().log(), mainstream, profile / length]
         return torch.cat([*parts, *facts], dim=1)
 
-    @torch.no_grad()
     def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """Queries with their candidates in further columns: items, scores and origins, C each.
 
         ``row``, ``item``: int64 [S], pairs of a query and an item that is no candidate. Items that
         are not there are -1. Queries that have candidates already stay as they are.
+        """
+        return self.retrieve(queries, row, item, None)
+
+    @torch.no_grad()
+    def retrieve(
+        self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        """The same among the items ``allowed``, bool [V]; see :class:`Retrieves`.
+
+        Scores are compared over what is not allowed as well, as where the ranker learnt.
         """
         if queries.shape[1] > self._width:
             return queries
@@ -146,7 +155,7 @@ class Pipeline(Together):
         for start in range(0, len(queries), step):
             here = (row >= start) & (row < start + step)
             own = queries[start : start + step]
-            found = self.candidates(own, row[here] - start, item[here])
+            found = self.candidates(own, row[here] - start, item[here], allowed)
             started = time.perf_counter()
             scores = self.ranked(found)
             self.seconds["ranker"] += time.perf_counter() - started
@@ -198,8 +207,10 @@ class Pipeline(Together):
         made[row[asked], to[asked]] = scores[row[asked], column[asked]]
         return made
 
-    def candidates(self, queries: Tensor, row: Tensor, item: Tensor) -> Candidates:
-        """The candidates of queries, with their features; arguments as of :meth:`among`."""
+    def candidates(
+        self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None = None
+    ) -> Candidates:
+        """The candidates of queries, with their features; arguments as of :meth:`retrieve`."""
         size, num_items = len(queries), self.schema.num_items
         own = queries[:, : sum(self.widths)].split(self.widths, dim=1)
         known, length, mainstream, profile = queries[:, sum(self.widths) : self._width].split(
@@ -214,13 +225,14 @@ class Pipeline(Together):
             if member.model.needs_users:
                 scores = scores.masked_fill(known == 0, LOWEST)
             scores[row, item] = LOWEST
-            best = best_of(scores, min(quota, num_items))
-            values = scores.gather(1, best)
+            offered = scores if allowed is None else scores.masked_fill(~allowed, LOWEST)
+            best = best_of(offered, min(quota, num_items))
+            values = offered.gather(1, best)
             bits.scatter_add_(1, best, (values > LOWEST).long() << number)
             place = scores.new_full(scores.shape, quota + 1)
             ranks = torch.arange(1, best.shape[1] + 1, device=scores.device)
             place.scatter_(1, best, ranks.expand(size, -1).to(place))
-            each.append((scores, place, values[:, :1]))
+            each.append((scores, place, scores.amax(dim=1, keepdim=True)))
             self.seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
         at, codes = bits.nonzero(as_tuple=True)

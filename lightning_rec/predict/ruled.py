@@ -1,6 +1,7 @@
 """The best items by rules: exact, as what is filtered is so before the best are taken."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_rec.data.types import Ints
+from lightning_rec.models.base import Retrieves, SequenceModel
 from lightning_rec.predict.asking import Asked, Catalogue
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Found, Pairs, Retriever
@@ -43,6 +45,23 @@ def best_of(
     if len(rows) == len(queries):
         return retriever.top(queries, most, left_out=left_out)
     return retriever.top(queries[rows], most, left_out=left_out.only(rows))
+
+
+def top_of(
+    retriever: Retriever,
+    queries: Tensor,
+    left_out: Pairs,
+    model: SequenceModel,
+    ready: "Ready | None",
+) -> Top:
+    """What gives the best items of rows of ``queries``; a model that finds its candidates itself
+    does so once, among what the filters of ``ready`` leave.
+    """
+    if isinstance(model, Retrieves):
+        kept = None if ready is None else ready.allowed
+        allowed = None if kept is None else torch.from_numpy(kept).to(queries.device)
+        queries = model.retrieve(queries, *left_out, allowed)
+    return partial(best_of, retriever, queries, left_out)
 
 
 def plain_lists(found: Found) -> Lists:

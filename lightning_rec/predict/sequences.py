@@ -37,7 +37,7 @@ from lightning_rec.predict.asking import (
 )
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.new_items import with_new
-from lightning_rec.predict.ruled import Lists, best_of, plain_lists, ruled_lists, shown
+from lightning_rec.predict.ruled import Lists, plain_lists, ruled_lists, shown, top_of
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Pairs, among
 from lightning_rec.rules.rules import Given
@@ -171,7 +171,7 @@ class SequencePredictor(Predictor):
         none = np.zeros(0, int)
         parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
         for rows, queries in self.queries(asked):
-            top = partial(best_of, retriever, queries, self._left_out(asked, rows, seen))
+            top = top_of(retriever, queries, self._left_out(asked, rows, seen), self.model, ready)
             if ready is None or not ready.rules.choosing:
                 found = plain_lists(top(torch.arange(len(rows)), k))
             else:

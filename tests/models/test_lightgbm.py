@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import groupby
 
 import lightgbm
 import numpy as np
@@ -55,6 +56,33 @@ def test_it_is_what_lightgbm_itself_makes_of_the_rows() -> None:
     wanted = theirs.predict(table[encoded.test], raw_score=True)
     np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
     assert roc_auc_score(encoded.label[encoded.test], ours) > 0.75
+
+
+def test_the_order_within_groups_is_what_its_ranker_makes_of_them() -> None:
+    """Groups lie anywhere in the table; the ranker itself wants them one after another."""
+    group = np.random.default_rng(1).permutation(np.arange(3000) % 300).astype(np.int32)
+    encoded = replace(rows(), group=group)
+    model = LightGBM(SCHEMA, learns="order")
+    model.fit(encoded)
+    ours = scores(model, encoded, "test")
+    table = np.concatenate([encoded.ids - 2, encoded.values], axis=1)
+    parts = {}
+    for name in ("train", "val"):
+        own = getattr(encoded, name)[np.argsort(group[getattr(encoded, name)], kind="stable")]
+        sizes = [len([*of]) for _, of in groupby(group[own])]
+        parts[name] = (table[own], encoded.label[own], sizes)
+    theirs = lightgbm.LGBMRanker(
+        n_estimators=2000, learning_rate=0.05, reg_lambda=1.0, min_data_per_group=20,
+        random_state=1, deterministic=True, force_row_wise=True, verbosity=-1,
+    ).fit(
+        *parts["train"][:2], group=parts["train"][2], categorical_feature=[0],
+        eval_set=[parts["val"][:2]], eval_group=[parts["val"][2]], eval_at=[10],
+        callbacks=[lightgbm.early_stopping(50, verbose=False)],
+    )  # fmt: skip
+    wanted = theirs.predict(table[encoded.test], raw_score=True)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match=r"needs data\.fields\.group"):
+        LightGBM(SCHEMA, learns="order").fit(rows())
 
 
 def test_a_seed_decides_and_without_validation_all_rounds_are_made() -> None:

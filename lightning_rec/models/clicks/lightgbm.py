@@ -4,7 +4,7 @@ Ke et al., LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import import_extra
+from lightning_rec.errors import UserError, import_extra
 from lightning_rec.models.clicks.parts import FITTED, ClickModel
 from lightning_rec.ranges import BelowOne
 
@@ -38,6 +38,9 @@ class LightGBM(ClickModel):
         feature_drop: share of the columns that a tree does not see.
         cat_smooth: how strongly rates of rare categories are drawn to the mean.
         list_values: values of a list with a column of their own.
+        learns: ``probability``, or the ``order`` within a group (``data.fields.group``): LambdaMART
+            (Burges, MSR-TR-2010-82), whose rounds end by NDCG@10. What comes out is no probability
+            then.
         seed: of what is drawn.
 
     Raises UserError if LightGBM is not installed.
@@ -59,13 +62,17 @@ class LightGBM(ClickModel):
         feature_drop: BelowOne = 0.0,
         cat_smooth: NonNegativeFloat = 10.0,
         list_values: NonNegativeInt = 100,
+        learns: Literal["probability", "order"] = "probability",
         seed: NonNegativeInt = 1,
     ) -> None:
         super().__init__(schema)
         _library()
         self.rounds, self.patience, self.list_values = rounds, patience, list_values
-        self.settings = {
-            "objective": "binary",
+        self.learns = learns
+        goal: dict[str, Any] = {"objective": "binary"}
+        if learns == "order":
+            goal = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10]}
+        self.settings = goal | {
             "learning_rate": lr,
             "num_leaves": max(2, leaves),
             "min_data_in_leaf": min_rows,
@@ -128,11 +135,18 @@ class LightGBM(ClickModel):
         return np.concatenate([part.astype(np.float32) for part in made], axis=1)
 
     def _dataset(self, encoded: Encoded, rows: Ints, like: Any = None) -> Any:
-        rows = np.asarray(rows)
+        rows, size = np.asarray(rows), None
+        if self.learns == "order":
+            if encoded.group is None:
+                raise UserError("model.learns=order needs data.fields.group=COLUMN.")
+            group = np.asarray(encoded.group)[rows]
+            rows = rows[np.argsort(group, kind="stable")]
+            size = np.unique(group, return_counts=True)[1]
         return _library().Dataset(
             self.columns(encoded.ids[rows], encoded.values[rows]),
             encoded.label[rows],
             weight=None if encoded.weight is None else encoded.weight[rows],
+            group=size,
             categorical_feature=list(range(len(self.schema.of("categorical")))),
             reference=like,
             params=self.settings,
