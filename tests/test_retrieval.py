@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
-from lightning_rec.retrieval.best import best
+from lightning_rec.models.best import best
 from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
 
 SCHEMA = Schema(num_items=40, max_len=12, num_users=20)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lightning_rec.errors import UserError, listed, suggest
+from lightning_rec.models.best import best
 from lightning_rec.predict.asking import check_k, series, unknown_items
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.retrieval.best import best
 from lightning_rec.rules.ready import Ready
 from lightning_rec.rules.rules import Given, as_rules
 

@@ -25,21 +25,6 @@ class Candidates(NamedTuple):
     features: Tensor
 
 
-def best_of(scores: Tensor, k: int) -> Tensor:
-    """The ``k`` best items by scores, float32 [M, V], best first: int64 [M, k].
-
-    Of equal scores the lowest codes, so that answers do not depend on who is asked for besides:
-    torch's topk takes any of them.
-    """
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, tied = scores > least, scores == least
-    room = k - above.sum(dim=1, keepdim=True)
-    chosen = above | (tied & (tied.cumsum(dim=1) <= room))
-    codes = chosen.nonzero()[:, 1].reshape(len(scores), k)
-    order = scores.gather(1, codes).argsort(dim=1, descending=True, stable=True)
-    return codes.gather(1, order)
-
-
 def told(
     scores: Tensor, place: Tensor, best: Tensor, at: Tensor, codes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

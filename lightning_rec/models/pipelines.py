@@ -18,7 +18,8 @@ from torch.nn import functional
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.at_once import bytes_at_once
-from lightning_rec.models.candidates import LOWEST, Candidates, Ranker, best_of, told
+from lightning_rec.models.best import best
+from lightning_rec.models.candidates import LOWEST, Candidates, Ranker, told
 from lightning_rec.models.together import Together, recent
 
 SCORE_BYTES = 32 * 2**20  # scores of a catalogue that are held at once
@@ -226,12 +227,11 @@ class Pipeline(Together):
                 scores = scores.masked_fill(known == 0, LOWEST)
             scores[row, item] = LOWEST
             offered = scores if allowed is None else scores.masked_fill(~allowed, LOWEST)
-            best = best_of(offered, min(quota, num_items))
-            values = offered.gather(1, best)
-            bits.scatter_add_(1, best, (values > LOWEST).long() << number)
+            values, codes = best(offered, quota, floor=LOWEST)
+            bits.scatter_add_(1, codes, (values > LOWEST).long() << number)
             place = scores.new_full(scores.shape, quota + 1)
-            ranks = torch.arange(1, best.shape[1] + 1, device=scores.device)
-            place.scatter_(1, best, ranks.expand(size, -1).to(place))
+            ranks = torch.arange(1, codes.shape[1] + 1, device=scores.device)
+            place.scatter_(1, codes, ranks.expand(size, -1).to(place))
             each.append((scores, place, scores.amax(dim=1, keepdim=True)))
             self.seconds[name] += time.perf_counter() - started
         started = time.perf_counter()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.models.base import InnerProduct, SequenceModel
-from lightning_rec.retrieval.best import best
+from lightning_rec.models.best import best
 from lightning_rec.retrieval.exact import LOWEST, Adjust, ModelRetriever, Retriever
 from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind

@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_rec.metrics.targets import rank_among
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.base import ScoresAmong, SequenceModel
-from lightning_rec.retrieval.best import best as best_of
+from lightning_rec.models.best import best as best_of
 
 SCORE_BYTES = 8 * 2**20  # scores that a processor's cache holds
 LOWEST = torch.finfo(torch.float32).min

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.models.base import InnerProduct
-from lightning_rec.retrieval.best import best
+from lightning_rec.models.best import best
 from lightning_rec.retrieval.exact import Found, ModelRetriever, Pairs
 from lightning_rec.retrieval.index.base import Floats, Index
 from lightning_rec.retrieval.index.kinds import build_index

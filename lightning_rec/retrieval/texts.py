@@ -13,9 +13,9 @@ from lightning_rec.language.cached import kept_vectors, read_all, weights_hash
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized
 from lightning_rec.models.at_once import bytes_at_once
+from lightning_rec.models.best import best
 from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
-from lightning_rec.retrieval.best import best
 from lightning_rec.retrieval.exact import (
     Found,
     Pairs,
