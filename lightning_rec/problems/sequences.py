@@ -189,7 +189,7 @@ class Sequences(Problem[AuditedLog]):
             model.read_catalogue(items)
         if self.items is not None:
             self._read_items(model, reading)
-        run.load_model(model, trained)
+        run.load_model(model, trained if trained < len(items) else None)
         return model
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:

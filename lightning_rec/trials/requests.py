@@ -4,6 +4,7 @@ Nothing in it says which answer an event is about. An event counts for the lates
 that had the item and went to the same user: that answer's item was clicked.
 """
 
+import glob
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,9 @@ def lines_of(paths: Sequence[Path], more: Mapping[str, Any] = MappingProxyType({
             raise UserError(f"{path} is no log of requests, as 'serve log=FILE' writes it.")
     schema = _LINE | dict(more)
     try:
-        rows = pl.concat(pl.scan_ndjson(path, schema=schema) for path in paths).collect()
+        rows = pl.concat(
+            pl.scan_ndjson(glob.escape(str(path)), schema=schema) for path in paths
+        ).collect()
     except pl.exceptions.PolarsError:
         rows = pl.concat(_whole_lines(path, schema) for path in paths)
     return rows.sort("at", maintain_order=True).with_row_index("order")

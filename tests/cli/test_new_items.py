@@ -99,7 +99,7 @@ def test_what_cannot_be_new_is_told(
     assert "item=text" in told({"item": ["n"], "title": ["t"]}, ids)
     assert "knows the items" in told({"item": [known], "title": ["t"]})
     assert "named twice" in told({"item": ["n", "n"], "title": ["t", "t"]})
-    assert "'title' is missing" in told({"item": ["n"]})
+    assert "no column 'title'" in told({"item": ["n"]})
     assert "no id" in told({"item": ["n", None], "title": ["t", "t"]})
     assert "no rows" in told({"item": [], "title": []})
     missing = refused("similar", f"model={folder}", "item=i01", f"new_items={tmp_path / 'no.csv'}")

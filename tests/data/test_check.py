@@ -295,7 +295,9 @@ def test_rows_that_differ_elsewhere_are_no_copies() -> None:
 
 def test_clicks_are_sent_to_the_schema() -> None:
     report = check("uid,sku,click\na,x,0\na,y,1\nb,x,1\n", user="uid", item="sku")
-    assert any("'lightning-rec data schema log.csv'" in warning for warning in report.warnings)
+    assert any(
+        "'lightning-rec data schema log.csv label=click'" in warning for warning in report.warnings
+    )
 
 
 def test_faults_of_further_parts_are_told() -> None:
