@@ -116,7 +116,11 @@ class PersonalSearch:
             ``relevance`` and ``taste`` (of which it is made, before boosts), and ``propensity``
             where rules explore.
         """
-        self.check(k, seen)
+        check_k(
+            k, self.among, f"taste puts the best {{:,}} of a query in order (among={self.among})"
+        )
+        if seen not in ("filter", "keep"):
+            raise UserError(f"seen={seen}: it is filter or keep.")
         texts, tell = texts_of(queries), told or Told()
         asked = self.asked(users, histories, len(texts), tell)
         ready = None if rules is None else self.matching.ready(rules)
@@ -124,14 +128,6 @@ class PersonalSearch:
         if told is None:
             tell.log(k)
         return table.drop("place")
-
-    def check(self, k: int, seen: str) -> None:
-        """Raise UserError unless so many can be asked for, so."""
-        check_k(
-            k, self.among, f"taste puts the best {{:,}} of a query in order (among={self.among})"
-        )
-        if seen not in ("filter", "keep"):
-            raise UserError(f"seen={seen}: it is filter or keep.")
 
     def ordered(
         self, texts: pl.Series, asked: Asked, k: int, seen: str, ready: Ready | None, tell: Told

@@ -159,7 +159,7 @@ def _matching(
     run.load_model(model)
     _merge(run, adapted)
     model.requires_grad_(False).eval()
-    predictor = MatchPredictor(model, MatchPredictor.catalogue_of(run, new))
+    predictor = MatchPredictor(model, MatchPredictor.catalogue_of(run, model, new))
     settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
     if hasattr(model, "first"):
         settings["first"] = {"model": problem.first_settings}

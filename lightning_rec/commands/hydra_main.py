@@ -46,7 +46,7 @@ def hydra_main(task: Callable[[DictConfig], Any], arguments: list[str]) -> None:
         main = hydra.main(
             version_base="1.3", config_path=str(trust.config_dir()), config_name="train"
         )
-        with checked(own_folders=any(flag.startswith(CONFIG_DIR) for flag in flags)):
+        with checked(own_folders=any(flag.startswith(("-cd", "--config-d")) for flag in flags)):
             main(quietly)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from error

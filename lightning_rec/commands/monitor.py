@@ -40,7 +40,7 @@ windows, last= takes the latest of them. p99= is what 99 of 100 requests may tak
 Moved is what chance does not explain (p after Benjamini and Hochberg below
 1 - level) and is large: PSI from .1 on, far from .25 on; a share above its limit.
 
-exits with 0 if nothing moved, with 2 if something did.
+exits with 0 if nothing moved, with 3 if something did.
 
 Examples:
   lightning-rec monitor log=requests.jsonl model=bundle every=1d last=1
@@ -49,7 +49,7 @@ Examples:
 KEYS = (
     "log", "model", "bundle", "every", "last", "reference", "level", "p99", "limits", "to", "json"
 )  # fmt: skip
-MOVED = 2  # exit status
+MOVED = 3  # exit status; 2 is bad input
 SCORE = "score"  # the column of a table
 NOTHING = (
     "The model keeps nothing to compare with: export it anew, or say reference=LOG of a good time. "

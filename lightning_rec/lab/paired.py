@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lightning_rec.errors import UserError
 from lightning_rec.lab.examples import Values, of_runs
 from lightning_rec.lab.statistics import p_value, places, signed
+from lightning_rec.trials.effects import holm
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +118,10 @@ def corrected(found: Sequence[Paired]) -> list[Paired]:
     if not found:
         return []
     p = np.array([each.p for each in found])
-    order = np.argsort(p)
-    holm = np.empty_like(p)
-    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     bh = stats.false_discovery_control(p)
     return [
         replace(each, holm=float(one), bh=float(other))
-        for each, one, other in zip(found, holm, bh, strict=True)
+        for each, one, other in zip(found, holm(p), bh, strict=True)
     ]
 
 

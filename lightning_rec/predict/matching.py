@@ -44,11 +44,18 @@ class MatchPredictor(Predictor):
     @classmethod
     def of(cls, run: "RunFolder", problem: Any, new_items: Frame | None = None) -> Self:
         """That of a completed run. Raises UserError where the run does not hold what it needs."""
-        return cls(problem.restored(run), cls.catalogue_of(run, new_items))
+        model = problem.restored(run)
+        return cls(model, cls.catalogue_of(run, model, new_items))
 
     @staticmethod
-    def catalogue_of(run: "RunFolder", new_items: Frame | None) -> pl.DataFrame:
-        """The items of a run, and new ones behind them."""
+    def catalogue_of(run: "RunFolder", model: TextScorer, new_items: Frame | None) -> pl.DataFrame:
+        """The items of a run, and new ones behind them. Raises UserError if none would be found."""
+        first = getattr(model, "first", model)
+        if new_items is not None and not first.encodes:
+            raise UserError(
+                f"new_items: {type(first).__name__} has indexed the texts of its training and "
+                "finds no others: train it again with the new ones, or ask a bi-encoder."
+            )
         return with_new(run.table("items").sort("code").drop("code"), new_items, "{title}")
 
     def describe(self, items: Frame) -> None:

@@ -139,7 +139,7 @@ class EnsembledSequences(Sequences):
     def restored(
         self, run: RunFolder, items: pl.DataFrame, users: int, known: int | None = None
     ) -> SequenceModel:
-        """The ensemble of a finished run; see :meth:`SequenceProblem.restored`."""
+        """The ensemble of a finished run; see :meth:`Sequences.restored`."""
         model = self._restored(items, users, known)
         run.load_model(model)
         return model

@@ -118,20 +118,19 @@ async def _reload(service: Service) -> None:
 
 async def _watch(service: Service) -> None:
     """Open the models again whenever what names them leads to other files."""
-    settings = service.settings
-    tried: tuple[list[str], list[tuple[int, int]] | None] = (service.versions, None)
+    settings, tried = service.settings, list[tuple[int, int]]()
     paths = [*settings.paths.values(), *([settings.taste] if settings.taste else [])]
     while True:
         await asyncio.sleep(settings.watch)
         try:
             found = [version_of(path.resolve(strict=True)) for path in paths]
             # Files that were broken may come right while the record of them stays as it was.
-            stamps = [_stamp(path) for path in paths] if service.problem else None
+            stamps = [_stamp(path) for path in paths]
         except OSError:  # a link that is being set
             continue
-        if found != service.versions and (found, stamps) != tried:
+        if found != service.versions and stamps != tried:
             await _reload(service)
-        tried = (found, stamps)
+        tried = stamps
 
 
 def _stamp(folder: Path) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def of_user(model: Model, user: str, events: Sequence[str]) -> tuple[History, in
 
 def of_searcher(model: Model, user: str, events: Sequence[str]) -> tuple[History, int]:
     """The same for a search, where somebody unknown has no history: the order is of relevance."""
-    if user not in model.users and not events:
+    if user not in model.users and (needs_users(model) or not events):
         return History([], -1), 0
     return of_user(model, user, events)
 

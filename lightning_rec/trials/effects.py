@@ -190,11 +190,16 @@ def _effect(control: Arm, arm: Arm, level: float, planned: float) -> Effect:
 
 
 def _holm(effects: list[Effect]) -> list[Effect]:
-    p = np.array([each.p for each in effects])
+    adjusted = holm(np.array([each.p for each in effects]))
+    return [replace(each, holm=float(one)) for each, one in zip(effects, adjusted, strict=True)]
+
+
+def holm(p: Floats) -> Floats:
+    """P-values of tests made together, corrected after Holm (1979): [n] to [n]."""
     order = np.argsort(p)
-    holm = np.empty_like(p)
-    holm[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return [replace(each, holm=float(one)) for each, one in zip(effects, holm, strict=True)]
+    found = np.empty_like(p)
+    found[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return found
 
 
 def _shares_p(

@@ -43,3 +43,10 @@ def refused() -> Callable[..., str]:
         return sentence
 
     return refuse
+
+
+@pytest.fixture
+def texts(small: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]:
+    """Overrides of a small SASRec over titles."""
+    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
+    return [*small, *about, "model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]  # fmt: skip

@@ -16,13 +16,6 @@ pytest.importorskip("peft")
 Refused = Callable[..., str]
 
 
-@pytest.fixture
-def texts(small: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]:
-    """Overrides of a small SASRec over titles."""
-    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
-    return [*small, *about, "model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]  # fmt: skip
-
-
 def opened(folder: Path, new: pl.DataFrame | None = None) -> SequencePredictor:
     found = load_run(folder, new_items=new)
     assert isinstance(found, SequencePredictor)
@@ -107,3 +100,25 @@ def test_what_cannot_be_new_is_told(
     with pytest.raises(UserError, match="new_items"):
         export(ids, tmp_path / "to", new_items=pl.DataFrame({"item": ["n"], "title": ["t"]}))
     assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("model", ["bi_encoder", "bm25", "cross_encoder"])
+def test_what_reads_any_text_finds_new_items(
+    model: str, pairs_csv: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bm25s")
+    about = ["data=pairs", f"data.path={pairs_csv}", "data.query=term", "data.title=name"]
+    about += ["data.item=sku", "data.relevance=grade", "data.positive_from=2.5"]
+    about += ["data.scale=[1,3]", "protocol.cutoffs=[1,5,10]", "trainer.max_epochs=1"]
+    about += ["trainer=cpu", "logger=none", "baseline=null", f"model={model}"]
+    about += [] if model == "bm25" else [f"model.encoder={tiny_bert}"]
+    folder = tmp_path / "run"
+    assert cli.run(["train", *about, f"run_dir={folder}"]) == 0
+    new = pl.DataFrame({"item": ["new"], "title": ["calm lamp"]})
+    if model != "bi_encoder":  # their index of texts, or that of their first stage, has no others
+        with pytest.raises(UserError, match="has indexed the texts of its training"):
+            load_run(folder, new_items=new)
+        return
+    export(folder, tmp_path / "bundle", new_items=new)
+    for asked in (load_run(folder, new_items=new), open_model(tmp_path / "bundle")):
+        assert asked.recommend(["calm lamp"], k=1)["item"].to_list() == ["new"]

@@ -15,13 +15,6 @@ pytest.importorskip("peft")
 Refused = Callable[..., str]
 
 
-@pytest.fixture
-def texts(small: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]:
-    """Overrides of a small SASRec over titles."""
-    about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
-    return [*small, *about, "model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]  # fmt: skip
-
-
 @pytest.mark.parametrize("item", ["text", "text_and_ids"])
 @pytest.mark.parametrize("adapter", ["frozen", "lora", "top_layers"])
 def test_a_run_over_texts_is_repeated_to_the_last_bit(

@@ -26,7 +26,7 @@ def found(bundle: Path, rows: pl.DataFrame, folder: Path, *words: str) -> dict[s
     rows.write_parquet(path)
     status = cli.run(["monitor", f"log={path}", f"model={bundle}", f"json={told}", *words])
     lines = {line["name"]: line for line in json.loads(told.read_text())["lines"]}
-    assert status == (2 if any(each["state"] in ("moved", "far") for each in lines.values()) else 0)
+    assert status == (3 if any(each["state"] in ("moved", "far") for each in lines.values()) else 0)
     return lines
 
 

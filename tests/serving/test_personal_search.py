@@ -107,3 +107,14 @@ def test_what_is_asked_without_a_taste_is_told(
         served(bm25, taste=sasrec)
     with pytest.raises(UserError, match="neither a file nor a number"):
         served(bm25, taste=sasrec, weight="much")
+
+
+def test_somebody_unknown_to_a_model_of_users_gets_relevance(
+    served: Callable[..., Asking], bm25: Path, sequence_run: Callable[..., Path]
+) -> None:
+    ask = served(bm25, taste=sequence_run("model=bprmf", "model.dim=8"), weight="1")
+    ask.run(ask.service.sessions.append("nobody", ["i01"], None))  # as from another model's time
+    found = [
+        ask("/search", {"query": "title"} | more).body["items"] for more in ({}, {"user": "nobody"})
+    ]
+    assert [row["item"] for row in found[0]] == [row["item"] for row in found[1]]
