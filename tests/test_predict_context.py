@@ -115,6 +115,12 @@ def test_misuse_is_told(model: ClickPredictor, items: pl.DataFrame) -> None:
             "is there twice",
         ),
         (
+            lambda: model.recommend(
+                rows, items.with_columns(pl.concat_list("sku")), context=device
+            ),
+            "'sku' holds lists",
+        ),
+        (
             lambda: model.recommend(rows.with_columns(price=1.0), items, context=device),
             "price are in the rows and in the candidates",
         ),

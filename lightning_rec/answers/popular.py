@@ -15,6 +15,8 @@ from lightning_rec.rules.ready import values_of
 from lightning_rec.rules.where import holds
 
 DAY = 86_400.0
+POPULAR = ("rank", "item", "title", "score", "events", "users")
+TRENDING = ("rank", "item", "title", "recent", "before", "ratio", "p", "q")
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
 
 
@@ -26,20 +28,25 @@ def seconds(name: str, text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def events_of(log: pl.DataFrame | pl.LazyFrame) -> pl.LazyFrame:
-    """The log with ``item`` as ids, and ``time`` in seconds if it has that; all else as it is.
+def events_of(log: pl.DataFrame | pl.LazyFrame, per: str | None = None) -> pl.LazyFrame:
+    """``item`` and ``user`` as ids, and ``time`` in seconds, of those that a log has.
 
-    ``_row`` numbers its rows. It is read as a stream, and not kept.
+    ``_row`` numbers its rows, and ``_per`` is the column ``per`` where the log has that. It is read
+    as a stream, and not kept.
     """
     rows = log.lazy()
     schema = rows.collect_schema()
     if "item" not in schema:
         say = "Say item=COLUMN, or rename the one that holds it"
         raise UserError(lacking("The log", "item", schema, say))
-    read = [ids(pl.col("item"), schema["item"]).alias("item")]
+    read = [
+        ids(pl.col(name), schema[name]).alias(name) for name in ("item", "user") if name in schema
+    ]
     if "time" in schema:
         read.append(times_of("the column 'time' of the log", rows))
-    events = rows.with_row_index("_row").with_columns(read).drop_nulls("item")
+    if per is not None and per in schema:
+        read.append(pl.col(per).alias("_per"))
+    events = rows.select(read).with_row_index("_row").drop_nulls("item")
     if "time" in schema:
         empty = events.filter(pl.col("time").is_null())
         if empty.select(pl.len()).collect(engine="streaming").item():
@@ -77,7 +84,7 @@ def popular(
         ``per`` if it is said, ``rank``, ``item``, ``title``, ``score`` (the sum of
         ``2 ** (-age / half_life)``), ``events``, and ``users`` where the log has them.
     """
-    events = events_of(log)
+    events = events_of(log, _per(per, POPULAR))
     if half_life is not None or at is not None:
         now = _now(events, at)
         events = events.filter(pl.col("time") <= now)
@@ -93,11 +100,18 @@ def popular(
     if "user" not in events.collect_schema():
         return best
     # Of what is told alone: whoever had any item are too many to hold.
-    keys = [per, "item"] if per else ["item"]
-    own = events.join(best.select(keys).lazy(), keys, "semi")
-    users = own.group_by(keys).agg(pl.col("user").n_unique().alias("users"))
-    told = users.collect(engine="streaming")
-    return best.join(told, keys, "left", maintain_order="left")
+    keys = ["_per", "item"] if per else ["item"]
+    told = best.select(pl.col(per).alias("_per") if per else [], "item")
+    own = events.join(told.lazy(), keys, "semi")
+    users = own.group_by(keys).agg(pl.col("user").drop_nulls().n_unique().alias("users"))
+    counted = users.collect(engine="streaming")
+    return best.join(
+        counted,
+        left_on=[per, "item"] if per else keys,
+        right_on=keys,
+        how="left",
+        maintain_order="left",
+    )
 
 
 def trending(
@@ -122,7 +136,7 @@ def trending(
         ``per``, ``rank``, ``item``, ``title``, ``recent`` and ``before`` (events), ``ratio`` (of
         the shares, one event added to each side), ``p``, ``q``; by ``p``, risen items alone.
     """
-    events = events_of(log)
+    events = events_of(log, _per(per, TRENDING))
     now = _now(events, at)
     age = (pl.lit(now) - pl.col("time")) / window
     events = events.filter((age >= 0) & (age < 5)).with_columns(recent=age < 1)
@@ -130,7 +144,7 @@ def trending(
     both = [pl.col("recent").sum().alias("recent"), (~pl.col("recent")).sum().alias("before")]
     found = _grouped(events, per, both)
     own = [pl.col(name).sum() for name in ("recent", "before")]
-    own = [each.over(per) for each in own] if per else own
+    own = [each.over("_per") for each in own] if per else own
     found = found.with_columns(all_recent=own[0], all_before=own[1])
     names = ("recent", "before", "all_recent", "all_before")
     recent, before, of, rest = (found[name].to_numpy().astype(float) for name in names)
@@ -147,9 +161,16 @@ def trending(
 def _grouped(events: pl.LazyFrame, per: str | None, made: list[pl.Expr]) -> pl.DataFrame:
     """A row for each item, or each of a group, in the order in which the log first has them."""
     first = pl.col("_row").min().alias("_first")
-    grouped = events.group_by([per, "item"] if per else ["item"]).agg(first, *made)
+    grouped = events.group_by(["_per", "item"] if per else ["item"]).agg(first, *made)
     found = grouped.collect(engine="streaming")
-    return found.sort("_first", *([per] if per else []), "item").drop("_first")
+    return found.sort("_first", *(["_per"] if per else []), "item").drop("_first")
+
+
+def _per(per: str | None, columns: tuple[str, ...]) -> str | None:
+    """``per``. Raises UserError where the answer has a column of this name."""
+    if per in columns:
+        raise UserError(f"per={per}: the answer has a column of this name: give yours another.")
+    return per
 
 
 def _now(events: pl.LazyFrame, at: Moment | None) -> float:
@@ -175,13 +196,14 @@ def _held(events: pl.LazyFrame, items: pl.DataFrame | None, where: str | None) -
 
 
 def _in_groups(events: pl.LazyFrame, items: pl.DataFrame | None, per: str | None) -> pl.LazyFrame:
-    """The events with a column ``per``, once for each value it has."""
-    if per is None or per in events.collect_schema():
-        return events if per is None else events.drop_nulls(per)
+    """The events with a column ``_per``, once for each value it has."""
+    if per is None or "_per" in events.collect_schema():
+        return events if per is None else events.drop_nulls("_per")
     if items is None:
         raise UserError(f"per={per}: the log has no such column, and there is no catalogue.")
-    values = pl.DataFrame([ids_of(items["item"]).alias("item"), values_of(items, per, "per")])
-    values = values.explode(per, empty_as_null=True, keep_nulls=True).drop_nulls()
+    of = values_of(items, per, "per").alias("_per")
+    values = pl.DataFrame([ids_of(items["item"]).alias("item"), of])
+    values = values.explode("_per", empty_as_null=True, keep_nulls=True).drop_nulls()
     return events.join(values.lazy(), "item", "inner")
 
 
@@ -194,13 +216,14 @@ def _ranked(
     per: str | None,
 ) -> pl.DataFrame:
     """The first ``k``, of each group; ties in the order of the log."""
-    keys = [per] if per else []
+    keys = ["_per"] if per else []
     found = found.sort([*keys, *by], descending=[False] * len(keys) + falling, maintain_order=True)
     place = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32)
-    found = found.with_columns(rank=place.over(per) if per else place).filter(pl.col("rank") <= k)
+    found = found.with_columns(rank=place.over(keys) if per else place).filter(pl.col("rank") <= k)
     titled = items is not None and "title" in items.columns
     if items is not None and titled:
         names = pl.DataFrame([ids_of(items["item"]).alias("item"), items["title"]])
         found = found.join(names, "item", "left", maintain_order="left")
     first = [*keys, "rank", "item", *(["title"] if titled else [])]
-    return found.select(*first, *(name for name in found.columns if name not in first))
+    found = found.select(*first, *(name for name in found.columns if name not in first))
+    return found.rename({"_per": per}) if per else found

@@ -34,6 +34,8 @@ def candidates_of(items: pl.DataFrame, name: str) -> pl.DataFrame:
         raise UserError(f"The candidates are named by '{name}', and have a column 'item' as well.")
     if items.is_empty():
         raise UserError("There are no candidates.")
+    if items[name].dtype.is_nested():
+        raise UserError(f"The column '{name}' holds lists: a candidate is a number or a text.")
     if items[name].null_count():
         raise UserError(f"A candidate has no '{name}'.")
     if (again := items[name].filter(items[name].is_duplicated())).len():

@@ -24,7 +24,7 @@ class Told:
     history holds no known item.  short: lists of fewer than k items.  items, unknown_items: of
     histories.  best, chosen: relevance of the plain lists and of those that were chosen, from 0
     (the lowest of the candidates) to 1; gain: the same discounted by rank as in DCG; alike: sums of
-    the likeness of two items of a list, of the plain and the chosen ones, over ``pairs``.
+    the likeness of two items of a list, over as many ``pairs``, of the plain and the chosen ones.
     """
 
     lists: int = 0
@@ -39,7 +39,8 @@ class Told:
     chosen: float = 0.0
     best_gain: float = 0.0
     chosen_gain: float = 0.0
-    pairs: int = 0
+    best_pairs: int = 0
+    chosen_pairs: int = 0
     best_alike: float = 0.0
     chosen_alike: float = 0.0
 
@@ -69,7 +70,7 @@ class Told:
             if features is not None:
                 alike, pairs = _alike(features, pool, place)
                 setattr(self, f"{name}_alike", getattr(self, f"{name}_alike") + alike)
-                self.pairs += pairs if name == "best" else 0
+                setattr(self, f"{name}_pairs", getattr(self, f"{name}_pairs") + pairs)
 
     def add(self, other: "Told") -> None:
         """Add what is to be told of others."""
@@ -91,9 +92,9 @@ class Told:
             "relevance": self.chosen / self.best if self.best else 1.0,
             "dcg": self.chosen_gain / self.best_gain if self.best_gain else 1.0,
         }
-        if self.pairs:
-            found |= {"alike_plain": self.best_alike / self.pairs}
-            found |= {"alike": self.chosen_alike / self.pairs}
+        if self.best_pairs and self.chosen_pairs:
+            found |= {"alike_plain": self.best_alike / self.best_pairs}
+            found |= {"alike": self.chosen_alike / self.chosen_pairs}
         return found
 
     def warnings(self, k: int) -> list[str]:

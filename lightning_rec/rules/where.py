@@ -59,7 +59,11 @@ def holds(text: str, items: pl.DataFrame, name: str = "where") -> Mask:
         at = f" at character {error.offset}" if isinstance(error, SyntaxError) else ""
         raise UserError(f"{name}={text!r} cannot be read ({told}{at}): {FORMS}.") from None
     found = _Condition(text, items, name).true(tree)
-    return items.with_columns(found.fill_null(False).alias("\0"))["\0"].to_numpy()
+    try:
+        return items.with_columns(found.fill_null(False).alias("\0"))["\0"].to_numpy()
+    except pl.exceptions.PolarsError as error:  # of types that nothing is compared with
+        told = str(error).splitlines()[0]
+        raise UserError(f"{name}={text!r} cannot be asked of these columns: {told}.") from None
 
 
 class _Condition:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from polars.exceptions import PanicException
+
 from lightning_rec.errors import UserError
 
 Work = Callable[[Any], list[Any]]
@@ -95,11 +97,11 @@ def _answers(work: Work, questions: Sequence[Any]) -> list[Any]:
     """An answer or an exception for each question; where all together fail, each by itself."""
     try:
         return work(questions)
-    except Exception as error:
+    except (Exception, PanicException) as error:
         if len(questions) == 1:
             if not isinstance(error, UserError):
                 log.exception("A request could not be computed.")
-            return [error]
+            return [error if isinstance(error, Exception) else RuntimeError(str(error))]
     return [_answers(work, [question])[0] for question in questions]
 
 

@@ -261,3 +261,29 @@ def test_quarters_of_a_number_part_the_catalogue(model: SequencePredictor) -> No
         profile(model, "nobody")
     with pytest.raises(UserError, match="holds no item"):
         profile(model, history=["zz"])
+
+
+def test_segments_may_be_called_as_anything() -> None:
+    """Names that the counting might use itself, and those that the answer has."""
+    names = ["weight", "_row", "_first", "_per", "segment", "all_recent"]
+    part = ["a", "b", "a", "a", "b", "a"]
+    log = pl.DataFrame({"item": ["x", "y", "x", "z", "x", "x"], "time": [100.0, 90, 80, 55, 50, 0]})
+    log = log.with_columns(pl.Series(name, part) for name in names)
+    for name in names:
+        found = popular(log, 1, per=name)
+        assert found.select(name, "item", "score").rows() == [("a", "x", 3.0), ("b", "y", 1.0)]
+        risen = trending(log, 1, per=name, window=30.0)
+        assert risen.select(name, "item", "recent", "before").rows() == [
+            ("a", "x", 2, 1),
+            ("b", "y", 1, 0),
+        ]
+    for name in ("score", "events", "item", "rank"):
+        with pytest.raises(UserError, match=f"per={name}: the answer has a column of this name"):
+            popular(log, 1, per=name)
+
+
+def test_users_are_counted_by_the_one_rule_of_ids() -> None:
+    """A row without a user is an event of nobody that is known."""
+    log = pl.DataFrame({"item": ["x"] * 5, "user": ["u1", " u1", None, "u2", ""]})
+    assert popular(log)["users"].to_list() == [2]
+    assert popular(log)["events"].to_list() == [5]

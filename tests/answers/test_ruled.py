@@ -190,6 +190,23 @@ def test_diversity_costs_relevance_and_both_are_told(model: SequencePredictor) -
     assert "keep" in told.costs()
 
 
+def test_likeness_is_a_mean_of_what_caps_leave(model: SequencePredictor) -> None:
+    """A list that caps cut short has fewer pairs than that of the best."""
+    told, rules = Told(), Rules(diversity="mmr:0.3@tags", per="kind:1", where="kind is not None")
+    found = model.recommend(users=USERS, k=8, rules=rules, told=told)
+    assert found.group_by("user").len()["len"].max() < 8
+    tags = dict(model.items.select("item", "tags").iter_rows())
+    cosines = []
+    for _, own in found.group_by("user"):
+        of = [set((tags[item] or "none").split("|")) for item in own["item"]]
+        cosines += [
+            len(one & other) / (len(one) * len(other)) ** 0.5
+            for n, one in enumerate(of)
+            for other in of[:n]
+        ]
+    assert told.cost()["alike"] == pytest.approx(np.mean(cosines))
+
+
 def test_fewer_than_asked_is_told(
     model: SequencePredictor, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,8 +1,11 @@
 """Propensities are the frequencies with which items are shown."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from scipy import integrate, stats
 
 from lightning_rec.rules.choosing import Cap, Pool, choose
 from lightning_rec.rules.exploring import Chance, Draw, Epsilon, Softmax, Thompson
@@ -84,3 +87,31 @@ def test_thompson_draws_among_equal_scores_as_it_says() -> None:
                 else:
                     said = propensity[here, rank][0] if here.any() else 0.0
                     assert here.mean() == pytest.approx(said, abs=0.012)
+
+
+def test_thompson_is_exact_where_some_items_are_known_much_better() -> None:
+    """Draws of what has ten thousand times the events hardly differ: a coarse sum misses them."""
+    draw = Thompson(1.0, torch.tensor([0, 1, 2, 5, 10, 1000, 3000, 20_000]))
+    means = torch.tensor([[0.1, -0.1, 0.6, 0.1, -0.5, 0.4, 1.3, 0.9]], dtype=torch.float64)
+    spreads = draw.deviations(means, torch.arange(8)[None])
+    mean, spread = means[0].numpy(), spreads[0].numpy()
+
+    def wins(item: int) -> float:
+        others = np.arange(8) != item
+
+        def density(z: float) -> float:
+            own = mean[item] + spread[item] * z
+            below = stats.norm.cdf((own - mean[others]) / spread[others]).prod()
+            return float(stats.norm.pdf(z) * below)
+
+        edges = np.linspace(-8, 8, 161)
+        return sum(integrate.quad(density, a, b)[0] for a, b in pairwise(edges))
+
+    for item in (0, 1, 2, 3, 6):
+        said = draw._probability(means, spreads, torch.tensor([item]))
+        assert float(said[0]) == pytest.approx(wins(item), rel=1e-3), item
+
+
+def test_epsilon_says_its_propensity_in_double_precision() -> None:
+    _, propensity = drawn(Epsilon(0.3), [], 1)
+    assert set(propensity[:, 0]) == {0.3 / 5, 0.3 / 5 + 0.7}

@@ -90,6 +90,7 @@ def test_text_that_holds_numbers_is_compared_as_numbers() -> None:
         ("3 in price", "the column 'price' holds Float64, in which 3 cannot be"),
         ("made > 'soon'", "the column 'made' holds dates, and 'soon' is none"),
         ("old < category", "the columns 'old' (Int64) and 'category' (String) cannot be compared"),
+        ("genres < genres", "cannot be asked of these columns"),
         ("price <", "cannot be read (invalid syntax"),
         ("price = 3", "cannot be read"),
         ("", "is no condition"),

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 import pytest
+from polars.exceptions import PanicException
 
 from lightning_rec.errors import UserError
 from lightning_rec.serving.compute import Compute
@@ -47,6 +48,24 @@ def test_a_question_that_fails_fails_alone() -> None:
     found = asyncio.run(ask())
     assert [each for each in found if not isinstance(each, UserError)] == [0, 1, 2, 4, 5]
     assert str(found[3]) == "three"
+    compute.end()
+
+
+def test_a_panic_of_polars_does_not_end_the_thread() -> None:
+    compute = Compute(64)
+
+    def work(questions: list[Any]) -> list[Any]:
+        if 3 in questions:
+            raise PanicException("three")
+        return questions
+
+    async def ask() -> list[Any]:
+        asked = [compute.ask("a", work, n) for n in range(6)]
+        return await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+
+    found = asyncio.run(ask())
+    assert [str(each) for each in found] == ["0", "1", "2", "three", "4", "5"]
+    assert isinstance(found[3], RuntimeError)
     compute.end()
 
 
