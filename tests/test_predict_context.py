@@ -166,6 +166,10 @@ def test_the_commands(
         cli.run(["recommend", f"model={run}", *asked[1:2], "row={uid: u1}", "context=noon"])
     with pytest.raises(UserError, match="nothing else here"):
         cli.run(["recommend", *asked, "row={uid: u1}", "at=2026-11-28"])
+    pl.DataFrame({"title": ["Dr"], "uid": ["u1"]}).write_csv(tmp_path / "titled.csv")
+    files = ["--input", str(tmp_path / "titled.csv"), "--output", str(tmp_path / "t.parquet")]
+    with pytest.raises(UserError, match="the answer has a column 'title' as well"):
+        cli.run(["recommend", *asked, *files])
     rows = items.drop("title", "brand").with_columns(uid=pl.lit("u1"))
     rows.write_csv(tmp_path / "pairs.csv")
     files = ["--input", str(tmp_path / "pairs.csv"), "--output", str(tmp_path / "p.parquet")]

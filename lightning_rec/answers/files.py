@@ -60,9 +60,23 @@ def check_output(output: Path, *, overwrite: bool = False) -> None:
         raise UserError(f"{output} exists: choose another name, or say overwrite=true.")
 
 
+def check_columns(schema: pl.Schema, output: Path) -> None:
+    """Raise UserError for columns that a file of this name cannot hold."""
+    lists = [name for name, kind in schema.items() if kind.is_nested()]
+    if lists and WRITERS[output.suffix.lower()] == "csv":
+        raise UserError(
+            f"{output}: CSV holds no lists, and the column '{lists[0]}' has them: name it .parquet "
+            "or .jsonl."
+        )
+
+
 def write_table(table: pl.LazyFrame, output: Path) -> None:
-    """Write a table by the ending of its name, whole or not at all, in bounded memory."""
+    """Write a table by the ending of its name, whole or not at all, in bounded memory.
+
+    Raises UserError for columns that it cannot hold.
+    """
     kind = WRITERS[output.suffix.lower()]
+    check_columns(table.collect_schema(), output)
     with atomic_path(output) as temporary:
         if kind == "parquet":
             table.sink_parquet(temporary)
@@ -105,11 +119,17 @@ def answer_file(
         raise UserError(f"{output} is the input itself: choose another name.")
     folder = output.with_name(f".{output.name}.parts")
     begun = time.perf_counter()
+
+    def fitting(rows: pl.DataFrame, own: Told) -> pl.DataFrame:
+        found = answer(rows, own)
+        check_columns(found.schema, output)  # with the first part, not after the last
+        return found
+
     with _alone(folder, restart):
         _begin(folder, source, request, lambda: stage(_cut(table, folder)))
         rows = pl.scan_parquet(folder / "asked.parquet", glob=False)
         number = int(rows.select(pl.len()).collect().item())
-        before = _parts(folder, rows, number, answer, told)
+        before = _parts(folder, rows, number, fitting, told)
         paths = [folder / f"{start:012d}.parquet" for start in range(0, max(number, 1), ROWS)]
         whole = pl.scan_parquet(paths, glob=False)
         written = int(whole.select(pl.len()).collect().item())

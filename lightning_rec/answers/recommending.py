@@ -67,7 +67,7 @@ def recommend_file(
         asked: dict[str, Any] = {"k": k, "seen": seen, "rules": ready, "told": own, "strict": False}
         if "history" in rows.columns:
             return model.recommend(rows, **asked)
-        return model.recommend(users=rows["user"].to_list(), **asked)
+        return model.recommend(users=rows["user"], **asked)
 
     more = {"overwrite": overwrite, "restart": restart}
     stage = partial(_staged, source)

@@ -68,6 +68,11 @@ def _of_file(
         answer = model.recommend(rows, items, told=own, **asked)
         kept = [name for name in (model.processor.fields.group, "user") if name in rows.columns]
         named = rows.select(kept[:1] or rows.columns[:1])[answer["row"].to_list()]
+        if (name := named.columns[0]) in answer.columns:
+            raise UserError(
+                f"{source}: the answer has a column '{name}' as well: put the column first that "
+                "says whom a row is for."
+            )
         return pl.concat([named, answer.drop("row")], how="horizontal")
 
     more = {"overwrite": flag(said, "overwrite"), "restart": flag(said, "restart")}

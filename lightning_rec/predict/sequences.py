@@ -84,7 +84,7 @@ class SequencePredictor(Predictor):
         self,
         histories: Histories | None = None,
         *,
-        users: Sequence[Any] | None = None,
+        users: Sequence[Any] | pl.Series | None = None,
         k: int = 10,
         seen: str | None = None,
         rules: "Given | Ready | None" = None,

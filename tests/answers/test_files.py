@@ -184,3 +184,33 @@ def test_a_copy_of_the_input_without_a_part_binds_nobody(
     (folder / "asked.parquet").write_bytes(b"")
     assert recommend_file(model, "other", users, tmp_path / "recs.parquet").rows == 40
     assert not folder.exists()
+
+
+def test_a_part_in_which_nobody_is_named_goes_with_the_others(
+    model: SequencePredictor, tmp_path: Path
+) -> None:
+    """Seven rows are a part: of the first one no user is known, by number or by name."""
+    for users in ([None] * 8 + ["u4", "u9"], [None] * 7 + [7, 8]):
+        source, output = tmp_path / "some.parquet", tmp_path / "recs.parquet"
+        given = pl.DataFrame({"user": users})
+        given.write_parquet(source)
+        recommend_file(model, "m", source, output, k=2, overwrite=True)
+        found = pl.read_parquet(output)
+        assert found.schema["user"] == given.schema["user"]
+        known = [user for user in users if isinstance(user, str)]
+        assert found["user"].to_list() == [user for user in known for _ in range(2)]
+
+
+def test_lists_are_refused_before_the_first_part_stays(tmp_path: Path) -> None:
+    source, output = tmp_path / "rows.parquet", tmp_path / "rows.csv"
+    pl.DataFrame({"tags": [["a"]] * 20}).write_parquet(source)
+    asked: list[int] = []
+
+    def answer(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
+        asked.append(len(rows))
+        return rows
+
+    with pytest.raises(UserError, match="CSV holds no lists, and the column 'tags' has them"):
+        files.answer_file(source, output, {}, lambda rows: rows, answer, Told())
+    assert asked == [7]
+    assert [each.name for each in tmp_path.iterdir()] == ["rows.parquet"]
