@@ -9,8 +9,8 @@ from typing import Any
 class Cache:
     """At most ``size`` answers, each for ``seconds``.
 
-    A key has all that an answer is made of: the version of the model, the user and the revision
-    of his session, ``k`` and so on. So an event, or another model, needs no clearing: it makes
+    A key has all that an answer is made of: the version of the model, the user and the items of
+    his session, ``k`` and so on. So an event, or another model, needs no clearing: it makes
     another key, and the old answer is never found again.
     """
 

@@ -50,8 +50,7 @@ class Personal:
         if history is not None:
             return "0", *of_items(self.taste, history, most)
         name = user_of(user)
-        session = await sessions.read(name)
-        return name, *of_searcher(self.taste, name, session.items if session else ())
+        return name, *of_searcher(self.taste, name, await sessions.read(name))
 
     def answered(
         self,

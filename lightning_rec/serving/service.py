@@ -86,15 +86,15 @@ class Service:
             asked, unknown = of_items(model, history, self.settings.history)
             return await self._ranking(model, k, seen, asked, unknown, rules)
         name = user_of(user)
-        session = await self.sessions.read(name)
+        events = await self.sessions.read(name)
         if rules is not None:  # whose answers hold for a moment, and are not kept
-            asked, unknown = of_user(model, name, session.items if session else ())
+            asked, unknown = of_user(model, name, events)
             return await self._ranking(model, k, seen, asked, unknown, rules, name)
-        key = (model.version, name, session and session.revision, k, seen)
+        key = (model.version, name, events, k, seen)
         kept = self.cache.get(key)
         self.figures.cache.labels("no" if kept is None else "yes").inc()
         if kept is None:
-            asked, unknown = of_user(model, name, session.items if session else ())
+            asked, unknown = of_user(model, name, events)
             kept = await self._ranking(model, k, seen, asked, unknown)
             self.cache.put(key, kept)
         found: Told = kept

@@ -12,13 +12,6 @@ from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.settings import Settings
 
 
-class Session(NamedTuple):
-    """The latest items of a user, oldest first, and a number that each event changes."""
-
-    revision: int
-    items: tuple[str, ...]
-
-
 class Appended(NamedTuple):
     """How many items a session has now; whether this event had been taken before."""
 
@@ -33,8 +26,8 @@ class Sessions(Protocol):
         """Take an event once; ``key`` names it, and is refused with another event."""
         ...
 
-    async def read(self, user: str) -> Session | None:
-        """The session of a user, None if there is none."""
+    async def read(self, user: str) -> tuple[str, ...]:
+        """The latest items of a user, oldest first; none where he has no session."""
         ...
 
     async def check(self) -> None:
@@ -46,7 +39,6 @@ class Sessions(Protocol):
         ...
 
 
-EMPTY = Session(0, ())
 _REUSED = "This Idempotency-Key came with another event before: give each event its own."
 
 
@@ -56,7 +48,7 @@ def _digest(*parts: str) -> str:
 
 @dataclass
 class _Kept:
-    session: Session
+    items: tuple[str, ...]
     since: float
 
 
@@ -73,7 +65,6 @@ class MemorySessions:
     seconds: float
     _kept: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)
     _keys: OrderedDict[str, tuple[str, float]] = field(default_factory=OrderedDict)
-    _revision: int = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -82,25 +73,24 @@ class MemorySessions:
         """See :class:`Sessions`."""
         now = time.monotonic()
         self._forget(now)
-        session = self._kept[user].session if user in self._kept else EMPTY
+        before = self._kept[user].items if user in self._kept else ()
         if key is not None:
             event = _digest(user, *items)
             if key in self._keys:
                 if self._keys[key][0] != event:
                     raise Refusal("conflict", _REUSED)
-                return Appended(len(session.items), True)
+                return Appended(len(before), True)
             self._keys[key] = (event, now)
-        self._revision += 1
-        whole = (*session.items, *items)[-self.items :]
-        self._kept[user] = _Kept(Session(self._revision, whole), now)
+        whole = (*before, *items)[-self.items :]
+        self._kept[user] = _Kept(whole, now)
         self._kept.move_to_end(user)
         self._forget(now)
         return Appended(len(whole), False)
 
-    async def read(self, user: str) -> Session | None:
+    async def read(self, user: str) -> tuple[str, ...]:
         """See :class:`Sessions`."""
         self._forget(time.monotonic())
-        return self._kept[user].session if user in self._kept else None
+        return self._kept[user].items if user in self._kept else ()
 
     async def check(self) -> None:
         """Memory is there."""
@@ -122,19 +112,18 @@ class MemorySessions:
 
 
 # One step for Redis, so that two servers cannot take one event twice.
-# KEYS: session, its revision, the counter, the key of the event ('' for none).
+# KEYS: session, the key of the event ('' for none).
 # ARGV: seconds, most items, digest of the event, then the items.
 _APPEND = """
 local repeated = 0
-if KEYS[4] ~= '' then
-  local known = redis.call('GET', KEYS[4])
+if KEYS[2] ~= '' then
+  local known = redis.call('GET', KEYS[2])
   if known and known ~= ARGV[3] then return {-1, 0} end
   if known then return {redis.call('LLEN', KEYS[1]), 1} end
-  redis.call('SET', KEYS[4], ARGV[3], 'EX', ARGV[1])
+  redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[1])
 end
 for place = 4, #ARGV do redis.call('RPUSH', KEYS[1], ARGV[place]) end
 redis.call('LTRIM', KEYS[1], -tonumber(ARGV[2]), -1)
-redis.call('SET', KEYS[2], redis.call('INCR', KEYS[3]), 'EX', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return {redis.call('LLEN', KEYS[1]), 0}
 """
@@ -161,7 +150,7 @@ class RedisSessions:
     async def append(self, user: str, items: Sequence[str], key: str | None) -> Appended:
         """See :class:`Sessions`."""
         event = "" if key is None else f"lightning_rec:event:{_digest(key)}"
-        keys = [*self._names(user), "lightning_rec:revision", event]
+        keys = [self._name(user), event]
         values: list[Any] = [self.seconds, self.items, _digest(user, *items), *items]
         try:
             count, repeated = await self._append(keys=keys, args=values)
@@ -171,15 +160,12 @@ class RedisSessions:
             raise Refusal("conflict", _REUSED)
         return Appended(count, bool(repeated))
 
-    async def read(self, user: str) -> Session | None:
+    async def read(self, user: str) -> tuple[str, ...]:
         """See :class:`Sessions`."""
-        name, revision = self._names(user)
         try:
-            both = self._redis.pipeline(transaction=True)
-            number, items = await both.get(revision).lrange(name, 0, -1).execute()
+            return tuple(await self._redis.lrange(self._name(user), 0, -1))
         except self._failed:
             raise _gone() from None
-        return Session(int(number or 0), tuple(items)) if items else None
 
     async def check(self) -> None:
         """See :class:`Sessions`."""
@@ -192,8 +178,8 @@ class RedisSessions:
         """See :class:`Sessions`."""
         await self._redis.aclose()
 
-    def _names(self, user: str) -> list[str]:
-        return [f"lightning_rec:{part}:{_digest(user)}" for part in ("session", "latest")]
+    def _name(self, user: str) -> str:
+        return f"lightning_rec:session:{_digest(user)}"
 
 
 def _gone() -> Refusal:

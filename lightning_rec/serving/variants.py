@@ -107,7 +107,7 @@ async def history_logged(service: Service, asked: RecommendRequest, unit: Unit) 
     name = text_of(asked.user) if asked.user is not None else None
     if name is None:
         return told
-    session, model = await service.sessions.read(name), service.model
-    codes, events = history_of(model, name, ()), session.items if session else ()
+    events, model = await service.sessions.read(name), service.model
+    codes = history_of(model, name, ())
     latest = [*(model.items[code] for code in codes[-LATEST:]), *events][-LATEST:]
     return told | {"history": latest, "length": len(codes) + len(events)}
