@@ -35,6 +35,19 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         yield temporary
 
 
+def with_usual_modes(folder: Path) -> None:
+    """Give files the mode of any other new file: libraries write safetensors for their user alone,
+    and who serves a model may not be who trained it.
+    """
+    probe = folder / ".mode"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)
+
+
 def write_text(target: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with atomic_path(target) as temporary:

@@ -1,5 +1,6 @@
 """What a user is like, by his history: what he takes, how it drifts, how novel and active he is."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +14,7 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.ready import values_of
 
 MOST_VALUES = 100  # a column of more is no category
-BANDS = 4  # numbers of more values are told by quarters
+BANDS = 4  # numbers and dates of more values are told by quarters
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def profile(
 
 
 def columns_of(items: pl.DataFrame) -> list[str]:
-    """The columns of a catalogue that shares can be of: categories, and numbers by quarters."""
+    """Columns of a catalogue that shares can be of: categories, numbers and dates by quarters."""
     found = []
     for name in items.columns:
         if name in ("item", "title"):
@@ -88,25 +89,39 @@ def columns_of(items: pl.DataFrame) -> list[str]:
 
 
 def _valued(items: pl.DataFrame, name: str) -> pl.Series:
-    """Values of a column, List[String]; numbers of many values by quarters of the catalogue."""
+    """Values of a column, List[String]; numbers and dates of many values by quarters."""
+    if (bands := _bands(items, name)) is None:
+        return values_of(items, name, "profile")
+    names, place = bands
+    shown = place.replace_strict(dict(enumerate(names)), return_dtype=pl.String).to_frame(name)
+    return shown.select(pl.concat_list(name).alias(name))[name]
+
+
+def _bands(items: pl.DataFrame, name: str) -> tuple[list[str], pl.Series] | None:
+    """Names of the quarters of a column of numbers or dates, ascending, and which of them each
+    item is in; None for other columns, and for those of few values.
+    """
     column = items[name]
     if column.dtype == pl.String:
-        read = column.cast(pl.Float64, strict=False)
-        if column.null_count() < len(column) and read.null_count() == column.null_count():
-            column = read
-    if not column.dtype.is_numeric() or column.n_unique() <= BANDS:
-        return values_of(items, name, "profile")
-    numbers = column.cast(pl.Float64).fill_nan(None)
+        date = column.str.to_date("%Y-%m-%d", strict=False)
+        for read in (column.cast(pl.Float64, strict=False), date):
+            if read.count() and read.null_count() == column.null_count():
+                column = read
+                break
+    dated = column.dtype.is_temporal() and column.dtype not in (pl.Time, pl.Duration)
+    if not (dated or column.dtype.is_numeric()) or column.n_unique() <= BANDS:
+        return None
+    numbers = (column.cast(pl.Date).to_physical() if dated else column).cast(pl.Float64)
+    numbers = numbers.fill_nan(None)
     cuts = [float(numbers.quantile(share) or 0.0) for share in (0.25, 0.5, 0.75)]
-    edges = [
-        f"up to {cuts[0]:g}",
-        *(f"{a:g} to {b:g}" for a, b in pairwise(cuts)),
-    ]
-    edges.append(f"above {cuts[2]:g}")
+    if dated:
+        told = [str(datetime.date(1970, 1, 1) + datetime.timedelta(days=cut)) for cut in cuts]
+    else:
+        told = [f"{cut:g}" for cut in cuts]
+    names = [f"up to {told[0]}", *(f"{a} to {b}" for a, b in pairwise(told)), f"above {told[2]}"]
     place = np.searchsorted(np.array(cuts), numbers.fill_null(0).to_numpy(), side="left")
-    names = pl.Series(name, [edges[at] for at in place.tolist()])
-    shown = pl.select(pl.when(numbers.is_not_null()).then(names)).to_series()
-    return shown.to_frame(name).select(pl.concat_list(name).alias(name))[name]
+    places = pl.Series(name, place)
+    return names, pl.select(pl.when(numbers.is_not_null()).then(places)).to_series()
 
 
 def _shares(model: SequencePredictor, name: str, of: np.ndarray) -> pl.DataFrame:
@@ -129,7 +144,10 @@ def _shares(model: SequencePredictor, name: str, of: np.ndarray) -> pl.DataFrame
     ]
     summed = summed.with_columns(total).with_columns(pl.col("share", "everybody").fill_null(0.0))
     summed = summed.filter((pl.col("share") > 0) | (pl.col("everybody") > 0))
-    summed = summed.sort("share", "everybody", descending=True, maintain_order=True)
+    if (bands := _bands(model.items, name)) is not None:
+        summed = summed.sort(pl.col("value").replace_strict({n: i for i, n in enumerate(bands[0])}))
+    else:
+        summed = summed.sort("share", "everybody", descending=True, maintain_order=True)
     order = ("value", "share", "everybody", "early", "late")
     return summed.select(pl.lit(name).alias("column"), *order)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from lightning_rec.bundle.packed import Packed
 from lightning_rec.errors import UserError
@@ -75,7 +75,7 @@ def _write(arrays: dict[str, dict[str, Any]], folder: Path) -> None:
     folder.mkdir()
     for name, own in arrays.items():
         plain = {key: np.ascontiguousarray(value) for key, value in own.items()}
-        save_file(plain, folder / f"{name}.safetensors")
+        (folder / f"{name}.safetensors").write_bytes(save(plain))
 
 
 def _opened(path: Path, recall: float, vectors: Floats) -> Index:

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lightning_rec.bundle.manifest import WEIGHTS, Kind
 from lightning_rec.errors import UserError
+from lightning_rec.files import with_usual_modes
 
 LANGUAGE = "language"  # the folder of the language model; that of a first stage begins with first_
 
@@ -63,6 +64,7 @@ def write_language(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a language model of transformers and its tokenizer: settings, words, safetensors."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    with_usual_modes(folder)
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -72,7 +74,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
         kept = value.detach().cpu().contiguous()
         state[name] = kept.clone() if kept.data_ptr() in known else kept
         known.add(kept.data_ptr())
-    save_file(state, path)
+    path.write_bytes(save(state))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -50,6 +50,10 @@ def run(arguments: list[str]) -> int:
         asked["new_items"] = table(Path(said["new_items"]), "item")
     path = export(said["run"], said["to"], *overrides, **asked)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    told = f"Bundle {Path(path).absolute()}, {size / 2**20:.1f} MiB: it answers as its run does."
+    told = f"Bundle {Path(path).absolute()}, {_told(size)}: it answers as its run does."
     Screen().print(told, highlight=False, soft_wrap=True)
     return 0
+
+
+def _told(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"

@@ -137,7 +137,9 @@ def _of_rows(
 ) -> tuple[list["Line"], list[str]]:
     """The same of a table of clicks; scores are those of its column ``score``, or made."""
     import numpy as np
+    import polars as pl
 
+    from lightning_rec.data.clicks import columns
     from lightning_rec.data.tabular import open_table
     from lightning_rec.monitoring.bins import of_table
     from lightning_rec.monitoring.judging import judged
@@ -149,13 +151,22 @@ def _of_rows(
         rows = table.collect(table.frame)
         if SCORE not in rows.columns:
             rows = predictor.score(rows)
-        return rows.rename({SCORE: SCORES}) if SCORE in rows.columns else rows
+        if SCORE not in rows.columns:
+            return rows  # of several goals
+        if (words := columns.words(rows[SCORE])).any():
+            value = rows[SCORE].filter(pl.Series(words))[0]
+            raise UserError(
+                f"{path}: column '{SCORE}' holds {value!r}, which is no number: leave the column "
+                "out, and the model scores the rows."
+            )
+        scores = pl.Series(SCORES, columns.numbers(rows[SCORE])).fill_nan(None)
+        return rows.drop(SCORE).with_columns(scores)
 
     rows, notes = read(said["log"]), list[str]()
     reference = reference_of(Path(said.get("model") or said["bundle"]), predictor)
     if "reference" in said:
         good = read(said["reference"])
-        scores = good[SCORES].to_numpy()
+        scores = good[SCORES].to_numpy() if SCORES in good.columns else None
         known = kept_rows(good.lazy(), np.arange(len(good)), scores, predictor.processor)
         reference = Reference(of_table(known))
     elif not reference.known:

@@ -15,8 +15,8 @@ the late one, how novel what he takes is, and how active he is.
 usage: lightning-rec profile model=FOLDER user=ID|history=[ID,...] [k=10]
                              [to=profile.png] [overwrite=true]
 
-An event of several categories is parted among them; numbers are told by quarters
-of the catalogue. Drift goes from 0 (the same) to 1 (nothing in common); novelty
+An event of several categories is parted among them; numbers and dates are told
+by quarters of the catalogue. Drift goes from 0 (the same) to 1 (nothing in common); novelty
 is the mean of -log2 of an item's share of all events, in bits.
 
 Examples:

@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks import cells, columns
+from lightning_rec.data.ids import stripped
+from lightning_rec.data.times import TimeForm, divisor, read_times
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.monitoring.bins import UNKNOWN, Floats, distribution, to_table
@@ -60,13 +62,23 @@ def observed_rows(rows: pl.DataFrame, processor: "FeatureProcessor") -> dict[str
 
 
 def times(values: pl.Series) -> pl.Series:
-    """As Datetime, UTC: seconds since 1970, or dates as texts."""
-    if values.dtype.is_temporal():
-        return values.cast(pl.Datetime("us"))
-    seconds = values.cast(pl.Float64, strict=False)
-    if seconds.null_count() == values.null_count():
-        return (seconds * 1_000_000).cast(pl.Int64).cast(pl.Datetime("us"))
-    return values.cast(pl.String).str.to_datetime(strict=False, time_unit="us")
+    """As Datetime, UTC: numbers of any unit since 1970, or dates, read as those of a log.
+
+    Raises UserError where the unit cannot be told.
+    """
+    text = stripped(pl.col(values.name).cast(pl.String))
+    filled = values.to_frame().select(text.filter(text != "").first()).to_series()
+    first = filled[0] if values.dtype == pl.String else None
+    reading = read_times(values.name, values.dtype, first, TimeForm(), mixed=True)
+    found = values.to_frame().select(reading.value.cast(pl.Float64)).to_series()
+    per_second: float | None = reading.per_second
+    if per_second is None and found.count():
+        numbers = found.drop_nulls().to_numpy()
+        try:
+            per_second = divisor(float(numbers.min()), float(numbers.max()), "auto")
+        except ValueError as error:
+            raise UserError(f"Column '{values.name}' {error}.") from error
+    return (found / (per_second or 1) * 1e6).cast(pl.Int64).cast(pl.Datetime("us"))
 
 
 def _vocabulary(processor: "FeatureProcessor") -> dict[tuple[object, ...], pl.DataFrame]:
@@ -111,9 +123,10 @@ def _calibration(
     window: str, part: pl.DataFrame, processor: "FeatureProcessor", asked: Watching
 ) -> Iterable[Line]:
     fields = processor.fields
-    if fields.label is None or fields.label not in part.columns:
+    if fields.label is None or not {fields.label, SCORES} <= set(part.columns):
         return
-    label = part[fields.label].cast(pl.Float64, strict=False)
+    read = cells.labels if fields.positive_from is None else cells.numbers
+    label = pl.Series(columns.numbers(part[fields.label], read)).fill_nan(None)
     if fields.positive_from is not None:
         label = (label >= fields.positive_from).cast(pl.Float64)
     is_there = (label.is_not_null() & part[SCORES].is_not_null()).to_numpy()

@@ -27,8 +27,9 @@ def candidates_of(items: pl.DataFrame, name: str) -> pl.DataFrame:
     """Candidates by their ids in ``name``. Raises UserError for what names none, or two."""
     if name not in items.columns:
         raise UserError(
-            f"The candidates have no column '{name}', which names them: it is data.fields.item of "
-            "the run, or 'item' where that is not set."
+            f"The candidates have no column '{name}', which names them (data.fields.item of the "
+            "run, or 'item' where that is not set). Rename the one that does; there are: "
+            f"{listed(items.columns)}."
         )
     if name != "item" and "item" in items.columns:
         raise UserError(f"The candidates are named by '{name}', and have a column 'item' as well.")

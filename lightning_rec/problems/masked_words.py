@@ -19,7 +19,7 @@ from lightning_rec.data.prepare import prepare
 from lightning_rec.data.templates import render_template
 from lightning_rec.data.texts import RandomTexts, audit_texts
 from lightning_rec.errors import UserError
-from lightning_rec.files import atomic_folder, sha256_json
+from lightning_rec.files import atomic_folder, sha256_json, with_usual_modes
 from lightning_rec.language.batches import SplitTexts, TextData
 from lightning_rec.language.hub import RUN_MODEL, find_model
 from lightning_rec.language.load import POOLING, words_loader
@@ -145,6 +145,7 @@ class MaskedWords(Problem[Audited[SplitTexts]]):
             model: Any = task.model.words.model
             model.save_pretrained(temporary)
             self.meta_model.tokenizer.save_pretrained(temporary)
+            with_usual_modes(temporary)
             if (began / POOLING).is_file():  # how its states become a vector
                 (temporary / POOLING.parent).mkdir()
                 shutil.copy(began / POOLING, temporary / POOLING)

@@ -18,7 +18,10 @@ from lightning_rec.errors import UserError, suggest
 
 LONGEST = 10_000  # characters of a condition
 DEEPEST = 100  # brackets and negations within one another
-FORMS = "say for instance where=\"price < 20 and category in ['shoes', 'bags']\""
+FORMS = (
+    "say for instance where=\"price < 20 and category in ['shoes', 'bags']\"; a column whose name "
+    "is not one word is col('unit price')"
+)
 
 _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -121,7 +124,8 @@ class _Condition:
         if name is None:
             name, other, sign = self._column(right), left, _TURNED[type(sign)]
         if name is None:
-            raise self._error(f"'{self._quoted(left)}' is compared with no column")
+            why = f"{self._quoted(left)} is compared with no column"
+            raise self._error(why, self._meant(left) or self._meant(right))
         compare = _COMPARED[type(sign)]
         if (second := self._column(other)) is not None:
             return compare(*self._alike(name, second))
@@ -132,16 +136,16 @@ class _Condition:
         """``column in [values]``, or ``value in column``."""
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
             if (name := self._column(left)) is None:
-                raise self._error(
-                    f"'{self._quoted(left)}' is no column, and is looked for in a list"
-                )
+                why = f"{self._quoted(left)} is no column, and is looked for in a list"
+                raise self._error(why, self._meant(left))
             values = [self._value(each) for each in right.elts]
             found = pl.lit(False) & self._known(name).is_not_null()
             for value in values:
                 found = found | (self._as(name, value) == self._literal(name, value))
             return found
         if (name := self._column(right)) is None:
-            raise self._error(f"'{self._quoted(right)}' is neither a list nor a column")
+            why = f"{self._quoted(right)} is neither a list nor a column"
+            raise self._error(why, self._meant(right))
         value, kind = self._value(left), self.items.schema[name]
         if isinstance(kind, pl.List | pl.Array):
             try:
@@ -236,6 +240,12 @@ class _Condition:
             f"'{self._quoted(node)}' is not understood: there are columns, numbers, texts, lists, "
             "and, or, not, comparisons, in, is None"
         )
+
+    def _meant(self, node: ast.expr) -> str:
+        """How the column is named whose name was given as a text."""
+        if isinstance(node, ast.Constant) and node.value in self.items.columns:
+            return f" The column of this name is col({node.value!r})."
+        return ""
 
     def _quoted(self, node: ast.expr) -> str:
         return (ast.get_source_segment(self.text.strip(), node) or type(node).__name__)[:80]

@@ -124,10 +124,14 @@ def _refusals(app: FastAPI) -> None:
         found = error.errors()
         if found and found[0].get("type") == "json_invalid":
             return answer(request, Refusal("bad_request", "The body is no JSON."))
+        if found and found[0]["type"] == "model_attributes_type" and found[0]["loc"] == ("body",):
+            sentence = 'The body is no JSON object sent with "Content-Type: application/json".'
+            return answer(request, Refusal("bad_request", sentence))
         told = [f"{'.'.join(map(str, e['loc'][1:])) or 'body'}: {e['msg']}" for e in found[:3]]
         rest = f" And {len(found) - 3} more." if len(found) > 3 else ""
         sentence = "; ".join(told)[:1000].encode("utf-8", "replace").decode()
-        return answer(request, Refusal("invalid", f"{sentence}.{rest}"))
+        end = "" if sentence.endswith(("?", ".")) else "."
+        return answer(request, Refusal("invalid", f"{sentence}{end}{rest}"))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lightning_rec.serving import schemas
 from lightning_rec.serving.answering import reasons
-from lightning_rec.serving.opening import Model
+from lightning_rec.serving.opening import Model, folded
 from lightning_rec.serving.raw_ids import texts_of
 from lightning_rec.serving.service import Service
 
@@ -41,7 +41,7 @@ def routes(app: FastAPI, service: Service) -> tuple[str, ...]:
 
     @app.get("/demo/items", include_in_schema=False)
     async def items(text: Annotated[str, Query(max_length=100)]) -> Any:
-        """Items whose title has all the words."""
+        """Items whose title or id has all the words."""
         return found(service.model, text)
 
     @app.post("/demo/recommend", include_in_schema=False)
@@ -63,6 +63,8 @@ async def _column(service: Service, model: Model, history: list[schemas.Id]) -> 
         codes = [model.codes[name] for name in texts_of(history) if name in model.codes]
         why = reasons(model, codes, [model.codes[row["item"]] for row in answer["items"]])
         rows = [row | {"why": each} for row, each in zip(answer["items"], why, strict=True)]
+        for each in (*rows, *(row["why"] for row in rows if row["why"])):
+            each["title"] = each.get("title") or _titled(service.model, each["item"])["title"]
     return {"name": model.predictor.name, "folder": model.folder, "items": rows}
 
 
@@ -74,12 +76,12 @@ def _titled(model: Model, item: str | None) -> dict[str, str]:
 
 
 def found(model: Model, text: str) -> list[dict[str, str]]:
-    """Items whose title has all the words: ``item`` and ``title``, the shortest titles first."""
-    words, titles, fitting = text.casefold().split(), model.titles or model.items, []
-    for code, title in enumerate(titles if words else ()):
-        if title and all(word in title.casefold() for word in words):
-            fitting.append((not title.casefold().startswith(words[0]), len(title), code))
-    return [
-        {"item": model.items[code], "title": titles[code] or model.items[code]}
-        for _, _, code in sorted(fitting)[:_FOUND]
-    ]
+    """Items whose title, else whose id, has all the words: ``item`` and ``title``, the shortest
+    titles first. Neither case nor accents count.
+    """
+    words, fitting = folded(text).split(), []
+    for code, (title, item) in enumerate(model.searched if words else ()):
+        by_title = all(word in title for word in words)
+        if by_title or all(word in item for word in words):
+            fitting.append((not by_title, not title.startswith(words[0]), len(title), code))
+    return [_titled(model, model.items[code]) for *_, code in sorted(fitting)[:_FOUND]]

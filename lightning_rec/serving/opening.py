@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from unicodedata import combining, normalize
 
 from torch import Tensor
 
@@ -20,6 +21,11 @@ from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.given import table
 
 Kind = Literal["sequences", "clicks", "matching"]
+
+
+def folded(text: str) -> str:
+    """Text without case and accents, as people type it into a search."""
+    return "".join(c for c in normalize("NFKD", text.casefold()) if not combining(c))
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,12 @@ class Model:
             return None
         titles: list[str | None] = self.predictor.catalogue.items["title"].to_list()
         return titles
+
+    @cached_property
+    def searched(self) -> list[tuple[str, str]]:
+        """The title and the id of each item by its code, as :func:`folded` has them."""
+        titles = self.titles or [None] * len(self.items)
+        return [(folded(t or ""), folded(i)) for t, i in zip(titles, self.items, strict=True)]
 
     @cached_property
     def directions(self) -> Tensor | None:

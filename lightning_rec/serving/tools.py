@@ -67,7 +67,7 @@ def _tools(service: Service) -> list[Tool]:
     """What a model of this kind answers."""
 
     async def find_items(text: Annotated[str, Field(min_length=1, max_length=100)]) -> Told:
-        """Items of the catalogue whose title has all the words, with their ids."""
+        """Items of the catalogue whose title or id has all the words, with their ids."""
         return {"items": found(service.model, text)}
 
     async def recommend(

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from lightning_rec.answers.popular import DAY, popular, seconds, trending
-from lightning_rec.answers.profile import profile
+from lightning_rec.answers.profile import _valued, columns_of, profile
 from lightning_rec.answers.similar import similar, tfidf
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
@@ -251,12 +251,32 @@ def test_a_profile_is_of_the_history(model: SequencePredictor) -> None:
     assert profile(model, history=ids, k=6).shares.equals(found.shares)
 
 
+def test_dates_are_told_by_quarters_as_well() -> None:
+    days = [f"2026-01-{day:02d}" for day in range(1, 30)]
+    for column in (
+        pl.Series("made", [*days, None]),
+        pl.Series("made", [*days, None]).str.to_date(),
+    ):
+        items = pl.DataFrame({"item": [str(n) for n in range(30)], "made": column})
+        assert columns_of(items) == ["made"]
+        told = _valued(items, "made").list.first()
+        assert told.to_list() == [
+            *["up to 2026-01-08"] * 8, *["2026-01-08 to 2026-01-15"] * 7,
+            *["2026-01-15 to 2026-01-22"] * 7, *["above 2026-01-22"] * 7, None,
+        ]  # fmt: skip
+
+
 def test_quarters_of_a_number_part_the_catalogue(model: SequencePredictor) -> None:
     shares = profile(model, "u9").shares.filter(column="price")
     assert shares["everybody"].sum() == pytest.approx(1)
     edges = [value for value in shares["value"] if value.startswith("up to")]
     assert len(edges) == 1
     assert all(a != b for a, b in pairwise(shares["value"].to_list()))
+    first = [
+        -math.inf if v[:2] == "up" else float(v.split()[-3 if " to " in v else -1])
+        for v in shares["value"]
+    ]
+    assert first == sorted(first)  # from the cheapest
     with pytest.raises(UserError, match="does not know the user nobody"):
         profile(model, "nobody")
     with pytest.raises(UserError, match="holds no item"):

@@ -65,6 +65,9 @@ def test_a_run_of_every_kind_is_exported(name: str, paths: dict[str, Path], tmp_
     assert cli.run(["export", f"run={run}", f"to={tmp_path / 'bundle'}"]) == 0  # and tried
     assert open_model(tmp_path / "bundle").name == load_run(run).name
     assert cli.run(["verify", str(tmp_path / "bundle")]) == 0
+    files = [file for file in (tmp_path / "bundle").rglob("*") if file.is_file()]
+    (tmp_path / "plain").touch()  # who serves it may not be who exported it
+    assert {file.stat().st_mode for file in files} == {(tmp_path / "plain").stat().st_mode}
 
 
 @pytest.mark.parametrize("name", REFUSED)

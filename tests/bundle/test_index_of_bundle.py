@@ -64,6 +64,7 @@ def test_a_bundle_looks_up_by_the_index_it_holds(
         "items.safetensors",
         "similar.safetensors",
     }
+    assert len({file.stat().st_mode for file in bundle.rglob("*.*") if file.is_file()}) == 1
     exact, model = asked(run), asked(bundle)
 
     def trained(*_: object) -> None:

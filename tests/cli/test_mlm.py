@@ -59,6 +59,7 @@ def test_it_learns_and_is_shown_beside_what_it_was(
 
 def test_what_it_leaves_is_the_language_model_that_was_tuned(run: Path, tiny_bert: Path) -> None:
     assert find_model(str(run)) == run / "language_model"
+    assert len({file.stat().st_mode for file in (run / "language_model").glob("*.*")}) == 1
     left, began = load_file(run / "language_model/model.safetensors"), load_file(tiny_bert / "model.safetensors")  # fmt: skip
     ours = load_file(run / "weights.safetensors")
     name = "encoder.layer.0.attention.self.query.weight"

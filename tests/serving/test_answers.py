@@ -145,6 +145,7 @@ def test_ids_are_read_by_the_one_rule(value: Any) -> None:
         ("/recommend", b"[" * 100_000, "bad_request"),
         ("/recommend", b"{", "bad_request"),
         ("/recommend", b"\xff", "bad_request"),
+        ("/recommend", [1], "bad_request"),
         ("/similar", {"items": ["nothing"]}, "unknown_item"),
         ("/similar", {"items": ["i01"], "k": 40}, "refused"),
         ("/search", {"query": "x"}, "cannot_answer"),
@@ -166,6 +167,15 @@ def test_what_is_not_answered_has_a_code(
     assert found.body["error"]["message"].strip()[-1] in ".?"
     assert "Traceback" not in json.dumps(found.body)
     assert found.headers["x-request-id"]
+
+
+def test_a_body_without_its_type_is_told_so(sasrec: Path, served: Served) -> None:
+    asked = {"Content-Type": "application/x-www-form-urlencoded"}
+    found = served(sasrec)("/recommend", {"user": "u4"}, **asked)
+    assert (found.status, found.code) == (400, "bad_request")
+    assert '"Content-Type: application/json"' in found.body["error"]["message"]
+    meant = served(sasrec)("/recommend", {"usr": "u4"}).body["error"]["message"]
+    assert meant == "body: 'usr' is no key here. Did you mean 'user'?"
 
 
 def test_an_empty_history_and_unknown_items_have_no_answer_and_no_error(

@@ -10,6 +10,8 @@ from serving.servers import Asking
 from lightning_rec.build import load_run
 from lightning_rec.files import name_of
 from lightning_rec.serving.answering import NEAR
+from lightning_rec.serving.demo import found
+from lightning_rec.serving.opening import Model
 
 Served = Callable[..., Asking]
 
@@ -23,6 +25,9 @@ def test_two_models_recommend_and_say_by_which_item(
     assert found["history"][0] == {"item": "i03", "title": "Title i03"}
     first, second = found["models"]
     assert (first["name"], second["name"]) == ("SASRec", "ItemKNN")
+    assert {row["title"] for row in second["items"]} == {
+        f"Title {row['item']}" for row in second["items"]
+    }
     own = predictor.recommend([["i03", "i10"]], k=10, seen="filter")
     assert [row["item"] for row in first["items"]] == own["item"].to_list()
     assert all(row["why"] is None for row in second["items"])  # it has no vectors
@@ -51,8 +56,18 @@ def test_items_are_found_by_the_words_of_their_titles(sasrec: Path, served: Serv
     ask = served(sasrec, demo=True)
     assert ask("/demo/items?text=I07%20title").body == [{"item": "i07", "title": "Title i07"}]
     assert len(ask("/demo/items?text=title").body) == 12
+    assert ask("/demo/items?text=T%C3%AFTLE%20i07").body == ask("/demo/items?text=i07").body
     assert ask("/demo/items?text=").body == ask("/demo/items?text=none").body == []
     assert ask("/demo/recommend", {"history": []}).body["models"][0]["items"] == []
+
+
+def test_items_without_titles_are_found_by_their_ids(sasrec: Path) -> None:
+    model = Model(load_run(sasrec), "sasrec", "1")
+    vars(model)["titles"] = [None] * len(model.items)
+    assert found(model, model.items[0].upper())[0] == {
+        "item": model.items[0],
+        "title": model.items[0],
+    }
 
 
 def test_the_page_is_whole_and_needs_no_key_but_its_data_does(

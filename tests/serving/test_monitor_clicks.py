@@ -10,6 +10,7 @@ import pytest
 
 from lightning_rec import cli
 from lightning_rec.bundle import open_model
+from lightning_rec.errors import UserError
 from lightning_rec.monitoring.rows import calibration, times
 
 
@@ -92,7 +93,32 @@ def test_labels_that_are_not_predicted_are_found(
     assert none["detail"].endswith("observed 0.0%")
 
 
-def test_times_are_seconds_or_dates() -> None:
-    seconds = times(pl.Series([0, 3600]))
-    assert seconds.dt.hour().to_list() == [0, 1]
-    assert times(pl.Series(["2026-11-02 13:00:00", None])).dt.hour().to_list() == [13, None]
+def test_a_csv_as_predict_writes_it_and_labels_as_training_takes_them(
+    bundle: Path, click_frame: pl.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = open_model(bundle).score(click_frame)
+    chance = np.random.default_rng(2)
+    right = pl.Series("clicked", (chance.random(600) < rows["score"].to_numpy()).astype(int))
+    rows = rows.with_columns(right)
+    plain = found(bundle, rows, tmp_path)["calibration"]
+    words = pl.col("clicked").replace_strict({0: "no", 1: "Yes"}, return_dtype=pl.String)
+    assert found(bundle, rows.with_columns(words), tmp_path)["calibration"] == plain
+    scored, told = tmp_path / "scored.csv", tmp_path / "told.json"
+    rows.drop("tags", strict=False).write_csv(scored)
+    words_of = ["monitor", f"log={scored}", f"model={bundle}", f"json={told}"]
+    cli.run(words_of)
+    lines = {line["name"]: line for line in json.loads(told.read_text())["lines"]}
+    assert lines["calibration"]["value"] == pytest.approx(plain["value"])
+    rows.select("clicked", score=pl.lit("high")).write_csv(scored)
+    with pytest.raises(UserError, match="column 'score' holds 'high', which is no number"):
+        cli.run(words_of)
+
+
+def test_times_are_numbers_of_any_unit_or_dates() -> None:
+    for unit in (1, 1000, 1_000_000):
+        moments = pl.Series("t", [1_790_000_000 * unit, 1_790_003_600 * unit])
+        assert times(moments).dt.hour().to_list() == [14, 15]
+        assert times(moments.cast(pl.String)).dt.hour().to_list() == [14, 15]
+    zones = ["2026-11-02T13:00:00.250+02:00", "", "2026-11-02T13:00:00Z", None]
+    assert times(pl.Series("t", zones)).dt.hour().to_list() == [11, None, 13, None]
+    assert times(pl.Series([0, 3600])).dt.hour().to_list() == [0, 1]

@@ -47,7 +47,7 @@ async function find() {
   const found = text ? await ask(`/demo/items?text=${encodeURIComponent(text.slice(0, 100))}`) : [];
   if (number !== asked) return;
   at("found").replaceChildren(...found.map((each) => entry(each.title, () => pick(each))));
-  if (text && !found.length) at("told").textContent = `No title has “${text}”.`;
+  if (text && !found.length) at("told").textContent = `No title or id has “${text}”.`;
 }
 
 function reason(row) {
