@@ -77,38 +77,64 @@ def ruled_lists(
     """Lists of ``k`` items that rules choose among the best.
 
     ``top`` scores the whole catalogue, boosts and filters applied. Candidates are doubled for rows
-    whose list, in the order of scores, caps would leave short. ``keys``: uint64 [B], of chance.
+    whose list, in the order of scores, caps would leave short, and for the places of a list that
+    what was chosen so leaves empty. ``keys``: uint64 [B], of chance.
     """
     rows, wanted = torch.arange(len(keys)), ready.rules.candidates(k, num_items)
     parts: list[Lists] = []
+    before: Chosen | None = None
     while len(rows):
         found = top(rows, wanted)
         pool = Pool(found.items, found.scores.double())
         plain = choose(pool, k, ready.caps)
-        more = (plain.place[:, -1] < 0) & (pool.items[:, -1] >= 0) & (wanted < num_items)
-        done = ~more
-        pool = Pool(pool.items[done], pool.scores[done])
-        plain = Chosen(plain.place[done], None)
-        parts.append(_listed(pool, plain, rows[done], keys, k, ready, told))
-        rows, wanted = rows[more], min(num_items, 2 * wanted)
+        chosen = _chosen(pool, plain, before, rows, keys, k, ready)
+        whole = (pool.items[:, -1] < 0) | (wanted >= num_items)
+        by_order = (plain.place[:, -1] < 0) & ~whole
+        short = (chosen.place[:, -1] < 0) & ~whole
+        done = ~(by_order | short)
+        parts.append(_listed(pool, plain, chosen, done, rows, k, ready, told))
+        chosen.place[by_order] = -1  # from a pool that is too small in any order
+        before = _only(chosen, ~done)
+        rows, wanted = rows[~done], min(num_items, 2 * wanted)
     joined = [None if p[0] is None else np.concatenate(p) for p in zip(*parts, strict=True)]
     return Lists(*joined)  # type: ignore[arg-type]
+
+
+def _chosen(
+    pool: Pool,
+    plain: Chosen,
+    before: Chosen | None,
+    rows: Tensor,
+    keys: NDArray[np.uint64],
+    k: int,
+    ready: "Ready",
+) -> Chosen:
+    """The lists of some rows; ``plain``: what the best scores alone would give."""
+    value = ready.value(pool)
+    if value is None and ready.draw is None:
+        return plain
+    chance = Chance(keys[rows.numpy()], ready.rules.seed)
+    return choose(pool, k, ready.caps, value, ready.draw, chance, before)
+
+
+def _only(chosen: Chosen, which: Tensor) -> Chosen:
+    drawn = chosen.propensity
+    return Chosen(chosen.place[which], None if drawn is None else drawn[which])
 
 
 def _listed(
     pool: Pool,
     plain: Chosen,
+    chosen: Chosen,
+    done: Tensor,
     rows: Tensor,
-    keys: NDArray[np.uint64],
     k: int,
     ready: "Ready",
     told: Told,
 ) -> Lists:
-    """The lists of some rows, from their candidates and what the best scores alone would give."""
-    value, chosen = ready.value(pool), plain
-    if value is not None or ready.draw is not None:
-        chance = Chance(keys[rows.numpy()], ready.rules.seed)
-        chosen = choose(pool, k, ready.caps, value, ready.draw, chance)
+    """The lists of those rows that are ``done``, bool [B], and what they cost."""
+    pool, rows = Pool(pool.items[done], pool.scores[done]), rows[done]
+    plain, chosen = _only(plain, done), _only(chosen, done)
     best = choose(pool, k, []) if ready.caps else plain  # without caps, which cost as well
     told.compare(pool, best, chosen, ready.features)
     row, rank = (chosen.place >= 0).nonzero(as_tuple=True)

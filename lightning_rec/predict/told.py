@@ -47,7 +47,8 @@ class Told:
     def keep(self, of: str, unknown: pl.Series) -> None:
         """Keep some examples of unknown ``users`` or ``items``."""
         some = self.examples.setdefault(of, [])
-        some += map(str, unknown.unique(maintain_order=True).head(SHOWN - len(some)))
+        once = unknown.unique(maintain_order=True).head(2 * SHOWN).to_list()
+        some += [each for each in map(str, once) if each not in some][: SHOWN - len(some)]
 
     def count(self, found: Ints, lengths: Ints, k: int) -> None:
         """Count lists, int64 [n] items in each, of histories of ``lengths``."""

@@ -141,11 +141,13 @@ def choose(
     value: Value | None = None,
     draw: Draw | None = None,
     chance: Chance | None = None,
+    before: Chosen | None = None,
 ) -> Chosen:
     """Fill ``k`` places of each list, from the first, with the candidate of the highest value.
 
     ``draw``: gives a place away by chance instead; the propensity of an item is then the
-    probability of its place being its, given the places before.
+    probability of its place being its, given the places before. ``before``: the places that were
+    filled from fewer candidates, the first of these.
     """
     value = value or Score(pool)
     free, number = pool.items >= 0, len(pool.items)
@@ -160,6 +162,11 @@ def choose(
             picked, probable = left.argmax(1), torch.ones(number, dtype=torch.float64)
         else:
             picked, probable = draw.pick(left, pool.items, chance, place)
+        if before is not None:
+            kept = before.place[:, place] >= 0
+            picked, some = torch.where(kept, before.place[:, place], picked), some | kept
+            if before.propensity is not None:
+                probable = torch.where(kept, before.propensity[:, place], probable)
         places.append(picked.where(some, -1))
         propensities.append(probable.where(some, torch.nan))
         if place == k - 1:
