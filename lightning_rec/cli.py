@@ -93,6 +93,8 @@ def explain(error: BaseException) -> str:
             f"Cannot write, {DISK[error.errno]}{where}. Mend that, and go on with resume=FOLDER if "
             "a run had begun, or choose another folder with run_dir=…"
         )
+    if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY and error.filename2:
+        return f"{error.filename2} is there already: another command wrote it meanwhile."
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:40]}… is longer than a file may be called."
     if out_of_memory(error):

@@ -78,8 +78,10 @@ class Catalogue:
         parts, none, made = list[tuple[Tensor, Tensor]](), Pairs.none(unit.device), index(unit)
         for some in torch.tensor(code.to_list(), dtype=torch.int64).split(ROWS):
             if made is not None:
-                parts.append(nearest_others(made, unit, some, k))
-                continue
+                near, cosine = nearest_others(made, unit, some, k)
+                if (cosine > -torch.inf).all():  # else it finds fewer than there are
+                    parts.append((near, cosine))
+                    continue
             itself = Pairs(torch.arange(len(some)), some)
             cosines = partial(_products, unit[some], unit)
             width = max(1, SCORE_BYTES // (4 * ROWS))

@@ -21,8 +21,8 @@ class IndexRetriever:
     ``made``: makes the index of these vectors; None builds one of ``kind``, whose recall is of
     ``queries``, float32 [n, Q], or of items where there are none.
 
-    What is left out of a query is asked for besides, and passed over. Where that is very much, or
-    ranks are asked for, every item is scored.
+    What is left out of a query is asked for besides, and passed over. Where that is very much, the
+    index finds fewer than there are, or ranks are asked for, every item is scored.
     """
 
     def __init__(
@@ -65,4 +65,8 @@ class IndexRetriever:
         items = ids.gather(1, top.indices).masked_fill(top.values == -torch.inf, -1)
         none = Pairs.none(queries.device)
         candidates = self.longest - torch.bincount(out.row, minlength=size)
+        missed = ((items >= 0).sum(1) < candidates.clamp(max=k)).nonzero()[:, 0]
+        if len(missed):
+            again = self.exact.top(queries[missed], k, left_out=out.only(missed))
+            items[missed], top.values[missed] = again.items, again.scores.to(top.values.dtype)
         return Found(items, top.values, none.row, none.row.float(), candidates)

@@ -52,6 +52,13 @@ class Personal:
         name = user_of(user)
         return name, *of_searcher(self.taste, name, await sessions.read(name))
 
+    def noted(self, history: History) -> dict[str, str]:
+        """The key ``note`` of an answer in which taste had no part; nothing else."""
+        if history.codes:
+            return {}
+        who = self.taste.predictor.name
+        return {"note": f"{who} knows nothing of whom this is for: it is by relevance alone."}
+
     def answered(
         self,
         k: int,

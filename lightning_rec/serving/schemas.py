@@ -200,6 +200,7 @@ class Ranking(BaseModel):
     items: list[Ranked]
     unknown_items: int = Field(0, description="Items of the history that the model does not know.")
     model: str = Field(description="The version of the model.")
+    note: str | None = Field(None, description="Of a search: why it is by relevance alone.")
     variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
 
 

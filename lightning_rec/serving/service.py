@@ -163,7 +163,8 @@ class Service:
         work = partial(personal.answered, k, seen, rules)
         group = ("personal", id(personal), k, seen, repr(rules))
         rows = await self.ask(group, work, (query, name, history))
-        return {"items": rows, "unknown_items": unknown, "model": version}
+        found: Told = {"items": rows, "unknown_items": unknown, "model": version}
+        return found | personal.noted(history)
 
     async def predict(self, rows: list[Told], context: Told | None = None) -> Told:
         """The scores of raw rows. Raises Refusal."""

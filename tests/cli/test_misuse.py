@@ -12,6 +12,7 @@ from lightning_rec.build import problem_of
 from lightning_rec.config import compose
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import LeakError
+from lightning_rec.files import atomic_folder
 from lightning_rec.runs.course import check_course
 
 Refused = Callable[..., str]
@@ -192,3 +193,13 @@ def test_memory_that_is_used_up_is_told_with_what_to_do(refused: Refused, small:
     assert "batches.batch_size" in cli.explain(torch.OutOfMemoryError("CUDA out of memory."))
     too_large = refused("train", *small, f"model.dim={2**22}")
     assert "model: a part of this size does not fit the memory" in too_large
+
+
+def test_a_folder_that_another_command_wrote_is_told(tmp_path: Path) -> None:
+    """As of two exports at once to one place."""
+    target = tmp_path / "bundle"
+    with pytest.raises(OSError, match="not empty") as error, atomic_folder(target):
+        (target / "there").mkdir(parents=True)
+    assert cli.explain(error.value) == (
+        f"{target} is there already: another command wrote it meanwhile."
+    )

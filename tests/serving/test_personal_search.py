@@ -55,9 +55,12 @@ def test_users_histories_and_events_change_the_order(
         assert answer.status == 200, answer.body
         right = search.recommend(["title"], k=5, **same)
         assert [row["item"] for row in answer.body["items"]] == right["item"].to_list()
+        alone = body.get("history") == ["nobody's"]
+        assert ("by relevance alone" in answer.body.get("note", "")) == alone
         for name in ("score", "relevance", "taste"):
             told = [row[name] for row in answer.body["items"]]
             assert told == pytest.approx(right[name].to_list(), abs=1e-6)
+    assert "note" in ask("/search", {"query": "title", "user": "nobody"}).body
     before = ask("/search", {"query": "title", "user": user}).body["items"]
     assert ask("/events", {"user": user, "items": [new]}).status == 200
     after = ask("/search", {"query": "title", "user": user}).body["items"]

@@ -2,19 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 
 from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_file, write_json
+from lightning_rec.predict.asking import Catalogue
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.retrieval.exact import Pairs
 from lightning_rec.retrieval.index.base import Index
 from lightning_rec.retrieval.index.kinds import KINDS, build_index, default_kind, open_index
 from lightning_rec.retrieval.index.product import ProductIndex
+from lightning_rec.retrieval.indexed import IndexRetriever
 
 for library in ("faiss", "usearch"):
     pytest.importorskip(library)
@@ -157,3 +163,34 @@ def test_recall_is_told_of_users(
     assert run.users is not None
     users = run.users["user"].to_list()[:200]
     np.testing.assert_allclose(asked[0], run.user_vectors(users=users)["vector"].to_numpy())
+
+
+@pytest.mark.parametrize("kind", ["faiss", "usearch"])
+def test_a_list_is_no_shorter_for_an_index_that_finds_few(kind: str) -> None:
+    """Of so many that few cells, or neighbours, hold them; what is left out is asked for besides."""
+    weight = torch.from_numpy(VECTORS)
+
+    class Products:
+        schema = SimpleNamespace(num_items=len(VECTORS))
+
+        def vectors(self) -> tuple[torch.Tensor, None]:
+            return weight, None
+
+        def scores(self, queries: torch.Tensor, items: torch.Tensor | None) -> torch.Tensor:
+            return queries @ (weight if items is None else weight[items]).T
+
+    model: Any = Products()
+    retriever = IndexRetriever(model, kind)
+    queries, row = torch.from_numpy(QUERIES), torch.arange(4).repeat_interleave(1500)
+    out = Pairs(row, torch.arange(1500).repeat(4))
+    for k in (400, 1400, 3000):
+        found = retriever.top(queries, k, left_out=out)
+        here = (found.items >= 0).sum(1)
+        assert here.tolist() == [min(k, 1500)] * 4 + [k] * 36
+        own = (queries[:, None] * weight[found.items.clamp(min=0)]).sum(-1)
+        assert torch.allclose(found.scores[found.items >= 0], own[found.items >= 0], atol=1e-4)
+        assert not (found.items[:4][found.items[:4] >= 0] < 1500).any()
+    similar = Catalogue(pl.DataFrame({"item": [f"i{n}" for n in range(len(VECTORS))]})).similar
+    index = build_index((VECTORS / np.linalg.norm(VECTORS, axis=1)[:, None]).astype("f4"), kind)
+    for k in (10, 2999):
+        assert len(similar(weight, ["i3", "i9"], k, lambda _: index)) == 2 * k

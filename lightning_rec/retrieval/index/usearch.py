@@ -45,11 +45,11 @@ class UsearchIndex(Index):
             return Nearest(ids, scores)
         found = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), number)
         keys = np.asarray(found.keys).reshape(size, -1).astype(np.int64)
-        products = 1 - np.asarray(found.distances, dtype=np.float32).reshape(size, -1)
+        distances = np.asarray(found.distances, dtype=np.float32).reshape(size, -1)
         known = np.arange(keys.shape[1]) < np.asarray(getattr(found, "counts", number)).reshape(
             -1, 1
         )
-        keys, products = np.where(known, keys, -1), np.where(known, products, -np.inf)
+        keys, products = np.where(known, keys, -1), 1 - np.where(known, distances, np.inf)
         ids[:, : keys.shape[1]], scores[:, : keys.shape[1]] = ordered(keys, products)
         return Nearest(ids, scores)
 
