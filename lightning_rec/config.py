@@ -191,7 +191,7 @@ def _composed(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> DictConf
             searched = [f"hydra.searchpath=[{paths}]"] if folders else []
             return hydra_compose("train", [*searched, *overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise translate(error) from error
+        raise translate(error) from None
 
 
 _remembered = functools.lru_cache(maxsize=1024)(_composed)

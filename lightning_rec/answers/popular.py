@@ -200,7 +200,10 @@ def _in_groups(events: pl.LazyFrame, items: pl.DataFrame | None, per: str | None
     if per is None or "_per" in events.collect_schema():
         return events if per is None else events.drop_nulls("_per")
     if items is None:
-        raise UserError(f"per={per}: the log has no such column, and there is no catalogue.")
+        raise UserError(
+            f"per={per}: the log has no such column; a catalogue may, say model=FOLDER of a "
+            "run that was trained with one."
+        )
     of = values_of(items, per, "per").alias("_per")
     values = pl.DataFrame([ids_of(items["item"]).alias("item"), of])
     values = values.explode("_per", empty_as_null=True, keep_nulls=True).drop_nulls()

@@ -48,7 +48,7 @@ def recommend_file(
         overwrite: see :func:`answer_file`.
         restart: see :func:`answer_file`.
     """
-    check_k(k, len(model.items), "this run knows from 1 to {:,} items")
+    check_k(k, len(model.items), "say 1 to {:,}, as many items as this run knows")
     rules = as_rules(rules or {})
     if rules.at is None:  # a command that goes on is of the same moment
         work = output.with_name(f".{output.name}.parts") / "work.json"

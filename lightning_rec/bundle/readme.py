@@ -1,11 +1,12 @@
 """The page that a bundle brings along."""
 
+import json
 from typing import Any
 
 from lightning_rec.bundle.packed import Packed
 
 ASKED = {
-    "sequences": 'model.recommend([["ITEM", "ITEM"]], k=10)  # for a history, oldest item first',
+    "sequences": "model.recommend([{ids}], k=10)  # for a history, oldest item first",
     "clicks": "model.score(rows)  # a frame with the columns below",
     "matching": 'model.recommend(["a query"], k=10)',
 }
@@ -15,6 +16,9 @@ FIGURES = ("test/ndcg@10", "test/recall@10", "test/auc", "test/logloss", "test/j
 def readme(packed: Packed, card: dict[str, Any]) -> str:
     """Markdown: what it is, how it is asked, what it was trained on and how good it was."""
     name = str(packed.settings["model"]["_target_"]).rpartition(".")[2]
+    items = packed.tables.get("items")
+    some = [] if items is None or "item" not in items.columns else items["item"].head(2).to_list()
+    ids = json.dumps(some, ensure_ascii=False)
     lines = [
         f"# {name}",
         "",
@@ -25,7 +29,7 @@ def readme(packed: Packed, card: dict[str, Any]) -> str:
         "from lightning_rec import open_model",
         "",
         'model = open_model(".")',
-        ASKED[packed.kind],
+        ASKED[packed.kind].replace("{ids}", ids),
         "```",
         "",
     ]
@@ -34,8 +38,8 @@ def readme(packed: Packed, card: dict[str, Any]) -> str:
         kinds = (fields.get(kind) or [] for kind in ("categorical", "multi_valued", "numeric"))
         names = [each for kind in kinds for each in kind]
         lines += [f"Columns: {', '.join(f'`{each}`' for each in names)}.", ""]
-    if (table := packed.tables.get("items")) is not None:
-        lines += [f"It knows {len(table):,} items.", ""]
+    if items is not None:
+        lines += [f"It knows {len(items):,} items.", ""]
     if (index := packed.settings.get("index")) is not None and index["kind"] != "exact":
         lines += [
             f"Items are looked up by `{index['kind']}`: recall@10 {index['recall']:.4f} against "

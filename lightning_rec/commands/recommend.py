@@ -124,7 +124,7 @@ def _file(model: Any, identity: str, said: dict[str, str], asked: dict[str, Any]
     fresh = done.rows - done.before
     told = f", {done.before:,} of them before" if done.before else ""
     Screen().print(
-        f"{done.rows:,} rows answered{told}, {fresh / done.seconds:,.0f} a second; "
+        f"{done.rows:,} users{told}, {fresh / done.seconds:,.0f} a second; "
         f"{done.written:,} rows in {output}",
         highlight=False,
         soft_wrap=True,

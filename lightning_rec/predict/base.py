@@ -29,7 +29,9 @@ class Predictor:
 
     name: str
     catalogue: Catalogue
-    answers: ClassVar[str] = "it scores without vectors of items"
+    answers: ClassVar[str] = (
+        "it scores without vectors of items; sasrec, bprmf and bi_encoder have them"
+    )
 
     def __repr__(self) -> str:
         known = f", {len(self.catalogue):,} items" if hasattr(self, "catalogue") else ""

@@ -115,7 +115,7 @@ class SequencePredictor(Predictor):
             UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
                 nothing is asked.
         """
-        check_k(k, len(self.items), "this run knows from 1 to {:,} items")
+        check_k(k, len(self.items), "say 1 to {:,}, as many items as this run knows")
         ready = None if rules is None else self.ready(rules)
         tell = told or Told()
         found = self.answer(self.asked(histories, users, tell, strict=strict), k, seen, ready, tell)

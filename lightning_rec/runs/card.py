@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasPath, BaseModel, Field, ValidationError
 
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 
 
 class _Read(BaseModel, extra="allow", strict=True):
@@ -74,7 +74,11 @@ def no_run(path: Path, missing: list[str]) -> UserError:
     for name, what in _OTHERS.items():
         if (path / name).is_file():
             return UserError(f"{path} is not a run folder, but {what}.")
+    made = ("config.yaml", "bundle.json")
+    below = sorted(str(at) for at in path.glob("*") if any((at / name).is_file() for name in made))
+    there = f" There are {listed(below)}." if below else ""
     return UserError(
         f"{path} is not a run folder: {' and '.join(missing)} missing. A run folder is what "
-        "'lightning-rec train' names at its end."
+        "'lightning-rec train' names at its end, a bundle what 'lightning-rec export' writes."
+        f"{there}"
     )

@@ -90,8 +90,8 @@ class RunFolder:
         """Open an existing run. Raises UserError if ``path`` is none, or links to other folders."""
         run = cls(path)
         if not path.is_dir():
-            siblings = [entry.name for entry in path.absolute().parent.glob("*") if entry.is_dir()]
-            raise UserError(f"There is no folder {path}.{nearest(path.name, siblings)}")
+            siblings = [str(entry) for entry in path.parent.glob("*") if entry.is_dir()]
+            raise UserError(f"There is no folder {path}.{nearest(str(path), siblings)}")
         missing = [name for name in ("config.yaml", "run.json") if not (path / name).is_file()]
         if missing:
             raise card.no_run(path, missing)

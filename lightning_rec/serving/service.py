@@ -79,7 +79,7 @@ class Service:
         model = model or self.model
         if model.kind != "sequences":
             raise Refusal("cannot_answer", f"{named(model)}, which recommends for no histories.")
-        self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        self.check_k(k, len(model.items), "say 1 to {:,}, as many items as the model knows")
         if (history is None) == (user is None):
             raise Refusal("invalid", "Say whom it is for: either history or user.")
         if history is not None:
@@ -144,7 +144,7 @@ class Service:
             return await self._personal(self.personal, query, k, rules, whom, seen or "keep")
         if seen is not None:
             raise Refusal("invalid", "seen: it is of a user or a history.")
-        self.check_k(k, len(model.items), "the model knows from 1 to {:,} items")
+        self.check_k(k, len(model.items), "say 1 to {:,}, as many items as the model knows")
         work = partial(answering.searched, model, k, rules=rules)
         rows = await self.ask(("search", id(model), k, repr(rules)), work, query)
         return {"items": rows, "model": model.version}

@@ -201,7 +201,7 @@ def test_lists_that_need_what_is_not_there_are_refused(log: pl.DataFrame) -> Non
         (lambda: popular(timeless, half_life=DAY), "needs times"),
         (lambda: trending(timeless), "needs times"),
         (lambda: popular(log.drop("item")), "no column 'item'"),
-        (lambda: popular(log, per="kind"), "there is no catalogue"),
+        (lambda: popular(log, per="kind"), "a catalogue may, say model=FOLDER"),
         (lambda: popular(log, where="price < 3"), "needs a catalogue"),
         (lambda: seconds("half_life", "soon"), "say a time such as 12h"),
         (lambda: seconds("half_life", "0d"), "say a time such as 12h"),

@@ -55,6 +55,8 @@ def test_every_model_of_sequences_answers_from_a_bundle_as_from_its_run(
     known = ours.users["user"].to_list()
     asked: dict[str, Any] = {"users": known, "k": 7}
     assert_frame_equal(ours.recommend(**asked), theirs.recommend(**asked))
+    ids = json.dumps(ours.items["item"].head(2).to_list())
+    assert f"model.recommend([{ids}], k=10)" in (bundle / "README.md").read_text()
     rows = pl.DataFrame({"user": known[:20], "item": ["i07"] * 20})
     assert_frame_equal(ours.score(rows), theirs.score(rows))
 
