@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lightning_rec.data.times import TimeForm, divisor, read_times
 from lightning_rec.errors import UserError
 
 Moment = str | int | float | datetime.datetime | datetime.date
+WRITTEN = "2026-11-28, or 2026-11-28 18:00, or seconds since 1970"
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".txt", ".arrow")
 
 
@@ -90,7 +92,8 @@ def rows_of(name: str, given: Any) -> pl.DataFrame:
         if isinstance(given, Mapping):
             return pl.DataFrame(dict(given), strict=False)
         if isinstance(given, Sequence) and all(isinstance(each, Mapping) for each in given):
-            return pl.from_dicts([dict(each) for each in given], infer_schema_length=None)
+            rows = [dict(each) for each in given]
+            return pl.from_dicts(rows, infer_schema_length=None) if rows else pl.DataFrame()
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise UserError(f"{name}: {str(error).splitlines()[0]}.") from error
     raise UserError(f"{name}: a path, a frame or a list of rows is taken, no {given!r}.")
@@ -126,12 +129,13 @@ def times_of(name: str, rows: pl.LazyFrame) -> pl.Expr:
     low, high, number = made.collect(engine="streaming").row(0)
     if number:
         odd = both.filter("odd").head(1).collect(engine="streaming")["time"][0]
-        raise UserError(f"{name}: {odd!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
+        raise UserError(f"{name}: {odd!r} is no time: write {WRITTEN}.")
     if per_second is None:
         try:
             per_second = int(divisor(float(low), float(high), "auto"))
         except ValueError as error:
-            raise UserError(f"{name} {error}.") from None
+            why = str(error).partition(": ")[0]  # what is to be done of a log has no key here
+            raise UserError(f"{name} {why}: write {WRITTEN}.") from None
     return (read.cast(pl.Float64) / per_second).alias("time")
 
 
@@ -154,10 +158,13 @@ def moment(name: str, given: Moment | None) -> float:
     if given is None:
         return datetime.datetime.now(datetime.UTC).timestamp()
     if isinstance(given, bool) or not isinstance(given, str | int | float | datetime.date):
-        raise UserError(f"{name}={given!r} is no time: write 2026-11-28, or 2026-11-28 18:00.")
+        raise UserError(f"{name}={given!r} is no time: write {WRITTEN}.")
     if isinstance(given, datetime.datetime) and given.tzinfo is not None:
         return given.timestamp()
-    return float(moments(f"{name}={given}", pl.Series("time", [given]))[0] or 0.0)
+    found = moments(f"{name}={given}", pl.Series("time", [given]))[0]
+    if found is None or not math.isfinite(found):
+        raise UserError(f"{name}={given!r} is no time: write {WRITTEN}.")
+    return float(found)
 
 
 def shown(seconds: float) -> str:

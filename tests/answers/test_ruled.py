@@ -264,6 +264,12 @@ def test_fewer_than_asked_is_told(
         ({"boosts": [{"item": "i03", "factor": 2, "from": "someday"}]}, "'someday' is no time"),
         ({"boosts": "nowhere.csv"}, "There is no file or folder nowhere.csv"),
         ({"boosts": [{"item": "i03", "factor": 2}], "at": "someday"}, "at=someday"),
+        ({"boosts": [{"item": "i03", "factor": 2}], "at": " "}, "at=' ' is no time"),
+        ({"boosts": [{"item": "i03", "factor": 2}], "at": float("nan")}, "at=nan is no time"),
+        (
+            {"boosts": [{"item": "i03", "factor": 2}], "at": "20260101"},
+            "looks like dates written as numbers (20260101): write 2026-11-28",
+        ),
     ],
 )
 def test_rules_that_do_not_fit_are_refused(
@@ -281,6 +287,11 @@ def test_rules_may_be_given_by_their_names(model: SequencePredictor) -> None:
     for wrong, told in (({"pre": "kind:1"}, "Did you mean 'per'?"), ("per=kind:1", "say for inst")):
         with pytest.raises(UserError, match=told.replace("?", r"\?")):
             model.recommend(users=USERS, rules=wrong)  # type: ignore[arg-type]
+
+
+def test_no_boosts_are_none(model: SequencePredictor) -> None:
+    wanted = model.recommend(users=["u4"], k=3)
+    assert model.recommend(users=["u4"], k=3, rules=Rules(boosts=[])).equals(wanted)
 
 
 def test_boosts_may_come_from_a_file(model: SequencePredictor, tmp_path: Path) -> None:
