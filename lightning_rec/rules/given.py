@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +161,7 @@ def moment(name: str, given: Moment | None) -> float:
     if isinstance(given, datetime.datetime) and given.tzinfo is not None:
         return given.timestamp()
     found = moments(f"{name}={given}", pl.Series("time", [given]))[0]
-    if found is None or not math.isfinite(found):
+    if found is None:
         raise UserError(f"{name}={given!r} is no time: write {WRITTEN}.")
     return float(found)
 
