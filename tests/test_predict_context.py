@@ -143,6 +143,10 @@ def test_the_commands(
     run: Path, model: ClickPredictor, items: pl.DataFrame, tmp_path: Path, capsys: Out
 ) -> None:
     items.write_csv(tmp_path / "items.csv")
+    items.head(2).write_csv(tmp_path / "few.csv")
+    few = [f"model={run}", f"items={tmp_path / 'few.csv'}", "context={device: phone}"]
+    assert cli.run(["recommend", *few, "row={uid: u1}"]) == 0  # ten, if there are as many
+    capsys.readouterr()
     asked = [f"model={run}", f"items={tmp_path / 'items.csv'}", "context={device: phone}"]
     assert cli.run(["recommend", *asked, "row={uid: u1}", "k=3", "deny=[i00]"]) == 0
     shown = capsys.readouterr().out

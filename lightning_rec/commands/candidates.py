@@ -22,10 +22,12 @@ def recommend_candidates(found: Any, said: dict[str, str], k: int) -> int:
             )
     if "items" not in said:
         raise UserError("Say items=FILE, the candidates with the features that the model reads.")
+    items = table(Path(said["items"]))
+    k = k if "k" in said else min(k, max(1, len(items)))
     asked: dict[str, Any] = {"k": k, "context": context_of(said), "goal": said.get("goal")}
     asked["rules"] = rules_of(said)
     answer = _of_file if "--input" in said else _of_row
-    answer(found, said, asked, table(Path(said["items"])), told)
+    answer(found, said, asked, items, told)
     told.log(k)
     return 0
 

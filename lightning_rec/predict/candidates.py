@@ -87,7 +87,7 @@ def best_candidates(
         ``row`` (its number), ``rank``, ``item``, ``title`` where there are any, ``score``, and
         ``propensity`` where rules explore.
     """
-    check_k(k, len(items), "there are from 1 to {:,} candidates")
+    check_k(k, len(items), "say 1 to {:,}, as many as there are candidates")
     if both := [each for each in rows.columns if each in read]:
         raise UserError(f"The columns {listed(both)} are in the rows and in the candidates.")
     step, number = max(1, PAIRS // len(items)), len(items)

@@ -30,11 +30,12 @@ async def of_candidates(
     most = service.settings.rows
     if len(asked.candidates) > most:
         raise Refusal("too_large", f"A request has at most {most:,} candidates.")
-    service.check_k(asked.k, len(asked.candidates), "there are from 1 to {:,} candidates")
+    k = asked.k if "k" in asked.model_fields_set else min(asked.k, len(asked.candidates))
+    service.check_k(k, len(asked.candidates), "say 1 to {:,}, as many as there are candidates")
     row = rows_of([asked.row]) if asked.row else pl.DataFrame()
     question: Question = (row, rows_of(list(asked.candidates)), asked.context)
-    group = ("candidates", id(model), asked.k, repr(rules))
-    found = await service.ask(group, partial(ranked, model, asked.k, rules), question)
+    group = ("candidates", id(model), k, repr(rules))
+    found = await service.ask(group, partial(ranked, model, k, rules), question)
     return {"items": found, "unknown_items": 0, "model": model.version}
 
 

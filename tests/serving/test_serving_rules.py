@@ -154,6 +154,8 @@ def test_candidates_of_clicks(deepfm: Path, sasrec: Path, served: Served, click_
         pl.DataFrame({"uid": ["u1"]}), items, 4, context=context, rules=Rules(where="price > 1")
     )
     assert found.body["items"] == wanted.drop("row").to_dicts()
+    asked_all = {key: value for key, value in asked.items() if key != "k"}
+    assert len(ask("/recommend", asked_all | {"context": context}).body["items"]) == 9  # of ten
     for body, code in (
         (asked, "refused"),  # no device
         (asked | {"candidates": []}, "invalid"),
