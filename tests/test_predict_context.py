@@ -109,7 +109,7 @@ def test_misuse_is_told(model: ClickPredictor, items: pl.DataFrame) -> None:
         (lambda: model.recommend(rows, items), "no column 'device'"),
         (lambda: model.recommend(rows, items.drop("sku"), context=device), "no column 'sku'"),
         (lambda: model.recommend(rows, items.head(0), context=device), "no candidates"),
-        (lambda: model.recommend(rows, items, k=13, context=device), "from 1 to 12 candidates"),
+        (lambda: model.recommend(rows, items, k=13, context=device), "say 1 to 12, as many"),
         (
             lambda: model.recommend(rows, pl.concat([items, items]), context=device),
             "is there twice",
