@@ -262,7 +262,9 @@ def main(model: str, runs: Path, out: Path, *only: str) -> None:
     from lightning_rec.files import write_json
     from lightning_rec.lab.examples import of_runs
     from lightning_rec.lab.paired import mean_of, paired
+    from lightning_rec.runs import provenance
 
+    card = {key: provenance.card()[key] for key in ("commit", "dirty")}
     figure, lines = FIGURES[model], json.loads(out.read_text()) if only else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -285,7 +287,7 @@ def main(model: str, runs: Path, out: Path, *only: str) -> None:
                 "peak_mib": round(memory(form, folder / "inputs.npz"), 1),
                 "figure": figure, "value": mean_of(values),
                 "difference": apart.difference, "low": apart.low, "high": apart.high,
-                "units": apart.units,
+                "units": apart.units, **card, "measured": provenance.now(),
             }  # fmt: skip
             if not only or form_name in only:
                 lines.append(line)
