@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from lightning_rec import config
 from lightning_rec.adapters.base import TUNED
 from lightning_rec.build import problem_of
-from lightning_rec.build.agreement import check_data, check_withheld
+from lightning_rec.build.agreement import check_data, check_read, check_withheld
 from lightning_rec.build.trainer import make_trainer, partial, recorded_hash, unwatched
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.core.batches import BatchData
@@ -148,7 +148,7 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked) as withheld:
             loaded = problem.load(cache_dir())
         check_withheld(run, problem, loaded, withheld)
-        problem.check_read(loaded, partial(cfg))
+        check_read(problem, loaded, partial(cfg))
         data = problem.make_data(loaded)
     run.check_language(cfg)
     with run.timed("start"):
@@ -156,6 +156,8 @@ def _make(cfg: DictConfig, problem: Problem[Any], run: RunFolder, *asked: str) -
         with unquoted(run, asked, "item") as withheld:
             task = problem.make_task(loaded, data)
         withheld.release(known=False)
+        if begun := problem.begin(task, data, loaded):
+            run.note(begun=begun)
     check_course(cfg, task, data, validates=loaded.validates)
     return Made(problem, loaded, data, task)
 
@@ -206,8 +208,7 @@ def _train(
     run.finish("completed")
     with afterwards(run, "telling the trackers"):
         pictures = plots.draw(tables, run.path) if is_first() else {}
-        told = _described(cfg, run)
-        tracking.end(trainer, told, figures, run, examples, pictures)
+        tracking.end(trainer, _described(cfg, run), figures, run, examples, pictures)
     with afterwards(run, "showing the figures"):
         _show(run, columns, cfg.monitor, examples, brief=watch is not None)
 
@@ -246,8 +247,7 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
     copy_parts(run, problem.cfg)
     if language := run.check_language():
         run.note(language_hash=language)
-    part = partial(problem.cfg)
-    if part or run.card.get("partial"):
+    if (part := partial(problem.cfg)) or run.card.get("partial"):
         run.note(partial=part)
     tell(part)
     if catalogue := problem.catalogue_hash(loaded):

@@ -1,6 +1,8 @@
 """Whether data and protocol are those that a run was made with."""
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning_rec.build.trainer import recorded_hash
@@ -39,3 +41,27 @@ def check_withheld(
     hashes = (loaded.data_hash, problem.catalogue_hash(loaded))
     known = hashes == (run.card.get("data_hash"), run.card.get("catalogue_hash"))
     withheld.release(known=known)
+
+
+def check_read(problem: Problem[Any], loaded: Audited[Any], part: Mapping[str, Any]) -> None:
+    """Check the runs that the method reads; ``part``: of the data that a run is measured on.
+
+    Raises UserError if one is not completed, or of other data or another protocol, under which it
+    may have been trained on what is tested here.
+    """
+    own = {"data_hash": loaded.data_hash, "protocol_hash": problem.protocol.hash(loaded.counts)}
+    for key, folder in problem.method.reads.items():
+        try:
+            run = RunFolder.open(Path(folder))
+        except UserError as error:
+            raise UserError(f"{key}={folder}: {error}") from error
+        run.check_completed(key)
+        for name, value in own.items() if problem.method.same_data else ():
+            if name == "protocol_hash" and (part or run.card.get("partial")):
+                continue  # whose hash has the part in it
+            if run.card.get(name) != value:
+                raise UserError(
+                    f"{key}={folder} has another {name} than this run, so that it may have been "
+                    "trained on what is tested here: train one on the same data under the same "
+                    "protocol."
+                )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec.commands import sweeping
-from lightning_rec.commands.hydra_main import hydra_main, parsed, take_key
+from lightning_rec.commands.hydra_main import hydra_main, parsed, take_key, take_keys
 from lightning_rec.commands.loading import loading
-from lightning_rec.config import plain
+from lightning_rec.config import compose, plain
 from lightning_rec.errors import UserError
 
 # Keys that name a file or a folder.
@@ -20,6 +21,7 @@ PATHS = (
     ("encoder", "run"),
     ("model", "encoder"),
     ("model", "first"),
+    *(("method", key) for key in ("run", "teacher")),
     *(("item", key) for key in ("encoder", "path", "item_ids")),
 )
 HELP = """\
@@ -36,12 +38,17 @@ Examples:
     # submitit_slurm, submitit_local, ray. One that does not fit into memory is
     # refused; check_memory=false begins it all the same.
   lightning-rec train resume=FOLDER trainer.max_epochs=80
+  lightning-rec train from=FOLDER data.path=log_now.csv run_dir=runs/week_2
+    # goes on from a finished run with what is new in the log, as method=update
 """
 
 
 def run(arguments: list[str]) -> int:
     """Train what the overrides compose. Returns the exit status."""
     folders, overrides = take_key(arguments, "resume")
+    earlier, _ = take_key(arguments, "from")
+    if earlier and not folders:
+        return _update(arguments)
     if not folders:
         if {"-m", "--multirun"} & set(arguments):
             return sweeping.run(arguments, frozen)
@@ -60,6 +67,37 @@ def run(arguments: list[str]) -> int:
     resume(Path(folders[0]), overrides)
     for joined in (ensembles, pipelines):
         joined.conclude(Path(folders[0]))
+    return 0
+
+
+def _update(arguments: list[str]) -> int:
+    """Go on from a finished run with a later state of its log, under its own settings."""
+    said, overrides = take_keys(arguments, "from", "run_dir")
+    if not said["from"] or any(each.startswith("-") for each in overrides):
+        raise UserError(
+            "One run can be gone on from: lightning-rec train from=FOLDER data.path=LOG, followed "
+            "by values to change; in a sweep say method=update method.run=FOLDER."
+        )
+    with loading():
+        from lightning_rec.runs.folder import RunFolder
+        from lightning_rec.runs.resuming import changed
+        from lightning_rec.training import train
+
+    source = Path(said["from"])
+    if (source / "bundle.json").is_file():
+        raise UserError(
+            f"from={source} is a bundle, which holds what answers and not what trains: name the "
+            "run that it was exported from."
+        )
+    run = RunFolder.open(source)
+    run.check_completed("from")
+    cfg = run.config
+    cfg.method = compose(["method=update"]).method
+    cfg.method.run = str(run.path)
+    cfg = changed(cfg, overrides)
+    folder = Path(said.get("run_dir") or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.name}")
+    cfg.run_dir, cfg.tracking.name = str(folder), None
+    train(frozen(cfg), folder, [f"from={source}", *overrides])
     return 0
 
 

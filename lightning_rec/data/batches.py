@@ -1,7 +1,7 @@
 """Batches of sequences, each cut from the arrays of a split at once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
+from lightning_rec.data.chance import bits, uniform
 from lightning_rec.data.core.batches import BatchData, Part
 from lightning_rec.data.split import Examples, Histories, Schema, Split, ranges
 from lightning_rec.data.types import Ints
@@ -91,17 +92,25 @@ def pairs(items: NDArray[np.int32], start: Ints, end: Ints) -> tuple[Tensor, Ten
 
 
 class TrainSet(Dataset[TrainBatch]):
-    """Training windows, fetched as whole batches."""
+    """Training windows, fetched as whole batches; of some ``numbers``, or all."""
 
-    def __init__(self, split: Split, schema: Schema, width: int, stride: float | None) -> None:
-        self.items, self.padding = split.items, schema.padding
+    def __init__(
+        self,
+        split: Split,
+        schema: Schema,
+        width: int,
+        stride: float | None,
+        numbers: Ints | None = None,
+    ) -> None:
+        self.items, self.padding, self.numbers = split.items, schema.padding, numbers
         self.windows = Windows(split, width, stride)
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.windows if self.numbers is None else self.numbers)
 
     def __getitems__(self, indices: list[int]) -> TrainBatch:
-        user, start, end = self.windows[np.asarray(indices)]
+        chosen = np.asarray(indices)
+        user, start, end = self.windows[chosen if self.numbers is None else self.numbers[chosen]]
         order = np.argsort(start - end, kind="stable")
         user, start, end = user[order], start[order], end[order]
         items = gather(self.items, start, end, self.padding)
@@ -170,6 +179,7 @@ class SequenceData(BatchData):
     batch_size: PositiveInt = 128
     eval_batch_size: PositiveInt = 512
     stride: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    _numbers: Ints | None = field(default=None, init=False)
 
     @property
     def schema(self) -> Schema:
@@ -179,6 +189,21 @@ class SequenceData(BatchData):
     def batches(self, part: Part) -> TrainSet | EvalSet:
         """Windows to train on, or histories to rank; those of the test have validation events."""
         if part == "train":
-            return TrainSet(self.split, self.schema, self.window(self.max_len), self.stride)
+            width = self.window(self.max_len)
+            return TrainSet(self.split, self.schema, width, self.stride, self._numbers)
         examples = self.split.val if part == "val" else self.split.test
         return EvalSet(self.split, examples, self.schema, self.candidates)
+
+    def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
+        """Train on windows with a new event, and on a share of the others: how many of each.
+
+        ``since``: how many of each user's training events are old, int64 [U]; ``replay``: the
+        share, drawn by the seed.
+        """
+        windows = Windows(self.split, self.window(self.max_len), self.stride)
+        number = np.arange(len(windows))
+        user, _, end = windows[number]
+        new = end > self.split.offsets[user] + since[user]
+        chosen = new | (uniform(bits(self.seed, number)) <= replay)
+        self._numbers = number[chosen]
+        return int(new.sum()), int((chosen & ~new).sum())

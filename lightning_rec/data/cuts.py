@@ -30,6 +30,24 @@ def settle(protocol: Any, ordered: bool = True) -> None:
         raise _disordered(val_from, test_from)
 
 
+def settle_dates(protocol: Any, *keys: str) -> None:
+    """Write dates of a protocol in UTC. Raises UserError for what is none."""
+    for key in keys:
+        if (said := getattr(protocol, key)) is not None:
+            try:
+                object.__setattr__(protocol, key, _settled(key, str(said)))
+            except UserError:
+                raise UserError(
+                    f"protocol.{key}={said}: it is a date such as 2001-09-11 or "
+                    "2001-09-11T08:46-04:00 (without a zone it is UTC)."
+                ) from None
+
+
+def seconds(date: str) -> float:
+    """Seconds since 1970 of a date that was settled."""
+    return datetime.fromisoformat(date.replace("Z", "+00:00")).timestamp()
+
+
 def boundaries(
     val_from: Cut,
     test_from: Cut,
@@ -104,7 +122,7 @@ def _settled(key: str, cut: Cut) -> Cut:
 
 def _dated(key: str, cut: str, time: Times, unit: float) -> float:
     """The moment of a date, which must leave something on both sides."""
-    at = datetime.fromisoformat(cut.replace("Z", "+00:00")).timestamp() * unit
+    at = seconds(cut) * unit
     first, last = float(time.min()), float(time.max())
     if first < at <= last:
         return at

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from lightning_rec.data.cuts import seconds
 from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.data.types import Ints, Mask, Times
 from lightning_rec.errors import UserError
@@ -45,9 +46,12 @@ def filtered(
     drop_repeats: bool,
     *,
     drop_doubled: bool = False,
+    period: tuple[str | None, str | None] = (None, None),
 ) -> tuple[Ordered, dict[str, int]]:
-    """Filter and order the events; returns them, and how many were left after each step. Raises
-    UserError where ratings or times are missing, or nothing is left.
+    """Filter and order the events; returns them, and how many were left after each step.
+
+    ``period``: dates from and until which events are kept, None for no bound. Raises UserError
+    where ratings or times are missing, or nothing is left.
     """
     columns = data.events.collect_schema().names()
     kept = data.events.with_row_index("row")
@@ -63,10 +67,13 @@ def filtered(
         # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
         kept = kept.filter(pl.col("rating") >= pl.lit(min_rating, pl.Float32))
     timed = [name for name in TIMED if name in columns]
+    kept = _within(kept, period, timed, data)
     parted = ["part"] if "part" in columns else []
     frame = kept.select("user", "item", "row", *timed, *parted).collect()
     if min_rating is not None:
         counts[f"after min_rating={min_rating:g}"] = len(frame)
+    if any(period):
+        counts["in the period"] = len(frame)
     # Equal times keep their order in the file, never that of item ids.
     frame = frame.sort(["user", *timed, "row"])
     if drop_doubled:
@@ -89,6 +96,23 @@ def filtered(
     column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
     known = (column["user"], column["item"], column["row"])
     return Ordered(*known, times(frame), column.get("part")), counts
+
+
+def _within(
+    kept: pl.LazyFrame, period: tuple[str | None, str | None], timed: list[str], data: Interactions
+) -> pl.LazyFrame:
+    """The events of a period. Raises UserError without times."""
+    for key, date in zip(("since", "until"), period, strict=True):
+        if date is None:
+            continue
+        if not timed:
+            raise UserError(
+                f"protocol.{key}={date} needs the time of each event, and {data.info['name']} has "
+                f"none: set data.time=COLUMN, or protocol.{key}=null."
+            )
+        time = sum((pl.col(name) / 10**6 for name in timed[1:]), pl.col(timed[0]))
+        kept = kept.filter(time >= seconds(date) if key == "since" else time < seconds(date))
+    return kept
 
 
 def picked(events: Ordered, window: Mask, targets: Literal["first", "last", "all"]) -> Mask:

@@ -22,7 +22,7 @@ from lightning_rec.data.arrays import (
 )
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.chance import bits
-from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
+from lightning_rec.data.cuts import Cut, boundaries, settle, settle_dates, told_cuts
 from lightning_rec.data.earlier import earlier
 from lightning_rec.data.filters import Ordered, filtered, picked
 from lightning_rec.data.repeats import SeenTargets
@@ -38,7 +38,7 @@ from lightning_rec.ranges import BelowOne
 # is what was done before they came: so the runs of that time keep their hash.
 _LATER = {
     "drop_repeats", "drop_doubled", "candidates", "val_users", "val_seed", "others_train",
-    "nested", "new_users", "new_items", "new_items_seed", "earlier",
+    "nested", "new_users", "new_items", "new_items_seed", "earlier", "since", "until",
 }  # fmt: skip
 
 
@@ -74,6 +74,8 @@ class SplitProtocol(Hashed, ABC):
         new_items_seed: fixes that draw.
         earlier: splits the training part alone once more, for the ranker of a pipeline; see
             :mod:`lightning_rec.data.earlier`.
+        since: a date (as in ``Temporal``); events before it are left out before all else.
+        until: likewise, those from then on: the log as it was at that moment.
     """
 
     kind: ClassVar[str] = "interactions"
@@ -93,6 +95,8 @@ class SplitProtocol(Hashed, ABC):
     new_items: BelowOne = 0.0
     new_items_seed: NonNegativeInt = 0
     earlier: bool = False
+    since: str | None = None
+    until: str | None = None
 
     ordered: ClassVar[bool] = True  # whether the order of a user's events says anything
     known_users: ClassVar[bool] = True  # whether those that are tested were trained on
@@ -103,6 +107,7 @@ class SplitProtocol(Hashed, ABC):
         return self.val_users != 0 and not self.earlier
 
     def __post_init__(self) -> None:
+        settle_dates(self, "since", "until")
         if self.seen == "keep" and self.seen_targets == "miss":
             raise UserError(
                 "protocol.seen_targets=miss is about targets that are no candidates for being seen "
@@ -170,7 +175,8 @@ class SplitProtocol(Hashed, ABC):
                 "protocol.cold_targets=rank ranks those without as well: choose one of them."
             )
         filters = (self.min_rating, self.user_core, self.item_core, self.drop_repeats)
-        events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled)
+        period = (self.since, self.until)
+        events, counts = filtered(data, *filters, drop_doubled=self.drop_doubled, period=period)
         check_parts(events, self, data.info["name"])
         events = self.arranged(data, events)
         targets = self.choose(events)

@@ -71,7 +71,7 @@ def of_examples(run: Path, figure: str) -> Values | None:
     if (column := f"{own}{end}") in table.columns:
         values = table[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
         return Values(found[0], table[key], unit, values)
-    if "rank" in table.columns and (value := _ranked(table, name.figure, name.k)) is not None:
+    if "rank" in table.columns and (value := ranked(table, name.figure, name.k)) is not None:
         return Values(found[0], table[key], unit, value)
     if f"probability{end}" in table.columns and name.figure in ("auc", "logloss"):
         label = table[f"label{end}"].to_numpy() > 0
@@ -84,7 +84,7 @@ def of_examples(run: Path, figure: str) -> Values | None:
     return None
 
 
-def _ranked(table: pl.DataFrame, figure: str, k: int | None) -> NDArray[np.float64] | None:
+def ranked(table: pl.DataFrame, figure: str, k: int | None) -> NDArray[np.float64] | None:
     """A metric of the rank of the only target of each example, float64 [n]; None: no such one."""
     import torch
 

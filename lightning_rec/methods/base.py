@@ -1,6 +1,6 @@
 """The interface of a training method."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -34,14 +34,23 @@ class Method:
     take turns.
 
     ``automatic``: whether Lightning calls backward and steps the optimizer; else :meth:`step` does
-    so itself, as in Lightning's manual optimization.
+    so itself, as in Lightning's manual optimization. ``same_data``: whether the runs that it reads
+    have to be of the same data and protocol.
     """
 
     automatic: ClassVar[bool] = True
+    same_data: ClassVar[bool] = True
 
     @property
     def reads(self) -> dict[str, str]:
-        """Folders of completed runs that it reads, by key: of the same data and protocol."""
+        """Folders of completed runs that it reads, by key."""
+        return {}
+
+    def begin(self, task: Trained, data: Any, before: Callable[[str], Any]) -> dict[str, Any]:
+        """Called once, before the training of a fresh model; returns facts for the card.
+
+        ``before``: what a run of earlier data knew, by its folder; see :class:`Before`.
+        """
         return {}
 
     def optimizers(self, task: Trained) -> list[Optimizer]:

@@ -22,6 +22,7 @@ from lightning_rec.data.core.batches import BatchData
 from lightning_rec.errors import UserError, listed, quoting
 from lightning_rec.losses.base import Loss
 from lightning_rec.methods.base import Method
+from lightning_rec.methods.update import Before
 from lightning_rec.metrics.collected import Collected
 from lightning_rec.predict.base import Predictor
 from lightning_rec.runs.folder import RunFolder
@@ -220,28 +221,16 @@ class Problem(ABC, Generic[L]):
         taken = inspect.signature(config.target(node, settings)).parameters
         return config.build(node, settings, **{k: v for k, v in live.items() if k in taken})
 
-    def check_read(self, loaded: L, part: Mapping[str, Any]) -> None:
-        """Check the runs that the method reads; ``part``: of the data that this one is measured on.
+    def begin(self, task: Task, data: BatchData, loaded: L) -> dict[str, Any]:
+        """Let the method begin a training, from what an earlier run knew; facts for the card."""
+        return self.method.begin(task, data, lambda folder: self.before(loaded, folder))
 
-        Raises UserError if one is not completed, or of other data or another protocol, under which
-        it may have been trained on what is tested here.
-        """
-        own = {"data_hash": loaded.data_hash, "protocol_hash": self.protocol.hash(loaded.counts)}
-        for key, folder in self.method.reads.items():
-            try:
-                run = RunFolder.open(Path(folder))
-            except UserError as error:
-                raise UserError(f"{key}={folder}: {error}") from error
-            run.check_completed(key)
-            for name, value in own.items():
-                if name == "protocol_hash" and (part or run.card.get("partial")):
-                    continue  # whose hash has the part in it
-                if run.card.get(name) != value:
-                    raise UserError(
-                        f"{key}={folder} has another {name} than this run, so that it may have "
-                        "been trained on what is tested here: train one on the same data under "
-                        "the same protocol."
-                    )
+    def before(self, loaded: L, folder: str) -> Before:
+        """What a run of an earlier state of the data knew. Raises UserError for another run."""
+        raise UserError(
+            f"method.run: a run of task={self.name} cannot go on with other data, as those of "
+            "task=sequence can: train it anew."
+        )
 
     def _model_of(self, folder: str) -> nn.Module:
         """The model of a completed run of the same problem, with its weights."""

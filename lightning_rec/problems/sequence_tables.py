@@ -18,6 +18,7 @@ from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.runs.tracking import Example
 
+TRAINED = "trained"  # what of each user's events the training had
 SHOWN = 5  # items of an example's history, and recommendations
 
 
@@ -69,6 +70,19 @@ def users_of(loaded: AuditedLog) -> pl.DataFrame:
     users = loaded.data.log.users.select("user").with_row_index("code")
     told = users.join(lists, "code", "left", maintain_order="left").drop("code")
     return told.with_columns(pl.col("item").fill_null([])).rename({"item": "items"})
+
+
+def trained_of(loaded: AuditedLog) -> pl.DataFrame:
+    """``events``, how many of each user's the training had, and ``until``, the time of the last of
+    them (seconds), where there are times; row i is user code i.
+    """
+    split = loaded.data.split
+    events = np.asarray(split.train_end) - split.offsets[:-1]
+    told = pl.DataFrame({"events": pl.Series(events, dtype=pl.UInt32)})
+    if split.times is None:
+        return told
+    until = pl.Series(np.asarray(split.times)[np.maximum(split.train_end - 1, 0)])
+    return told.with_columns(until=until.set(pl.Series(events == 0), None))
 
 
 def hours_of_events(loaded: AuditedLog) -> pl.DataFrame | None:

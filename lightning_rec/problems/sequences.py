@@ -18,20 +18,24 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import Reading, known_by, read_items
+from lightning_rec.methods.update import Before
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems import updating
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.sequence_tables import (
+    TRAINED,
     catalogue,
     described_items,
     examples_of,
     hours_of_events,
     metrics_of,
     per_user,
+    trained_of,
     users_of,
 )
 from lightning_rec.runs.folder import RunFolder
@@ -192,6 +196,10 @@ class Sequences(Problem[AuditedLog]):
         run.load_model(model, trained if trained < len(items) else None)
         return model
 
+    def before(self, loaded: AuditedLog, folder: str) -> Before:
+        """What a run of an earlier state of the log knew; see :func:`updating.before`."""
+        return updating.before(self.cfg, loaded, folder, self.make_model)
+
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
         """The task over ``cfg.baseline``, a model fitted in closed form."""
         if not self.cfg.baseline:
@@ -205,6 +213,7 @@ class Sequences(Problem[AuditedLog]):
         tested = per_user(task.steps.metrics["test"], task.steps.ranks["test"], loaded)
         hours = hours_of_events(loaded)
         kept = {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
+        kept[TRAINED] = trained_of(loaded)
         return kept if hours is None else kept | {"hours": hours}
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:

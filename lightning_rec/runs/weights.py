@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lightning_rec.errors import UserError
+from lightning_rec.runs import checksums
+
+NAME = "weights.safetensors"
 
 
 def write(path: Path, model: torch.nn.Module) -> None:
@@ -35,6 +38,18 @@ def read(path: Path, model: torch.nn.Module, known: int | None = None) -> None:
     except (RuntimeError, SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} does not fit config.yaml beside it: {reason}") from error
+
+
+def found(folder: Path) -> dict[str, Tensor]:
+    """The weights of a run, by name. Raises UserError if they are not as the run wrote them."""
+    path = folder / NAME
+    if not path.is_file():
+        raise UserError(f"{path} is missing: bring the file back.")
+    checksums.verify(folder, NAME)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
 
 
 def grown(found: dict[str, Tensor], model: torch.nn.Module, known: int) -> dict[str, Tensor]:

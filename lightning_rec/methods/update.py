@@ -1,0 +1,159 @@
+"""Incremental training: a model that was trained on earlier events goes on with what is new.
+
+Items and users that are new to it begin as the mean of those that it knows (Volkovs et al.,
+DropoutNet, NeurIPS 2017, section 4.1, take the mean for who has no preferences yet), or as the
+known items whose texts are the nearest; a share of what is old is trained on again, against
+forgetting (experience replay: Rolnick et al., NeurIPS 2019, arXiv:1811.11682).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lightning_rec.data.types import Ints
+from lightning_rec.errors import UserError
+from lightning_rec.methods.base import Method, Trained
+from lightning_rec.ranges import UpToOne
+
+NEAREST = 5  # known items whose mean a new one begins as, by texts
+New = Literal["mean", "text", "draw"]
+
+
+class Before(NamedTuple):
+    """What a run of earlier data knew, beside what is known now.
+
+    state: its weights, by name.
+    growing: of each weight, what its dimensions have places for: ``user``, ``item``, both, users
+        first, or nothing. Further places at the end are of padding and mask.
+    codes: code there of each item (``item``) and user (``user``) of now, -1 for new ones: int64.
+    there: how many of each there are.
+    arrived: how many new ones train here.
+    since: how many of each user's training events are old, int64 [U].
+    nearest: the codes there of the ``k`` known items whose texts are the nearest to each new
+        item's, all -1 where it has no word of theirs: int64 [new, k].
+    """
+
+    state: dict[str, Tensor]
+    growing: Mapping[str, tuple[tuple[str, ...], ...]]
+    codes: Mapping[str, Ints]
+    there: Mapping[str, int]
+    arrived: Mapping[str, int]
+    since: Ints
+    nearest: Callable[[int], Ints]
+
+
+class Batches(Protocol):
+    """Batches whose training can be narrowed to what is new."""
+
+    def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
+        """Train on windows with a new event, and on a share of the others: how many of each."""
+        ...
+
+
+class Update(Method):
+    """Training goes on from a run of the same model on an earlier state of the log.
+
+    Args:
+        run: folder of a completed run of an earlier state of the log.
+        new: how a new item begins: ``mean`` of the known ones, ``text``: mean of the five whose
+            texts are the nearest, ``draw``: as in training anew. New users begin as the mean,
+            unless all is drawn.
+        replay: share of the training windows without a new event that is trained on again.
+    """
+
+    same_data = False
+
+    def __init__(self, run: str | None = None, new: New = "mean", replay: UpToOne = 0.2) -> None:
+        if run is None:
+            raise UserError("method.run is not set: name the folder of a completed run.")
+        self.run, self.new, self.replay = run, new, replay
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """The run that it goes on from, by key."""
+        return {"method.run": self.run}
+
+    @torch.no_grad()
+    def begin(self, task: Trained, data: Any, before: Callable[[str], Before]) -> dict[str, Any]:
+        """Take over the weights, and leave what is old out of training but for a share.
+
+        Returns counts for the card. Raises UserError if the weights are of another model, or if
+        nothing is new.
+        """
+        known = before(self.run)
+        new, replayed = data.narrow(known.since, self.replay)
+        if not new:
+            raise UserError(
+                f"method.run={self.run} was trained on all that trains here: there is nothing new "
+                "to learn. Give the log as it is now, all of it: data.path=…."
+            )
+        state = _carried(known, task.model, self)
+        task.model.load_state_dict(state)
+        return {**known.arrived, "new windows": new, "replayed windows": replayed}
+
+
+def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tensor]:
+    """The state of ``model``, whatever the run knew taken over."""
+    own = model.state_dict()
+    trained = {name for name, each in model.named_parameters() if each.requires_grad}
+    statistics = {
+        f"{name}.{buffer}".lstrip(".")
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        for buffer, _ in module.named_buffers(recurse=False)
+    }
+    for name in trained | statistics:
+        if name not in known.state:
+            raise UserError(
+                f"method.run={method.run} has no {name}: it is of another model. Give the "
+                "settings of its model, as train from=FOLDER does."
+            )
+        grows = known.growing.get(name, ((),) * own[name].ndim)
+        made = _placed(known, name, own[name], grows, method)
+        if made.shape != own[name].shape:
+            raise UserError(
+                f"method.run={method.run} has {name} of {[*known.state[name].shape]}, this model "
+                f"of {[*own[name].shape]}: give the settings of its model, as train from=FOLDER "
+                "does."
+            )
+        own[name] = made.to(own[name])
+    return own
+
+
+def _placed(
+    known: Before, name: str, fresh: Tensor, grows: tuple[tuple[str, ...], ...], method: Update
+) -> Tensor:
+    """A weight of the run with a row for each item or user of now; as it is if it is of another
+    shape.
+    """
+    made = known.state[name]
+    for dim, kinds in enumerate(grows):
+        if not kinds or made.ndim != fresh.ndim:
+            continue
+        rows, drawn, blocks = made.movedim(dim, 0), fresh.movedim(dim, 0), []
+        if len(rows) - sum(map(known.there.__getitem__, kinds)) != len(drawn) - sum(
+            len(known.codes[what]) for what in kinds
+        ):
+            return made
+        for what in kinds:
+            codes, there = torch.from_numpy(known.codes[what]), known.there[what]
+            body, new = rows[:there][codes.clamp(min=0)], codes < 0
+            if new.any():
+                own = drawn[: len(codes)][new]
+                body[new] = own if method.new == "draw" else _begun(known, what, rows, method)
+            blocks.append(body)
+            rows, drawn = rows[there:], drawn[len(codes) :]
+        made = torch.cat([*blocks, rows]).movedim(0, dim)
+    return made
+
+
+def _begun(known: Before, what: str, rows: Tensor, method: Update) -> Tensor:
+    """What new items or users begin as, by the ``rows`` of the run."""
+    mean = rows[known.codes[what][known.codes[what] >= 0]].mean(dim=0)
+    if method.new == "mean" or what != "item":
+        return mean
+    nearest = torch.from_numpy(known.nearest(NEAREST))
+    found = (nearest[:, 0] >= 0).view(-1, *[1] * mean.ndim)
+    return torch.where(found, rows[nearest.clamp(min=0)].mean(dim=1), mean)
