@@ -1,6 +1,5 @@
 """The most popular items: with events that fade, by category or segment, and what is rising."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,6 @@ from lightning_rec.rules.where import holds
 DAY = 86_400.0
 POPULAR = ("rank", "item", "title", "score", "events", "users")
 TRENDING = ("rank", "item", "title", "recent", "before", "ratio", "p", "q")
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": DAY, "w": 7 * DAY}
-
-
-def seconds(name: str, text: str) -> float:
-    """Seconds of ``12h``, ``7d``, ``2w``. Raises UserError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d|w)", text.strip())
-    if not found or float(found[1]) <= 0:
-        raise UserError(f"{name}={text}: say a time such as 12h, 7d or 2w.")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def events_of(log: pl.DataFrame | pl.LazyFrame, per: str | None = None) -> pl.LazyFrame:

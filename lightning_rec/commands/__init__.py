@@ -25,6 +25,7 @@ VERBS = {
     "serve": "a trained model behind HTTP, with sessions, limits and reload",
     "events": "events as they come: from a file, Redis or Kafka, to Parquet or a server",
     "gate": "whether a newer run may take the place of an older one",
+    "backtest": "train on a rolling origin: how models age, which refresh pays",
     "monitor": "how a server's log differs from what its model was trained on",
     "abtest": "what variants did to users; users a test needs; who gets which",
     "offpolicy": "what another policy would have earned, from a log with chance",

@@ -60,19 +60,20 @@ def run(arguments: list[str]) -> int:
     import polars as pl
 
     from lightning_rec.answers.files import check_output, write_table
-    from lightning_rec.answers.popular import popular, seconds, trending
+    from lightning_rec.answers.popular import popular, trending
     from lightning_rec.commands.shown import show
+    from lightning_rec.data.dates import duration
 
     if "--output" in said:
         check_output(Path(said["--output"]), overwrite=flag(said, "overwrite"))
     log, items = _log(said)
     asked: dict[str, Any] = {name: said.get(name) for name in ("per", "where", "at")}
     if "trending" in said:
-        window = seconds("trending", said["trending"])
+        window = duration("trending", said["trending"])
         found = trending(log, k, window=window, items=items, **asked)
         told = f"events of the last {said['trending']} beside the four such times before"
     else:
-        half = seconds("half_life", said["half_life"]) if "half_life" in said else None
+        half = duration("half_life", said["half_life"]) if "half_life" in said else None
         found = popular(log, k, half_life=half, items=items, **asked)
         fades = f", each counting half after {said['half_life']}" if half else ""
         rows = log.select(pl.len()).collect(engine="streaming").item()

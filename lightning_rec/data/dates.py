@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 
 from lightning_rec.data.ids import stripped
+from lightning_rec.errors import UserError
 
 Precision = Literal["us", "ns"]
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -15,6 +16,7 @@ DATE_FORMS = (
     "2024-W22-5"
 )
 
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _HOURS = (
     "", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S%.f %p", " %H", " %I %p",
     " %H:%M:%S%.f%z", " %H:%M%z",
@@ -162,3 +164,18 @@ def _written(text: pl.Expr, first: str | None, mixed: bool) -> pl.Expr:
             text = text.str.replace(pattern, replacement)
         example = changed
     return text
+
+
+def duration(key: str, said: float | str, *, bare: bool = False) -> float:
+    """Seconds of a number with a unit, such as ``30m`` or ``7d``, or of a ``bare`` one.
+
+    Raises UserError, naming the ``key``, for anything else.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)\s*(s|m|min|h|d|w)?", str(said).strip().lower())
+    seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
+    if not found or seconds <= 0 or not (found[2] or bare):
+        also = "seconds, above 0, or " if bare else ""
+        raise UserError(
+            f"{key}={said}: say {also}a number with a unit, such as 30m, 12h, 7d or 2w."
+        )
+    return seconds

@@ -1,6 +1,5 @@
 """The protocol of sessions: a session is the unit, and belongs to one part by the time it ends."""
 
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lightning_rec.data.arrays import Cold, Targets
 from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
+from lightning_rec.data.dates import duration
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.schema import Interactions, ticks
@@ -22,7 +22,6 @@ from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 
 _FORMAT = 2  # of a log cut into sessions
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,9 @@ class Sessions(SplitProtocol):
             )
         if not self.given:
             settle(self)
-        object.__setattr__(self, "gap", None if self.gap is None else _seconds(self.gap))
+        object.__setattr__(
+            self, "gap", None if self.gap is None else duration("protocol.gap", self.gap)
+        )
 
     @property
     def given(self) -> bool:
@@ -169,13 +170,3 @@ def cut_sessions(data: Interactions, gap: float, folder: Path) -> None:
     shutil.copyfile(data.folder / "items.parquet", folder / "items.parquet")
     facts = {"gap": gap, "users": data.info["users"]}
     write_json(folder / "info.json", {**data.info, "users": len(users), "sessions": facts})
-
-
-def _seconds(gap: float | str) -> float:
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smhd]?)", str(gap).strip().lower())
-    seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else 0.0
-    if seconds <= 0:
-        raise UserError(
-            f"protocol.gap={gap}: say seconds, above 0, or a number with a unit, as 30m, 12h or 1d."
-        )
-    return seconds

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from lightning_rec.answers.popular import DAY, popular, seconds, trending
+from lightning_rec.answers.popular import DAY, popular, trending
 from lightning_rec.answers.profile import _valued, columns_of, profile
 from lightning_rec.answers.similar import similar, tfidf
+from lightning_rec.data.dates import duration
 from lightning_rec.errors import UserError
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.rules import Rules
@@ -203,8 +204,8 @@ def test_lists_that_need_what_is_not_there_are_refused(log: pl.DataFrame) -> Non
         (lambda: popular(log.drop("item")), "no column 'item'"),
         (lambda: popular(log, per="kind"), "a catalogue may, say model=FOLDER"),
         (lambda: popular(log, where="price < 3"), "needs a catalogue"),
-        (lambda: seconds("half_life", "soon"), "say a time such as 12h"),
-        (lambda: seconds("half_life", "0d"), "say a time such as 12h"),
+        (lambda: duration("half_life", "soon"), "say a number with a unit"),
+        (lambda: duration("half_life", "0d"), "say a number with a unit"),
     ):
         with pytest.raises(UserError, match=said):
             call()

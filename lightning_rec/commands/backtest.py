@@ -1,0 +1,187 @@
+"""``lightning-rec backtest``: train on a rolling origin, and see how models age."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_rec.commands.abtest_plan import level_of
+from lightning_rec.commands.hydra_main import parted, take_keys
+from lightning_rec.commands.loading import loading
+from lightning_rec.commands.sets import number
+from lightning_rec.errors import UserError
+from lightning_rec.screen import Screen
+from lightning_rec.tables import FittedTable, figures, text
+
+if TYPE_CHECKING:
+    from lightning_rec.data.pipeline import AuditedLog
+    from lightning_rec.lab.backtests import Backtest, Window
+
+HELP = """\
+Train on a rolling origin, as a shop that trains again would have, and measure
+each model on the window after it: how fast models age, and which refresh pays.
+
+usage: lightning-rec backtest every=DURATION [windows=4] [window=DURATION]
+                              [valid=DURATION] [refresh=[never,update,anew]]
+                              [update=OVERRIDES] [figure=ndcg@10] [level=0.95]
+                              [to=FOLDER] OVERRIDES
+
+OVERRIDES are those of 'train', of a model of sequences on data with times. The
+log is cut at windows= moments, every= apart, the last of them every= before its
+end: a model for a window trains on what is before it (window=: no longer than
+that), the latest valid= of which (every=) validates, and is tested on the
+window. refresh= are the ways to come to the next window: never trains the first
+model alone, update goes on from the model before with what is new (method=update,
+with update= as further overrides), anew trains from the start.
+
+Runs lie below to= (runs/backtest): the same command goes on where it was
+stopped. backtest.json has all figures; backtest.png shows them.
+
+Examples:
+  lightning-rec backtest every=14d windows=4 data=ml_100k model=sasrec
+  lightning-rec backtest every=7d window=60d refresh=[never,anew] data=table \\
+    data.path=log.csv data.user=uid data.item=sku data.time=ts model=itemknn
+  lightning-rec backtest every=14d update='trainer.max_epochs=3 method.replay=0.5' \\
+    data=ml_100k model=gru4rec
+"""
+KEYS = ("every", "windows", "window", "valid", "refresh", "update", "figure", "level", "to")
+
+
+def run(arguments: list[str]) -> int:
+    """Train what is missing, measure, and show. Raises UserError on bad input."""
+    said, rest = take_keys(arguments, *KEYS)
+    flags, overrides = parted(rest)
+    if flags or "every" not in said:
+        raise UserError("Say how long a window is: lightning-rec backtest every=14d OVERRIDES")
+    if own := [each for each in overrides if each.startswith(("protocol=", "run_dir=", "method"))]:
+        raise UserError(f"{own[0]}: a backtest chooses that itself; see --help.")
+    with loading():
+        from lightning_rec.files import write_json
+        from lightning_rec.lab.backtests import draw, measured
+
+    ways = _ways(said.get("refresh", "[never,update,anew]"))
+    figure, level = said.get("figure", "ndcg@10"), level_of(said)
+    folder = Path(said.get("to", "runs/backtest"))
+    windows, logs = _windows(said, overrides, figure)
+    runs = _trained(windows, ways, overrides, said.get("update", "").split(), folder)
+    made = measured(figure, level, logs, runs)
+    write_json(
+        folder / "backtest.json",
+        {
+            "overrides": overrides,
+            **{key: said[key] for key in KEYS if key in said and key != "to"},
+            **made.facts(windows),
+            "runs": {f"{way} {at}": str(path) for (way, at), path in runs.items()},
+        },
+    )
+    _show(made, windows)
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is not None:
+        draw(made, windows, folder)
+    Screen().print(f"All of it: {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _ways(said: str) -> list[str]:
+    from lightning_rec.lab.backtests import WAYS
+    from lightning_rec.rules.given import words
+
+    asked = words(said)
+    if not asked or (unknown := [each for each in asked if each not in WAYS]):
+        raise UserError(f"refresh={said}: they are of {', '.join(WAYS)}; {unknown[0]} is none.")
+    return [each for each in WAYS if each in asked]
+
+
+def _windows(
+    said: dict[str, str], overrides: list[str], figure: str
+) -> tuple[list["Window"], dict[int, "AuditedLog"]]:
+    """The windows of a log, and the split for each by number. Raises UserError before training."""
+    from lightning_rec.build import problem_of
+    from lightning_rec.commands.train import frozen
+    from lightning_rec.config import compose
+    from lightning_rec.data.dates import duration
+    from lightning_rec.data.fetch import cache_dir
+    from lightning_rec.data.prepare import prepare
+    from lightning_rec.lab.backtests import windows_of
+    from lightning_rec.lab.later import figure_name
+    from lightning_rec.problems.sequences import Sequences
+
+    figure_name(figure)
+    count = number("windows", said.get("windows", "4"), int)
+    if count < 1:
+        raise UserError(f"windows={count}: it has to be 1 or more.")
+    lengths = {key: duration(key, said[key]) for key in ("every", "window", "valid") if key in said}
+    every = lengths["every"]
+    problem: Any = problem_of(frozen(compose([*overrides, "protocol=temporal"])))
+    if not isinstance(problem, Sequences):
+        raise UserError(f"task={problem.name}: a backtest is of models of sequences.")
+    events = prepare(problem.source, cache_dir()).events
+    if "timestamp" not in events.collect_schema().names():
+        raise UserError("A backtest needs the time of each event: set data.time=COLUMN.")
+    times = events.select("timestamp").collect()["timestamp"]
+    ends = (float(times.min()), float(times.max()))  # type: ignore[arg-type]
+    windows = windows_of(*ends, every, count, lengths.get("window"), lengths.get("valid", every))
+    logs = {
+        each.number: problem_of(frozen(compose([*overrides, *each.overrides()]))).load(cache_dir())
+        for each in windows
+    }
+    return windows, logs
+
+
+def _trained(
+    windows: list["Window"], ways: list[str], overrides: list[str], more: list[str], folder: Path
+) -> dict[tuple[str, int], Path]:
+    """The runs of each way for each window, trained as far as they are missing."""
+    from pytorch_lightning import Callback
+
+    from lightning_rec.commands.repeating import train_or_resume
+    from lightning_rec.lab.backtests import ANEW, NEVER, UPDATE
+
+    runs = dict[tuple[str, int], Path]()
+
+    def train(name: str, asked: list[str]) -> Path:
+        path = (folder / name).absolute()
+        train_or_resume([*overrides, "baseline=null", "examples=0", *asked], path, watch=Callback())
+        return path
+
+    first = train(f"{ANEW}_1", windows[0].overrides())
+    for each in windows:
+        for way in ways:
+            name, asked = f"{way}_{each.number}", each.overrides()
+            if each.number == 1 or way == NEVER:
+                runs[way, each.number] = first
+            elif way == ANEW:
+                runs[way, each.number] = train(name, asked)
+            elif way == UPDATE:
+                before = runs[UPDATE, each.number - 1]
+                more_asked = ["method=update", f"method.run='{before}'", *more]
+                runs[way, each.number] = train(name, [*asked, *more_asked])
+    return runs
+
+
+def _show(made: "Backtest", windows: list["Window"]) -> None:
+    """Each way over the windows; ways beside each other; how models age."""
+    told = made.facts(windows)
+    ways = [*told["windows"][0]["figures"]]
+    table = FittedTable(made.figure, [*text("window from"), *figures("targets", *ways)])
+    for each in told["windows"]:
+        shown = ["" if value is None else f"{value:.4f}" for value in each["figures"].values()]
+        table.add_row(each["start"][:16].replace("T", " "), f"{each['targets']:,}", *shown)
+    screen = Screen()
+    screen.print(table)
+    table = FittedTable(
+        f"Windows but the first, {made.level:.0%} intervals over users",
+        [*text("refreshed"), *figures("targets", "difference", "from", "to", "CPU seconds more")],
+    )
+    for each in told["compared"]:
+        ends = [f"{each[key]:+.4f}" for key in ("difference", "low", "high")]
+        cells = (f"{each['targets']:,}", *ends, f"{each['seconds']:,.0f}")
+        table.add_row(f"{each['way']} minus {each['other']}", *cells)
+    screen.print(table)
+    if told["ages"]:
+        columns = figures("targets", "figure", "of a new one", "difference", "from", "to")
+        table = FittedTable("How models age", [*text("windows since training"), *columns])
+        for each in told["ages"]:
+            ends = [f"{each[key]:+.4f}" for key in ("difference", "low", "high")]
+            means = (f"{each['figure']:.4f}", f"{each['new']:.4f}")
+            table.add_row(str(each["age"]), f"{each['targets']:,}", *means, *ends)
+        screen.print(table)
