@@ -123,7 +123,9 @@ def test_every_command_is_taken(
             continue
         folders = [Path("my_conf")] if "--config-dir" in arguments else []
         plain = [word for word in arguments if not word.startswith("-") and word != "my_conf"]
-        for overrides in jobs([word for word in plain if not re.match(r"(run|resume)=", word)]):
+        for overrides in jobs(
+            [word for word in plain if not re.match(r"(run|resume|from)=", word)]
+        ):
             cfg = config.compose(overrides, folders)
             if not reads_what_is_not_here(cfg):
                 problem_of(cfg)
