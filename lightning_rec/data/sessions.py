@@ -67,9 +67,8 @@ class Sessions(SplitProtocol):
             )
         if not self.given:
             settle(self)
-        object.__setattr__(
-            self, "gap", None if self.gap is None else duration("protocol.gap", self.gap)
-        )
+        if self.gap is not None:
+            object.__setattr__(self, "gap", duration("protocol.gap", self.gap, bare=True))
 
     @property
     def given(self) -> bool:
