@@ -220,7 +220,7 @@ def test_gaps_have_units_and_one_hash() -> None:
     minutes = [Sessions(gap=gap) for gap in ("30m", 1800, "1800", ".5h", "1800s", "30 M")]
     assert len({protocol.hash() for protocol in minutes}) == 1
     assert Sessions(gap="1h").hash() != minutes[0].hash() != Sessions().hash()
-    for wrong in ("soon", 0, "-3m", "m", "3w"):
+    for wrong in ("soon", 0, "-3m", "m", "3y"):
         with pytest.raises(UserError, match=r"protocol\.gap=.*30m"):
             Sessions(gap=wrong)
 
