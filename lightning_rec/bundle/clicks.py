@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from lightning_rec import building
 from lightning_rec.bundle import sequences
 from lightning_rec.bundle.packed import LANGUAGE, Packed, load, write_language
+from lightning_rec.bundle.tables import check_clicks
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
 from lightning_rec.data.clicks.schema import ClickSchema
@@ -50,10 +51,12 @@ def unpack(packed: Packed) -> ClickPredictor:
     settings = packed.settings
     fields: Fields = TypeAdapter(Fields).validate_python(settings["fields"])
     tables = {name: packed.needed(name) for name in TABLES}
+    items = packed.table("items")
+    check_clicks(tables, items, fields)
     processor = FeatureProcessor.of(tables, fields)
     model = _unpacked(settings, processor.schema, packed, "")
     size, decimal = int(settings["batch_size"]), settings["decimal"]
-    items, histories = packed.table("items"), bool(settings["histories"])
+    histories = bool(settings["histories"])
     return ClickPredictor(model, processor, items, histories, size, decimal)
 
 
@@ -137,6 +140,8 @@ def _made(
         from lightning_rec.models.clicks.described import WithItems
         from lightning_rec.models.items.vectors import KnownVectors
 
+        if described["number"] != len(packed.needed("items")):
+            raise ValueError("items.parquet has another number of items than the model")
         empty = torch.zeros(described["number"], described["width"])
         model = WithItems(KnownVectors(empty, saved=True), described["number"], model)
     return Calibrated(model, len(schema.goals)) if settings.get("calibrated") else model

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from lightning_rec import building
 from lightning_rec.bundle.packed import LANGUAGE, Packed, load, write_language
+from lightning_rec.bundle.tables import check_items
 from lightning_rec.language.load import Language, load_language
+from lightning_rec.models.classic.parts import Sparse
 from lightning_rec.models.text.matcher import LanguageScorer, TextScorer
 from lightning_rec.predict.matching import MatchPredictor
 
@@ -30,7 +32,11 @@ def pack(predictor: MatchPredictor, settings: dict[str, Any]) -> Packed:
 def unpack(packed: Packed) -> MatchPredictor:
     """The predictor of what :func:`pack` made."""
     items = packed.needed("items")
+    check_items(items)
     made: Any = _unpacked(packed.settings, packed, "")
+    for part in made.modules():
+        if isinstance(part, Sparse) and len(part.indptr) != 1 + len(items):
+            raise ValueError(f"items.parquet has {len(items):,} items, and the model others")
     return MatchPredictor(made, items)
 
 

@@ -3,18 +3,14 @@
 from importlib import import_module
 from pathlib import Path
 
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException
 
 from lightning_rec import threads, trust
 from lightning_rec.bundle.manifest import MANIFEST, WEIGHTS, read
 from lightning_rec.bundle.packed import Packed, read_weights
+from lightning_rec.bundle.tables import names_of
 from lightning_rec.errors import Quoting, UserError
 from lightning_rec.predict.base import Predictor
-
-FAULTS = (  # what models and tables raise that do not fit one another
-    KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError,
-    PolarsError,
-)  # fmt: skip
 
 
 def open_bundle(folder: Path) -> Predictor:
@@ -29,12 +25,14 @@ def open_bundle(folder: Path) -> Predictor:
     weights = read_weights(folder / WEIGHTS)
     packed = Packed(manifest.kind, manifest.settings, weights, folder=folder)
     try:
+        for name in names_of(manifest.kind):
+            packed.table(name)
         kind = import_module(f"lightning_rec.bundle.{manifest.kind}")  # one of three
         predictor: Predictor = kind.unpack(packed)
     except UserError:
         raise
-    except FAULTS as error:
-        reason = " ".join(str(error).split())[:300]
+    except (Exception, PanicException) as error:  # what is in a folder decides what is raised
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise Quoting(f"{folder} does not fit together: {reason}", folder) from error
     if packed.weights:
         told = f"{folder / WEIGHTS} holds {min(packed.weights)}, which its model has no place for."

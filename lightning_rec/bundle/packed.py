@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lightning_rec.bundle.manifest import WEIGHTS, Kind
+from lightning_rec.bundle.tables import checked
 from lightning_rec.errors import UserError
 from lightning_rec.files import with_usual_modes
 
@@ -25,7 +26,7 @@ class Packed:
         kind: of the predictor.
         settings: plain values: classes by ``_target_`` of the shipped ones, and their arguments.
         weights: by name.
-        tables: written as Parquet, by name; read when they are asked for.
+        tables: written as Parquet, by name; read, and checked, when they are asked for.
         folders: what writes further folders, by name, such as language models.
         folder: where it was read from.
     """
@@ -38,14 +39,21 @@ class Packed:
     folder: Path = Path()
 
     def table(self, name: str) -> pl.DataFrame | None:
-        """A table; None if the bundle has none of this name. Raises UserError if it is broken."""
+        """A table; None if the bundle has none of this name.
+
+        Raises UserError if it is broken, or has not the columns that it is to have.
+        """
+        if name in self.tables:
+            return self.tables[name]
         path = self.folder / f"{name}.parquet"
         if not path.is_file():
             return None
         try:
-            return pl.read_parquet(path, glob=False)
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            raise UserError(f"{path} cannot be read: {error}") from error
+            read = pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+        self.tables[name] = found = checked(self.kind, name, read)
+        return found
 
     def needed(self, name: str) -> pl.DataFrame:
         """A table. Raises UserError if the bundle has none of this name, or it is broken."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_rec import building
 from lightning_rec.bundle import indexes
 from lightning_rec.bundle.packed import Packed, load
+from lightning_rec.bundle.tables import check_items
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
@@ -61,8 +62,7 @@ def _check(items: Any, users: Any, seen: str, number: int) -> None:
         raise ValueError(f"items.parquet has {len(items):,} items, and the model {number:,}")
     if seen not in ("filter", "keep"):
         raise ValueError(f"seen={seen} is neither filter nor keep")
-    if items["item"].is_null().any() or items["item"].is_duplicated().any():
-        raise ValueError("items.parquet has an item without an id, or one twice")
+    check_items(items)
     if users is not None:
         codes = users["items"].explode(empty_as_null=False)
         if users.select("user", "items").null_count().sum_horizontal()[0] or codes.has_nulls():

@@ -1,6 +1,10 @@
-"""A new bundle is asked what its run is asked, before it is there."""
+"""What opens is asked before it serves: a new bundle what its run is asked, any model a little."""
 
+from typing import Any
+
+import numpy as np
 import polars as pl
+from polars.exceptions import PanicException
 from polars.testing import assert_frame_equal
 
 from lightning_rec.errors import UserError
@@ -9,7 +13,7 @@ from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 
-TRIED = 50  # users, items, queries or rows
+TRIED, FEW = 50, 5  # users, items, queries or rows
 
 
 def check(run: Predictor, bundle: Predictor) -> None:
@@ -19,7 +23,7 @@ def check(run: Predictor, bundle: Predictor) -> None:
     """
     for each in (run, bundle):
         each.use_index("exact")
-    answers = [_asked(each, bundle) for each in (run, bundle)]
+    answers = [_asked(each, bundle, TRIED) for each in (run, bundle)]
     for ours, theirs in zip(*answers, strict=True):
         try:
             assert_frame_equal(ours, theirs, check_exact=False, rel_tol=1e-4, abs_tol=1e-5)
@@ -31,22 +35,42 @@ def check(run: Predictor, bundle: Predictor) -> None:
             ) from None
 
 
-def _asked(predictor: Predictor, bundle: Predictor) -> list[pl.DataFrame]:
-    """Answers to what a bundle can be asked."""
+def answers(predictor: Predictor) -> None:
+    """Raise UserError unless a model of any kind answers some of what it knows, by numbers."""
+    try:
+        found = _asked(predictor, predictor, FEW, "keep")
+    except UserError:
+        raise
+    except (Exception, PanicException) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(f"{predictor.name} cannot answer: {reason}") from error
+    if found and not sum(map(len, found)):
+        raise UserError(f"{predictor.name} finds nothing for what it knows.")
+    for each in found:
+        scores = each.select(pl.col("^score.*$").cast(pl.Float64)).to_numpy()
+        if not np.isfinite(scores).all():
+            raise UserError(f"{predictor.name} answers with scores that are no numbers.")
+
+
+def _asked(
+    predictor: Predictor, bundle: Predictor, number: int, seen: str | None = None
+) -> list[pl.DataFrame]:
+    """Answers to what a bundle can be asked, for some of what it knows."""
     if isinstance(predictor, SequencePredictor):
         assert isinstance(bundle, SequencePredictor)
-        items = predictor.items["item"].head(TRIED)
+        items = predictor.items["item"].head(number)
         rows = pl.DataFrame({"user": items, "item": items})
-        if len(known := bundle.known_users["user"].head(TRIED)):
-            return [predictor.recommend(users=known.to_list(), k=min(10, len(items)))]
+        asked: dict[str, Any] = {"k": min(10, len(items)), "seen": seen}
+        if len(known := bundle.known_users["user"].head(number)):
+            return [predictor.recommend(users=known.to_list(), **asked)]
         if getattr(predictor.model, "needs_users", False):
             return []
-        return [predictor.recommend(rows, k=min(10, len(items)))]
+        return [predictor.recommend(rows, **asked)]
     if isinstance(predictor, MatchPredictor):
-        titles = predictor.catalogue.items["title"].drop_nulls().head(TRIED).to_list()
+        titles = predictor.catalogue.items["title"].drop_nulls().head(number).to_list()
         return [predictor.recommend([each for each in titles if each.strip()], k=1)]
     assert isinstance(predictor, ClickPredictor)
-    return [predictor.score(rows_of(predictor))]
+    return [predictor.score(rows_of(predictor).head(number))]
 
 
 def rows_of(predictor: ClickPredictor) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from unicodedata import combining, normalize
 
 from torch import Tensor
 
-from lightning_rec.bundle import open_model
+from lightning_rec.bundle import open_model, trying
 from lightning_rec.bundle.manifest import MANIFEST
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import name_of
@@ -89,7 +89,7 @@ class Model:
 def open_served(path: Path, key: str = "model") -> Model:
     """Open a bundle or run folder, or the one that a link leads to; ``key`` named it.
 
-    Raises UserError where it is none, is not whole, or cannot be asked.
+    Raises UserError where it is none, is not whole, or does not answer.
     """
     try:
         folder = path.resolve(strict=True)
@@ -98,6 +98,7 @@ def open_served(path: Path, key: str = "model") -> Model:
     version = version_of(folder)
     model = Model(open_model(folder), name_of(folder), version)
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
+    trying.answers(model.predictor)
     return model
 
 

@@ -202,13 +202,14 @@ class Service:
             try:
                 paths, items = self.settings.paths, self.settings.items
                 models = await asyncio.to_thread(open_all, paths, items)
-                for model in models.values():
-                    await self._tried(model)
                 first = next(iter(models.values()))
+                if first.kind != self.model.kind:
+                    told = f"{named(first)}, and the one before was one of {self.model.kind}."
+                    raise UserError(told)
                 personal = await asyncio.to_thread(open_personal, self.settings, first)
             except (Exception, PanicException) as error:
-                told = isinstance(error, UserError | Refusal)
-                self.problem = str(error) if told else f"{type(error).__name__}: {error}"
+                known = isinstance(error, UserError | Refusal)
+                self.problem = str(error) if known else f"{type(error).__name__}: {error}"
                 self.figures.reloads.labels("refused").inc()
                 log.error("The model stays as it was, %s: %s", self.model.version, self.problem)
                 raise UserError(f"The model stays as it was. {self.problem}") from error
@@ -282,16 +283,6 @@ class Service:
             check_k(k, most, told)
         except UserError as error:
             raise Refusal("refused", str(error)) from None
-
-    async def _tried(self, model: Model) -> None:
-        """Let a model answer once before anybody depends on it."""
-        if model.kind != self.model.kind:
-            raise UserError(f"{named(model)}, and the one before was one of {self.model.kind}.")
-        if model.kind == "sequences" and model.items:
-            user = 0 if needs_users(model) else -1
-            question = History([0], user)
-            work = partial(answering.recommended, model, 1, "keep")
-            await self.ask(("try", id(model)), work, question)
 
     def _loaded(self) -> None:
         self.loaded = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

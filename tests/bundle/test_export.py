@@ -196,11 +196,15 @@ def test_parts_that_do_not_fit_are_refused(bundle: Path, tmp_path: Path) -> None
         ),
         **{
             f"{number}/users.parquet": (
-                {"table": users.with_columns(items=pl.lit(items_of, pl.List(pl.Int64)))},
+                {"table": users.with_columns(items=pl.lit(items_of, pl.List(kind)))},
                 told,
             )
-            for number, (items_of, told) in enumerate(
-                [([-5, 1], "names items"), ([None, 1], "without a code"), (None, "without")]
+            for number, (items_of, kind, told) in enumerate(
+                [
+                    ([-5, 1], pl.Int64, "holds List"),
+                    ([None, 1], pl.UInt32, "without a code"),
+                    (None, pl.UInt32, "without"),
+                ]
             )
         },
         "2/items.parquet": (

@@ -191,3 +191,14 @@ class Sparse(nn.Module):
             if (saved := state_dict.get(prefix + name)) is not None:
                 setattr(self, name, getattr(self, name).new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+        if not self._whole():  # what computes with it reads wherever it points
+            rest[-1].append(f"{prefix}indptr and {prefix}indices are no sparse matrix")
+
+    def _whole(self) -> bool:
+        """Whether every row has its values, and every value is in a column."""
+        sizes, number = self.indptr.diff(), len(self.indices)
+        ends = len(self.indptr) and self.indptr[0] == 0 and self.indptr[-1] == number
+        if not ends or (sizes < 0).any() or len(self.values) != number:
+            return False
+        low, high = (self.indices.min(), self.indices.max()) if number else (0, -1)
+        return bool(low >= 0 and (self.columns is None or high < self.columns))

@@ -110,7 +110,10 @@ class BM25(CatalogueScorer):
     def _matrix(self) -> sparse.csr_array:
         """Weight of each word in each item, sparse [N, W]."""
         if self.weights.columns is None:  # it was loaded
-            self.weights.columns = len(_strings(self.words))
+            words = len(_strings(self.words))
+            if self.weights.shape[1] > words:
+                raise UserError("BM25: the weights are of more words than there are.")
+            self.weights.columns = words
         return self.weights.scipy()
 
     def _counts(self, queries: Tokens) -> sparse.csr_array:
