@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_rec.data.ids import ids_of
 from lightning_rec.data.types import Floats
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Catalogue, check_k
@@ -93,7 +95,7 @@ def best_candidates(
     step, number = max(1, PAIRS // len(items)), len(items)
     if not rows.width:
         raise UserError("The rows have none of the columns that the model reads.")
-    keys, told_of = rows.hash_rows(seed=0).to_numpy(), items.rename({items.columns[0]: "item"})
+    keys, told_of = _keys(rows), items.rename({items.columns[0]: "item"})
     parts: list[Lists] = []
     for start in range(0, len(rows), step):
         some = rows.slice(start, step)
@@ -113,6 +115,17 @@ def best_candidates(
             lists = ruled_lists(top, keys[start : start + step], k, number, ready, told)
         parts.append(lists._replace(row=lists.row + start))
     return _shown(parts, rows, told_of, k, told, ready)
+
+
+def _keys(rows: pl.DataFrame) -> NDArray[np.uint64]:
+    """What chance is made of for each row: 42 and "42" are one value, as they are one id."""
+    read = []
+    for column in rows:
+        if column.dtype.is_nested():
+            read.append(column.cast(pl.List(pl.String)).list.join("\0"))
+        else:
+            read.append(ids_of(column.cast(pl.String) if column.dtype == pl.Null else column))
+    return pl.DataFrame(read).hash_rows(seed=0).to_numpy()
 
 
 def _shown(

@@ -124,6 +124,7 @@ class ClickPredictor(Predictor):
         whom = with_context(self.processor, frame(rows), context)
         kept = [each for each in (*fields.features, fields.history or "history") if each in whom]
         ready = None if rules is None else ready_for(rules, given, name)
+        tell.notes += [] if ready is None else ready.notes
         answer = f"score_{goal}" if len(goals) > 1 else "score"
 
         def score(pairs: pl.DataFrame) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ class Told:
     histories.  best, chosen: relevance of the plain lists and of those that were chosen, from 0
     (the lowest of the candidates) to 1; gain: the same discounted by rank as in DCG; alike: sums of
     the likeness of two items of a list, over as many ``pairs``, of the plain and the chosen ones.
+    notes: of rules that do nothing, which are logged where they are made ready.
     """
 
     lists: int = 0
@@ -43,6 +44,7 @@ class Told:
     chosen_pairs: int = 0
     best_alike: float = 0.0
     chosen_alike: float = 0.0
+    notes: list[str] = field(default_factory=list)
 
     def keep(self, of: str, unknown: pl.Series) -> None:
         """Keep some examples of unknown ``users`` or ``items``."""

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 KNOWN = ("item", "where", "factor", "add", "from", "to")
 
+_SECONDS = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
+
 _MOST = torch.finfo(torch.float32).max
 MOST = 1_000_000  # of a factor, and of what is added: float32 keeps an order beside it
 
@@ -42,7 +44,7 @@ class Boosts(NamedTuple):
         return moved.clamp(-_MOST, _MOST)  # -inf would be left out
 
 
-def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boosts:
+def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes, notes: list[str]) -> Boosts:
     """The boosts that hold at a moment; those of one item are multiplied, and added.
 
     Args:
@@ -52,8 +54,9 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boost
         at: seconds since 1970.
         items: the catalogue, row i is item code i.
         codes: codes of ids, null where there is none.
+        notes: is added a sentence on what does nothing.
 
-    What does nothing is logged: rows out of force, conditions that are true of no item.
+    What does nothing is logged as well: rows out of force, conditions that are true of no item.
 
     Raises:
         UserError: naming the row, where it is no boost.
@@ -83,14 +86,18 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes) -> Boost
         found.factor[which] *= numbers["factor"][row]
         found.add[which] += numbers["add"][row]
     _check_together(found, items)
+    idle = []
     if unknown:
-        words = "boosts: %d of the items are not known to this run and are passed over, such as %s."
-        log.warning(words, len(unknown), listed(unknown, 3))
+        words = f"boosts: {len(unknown)} of the items are not known to this run and are passed over"
+        idle.append(f"{words}, such as {listed(unknown, 3)}.")
     if nowhere:
-        log.warning("boosts: the condition is true of no item in %s.", listed(nowhere, 3))
+        idle.append(f"boosts: the condition is true of no item in {listed(nowhere, 3)}.")
     if waiting := sorted(set(range(1, len(rows) + 1)) - set((running + 1).tolist())):
-        words = "boosts: of %d rows these are not in force at %s: %s."
-        log.warning(words, len(rows), shown(at), listed(waiting, 5))
+        words = f"boosts: of {len(rows)} rows these are not in force at {shown(at)}"
+        idle.append(f"{words}: {listed(waiting, 5)}.")
+    for each in idle:
+        log.warning("%s", each)
+    notes += idle
     return found
 
 
@@ -143,7 +150,14 @@ def _bounds(rows: pl.DataFrame, name: str) -> NDArray[np.float64]:
     never = -np.inf if name == "from" else np.inf
     if column is None:
         return np.full(len(rows), never)
-    return moments(f"boosts, column '{name}'", column).fill_null(never).to_numpy()
+    told, found = f"boosts, column '{name}'", np.full(len(rows), never)
+    plain = pl.repeat(False, len(rows), eager=True)
+    if column.dtype == pl.String:  # seconds in one row and dates in another become text
+        plain = column.str.contains(_SECONDS).fill_null(False)
+    for some in (plain, ~plain):
+        read = moments(told, column.filter(some)).fill_null(never)
+        found[some.to_numpy()] = read.to_numpy()
+    return found
 
 
 def _column(rows: pl.DataFrame, name: str) -> pl.Series | None:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -31,7 +31,7 @@ class Ready:
 
     rules: as they were given.  allowed: bool [V], None: all.  boosts: None: no boost holds.
     caps: of groups.  features: float32 [V, D], see :class:`Marginal`.  draw: of exploration.
-    left: how many items the filters leave.
+    left: how many items the filters leave.  notes: sentences on rules that do nothing.
     """
 
     rules: Rules
@@ -42,6 +42,7 @@ class Ready:
     draw: Draw | None
     left: int
     at: float
+    notes: list[str] = field(default_factory=list)
 
     def adjust(self, scores: Tensor, start: int, stop: int) -> Tensor:
         """Scores of the items from ``start`` to ``stop``, float32 [B, stop - start], by the rules.
@@ -110,14 +111,16 @@ def made_ready(
     if isinstance(rules, Ready):
         return rules
     rules = as_rules(rules)
-    allowed = _allowed(rules, items, codes)
+    notes: list[str] = []
+    allowed = _allowed(rules, items, codes, notes)
     at, boosts = moment("at", rules.at), None
     if rules.boosts is not None:
-        boosts = boosts_at(rules.boosts, at, items, codes)
+        boosts = boosts_at(rules.boosts, at, items, codes, notes)
     caps = [Cap(groups(items, name, "per"), most) for name, most in rules.caps.items()]
     draw = _draw(rules, events)
     left = len(items) if allowed is None else int(allowed.sum())
-    return Ready(rules, allowed, boosts, caps, _features(rules, items, vectors), draw, left, at)
+    features = _features(rules, items, vectors)
+    return Ready(rules, allowed, boosts, caps, features, draw, left, at, notes)
 
 
 def _draw(rules: Rules, events: Callable[[], NDArray[np.int64]]) -> Draw | None:
@@ -129,7 +132,10 @@ def _draw(rules: Rules, events: Callable[[], NDArray[np.int64]]) -> Draw | None:
 
 
 def _allowed(
-    rules: Rules, items: pl.DataFrame, codes: Callable[[pl.Series], pl.Series]
+    rules: Rules,
+    items: pl.DataFrame,
+    codes: Callable[[pl.Series], pl.Series],
+    notes: list[str],
 ) -> Mask | None:
     """Which items the filters leave. Raises UserError if that is none, telling what each left."""
     if rules.allow is None and rules.deny is None and rules.where is None:
@@ -143,9 +149,10 @@ def _allowed(
         )
         code = codes(ids)
         if code.has_nulls():
-            words = "%s: %d of %d items are not known to this run, such as %s."
             unknown = ids.filter(code.is_null())
-            log.warning(words, name, len(unknown), len(ids), listed(unknown.head(3).to_list()))
+            words = f"{name}: {len(unknown)} of {len(ids)} items are not known to this run"
+            notes.append(f"{words}, such as {listed(unknown.head(3).to_list())}.")
+            log.warning("%s", notes[-1])
         named = np.zeros(len(items), dtype=bool)
         named[code.drop_nulls().to_numpy()] = True
         left &= named if name == "allow" else ~named

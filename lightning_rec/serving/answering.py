@@ -47,14 +47,26 @@ def recommended(model: Model, k: int, seen: str | None, histories: list[History]
 
 
 def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = None) -> list[Any]:
-    """The rows of each query; see :meth:`MatchPredictor.recommend`."""
+    """The answer to each query; see :meth:`MatchPredictor.recommend`."""
     assert isinstance(model.predictor, MatchPredictor)
     once = list(dict.fromkeys(queries))
-    told = Told() if rules is not None else None  # of what is cut short nobody reads
-    found = model.predictor.recommend(once, k, rules=rules, told=told)
+    ready = None if rules is None else model.predictor.ready(rules)
+    found = model.predictor.recommend(once, k, rules=ready, told=Told())
     parts = found.partition_by("query", as_dict=True)
     rows = {key[0]: part.drop("query").to_dicts() for key, part in parts.items()}
-    return [rows.get(query, []) for query in queries]
+    notes = None if ready is None else ready.notes
+    return [noted(rows.get(query, []), k, notes) for query in queries]
+
+
+def noted(rows: list[Row], k: int, notes: Sequence[str] | None) -> Row:
+    """Rows as ``items``, and a ``note`` of what their rules did not do; None: nothing was asked.
+
+    notes: of boosts and lists without effect.
+    """
+    told = list(notes or ())
+    if notes is not None and len(rows) < k:
+        told.append(f"{len(rows)} of k={k}: the rules leave no more of what could be found.")
+    return {"items": rows} | ({"note": " ".join(told)} if told else {})
 
 
 def similar(model: Model, k: int, questions: list[list[str]]) -> list[Any]:

@@ -152,7 +152,8 @@ def _answers(app: FastAPI, service: Service) -> None:
         unit = unit_of(service, asked.user, asked.unit)
         request.scope["told"] |= {"k": asked.k, **await history_logged(service, asked, unit)}
         rules = rules_of(asked.rules)
-        if asked.candidates is not None or asked.row is not None or asked.context is not None:
+        of_clicks = (asked.candidates, asked.row, asked.context, asked.goal)
+        if any(each is not None for each in of_clicks):
             found = await of_candidates(service, asked, rules, model_of(service, unit))
             found = marked(found, unit)
         else:

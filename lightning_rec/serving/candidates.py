@@ -8,7 +8,7 @@ import polars as pl
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
-from lightning_rec.serving.answering import Row, rows_of
+from lightning_rec.serving.answering import Row, noted, rows_of
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.opening import Model
 from lightning_rec.serving.schemas import RecommendRequest
@@ -34,15 +34,23 @@ async def of_candidates(
     service.check_k(k, len(asked.candidates), "say 1 to {:,}, as many as there are candidates")
     row = rows_of([asked.row]) if asked.row else pl.DataFrame()
     question: Question = (row, rows_of(list(asked.candidates)), asked.context)
-    group = ("candidates", id(model), k, repr(rules))
-    found = await service.ask(group, partial(ranked, model, k, rules), question)
-    return {"items": found, "unknown_items": 0, "model": model.version}
+    group = ("candidates", id(model), k, asked.goal, repr(rules))
+    work = partial(ranked, model, k, asked.goal, rules)
+    found: Row = await service.ask(group, work, question)
+    return found | {"unknown_items": 0, "model": model.version}
 
 
-def ranked(model: Model, k: int, rules: Rules | None, questions: list[Question]) -> list[Any]:
-    """The rows of each question; see :meth:`ClickPredictor.recommend`."""
+def ranked(
+    model: Model, k: int, goal: str | None, rules: Rules | None, questions: list[Question]
+) -> list[Any]:
+    """The answer to each question; see :meth:`ClickPredictor.recommend`."""
     assert isinstance(model.predictor, ClickPredictor)
-    ask = partial(model.predictor.recommend, k=k, rules=rules, told=Told())
-    return [
-        ask(row, items, context=context).drop("row").to_dicts() for row, items, context in questions
-    ]
+    answers = []
+    for row, items, context in questions:
+        told = Told()
+        found = model.predictor.recommend(
+            row, items, k, context=context, goal=goal, rules=rules, told=told
+        )
+        notes = None if rules is None else told.notes
+        answers.append(noted(found.drop("row").to_dicts(), k, notes))
+    return answers

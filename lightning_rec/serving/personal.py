@@ -17,7 +17,7 @@ from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
-from lightning_rec.serving.answering import History
+from lightning_rec.serving.answering import History, noted
 from lightning_rec.serving.errors import Refusal
 from lightning_rec.serving.opening import Model, open_served
 from lightning_rec.serving.raw_ids import Id
@@ -52,13 +52,6 @@ class Personal:
         name = user_of(user)
         return name, *of_searcher(self.taste, name, await sessions.read(name))
 
-    def noted(self, history: History) -> dict[str, str]:
-        """The key ``note`` of an answer in which taste had no part; nothing else."""
-        if history.codes:
-            return {}
-        who = self.taste.predictor.name
-        return {"note": f"{who} knows nothing of whom this is for: it is by relevance alone."}
-
     def answered(
         self,
         k: int,
@@ -66,7 +59,10 @@ class Personal:
         rules: Rules | None,
         asked: list[tuple[str, str, History]],
     ) -> list[Any]:
-        """The rows of each query, name and history; see :meth:`PersonalSearch.recommend`."""
+        """The answer to each query, name and history; see :meth:`PersonalSearch.recommend`.
+
+        It has a ``note`` where taste had no part, and of what the rules did not do.
+        """
         queries, names, histories = zip(*asked, strict=True)
         lengths = [len(each.codes) for each in histories]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -82,7 +78,14 @@ class Personal:
         rows: list[list[Any]] = [[] for _ in asked]
         for row in found.drop("query", "user").iter_rows(named=True):
             rows[row.pop("place")].append(row)
-        return rows
+        notes = None if ready is None else ready.notes
+        answers = [noted(each, k, notes) for each in rows]
+        who = self.taste.predictor.name
+        alone = f"{who} knows nothing of whom this is for: it is by relevance alone."
+        for answer, history in zip(answers, histories, strict=True):
+            if not history.codes:
+                answer["note"] = " ".join([alone, *([answer["note"]] if "note" in answer else [])])
+        return answers
 
 
 def open_personal(settings: Settings, model: Model) -> Personal | None:

@@ -9,7 +9,7 @@ from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.rules import Rules
-from lightning_rec.serving.answering import History, Row
+from lightning_rec.serving.answering import History, Row, noted
 from lightning_rec.serving.opening import Model
 from lightning_rec.serving.raw_ids import text_of, texts_of
 from lightning_rec.serving.schemas import AskedRules
@@ -38,7 +38,7 @@ def rules_of(asked: AskedRules | None) -> Rules | None:
 def recommended_by_rules(
     model: Model, k: int, seen: str | None, rules: Rules, asked: list[tuple[str, History]]
 ) -> list[Any]:
-    """The rows of each name and history; names decide what chance gives, see :class:`Rules`."""
+    """The answer to each name and history; names decide what chance gives, see :class:`Rules`."""
     predictor = model.predictor
     assert isinstance(predictor, SequencePredictor)
     names, histories = [name for name, _ in asked], [history for _, history in asked]
@@ -48,7 +48,8 @@ def recommended_by_rules(
     users = np.array([each.user for each in histories], dtype=np.int64)
     whom = Asked(pl.Series("user", names, dtype=pl.String), items, offsets, users)
     answers: list[list[Row]] = [[] for _ in histories]
-    for part in predictor.lists(whom, k, seen, predictor.ready(rules), Told()):
+    ready = predictor.ready(rules)
+    for part in predictor.lists(whom, k, seen, ready, Told()):
         columns = (part.row, part.rank, part.item, part.score)
         entries = zip(*(each.tolist() for each in columns), strict=True)
         for place, (number, rank, code, score) in enumerate(entries):
@@ -59,4 +60,6 @@ def recommended_by_rules(
             if part.propensity is not None and rules.explore is not None:
                 row["propensity"] = float(part.propensity[place])
             answers[number].append(row)
-    return [sorted(each, key=lambda row: row["rank"]) for each in answers]
+    ordered = (sorted(each, key=lambda row: row["rank"]) for each in answers)
+    pairs = zip(ordered, histories, strict=True)
+    return [noted(each, k, ready.notes if history.codes else None) for each, history in pairs]

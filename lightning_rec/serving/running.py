@@ -96,7 +96,7 @@ async def _run(
 
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, reload)
-    watching = loop.create_task(_watch(service)) if settings.watch else None
+    watching = loop.create_task(watch(service)) if settings.watch else None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     port, page = listening.getsockname()[1], "/demo" if settings.demo else "/openapi.json"
     tell(f"{service.model.predictor.name} answers at http://{host}:{port} (process {os.getpid()}).")
@@ -116,27 +116,45 @@ async def _reload(service: Service) -> None:
         await service.reload()
 
 
-async def _watch(service: Service) -> None:
-    """Open the models again whenever what names them leads to other files."""
-    settings, tried = service.settings, list[tuple[int, int]]()
+async def watch(service: Service) -> None:
+    """Open the models again whenever what names them leads to other files, or a file is another.
+
+    Files that were broken may come right, or go wrong, while the record of them stays as it was.
+    """
+    settings, missed = service.settings, 0
     paths = [*settings.paths.values(), *([settings.taste] if settings.taste else [])]
+    # None: a change since they were opened has to be looked for.
+    tried = _stamps(paths) if _versions(paths) == service.versions else None
     while True:
         await asyncio.sleep(settings.watch)
-        try:
-            found = [version_of(path.resolve(strict=True)) for path in paths]
-            # Files that were broken may come right while the record of them stays as it was.
-            stamps = [_stamp(path) for path in paths]
-        except OSError:  # a link that is being set
+        found = _stamps(paths)
+        missed = missed + 1 if found is None else 0
+        if missed == 1:  # a link that is being set; a folder that is gone stays so
             continue
-        if found != service.versions and stamps != tried:
+        if found != tried:
             await _reload(service)
-        tried = stamps
+        tried = found
 
 
-def _stamp(folder: Path) -> tuple[int, int]:
-    """Changes whenever a file below a folder is written: the latest time, and all sizes."""
-    facts = [path.stat() for path in folder.resolve().rglob("*")]
-    return max((each.st_mtime_ns for each in facts), default=0), sum(each.st_size for each in facts)
+def _versions(paths: list[Path]) -> list[str] | None:
+    try:
+        return [version_of(path.resolve(strict=True)) for path in paths]
+    except OSError:
+        return None
+
+
+def _stamps(paths: list[Path]) -> list[list[tuple[str, int, int]]] | None:
+    """Changes whenever a file below one of some folders does; None where one is not there."""
+    try:
+        return [_stamp(path.resolve(strict=True)) for path in paths]
+    except OSError:
+        return None
+
+
+def _stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """Each file below a folder, its size, and when it was changed."""
+    facts = [(str(path), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [(path, each.st_size, each.st_ctime_ns) for path, each in facts]
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -116,6 +116,9 @@ class RecommendRequest(_Request):
         None, description="Of models of clicks: items, by the column that the model knows them by."
     )
     context: Row | None = Field(None, description="Of models of clicks: as of /predict.")
+    goal: Annotated[StrictStr, Field(max_length=200)] | None = Field(
+        None, description="Of models of clicks with several goals: the one that orders."
+    )
     unit: Id | None = Field(None, description=_UNIT)
 
 
@@ -200,7 +203,9 @@ class Ranking(BaseModel):
     items: list[Ranked]
     unknown_items: int = Field(0, description="Items of the history that the model does not know.")
     model: str = Field(description="The version of the model.")
-    note: str | None = Field(None, description="Of a search: why it is by relevance alone.")
+    note: str | None = Field(
+        None, description="What the rules did not do; why it is by relevance alone."
+    )
     variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
 
 

@@ -146,8 +146,8 @@ class Service:
             raise Refusal("invalid", "seen: it is of a user or a history.")
         self.check_k(k, len(model.items), "say 1 to {:,}, as many items as the model knows")
         work = partial(answering.searched, model, k, rules=rules)
-        rows = await self.ask(("search", id(model), k, repr(rules)), work, query)
-        return {"items": rows, "model": model.version}
+        found: Told = await self.ask(("search", id(model), k, repr(rules)), work, query)
+        return found | {"model": model.version}
 
     async def _personal(
         self,
@@ -162,9 +162,8 @@ class Service:
         version, (name, history, unknown) = self.model.version, whom
         work = partial(personal.answered, k, seen, rules)
         group = ("personal", id(personal), k, seen, repr(rules))
-        rows = await self.ask(group, work, (query, name, history))
-        found: Told = {"items": rows, "unknown_items": unknown, "model": version}
-        return found | personal.noted(history)
+        found: Told = await self.ask(group, work, (query, name, history))
+        return found | {"unknown_items": unknown, "model": version}
 
     async def predict(self, rows: list[Told], context: Told | None = None) -> Told:
         """The scores of raw rows. Raises Refusal."""
@@ -259,11 +258,12 @@ class Service:
         if rules is None:
             work = partial(answering.recommended, model, k, seen)
             rows = await self.ask(("recommend", id(model), k, seen), work, asked)
+            found: Told = {"items": rows}
         else:
             by_rules = partial(recommended_by_rules, model, k, seen, rules)
             group = ("ruled", id(model), k, seen, repr(rules))
-            rows = await self.ask(group, by_rules, (name, asked))
-        return {"items": rows, "unknown_items": unknown, "model": model.version}
+            found = await self.ask(group, by_rules, (name, asked))
+        return found | {"unknown_items": unknown, "model": model.version}
 
     async def ask(self, group: Any, work: Any, question: Any) -> Any:
         """See :meth:`Compute.ask`; what the model refuses is a Refusal."""

@@ -71,6 +71,8 @@ async def recommended(
         rows[team][item] | {"rank": rank, "team": names[team]}
         for rank, (item, team) in enumerate(drafted, 1)
     ]
+    if found[0].get("note") != found[1].get("note"):  # of one list alone
+        found[0].pop("note", None)
     return found[0] | {"items": items}
 
 
