@@ -1,5 +1,6 @@
 """Recommendations for a file of users, by :mod:`lightning_rec.answers.files`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from lightning_rec.data.lists import lists, unreadable
 from lightning_rec.data.names import lacking
 from lightning_rec.data.times import raw_time
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, suggest
 from lightning_rec.predict.asking import check_k
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.predict.told import Told
@@ -32,6 +33,7 @@ def recommend_file(
     told: Told | None = None,
     overwrite: bool = False,
     restart: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Done:
     """Recommend to each user of a table, in bounded memory; a killed call goes on where it was cut.
 
@@ -47,6 +49,7 @@ def recommend_file(
         told: is added what is to be told.
         overwrite: see :func:`answer_file`.
         restart: see :func:`answer_file`.
+        columns: the names that ``user``, ``item`` and ``time`` have in the source, if others.
     """
     check_k(k, len(model.items), "say 1 to {:,}, as many items as this run knows")
     rules = as_rules(rules or {})
@@ -62,6 +65,7 @@ def recommend_file(
         "rules": ready.fingerprint(),
         "at": ready.at,
     }
+    request |= {"columns": dict(columns)} if columns else {}
 
     def answer(rows: pl.DataFrame, own: Told) -> pl.DataFrame:
         asked: dict[str, Any] = {"k": k, "seen": seen, "rules": ready, "told": own, "strict": False}
@@ -70,12 +74,13 @@ def recommend_file(
         return model.recommend(users=rows["user"], **asked)
 
     more = {"overwrite": overwrite, "restart": restart}
-    stage = partial(_staged, source)
+    stage = partial(_staged, source, columns or {})
     return answer_file(source, output, request, stage, answer, told or Told(), **more)
 
 
-def _staged(source: Path, rows: pl.LazyFrame) -> pl.LazyFrame:
+def _staged(source: Path, columns: Mapping[str, str], rows: pl.LazyFrame) -> pl.LazyFrame:
     """What is asked: ``user``, and ``history`` where there is any."""
+    rows = _named(source, columns, rows)
     schema = rows.collect_schema()
     if "user" not in schema:
         raise UserError(
@@ -102,3 +107,14 @@ def _staged(source: Path, rows: pl.LazyFrame) -> pl.LazyFrame:
         rows = rows.sort("time", maintain_order=True)
     grouped = rows.group_by("user", maintain_order=True)
     return grouped.agg(pl.col("item").cast(pl.String).alias("history"))
+
+
+def _named(source: Path, columns: Mapping[str, str], rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with the columns that have other names in the source under their own."""
+    schema = rows.collect_schema()
+    for name in columns.values():
+        if name not in schema:
+            told = suggest(name, schema, "Its columns are")
+            raise UserError(f"{source} has no column '{name}'.{told}")
+    kept = [name for name in schema if name not in {*columns, *columns.values()}]
+    return rows.select(*kept, *(pl.col(name).alias(role) for role, name in columns.items()))

@@ -14,7 +14,7 @@ def recommend_candidates(found: Any, said: dict[str, str], k: int) -> int:
     from lightning_rec.rules.given import table
 
     model, told = found.model, Told()
-    for name in ("user", "history", "seen"):
+    for name in ("user", "history", "seen", "item", "time"):
         if name in said:
             raise UserError(
                 f"{name}= is for models of sequences; {model.name} reads rows: say row={{…}}, with "

@@ -15,13 +15,15 @@ The best items for users, for histories, or for a file of either.
 usage: lightning-rec recommend model=FOLDER user=ID|[ID,...] [k=10] [RULES]
        lightning-rec recommend model=FOLDER history=[ID,...] [k=10] [RULES]
        lightning-rec recommend model=FOLDER --input FILE --output FILE [RULES]
+                               [user=COLUMN] [item=COLUMN] [time=COLUMN]
        lightning-rec recommend model=FOLDER row={COLUMN: VALUE, ...} items=FILE
                                [context={COLUMN: VALUE, ...}] [k=10] [RULES]
 
 A user is known by the log that the run was trained on; for anybody new give the
 history, oldest item first. FILE is .parquet, .csv or .jsonl: user alone; user and
-history (lists); or user, item and perhaps time, a row for each event. It is
-answered part by part: a command that was killed goes on when it is said again.
+history (lists); or user, item and perhaps time, a row for each event. Columns
+that have other names: user=COLUMN, item=COLUMN, time=COLUMN. It is answered
+part by part: a command that was killed goes on when it is said again.
 
 A model of clicks reads rows, row= or --input, and ranks candidates, items=FILE
 with the features of items; context= has the fields of the moment, such as
@@ -46,11 +48,14 @@ Examples:
   lightning-rec recommend model=runs/sasrec --input users.csv --output recs.parquet
 """
 CLICKS = ("row", "items", "context", "goal")
+COLUMNS = ("user", "item", "time")
 KEYS = (
     "model",
     "new_items",
     "user",
     "history",
+    "item",
+    "time",
     "k",
     "seen",
     *CLICKS,
@@ -66,6 +71,10 @@ def run(arguments: list[str]) -> int:
     said, others = keys_of(arguments, "recommend", KEYS, FLAGS)
     nothing_else(others, "recommend")
     whom = [name for name in ("user", "history", "row", "--input") if name in said]
+    if "--input" in said:  # where user= names a column
+        whom = [name for name in whom if name != "user"]
+    elif odd := [name for name in ("item", "time") if name in said]:
+        raise UserError(f"{odd[0]}= names a column of a file: say --input FILE as well.")
     if len(whom) != 1:
         raise UserError("Say whom it is for: one of user=ID, history=[ID,...] and --input FILE.")
     if "--input" in said and "--output" not in said:
@@ -119,6 +128,7 @@ def _file(model: Any, identity: str, said: dict[str, str], asked: dict[str, Any]
 
     source, output = Path(said["--input"]), Path(said["--output"])
     asked |= {name: flag(said, name) for name in ("overwrite", "restart")}
+    asked["columns"] = {name: said[name] for name in COLUMNS if name in said}
     done = recommend_file(model, identity, source, output, **asked)
     _tell(asked["told"], asked["k"])
     fresh = done.rows - done.before

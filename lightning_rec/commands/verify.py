@@ -44,14 +44,15 @@ def run(arguments: list[str]) -> int:
     named = [each for each in arguments if each != "--all"]
     if not named or any(each.startswith("-") for each in named):
         raise UserError("Say what is checked: lightning-rec verify RUN|SWEEP ..., or --all FOLDER")
-    console, faults = Screen(), 0
+    console, faults, number = Screen(), 0, 0
     check = partial(_papers, config_dirs=config_dirs) if "--all" in arguments else _runs
     for path in map(Path, named):
         for what, told, fine in check(path):
-            faults += not fine
+            faults, number = faults + (not fine), number + 1
             line = f"{'ok  ' if fine else 'NO  '}{what}: {told}"
             console.print(line, highlight=False, soft_wrap=True)
-    console.print("All is as it says." if not faults else f"Not as they say: {faults}.")
+    failed = f"{faults:,} of {number:,} checks failed: see the lines that begin with NO."
+    console.print(failed if faults else "All is as it says.")
     return int(faults > 0)
 
 
