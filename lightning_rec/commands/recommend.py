@@ -73,8 +73,9 @@ def run(arguments: list[str]) -> int:
     whom = [name for name in ("user", "history", "row", "--input") if name in said]
     if "--input" in said:  # where user= names a column
         whom = [name for name in whom if name != "user"]
-    elif odd := [name for name in ("item", "time") if name in said]:
-        raise UserError(f"{odd[0]}= names a column of a file: say --input FILE as well.")
+    elif "item" in said or "time" in said:
+        name = "item" if "item" in said else "time"
+        raise UserError(f"{name}= names a column of a file: say --input FILE as well.")
     if len(whom) != 1:
         raise UserError("Say whom it is for: one of user=ID, history=[ID,...] and --input FILE.")
     if "--input" in said and "--output" not in said:

@@ -41,6 +41,28 @@ def test_recommend_is_what_python_recommends(
         assert f"{row['score']:.4f}" in shown
 
 
+def test_columns_of_a_file_may_have_other_names(
+    shop: Path, model: SequencePredictor, tmp_path: Path
+) -> None:
+    """A column that is called as a named one is another thing, and is left out."""
+    events = pl.read_csv(shop.parent / "log.csv").select("uid", "sku", "ts").head(200)
+    events = events.sample(fraction=1, shuffle=True, seed=3)
+    wanted = model.recommend(events.rename({"uid": "user", "sku": "item", "ts": "time"}), k=3)
+    source, output = tmp_path / "log.csv", tmp_path / "recs.parquet"
+    events.with_columns(user=pl.lit("x")).write_csv(source)
+    files = ["recommend", f"model={shop}", "--input", str(source), "--output", str(output), "k=3"]
+    assert cli.run([*files, "user=uid", "item=sku", "time=ts"]) == 0
+    found = pl.read_parquet(output).sort("user", "rank")
+    assert found["user"].n_unique() > 10
+    assert found.select("user", "rank", "item").equals(
+        wanted.sort("user", "rank").select("user", "rank", "item")
+    )
+    with pytest.raises(UserError, match=r"has no column 'uidd'\. Did you mean 'uid'"):
+        cli.run([*files, "user=uidd", "overwrite=true"])
+    with pytest.raises(UserError, match="item= names a column of a file: say --input"):
+        cli.run(["recommend", f"model={shop}", "user=u4", "item=sku"])
+
+
 def test_lists_of_ids_come_from_files(shop: Path, model: SequencePredictor, tmp_path: Path) -> None:
     (tmp_path / "allow.txt").write_text("i03\n\ni10\n i17 \n")
     pl.DataFrame({"item": ["i10"]}).write_parquet(tmp_path / "deny.parquet")
