@@ -70,19 +70,8 @@ def run(arguments: list[str]) -> int:
     """Print a table for each, or write the file. Raises UserError on bad input."""
     said, others = keys_of(arguments, "recommend", KEYS, FLAGS)
     nothing_else(others, "recommend")
-    whom = [name for name in ("user", "history", "row", "--input") if name in said]
-    if "--input" in said:  # where user= names a column
-        whom = [name for name in whom if name != "user"]
-    elif "item" in said or "time" in said:
-        name = "item" if "item" in said else "time"
-        raise UserError(f"{name}= names a column of a file: say --input FILE as well.")
-    if len(whom) != 1:
-        raise UserError("Say whom it is for: one of user=ID, history=[ID,...] and --input FILE.")
-    if "--input" in said and "--output" not in said:
-        raise UserError("Say where to write it: --output recs.parquet, .csv or .jsonl.")
+    _check(said)
     k = number("k", said["k"], int) if "k" in said else 10
-    if said.get("seen") not in (None, "filter", "keep"):
-        raise UserError(f"seen={said['seen']}: it is filter or keep.")
     from lightning_rec.commands.opening import opened, sequences
     from lightning_rec.predict.clicks import ClickPredictor
 
@@ -122,6 +111,22 @@ def run(arguments: list[str]) -> int:
         show(table, "user" if key == "user" else None, "Nothing is recommended.")
     _tell(told, k)
     return 0
+
+
+def _check(said: dict[str, str]) -> None:
+    """Raise UserError where it is not said whom it is for, or more than that."""
+    whom = [name for name in ("user", "history", "row", "--input") if name in said]
+    if "--input" in said:  # where user= names a column
+        whom = [name for name in whom if name != "user"]
+    elif "item" in said or "time" in said:
+        name = "item" if "item" in said else "time"
+        raise UserError(f"{name}= names a column of a file: say --input FILE as well.")
+    if len(whom) != 1:
+        raise UserError("Say whom it is for: one of user=ID, history=[ID,...] and --input FILE.")
+    if "--input" in said and "--output" not in said:
+        raise UserError("Say where to write it: --output recs.parquet, .csv or .jsonl.")
+    if said.get("seen") not in (None, "filter", "keep"):
+        raise UserError(f"seen={said['seen']}: it is filter or keep.")
 
 
 def _file(model: Any, identity: str, said: dict[str, str], asked: dict[str, Any]) -> int:

@@ -86,19 +86,28 @@ def boosts_at(given: Any, at: float, items: pl.DataFrame, codes: Codes, notes: l
         found.factor[which] *= numbers["factor"][row]
         found.add[which] += numbers["add"][row]
     _check_together(found, items)
-    idle = []
-    if unknown:
-        words = f"boosts: {len(unknown)} of the items are not known to this run and are passed over"
-        idle.append(f"{words}, such as {listed(unknown, 3)}.")
-    if nowhere:
-        idle.append(f"boosts: the condition is true of no item in {listed(nowhere, 3)}.")
-    if waiting := sorted(set(range(1, len(rows) + 1)) - set((running + 1).tolist())):
-        words = f"boosts: of {len(rows)} rows these are not in force at {shown(at)}"
-        idle.append(f"{words}: {listed(waiting, 5)}.")
+    waiting = sorted(set(range(1, len(rows) + 1)) - set((running + 1).tolist()))
+    idle = _idle(unknown, nowhere, waiting, f"of {len(rows)} rows", at)
     for each in idle:
         log.warning("%s", each)
     notes += idle
     return found
+
+
+def _idle(
+    unknown: list[Any], nowhere: list[str], waiting: list[int], of: str, at: float
+) -> list[str]:
+    """Sentences on boosts that do nothing: unknown items, rows by their conditions, and numbers."""
+    told = []
+    if unknown:
+        words = f"boosts: {len(unknown)} of the items are not known to this run and are passed over"
+        told.append(f"{words}, such as {listed(unknown, 3)}.")
+    if nowhere:
+        told.append(f"boosts: the condition is true of no item in {listed(nowhere, 3)}.")
+    if waiting:
+        words = f"boosts: {of} these are not in force at {shown(at)}"
+        told.append(f"{words}: {listed(waiting, 5)}.")
+    return told
 
 
 def _check_together(found: Boosts, items: pl.DataFrame) -> None:

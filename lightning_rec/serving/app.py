@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from lightning_rec import __version__
 from lightning_rec.errors import UserError
 from lightning_rec.serving import demo, schemas
-from lightning_rec.serving.candidates import of_candidates
+from lightning_rec.serving.candidates import is_of_clicks, of_candidates
 from lightning_rec.serving.direct import Direct
 from lightning_rec.serving.errors import STATUS, Refusal, of_status
 from lightning_rec.serving.guard import Guard
@@ -152,8 +152,7 @@ def _answers(app: FastAPI, service: Service) -> None:
         unit = unit_of(service, asked.user, asked.unit)
         request.scope["told"] |= {"k": asked.k, **await history_logged(service, asked, unit)}
         rules = rules_of(asked.rules)
-        of_clicks = (asked.candidates, asked.row, asked.context, asked.goal)
-        if any(each is not None for each in of_clicks):
+        if is_of_clicks(asked):
             found = await of_candidates(service, asked, rules, model_of(service, unit))
             found = marked(found, unit)
         else:

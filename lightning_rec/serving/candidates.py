@@ -17,6 +17,12 @@ from lightning_rec.serving.service import Service
 Question = tuple[pl.DataFrame, pl.DataFrame, Row | None]
 
 
+def is_of_clicks(asked: RecommendRequest) -> bool:
+    """Whether a request has what only models of clicks are asked."""
+    only = (asked.candidates, asked.row, asked.context, asked.goal)
+    return any(each is not None for each in only)
+
+
 async def of_candidates(
     service: Service, asked: RecommendRequest, rules: Rules | None, model: Model
 ) -> Row:

@@ -3,10 +3,12 @@
 from importlib.resources import files
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query
 from fastapi.responses import Response
 from pydantic import Field
 
+from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.serving import schemas
 from lightning_rec.serving.answering import reasons
 from lightning_rec.serving.opening import Model, folded
@@ -50,9 +52,22 @@ def routes(app: FastAPI, service: Service) -> tuple[str, ...]:
         models = [each for each in (service.model, service.also) if each is not None]
         columns = [await _column(service, model, picked.history) for model in models]
         named = [_titled(service.model, name) for name in texts_of(picked.history)]
-        return {"history": named, "models": columns}
+        begin = {} if picked.history else begin_with(service.model)
+        return {"history": named, "models": columns} | begin
 
     return tuple(static)
+
+
+def begin_with(model: Model) -> dict[str, Any]:
+    """What is offered before the first pick: the ``popular`` items by the events of the users that
+    the model keeps, ``counted``; else the first of its catalogue.
+    """
+    if not isinstance(model.predictor, SequencePredictor):
+        return {}
+    events = model.predictor.events
+    best = np.argsort(-events, kind="stable")[:_FOUND].tolist()
+    items = [_titled(model, model.items[code]) for code in best]
+    return {"popular": items, "counted": bool(events.any())}
 
 
 async def _column(service: Service, model: Model, history: list[schemas.Id]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The page: what it finds, what it shows of two models, and that nothing of it comes from elsewhere."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from serving.servers import Asking
 
 from lightning_rec.build import load_run
 from lightning_rec.files import name_of
+from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.serving.answering import NEAR
-from lightning_rec.serving.demo import found
+from lightning_rec.serving.demo import begin_with, found
 from lightning_rec.serving.opening import Model
 
 Served = Callable[..., Asking]
@@ -59,6 +61,24 @@ def test_items_are_found_by_the_words_of_their_titles(sasrec: Path, served: Serv
     assert ask("/demo/items?text=T%C3%AFTLE%20i07").body == ask("/demo/items?text=i07").body
     assert ask("/demo/items?text=").body == ask("/demo/items?text=none").body == []
     assert ask("/demo/recommend", {"history": []}).body["models"][0]["items"] == []
+
+
+def test_before_the_first_pick_the_most_popular_are_offered(sasrec: Path, served: Served) -> None:
+    ask, predictor = served(sasrec, demo=True), load_run(sasrec)
+    assert isinstance(predictor, SequencePredictor)
+    begun = ask("/demo/recommend", {"history": []}).body
+    assert predictor.users is not None
+    counts = Counter(predictor.users["items"].explode().to_list())
+    wanted = sorted(counts, key=lambda code: (-counts[code], code))[:12]
+    ids = predictor.items["item"].gather(wanted).to_list()
+    assert begun["popular"] == [{"item": each, "title": f"Title {each}"} for each in ids]
+    assert begun["counted"] is True
+    assert "popular" not in ask("/demo/recommend", {"history": ["i03"]}).body
+    predictor.users = None
+    vars(predictor).pop("events", None)
+    alone = begin_with(Model(predictor, "sasrec", "1"))
+    assert alone["counted"] is False
+    assert [each["item"] for each in alone["popular"]] == predictor.items["item"].head(12).to_list()
 
 
 def test_items_without_titles_are_found_by_their_ids(sasrec: Path) -> None:

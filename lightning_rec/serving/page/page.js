@@ -86,9 +86,12 @@ function renew() {
   show();
   trying(async () => {
     const history = picked.map((each) => each.item);
-    const {models, history: titled} = await ask("/demo/recommend", {history});
+    const {models, history: titled, popular = [], counted} = await ask("/demo/recommend", {history});
     if (titled.length === picked.length) titled.forEach((each, place) => { picked[place].title = each.title; });
     show();
+    at("begin").hidden = !popular.length;
+    at("begin").querySelector("h2").textContent = counted ? "Begin with a popular one" : "Begin with one of these";
+    at("popular").replaceChildren(...popular.map((each) => entry(each.title, () => pick(each))));
     at("models").replaceChildren(...models.map(column));
     before = history.length ? models.map((model) => model.items.map((row) => row.item)) : [];
   });
