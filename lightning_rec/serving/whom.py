@@ -51,11 +51,18 @@ def of_searcher(model: Model, user: str, events: Sequence[str]) -> tuple[History
 
 
 def history_of(model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
-    """Codes of what is known of a user: by the model's log, then by his session."""
+    """Codes of what is known of a user: by the model's log, then by his session.
+
+    A model that was trained since has the first events of the session in its log already: what the
+    log ends with and the session begins with is taken once.
+    """
     known: list[int] = []
     if user in model.users:
         known = model.predictor.users["items"][model.users[user]].to_list()  # type: ignore[attr-defined]
-    return [*known, *(model.codes[item] for item in events if item in model.codes)]
+    since = [model.codes[item] for item in events if item in model.codes]
+    most = min(len(known), len(since))
+    both = next((n for n in range(most, 0, -1) if known[-n:] == since[:n]), 0)
+    return [*known, *since[both:]]
 
 
 def user_of(user: Id | None) -> str:

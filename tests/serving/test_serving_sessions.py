@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving.servers import Asking
@@ -142,3 +143,19 @@ def test_answers_are_kept_for_a_while_and_the_least_used_goes() -> None:
     off = Cache(0, 1)
     off.put("a", 1)
     assert len(off) == 0
+
+
+def test_what_a_newer_log_has_counts_once(sasrec: Path, served: Served) -> None:
+    predictor: Any = load_run(sasrec)
+    items = predictor.catalogue.items["item"].to_list()
+    log = [items[code] for code in predictor.history_of("u7")]
+    other = next(item for item in items if item not in log[-4:])
+    for session, new in {
+        (*log[-3:],): [],
+        (*log[-2:], other): [other],
+        (other, *log[-2:]): [other, *log[-2:]],
+    }.items():
+        ask = served(sasrec)
+        ask("/events", {"user": "u7", "items": list(session)})
+        found = ask("/recommend", {"user": "u7", "k": 5}).body["items"]
+        assert found == predictor.recommend([[*log, *new]], k=5).drop("row").to_dicts()
