@@ -10,6 +10,7 @@ begun again, and so is the server, once a week. At the end it counts: every even
 once, every question was answered, and the server has the model that was released last.
 """
 
+import atexit
 import csv
 import hashlib
 import json
@@ -86,9 +87,11 @@ def turned(words: list[str], folder: Path, kill: random.Random | None, longest: 
         patience = None if kill is None or kills == 3 else kill.uniform(0.5, longest)
         try:
             status = process.wait(patience)
-        except subprocess.TimeoutExpired:
+        except BaseException as stop:  # of this script, too
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if not isinstance(stop, subprocess.TimeoutExpired):
+                raise
             print(f"  killed after {patience:.1f} s: {Path(words[0]).name}", flush=True)
             continue
         if status:
@@ -117,6 +120,7 @@ def main(log: Path, folder: Path, weeks: int, days: float, kill: bool, sessions:
         ]
     chance = random.Random(1) if kill else None
     server, asked, missed = Server(folder, sessions), 0, 0
+    atexit.register(server.kill)
     for number, events in enumerate(parts(rows, weeks, days), 1):
         lines = "".join(
             json.dumps({**row, "key": f"{number}-{place}"}) + "\n"
@@ -167,7 +171,13 @@ def same(server: Server, folder: Path) -> bool:
     return told is not None and told["version"] == hashlib.sha256(manifest).hexdigest()[:12]
 
 
+def stopped(*_: Any) -> None:
+    """End with what was begun, where this script is ended."""
+    raise SystemExit(1)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stopped)
     said = dict(each.split("=", 1) for each in sys.argv[3:])
     main(
         Path(sys.argv[1]), Path(sys.argv[2]), int(said.get("weeks", 52)),
