@@ -4,6 +4,9 @@ By itself Hydra builds the callbacks, launchers, sweepers and log handlers of a 
 environment variables that it names. docs/security.md says what is promised.
 """
 
+import copy
+import functools
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -19,7 +22,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,12 +47,23 @@ class FileConfigSource(file_config_source.FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a config. Raises UserError if it is no YAML, or too large or too deep."""
         path = Path(self.path, self._normalize_file_name(config_path))
-        if path.is_file():
-            check_yaml(path, read_text(path))
-        try:
-            return super().load_config(config_path)
-        except (yaml.YAMLError, ValueError) as error:
-            raise unreadable(path, error) from error
+        if not path.is_file():
+            return super().load_config(config_path)  # which says so
+        config, header = _parsed(path, read_text(path))
+        # Hydra moves the nodes of what it loads into what it composes.
+        return ConfigResult(
+            self.provider, f"{self.scheme()}://{self.path}", copy.deepcopy(config), dict(header)
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(path: Path, text: str) -> tuple[DictConfig | ListConfig, dict[str, str | None]]:
+    """A config and its header. It is remembered: a config is composed of some thirty files."""
+    check_yaml(path, text)
+    try:
+        return OmegaConf.load(io.StringIO(text)), ConfigSource._get_header_dict(text[:512])
+    except (yaml.YAMLError, ValueError) as error:
+        raise unreadable(path, error) from error
 
 
 class CheckedLoader(ConfigLoaderImpl):

@@ -3,7 +3,6 @@
 Importing this module costs little: neither torch nor Lightning is imported here.
 """
 
-import copy
 import functools
 import re
 import shlex
@@ -174,8 +173,9 @@ def unknown_key(error: OmegaConfBaseException) -> UserError:
 def compose(overrides: Sequence[str], folders: Sequence[Path] = ()) -> DictConfig:
     """Compose a config, with further config ``folders``. Raises UserError on a bad override."""
     made = _remembered if not folders else _composed
-    cfg = copy.deepcopy(made(tuple(overrides), tuple(folders)))
-    HydraConfig.instance().set_config(cfg)  # the name of a run refers to Hydra's choices
+    cfg = made(tuple(overrides), tuple(folders))
+    state: Any = HydraConfig.instance()
+    state.cfg = cfg  # the name of a run refers to Hydra's choices
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
@@ -189,9 +189,11 @@ def _composed(overrides: tuple[str, ...], folders: tuple[Path, ...]) -> DictConf
         with checked(), initialize_config_dir(str(config_dir()), version_base="1.3"):
             paths = ",".join(f"file://{folder.absolute()}" for folder in folders)
             searched = [f"hydra.searchpath=[{paths}]"] if folders else []
-            return hydra_compose("train", [*searched, *overrides], return_hydra_config=True)
+            cfg = hydra_compose("train", [*searched, *overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise translate(error) from None
+    OmegaConf.set_readonly(cfg, True)  # it is remembered; who wants to change it has a copy
+    return cfg
 
 
 _remembered = functools.lru_cache(maxsize=1024)(_composed)

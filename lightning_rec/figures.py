@@ -165,7 +165,13 @@ def declared(
     if metrics is None:
         met = {name.figure for name in names}
         metrics = max(_defaults(), key=lambda nodes: len(met & set(_figures(nodes))))
-    return _figures(metrics, *map(shipped, families()), _RELATIVE)
+    own, others = _figures(metrics), _all_shipped()
+    return own | {name: figure for name, figure in others.items() if name not in own}
+
+
+@cache
+def _all_shipped() -> dict[str, Figure]:
+    return _figures(*map(shipped, families()), _RELATIVE)
 
 
 def _figures(*groups: Mapping[str, Any]) -> dict[str, Figure]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from adapters.tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, node, stepped, tuned
+from adapters.tiny_modules import ITEMS, MODULES, adapter, layers_of, loss_of, stepped, tuned
+from shipped import said
 from torch import nn
 
 from lightning_rec import config
@@ -165,7 +166,7 @@ def test_below_what_is_tuned_nothing_changes(name: str, module: str) -> None:
 
 @EVERY
 def test_its_yaml_holds_every_keyword_with_its_default(name: str) -> None:
-    settings = node(name)
+    settings = said("adapter", name)
     kind = config.target("adapter", settings)
     keywords = {} if kind.__init__ is object.__init__ else inspect.signature(kind).parameters
     given = {

@@ -1,11 +1,11 @@
 """Small modules to be tuned, ours and those of transformers, and a rough way to train them."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
+from shipped import said
 from torch import Tensor, nn
 
 from lightning_rec import config
@@ -76,15 +76,8 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@cache
-def node(name: str) -> dict[str, Any]:
-    """Its part of the config."""
-    made: dict[str, Any] = config.plain(config.compose([f"adapter={name}"]).adapter)
-    return made
-
-
 def adapter(name: str, **settings: Any) -> Adapter:
-    made: Adapter = config.build("adapter", node(name) | settings)
+    made: Adapter = config.build("adapter", said("adapter", name) | settings)
     return made
 
 

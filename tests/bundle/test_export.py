@@ -13,6 +13,7 @@ import pytest
 from cli.test_figures import RUNS, paths
 from polars.testing import assert_frame_equal
 from safetensors.torch import load_file, save_file
+from shipped import models_of
 
 from lightning_rec import cli, config, load_run, open_model
 from lightning_rec.bundle.export import export
@@ -25,9 +26,8 @@ QUICK = ["trainer=cpu", "trainer.max_epochs=1", "logger=none"]
 LOG = ["data=table", "data.path=$log", "data.user=uid", "data.item=sku", "data.time=ts"]
 SEQUENCES = [
     name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith(".Sequences")
-    and name != "zero_shot"  # reads texts alone: those of tests/text
+    for name in models_of("sequence")
+    if name != "zero_shot"  # reads texts alone: those of tests/text
 ]
 NEEDS = {
     "gsasrec": ["loss.negatives=8"],

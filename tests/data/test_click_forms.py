@@ -244,7 +244,7 @@ def test_each_column_of_lists_may_have_a_separator_of_its_own(tmp_path: Path) ->
         replace(FIELDS, separator={"tag": "|"})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 220))
 def test_one_table_in_any_form_is_one_table_at_length(seed: int, tmp_path: Path) -> None:
     same(seed, tmp_path)

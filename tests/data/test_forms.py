@@ -232,7 +232,7 @@ def test_one_log_in_any_form_is_one_data_set(seed: int, tmp_path: Path) -> None:
     same(seed, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 220))
 def test_one_log_in_any_form_is_one_data_set_at_length(seed: int, tmp_path: Path) -> None:
     same(seed, tmp_path)

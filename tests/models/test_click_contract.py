@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
+from shipped import class_of, models_of, said
 from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
@@ -45,13 +46,8 @@ SCHEMA = ClickSchema(
 GOALS = ("click", "buy")  # of models of several goals
 CATEGORIES = ClickSchema(SCHEMA.fields[:2], "item", 6)
 NUMBERS = ClickSchema((Field("age", "numeric", 1, 1, 0), Field("price", "numeric", 2, 1, 0)))
-MODELS = [
-    name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("Clicks")
-    # Other tests have them: of a language model, and of an encoder's scores, which read no field.
-    and name not in ("tallrec", "sequence_score")
-]
+# Other tests have them: of a language model, and of an encoder's scores, which read no field.
+MODELS = [name for name in models_of("click") if name not in ("tallrec", "sequence_score")]
 SMALL = {
     "dim": 8,
     "mlp": [16, 8],
@@ -119,8 +115,7 @@ def clicks(number: int = 48) -> Encoded:
 
 def several(name: str) -> bool:
     """Whether the model has several goals."""
-    model = config.compose([f"model={name}"]).model
-    return bool(getattr(config.target("model", config.plain(model)), "multi_task", False))
+    return bool(getattr(class_of(name), "multi_task", False))
 
 
 def clicks_for(name: str) -> Encoded:
@@ -135,7 +130,7 @@ def clicks_for(name: str) -> Encoded:
 
 def composed(name: str, **settings: Any) -> DictConfig:
     """The config of a small one, with what else the model's own YAML knows of ``settings``."""
-    keys = config.compose([f"model={name}"]).model
+    keys = said("model", name)
     wanted = {key: value for key, value in (SMALL | settings).items() if key in keys}
     values = [f"model.{key}={value}" for key, value in wanted.items()]
     if several(name):
@@ -148,10 +143,22 @@ def composed(name: str, **settings: Any) -> DictConfig:
     return config.compose([f"model={name}", "data.fields.slices=[]", *values])
 
 
+PROBLEMS: dict[str, Clicks] = {}
+
+
+def problem_for(name: str, **settings: Any) -> Clicks:
+    """The problem of a small one, which makes a new model each time that it is asked."""
+    key = repr((name, settings))
+    if key not in PROBLEMS:
+        problem = problem_of(composed(name, **settings))
+        assert isinstance(problem, Clicks)
+        PROBLEMS[key] = problem
+    return PROBLEMS[key]
+
+
 def made(name: str, seed: int = 0, schema: ClickSchema = SCHEMA, **settings: Any) -> nn.Module:
     """A small model in evaluation mode, fitted if it is fitted, its embeddings of visible size."""
-    problem = problem_of(composed(name, **settings))
-    assert isinstance(problem, Clicks)
+    problem = problem_for(name, **settings)
     torch.manual_seed(seed)
     model = problem.make_model(schema._replace(goals=GOALS) if several(name) else schema)
     if isinstance(model, FittedToClicks):
@@ -173,7 +180,7 @@ def ask(model: nn.Module, rows: Rows) -> Tensor:
     return logits
 
 
-LEARNERS = [name for name in MODELS if any(p.requires_grad for p in made(name).parameters())]
+LEARNERS = [name for name in MODELS if not issubclass(class_of(name), FittedToClicks)]
 
 
 def test_there_are_models() -> None:
@@ -191,6 +198,8 @@ def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickS
         return
     model = made(name, schema=schema)
     assert isinstance(model, ClickModel)
+    assert any(each.requires_grad for each in model.parameters()) == (name in LEARNERS)
+    assert model.reads_history == (name in READERS)
     for number in (1, 2, 33):
         logits = ask(model, some(number, schema))
         assert logits.shape == ((number, len(GOALS)) if several(name) else (number,))
@@ -198,7 +207,7 @@ def test_it_gives_each_row_a_logit_whatever_its_fields(name: str, schema: ClickS
         assert logits.isfinite().all()
 
 
-READERS = [name for name in MODELS if made(name).reads_history]
+READERS = [name for name in MODELS if class_of(name).reads_history]
 NEEDS_ITEMS = [*READERS, "click_neumf", "two_tower"]
 
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
+from shipped import models_of, said
 from torch import Tensor, nn
 
 from lightning_rec import config
@@ -25,12 +26,8 @@ from lightning_rec.objectives.base import Objective
 from lightning_rec.tasks.base import Task
 
 ITEMS, MAX_LEN, USERS = 24, 8, 8
-MODELS = [
-    name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("Sequences")
-    and name != "zero_shot"  # reads a language model: tests/cli/test_text.py
-]
+# One reads a language model: tests/cli/test_text.py.
+MODELS = [name for name in models_of("sequence") if name != "zero_shot"]
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
 
 
@@ -74,23 +71,26 @@ def composed(name: str, **settings: Any) -> DictConfig:
     return config.compose([f"model={name}", f"batches.max_len={MAX_LEN}", *overrides])
 
 
+PROBLEMS: dict[str, Any] = {}  # which make a new model each time that they are asked
+
+
 def made(name: str, seed: int = 0, **settings: Any) -> tuple[SequenceModel, Objective]:
     """A small model in evaluation mode, fitted if it is fitted, and its published objective."""
-    problem = problem_of(composed(name, **settings))
+    key = repr((name, settings))
+    if key not in PROBLEMS:
+        PROBLEMS[key] = problem_of(composed(name, **settings))
+    problem = PROBLEMS[key]
     torch.manual_seed(seed)
-    model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))  # type: ignore[attr-defined]
+    model = problem.make_model(Schema(ITEMS, MAX_LEN, USERS))
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(titles(seed))
     if isinstance(model, Fitted):
         model.fit(eight_users(seed))
-    return model.eval(), problem.objective  # type: ignore[attr-defined]
+    return model.eval(), problem.objective
 
 
-def trainable(name: str) -> bool:
-    return bool(list(made(name)[0].parameters()))
-
-
-LEARNERS = [name for name in MODELS if trainable(name)]
+CLOSED = {"override /objective@_global_.objective": "closed_form"}
+LEARNERS = [name for name in MODELS if CLOSED not in said("model", name)["defaults"]]
 
 
 def histories(items: Tensor, user: int = 0) -> Histories:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from shipped import class_of, models_of
 from torch import nn
 
 from lightning_rec import config
@@ -190,17 +191,15 @@ def test_the_towers_of_named_fields_and_of_none() -> None:
 
 
 def reads_order(name: str) -> bool:
-    kind = config.target("model", config.plain(config.compose([f"model={name}"]).model))
-    return bool({"next_item", "masked_item"} & set(getattr(kind, "objectives", ())))
+    return bool({"next_item", "masked_item"} & set(getattr(class_of(name), "objectives", ())))
 
 
 SEQUENTIAL = [name for name in config.choices("model") if reads_order(name)]
 HEADS = [
     name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("Clicks")
+    for name in models_of("click")
     # Which read no queries, or are fitted at once.
-    and name not in ("naive_bayes", "sequence_score", "tallrec", "lr", "lightgbm")
+    if name not in ("naive_bayes", "sequence_score", "tallrec", "lr", "lightgbm")
 ]
 SMALL = ["encoder.model.dim=8"]
 

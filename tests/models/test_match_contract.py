@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
+from shipped import models_of, said
 from torch import nn
 
 from lightning_rec import config
@@ -30,12 +31,8 @@ from lightning_rec.tasks.base import Task
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
     pytest.importorskip(library)
-MODELS = [
-    name
-    for name in config.choices("model")
-    if config.compose([f"model={name}"]).task._target_.endswith("Matching")
-]
-LEARNERS = [name for name in MODELS if config.compose([f"model={name}"]).get("loss")]
+MODELS = models_of("match")
+LEARNERS = [name for name in MODELS if "override /loss" in str(said("model", name)["defaults"])]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +52,7 @@ def loaded(pairs: Pairs) -> Audited[Matches]:
 
 def composed(name: str, language: Path, *overrides: str) -> DictConfig:
     given = [f"model={name}", "protocol.cutoffs=[1,5,10]", *overrides]
-    if "encoder" in config.compose([f"model={name}"]).model:
+    if "encoder" in said("model", name):
         given.append(f"model.encoder={language}")
     return config.compose(given)
 
