@@ -2,9 +2,9 @@
 
 usage: python benchmarks/serving/fuzzed.py BUNDLE... [seconds=600]
 
-Each bundle gets its share of the time, all of them side by side. All addresses are asked, reload too
-(by the key called admin). Counted are the answers by status, as the server's own log has them; 500
-is a fault.
+Each bundle gets its share of the time, side by side. All addresses are asked, reload too, by the
+key called admin. Counted are the answers by status, as the server's own log has them; 500 is a
+fault.
 """
 
 import collections
