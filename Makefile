@@ -25,10 +25,10 @@ train: $(VENV)/.run  ## BERT4Rec on MovieLens-100K; ARGS="model.dim=32 seed=2" c
 	$(BIN)/lightning-rec train $(ARGS)
 
 test: $(VENV)/.dev  ## all tests that need no large data
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 coverage: $(VENV)/.dev  ## the same tests, and which lines of the package they reach
-	$(BIN)/python -m pytest -n auto --cov=lightning_rec --cov-report=term:skip-covered $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov=lightning_rec --cov-report=term:skip-covered $(ARGS)
 
 # Environments of their own, below .bench/.
 matrix:  ## a quick round under each declared Python that is installed; says which those were

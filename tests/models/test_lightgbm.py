@@ -45,7 +45,8 @@ def test_it_is_what_lightgbm_itself_makes_of_the_rows() -> None:
     model.fit(encoded)
     ours = scores(model, encoded, "test")
     table = np.concatenate([encoded.ids - 2, encoded.values], axis=1)
-    theirs = lightgbm.LGBMClassifier(
+    theirs = lightgbm.LGBMClassifier(  # threads that wait for each other spin: a minute for 0.1 s
+        n_jobs=1,
         n_estimators=2000, learning_rate=0.05, reg_lambda=1.0, min_data_per_group=20,
         random_state=1, deterministic=True, force_row_wise=True, verbosity=-1,
     ).fit(
@@ -72,6 +73,7 @@ def test_the_order_within_groups_is_what_its_ranker_makes_of_them() -> None:
         sizes = [len([*of]) for _, of in groupby(group[own])]
         parts[name] = (table[own], encoded.label[own], sizes)
     theirs = lightgbm.LGBMRanker(
+        n_jobs=1,
         n_estimators=2000, learning_rate=0.05, reg_lambda=1.0, min_data_per_group=20,
         random_state=1, deterministic=True, force_row_wise=True, verbosity=-1,
     ).fit(
