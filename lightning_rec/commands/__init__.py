@@ -20,6 +20,7 @@ VERBS = {
     "popular": "the most popular items: decayed, by category, trending",
     "profile": "what a user is like: shares, drift, novelty, activity",
     "predict": "the probability, or score, of each row of a file",
+    "elasticity": "what a model of clicks would answer at other prices",
     "vectors": "the vectors of items or users, as a file",
     "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "serve": "a trained model behind HTTP, with sessions, limits and reload",

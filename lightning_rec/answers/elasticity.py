@@ -1,0 +1,117 @@
+"""What a model of clicks makes of other prices: the elasticity of its probability."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from lightning_rec.data.types import Floats, Ints
+from lightning_rec.errors import UserError, suggest
+from lightning_rec.predict.asking import frame
+from lightning_rec.predict.clicks import ClickPredictor
+
+RESAMPLES = 1000
+ALL = "all"  # the group of rows that are not grouped
+
+
+def elasticity(
+    model: ClickPredictor,
+    rows: pl.DataFrame,
+    column: str,
+    changes: Sequence[float] = (-0.1, 0.1),
+    by: str | None = None,
+    unit: str | None = None,
+    goal: str | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """The mean probability of rows at other values of a number, such as a price.
+
+    What the model has learnt of prices is of a log, in which they were not drawn by chance: dear
+    items may be others than cheap ones. It is what the model would answer, no effect of a price.
+
+    Args:
+        model: of clicks.
+        rows: as :meth:`ClickPredictor.score` reads them.
+        column: a number that the model reads; above 0.
+        changes: shares by which it is changed, above -1: -0.1 is ten percent less.
+        by: a column of the rows, whose values are told apart.
+        unit: a column of the rows, such as users, whose rows belong together in the intervals; None
+            takes each row for itself.
+        goal: of a model with several.
+        level: of the percentile bootstrap intervals over units.
+        seed: of their draws.
+
+    Returns:
+        For each group (``by``) and change: ``rows``, ``probability`` (as it is), ``changed``,
+        and the arc elasticity ``ln(changed / probability) / ln(1 + change)`` with ``low`` and
+        ``high``: by how many percent the probability moves if the number moves by one.
+
+    Raises UserError for a column that the model does not read as a number, values that are not
+    above 0, or changes that are none.
+    """
+    numbers = model.processor.fields.numeric
+    if column not in numbers:
+        raise UserError(
+            f"column={column} is no number that this model reads."
+            f"{suggest(column, numbers, 'It reads')}"
+        )
+    if not changes or any(each <= -1 or each == 0 for each in changes):
+        raise UserError(f"changes={list(changes)}: shares above -1 that are not 0, such as [-0.1].")
+    given = frame(rows, column, *(each for each in (by, unit) if each is not None))
+    prices = given[column].cast(pl.Float64, strict=False)
+    if not len(given) or prices.is_null().any() or not (prices > 0).all():
+        raise UserError(f"column={column}: each of the rows needs a number above 0.")
+    names = model.processor.schema.goals
+    if goal is not None and goal not in names:
+        raise UserError(f"goal={goal}: this model has {', '.join(names)}.")
+    if len(names) > 1 and goal is None:
+        raise UserError(f"Say which goal: goal={names[0]}, of {', '.join(names)}.")
+    answer = f"score_{goal or names[0]}" if len(names) > 1 else "score"
+    scores = {
+        change: model.score(given.with_columns((prices * (1 + change)).alias(column)))[answer]
+        for change in (0.0, *changes)
+    }
+    groups = (
+        given[by].cast(pl.String).fill_null("") if by else pl.repeat(ALL, len(given), eager=True)
+    )
+    units = _numbered(given[unit]) if unit else np.arange(len(given))
+    lines = []
+    for group in groups.unique(maintain_order=True):
+        inside = (groups == group).to_numpy()
+        made = {change: each.to_numpy()[inside] for change, each in scores.items()}
+        lines += _lines(group, made, units[inside], level, seed)
+    return pl.DataFrame(lines).rename({"group": by or "group"})
+
+
+def _lines(
+    group: str, scores: dict[float, Floats], units: Ints, level: float, seed: int
+) -> list[dict[str, object]]:
+    """A line for each change of a group."""
+    owner = np.unique(units, return_inverse=True)[1]
+    sums = {change: np.bincount(owner, weights=each) for change, each in scores.items()}
+    number, generator = len(sums[0.0]), np.random.default_rng(seed)
+    drawn = generator.integers(number, size=(RESAMPLES, number)) if number > 1 else None
+    tail = (1 - level) / 2
+    lines = []
+    for change, each in scores.items():
+        if change == 0:
+            continue
+        before, after = float(scores[0.0].mean()), float(each.mean())
+        found = np.log(after / before) / np.log1p(change)
+        low, high = None, None
+        if drawn is not None:
+            ratio = sums[change][drawn].sum(axis=1) / sums[0.0][drawn].sum(axis=1)
+            ends = np.quantile(np.log(ratio) / np.log1p(change), [tail, 1 - tail])
+            low, high = map(float, ends)
+        lines.append(
+            {
+                "group": group, "change": change, "rows": len(each), "probability": before,
+                "changed": after, "elasticity": float(found), "low": low, "high": high,
+            }
+        )  # fmt: skip
+    return lines
+
+
+def _numbered(values: pl.Series) -> Ints:
+    return values.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
