@@ -50,24 +50,12 @@ def elasticity(
     Raises UserError for a column that the model does not read as a number, values that are not
     above 0, or changes that are none.
     """
-    numbers = model.processor.fields.numeric
-    if column not in numbers:
-        raise UserError(
-            f"column={column} is no number that this model reads."
-            f"{suggest(column, numbers, 'It reads')}"
-        )
-    if not changes or any(each <= -1 or each == 0 for each in changes):
-        raise UserError(f"changes={list(changes)}: shares above -1 that are not 0, such as [-0.1].")
+    _check(model, column, changes)
     given = frame(rows, column, *(each for each in (by, unit) if each is not None))
     prices = given[column].cast(pl.Float64, strict=False)
     if not len(given) or prices.is_null().any() or not (prices > 0).all():
         raise UserError(f"column={column}: each of the rows needs a number above 0.")
-    names = model.processor.schema.goals
-    if goal is not None and goal not in names:
-        raise UserError(f"goal={goal}: this model has {', '.join(names)}.")
-    if len(names) > 1 and goal is None:
-        raise UserError(f"Say which goal: goal={names[0]}, of {', '.join(names)}.")
-    answer = f"score_{goal or names[0]}" if len(names) > 1 else "score"
+    answer = _answer(model, goal)
     scores = {
         change: model.score(given.with_columns((prices * (1 + change)).alias(column)))[answer]
         for change in (0.0, *changes)
@@ -82,6 +70,27 @@ def elasticity(
         made = {change: each.to_numpy()[inside] for change, each in scores.items()}
         lines += _lines(group, made, units[inside], level, seed)
     return pl.DataFrame(lines).rename({"group": by or "group"})
+
+
+def _check(model: ClickPredictor, column: str, changes: Sequence[float]) -> None:
+    numbers = model.processor.fields.numeric
+    if column not in numbers:
+        raise UserError(
+            f"column={column} is no number that this model reads."
+            f"{suggest(column, numbers, 'It reads')}"
+        )
+    if not changes or any(each <= -1 or each == 0 for each in changes):
+        raise UserError(f"changes={list(changes)}: shares above -1 that are not 0, such as [-0.1].")
+
+
+def _answer(model: ClickPredictor, goal: str | None) -> str:
+    """The column of the scores of a goal."""
+    names = model.processor.schema.goals
+    if goal is not None and goal not in names:
+        raise UserError(f"goal={goal}: this model has {', '.join(names)}.")
+    if len(names) > 1 and goal is None:
+        raise UserError(f"Say which goal: goal={names[0]}, of {', '.join(names)}.")
+    return f"score_{goal or names[0]}" if len(names) > 1 else "score"
 
 
 def _lines(
