@@ -11,6 +11,7 @@ from lightning_rec.predict.asking import frame
 from lightning_rec.predict.clicks import ClickPredictor
 
 RESAMPLES = 1000
+BLOCK = 2**21  # units of resamples that are held at once
 ALL = "all"  # the group of rows that are not grouped
 
 
@@ -99,8 +100,7 @@ def _lines(
     """A line for each change of a group."""
     owner = np.unique(units, return_inverse=True)[1]
     sums = {change: np.bincount(owner, weights=each) for change, each in scores.items()}
-    number, generator = len(sums[0.0]), np.random.default_rng(seed)
-    drawn = generator.integers(number, size=(RESAMPLES, number)) if number > 1 else None
+    resampled = _resampled(sums, seed)
     tail = (1 - level) / 2
     lines = []
     for change, each in scores.items():
@@ -109,8 +109,8 @@ def _lines(
         before, after = float(scores[0.0].mean()), float(each.mean())
         found = np.log(after / before) / np.log1p(change)
         low, high = None, None
-        if drawn is not None:
-            ratio = sums[change][drawn].sum(axis=1) / sums[0.0][drawn].sum(axis=1)
+        if resampled is not None:
+            ratio = resampled[change] / resampled[0.0]
             ends = np.quantile(np.log(ratio) / np.log1p(change), [tail, 1 - tail])
             low, high = map(float, ends)
         lines.append(
@@ -120,6 +120,21 @@ def _lines(
             }
         )  # fmt: skip
     return lines
+
+
+def _resampled(sums: dict[float, Floats], seed: int) -> dict[float, Floats] | None:
+    """Sums over units drawn with replacement, by change; None for a single unit."""
+    number, generator = len(sums[0.0]), np.random.default_rng(seed)
+    if number < 2:
+        return None
+    made = {change: np.zeros(RESAMPLES) for change in sums}
+    step = max(1, BLOCK // number)
+    for start in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - start)
+        drawn = generator.integers(number, size=(rows, number))
+        for change, each in sums.items():
+            made[change][start : start + rows] = each[drawn].sum(axis=1)
+    return made
 
 
 def _numbered(values: pl.Series) -> Ints:
