@@ -99,7 +99,10 @@ def _lines(
 ) -> list[dict[str, object]]:
     """A line for each change of a group."""
     owner = np.unique(units, return_inverse=True)[1]
-    sums = {change: np.bincount(owner, weights=each) for change, each in scores.items()}
+    sums: dict[float, Floats] = {
+        change: np.bincount(owner, weights=each).astype(np.float64)
+        for change, each in scores.items()
+    }
     resampled = _resampled(sums, seed)
     tail = (1 - level) / 2
     lines = []
