@@ -59,6 +59,7 @@ def test_every_experiment_runs_for_a_step(
 
 BENCH = CLONE / "benchmarks"
 CLICKS = BENCH / "clicks"
+CURRENT = CLONE / "experiments" / "current"
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,9 @@ CLICKS = BENCH / "clicks"
         [CLONE / "experiments" / "tables.py"],
         ["-m", "benchmarks.sequences.table", BENCH / "sequences" / "results", BENCH / "README.md"],
         ["-m", "benchmarks.clicks.table", CLICKS / "results", CLICKS / "README.md"],
+        ["-m", "experiments.current.record", CURRENT / "results.json", CURRENT / "README.md"],
     ],
-    ids=["experiments", "sequences", "clicks"],
+    ids=["experiments", "sequences", "clicks", "current"],
 )
 def test_tables_are_built_from_the_committed_json(command: list[str | Path]) -> None:
     line = [sys.executable, *map(str, command), "--check"]
