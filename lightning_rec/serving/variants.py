@@ -15,7 +15,7 @@ from lightning_rec.serving.opening import Model
 from lightning_rec.serving.raw_ids import Id, text_of, texts_of
 from lightning_rec.serving.schemas import RecommendRequest
 from lightning_rec.serving.service import Service, Told
-from lightning_rec.serving.whom import history_of
+from lightning_rec.serving.whom import log_of, since_log
 from lightning_rec.trials.interleaving import team_draft
 
 
@@ -109,7 +109,7 @@ async def history_logged(service: Service, asked: RecommendRequest, unit: Unit) 
     name = text_of(asked.user) if asked.user is not None else None
     if name is None:
         return told
-    events, model = await service.sessions.read(name), service.model
-    codes = history_of(model, name, ())
+    model, codes = model_of(service, unit), log_of(model_of(service, unit), name)
+    events = since_log(model, name, await service.sessions.read(name))
     latest = [*(model.items[code] for code in codes[-LATEST:]), *events][-LATEST:]
     return told | {"history": latest, "length": len(codes) + len(events)}

@@ -1,6 +1,7 @@
 """Whom a request is for: raw ids of a history or a user become what a model is asked with."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from lightning_rec.serving.answering import History
 from lightning_rec.serving.errors import Refusal
@@ -51,18 +52,30 @@ def of_searcher(model: Model, user: str, events: Sequence[str]) -> tuple[History
 
 
 def history_of(model: Model, user: str, events: Sequence[str]) -> Sequence[int]:
-    """Codes of what is known of a user: by the model's log, then by his session.
+    """Codes of what is known of a user: by the model's log, then by his session."""
+    new = since_log(model, user, events)
+    return [*log_of(model, user), *(model.codes[item] for item in new if item in model.codes)]
 
-    A model that was trained since has the first events of the session in its log already: what the
-    log ends with and the session begins with is taken once.
+
+def log_of(model: Model, user: str) -> Sequence[int]:
+    """Codes of what a model's log knows of a user; none for somebody else."""
+    if user not in model.users:
+        return []
+    known: Any = model.predictor.users["items"][model.users[user]]  # type: ignore[attr-defined]
+    return list(known)
+
+
+def since_log(model: Model, user: str, events: Sequence[str]) -> Sequence[str]:
+    """The events of a session that came after those of the model's log.
+
+    A model that was trained since has the first ones in its log already: what the log ends with and
+    the session, as far as it is known, begins with is taken once.
     """
-    known: list[int] = []
-    if user in model.users:
-        known = model.predictor.users["items"][model.users[user]].to_list()  # type: ignore[attr-defined]
-    since = [model.codes[item] for item in events if item in model.codes]
-    most = min(len(known), len(since))
-    both = next((n for n in range(most, 0, -1) if known[-n:] == since[:n]), 0)
-    return [*known, *since[both:]]
+    places = [place for place, item in enumerate(events) if item in model.codes]
+    known, codes = log_of(model, user), [model.codes[events[place]] for place in places]
+    most = min(len(known), len(codes))
+    both = next((n for n in range(most, 0, -1) if known[-n:] == codes[:n]), 0)
+    return events[places[both - 1] + 1 :] if both else events
 
 
 def user_of(user: Id | None) -> str:

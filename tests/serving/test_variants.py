@@ -241,3 +241,22 @@ def test_a_log_without_items_users_or_variants_says_what_to_do(
     ):
         with pytest.raises(UserError, match=told):
             cli.run(["abtest", f"log={log}"])
+
+
+def test_the_log_has_the_history_that_the_variant_knows(
+    served: Callable[..., Asking], sasrec: Path, sequence_run: Run, log_frame: pl.DataFrame,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    short = tmp_path / "short.csv"
+    log_frame.group_by("uid", maintain_order=True).head(8).write_csv(short)
+    younger = sequence_run("model=gru4rec", "model.dim=8", f"data.path={short}")
+    log = tmp_path / "requests.jsonl"
+    ask = served(None, experiment="age", variants={"a": sasrec, "b": younger}, log=log,
+                 log_items=True)  # fmt: skip
+    for user in [f"u{number}" for number in range(10, 30)]:
+        variant = ask("/recommend", {"user": user, "k": 2}).body["variant"]
+        told = lines(log)[-1]
+        known = log_frame.filter(pl.col("uid") == user)["sku"].to_list()
+        expected = known if variant == "a" else known[:8]
+        assert (told["history"], told["length"]) == (expected[-10:], len(expected))
+    assert {told["variant"] for told in lines(log)} == {"a", "b"}
