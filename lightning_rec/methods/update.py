@@ -82,6 +82,11 @@ class Update(Method):
         Returns counts for the card. Raises UserError if the weights are of another model, or if
         nothing is new.
         """
+        if getattr(task, "adapted", None) is not None:
+            raise UserError(
+                "method.run: a language model that is tuned is not gone on with: train it anew, or "
+                "leave it as it comes, adapter=frozen."
+            )
         known = before(self.run)
         new, replayed = data.narrow(known.since, self.replay)
         if not new:
@@ -110,7 +115,7 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
                 f"method.run={method.run} has no {name}: it is of another model. Give the "
                 "settings of its model, as train from=FOLDER does."
             )
-        grows = known.growing.get(name, ((),) * own[name].ndim)
+        grows = known.growing.get(name) or _alike(known, name, own[name])
         made = _placed(known, name, own[name], grows, method)
         if made.shape != own[name].shape:
             raise UserError(
@@ -120,6 +125,17 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
             )
         own[name] = made.to(own[name])
     return own
+
+
+def _alike(known: Before, name: str, fresh: Tensor) -> tuple[tuple[str, ...], ...]:
+    """That a weight made later has no place for each item or user. Raises UserError if it may."""
+    sizes = {len(each) for each in known.codes.values()} | set(known.there.values())
+    if any(rows in sizes for shape in (fresh.shape, known.state[name].shape) for rows in shape):
+        raise UserError(
+            f"{name} may have a place for each item or user, which of them the run does not say: "
+            "train it anew."
+        )
+    return ((),) * fresh.ndim
 
 
 def _placed(

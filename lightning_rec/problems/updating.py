@@ -19,6 +19,7 @@ from lightning_rec.data.templates import as_text
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.methods.update import Before
+from lightning_rec.models.items.ids import OwnVectors
 from lightning_rec.problems.sequence_tables import TRAINED, described_items
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
@@ -93,15 +94,18 @@ def growing(
     make: Callable[[Schema], nn.Module], max_len: int, size: int = 100
 ) -> dict[str, tuple[tuple[str, ...], ...]]:
     """With what the dimensions of each weight grow, ``user`` or ``item``, or both, users first:
-    found by making the model anew with one more of each.
+    found by making the model anew with one more of each. Vectors that are added to what items are
+    described by are made later, and known by their class.
     """
     with torch.device("meta"):
-        base = make(Schema(size, max_len, size)).state_dict()
+        model = make(Schema(size, max_len, size))
+        base = model.state_dict()
         more = {
             "user": make(Schema(size, max_len, size + 1)).state_dict(),
             "item": make(Schema(size + 1, max_len, size)).state_dict(),
         }
-    return {
+    own = [name for name, each in model.named_modules() if isinstance(each, OwnVectors)]
+    return {f"{name}.own.weight": (("item",), ()) for name in own} | {
         name: tuple(
             tuple(of for of, state in more.items() if state[name].shape[dim] != rows)
             for dim, rows in enumerate(each.shape)

@@ -210,3 +210,41 @@ def test_new_items_begin_by_their_texts(early: Train, later: Train, tmp_path: Pa
     assert table[items.index("i30")].allclose(table[alike].mean(dim=0), atol=1e-6)
     known = [at for at, item in enumerate(items) if item not in ("i30", "i31")]
     assert table[items.index("i31")].allclose(table[known].mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("said", [["item=text_and_ids"], ["item=text", "adapter=frozen"]])
+def test_items_known_by_texts_keep_what_is_their_own(
+    said: list[str], early: Train, later: Train, tiny_bert: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    catalogue = tmp_path / "items.csv"
+    names = [f"i{each:02d}" for each in range(40)]
+    titles = [f"kind{each % 7} thing {each}" for each in range(40)]
+    pl.DataFrame({"item": names, "title": titles}).write_csv(catalogue)
+    texts = [*said, "adapter=frozen", f"item.encoder={tiny_bert}", f"data.catalogue={catalogue}"]
+    run = early("sasrec", "trainer.max_epochs=1", *texts)
+    new = later(run, "trainer.max_epochs=0")
+    histories = [[f"i{each:02d}" for each in range(start, start + 5)] for start in (0, 9, 20)]
+    old, now = (scores(each, [], histories) for each in (run, new))
+    both = old.join(now, ["user", "item"])
+    assert len(both) == len(old)
+    np.testing.assert_allclose(both["score"], both["score_right"], rtol=0, atol=1e-5)
+
+
+def test_a_tuned_language_model_is_refused(
+    early: Train, later: Train, tiny_bert: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    catalogue = tmp_path / "items.csv"
+    names = [f"i{each:02d}" for each in range(40)]
+    pl.DataFrame({"item": names, "title": names}).write_csv(catalogue)
+    texts = [
+        "item=text",
+        "adapter=lora",
+        "loss=in_batch",
+        f"item.encoder={tiny_bert}",
+        f"data.catalogue={catalogue}",
+    ]
+    run = early("sasrec", "trainer.max_epochs=0", *texts)
+    with pytest.raises(UserError, match="adapter=frozen"):
+        later(run)
