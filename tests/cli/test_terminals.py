@@ -97,7 +97,7 @@ def test_trainer_debug_hands_the_terminal_to_pdb(small: list[str], tmp_path: Pat
         until(b"(Pdb) ")
         os.write(ours, b"p histories.items.dtype, 6 * 7\n")
         until(b"(Pdb) ")
-        assert b"(torch.int64, 42)" in said
+        assert b"(torch.int64, 42)" in said, (said, process.poll())
         os.write(ours, b"c\n")
     until(b"nothing more")
     assert process.wait(60) == 0, said
