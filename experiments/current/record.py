@@ -35,7 +35,7 @@ def table(path: Path) -> str:
     """A line for each backtest: means over the targets of all windows but the first."""
     results: dict[str, Any] = read_json(path)
     lines = headed(HEADS)
-    for name, found in sorted(results.items(), reverse=True):
+    for name, found in sorted(results.items()):
         data, _, seed = name.rpartition("_")
         later = found["windows"][1:]
         targets = sum(each["targets"] for each in later)
