@@ -12,6 +12,7 @@ from lightning_rec.predict.clicks import ClickPredictor
 
 RESAMPLES = 1000
 BLOCK = 2**21  # units of resamples that are held at once
+ANSWERED = ("change", "rows", "probability", "changed", "elasticity", "low", "high")
 ALL = "all"  # the group of rows that are not grouped
 
 
@@ -52,6 +53,8 @@ def elasticity(
     above 0, or changes that are none.
     """
     _check(model, column, changes)
+    if by in ANSWERED:
+        raise UserError(f"by={by}: the answer has a column of this name: give yours another.")
     given = frame(rows, column, *(each for each in (by, unit) if each is not None))
     prices = given[column].cast(pl.Float64, strict=False)
     if not len(given) or prices.is_null().any() or not (prices > 0).all():

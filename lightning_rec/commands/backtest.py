@@ -42,6 +42,10 @@ Examples:
   lightning-rec backtest every=14d update='trainer.max_epochs=3 method.replay=0.5' \\
     data=ml_100k model=gru4rec
 """
+CHOSEN = (
+    "protocol=", "run_dir=", "method",
+    *(f"protocol.{key}=" for key in ("since", "until", "val_from", "test_from")),
+)  # fmt: skip
 KEYS = ("every", "windows", "window", "valid", "refresh", "update", "figure", "level", "to")
 
 
@@ -51,7 +55,7 @@ def run(arguments: list[str]) -> int:
     flags, overrides = parted(rest)
     if flags or "every" not in said:
         raise UserError("Say how long a window is: lightning-rec backtest every=14d OVERRIDES")
-    if own := [each for each in overrides if each.startswith(("protocol=", "run_dir=", "method"))]:
+    if own := [each for each in overrides if each.startswith(CHOSEN)]:
         raise UserError(f"{own[0]}: a backtest chooses that itself; see --help.")
     with loading():
         from lightning_rec.files import write_json
@@ -87,7 +91,8 @@ def _ways(said: str) -> list[str]:
 
     asked = words(said)
     if not asked or (unknown := [each for each in asked if each not in WAYS]):
-        raise UserError(f"refresh={said}: they are of {', '.join(WAYS)}; {unknown[0]} is none.")
+        more = f"; {unknown[0]} is none" if asked else ", one or several"
+        raise UserError(f"refresh={said}: they are of {', '.join(WAYS)}{more}.")
     return [each for each in WAYS if each in asked]
 
 

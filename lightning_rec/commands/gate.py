@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lightning_rec.commands.abtest_plan import level_of
 from lightning_rec.commands.asked import keys_of, nothing_else
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
@@ -36,7 +37,7 @@ def run(arguments: list[str]) -> int:
     if not said.get("run") or not said.get("against"):
         raise UserError("Say which runs: lightning-rec gate run=NEW against=OLD")
     margin = number("margin", said.get("margin", "0.05"), float)
-    level = number("level", said.get("level", "0.95"), float)
+    level = level_of(said)
     with loading():
         from lightning_rec.files import write_json
         from lightning_rec.lab.gates import gate

@@ -80,6 +80,7 @@ def _update(arguments: list[str]) -> int:
         )
     with loading():
         from lightning_rec.runs.folder import RunFolder
+        from lightning_rec.runs.foreign import check_addresses
         from lightning_rec.runs.resuming import changed
         from lightning_rec.training import train
 
@@ -91,6 +92,7 @@ def _update(arguments: list[str]) -> int:
         )
     run = RunFolder.open(source)
     run.check_completed("from")
+    check_addresses(run, overrides)
     cfg = run.config
     cfg.method = compose(["method=update"]).method
     cfg.method.run = str(run.path)

@@ -85,7 +85,7 @@ def before(
 
 def places(ids: pl.Series, known: pl.Series) -> Ints:
     """The place of each id among the known ones, -1 for none: int64 [n]."""
-    table = ids_of(known).to_frame("id").with_row_index("place")
+    table = ids_of(known).to_frame("id").with_row_index("place").unique("id", keep="first")
     joined = ids_of(ids).to_frame("id").join(table, "id", "left", maintain_order="left")
     return joined["place"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)
 

@@ -87,6 +87,7 @@ def test_the_command_tells_what_it_is_not(
         ("column=where",): "no number that this model reads",
         ("column=price", "changes=[0]"): "shares above -1",
         ("column=price", "by=shop"): "shop",
+        ("column=price", "by=rows"): "give yours another",
     }.items():
         with pytest.raises(UserError, match=told):
             cli.run([*words[:4], *wrong])

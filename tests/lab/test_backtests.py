@@ -139,6 +139,8 @@ def test_windows_end_with_the_log_and_follow_each_other() -> None:
         (["every=90d"], "longer than the log"),
         (["every=20d", "window=10d"], "window= has to be longer"),
         (["every=20d", "refresh=[often]"], "often is none"),
+        (["every=20d", "refresh=[]"], "one or several"),
+        (["every=20d", "protocol.test_from=0.5"], "chooses that itself"),
         (["every=20d", "figure=auc"], "has a cut-off"),
         (["every=20d", "protocol=leave_one_out"], "chooses that itself"),
         (["every=20d", "data.time=null"], "needs the time"),

@@ -113,6 +113,7 @@ def test_what_cannot_be_compared_is_refused(runs: dict[str, Path]) -> None:
         (f"run={new}", f"against={old}", "figure=auc"): "has a cut-off",
         (f"run={new}", f"against={old}", "figure=coverage@10"): "no metric of the rank",
         (f"run={new}", f"against={old}", "margin=1.5"): "margin=1.5",
+        (f"run={new}", f"against={old}", "level=2"): "level=2",
         (f"run={new}",): "Say which runs",
         (f"run={new}", f"against={old}x"): "There is no folder",
     }.items():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_rec import cli, config
 from lightning_rec.build import load_run
@@ -247,4 +248,16 @@ def test_a_tuned_language_model_is_refused(
     ]
     run = early("sasrec", "trainer.max_epochs=0", *texts)
     with pytest.raises(UserError, match="adapter=frozen"):
+        later(run)
+
+
+def test_a_run_of_a_stranger_sends_figures_nowhere(early: Train, later: Train) -> None:
+    run = early("sasrec", "trainer.max_epochs=0")
+    path = run / "config.yaml"
+    cfg = OmegaConf.load(path)
+    target = "lightning_rec.runs.loggers.mlflow_logger"
+    cfg.logger = {"mlflow": {"_target_": target, "tracking_uri": "https://elsewhere.example"}}
+    OmegaConf.save(cfg, path)
+    (run / "checksums.json").unlink()
+    with pytest.raises(UserError, match=r"sends figures to https://elsewhere\.example"):
         later(run)
