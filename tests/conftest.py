@@ -1,5 +1,6 @@
 """A synthetic log of known structure, in every form the tests need, and a quiet environment."""
 
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,6 +33,16 @@ def quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """What a library sets (Ray another debugger, Lightning its ports) is not there for the next test."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

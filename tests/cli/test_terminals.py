@@ -78,7 +78,8 @@ def test_trainer_debug_hands_the_terminal_to_pdb(small: list[str], tmp_path: Pat
     process = subprocess.Popen(
         [sys.executable, "-m", "lightning_rec", "train", *run],
         stdin=theirs, stdout=theirs, stderr=theirs,
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}", "TERM": "xterm"},
+        env={k: v for k, v in os.environ.items() if k != "PYTHONBREAKPOINT"}  # whoever runs the tests may have set it
+        | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}", "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
     said = b""
