@@ -37,7 +37,7 @@ ORDER = [
     {"rules"},
     {"predict"},
     {"answers", "feeds", "shrink", "trials"},
-    {"monitoring"},
+    {"monitoring", "simulation"},
     {"problems"},
     {"build"},
     {"bundle"},

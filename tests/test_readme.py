@@ -47,6 +47,7 @@ RUN = {
     "docs/getting-started.md": (r"resume=", 9),  # of a run that is completed: nothing to do
     "docs/own-data.md": (r"items\.csv|--help|data\.keep", 4),  # there is no such catalogue
     "docs/models.md": (r"-m model=", 4),  # long
+    "docs/simulation.md": (r"serve |url=|requests|week1|all_a", 2),  # of a server
     # Sweeps; data that is not in the package, and a run over it; rows that are not there.
     "docs/clicks.md": (r" -m |frappe|ml1m|elasticity|experiment=bert4rec_then_ctr$", 11),
 }

@@ -30,6 +30,7 @@ VERBS = {
     "monitor": "how a server's log differs from what its model was trained on",
     "abtest": "what variants did to users; users a test needs; who gets which",
     "offpolicy": "what another policy would have earned, from a log with chance",
+    "simulate": "made-up users with known tastes, who try a server",
     "export": "a trained model as one folder of data that opens anywhere",
     "data": "list and prepare data sets; check a log, or a table of clicks",
     "show": "the composed config and the parts it builds, without running",

@@ -1,0 +1,76 @@
+"""A world as a folder, written whole or not at all.
+
+``world.json`` (settings, and how many days the log has), ``log.parquet`` and ``items.parquet``
+(what a shop knows), ``truth/users.parquet`` and ``truth/items.parquet`` (tastes on the day after
+the log, what items are). After a play there are ``outcomes.parquet``, ``truth/outcomes.parquet``
+and ``truth/requests.parquet`` besides, see :class:`Played`, and ``truth.json``, see
+:func:`summary`.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from lightning_rec.documents import read_json
+from lightning_rec.errors import UserError
+from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.simulation.playing import Played, summary
+from lightning_rec.simulation.settings import Settings
+from lightning_rec.simulation.world import World, names
+
+
+class Kept(NamedTuple):
+    """A world, the log of its first ``days`` days, and outcomes, if it is after a play."""
+
+    world: World
+    days: int
+    log: pl.DataFrame
+    outcomes: pl.DataFrame | None
+
+
+def read(folder: Path) -> Kept:
+    """Read a world, or what a play left. Raises UserError for a folder of something else."""
+    if not (folder / "world.json").is_file():
+        raise UserError(f"{folder} has no world.json: make one by 'simulate world to=FOLDER'.")
+    told: Any = read_json(folder / "world.json")
+    world = World(Settings.of(told["settings"]))
+    outcomes = folder / "outcomes.parquet"
+    return Kept(
+        world, int(told["days"]), pl.read_parquet(folder / "log.parquet"),
+        pl.read_parquet(outcomes) if outcomes.exists() else None,
+    )  # fmt: skip
+
+
+def free(folder: Path) -> None:
+    """Raise UserError where there is something already."""
+    if folder.exists():
+        raise UserError(f"{folder} exists: choose another name.")
+
+
+def write(folder: Path, world: World, days: int, log: pl.DataFrame, played: Played | None = None,
+          told: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """Write a world after ``days`` days; ``told``: of the play, into ``truth.json``."""
+    category, vectors, attraction = world.catalogue(days)
+    item = names("i", np.arange(len(category)))
+    kind = names("c", category)
+    users = names("u", np.arange(world.users(days)))
+    with atomic_folder(folder) as temporary:
+        truth = temporary / "truth"
+        truth.mkdir()
+        about = {"settings": world.settings.model_dump(), "days": days}
+        write_json(temporary / "world.json", about)
+        log.write_parquet(temporary / "log.parquet")
+        catalogue = pl.DataFrame({"item": item, "title": "Item " + item, "category": kind})
+        catalogue.write_parquet(temporary / "items.parquet")
+        tastes = {"user": users, "taste": world.tastes(days), "activity": world.activity(days)}
+        pl.DataFrame(tastes).write_parquet(truth / "users.parquet")
+        items = {"item": item, "vector": vectors, "attraction": attraction}
+        pl.DataFrame(items).write_parquet(truth / "items.parquet")
+        if played is not None:
+            played.outcomes.write_parquet(temporary / "outcomes.parquet")
+            played.truth.write_parquet(truth / "outcomes.parquet")
+            played.requests.write_parquet(truth / "requests.parquet")
+            found = (told or {}) | {"variants": summary(played.requests)}
+            write_json(temporary / "truth.json", found)
