@@ -132,6 +132,12 @@ def test_misuse_is_told(model: ClickPredictor, items: pl.DataFrame) -> None:
             lambda: model.recommend(rows, items, context=device, rules=Rules(diversity="mmr:0.3")),
             "no vectors",
         ),
+        (
+            lambda: model.recommend(
+                rows, items, context=device, rules=Rules(calibration="0.5@brand")
+            ),
+            "history of a user",
+        ),
         (lambda: model.recommend(pl.DataFrame({"odd": [1]}), items), "none of the columns"),
     ]
     for call, said in calls:

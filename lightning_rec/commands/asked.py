@@ -7,7 +7,19 @@ from typing import Any
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError, suggest
 
-RULES = ("allow", "deny", "where", "boosts", "at", "per", "diversity", "explore", "seed", "pool")
+RULES = (
+    "allow",
+    "deny",
+    "where",
+    "boosts",
+    "at",
+    "per",
+    "diversity",
+    "calibration",
+    "explore",
+    "seed",
+    "pool",
+)
 
 
 def keys_of(

@@ -62,7 +62,18 @@ KEYS: dict[str, tuple[str, ...]] = {
     "train": ("resume=", "check_memory="),
     "show": (),
 }
-RULES = ("allow=", "deny=", "where=", "boosts=", "at=", "per=", "diversity=", "explore=", "seed=")
+RULES = (
+    "allow=",
+    "deny=",
+    "where=",
+    "boosts=",
+    "at=",
+    "per=",
+    "diversity=",
+    "calibration=",
+    "explore=",
+    "seed=",
+)
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),

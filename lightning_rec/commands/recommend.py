@@ -37,8 +37,9 @@ RULES, applied before the best are taken:
   per=COLUMN:N                at most N of a brand, a category
   boosts=FILE [at=TIME]       item or where, factor or add, from, to
   diversity=mmr:0.3|dpp:0.3   by the model's vectors; mmr:0.3@COLUMN by a column
+  calibration=0.5@COLUMN      shares of its values as in the user's history
   explore=epsilon:0.1|softmax:1|thompson:0.5 [seed=0]     adds propensities
-  pool=50                     how many of the best the last two choose among
+  pool=50                     how many of the best the last three choose among
 
 overwrite=true replaces an output, restart=true forgets parts of an earlier one.
 

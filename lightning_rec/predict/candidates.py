@@ -13,7 +13,7 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.types import Floats
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Catalogue, check_k
-from lightning_rec.predict.ruled import Lists, plain_lists, ruled_lists
+from lightning_rec.predict.ruled import NOTHING, Lists, plain_lists, ruled_lists
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Found
 from lightning_rec.rules.ready import Ready, made_ready
@@ -137,8 +137,7 @@ def _shown(
     ready: Ready | None,
 ) -> pl.DataFrame:
     drawn = ready is not None and bool(ready.draw)
-    none = np.zeros(0, dtype=np.int64)
-    parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0)), *parts]
+    parts = [NOTHING, *parts]
     row, rank, item, score = (np.concatenate([part[i] for part in parts]) for i in range(4))
     told.count(np.bincount(row, minlength=len(rows)), np.ones(len(rows), dtype=np.int64), k)
     number = pl.Series("row", np.arange(len(rows), dtype=np.uint32))

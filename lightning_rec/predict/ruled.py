@@ -38,6 +38,10 @@ class Lists(NamedTuple):
     propensity: NDArray[np.float64] | None
 
 
+_none = np.zeros(0, dtype=np.int64)
+NOTHING = Lists(_none, _none, _none, np.zeros(0, np.float32), np.zeros(0))
+
+
 def best_of(
     retriever: Retriever, queries: Tensor, left_out: Pairs, rows: Tensor, most: int
 ) -> Found:
@@ -72,13 +76,20 @@ def plain_lists(found: Found) -> Lists:
 
 
 def ruled_lists(
-    top: Top, keys: NDArray[np.uint64], k: int, num_items: int, ready: "Ready", told: Told
+    top: Top,
+    keys: NDArray[np.uint64],
+    k: int,
+    num_items: int,
+    ready: "Ready",
+    told: Told,
+    taste: Tensor | None = None,
 ) -> Lists:
     """Lists of ``k`` items that rules choose among the best.
 
     ``top`` scores the whole catalogue, boosts and filters applied. Candidates are doubled for rows
     whose list, in the order of scores, caps would leave short, and for the places of a list that
-    what was chosen so leaves empty. ``keys``: uint64 [B], of chance.
+    what was chosen so leaves empty. ``keys``: uint64 [B], of chance. ``taste``: of the histories,
+    float64 [B, groups], see :func:`lightning_rec.rules.calibrating.tastes`.
     """
     rows, wanted = torch.arange(len(keys)), ready.rules.candidates(k, num_items)
     parts: list[Lists] = []
@@ -87,12 +98,13 @@ def ruled_lists(
         found = top(rows, wanted)
         pool = Pool(found.items, found.scores.double())
         plain = choose(pool, k, ready.caps)
-        chosen = _chosen(pool, plain, before, rows, keys, k, ready)
+        own = None if taste is None else taste[rows]
+        chosen = _chosen(pool, plain, before, keys[rows.numpy()], k, ready, own)
         whole = (pool.items[:, -1] < 0) | (wanted >= num_items)
         by_order = (plain.place[:, -1] < 0) & ~whole
         short = (chosen.place[:, -1] < 0) & ~whole
         done = ~(by_order | short)
-        parts.append(_listed(pool, plain, chosen, done, rows, k, ready, told))
+        parts.append(_listed(pool, plain, chosen, done, rows, k, ready, told, own))
         chosen.place[by_order] = -1  # from a pool that is too small in any order
         before = _only(chosen, ~done)
         rows, wanted = rows[~done], min(num_items, 2 * wanted)
@@ -104,16 +116,16 @@ def _chosen(
     pool: Pool,
     plain: Chosen,
     before: Chosen | None,
-    rows: Tensor,
     keys: NDArray[np.uint64],
     k: int,
     ready: "Ready",
+    taste: Tensor | None,
 ) -> Chosen:
     """The lists of some rows; ``plain``: what the best scores alone would give."""
-    value = ready.value(pool)
+    value = ready.value(pool, taste)
     if value is None and ready.draw is None:
         return plain
-    chance = Chance(keys[rows.numpy()], ready.rules.seed)
+    chance = Chance(keys, ready.rules.seed)
     return choose(pool, k, ready.caps, value, ready.draw, chance, before)
 
 
@@ -131,12 +143,15 @@ def _listed(
     k: int,
     ready: "Ready",
     told: Told,
+    taste: Tensor | None,
 ) -> Lists:
     """The lists of those rows that are ``done``, bool [B], and what they cost."""
     pool, rows = Pool(pool.items[done], pool.scores[done]), rows[done]
     plain, chosen = _only(plain, done), _only(chosen, done)
     best = choose(pool, k, []) if ready.caps else plain  # without caps, which cost as well
     told.compare(pool, best, chosen, ready.features)
+    if taste is not None and ready.group is not None:
+        told.calibrated(pool, best, chosen, ready.group, taste[done])
     row, rank = (chosen.place >= 0).nonzero(as_tuple=True)
     place = chosen.place[row, rank]
     propensity = None if chosen.propensity is None else chosen.propensity[row, rank].numpy()

@@ -37,7 +37,7 @@ from lightning_rec.predict.asking import (
 )
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.new_items import with_new
-from lightning_rec.predict.ruled import Lists, plain_lists, ruled_lists, shown, top_of
+from lightning_rec.predict.ruled import NOTHING, Lists, plain_lists, ruled_lists, shown, top_of
 from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.exact import Pairs, among
 from lightning_rec.rules.rules import Given
@@ -101,7 +101,7 @@ class SequencePredictor(Predictor):
             k: how many.
             seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
                 the run's protocol does.
-            rules: filters, boosts, caps, diversity, exploration; see :class:`Rules`.
+            rules: what may be recommended, and in which order; see :class:`Rules`.
             told: is added what else is to be told, such as what rules cost; None logs it.
             strict: whether a user that the run does not know is an error; else he gets nothing.
 
@@ -168,15 +168,15 @@ class SequencePredictor(Predictor):
         adjust = None if ready is None else ready.adjust
         retriever = self.indexed.retriever(self.model, adjust, self.some_queries)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None
-        none = np.zeros(0, int)
-        parts = [Lists(none, none, none, np.zeros(0, np.float32), np.zeros(0))]
+        parts = [NOTHING]
         for rows, queries in self.queries(asked):
             top = top_of(retriever, queries, self._left_out(asked, rows, seen), self.model, ready)
             if ready is None or not ready.rules.choosing:
                 found = plain_lists(top(torch.arange(len(rows)), k))
             else:
                 own = np.zeros(len(rows), np.uint64) if keys is None else keys[rows]
-                found = ruled_lists(top, own, k, len(self.items), ready, told or Told())
+                taste = ready.tastes(asked.items, asked.offsets, rows)
+                found = ruled_lists(top, own, k, len(self.items), ready, told or Told(), taste)
             parts.append(found._replace(row=rows[found.row]))
         return parts
 

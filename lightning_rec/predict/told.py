@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import listed
+from lightning_rec.rules.calibrating import miscalibration
 from lightning_rec.rules.choosing import Chosen, Pool
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ class Told:
     histories.  best, chosen: relevance of the plain lists and of those that were chosen, from 0
     (the lowest of the candidates) to 1; gain: the same discounted by rank as in DCG; alike: sums of
     the likeness of two items of a list, over as many ``pairs``, of the plain and the chosen ones.
+    apart: lists that were calibrated; best_apart, chosen_apart: sums of their divergence from the
+    histories, in nats.
     notes: of rules that do nothing, which are logged where they are made ready.
     """
 
@@ -44,6 +47,9 @@ class Told:
     chosen_pairs: int = 0
     best_alike: float = 0.0
     chosen_alike: float = 0.0
+    apart: int = 0
+    best_apart: float = 0.0
+    chosen_apart: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     def keep(self, of: str, unknown: pl.Series) -> None:
@@ -75,6 +81,18 @@ class Told:
                 setattr(self, f"{name}_alike", getattr(self, f"{name}_alike") + alike)
                 setattr(self, f"{name}_pairs", getattr(self, f"{name}_pairs") + pairs)
 
+    def calibrated(
+        self, pool: Pool, plain: Chosen, chosen: Chosen, group: Tensor, taste: Tensor
+    ) -> None:
+        """Add how far some lists are from the shares of their histories, where these have any."""
+        some = (taste.sum(1) > 0) & (plain.place[:, 0] >= 0)
+        self.apart += int(some.sum())
+        for name, lists in (("best_apart", plain), ("chosen_apart", chosen)):
+            place = lists.place[some]
+            items = pool.items[some].gather(1, place.clamp(min=0)).where(place >= 0, -1)
+            far = float(miscalibration(group, items, taste[some]).sum())
+            setattr(self, name, getattr(self, name) + far)
+
     def add(self, other: "Told") -> None:
         """Add what is to be told of others."""
         for name, value in vars(other).items():
@@ -87,7 +105,8 @@ class Told:
         """What rules cost, as shares of the plain lists' relevance; none where nothing was chosen.
 
         ``relevance``: of the sums; ``dcg``: discounted by rank. ``alike_plain`` and ``alike``: mean
-        likeness of two items of a list, where diversity was asked for.
+        likeness of two items of a list, where diversity was asked for. ``apart_plain``, ``apart``:
+        mean divergence from the histories in nats, where calibration was.
         """
         if not self.rated:
             return {}
@@ -98,6 +117,9 @@ class Told:
         if self.best_pairs and self.chosen_pairs:
             found |= {"alike_plain": self.best_alike / self.best_pairs}
             found |= {"alike": self.chosen_alike / self.chosen_pairs}
+        if self.apart:
+            found |= {"apart_plain": self.best_apart / self.apart}
+            found |= {"apart": self.chosen_apart / self.apart}
         return found
 
     def warnings(self, k: int) -> list[str]:
@@ -145,6 +167,9 @@ class Told:
         if "alike" in cost:
             told += f"; two items of a list are alike by {cost['alike']:.3f}"
             told += f" on average, before {cost['alike_plain']:.3f}"
+        if "apart" in cost:
+            told += f"; their shares are {cost['apart']:.3f} nats from those of the histories"
+            told += f" (Kullback-Leibler), before {cost['apart_plain']:.3f}"
         return f"{told}."
 
 

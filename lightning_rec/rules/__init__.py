@@ -1,1 +1,1 @@
-"""Rules of what is recommended, and in which order: filters, boosts, caps, diversity, chance."""
+"""Rules of what is recommended, and in which order: filters, boosts, caps, diversity and more."""

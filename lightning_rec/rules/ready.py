@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_rec.data.types import Mask
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.rules.boosts import Boosts, boosts_at
+from lightning_rec.rules.calibrating import Calibrated, tastes
 from lightning_rec.rules.choosing import Cap, Determinant, Marginal, Pool, Value
 from lightning_rec.rules.exploring import Draw, Epsilon, Softmax, Thompson
 from lightning_rec.rules.given import moment
@@ -30,7 +31,8 @@ class Ready:
     """Rules made ready.
 
     rules: as they were given.  allowed: bool [V], None: all.  boosts: None: no boost holds.
-    caps: of groups.  features: float32 [V, D], see :class:`Marginal`.  draw: of exploration.
+    caps: of groups.  features: float32 [V, D], see :class:`Marginal`.  group: int64 [V, G], which
+    lists are calibrated by.  draw: of exploration.
     left: how many items the filters leave.  notes: sentences on rules that do nothing.
     """
 
@@ -39,6 +41,7 @@ class Ready:
     boosts: Boosts | None
     caps: list[Cap]
     features: Tensor | None
+    group: Tensor | None
     draw: Draw | None
     left: int
     at: float
@@ -64,9 +67,20 @@ class Ready:
             scores = scores.masked_fill(~torch.from_numpy(self.allowed)[items], -torch.inf)
         return scores
 
-    def value(self, pool: Pool) -> Value | None:
+    def tastes(self, items: NDArray[np.int32], offsets: Ints, rows: Ints) -> Tensor | None:
+        """Of some histories, for :meth:`value`; see :func:`~.calibrating.tastes`."""
+        return None if self.group is None else tastes(self.group, items, offsets, rows)
+
+    def value(self, pool: Pool, taste: Tensor | None) -> Value | None:
         """What candidates are worth; None for their scores."""
-        diverse = self.rules.diverse
+        diverse, calibrated = self.rules.diverse, self.rules.calibrated
+        if calibrated is not None and self.group is not None:
+            if taste is None:
+                raise UserError(
+                    "calibration= is to the history of a user: it goes with models of sequences "
+                    "alone, not with a query or rows of clicks."
+                )
+            return Calibrated(pool, self.group, taste, calibrated.strength)
         if diverse is None:
             return None
         assert self.features is not None
@@ -78,12 +92,22 @@ class Ready:
         digest = hashlib.sha256()
         rules = self.rules
         digest.update(
-            repr((rules.caps, rules.diverse, rules.exploring, rules.seed, rules.pool)).encode()
+            repr(
+                (
+                    rules.caps,
+                    rules.diverse,
+                    rules.calibrated,
+                    rules.exploring,
+                    rules.seed,
+                    rules.pool,
+                )
+            ).encode()
         )
         for each in (
             self.allowed,
             *(self.boosts or (None,)),
             *(c.group.numpy() for c in self.caps),
+            None if self.group is None else self.group.numpy(),
         ):
             digest.update(b"-" if each is None else np.ascontiguousarray(each).tobytes())
         return digest.hexdigest()
@@ -120,7 +144,9 @@ def made_ready(
     draw = _draw(rules, events)
     left = len(items) if allowed is None else int(allowed.sum())
     features = _features(rules, items, vectors)
-    return Ready(rules, allowed, boosts, caps, features, draw, left, at, notes)
+    calibrated = rules.calibrated
+    group = None if calibrated is None else groups(items, calibrated.column, "calibration")
+    return Ready(rules, allowed, boosts, caps, features, group, draw, left, at, notes)
 
 
 def _draw(rules: Rules, events: Callable[[], NDArray[np.int64]]) -> Draw | None:

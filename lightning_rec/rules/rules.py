@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.rules.given import Moment, words
 
-POOL = 50  # the fewest candidates that diversity and exploration choose among
+POOL = 50  # the fewest candidates that lists are chosen among
 EXPLORE = ("epsilon", "softmax", "thompson")
 DIVERSE = {"mmr": 0.3, "dpp": 0.3}  # kinds, and how strong they are if nothing is said
 
@@ -19,6 +19,13 @@ class Diversity(NamedTuple):
     kind: str
     strength: float
     column: str | None
+
+
+class Calibration(NamedTuple):
+    """strength: 0 to 1. column: of the catalogue."""
+
+    strength: float
+    column: str
 
 
 class Explore(NamedTuple):
@@ -45,10 +52,13 @@ class Rules:
             item of several values counts for each; items without a value are not limited.
         diversity: ``"mmr:0.3"`` or ``"dpp:0.3"``, from above 0 (relevance alone) to below 1; items
             are alike by the model's vectors, or by a column, ``"mmr:0.3@genres"``.
+        calibration: ``"0.5@genres"``, from above 0 (relevance alone) to below 1: lists whose shares
+            of a column's values are those of the user's history; see
+            :mod:`lightning_rec.rules.calibrating`. Not together with ``diversity``.
         explore: ``"epsilon:0.1"``, ``"softmax:1"`` or ``"thompson:0.5"``; see
             :mod:`lightning_rec.rules.exploring`. Answers then have a column ``propensity``.
         seed: of exploration. The same seed gives the same user the same list.
-        pool: how many of the best diversity and exploration choose among; None: five times k, 50 at
+        pool: how many of the best the last three choose among; None: five times k, 50 at
             least. It is doubled for those whose list ``per`` would leave short.
 
     Raises:
@@ -62,12 +72,13 @@ class Rules:
     at: Moment | None = None
     per: Mapping[str, int] | str | None = None
     diversity: str | None = None
+    calibration: str | None = None
     explore: str | None = None
     seed: int = 0
     pool: int | None = None
 
     def __post_init__(self) -> None:
-        _ = self.caps, self.diverse, self.exploring
+        _ = self.caps, self.diverse, self.calibrated, self.exploring
         for name, least in (("seed", 0), ("pool", 1)):
             value = getattr(self, name)
             if value is None and name == "pool":
@@ -77,8 +88,12 @@ class Rules:
         for name in ("allow", "deny"):
             if isinstance(getattr(self, name), str | bytes):
                 raise UserError(f"{name} is a list of ids: put brackets around it.")
-        if self.pool is not None and not (self.diversity or self.explore):
-            raise UserError("pool= has no effect without diversity= or explore=.")
+        if self.diversity and self.calibration:
+            raise UserError(
+                "diversity= and calibration= order a list in two ways: say one of them."
+            )
+        if self.pool is not None and not (self.diversity or self.calibration or self.explore):
+            raise UserError("pool= has no effect without diversity=, calibration= or explore=.")
 
     @property
     def caps(self) -> dict[str, int]:
@@ -118,6 +133,20 @@ class Rules:
         return Diversity(kind, strength, column or None)
 
     @property
+    def calibrated(self) -> Calibration | None:
+        """``calibration``, read."""
+        if self.calibration is None:
+            return None
+        amount, _, column = str(self.calibration).partition("@")
+        strength = _number(amount)
+        if strength is None or not 0 < strength < 1 or not column:
+            raise UserError(
+                f"calibration={self.calibration}: say how strong, above 0 and below 1, and by "
+                "which column of the catalogue, as in 0.5@genres."
+            )
+        return Calibration(strength, column)
+
+    @property
     def exploring(self) -> Explore | None:
         """``explore``, read."""
         if self.explore is None:
@@ -135,7 +164,7 @@ class Rules:
     @property
     def choosing(self) -> bool:
         """Whether lists are chosen from a pool, and are not just the best scores."""
-        return bool(self.per or self.diversity or self.explore)
+        return bool(self.per or self.diversity or self.calibration or self.explore)
 
     def candidates(self, k: int, num_items: int) -> int:
         """How many of the best are chosen among."""

@@ -80,6 +80,9 @@ class AskedRules(_Request):
     diversity: Annotated[StrictStr, Field(max_length=200)] | None = Field(
         None, description="`mmr:0.3` or `dpp:0.3`; `mmr:0.3@COLUMN` by a column."
     )
+    calibration: Annotated[StrictStr, Field(max_length=200)] | None = Field(
+        None, description="`0.5@COLUMN`: shares of its values as in the history."
+    )
     explore: Annotated[StrictStr, Field(max_length=100)] | None = Field(
         None, description="`epsilon:0.1`, `softmax:1` or `thompson:0.5`: adds propensities."
     )

@@ -319,6 +319,7 @@ def test_misuse_is_told(
         (["search", f"model={bm25_run}", "user=u4", "x"], "user needs a model of sequences"),
         (["search", f"model={bm25_run}", "explore=thompson:1", "x"], "take epsilon or softmax"),
         (["search", f"model={bm25_run}", "diversity=mmr:0.3", "x"], "cannot answer diversity()"),
+        (["search", f"model={bm25_run}", "calibration=0.5@title", "x"], "history of a user"),
         (["search", f"model={bm25_run}", "where=price < 3", "x"], "no column 'price'"),
         (["search", f"model={shop}", "x"], "reads no queries"),
         (["search", f"model={bm25_run}", "size=10"], "put a blank before the '='"),

@@ -160,6 +160,7 @@ def test_caps_are_filled_from_as_far_down_as_it_takes(
         Rules(explore="epsilon:0.5", seed=3),
         Rules(explore="thompson:1", where="price < 40"),
         Rules(explore="softmax:0.5", diversity="mmr:0.2@tags"),
+        Rules(calibration="0.6@tags", per="kind:2"),
     ],
 )
 def test_an_answer_does_not_depend_on_who_else_is_asked_for(

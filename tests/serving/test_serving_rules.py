@@ -28,6 +28,7 @@ BOOSTS = [
         {"boosts": BOOSTS, "at": "2026-12-05"},
         {"per": {"title": 1}, "diversity": "mmr:0.5"},
         {"explore": "epsilon:0.7", "seed": 4, "pool": 12},
+        {"calibration": "0.8@title"},
     ],
 )
 def test_rules_are_those_of_python(sasrec: Path, served: Served, rules: dict[str, Any]) -> None:
@@ -166,6 +167,7 @@ def test_candidates_of_clicks(deepfm: Path, sasrec: Path, served: Served, click_
         (asked | {"candidates": items.to_dicts() * 3, "context": context}, "too_large"),
         (asked | {"candidates": [{"price": 1.0}], "k": 1, "context": context}, "refused"),
         (asked | {"context": context, "rules": {"diversity": "mmr:0.3"}}, "refused"),
+        (asked | {"context": context, "rules": {"calibration": "0.5@sku"}}, "refused"),
     ):
         answer = ask("/recommend", body)
         assert answer.status >= 400, body
