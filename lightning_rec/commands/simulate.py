@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning_rec.commands.asked import keys_of, nothing_else
+from lightning_rec.commands.asked import flag, keys_of, nothing_else
 from lightning_rec.commands.sets import number
 from lightning_rec.errors import UserError, suggest
 from lightning_rec.screen import Screen
@@ -20,7 +20,8 @@ usage: lightning-rec simulate world to=FOLDER [seed=0] [users=1000] [items=200]
                               [feedback=0.2] [examination=1] [KEY=VALUE]
        lightning-rec simulate play world=FOLDER url=http://HOST:PORT to=FOLDER
                               [days=7] [k=5] [explore=epsilon:0.2] [pool=N]
-       lightning-rec simulate value world=FOLDER policy=FILE [to=FILE.json]
+       lightning-rec simulate value world=FOLDER policy=FILE [after=true]
+                              [to=FILE.json]
        lightning-rec simulate effect plays={a: FOLDER, b: FOLDER}
                               [found=FILE.json] [to=FILE.json]
 
@@ -28,9 +29,9 @@ usage: lightning-rec simulate world to=FOLDER [seed=0] [users=1000] [items=200]
 'play' asks /recommend for whoever visits, draws clicks, and sends them to
 /events; its folder is a world that is days= older, with outcomes.parquet.
 'value' is the true mean of clicks under a policy: after a play on its requests
-(beside 'offpolicy'), else on the next visit of all users. 'effect' is the true
-difference of two models that were each played for everybody from one world on,
-and whether the interval of 'abtest to=' holds it.
+(beside 'offpolicy'), else, or with after=true, on the next visit of all users.
+'effect' is the true difference of two models that were each played for everybody
+from one world on, and whether the interval of 'abtest to=' holds it.
 
 LIGHTNING_REC_KEY is the key, where the server wants one.
 
@@ -125,12 +126,15 @@ def _value(words: list[str]) -> int:
     from lightning_rec.simulation.folders import read
     from lightning_rec.simulation.values import value_of
 
-    said = _said(words, "value", ("world", "policy", "to"), ("world", "policy"))
-    found = value_of(read(Path(said["world"])), Path(said["policy"]))
+    said = _said(words, "value", ("world", "policy", "after", "to"), ("world", "policy"))
+    after = flag(said, "after")
+    found = value_of(read(Path(said["world"])), Path(said["policy"]), after=after)
     _print(
         f"The true mean is {found.row:.5f} clicks a place and {found.request:.4f} a list, over "
         f"{found.rows:,} places of {found.requests:,} lists."
     )
+    if found.had:
+        _print(f"{found.had:.1%} of them have an item that the user has had: nobody clicks it.")
     if found.left_out:
         _print(f"{found.left_out:,} places were left out: the policy says nothing of them.")
     if "to" in said:

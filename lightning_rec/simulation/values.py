@@ -16,6 +16,7 @@ from lightning_rec.trials.logged import Policy, read_policy
 class Value(NamedTuple):
     """row: the mean click probability of a place, as ``offpolicy`` estimates it. request: the
     clicks of a list. rows, requests: how many. left_out: rows of which the policy says nothing.
+    had: of the policy, the share that is of items which users have had by then, and do not click.
     """
 
     row: float
@@ -23,21 +24,26 @@ class Value(NamedTuple):
     rows: int
     requests: int
     left_out: int
+    had: float
 
 
-def value_of(kept: Kept, path: Path) -> Value:
+def value_of(kept: Kept, path: Path, *, after: bool = False) -> Value:
     """The true value of a policy, a file as ``offpolicy`` takes it.
 
-    After a play it is that on the play's requests, at the moment of each, also for items that were
-    not shown; of a world that of all its users' next visit. Raises UserError for other files.
+    Of a play it is that on the play's requests, at the moment of each, also for items that were not
+    shown; of a world that was not played, or ``after`` a play, that of all its users' next visit.
+    Raises UserError for other files.
     """
-    asked = _next_visit(kept) if kept.outcomes is None else kept.outcomes
+    asked = _next_visit(kept) if after or kept.outcomes is None else kept.outcomes
     ranks = asked.select("request", "day", "user", "rank", "item")
     policy = read_policy(path, ranks, "item")
+    if after or kept.outcomes is None:  # as long as the policy's lists
+        last = policy.table["in rank"].cast(pl.Int64).max() if "in rank" in policy.context else 1
+        ranks = ranks.filter(pl.col("rank") <= last)
     rows = _under(ranks.drop("item"), policy)
     if rows.is_empty():
         raise UserError(f"{path} knows no user of {listed(ranks['user'].unique().sort(), 3)}, ….")
-    worth, k = np.zeros(len(rows)), int(rows["rank"].max())  # type: ignore[arg-type]
+    worth, gone, k = np.zeros(len(rows)), 0.0, int(rows["rank"].max())  # type: ignore[arg-type]
     examination = kept.world.examination(k)
     days = rows["day"].to_numpy()
     for day in np.unique(days):
@@ -49,13 +55,16 @@ def value_of(kept: Kept, path: Path) -> Value:
         shown = np.where(there, items, -1)[:, None]
         chance = kept.world.probability(int(day), codes_of(part["user"]), state, shown)[:, 0]
         place = examination[part["rank"].to_numpy() - 1]
-        worth[here] = chance * place * part["probability"].to_numpy()
+        share = part["probability"].to_numpy()
+        worth[here] = chance * place * share
+        gone += float(share[chance == 0].sum())
     known = rows.select("request", "rank").unique()
     requests = known["request"].n_unique()
     total = float(worth.sum())
     return Value(
-        total / len(known), total / requests, len(known), requests, len(ranks) - len(known)
-    )
+        total / len(known), total / requests, len(known), requests, len(ranks) - len(known),
+        gone / len(known),
+    )  # fmt: skip
 
 
 def _under(ranks: pl.DataFrame, policy: Policy) -> pl.DataFrame:

@@ -372,3 +372,19 @@ def test_the_python_of_the_page_runs() -> None:
     exec(code, names)
     assert f"float64 [{len(names['taste'])}, {names['taste'].shape[1]}]" in code
     assert names["taste"].dtype == np.float64
+
+
+def test_the_value_after_a_play_is_that_of_the_next_visit(tmp_path: Path) -> None:
+    world = world_of(seed=8)
+    log = make_log(world)
+    played = play(world, log, 4, 2, Fixed(orders_of(world, 6)), 3)
+    state = before(world, played.log, 6)
+    chance = world.probability(6, np.arange(world.users(6)), state)[:, [5, 9]]
+    path = tmp_path / "same.csv"
+    pl.DataFrame({"rank": [1, 2], "item": ["i5", "i9"]}).write_csv(path)
+    for kept in (Kept(world, 6, played.log, played.outcomes), Kept(world, 6, played.log, None)):
+        found = value_of(kept, path, after=True)
+        assert found.rows == 2 * world.users(6)
+        assert not found.left_out
+        assert found.request == pytest.approx((chance @ [1, 0.5]).mean(), abs=1e-12)
+        assert found.had == pytest.approx(state.had[:, [5, 9]].mean())
