@@ -1,8 +1,8 @@
 """What estimates say beside the truth, in several simulated worlds: ``python`` this file FOLDER.
 
 ``examples/simulation/run.sh`` makes and plays a world of each seed against real servers; many small
-worlds without a server say how often intervals hold the truth. ``--check`` says whether the table of
-README.md is that of results.json.
+worlds without a server say how often intervals hold the truth. ``--check`` says whether the tables
+of README.md are those of results.json.
 """
 
 import argparse
@@ -54,9 +54,9 @@ class Lists:
 
 
 def small(seed: int, feedback: float) -> dict[str, bool | float]:
-    """One small world: does the interval of an A/B test, and of an A/A test, hold the truth?"""
+    """One small world: whether intervals of an A/B and an A/A test hold the truth."""
     said = {"users": 150, "items": 30, "days": 3, "dim": 4, "activity": 0.5, "new_users": 2}
-    world = World(Settings(seed=seed, feedback=feedback, **said))
+    world = World(Settings.of(said | {"seed": seed, "feedback": feedback}))
     log, last = make_log(world), 3 + 5
     match = world.tastes(last) @ world.catalogue(0)[1].T
     noise = np.random.default_rng(seed).standard_normal(match.shape)
@@ -153,12 +153,13 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {each['seed']} | {' | '.join(values)} |")
     lines += [
         "",
-        "| feedback | worlds | A/B holds the truth | A/A holds 0 | true effect | estimates less truth |",
+        "| feedback | worlds | A/B holds | A/A holds | true effect | estimates less truth |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for each in results["many"]:
+        ab, aa = (f"{each[name] / each['worlds']:.1%}" for name in ("ab", "aa"))
         lines.append(
-            f"| {each['feedback']:g} | {each['worlds']} | {each['ab'] / each['worlds']:.1%} | {each['aa'] / each['worlds']:.1%} | "
+            f"| {each['feedback']:g} | {each['worlds']} | {ab} | {aa} | "
             f"{each['true effect']:+.3f} | {each['off']:+.3f} ± {each['off error']:.3f} |"
         )
     return "\n".join(lines)
@@ -178,8 +179,9 @@ def main() -> None:
         )
         began = time.time()
         worlds = [world_of(seed, said.folder.resolve()) for seed in SEEDS]
-        found = {"commit": commit.stdout.strip(), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                 "worlds": worlds, "many": [many(feedback) for feedback in (0.0, 1.0)]}  # fmt: skip
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        found = {"commit": commit.stdout.strip(), "at": now, "worlds": worlds}
+        found["many"] = [many(feedback) for feedback in (0.0, 1.0)]
         spent = sum(
             sum(resource.getrusage(who)[:2])
             for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
