@@ -15,6 +15,7 @@ VERBS = {
     "reproduce": "a published table: train what is missing, compare, write it",
     "workspace": "a view of a W&B project for sweeps: tables, plots, curves by setting",
     "search": "the best items of a run of matching for a query",
+    "answer": "the stored answer to a question, or that nothing fits",
     "recommend": "the best items for users, histories, or a file of them",
     "similar": "items like an item, by model or text, or bought with it",
     "popular": "the most popular items: decayed, by category, trending",

@@ -77,6 +77,7 @@ RULES = (
 OTHERS = {  # what further verbs take
     "data": ("check", "schema", "name="),
     "search": ("run=", "k="),
+    "answer": ("model=", "confidence=", "least=", "k=", "wording="),
     "recommend": ("model=", "user=", "history=", "k=", "seen=", *RULES, "overwrite=", "restart="),
     "similar": ("model=", "item=", "by=", "k=", *RULES[:3]),
     "popular": (

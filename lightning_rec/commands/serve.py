@@ -26,6 +26,7 @@ Only this machine can ask, unless host= is said, which needs keys. KEYs are
   watch                           seconds between two looks for another model
   items                           columns that where= of searches asks of, as of 'search'
   taste weight                    searches in the order of a user, as of 'search'
+  confidence                      whether the first answer fits, as of 'answer'
   demo also                       a page at /demo, and a second model on it
   mcp                             tools for assistants at /mcp
 

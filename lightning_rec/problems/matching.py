@@ -242,9 +242,9 @@ def _check_monitor(cfg: DictConfig, source: Any, protocol: Any) -> None:
     judged = figure is not None and figure.section in ("judged", "pairs")
     if not source.graded and protocol.validates and judged:
         raise UserError(
-            f"data.relevance is not set, so that every pair of {source.name} is a relevant one: "
-            f"monitor={cfg.monitor} says nothing. Say 'task.ranked=[val,test]' "
-            "monitor=val/ndcg@10."
+            f"Every pair of {source.name} is a relevant one, since no judgements are read, which "
+            f"data.relevance names in pairs of your own: monitor={cfg.monitor} says nothing. Say "
+            "'task.ranked=[val,test]' monitor=val/ndcg@10."
         )
 
 

@@ -47,6 +47,11 @@ class Ready:
     at: float
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def filters(self) -> bool:
+        """Whether scores and their order stay as they are."""
+        return not self.rules.choosing and self.boosts is None
+
     def adjust(self, scores: Tensor, start: int, stop: int) -> Tensor:
         """Scores of the items from ``start`` to ``stop``, float32 [B, stop - start], by the rules.
 

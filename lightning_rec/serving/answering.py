@@ -51,11 +51,16 @@ def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = 
     assert isinstance(model.predictor, MatchPredictor)
     once = list(dict.fromkeys(queries))
     ready = None if rules is None else model.predictor.ready(rules)
-    found = model.predictor.recommend(once, k, rules=ready, told=Told())
+    sure: dict[str, Row] = {}
+    if model.answering is not None and (ready is None or ready.filters):
+        told, found = model.answering.answer(once, k, rules=ready)
+        sure = {row.pop("query"): row for row in told.to_dicts()}
+    else:
+        found = model.predictor.recommend(once, k, rules=ready, told=Told())
     parts = found.partition_by("query", as_dict=True)
     rows = {key[0]: part.drop("query").to_dicts() for key, part in parts.items()}
     notes = None if ready is None else ready.notes
-    return [noted(rows.get(query, []), k, notes) for query in queries]
+    return [noted(rows.get(query, []), k, notes) | sure.get(query, {}) for query in queries]
 
 
 def noted(rows: list[Row], k: int, notes: Sequence[str] | None) -> Row:

@@ -1,7 +1,6 @@
 """The models that a server answers with: opened here, and told apart by what they are asked."""
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,8 @@ from unicodedata import combining, normalize
 
 from torch import Tensor
 
-from lightning_rec.bundle import open_model, trying
+from lightning_rec.answers.confidence import Answering, read_confidence
+from lightning_rec.bundle import identity_of, open_model, trying
 from lightning_rec.bundle.manifest import MANIFEST
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import name_of
@@ -19,6 +19,7 @@ from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.rules.given import table
+from lightning_rec.serving.settings import Settings
 
 Kind = Literal["sequences", "clicks", "matching"]
 
@@ -30,11 +31,16 @@ def folded(text: str) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model. ``folder``: its name. ``version``: changes whenever its files do."""
+    """An opened model.
+
+    ``folder``: its name.  ``version``: changes whenever its files do.  ``answering``: of one of
+    matching, what tells whether its first answer fits.
+    """
 
     predictor: Predictor
     folder: str
     version: str
+    answering: Answering | None = None
 
     @property
     def kind(self) -> Kind:
@@ -86,27 +92,35 @@ class Model:
         return dict(self.predictor.known_users.select("user", "code").iter_rows())
 
 
-def open_served(path: Path, key: str = "model") -> Model:
+def open_served(path: Path, key: str = "model", confidence: Path | None = None) -> Model:
     """Open a bundle or run folder, or the one that a link leads to; ``key`` named it.
 
-    Raises UserError where it is none, is not whole, or does not answer.
+    ``confidence``: a file of ``answer --fit`` for it. Raises UserError where it is none, is not
+    whole, or does not answer.
     """
     try:
         folder = path.resolve(strict=True)
     except OSError:
         raise UserError(f"{key}={path}: there is no such folder.") from None
     version = version_of(folder)
-    model = Model(open_model(folder), name_of(folder), version)
+    predictor, answering = open_model(folder), None
+    if confidence is not None:
+        if not isinstance(predictor, MatchPredictor):
+            raise UserError(f"confidence={confidence} is of a model of matching, not {key}={path}.")
+        answering = Answering(predictor, read_confidence(confidence, identity_of(folder)))
+    model = Model(predictor, name_of(folder), version, answering)
     _ = model.codes, model.titles, model.users  # looked up now, not in the first request
     trying.answers(model.predictor)
     return model
 
 
-def open_all(paths: Mapping[str, Path], items: Path | None = None) -> dict[str, Model]:
-    """Open several, by name, all of one kind; ``items``: a table that describes those of a model of
-    matching. Raises UserError.
-    """
-    models = {name: open_served(path) for name, path in paths.items()}
+def open_all(settings: Settings) -> dict[str, Model]:
+    """Open those that answer, by the name of their variant, all of one kind. Raises UserError."""
+    models = {
+        name: open_served(path, confidence=settings.confidence)
+        for name, path in settings.paths.items()
+    }
+    items = settings.items
     described = None if items is None else table(items, "item")
     for model in models.values() if described is not None else ():
         if not isinstance(model.predictor, MatchPredictor):

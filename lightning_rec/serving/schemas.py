@@ -210,6 +210,10 @@ class Ranking(BaseModel):
         None, description="What the rules did not do; why it is by relevance alone."
     )
     variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
+    confidence: float | None = Field(
+        None, description="Of a search, with confidence=: how probable it is that the first fits."
+    )
+    fits: bool | None = Field(None, description="Whether that is enough; else nothing fits.")
 
 
 class Alike(BaseModel):

@@ -18,7 +18,7 @@ from lightning_rec.serving.answering import History
 from lightning_rec.serving.cache import Cache
 from lightning_rec.serving.compute import Compute
 from lightning_rec.serving.errors import Refusal
-from lightning_rec.serving.opening import Model, open_all
+from lightning_rec.serving.opening import Model, open_all, open_served
 from lightning_rec.serving.personal import NO_TASTE, Personal, open_personal
 from lightning_rec.serving.raw_ids import Id, texts_of
 from lightning_rec.serving.ruled import recommended_by_rules
@@ -44,8 +44,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.figures = settings, Figures()
         self.compute = Compute(settings.batch, self.figures.batched)
-        self.models = open_all(settings.paths, settings.items)
-        self.also = open_all({"also": settings.also})["also"] if settings.also else None
+        self.models = open_all(settings)
+        self.also = open_served(settings.also, "also") if settings.also else None
         self.personal = open_personal(settings, self.model)
         self.assignment = None
         if settings.variants:
@@ -199,8 +199,7 @@ class Service:
         """
         async with self._loading:
             try:
-                paths, items = self.settings.paths, self.settings.items
-                models = await asyncio.to_thread(open_all, paths, items)
+                models = await asyncio.to_thread(open_all, self.settings)
                 first = next(iter(models.values()))
                 if first.kind != self.model.kind:
                     told = f"{named(first)}, and the one before was one of {self.model.kind}."

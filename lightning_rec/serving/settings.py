@@ -26,6 +26,7 @@ class Settings(BaseModel):
         items: of matching: a table with the columns of items that rules may ask of.
         taste: of matching: a model of sequences, in the order of whose users searches are answered.
         weight: of taste, a number from 0 to 1, or the file that ``search --fit`` wrote.
+        confidence: of matching: the file of ``answer --fit``, which tells whether an answer fits.
         demo: whether there is a page.  mcp: whether assistants can ask, at ``/mcp``.
         keys: a file of a key a line, ``NAME KEY``; else keys are those of ``LIGHTNING_REC_KEYS``.
         body: bytes of a request.  history: items of one.  k: of an answer.  rows: of ``/predict``.
@@ -55,6 +56,7 @@ class Settings(BaseModel):
     items: Path | None = None
     taste: Path | None = None
     weight: str | None = None
+    confidence: Path | None = None
     demo: bool = False
     mcp: bool = False
     host: str = "127.0.0.1"
@@ -120,6 +122,8 @@ class Settings(BaseModel):
             )
         if self.taste is not None and self.variants:
             raise ValueError("taste= goes with one model: leave out variants=")
+        if self.confidence is not None and (self.taste is not None or self.variants):
+            raise ValueError("confidence= is of one model's own order: leave taste=, variants= out")
         if bool(self.experiment) != bool(self.variants):
             raise ValueError("an experiment has a name and its models: experiment= and variants=")
         if self.shares and set(self.shares) != set(self.variants):

@@ -1,6 +1,7 @@
 """Pairs of a query and an item: read, made one, split by query, audited."""
 
 import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from lightning_rec.data.matching.pairs import Pairs, prepare_pairs
 from lightning_rec.data.matching.pipeline import load_matches
 from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.sources.home_depot import HomeDepot
+from lightning_rec.data.sources.insurance_qa import InsuranceQA
 from lightning_rec.data.sources.pairs import PairTable
 from lightning_rec.errors import LeakError, UserError
 
@@ -199,6 +201,43 @@ def test_home_depot_is_latin_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (folder / "train.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n"))
     with pytest.raises(UserError, match="no column search_term"):
         source.read(source.files())
+
+
+def test_insurance_qa_has_a_pair_for_each_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "insurance-qa"
+    folder.mkdir()
+    texts = {"7": {"en": " Yes ,  it is. ", "zh": "是。"}, "9": {"en": "No.", "zh": "不。"}}
+    asked = {"en": "Is  It  So? ", "zh": "是吗?", "answers": ["9", "7"], "negatives": ["7"]}
+    files = {"answers": texts, "train": {"0": asked}, "valid": {}, "test": {"0": asked}}
+    for name, content in files.items():
+        packed = gzip.compress(json.dumps(content).encode())
+        (folder / f"{name}.json.gz").write_bytes(packed)
+    monkeypatch.setenv("LIGHTNING_REC_DATA", str(tmp_path))
+    source = InsuranceQA()
+    rows = source.read(source.files())
+    one = [("Is It So?", "9", "No.", 1.0), ("Is It So?", "7", "Yes , it is.", 1.0)]
+    assert rows.rows() == [*one, *one]
+    pairs = prepare_pairs(source, tmp_path / "cache")
+    assert (pairs.num_queries, pairs.num_items, pairs.positive.all()) == (1, 2, True)
+    chinese = InsuranceQA(language="zh")
+    assert chinese.read(chinese.files())["title"].to_list() == 2 * ["不。", "是。"]
+    (folder / "train.json.gz").write_bytes(gzip.compress(b'{"0": {"de": "x"}}'))
+    with pytest.raises(UserError, match=r"train\.json\.gz has other entries"):
+        source.read(source.files())
+    (folder / "answers.json.gz").write_bytes(b"broken")
+    with pytest.raises(UserError, match="cannot be read"):
+        source.read(source.files())
+
+
+@pytest.mark.real
+def test_insurance_qa_has_the_counts_that_are_known(tmp_path: Path) -> None:
+    source = InsuranceQA()
+    if source.public.here() is None:
+        pytest.skip("InsuranceQA is not here")
+    counts = load_matches(source, ByQuery(), tmp_path).counts
+    assert (counts["pairs"], counts["items"], counts["queries"]) == (27_987, 27_413, 16_865)
 
 
 @pytest.mark.real
