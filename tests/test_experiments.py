@@ -69,8 +69,9 @@ CURRENT = CLONE / "experiments" / "current"
         ["-m", "benchmarks.sequences.table", BENCH / "sequences" / "results", BENCH / "README.md"],
         ["-m", "benchmarks.clicks.table", CLICKS / "results", CLICKS / "README.md"],
         ["-m", "experiments.current.record", CURRENT / "results.json", CURRENT / "README.md"],
+        [CLONE / "experiments" / "simulation" / "record.py"],
     ],
-    ids=["experiments", "sequences", "clicks", "current"],
+    ids=["experiments", "sequences", "clicks", "current", "simulation"],
 )
 def test_tables_are_built_from_the_committed_json(command: list[str | Path]) -> None:
     line = [sys.executable, *map(str, command), "--check"]

@@ -35,6 +35,8 @@ def read(folder: Path) -> Kept:
     if not (folder / "world.json").is_file():
         raise UserError(f"{folder} has no world.json: make one by 'simulate world to=FOLDER'.")
     told: Any = read_json(folder / "world.json")
+    if not isinstance(told, dict) or not {"settings", "days"} <= told.keys():
+        raise UserError(f"{folder / 'world.json'} is not as 'simulate world' wrote it.")
     world = World(Settings.of(told["settings"]))
     outcomes = folder / "outcomes.parquet"
     return Kept(

@@ -40,6 +40,10 @@ def value_of(kept: Kept, path: Path, *, after: bool = False) -> Value:
     if after or kept.outcomes is None:  # as long as the policy's lists
         last = policy.table["in rank"].cast(pl.Int64).max() if "in rank" in policy.context else 1
         ranks = ranks.filter(pl.col("rank") <= last)
+    if len(odd := policy.table.filter(~pl.col("action").str.contains(r"^i\d{1,9}$"))):
+        raise UserError(
+            f"{path}: the item '{odd['action'][0]}' is of no world; they are i0, i1, …."
+        )
     rows = _under(ranks.drop("item"), policy)
     if rows.is_empty():
         raise UserError(f"{path} knows no user of {listed(ranks['user'].unique().sort(), 3)}, ….")

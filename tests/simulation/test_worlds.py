@@ -278,6 +278,9 @@ def test_the_value_of_a_policy_is_its_expected_clicks(tmp_path: Path) -> None:
     other = halves.with_columns(item=pl.lit("i999"))  # not there yet: nobody clicks on it
     pl.concat([halves, other]).with_columns(probability=0.5).write_csv(path)
     assert value_of(kept, path).row == pytest.approx(found.row / 2, abs=1e-12)
+    halves.with_columns(item=pl.lit("sku7")).write_csv(path)
+    with pytest.raises(UserError, match="the item 'sku7' is of no world"):
+        value_of(kept, path)
     first = halves.filter(user=halves["user"][0])
     first.write_csv(path)
     assert (
@@ -295,6 +298,9 @@ def test_worlds_are_folders_and_what_is_none_is_refused(tmp_path: Path) -> None:
     assert kept.world.settings == world.settings
     assert kept.outcomes is None
     with pytest.raises(UserError, match=r"no world\.json"):
+        read(tmp_path)
+    (tmp_path / "world.json").write_text("[]")
+    with pytest.raises(UserError, match="is not as 'simulate world' wrote it"):
         read(tmp_path)
     told = {"world": "w", "first": 4, "days": 2, "k": 3}
     plays = dict[str, Path]()
