@@ -10,6 +10,7 @@ __all__ = [
     "Rules",
     "ensemble",
     "evaluate",
+    "forecast",
     "load_data",
     "load_run",
     "open_model",

@@ -1,4 +1,4 @@
-"""What a notebook needs: load_data, train, evaluate, load_run, sweep, ensemble, pipeline.
+"""What a notebook needs: load_data, train, evaluate, load_run, sweep, ensemble, pipeline, forecast.
 
 Each does what the command line does; those that compose a config take its overrides.
 """
@@ -12,11 +12,14 @@ import polars as pl
 from lightning_rec import training
 from lightning_rec.build import load_run, problem_of
 from lightning_rec.commands import ensemble as joining
+from lightning_rec.commands import forecast as demand
 from lightning_rec.commands import sweeping
 from lightning_rec.commands import train as command
 from lightning_rec.config import compose
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
+from lightning_rec.demand.study import Asked as Wanted
+from lightning_rec.demand.study import Study
 from lightning_rec.lab import read_runs
 from lightning_rec.lab.ensembles import Asked
 from lightning_rec.lab.pipelines import Asked as Piped
@@ -25,7 +28,16 @@ from lightning_rec.passwords import take_passwords
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.trust import trusting
 
-__all__ = ["ensemble", "evaluate", "load_data", "load_run", "pipeline", "sweep", "train"]
+__all__ = [
+    "ensemble",
+    "evaluate",
+    "forecast",
+    "load_data",
+    "load_run",
+    "pipeline",
+    "sweep",
+    "train",
+]
 
 Folder = str | Path
 
@@ -149,6 +161,30 @@ def pipeline(
     each = [quotas] if isinstance(quotas, int) else [*quotas]
     asked = Piped(each, ranker, negatives, seed)
     return staged.make([*runs], asked, stages, to)[0]
+
+
+def forecast(
+    *overrides: str, config_dir: Folder | None = None, to: Folder | None = None, **asked: Any
+) -> Study:
+    """Forecast how much of each item will be asked for, as ``lightning-rec forecast`` does.
+
+    Args:
+        overrides: those of data, see :func:`load_data`.
+        config_dir: see :func:`load_data`.
+        to: a folder for what is found; None writes nothing.
+        asked: keys of the verb, such as ``every="week"``, ``horizon=4``, ``models=["ses"]``;
+            ``stock`` may be a frame.
+
+    Returns:
+        ``figures`` of the backtest, ``forecasts`` and ``stock`` as Polars frames, and what they are
+        made of.
+
+    Raises UserError on bad input.
+    """
+    made = demand.make(list(overrides), Wanted.of(**asked), _folders(config_dir))
+    if to is not None:
+        demand.write(made, list(overrides), Path(to))
+    return made
 
 
 def _folders(config_dir: Folder | None) -> list[Path]:

@@ -43,7 +43,7 @@ ORDER = [
     {"bundle"},
     {"serving"},
     {"lab"},
-    {"reports"},
+    {"demand", "reports"},
     {"training"},
     {"commands"},
     {"api"},

@@ -28,6 +28,7 @@ VERBS = {
     "events": "events as they come: from a file, Redis or Kafka, to Parquet or a server",
     "gate": "whether a newer run may take the place of an older one",
     "backtest": "train on a rolling origin: how models age, which refresh pays",
+    "forecast": "how much of each item will be asked for; when to order it",
     "monitor": "how a server's log differs from what its model was trained on",
     "abtest": "what variants did to users; users a test needs; who gets which",
     "offpolicy": "what another policy would have earned, from a log with chance",

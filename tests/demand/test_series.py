@@ -1,0 +1,126 @@
+"""A log as series: zero-filled from the first sale, whole periods only, what is dropped is told."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lightning_rec.data.prepare import prepare
+from lightning_rec.data.schema import Interactions
+from lightning_rec.data.sources.table import TableSource
+from lightning_rec.demand.series import demand_of
+from lightning_rec.errors import UserError
+
+ROWS = [
+    ("2024-01-01", "a", 2), ("2024-01-07", "a", 1), ("2024-01-08", "b", 4), ("2024-01-16", "b", 5),
+    ("2024-01-30", "a", 3), ("2024-01-30", "c", 1), ("2024-02-06", "a", 7),
+]  # fmt: skip
+KINDS = {"a": "tea|hot", "b": "tea", "c": "mug"}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Interactions:
+    return prepared_log(tmp_path, ROWS)
+
+
+def prepared_log(folder: Path, rows: list[Any], **more: Any) -> Interactions:
+    days, items, pieces = zip(*rows, strict=True)
+    columns = {
+        "who": [f"u{n % 3}" for n in range(len(rows))],
+        "what": items,
+        "when": days,
+        "n": pieces,
+    }
+    pl.DataFrame(columns).write_csv(folder / "log.csv")
+    kinds = pl.DataFrame(
+        {"item": [*KINDS], "kind": [*KINDS.values()], "title": [k.upper() for k in KINDS]}
+    )
+    kinds.rename({"kind": "category"}).write_csv(folder / "items.csv")
+    asked = {"time": "when", "rating": "n"} | more
+    source = TableSource(
+        str(folder / "log.csv"), "who", "what", catalogue=str(folder / "items.csv"),
+        catalogue_title="title", **asked,
+    )  # fmt: skip
+    return prepare(source, folder / "cache")
+
+
+def by_key(found: Any) -> dict[str, list[float]]:
+    return dict(zip(found.keys, found.counts.tolist(), strict=True))
+
+
+def test_weeks_are_counted_from_mondays_and_the_last_one_is_told(log: Interactions) -> None:
+    found = demand_of(log, "week")
+    assert found.starts == [date(2024, 1, n) for n in (1, 8, 15, 22, 29)]
+    assert by_key(found) == {"a": [2, 0, 0, 0, 1], "b": [0, 1, 1, 0, 0], "c": [0, 0, 0, 0, 1]}
+    assert dict(zip(found.keys, found.first, strict=True)) == {"a": 0, "b": 1, "c": 4}
+    assert found.told[0].startswith("1 events from 2024-02-05 on are left out: the log may end")
+    assert [found.groups[each] for each in found.group] == ["tea", "tea", "mug"]
+    assert found.titles.to_list() == ["A", "B", "C"]
+
+
+def test_a_quantity_is_summed_up_to_a_date(log: Interactions) -> None:
+    found = demand_of(log, "week", quantity="rating", until="2024-02-19")
+    assert by_key(found)["a"] == [3, 0, 0, 0, 3, 7, 0]
+    assert not found.told
+    assert found.whole
+
+
+def test_months_and_days(log: Interactions) -> None:
+    assert by_key(demand_of(log, "month")) == {"a": [3], "b": [2], "c": [1]}
+    found = demand_of(log, "day")
+    assert len(found.starts) == 36
+    assert found.counts.sum() == 6
+    assert demand_of(log, "month").later(3) == [
+        date(2024, 2, 1),
+        date(2024, 3, 1),
+        date(2024, 4, 1),
+    ]
+
+
+def test_series_by_a_column_of_the_catalogue(log: Interactions) -> None:
+    found = demand_of(log, "week", by="category")
+    assert by_key(found) == {"tea": [2, 1, 1, 0, 1], "mug": [0, 0, 0, 0, 1]}
+    assert found.groups == ["all"]
+
+
+def test_what_is_known_at_an_origin_is_told_by_what_was_before(log: Interactions) -> None:
+    found = demand_of(log, "week")
+    known, kept = found.until(3, 2, 1)
+    assert known.keys.to_list() == ["a", "b"]
+    assert known.counts.tolist() == [[2, 0, 0], [0, 1, 1]]
+    assert kept.tolist() == [0, 1]
+    assert found.until(3, 3, 1)[0].keys.to_list() == ["a"]
+    assert found.until(3, 2, 2.5)[0].keys.to_list() == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"quantity": "pieces"}, "quantity=: the log has no column"),
+        ({"category": "brand"}, "category=: the catalogue has no column"),
+        ({"by": "brand"}, "by=: the catalogue has no column"),
+        ({"until": "soon"}, "until=soon: 'soon' is no time"),
+        ({"until": "2023-05-01"}, "holds no whole week"),
+    ],
+)
+def test_what_cannot_be_is_refused(log: Interactions, asked: dict[str, str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        demand_of(log, "week", **asked)
+
+
+def test_a_log_without_times_and_quantities_below_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"needs the time of each event: set data\.time=COLUMN"):
+        demand_of(prepared_log(tmp_path, ROWS, time=None), "week")
+    (tmp_path / "below").mkdir()
+    log = prepared_log(tmp_path / "below", [*ROWS, ("2024-01-09", "a", -1)])
+    with pytest.raises(UserError, match="a quantity is 0 or more"):
+        demand_of(log, "week", quantity="rating")
+
+
+def test_features_are_those_of_the_item(log: Interactions) -> None:
+    found = demand_of(log, "week")
+    assert found.static.sum(1).tolist() == [2, 1, 1]  # tea and hot; tea; mug
+    assert np.array_equal(found.static[0] * found.static[1], found.static[1])
