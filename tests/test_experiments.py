@@ -45,10 +45,10 @@ def test_every_experiment_runs_for_a_step(
             "data.fields.categorical=[uid,sku] data.fields.group=uid data.fields.item=sku "
             "data.fields.past=clicks data.fields.time=ts"
         )
-    if "positive_from" in composed.data:
+    if composed.protocol._target_.endswith("ByQuery"):
         table = (
             f"data=pairs data.path={pairs_csv} data.query=term data.title=name data.item=sku "
-            "data.relevance=grade protocol.cutoffs=[1,5,10]"
+            "data.relevance=grade data.positive_from=2.5 data.scale=[1,3] protocol.cutoffs=[1,5,10]"
         )
     overrides = [f"experiment={experiment}", *table.split(), *step.split(), "logger=csv"]
     overrides += with_tiny(composed, tiny_bert, tiny_gpt)
