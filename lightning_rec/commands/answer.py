@@ -112,8 +112,11 @@ def _fit(found: Any, said: dict[str, str]) -> None:
         learnt, test = (ask(found.model, rows, share, seed) for rows in parts)
     made = fit(learnt, accuracy, found.identity)
     facts = measured(test, made)
+    from lightning_rec.runs.provenance import about
+
     asked = {"accuracy": accuracy, "unanswerable": share, "seed": seed, "fit": said["--fit"]}
-    write_confidence(path, made, {"asked": asked, "learnt": len(learnt.queries), "test": facts})
+    told = {"asked": asked, "learnt": len(learnt.queries), "test": facts}
+    write_confidence(path, made, about() | told)
     _tell(facts, path)
 
 

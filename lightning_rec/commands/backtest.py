@@ -60,6 +60,7 @@ def run(arguments: list[str]) -> int:
     with loading():
         from lightning_rec.files import write_json
         from lightning_rec.lab.backtests import draw, measured
+        from lightning_rec.runs.provenance import about
 
     ways = _ways(said.get("refresh", "[never,update,anew]"))
     figure, level = said.get("figure", "ndcg@10"), level_of(said)
@@ -72,6 +73,7 @@ def run(arguments: list[str]) -> int:
         {
             "overrides": overrides,
             **{key: said[key] for key in KEYS if key in said and key != "to"},
+            **about(),
             **made.facts(windows),
             "runs": {f"{way} {at}": str(path) for (way, at), path in runs.items()},
         },

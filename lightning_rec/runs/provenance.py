@@ -36,6 +36,11 @@ def card() -> dict[str, Any]:
     }
 
 
+def about() -> dict[str, Any]:
+    """Of what a verb has measured: version, commit and whether code was changed since, time."""
+    return {"version": __version__, **_commit(), "machine": machine(), "finished": now()}
+
+
 @lru_cache(maxsize=1)
 def _packages(*path: str) -> dict[str, str]:
     """The version of each installed package. Read once: a sweep has many jobs in one process."""

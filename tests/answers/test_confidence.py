@@ -170,6 +170,7 @@ def test_questions_that_were_learnt_from_are_not_measured(
     assert told["learnt"] == card["split"]["val queries"]
     assert told["test"]["questions"] == card["split"]["test queries"]
     assert told["asked"]["accuracy"] == 0.7
+    assert {"commit", "dirty", "version", "finished"} <= told.keys()
     assert 0 < told["test"]["coverage"] < 1
     assert told["test"]["answered_accuracy"] > told["test"]["accuracy"]
     assert told["test"]["withheld"] > 1 - told["test"]["coverage"]
