@@ -98,7 +98,7 @@ def joined(
 
     Of each item and period the draws stay the same; which of them belong to one path is told by the
     ranks of ``errors`` at the moments of :func:`drawn_moments` (the Schaake shuffle, Clark et al.
-    2004). Without it sums over items would be far too sure: what moves all at once would be lost.
+    2004). Without it what moves all at once would be lost in sums over items.
     """
     at = drawn_moments(first, errors, generator)
     template = errors[np.arange(len(first)), at]  # [S, N, H]

@@ -14,6 +14,7 @@ from lightning_rec.demand.series import Demand
 from lightning_rec.errors import UserError
 
 COUNTS = [[2, 0, 3, 1, 4, 2, 1, 0], [0, 1, 1, 2, 0, 5, 3, 2], [1, 1, 1, 1, 1, 1, 2, 1]]
+OFF = np.arange(10) / 10  # of the draws from the mean
 
 
 class Fixed:
@@ -26,7 +27,7 @@ class Fixed:
     def __call__(self, demand: Demand, steps: int) -> Forecast:
         self.seen.append(demand.counts)
         mean = np.full((len(demand.keys), steps), float(self.value))
-        return Forecast(mean, np.tile(mean.astype(np.float32), (10, 1, 1)))
+        return Forecast(mean, (mean + OFF[:, None, None]).astype(np.float32))
 
 
 def value(found: Any, level: str, model: str, figure: str) -> Any:
@@ -50,7 +51,7 @@ def test_figures_are_those_by_hand() -> None:
             actual, change = counts[row, origin : origin + 2], np.diff(past)
             errors += [1 - actual]
             came += [actual]
-            served += [actual.sum() <= 2]
+            served += [actual.sum() <= 4]  # the least whole number from 2 + 2 * 0.8
             if np.abs(change).sum():
                 scaled += [*(np.abs(actual - 1) / np.abs(change).mean())]
                 squares += [*((actual - 1) ** 2 / (change**2).mean())]
@@ -65,8 +66,10 @@ def test_figures_are_those_by_hand() -> None:
         "coverage": (all_came == 1).mean(),
         "served": np.mean(served),
         "pinball": sum(
-            2 * max(q * (y - 1), (q - 1) * (y - 1)) for q in (0.1, 0.25, 0.5, 0.75, 0.9) for y in all_came
-        ) / 5 / all_came.sum(),
+            2 * max(q * (y - 1 - off), (q - 1) * (y - 1 - off)) / 5
+            for q, off in ((0.1, 0), (0.25, 0.2), (0.5, 0.4), (0.75, 0.7), (0.9, 0.8))
+            for y in all_came
+        ) / all_came.sum(),
     }  # fmt: skip
     for figure, by_hand in expected.items():
         one = value(found, "item", "one", figure)
@@ -74,6 +77,10 @@ def test_figures_are_those_by_hand() -> None:
         assert one.low <= one.value <= one.high
         other = value(found, "item", "three", figure)
         assert other.difference == pytest.approx(other.value - one.value)
+        assert other.difference_low <= other.difference <= other.difference_high
+    twice = backtest(series(COUNTS), [Fixed("one", 1), Fixed("same", 1)], plan)
+    same = value(figures_of(twice, 0.9, 1), "item", "same", "wape")
+    assert (same.difference_low, same.difference_high) == (0, 0)  # of the same items
     total = value(found, "total", "one", "wape")
     assert total.value == pytest.approx(
         sum(np.abs(3 - counts[:, o : o + 2].sum(0)).sum() for o in (5, 6)) / all_came.sum()

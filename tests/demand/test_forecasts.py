@@ -126,7 +126,7 @@ def test_the_reorder_point_is_that_of_the_sum_of_a_lead_time() -> None:
     assert point_of(forecast, lead, service).tolist() == exact.tolist()
     added = lead * stats.poisson(np.array(rates)).ppf(service)
     assert (added[1:] > exact[1:]).all()  # quantiles do not add up
-    stock = pl.DataFrame({"item": ["i1", "i0"], "stock": [12, 0]})
+    stock = pl.DataFrame({"item": ["i1", "i0", "i2"], "stock": [12, 0, 900]})
     found = reorder(series(np.ones((3, 5))), forecast, lead, service, stock_of(stock, "stock.csv"))
     for row in found.iter_rows(named=True):
         rate = rates[int(row["item"][1])]
