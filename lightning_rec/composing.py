@@ -6,7 +6,6 @@ environment variables that it names. docs/security.md says what is promised.
 
 import copy
 import functools
-import io
 import os
 import re
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra._internal import hydra as hydra_internals
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins import file_config_source
@@ -27,7 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_rec import trust
-from lightning_rec.documents import check_yaml, leaves, read_text, unreadable
+from lightning_rec.documents import leaves, of_text, read_text
 from lightning_rec.errors import UserError, listed, suggest
 
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # Hydra looks them up by itself
@@ -59,11 +57,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
 @functools.lru_cache(maxsize=1024)
 def _parsed(path: Path, text: str) -> tuple[DictConfig | ListConfig, dict[str, str | None]]:
     """A config and its header. It is remembered: a config is composed of some thirty files."""
-    check_yaml(path, text)
-    try:
-        return OmegaConf.load(io.StringIO(text)), ConfigSource._get_header_dict(text[:512])
-    except (yaml.YAMLError, ValueError) as error:
-        raise unreadable(path, error) from error
+    return of_text(path, text), ConfigSource._get_header_dict(text[:512])
 
 
 class CheckedLoader(ConfigLoaderImpl):

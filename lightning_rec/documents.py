@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 2**20  # of a config; those that training writes have some kilobytes
 MOST_NODES = 100_000  # keys and values, with every alias counted as what it stands for
 DEEPEST = 40
+_MOST_INSERTED = 100  # interpolations in one value: what reads them takes long, and is recursive
 _JSON_BYTES = 2**26
 _PLACES = ("dirpath", "save_dir", "log_dir")  # keys of a config that name where a part writes
 _TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
@@ -116,13 +117,20 @@ def read_config(path: Path) -> "DictConfig":
 
 
 def _of_yaml(path: Path) -> Any:
+    return of_text(path, read_text(path))
+
+
+def of_text(path: Path, text: str) -> Any:
+    """A YAML text as a config, not to be changed. Raises UserError as :func:`read_yaml` does."""
     from omegaconf.errors import OmegaConfBaseException
 
-    text = read_text(path)
     check_yaml(path, text)
     try:
         return _made(text)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+    except (KeyError, IndexError) as error:  # as of !!bool maybe, !!int ""
+        told = "a value is not of the kind that its tag says"
+        raise UserError(f"{path} cannot be read: {told}.") from error
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
 
 
@@ -132,6 +140,8 @@ def _made(text: str) -> Any:
     from omegaconf import OmegaConf
 
     found = yaml.load(text, Loader=_loader())  # a safe one
+    if isinstance(found, str):  # OmegaConf would read it as YAML again, unfolded without bounds
+        raise ValueError("a text alone stands there, no keys or list")
     return OmegaConf.create({} if found is None else found)
 
 
@@ -192,8 +202,10 @@ def check_yaml(path: object, text: str) -> None:
                     )
                 if isinstance(event, yaml.CollectionStartEvent):
                     open_nodes.append((event.anchor, count))
-                elif event.anchor:
-                    sizes[event.anchor] = 1
+                else:
+                    _check_interpolations(path, event)
+                    if event.anchor:
+                        sizes[event.anchor] = 1
                 count += 1
             if len(open_nodes) > DEEPEST or count > MOST_NODES:
                 raise UserError(
@@ -202,6 +214,14 @@ def check_yaml(path: object, text: str) -> None:
                 )
     except yaml.YAMLError as error:
         raise unreadable(path, error) from error
+
+
+def _check_interpolations(path: object, event: Any) -> None:
+    if event.value.count("${") > _MOST_INSERTED:
+        raise UserError(
+            f"{path}, line {event.start_mark.line + 1}: a value holds at most {_MOST_INSERTED} "
+            "interpolations."
+        )
 
 
 def unreadable(path: object, error: Exception) -> UserError:

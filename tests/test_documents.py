@@ -48,3 +48,29 @@ def test_what_is_read_is_ones_own_and_what_stands_in_the_file_now(tmp_path: Path
     assert read_config(path).a.b == read_yaml(path)["a"]["b"] == 1
     path.write_text("a: {b: 2}\n")
     assert read_config(path).a.b == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: !!bool maybe", "not of the kind that its tag says"),
+        ('a: !!int ""', "not of the kind that its tag says"),
+        ('a: !!float ""', "not of the kind that its tag says"),
+        ("a: !!int one", "invalid literal for int"),
+        # OmegaConf reads a text as YAML of its own, whose aliases nobody has counted.
+        ('"a: &a [x, x]\\nb: [*a, *a]"', "a text alone stands there"),
+        ("a: " + "${" * 3000, "line 1: a value holds at most 100 interpolations"),
+        ('a: "' + "${a:" * 90 + "}" * 90 + '"', ""),
+        ('a: "' + "${a:" * 500 + "}" * 500 + '"', "at most 100 interpolations"),
+    ],
+)
+def test_what_would_crash_or_unfold_is_refused_in_a_sentence(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    if words:
+        with pytest.raises(UserError, match=words):
+            read_yaml(path)
+    else:
+        assert read_yaml(path)
