@@ -21,7 +21,7 @@ from lightning_rec.data.chance import bits
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
-from lightning_rec.predict.asking import Frame, frame
+from lightning_rec.predict.asking import Frame, check_k, frame
 from lightning_rec.predict.matching import MatchPredictor, texts_of
 from lightning_rec.predict.told import Told
 from lightning_rec.rules.ready import Ready
@@ -30,6 +30,7 @@ from lightning_rec.rules.rules import Given
 AMONG = 10  # answers whose scores are looked at
 LEAST = 50  # questions below which nothing is fitted
 SHOWN = 20  # of them at least have to be answered, for a threshold to be one
+_LARGEST = 1e100  # of what a file may hold, so that no confidence comes out as no number
 RIDGE = 1e-3  # of the calibrator's weights, beside the mean logloss
 FACTS = ("score", "ahead of the second", "ahead of the mean of the others", "log of the words")
 
@@ -211,13 +212,15 @@ class Answering:
         Returns two frames: ``query``, ``confidence`` and ``fits``, a row for each question; and the
         answers of :meth:`MatchPredictor.recommend` of all of them, whether they fit or not.
 
-        Raises UserError for rules that are no filters, or what ``recommend`` refuses.
+        Raises UserError for rules that are no filters, a bad ``k``, or what ``recommend`` refuses.
         """
         ready = None if rules is None else self.model.ready(rules)
         if ready is not None and not ready.filters:
             raise UserError("A confidence is of the plain order: of rules, it takes filters alone.")
         asked = texts_of(queries).unique(maintain_order=True)
-        among = min(max(k, AMONG), self.model.retriever.longest)
+        longest = self.model.retriever.longest
+        check_k(k, longest, "this run can find from 1 to {:,} items for a query")
+        among = min(max(k, AMONG), longest)
         found = self.model.recommend(asked.to_list(), among, rules=ready, told=Told())
         sure = self.confidence.of(facts_of(asked.to_list(), found))
         fits = sure >= (self.confidence.least if least is None else least)
@@ -243,11 +246,12 @@ def read_confidence(path: Path, model: str) -> Confidence:
         }
         numbers = {name: float(given.pop(name)) for name in ("bias", "least")}
         made = Confidence(**rows, **numbers, model=str(given.pop("model")))  # type: ignore[arg-type]
-        sound = all(len(each) == len(FACTS) for each in rows.values()) and all(made.scale)
-        values = np.array([*made.mean, *made.scale, *made.weight, made.bias, made.least])
-        if given or not sound or not np.isfinite(values).all():
+        sound = all(len(each) == len(FACTS) for each in rows.values())
+        sound = sound and min(made.scale) > 1e-9 and 0 <= made.least <= 1  # as fit() has them
+        values = np.array([*made.mean, *made.scale, *made.weight, made.bias])
+        if given or not sound or not (np.abs(values) < _LARGEST).all():
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise UserError(f"confidence={path} holds none: make it by answer --fit.") from None
     if made.model != model:
         raise UserError(f"confidence={path} was fitted for another model: fit it again.")

@@ -16,9 +16,14 @@ import polars as pl
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json
+from lightning_rec.rules.given import table
 from lightning_rec.simulation.playing import Played, summary
 from lightning_rec.simulation.settings import Settings
 from lightning_rec.simulation.world import World, names
+
+MOST_DAYS = 100_000  # plays add to those of settings
+LOG = ("user", "item", "time", "kind")
+OUTCOMES = ("request", "day", "user", "rank", "item")
 
 
 class Kept(NamedTuple):
@@ -35,14 +40,27 @@ def read(folder: Path) -> Kept:
     if not (folder / "world.json").is_file():
         raise UserError(f"{folder} has no world.json: make one by 'simulate world to=FOLDER'.")
     told: Any = read_json(folder / "world.json")
-    if not isinstance(told, dict) or not {"settings", "days"} <= told.keys():
+    sound = isinstance(told, dict) and isinstance(told.get("settings"), dict)
+    days = told.get("days") if sound else None
+    if not isinstance(days, int) or not 0 < days <= MOST_DAYS:
         raise UserError(f"{folder / 'world.json'} is not as 'simulate world' wrote it.")
     world = World(Settings.of(told["settings"]))
-    outcomes = folder / "outcomes.parquet"
+    log, outcomes = folder / "log.parquet", folder / "outcomes.parquet"
     return Kept(
-        world, int(told["days"]), pl.read_parquet(folder / "log.parquet"),
-        pl.read_parquet(outcomes) if outcomes.exists() else None,
-    )  # fmt: skip
+        world, days, _table(log, LOG), _table(outcomes, OUTCOMES) if outcomes.exists() else None
+    )
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
+    found = table(path, *columns)
+    ids = [found[name].cast(pl.String) for name in ("user", "item")]
+    if found.select(columns).null_count().sum_horizontal().sum() or not all(
+        each.str.contains(rf"^{letter}\d{{1,9}}$").all()
+        for each, letter in zip(ids, "ui", strict=True)
+    ):
+        raise UserError(f"{path} is not as 'simulate' wrote it: its users are u0, u1, …, its items "
+                        "i0, i1, …, and nothing is left out.")  # fmt: skip
+    return found
 
 
 def free(folder: Path) -> None:

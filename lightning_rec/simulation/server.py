@@ -30,13 +30,17 @@ class Server:
     """
 
     def __init__(self, url: str, rules: dict[str, Any], key: str | None, play: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:  # of a port that is none
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
             raise UserError(f"url={url}: say it as http://127.0.0.1:8000.")
         self.url, self.rules, self.play = url, rules, play
         secure = parts.scheme == "https"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._where = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._where = host, port, parts.path.rstrip("/")
         self._headers = {"Content-Type": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"

@@ -102,6 +102,7 @@ class Truth(NamedTuple):
     inside: bool | None
 
 
+_ABOUT = {"world", "first", "days", "k"}
 _PER = {"user": "users", "lists": "requests", "shown": "shown"}
 
 
@@ -120,10 +121,15 @@ def effect_of(plays: dict[str, Path], found: Path | None) -> Truth:
     told: dict[str, Any] = {
         name: read_json(folder / "truth.json") for name, folder in plays.items()
     }
-    about = [{key: each[key] for key in ("world", "first", "days", "k")} for each in told.values()]
+    for name, each in told.items():
+        if not isinstance(each, dict) or not each.keys() >= _ABOUT:
+            raise UserError(f"{plays[name] / 'truth.json'} is not as 'simulate play' wrote it.")
+    about = [{key: each[key] for key in _ABOUT} for each in told.values()]
     if about[0] != about[1]:
         raise UserError("plays= are of one world, the same days and the same k; these are not.")
     estimated: Any = {"value": "clicks per user"} if found is None else read_json(found)
+    if not isinstance(estimated, dict) or not isinstance(estimated.get("value"), str):
+        raise UserError(f"{found} is not what 'abtest to=' wrote.")
     what, _, per = estimated["value"].partition(" per ")
     if what != "clicks" or per not in _PER:
         raise UserError(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from lightning_rec.simulation.settings import Settings
 
@@ -112,7 +113,15 @@ class World:
     ) -> Floats:
         """The probability of a click, given that the item is looked at: float64 [R, k].
 
-        0 where the user has had the item, and where there is none.
+        0 where the user has had the item, and where there is none. Args: see :meth:`logits`.
+        """
+        found: Floats = expit(self.logits(day, users, before, items))
+        return found
+
+    def logits(self, day: int, users: Codes, before: Before, items: Codes | None = None) -> Floats:
+        """The logarithm of the odds of a click, given that the item is looked at: float64 [R, k].
+
+        -inf where the user has had the item, and where there is none.
 
         Args:
             day: on which they visit.
@@ -131,7 +140,7 @@ class World:
             match = np.einsum("rd,rkd->rk", tastes, vectors[items])
             score = of.strength * match + level[items]
             gone = before.had[users[:, None], items] | (items < 0)
-        found: Floats = np.where(gone, 0.0, 1 / (1 + np.exp(-score)))
+        found: Floats = np.where(gone, -np.inf, score)
         return found
 
     def organic(self, day: int, users: Codes, before: Before) -> tuple[Codes, Codes]:
@@ -145,9 +154,7 @@ class World:
             if not len(here):
                 continue
             noise = self._chance(_ORGANIC, day, block).gumbel(size=(ROWS, self.items(day)))
-            chance = self.probability(day, here, before)
-            with np.errstate(divide="ignore"):
-                score = np.log(chance) - np.log1p(-chance) + noise[here % ROWS]
+            score = self.logits(day, here, before) + noise[here % ROWS]
             best = np.argsort(-score, 1)[:, : self.settings.organic]
             free = np.take_along_axis(score, best, 1) > -np.inf
             found.append((np.repeat(here, free.sum(1)), best[free]))

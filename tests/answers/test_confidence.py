@@ -239,6 +239,9 @@ def test_slips_are_told(run: Path, sure: Path, tmp_path: Path) -> None:
         ([*asking, f"confidence={sure}", "least=2", "x"], "below 1"),
         ([*asking, f"confidence={sure}", "to=x.json", "x"], "is of --fit"),
         ([*asking, f"confidence={sure}", "size=3"], "put a blank before"),
+        ([*asking, f"confidence={sure}", "k=0", "x"], "k=0: this run can find from 1 to"),
+        ([*asking, f"confidence={sure}", "k=9999", "x"], "k=9999: this run can find from 1 to"),
+        (["answer", f"model={run}", "to=x.png", "--fit", str(run)], "its name ends in .json"),
         ([*fitting, str(run), "accuracy=1"], "accuracy=1: say above 0, and below 1"),
         ([*fitting, str(run), "k=3"], "k= has no part in --fit"),
         ([*fitting, str(tmp_path / "few.csv")], "has 1 questions, and 100 are needed"),
@@ -308,3 +311,28 @@ def test_http_says_whether_it_fits(run: Path, sure: Path, rows: pl.DataFrame) ->
         assert found["items"]
         assert "fits" not in found  # chance has changed the order
         runner.run(served.close())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bias": 10**400},
+        {"mean": [10**400, 0, 0, 0]},
+        {"weight": [1e200, -1e200, 0, 0]},
+        {"scale": [1e-320, 1, 1, 1]},
+        {"scale": [-1, 1, 1, 1]},
+        {"least": -1},
+        {"least": 2},
+        {"mean": [1, 2, 3]},
+        {"mean": "abcd"},
+    ],
+)
+def test_a_file_from_which_no_confidence_can_come_is_refused(
+    sure: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    kept = json.loads(sure.read_text())
+    kept["confidence"] |= change
+    path = tmp_path / "poisoned.json"
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match="holds none"):
+        read_confidence(path, kept["confidence"]["model"])

@@ -19,6 +19,7 @@ from lightning_rec.rules.exploring import Chance, Epsilon
 from lightning_rec.simulation import Answer, Settings, World, make_log, play
 from lightning_rec.simulation.folders import Kept, read, write
 from lightning_rec.simulation.playing import Played, Told, summary
+from lightning_rec.simulation.server import Server
 from lightning_rec.simulation.values import effect_of, value_of
 from lightning_rec.simulation.world import DAY, START, before
 from lightning_rec.trials import Assignment, compare_variants
@@ -394,3 +395,55 @@ def test_the_value_after_a_play_is_that_of_the_next_visit(tmp_path: Path) -> Non
         assert not found.left_out
         assert found.request == pytest.approx((chance @ [1, 0.5]).mean(), abs=1e-12)
         assert found.had == pytest.approx(state.had[:, [5, 9]].mean())
+
+
+def test_what_is_nearly_sure_is_found_in_proportion_to_its_odds_too() -> None:
+    """Chances round to 1 from odds of about exp(37) on, and to 0 below exp(-745)."""
+    world = world_of(strength=100, base=20, feedback=0, users=300, organic=3)
+    state = before(world, pl.DataFrame(schema={"user": pl.String, "item": pl.String,
+                                               "time": pl.Int64, "kind": pl.String}), 0)  # fmt: skip
+    users = np.arange(world.users(0))
+    _, vectors, attraction = world.catalogue(0)
+    odds = 100 * world.tastes(0) @ vectors.T / 2 + attraction
+    who, what = world.organic(0, users, state)
+    assert np.bincount(who).tolist() == [3] * len(users)
+    # Beside such odds the noise of a draw is small: the best three come, whatever their number.
+    best = np.sort(odds, 1)[:, -3:].mean()
+    assert odds[who, what].mean() > best - 2
+    assert (world.probability(0, users, state) == 1).sum() > 3 * len(users)
+
+
+@pytest.mark.parametrize(
+    ("about", "log", "words"),
+    [
+        ({"settings": 3, "days": 2}, {}, "world.json is not as"),
+        ({"settings": {}, "days": "x"}, {}, "world.json is not as"),
+        ({"settings": {}, "days": None}, {}, "world.json is not as"),
+        ({"settings": {}, "days": -5}, {}, "world.json is not as"),
+        ({"settings": {}, "days": 1}, None, "log.parquet"),
+        ({"settings": {}, "days": 1}, {"user": ["u0"]}, "item"),
+        ({"settings": {}, "days": 1}, {"user": ["u0"], "item": ["x"]}, "its items i0, i1"),
+        ({"settings": {}, "days": 1}, {"user": [None], "item": ["i0"]}, "nothing is left out"),
+    ],
+)
+def test_other_folders_are_refused_in_a_sentence(
+    tmp_path: Path, about: Any, log: dict[str, list[Any]] | None, words: str
+) -> None:
+    (tmp_path / "world.json").write_text(json.dumps(about))
+    if log is not None:
+        table = pl.DataFrame(log, schema_overrides={"user": pl.String})
+        if "item" in log:
+            table = table.with_columns(time=pl.lit(START), kind=pl.lit("organic"))
+        table.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=words):
+        read(tmp_path)
+
+
+def test_truths_and_addresses_of_something_else_are_refused(tmp_path: Path) -> None:
+    for name, text in (("a", "[]"), ("b", '{"world": 1}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "truth.json").write_text(text)
+    with pytest.raises(UserError, match=r"truth\.json is not as"):
+        effect_of({name: tmp_path / name for name in "ab"}, None)
+    with pytest.raises(UserError, match="say it as"):
+        Server("http://127.0.0.1:99999999", {}, None, "")
