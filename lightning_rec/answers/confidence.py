@@ -1,7 +1,7 @@
 """Whether the first answer to a question fits: a calibrated confidence, and when to say nothing.
 
 Selective prediction: a calibrator learns from held-out questions whether the first answer is right
-(Kamath, Jia & Liang 2020, "Selective Question Answering under Domain Shift", section 3.5), and
+(Kamath, Jia & Liang 2020, "Selective Question Answering under Domain Shift", section 3), and
 answers below a threshold are withheld (Geifman & El-Yaniv 2017, "Selective Classification for Deep
 Neural Networks").
 """

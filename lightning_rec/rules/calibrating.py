@@ -27,7 +27,7 @@ def tastes(
 ) -> Tensor:
     """The shares of each group in some histories: float64 [B, groups], which add up to 1.
 
-    p(g|u) of Steck 2018, "Calibrated Recommendations", equation 2, all events alike. Items without
+    p(g|u) of Steck 2018, "Calibrated Recommendations", section 3, all events alike. Items without
     a group do not count: who has no others has shares of 0.
 
     Args:
@@ -66,7 +66,7 @@ def miscalibration(group: Tensor, items: Tensor, taste: Tensor) -> Tensor:
 class Calibrated:
     """(1 - d) relevance - d times the divergence of the list from the history, were it next.
 
-    The greedy list of Steck 2018, section 4.2, whose marginal gain this is but for a constant; a
+    The greedy list of Steck 2018, section 4, whose marginal gain this is but for a constant; a
     :class:`~lightning_rec.rules.choosing.Value`. ``taste``: see :func:`tastes`.
     """
 
