@@ -231,6 +231,8 @@ def values_of(items: pl.DataFrame, name: str, what: str) -> pl.Series:
         raise UserError(f"{what}: the catalogue has no column '{name}'.{told}")
     column = items[name]
     if isinstance(column.dtype, pl.List | pl.Array):
+        if column.explode().dtype.is_nested():
+            raise UserError(f"{what}: the column '{name}' holds lists of lists, not of values.")
         return column.cast(pl.List(pl.String)).alias(name)
     text = column.cast(pl.String)
     sign = next((s for s in _SEPARATORS if text.str.contains(s, literal=True).any()), None)

@@ -136,3 +136,14 @@ def test_slips_are_told(given: str, words: str) -> None:
 def test_one_order_at_a_time() -> None:
     with pytest.raises(UserError, match="say one of them"):
         Rules(calibration="0.5@kinds", diversity="mmr")
+
+
+@pytest.mark.parametrize("asks", ["calibration=0.5@deep", "per=deep:2"])
+def test_lists_of_lists_are_no_values(asks: str) -> None:
+    items = pl.DataFrame({"item": ["a", "b"], "deep": [[["x"]], [["y"], ["z"]]]})
+    name, _, said = asks.partition("=")
+    with pytest.raises(UserError, match=f"{name}: the column 'deep' holds lists of lists"):
+        made_ready(
+            {name: said}, items, Catalogue(items).codes, lambda: torch.ones(2, 2),
+            lambda: np.ones(2, np.int64),
+        )  # fmt: skip
