@@ -106,6 +106,9 @@ def _fit(found: Any, said: dict[str, str]) -> None:
         raise UserError(f"to={path} exists: choose another name.")
     if path.suffix != ".json":  # its picture takes the name with other endings
         raise UserError(f"to={path}: its name ends in .json.")
+    for picture in (path.with_suffix(".png"), path.with_suffix(".pdf")):
+        if picture.exists():
+            raise UserError(f"to={path}: its picture would take the place of {picture}.")
     accuracy = _share(said, "accuracy", 0.8, zero=False)
     share = _share(said, "unanswerable", 0.2, zero=True)
     seed = number("seed", said["seed"], int) if "seed" in said else 0

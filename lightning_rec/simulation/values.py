@@ -57,11 +57,13 @@ def value_of(kept: Kept, path: Path, *, after: bool = False) -> Value:
         there = items < kept.world.items(int(day))
         state = before(kept.world, kept.log, int(day))
         shown = np.where(there, items, -1)[:, None]
-        chance = kept.world.probability(int(day), codes_of(part["user"]), state, shown)[:, 0]
+        users = codes_of(part["user"])
+        chance = kept.world.probability(int(day), users, state, shown)[:, 0]
+        had = there & state.had[users, shown[:, 0]]
         place = examination[part["rank"].to_numpy() - 1]
         share = part["probability"].to_numpy()
         worth[here] = chance * place * share
-        gone += float(share[chance == 0].sum())
+        gone += float(share[had].sum())
     known = rows.select("request", "rank").unique()
     requests = known["request"].n_unique()
     total = float(worth.sum())

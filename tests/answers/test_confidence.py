@@ -229,6 +229,7 @@ def test_slips_are_told(run: Path, sure: Path, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_text("query,item\nbara,a1\n")
     (tmp_path / "odd.csv").write_text("query,item\n" + "".join(f"q{n},zz\n" for n in range(150)))
     fitting = ["answer", f"model={run}", f"to={tmp_path / 'new.json'}", "--fit"]
+    (tmp_path / "own.png").write_text("")
     asking = ["answer", f"model={run}"]
     for words, said in (
         (["answer", "model=nowhere", "x"], "nowhere"),
@@ -241,6 +242,7 @@ def test_slips_are_told(run: Path, sure: Path, tmp_path: Path) -> None:
         ([*asking, f"confidence={sure}", "size=3"], "put a blank before"),
         ([*asking, f"confidence={sure}", "k=0", "x"], "k=0: this run can find from 1 to"),
         ([*asking, f"confidence={sure}", "k=9999", "x"], "k=9999: this run can find from 1 to"),
+        (["answer", f"model={run}", f"to={tmp_path / 'own.json'}", "--fit", str(run)], "own.png"),
         (["answer", f"model={run}", "to=x.png", "--fit", str(run)], "its name ends in .json"),
         ([*fitting, str(run), "accuracy=1"], "accuracy=1: say above 0, and below 1"),
         ([*fitting, str(run), "k=3"], "k= has no part in --fit"),

@@ -447,3 +447,10 @@ def test_truths_and_addresses_of_something_else_are_refused(tmp_path: Path) -> N
         effect_of({name: tmp_path / name for name in "ab"}, None)
     with pytest.raises(UserError, match="say it as"):
         Server("http://127.0.0.1:99999999", {}, None, "")
+
+
+def test_an_item_that_is_not_there_yet_is_none_that_users_have_had(tmp_path: Path) -> None:
+    world = world_of()
+    pl.DataFrame({"item": ["i29999"], "probability": [1.0]}).write_csv(tmp_path / "policy.csv")
+    found = value_of(Kept(world, 4, make_log(world), None), tmp_path / "policy.csv")
+    assert (found.row, found.had) == (0, 0)
