@@ -52,8 +52,12 @@ class Wording:
                 "its answer: ask a shorter one."
             )
         cut = self.tokenizer(article, add_special_tokens=False)["input_ids"][:room]
-        prompt = PROMPT.format(article=self.tokenizer.decode(cut), question=question)
-        ids = self._read(prompt)
+        while True:
+            prompt = PROMPT.format(article=self.tokenizer.decode(cut), question=question)
+            ids = self._read(prompt)
+            if (over := ids.shape[1] - self.room) <= 0:
+                break
+            cut = cut[:-over]  # what was cut within a letter is read as more tokens
         made = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),

@@ -5,6 +5,7 @@ import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -338,3 +339,27 @@ def test_a_file_from_which_no_confidence_can_come_is_refused(
     path.write_text(json.dumps(kept))
     with pytest.raises(UserError, match="holds none"):
         read_confidence(path, kept["confidence"]["model"])
+
+
+@pytest.mark.parametrize("article", ["é" * 300, "a" + "é" * 300, "aa" + "😀" * 200])
+def test_an_article_that_is_cut_within_a_letter_fits_all_the_same(
+    article: str, tmp_path: Path
+) -> None:
+    """A byte of a letter alone is read as the three of U+FFFD: more than the model has room for."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    from lightning_rec.answers.wording import Wording
+
+    vocab = {c: n for n, c in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "</s>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>").save_pretrained(tmp_path)
+    shape: dict[str, Any] = {"n_positions": 200, "n_embd": 8, "n_layer": 1, "n_head": 1}
+    torch.manual_seed(0)
+    ends: dict[str, Any] = {"eos_token_id": 256, "bos_token_id": 256}
+    GPT2LMHeadModel(GPT2Config(vocab_size=257, **shape, **ends)).save_pretrained(tmp_path)
+    worded = Wording(str(tmp_path), tokens=4)
+    for question in ("q?", "qq?"):
+        assert isinstance(worded.words([question], [article])[0], str)
