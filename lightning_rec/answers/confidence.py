@@ -119,15 +119,17 @@ def ask(
     """Ask the questions of rows, ``query`` and ``item``, a row for each right answer.
 
     ``unanswerable``: from this share of the questions, drawn by ``seed``, their answers are taken
-    away, so that the best of the others stands first, and is wrong. Raises UserError for columns
-    that are missing, and where no item is known.
+    away, so that the best of the others stands first, and is wrong. A question of whose answers the
+    model knows none is unanswerable too. Raises UserError for columns that are missing, and where
+    no item is known.
     """
     given = frame(rows, "query", "item").select("query", "item").drop_nulls()
     codes = model.catalogue.codes(given["item"])
-    known = given.select(pl.col("query").cast(pl.String), item=codes).drop_nulls().unique()
+    all_of_them = given.select(pl.col("query").cast(pl.String), item=codes).unique()
+    known = all_of_them.drop_nulls()
     if known.is_empty():
         raise UserError("No item of the rows is one of the model's: their ids are others.")
-    own = known.group_by("query").agg("item").sort("query")
+    own = all_of_them.group_by("query").agg(pl.col("item").drop_nulls()).sort("query")
     queries = own["query"].to_list()
     taken = bits(seed, np.arange(len(queries))) / 2.0**64 < unanswerable
     most = int(own["item"].list.len().max()) if taken.any() else 0  # type: ignore[arg-type]
@@ -148,7 +150,8 @@ def ask(
     first = lists.filter(pl.col("rank") == pl.col("rank").min().over("query"))
     right = own.select("query").join(first, "query", "left", maintain_order="left")["own"]
     right_first = right.fill_null(False).to_numpy().astype(bool)
-    return Asked(queries, facts_of(queries, lists), right_first, ~taken)
+    answerable = ~taken & (own["item"].list.len() > 0).to_numpy()
+    return Asked(queries, facts_of(queries, lists), right_first, answerable)
 
 
 def fit(asked: Asked, accuracy: float, model: str) -> Confidence:

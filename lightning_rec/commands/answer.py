@@ -112,7 +112,7 @@ def _fit(found: Any, said: dict[str, str]) -> None:
     accuracy = _share(said, "accuracy", 0.8, zero=False)
     share = _share(said, "unanswerable", 0.2, zero=True)
     seed = number("seed", said["seed"], int) if "seed" in said else 0
-    parts = _questions(Path(said["--fit"]), seed)
+    parts = _questions(Path(said["--fit"]), found.path, seed)
     with Screen(stderr=True).status("asking the questions"):
         learnt, test = (ask(found.model, rows, share, seed) for rows in parts)
     made = fit(learnt, accuracy, found.identity)
@@ -125,27 +125,48 @@ def _fit(found: Any, said: dict[str, str]) -> None:
     _tell(facts, path)
 
 
-def _questions(of: Path, seed: int) -> Any:
-    """Rows to learn from, and others to measure on: ``query``, ``item`` of right answers."""
+def _questions(of: Path, model: Path, seed: int) -> Any:
+    """Rows to learn from, and others to measure on: ``query``, ``item`` of right answers.
+
+    Raises UserError where a run has other data or another split than the model: its questions of
+    validation may be what the model was trained on.
+    """
     import numpy as np
     import polars as pl
 
     from lightning_rec.answers.confidence import LEAST
     from lightning_rec.data.chance import bits
+    from lightning_rec.data.matching.pairs import normalised
     from lightning_rec.lab.questions import questions_of
     from lightning_rec.rules.given import table
 
     if of.is_dir() and (of / "run.json").is_file():
+        ours, theirs = (_card(each) for each in (of, model))
+        for key in ("data_hash", "protocol_hash"):
+            if ours.get(key) != theirs.get(key):
+                raise UserError(
+                    f"--fit {of} has another {key} than {model}, which may have learnt its "
+                    "questions: say the run that the model is, or was exported from."
+                )
         return questions_of(of)
     rows = table(of, "query", "item").select("query", "item").drop_nulls()
-    once = rows.select("query").unique(maintain_order=True).sort("query")
+    rows = rows.with_columns(key=normalised(pl.col("query").cast(pl.String)))  # one question
+    once = rows.select("key").unique().sort("key")
     if len(once) < 2 * LEAST:
         raise UserError(
             f"{of} has {len(once)} questions, and {2 * LEAST} are needed: half are learnt from."
         )
     first = bits(seed + 1, np.arange(len(once))) < 2**63
-    half = rows.join(once.with_columns(first=pl.Series(first)), "query", maintain_order="left")
-    return half.filter("first").drop("first"), half.filter(~pl.col("first")).drop("first")
+    half = rows.join(once.with_columns(first=pl.Series(first)), "key", maintain_order="left")
+    return tuple(half.filter(each).select("query", "item") for each in ("first", ~pl.col("first")))
+
+
+def _card(folder: Path) -> Any:
+    """What a run, or the one that a bundle was exported from, says of itself."""
+    from lightning_rec.bundle.manifest import CARD
+    from lightning_rec.documents import read_json
+
+    return read_json(next(p for p in (folder / CARD, folder / "run.json") if p.is_file()))
 
 
 def _tell(facts: dict[str, Any], path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lightning_rec import cli, load_run
 from lightning_rec.answers.confidence import (
@@ -203,6 +204,34 @@ def _identity(run: Path) -> str:
     from lightning_rec.bundle import identity_of
 
     return identity_of(run)
+
+
+def test_a_question_whose_answers_nobody_knows_is_unanswerable(model: MatchPredictor) -> None:
+    rows = {"query": ["bara doni", "bara doni", "gisu kutu"], "item": ["a1", "zz", "zz"]}
+    asked = ask(model, rows)
+    assert asked.queries == ["bara doni", "gisu kutu"]
+    assert asked.answerable.tolist() == [True, False]
+    assert not asked.right[1]
+
+
+def test_the_questions_are_those_of_the_models_own_split(
+    run: Path, rows: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Another split may test on what the model was trained on."""
+    config = OmegaConf.load(run / "config.yaml")
+    again = [
+        f"data.path={config.data.path}", "data=pairs", "data.query=question", "data.title=answer",
+        "data.item=item", "model=bm25", "protocol.val=0.4", "protocol.test=0.3", "logger=none",
+        "protocol.cutoffs=[1,10]", "task.ranked=[val,test]", "monitor=val/ndcg@10", "baseline=null",
+    ]  # fmt: skip
+    other = ["protocol.seed=5", "trainer=cpu", f"run_dir={tmp_path / 'other'}"]
+    assert cli.run(["train", *again, *other]) == 0
+    assert cli.run(["export", f"run={run}", f"to={tmp_path / 'bundle'}"]) == 0
+    for folder in (run, tmp_path / "bundle"):
+        said = ["answer", f"model={folder}", f"to={tmp_path / 's.json'}", "accuracy=0.5"]
+        with pytest.raises(UserError, match="has another protocol_hash than"):
+            cli.run([*said, "--fit", str(tmp_path / "other")])
+    assert cli.run([*said, "--fit", str(run)]) == 0  # which the bundle was exported from
 
 
 def test_rows_of_ones_own_and_bundles(
