@@ -84,8 +84,8 @@ def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> i
     paths += [Path(path) for of in titled for path in of]
     if missing := [path for path in paths if not path.exists()]:
         raise UserError(f"There is no file or folder {missing[0]}.")
-    # Each look would tell again of each run that goes on.
-    logging.getLogger("lightning_rec.lab.reading").setLevel(logging.ERROR)
+    reading = logging.getLogger("lightning_rec.lab.reading")
+    level = reading.level
 
     def page(version: str) -> str:
         completed = any(_completed(path) for path in paths)
@@ -93,7 +93,11 @@ def _watch(named: list[str], options: dict[str, Any], said: dict[str, str]) -> i
         return render(made, searches, said.get("title", ""), version, of_jobs(paths))
 
     console = Screen()
-    watch(Watched(page), paths, port, lambda told: console.print(told, highlight=False))
+    reading.setLevel(logging.ERROR)  # each look would tell again of each run that goes on
+    try:
+        watch(Watched(page), paths, port, lambda told: console.print(told, highlight=False))
+    finally:
+        reading.setLevel(level)
     return 0
 
 
