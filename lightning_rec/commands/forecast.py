@@ -55,8 +55,7 @@ Examples:
 """
 WHOLE = ("horizon", "windows", "history", "lead_time", "season", "epochs", "seed")
 NAMED = ("every", "by", "category", "quantity", "until", "vectors", "known", "stock")
-KEPT = ("version", "commit", "dirty")  # of what a run says of its code
-KEYS = (*NAMED, *WHOLE, "models", "least", "service", "seed", "level", "to")
+KEYS = (*NAMED, *WHOLE, "models", "least", "service", "level", "to")
 
 
 def run(arguments: list[str]) -> int:
@@ -114,12 +113,11 @@ def write(made: "Study", overrides: list[str], folder: Path) -> None:
 
     from lightning_rec.answers.files import write_table
     from lightning_rec.files import write_json
-    from lightning_rec.runs.provenance import card, machine, now
+    from lightning_rec.runs.provenance import about
 
     folder.mkdir(parents=True, exist_ok=True)
-    about = {key: value for key, value in card().items() if key in KEPT}
-    facts = {"overrides": overrides, **about, "machine": machine(), "finished": now()}
-    write_json(folder / "forecast.json", facts | made.facts())
+    facts = {"overrides": overrides, **about(), **made.facts()}
+    write_json(folder / "forecast.json", facts)
     write_table(made.forecasts.lazy(), folder / "forecasts.parquet")
     write_table(made.backtest.table.lazy(), folder / "backtest.parquet")
     write_table(made.stock.lazy(), folder / "stock.csv")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lightning_rec.build import problem_of
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.errors import UserError
 from lightning_rec.problems.matching import Matching
@@ -18,11 +19,12 @@ def questions_of(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """
     run = RunFolder.open(path)
     run.check_completed("--fit")
-    if run.config.task.get("_target_", "").rpartition(".")[2] != "Matching":
+    problem = problem_of(with_parts(run, run.config))
+    if not isinstance(problem, Matching):
         raise UserError(
-            f"--fit {path} is no run of matching: its questions are what is learnt from."
+            f"--fit {path} is a run of task={problem.name}: one of matching has the questions."
         )
-    loaded = Matching(with_parts(run, run.config)).load(cache_dir())
+    loaded = problem.load(cache_dir())
     if loaded.data_hash != run.card.get("data_hash"):
         raise UserError(f"{path}: its data are others now than those that it was trained on.")
     matches, pairs = loaded.data, loaded.data.pairs

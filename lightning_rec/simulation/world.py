@@ -38,7 +38,8 @@ class World:
         self._tastes: tuple[int, Floats] | None = None
 
     def _chance(self, *what: int) -> np.random.Generator:
-        return np.random.default_rng([self.settings.seed, *what])
+        # NumPy pads entropy with zeros: without the length, (3, 1) and (3, 1, 0) were one stream.
+        return np.random.default_rng([self.settings.seed, len(what), *what])
 
     def users(self, day: int) -> int:
         """How many users there are on a day."""

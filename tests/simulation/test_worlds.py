@@ -454,3 +454,11 @@ def test_an_item_that_is_not_there_yet_is_none_that_users_have_had(tmp_path: Pat
     pl.DataFrame({"item": ["i29999"], "probability": [1.0]}).write_csv(tmp_path / "policy.csv")
     found = value_of(Kept(world, 4, make_log(world), None), tmp_path / "policy.csv")
     assert (found.row, found.had) == (0, 0)
+
+
+def test_no_two_kinds_of_chance_are_one_stream() -> None:
+    """NumPy pads entropy with zeros, so that a name and the same with a 0 behind it were one."""
+    world = World(Settings(seed=1))
+    named = [(a, *rest) for a in range(7) for rest in ((), (0,), (1,), (1, 0), (0, 0), (1, 0, 0))]
+    first = {tuple(world._chance(*each).random(2)) for each in named}
+    assert len(first) == len(named)
