@@ -92,6 +92,7 @@ class PostNormLayer(nn.Module):
         dropout: float,
         attention_dropout: float,
         activation: Callable[[Tensor], Tensor],
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.heads, self.attention_dropout, self.activation = heads, attention_dropout, activation
@@ -99,21 +100,34 @@ class PostNormLayer(nn.Module):
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
         self.output = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim)
+        self.attention_norm = nn.LayerNorm(dim, eps=eps)
         self.expand = nn.Linear(dim, inner)
         self.contract = nn.Linear(inner, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim, eps=eps)
         self.dropout = Dropout(dropout)
 
-    def forward(self, hidden: Tensor, visible: Tensor, queries: Tensor | None = None) -> Tensor:
+    def forward(
+        self, hidden: Tensor, visible: Tensor | None, queries: Tensor | None = None
+    ) -> Tensor:
         """New states of ``queries``, all of ``hidden`` if None: float [B, Q, D]."""
+        return self.fed(self.attended(hidden, visible, queries))
+
+    def attended(
+        self, hidden: Tensor, visible: Tensor | None, queries: Tensor | None = None
+    ) -> Tensor:
+        """The first half; ``visible``: see :func:`attend`. Float [B, Q, D]."""
         queries = hidden if queries is None else queries
         dropped = self.attention_dropout if self.training else 0.0
         query, key, value = self.query(queries), self.key(hidden), self.value(hidden)
         attended = attend(query, key, value, self.heads, visible, dropped)
-        attended = self.attention_norm(queries + self.dropout(self.output(attended)))
+        normed: Tensor = self.attention_norm(queries + self.dropout(self.output(attended)))
+        return normed
+
+    def fed(self, attended: Tensor) -> Tensor:
+        """The second half: float [B, Q, D] -> the same."""
         inner = self.contract(self.activation(self.expand(attended)))
-        return self.norm(attended + self.dropout(inner))
+        normed: Tensor = self.norm(attended + self.dropout(inner))
+        return normed
 
 
 def steps_back(items: Tensor, padding: int) -> Tensor:

@@ -30,11 +30,13 @@ def official(layer: Layer, states: Tensor) -> Tensor:
     with torch.no_grad():
         attention.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
         attention.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-    attention.out_proj = layer.output
+    attention.out_proj.load_state_dict(layer.output.state_dict())
     future = torch.triu(torch.ones(length, length, dtype=torch.bool), diagonal=1)
     x = layer.attention_norm(states)[None]
-    states = states + torch.sigmoid(layer.attention_gate(states)) * (
-        attention(x, x, x, attn_mask=future, need_weights=False)[0][0]
+    states = (
+        states
+        + torch.sigmoid(layer.attention_gate(states))
+        * (attention(x, x, x, attn_mask=future, need_weights=False)[0][0])
     )
     x = layer.norm(states)
     swiglu = (F.silu(x @ layer.expand.weight.T) * (x @ layer.scale.weight.T)) @ (
