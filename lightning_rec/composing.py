@@ -8,7 +8,7 @@ import copy
 import functools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ _HANDLERS = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandle
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _VARIABLES = ("HOME", "USER", "TMPDIR", "HOSTNAME")
 _PREFIXES = ("LIGHTNING_REC_", "SLURM_")
+_SEVERAL = re.compile(r"item=\[([\w\s,-]*)\]")
 _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,{}\s]+)")
 
 
@@ -67,7 +68,7 @@ class CheckedLoader(ConfigLoaderImpl):
 
     def load_configuration(self, *args: Any, **settings: Any) -> DictConfig:
         """Compose. Raises UserError if the config names what no config may."""
-        overrides = settings.get("overrides", ())
+        settings["overrides"] = overrides = parts_of_items(settings.get("overrides", ()))
         for_mode = settings.get("validate_sweep_overrides") is False
         if for_mode and not self.own_folders and not any("hydra." in each for each in overrides):
             # Hydra composes the whole config once more to read hydra.mode, which ours do not set;
@@ -76,6 +77,27 @@ class CheckedLoader(ConfigLoaderImpl):
         cfg: DictConfig = super().load_configuration(*args, **settings)
         check(cfg)
         return cfg
+
+
+def parts_of_items(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which ``item=[ids,text]`` is the sum of these; see ``conf/item/sum.yaml``.
+
+    Raises UserError where a part is named twice.
+    """
+    found: list[str] = []
+    for override in overrides:
+        named = _SEVERAL.fullmatch(override)
+        if named is None:
+            found.append(override)
+            continue
+        names = [name.strip() for name in named[1].split(",")]
+        if not all(names):
+            raise UserError(f"{override}: name what items are known by, such as item=[ids,text].")
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise UserError(f"{override}: {listed(doubled)} stands there twice.")
+        chosen = {name: "own" if name == "ids" else name for name in names}
+        found += ["item=sum", *(f"+item@item.parts.{k}={v}" for k, v in chosen.items())]
+    return found
 
 
 @contextmanager

@@ -108,35 +108,24 @@ class ItemNode(ABC):
 
 
 class Described(ItemNode):
-    """Items known by vectors that describe them, and perhaps by their ids as well."""
+    """Items known by what describes them, and perhaps by their ids as well."""
 
     choice: ClassVar[str]  # as in ``item=``
     ids: bool
     id_dropout: float
 
     @abstractmethod
-    def read(self, reading: Reading) -> VectorSource | None:
-        """Read the vectors; None if they come with the weights of a run that is restored."""
+    def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """The encoder without ids; see :meth:`encoder`."""
 
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
-        """A linear map of the vectors, and perhaps a vector of each item's own."""
-
-        def read() -> VectorSource | None:
-            assert reading is not None
-            return self.read(reading)
-
-        described = Projected(schema, dim, read)
+        """What describes the items, and perhaps a vector of each item's own."""
+        described = self.described(schema, dim, reading)
         if not self.ids:
             return described
         trained = None if reading is None else reading.trained
         own = OwnVectors(schema, dim, self.id_dropout, trained)
         return Sum(schema, dim, {self.choice: described, "ids": own})
-
-    def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
-        """The vectors as they are."""
-        source = self.read(reading)
-        assert source is not None
-        return source
 
     def _set_ids(self, ids: bool, id_dropout: float) -> None:
         """Raise UserError where there is nothing to drop."""
@@ -149,31 +138,61 @@ class Described(ItemNode):
             )
 
 
+class OfVectors(Described):
+    """Items known by vectors that describe them, and perhaps by their ids as well."""
+
+    @abstractmethod
+    def read(self, reading: Reading) -> VectorSource | None:
+        """Read the vectors; None if they come with the weights of a run that is restored."""
+
+    def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """A linear map of the vectors."""
+
+        def read() -> VectorSource | None:
+            assert reading is not None
+            return self.read(reading)
+
+        return Projected(schema, dim, read)
+
+    def source(self, schema: Schema, width: int, reading: Reading) -> VectorSource:
+        """The vectors as they are."""
+        source = self.read(reading)
+        assert source is not None
+        return source
+
+
 class SumOf(ItemNode):
     """Items are known by several things, each with an encoder of its own.
 
     Args:
         parts: nodes as ``item=`` has them, by names of one's own.
-        gate: weigh the parts item by item by a learnt softmax; else they are added.
+        gate: weigh the parts item by item by a learnt softmax.
+        concat: take a learnt linear map of all parts' vectors. With neither they are added.
     """
 
-    def __init__(self, parts: Mapping[str, dict[str, Any]], gate: bool = False) -> None:
+    def __init__(
+        self, parts: Mapping[str, dict[str, Any]], gate: bool = False, concat: bool = False
+    ) -> None:
         self.parts = {name: item_node(f"item.parts.{name}", node) for name, node in parts.items()}
-        self.gate = gate
+        self.joined = {"gate": gate, "concat": concat}
         every = self.parts.values()
         self.template = " ".join(part.template for part in every if part.template) or None
         self.languages = [language for part in every for language in part.languages]
         self.title = " and ".join(part.title for part in every)
         self.reads_new = all(part.reads_new for part in every)
         if not parts:
-            raise UserError("item.parts is empty: name what items are known by.")
+            raise UserError(
+                "item.parts is empty: name what items are known by, such as item=[ids,features]."
+            )
+        if gate and concat:
+            raise UserError("item.gate and item.concat are two ways to join: choose one of them.")
         if len(self.languages) > 1:
             raise UserError("item.parts has several language models, but adapter= is about one.")
 
     def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
         """The sum of the parts' encoders."""
         parts = {name: part.encoder(schema, dim, reading) for name, part in self.parts.items()}
-        return Sum(schema, dim, parts, self.gate)
+        return Sum(schema, dim, parts, **self.joined)
 
 
 class OwnIds(ItemNode):

@@ -11,7 +11,7 @@ from lightning_rec.adapters.whole import Frozen
 from lightning_rec.data.templates import render_template
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
-from lightning_rec.items.base import Described, Reading
+from lightning_rec.items.base import OfVectors, Reading
 from lightning_rec.language.cached import agrees, read_lower, read_vectors
 from lightning_rec.language.encoder import Pooling, TextEncoder, check_length
 from lightning_rec.language.hub import find_model, model_here
@@ -26,7 +26,7 @@ from lightning_rec.ranges import BelowOne
 log = logging.getLogger(__name__)
 
 
-class Texts(Described):
+class Texts(OfVectors):
     """Items are known by what the catalogue says of them, read by a pretrained language model.
 
     Args:

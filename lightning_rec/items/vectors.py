@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from lightning_rec.data.given_vectors import Missing, read_vector_file, vectors_of
-from lightning_rec.items.base import Described, Reading
+from lightning_rec.items.base import OfVectors, Reading
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, whitening
 from lightning_rec.ranges import BelowOne
 
 
-class Vectors(Described):
+class Vectors(OfVectors):
     """Items are known by given vectors, such as of images, of a graph or of another model.
 
     Args:

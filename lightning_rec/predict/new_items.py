@@ -3,6 +3,7 @@
 import polars as pl
 
 from lightning_rec.data.ids import ids_of
+from lightning_rec.data.lists import lists
 from lightning_rec.data.templates import columns_of
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Frame, frame
@@ -40,6 +41,12 @@ def with_new(known: pl.DataFrame, new: Frame | None, template: str | None) -> pl
             "name those alone that it does not know."
         )
     given = given.with_columns(ids.alias("item"))
+    parted = [
+        lists(pl.col(name), kind).alias(name)
+        for name, kind in given.schema.items()
+        if kind == pl.String and known.schema[name] == pl.List(pl.String)
+    ]
+    given = given.with_columns(parted)
     try:
         given = given.cast({name: known.schema[name] for name in given.columns})
     except pl.exceptions.PolarsError as error:

@@ -250,3 +250,36 @@ def test_a_zero_shot_over_given_vectors_answers(
         score = found.filter(pl.col("item") == target)["score"][0]
         ranks.append((found["score"] >= score).sum())
     assert ranks == rows["rank"].to_list()
+
+
+@pytest.mark.parametrize("item", ["features", "[ids,features]"])
+def test_features_of_a_catalogue_describe_known_and_new_items(
+    titled: list[str], item: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    line = [*titled, "model=sasrec", "loss=full_softmax", f"item={item}"]
+    assert cli.run(["train", *line, f"run_dir={folder}"]) == 0
+    assert "kind (3 categories)" in (folder / "train.log").read_text()
+    assert cli.run(["evaluate", f"run={folder}"]) == 0
+    kind = pl.read_parquet(folder / "items.parquet")["kind"][0]
+    new = pl.DataFrame({"item": ["new", "odd"], "kind": [kind, "never seen"]})
+    predictor = lightning_rec.load_run(folder, new_items=new)
+    vectors = {row["item"]: row["vector"] for row in predictor.item_vectors().iter_rows(named=True)}
+    assert np.abs(vectors["new"]).sum() > 0
+    assert np.abs(vectors["odd"]).sum() == 0
+    bundle = tmp_path / "bundle"
+    assert cli.run(["export", f"run={folder}", f"to={bundle}"]) == 0
+    asked = {"histories": [["i01", "i08"]], "k": 3}
+    answers = [lightning_rec.open_model(each).recommend(**asked) for each in (folder, bundle)]
+    assert answers[0].equals(answers[1])
+
+
+def test_several_parts_are_named_in_brackets(titled: list[str], refused: Refused) -> None:
+    line = ["train", *titled, "model=sasrec"]
+    assert "stands there twice" in refused(*line, "item=[ids,ids]")
+    assert "name what items are known by" in refused(*line, "item=[]")
+    assert "Unknown choice item=feature" in refused(*line, "item=[ids,feature]")
+    assert "two ways to join" in refused(
+        *line, "item=[ids,features]", "item.gate=true", "item.concat=true"
+    )
+    assert "item=[ids,features]" in refused(*line, "item=sum")

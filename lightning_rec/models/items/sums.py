@@ -20,21 +20,29 @@ class Sum(ComputedItems):
         parts: the P encoders, by name, all of width D.
         gate: weigh them item by item, by a softmax over a learnt linear map of all P vectors, which
             starts with equal weights.
+        concat: take a learnt linear map of all P vectors instead, which starts with their sum.
     """
 
     def __init__(
-        self, schema: Schema, dim: int, parts: Mapping[str, ComputedItems], gate: bool = False
+        self,
+        schema: Schema,
+        dim: int,
+        parts: Mapping[str, ComputedItems],
+        gate: bool = False,
+        concat: bool = False,
     ) -> None:
         super().__init__(schema, dim)
         self.parts = module_dict(parts)
         self.by_id = any(part.by_id for part in parts.values())
         self.gate = nn.Linear(dim * len(parts), len(parts)) if gate else None
+        self.join = nn.Linear(dim * len(parts), dim) if concat else None
 
     def make_layers(self) -> None:
         """Those of each part."""
         for part in self.parts.values():
             part.make_layers()
 
+    @torch.no_grad()
     def draw_weights(self) -> None:
         """Those of each part."""
         for part in self.parts.values():
@@ -42,10 +50,17 @@ class Sum(ComputedItems):
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
             nn.init.zeros_(self.gate.bias)
+        if self.join is not None:
+            self.join.weight.copy_(torch.eye(self.dim).repeat(1, len(self.parts)))
+            nn.init.zeros_(self.join.bias)
 
     def of_codes(self, codes: Tensor) -> Tensor:
         """Int64 [n], rising -> float [n, D]."""
         vectors = [part.of_codes(codes) for part in self.parts.values()]
+        if self.join is not None:
+            real = (codes != self.num_items)[:, None]  # padding stays 0
+            joined: Tensor = self.join(torch.cat(vectors, dim=1))
+            return joined * real
         if self.gate is None:
             return sum(vectors[1:], vectors[0])
         weight: Tensor = self.gate(torch.cat(vectors, dim=1)).softmax(dim=1)  # [n, P]

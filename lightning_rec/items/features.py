@@ -1,0 +1,188 @@
+"""Items known by columns of the catalogue."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import PositiveInt
+
+from lightning_rec.data.clicks import columns as cells
+from lightning_rec.data.names import no_column
+from lightning_rec.data.split import Schema
+from lightning_rec.data.types import Floats, Ints
+from lightning_rec.errors import UserError, listed
+from lightning_rec.items.base import Described, Reading
+from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.models.items.features import FeatureItems, ItemFeatures, Joined
+from lightning_rec.ranges import BelowOne
+
+log = logging.getLogger(__name__)
+
+_BESIDE = ("code", "item", "title")
+_PARTED = ("|", ";")  # the first that occurs in a column of texts parts its values
+_NAMES = 0.5  # share of different texts from which on a column is names, and no categories
+
+
+class Features(Described):
+    """Items are known by columns of the catalogue: categories, lists of categories and numbers.
+
+    Args:
+        columns: which; None takes all but titles, and texts that most items have for their own.
+        categories: columns of numbers that stand for something, such as the number of a brand.
+        bins: read numbers as categories, by so many equally frequent bins; None by waves.
+        min_items: a category that fewer items have is left out.
+        joined: ``sum`` of the columns' vectors, or ``concat``, a linear map of them all.
+        ids: add a vector of each item's own.
+        id_dropout: probability that an item goes without it for a training step.
+    """
+
+    choice = "features"
+    reads_new = True
+
+    def __init__(
+        self,
+        columns: Sequence[str] | None = None,
+        categories: Sequence[str] = (),
+        bins: PositiveInt | None = None,
+        min_items: PositiveInt = 2,
+        joined: Joined = "sum",
+        ids: bool = False,
+        id_dropout: BelowOne = 0.0,
+    ) -> None:
+        self.columns = None if columns is None else [*columns]
+        self.categories, self.bins = [*categories], bins
+        self.min_items, self.joined = min_items, joined
+        self._set_ids(ids, id_dropout)
+        self.template = "".join(f"{{{name}}}" for name in columns or ()) or None
+        self.title = f"{listed(columns) if columns else 'features'}{' and ids' if ids else ''}"
+
+    def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """Vectors of features."""
+        features = None if reading is None else self.read_features(reading)
+        return FeatureItems(schema, dim, features, self.joined)
+
+    def read_features(self, reading: Reading) -> ItemFeatures:
+        """The features of the catalogue. Raises UserError for a column that is not there."""
+        about = reading.catalogue
+        known = reading.trained if reading.restoring else len(about)  # to whom values belong
+        trained = torch.arange(len(about)) < reading.trained
+        parts, numbers, told = [], [], []
+        for name in self._chosen(about, known):
+            column = about[name]
+            if name not in self.categories and _is_number(column.dtype):
+                value = cells.numbers(column.cast(pl.Float64))
+                if self.bins is None:
+                    numbers.append(_standard(value, known))
+                    told.append(f"{name} (a number)")
+                    continue
+                column = _binned(value, known, self.bins)
+            parts.append(_categories(column, known, self.min_items))
+            told.append(f"{name} ({parts[-1].size:,} categories)")
+        rows, offsets, size = _flat(parts, len(about))
+        of_trained = torch.zeros(size, dtype=torch.bool)
+        owner = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
+        of_trained[rows[trained[owner // max(1, len(parts))]]] = True
+        values = np.stack(numbers, axis=1) if numbers else np.zeros((len(about), 0))
+        if not reading.restoring:
+            log.info("Items are known by %s.", listed(told, 20))
+        return ItemFeatures(rows, offsets, size, of_trained, torch.from_numpy(values).float())
+
+    def _chosen(self, about: pl.DataFrame, known: int) -> list[str]:
+        there = [name for name in about.columns if name not in _BESIDE]
+        for key, names in (("columns", self.columns or []), ("categories", self.categories)):
+            for name in names:
+                if name not in about.columns:
+                    raise UserError(no_column("The catalogue", name, f"item.{key}", there))
+        if self.columns is not None:
+            return self.columns
+        left = [name for name in there if _is_name(about[name].head(known))]
+        chosen = [name for name in there if name not in left or name in self.categories]
+        if not chosen:
+            raise UserError(
+                "item=features: the catalogue says nothing of items but "
+                f"{listed(['ids', *left])}: name a table of items, data.catalogue=FILE, or of a "
+                "run of clicks columns of its rows that speak of items, item.columns=[COLUMN,…]."
+            )
+        if left:
+            log.info("item=features leaves out %s: most items have one of their own.", listed(left))
+        return chosen
+
+
+class _Categories(NamedTuple):
+    """Which categories items have: int64 [S] each, by item; ``size``: how many there are."""
+
+    item: Ints
+    category: Ints
+    size: int
+
+
+def _is_number(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind.is_temporal()
+
+
+def _is_name(column: pl.Series) -> bool:
+    """Whether a column of texts says something else of most items."""
+    if column.dtype != pl.String:
+        return False
+    found = _values(column).explode().drop_nulls()
+    return found.n_unique() > _NAMES * max(1, column.len() - column.null_count())
+
+
+def _values(column: pl.Series) -> pl.Series:
+    """The values of each item, List[String], without doubled ones."""
+    while isinstance(column.dtype, pl.List) and isinstance(column.dtype.inner, pl.List):
+        column = column.list.eval(pl.element().explode())
+    if isinstance(column.dtype, pl.List | pl.Array):
+        return cells.lists(column, _PARTED[0])
+    if column.dtype == pl.String:
+        for sign in _PARTED:
+            if column.str.contains(sign, literal=True).any():
+                return cells.lists(column, sign)
+    text = cells.text(column).to_frame("value")
+    one = pl.concat_list("value").list.drop_nulls()
+    return text.select(one).to_series()
+
+
+def _categories(column: pl.Series, known: int, least: int) -> _Categories:
+    """Of the values that ``least`` of the first ``known`` items have, in the order of the texts."""
+    pairs = pl.DataFrame({"item": np.arange(len(column)), "value": _values(column)})
+    pairs = pairs.explode("value").drop_nulls()
+    counted = pairs.filter(pl.col("item") < known).group_by("value").len()
+    kept = counted.filter(pl.col("len") >= least).select("value").sort("value")
+    found = pairs.join(kept.with_row_index("category"), on="value", maintain_order="left")
+    item, category = (found[name].to_numpy().astype(np.int64) for name in ("item", "category"))
+    return _Categories(item, category, len(kept))
+
+
+def _binned(value: Floats, known: int, bins: int) -> pl.Series:
+    """Numbers as categories by quantiles of the first ``known`` items; null where there is none."""
+    own = value[:known]
+    finite = own[np.isfinite(own)]
+    edges = np.unique(np.quantile(finite, np.arange(1, bins) / bins)) if len(finite) else finite
+    place = pl.Series(np.searchsorted(edges, value, side="right"))
+    return place.set(pl.Series(~np.isfinite(value)), None)
+
+
+def _standard(value: Floats, known: int) -> Floats:
+    """Numbers less the mean of the first ``known`` items, over their standard deviation."""
+    value = np.where(np.isfinite(value), value, np.nan)
+    own = value[:known][~np.isnan(value[:known])]
+    if not len(own):
+        return value
+    return (value - own.mean()) / (own.std() or 1.0)
+
+
+def _flat(parts: Sequence[_Categories], size: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """Rows of one table for several columns, as of :class:`ItemFeatures`, and its size."""
+    starts = np.cumsum([0, *(part.size for part in parts)])
+    if not parts:
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), 1
+    bag = np.concatenate([p.item * len(parts) + n for n, p in enumerate(parts)])
+    row = np.concatenate([p.category + start for p, start in zip(parts, starts, strict=False)])
+    order = np.argsort(bag, kind="stable")
+    counts = np.bincount(bag, minlength=size * len(parts))
+    offsets = np.concatenate([[0], counts.cumsum()])
+    return torch.from_numpy(row[order]), torch.from_numpy(offsets), max(1, int(starts[-1]))
