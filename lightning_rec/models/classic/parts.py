@@ -202,3 +202,43 @@ class Sparse(nn.Module):
             return False
         low, high = (self.indices.min(), self.indices.max()) if number else (0, -1)
         return bool(low >= 0 and (self.columns is None or high < self.columns))
+
+
+class WeighedItems(SequenceModel):
+    """A model whose score of an item is the sum of its weights for the items of a history.
+
+    ``near`` has a row of weights for each item that is scored; most are 0.
+    """
+
+    objectives = ("closed_form",)
+    needs_order = False
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema)
+        self.near = Sparse(schema.num_items, schema.num_items)
+
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
+        """The history as a set: float [M, V] of 0 and 1."""
+        return bag(histories, positions, self.schema.num_items)
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Sums of weights; see :meth:`SequenceModel.scores`."""
+        if items is not None and items.dim() == 2:
+            return pick(self.scores(queries), items)
+        near = self.near.scipy()
+        if items is not None:
+            near = near[items.cpu().numpy()]
+        sums = (sparse.csr_array(queries.cpu().numpy()) @ near.T).toarray()
+        return torch.from_numpy(sums).to(queries.device)
+
+
+def nearest(likeness: NDArray[np.float32], neighbours: int) -> sparse.csr_array:
+    """Keep the highest values of each row that are above zero: float [n, V] -> sparse [n, V]."""
+    rows, columns = likeness.shape
+    number = min(neighbours, columns)
+    value, column = torch.topk(torch.from_numpy(likeness), number, dim=1, sorted=False)
+    indptr = np.arange(0, rows * number + 1, number)
+    arrays = (value.flatten().numpy(), column.flatten().numpy(), indptr)
+    neighbours_of = sparse.csr_array(arrays, shape=likeness.shape)
+    neighbours_of.eliminate_zeros()
+    return neighbours_of
