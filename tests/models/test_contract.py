@@ -56,9 +56,10 @@ def eight_users(seed: int = 0) -> Split:
 
 
 def titles(seed: int = 0) -> polars.DataFrame:
-    """A catalogue whose titles are three words of ten."""
+    """A catalogue whose titles are three words of ten, with one of four genres each."""
     words = np.random.default_rng(seed).integers(10, size=(ITEMS, 3)).tolist()
-    return polars.DataFrame({"title": [" ".join(f"word{i}" for i in row) for row in words]})
+    texts = [" ".join(f"word{i}" for i in row) for row in words]
+    return polars.DataFrame({"title": texts, "genres": [[f"genre{i[0] % 4}"] for i in words]})
 
 
 def composed(name: str, **settings: Any) -> DictConfig:
