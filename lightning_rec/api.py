@@ -136,6 +136,7 @@ def pipeline(
     ranker: Sequence[str] | None = ("model=lightgbm",),
     negatives: int = 100,
     seed: int = 1,
+    held: float = 0.2,
     stages: Folder | None = None,
     to: Folder | None = None,
 ) -> RunFolder:
@@ -147,6 +148,7 @@ def pipeline(
         ranker: overrides of the run of clicks that ranks; None ranks by reciprocal rank fusion.
         negatives: candidates of a query that the ranker learns from, beside the target; 0: all.
         seed: of what is drawn.
+        held: of matching, the share of the training queries that the ranker learns from.
         stages: where stages are kept; None: ``runs/stages``.
         to: the folder of the pipeline; None makes one below ``runs``.
 
@@ -159,7 +161,7 @@ def pipeline(
     from lightning_rec.commands import stages as staged
 
     each = [quotas] if isinstance(quotas, int) else [*quotas]
-    asked = Piped(each, ranker, negatives, seed)
+    asked = Piped(each, ranker, negatives, seed, held)
     return staged.make([*runs], asked, stages, to)[0]
 
 

@@ -42,7 +42,12 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
     # What 'lightning-rec ensemble' and 'pipeline' compose, which no group of conf/ offers.
     "model": frozenset(
         f"lightning_rec.models.{name}"
-        for name in ("ensembles.SequenceEnsemble", "ensembles.ClickEnsemble", "pipelines.Pipeline")
+        for name in (
+            "ensembles.SequenceEnsemble",
+            "ensembles.ClickEnsemble",
+            "pipelines.Pipeline",
+            "text.pipeline.TextPipeline",
+        )
     ),
     "task": frozenset(
         f"lightning_rec.problems.{name}"
@@ -50,6 +55,7 @@ LISTED: dict[str, frozenset[str]] = {  # besides what conf/ names; group of the 
             "ensembles.EnsembledSequences",
             "ensembles.EnsembledClicks",
             "pipelines.PipelinedSequences",
+            "match_pipelines.PipelinedMatching",
         )
     ),
 }

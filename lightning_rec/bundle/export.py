@@ -26,6 +26,7 @@ from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.history_encoders import objective_of
+from lightning_rec.problems.match_pipelines import PipelinedMatching
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
 from lightning_rec.runs.parts import with_parts
@@ -153,17 +154,30 @@ def _merge(run: RunFolder, adapted: AdaptedModule | None) -> None:
 def _matching(
     run: RunFolder, problem: Any, users: bool, new: Frame | None
 ) -> tuple[Predictor, Packed]:
+    model, settings = _match_model(run, problem)
+    predictor = MatchPredictor(model, MatchPredictor.catalogue_of(run, model, new))
+    return predictor, matching.pack(predictor, settings)
+
+
+def _match_model(run: RunFolder, problem: Any) -> tuple[Any, dict[str, Any]]:
+    """The model of a run of matching, its adapter merged, and its settings."""
+    settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
+    if isinstance(problem, PipelinedMatching):
+        named = problem.members.problems.items()
+        each = [_match_model(problem.members.runs[name], one) for name, one in named]
+        model = problem.joined([made for made, _ in each])
+        settings["members"] = [own for _, own in each]
+        if model.ranker is not None:
+            settings["ranker"] = plain(RunFolder.open(Path(problem.cfg.model.ranker)).config.model)
+        return model.eval(), settings
     run.check_language(problem.cfg)
     model = problem.make_model()
     adapted = problem.adapt(model)
     run.load_model(model)
     _merge(run, adapted)
-    model.requires_grad_(False).eval()
-    predictor = MatchPredictor(model, MatchPredictor.catalogue_of(run, model, new))
-    settings: dict[str, Any] = {"model": plain(problem.cfg.model)}
     if hasattr(model, "first"):
         settings["first"] = {"model": problem.first_settings}
-    return predictor, matching.pack(predictor, settings)
+    return model.requires_grad_(False).eval(), settings
 
 
 def _write(folder: Path, packed: Packed, run: RunFolder) -> None:

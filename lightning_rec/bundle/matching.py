@@ -12,7 +12,7 @@ from lightning_rec.bundle.packed import LANGUAGE, Packed, load, write_language
 from lightning_rec.bundle.tables import check_items
 from lightning_rec.language.load import Language, load_language
 from lightning_rec.models.classic.parts import Sparse
-from lightning_rec.models.text.matcher import LanguageScorer, TextScorer
+from lightning_rec.models.text.matcher import LanguageScorer, TextModel, TextScorer
 from lightning_rec.predict.matching import MatchPredictor
 
 TEXT = "text."  # names of the weights of a language model
@@ -34,7 +34,8 @@ def unpack(packed: Packed) -> MatchPredictor:
     items = packed.needed("items")
     check_items(items)
     made: Any = _unpacked(packed.settings, packed, "")
-    for part in made.modules():
+    models = (made, *getattr(made, "members", ()))
+    for part in (each for model in models for each in model.modules()):
         if isinstance(part, Sparse) and len(part.indptr) != 1 + len(items):
             raise ValueError(f"items.parquet has {len(items):,} items, and the model others")
     return MatchPredictor(made, items)
@@ -44,6 +45,8 @@ def _packed(
     model: nn.Module, settings: dict[str, Any], prefix: str, into: Packed
 ) -> dict[str, Any]:
     kept: dict[str, Any] = {"model": dict(settings["model"])}
+    if "members" in settings:
+        return _packed_union(model, settings, into)
     state: dict[str, Tensor] = dict(model.state_dict())
     if isinstance(model, LanguageScorer):
         kept["model"] |= {"encoder": "", "pooling": model.text.pooling}
@@ -58,12 +61,38 @@ def _packed(
     return kept
 
 
+def _packed_union(model: Any, settings: dict[str, Any], into: Packed) -> dict[str, Any]:
+    """The settings of a pipeline; weights of its members and its ranker go ``into``."""
+    apart = ("members", "ranker")
+    kept = {key: of for key, of in settings["model"].items() if key not in apart}
+    members = [
+        _packed(each, own, f"{number}_", into)
+        for number, (each, own) in enumerate(zip(model.members, settings["members"], strict=True))
+    ]
+    made: dict[str, Any] = {"model": kept, "members": members}
+    if model.ranker is not None:
+        made["ranker"] = {"model": settings["ranker"], "features": model.ranker.names}
+        state = model.ranker.state_dict()
+        into.weights |= {f"ranker_{key}": value for key, value in state.items()}
+    return made
+
+
 def _unpacked(settings: dict[str, Any], packed: Packed, prefix: str) -> nn.Module:
     live: dict[str, Any] = {}
     if "encoder" in settings["model"]:
         live["load"] = _loader(packed.folder / f"{prefix}{LANGUAGE}")
     if "first" in settings:
         live["first"] = _unpacked(settings["first"], packed, "first_")
+    if "members" in settings:
+        each = [*enumerate(settings["members"])]
+        members = [_unpacked(own, packed, f"{number}_") for number, own in each]
+        ranker = None
+        if "ranker" in settings:
+            from lightning_rec.bundle.ranking import ranker_in  # reads clicks too, and takes time
+
+            ranker = ranker_in(settings["ranker"], packed, "ranker_")
+        building.expect("model", settings["model"], TextModel)
+        return building.build("model", settings["model"], members=members, ranker=ranker).eval()
     building.expect("model", settings["model"], TextScorer)
     model = building.build("model", settings["model"], **live)
     return load(model, packed.take(prefix), (TEXT, "first.") if live else ())

@@ -128,6 +128,7 @@ def _unpacked(
     if "members" not in settings:
         model, objective = made(settings, items)
         return load(model, packed.take(prefix)), objective  # type: ignore[return-value]
+    from lightning_rec.bundle.ranking import ranker_in
     from lightning_rec.models.together import Member  # reads clicks too, which takes time
 
     members = []
@@ -137,21 +138,9 @@ def _unpacked(
     objective = building.build("objective", settings["objective"])
     live: dict[str, Any] = {"members": members}
     if "ranker" in settings:
-        live["ranker"] = _ranker(settings["ranker"], packed, f"{prefix}ranker/")
+        live["ranker"] = ranker_in(settings["ranker"], packed, f"{prefix}ranker/")
     together = _model(settings, items, **live)
     return load(together, packed.take(prefix)), objective  # type: ignore[return-value]
-
-
-def _ranker(settings: dict[str, Any], packed: Packed, prefix: str) -> Any:
-    """The ranker of a pipeline, with its weights."""
-    from lightning_rec.models.candidates import Ranker, ranker_schema
-    from lightning_rec.models.clicks.parts import ClickModel
-
-    names = [str(name) for name in settings["features"]]
-    building.expect("model", settings["model"], ClickModel)
-    model = building.build("model", settings["model"], schema=ranker_schema(names))
-    ranker = Ranker(model, names, torch.zeros(len(names)), torch.ones(len(names)))
-    return load(ranker, packed.take(prefix))
 
 
 def _model(settings: dict[str, Any], items: Any, **live: Any) -> SequenceModel:

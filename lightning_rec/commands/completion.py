@@ -98,7 +98,7 @@ OTHERS = {  # what further verbs take
     "compare": ("figures=", "baseline=", "level=", "to="),
     "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
     "ensemble": ("by=", "weights=", "k=", "to="),
-    "pipeline": ("quotas=", "ranker=", "negatives=", "seed=", "stages=", "to="),
+    "pipeline": ("quotas=", "ranker=", "negatives=", "seed=", "held=", "stages=", "to="),
     "completion": tuple(SHELLS),
 }
 

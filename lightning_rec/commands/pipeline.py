@@ -18,29 +18,32 @@ Retrieve, then rank: finished runs give candidates, a model of clicks puts them
 in order. The result is a run folder like any other.
 
 usage: lightning-rec pipeline [NAME=]RUN ... [quotas=100|[100,50]] [ranker=none|'model=…']
-                              [negatives=100] [seed=1] [stages=FOLDER] [to=FOLDER]
+                              [negatives=100] [held=0.2] [seed=1] [stages=FOLDER] [to=FOLDER]
 
 Retrievers are runs of sequences on the same data with the same catalogue and
-protocol (leave_one_out or temporal). Each gives its quotas= best items; their
-union is ranked by ranker=, the settings of a model of clicks, or by nothing but
-the retrievers' ranks. The ranker never sees what is validated or tested: each
+protocol (leave_one_out or temporal), or runs of matching (BM25, bi-encoders) on
+the same pairs. Each gives its quotas= best items; their union is ranked by
+ranker=, the settings of a model of clicks, or by nothing but the retrievers'
+ranks. The ranker never sees what is validated or tested: each
 retriever is trained once more, on what was before the latest events of
-training, and the ranker learns to put these first among the candidates that it
-gives there. All of that is kept below stages= (runs/stages), by its settings and
-data: another quota or ranker trains no retriever again, and the same command
-goes on where it was stopped. pipeline.json says what each stage finds and loses.
+training, or without the share held= of the training queries, and the ranker
+learns to put these first among the candidates that it gives there. All of that
+is kept below stages= (runs/stages), by its settings and data: another quota or
+ranker trains no retriever again, and the same command goes on where it was
+stopped. pipeline.json says what each stage finds and loses.
 
 Examples:
   lightning-rec pipeline runs/sasrec runs/ease runs/popularity
   lightning-rec pipeline SASRec=runs/sasrec EASE=runs/ease 'quotas=[200,100]'
   lightning-rec pipeline runs/sasrec runs/ease ranker='model=lightgbm model.leaves=15'
   lightning-rec pipeline runs/sasrec runs/ease ranker=none to=runs/fused
+  lightning-rec pipeline BM25=runs/bm25 Bi=runs/bi to=runs/shop
 """
 
 
 def run(arguments: list[str]) -> int:
     """Make the pipeline, and show what its stages find. Raises UserError on bad input."""
-    keys = ("quotas", "ranker", "negatives", "seed", "stages", "to")
+    keys = ("quotas", "ranker", "negatives", "seed", "held", "stages", "to")
     said, named = take_keys(arguments, *keys)
     if not named or any(each.startswith("-") for each in named):
         raise UserError("Say of which runs: lightning-rec pipeline RUN RUN ...")
@@ -61,6 +64,10 @@ def _asked(said: dict[str, str]) -> "Asked":
     }
     if negative := [key for key, value in given.items() if value < 0]:
         raise UserError(f"{negative[0]}={said[negative[0]]}: it must be 0 or more.")
+    if "held" in said:
+        given["held"] = number("held", said["held"], float)
+        if not 0 < given["held"] < 1:
+            raise UserError(f"held={said['held']}: it must be between 0 and 1.")
     if "quotas" in said:
         given["quotas"] = numbers("quotas", said["quotas"])
     if "ranker" in said:

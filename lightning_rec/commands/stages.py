@@ -11,23 +11,22 @@ import polars as pl
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, seed_everything
 
-from lightning_rec import training
+from lightning_rec import config, training
 from lightning_rec.build import problem_of
 from lightning_rec.build.agreement import check_data
 from lightning_rec.build.trainer import make_trainer
 from lightning_rec.commands.train import frozen
-from lightning_rec.config import compose
 from lightning_rec.data.core.module import DataModule
-from lightning_rec.data.earlier import audit_earlier
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import atomic_folder, write_json
-from lightning_rec.lab import pipelines
+from lightning_rec.lab import pipeline_stages, pipelines
 from lightning_rec.lab.ensembles import named
 from lightning_rec.lab.pipelines import Asked
 from lightning_rec.lab.reading import Source
-from lightning_rec.problems.pipelines import PipelinedSequences, origins
+from lightning_rec.problems.match_pipelines import PipelinedMatching
+from lightning_rec.problems.pipelines import PipelinedSequences
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 
@@ -51,18 +50,18 @@ def make(
     path = Path(folder or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_pipeline")
     kept, facts, ranker = Path(stages or STAGES), {}, None
     if asked.ranker is not None:
-        before = {name: _earlier(name, run, kept) for name, run in members.items()}
+        before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
         with _once():
             table = _candidates(members, before, quotas, asked, kept)
         facts = read_json(table.parent / FACTS)
         ranker = _ranker(table, facts["features"], asked, kept)
         facts |= {"stages": {name: str(run) for name, run in before.items()}}
         facts |= {"ranker": {"run": str(ranker), "figures": RunFolder.open(ranker).metrics}}
-    cfg = pipelines.composed(members, quotas, ranker, path)
+    cfg = pipelines.composed(members, quotas, ranker, path, asked.seed)
     said = [*(f"{name}={run}" for name, run in members.items()), *asked.said()]
     _trained(path, cfg, said)
     facts["figures"] = {name: RunFolder.open(run).metrics for name, run in members.items()}
-    return RunFolder.open(path), pipelines.concluded(path, facts)
+    return RunFolder.open(path), pipeline_stages.concluded(path, facts)
 
 
 def _trained(folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None) -> None:
@@ -92,14 +91,15 @@ def _once() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _earlier(name: str, path: Path, stages: Path) -> Path:
+def _earlier(name: str, path: Path, asked: Asked, stages: Path) -> Path:
     """The run of a retriever that knows nothing of the ranker's targets."""
     run = RunFolder.open(path)
-    cfg = pipelines.earlier(run)
+    cfg = pipelines.earlier(run, asked)
     folder = (stages / f"{name}-{pipelines.key_of_run(cfg, run)}").absolute()
     cfg.run_dir, cfg.tracking.name = str(folder), None
+    said = f"protocol.earlier={config.as_override(cfg.protocol.earlier)}"
     with _once():
-        _trained(folder, cfg, [*run.card.get("overrides", []), "protocol.earlier=true"], Callback())
+        _trained(folder, cfg, [*run.card.get("overrides", []), said], Callback())
     return folder
 
 
@@ -114,26 +114,26 @@ def _candidates(
     key = pipelines.key_of_candidates(before, quotas, asked)
     folder = (stages / f"candidates-{key}").absolute()
     if not (folder / FACTS).is_file():
-        cfg = pipelines.composed(before, quotas, None, folder)
-        whole = problem_of(pipelines.composed(members, quotas, None, folder)).load(cache_dir())
+        cfg = pipelines.composed(before, quotas, None, folder, asked.seed)
+        of_all = pipelines.composed(members, quotas, None, folder, asked.seed)
+        whole = problem_of(of_all).load(cache_dir())
         problem: Any = problem_of(cfg)
-        assert isinstance(problem, PipelinedSequences)
-        loaded = problem.load(cache_dir())
+        assert isinstance(problem, PipelinedSequences | PipelinedMatching)
+        loaded: Any = problem.load(cache_dir())
         for run in problem.members.runs.values():
             check_data(run, problem, loaded)
-        audited = audit_earlier(whole.data.split, loaded.data.split)
-        data = problem.make_data(loaded)
+        audited = problem.audit_earlier(whole, loaded)
+        data: Any = problem.make_data(loaded)
         seed_everything(asked.seed, workers=True, verbose=False)
         task = problem.collecting(loaded, data, asked.negatives or None, asked.seed)
         trainer = make_trainer(cfg, folder, training=False)
         trainer.test(task, datamodule=DataModule(data), verbose=False)
         steps: Any = task.steps
-        target = loaded.data.split.test.target
-        found = origins(steps.found["test"], [*quotas], target, "ranker")
+        found = problem.origins(task, loaded, "test")
         facts = {
             "features": task.model.features,
             "audit": audited,
-            "before": pipelines.recalls(found, [*quotas]),
+            "before": pipeline_stages.recalls(found, [*quotas]),
         }
         _write(folder, steps.kept, facts)
     return folder / TABLE
@@ -161,7 +161,7 @@ def _write(folder: Path, kept: list[Any], facts: dict[str, Any]) -> None:
 def _ranker(table: Path, features: list[str], asked: Asked, stages: Path) -> Path:
     """The run of clicks over the candidates of a table."""
     overrides = pipelines.ranker_overrides(table, features, asked)
-    cfg = frozen(compose(overrides))
+    cfg = frozen(config.compose(overrides))
     if "calibrate" in cfg.task:  # which changes no order
         cfg.task.calibrate = "none"
     if cfg.task._target_.rpartition(".")[2] != "Clicks" or cfg.data.fields.numeric != features:

@@ -61,11 +61,11 @@ def run(arguments: list[str]) -> int:
             "to change, such as trainer.max_epochs=80."
         )
     with loading():
-        from lightning_rec.lab import ensembles, pipelines
+        from lightning_rec.lab import ensembles, pipeline_stages
         from lightning_rec.training import resume
 
     resume(Path(folders[0]), overrides)
-    for joined in (ensembles, pipelines):
+    for joined in (ensembles, pipeline_stages):
         joined.conclude(Path(folders[0]))
     return 0
 

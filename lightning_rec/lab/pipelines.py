@@ -1,32 +1,32 @@
-"""Pipelines of finished runs: the configs of their stages, and what each stage loses."""
+"""Pipelines of finished runs: the configs of their stages."""
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import polars as pl
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_rec import config
-from lightning_rec.build import load_run
 from lightning_rec.errors import UserError, listed
-from lightning_rec.files import sha256_file, sha256_json, write_json
+from lightning_rec.files import sha256_file, sha256_json
 from lightning_rec.lab.ensembles import HOUSE, NONE, check_members
+from lightning_rec.problems.matching import Matching
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.parts import with_parts
 from lightning_rec.runs.resuming import best_epoch
 
-log = logging.getLogger(__name__)
-
-NAME = "pipeline.json"
 VERSION = 1  # of the features of candidates: raise it when they mean something else
 QUOTA = 100
-ASKED = 100  # histories that are asked one by one, to time the stages
-SUSPICIOUS = 1.5  # times the recall of validation, for what may have been trained on its targets
+MODELS, PROBLEMS = f"{HOUSE}.models.", f"{HOUSE}.problems."
+# The model of a pipeline -> its problem, and that of its retrievers.
+KINDS: dict[str, tuple[str, type[Any]]] = {
+    f"{MODELS}pipelines.Pipeline": (f"{PROBLEMS}pipelines.PipelinedSequences", Sequences),
+    f"{MODELS}text.pipeline.TextPipeline": (
+        f"{PROBLEMS}match_pipelines.PipelinedMatching",
+        Matching,
+    ),
+}
 # What changes no figure, so that a kept stage fits without it.
 _BESIDE = ("run_dir", "name", "logger", "tracking", "examples", "callbacks", "baseline")
 
@@ -37,14 +37,16 @@ class Asked(NamedTuple):
     quotas: how many items each retriever gives, one for all or one for each.
     ranker: overrides of the run of clicks that ranks; None: nothing does, but the ranks of the
         retrievers.
-    negatives: candidates of a query that the ranker learns from, beside the target; 0 takes all.
+    negatives: candidates of a query that the ranker learns from, beside the targets; 0 takes all.
     seed: of what is drawn.
+    held: of matching, the share of the training queries that the ranker learns from.
     """
 
     quotas: Sequence[int] = (QUOTA,)
     ranker: Sequence[str] | None = ("model=lightgbm",)
     negatives: int = 100
     seed: int = 1
+    held: float = 0.2
 
     def said(self) -> list[str]:
         """As the command line says it."""
@@ -54,6 +56,7 @@ class Asked(NamedTuple):
             f"ranker={config.as_override(ranker)}",
             f"negatives={self.negatives}",
             f"seed={self.seed}",
+            f"held={self.held:g}",
         ]
 
 
@@ -72,20 +75,32 @@ def quotas_of(members: Mapping[str, Path], asked: Asked) -> dict[str, int]:
 
 def check_retrievers(members: Mapping[str, Path]) -> None:
     """Raise UserError where runs are of other data or protocols, not as they were written, or no
-    runs of sequences.
+    runs of sequences or of matching, all alike.
     """
     check_members(members)
+    kinds = [kind for _, kind in KINDS.values()]
     for name, path in members.items():
-        cfg = RunFolder.open(path).config
-        found: Any = config.target("task", config.plain(cfg.task))
-        if found is not Sequences:
+        found: Any = _problem(path)
+        if found not in kinds:
             raise UserError(
-                f"{name}={path} is a run of {found.__name__}; retrievers are runs of task=sequence."
+                f"{name}={path} is a run of {found.__name__}; retrievers are runs of "
+                "task=sequence, or of task=match."
+            )
+        model: Any = config.target("model", config.plain(RunFolder.open(path).config.model))
+        if found is Matching and not model.ranks:
+            raise UserError(
+                f"{name}={path} is a run of {model.__name__}, which ranks no catalogue: retrievers "
+                "are runs of BM25 or of a bi-encoder."
             )
 
 
-def earlier(run: RunFolder) -> DictConfig:
-    """The config of a retriever that is trained on what was before the ranker's targets.
+def _problem(path: Path) -> Any:
+    return config.target("task", config.plain(RunFolder.open(path).config.task))
+
+
+def earlier(run: RunFolder, asked: Asked) -> DictConfig:
+    """The config of a retriever that is trained on what was before the ranker's targets, or, of
+    matching, on other queries than the ranker's.
 
     Nothing validates there: as many epochs are trained as gave the best weights of ``run``.
     """
@@ -94,39 +109,51 @@ def earlier(run: RunFolder) -> DictConfig:
         "callbacks": {},
         "logger": {},
         "baseline": None,
-        "examples": 0,
-        "protocol.earlier": True,
+        "protocol.earlier": asked.held if _problem(run.path) is Matching else True,
     }
     for key, value in changed.items():
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    if "examples" in cfg:
+        cfg.examples = 0
     if (epochs := best_epoch(run)) is not None:
         cfg.trainer.max_epochs = epochs
     return cfg
 
 
 def composed(
-    members: Mapping[str, Path], quotas: Mapping[str, int], ranker: Path | None, folder: Path
+    members: Mapping[str, Path],
+    quotas: Mapping[str, int],
+    ranker: Path | None,
+    folder: Path,
+    seed: int,
 ) -> DictConfig:
     """The config of the run of a pipeline: that of the first retriever, with all as its model."""
     cfg = RunFolder.open(next(iter(members.values()))).config
+    kind = _problem(next(iter(members.values())))
+    model = next(name for name, (_, each) in KINDS.items() if each is kind)
     changed = {
         **{key: None for key in NONE if key in cfg},
         "model": {
-            "_target_": f"{HOUSE}.models.pipelines.Pipeline",
+            "_target_": model,
             "members": {name: str(path.absolute()) for name, path in members.items()},
             "quotas": dict(quotas),
             "ranker": None if ranker is None else str(ranker.absolute()),
         },
-        "objective": {"_target_": f"{HOUSE}.objectives.closed_form.ClosedForm"},
         "callbacks": {},
         "logger": {},
+        "seed": seed,
         "name": f"{cfg.data.name}_pipeline",
         "run_dir": str(folder),
     }
     for key, value in changed.items():
         OmegaConf.update(cfg, key, value, merge=False, force_add=True)
-    cfg.task._target_ = f"{HOUSE}.problems.pipelines.PipelinedSequences"
+    cfg.task._target_ = KINDS[model][0]
     cfg.tracking.name = None
+    if kind is Matching:
+        cfg.task.ranked = ["val", "test"]  # what was found is ranked anyway
+        return cfg
+    closed = {"_target_": f"{HOUSE}.objectives.closed_form.ClosedForm"}
+    OmegaConf.update(cfg, "objective", closed, merge=False)
     lengths = [RunFolder.open(path).config.batches.max_len for path in members.values()]
     cfg.batches.max_len = max(lengths)
     return cfg
@@ -171,108 +198,3 @@ def ranker_overrides(table: Path, features: Sequence[str], asked: Asked) -> list
         "callbacks=[checkpoint,early_stopping]",
         f"seed={asked.seed}",
     ]
-
-
-def suspicions(before: Mapping[str, float], now: Mapping[str, float], number: int) -> list[str]:
-    """Sentences on retrievers that found the ranker's targets far more often than validation's.
-
-    ``before``, ``now``: shares of targets found, by retriever. ``number``: targets of ``before``.
-    A retriever that was trained on the ranker's targets teaches it to trust what it will not find.
-    """
-    told = []
-    for name, share in before.items():
-        own = now[name]
-        noise = np.sqrt(max(own * (1 - own), 1e-9) / max(1, number))
-        if share > SUSPICIOUS * own and share > own + 5 * noise:
-            told.append(
-                f"{name} finds {share:.1%} of the ranker's targets and {own:.1%} of validation's: "
-                "it may have been trained on them, or its features hold them."
-            )
-    return told
-
-
-def conclude(folder: Path) -> None:
-    """Write ``pipeline.json`` of a finished run that was gone on with, if it is a pipeline."""
-    model = RunFolder.open(folder).config.get("model") or {}
-    if ".pipelines." in str(model.get("_target_")):
-        concluded(folder, {})
-
-
-def concluded(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write what is to be known of a finished pipeline to ``pipeline.json``, and give it back.
-
-    ``facts``: of its stages, as they were made; none where they are not known any more.
-    """
-    run = RunFolder.open(folder)
-    quotas, k = dict(run.config.model.quotas), max(run.config.protocol.cutoffs)
-    table, tested = run.table("origins"), run.table("test_users")
-    now = {
-        stage: recalls(table.filter(pl.col("stage") == stage), [*quotas])
-        for stage in table["stage"].unique(maintain_order=True)
-    }
-    told = dict(facts) | {
-        "quotas": quotas,
-        "recall": now,
-        "lost": losses(table.filter(pl.col("stage") == "test"), tested, k),
-        "pipeline": run.metrics,
-        "milliseconds": timed(folder),
-    }
-    before = facts.get("before")
-    if before is not None and "val" in now:
-        told["suspicions"] = suspicions(before["found"], now["val"]["found"], before["targets"])
-        for sentence in told["suspicions"]:
-            log.warning(sentence)
-    run.save(NAME, lambda path: write_json(path, told))
-    return told
-
-
-def recalls(origins: pl.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Of targets that are candidates of the catalogue: the share that each retriever ``found``,
-    that it ``only`` found, and that ``any`` of them did; ``candidates`` of a query, in the mean.
-    """
-    found = origins.select(names).to_numpy().astype(bool).reshape(-1, len(names))
-    alone = found & (found.sum(axis=1, keepdims=True) == 1)
-    size = max(1, len(found))
-    return {
-        "targets": len(found),
-        "found": dict(zip(names, (found.sum(axis=0) / size).tolist(), strict=True)),
-        "only": dict(zip(names, (alone.sum(axis=0) / size).tolist(), strict=True)),
-        "any": float(found.any(axis=1).sum() / size),
-        "candidates": float(origins["candidates"].sum() / size),
-    }
-
-
-def losses(origins: pl.DataFrame, tested: pl.DataFrame, k: int) -> dict[str, float]:
-    """Where targets of the test end, as shares that sum up to 1.
-
-    ``unknown``: no candidate of the catalogue; ``not retrieved``; ``ranked below``: a candidate,
-    but not among the best ``k``; ``shown``.
-    """
-    size = max(1, len(tested))
-    ranks = tested["rank"].drop_nulls()
-    shown = int((ranks <= k).sum())
-    counts = {
-        "unknown": len(tested) - len(origins),
-        "not retrieved": len(origins) - len(ranks),
-        "ranked below": len(ranks) - shown,
-        "shown": shown,
-    }
-    return {"k": k} | {name: number / size for name, number in counts.items()}
-
-
-def timed(folder: Path) -> dict[str, float]:
-    """Milliseconds of each stage for a single history, in the mean, and of the whole, the median
-    of a hundred users of the log.
-    """
-    predictor: Any = load_run(folder)
-    model = predictor.model
-    users = predictor.users["user"].head(ASKED).to_list()
-    predictor.recommend(users=users[:1])  # what is built when it is first asked
-    model.seconds.update(dict.fromkeys(model.seconds, 0.0))
-    seconds = []
-    for user in users:
-        started = time.perf_counter()
-        predictor.recommend(users=[user])
-        seconds.append(time.perf_counter() - started)
-    stages = {name: 1000 * each / len(users) for name, each in model.seconds.items()}
-    return stages | {"all, median": 1000 * float(np.median(seconds))}

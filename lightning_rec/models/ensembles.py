@@ -15,8 +15,9 @@ from lightning_rec.data.clicks.schema import ClickSchema, Rows
 from lightning_rec.data.split import Schema
 from lightning_rec.errors import UserError
 from lightning_rec.models.at_once import bytes_at_once
+from lightning_rec.models.beside import Beside
 from lightning_rec.models.clicks.parts import FITTED, ClickModel
-from lightning_rec.models.together import Beside, Together
+from lightning_rec.models.together import Together
 from lightning_rec.needs import Need
 
 Weights = Literal["equal", "fitted"] | list[float]

@@ -16,15 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lightning_rec.data.split import Histories, Schema
-from lightning_rec.errors import UserError, listed
 from lightning_rec.models.at_once import bytes_at_once
-from lightning_rec.models.best import best
-from lightning_rec.models.candidates import LOWEST, Candidates, Ranker, told
+from lightning_rec.models.candidates import (
+    LOWEST,
+    Candidates,
+    Gathered,
+    Ranker,
+    check_features,
+    check_quotas,
+    fused,
+)
 from lightning_rec.models.together import Together, recent
 
 SCORE_BYTES = 32 * 2**20  # scores of a catalogue that are held at once
-MOST = 24  # retrievers: a number of 24 bits is a whole one in float32
-FUSED = 60  # k of reciprocal rank fusion, where nothing ranks
 
 
 class Pipeline(Together):
@@ -51,8 +55,7 @@ class Pipeline(Together):
         ranker: Any = None,
     ) -> None:
         super().__init__(schema, members)
-        if len(self.members) > MOST or len(quotas) != len(self.members):
-            raise UserError(f"model.quotas: say one for each of 1 to {MOST} retrievers.")
+        check_quotas(quotas, len(self.members))
         self.quotas = dict(quotas)
         self.ranker: Ranker | None = ranker
         self.needs_users = all(each.model.needs_users for each in self.members)
@@ -99,11 +102,7 @@ class Pipeline(Together):
 
     def check_ranker(self) -> None:
         """Raises UserError if the ranker was trained on other features than there are."""
-        if self.ranker is not None and self.ranker.names != self.features:
-            raise UserError(
-                f"model.ranker was trained on {listed(self.ranker.names, 40)}, and candidates here "
-                f"have {listed(self.features, 40)}: train it on those of these retrievers."
-            )
+        check_features(self.ranker, self.features)
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """The retrievers' queries and what is known of the history, beside one another: [M, Q]."""
@@ -173,11 +172,7 @@ class Pipeline(Together):
         if self.ranker is not None:
             made: Tensor = self.ranker(found.features)
             return made
-        fused = torch.zeros(len(found.row), dtype=torch.float64, device=found.row.device)
-        for number in range(len(self.members)):
-            rank = found.features[:, 3 * number + 2].double().exp2().round()
-            fused += (found.origin >> number & 1) / (FUSED + rank)
-        return fused.float()
+        return fused(found.origin, found.features, len(self.members))
 
     def listed(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Items (-1: none), scores and origins of queries of :meth:`among`: [M, C] each."""
@@ -217,36 +212,27 @@ class Pipeline(Together):
         known, length, mainstream, profile = queries[:, sum(self.widths) : self._width].split(
             [1, 1, 1, self.about.shape[1]], dim=1
         )
-        bits = torch.zeros(size, num_items, dtype=torch.int64, device=queries.device)
-        each = []
+        gathered = Gathered(size, num_items, queries.device)
         named = zip(self.quotas.items(), self.members, own, strict=True)
-        for number, ((name, quota), member, query) in enumerate(named):
+        for (name, quota), member, query in named:
             started = time.perf_counter()
             scores = member.model.scores(query).float().nan_to_num(nan=LOWEST, neginf=LOWEST)
             if member.model.needs_users:
                 scores = scores.masked_fill(known == 0, LOWEST)
             scores[row, item] = LOWEST
-            offered = scores if allowed is None else scores.masked_fill(~allowed, LOWEST)
-            values, codes = best(offered, quota, floor=LOWEST)
-            bits.scatter_add_(1, codes, (values > LOWEST).long() << number)
-            place = scores.new_full(scores.shape, quota + 1)
-            ranks = torch.arange(1, codes.shape[1] + 1, device=scores.device)
-            place.scatter_(1, codes, ranks.expand(size, -1).to(place))
-            each.append((scores, place, scores.amax(dim=1, keepdim=True)))
+            gathered.add(scores, quota, allowed)
             self.seconds[name] += time.perf_counter() - started
         started = time.perf_counter()
-        at, codes = bits.nonzero(as_tuple=True)
-        columns = [column for of in each for column in told(*of, at, codes)]
-        origin = bits[at, codes]
-        found_by = torch.stack([origin >> n & 1 for n in range(len(self.members))]).sum(dim=0)
-        columns += [found_by, self.popularity[codes], mainstream[at, 0], length[at, 0]]
+        at, codes = gathered.bits.nonzero(as_tuple=True)
+        columns = gathered.columns(at, codes)
+        columns += [self.popularity[codes], mainstream[at, 0], length[at, 0]]
         if profile.shape[1]:
             about = self.about[codes]
             alike = (profile[at] * about).sum(dim=1) / about.sum(dim=1).clamp(min=1)
             columns.append(alike)
         features = torch.stack([column.float() for column in columns], dim=1)
         self.seconds["features"] += time.perf_counter() - started
-        return Candidates(at, codes, origin, features)
+        return Candidates(at, codes, gathered.bits[at, codes], features)
 
     @property
     def _width(self) -> int:

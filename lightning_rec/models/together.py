@@ -1,38 +1,15 @@
 """Trained models of sequences that are asked together, each in its own way."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import SequenceModel
+from lightning_rec.models.beside import Beside
 from lightning_rec.models.blocks import encode
 from lightning_rec.models.clicks.encoded import Ask
-
-
-class Beside(nn.Module):
-    """A module over trained models, whose weights are not among its own."""
-
-    members: Sequence[Any]
-
-    @property
-    def models(self) -> list[nn.Module]:
-        """The models."""
-        return [*self.members]
-
-    def freeze(self) -> None:
-        """Train them no more."""
-        for model in self.models:
-            model.requires_grad_(False).eval()
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """They move along to another device."""
-        for model in self.models:
-            model._apply(fn, recurse)
-        moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return moved
 
 
 class Member(NamedTuple):

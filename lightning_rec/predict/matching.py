@@ -15,7 +15,7 @@ from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.language.cached import read_all
 from lightning_rec.models.text.bi_encoder import BiEncoder
-from lightning_rec.models.text.matcher import TextScorer
+from lightning_rec.models.text.matcher import TextModel
 from lightning_rec.predict.asking import Catalogue, Frame, arrays, check_k, frame, split
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.new_items import with_new
@@ -37,7 +37,7 @@ class MatchPredictor(Predictor):
     ``items``: the same with the columns that rules may ask of; see :meth:`describe`.
     """
 
-    def __init__(self, model: TextScorer, items: pl.DataFrame) -> None:
+    def __init__(self, model: TextModel, items: pl.DataFrame) -> None:
         self.model, self.catalogue, self.items = model.eval(), Catalogue(items), items
         self.name = type(model).__name__
 
@@ -48,7 +48,7 @@ class MatchPredictor(Predictor):
         return cls(model, cls.catalogue_of(run, model, new_items))
 
     @staticmethod
-    def catalogue_of(run: "RunFolder", model: TextScorer, new_items: Frame | None) -> pl.DataFrame:
+    def catalogue_of(run: "RunFolder", model: TextModel, new_items: Frame | None) -> pl.DataFrame:
         """The items of a run, and new ones behind them. Raises UserError if none would be found."""
         first = getattr(model, "first", model)
         if new_items is not None and not first.encodes:
@@ -146,10 +146,9 @@ class MatchPredictor(Predictor):
         rows_of = given.select("query").join(queries, "query", "left", maintain_order="left")["row"]
         row, item = (torch.tensor(each.gather(place).to_list()).long() for each in (rows_of, codes))
         self.retriever.read(once.to_list())
-        texts = self.retriever.texts
         scores = np.full(len(given), np.nan, dtype=np.float32)
         for some in split(np.arange(len(place)), PAIRS):
-            scores[place[some]] = self.model.pairs(texts, row[some], item[some]).float().numpy()
+            scores[place[some]] = self.retriever.pairs(row[some], item[some]).float().numpy()
         return given.with_columns(pl.Series("score", scores).fill_nan(None))
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """The problem of matching: which items belong to a query, both known by their texts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from lightning_rec.losses.base import Loss
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
-from lightning_rec.models.text.matcher import CatalogueScorer, TextScorer
+from lightning_rec.models.text.matcher import CatalogueScorer, TextModel
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.problems.base import Problem
 from lightning_rec.retrieval.texts import make_retriever
@@ -88,14 +89,14 @@ class Matching(Problem[Audited[Matches]]):
         names = names_of(self.measured, self.protocol.cutoffs, without)
         return [f"val/{name}" for name in names]
 
-    def make_model(self, *, meta: bool = False) -> TextScorer:
+    def make_model(self, *, meta: bool = False) -> TextModel:
         """The model, its head new, its language model as it was trained before.
 
         A ``meta`` one takes no memory and computes nothing.
         """
         with torch.device("meta" if meta else "cpu"):
             live = {"load": language_loader(meta=meta), **self._made_first(meta)}
-            model: TextScorer = self._build("model", **live)
+            model: TextModel = self._build("model", **live)
         return model
 
     def adapt(self, model: nn.Module) -> AdaptedModule | None:
@@ -103,7 +104,7 @@ class Matching(Problem[Audited[Matches]]):
         text = getattr(model, "text", None)
         return None if text is None else AdaptedModule(text, self.adapter)
 
-    def restored(self, run: RunFolder) -> TextScorer:
+    def restored(self, run: RunFolder) -> TextModel:
         """The model of a finished run, with its weights, to be used and not trained."""
         run.check_language(self.cfg)
         model = self.make_model()
@@ -137,7 +138,7 @@ class Matching(Problem[Audited[Matches]]):
         if adapted is not None and adapted.names:
             adapted.module.train()  # it comes as it is evaluated, and would drop nothing
         loss = self.make_loss(pairs=loaded.data.pairs)
-        task = self._match_task(loaded, model, loss, self._negatives(loaded), adapted)
+        task = self.match_task(loaded, model, loss, self._negatives(loaded), adapted)
         if adapted is not None:
             adapted.report()
         return task
@@ -146,7 +147,7 @@ class Matching(Problem[Audited[Matches]]):
         """The task over ``cfg.baseline``, a model that is fitted to texts."""
         if not self.cfg.baseline:
             return None
-        return self._match_task(loaded, config.build("baseline", self.cfg.baseline))
+        return self.match_task(loaded, config.build("baseline", self.cfg.baseline))
 
     def tables(self, task: Task, loaded: Audited[Matches]) -> dict[str, pl.DataFrame]:
         """One row per test query, and the catalogue."""
@@ -209,14 +210,16 @@ class Matching(Problem[Audited[Matches]]):
             live["by"] = make_retriever(model, *_texts(loaded), cache_dir())
         return config.build("negatives", node, **live)
 
-    def _match_task(
+    def match_task(
         self,
         loaded: Audited[Matches],
-        model: TextScorer,
+        model: TextModel,
         loss: Loss | None = None,
         negatives: HardNegatives | None = None,
         adapted: AdaptedModule | None = None,
+        steps: Callable[..., MatchSteps] = MatchSteps,
     ) -> Task:
+        """The task over a model, by ``steps``."""
         pairs, cutoffs = loaded.data.pairs, self.protocol.cutoffs
         words = pairs.queries["query"].str.extract_all(r"\S+").list.len().to_numpy()
         by_words = cut("words", torch.from_numpy(words.astype(np.int64)), WORDS_FROM)
@@ -226,8 +229,8 @@ class Matching(Problem[Audited[Matches]]):
             for stage, of in slices.items()
         }
         retriever = make_retriever(model, *_texts(loaded), cache_dir())
-        steps = MatchSteps(retriever, metrics, pairs.scale, negatives, self.ranked)
-        return self.task(steps, model, loss, adapted=adapted)
+        made = steps(retriever, metrics, pairs.scale, negatives, self.ranked)
+        return self.task(made, model, loss, adapted=adapted)
 
 
 def _texts(loaded: Audited[Matches]) -> tuple[list[str], list[str]]:

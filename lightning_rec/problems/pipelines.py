@@ -9,6 +9,7 @@ import torch
 from lightning_rec import config
 from lightning_rec.data.batches import SequenceData
 from lightning_rec.data.clicks.processor import TABLES, FeatureProcessor
+from lightning_rec.data.earlier import audit_earlier
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema
@@ -67,14 +68,20 @@ class PipelinedSequences(EnsembledSequences):
         model.check_ranker()
         return model
 
+    def audit_earlier(self, whole: AuditedLog, before: AuditedLog) -> dict[str, int]:
+        """Check what a ranker learns from; see :func:`lightning_rec.data.earlier.audit_earlier`."""
+        return audit_earlier(whole.data.split, before.data.split)
+
+    def origins(self, task: Task, loaded: AuditedLog, stage: str) -> pl.DataFrame:
+        """Who found each target of ``stage``; see :func:`origins`."""
+        steps: Any = task.steps
+        targets = getattr(loaded.data.split, stage).target
+        return origins(steps.found[stage], [*self.members.runs], targets, stage)
+
     def tables(self, task: Task, loaded: AuditedLog) -> dict[str, pl.DataFrame]:
         """Those of a run of sequences, and ``origins``: who found each target of the test."""
         assert isinstance(task.steps, PipelineSteps)
-        names = [*self.members.runs]
-        parts = [
-            origins(found, names, getattr(loaded.data.split, stage).target, stage)
-            for stage, found in task.steps.found.items()
-        ]
+        parts = [self.origins(task, loaded, stage) for stage in task.steps.found]
         return Sequences.tables(self, task, loaded) | {"origins": pl.concat(parts)}
 
     def _read(self, loaded: AuditedLog, data: SequenceData) -> Pipeline:

@@ -134,7 +134,7 @@ def among(model: SequenceModel, queries: Tensor, ask: Pairs, left_out: Pairs) ->
     if not isinstance(model, ScoresAmong):
         return queries
     with torch.autocast(queries.device.type, enabled=False):
-        return model.among(queries, *_but_asked(left_out, ask, model.schema.num_items))
+        return model.among(queries, *but_asked(left_out, ask, model.schema.num_items))
 
 
 def rank_blocks(
@@ -156,7 +156,7 @@ def rank_blocks(
     width = width or num_items
     starts = range(0, num_items, width)
     row, item = ask
-    out_row, out_item = _but_asked(left_out, ask, num_items)
+    out_row, out_item = but_asked(left_out, ask, num_items)
     own = torch.full_like(item, -torch.inf, dtype=torch.float32)
     scores = own
     for start in starts:
@@ -230,7 +230,7 @@ def _exact(model: SequenceModel, queries: Tensor, items: Tensor | None) -> Tenso
         return model.scores(queries, items).float()
 
 
-def _but_asked(pairs: Pairs, ask: Pairs, num_items: int) -> Pairs:
+def but_asked(pairs: Pairs, ask: Pairs, num_items: int) -> Pairs:
     """Pairs, each once, without those that are asked for."""
     keys = torch.unique(pairs.row * num_items + pairs.item)
     known = ask.item >= 0

@@ -9,13 +9,21 @@ import torch
 from torch import Tensor
 
 from lightning_rec.adapters.probe import evaluating
+from lightning_rec.data.types import Mask
 from lightning_rec.language.cached import kept_vectors, read_all, weights_hash
 from lightning_rec.language.encoder import TextEncoder
 from lightning_rec.language.tokens import Tokenized
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.best import best
 from lightning_rec.models.text.cross_encoder import CrossEncoder
-from lightning_rec.models.text.matcher import CatalogueScorer, FittedToTexts, Texts, TextScorer
+from lightning_rec.models.text.matcher import (
+    CatalogueScorer,
+    FittedToTexts,
+    TextModel,
+    Texts,
+    TextScorer,
+)
+from lightning_rec.models.text.pipeline import TextPipeline
 from lightning_rec.retrieval.exact import (
     Found,
     Pairs,
@@ -30,7 +38,12 @@ Make = Callable[[TextEncoder, Tokenized], Tensor]
 
 
 class Adjusts(Protocol):
-    """What becomes of scores by rules; -inf of what is no candidate."""
+    """What becomes of scores by rules; -inf of what is no candidate.
+
+    ``allowed``: bool [N], what filters leave; None: all.
+    """
+
+    allowed: Mask | None
 
     def adjust(self, scores: Tensor, start: int, stop: int) -> Tensor:
         """Scores of the items from ``start`` to ``stop``, float32 [B, stop - start]."""
@@ -43,8 +56,6 @@ class Adjusts(Protocol):
 
 class TextRetriever(Retriever, Protocol):
     """A retriever whose queries are codes of texts, int64 [B]."""
-
-    texts: Texts
 
     def top(
         self,
@@ -59,6 +70,10 @@ class TextRetriever(Retriever, Protocol):
         """
         ...
 
+    def pairs(self, query: Tensor, item: Tensor) -> Tensor:
+        """Score pairs, int64 [S] and int64 [S] codes: float [S]."""
+        ...
+
     def read(self, queries: list[str]) -> None:
         """Take other queries for the same catalogue."""
         ...
@@ -69,12 +84,18 @@ class TextRetriever(Retriever, Protocol):
 
 
 def make_retriever(
-    model: TextScorer, queries: list[str], items: list[str], cache: Path
+    model: TextModel, queries: list[str], items: list[str], cache: Path
 ) -> TextRetriever:
     """The retriever of ``items`` for ``queries``; what is fitted to texts is fitted first.
 
     ``cache``: the folder of caches, of vectors too.
     """
+    if isinstance(model, TextPipeline):
+        from lightning_rec.retrieval.union import UnionRetriever  # which is made of these
+
+        found = [make_retriever(each, queries, items, cache) for each in model.members]
+        return UnionRetriever(model, found, queries, items)
+    assert isinstance(model, TextScorer)
     for part in model.modules():
         if isinstance(part, FittedToTexts) and not part.fitted:
             part.fit(items)
@@ -118,6 +139,18 @@ class ExactRetriever:
         return self._index[0]
 
     @torch.no_grad()
+    def scores(self, queries: Tensor) -> Tensor:
+        """Scores of the whole catalogue for queries, int64 [B]: float32 [B, N], without NaN."""
+        index = self.index()
+        with evaluating(self.model):
+            tokens = self.texts.queries.take(queries.cpu().numpy()).to(queries.device)
+            return lowest_if_no_number(self.model.against(tokens, index))
+
+    def pairs(self, query: Tensor, item: Tensor) -> Tensor:
+        """See :class:`TextRetriever`."""
+        return self.model.pairs(self.texts, query, item)
+
+    @torch.no_grad()
     def top(
         self,
         queries: Tensor,
@@ -127,16 +160,14 @@ class ExactRetriever:
         rules: Adjusts | None = None,
     ) -> Found:
         """See :class:`TextRetriever`."""
-        none, index, k = Pairs.none(queries.device), self.index(), min(k, self.longest)
+        none, k = Pairs.none(queries.device), min(k, self.longest)
         ask, left_out = ask or none, left_out or none
         rank, score = torch.zeros_like(ask.item), ask.item.float()
         parts = [Found(queries.new_zeros(0, k), score.new_zeros(0, k), *none, none.row)]
         step = max(1, bytes_at_once(queries.device, SCORE_BYTES) // (4 * self.longest))
         for start in range(0, len(queries), step):
             codes = queries[start : start + step]
-            with evaluating(self.model):
-                tokens = self.texts.queries.take(codes.cpu().numpy()).to(queries.device)
-                scores = lowest_if_no_number(self.model.against(tokens, index))
+            scores = self.scores(codes)
             floor = self.model.floor
             if rules is not None:
                 none_of_them, floor = scores <= floor, -torch.inf
@@ -157,6 +188,10 @@ class Reranker:
     def __init__(self, model: TextScorer, texts: Texts, first: TextRetriever, number: int) -> None:
         self.model, self.texts, self.first = model, texts, first
         self.longest = min(number, first.longest)
+
+    def pairs(self, query: Tensor, item: Tensor) -> Tensor:
+        """See :class:`TextRetriever`."""
+        return self.model.pairs(self.texts, query, item)
 
     def read(self, queries: list[str]) -> None:
         """See :class:`TextRetriever`."""
@@ -181,12 +216,12 @@ class Reranker:
         row, place = (found.items >= 0).nonzero(as_tuple=True)
         scores = torch.full_like(found.scores, -torch.inf)
         with evaluating(self.model):
-            of_pairs = self.model.pairs(self.texts, queries[row], found.items[row, place])
+            of_pairs = self.pairs(queries[row], found.items[row, place])
             scores[row, place] = lowest_if_no_number(of_pairs)
             score, rank = found.score, found.rank
             if ask is not None:
-                score = self.model.pairs(self.texts, queries[ask.row], ask.item)
-                rank = _ranked_again(found, scores, *ask)
+                score = self.pairs(queries[ask.row], ask.item)
+                rank = ranked_again(found, scores, *ask)
         if rules is not None:
             there = found.items >= 0
             adjusted = rules.adjust_items(scores.where(there, 0), found.items.clamp(min=0))
@@ -201,7 +236,7 @@ def _whole(scores: Tensor, start: int, stop: int) -> Tensor:
     return scores[:, start:stop]
 
 
-def _ranked_again(found: Found, scores: Tensor, row: Tensor, item: Tensor) -> Tensor:
+def ranked_again(found: Found, scores: Tensor, row: Tensor, item: Tensor) -> Tensor:
     """Ranks of the items asked about, int64 [S]: new ones for those that were re-ranked."""
     hit = found.items[row] == item[:, None]  # [S, number]
     own = scores[row].masked_fill(~hit, -torch.inf).amax(dim=1, keepdim=True)

@@ -12,9 +12,8 @@ from lightning_rec.metrics.classification import best_threshold
 from lightning_rec.metrics.matching import MatchMetrics, Scored, line
 from lightning_rec.metrics.order import in_order
 from lightning_rec.models.layers import module_dict
-from lightning_rec.models.text.matcher import TextScorer
 from lightning_rec.retrieval.exact import Pairs
-from lightning_rec.retrieval.texts import TextRetriever
+from lightning_rec.retrieval.texts import ExactRetriever, Reranker, TextRetriever
 from lightning_rec.tasks.base import Task
 from lightning_rec.tasks.mining import HardNegatives
 from lightning_rec.tasks.steps import Stage, Steps
@@ -72,6 +71,7 @@ class MatchSteps(Steps):
         items, device = batch.item, batch.item.device
         if self.negatives is not None:
             items = torch.cat([items, self.negatives.draw(batch.query).flatten()])
+        assert isinstance(self.retriever, ExactRetriever | Reranker)
         texts = self.retriever.texts
         queries = texts.queries.take(batch.query.cpu().numpy()).to(device)
         read = texts.items.take(items.clamp(min=0).cpu().numpy()).to(device)
@@ -91,9 +91,8 @@ class MatchSteps(Steps):
             found = self.retriever.top(batch.query, 1, Pairs(batch.row, batch.item))
             score, rank = found.score, found.rank
         else:
-            assert isinstance(task.model, TextScorer)
-            pairs = (self.retriever.texts, batch.query[batch.row], batch.item)
-            score, rank = task.model.pairs(*pairs), torch.zeros_like(batch.pair)
+            score = self.retriever.pairs(batch.query[batch.row], batch.item)
+            rank = torch.zeros_like(batch.pair)
         self.metrics[stage].update(batch.pair, score, rank)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:

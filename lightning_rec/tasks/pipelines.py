@@ -108,23 +108,12 @@ class Collecting(PipelineSteps):
         origin[found.row[label]] = found.origin[label]
         number = torch.bincount(found.row, minlength=len(queries))
         self.origins.update(batch.example, origin, number)
-        keep = self._drawn(found, label, batch.example) & (origin > 0)[found.row]
+        keep = drawn(found, label, batch.example, self.negatives, self.seed)
+        keep &= (origin > 0)[found.row]
         example = batch.example[found.row[keep]]
         self.kept.append((example, label[keep], found.features[keep]))
         empty = none.item.reshape(0, max(self.metrics[stage].cutoffs))
         self.metrics[stage].update(none.item, none.item, none.item, empty)
-
-    def _drawn(self, found: Candidates, label: Tensor, example: Tensor) -> Tensor:
-        """Which candidates are kept, bool [P]: by a draw of its own for each example."""
-        if self.negatives is None:
-            return torch.ones_like(label)
-        row, item = found.row.cpu().numpy(), found.item.cpu().numpy()
-        chance = bits(bits(self.seed, example.cpu().numpy())[row], item)
-        chance[label.cpu().numpy()] = 0  # before all others
-        order = np.lexsort((chance, row))
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order)) - np.searchsorted(row, row)
-        return torch.from_numpy(place <= self.negatives).to(label.device)
 
     def figures(self, task: Task, stage: Stage) -> dict[str, Tensor]:
         """None: what was collected is in ``kept`` and ``found``."""
@@ -132,3 +121,27 @@ class Collecting(PipelineSteps):
         self.origins.reset()
         self.metrics[stage].reset()
         return {}
+
+
+def drawn(
+    found: Candidates, label: Tensor, example: Tensor, negatives: int | None, seed: int
+) -> Tensor:
+    """Which candidates a ranker learns from, bool [P]: all that are right, and so many others of
+    each query, by a draw of its own; None takes all.
+
+    Args:
+        found: candidates.
+        label: which of them are right, bool [P].
+        example: the number of each query, int64 [M].
+        negatives: how many others.
+        seed: of the draw.
+    """
+    if negatives is None:
+        return torch.ones_like(label)
+    row, item, right = found.row.cpu().numpy(), found.item.cpu().numpy(), label.cpu().numpy()
+    chance = bits(bits(seed, example.cpu().numpy())[row], item)
+    order = np.lexsort((chance, ~right, row))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order)) - np.searchsorted(row, row)
+    number = np.bincount(row, right, len(example))
+    return torch.from_numpy(place < number[row] + negatives).to(label.device)

@@ -20,7 +20,7 @@ import lightning_rec
 from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.commands import stages
-from lightning_rec.lab import compare, pipelines
+from lightning_rec.lab import compare, pipeline_stages, pipelines
 from lightning_rec.runs.folder import RunFolder
 
 Refused = Callable[..., str]
@@ -337,10 +337,10 @@ def test_a_retriever_that_knows_the_rankers_targets_is_found(
 
 
 def test_a_retriever_that_finds_too_much_is_told() -> None:
-    told = pipelines.suspicions({"A": 0.6, "B": 0.31}, {"A": 0.3, "B": 0.3}, 1000)
+    told = pipeline_stages.suspicions({"A": 0.6, "B": 0.31}, {"A": 0.3, "B": 0.3}, 1000)
     assert len(told) == 1
     assert told[0].startswith("A finds 60.0% of the ranker's targets and 30.0% of validation's")
-    assert not pipelines.suspicions({"A": 0.6}, {"A": 0.3}, 10)  # too few to tell
+    assert not pipeline_stages.suspicions({"A": 0.6}, {"A": 0.3}, 10)  # too few to tell
 
 
 def test_a_split_by_time_works_too(log: Path, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def made(name: str, language: Path, loaded: Audited[Matches], seed: int = 0) -> 
     assert isinstance(problem, Matching)
     torch.manual_seed(seed)
     model = problem.make_model()
+    assert isinstance(model, TextScorer)
     titles = loaded.data.pairs.items["title"].to_list()
     for part in model.modules():
         if isinstance(part, FittedToTexts):

@@ -45,3 +45,26 @@ def audit_matches(matches: Matches) -> dict[str, Any]:
     seen = float(np.isin(of_test, of_train).mean())
     facts["share of test pairs whose item is judged in training"] = round(seen, 4)
     return facts
+
+
+def audit_earlier(matches: Matches, before: Matches) -> dict[str, int]:
+    """Check that the split ``before``, of ``protocol.earlier``, has training queries of ``matches``
+    alone, and that none of its own targets trains; returns what was counted.
+
+    Queries are compared by their words, in lower case. Raises LeakError.
+    """
+    words = pl.col("query").str.to_lowercase().str.extract_all(r"\S+")
+    texts = matches.pairs.queries.select(words.list.join(" "))["query"]
+    said = {name: {*texts.gather(matches.part(name))} for name in PARTS}
+    target, own = ({*texts.gather(before.part(name))} for name in ("test", "train"))
+    for what, odd in {
+        "a query of the ranker is one of validation": target & said["val"],
+        "a query of the ranker is one of the test": target & said["test"],
+        "a retriever of the ranker is trained on a query of validation": own & said["val"],
+        "a retriever of the ranker is trained on a query of the test": own & said["test"],
+        "a query of the ranker is none of training": target - said["train"],
+        "a retriever of the ranker is trained on a query of the ranker": target & own,
+    }.items():
+        if odd:
+            raise leak(f"{what} ({len(odd):,} times, such as {listed(sorted(odd), 3)})")
+    return {"ranker queries": len(before.test), "retriever queries": len(before.train)}

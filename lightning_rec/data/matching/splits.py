@@ -3,8 +3,8 @@
 As for sequences, a protocol has a hash, and figures with different hashes do not compare.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, PositiveInt
@@ -14,6 +14,8 @@ from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.ranges import BelowOne
+
+AGAIN = 2**32  # added to the seed, where training queries are dealt once more
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ByQuery(RandomShares, Hashed):
     Args:
         val, test, seed: see :class:`lightning_rec.data.shares.RandomShares`.
         cutoffs: the k of ``ndcg@k`` and ``recall@k``.
+        earlier: of the training queries, the share that becomes the test, for the ranker of a
+            pipeline; the others train, and nothing validates. 0: the split as it is.
     """
 
     kind: ClassVar[str] = "pairs"
@@ -51,7 +55,19 @@ class ByQuery(RandomShares, Hashed):
     test: BelowOne = 0.1
     cutoffs: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10, 50, 100)
 
+    earlier: BelowOne = 0.0
+
     name: ClassVar[str] = "by_query"
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is to be a validation part."""
+        return self.val > 0 and not self.earlier
+
+    def settings(self) -> dict[str, Any]:
+        """All settings, for the record; ``earlier``, which came later, where it is not 0."""
+        told = {"name": self.name, **asdict(self)}
+        return told if self.earlier else {key: told[key] for key in told if key != "earlier"}
 
     def assign(self, pairs: Pairs) -> Matches:
         """Draw the queries of each part. Raises UserError where one is empty."""
@@ -68,4 +84,16 @@ class ByQuery(RandomShares, Hashed):
         for part, queries in (("train", train), ("test", test)):
             if not len(queries):
                 raise UserError(f"{name}: of {number} queries the protocol leaves none in {part}.")
-        return Matches(pairs, train, val, test)
+        return self._again(pairs, train) if self.earlier else Matches(pairs, train, val, test)
+
+    def _again(self, pairs: Pairs, queries: Ints) -> Matches:
+        """The training queries alone, dealt once more by a draw of its own."""
+        shares = RandomShares(val=0.0, test=self.earlier, seed=self.seed + AGAIN)
+        drawn = shares.draw(len(queries))
+        train, test = (queries[drawn == PARTS.index(part)] for part in ("train", "test"))
+        if not len(train) or not len(test):
+            raise UserError(
+                f"protocol.earlier={self.earlier:g} leaves none of {len(queries)} training queries "
+                "to train on, or none to test on: say another share."
+            )
+        return Matches(pairs, train, queries[:0], test)

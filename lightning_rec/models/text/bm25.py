@@ -52,7 +52,7 @@ class BM25(CatalogueScorer):
         super().__init__()
         self.k1, self.b = k1, b
         self.library = import_extra("bm25s", "model=bm25", "hub")
-        self.stemmer = None if stemmer is None else _stemmer(stemmer)
+        self.stemmer = stemmer_of(stemmer)
         self.weights = Sparse(0)  # [N, W]
         self.register_buffer("words", torch.zeros(0, dtype=torch.uint8))  # UTF-8, parted by \n
 
@@ -63,7 +63,7 @@ class BM25(CatalogueScorer):
 
     def fit(self, texts: list[str]) -> None:
         """Weigh the words of each item; text i is that of item i."""
-        found = self._words(texts)
+        found = words_of(texts, self.stemmer)
         vocabulary = found["word"].unique().sort()
         if not len(vocabulary):
             raise UserError("BM25: there are no words in the items' texts.")
@@ -84,7 +84,9 @@ class BM25(CatalogueScorer):
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
         """The words of each text that the catalogue has, by their codes in the vocabulary."""
         known = pl.DataFrame({"word": _strings(self.words)}).with_row_index("code")
-        found = self._words(texts).join(known, on="word", how="inner", maintain_order="left")
+        found = words_of(texts, self.stemmer).join(
+            known, on="word", how="inner", maintain_order="left"
+        )
         lengths = np.bincount(found["row"].to_numpy(), minlength=len(texts))
         offsets = np.append(0, np.cumsum(lengths)).astype(np.int64)
         return Tokenized(offsets, found["code"].to_numpy().astype(np.int32), 0)
@@ -123,17 +125,6 @@ class BM25(CatalogueScorer):
         ones = np.ones(len(row), dtype=np.float32)
         return sparse.csr_array((ones, index), shape=(len(queries.ids), self._matrix().shape[1]))
 
-    def _words(self, texts: list[str]) -> pl.DataFrame:
-        """All words of all texts in their order: ``row``, ``word``."""
-        rows = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_row_index("row")
-        words = pl.col("text").str.to_lowercase().str.extract_all(r"\w+").alias("word")
-        found = rows.select("row", words).explode("word").drop_nulls()
-        if self.stemmer is None:
-            return found
-        once = found["word"].unique()
-        stems = pl.Series(self.stemmer.stemWords(once.to_list()), dtype=pl.String)
-        return found.with_columns(pl.col("word").replace_strict(once, stems))
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         saved = {name: state_dict.get(prefix + name) for name in ("words", "weights.indptr")}
         if (words := saved["words"]) is not None:
@@ -148,7 +139,22 @@ def _strings(words: Tensor) -> list[str]:
     return text.split("\n") if text else []
 
 
-def _stemmer(language: str) -> Any:
+def words_of(texts: list[str], stemmer: Any) -> pl.DataFrame:
+    """All words of all texts in their order: ``row``, ``word``; ``stemmer`` of `stemmer_of`."""
+    rows = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_row_index("row")
+    words = pl.col("text").str.to_lowercase().str.extract_all(r"\w+").alias("word")
+    found = rows.select("row", words).explode("word").drop_nulls()
+    if stemmer is None:
+        return found
+    once = found["word"].unique()
+    stems = pl.Series(stemmer.stemWords(once.to_list()), dtype=pl.String)
+    return found.with_columns(pl.col("word").replace_strict(once, stems))
+
+
+def stemmer_of(language: str | None) -> Any:
+    """Snowball's stemmer of a language; None for None. Raises UserError if there is none."""
+    if language is None:
+        return None
     library = import_extra("Stemmer", "model=bm25", "hub")
     try:
         return library.Stemmer(language)

@@ -27,8 +27,8 @@ Load = Callable[[str, Pooling | None, bool], Language]
 """Loads a language model by name, pooling and whether to normalise vectors, or raises UserError."""
 
 
-class TextScorer(nn.Module, ABC):
-    """A module that scores how well items fit a query.
+class TextModel(nn.Module):
+    """A module that finds items for a query.
 
     ``encodes``: whether it has a vector of each query and item; ``ranks``: whether it can score the
     whole catalogue.
@@ -39,6 +39,10 @@ class TextScorer(nn.Module, ABC):
     __call__: Callable[..., Tensor]
     encodes: ClassVar[bool] = False
     ranks: ClassVar[bool] = False
+
+
+class TextScorer(TextModel, ABC):
+    """A module that scores how well items fit a query, whatever else there is."""
 
     @abstractmethod
     def read(self, texts: list[str], *, item: bool) -> Tokenized:
