@@ -81,9 +81,7 @@ class ByHand:
     """What retrievers say of queries, and the candidates and features that follow, in plain Python."""
 
     def __init__(self, folders: list[Path], queries: list[str]) -> None:
-        import Stemmer
-
-        self.stem = Stemmer.Stemmer("english").stemWord
+        self.stem = pytest.importorskip("Stemmer").Stemmer("english").stemWord
         items = RunFolder.open(folders[0]).table("items").sort("code")
         self.items, self.titles = (
             items["item"].to_list(),
