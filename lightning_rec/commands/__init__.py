@@ -23,6 +23,7 @@ VERBS = {
     "predict": "the probability, or score, of each row of a file",
     "elasticity": "what a model of clicks would answer at other prices",
     "vectors": "the vectors of items or users, as a file",
+    "ids": "semantic ids of items: codes that alike items share, as a table",
     "shrink": "a run as ONNX that needs no PyTorch, or in a quarter of the bytes",
     "serve": "a trained model behind HTTP, with sessions, limits and reload",
     "events": "events as they come: from a file, Redis or Kafka, to Parquet or a server",

@@ -109,7 +109,8 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for buffer, _ in module.named_buffers(recurse=False)
     }
-    for name in trained | statistics:
+    codes = {name for name, each in own.items() if name == "codes" and each.ndim == 2}
+    for name in trained | statistics | codes:
         if name not in known.state:
             raise UserError(
                 f"method.run={method.run} has no {name}: it is of another model. Give the "
@@ -158,7 +159,9 @@ def _placed(
             body, new = rows[:there][codes.clamp(min=0)], codes < 0
             if new.any():
                 own = drawn[: len(codes)][new]
-                body[new] = own if method.new == "draw" else _begun(known, what, rows, method)
+                # Codes of semantic ids are no numbers to take means of: new items keep theirs.
+                fresh_ones = method.new == "draw" or not body.is_floating_point()
+                body[new] = own if fresh_ones else _begun(known, what, rows, method)
             blocks.append(body)
             rows, drawn = rows[there:], drawn[len(codes) :]
         made = torch.cat([*blocks, rows]).movedim(0, dim)

@@ -20,7 +20,7 @@ class SequenceModel(nn.Module, ABC):
     ``objectives`` names the objectives it can be trained by, the published one first;
     ``needs_order`` says whether it reads the order of a history, ``needs_users`` whether it knows
     users only by their training events, ``second_table`` whether it scores items by a table of ids
-    beside the item encoder.
+    beside the item encoder, ``likelihood`` whether its scores are log-likelihoods of items.
     """
 
     kind: ClassVar[str] = "sequences"
@@ -28,6 +28,7 @@ class SequenceModel(nn.Module, ABC):
     needs_order: bool = True
     needs_users: bool = False
     second_table: bool = False
+    likelihood: bool = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -126,6 +127,16 @@ class ReadsVectors(Protocol):
 
     def read_vectors(self, vectors: Tensor) -> None:
         """Take the vectors of all items, float [V, E]."""
+
+
+@runtime_checkable
+class ReadsCodes(Protocol):
+    """A model that says items by semantic ids."""
+
+    def read_codes(self, codes: Tensor, sizes: tuple[int, ...]) -> None:
+        """Take the codes of all items, int64 [V, m], those of all levels numbered on, and how many
+        a level has. Raises UserError if they do not fit the model.
+        """
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from omegaconf import DictConfig
 from pydantic import PositiveFloat, PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_rec import compat, config
 from lightning_rec.data.batches import SequenceData
@@ -18,10 +18,18 @@ from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
 from lightning_rec.items.base import Reading, known_by, read_items
+from lightning_rec.items.semantic import SemanticIds
 from lightning_rec.methods.update import Before
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
-from lightning_rec.models.base import Fitted, ReadsCatalogue, ReadsVectors, SequenceModel
+from lightning_rec.models.base import (
+    Fitted,
+    ReadsCatalogue,
+    ReadsCodes,
+    ReadsVectors,
+    SequenceModel,
+)
+from lightning_rec.models.events import event_vectors
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
@@ -44,6 +52,7 @@ from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
 
 META_ITEMS = 100  # catalogue of the meta model
+EVENT_VECTORS = 64  # their width
 
 
 class Sequences(Problem[AuditedLog]):
@@ -90,7 +99,8 @@ class Sequences(Problem[AuditedLog]):
             baseline = None
             if cfg.baseline:
                 baseline = self._part("baseline", "fit", "objectives", schema=schema)
-        if self.items is None and isinstance(self.meta_model, ReadsVectors):
+        reads = isinstance(self.meta_model, ReadsVectors)
+        if self.items is None and reads and not isinstance(self.meta_model, Fitted):
             raise UserError(f"{type(self.meta_model).__name__} reads texts: say item=text.")
         if self.items is not None:
             self.items.check(self.meta_model, self.adapter, self.loss_class)
@@ -230,17 +240,35 @@ class Sequences(Problem[AuditedLog]):
         shown = super().described()
         return shown | {"model": f"{shown['model']} over {META_ITEMS} items"}
 
+    def item_vectors(self, loaded: AuditedLog) -> tuple[pl.Series, Tensor]:
+        """Ids of the items, and vectors by what they are known by, float [V, E]; where that is ids
+        alone, by who had them in training.
+        """
+        about, split = described_items(loaded), loaded.data.split
+        if self.items is None:
+            return about["item"], event_vectors(split, EVENT_VECTORS)
+        cache = loaded.data.log.folder.parents[1]
+        reading = Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
+        schema = Schema(len(about), 1, 1)
+        source = self.items.source(schema, len(about), reading)
+        with torch.no_grad():
+            return about["item"], source(torch.arange(len(about))).clone()
+
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(described_items(loaded))
-        if isinstance(model, Fitted):
+        described = self.items is not None and isinstance(model, ReadsVectors)
+        if isinstance(model, Fitted) and not described:
             model.fit(loaded.data.split)
         return model
 
     def _read_items(self, model: nn.Module, reading: Reading) -> None:
         """Let the model read what it knows items by."""
-        if isinstance(model, ReadsVectors) and self.items is not None and not reading.restoring:
+        if isinstance(self.items, SemanticIds) and isinstance(model, ReadsCodes):
+            if not reading.restoring:
+                model.read_codes(*self.items.codes(reading))
+        elif isinstance(model, ReadsVectors) and self.items is not None and not reading.restoring:
             schema = Schema(len(reading.catalogue), 1, 1)
             source = self.items.source(schema, schema.num_items, reading)
             model.read_vectors(source(torch.arange(schema.num_items)))

@@ -1,0 +1,1 @@
+"""Semantic ids: items as short sequences of codes, learnt from vectors, and tables of them."""
