@@ -95,6 +95,7 @@ OTHERS = {  # what further verbs take
     "profile": ("model=", "user=", "history=", "k=", "to=", "overwrite="),
     "predict": ("model=", "overwrite=", "restart="),
     "vectors": ("model=", "of=", "to=", "overwrite="),
+    "ids": ("vectors=", "from=", "to=", "quantizer=", "levels=", "codes=", "unique=", "seed="),
     "compare": ("figures=", "baseline=", "level=", "to="),
     "report": ("figures=", "baseline=", "level=", "to=", "title=", "plots="),
     "ensemble": ("by=", "weights=", "k=", "to="),

@@ -29,10 +29,10 @@ def test_a_table_is_made_grows_and_is_trained_on(
     items = sorted(log_frame["sku"].unique())
     few, all_of_them = (vectors_of(tmp_path / f"{n}.parquet", items[:n]) for n in (20, len(items)))
     ids, more = tmp_path / "ids", tmp_path / "more"
-    line = [f"vectors={few}", "codes=4", "levels=2", f"to={ids}"]
+    line = [f"vectors={few}", "codes=8", "levels=2", f"to={ids}"]
     assert cli.run(["ids", *line]) == 0
     told = read(ids / "ids.json")
-    assert (told["version"], told["items"], told["sizes"]) == (1, 20, [4, 4, 4])
+    assert (told["version"], told["items"], told["sizes"]) == (1, 20, [8, 8, 8])
     assert (ids / "ids.png").stat().st_size > 10_000
     assert "is there already" in refused("ids", *line)
     run = tmp_path / "run"
@@ -46,13 +46,13 @@ def test_a_table_is_made_grows_and_is_trained_on(
     weights = load_file(run / "weights.safetensors")
     codes, known = weights["item.parts.semantic_ids.codes"], table.read(more)
     order = pl.read_parquet(run / "items.parquet").sort("code")["item"]
-    np.testing.assert_array_equal(codes, known.of(order, "") + np.array([0, 4, 8]))
+    np.testing.assert_array_equal(codes, known.of(order, "") + np.array([0, 8, 16]))
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    more.rename(tmp_path / "gone")  # a run keeps its ids
     model_of_run = load_run(run)
     mean = weights["item.parts.semantic_ids.of_code.weight"][codes].mean(dim=1)
     made = torch.from_numpy(np.stack(model_of_run.item_vectors()["vector"].to_numpy()))
     torch.testing.assert_close(made, mean + weights["item.parts.ids.own.weight"])
-    more.rename(tmp_path / "gone")  # a run keeps its ids
-    assert cli.run(["evaluate", f"run={run}"]) == 0
     asked = {"histories": [order.head(3).to_list()], "k": 5}
     bundle = open_model(export(run, tmp_path / "bundle"))
     assert_frame_equal(model_of_run.recommend(**asked), bundle.recommend(**asked))

@@ -14,7 +14,7 @@ from lightning_rec.data.semantic import measured, table
 from lightning_rec.data.semantic.quantise import decode, encode, k_means, learn, nearest
 from lightning_rec.errors import UserError
 
-SMALL = table.Settings(levels=3, codes=8)
+SMALL = table.Settings(levels=3, codes=16)
 
 
 def clouds(number: int = 400, width: int = 6, seed: int = 0) -> Tensor:
@@ -114,7 +114,7 @@ def test_new_items_are_added_and_nothing_else_changes(tmp_path: Path) -> None:
     second = table.appended(table.read(tmp_path / "one"), names(400), points)
     table.write(second, tmp_path / "two", {"from": "one"})
     read = table.read(tmp_path / "two")
-    assert (read.version, read.sizes) == (2, (8, 8, 8, 8))
+    assert (read.version, read.sizes) == (2, (16, 16, 16, 16))
     np.testing.assert_array_equal(read.codes[:300], first.codes)
     assert len(np.unique(read.codes, axis=0)) == 400
     np.testing.assert_array_equal(read.codes[300:, :3], encode(points[300:], first.books))

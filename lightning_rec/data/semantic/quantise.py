@@ -4,6 +4,7 @@ Shapes: N vectors, E their width, m levels, K codes of a level; P parts that are
 each of width D.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -82,17 +83,21 @@ def k_means(
 ) -> Tensor:
     """Centres of P clusterings at once (Lloyd 1982): float [P, N, D] -> [P, number, D].
 
-    They begin as points drawn by the square of their distance from those before (k-means++: Arthur
-    and Vassilvitskii, SODA 2007); a centre that has no point becomes one that is drawn likewise.
+    They begin as points drawn by the square of their distance from those before, the best of a few
+    (greedy k-means++: Arthur and Vassilvitskii, SODA 2007); a centre without points is drawn anew.
     """
-    parts = torch.arange(len(points))
-    first = torch.randint(points.shape[1], (len(points),), generator=chance)
-    centres = points[parts, first][:, None]
+    parts, tries = torch.arange(len(points)), 2 + int(math.log(number))
+    centres = points[parts, torch.randint(points.shape[1], (len(points),), generator=chance)][
+        :, None
+    ]
     far = (points - centres).square().sum(dim=2)
     for _ in range(number - 1):
-        own = points[parts, torch.multinomial(far + TINY, 1, generator=chance)[:, 0]][:, None]
-        centres = torch.cat([centres, own], dim=1)
-        far = torch.minimum(far, (points - own).square().sum(dim=2))
+        drawn = torch.multinomial(far + TINY, tries, replacement=True, generator=chance)
+        left = torch.cdist(points[parts[:, None], drawn], points).square_()  # [P, tries, N]
+        left = torch.minimum(left, far[:, None])
+        best = left.sum(dim=2).argmin(dim=1)
+        far = left[parts, best]
+        centres = torch.cat([centres, points[parts, drawn[parts, best]][:, None]], dim=1)
     for _ in range(iterations):
         centres = _moved(points, nearest(points, centres), centres, chance)
     return centres
