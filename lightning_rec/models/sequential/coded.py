@@ -42,7 +42,9 @@ class CodedModel(SequenceModel):
         super().__init__(schema)
         self.settings = Settings(quantizer, levels, codes, unique)
         self.levels, self.size = levels + unique, codes
-        self.register_buffer("codes", self._numbered(np.zeros((schema.num_items, self.levels))))
+        # Drawn ones for who fits nothing, as heads over rows of clicks: items are then told apart.
+        drawn = np.random.default_rng(0).integers(codes, size=(schema.num_items, self.levels))
+        self.register_buffer("codes", self._numbered(drawn))
 
     def fit(self, split: Split) -> None:
         """Make codes of the training events."""
