@@ -9,15 +9,13 @@ from torch import Tensor
 
 from lightning_rec.data.semantic.table import read
 from lightning_rec.data.split import Schema
-from lightning_rec.items.base import ItemNode, Reading
+from lightning_rec.items.base import Described, Reading
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.models.items.codes import CodedItems
-from lightning_rec.models.items.ids import OwnVectors
-from lightning_rec.models.items.sums import Sum
 from lightning_rec.ranges import BelowOne
 
 
-class SemanticIds(ItemNode):
+class SemanticIds(Described):
     """Items are known by their codes, which others share; of a run they become a part.
 
     Args:
@@ -31,10 +29,10 @@ class SemanticIds(ItemNode):
     def __init__(self, path: str, ids: bool = False, id_dropout: BelowOne = 0.0) -> None:
         self.path = path
         self.title = f"semantic ids{' and ids' if ids else ''} of {Path(path).name}"
-        self.set_ids(ids, id_dropout)
+        self._set_ids(ids, id_dropout)
 
-    def encoder(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
-        """A vector for each code, and perhaps one of each item's own."""
+    def described(self, schema: Schema, dim: int, reading: Reading | None) -> ComputedItems:
+        """A vector for each code."""
 
         def read_codes() -> tuple[Tensor, int] | None:
             assert reading is not None
@@ -43,12 +41,7 @@ class SemanticIds(ItemNode):
             codes, sizes = self.codes(reading)
             return codes, sum(sizes)
 
-        coded = CodedItems(schema, dim, read_codes)
-        if not self.ids:
-            return coded
-        trained = None if reading is None else reading.trained
-        own = OwnVectors(schema, dim, self.id_dropout, trained)
-        return Sum(schema, dim, {self.choice: coded, "ids": own})
+        return CodedItems(schema, dim, read_codes)
 
     def codes(self, reading: Reading) -> tuple[Tensor, tuple[int, ...]]:
         """Codes of the catalogue's items, those of all levels numbered on: int64 [V, m]; and how

@@ -47,13 +47,13 @@ def test_codes_say_the_more_the_more_there_are_and_follow_the_seed(quantizer: st
     points = clouds()
     errors = []
     for levels in (1, 2, 3):
-        books = learn(points, quantizer, levels, 8, 1)  # type: ignore[arg-type]
+        books = learn(points, quantizer, levels, 8, 1)
         codes = encode(points, books)
         assert codes.shape == (400, levels)
         errors.append(float((decode(codes, books) - points).square().sum()))
-        again = learn(points, quantizer, levels, 8, 1)  # type: ignore[arg-type]
+        again = learn(points, quantizer, levels, 8, 1)
         assert torch.equal(books.centres, again.centres)
-    other = learn(points, quantizer, 3, 8, 2)  # type: ignore[arg-type]
+    other = learn(points, quantizer, 3, 8, 2)
     assert not torch.equal(books.centres, other.centres)
     assert errors[0] > 1.3 * errors[1] > 1.5 * errors[2]
 
@@ -86,7 +86,7 @@ def test_product_quantisation_gains_by_its_rotation() -> None:
 def test_fewer_vectors_than_codes_have_a_code_each() -> None:
     points = clouds(5)
     for quantizer in ("residual", "opq"):
-        books = learn(points, quantizer, 4, 256, 1)  # type: ignore[arg-type]
+        books = learn(points, quantizer, 4, 256, 1)
         assert books.centres.shape[1] == 5
         assert len(np.unique(encode(points, books), axis=0)) == 5
 
