@@ -12,21 +12,24 @@ from lightning_rec.tables import FittedTable, figures, text
 
 CLOSED = 3  # the exit status where the newer run is not let through
 HELP = """\
-Whether a newer run of sequences may take the place of an older one: both are
-asked for the targets of the newer one's test. Exit 0 if it may, 3 if not.
+Whether a newer run may take the place of an older one: both are asked for the
+test of the newer one. Exit 0 if it may, 3 if not.
 
-usage: lightning-rec gate run=NEW against=OLD [figure=ndcg@10] [margin=0.05]
+usage: lightning-rec gate run=NEW against=OLD [figure=FIGURE] [margin=0.05]
                           [level=0.95] [to=FILE.json]
 
-Targets that OLD was tested on itself are told apart from new ones, and of these
-those of items that it knows. OLD answers as it would have: by the items that it
-knows. NEW is let through if on both it loses less than margin=, a share of
-OLD's figure, with the whole interval over users. Targets that OLD has learnt
-are refused.
+Both are runs of sequences (figure=ndcg@10 unless another is named), of clicks
+(auc, else gauc or logloss) or of matching (ndcg@10). Targets that OLD was tested
+on itself are told apart from new ones, and of these those of items that it knows.
+OLD answers as it would have: by what it knows. NEW is let through if on both it
+loses less than margin=, a share of OLD's figure (of an area: of what lies above
+0.5), with the whole interval over users, groups or queries. A test that OLD has
+learnt is refused.
 
 Examples:
   lightning-rec gate run=runs/week_2 against=runs/week_1
   lightning-rec gate run=runs/week_2 against=runs/week_1 figure=recall@20 margin=0
+  lightning-rec gate run=runs/clicks_2 against=runs/clicks_1 figure=logloss
 """
 
 
@@ -42,9 +45,7 @@ def run(arguments: list[str]) -> int:
         from lightning_rec.files import write_json
         from lightning_rec.lab.gates import gate
 
-    found = gate(
-        Path(said["run"]), Path(said["against"]), said.get("figure", "ndcg@10"), margin, level
-    )
+    found = gate(Path(said["run"]), Path(said["against"]), said.get("figure"), margin, level)
     columns = ["targets", "users", "older", "newer", "difference", "from", "to"]
     table = FittedTable(found.figure, [*text("targets that are"), *figures(*columns)])
     for each in found.parts:

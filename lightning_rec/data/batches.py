@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_rec.data.candidates import Candidates
-from lightning_rec.data.chance import bits, uniform
-from lightning_rec.data.core.batches import BatchData, Part
+from lightning_rec.data.core.batches import BatchData, Part, narrowed
 from lightning_rec.data.split import Examples, Histories, Schema, Split, ranges
 from lightning_rec.data.types import Ints
 
@@ -172,6 +171,8 @@ class SequenceData(BatchData):
             latest window of each user.
     """
 
+    trains: ClassVar[str] = "windows"
+
     split: Split
     window: Callable[[int], int]
     candidates: Candidates | None = None
@@ -201,9 +202,7 @@ class SequenceData(BatchData):
         share, drawn by the seed.
         """
         windows = Windows(self.split, self.window(self.max_len), self.stride)
-        number = np.arange(len(windows))
-        user, _, end = windows[number]
+        user, _, end = windows[np.arange(len(windows))]
         new = end > self.split.offsets[user] + since[user]
-        chosen = new | (uniform(bits(self.seed, number)) <= replay)
-        self._numbers = number[chosen]
-        return int(new.sum()), int((chosen & ~new).sum())
+        self._numbers, counts = narrowed(new, replay, self.seed)
+        return counts

@@ -1,5 +1,6 @@
 """Whether a newer model may take the place of an older one: both asked for the newer one's test."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from lightning_rec.data.ids import ids_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
-from lightning_rec.lab.examples import Values
+from lightning_rec.lab.gated import NEW, OLD, PARTS, Judged, of_clicks, of_queries
 from lightning_rec.lab.later import codes_of, figure_name, opened, own_codes, values_of
-from lightning_rec.lab.paired import of_values
+from lightning_rec.lab.paired import mean_of, of_values
+from lightning_rec.problems.base import Problem
+from lightning_rec.problems.clicks import Clicks
+from lightning_rec.problems.matching import Matching
 from lightning_rec.problems.sequence_tables import described_items
+from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
-
-NEW, OLD = "new", "old"
-PARTS = (NEW, "of known items", "of new items", OLD)
 
 
 @dataclass(frozen=True)
@@ -64,34 +66,59 @@ class Gate:
 
 
 def gate(
-    new: Path, old: Path, figure: str = "ndcg@10", margin: float = 0.05, level: float = 0.95
+    new: Path,
+    old: Path,
+    figure: str | None = None,
+    margin: float = 0.05,
+    level: float = 0.95,
 ) -> Gate:
-    """Ask two runs of sequences for the targets of the newer one's test, and compare them.
+    """Ask two runs for the test of the newer one, and compare them.
 
-    The older model answers as it would have: with the items that it knows, and histories of these.
-    Its own test, as far as it is still one here, is told apart. The newer one is let through if on
-    both parts it loses less than ``margin`` of the older one's ``figure`` (a metric of ranking at a
-    cut-off), the whole ``level`` interval over users considered (a test of non-inferiority).
+    The older model answers as it would have: of sequences with the items that it knows, and
+    histories of these; of clicks by the values that it knows; of matching it reads the texts of
+    now. Its own test, as far as it is still one here, is told apart. The newer one is let through
+    if on both parts it loses less than ``margin`` of the older one's ``figure``, the whole
+    ``level`` interval over users (groups, queries) considered (a test of non-inferiority).
 
-    Raises UserError if one is no such run, if the older one has learnt targets of this test, or for
-    another figure.
+    ``figure``: of sequences and matching a metric at a cut-off (ndcg@10), of clicks ``auc``, of
+    which the margin is a share of what lies above 0.5, ``gauc`` or ``logloss``.
+
+    Raises UserError if the runs are of two kinds, if the older one has learnt some of this test, or
+    for another figure.
     """
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g}: it is a share of the older figure, from 0 to below 1.")
-    figure_name(figure)
     (run, problem), (older, other) = opened("run", new), opened("against", old)
+    kinds: dict[type[Problem[Any]], tuple[str, Callable[..., Judged]]] = {
+        Sequences: ("ndcg@10", _of_sequences),
+        Clicks: ("auc", of_clicks),
+        Matching: ("ndcg@10", of_queries),
+    }
+    kind = next((kind for kind in kinds if isinstance(problem, kind)), None)
+    if kind is None or not isinstance(other, kind):
+        raise UserError(
+            f"run={new} is of task={problem.name} and against={old} of task={other.name}: a gate "
+            "is between two runs of sequences, of clicks or of matching."
+        )
+    usual, judge = kinds[kind]
+    named = figure or usual
+    judged = judge(run, problem, older, other, named)
+    found = [_part(name, inside, judged, level) for name, inside in judged.parts.items()]
+    return Gate(named, margin, level, found, _reasons(found, judged, margin, level))
+
+
+def _of_sequences(
+    run: RunFolder, problem: Sequences, older: RunFolder, other: Sequences, figure: str
+) -> Judged:
+    figure_name(figure)
     if other.protocol.seen != problem.protocol.seen:
         raise UserError("The runs differ in protocol.seen: lists of both are not alike.")
     loaded = problem.load(cache_dir())
     check_data(run, problem, loaded)
     codes = codes_of(loaded, older)
-    values = [
-        values_of(run, loaded, own_codes(loaded), figure),
-        values_of(older, loaded, codes, figure),
-    ]
-    parts = _parts(loaded, older, codes.item)
-    found = [_part(of, inside, values, level) for of, inside in parts.items()]
-    return Gate(figure, margin, level, found, _reasons(found, margin, level))
+    now = values_of(run, loaded, own_codes(loaded), figure)
+    before = values_of(older, loaded, codes, figure)
+    return Judged(now, before, _parts(loaded, older, codes.item))
 
 
 def _parts(loaded: AuditedLog, old: RunFolder, known: Ints) -> dict[str, Mask]:
@@ -115,28 +142,34 @@ def _parts(loaded: AuditedLog, old: RunFolder, known: Ints) -> dict[str, Mask]:
     return dict(zip(PARTS, (~before, ~before & there, ~before & ~there, before), strict=True))
 
 
-def _part(name: str, inside: Mask, values: list[Values], level: float) -> Part:
-    now, before = (each.within(inside) for each in values)
+def _part(name: str, inside: Mask, judged: Judged, level: float) -> Part:
+    now, before = (each.within(inside) for each in (judged.now, judged.before))
     users = now.key.n_unique()
     if not inside.any():
         return Part(name, 0, 0)
-    means = (float(np.nanmean(each.value)) for each in (before, now))
+    means = (mean_of([each]) for each in (before, now))
     apart = of_values([now], [before], level)
     interval = (None, None, None) if apart is None else (apart.difference, apart.low, apart.high)
     return Part(name, int(inside.sum()), users, *means, *interval)
 
 
-def _reasons(parts: list[Part], margin: float, level: float) -> list[str]:
-    judged = {each.name: each for each in parts if each.name in (NEW, OLD) and each.targets}
-    reasons = []
-    for name, each in judged.items():
-        assert each.before is not None
-        least = -margin * each.before
-        if each.low is None or each.low < least:
-            low = "unknown" if each.low is None else f"{each.low:+.4f}"
+def _reasons(parts: list[Part], judged: Judged, margin: float, level: float) -> list[str]:
+    reasons, falls = [], judged.better == "min"
+    for each in parts:
+        if each.name not in (NEW, OLD) or not each.targets:
+            continue
+        if each.before is None:
+            reasons.append(f"the figure says nothing of {each.name} targets, which are too few")
+            continue
+        # A loss that rises is what an area that falls is.
+        above = each.before if falls else max(0.0, each.before - judged.nothing)
+        ends, allowed = (each.high, margin * above) if falls else (each.low, -margin * above)
+        if ends is None or (ends > allowed if falls else ends < allowed):
+            told = "unknown" if ends is None else f"{ends:+.4f}"
+            what = f" above {judged.nothing:g}" if judged.nothing else ""
             reasons.append(
-                f"on {name} targets the newer model may lose more than {margin:.0%} of "
-                f"{each.before:.4f}: the {level:.0%} interval of the difference begins at {low}, "
-                f"and {least:+.4f} is allowed"
+                f"on {each.name} targets the newer model may lose more than {margin:.0%} of "
+                f"{each.before:.4f}{what}: the {level:.0%} interval of the difference "
+                f"{'ends' if falls else 'begins'} at {told}, and {allowed:+.4f} is allowed"
             )
     return reasons

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,8 +16,8 @@ from lightning_rec.figures import Name, parse
 from lightning_rec.lab.examples import Values, ranked
 from lightning_rec.predict.asking import Asked
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems.base import Problem
 from lightning_rec.problems.sequence_tables import described_items
-from lightning_rec.problems.sequences import Sequences
 from lightning_rec.problems.updating import old_events, places, trained
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.parts import with_parts
@@ -32,17 +33,11 @@ class Codes:
     user: Ints
 
 
-def opened(key: str, path: Path) -> tuple[RunFolder, Sequences]:
-    """A completed run of sequences, with its problem. Raises UserError for another."""
+def opened(key: str, path: Path) -> tuple[RunFolder, Problem[Any]]:
+    """A completed run, with its problem. Raises UserError for what is none."""
     run = RunFolder.open(path)
     run.check_completed(key)
-    problem = problem_of(with_parts(run, run.config))
-    if not isinstance(problem, Sequences):
-        raise UserError(
-            f"{key}={path} is a run of task={problem.name}: runs of sequences alone can be asked "
-            "for each other's test."
-        )
-    return run, problem
+    return run, problem_of(with_parts(run, run.config))
 
 
 def codes_of(loaded: AuditedLog, run: RunFolder) -> Codes:

@@ -90,13 +90,18 @@ def check_same(runs: Sequence[Path], values: Sequence[Values]) -> None:
 def of_values(
     ours: Sequence[Values], theirs: Sequence[Values], level: float = 0.95, seed: int = 0
 ) -> Paired | None:
-    """:func:`paired` of values that were read, of the same examples."""
+    """:func:`paired` of values that were read, of the same examples; of an AUC rows of one unit are
+    not independent of each other.
+    """
     first = ours[0]
-    if first.label is not None:
-        if min(first.label.sum(), (~first.label).sum()) < 2:
+    if (label := first.label) is not None:
+        if min(label.sum(), (~label).sum()) < 2:
             return None
-        one, other = (_placements(first.label, values) for values in (ours, theirs))
-        return _areas(one.clicks - other.clicks, one.others - other.others, level)
+        one, other = (_placements(label, values) for values in (ours, theirs))
+        units = (first.unit[label], first.unit[~label])
+        several = len(np.unique(first.unit)) < len(first.unit)
+        apart = (one.clicks - other.clicks, one.others - other.others)
+        return _areas(*apart, level, units if several else None)
     ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in (ours, theirs))
     return _means(first.unit, ours_mean - theirs_mean, level, seed)
 
@@ -225,19 +230,47 @@ def _placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placement
     return Placements(np.mean(clicks, axis=0), np.mean(others, axis=0))
 
 
-def _areas(clicks: NDArray[np.float64], others: NDArray[np.float64], level: float) -> Paired:
-    """The difference of two AUCs over the same rows, of differences of their placements."""
+def _areas(
+    clicks: NDArray[np.float64],
+    others: NDArray[np.float64],
+    level: float,
+    units: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> Paired:
+    """The difference of two AUCs over the same rows, of differences of their placements.
+
+    ``units``: the unit, such as the user, of each click and of each other row, whose rows go
+    together (Obuchowski, Biometrics 1997, section 2); None where each row is one of its own.
+    """
     from scipy import stats
 
     difference = float(clicks.mean())
-    variances = (np.var(each, ddof=1) / len(each) for each in (clicks, others))
-    error = float(sum(variances)) ** 0.5
+    variances = [float(np.var(each, ddof=1)) / len(each) for each in (clicks, others)]
+    if units is not None:
+        variances = _clustered(clicks, others, units)
+    error = max(0.0, float(sum(variances))) ** 0.5
+    number = len(clicks) + len(others) if units is None else len(np.unique(np.concatenate(units)))
     half = float(stats.norm.ppf((1 + level) / 2)) * error
     p = float(2 * stats.norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
     return Paired(
-        len(clicks) + len(others), difference, difference - half, difference + half, p,
+        number, difference, difference - half, difference + half, p,
         None, None, p, None, _detectable(error, level),
     )  # fmt: skip
+
+
+def _clustered(
+    clicks: NDArray[np.float64],
+    others: NDArray[np.float64],
+    units: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> list[float]:
+    """The parts of the variance of an area whose rows go together by units; their sum is it."""
+    count, sums, parts = int(max(each.max() for each in units)) + 1, [], []
+    for each, unit in zip((clicks, others), units, strict=True):
+        total = np.bincount(unit, weights=each - each.mean(), minlength=count)
+        some = len(np.unique(unit))
+        parts.append(float((total**2).sum()) * some / max(1, some - 1) / len(each) ** 2)
+        sums.append(total / len(each))
+    several = len(np.unique(np.concatenate(units)))
+    return [*parts, 2 * float(sums[0] @ sums[1]) * several / max(1, several - 1)]
 
 
 def _detectable(error: float, level: float) -> float:

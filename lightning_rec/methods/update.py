@@ -6,7 +6,7 @@ known items whose texts are the nearest; a share of what is old is trained on ag
 forgetting (experience replay: Rolnick et al., NeurIPS 2019, arXiv:1811.11682).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -30,9 +30,11 @@ class Before(NamedTuple):
     codes: code there of each item (``item``) and user (``user``) of now, -1 for new ones: int64.
     there: how many of each there are.
     arrived: how many new ones train here.
-    since: how many of each user's training events are old, int64 [U].
+    since: what of the training is old, as batches take it: how many events of each user, int64 [U],
+        or of each row, or pair, 1 for an old one and 0 for a new one.
     nearest: the codes there of the ``k`` known items whose texts are the nearest to each new
         item's, all -1 where it has no word of theirs: int64 [new, k].
+    tuned: whether the weights of what an adapter tunes are among ``state``.
     """
 
     state: dict[str, Tensor]
@@ -42,13 +44,16 @@ class Before(NamedTuple):
     arrived: Mapping[str, int]
     since: Ints
     nearest: Callable[[int], Ints]
+    tuned: bool = False
 
 
 class Batches(Protocol):
-    """Batches whose training can be narrowed to what is new."""
+    """Batches whose training can be narrowed to what is new; ``trains``: on what they train."""
+
+    trains: str
 
     def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
-        """Train on windows with a new event, and on a share of the others: how many of each."""
+        """Train on what is new, and on a share of what is old: how many windows, or rows."""
         ...
 
 
@@ -82,12 +87,12 @@ class Update(Method):
         Returns counts for the card. Raises UserError if the weights are of another model, or if
         nothing is new.
         """
-        if getattr(task, "adapted", None) is not None:
+        known = before(self.run)
+        if getattr(task, "adapted", None) is not None and not known.tuned:
             raise UserError(
                 "method.run: a language model that is tuned is not gone on with: train it anew, or "
                 "leave it as it comes, adapter=frozen."
             )
-        known = before(self.run)
         new, replayed = data.narrow(known.since, self.replay)
         if not new:
             raise UserError(
@@ -96,7 +101,7 @@ class Update(Method):
             )
         state = _carried(known, task.model, self)
         task.model.load_state_dict(state)
-        return {**known.arrived, "new windows": new, "replayed windows": replayed}
+        return {**known.arrived, f"new {data.trains}": new, f"replayed {data.trains}": replayed}
 
 
 def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tensor]:
@@ -106,8 +111,7 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
     statistics = {
         f"{name}.{buffer}".lstrip(".")
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        for buffer, _ in module.named_buffers(recurse=False)
+        for buffer in _moved(module)
     }
     codes = {name for name, each in own.items() if name == "codes" and each.ndim == 2}
     for name in trained | statistics | codes:
@@ -128,9 +132,18 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
     return own
 
 
+def _moved(module: nn.Module) -> Iterable[str]:
+    """The buffers of a module that training moves: those of batch norms, or its ``statistics``."""
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return [name for name, _ in module.named_buffers(recurse=False)]
+    found: tuple[str, ...] = getattr(module, "statistics", ())
+    return found
+
+
 def _alike(known: Before, name: str, fresh: Tensor) -> tuple[tuple[str, ...], ...]:
     """That a weight made later has no place for each item or user. Raises UserError if it may."""
     sizes = {len(each) for each in known.codes.values()} | set(known.there.values())
+    sizes -= {1}  # of a row that is of nothing, which weights of many kinds have
     if any(rows in sizes for shape in (fresh.shape, known.state[name].shape) for rows in shape):
         raise UserError(
             f"{name} may have a place for each item or user, which of them the run does not say: "

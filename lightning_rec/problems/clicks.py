@@ -29,12 +29,14 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.items.base import Reading, known_by
 from lightning_rec.language.load import words_loader
 from lightning_rec.losses.base import Loss
+from lightning_rec.methods.update import Before
 from lightning_rec.metrics.clicks import ClickMetrics
 from lightning_rec.models.clicks.calibrated import Calibrated
 from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.predict.clicks import ClickPredictor
+from lightning_rec.problems import click_updating
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_checks import (
     META_SIZE,
@@ -53,6 +55,7 @@ from lightning_rec.problems.click_figures import (
     worse_than_base,
 )
 from lightning_rec.problems.history_encoders import attach, encoder_node, make_encoder
+from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.click import ClickSteps
@@ -147,7 +150,8 @@ class Clicks(Problem[AuditedClicks]):
 
     def load(self, cache: Path) -> AuditedClicks:
         """Prepare, split, encode and audit the rows, an encoder from before, and texts of items."""
-        loaded = load_clicks(self.source, self.protocol, cache)
+        given = click_updating.statistics_of(self.method)
+        loaded = load_clicks(self.source, self.protocol, cache, given)
         if self.pretrained is not None:
             self.pretrained.check_time(loaded)
             self.pretrained.check_titles(loaded, str(self.source.fields.item))
@@ -191,6 +195,10 @@ class Clicks(Problem[AuditedClicks]):
         run.load_model(model)
         return model.requires_grad_(False).eval()
 
+    def before(self, loaded: AuditedClicks, folder: str) -> Before:
+        """What a run of an earlier state of the log knew; see :func:`click_updating.before`."""
+        return click_updating.before(self, loaded, folder)
+
     def make_baseline(self, loaded: AuditedClicks, data: ClickData) -> Task | None:
         """The task over ``cfg.baseline``, a model fitted at once."""
         if not self.cfg.baseline:
@@ -208,6 +216,7 @@ class Clicks(Problem[AuditedClicks]):
             "test_rows": tested,
             "monitor": watched_of(tested, loaded, self.source.fields),
             "reliability": pl.concat(starmap(bins_of, steps.predictions["test"].items())),
+            TRAINED: click_updating.trained_of(loaded, self.source.fields),
             **loaded.data.encoded.processor(self.source.fields).tables(),
             **items,
         }

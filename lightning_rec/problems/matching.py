@@ -24,12 +24,15 @@ from lightning_rec.errors import UserError, quoting
 from lightning_rec.figures import declared, parse
 from lightning_rec.language.load import language_loader
 from lightning_rec.losses.base import Loss
+from lightning_rec.methods.update import Before
 from lightning_rec.metrics.matching import MatchMetrics
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.slices import cut
 from lightning_rec.models.text.matcher import CatalogueScorer, TextModel
 from lightning_rec.predict.matching import MatchPredictor
+from lightning_rec.problems import match_updating
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.retrieval.texts import make_retriever
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
@@ -143,6 +146,10 @@ class Matching(Problem[Audited[Matches]]):
             adapted.report()
         return task
 
+    def before(self, loaded: Audited[Matches], folder: str) -> Before:
+        """What a run of earlier pairs has learnt; see :func:`match_updating.before`."""
+        return match_updating.before(self.cfg, loaded, folder, self.meta_model)
+
     def make_baseline(self, loaded: Audited[Matches], data: MatchData) -> Task | None:
         """The task over ``cfg.baseline``, a model that is fitted to texts."""
         if not self.cfg.baseline:
@@ -157,7 +164,8 @@ class Matching(Problem[Audited[Matches]]):
         columns = {name: values.cpu().numpy() for name, values in each.items()}
         texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
         items = loaded.data.pairs.items.with_row_index("code")
-        return {"test_queries": pl.DataFrame({"query": texts, **columns}), "items": items}
+        tested = pl.DataFrame({"query": texts, **columns})
+        return {"test_queries": tested, "items": items, TRAINED: match_updating.trained_of(loaded)}
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""

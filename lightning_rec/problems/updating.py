@@ -1,7 +1,7 @@
 """What a run of sequences of an earlier state of the log knew, beside what is known now."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,7 @@ def before(
     Raises UserError if it is of another model, or of another log.
     """
     run, split = RunFolder.open(Path(folder)), loaded.data.split
-    for node in ALIKE:
-        then, now = (config.plain(each.get(node)) for each in (run.config, cfg))
-        if then != now:
-            raise UserError(
-                f"method.run={folder} has another {node}= than this run: its weights are of "
-                f"{then}, not of {now}. train from={folder} takes its settings over."
-            )
+    check_alike(cfg, run, ALIKE)
     if cfg.objective._target_.endswith(".ClosedForm"):
         raise UserError(
             "method.run: this model is fitted at once and has no weights to go on with: train it "
@@ -81,6 +75,17 @@ def before(
         old_events(run, kept, split, users_there),
         partial(_nearest, fresh, known[learnt.to_list()]),
     )
+
+
+def check_alike(cfg: Any, run: RunFolder, nodes: Iterable[str]) -> None:
+    """Raise UserError unless nodes of a config are those of an earlier run."""
+    for node in nodes:
+        then, now = (config.plain(each.get(node)) for each in (run.config, cfg))
+        if then != now:
+            raise UserError(
+                f"method.run={run.path} has another {node}= than this run: its weights are of "
+                f"{then}, not of {now}. train from={run.path} takes its settings over."
+            )
 
 
 def places(ids: pl.Series, known: pl.Series) -> Ints:

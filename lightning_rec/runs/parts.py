@@ -12,11 +12,13 @@ from lightning_rec.runs.distributed import is_first
 from lightning_rec.runs.folder import RunFolder
 
 RANKER = "model.ranker"
-KEYS = ("encoder.run", "model.first", RANKER)  # that may name the folder of a run
+EARLIER = "method.run"  # which is gone on from
+KEYS = ("encoder.run", "model.first", RANKER, EARLIER)  # that may name the folder of a run
 MEMBERS = "model.members"  # whose keys all do
 PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
 TABLES = ("fields.parquet", "vocabulary.parquet", "statistics.parquet")  # what a ranker reads
+MORE = {RANKER: TABLES, EARLIER: (*TABLES, "trained.parquet")}
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
@@ -29,10 +31,13 @@ def copy_parts(run: RunFolder, cfg: DictConfig) -> None:
         if folder.absolute() == copied:
             continue
         RunFolder.open(folder)  # without links that lead elsewhere
+        if key == EARLIER and not (folder / TABLES[0]).is_file():
+            continue  # only of clicks it is read again, for what numbers are scaled by
         inner = [path for path in (folder / PARTS).rglob("*") if path.is_file()]
+        inner = [] if key == EARLIER else inner  # it needs none of its own parts
         shutil.rmtree(copied, ignore_errors=True)
         with atomic_folder(copied) as temporary:
-            files = (*FILES, *(TABLES if key == RANKER else ()))
+            files = (*FILES, *MORE.get(key, ()))
             for path in [*(folder / name for name in files), *inner]:
                 if path.is_file():
                     name = path.relative_to(folder)

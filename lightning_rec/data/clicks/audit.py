@@ -1,9 +1,9 @@
 """The leak audit of clicks: arrays against the table that they came from.
 
 Vocabularies, counts and statistics, worked out by other means than made them, must be those of the
-training rows alone; each id must stand for the value in the table, and no row may be in two parts.
-What the table itself may have leaked is known by its effect, and told. Everything is read block by
-block.
+training rows alone (statistics of an earlier run, which go on, are of its training rows); each id
+must stand for the value in the table, and no row may be in two parts. What the table itself may
+have leaked is known by its effect, and told. Everything is read block by block.
 """
 
 from typing import Any
@@ -78,7 +78,8 @@ def _check_fields(at: Evidence) -> tuple[Mask, dict[str, Ints]]:
             unknown[here] |= found
         for column, number in enumerate(numeric):
             number.block(start, frame[number.name], values[:, column], part == 0)
-    for said in [check.fault(at) for check in checks] + [number.fault() for number in numeric]:
+    faults = [check.fault(at) for check in checks]
+    for said in faults + [number.fault(encoded.given) for number in numeric]:
         if said is not None:
             raise leak(said)
     return unknown, missed

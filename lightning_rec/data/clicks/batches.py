@@ -1,6 +1,6 @@
 """Whole batches of clicks, one fancy index each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 from lightning_rec.data.batches import gather
 from lightning_rec.data.clicks.encoded import Encoded
 from lightning_rec.data.clicks.schema import ClickSchema, Rows
-from lightning_rec.data.core.batches import BatchData, Part
+from lightning_rec.data.core.batches import BatchData, Part, narrowed
 from lightning_rec.data.split import Histories
+from lightning_rec.data.types import Ints
 
 
 class ClickBatch(NamedTuple):
@@ -81,6 +82,7 @@ class ClickData(BatchData):
     histories: bool = False
     batch_size: PositiveInt = 4096
     eval_batch_size: PositiveInt = 16384
+    _chosen: Ints | None = field(default=None, init=False)
 
     @property
     def schema(self) -> ClickSchema:
@@ -89,4 +91,16 @@ class ClickData(BatchData):
 
     def batches(self, part: Part) -> ClickSet:
         """The rows of a part."""
-        return ClickSet(self.encoded, part, self.histories)
+        rows = ClickSet(self.encoded, part, self.histories)
+        if part == "train" and self._chosen is not None:
+            rows.rows = rows.rows[self._chosen]
+        return rows
+
+    def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
+        """Train on new rows, and on a share of the old ones: how many of each.
+
+        ``since``: of each training row, 1 if it is old, else 0: int64; ``replay``: the share, drawn
+        by the seed.
+        """
+        self._chosen, counts = narrowed(since == 0, replay, self.seed)
+        return counts

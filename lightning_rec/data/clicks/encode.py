@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
@@ -20,9 +21,16 @@ from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_json
 
 
-def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder: Path) -> Encoded:
+def encode(
+    table: ClickTable,
+    fields: Fields,
+    assigned: SplitAssignment,
+    folder: Path,
+    given: pl.DataFrame | None = None,
+) -> Encoded:
     """Fit what there is to fit on the training rows, and encode all rows into ``folder``, block by
-    block. Raises UserError if labels, numbers or parts cannot be trained on.
+    block; ``given``: statistics of an earlier run, which are kept. Raises UserError if labels,
+    numbers or parts cannot be trained on.
     """
     name = table.info["name"]
     parts = {part: np.flatnonzero(assigned.part == place) for place, part in enumerate(PARTS)}
@@ -47,7 +55,7 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
         raise UserError(
             f"{name}, train: all weights in column '{fields.weight}' are 0: nothing is learnt."
         )
-    processor = fit(table, fields, assigned.part == PARTS.index("train"))
+    processor = fit(table, fields, assigned.part == PARTS.index("train"), given)
     counts = {"rows": len(label), **{f"{part} rows": len(rows) for part, rows in parts.items()}}
     notes = []
     if not len(parts["val"]):
@@ -56,7 +64,8 @@ def encode(table: ClickTable, fields: Fields, assigned: SplitAssignment, folder:
             f"{name} has no validation rows ({sizes}): the last weights are kept; precision, "
             "recall, F1 and accuracy are at the threshold 0.5."
         )
-    facts = {"boundaries": assigned.boundaries, "counts": counts, "notes": notes}
+    facts: dict[str, Any] = {"boundaries": assigned.boundaries, "counts": counts, "notes": notes}
+    facts["given"] = given is not None
     folder.mkdir(parents=True, exist_ok=True)
     ids = _write_features(table, processor, folder)
     if fields.has_history:

@@ -32,7 +32,8 @@ class Encoded:
     weight: float32 [N], or None where each row counts once.
     group: int32 [N], -1 for a row of no group; or None.
     train, val, test: int64, the rows of each part, rising.
-    vocabulary, statistics: what was fitted, as :class:`FeatureProcessor` has them.
+    vocabulary, statistics: what was fitted, as :class:`FeatureProcessor` has them; ``given``: the
+        statistics are those of an earlier run.
     boundaries: times where validation and test begin in a temporal split, else None.
     counts: what the split left, by name. notes: what the user should know, in sentences.
     past: what happened before each row, or None where no history is declared.
@@ -56,6 +57,7 @@ class Encoded:
     notes: tuple[str, ...] = ()
     past: Past | None = None
     shown: NDArray[np.int32] | None = None
+    given: bool = False
 
     def part(self, name: str) -> Ints:
         """Rows of a part: ``train``, ``val`` or ``test``."""
@@ -81,4 +83,5 @@ class Encoded:
             counts=facts["counts"],
             notes=tuple(facts["notes"]),
             past=past if fields.has_history else None,
+            given=facts.get("given", False),
         )

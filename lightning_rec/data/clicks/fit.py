@@ -26,9 +26,13 @@ MOST_SAMPLED = 10_000_000  # numbers that quantiles are made of; of more trainin
 _BYTES = 4 * 4 * 16  # weight, gradient and two moments of a vector of 16 floats
 
 
-def fit(table: ClickTable, fields: Fields, train: Mask) -> FeatureProcessor:
-    """Fit all fields on the rows of ``train``, bool [N]. Raises UserError for what is no number."""
-    fitter = _Fitter(table, fields, train)
+def fit(
+    table: ClickTable, fields: Fields, train: Mask, given: pl.DataFrame | None = None
+) -> FeatureProcessor:
+    """Fit all fields on the rows of ``train``, bool [N]; ``given``: the statistics of an earlier
+    run, which are kept. Raises UserError for what is no number.
+    """
+    fitter = _Fitter(table, fields, train, given)
     for name in fields.singles:
         fitter.single(name)
     for name in fields.multi_valued:
@@ -50,6 +54,7 @@ class _Fitter:
     table: ClickTable
     fields: Fields
     train: Mask
+    given: pl.DataFrame | None = None  # statistics
     done: list[Field] = field(default_factory=list)
     vocabulary: list[pl.DataFrame] = field(default_factory=list)
     statistics: list[tuple[str, float | None, float | None, list[float] | None]] = field(
@@ -89,7 +94,7 @@ class _Fitter:
         """A number: mean and deviation of those that are there."""
         self._check_numbers(name)
         count, mean, squares = 0, 0.0, 0.0
-        for block in self._training(name):
+        for block in self._training(name) if self.given is None else ():
             found = number(block, self.fields)
             found = found[~np.isnan(found)]
             if len(found):  # Chan, Golub and LeVeque, 1983: the moments of both from those of two
@@ -98,6 +103,8 @@ class _Fitter:
                 mean += share * off
                 count += len(found)
         deviation = float(np.sqrt(squares / count)) if count else 0.0
+        if self.given is not None:
+            _, mean, deviation, _ = self.given.row(by_predicate=pl.col("field") == name)
         self.statistics.append((name, mean, deviation, None))
         self.done.append(Field(name, "numeric", self._next_row, 1, 0))
 
@@ -121,6 +128,8 @@ class _Fitter:
 
     def _edges(self, name: str, number: int) -> list[float]:
         """The inner quantiles of training that part ``number`` buckets; equal ones count once."""
+        if self.given is not None:
+            return list(self.given.row(by_predicate=pl.col("field") == name)[3])
         found = sampled(map(columns.numbers, self._training(name)), int(self.train.sum()))
         shares = np.arange(1, number) / number
         return np.unique(np.quantile(found, shares)).tolist() if len(found) else []

@@ -81,7 +81,8 @@ def _derived(
     assigned: SplitAssignment,
 ) -> Past:
     """Slices of the sequences of groups: rows with a code, strictly earlier in time. In a split
-    that is not one in time each part has sequences of its own, without what is held out.
+    that is not one in time each part has sequences of its own, without what is held out. Rows of no
+    part have no history, and stand in none.
     """
     moment = np.unique(time, return_inverse=True)[1].astype(np.int64)
     moments = int(moment.max()) + 1
@@ -91,10 +92,12 @@ def _derived(
     parts = range(len(PARTS)) if assigned.boundaries is None else (None,)
     before = 0
     for part in parts:
-        chosen = (code >= 0) if part is None else (code >= 0) & (assigned.part <= part)
+        chosen = (code >= 0) & (assigned.part >= 0)
+        if part is not None:
+            chosen &= assigned.part <= part
         event = np.flatnonzero(chosen)
         event = event[np.argsort(key[event], kind="stable")]  # ties in the order of the source
-        mine = (group >= 0) & (True if part is None else assigned.part == part)
+        mine = (group >= 0) & (assigned.part >= 0 if part is None else assigned.part == part)
         first = group[mine].astype(np.int64) * moments
         start[mine] = before + np.searchsorted(key[event], first)
         end[mine] = before + np.searchsorted(key[event], key[mine])

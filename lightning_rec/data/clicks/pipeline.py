@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from lightning_rec.data.clicks.audit import audit_clicks
 from lightning_rec.data.clicks.encode import encode
@@ -37,17 +38,21 @@ class SplitClicks(NamedTuple):
 AuditedClicks = Audited[SplitClicks]
 
 
-def load_clicks(source: ClickSource, protocol: RowProtocol, cache: Path) -> AuditedClicks:
-    """Prepare, split, encode and audit, reusing what the cache holds. Raises UserError where the
-    data or the protocol cannot be used, and LeakError where the audit fails.
+def load_clicks(
+    source: ClickSource, protocol: RowProtocol, cache: Path, given: pl.DataFrame | None = None
+) -> AuditedClicks:
+    """Prepare, split, encode and audit, reusing what the cache holds; ``given``: means, deviations
+    and buckets of numbers of an earlier run, which are kept. Raises UserError where the data or the
+    protocol cannot be used, and LeakError where the audit fails.
     """
     protocol.check(source.fields)
     table = prepare_clicks(source, cache)
-    key = sha256_json([source.fields.settings(), protocol.hash()])[:12]
+    kept_of = [] if given is None else [given.to_dicts()]
+    key = sha256_json([source.fields.settings(), protocol.hash(), *kept_of])[:12]
     folder = table.folder.with_name(f"{table.folder.name}-{key}-{ENCODED_FORMAT}")
 
     def make(temporary: Path) -> None:
-        encode(table, source.fields, protocol.assign(table, source.fields), temporary)
+        encode(table, source.fields, protocol.assign(table, source.fields), temporary, given)
 
     encoded = Encoded.load(kept(folder, make), source.fields)
     for note in encoded.notes:

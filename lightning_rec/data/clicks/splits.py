@@ -15,7 +15,7 @@ from lightning_rec.data.clicks.columns import Faults, codes
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.table import PART, TIME, ClickTable
 from lightning_rec.data.core.audited import ROWS, OnFinding
-from lightning_rec.data.cuts import Cut, boundaries, settle
+from lightning_rec.data.cuts import Cut, boundaries, seconds, settle, settle_dates
 from lightning_rec.data.shares import PARTS, Hashed, RandomShares
 from lightning_rec.data.times import divisor, raw_time, remedy
 from lightning_rec.data.types import Floats
@@ -24,7 +24,9 @@ from lightning_rec.ranges import BelowOne
 
 
 class SplitAssignment(NamedTuple):
-    """The place in ``PARTS`` of each row, int8 [N], and the times where a temporal split is cut."""
+    """The place in ``PARTS`` of each row, -1 for none, int8 [N], and the times where a temporal
+    split is cut.
+    """
 
     part: NDArray[np.int8]
     boundaries: tuple[float, float] | None = None
@@ -115,24 +117,34 @@ class TemporalRows(RowProtocol):
         val_from: where validation begins: a quantile of the times, or a date (ISO, with a time of
             day and a zone if need be; UTC without one).
         test_from: likewise, where the test begins. Rows at the very time of a cut lie after it.
+        since: a date; rows before it are in no part, and no item of a history.
+        until: likewise, those from then on: the log as it was at that moment.
 
     Raises UserError if validation would begin after test, or a cut is neither quantile nor date.
     """
 
     val_from: Cut = 0.8
     test_from: Cut = 0.9
+    since: str | None = None
+    until: str | None = None
 
     name: ClassVar[str] = "temporal_rows"
 
     def __post_init__(self) -> None:
         settle(self)
+        settle_dates(self, "since", "until")
+
+    def settings(self) -> dict[str, Any]:
+        """All settings that say which rows are for what; a period, which came later, if said."""
+        apart = ("since", "until")
+        return {k: v for k, v in super().settings().items() if k not in apart or v is not None}
 
     def assign(self, table: ClickTable, fields: Fields) -> SplitAssignment:
         """Cut at two moments. Raises UserError where a date lies outside the data."""
         time = times(table, fields)
-        cuts = (self.val_from, self.test_from)
+        cuts, period = (self.val_from, self.test_from), (self.since, self.until)
         unit = 1.0  # how many units of the times make a second, where that counts
-        if any(isinstance(cut, str) for cut in cuts):
+        if any(isinstance(cut, str) for cut in (*cuts, *period)):
             try:
                 unit = divisor(float(time.min()), float(time.max()), "auto")
             except ValueError as error:
@@ -140,8 +152,20 @@ class TemporalRows(RowProtocol):
                     f"protocol.val_from={self.val_from} test_from={self.test_from} needs times, "
                     f"but column '{fields.time}' {error}."
                 ) from None
-        val_from, test_from = boundaries(*cuts, time, unit=unit)
+        since, until = (None if date is None else seconds(date) * unit for date in period)
+        inside = np.ones(len(time), dtype=bool)
+        if since is not None:
+            inside &= time >= since
+        if until is not None:
+            inside &= time < until
+        if not inside.any():
+            raise UserError(
+                f"protocol.since={self.since} until={self.until} leaves no row: the data has none "
+                "of that time."
+            )
+        val_from, test_from = boundaries(*cuts, time[inside], unit=unit)
         part = (time >= val_from).astype(np.int8) + (time >= test_from).astype(np.int8)
+        part[~inside] = -1
         return SplitAssignment(part, (val_from, test_from))
 
 

@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
 from torch.utils.data import DataLoader, Sampler
 
+from lightning_rec.data.chance import bits, uniform
+from lightning_rec.data.types import Ints, Mask
 from lightning_rec.ranges import Workers
 
 Batch = TypeVar("Batch")
@@ -91,6 +93,8 @@ class BatchLoader(DataLoader[Any]):
 class BatchData(ABC):
     """The batches of each stage: shuffled examples to train on, all others in their order.
 
+    ``trains`` is what an example to train on is called.
+
     Args:
         seed: fixes the order of training batches, together with the epoch.
         batch_size: examples per training batch and process.
@@ -98,6 +102,8 @@ class BatchData(ABC):
         num_workers: processes that prepare batches; 0 prepares them in the training process,
             which is fastest: a batch is one look-up in memory.
     """
+
+    trains: ClassVar[str] = "rows"
 
     seed: int
     batch_size: PositiveInt
@@ -126,6 +132,15 @@ class BatchData(ABC):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
         )
+
+
+def narrowed(new: Mask, replay: float, seed: int) -> tuple[Ints, tuple[int, int]]:
+    """The numbers of new examples, bool [n], and of a share of the others that the seed draws,
+    rising: int64; and how many of each.
+    """
+    number = np.arange(len(new))
+    chosen = new | (uniform(bits(seed, number)) <= replay)
+    return number[chosen], (int(new.sum()), int((chosen & ~new).sum()))
 
 
 def _whole(batch: Batch) -> Batch:

@@ -1,7 +1,7 @@
 """Whole batches of pairs and of queries, by their codes."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -9,9 +9,10 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightning_rec.data.core.batches import BatchData, Part
+from lightning_rec.data.core.batches import BatchData, Part, narrowed
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.split import ranges
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
 
@@ -35,9 +36,11 @@ class QueryBatch(NamedTuple):
 
 
 class PairSet(Dataset[PairBatch]):
-    """The pairs of the training queries, or the relevant ones. Raises UserError if none."""
+    """The pairs of the training queries, or the relevant ones; of these those ``chosen``, int64
+    numbers, if not all. Raises UserError if there are none.
+    """
 
-    def __init__(self, matches: Matches, positives: bool) -> None:
+    def __init__(self, matches: Matches, positives: bool, chosen: Ints | None = None) -> None:
         self.pairs = matches.pairs
         at = matches.pairs_of("train")
         self.at = at[self.pairs.positive[at]] if positives else at
@@ -45,6 +48,7 @@ class PairSet(Dataset[PairBatch]):
             raise UserError(
                 f"None of the {len(at):,} pairs to train on is relevant: lower data.positive_from."
             )
+        self.at = self.at if chosen is None else self.at[chosen]
 
     def __len__(self) -> int:
         return len(self.at)
@@ -91,9 +95,22 @@ class MatchData(BatchData):
     positives: bool = False
     batch_size: PositiveInt = 64
     eval_batch_size: PositiveInt = 128
+    trains: ClassVar[str] = "pairs"
+    _chosen: Ints | None = field(default=None, init=False)
 
     def batches(self, part: Part) -> PairSet | QuerySet:
         """Pairs to train on, or the queries of another part."""
         if part == "train":
-            return PairSet(self.matches, self.positives)
+            return PairSet(self.matches, self.positives, self._chosen)
         return QuerySet(self.matches, part)
+
+    def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
+        """Train on new pairs, and on a share of the old ones: how many of each.
+
+        ``since``: of each pair of the training queries, 1 if it is old, else 0: int64; ``replay``:
+        the share, drawn by the seed.
+        """
+        every = self.matches.pairs_of("train")
+        kept = self.matches.pairs.positive[every] if self.positives else np.ones(len(every), bool)
+        self._chosen, counts = narrowed(since[kept] == 0, replay, self.seed)
+        return counts

@@ -5,7 +5,7 @@ Shapes: B rows, F fields, D = dim, S items in all histories of the batch.
 """
 
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -25,6 +25,7 @@ class Dice(nn.Module):
     ``width``: how many s there are; each has an α of its own.
     """
 
+    statistics: ClassVar[tuple[str, ...]] = ("mean", "variance")  # that a training moves
     mean: Tensor
     variance: Tensor
 
