@@ -37,13 +37,13 @@ TRAIN, TEST, MIDDLE = (
 )  # of the rows: where validation, the test, its second half begin
 SETTINGS = [
     "model=deepfm", "data=ml_100k_clicks", "protocol=temporal_rows", "logger=none", "trainer=cpu",
-    "baseline=null", "trainer.max_epochs=15", "patience=3",
+    "baseline=null", "trainer.max_epochs=8", "patience=2",
 ]  # fmt: skip
-UPDATE = ["method=update", "trainer.max_epochs=4"]
+UPDATE = ["method=update", "trainer.max_epochs=3"]
 
 
 class Clock(Callback):
-    """Seconds of the processor from the first step to the end of a training, validation included."""
+    """Seconds of a processor from the start of a training to its end, validation included."""
 
     def __init__(self) -> None:
         self.start, self.seconds = 0.0, 0.0

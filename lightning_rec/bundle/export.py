@@ -8,7 +8,7 @@ from typing import Any
 from lightning_rec import __version__
 from lightning_rec.adapters.base import AdaptedModule
 from lightning_rec.build import problem_of
-from lightning_rec.bundle import clicks, manifest, matching, sequences
+from lightning_rec.bundle import beginning, clicks, manifest, matching, sequences
 from lightning_rec.bundle.opening import open_bundle
 from lightning_rec.bundle.packed import Packed, write_weights
 from lightning_rec.bundle.readme import readme
@@ -73,7 +73,10 @@ def export(
         if index is not None and problem.predictor is not SequencePredictor:
             raise UserError(f"index={index} is for models of sequences; {run.path} is none.")
         predictor, packed = _packed(run, problem, users, index, new_items)
+    training = beginning.keep(packed, run, problem)
     with atomic_folder(target) as temporary:
+        if training is not None:
+            write_json(temporary / beginning.TRAINING, training)
         _write(temporary, packed, run)
         with trusting(trust):
             check(predictor, open_bundle(temporary))

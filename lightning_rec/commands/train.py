@@ -1,10 +1,12 @@
 """``lightning-rec train``: one run, or with -m one run per job of a sweep."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +16,9 @@ from lightning_rec.commands.hydra_main import hydra_main, parsed, take_key, take
 from lightning_rec.commands.loading import loading
 from lightning_rec.config import compose, plain
 from lightning_rec.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_rec.runs.folder import RunFolder
 
 # Keys that name a file or a folder.
 PATHS = (
@@ -39,7 +44,7 @@ Examples:
     # refused; check_memory=false begins it all the same.
   lightning-rec train resume=FOLDER trainer.max_epochs=80
   lightning-rec train from=FOLDER data.path=log_now.csv run_dir=runs/week_2
-    # goes on from a finished run with what is new in the log, as method=update
+    # goes on from a finished run, or a bundle, with what is new in the log
 """
 
 
@@ -79,28 +84,40 @@ def _update(arguments: list[str]) -> int:
             "by values to change; in a sweep say method=update method.run=FOLDER."
         )
     with loading():
+        from lightning_rec.bundle.beginning import check_kind, unpack
         from lightning_rec.runs.folder import RunFolder
-        from lightning_rec.runs.foreign import check_addresses
-        from lightning_rec.runs.resuming import changed
-        from lightning_rec.training import train
+        from lightning_rec.runs.parts import EARLIER, PARTS
 
     source = Path(said["from"])
-    if (source / "bundle.json").is_file():
-        raise UserError(
-            f"from={source} is a bundle, which holds what answers and not what trains: name the "
-            "run that it was exported from."
-        )
-    run = RunFolder.open(source)
-    run.check_completed("from")
+    folder = Path(said.get("run_dir") or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_update")
+    if not check_kind(source):
+        run = RunFolder.open(source)
+        run.check_completed("from")
+        _go_on(run, folder, source, overrides)
+        return 0
+    if folder.exists():
+        raise UserError(f"run_dir={folder} is there already: name a new folder.")
+    try:
+        _go_on(unpack(source, folder / PARTS / EARLIER), folder, source, overrides)
+    except Exception:
+        if not (folder / "run.json").is_file():  # refused before it began
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return 0
+
+
+def _go_on(run: "RunFolder", folder: Path, source: Path, overrides: list[str]) -> None:
+    from lightning_rec.runs.foreign import check_addresses
+    from lightning_rec.runs.resuming import changed
+    from lightning_rec.training import train
+
     check_addresses(run, overrides)
     cfg = run.config
     cfg.method = compose(["method=update"]).method
     cfg.method.run = str(run.path)
     cfg = changed(cfg, overrides)
-    folder = Path(said.get("run_dir") or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_{cfg.name}")
     cfg.run_dir, cfg.tracking.name = str(folder), None
     train(frozen(cfg), folder, [f"from={source}", *overrides])
-    return 0
 
 
 def _existing_folders(arguments: list[str]) -> list[Path]:
