@@ -89,12 +89,14 @@ def _update(arguments: list[str]) -> int:
         from lightning_rec.runs.parts import EARLIER, PARTS
 
     source = Path(said["from"])
-    folder = Path(said.get("run_dir") or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_update")
+    when = f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
     if not check_kind(source):
         run = RunFolder.open(source)
         run.check_completed("from")
+        folder = Path(said.get("run_dir") or f"{when}_{run.config.name}")
         _go_on(run, folder, source, overrides)
         return 0
+    folder = Path(said.get("run_dir") or f"{when}_{source.absolute().name}")
     if folder.exists():
         raise UserError(f"run_dir={folder} is there already: name a new folder.")
     try:

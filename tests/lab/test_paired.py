@@ -6,11 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from lightning_rec import cli
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.lab import compare, of_examples, paired
-from lightning_rec.lab.paired import corrected, verdict
+from lightning_rec.lab.paired import Paired, corrected, of_values, verdict
 
 NDCG, MRR = "test/ndcg@10", "test/mrr"
 SHORT = "trainer=cpu trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 protocol.cutoffs=[10] logger=none examples=0"
@@ -135,6 +137,40 @@ def test_delong_is_the_variance_of_its_definition() -> None:
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(difference) / variance**0.5))
     half = 1.959964 * variance**0.5
     assert (found.low, found.high) == pytest.approx((difference - half, difference + half))
+
+
+def test_rows_of_one_user_are_not_so_many_in_an_area() -> None:
+    """Rows that are there five times say no more than once; of single rows all is as it was."""
+    from lightning_rec.lab.examples import Values
+
+    generator = np.random.default_rng(4)
+    label = generator.random(120) < 0.3
+    scores = [generator.random(120) + shift * label for shift in (0.4, 0.1)]
+
+    def found(times: int, unit: Ints) -> Paired:
+        at = np.repeat(np.arange(120), times)
+        key = pl.Series(range(len(at)))
+        values = [[Values("", key, unit, score[at], label[at])] for score in scores]
+        made = of_values(values[0], values[1])
+        assert made is not None
+        return made
+
+    alone, copied = found(1, np.arange(120)), found(5, np.repeat(np.arange(120), 5))
+    assert copied.units == alone.units == 120
+    assert copied.difference == pytest.approx(alone.difference)
+    assert copied.high - copied.low == pytest.approx(alone.high - alone.low)
+    naive = found(5, np.arange(600))
+    assert naive.high - naive.low < 0.5 * (alone.high - alone.low)
+    # Users of several rows, beside a bootstrap over users.
+    user = np.arange(120) // 6
+    clustered, drawn = found(1, user), []
+    for _ in range(2000):
+        rows = np.concatenate(
+            [np.flatnonzero(user == one) for one in generator.integers(20, size=20)]
+        )
+        if 0 < label[rows].sum() < len(rows):
+            drawn.append(float(np.subtract(*(roc_auc_score(label[rows], s[rows]) for s in scores))))
+    assert clustered.high - clustered.low == pytest.approx(2 * 1.96 * np.std(drawn), rel=0.2)
 
 
 def test_p_values_are_corrected_for_all_that_is_compared() -> None:

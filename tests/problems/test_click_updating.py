@@ -109,7 +109,13 @@ def by_value(run: Path, field: str) -> dict[str | None, Any]:
     return rows
 
 
-@pytest.mark.parametrize("model", models())
+FAST = ("bst", "deepfm", "din", "esmm", "two_tower")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [each if each in FAST else pytest.param(each, marks=pytest.mark.slow) for each in models()],
+)
 def test_without_a_step_it_answers_as_the_run_did(
     model: str, early: Train, later: Train, click_frame: pl.DataFrame
 ) -> None:

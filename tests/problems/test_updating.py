@@ -182,10 +182,6 @@ def test_it_is_refused_where_nothing_can_be_gone_on_with(
     assert cli.run(["train", "model=itemknn", *settings]) == 0
     with pytest.raises(UserError, match="fitted at once"):
         later(fitted)
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "bundle.json").write_text("{}")
-    with pytest.raises(UserError, match="is a bundle"):
-        later(tmp_path / "bundle")
 
 
 def test_a_test_that_the_run_has_learnt_is_refused(
