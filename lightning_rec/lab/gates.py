@@ -66,8 +66,8 @@ class Gate:
 
 
 def gate(
-    new: Path,
-    old: Path,
+    new: str | Path,
+    old: str | Path,
     figure: str | None = None,
     margin: float = 0.05,
     level: float = 0.95,
@@ -88,7 +88,7 @@ def gate(
     """
     if not 0 <= margin < 1:
         raise UserError(f"margin={margin:g}: it is a share of the older figure, from 0 to below 1.")
-    (run, problem), (older, other) = opened("run", new), opened("against", old)
+    (run, problem), (older, other) = opened("run", Path(new)), opened("against", Path(old))
     kinds: dict[type[Problem[Any]], tuple[str, Callable[..., Judged]]] = {
         Sequences: ("ndcg@10", _of_sequences),
         Clicks: ("auc", of_clicks),
