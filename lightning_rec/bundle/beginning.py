@@ -39,12 +39,8 @@ def goes_on(problem: Problem[Any]) -> bool:
     of vectors in place of whatever else describes items.
     """
     cfg = problem.cfg
-    apart = (
-        cfg.get("item"),
-        cfg.get("encoder"),
-        cfg.model.get("members"),
-        cfg.model.get("encoder"),
-    )
+    apart = [getattr(problem, part, None) for part in ("items", "pretrained", "template")]
+    apart += [cfg.model.get(key) for key in ("members", "encoder")]
     if any(apart) or isinstance(problem.meta_model, FittedToClicks):
         return False
     fitted = str((cfg.get("objective") or {}).get("_target_", "")).endswith(".ClosedForm")

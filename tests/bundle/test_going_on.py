@@ -156,11 +156,11 @@ def test_what_holds_too_little_is_refused(sequences: Made, tmp_path: Path) -> No
     }.items():
         with pytest.raises(UserError, match=words):
             cli.run(["train", f"from={folder}", *told])
-    (tmp_path / "run").mkdir()
-    with pytest.raises(UserError, match="is there already"):
-        cli.run(["train", f"from={sequences['bundle']}", *told])
     shutil.copytree(sequences["bundle"], tmp_path / "cut")
     with (tmp_path / "cut" / "trained.parquet").open("ab") as file:
         file.write(b"x")
     with pytest.raises(UserError, match="not as it was written"):
         cli.run(["train", f"from={tmp_path / 'cut'}", *told])
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match="is there already"):
+        cli.run(["train", f"from={sequences['bundle']}", *told])
