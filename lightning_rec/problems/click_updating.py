@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import torch
+from pydantic import TypeAdapter
 
 from lightning_rec import config
 from lightning_rec.data.clicks.encoded import Encoded
@@ -145,9 +146,8 @@ def before(problem: "Clicks", loaded: AuditedClicks, folder: str) -> Before:
 
 
 def _fields_of(run: RunFolder) -> Fields:
-    found = config.build("data", run.config.data)
-    fields: Fields = found.fields
-    return fields
+    found: Fields = TypeAdapter(Fields).validate_python(config.plain(run.config.data.fields))
+    return found
 
 
 def _codes(known: FeatureProcessor, now: Encoded) -> tuple[dict[str, Ints], dict[str, int]]:
