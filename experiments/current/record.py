@@ -1,4 +1,4 @@
-"""The table of a page from backtests: ``python -m experiments.current.record RESULTS PAGE``.
+"""The tables of a page from backtests, and from ``clicks.json``: ``python -m experiments.current.record RESULTS PAGE``.
 
 Further FOLDERs are those that ``lightning-rec backtest`` wrote, named DATA_SEED: what is told of
 them goes to RESULTS first, a file. ``--check`` says whether the table of PAGE is that of RESULTS.
@@ -62,9 +62,26 @@ def table(path: Path) -> str:
     return "\n".join(lines)
 
 
+def clicks(path: Path) -> str:
+    """What going on cost and brought, over how much was new: ``clicks.json`` beside the results."""
+    found: dict[str, Any] = read_json(path.with_name("clicks.json"))
+    runs: dict[str, list[dict[str, Any]]] = found["runs"]
+    lines = headed(["new rows", "test rows", "old", "update", "anew", "update - old",
+                    "update - anew", "CPU s: update", "CPU s: anew"])  # fmt: skip
+    told = {(each["share"], each["part"], each["compared"]): each for each in found["compared"]}
+    cost = {name: sum(each["seconds"] for each in of) / len(of) for name, of in runs.items()}
+    for share, part in dict.fromkeys((each["share"], each["part"]) for each in found["compared"]):
+        old, anew = (told[share, part, f"update - {name}"] for name in ("old", "anew"))
+        means = [f"{each:.4f}" for each in (old["figures"][1], *anew["figures"])]
+        seconds = [f"{cost[name]:.1f}" for name in (f"update {share}", "anew")]
+        what = f"{part}, {old['rows']:,} of {old['users']:,} users"
+        lines.append(row([f"{share} %", what, *means, interval(old), interval(anew), *seconds]))
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     said = [each for each in sys.argv[1:] if each != "--check"]
     if folders := [Path(each) for each in said[2:]]:
         kept: dict[str, Any] = read_json(Path(said[0])) if Path(said[0]).is_file() else {}
         write_json(Path(said[0]), kept | {folder.name: told(folder) for folder in folders})
-    fill({"rows": table})
+    fill({"rows": table, "clicks": clicks})

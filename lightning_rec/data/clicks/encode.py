@@ -17,6 +17,7 @@ from lightning_rec.data.clicks.processor import FeatureProcessor
 from lightning_rec.data.clicks.splits import SplitAssignment
 from lightning_rec.data.clicks.table import ClickTable
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_json
 
@@ -34,20 +35,9 @@ def encode(
     """
     name = table.info["name"]
     parts = {part: np.flatnonzero(assigned.part == place) for place, part in enumerate(PARTS)}
-    for part in ("train", "test"):
-        if not len(parts[part]):
-            raise UserError(f"{name}: the protocol leaves no rows in {part}.")
     label = columns.label(table, fields)
     first, *_ = by_goal = label.reshape(len(label), -1).T
-    for part, rows in parts.items():
-        for goal, labels in zip(fields.targets, by_goal, strict=True):
-            told = f", {goal}" if fields.goals else ""
-            if len(rows) and labels[rows].min() == labels[rows].max():
-                raise UserError(
-                    f"{name}, {part}{told}: all {len(rows):,} labels are {labels[rows][0]:g}. "
-                    "Clicks need both classes in each part: check data.fields.label and "
-                    "positive_from, or choose another protocol."
-                )
+    _check_labels(name, fields, parts, by_goal)
     group = None if fields.group is None else columns.codes(table, fields.group, columns.text)
     arrays: dict[str, Any] = {"label": label, **parts, "group": group}
     arrays["weight"] = weight = columns.weight(table, fields)
@@ -79,6 +69,24 @@ def encode(
         fitted.write_parquet(folder / f"{key}.parquet")
     write_json(folder / "facts.json", facts)
     return Encoded.load(folder, fields)
+
+
+def _check_labels(
+    name: str, fields: Fields, parts: dict[str, Ints], by_goal: NDArray[np.float32]
+) -> None:
+    """Raise UserError if a part has no rows, or labels of one class; ``by_goal``: [G, N]."""
+    for part in ("train", "test"):
+        if not len(parts[part]):
+            raise UserError(f"{name}: the protocol leaves no rows in {part}.")
+    for part, rows in parts.items():
+        for goal, labels in zip(fields.targets, by_goal, strict=True):
+            told = f", {goal}" if fields.goals else ""
+            if len(rows) and labels[rows].min() == labels[rows].max():
+                raise UserError(
+                    f"{name}, {part}{told}: all {len(rows):,} labels are {labels[rows][0]:g}. "
+                    "Clicks need both classes in each part: check data.fields.label and "
+                    "positive_from, or choose another protocol."
+                )
 
 
 def _write_features(
