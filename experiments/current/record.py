@@ -1,4 +1,6 @@
-"""The tables of a page from backtests, and from ``clicks.json``: ``python -m experiments.current.record RESULTS PAGE``.
+"""The tables of a page: ``python -m experiments.current.record RESULTS PAGE``.
+
+RESULTS are those of backtests; what going on cost of clicks is in ``clicks.json`` beside it.
 
 Further FOLDERs are those that ``lightning-rec backtest`` wrote, named DATA_SEED: what is told of
 them goes to RESULTS first, a file. ``--check`` says whether the table of PAGE is that of RESULTS.
