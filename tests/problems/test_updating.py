@@ -98,9 +98,8 @@ def scores(run: Path, users: list[str], histories: list[list[str]] | None) -> pl
 def test_without_a_step_it_answers_as_the_run_did(
     model: str, early: Train, later: Train, log_frame: pl.DataFrame
 ) -> None:
-    run = early(
-        model, "trainer.max_epochs=0", *(["loss.negatives=8"] if model == "gsasrec" else [])
-    )
+    few = ["loss.negatives=8"] if model in ("gsasrec", "esasrec") else []
+    run = early(model, "trainer.max_epochs=0", *few)
     new = later(run, "trainer.max_epochs=0")
     if model == "lightgcn":  # whose vectors are of the graph, which has grown
         nodes = [of_nodes(each) for each in (run, new)]
