@@ -1,0 +1,249 @@
+"""TIGER: an encoder reads the semantic ids of a history, a decoder says that of the next item.
+
+Rajput et al., Recommender Systems with Generative Retrieval, NeurIPS 2023, arXiv:2305.05065.
+Shapes: as in :class:`CodedModel`; B sequences, L positions, T = L m tokens, D = dim, M queries, C
+leaves.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from lightning_rec.data.semantic.quantise import Quantizer
+from lightning_rec.data.split import Histories, Schema
+from lightning_rec.models.sequential.coded import CodedModel
+from lightning_rec.models.t5 import Decoder, Encoder, Memory, Shape, initialise
+from lightning_rec.models.trie import Trie
+from lightning_rec.ranges import BelowOne, Layers
+
+TOKENS = 8192  # that are encoded at once
+BYTES = 2**26  # of what nodes look back at
+
+
+class TIGER(CodedModel):
+    """T5 over codes, from scratch, without the paper's tokens of users.
+
+    A query is what the encoder makes of a history up to its position. Its score of an item is the
+    log-likelihood of the item's id, a softmax over all codes at each digit. Without a beam all ids
+    are scored, level by level over their trie; with one the ids that beam search finds among those
+    that are there, and no others.
+
+    Args:
+        depth: layers of the encoder, and of the decoder.
+        width: of a head.
+        inner: width of the feed-forward layers.
+        beam: how many ids are kept at each level; None ranks all. At least the largest cut-off.
+        quantizer, levels, codes, unique: how semantic ids are made; the paper's are of an
+            autoencoder, three levels of 256 and a last digit.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        dim: PositiveInt = 128,
+        depth: Layers = 4,
+        heads: PositiveInt = 6,
+        width: PositiveInt = 64,
+        inner: PositiveInt = 1024,
+        dropout: BelowOne = 0.1,
+        beam: PositiveInt | None = 50,
+        quantizer: Quantizer = "residual",
+        levels: Layers = 3,
+        codes: PositiveInt = 256,
+        unique: bool = True,
+    ) -> None:
+        super().__init__(schema, quantizer, levels, codes, unique)
+        self.dim, self.beam = dim, beam
+        shape = Shape(dim, depth, heads, width, inner, dropout)
+        self.node_bytes = 8 * self.levels * depth * heads * width
+        self.of_code = nn.Embedding(self.levels * codes + 1, dim)  # the last one begins
+        self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+        nn.init.normal_(self.of_code.weight)
+        initialise(self, shape)
+        self._trie: tuple[tuple[int, int], Trie] | None = None
+
+    @property
+    def trie(self) -> Trie:
+        """The ids of all items."""
+        state = (self.codes._version, self.codes.data_ptr())
+        if self._trie is None or self._trie[0] != state:
+            self._trie = state, Trie.of(self.codes)
+        return self._trie[1]
+
+    def forward(self, histories: Histories, positions: Tensor) -> Tensor:
+        """Queries, float [M, 2 + T D]: number of tokens, T, and the encoder's states."""
+        items = histories.items
+        row, at = torch.arange(len(items), device=items.device), positions
+        if positions.dtype == torch.bool:
+            row, at = positions.nonzero(as_tuple=True)
+        codes = self.codes[items.clamp(max=self.schema.num_items - 1)].flatten(1)  # [B, T]
+        number = (at + 1) * self.levels
+        states = torch.zeros(len(row), codes.shape[1], self.dim, device=items.device)
+        for rows, longest in by_length(number):
+            lengths = number[rows]
+            tokens = codes[row[rows], :longest]
+            made = self.encoder(self.of_code(tokens), lengths)
+            inside = torch.arange(longest, device=items.device) < lengths[:, None]
+            states[rows, :longest] = made.masked_fill(~inside[..., None], 0).to(states)
+        told = torch.stack([number, torch.full_like(number, codes.shape[1])], dim=1)
+        return torch.cat([told.to(states), states.flatten(1)], dim=1)
+
+    def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """Queries with what was found for them; see :class:`ScoresAmong`. Those that have it stay.
+
+        In further columns: C scores of all leaves, or leaves (-1: none) and scores of the beam.
+        """
+        return self.retrieve(queries, row, item, None)
+
+    def retrieve(
+        self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        """The same among the items ``allowed``, bool [V]; see :class:`Retrieves`."""
+        if not len(queries) or queries.shape[1] > self._own_width(queries):
+            return queries
+        most = len(self.trie.items) if self.beam is None else 2 * self.beam
+        found = queries.new_empty(len(queries), most)
+        step = max(1, BYTES // (self.node_bytes * min(64, self.beam or 64)))
+        for start in range(0, len(queries), step):
+            rows = slice(start, start + step)
+            memory = self._memory(queries[rows])
+            if self.beam is None:
+                found[rows] = self._all(memory)
+                continue
+            here = (row >= start) & (row < start + step)
+            own = queries[rows]
+            left = self._left(len(own), row[here] - start, item[here], allowed)
+            found[rows] = self._beam(memory, self.beam, left)
+        return torch.cat([queries, found], dim=1)
+
+    def scores(self, queries: Tensor, items: Tensor | None = None) -> Tensor:
+        """Log-likelihoods; not a number for what a beam did not find, unless an item is asked for
+        by one query alone. See :meth:`SequenceModel.scores`.
+        """
+        if items is not None and items.dim() == 2:
+            return self._of_items(queries, items)
+        none = torch.zeros(0, dtype=torch.int64, device=queries.device)
+        queries = self.among(queries, none, none)
+        scores = queries[:, self._own_width(queries) :]
+        if self.beam is not None:
+            leaf, found = scores.split(self.beam, dim=1)
+            whole = queries.new_full((len(queries), len(self.trie.items) + 1), torch.nan)
+            scores = whole.scatter(1, leaf.long() % whole.shape[1], found)  # -1 is the last column
+        return scores[:, self.trie.leaf if items is None else self.trie.leaf[items]]
+
+    def _own_width(self, queries: Tensor) -> int:
+        return 2 + int(queries[0, 1]) * self.dim if len(queries) else queries.shape[1]
+
+    def _memory(self, queries: Tensor) -> Memory:
+        """What the decoder reads of some queries, cut to the longest."""
+        lengths = queries[:, 0].long()
+        states = queries[:, 2 : self._own_width(queries)].view(len(queries), -1, self.dim)
+        return self.decoder.memory(states[:, : int(lengths.max())], lengths)
+
+    def _step(
+        self, tokens: Tensor, past: list[Tensor] | None, memory: Memory
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Log-probabilities of all codes after int64 [N, n] tokens: float [N, n, codes]."""
+        states, past = self.decoder(self.of_code(tokens), past, memory)
+        logits = states @ self.of_code.weight.T * self.dim**-0.5  # T5's scale of a tied table
+        return logits.log_softmax(dim=2), past
+
+    def _begun(self, memory: Memory) -> tuple[Tensor, list[Tensor]]:
+        start = len(self.of_code.weight) - 1
+        first = torch.full((len(memory.bias), 1), start, device=memory.bias.device)
+        return self._step(first, None, memory)
+
+    def _of_items(self, queries: Tensor, items: Tensor) -> Tensor:
+        """Scores of each query's own items, int64 [M, n]: float [M, n]."""
+        made = queries.new_zeros(items.shape)
+        for rows, _ in by_length(queries[:, 0].long() + items.shape[1]):
+            memory = self._memory(queries[rows])
+            codes = self.codes[items[rows]]  # [N, n, m]
+            said, past = self._begun(memory)
+            said = said.expand(-1, items.shape[1], -1)
+            past = [of.expand(-1, -1, items.shape[1], -1, -1, -1) for of in past]
+            total = said.gather(2, codes[..., :1])[..., 0]
+            for before, code in pairwise(codes.unbind(2)):
+                said, past = self._step(before, past, memory)
+                total = total + said.gather(2, code[..., None])[..., 0]
+            made[rows] = total.to(made)
+        return made
+
+    def _all(self, memory: Memory) -> Tensor:
+        """Scores of all leaves, float [N, C], some subtrees at a time."""
+        trie = self.trie
+        size = len(memory.bias)
+        first, root = self._begun(memory)
+        made = first.new_empty(size, len(trie.items))
+        for start, stop in trie.parts(max(1, BYTES // (self.node_bytes * size))):
+            nodes = torch.arange(start, stop, device=first.device)
+            score = first[:, 0, trie.tokens[1][nodes]]
+            past = [of.expand(-1, -1, len(nodes), -1, -1, -1) for of in root]
+            for level in range(1, trie.levels):
+                said, past = self._step(trie.tokens[level][nodes].expand(size, -1), past, memory)
+                bounds = trie.starts[level]
+                below = torch.arange(int(bounds[start]), int(bounds[stop]), device=first.device)
+                up = trie.parents[level + 1][below] - start
+                score = score[:, up] + said[:, up, trie.tokens[level + 1][below]]
+                start, stop, nodes = int(bounds[start]), int(bounds[stop]), below
+                if level < trie.levels - 1:
+                    past = [of[:, :, up] for of in past]
+            made[:, nodes] = score
+        return made
+
+    def _beam(self, memory: Memory, width: int, left: Tensor | None) -> Tensor:
+        """The best leaves of a beam, -1 for none, and their scores: float [N, 2 width].
+
+        ``left``: bool [N, C], leaves that are no candidates.
+        """
+        trie = self.trie
+        said, past = self._begun(memory)
+        nodes = torch.zeros(len(said), 1, dtype=torch.int64, device=said.device)
+        score = said.new_zeros(len(said), 1)
+        for level in range(trie.levels):
+            begin, end = trie.starts[level][nodes], trie.starts[level][nodes + 1]
+            places = torch.arange(int((end - begin).max()), device=said.device)
+            below = (begin[..., None] + places).clamp(max=len(trie.tokens[level + 1]) - 1)
+            codes = trie.tokens[level + 1][below]  # [N, n, most]
+            made = score[..., None] + said.gather(2, codes)
+            made = made.masked_fill(places >= (end - begin)[..., None], -torch.inf).flatten(1)
+            if left is not None and level == trie.levels - 1:
+                made = made.masked_fill(left.gather(1, below.flatten(1)), -torch.inf)
+            score, best = made.topk(min(width, made.shape[1]), dim=1)
+            up, nodes = best // len(places), below.flatten(1).gather(1, best)
+            if level < trie.levels - 1:
+                which = up.view(1, *up.shape, 1, 1, 1)
+                past = [of.gather(2, which.expand(2, -1, -1, *of.shape[3:])) for of in past]
+                said, past = self._step(trie.tokens[level + 1][nodes], past, memory)
+        nodes = nodes.masked_fill(score == -torch.inf, -1)
+        more = width - nodes.shape[1]
+        nodes = nn.functional.pad(nodes, (0, more), value=-1)
+        return torch.cat([nodes.to(score), nn.functional.pad(score, (0, more))], dim=1)
+
+    def _left(self, size: int, row: Tensor, item: Tensor, allowed: Tensor | None) -> Tensor | None:
+        """Leaves none of whose items is a candidate: bool [N, C]."""
+        trie = self.trie
+        if not len(row) and allowed is None:
+            return None
+        known = item >= 0
+        count = torch.zeros(size, len(trie.items), dtype=torch.int64, device=row.device)
+        pairs = torch.unique(torch.stack([row[known], item[known]]), dim=1)
+        if allowed is not None:
+            pairs = pairs[:, allowed[pairs[1]]]  # else counted twice
+            count += torch.bincount(trie.leaf[~allowed], minlength=len(trie.items))
+        ones = torch.ones_like(pairs[0])
+        count.index_put_((pairs[0], trie.leaf[pairs[1]]), ones, accumulate=True)
+        return count >= trie.items
+
+
+def by_length(lengths: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """Rows of about one length, int64 [n], that fit into the memory at once; and the longest's."""
+    order = lengths.argsort(descending=True, stable=True)
+    known, start = lengths[order].tolist(), 0
+    while start < len(known):
+        stop = start + max(1, TOKENS // max(1, known[start]))
+        yield order[start:stop], known[start]
+        start = stop
