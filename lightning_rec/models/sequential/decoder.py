@@ -80,7 +80,9 @@ def body(architecture: str, **settings: Any) -> nn.Module:
         hub = import_module("transformers")
         kinds = import_module("transformers.models.auto.modeling_auto")
     except ImportError:
-        raise UserError("model=decoder needs transformers: pip install transformers.") from None
+        raise UserError(
+            "model=decoder and rpg need transformers: pip install transformers."
+        ) from None
     names = kinds.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if architecture not in names:
         hint = nearest(architecture, names)

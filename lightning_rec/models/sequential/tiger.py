@@ -1,8 +1,8 @@
 """TIGER: an encoder reads the semantic ids of a history, a decoder says that of the next item.
 
 Rajput et al., Recommender Systems with Generative Retrieval, NeurIPS 2023, arXiv:2305.05065.
-Shapes: as in :class:`CodedModel`; B sequences, L positions, T = L m tokens, D = dim, M queries, C
-leaves.
+Shapes: as in :class:`CodedModel`; B sequences, L positions, T tokens of the longest history, D =
+dim, M queries, C leaves of the trie of all ids.
 """
 
 from collections.abc import Iterator
@@ -57,6 +57,8 @@ class TIGER(CodedModel):
     ) -> None:
         super().__init__(schema, quantizer, levels, codes, unique)
         self.dim, self.beam = dim, beam
+        self.most_tokens = schema.max_len * self.levels
+        self.query_width = 1 + self.most_tokens * dim  # before anything is found
         shape = Shape(dim, depth, heads, width, inner, dropout)
         self.node_bytes = 8 * self.levels * depth * heads * width
         self.of_code = nn.Embedding(self.levels * codes + 1, dim)  # the last one begins
@@ -74,22 +76,21 @@ class TIGER(CodedModel):
         return self._trie[1]
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
-        """Queries, float [M, 2 + T D]: number of tokens, T, and the encoder's states."""
+        """Queries, float [M, 1 + T D]: the number of tokens, and the encoder's states."""
         items = histories.items
         row, at = torch.arange(len(items), device=items.device), positions
         if positions.dtype == torch.bool:
             row, at = positions.nonzero(as_tuple=True)
         codes = self.codes[items.clamp(max=self.schema.num_items - 1)].flatten(1)  # [B, T]
         number = (at + 1) * self.levels
-        states = torch.zeros(len(row), codes.shape[1], self.dim, device=items.device)
+        states = torch.zeros(len(row), self.most_tokens, self.dim, device=items.device)
         for rows, longest in by_length(number):
             lengths = number[rows]
             tokens = codes[row[rows], :longest]
             made = self.encoder(self.of_code(tokens), lengths)
             inside = torch.arange(longest, device=items.device) < lengths[:, None]
             states[rows, :longest] = made.masked_fill(~inside[..., None], 0).to(states)
-        told = torch.stack([number, torch.full_like(number, codes.shape[1])], dim=1)
-        return torch.cat([told.to(states), states.flatten(1)], dim=1)
+        return torch.cat([number[:, None].to(states), states.flatten(1)], dim=1)
 
     def among(self, queries: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """Queries with what was found for them; see :class:`ScoresAmong`. Those that have it stay.
@@ -102,7 +103,7 @@ class TIGER(CodedModel):
         self, queries: Tensor, row: Tensor, item: Tensor, allowed: Tensor | None
     ) -> Tensor:
         """The same among the items ``allowed``, bool [V]; see :class:`Retrieves`."""
-        if not len(queries) or queries.shape[1] > self._own_width(queries):
+        if not len(queries) or queries.shape[1] > self.query_width:
             return queries
         most = len(self.trie.items) if self.beam is None else 2 * self.beam
         found = queries.new_empty(len(queries), most)
@@ -127,20 +128,17 @@ class TIGER(CodedModel):
             return self._of_items(queries, items)
         none = torch.zeros(0, dtype=torch.int64, device=queries.device)
         queries = self.among(queries, none, none)
-        scores = queries[:, self._own_width(queries) :]
+        scores = queries[:, self.query_width :]
         if self.beam is not None:
             leaf, found = scores.split(self.beam, dim=1)
             whole = queries.new_full((len(queries), len(self.trie.items) + 1), torch.nan)
             scores = whole.scatter(1, leaf.long() % whole.shape[1], found)  # -1 is the last column
         return scores[:, self.trie.leaf if items is None else self.trie.leaf[items]]
 
-    def _own_width(self, queries: Tensor) -> int:
-        return 2 + int(queries[0, 1]) * self.dim if len(queries) else queries.shape[1]
-
     def _memory(self, queries: Tensor) -> Memory:
         """What the decoder reads of some queries, cut to the longest."""
         lengths = queries[:, 0].long()
-        states = queries[:, 2 : self._own_width(queries)].view(len(queries), -1, self.dim)
+        states = queries[:, 1 : self.query_width].view(len(queries), -1, self.dim)
         return self.decoder.memory(states[:, : int(lengths.max())], lengths)
 
     def _step(
