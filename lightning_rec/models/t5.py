@@ -6,6 +6,7 @@ biases. Shapes: N sequences, T tokens, D = dim, H heads of width Z, n nodes of a
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.positions = nn.Embedding(BUCKETS, shape.heads)
-        self.layers = nn.ModuleList(Layer(shape, reads=False) for _ in range(shape.depth))
+        self.layers = stacked(shape, reads=False)
         self.norm = nn.RMSNorm(shape.dim, EPS)
         self.dropout = Dropout(shape.dropout)
 
@@ -70,7 +71,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.positions = nn.Embedding(BUCKETS, shape.heads)
-        self.layers = nn.ModuleList(Layer(shape, reads=True) for _ in range(shape.depth))
+        self.layers = stacked(shape, reads=True)
         self.norm = nn.RMSNorm(shape.dim, EPS)
         self.dropout = Dropout(shape.dropout)
 
@@ -156,6 +157,12 @@ class Attention(nn.Module):
             query, pair[0], pair[1], bias.expand(shape), dropout_p=dropped, scale=1.0
         )
         return self.output(attended.transpose(1, 2).flatten(2))
+
+
+def stacked(shape: Shape, *, reads: bool) -> Sequence[Layer]:
+    """``depth`` layers; ``nn.ModuleList``, by which their type stays known."""
+    layers = nn.ModuleList(Layer(shape, reads=reads) for _ in range(shape.depth))
+    return layers  # type: ignore[return-value]
 
 
 def beyond(lengths: Tensor, number: int) -> Tensor:

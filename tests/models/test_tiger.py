@@ -1,7 +1,7 @@
 """TIGER against transformers' T5 with the same weights; all ids, one by one, by beam: the same."""
 
-from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,32 +19,41 @@ from lightning_rec.retrieval.exact import LOWEST, ModelRetriever, Pairs
 
 SCHEMA = Schema(ITEMS, MAX_LEN, USERS)
 K = 8
-SMALL = {"dim": 16, "depth": 2, "heads": 2, "width": 8, "inner": 32, "levels": 2, "codes": K}
+SMALL: dict[str, Any] = {
+    "dim": 16,
+    "depth": 2,
+    "heads": 2,
+    "width": 8,
+    "inner": 32,
+    "levels": 2,
+    "codes": K,
+}
 
 
 def tiger(beam: int | None = None) -> TIGER:
     torch.manual_seed(0)
-    made = TIGER(SCHEMA, **SMALL, beam=beam)  # type: ignore[arg-type]
+    made = TIGER(SCHEMA, **SMALL, beam=beam)
     made.fit(eight_users())
     return made.eval()
 
 
-def copied(ours: TIGER) -> T5ForConditionalGeneration:
+def copied(ours: TIGER) -> Any:
     """The same model of transformers."""
-    settings = T5Config(
-        vocab_size=3 * K + 1, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
-        dropout_rate=0.0, feed_forward_proj="relu", tie_word_embeddings=True,
-    )  # fmt: skip
-    theirs = T5ForConditionalGeneration(settings).eval()
-    taken: list[tuple[nn.Parameter, nn.Parameter]] = [(theirs.shared.weight, ours.of_code.weight)]
-    for stack, own in ((theirs.encoder, ours.encoder), (theirs.decoder, ours.decoder)):
+    settings: Any = {
+        "vocab_size": 3 * K + 1, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2,
+        "dropout_rate": 0.0, "feed_forward_proj": "relu", "tie_word_embeddings": True,
+    }  # fmt: skip
+    theirs: Any = T5ForConditionalGeneration(T5Config(**settings)).eval()
+    taken: list[Any] = [(theirs.shared.weight, ours.of_code.weight)]
+    stacks: list[Any] = [(theirs.encoder, ours.encoder), (theirs.decoder, ours.decoder)]
+    for stack, own in stacks:
         near = stack.block[0].layer[0].SelfAttention.relative_attention_bias
         taken += [
             (near.weight, own.positions.weight),
             (stack.final_layer_norm.weight, own.norm.weight),
         ]
         for block, layer in zip(stack.block, own.layers, strict=True):
-            parts: Iterable[tuple[nn.Module, nn.Module, nn.Module]] = [
+            parts: list[Any] = [
                 (block.layer[0].SelfAttention, block.layer[0].layer_norm, layer.own),
             ]
             norms = [layer.own_norm]
@@ -69,9 +78,7 @@ def copied(ours: TIGER) -> T5ForConditionalGeneration:
     return theirs
 
 
-def likelihoods(
-    theirs: T5ForConditionalGeneration, ours: TIGER, items: Tensor, number: int
-) -> Tensor:
+def likelihoods(theirs: Any, ours: TIGER, items: Tensor, number: int) -> Tensor:
     """By transformers, item by item, of a single history, digit by digit: float [V, m]."""
     read = ours.codes[items[:number]].flatten()[None].expand(ITEMS, -1)
     begin = torch.full((ITEMS, 1), 3 * K)
@@ -131,7 +138,7 @@ def test_a_beam_that_keeps_all_is_exact_and_a_narrow_one_finds_some() -> None:
     for row in range(6):
         left = set(seen.item[seen.row == row].tolist())
         likely = likelihoods(theirs, narrow, given.items[row], 5).tolist()
-        codes, kept = narrow.codes.tolist(), [()]
+        codes, kept = narrow.codes.tolist(), list[Any]([()])
         for level in range(1, 4):
             best = {tuple(own[:level]): each[level - 1] for item, (own, each) in enumerate(zip(codes, likely, strict=True))
                     if tuple(own[: level - 1]) in kept and not (level == 3 and item in left)}  # fmt: skip
