@@ -28,7 +28,8 @@ run. With data=, vectors are what item= says of the items (item=ids: who had
 them in training), and codes are learnt of the training items alone.
 
   quantizer=   residual (k-means of what is left, level by level) | opq
-               (optimised product quantisation)                  [residual]
+               (optimised product quantisation) | rqvae (TIGER's
+               autoencoder)                                      [residual]
   levels=      codes of an item                                         [3]
   codes=       codes of a level                                       [256]
   unique=      a last digit tells items of the same codes apart      [true]
@@ -77,8 +78,8 @@ def run(arguments: list[str]) -> int:
 def _settings(said: dict[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if "quantizer" in said:
-        if said["quantizer"] not in ("residual", "opq"):
-            raise UserError(f"quantizer={said['quantizer']}: it is residual or opq.")
+        if said["quantizer"] not in ("residual", "opq", "rqvae"):
+            raise UserError(f"quantizer={said['quantizer']}: it is residual, opq or rqvae.")
         given["quantizer"] = said["quantizer"]
     for key, least, most in (("levels", 1, 256), ("codes", 2, 2**16), ("seed", 0, 2**31)):
         if key in said:

@@ -73,5 +73,38 @@ def test_vectors_of_who_had_what_and_what_is_refused(
     assert "levels= is what from=" in refused(
         "ids", f"from={tmp_path / 'ids'}", *data, "levels=2", to
     )
-    assert "it is residual or opq" in refused("ids", *data, "quantizer=pq", to)
+    assert "it is residual, opq or rqvae" in refused("ids", *data, "quantizer=pq", to)
     assert "it is 2 to 65,536" in refused("ids", *data, "codes=1", to)
+
+
+def test_a_model_of_codes_takes_those_of_a_table_or_makes_them_of_vectors(
+    small: list[str], log_frame: pl.DataFrame, tmp_path: Path, refused: Refused
+) -> None:
+    items = sorted(log_frame["sku"].unique())
+    vectors = vectors_of(tmp_path / "vectors.parquet", items)
+    ids = tmp_path / "ids"
+    assert cli.run(["ids", f"vectors={vectors}", "codes=8", "levels=2", f"to={ids}"]) == 0
+    run = tmp_path / "run"
+    log = [each for each in small if not each.startswith("model.")]
+    line = [*log, "model=tiger", "model.dim=8", "model.depth=1", "model.codes=8", f"run_dir={run}"]
+    known = [*line, "item=semantic_ids", f"item.path={ids}"]
+    told = refused("train", *known)
+    assert "levels of [8, 8, 8] codes and model has 4 of 8, the last digit among them" in told
+    assert cli.run(["train", *known, "model.levels=2"]) == 0
+    before = read(run / "metrics.json")
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    assert read(run / "metrics.json") == before
+    order = pl.read_parquet(run / "items.parquet").sort("code")["item"]
+    codes = load_file(run / "weights.safetensors")["codes"].numpy()
+    np.testing.assert_array_equal(codes, table.read(ids).of(order, "") + np.array([0, 8, 16]))
+    beam, exact = load_run(run), load_run(run, "model.beam=null")
+    asked = {"histories": [order.head(3).to_list(), [order[5]]], "k": 5}
+    assert_frame_equal(beam.recommend(**asked), exact.recommend(**asked))
+
+    made = tmp_path / "made"
+    line = [*log, "model=rpg", "model.dim=8", "model.levels=2", "model.codes=8", f"run_dir={made}"]
+    assert cli.run(["train", *line, "item=vectors", f"item.path={vectors}"]) == 0
+    assert len(load_run(made).recommend(**asked)) == 10
+    assert cli.run(["compare", str(run), str(made)]) == 0
+    told = refused("train", *log, "model=sasrec", "loss=likelihood", f"run_dir={tmp_path / 'no'}")
+    assert "is for models whose score is a log-likelihood" in told

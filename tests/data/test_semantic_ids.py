@@ -11,7 +11,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from lightning_rec.data.semantic import measured, table
-from lightning_rec.data.semantic.quantise import decode, encode, k_means, learn, nearest
+from lightning_rec.data.semantic.autoencoder import RQVAE, latent, learn_rq_vae
+from lightning_rec.data.semantic.clusters import k_means, nearest
+from lightning_rec.data.semantic.quantise import Quantizer, decode, encode, learn
 from lightning_rec.errors import UserError
 
 SMALL = table.Settings(levels=3, codes=16)
@@ -43,7 +45,7 @@ def test_k_means_is_as_good_as_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("quantizer", ["residual", "opq"])
-def test_codes_say_the_more_the_more_there_are_and_follow_the_seed(quantizer: str) -> None:
+def test_codes_say_the_more_the_more_there_are_and_follow_the_seed(quantizer: Quantizer) -> None:
     points = clouds()
     errors = []
     for levels in (1, 2, 3):
@@ -161,3 +163,40 @@ def test_what_is_measured_of_them() -> None:
     assert measured.collisions(own) == {
         "items": 4, "different": 3, "colliding": 2, "share": 0.5, "largest": 2,
     }  # fmt: skip
+
+
+def test_the_loss_of_the_autoencoder_is_that_of_the_paper() -> None:
+    torch.manual_seed(0)
+    model = RQVAE(6, 2, 8)
+    torch.nn.init.normal_(model.centres)
+    points = clouds(30)
+    made, codes, _ = model(points)
+    rest = z = model.down(points)
+    total, wanted = torch.zeros_like(z), torch.zeros(())
+    for level, code in enumerate(codes):
+        near = torch.cdist(rest, model.centres[level])
+        assert torch.equal(near.argmin(dim=1), code)
+        wanted = wanted + 1.25 * near.min(dim=1).values.square().mean()
+        total, rest = total + model.centres[level][code], rest - model.centres[level][code]
+    wanted = wanted + (model.up(total) - points).square().sum(dim=1).mean()
+    torch.testing.assert_close(made, wanted)
+    made.backward()
+    assert all(each.grad is not None for each in model.parameters())
+
+
+def test_the_autoencoder_learns_codes_few_of_which_die(tmp_path: Path) -> None:
+    points = clouds()
+    centres, layers = learn_rq_vae(points, 2, 16, 1, steps=150)
+    again, _ = learn_rq_vae(points, 2, 16, 1, steps=150)
+    assert torch.equal(centres, again)
+    own = table.made(names(400), points, table.Settings("residual", 2, 64))
+    books = own.books._replace(centres=centres, layers=layers)
+    assert books.width == 6
+    own = own._replace(codes=np.c_[encode(points, books), own.codes[:, -1]], books=books)
+    first = nearest(latent(points, layers)[None], centres[:1])[0]
+    assert own.codes[:, 0].tolist() == first.tolist()
+    used = [row["used"] for row in measured.by_level(own).rows(named=True)[:2]]
+    assert min(used) >= 10  # of 16
+    table.write(own, tmp_path / "ids", {})
+    read = table.read(tmp_path / "ids")
+    np.testing.assert_array_equal(encode(points, read.books), own.codes[:, :2])

@@ -91,9 +91,7 @@ def appended(table: IdTable, items: pl.Series, vectors: Tensor) -> IdTable:
 
     Raises UserError if nothing is new, or vectors are of another width.
     """
-    width = table.books.centres.shape[2]
-    if table.books.rotation is not None:
-        width = table.books.rotation.shape[1]
+    width = table.books.width
     if vectors.shape[1] != width:
         raise UserError(
             f"These vectors have {vectors.shape[1]} numbers, and the ids were made of {width}: "
@@ -154,6 +152,8 @@ def write(table: IdTable, folder: Path, told: dict[str, Any]) -> None:
     books = {"centres": table.books.centres.contiguous()}
     if table.books.rotation is not None:
         books["rotation"] = table.books.rotation.contiguous()
+    for number, each in enumerate(table.books.layers):
+        books[f"layer.{number}"] = each.contiguous()
     frame = pl.DataFrame(
         {"item": table.items, "codes": table.codes, "version": table.since},
         schema_overrides={"codes": pl.List(pl.UInt16), "version": pl.UInt32},
@@ -191,6 +191,8 @@ def read(folder: Path) -> IdTable:
                 raise UserError(f"{folder / name} is not as it was written: bring it back.")
         frame = pl.read_parquet(folder / IDS, glob=False)
         books = load_file(folder / BOOKS)
+        number = sum(name.startswith("layer.") for name in books)
+        layers = tuple(books[f"layer.{place}"] for place in range(number))
         codes = np.array(frame["codes"].to_list(), dtype=np.int64)
         sizes = tuple(int(size) for size in about["sizes"])
         if codes.shape != (len(frame), len(sizes)) or (codes >= np.array(sizes)).any():
@@ -200,7 +202,7 @@ def read(folder: Path) -> IdTable:
             codes,
             frame["version"].cast(pl.Int64).to_numpy(),
             sizes,
-            Codebooks(books["centres"], books.get("rotation")),
+            Codebooks(books["centres"], books.get("rotation"), layers),
             Settings(**about["settings"]),
             int(about["version"]),
         )
