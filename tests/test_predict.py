@@ -10,14 +10,16 @@ import pytest
 
 from lightning_rec import cli, config
 from lightning_rec.build import load_run
+from lightning_rec.bundle import open_model
 from lightning_rec.data import ids
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.predict import asking
 from lightning_rec.predict.sequences import SequencePredictor
 
-USERS = ("bprmf", "lightgcn", "neumf")  # models that know their users alone
+USERS = ("bprmf", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
 APART = ("tfidf", "zero_shot", "decoder")  # what they read is tried below, or comes from a hub
+TIMED = ("fuxi",)  # models that read when events were, which lists do not say
 
 
 def models() -> dict[str, list[str]]:
@@ -64,7 +66,7 @@ def ids_of(folder: Path) -> list[str]:
     return pl.read_parquet(folder / "items.parquet").sort("code")["item"].to_list()
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if name not in USERS])
+@pytest.mark.parametrize("model", [name for name in MODELS if name not in USERS + TIMED])
 def test_it_ranks_as_the_test_did(model: str, run: Callable[..., Path]) -> None:
     folder = run(model, *MODELS[model])
     items, tested = ids_of(folder), pl.read_parquet(folder / "test_users.parquet")
@@ -104,6 +106,57 @@ def test_models_of_users_answer_for_those_they_know(model: str, run: Callable[..
     assert found["user"].to_list() == ["u5"] * 3 + ["u7"] * 3
     with pytest.raises(UserError, match="none of a history: ask for users="):
         predictor.recommend([["i01"]])
+
+
+def test_a_model_that_reads_times_has_them_of_users_and_of_events(
+    run: Callable[..., Path], log_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    folder = run("fuxi", "model.dim=8")
+    predictor = load_run(folder)
+    assert isinstance(predictor, SequencePredictor)
+    events = log_frame.rename({"uid": "user", "sku": "item", "ts": "time"}).filter(user="u4")
+    known = predictor.recommend(users=["u4"], k=5)
+    assert predictor.recommend(events.select("user", "item", "time"), k=5).equals(known)
+    dates = events.with_columns(pl.from_epoch("time"))
+    assert predictor.recommend(dates.select("user", "item", "time"), k=5).equals(known)
+    events = events.sort("time", maintain_order=True)
+    untimed = predictor.recommend(events.select("user", "item"), k=5)
+    assert not np.allclose(untimed["score"], known["score"])
+    assert cli.run(["export", f"run={folder}", f"to={tmp_path / 'bundle'}"]) == 0
+    opened = open_model(tmp_path / "bundle").recommend(users=["u4"], k=5)
+    assert opened.drop("score").equals(known.drop("score"))
+    assert np.allclose(opened["score"], known["score"], atol=1e-5)
+    wrong = pl.read_parquet(folder / "users.parquet")
+    assert wrong["times"].list.len().equals(wrong["items"].list.len(), check_names=False)
+
+
+def test_it_ranks_as_the_test_did_when_asked_at_the_time_of_the_target(
+    run: Callable[..., Path],
+) -> None:
+    folder = run("fuxi", "model.dim=8")
+    tested, predictor = pl.read_parquet(folder / "test_users.parquet"), load_run(folder)
+    assert isinstance(predictor, SequencePredictor)
+    assert predictor.users is not None
+    users = predictor.users.with_row_index("code")
+    rows = tested.drop_nulls("rank").join(users, "user", maintain_order="left").to_dicts()
+    items, times = (
+        np.concatenate([row[name][: row["history"]] for row in rows]) for name in ("items", "times")
+    )
+    offsets = np.cumsum([0, *(row["history"] for row in rows)])
+    at = np.array([row["times"][row["history"]] for row in rows])
+    codes = np.array([row["code"] for row in rows])
+    key = pl.Series("row", np.arange(len(rows)))
+    asked = asking.Asked(key, items.astype(np.int32), offsets, codes, times, at)
+    for number, (_, queries) in enumerate(predictor.queries(asked)):
+        assert not number  # all at once, the longest first
+        order = np.argsort(-np.diff(offsets), kind="stable")
+        scores = predictor.model.scores(queries).numpy()
+    for place, one in enumerate(order):
+        row = rows[one]
+        seen = set(row["items"][: row["history"]])
+        target, own = row["items"][row["history"]], scores[place]
+        better = [code for code in range(len(own)) if code not in seen and own[code] > own[target]]
+        assert len(better) + 1 == row["rank"]
 
 
 def test_any_form_of_the_question_gives_the_same_answer(sasrec: SequencePredictor) -> None:

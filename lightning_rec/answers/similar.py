@@ -12,8 +12,9 @@ from scipy import sparse
 
 from lightning_rec.errors import UserError, listed, suggest
 from lightning_rec.models.best import best
-from lightning_rec.predict.asking import check_k, series, unknown_items
+from lightning_rec.predict.asking import check_k, series
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.predict.unknown import unknown_items
 from lightning_rec.rules.ready import Ready
 from lightning_rec.rules.rules import Given, as_rules
 

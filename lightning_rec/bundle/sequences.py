@@ -67,6 +67,10 @@ def _check(items: Any, users: Any, seen: str, number: int) -> None:
         codes = users["items"].explode(empty_as_null=False)
         if users.select("user", "items").null_count().sum_horizontal()[0] or codes.has_nulls():
             raise ValueError("users.parquet has a user without an id, or an item without a code")
+        if "times" in users.columns:
+            whole = users["times"].explode(empty_as_null=False).null_count() == 0
+            if not whole or not (users["times"].list.len() == users["items"].list.len()).all():
+                raise ValueError("users.parquet has other times than items")
         if users["user"].is_duplicated().any():
             raise ValueError("users.parquet has a user twice")
         if len(codes) and not (codes.min() >= 0 and codes.max() < number):

@@ -29,6 +29,7 @@ WHOLE: dict[Kind, dict[str, Columns]] = {  # tables with these columns and no ot
     "clicks": {**_CLICKS, MONITOR: bins.SCHEMA},
     "matching": {},
 }
+OPTIONAL: dict[str, Columns] = {"users": {"times": pl.List(pl.Int64)}}  # what may be there as well
 _TITLE = {"title": pl.String}
 
 
@@ -46,6 +47,8 @@ def checked(kind: Kind, name: str, found: pl.DataFrame) -> pl.DataFrame:
     if name == "items":
         wanted = {} if kind == "clicks" else {"item": pl.String}
         wanted |= _TITLE if kind == "matching" or "title" in found.columns else {}
+    may = OPTIONAL.get(name, {})
+    wanted |= {each: dtype for each, dtype in may.items() if each in found.columns}
     if absent := [each for each in wanted if each not in found.columns]:
         raise _fault(name, f"has no column '{absent[0]}'")
     for each, dtype in wanted.items():

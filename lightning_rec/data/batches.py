@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -84,10 +84,40 @@ def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Te
     return torch.from_numpy(block)
 
 
+def gather_times(times: NDArray[Any], start: Ints, end: Ints, after: Ints) -> Tensor:
+    """Times of ``items[start[b]:end[b]]``, and ``after`` them: int64 [B, L + 1], whole seconds."""
+    longest = int((end - start).max(initial=1))
+    at = start[:, None] + np.arange(longest + 1)
+    inside = at < end[:, None]
+    block = np.where(inside, times[np.where(inside, at, 0)], after[:, None])
+    return torch.from_numpy(seconds(block))
+
+
+def seconds(times: NDArray[Any]) -> Ints:
+    """Times as whole seconds, int64."""
+    return np.floor(times).astype(np.int64)
+
+
+def times_of(split: Split) -> NDArray[Any] | None:
+    """The times of a split's events, if they are what its events are ordered by."""
+    return split.times if split.order == "time" else None
+
+
 def pairs(items: NDArray[np.int32], start: Ints, end: Ints) -> tuple[Tensor, Tensor]:
     """All of ``items[start[b]:end[b]]`` with their b: int64 [S], int64 [S]."""
     row, at = ranges(start, end)
     return torch.from_numpy(row), torch.from_numpy(items[at].astype(np.int64))
+
+
+def asked_at(split: Split, examples: Examples) -> Ints:
+    """Where in ``items`` the event is whose time a target is asked at: int64 [n].
+
+    That is the target, or the latest of the history where the split does not hold the target.
+    """
+    end, last = np.asarray(examples.end), split.offsets[1:][examples.user]
+    there = np.minimum(end, last - 1)
+    itself = (end < last) & (np.asarray(split.rows)[there] == examples.row)
+    return np.where(itself, end, np.maximum(end - 1, 0))
 
 
 class TrainSet(Dataset[TrainBatch]):
@@ -102,6 +132,7 @@ class TrainSet(Dataset[TrainBatch]):
         numbers: Ints | None = None,
     ) -> None:
         self.items, self.padding, self.numbers = split.items, schema.padding, numbers
+        self.times = times_of(split)
         self.windows = Windows(split, width, stride)
 
     def __len__(self) -> int:
@@ -112,8 +143,10 @@ class TrainSet(Dataset[TrainBatch]):
         user, start, end = self.windows[chosen if self.numbers is None else self.numbers[chosen]]
         order = np.argsort(start - end, kind="stable")
         user, start, end = user[order], start[order], end[order]
-        items = gather(self.items, start, end, self.padding)
-        return TrainBatch(Histories(items, torch.from_numpy(user)))
+        items, times = gather(self.items, start, end, self.padding), None
+        if self.times is not None:  # what comes after a window is no target: no matter when
+            times = gather_times(self.times, start, end, self.times[end - 1])
+        return TrainBatch(Histories(items, torch.from_numpy(user), times))
 
 
 class EvalSet(Dataset[EvalBatch]):
@@ -131,6 +164,9 @@ class EvalSet(Dataset[EvalBatch]):
         self.user, self.end = np.asarray(examples.user), np.asarray(examples.end)
         self.target = np.asarray(examples.target)
         self.start = split.offsets[:-1][examples.user]
+        self.times, self.asked = times_of(split), np.zeros(0, dtype=np.int64)
+        if self.times is not None:
+            self.asked = self.times[asked_at(split, examples)]
 
     def __len__(self) -> int:
         return len(self.end)
@@ -141,7 +177,9 @@ class EvalSet(Dataset[EvalBatch]):
         latest = np.maximum(start, end - self.schema.max_len)
         order = np.argsort(latest - end, kind="stable")
         number, start, end, latest = number[order], start[order], end[order], latest[order]
-        items = gather(self.items, latest, end, self.schema.padding)
+        items, times = gather(self.items, latest, end, self.schema.padding), None
+        if self.times is not None:
+            times = gather_times(self.times, latest, end, self.asked[number])
         target, sample = self.target[number], None
         seen = pairs(self.items, end if self.keeps_seen else start, end)
         if self.candidates is not None:
@@ -151,7 +189,7 @@ class EvalSet(Dataset[EvalBatch]):
             sample = torch.from_numpy(drawn)
         return EvalBatch(
             torch.from_numpy(number),
-            Histories(items, torch.from_numpy(self.user[number])),
+            Histories(items, torch.from_numpy(self.user[number]), times),
             torch.from_numpy(target),
             *seen,
             sample,

@@ -56,10 +56,13 @@ class Histories(NamedTuple):
 
     items: int64 [B, L]; item codes, oldest first, padded on the right to the longest of the batch.
     user: int64 [B]; user codes, -1 for a user that training did not know.
+    times: int64 [B, L + 1]; whole seconds of the items, and from the latest on of what comes next:
+        when it happened, or was asked for. None where nobody knows.
     """
 
     items: "Tensor"
     user: "Tensor"
+    times: "Tensor | None" = None
 
 
 class Examples(NamedTuple):

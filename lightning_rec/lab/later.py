@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from lightning_rec.build import load_run, problem_of
+from lightning_rec.data.batches import asked_at, seconds, times_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Examples, ranges
 from lightning_rec.data.types import Ints
@@ -93,7 +94,8 @@ def _ranks(model: SequencePredictor, loaded: AuditedLog, codes: Codes, k: int) -
     split = loaded.data.split
     test: Examples = split.test
     k, start = min(k, len(model.items)), split.offsets[:-1][test.user]
-    rank = np.zeros(test.size, dtype=np.int64)
+    rank, times = np.zeros(test.size, dtype=np.int64), times_of(split)
+    asks = None if times is None else times[asked_at(split, test)]
     for first in range(0, test.size, BLOCK):
         some = np.arange(first, min(first + BLOCK, test.size))
         row, at = ranges(start[some], np.asarray(test.end)[some])
@@ -103,6 +105,8 @@ def _ranks(model: SequencePredictor, loaded: AuditedLog, codes: Codes, k: int) -
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         user = codes.user[np.asarray(test.user)[some]]
         asked = Asked(pl.Series("row", some), item[known].astype(np.int32), offsets, user)
+        if times is not None and asks is not None:
+            asked = asked._replace(times=seconds(times[at][known]), at=seconds(asks[some]))
         wanted = np.asarray(test.target)[some]
         wanted = np.where(wanted >= 0, codes.item[wanted], -1)
         for each in model.lists(asked, k):

@@ -20,7 +20,8 @@ class SequenceModel(nn.Module, ABC):
     ``objectives`` names the objectives it can be trained by, the published one first;
     ``needs_order`` says whether it reads the order of a history, ``needs_users`` whether it knows
     users only by their training events, ``second_table`` whether it scores items by a table of ids
-    beside the item encoder, ``likelihood`` whether its scores are log-likelihoods of items.
+    beside the item encoder, ``likelihood`` whether its scores are log-likelihoods of items,
+    ``reads_times`` whether it reads when events were.
     """
 
     kind: ClassVar[str] = "sequences"
@@ -29,6 +30,7 @@ class SequenceModel(nn.Module, ABC):
     needs_users: bool = False
     second_table: bool = False
     likelihood: bool = False
+    reads_times: bool = False
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

@@ -42,7 +42,8 @@ def encode(
     lengths = (items != model.schema.padding).sum(dim=1).tolist() if tokens else [0] * len(items)
     queries = []
     for rows, longest in blocks(lengths, items.shape[1], tokens):
-        part = Histories(items[rows, :longest], histories.user[rows])
+        times = None if histories.times is None else histories.times[rows, : longest + 1]
+        part = Histories(items[rows, :longest], histories.user[rows], times)
         inside = positions[rows, :longest] if positions.dim() == 2 else positions[rows]
         queries.append(model(part, inside))
     return torch.cat(queries)

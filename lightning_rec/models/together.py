@@ -34,6 +34,7 @@ class Together(Beside, SequenceModel):
         super().__init__(schema)
         self.members: list[Member] = list(members)
         self.needs_order = any(each.model.needs_order for each in self.members)
+        self.reads_times = any(each.model.reads_times for each in self.members)
         self.widths: list[int] = []  # of the members' queries
 
     @property
@@ -64,6 +65,7 @@ def recent(histories: Histories, schema: Schema) -> Histories:
     if items.shape[1] <= most:
         return histories
     length = (items != schema.padding).sum(dim=1, keepdim=True)
-    place = (length - most).clamp(min=0) + torch.arange(most, device=items.device)
-    kept = items.gather(1, place).masked_fill(place >= length, schema.padding)
-    return histories._replace(items=kept)
+    place = (length - most).clamp(min=0) + torch.arange(most + 1, device=items.device)
+    times = None if histories.times is None else histories.times.gather(1, place)
+    kept = items.gather(1, place[:, :-1]).masked_fill(place[:, :-1] >= length, schema.padding)
+    return histories._replace(items=kept, times=times)

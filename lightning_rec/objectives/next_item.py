@@ -20,4 +20,6 @@ class NextItem(Objective):
         following = histories.items[:, 1:]
         positions = following != schema.padding
         shown = histories.items[:, :-1].masked_fill(~positions, schema.padding)
-        return TrainingInputs(histories._replace(items=shown), positions, following[positions])
+        times = None if histories.times is None else histories.times[:, :-1]
+        inputs = histories._replace(items=shown, times=times)
+        return TrainingInputs(inputs, positions, following[positions])

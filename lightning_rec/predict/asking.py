@@ -11,23 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_rec.data.batches import gather_times
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.lists import lists as read_lists
 from lightning_rec.data.names import lacking
 from lightning_rec.data.types import Ints
-from lightning_rec.errors import UserError, listed, nearest
+from lightning_rec.errors import UserError
 from lightning_rec.predict.indexed import nearest_others
 from lightning_rec.predict.told import Told
+from lightning_rec.predict.unknown import unknown_items
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 from lightning_rec.retrieval.index.base import Index
 
 Frame = Any  # a Polars or pandas frame, or a mapping of columns
 Histories = Sequence[Sequence[Any]] | Frame
 Floats = NDArray[np.float32]
-NO_USERS = (
-    "This run keeps no users: it was made by an earlier version. Ask with histories, or train it "
-    "again."
-)
 ROWS = 512  # items or histories that are answered at once
 
 
@@ -107,12 +105,22 @@ class Asked(NamedTuple):
     key: their names, as they are given back.
     items: int32 [S] item codes, oldest first.  offsets: int64 [n + 1]; history i is
     ``items[offsets[i]:offsets[i + 1]]``.  user: int64 [n] user codes, -1 for somebody new.
+    times: int64 [S] seconds of the items, if known.  at: int64 [n], when the next one is asked for.
     """
 
     key: pl.Series
     items: NDArray[np.int32]
     offsets: Ints
     user: Ints
+    times: Ints | None = None
+    at: Ints | None = None
+
+    def when(self, rows: Ints, start: Ints, end: Ints) -> Tensor | None:
+        """Times of ``items[start[b]:end[b]]`` of some rows, as of histories: int64 [B, L + 1]."""
+        if self.times is None:
+            return None
+        after = self.times[end - 1] if self.at is None else self.at[rows]
+        return gather_times(self.times, start, end, after)
 
 
 def numbered(ids: pl.Series, name: str) -> pl.DataFrame:
@@ -149,28 +157,6 @@ def series(name: str, values: Any) -> pl.Series:
     return values.alias(name)
 
 
-def unknown_users(asked: pl.Series, known: pl.Series, kept: pl.Series) -> UserError:
-    """What is told of users, String, of whom a run has no event; ``kept``: whom it has heard of."""
-    one, names = "" if len(asked) == 1 else "s", asked.to_list()
-    if asked.is_in(ids_of(kept).implode()).all():
-        return UserError(
-            f"This run keeps no event of the user{one} {listed(names, 3)}: the filters of its "
-            "protocol left all out, or training had none of the items. Give a history."
-        )
-    told = nearest(str(names[0]), known.head(10_000))
-    return UserError(
-        f"This run does not know the user{one} {listed(names, 3)}.{told} For somebody new give a "
-        "history."
-    )
-
-
-def unknown_items(asked: pl.Series, known: pl.Series) -> str:
-    """A sentence on items that a run does not know."""
-    one = "" if len(asked) == 1 else "s"
-    told = nearest(str(asked[0]), known.head(100_000))
-    return f"This run does not know the item{one} {listed(asked.to_list())}.{told}"
-
-
 def check_k(k: Any, most: int, told: str) -> None:
     """Raise UserError unless ``k`` is a whole number from 1 to ``most``, which ``told`` says."""
     if isinstance(k, bool) or not isinstance(k, Integral):
@@ -198,6 +184,7 @@ def events_of(histories: Histories) -> pl.DataFrame:
                     f"The column 'time' is empty in row {missing.arg_max()}: when was that event?"
                 )
             events = events.sort("time", maintain_order=True)
+            return events.select("user", "item", time=seconds_of(events["time"]))
         return events.select("user", "item")
     lists = [each_of("histories", each) for each in each_of("histories", histories)]
     row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
@@ -228,15 +215,32 @@ def asked_of(histories: Histories, catalogue: Catalogue, told: Told) -> Asked:
     if unknown := named["code"].null_count():
         told.unknown_items += unknown
         told.keep("items", named.filter(pl.col("code").is_null())["item"])
-    asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls())
-    return cut(asked[key] if keys is None else keys, asked["code"], np.full(len(asked), -1))
+    timed = [pl.col("time").filter(pl.col("code").is_not_null())] if "time" in found.columns else []
+    asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls(), *timed)
+    nobody = np.full(len(asked), -1)
+    times = asked["time"] if timed else None
+    return cut(asked[key] if keys is None else keys, asked["code"], nobody, times)
 
 
-def cut(key: pl.Series, codes: pl.Series, user: Ints) -> Asked:
-    """What is asked of lists of item codes, List[UInt32] [n]."""
+def seconds_of(times: pl.Series) -> pl.Series:
+    """Whole seconds since 1970, Int64: of dates and moments, or of numbers that are such."""
+    if times.dtype in (pl.Date, pl.Datetime):
+        return times.dt.epoch("s")
+    return times.to_physical().cast(pl.Float64).floor().cast(pl.Int64, strict=False).fill_null(0)
+
+
+def cut(key: pl.Series, codes: pl.Series, user: Ints, times: pl.Series | None = None) -> Asked:
+    """What is asked of lists of item codes, List[UInt32] [n], with their times, List[Int64] [n]."""
     offsets = np.concatenate([[0], np.cumsum(codes.list.len().to_numpy(), dtype=np.int64)])
     flat = codes.explode(empty_as_null=False, keep_nulls=False)
-    return Asked(key, flat.to_numpy().astype(np.int32), offsets, user)
+    when = None if times is None else times.explode(empty_as_null=False, keep_nulls=False)
+    return Asked(
+        key,
+        flat.to_numpy().astype(np.int32),
+        offsets,
+        user,
+        None if when is None else when.to_numpy().astype(np.int64),
+    )
 
 
 def split(rows: Ints, step: int) -> Iterator[Ints]:

@@ -19,7 +19,6 @@ from lightning_rec.models.base import InnerProduct, SequenceModel
 from lightning_rec.models.blocks import encode
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.asking import (
-    NO_USERS,
     ROWS,
     Asked,
     Catalogue,
@@ -33,12 +32,12 @@ from lightning_rec.predict.asking import (
     numbered,
     series,
     split,
-    unknown_users,
 )
 from lightning_rec.predict.base import Predictor
 from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import NOTHING, Lists, plain_lists, ruled_lists, shown, top_of
 from lightning_rec.predict.told import Told
+from lightning_rec.predict.unknown import NO_USERS, unknown_users
 from lightning_rec.retrieval.exact import Pairs, among
 from lightning_rec.rules.rules import Given
 
@@ -51,9 +50,9 @@ TOKENS = 4096  # places of them that are computed at once
 class SequencePredictor(Predictor):
     """A trained model of sequences with its vocabulary; ``objective`` asks it for the next item.
 
-    ``items``: ``item``, perhaps ``title``; row i is item code i. ``users``: ``user`` and ``items``
-    (codes, oldest first); row i is user code i; None where a run kept none. ``seen``: whether seen
-    items are recommended (``keep``) or not (``filter``), where the caller does not say.
+    ``items``: ``item``, perhaps ``title``; row i is item code i. ``users``: ``user``, ``items``
+    (codes, oldest first), perhaps their ``times``; row i is user code i; None where a run kept
+    none. ``seen``: whether seen items are recommended (``keep``) or not, where nobody says.
     """
 
     def __init__(
@@ -95,8 +94,8 @@ class SequencePredictor(Predictor):
 
         Args:
             histories: lists of item ids, oldest first; or a frame of ``user`` and ``item``, a row
-                for each event, in the order of ``time`` if it has that, else of its rows; or one of
-                ``user`` and ``history``, which has lists.
+                for each event, in the order of ``time`` (dates, or seconds since 1970) if it has
+                that, else of its rows; or one of ``user`` and ``history``, which has lists.
             users: ids of the log that the run was trained on.
             k: how many.
             seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
@@ -112,8 +111,7 @@ class SequencePredictor(Predictor):
             known item, which is told.
 
         Raises:
-            UserError: for a user that the run does not know, a bad ``k`` or ``seen``, or where
-                nothing is asked.
+            UserError: for an unknown user, a bad ``k`` or ``seen``, or where nothing is asked.
         """
         check_k(k, len(self.items), "say 1 to {:,}, as many items as this run knows")
         ready = None if rules is None else self.ready(rules)
@@ -241,7 +239,8 @@ class SequencePredictor(Predictor):
                 end = asked.offsets[rows + 1]
                 start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)
                 items = gather(asked.items, start, end, self.model.schema.padding)
-                batch = Batch(items, torch.from_numpy(asked.user[rows]))
+                times = asked.when(rows, start, end) if self.model.reads_times else None
+                batch = Batch(items, torch.from_numpy(asked.user[rows]), times)
                 question = self.objective.query_inputs(batch, self.model.schema)
                 yield rows, encode(self.model, *question, TOKENS)
 
@@ -276,9 +275,10 @@ class SequencePredictor(Predictor):
             raise unknown_users(unknown["id"], self.known_users["user"], self.users["user"])
         told.unknown_users += len(unknown)
         told.keep("users", unknown["user"])
-        of = of.drop_nulls("code")
-        code = of["code"].to_list()
-        return cut(of["user"], self.users["items"].gather(code), np.array(code, dtype=np.int64))
+        code = (of := of.drop_nulls("code"))["code"].to_list()
+        when = self.users["times"].gather(code) if "times" in self.users.columns else None
+        items = self.users["items"].gather(code)
+        return cut(of["user"], items, np.array(code, dtype=np.int64), when)
 
     @cached_property
     def known_users(self) -> pl.DataFrame:

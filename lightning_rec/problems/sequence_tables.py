@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import torch
 
+from lightning_rec.data.batches import asked_at, seconds, times_of
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
-from lightning_rec.data.split import Split
+from lightning_rec.data.split import Examples, Split
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
@@ -42,10 +43,16 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
     target = np.asarray(split.test.target)[chosen].tolist()
     lengths = np.asarray(split.test.end)[chosen] - split.offsets[user]
     items = [split.items[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
-    row = pl.Series("row", np.arange(number))
+    row, times, at = pl.Series("row", np.arange(number)), times_of(split), None
+    if times is not None:
+        asked = Examples(*(np.asarray(each)[chosen] for each in split.test))
+        at = seconds(times[asked_at(split, asked)])
+        of_each = [times[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
+        times = seconds(np.concatenate([*of_each, times[:0]]))
     flat = np.concatenate([*items, np.zeros(0, np.int32)]).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    found = predictor.answer(Asked(row, flat, offsets, user), min(SHOWN, split.num_items))
+    question = Asked(row, flat, offsets, user, times, at)
+    found = predictor.answer(question, min(SHOWN, split.num_items))
     names = [shown for shown in ("title", "item") if shown in found.columns]
     best = found.select("row", pl.coalesce(names).alias("name")).partition_by("row", as_dict=True)
     shown = catalogue(loaded).select(pl.coalesce(names))
@@ -61,15 +68,20 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
     ]
 
 
-def users_of(loaded: AuditedLog) -> pl.DataFrame:
-    """``user`` and ``items``, List[UInt32] of item codes, oldest first; row i is user code i."""
+def users_of(loaded: AuditedLog, *, timed: bool = False) -> pl.DataFrame:
+    """``user`` and ``items``, List[UInt32] of item codes, oldest first; row i is user code i.
+
+    ``timed``: with their ``times``, List[Int64] of seconds, if the log has times.
+    """
     split = loaded.data.split
-    flat = pl.DataFrame({"item": pl.Series(np.asarray(split.items)).cast(pl.UInt32)})
+    flat = pl.DataFrame({"items": pl.Series(np.asarray(split.items)).cast(pl.UInt32)})
+    if timed and (times := times_of(split)) is not None:
+        flat = flat.with_columns(times=pl.Series(seconds(np.asarray(times))))
     of = np.repeat(np.arange(split.num_users, dtype=np.uint32), np.diff(split.offsets))
-    lists = flat.with_columns(code=of).group_by("code", maintain_order=True).agg("item")
+    lists = flat.with_columns(code=of).group_by("code", maintain_order=True).agg(flat.columns)
     users = loaded.data.log.users.select("user").with_row_index("code")
     told = users.join(lists, "code", "left", maintain_order="left").drop("code")
-    return told.with_columns(pl.col("item").fill_null([])).rename({"item": "items"})
+    return told.with_columns(pl.col(flat.columns).fill_null([]))
 
 
 def trained_of(loaded: AuditedLog) -> pl.DataFrame:

@@ -222,7 +222,9 @@ class Sequences(Problem[AuditedLog]):
         assert isinstance(task.steps, SequenceSteps)
         tested = per_user(task.steps.metrics["test"], task.steps.ranks["test"], loaded)
         hours = hours_of_events(loaded)
-        kept = {"test_users": tested, "items": catalogue(loaded), "users": users_of(loaded)}
+        assert isinstance(task.model, SequenceModel)
+        users = users_of(loaded, timed=task.model.reads_times)
+        kept = {"test_users": tested, "items": catalogue(loaded), "users": users}
         kept[TRAINED] = trained_of(loaded)
         return kept if hours is None else kept | {"hours": hours}
 

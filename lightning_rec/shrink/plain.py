@@ -105,7 +105,7 @@ def plain(model: nn.Module, objective: Any = None) -> Plain:
     ``objective``: of a model of sequences. Raises UserError for a model that is not known to be
     such a function.
     """
-    if isinstance(model, InnerProduct) and not model.needs_users:
+    if isinstance(model, InnerProduct) and not (model.needs_users or model.reads_times):
         schema = model.schema
         history = torch.full((3, 4), schema.padding)
         history[:, 0], history[0] = 0, 0
@@ -122,8 +122,8 @@ def plain(model: nn.Module, objective: Any = None) -> Plain:
         return Plain("pairs", PairScores(model), inputs, longest, "score")
     raise UserError(
         f"{getattr(model, 'title', type(model).__name__)} cannot be exported: what can are models "
-        "of sequences that score by inner products and know no users, models of clicks that read "
-        "no history and no described items, bi-encoders and cross-encoders."
+        "of sequences that score by inner products, know no users and read no times, models of "
+        "clicks that read no history and no described items, bi-encoders and cross-encoders."
     )
 
 

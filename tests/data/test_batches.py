@@ -110,6 +110,9 @@ def test_a_training_batch_holds_its_windows_longest_first(
         window = leave_one_out.items[start:end].tolist()
         assert unpadded(batch.histories.items[row], schema.padding) == window
         assert batch.histories.user[row] == user
+        when = leave_one_out.times[start:end].tolist()
+        width = batch.histories.items.shape[1] + 1
+        assert batch.histories.times[row].tolist() == when + when[-1:] * (width - len(when))
 
 
 @pytest.mark.parametrize("protocol", ["leave_one_out", "temporal"])
@@ -134,9 +137,24 @@ def test_an_evaluation_batch_against_slices(
         # all of it, not the latest alone
         assert pairs_of(row, batch.seen_row, batch.seen_item) == history
         assert batch.target[row] == examples.target[number]
+        when = split.times[split.offsets[user] : examples.end[number] + 1].tolist()
+        assert split.rows[examples.end[number]] == examples.row[number]  # the target is next
+        when = when[-1 - len(latest) :]
+        assert batch.histories.times[row, : len(when)].tolist() == when
+    unordered = EvalSet(replace(split, order="none"), examples, schema).__getitems__(chosen)
+    assert unordered.histories.times is None
     kept = EvalSet(replace(split, seen="keep"), examples, schema).__getitems__(chosen)
     assert not len(kept.seen_row) + len(kept.seen_item)
     assert torch.equal(kept.histories.items, batch.histories.items)
+
+
+def test_a_target_that_is_not_kept_is_asked_at_the_time_of_the_latest_item() -> None:
+    split = replace(split_of([3, 2]), times=np.array([1.5, 2, 3, 9, 9, 4, 5, 9, 9]))
+    asked = Examples(
+        np.array([0, 1]), np.array([3, 7]), np.array([3, -1]), np.array([3, 99]), np.zeros(2, bool)
+    )
+    batch = EvalSet(split, asked, Schema(9, 4, 2)).__getitems__([0, 1])
+    assert batch.histories.times.tolist() == [[1, 2, 3, 9], [4, 5, 5, 5]]
 
 
 def joined(parts: list[list[Any]]) -> list[Any]:

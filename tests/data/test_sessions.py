@@ -291,7 +291,7 @@ def test_it_is_trained_from_the_command_line(tmp_path: Path) -> None:
     assert cli.run(["evaluate", f"run={run}"]) == 0
 
 
-@pytest.mark.parametrize("model", ["bprmf", "neumf", "lightgcn"])
+@pytest.mark.parametrize("model", ["bprmf", "neumf", "lightgcn", "xsimgcl"])
 def test_models_that_know_users_by_id_are_refused_before_data_is_read(model: str) -> None:
     cfg = config.compose([f"model={model}", "protocol=sessions", "protocol.gap=1m"])
     with pytest.raises(

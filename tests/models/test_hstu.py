@@ -1,5 +1,7 @@
 """HSTU against a plain re-computation, place by place and head by head."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,8 +28,8 @@ def part(projected: Tensor, heads: int, head: int) -> Tensor:
     return F.silu(projected).chunk(heads)[head]
 
 
-def by_hand(model: HSTU, items: list[int]) -> Tensor:
-    """States of one sequence: float [L, D]."""
+def by_hand(model: HSTU, items: list[int], times: list[int] | None = None) -> Tensor:
+    """States of one sequence: float [L, D]; ``times`` has one more, when the next one came."""
     states = [
         model.item.weight[item] * 12**0.5 + model.position.weight[place]
         for place, item in enumerate(items)
@@ -42,7 +44,11 @@ def by_hand(model: HSTU, items: list[int]) -> Tensor:
                 for before in range(place + 1):
                     query = part(layer.query(normed[place]), layer.heads, head)
                     key = part(layer.key(normed[before]), layer.heads, head)
-                    weight = F.silu(query @ key + layer.distance[place - before]) / SCHEMA.max_len
+                    bias = layer.distance[place - before]
+                    if times is not None:
+                        seconds = max(1, abs(times[place + 1] - times[before]))
+                        bias = bias + layer.gap[min(128, int(math.log(seconds) / 0.301))]
+                    weight = F.silu(query @ key + bias) / SCHEMA.max_len
                     total = total + weight * part(layer.value(normed[before]), layer.heads, head)
                 mixed.append(total)
             attended = F.layer_norm(torch.cat(mixed), (7 * layer.heads,), eps=1e-6)
@@ -57,6 +63,17 @@ def test_states_by_hand(heads: int) -> None:
     states = torch.cat([by_hand(model, [3, 1, 4, 1, 5]), by_hand(model, [9, 2, 6])])
     expected = states / states.norm(dim=1, keepdim=True) / 0.05
     torch.testing.assert_close(model(HISTORIES, REAL), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_bias_has_a_part_for_time() -> None:
+    times = [[10, 70, 70, 5000, 90_000, 10**9], [5, 6, 900, 1000]]
+    padded = torch.tensor([times[0], [*times[1], 1000, 1000]])
+    model, histories = made(heads=2, times=True), HISTORIES._replace(times=padded)
+    rows = [by_hand(model, [3, 1, 4, 1, 5], times[0]), by_hand(model, [9, 2, 6], times[1])]
+    expected = torch.cat(rows) / torch.cat(rows).norm(dim=1, keepdim=True) / 0.05
+    torch.testing.assert_close(model(histories, REAL), expected, atol=1e-4, rtol=1e-4)
+    plain = made(heads=2)
+    assert torch.equal(plain(histories, REAL), plain(HISTORIES, REAL))  # it reads no times
 
 
 def test_scores_are_cosines_over_the_temperature() -> None:

@@ -104,6 +104,10 @@ def test_the_latest_items_are_what_a_model_reads() -> None:
     found = recent(Histories(items, torch.arange(3)), SCHEMA).items
     assert found.tolist() == [[2, 3, 4, 5], [4, 3, 2, 1], [1, 2, 6, 6]]
     assert recent(Histories(items[:, :3], torch.arange(3)), SCHEMA).items is not found
+    times = 10 * torch.arange(7).repeat(3, 1)
+    when = recent(Histories(items, torch.arange(3), times), SCHEMA).times
+    assert when is not None
+    assert when.tolist() == [[20, 30, 40, 50, 60], [10, 20, 30, 40, 50], [0, 10, 20, 30, 40]]
 
 
 @pytest.mark.parametrize("members", [2, 3, 4, 7, 30])

@@ -40,7 +40,7 @@ def test_a_batch_encoded_in_blocks_is_the_batch_encoded_at_once(kind: type, toke
 def test_rows_in_any_order_lose_nothing(kind: type) -> None:
     model = kind(SCHEMA, dim=16).eval()
     objective = NextItem() if kind is SASRec else MaskedItem()
-    items, user = (part.flip(0) for part in batch())
+    items, user = (part.flip(0) for part in batch()[:2])
     histories, at = objective.training_inputs(Histories(items, user), SCHEMA)[:2]
     torch.testing.assert_close(
         encode(model, histories, at, 100), encode(model, histories, at, None)
