@@ -108,3 +108,24 @@ def test_a_model_of_codes_takes_those_of_a_table_or_makes_them_of_vectors(
     assert cli.run(["compare", str(run), str(made)]) == 0
     told = refused("train", *log, "model=sasrec", "loss=likelihood", f"run_dir={tmp_path / 'no'}")
     assert "is for models whose score is a log-likelihood" in told
+
+
+def test_models_of_clicks_know_items_by_their_codes(titled_clicks: Path, tmp_path: Path) -> None:
+    items = pl.read_parquet(titled_clicks)["sku"].unique().sort().cast(pl.String).to_list()
+    vectors = vectors_of(tmp_path / "vectors.parquet", items)
+    ids = tmp_path / "ids"
+    assert cli.run(["ids", f"vectors={vectors}", "codes=8", "levels=2", f"to={ids}"]) == 0
+    line = [
+        *["data=click_table", f"data.path={titled_clicks}", "data.fields.label=clicked"],
+        *["data.fields.group=uid", "data.fields.categorical=[uid,sku]", "data.fields.item=sku"],
+        *["data.fields.past=clicks", "data.fields.time=ts", "protocol=temporal_rows"],
+        *["batches.batch_size=64", "logger=csv", "trainer=cpu", "trainer.max_epochs=1"],
+        *["model=din", "model.dim=4", "model.mlp=[8]", "model.attention=[4]"],
+    ]
+    run = tmp_path / "run"
+    named = ["item=semantic_ids", f"item.path={ids}", f"run_dir={run}"]
+    assert cli.run(["train", *line, *named]) == 0
+    assert cli.run(["evaluate", f"run={run}"]) == 0
+    codes = load_file(run / "weights.safetensors")["source.encoder.codes"].numpy()
+    order = pl.read_parquet(run / "items.parquet").sort("code")["sku"]
+    np.testing.assert_array_equal(codes, table.read(ids).of(order, "") + np.array([0, 8, 16]))
