@@ -60,6 +60,7 @@ def test_every_experiment_runs_for_a_step(
 BENCH = CLONE / "benchmarks"
 CLICKS = BENCH / "clicks"
 CURRENT = CLONE / "experiments" / "current"
+PIPELINE = CLONE / "experiments" / "pipeline"
 FORECAST = CLONE / "experiments" / "forecast"
 
 
@@ -70,10 +71,11 @@ FORECAST = CLONE / "experiments" / "forecast"
         ["-m", "benchmarks.sequences.table", BENCH / "sequences" / "results", BENCH / "README.md"],
         ["-m", "benchmarks.clicks.table", CLICKS / "results", CLICKS / "README.md"],
         ["-m", "experiments.current.record", CURRENT / "results.json", CURRENT / "README.md"],
+        ["-m", "experiments.pipeline.record", PIPELINE / "results.json", PIPELINE / "README.md"],
         ["-m", "experiments.forecast.record", FORECAST / "results.json", FORECAST / "README.md"],
         [CLONE / "experiments" / "simulation" / "record.py"],
     ],
-    ids=["experiments", "sequences", "clicks", "current", "forecast", "simulation"],
+    ids=["experiments", "sequences", "clicks", "current", "pipeline", "forecast", "simulation"],
 )
 def test_tables_are_built_from_the_committed_json(command: list[str | Path]) -> None:
     line = [sys.executable, *map(str, command), "--check"]

@@ -24,14 +24,22 @@ TITLES = {
 }
 FIGURES = ("test/ndcg@10", "test/recall@10", "test/recall@20")
 KEPT = ("figures", "quotas", "recall", "lost", "milliseconds", "before", "audit", "rows")
-CARD = ("commit", "dirty", "seed", "started", "finished", "cpu_seconds", "data_hash", "protocol_hash", "machine")  # fmt: skip
+CARD = (
+    *("commit", "dirty", "started", "finished", "cpu_seconds"),
+    *("data_hash", "protocol_hash", "machine"),
+)
 HEADS = ["", "found in its quota", "by it alone", *FIGURES, "ms a query"]
 FEW = ["data", "seeds", "the best of the three", "RecTools", "ours", "CPU s: RecTools"]
-PAIRED = ["data", "seeds", "best single", "figure", "pipeline less it", "95 % over users", "p (Holm)"]  # fmt: skip
+PAIRED = [
+    *("data", "seeds", "best single", "figure"),
+    *("pipeline less it", "95 % over users", "p (Holm)"),
+]
 
 
-def told(folder: Path) -> dict[str, Any]:
-    """What is kept of the pipelines of several seeds, and how they differ from the best single."""
+def told(folder: Path, pairs: bool) -> dict[str, Any]:
+    """What is kept of the pipelines of several seeds, and with ``pairs`` how they differ from the
+    best single one.
+    """
     runs = sorted(folder.glob("pipeline_*"))
     seeds = {}
     for run in runs:
@@ -41,8 +49,11 @@ def told(folder: Path) -> dict[str, Any]:
             name: {key: each[key] for key in FIGURES if key in each}
             for name, each in {**found["figures"], "pipeline": found["pipeline"]}.items()
         }
-        seeds[str(card["seed"])] = kept | {key: card.get(key) for key in CARD}
+        seed = next(each for each in card["overrides"] if each.startswith("seed="))
+        seeds[seed.removeprefix("seed=")] = kept | {key: card.get(key) for key in CARD}
     best = best_single(seeds)
+    if not pairs:
+        return {"seeds": seeds, "best": best}
     members = [folder / each for each in singles(runs, best)]
     known = [key for key in FIGURES if key in kept["figures"]["pipeline"]]
     compared = compare({best: members, "pipeline": runs}, figures=known, baseline=best)
@@ -149,7 +160,7 @@ if __name__ == "__main__":
         title, _, where = said.partition("=")
         kept = read_json(target) if target.is_file() else {}
         order = [*TITLES, *(f"{each}_few" for each in TITLES)]
-        made = kept | {title: told(Path(where))}
+        made = kept | {title: told(Path(where), not title.endswith("_few"))}
         write_json(target, {name: made[name] for name in order if name in made})
     known = read_json(target)
     tables = {

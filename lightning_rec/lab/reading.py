@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from lightning_rec.documents import leaves, read_yaml
+from lightning_rec.documents import leaves, read_json, read_yaml
 from lightning_rec.errors import UserError, listed
 from lightning_rec.lab.records import HASH, read_record, record
 from lightning_rec.runs.sweeps import PLAN, key_of, with_effect
@@ -215,7 +215,7 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
     by_setting: dict[str, dict[str, Any]] = {}
 
     def effects(run: dict[str, Any]) -> set[str]:
-        return {each for each in run["with_effect"] if key_of(each) not in SEED_OR_DEVICE}
+        return set(map(_of_what, _but_for_seed(run["with_effect"])))
 
     for run in runs:
         setting, seed = run["setting"], run.get("seed")
@@ -230,6 +230,21 @@ def _check_settings(runs: list[dict[str, Any]]) -> None:
                 f"{first['run']} and {run['run']} are both called '{setting}', but differ in "
                 f"{' '.join(sorted(differing))}: give them a title each."
             )
+
+
+def _but_for_seed(overrides: Sequence[str]) -> list[str]:
+    return [each for each in overrides if key_of(each) not in SEED_OR_DEVICE]
+
+
+def _of_what(override: str) -> str:
+    """An override that names a finished run, such as ``SASRec=runs/sasrec_1``, by what that run is:
+    pipelines of several seeds are made of runs of several seeds.
+    """
+    key, _, path = override.partition("=")
+    if not (path and Path(path, "run.json").is_file()):
+        return override
+    own = with_effect(Path(path), read_json(Path(path, "run.json")).get("overrides") or [])
+    return f"{key}=({' '.join(sorted(_but_for_seed(own)))})"
 
 
 def _flat(run: dict[str, Any]) -> dict[str, Any]:

@@ -123,3 +123,20 @@ def test_runs_that_were_stopped_are_left_out_of_a_sweep_and_refused_alone(
     assert "is interrupted, and left out" in caplog.text
     with pytest.raises(UserError, match="is interrupted, not completed: go on with it first"):
         read_runs(tmp_path / "1")
+
+
+def test_pipelines_of_members_that_differ_in_the_seed_are_one_setting(
+    sweep: Path, tmp_path: Path
+) -> None:
+    made = []
+    for seed, (narrow, wide) in enumerate(((0, 2), (1, 3)), 1):
+        made.append(tmp_path / f"pipeline_{seed}")
+        line = [f"A={sweep / str(narrow)}", f"B={sweep / str(wide)}", "ranker=none", f"seed={seed}"]
+        assert cli.run(["pipeline", *line, "quotas=10", f"to={made[-1]}"]) == 0
+    found = compare({"one": sweep / "0", "pipeline": made}, figures=[NDCG])
+    assert found.frame["seeds"].to_list() == [1, 2]
+    other = tmp_path / "other"  # of two narrow ones
+    line = [f"A={sweep / '0'}", f"B={sweep / '1'}", "ranker=none", "seed=3", "quotas=10"]
+    assert cli.run(["pipeline", *line, f"to={other}"]) == 0
+    with pytest.raises(UserError, match=r"both called 'pipeline', but differ in B=\(.*model.dim"):
+        compare({"pipeline": [made[0], other]}, figures=[NDCG])
