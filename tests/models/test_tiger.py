@@ -186,3 +186,41 @@ def test_the_trie_holds_all_prefixes_once() -> None:
         assert parts[0][0] == 0
         assert parts[-1][1] == len(trie.tokens[1])
         assert all(before[1] == after[0] for before, after in pairwise(parts))
+
+
+@pytest.mark.slow
+def test_a_beam_of_twenty_loses_less_than_half_a_percent_of_what_was_learnt() -> None:
+    """On walks over 400 items, whose next steps depend on where they are."""
+    torch.manual_seed(0)
+    number, steps = 400, 6
+    places = torch.randn(number, 16)
+    chances = (places @ torch.linalg.qr(torch.randn(16, 16)).Q @ places.T * 0.8).softmax(dim=1)
+
+    def walks(size: int) -> Tensor:
+        walk = [torch.randint(number, (size,))]
+        for _ in range(steps):
+            walk.append(torch.multinomial(chances[walk[-1]], 1)[:, 0])
+        return torch.stack(walk, dim=1)
+
+    settings = SMALL | {"dim": 32, "depth": 1, "width": 16, "inner": 64, "codes": 32}
+    model = TIGER(Schema(number, steps, 1), **settings, dropout=0.0)
+    model.read_vectors(places)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(220):
+        walk = walks(64)
+        queries = model(histories(walk[:, :-1]), torch.ones(64, steps, dtype=torch.bool))
+        told = Predictions(queries, walk[:, 1:].flatten(), torch.zeros(0), torch.zeros(0))
+        optimizer.zero_grad()
+        Likelihood()(model, told).backward()
+        optimizer.step()
+    walk, found = walks(1000), {}
+    with torch.no_grad():
+        queries = model.eval()(histories(walk[:, :-1]), torch.full((1000,), steps - 1))
+        for beam in (None, 5, 20):
+            model.beam = beam
+            target = Pairs(torch.arange(1000), walk[:, -1])
+            rank = ModelRetriever(model, LOWEST).top(queries, 10, target).rank
+            found[beam] = float(((rank > 0) & (rank <= 10)).float().mean())
+    assert found[None] > 0.3  # by chance: 10 / 400
+    assert abs(found[20] - found[None]) <= 0.005
+    assert found[5] < found[None] - 0.03  # narrower than the list
