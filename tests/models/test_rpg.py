@@ -71,7 +71,11 @@ def test_codes_of_vectors_and_of_a_table(model: RPG) -> None:
         model.read_codes(before[:, :2], (K, K))
 
 
-def test_event_vectors_are_those_of_the_singular_values() -> None:
+@pytest.mark.parametrize("dense", [256, 1])  # all singular vectors at once, or a few of many
+def test_event_vectors_are_those_of_the_singular_values(
+    dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_rec.models.events.DENSE", dense)
     split = eight_users()
     matrix = np.zeros((USERS, ITEMS))
     for user in range(USERS):
