@@ -31,6 +31,7 @@ SEQUENCES = [
 ]
 NEEDS = {
     "gsasrec": ["loss.negatives=8"],
+    "esasrec": ["loss.negatives=8"],
     "tfidf": ["data.catalogue=$catalogue", "data.catalogue_item=sku", "model.columns=[title]"],
 }
 REFUSED = ("masked words",)
