@@ -76,6 +76,18 @@ def test_blocks_and_padding_change_nothing() -> None:
     torch.testing.assert_close(model(short, at[1:]), whole[1:], atol=1e-4, rtol=1e-4)
 
 
+def test_blocks_of_short_rows_keep_when_they_are_asked() -> None:
+    torch.manual_seed(0)
+    model = FuXi(Schema(30, 20, 4), dim=12).eval()
+    items = torch.randint(30, (6, 20))
+    lengths = torch.tensor([20, 17, 8, 8, 3, 1])
+    items = items.masked_fill(torch.arange(20) >= lengths[:, None], 30)
+    times = (torch.rand(6, 21) * 10**6).long().sort(dim=1).values
+    histories, at = Histories(items, torch.arange(6), times), lengths - 1
+    whole = encode(model, histories, at, None)
+    torch.testing.assert_close(encode(model, histories, at, 40), whole)
+
+
 def test_what_is_asked_later_is_answered_otherwise() -> None:
     model, at = made(), torch.tensor([4])
     first = HISTORIES._replace(items=ITEMS[:1], times=TIMES[:1])

@@ -139,3 +139,15 @@ def test_closed_form_has_no_lesson() -> None:
     assert asked(ClosedForm(), [[1, 2], [3, pad]], SCHEMA) == [([1, 2], 1), ([3, pad], 0)]
     with pytest.raises(TypeError, match="no gradient steps"):
         ClosedForm().training_inputs(histories(batch(3)), SCHEMA)
+
+
+def test_the_next_item_is_asked_for_at_its_own_time() -> None:
+    pad = SCHEMA.padding
+    items = torch.tensor([[1, 2, 3, 4], [5, 6, pad, pad]])
+    times = torch.tensor([[10, 20, 30, 40, 40], [50, 60, 60, 60, 60]])
+    whole = histories(items)._replace(times=times)
+    shown, at, _, _ = NextItem().training_inputs(whole, SCHEMA)
+    assert shown.times is not None
+    assert shown.times.tolist() == [[10, 20, 30, 40], [50, 60, 60, 60]]
+    assert shown.times[:, 1:][at].tolist() == [20, 30, 40, 60]  # those of the targets
+    assert NextItem().training_inputs(histories(items), SCHEMA).histories.times is None

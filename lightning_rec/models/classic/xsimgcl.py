@@ -29,7 +29,8 @@ class XSimGCL(LightGCN):
         layer: the paper's l*, which the mean is contrasted with.
         noise: the paper's ε, the length of the noise.
         temperature: the paper's τ.
-        weight: the paper's λ, of the contrast.
+        weight: the paper's λ, of the contrast. The authors have 0.2 for Yelp2018, with which it
+            ranks MovieLens-100K worse than popularity does.
         l2: of the norm of the batch's users, and of its items (not squared, as in the authors'
             code).
 
@@ -44,7 +45,7 @@ class XSimGCL(LightGCN):
         layer: PositiveInt = 1,
         noise: NonNegativeFloat = 0.2,
         temperature: PositiveFloat = 0.15,
-        weight: NonNegativeFloat = 0.2,
+        weight: NonNegativeFloat = 0.02,
         l2: NonNegativeFloat = 1e-4,
     ) -> None:
         super().__init__(schema, dim, depth, l2=0.0)
