@@ -72,7 +72,7 @@ class Features(Described):
         parts, numbers, told = [], [], []
         for name in self._chosen(about, known):
             column = about[name]
-            if name not in self.categories and _is_number(column.dtype):
+            if name not in self.categories and _is_number(column := _typed(column, known)):
                 value = cells.numbers(column.cast(pl.Float64))
                 if self.bins is None:
                     numbers.append(_standard(value, known))
@@ -98,7 +98,7 @@ class Features(Described):
                     raise UserError(no_column("The catalogue", name, f"item.{key}", there))
         if self.columns is not None:
             return self.columns
-        left = [name for name in there if _is_name(about[name].head(known))]
+        left = [name for name in there if _is_name(_typed(about[name], known), known)]
         chosen = [name for name in there if name not in left or name in self.categories]
         if not chosen:
             raise UserError(
@@ -119,27 +119,38 @@ class _Categories(NamedTuple):
     size: int
 
 
-def _is_number(kind: pl.DataType) -> bool:
-    return kind.is_numeric() or kind.is_temporal()
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype.is_temporal()
 
 
-def _is_name(column: pl.Series) -> bool:
-    """Whether a column of texts says something else of most items."""
+def _typed(column: pl.Series, known: int) -> pl.Series:
+    """Text as numbers where that of the first ``known`` items is nothing else, as in a CSV."""
+    own = column.head(known)
+    if own.dtype != pl.String or cells.words(own).any() or np.isnan(cells.numbers(own)).all():
+        return column
+    return pl.Series(column.name, cells.numbers(column))
+
+
+def _is_name(column: pl.Series, known: int) -> bool:
+    """Whether a column of texts says something else of most of the first ``known`` items."""
     if column.dtype != pl.String:
         return False
-    found = _values(column).explode().drop_nulls()
-    return found.n_unique() > _NAMES * max(1, column.len() - column.null_count())
+    own = column.head(known)
+    found = _values(own, known).explode().drop_nulls()
+    return found.n_unique() > _NAMES * max(1, own.len() - own.null_count())
 
 
-def _values(column: pl.Series) -> pl.Series:
-    """The values of each item, List[String], without doubled ones."""
+def _values(column: pl.Series, known: int) -> pl.Series:
+    """The values of each item, List[String], without doubled ones; what parts them is told by the
+    first ``known`` items, so that a new one changes nothing of others.
+    """
     while isinstance(column.dtype, pl.List) and isinstance(column.dtype.inner, pl.List):
         column = column.list.eval(pl.element().explode())
     if isinstance(column.dtype, pl.List | pl.Array):
         return cells.lists(column, _PARTED[0])
     if column.dtype == pl.String:
         for sign in _PARTED:
-            if column.str.contains(sign, literal=True).any():
+            if column.head(known).str.contains(sign, literal=True).any():
                 return cells.lists(column, sign)
     text = cells.text(column).to_frame("value")
     one = pl.concat_list("value").list.drop_nulls()
@@ -148,7 +159,7 @@ def _values(column: pl.Series) -> pl.Series:
 
 def _categories(column: pl.Series, known: int, least: int) -> _Categories:
     """Of the values that ``least`` of the first ``known`` items have, in the order of the texts."""
-    pairs = pl.DataFrame({"item": np.arange(len(column)), "value": _values(column)})
+    pairs = pl.DataFrame({"item": np.arange(len(column)), "value": _values(column, known)})
     pairs = pairs.explode("value").drop_nulls()
     counted = pairs.filter(pl.col("item") < known).group_by("value").len()
     kept = counted.filter(pl.col("len") >= least).select("value").sort("value")

@@ -167,9 +167,14 @@ def key_of_run(cfg: DictConfig, run: RunFolder) -> str:
 
 
 def key_of_candidates(members: Mapping[str, Path], quotas: Mapping[str, int], asked: Asked) -> str:
-    """The name of the candidates that retrievers give: of their weights, and what is drawn."""
+    """The name of the candidates that retrievers give: of their weights, what they were asked, and
+    what is drawn. Weights alone do not say what is asked: those of BM25, of a language model as it
+    comes and of what is popular may be the same under several protocols.
+    """
+    runs = [RunFolder.open(path) for path in members.values()]
     weights = {name: sha256_file(path / "weights.safetensors") for name, path in members.items()}
-    data = [RunFolder.open(path).card["data_hash"] for path in members.values()]
+    hashes = ("data_hash", "catalogue_hash", "protocol_hash")
+    data = [[run.card.get(name) for name in hashes] for run in runs]
     drawn = [asked.negatives, asked.seed]
     return sha256_json([VERSION, [*weights.items()], data, [*quotas.items()], drawn])[:12]
 

@@ -268,6 +268,30 @@ def test_stages_that_are_there_are_kept(
     assert read(other / "pipeline.json")["quotas"] == {"BM25": 5, "Bi": 5}
 
 
+def test_candidates_are_of_the_split_that_is_asked_for(
+    overrides: list[str], runs: dict[str, Path], pairs_frame: pl.DataFrame, tmp_path: Path
+) -> None:
+    """BM25 has the same weights under every split: they do not say whose queries were asked."""
+    stage, other = tmp_path / "stages", tmp_path / "other"
+    dealt = ["model=bm25", "protocol.seed=5", f"run_dir={other}"]
+    assert cli.run(["train", *overrides, *dealt]) == 0
+    code = {text: number for number, text in enumerate(dict.fromkeys(pairs_frame["term"]))}
+    for number, (run, held) in enumerate([(runs["BM25"], 0.4), (runs["BM25"], 0.2), (other, 0.4)]):
+        asked = [RANKER, "negatives=0", "quotas=4", f"held={held}"]
+        made = piped({"BM25": run}, *asked, to=tmp_path / f"{number}", kept=stage)
+        told = read(made / "pipeline.json")
+        table = Path(str(RunFolder.open(Path(told["ranker"]["run"])).config.data.path))
+        learnt = {*pl.read_parquet(table)["query"]}
+        dealt_to_ranker, tested = (
+            {code[query] for query in RunFolder.open(path).table("test_queries")["query"]}
+            for path in (Path(told["stages"]["BM25"]), made)
+        )
+        assert learnt
+        assert learnt <= dealt_to_ranker
+        assert not learnt & tested
+    assert len([*stage.glob("candidates-*")]) == 3
+
+
 def test_without_a_ranker_ranks_are_fused(runs: dict[str, Path], tmp_path: Path) -> None:
     fused = piped(runs, ASKED[0], "ranker=none", to=tmp_path / "fused", kept=tmp_path / "none")
     assert not (tmp_path / "none").exists()

@@ -136,6 +136,35 @@ def test_new_items_take_the_rows_of_values_that_training_knew() -> None:
     assert later.table()[7].abs().sum() == 0
 
 
+def test_new_items_change_nothing_of_others() -> None:
+    catalogue = pl.DataFrame(
+        {"item": ["a", "b", "c"], "kind": ["bb;cc", "dd", "cc"], "price": ["1.5", "2", ""]}
+    )
+    node = Features(["kind", "price"], min_items=1)
+    encoder = made(node, reading(catalogue))
+    new = pl.DataFrame({"item": ["n"], "kind": ["cc|dd"], "price": ["dear"]})
+    both = pl.concat([catalogue, new])
+    known = Reading(both, both["item"], 3, Path(), Frozen(), restoring=True)
+    later = made(node, known, seed=1)
+    later.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(later.table()[:3], encoder.table()[:3])
+    assert later.table()[3].abs().sum() == 0  # nothing of it was known, and its price is a word
+
+
+@pytest.mark.parametrize("columns", [None, ["year", "brand"]])
+def test_numbers_of_a_csv_are_numbers(columns: list[str] | None) -> None:
+    """A catalogue in CSV comes as text; half of the items or more have a year of their own."""
+    texts = CATALOGUE.select("item", pl.col("year", "brand").cast(pl.String).fill_null(""))
+    plain = CATALOGUE.select("item", pl.col("year", "brand"))
+    node = Features(columns, categories=["brand"], min_items=1)
+    one, other = (node.read_features(reading(of)) for of in (texts, plain))
+    assert one.numbers.shape == (6, 1)
+    assert one.size == 3
+    torch.testing.assert_close(one.numbers, other.numbers, equal_nan=True)
+    assert one.rows.equal(other.rows)
+    assert one.offsets.equal(other.offsets)
+
+
 def test_gradients_reach_what_a_step_reads_alone() -> None:
     encoder = made(Features(["genres", "year"], min_items=1), reading()).train()
     encoder(torch.tensor([[1, 1, 6]])).sum().backward()
