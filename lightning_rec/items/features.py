@@ -69,7 +69,7 @@ class Features(Described):
         about = reading.catalogue
         known = reading.trained if reading.restoring else len(about)  # to whom values belong
         trained = torch.arange(len(about)) < reading.trained
-        parts, numbers, told = [], [], []
+        categories, numbers, told = list[tuple[str, _Categories]](), [], []
         for name in self._chosen(about, known):
             column = about[name]
             if name not in self.categories and _is_number(column := _typed(column, known)):
@@ -79,8 +79,10 @@ class Features(Described):
                     told.append(f"{name} (a number)")
                     continue
                 column = _binned(value, known, self.bins)
-            parts.append(_categories(column, known, self.min_items))
-            told.append(f"{name} ({parts[-1].size:,} categories)")
+            found = _categories(column, known, self.min_items)
+            categories.append((name, found))
+            told.append(f"{name} ({found.size:,} categories)")
+        parts = [part for _, part in categories]
         rows, offsets, size = _flat(parts, len(about))
         of_trained = torch.zeros(size, dtype=torch.bool)
         owner = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff())
@@ -88,7 +90,9 @@ class Features(Described):
         values = np.stack(numbers, axis=1) if numbers else np.zeros((len(about), 0))
         if not reading.restoring:
             log.info("Items are known by %s.", listed(told, 20))
-        return ItemFeatures(rows, offsets, size, of_trained, torch.from_numpy(values).float())
+        numbered = torch.from_numpy(values).float()
+        names = [f"{name} {value}" for name, part in categories for value in part.values]
+        return ItemFeatures(rows, offsets, size, of_trained, numbered, tuple(names))
 
     def _chosen(self, about: pl.DataFrame, known: int) -> list[str]:
         there = [name for name in about.columns if name not in _BESIDE]
@@ -112,11 +116,16 @@ class Features(Described):
 
 
 class _Categories(NamedTuple):
-    """Which categories items have: int64 [S] each, by item; ``size``: how many there are."""
+    """Which categories items have: int64 [S] each, by item; ``values``: what they are called."""
 
     item: Ints
     category: Ints
-    size: int
+    values: list[str]
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.values)
 
 
 def _is_number(column: pl.Series) -> bool:
@@ -165,7 +174,7 @@ def _categories(column: pl.Series, known: int, least: int) -> _Categories:
     kept = counted.filter(pl.col("len") >= least).select("value").sort("value")
     found = pairs.join(kept.with_row_index("category"), on="value", maintain_order="left")
     item, category = (found[name].to_numpy().astype(np.int64) for name in ("item", "category"))
-    return _Categories(item, category, len(kept))
+    return _Categories(item, category, kept["value"].to_list())
 
 
 def _binned(value: Floats, known: int, bins: int) -> pl.Series:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 NAME = "pipeline.json"
 ASKED = 100  # histories or queries that are asked one by one, to time the stages
+SHOWN = 10  # items that are asked for, or as many as there may be candidates
 SUSPICIOUS = 1.5  # times the recall of validation, for what may have been trained on its targets
 
 
@@ -118,7 +119,8 @@ def timed(folder: Path) -> dict[str, float]:
     run, model = RunFolder.open(folder), predictor.model
     if (folder / "test_queries.parquet").is_file():
         asked = run.table("test_queries")["query"].head(ASKED).to_list()
-        answers = [partial(predictor.recommend, [query]) for query in asked]
+        k = min(SHOWN, predictor.retriever.longest)
+        answers = [partial(predictor.recommend, [query], k) for query in asked]
     else:
         asked = predictor.users["user"].head(ASKED).to_list()
         answers = [partial(predictor.recommend, users=[user]) for user in asked]

@@ -173,7 +173,7 @@ def _placed(
             if new.any():
                 own = drawn[: len(codes)][new]
                 # Codes of semantic ids are no numbers to take means of: new items keep theirs.
-                fresh_ones = method.new == "draw" or not body.is_floating_point()
+                fresh_ones = method.new == "draw" or new.all() or not body.is_floating_point()
                 body[new] = own if fresh_ones else _begun(known, what, rows, method)
             blocks.append(body)
             rows, drawn = rows[there:], drawn[len(codes) :]

@@ -12,13 +12,17 @@ import torch
 from torch import nn
 
 from lightning_rec import config
+from lightning_rec.adapters.whole import Frozen
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Schema, Split
 from lightning_rec.data.templates import as_text
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
+from lightning_rec.items.base import Reading, SumOf, known_by
+from lightning_rec.items.features import Features
 from lightning_rec.methods.update import Before
+from lightning_rec.models.items.features import FeatureItems
 from lightning_rec.models.items.ids import OwnVectors
 from lightning_rec.problems.sequence_tables import TRAINED, described_items
 from lightning_rec.runs import weights
@@ -52,7 +56,10 @@ def before(
     items_there[~np.isin(items_there, learnt.to_numpy())] = -1  # without training events there
     users_there = places(loaded.data.log.users["user"], kept["user"])
     users_there[kept["events"].to_numpy()[users_there] == 0] = -1
-    codes = {"item": items_there, "user": users_there}
+    codes, there = (
+        {"item": items_there, "user": users_there},
+        {"item": len(known), "user": len(kept)},
+    )
     learners, found = int((kept["events"] > 0).sum()), int((users_there >= 0).sum())
     if found < FEW * learners:
         raise UserError(
@@ -66,11 +73,14 @@ def before(
         "new users": int(((users_there < 0) & (length > 0)).sum()),
     }
     fresh = items[np.flatnonzero(items_there < 0).tolist()]
+    grows = growing(make, cfg.batches.max_len)
+    for name, (then, now) in categories(cfg, make, known, items).items():
+        codes[name], there[name], grows[name] = places(now, then), len(then), ((name,), ())
     return Before(
         weights.found(run.path),
-        growing(make, cfg.batches.max_len),
+        grows,
         codes,
-        {"item": len(known), "user": len(kept)},
+        there,
         arrived,
         old_events(run, kept, split, users_there),
         partial(_nearest, fresh, known[learnt.to_list()]),
@@ -117,6 +127,28 @@ def growing(
         )
         for name, each in base.items()
     }
+
+
+def categories(
+    cfg: Any, make: Callable[[Schema], nn.Module], known: pl.DataFrame, items: pl.DataFrame
+) -> dict[str, tuple[pl.Series, pl.Series]]:
+    """Of each table of ``item=features`` what its rows were called in the run, and are now."""
+    node = known_by(cfg)
+    every = node.parts.values() if isinstance(node, SumOf) else [node]
+    nodes = [each for each in every if isinstance(each, Features)]
+    if not nodes:
+        return {}
+    with torch.device("meta"):
+        model = make(Schema(len(items), cfg.batches.max_len, 1))
+    tables = [name for name, each in model.named_modules() if isinstance(each, FeatureItems)]
+    found = {}
+    for name, each in zip(tables, nodes, strict=True):
+        of = [Reading(about, about["item"], len(about), Path(), Frozen(), restoring=True)
+              for about in (known, items)]  # fmt: skip
+        then, now = (pl.Series(each.read_features(one).names, dtype=pl.String) for one in of)
+        if len(then) and len(now):
+            found[f"{name}.categories.weight".lstrip(".")] = (then, now)
+    return found
 
 
 def trained(run: RunFolder) -> pl.DataFrame:

@@ -139,6 +139,31 @@ def test_what_is_new_begins_as_the_mean_and_only_it_is_learnt(early: Train, late
     assert not other.allclose(mean, atol=1e-3)
 
 
+def test_categories_keep_their_vectors_where_others_come(
+    early: Train, later: Train, tmp_path: Path
+) -> None:
+    """Rows of the table are sorted by what they are called, and a new one comes first."""
+    about = tmp_path / "about.csv"
+    kinds = ["a" if item in (30, 31) else "bcd"[item % 3] for item in range(40)]
+    items = [f"i{item:02d}" for item in range(40)]
+    pl.DataFrame({"sku": items, "kind": kinds}).write_csv(about)
+    named = ["item=[ids,features]", f"data.catalogue={about}", "data.catalogue_item=sku"]
+    run = early("sasrec", *named, "trainer.max_epochs=1")
+    begun = later(run, "trainer.max_epochs=0")
+    old, new = (
+        load_run(each).model.item.parts["features"].categories.weight  # type: ignore[attr-defined]
+        for each in (run, begun)
+    )
+    assert (len(old), len(new)) == (3, 4)
+    assert new[1:].equal(old)
+    assert new[0].allclose(old.mean(dim=0), atol=1e-6)
+    histories = [[f"i{item:02d}" for item in range(start, start + 5)] for start in (0, 9)]
+    before, now = (scores(each, [], histories) for each in (run, begun))
+    both = before.join(now, ["user", "item"])
+    assert len(both) == len(before)
+    np.testing.assert_allclose(both["score"], both["score_right"], rtol=0, atol=1e-5)
+
+
 def new_log(run: Path) -> str:
     from lightning_rec.runs.folder import RunFolder
 

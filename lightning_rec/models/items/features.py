@@ -26,6 +26,7 @@ class ItemFeatures(NamedTuple):
     offsets: int64 [V * C + 1].
     size: rows of the table; trained: bool [size], whether an item with training events has it.
     numbers: float32 [V, N], of mean 0 and standard deviation 1; NaN where there is none.
+    names: of the rows of the table, column and value.
     """
 
     rows: Tensor
@@ -33,6 +34,7 @@ class ItemFeatures(NamedTuple):
     size: int
     trained: Tensor
     numbers: Tensor
+    names: tuple[str, ...] = ()
 
 
 class FeatureItems(DescribedItems):
