@@ -165,8 +165,8 @@ def fit(asked: Asked, accuracy: float, model: str) -> Confidence:
     facts, right = asked.facts[found], asked.right[found]
     if len(right) < LEAST:
         raise UserError(
-            f"Only {len(right)} questions found an answer, and {LEAST} are needed to fit a "
-            "confidence."
+            f"Only {len(right)} questions of validation found an answer, and {LEAST} are needed to "
+            "fit a confidence: train with a larger share, protocol.val=0.2, or add questions."
         )
     if right.all() or not right.any():
         told = "every" if right.all() else "no"

@@ -1,8 +1,10 @@
 """``lightning-rec backtest``: train on a rolling origin, and see how models age."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_rec.commands import CONFIG_DIR, take_flag
 from lightning_rec.commands.abtest_plan import level_of
 from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
@@ -51,6 +53,7 @@ KEYS = ("every", "windows", "window", "valid", "refresh", "update", "figure", "l
 
 def run(arguments: list[str]) -> int:
     """Train what is missing, measure, and show. Raises UserError on bad input."""
+    named, arguments = take_flag(arguments, *CONFIG_DIR)
     said, rest = take_keys(arguments, *KEYS)
     flags, overrides = parted(rest)
     if flags or "every" not in said:
@@ -65,8 +68,10 @@ def run(arguments: list[str]) -> int:
     ways = _ways(said.get("refresh", "[never,update,anew]"))
     figure, level = said.get("figure", "ndcg@10"), level_of(said)
     folder = Path(said.get("to", "runs/backtest"))
-    windows, logs = _windows(said, overrides, figure)
-    runs = _trained(windows, ways, overrides, said.get("update", "").split(), folder)
+    own_configs = [Path(each) for each in named]
+    windows, logs = _windows(said, overrides, figure, own_configs)
+    more = said.get("update", "").split()
+    runs = _trained(windows, ways, overrides, more, folder, own_configs)
     made = measured(figure, level, logs, runs)
     write_json(
         folder / "backtest.json",
@@ -99,7 +104,7 @@ def _ways(said: str) -> list[str]:
 
 
 def _windows(
-    said: dict[str, str], overrides: list[str], figure: str
+    said: dict[str, str], overrides: list[str], figure: str, folders: Sequence[Path]
 ) -> tuple[list["Window"], dict[int, "AuditedLog"]]:
     """The windows of a log, and the split for each by number. Raises UserError before training."""
     from lightning_rec.build import problem_of
@@ -118,7 +123,7 @@ def _windows(
         raise UserError(f"windows={count}: it has to be 1 or more.")
     lengths = {key: duration(key, said[key]) for key in ("every", "window", "valid") if key in said}
     every = lengths["every"]
-    problem: Any = problem_of(frozen(compose([*overrides, "protocol=temporal"])))
+    problem: Any = problem_of(frozen(compose([*overrides, "protocol=temporal"], folders)))
     if not isinstance(problem, Sequences):
         raise UserError(f"task={problem.name}: a backtest is of models of sequences.")
     events = prepare(problem.source, cache_dir()).events
@@ -128,14 +133,21 @@ def _windows(
     ends = (float(times.min()), float(times.max()))  # type: ignore[arg-type]
     windows = windows_of(*ends, every, count, lengths.get("window"), lengths.get("valid", every))
     logs = {
-        each.number: problem_of(frozen(compose([*overrides, *each.overrides()]))).load(cache_dir())
+        each.number: problem_of(frozen(compose([*overrides, *each.overrides()], folders))).load(
+            cache_dir()
+        )
         for each in windows
     }
     return windows, logs
 
 
 def _trained(
-    windows: list["Window"], ways: list[str], overrides: list[str], more: list[str], folder: Path
+    windows: list["Window"],
+    ways: list[str],
+    overrides: list[str],
+    more: list[str],
+    folder: Path,
+    folders: Sequence[Path],
 ) -> dict[tuple[str, int], Path]:
     """The runs of each way for each window, trained as far as they are missing."""
     from pytorch_lightning import Callback
@@ -147,7 +159,8 @@ def _trained(
 
     def train(name: str, asked: list[str]) -> Path:
         path = (folder / name).absolute()
-        train_or_resume([*overrides, "baseline=null", "examples=0", *asked], path, watch=Callback())
+        line = [*overrides, "baseline=null", "examples=0", *asked]
+        train_or_resume(line, path, folders, watch=Callback())
         return path
 
     first = train(f"{ANEW}_1", windows[0].overrides())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_rec.commands import CONFIG_DIR, take_flag
 from lightning_rec.commands.abtest_plan import level_of
 from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
@@ -60,13 +61,14 @@ KEYS = (*NAMED, *WHOLE, "models", "least", "service", "level", "to")
 
 def run(arguments: list[str]) -> int:
     """Measure, forecast, write and show. Raises UserError on bad input."""
+    named, arguments = take_flag(arguments, *CONFIG_DIR)
     said, rest = take_keys(arguments, *KEYS)
     flags, overrides = parted(rest)
     if flags or not any(each.startswith("data=") for each in overrides):
         raise UserError("Say of which log: lightning-rec forecast data=NAME; see --help.")
     asked = asked_of(said)
     folder = Path(said.get("to", "runs/forecast"))
-    made = make(overrides, asked)
+    made = make(overrides, asked, [Path(each) for each in named])
     write(made, overrides, folder)
     show(made)
     Screen().print(f"All of it: {folder}", highlight=False, soft_wrap=True)

@@ -54,8 +54,8 @@ class Local:
         items, periods = demand.counts.shape
         if self.name == "seasonal" and periods - int(demand.first.max()) < self.season + steps:
             raise UserError(
-                f"models=[seasonal] needs {self.season} periods and horizon= more of each item "
-                f"(history={self.season + steps}): leave it out, or say season=."
+                f"models=[seasonal] needs {self.season} periods and horizon= more of each item: "
+                f"say history={self.season + steps}, or season= for a shorter one, or leave it out."
             )
         mean, fitted = np.zeros((items, steps)), np.full((items, periods), np.nan)
         for row, (counts, first) in enumerate(zip(demand.counts, demand.first, strict=True)):

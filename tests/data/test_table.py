@@ -529,3 +529,23 @@ def test_numbers_that_have_lost_digits_are_told(tmp_path: Path) -> None:
     assert "line 2: '1.700e+09' in column 'ts' is no time (3 such rows)" in told
     (tmp_path / "full.csv").write_text("uid,sku,ts\na,x,1.700000001e+09\nb,y,1.700000005e+09\n")
     assert prepared(tmp_path / "full.csv", rating=None).info["first_timestamp"] == 1_700_000_001
+
+
+def test_the_decimal_comma_is_that_of_the_catalogue_as_well(tmp_path: Path) -> None:
+    log, catalogue = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_text("uid;sku;stars\nu1;a;4,5\nu1;b;3\n")
+    rows = ["a;12,90;1,5 kg;3", "b;;2;4", 'c;1.234,5;"1,2";5']
+    catalogue.write_text(
+        "\n".join(["id;price;size;rank", "a;12,90;1,5 kg;3", "b;;2;4", "c;7;1,2;5"])
+    )
+    given = {"user": "uid", "item": "sku", "rating": "stars", "catalogue_item": "id"}
+    data = prepare(
+        TableSource(str(log), catalogue=str(catalogue), decimal="comma", **given), tmp_path / "p"
+    )
+    assert data.items["price"].to_list() == [12.9, None, 7.0]
+    assert data.items["size"].to_list() == ["1,5 kg", "2", "1,2"]  # not numbers alone
+    catalogue.write_text("\n".join(["id;price;size;rank", *rows]))
+    unclear = prepare(
+        TableSource(str(log), catalogue=str(catalogue), decimal="comma", **given), tmp_path / "q"
+    )
+    assert unclear.items["price"].dtype == pl.String  # 1.234,5 says nothing for sure

@@ -111,7 +111,10 @@ def test_the_same_command_trains_nothing_again(
 
 def test_models_fitted_at_once_are_never_updated(log: Path, tmp_path: Path) -> None:
     knn = [each for each in OVERRIDES if not each.startswith(("model", "optimizer", "trainer.max"))]
-    asked = ["backtest", "every=20d", "windows=2", f"data.path={log}", *knn, "model=itemknn"]
+    (tmp_path / "conf/model").mkdir(parents=True)  # one's own, as every command takes them
+    (tmp_path / "conf/model/mine.yaml").write_text("defaults: [itemknn]\nneighbours: 3\n")
+    own = ["--config-dir", str(tmp_path / "conf"), "model=mine"]
+    asked = ["backtest", *own, "every=20d", "windows=2", f"data.path={log}", *knn]
     with pytest.raises(UserError, match="fitted at once"):
         cli.run([*asked, f"to={tmp_path / 'all'}"])
     assert cli.run([*asked, "refresh=[never,anew]", f"to={tmp_path / 'two'}"]) == 0

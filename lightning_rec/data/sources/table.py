@@ -14,6 +14,7 @@ from lightning_rec.data.histories import sequences
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.kinds import read_kept
 from lightning_rec.data.names import no_column
+from lightning_rec.data.numbers import numbers
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
@@ -41,7 +42,7 @@ class OwnTable:
         header: whether the first line names the columns; None: unless ``columns`` does.
         columns: names of the columns of text, in their order.
         encoding: of text.
-        decimal: what parts whole numbers from fractions in text.
+        decimal: what parts whole numbers from fractions in text, of the catalogue as well.
         quoted: whether fields of text may stand in quotes; else quotes are characters as others
             are.
         time_unit: unit of numeric times; ``auto`` tells it from their size, ``excel`` counts days
@@ -247,6 +248,8 @@ class TableSource(OwnTable):
         items = items.with_columns(ids_of(items["item"]))
         if "title" in items:
             items = items.with_columns(pl.col("title").cast(pl.String))
+        if self.dialect.decimal == "comma":
+            items = items.with_columns(_with_commas(items[name]) for name in features)
         ids, where = items["item"], f"{table.path}, column '{self.catalogue_item}'"
         if ids.null_count():
             raise UserError(f"{where}: an item id is empty.")
@@ -268,6 +271,15 @@ class TableSource(OwnTable):
         except UserError as error:
             told = str(error).replace("data.encoding", "data.catalogue_encoding")
             raise UserError(told) from error
+
+
+def _with_commas(column: pl.Series) -> pl.Series:
+    """A column of texts as numbers if it holds nothing else, and a comma in one; else as it is."""
+    if column.dtype != pl.String or not column.str.contains(",", literal=True).any():
+        return column
+    found = column.to_frame().select(numbers(pl.col(column.name), pl.String(), "comma"))
+    filled = column.str.strip_chars().str.len_chars().fill_null(0) > 0
+    return column if (found.to_series().is_null() & filled).any() else found.to_series()
 
 
 def _decoded(path: Path, dialect: Dialect) -> Table:
