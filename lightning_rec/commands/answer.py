@@ -190,6 +190,10 @@ def _tell(facts: dict[str, Any], path: Path) -> None:
         told.append(f"From a confidence of {facts['least']:.3f} on none is answered.")
     if facts["withheld"] is not None:
         told.append(f"To {facts['withheld']:.1%} of those without an answer nothing is said.")
+    if facts["coverage"] == 1:
+        told.append(
+            "Everything is answered, as that is accurate enough: accuracy= can ask for more."
+        )
     told.append(
         f"Area under risk and coverage {facts['aurc']:.4f}; by the score alone "
         f"{facts['aurc_score']:.4f}, at best {facts['aurc_best']:.4f}. Calibration error "

@@ -53,6 +53,17 @@ def run(arguments: list[str]) -> int:
     console = Screen()
     console.print(_found(told))
     console.print(_stages(told))
+    figure = "test/ndcg@10"
+    singles = {name: each.get(figure, 0.0) for name, each in told["figures"].items()}
+    best, whole = max(singles, key=lambda name: singles[name]), told["pipeline"].get(figure, 0.0)
+    if singles[best] > whole:
+        console.print(
+            f"{best} alone comes to {singles[best]:.4f} in {figure}, all together to {whole:.4f}: "
+            "as it is, the pipeline is not worth its cost. Compare on more data, or try another "
+            "ranker=.",
+            highlight=False,
+            soft_wrap=True,
+        )
     return 0
 
 
