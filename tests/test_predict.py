@@ -18,7 +18,12 @@ from lightning_rec.predict import asking
 from lightning_rec.predict.sequences import SequencePredictor
 
 USERS = ("bprmf", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
-APART = ("tfidf", "zero_shot", "decoder")  # what they read is tried below, or comes from a hub
+APART = (
+    "tfidf",
+    "category_popularity",
+    "zero_shot",
+    "decoder",
+)  # what they read is tried below, or comes from a hub
 TIMED = ("fuxi",)  # models that read when events were, which lists do not say
 
 

@@ -32,6 +32,9 @@ SEQUENCES = [
 NEEDS = {
     "gsasrec": ["loss.negatives=8"],
     "esasrec": ["loss.negatives=8"],
+    "category_popularity": [
+        *("data.catalogue=$catalogue", "data.catalogue_item=sku", "model.column=kind")
+    ],
     "tfidf": ["data.catalogue=$catalogue", "data.catalogue_item=sku", "model.columns=[title]"],
 }
 REFUSED = ("masked words",)

@@ -37,3 +37,7 @@ def test_scores_are_shares_of_categories_times_shares_of_items(leave_one_out: Sp
 def test_a_catalogue_without_categories_is_refused() -> None:
     with pytest.raises(UserError, match="model=popularity"):
         CategoryPopularity(Schema(2, 5, 1)).read_catalogue(pl.DataFrame({"title": ["a", "b"]}))
+    with pytest.raises(UserError, match=r"no column 'kin' for model\.column"):
+        CategoryPopularity(Schema(2, 5, 1), "kin").read_catalogue(
+            pl.DataFrame({"kind": ["a", "b"]})
+        )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_rec.data.features import COLUMNS, multi_hot
+from lightning_rec.data.names import no_column
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.errors import UserError, listed
 from lightning_rec.models.base import InnerProduct, ItemVectors
@@ -22,6 +23,10 @@ class CategoryPopularity(InnerProduct):
     p(g | h) p(i | g) over the categories. A history that is about nothing has no recommendations
     but ties. Shapes: V = num_items, G = categories, at most 256 of them, M queries.
 
+    Args:
+        column: of the catalogue, of lists or of texts parted by ``|``, ``;`` or commas; None takes
+            the first that is called genres, categories, tags or the like.
+
     Raises UserError where the catalogue has no categories.
     """
 
@@ -30,18 +35,25 @@ class CategoryPopularity(InnerProduct):
     about: Tensor
     counts: Tensor
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, column: str | None = None) -> None:
         super().__init__(schema)
+        self.column = column
         self.register_buffer("about", torch.zeros(schema.num_items, 1))
         self.register_buffer("counts", torch.zeros(schema.num_items))
 
     def read_catalogue(self, catalogue: pl.DataFrame) -> None:
         """Know the categories of items: row i describes item i."""
+        if self.column is not None:
+            if self.column not in catalogue.columns:
+                raise UserError(
+                    no_column("The catalogue", self.column, "model.column", catalogue.columns)
+                )
+            catalogue = catalogue.select(pl.col(self.column).alias(COLUMNS[0]))
         found = multi_hot(catalogue, np.arange(len(catalogue)))
         if found is None:
             raise UserError(
                 "model=category_popularity: the catalogue has no column of categories "
-                f"({listed(COLUMNS)}): use model=popularity, or data.catalogue=FILE with one."
+                f"({listed(COLUMNS)}): name one, model.column=NAME, or use model=popularity."
             )
         self.about = torch.from_numpy(found)
 
