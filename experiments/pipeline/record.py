@@ -40,7 +40,7 @@ def told(folder: Path, pairs: bool) -> dict[str, Any]:
     """What is kept of the pipelines of several seeds, and with ``pairs`` how they differ from the
     best single one.
     """
-    runs = sorted(folder.glob("pipeline_*"))
+    runs = sorted(each.parent for each in folder.glob("pipeline_*/pipeline.json"))
     seeds = {}
     for run in runs:
         found, card = read_json(run / "pipeline.json"), read_json(run / "run.json")
