@@ -1,6 +1,9 @@
 """The verbs of the command line."""
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from lightning_rec.errors import UserError
 
 VERBS = {
     "train": "train a model, evaluate it and write a run folder (-m for a sweep)",
@@ -53,3 +56,9 @@ def take_flag(arguments: Iterable[str], *flags: str) -> tuple[list[str], list[st
         else:
             others.append(argument)
     return values, others
+
+
+def check_folder(key: str, path: Path) -> None:
+    """Raise UserError, which names the ``key``, where a folder is to be and a file is."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{key}={path} is a file: name a folder.")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_rec.commands import CONFIG_DIR, take_flag
+from lightning_rec.commands import CONFIG_DIR, check_folder, take_flag
 from lightning_rec.commands.abtest_plan import level_of
 from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
@@ -68,6 +68,7 @@ def run(arguments: list[str]) -> int:
         raise UserError("Say of which log: lightning-rec forecast data=NAME; see --help.")
     asked = asked_of(said)
     folder = Path(said.get("to", "runs/forecast"))
+    check_folder("to", folder)
     made = make(overrides, asked, [Path(each) for each in named])
     write(made, overrides, folder)
     show(made)

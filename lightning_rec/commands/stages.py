@@ -15,6 +15,7 @@ from lightning_rec import config, training
 from lightning_rec.build import problem_of
 from lightning_rec.build.agreement import check_data
 from lightning_rec.build.trainer import make_trainer
+from lightning_rec.commands import check_folder
 from lightning_rec.commands.train import frozen
 from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.fetch import cache_dir
@@ -49,6 +50,9 @@ def make(
     pipelines.check_retrievers(members)
     path = Path(folder or f"runs/{datetime.now():%Y-%m-%d_%H-%M-%S-%f}_pipeline")
     kept, facts, ranker = Path(stages or STAGES), {}, None
+    check_folder("to", path)
+    check_folder("stages", kept)
+    _check_free(path, members, quotas)
     if asked.ranker is not None:
         before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
         with _once():
@@ -62,6 +66,15 @@ def make(
     _trained(path, cfg, said)
     facts["figures"] = {name: RunFolder.open(run).metrics for name, run in members.items()}
     return RunFolder.open(path), pipeline_stages.concluded(path, facts)
+
+
+def _check_free(folder: Path, members: Mapping[str, Path], quotas: Mapping[str, int]) -> None:
+    """Raise UserError, before anything is trained, where another run lies."""
+    if (folder / "run.json").is_file():
+        model = RunFolder.open(folder).config.get("model") or {}
+        made_of = {name: str(path.absolute()) for name, path in members.items()}
+        if (model.get("members"), model.get("quotas")) != (made_of, dict(quotas)):
+            raise UserError(f"to={folder} holds another run: name another folder, or remove it.")
 
 
 def _trained(folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None) -> None:

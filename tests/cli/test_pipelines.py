@@ -389,6 +389,13 @@ def test_what_is_no_retriever_is_refused(
     assert "does not know: use protocol=leave_one_out" in refused("pipeline", str(dealt), *where)
     bare = train("model=ease", *columns(log)[:5], "monitor=val/ndcg@10", to=tmp_path / "bare")
     assert "not all of the same" in refused("pipeline", str(runs[0]), str(bare), *where)
+    other = ["pipeline", *map(str, runs), f"stages={tmp_path / 'untouched'}", f"to={runs[0]}"]
+    assert "holds another run" in refused(*other)
+    assert not (tmp_path / "untouched").exists()  # nothing was trained before that was seen
+    (tmp_path / "file").touch()
+    for key, beside in (("to", where[0]), ("stages", where[1])):
+        told = refused("pipeline", *map(str, runs), f"{key}={tmp_path / 'file'}", beside)
+        assert f"{key}={tmp_path / 'file'} is a file: name a folder" in told
     assert "holds another run" in refused(
         "pipeline", *map(str, runs), "ranker=none", where[0], f"to={runs[0]}"
     )

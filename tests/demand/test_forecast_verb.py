@@ -136,6 +136,8 @@ def test_what_the_log_does_not_hold_is_refused(shop: Path) -> None:
     }.items():
         with pytest.raises(UserError, match=told):
             cli.run(["forecast", *data_of(shop), more, "models=[ses]"])
+    with pytest.raises(UserError, match="is a file: name a folder"):
+        cli.run(["forecast", *data_of(shop), "models=[ses]", f"to={shop / 'log.csv'}"])
 
 
 def test_a_key_that_is_none_is_refused_from_python() -> None:
