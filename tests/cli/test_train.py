@@ -259,7 +259,8 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
 def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_path: Path) -> None:
     catalogue = tmp_path / "items.csv"
     items = sorted(log_frame["sku"].unique().to_list())
-    catalogue.write_text("item,title\n" + "".join(f"{item},title {item}\n" for item in items))
+    rows = [f"{item},title {item},genre {number % 3}\n" for number, item in enumerate(items)]
+    catalogue.write_text("item,title,genre\n" + "".join(rows))
     composed = {name: config.compose([f"model={name}"]) for name in config.choices("model")}
     models = [
         name
