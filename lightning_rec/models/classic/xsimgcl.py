@@ -29,8 +29,8 @@ class XSimGCL(LightGCN):
         layer: the paper's l*, which the mean is contrasted with.
         noise: the paper's ε, the length of the noise.
         temperature: the paper's τ.
-        weight: the paper's λ, of the contrast. The authors have 0.2 for Yelp2018, with which it
-            ranks MovieLens-100K worse than popularity does.
+        weight: the paper's λ, of the contrast. The authors have 0.2 for Yelp2018;
+            search for it on another log.
         l2: of the norm of the batch's users, and of its items (not squared, as in the authors'
             code).
 
