@@ -113,8 +113,7 @@ def _carried(known: Before, model: nn.Module, method: Update) -> dict[str, Tenso
         for name, module in model.named_modules()
         for buffer in _moved(module)
     }
-    codes = {name for name, each in own.items() if name == "codes" and each.ndim == 2}
-    for name in trained | statistics | codes:
+    for name in trained | statistics:
         if name not in known.state:
             raise UserError(
                 f"method.run={method.run} has no {name}: it is of another model. Give the "

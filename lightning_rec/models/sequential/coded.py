@@ -3,7 +3,7 @@
 Shapes: V = num_items, m levels (the last digit among them), K codes of a level.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -34,6 +34,7 @@ class CodedModel(SequenceModel):
 
     objectives = ("next_item",)
     likelihood = True
+    statistics: ClassVar[tuple[str, ...]] = ("codes",)  # of training, as an update takes them over
     codes: Tensor
 
     def __init__(
