@@ -20,7 +20,7 @@ def check(arguments: list[str], folders: Sequence[Path], console: Screen) -> int
     if path is None:
         given = _of_set(given, log, folders)
         path = str(given.pop("path"))
-    _refuse_others(path, given, log)
+    refuse_others(path, given, log)
     # Refuses unknown keys and values of other types, as training does.
     config.build("data", log | {"user": "user", "item": "item"} | given | {"path": path})
     report = check_file(Path(path).expanduser(), **given)
@@ -47,7 +47,7 @@ def _of_set(given: dict[str, Any], log: dict[str, Any], folders: Sequence[Path])
     return {key: value for key, value in whole.items() if value != log.get(key, value is None)}
 
 
-def _refuse_others(path: str, given: dict[str, Any], log: dict[str, Any]) -> None:
+def refuse_others(path: str, given: dict[str, Any], log: dict[str, Any]) -> None:
     """Raise UserError, with what to type instead, if the keys are those of pairs or of clicks."""
     pairs = f"pairs are read by 'lightning-rec data name=pairs path={path} query=… title=…'"
     clicks = f"a table of clicks is read by 'lightning-rec data schema {path}'"

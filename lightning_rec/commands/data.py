@@ -36,12 +36,16 @@ usage: lightning-rec data
        lightning-rec data schema PATH [label=COLUMN group=COLUMN time=COLUMN
                                        weight=COLUMN positive_from=NUMBER
                                        decimal=comma name=NAME out=FOLDER]
+       lightning-rec data schema PATH [catalogue=FILE] [users=FILE] [user=COLUMN
+                                       item=COLUMN key=value protocol=NAME
+                                       name=NAME out=FOLDER]
 
 NAME is one of the list; the keys are those of its config. 'check' guesses what
 is not said of a log, tells all that is wrong with it and the line that trains
 on it, and exits with 1 if it cannot be used as it is. 'schema' guesses what the
 columns of a table of clicks mean, and writes FOLDER/data/NAME.yaml (my_conf, if
-no FOLDER is named), to be edited.
+no FOLDER is named), to be edited; of a log with tables about its items and users
+also FOLDER/experiment/NAME.yaml, for a model that reads what they say.
 
 All take --config-dir FOLDER: sets of your own in FOLDER/data have names too.
 
@@ -54,6 +58,7 @@ Examples:
   lightning-rec data check log.csv user=uid item=sku time=ts
   lightning-rec data check --config-dir my_conf name=shop
   lightning-rec data schema clicks.csv label=clicked
+  lightning-rec data schema log.csv catalogue=items.csv users=users.csv
 """
 _TOP = 5
 _OWN = {"interactions": "your own log", "clicks": "your own clicks", "pairs": "your own pairs"}

@@ -7,7 +7,10 @@ from typing import Any
 
 import yaml
 
-from lightning_rec.commands.sets import number
+from lightning_rec import config
+from lightning_rec.commands.check import refuse_others
+from lightning_rec.commands.schema_log import BESIDE, schema_log
+from lightning_rec.commands.sets import node, number, settings_of
 from lightning_rec.config import as_override
 from lightning_rec.data.clicks.infer import ROLES, Guess, fields_of, guess
 from lightning_rec.data.clicks.kinds import decimal_comma
@@ -30,6 +33,9 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     if not arguments or "=" in arguments[0]:
         raise UserError("Say which file: lightning-rec data schema PATH [label=COLUMN …]")
     path, settings = Path(arguments[0]).expanduser(), {}
+    keys = {argument.removeprefix("data.").partition("=")[0] for argument in arguments[1:]}
+    if keys & {*BESIDE, "user", "item"}:
+        return _of_log(path, arguments[1:], folders, console)
     for argument in arguments[1:]:
         key, equals, value = argument.removeprefix("data.").partition("=")
         if not equals or key not in _KEYS:
@@ -54,8 +60,8 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     for hint in (each.hint for each in guesses if each.hint):
         console.print(hint, soft_wrap=True, highlight=False)
     fields = fields_of(guesses, positive_from)
-    node = {"name": name, "path": str(path), **form, "fields": fields}
-    written = yaml.safe_dump(node, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    made = {"name": name, "path": str(path), **form, "fields": fields}
+    written = yaml.safe_dump(made, sort_keys=False, allow_unicode=True, default_flow_style=None)
     head = "# Guessed from the table: check every line. docs/clicks.md says what each means.\n"
     write_text(target, f"{head}defaults: [click_table, _self_]\n\n{written}")
     console.print(f"Written: {target}. Look at it and edit it, then", soft_wrap=True)
@@ -63,6 +69,17 @@ def schema(arguments: list[str], folders: Sequence[Path], console: Screen) -> in
     line = shlex.join(["lightning-rec", "train", *words])
     console.print(f"  {line}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _of_log(path: Path, arguments: list[str], folders: Sequence[Path], console: Screen) -> int:
+    """A log, as ``data check`` takes its settings."""
+    given, log = settings_of(arguments), node("table")
+    protocol = given.pop("protocol", None)
+    name, out = str(given.pop("name", path.name.split(".")[0] or "log")), given.pop("out", None)
+    refuse_others(str(path), given, log)
+    config.build("data", log | {"user": "user", "item": "item"} | given | {"path": str(path)})
+    folder = Path(out or (folders[0] if folders else "my_conf")).expanduser()
+    return schema_log(path, given, folder, name, protocol, console)
 
 
 def _complete(path: Path, form: dict[str, Any], console: Screen) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class Report:
     repeated: events that have the user and item of an earlier one, copies apart.
     shuffle: whether the events of one moment are sorted, and had better be shuffled.
     command: the line that trains on the file; None if nothing does.
+    settings: of ``data=table`` that read the file, but for its path; chosen: what else that line
+        says.
     """
 
     path: Path
@@ -47,6 +49,8 @@ class Report:
     repeated: int = 0
     shuffle: bool = False
     command: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -97,9 +101,10 @@ def check_file(path: Path, **given: Any) -> Report:
     if report.statistics is not None and (report.ok or report.droppable):
         drop = {"invalid": "drop"} if report.errors else {}
         repeated = report.repeated > TOLD_FROM * report.statistics.events
-        chosen = propose.protocol(settings, repeated=repeated)
+        report.chosen = propose.protocol(settings, repeated=repeated)
         ties = {"ties": "shuffle"} if report.shuffle else {}
-        report.command = propose.command(path, {**settings, **drop, **ties}, chosen)
+        report.settings = {**settings, **drop, **ties}
+        report.command = propose.command(path, report.settings, report.chosen)
     return report
 
 
@@ -163,12 +168,12 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         )
     source = TableSource(str(path), **settings)
     report.units = "sessions" if settings.get("session") else "users"
-    if source.catalogue_path is not None:
-        for odd in garbled(source.catalogue_table(source.catalogue_path)):
-            report.warnings.append(odd.replace("data.encoding", "data.catalogue_encoding"))
+    for about in source.about.values():
+        for odd in garbled(about.table()):
+            report.warnings.append(odd.replace("data.encoding", f"data.{about.setting}_encoding"))
     log = _read(open_table(path, source.dialect, source.invalid), source, report)
     if log.rows:
-        _compare(log, source, report)
+        compare(log, source, report)
     for part in list(source.paths.values())[1:]:
         more = open_table(part, source.dialect, source.invalid)
         report.errors += read_log(more, source.roles, source.invalid).faults
@@ -176,21 +181,22 @@ def _read_parts(path: Path, table: Table, settings: dict[str, Any], report: Repo
         raise Unfit(log.faults[0], **log.remedy)
 
 
-def _compare(log: Log, source: TableSource, report: Report) -> None:
-    """Report a catalogue that cannot be used, and items of the log that it has no row of."""
-    try:
-        catalogue = source.items()
-    except UserError as error:
-        report.errors.append(str(error))
-        report.droppable = False
-        return
-    if catalogue is not None:
-        found = log.frame.select(pl.col("item").drop_nulls().unique().sort())
-        lacking = found.join(catalogue, on="item", how="anti").collect()["item"].sort()
+def compare(log: Log, source: TableSource, report: Report) -> None:
+    """Report tables beside the log that cannot be used, and ids of the log that these lack."""
+    for about in source.about.values():
+        try:
+            rows = about.read()
+        except UserError as error:
+            report.errors.append(str(error))
+            report.droppable = False
+            continue
+        found = log.frame.select(pl.col(about.role).drop_nulls().unique().sort())
+        lacking = found.join(rows, on=about.role, how="anti").collect()[about.role].sort()
         if len(lacking):
+            title = "title and no " if about.role == "item" else ""
             report.warnings.append(
-                f"{source.catalogue} has no row of {len(lacking):,} items of the log, such as "
-                f"{listed(lacking.head(3))}: they have no title and no features."
+                f"{about.path} has no row of {len(lacking):,} {about.role}s of the log, such as "
+                f"{listed(lacking.head(3))}: they have no {title}features."
             )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def _write(
     _encoded(events, users, items).sink_parquet(folder / "interactions.parquet")
     staged.unlink()
     known = items.height
-    notes = _notes(source.name, items["item"], tables)
+    notes = [*_notes(source.name, users["user"], items["item"], tables)]
     items = _described(source.name, items, tables.items, "item", keep_rest=True)
     users = _described(source.name, users, tables.users, "user", keep_rest=False)
     items.write_parquet(folder / "items.parquet")
@@ -133,21 +133,25 @@ def _described(
     return joined
 
 
-def _notes(name: str, ids: pl.Series, tables: Tables) -> list[str]:
-    """Say how many rows were dropped, and whether the catalogue lacks many items of the log."""
-    notes = [f"{name}: {told_dropped(tables.dropped)}."] if tables.dropped else []
-    if tables.items is None:
-        return notes
-    described = tables.items.select("item").collect()["item"]
-    unknown = ids.filter(~ids.is_in(described.implode()))
-    if len(unknown) <= _UNKNOWN * len(ids):
-        return notes
-    return [
-        *notes,
-        f"{name}: of {len(ids):,} items of the log the catalogue does not know {len(unknown):,} "
-        f"({listed(unknown, 3)}; the catalogue has {listed(described.head(3), 3)}): they have no "
-        "title and no features. Are the ids of the same kind?",
-    ]
+def _notes(name: str, users: pl.Series, items: pl.Series, tables: Tables) -> Iterator[str]:
+    """Say how many rows were dropped, and whether a table beside the log lacks many of its ids."""
+    if tables.dropped:
+        yield f"{name}: {told_dropped(tables.dropped)}."
+    for ids, table, role, called, lack in (
+        (items, tables.items, "item", "the catalogue does not know", "title and no features"),
+        (users, tables.users, "user", "the table of users does not know", "features"),
+    ):
+        if table is None:
+            continue
+        described = table.select(role).collect()[role]
+        unknown = ids.filter(~ids.is_in(described.implode()))
+        if len(unknown) > _UNKNOWN * len(ids):
+            there = "the catalogue has" if role == "item" else "it has"
+            yield (
+                f"{name}: of {len(ids):,} {role}s of the log {called} {len(unknown):,} "
+                f"({listed(unknown, 3)}; {there} {listed(described.head(3), 3)}): they have no "
+                f"{lack}. Are the ids of the same kind?"
+            )
 
 
 def data_hash(data: Interactions) -> str:

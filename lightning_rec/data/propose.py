@@ -41,27 +41,41 @@ _MOST_COLUMNS = 12  # of a log without a header, in which users and items are to
 
 def described(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of ``data=table`` that a text without a header needs, but for those ``given``."""
-    if {"columns", "header", "form"} & set(given):
+    if {"columns", "header", "form"} & set(given) or (rows := _rows(path, given)) is None:
         return {}
+    if _is_lines(rows):
+        return {"form": "lines"}
+    if not (whole := _headless_rows(rows)):
+        return {}
+    if len(rows[0]) > _MOST_COLUMNS:
+        return {"header": False}
+    return {"columns": list(_by_position(list(zip(*whole, strict=True))))}
+
+
+def is_headless(path: Path, given: Mapping[str, Any]) -> bool:
+    """Whether a table is text without a header, by its first lines."""
+    rows = _rows(path, given)
+    return rows is not None and bool(_headless_rows(rows))
+
+
+def _rows(path: Path, given: Mapping[str, Any]) -> list[list[str]] | None:
+    """The fields of the first lines of a text; None for another table."""
     part = plain_parts(path, given.get("encoding", "utf-8"))[0]
     if typed(part) or is_json(part):
-        return {}
+        return None
     quoted = given.get("quoted", True)
     dialect = Dialect(given.get("delimiter") or part.separator, quoted=quoted)
     lines = first_lines(part)
     separator = dialect.separator(lines)
     if len(separator) == 1:
-        rows = [row for row in reader(lines, separator, quoted) if row]
-    else:
-        rows = [line.split(None if separator == BLANKS else separator) for line in lines]
-    if _is_lines(rows):
-        return {"form": "lines"}
+        return [row for row in reader(lines, separator, quoted) if row]
+    return [line.split(None if separator == BLANKS else separator) for line in lines]
+
+
+def _headless_rows(rows: list[list[str]]) -> list[list[str]]:
+    """The rows as long as the first one if this is no header; else none."""
     whole = [row for row in rows if len(row) == len(rows[0])]
-    if not _headless([[field.strip() for field in row] for row in whole]):
-        return {}
-    if len(rows[0]) > _MOST_COLUMNS:
-        return {"header": False}
-    return {"columns": list(_by_position(list(zip(*whole, strict=True))))}
+    return whole if _headless([[field.strip() for field in row] for row in whole]) else []
 
 
 def _is_lines(rows: list[list[str]]) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 _BESIDE = ("code", "item", "title")
 _PARTED = ("|", ";")  # the first that occurs in a column of texts parts its values
+_CODES = 32  # different whole numbers up to which they may be codes of something
 _NAMES = 0.5  # share of different texts from which on a column is names, and no categories
+
+Kind = Literal["name", "category", "code", "number"]
 
 
 class Features(Described):
@@ -113,6 +116,23 @@ class Features(Described):
         if left:
             log.info("item=features leaves out %s: most items have one of their own.", listed(left))
         return chosen
+
+
+def offered(about: pl.DataFrame) -> dict[str, Kind]:
+    """What :class:`Features` makes of the columns of a catalogue: a column of few whole numbers
+    could stand for something, and is taken for categories here.
+    """
+    found: dict[str, Kind] = {}
+    for name in about.columns:
+        column = _typed(about[name], len(about))
+        if _is_name(column, len(about)):
+            found[name] = "name"
+        elif _is_number(column):
+            few = column.n_unique() <= _CODES and (column.drop_nulls() % 1 == 0).all()
+            found[name] = "code" if few else "number"
+        else:
+            found[name] = "category"
+    return found
 
 
 class _Categories(NamedTuple):

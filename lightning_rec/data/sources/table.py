@@ -1,29 +1,26 @@
 """Anybody's own log: delimited text, JSON lines, Parquet or Arrow, packed or not, or a folder."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import polars as pl
 
+from lightning_rec.data.beside import Beside
 from lightning_rec.data.columns import Log, read_log
 from lightning_rec.data.dialect import Decimal, Dialect, Form, Invalid
 from lightning_rec.data.events import Columns
 from lightning_rec.data.histories import sequences
-from lightning_rec.data.ids import ids_of
 from lightning_rec.data.kinds import read_kept
-from lightning_rec.data.names import no_column
-from lightning_rec.data.numbers import numbers
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.tabular import Table, open_table
+from lightning_rec.data.tabular import open_table
 from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
-from lightning_rec.errors import NotSet, UserError, listed
-
-_IN_ASCII = ("iso2022", "iso-2022", "utf-7", "utf_7", "hz")  # encodings whose text is UTF-8 too
+from lightning_rec.errors import NotSet, UserError
 
 
 @dataclass(eq=False, kw_only=True)
@@ -121,6 +118,9 @@ class TableSource(OwnTable):
         catalogue_title: its column of titles, or None. All other columns are kept as features.
         catalogue_columns: names of its columns, in their order, where it has no header.
         catalogue_encoding: of its text; None: UTF-8 where it is that, else as the log.
+        users: table with one row per user, or None; its columns are kept as features of users.
+        users_user: its column of user ids.
+        users_columns, users_encoding: as of the catalogue.
 
     Raises UserError as :class:`OwnTable` does, if ``user`` or ``item`` is not set, ``history`` is
     set where ``form`` is not ``rows``, or ``ties`` where no ``time`` is.
@@ -142,6 +142,10 @@ class TableSource(OwnTable):
     catalogue_title: str | None = None
     catalogue_columns: list[str] | None = None
     catalogue_encoding: str | None = None
+    users: str | None = None
+    users_user: str = "user"
+    users_columns: list[str] | None = None
+    users_encoding: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,21 +174,42 @@ class TableSource(OwnTable):
         self.roles = Columns(user, item, time, rating, self.times, within, self.history, kept)
         self.in_order = self.form != "rows" or self.history is not None  # lists are in that of time
         self.timed = time is not None
-        self.catalogue_path = Path(self.catalogue).expanduser() if self.catalogue else None
-        self.catalogue_dialect = Dialect(
-            columns=self.catalogue_columns,
-            encoding=self.catalogue_encoding or self.encoding,
-            quoted=self.quoted,
-        )
+        if self.users is not None and self.session is not None:
+            raise UserError(
+                "data.users says what users are, and with data.session sessions stand where users "
+                "would: drop one of the two."
+            )
+        self.about = {each.setting: each for each in self._about()}
+
+    def _about(self) -> Iterator[Beside]:
+        """The tables of items and of users, as far as they are named."""
+        for setting, role, title in (
+            ("catalogue", "item", self.catalogue_title),
+            ("users", "user", None),
+        ):
+            path: str | None = getattr(self, setting)
+            if path is None:
+                continue
+            own: str | None = getattr(self, f"{setting}_encoding")
+            dialect = Dialect(
+                columns=getattr(self, f"{setting}_columns"),
+                encoding=own or self.encoding,
+                quoted=self.quoted,
+                decimal=self.decimal,
+            )
+            column = getattr(self, f"{setting}_{role}")
+            known = own is not None
+            yield Beside(Path(path).expanduser(), role, setting, column, dialect, known, title)
 
     def files(self) -> list[Path]:
-        """Files of the log, training first, and of the catalogue. Raises UserError without them."""
-        return super().files() + (table_files(self.catalogue_path) if self.catalogue_path else [])
+        """Files of the log, training first, then those about items and users. Raises UserError."""
+        about = [file for each in self.about.values() for file in table_files(each.path)]
+        return super().files() + about
 
     def settings(self) -> dict[str, Any]:
         """What else the tables depend on: the columns and their meaning."""
         roles = asdict(self.roles)
-        kept = roles.pop("kept")
+        kept, users = roles.pop("kept"), self.about.get("users")
         return {
             **roles,
             **({"keep": kept} if kept else {}),
@@ -193,11 +218,12 @@ class TableSource(OwnTable):
             "ties": self.ties,
             "parts": list(self.paths),
             "invalid": self.invalid,
-            "catalogue": self.catalogue_path is not None,
+            "catalogue": self.catalogue is not None,
             "catalogue_item": self.catalogue_item,
             "catalogue_title": self.catalogue_title,
             "catalogue_encoding": self.catalogue_encoding,
-            "catalogue_columns": self.catalogue_dialect.columns,
+            "catalogue_columns": self.catalogue_columns and tuple(self.catalogue_columns),
+            **({"users": [users.column, asdict(users.dialect)]} if users else {}),
         }
 
     def read(self, files: list[Path]) -> Tables:
@@ -212,7 +238,8 @@ class TableSource(OwnTable):
         else:
             marks = {part: pl.lit(place, pl.Int8) for place, part in enumerate(PARTS)}
             rows = pl.concat(frame.with_columns(part=marks[part]) for part, frame in events.items())
-        return Tables(rows, self.items(), dropped=dropped)
+        users = self.about["users"].read() if "users" in self.about else None
+        return Tables(rows, self.items(), users, dropped)
 
     def _log(self, path: Path) -> Log:
         log = read_log(open_table(path, self.dialect, self.invalid), self.roles, self.invalid)
@@ -227,62 +254,5 @@ class TableSource(OwnTable):
         return log
 
     def items(self) -> pl.LazyFrame | None:
-        """The catalogue: ``item`` String, ``title`` String if named, the rest as it is; UserError
-        of what is wrong with it.
-        """
-        if self.catalogue_path is None:
-            return None
-        table = self.catalogue_table(self.catalogue_path)
-        renamed = {self.catalogue_item: "item"}
-        if self.catalogue_title is not None:
-            renamed[self.catalogue_title] = "title"
-        names = table.schema.names()
-        for name, role in renamed.items():
-            if name not in names:
-                raise UserError(
-                    no_column(self.catalogue_path, name, f"data.catalogue_{role}", names)
-                )
-        # A column of the file may already bear the new name, while it means another thing.
-        features = [name for name in names if name not in renamed and name not in renamed.values()]
-        items = table.collect(table.frame.select(*renamed, *features)).rename(renamed)
-        items = items.with_columns(ids_of(items["item"]))
-        if "title" in items:
-            items = items.with_columns(pl.col("title").cast(pl.String))
-        if self.dialect.decimal == "comma":
-            items = items.with_columns(_with_commas(items[name]) for name in features)
-        ids, where = items["item"], f"{table.path}, column '{self.catalogue_item}'"
-        if ids.null_count():
-            raise UserError(f"{where}: an item id is empty.")
-        if ids.is_duplicated().any():
-            twice = listed(ids.filter(ids.is_duplicated()).unique(maintain_order=True), 5)
-            raise UserError(f"{where}: ids must be unique, but these are not: {twice}.")
-        return items.sort("item").lazy()  # the order of its rows means nothing
-
-    def catalogue_table(self, path: Path) -> Table:
-        """The catalogue, in its own encoding. Raises UserError if it cannot be read."""
-        in_ascii = self.dialect.encoding.lower().startswith(_IN_ASCII)
-        if self.catalogue_encoding is None and not in_ascii:
-            try:
-                return _decoded(path, replace(self.catalogue_dialect, encoding="utf-8"))
-            except UserError:
-                pass  # it is as the log is
-        try:
-            return _decoded(path, self.catalogue_dialect)
-        except UserError as error:
-            told = str(error).replace("data.encoding", "data.catalogue_encoding")
-            raise UserError(told) from error
-
-
-def _with_commas(column: pl.Series) -> pl.Series:
-    """A column of texts as numbers if it holds nothing else, and a comma in one; else as it is."""
-    if column.dtype != pl.String or not column.str.contains(",", literal=True).any():
-        return column
-    found = column.to_frame().select(numbers(pl.col(column.name), pl.String(), "comma"))
-    filled = column.str.strip_chars().str.len_chars().fill_null(0) > 0
-    return column if (found.to_series().is_null() & filled).any() else found.to_series()
-
-
-def _decoded(path: Path, dialect: Dialect) -> Table:
-    table = open_table(path, dialect)
-    table.collect(table.frame.select(pl.all().null_count()))
-    return table
+        """The catalogue; see :meth:`Beside.read`. Raises UserError of what is wrong with it."""
+        return self.about["catalogue"].read() if "catalogue" in self.about else None
