@@ -133,7 +133,7 @@ def ensemble(
 def pipeline(
     *runs: Source,
     quotas: int | Sequence[int] = 100,
-    ranker: Sequence[str] | None = ("model=lightgbm",),
+    ranker: Sequence[str] | Folder | None = ("model=lightgbm",),
     negatives: int = 100,
     seed: int = 1,
     held: float = 0.2,
@@ -145,7 +145,8 @@ def pipeline(
     Args:
         runs: run folders, or such by name.
         quotas: how many items each gives, one number for all or one for each.
-        ranker: overrides of the run of clicks that ranks; None ranks by reciprocal rank fusion.
+        ranker: overrides of the run of clicks that ranks, or of queries the folder of a run of a
+            cross-encoder; None ranks by reciprocal rank fusion.
         negatives: candidates of a query that the ranker learns from, beside the target; 0: all.
         seed: of what is drawn.
         held: of matching, the share of the training queries that the ranker learns from.
@@ -161,7 +162,8 @@ def pipeline(
     from lightning_rec.commands import stages as staged
 
     each = [quotas] if isinstance(quotas, int) else [*quotas]
-    asked = Piped(each, ranker, negatives, seed, held)
+    by = Path(ranker) if isinstance(ranker, str | Path) else ranker
+    asked = Piped(each, by, negatives, seed, held)
     return staged.make([*runs], asked, stages, to)[0]
 
 

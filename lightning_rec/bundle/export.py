@@ -168,9 +168,12 @@ def _match_model(run: RunFolder, problem: Any) -> tuple[Any, dict[str, Any]]:
     if isinstance(problem, PipelinedMatching):
         named = problem.members.problems.items()
         each = [_match_model(problem.members.runs[name], one) for name, one in named]
-        model = problem.joined([made for made, _ in each])
-        settings["members"] = [own for _, own in each]
-        if model.ranker is not None:
+        settings["members"], reader = [own for _, own in each], None
+        if problem.reader is not None:
+            (judge,) = problem.reader
+            reader, settings["reader"] = _match_model(problem.reader.runs["ranker"], judge)
+        model = problem.joined([made for made, _ in each], reader)
+        if model.ranker is not None and reader is None:
             settings["ranker"] = plain(RunFolder.open(Path(problem.cfg.model.ranker)).config.model)
         return model.eval(), settings
     run.check_language(problem.cfg)

@@ -34,7 +34,7 @@ def unpack(packed: Packed) -> MatchPredictor:
     items = packed.needed("items")
     check_items(items)
     made: Any = _unpacked(packed.settings, packed, "")
-    models = (made, *getattr(made, "members", ()))
+    models = (made, *getattr(made, "models", ()))
     for part in (each for model in models for each in model.modules()):
         if isinstance(part, Sparse) and len(part.indptr) != 1 + len(items):
             raise ValueError(f"items.parquet has {len(items):,} items, and the model others")
@@ -70,7 +70,9 @@ def _packed_union(model: Any, settings: dict[str, Any], into: Packed) -> dict[st
         for number, (each, own) in enumerate(zip(model.members, settings["members"], strict=True))
     ]
     made: dict[str, Any] = {"model": kept, "members": members}
-    if model.ranker is not None:
+    if "reader" in settings:
+        made["reader"] = _packed(model.ranker, settings["reader"], "ranker_", into)
+    elif model.ranker is not None:
         made["ranker"] = {"model": settings["ranker"], "features": model.ranker.names}
         state = model.ranker.state_dict()
         into.weights |= {f"ranker_{key}": value for key, value in state.items()}
@@ -87,7 +89,9 @@ def _unpacked(settings: dict[str, Any], packed: Packed, prefix: str) -> nn.Modul
         each = [*enumerate(settings["members"])]
         members = [_unpacked(own, packed, f"{number}_") for number, own in each]
         ranker = None
-        if "ranker" in settings:
+        if "reader" in settings:
+            ranker = _unpacked(settings["reader"], packed, "ranker_")
+        elif "ranker" in settings:
             from lightning_rec.bundle.ranking import ranker_in  # reads clicks too, and takes time
 
             ranker = ranker_in(settings["ranker"], packed, "ranker_")

@@ -1,5 +1,6 @@
-"""``lightning-rec pipeline RUN …``: finished runs retrieve, a model of clicks ranks, as one run."""
+"""``lightning-rec pipeline RUN …``: finished runs retrieve, another model ranks, as one run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_rec.commands.compare import sources
@@ -17,8 +18,9 @@ HELP = """\
 Retrieve, then rank: finished runs give candidates, a model of clicks puts them
 in order. The result is a run folder like any other.
 
-usage: lightning-rec pipeline [NAME=]RUN ... [quotas=100|[100,50]] [ranker=none|'model=…']
-                              [negatives=100] [held=0.2] [seed=1] [stages=FOLDER] [to=FOLDER]
+usage: lightning-rec pipeline [NAME=]RUN ... [quotas=100|[100,50]]
+                              [ranker=none|'model=…'|RUN] [negatives=100]
+                              [held=0.2] [seed=1] [stages=FOLDER] [to=FOLDER]
 
 Retrievers are runs of sequences on the same data with the same catalogue and
 protocol (leave_one_out or temporal), or runs of matching (BM25, bi-encoders) on
@@ -30,7 +32,9 @@ training, or without the share held= of the training queries, and the ranker
 learns to put these first among the candidates that it gives there. All of that
 is kept below stages= (runs/stages), by its settings and data: another quota or
 ranker trains no retriever again, and the same command goes on where it was
-stopped. pipeline.json says what each stage finds and loses.
+stopped. Of queries ranker= may also be a run of a cross-encoder on the same
+pairs, which reads query and item and is taken as it is. pipeline.json says what
+each stage finds and loses.
 
 Examples:
   lightning-rec pipeline runs/sasrec runs/ease runs/popularity
@@ -38,6 +42,7 @@ Examples:
   lightning-rec pipeline runs/sasrec runs/ease ranker='model=lightgbm model.leaves=15'
   lightning-rec pipeline runs/sasrec runs/ease ranker=none to=runs/fused
   lightning-rec pipeline BM25=runs/bm25 Bi=runs/bi to=runs/shop
+  lightning-rec pipeline BM25=runs/bm25 Bi=runs/bi quotas=20 ranker=runs/cross
 """
 
 
@@ -84,10 +89,13 @@ def _asked(said: dict[str, str]) -> "Asked":
     if "ranker" in said:
         words = said["ranker"].split()
         given["ranker"] = None if words == ["none"] else words
-        if words != ["none"] and not all("=" in word for word in words):
+        if len(words) == 1 and (Path(said["ranker"]) / "run.json").is_file():
+            given["ranker"] = Path(said["ranker"])
+        elif words != ["none"] and not all("=" in word for word in words):
             raise UserError(
-                f"ranker={said['ranker']}: say none, or the settings of a model of clicks, such as "
-                "ranker='model=lightgbm model.leaves=15'."
+                f"ranker={said['ranker']}: say none, the settings of a model of clicks, such as "
+                "ranker='model=lightgbm model.leaves=15', or the folder of a run of a "
+                "cross-encoder."
             )
     return Asked(**given)
 

@@ -53,19 +53,27 @@ def make(
     check_folder("to", path)
     check_folder("stages", kept)
     _check_free(path, members, quotas)
-    if asked.ranker is not None:
+    if isinstance(asked.ranker, Path):
+        ranker = asked.ranker
+        pipelines.check_reader(members, ranker)
+        facts = _ranked_by(ranker)
+    elif asked.ranker is not None:
         before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
         with _once():
             table = _candidates(members, before, quotas, asked, kept)
         facts = read_json(table.parent / FACTS)
         ranker = _ranker(table, facts["features"], asked, kept)
         facts |= {"stages": {name: str(run) for name, run in before.items()}}
-        facts |= {"ranker": {"run": str(ranker), "figures": RunFolder.open(ranker).metrics}}
+        facts |= _ranked_by(ranker)
     cfg = pipelines.composed(members, quotas, ranker, path, asked.seed)
     said = [*(f"{name}={run}" for name, run in members.items()), *asked.said()]
     _trained(path, cfg, said)
     facts["figures"] = {name: RunFolder.open(run).metrics for name, run in members.items()}
     return RunFolder.open(path), pipeline_stages.concluded(path, facts)
+
+
+def _ranked_by(ranker: Path) -> dict[str, Any]:
+    return {"ranker": {"run": str(ranker), "figures": RunFolder.open(ranker).metrics}}
 
 
 def _check_free(folder: Path, members: Mapping[str, Path], quotas: Mapping[str, int]) -> None:
@@ -178,9 +186,7 @@ def _ranker(table: Path, features: list[str], asked: Asked, stages: Path) -> Pat
     if "calibrate" in cfg.task:  # which changes no order
         cfg.task.calibrate = "none"
     if cfg.task._target_.rpartition(".")[2] != "Clicks" or cfg.data.fields.numeric != features:
-        raise UserError(
-            f"ranker={' '.join(asked.ranker or ())}: it is a model of clicks with its settings."
-        )
+        raise UserError(f"ranker={' '.join(overrides)}: it is a model of clicks with its settings.")
     folder = (stages / f"ranker-{pipelines.key_of_table(table, cfg)}").absolute()
     cfg.run_dir = str(folder)
     _trained(folder, cfg, overrides, Callback())

@@ -35,22 +35,23 @@ class Asked(NamedTuple):
     """What is asked for.
 
     quotas: how many items each retriever gives, one for all or one for each.
-    ranker: overrides of the run of clicks that ranks; None: nothing does, but the ranks of the
-        retrievers.
+    ranker: overrides of the run of clicks that ranks; or of queries the folder of a run of a
+        cross-encoder; None: nothing does, but the ranks of the retrievers.
     negatives: candidates of a query that the ranker learns from, beside the targets; 0 takes all.
     seed: of what is drawn.
     held: of matching, the share of the training queries that the ranker learns from.
     """
 
     quotas: Sequence[int] = (QUOTA,)
-    ranker: Sequence[str] | None = ("model=lightgbm",)
+    ranker: Sequence[str] | Path | None = ("model=lightgbm",)
     negatives: int = 100
     seed: int = 1
     held: float = 0.2
 
     def said(self) -> list[str]:
         """As the command line says it."""
-        ranker = "none" if self.ranker is None else " ".join(self.ranker)
+        own = self.ranker
+        ranker = str(own or "none") if isinstance(own, Path | None) else " ".join(own)
         return [
             f"quotas={config.as_override([*self.quotas])}",
             f"ranker={config.as_override(ranker)}",
@@ -92,6 +93,21 @@ def check_retrievers(members: Mapping[str, Path]) -> None:
                 f"{name}={path} is a run of {model.__name__}, which ranks no catalogue: retrievers "
                 "are runs of BM25 or of a bi-encoder."
             )
+
+
+def check_reader(members: Mapping[str, Path], ranker: Path) -> None:
+    """Raise UserError where ``ranker`` is no run of a cross-encoder of the data and the protocol of
+    the retrievers, or not as it was written.
+    """
+    run = RunFolder.open(ranker)
+    model: Any = config.target("model", config.plain(run.config.model))
+    if {_problem(path) for path in (ranker, *members.values())} != {Matching} or model.ranks:
+        raise UserError(
+            f"ranker={ranker} is a run of {model.__name__}: a run that ranks is one of a "
+            "cross-encoder, and its retrievers are runs of matching. Of models of clicks say "
+            "settings, such as ranker='model=lightgbm model.leaves=15'."
+        )
+    check_members({**members, "the ranker": ranker})
 
 
 def _problem(path: Path) -> Any:
@@ -188,7 +204,7 @@ def key_of_table(table: Path, cfg: DictConfig) -> str:
 
 def ranker_overrides(table: Path, features: Sequence[str], asked: Asked) -> list[str]:
     """What composes the run of clicks that ranks candidates of a table."""
-    assert asked.ranker is not None
+    assert isinstance(asked.ranker, Sequence)
     return [
         "data=click_table",
         f"data.path={config.as_override(str(table))}",

@@ -50,18 +50,21 @@ class Members:
     Args:
         folders: of the runs.
         kind: their problem.
+        key: below which the config names them.
 
     Raises UserError if one is not completed, or is a run of another problem.
     """
 
-    def __init__(self, folders: Mapping[str, str], kind: type[Problem[Any]]) -> None:
+    def __init__(
+        self, folders: Mapping[str, str], kind: type[Problem[Any]], key: str = "model.members"
+    ) -> None:
         self.runs: dict[str, RunFolder] = {}
         self.problems: dict[str, Any] = {}
         for name, folder in folders.items():
             run = RunFolder.open(Path(folder))
-            run.check_completed(f"model.members.{name}")
+            run.check_completed(f"{key}.{name}")
             with quoting(run.path), unquoted(run, (), "model"):
-                self.runs[name], self.problems[name] = run, _problem(name, run, kind)
+                self.runs[name], self.problems[name] = run, _problem(f"{key}.{name}", run, kind)
 
     def restored(self, known: Callable[[Any], tuple[Any, ...]]) -> list[Any]:
         """Their models with their weights; ``known``: what ``restored`` of a problem is given."""
@@ -82,9 +85,7 @@ def _problem(name: str, run: RunFolder, kind: type[Problem[Any]]) -> Problem[Any
     found: Any = config.target("task", task)
     if found is not kind:
         what = itself(found.__module__) if issubclass(found, kind) else found.name
-        raise UserError(
-            f"model.members.{name}={run.path} is no run of task={kind.name}: it is {what}."
-        )
+        raise UserError(f"{name}={run.path} is no run of task={kind.name}: it is {what}.")
     return kind(settings, **config.check("task", task))
 
 

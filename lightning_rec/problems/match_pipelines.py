@@ -1,5 +1,6 @@
-"""Pipelines of finished runs of matching, whose candidates a run of clicks ranks."""
+"""Pipelines of finished runs of matching, and the run that ranks what they find."""
 
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ import torch
 
 from lightning_rec import config
 from lightning_rec.data.core.audited import Audited
-from lightning_rec.data.matching.audit import audit_earlier
+from lightning_rec.data.matching.audit import audit_earlier, audit_ranker
 from lightning_rec.data.matching.batches import MatchData
 from lightning_rec.data.matching.splits import Matches
 from lightning_rec.errors import UserError
+from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import TextModel
 from lightning_rec.models.text.pipeline import TextPipeline
+from lightning_rec.problems.clicks import Clicks
 from lightning_rec.problems.ensembles import Members
+from lightning_rec.problems.match_updating import learnt_queries
 from lightning_rec.problems.matching import Matching
 from lightning_rec.problems.pipelines import origins, ranker_of
 from lightning_rec.runs.folder import RunFolder
@@ -39,18 +43,51 @@ class PipelinedMatching(Matching):
                 )
         return members
 
+    @cached_property
+    def reader(self) -> Members | None:
+        """The run of the cross-encoder that ranks; None where another one ranks, or none.
+
+        Raises UserError if it is a run of another model of matching.
+        """
+        folder = config.plain(self.cfg.model).get("ranker")
+        if folder is None or _problem_of(Path(folder)) is Clicks:
+            return None
+        found = Members({"ranker": folder}, Matching, "model")
+        for problem in found:
+            if not isinstance(problem.meta_model, CrossEncoder):
+                raise UserError(
+                    f"model.ranker={folder} is a run of {type(problem.meta_model).__name__}: of "
+                    "runs of matching a cross-encoder ranks."
+                )
+        return found
+
+    def load(self, cache: Path) -> Audited[Matches]:
+        """See :class:`Matching`. Raises UserError if the cross-encoder that ranks is of other data
+        or another protocol, and LeakError if it has learnt a query of validation or test.
+        """
+        loaded = super().load(cache)
+        if self.reader is None:
+            return loaded
+        run = self.reader.runs["ranker"]
+        self.check_same(run, "model.ranker", loaded)
+        counted = audit_ranker(loaded.data, learnt_queries(run))
+        return replace(loaded, facts=loaded.facts | counted)
+
     def make_model(self, *, meta: bool = False) -> TextModel:
         """The pipeline; a ``meta`` one has no weights, for a first look."""
         if meta:
             models = [each.meta_model for each in self.members]
             seen: TextPipeline = self._build("model", members=models, ranker=None)
             return seen
-        return self.joined(self.members.restored(lambda _: ()))
+        reader = None if self.reader is None else self.reader.restored(lambda _: ())[0]
+        return self.joined(self.members.restored(lambda _: ()), reader)
 
-    def joined(self, models: list[Any]) -> TextPipeline:
-        """The pipeline over its retrievers' models, in their order, with its ranker."""
+    def joined(self, models: list[Any], reader: Any = None) -> TextPipeline:
+        """The pipeline over its retrievers' models, in their order, with its ranker, which is
+        ``reader`` where a cross-encoder ranks.
+        """
         folder = config.plain(self.cfg.model).get("ranker")
-        ranker = None if folder is None else ranker_of(Path(folder))
+        ranker = reader if reader is not None or folder is None else ranker_of(Path(folder))
         made: TextPipeline = self._build("model", members=models, ranker=ranker)
         return made
 
@@ -101,3 +138,7 @@ class PipelinedMatching(Matching):
             of_stage = self.origins(task, loaded, stage)
             parts.append(of_stage.join(ranks, on="example", how="left", maintain_order="left"))
         return super().tables(task, loaded) | {"origins": pl.concat(parts)}
+
+
+def _problem_of(folder: Path) -> Any:
+    return config.target("task", config.plain(RunFolder.open(folder).config.task))

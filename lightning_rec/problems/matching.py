@@ -118,15 +118,20 @@ class Matching(Problem[Audited[Matches]]):
     def load(self, cache: Path) -> Audited[Matches]:
         """Prepare, split and audit the pairs."""
         loaded = load_matches(self.source, self.protocol, cache)
+        if self.first is not None:
+            self.check_same(self.first, "model.first", loaded)
+        return loaded
+
+    def check_same(self, run: RunFolder, key: str, loaded: Audited[Matches]) -> None:
+        """Raise UserError if a run, named by ``key``, is of other data or another protocol."""
         hashes = {"data_hash": loaded.data_hash, "protocol_hash": self.protocol.hash()}
         for name, value in hashes.items():
-            if self.first is not None and self.first.card.get(name) != value:
+            if run.card.get(name) != value:
                 raise UserError(
-                    f"model.first={self.first.path} has another {name} than this run, so that it "
-                    "may have been trained on what is tested here: train one on the same data "
-                    "under the same protocol."
+                    f"{key}={run.path} has another {name} than this run, so that it may have been "
+                    "trained on what is tested here: train one on the same data under the same "
+                    "protocol."
                 )
-        return loaded
 
     def make_data(self, loaded: Audited[Matches]) -> MatchData:
         """The batches of audited data."""

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from lightning_rec.adapters.probe import evaluating
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.models.at_once import bytes_at_once
 from lightning_rec.models.best import best
 from lightning_rec.models.candidates import LOWEST, Candidates, Gathered
 from lightning_rec.models.text.bm25 import words_of
+from lightning_rec.models.text.cross_encoder import CrossEncoder
+from lightning_rec.models.text.matcher import Texts
 from lightning_rec.models.text.pipeline import TextPipeline
-from lightning_rec.retrieval.exact import Found, Pairs, but_asked
+from lightning_rec.retrieval.exact import Found, Pairs, but_asked, lowest_if_no_number
 from lightning_rec.retrieval.texts import (
     SCORE_BYTES,
     Adjusts,
@@ -64,12 +67,18 @@ class UnionRetriever:
         self.retrievers = [each for each in retrievers if isinstance(each, ExactRetriever)]
         self.shared = SharedWords(items, model.stemmer)
         self.shared.read(queries)
+        self.reader = model.ranker if isinstance(model.ranker, CrossEncoder) else None
+        if self.reader is not None:
+            read = self.reader.read
+            self.texts = Texts(read(queries, item=False), read(items, item=True))
         self.num_items = len(items)
         self.longest = min(len(items), sum(model.quotas.values()))
 
     def read(self, queries: list[str]) -> None:
         """See :class:`TextRetriever`."""
         self.shared.read(queries)
+        if self.reader is not None:
+            self.texts = self.texts._replace(queries=self.reader.read(queries, item=False))
         for each in self.retrievers:
             each.read(queries)
 
@@ -80,6 +89,8 @@ class UnionRetriever:
 
     def pairs(self, query: Tensor, item: Tensor) -> Tensor:
         """See :class:`TextRetriever`. What no retriever finds has a score as well."""
+        if self.reader is not None:  # which needs no candidates
+            return self._read(query, item)
         distinct, row = torch.unique(query, return_inverse=True)
         return self.top(distinct, 1, Pairs(row, item)).score
 
@@ -112,12 +123,12 @@ class UnionRetriever:
         parts = [Found(queries.new_zeros(0, most), score.new_zeros(0, most), *none, none.row)]
         for block in self._blocks(queries, left_out, ask, allowed):
             here, asked = ask.of_rows(block.start, len(block.queries))
-            made = self._ranked(self._described(block, block.at, block.item))
+            made = self._ranked(block, block.at, block.item)
             items, scores, number = _laid_out(block, made, most)
             one = Found(items, scores, torch.zeros_like(asked.item), *none)
             rank[here] = ranked_again(one, scores, *asked)
-            of_asked = self._described(block, *asked)
-            score[here], origin[here] = self._ranked(of_asked), of_asked.origin
+            score[here] = self._ranked(block, *asked)
+            origin[here] = block.gathered.bits[asked.row, asked.item]
             if rules is not None:
                 there = items >= 0
                 adjusted = rules.adjust_items(scores.where(there, 0), items.clamp(min=0))
@@ -169,11 +180,20 @@ class UnionRetriever:
         self.model.seconds["features"] += time.perf_counter() - began
         return Candidates(at, item, block.gathered.bits[at, item], features)
 
-    def _ranked(self, found: Candidates) -> Tensor:
+    def _ranked(self, block: Block, at: Tensor, item: Tensor) -> Tensor:
+        """Scores of such pairs, float32 [P]."""
+        found = None if self.reader is not None else self._described(block, at, item)
         began = time.perf_counter()
-        scores = self.model.ranked(found)
+        scores = self._read(block.queries[at], item) if found is None else self.model.ranked(found)
         self.model.seconds["ranker"] += time.perf_counter() - began
         return scores
+
+    @torch.no_grad()
+    def _read(self, query: Tensor, item: Tensor) -> Tensor:
+        """Scores of pairs of codes, int64 [P] each, by the cross-encoder: float32 [P]."""
+        assert self.reader is not None
+        with evaluating(self.reader):
+            return lowest_if_no_number(self.reader.pairs(self.texts, query, item))
 
 
 class SharedWords:

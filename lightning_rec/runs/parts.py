@@ -18,7 +18,8 @@ MEMBERS = "model.members"  # whose keys all do
 PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
 TABLES = ("fields.parquet", "vocabulary.parquet", "statistics.parquet")  # what a ranker reads
-MORE = {RANKER: TABLES, EARLIER: (*TABLES, "trained.parquet")}
+TRAINED = "trained.parquet"  # what a ranker of texts is audited by
+MORE = {RANKER: (*TABLES, TRAINED), EARLIER: (*TABLES, TRAINED)}
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:

@@ -47,14 +47,31 @@ def audit_matches(matches: Matches) -> dict[str, Any]:
     return facts
 
 
+def audit_ranker(matches: Matches, learnt: pl.Series) -> dict[str, int]:
+    """Check that what ranks candidates has ``learnt`` no query of validation or test; returns what
+    was counted. Queries are compared by their words, in lower case. Raises LeakError.
+    """
+    own = {*_written(learnt)}
+    texts = _written(matches.pairs.queries["query"])
+    for name, what in (("val", "validation"), ("test", "the test")):
+        if odd := own & {*texts.gather(matches.part(name))}:
+            told = f"{len(odd):,} queries, such as {listed(sorted(odd), 3)}"
+            raise leak(f"the ranker is trained on a query of {what} ({told})")
+    return {"queries that the ranker has learnt": len(own)}
+
+
+def _written(queries: pl.Series) -> pl.Series:
+    words = pl.col("query").str.to_lowercase().str.extract_all(r"\S+")
+    return queries.to_frame("query").select(words.list.join(" "))["query"]
+
+
 def audit_earlier(matches: Matches, before: Matches) -> dict[str, int]:
     """Check that the split ``before``, of ``protocol.earlier``, has training queries of ``matches``
     alone, and that none of its own targets trains; returns what was counted.
 
     Queries are compared by their words, in lower case. Raises LeakError.
     """
-    words = pl.col("query").str.to_lowercase().str.extract_all(r"\S+")
-    texts = matches.pairs.queries.select(words.list.join(" "))["query"]
+    texts = _written(matches.pairs.queries["query"])
     said = {name: {*texts.gather(matches.part(name))} for name in PARTS}
     target, own = ({*texts.gather(before.part(name))} for name in ("test", "train"))
     for what, odd in {

@@ -1,8 +1,8 @@
 """Retrieve, then rank, for queries: candidates of several models of matching, in one order.
 
 Each retriever gives its best items of a query, as many as its quota; their union are the candidates
-of the query. A ranker scores each by what retrievers and words say of it. What no retriever found
-is not shown at all. Shapes: P candidates, F features.
+of the query. A ranker scores each by what retrievers and words say of it, or by reading query and
+item. What no retriever found is not shown at all. Shapes: P candidates, F features.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from lightning_rec.models.candidates import (
     fused,
 )
 from lightning_rec.models.text.bm25 import stemmer_of
+from lightning_rec.models.text.cross_encoder import CrossEncoder
 from lightning_rec.models.text.matcher import TextModel
 from lightning_rec.needs import ABSENT, Need
 
@@ -32,8 +33,9 @@ class TextPipeline(Beside, TextModel):
     Args:
         members: the retrievers; in a config the folders of their runs by name.
         quotas: by name, how many of its best items a retriever gives.
-        ranker: puts candidates in order; in a config the folder of its run. None takes reciprocal
-            rank fusion, the sum of 1 / (60 + rank) over the retrievers that found an item.
+        ranker: puts candidates in order, a model of clicks over features or a cross-encoder over
+            texts; in a config the folder of its run. None takes reciprocal rank fusion, the sum of
+            1 / (60 + rank) over the retrievers that found an item.
         stemmer: language of Snowball's stemmer, by which words of query and item are the same;
             None keeps words.
 
@@ -57,9 +59,10 @@ class TextPipeline(Beside, TextModel):
         self.members = list(members)
         check_quotas(quotas, len(self.members))
         self.quotas, self.stemmer = dict(quotas), stemmer_of(stemmer)
-        self.ranker: Ranker | None = ranker
+        self.ranker: Ranker | CrossEncoder | None = ranker
         self.seconds: dict[str, float] = dict.fromkeys([*quotas, "features", "ranker"], 0.0)
-        check_features(self.ranker, self.features)
+        if isinstance(ranker, Ranker):
+            check_features(ranker, self.features)
         self.freeze()
 
     @property
@@ -81,8 +84,8 @@ class TextPipeline(Beside, TextModel):
         return [*own, "found_by", *WORDS]
 
     def ranked(self, found: Candidates) -> Tensor:
-        """The score of each candidate, float32 [P]."""
-        if self.ranker is None:
+        """The score of each candidate by its features, float32 [P]."""
+        if not isinstance(self.ranker, Ranker):
             return fused(found.origin, found.features, len(self.members))
         made: Tensor = self.ranker(found.features)
         return made
