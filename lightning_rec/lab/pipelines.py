@@ -10,6 +10,7 @@ from lightning_rec import config
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_file, sha256_json
 from lightning_rec.lab.ensembles import HOUSE, NONE, check_members
+from lightning_rec.problems.match_updating import learnt_queries
 from lightning_rec.problems.matching import Matching
 from lightning_rec.problems.sequences import Sequences
 from lightning_rec.runs.folder import RunFolder
@@ -97,7 +98,7 @@ def check_retrievers(members: Mapping[str, Path]) -> None:
 
 def check_reader(members: Mapping[str, Path], ranker: Path) -> None:
     """Raise UserError where ``ranker`` is no run of a cross-encoder of the data and the protocol of
-    the retrievers, or not as it was written.
+    the retrievers, not as it was written, or does not say what it has learnt.
     """
     run = RunFolder.open(ranker)
     model: Any = config.target("model", config.plain(run.config.model))
@@ -108,6 +109,7 @@ def check_reader(members: Mapping[str, Path], ranker: Path) -> None:
             "settings, such as ranker='model=lightgbm model.leaves=15'."
         )
     check_members({**members, "the ranker": ranker})
+    learnt_queries(run)
 
 
 def _problem(path: Path) -> Any:
