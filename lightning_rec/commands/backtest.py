@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_rec.commands import CONFIG_DIR, check_folder, take_flag
 from lightning_rec.commands.abtest_plan import level_of
@@ -14,8 +14,8 @@ from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
 if TYPE_CHECKING:
-    from lightning_rec.data.pipeline import AuditedLog
     from lightning_rec.lab.backtests import Backtest, Window
+    from lightning_rec.lab.rolling import Rolling
 
 HELP = """\
 Train on a rolling origin, as a shop that trains again would have, and measure
@@ -23,17 +23,19 @@ each model on the window after it: how fast models age, and which refresh pays.
 
 usage: lightning-rec backtest every=DURATION [windows=4] [window=DURATION]
                               [valid=DURATION] [refresh=[never,update,anew]]
-                              [update=OVERRIDES] [figure=ndcg@10] [level=0.95]
+                              [update=OVERRIDES] [figure=ndcg@10|auc] [level=0.95]
                               [to=FOLDER] OVERRIDES
 
-OVERRIDES are those of 'train', of a model of sequences on data with times. The
-log is cut at windows= moments, every= apart, the last of them every= before its
-end: a model for a window trains on what is before it (window=: no longer than
-that), the latest valid= of which (every=) validates, and is tested on the
-window. refresh= are the ways to come to the next window: never trains the first
-model alone, update goes on from the model before with what is new (method=update,
-with update= as further overrides), anew trains from the start.
+OVERRIDES are those of 'train', of a model of sequences or of clicks on data with
+times (of clicks data.fields.time=). The log is cut at windows= moments, every=
+apart, the last of them every= before its end: a model for a window trains on
+what is before it (window=: no longer than that), the latest valid= of which
+(every=) validates, and is tested on the window. refresh= are the ways to come to
+the next window: never trains the first model alone, update goes on from the
+model before with what is new (method=update, with update= as further overrides),
+anew trains from the start.
 
+figure= is of sequences a metric at a cut-off, of clicks auc, gauc or logloss.
 Runs lie below to= (runs/backtest): the same command goes on where it was
 stopped. backtest.json has all figures; backtest.png shows them.
 
@@ -41,6 +43,7 @@ Examples:
   lightning-rec backtest every=14d windows=4 data=ml_100k model=sasrec
   lightning-rec backtest every=7d window=60d refresh=[never,anew] data=table \\
     data.path=log.csv data.user=uid data.item=sku data.time=ts model=itemknn
+  lightning-rec backtest every=14d figure=logloss data=ml_100k_clicks model=deepfm
   lightning-rec backtest every=14d update='trainer.max_epochs=3 method.replay=0.5' \\
     data=ml_100k model=gru4rec
 """
@@ -62,18 +65,22 @@ def run(arguments: list[str]) -> int:
         raise UserError(f"{own[0]}: a backtest chooses that itself; see --help.")
     with loading():
         from lightning_rec.files import write_json
-        from lightning_rec.lab.backtests import draw, measured
+        from lightning_rec.lab.backtests import Backtest, draw, measured
         from lightning_rec.runs.provenance import about
 
-    ways = _ways(said.get("refresh", "[never,update,anew]"))
-    figure, level = said.get("figure", "ndcg@10"), level_of(said)
+    ways, level = _ways(said.get("refresh", "[never,update,anew]")), level_of(said)
     folder = Path(said.get("to", "runs/backtest"))
     check_folder("to", folder)
-    own_configs = [Path(each) for each in named]
-    windows, logs = _windows(said, overrides, figure, own_configs)
+    log = _log(said, overrides, [Path(each) for each in named])
     more = said.get("update", "").split()
-    runs = _trained(windows, ways, overrides, more, folder, own_configs)
-    made = measured(figure, level, logs, runs)
+    runs = _trained(log, ways, overrides, more, folder)
+    kind, problem, windows = log.kind, log.problem, log.windows
+    made = measured(
+        Backtest(log.figure, level, {}, {}, {}, kind.units(problem)),
+        windows,
+        runs,
+        lambda run, at: kind.ask(problem, log.splits[at], run, log.figure),
+    )
     write_json(
         folder / "backtest.json",
         {
@@ -104,51 +111,51 @@ def _ways(said: str) -> list[str]:
     return [each for each in WAYS if each in asked]
 
 
-def _windows(
-    said: dict[str, str], overrides: list[str], figure: str, folders: Sequence[Path]
-) -> tuple[list["Window"], dict[int, "AuditedLog"]]:
-    """The windows of a log, and the split for each by number. Raises UserError before training."""
+class _Log(NamedTuple):
+    """A log: what kind of problem it is, the windows, the split for each by number."""
+
+    kind: "Rolling"
+    problem: Any
+    figure: str
+    windows: list["Window"]
+    splits: dict[int, Any]
+    folders: Sequence[Path]
+
+
+def _log(said: dict[str, str], overrides: list[str], folders: Sequence[Path]) -> _Log:
+    """The windows of a log, and their splits. Raises UserError before training."""
     from lightning_rec.build import problem_of
     from lightning_rec.commands.train import frozen
-    from lightning_rec.config import compose
+    from lightning_rec.config import compose, plain, target
     from lightning_rec.data.dates import duration
     from lightning_rec.data.fetch import cache_dir
-    from lightning_rec.data.prepare import prepare
     from lightning_rec.lab.backtests import windows_of
-    from lightning_rec.lab.later import figure_name
-    from lightning_rec.problems.sequences import Sequences
+    from lightning_rec.lab.rolling import rolling_of
 
-    figure_name(figure)
+    def problem_under(*protocol: str) -> Any:
+        return problem_of(frozen(compose([*overrides, *protocol], folders)))
+
+    anyhow = [each for each in overrides if not each.startswith("protocol.")]
+    kind = rolling_of(target("task", plain(compose(anyhow, folders).task)))
     count = number("windows", said.get("windows", "4"), int)
     if count < 1:
         raise UserError(f"windows={count}: it has to be 1 or more.")
     lengths = {key: duration(key, said[key]) for key in ("every", "window", "valid") if key in said}
     every = lengths["every"]
-    problem: Any = problem_of(frozen(compose([*overrides, "protocol=temporal"], folders)))
-    if not isinstance(problem, Sequences):
-        raise UserError(f"task={problem.name}: a backtest is of models of sequences.")
-    events = prepare(problem.source, cache_dir()).events
-    if "timestamp" not in events.collect_schema().names():
-        raise UserError("A backtest needs the time of each event: set data.time=COLUMN.")
-    times = events.select("timestamp").collect()["timestamp"]
-    ends = (float(times.min()), float(times.max()))  # type: ignore[arg-type]
-    windows = windows_of(*ends, every, count, lengths.get("window"), lengths.get("valid", every))
-    logs = {
-        each.number: problem_of(frozen(compose([*overrides, *each.overrides()], folders))).load(
-            cache_dir()
-        )
+    problem = problem_under(f"protocol={kind.protocol}")
+    figure = said.get("figure", kind.usual)
+    kind.check(problem, figure)
+    ends, rest = kind.ends(problem), (lengths.get("window"), lengths.get("valid", every))
+    windows = windows_of(*ends, every, count, *rest)
+    splits = {
+        each.number: problem_under(*each.overrides(kind.protocol)).load(cache_dir())
         for each in windows
     }
-    return windows, logs
+    return _Log(kind, problem, figure, windows, splits, folders)
 
 
 def _trained(
-    windows: list["Window"],
-    ways: list[str],
-    overrides: list[str],
-    more: list[str],
-    folder: Path,
-    folders: Sequence[Path],
+    log: _Log, ways: list[str], overrides: list[str], more: list[str], folder: Path
 ) -> dict[tuple[str, int], Path]:
     """The runs of each way for each window, trained as far as they are missing."""
     from pytorch_lightning import Callback
@@ -160,14 +167,14 @@ def _trained(
 
     def train(name: str, asked: list[str]) -> Path:
         path = (folder / name).absolute()
-        line = [*overrides, "baseline=null", "examples=0", *asked]
-        train_or_resume(line, path, folders, watch=Callback())
+        line = [*overrides, *log.kind.without, *asked]
+        train_or_resume(line, path, log.folders, watch=Callback())
         return path
 
-    first = train(f"{ANEW}_1", windows[0].overrides())
-    for each in windows:
+    first = train(f"{ANEW}_1", log.windows[0].overrides(log.kind.protocol))
+    for each in log.windows:
         for way in ways:
-            name, asked = f"{way}_{each.number}", each.overrides()
+            name, asked = f"{way}_{each.number}", each.overrides(log.kind.protocol)
             if each.number == 1 or way == NEVER:
                 runs[way, each.number] = first
             elif way == ANEW:
@@ -181,28 +188,38 @@ def _trained(
 
 def _show(made: "Backtest", windows: list["Window"]) -> None:
     """Each way over the windows; ways beside each other; how models age."""
-    told = made.facts(windows)
-    ways = [*told["windows"][0]["figures"]]
-    table = FittedTable(made.figure, [*text("window from"), *figures("targets", *ways)])
+    told, screen = made.facts(windows), Screen()
+    over = f"{made.level:.0%} intervals over {made.units}"
+    columns = [*text("window from"), *figures("targets"), *text("refreshed")]
+    table = FittedTable(f"{made.figure}, {over}", [*columns, *figures(made.figure, "from", "to")])
     for each in told["windows"]:
-        shown = ["" if value is None else f"{value:.4f}" for value in each["figures"].values()]
-        table.add_row(each["start"][:16].replace("T", " "), f"{each['targets']:,}", *shown)
-    screen = Screen()
+        first = (each["start"][:16].replace("T", " "), f"{each['targets']:,}")
+        for way, value in each["figures"].items():
+            ends = each["intervals"][way] or (None, None)
+            table.add_row(*first, way, *(_cell(end) for end in (value, *ends)))
+            first = ("", "")
     screen.print(table)
+    columns = [*text("refreshed"), *figures("targets", "figures", "difference", "from", "to")]
     table = FittedTable(
-        f"Windows but the first, {made.level:.0%} intervals over users",
-        [*text("refreshed"), *figures("targets", "difference", "from", "to", "CPU seconds more")],
+        f"{made.figure} of all windows but the first, {over}",
+        [*columns, *figures("CPU seconds more")],
     )
     for each in told["compared"]:
         ends = [f"{each[key]:+.4f}" for key in ("difference", "low", "high")]
-        cells = (f"{each['targets']:,}", *ends, f"{each['seconds']:,.0f}")
+        both = f"{_cell(each['figure'])}, {_cell(each['beside'])}"
+        cells = (f"{each['targets']:,}", both, *ends, f"{each['seconds']:,.0f}")
         table.add_row(f"{each['way']} minus {each['other']}", *cells)
     screen.print(table)
     if told["ages"]:
         columns = figures("targets", "figure", "of a new one", "difference", "from", "to")
-        table = FittedTable("How models age", [*text("windows since training"), *columns])
+        columns = [*text("windows since training"), *columns]
+        table = FittedTable(f"How models age: {made.figure}, {over}", columns)
         for each in told["ages"]:
             ends = [f"{each[key]:+.4f}" for key in ("difference", "low", "high")]
-            means = (f"{each['figure']:.4f}", f"{each['new']:.4f}")
+            means = (_cell(each["figure"]), _cell(each["new"]))
             table.add_row(str(each["age"]), f"{each['targets']:,}", *means, *ends)
         screen.print(table)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

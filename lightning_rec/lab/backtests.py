@@ -1,21 +1,18 @@
 """Backtests over a rolling origin: what models made at one moment are worth in later windows."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.errors import UserError
 from lightning_rec.lab.drawing import COLOURS, DASHES, MARKERS, drawn, save
 from lightning_rec.lab.examples import Values
-from lightning_rec.lab.later import codes_of, values_of
-from lightning_rec.lab.paired import of_values
+from lightning_rec.lab.paired import mean_of
+from lightning_rec.lab.periods import alone, mean_over, of_periods
 from lightning_rec.runs.folder import RunFolder
 
 NEVER, UPDATE, ANEW = "never", "update", "anew"
@@ -36,11 +33,11 @@ class Window:
     start: str
     end: str
 
-    def overrides(self) -> list[str]:
+    def overrides(self, protocol: str = "temporal") -> list[str]:
         """The protocol of a run for this window."""
         since = [f"protocol.since='{self.since}'"] if self.since else []
         return [
-            "protocol=temporal", *since, f"protocol.val_from='{self.val_from}'",
+            f"protocol={protocol}", *since, f"protocol.val_from='{self.val_from}'",
             f"protocol.test_from='{self.start}'", f"protocol.until='{self.end}'",
         ]  # fmt: skip
 
@@ -74,14 +71,17 @@ def windows_of(
 
 @dataclass(frozen=True)
 class Compared:
-    """Two ways over the targets of all windows but the first: ``difference`` of the means, its
-    interval over users, and what ``way`` costs more, in seconds of a processor.
+    """Two ways over the targets of all windows but the first: the ``figure`` of ``way`` and of the
+    other one, ``beside``; their ``difference``, its interval over users, and what ``way`` costs
+    more, in seconds of a processor.
     """
 
     way: str
     other: str
     targets: int
     users: int
+    figure: float | None
+    beside: float | None
     difference: float
     low: float
     high: float
@@ -94,8 +94,8 @@ class Age:
 
     age: int
     targets: int
-    figure: float
-    new: float
+    figure: float | None
+    new: float | None
     difference: float
     low: float
     high: float
@@ -106,11 +106,12 @@ class Backtest:
     """What models of each way are worth in each window.
 
     Args:
-        figure: by which.
+        figure: by which; of targets of sequences, or of rows of clicks.
         level: of intervals.
         values: by way and window number, the figure of each target.
         aged: by numbers of the window of a model trained anew and of a later one.
         seconds: processor time of the runs of a way, by window.
+        units: what intervals are over, such as users.
     """
 
     figure: str
@@ -118,11 +119,17 @@ class Backtest:
     values: dict[tuple[str, int], Values]
     aged: dict[tuple[int, int], Values]
     seconds: dict[tuple[str, int], float]
+    units: str = "users"
 
     def mean(self, way: str, number: int) -> float | None:
         """The figure of a way in a window; None where it has no target."""
         found = self.values.get((way, number))
-        return None if found is None or not len(found.value) else float(found.value.mean())
+        return None if found is None or not len(found.value) else mean_of([found])
+
+    def interval(self, way: str, number: int) -> tuple[float, float] | None:
+        """That of :meth:`mean`; None where it has none."""
+        found = self.values.get((way, number))
+        return None if found is None or not len(found.value) else alone(found, self.level)
 
     def compared(self) -> list[Compared]:
         """Each way beside the cheaper one before it."""
@@ -130,13 +137,15 @@ class Backtest:
         later = sorted({number for _, number in self.values} - {1})
         found = []
         for other, way in pairwise(ways):
-            ours, theirs = (_joined([self.values[each, n] for n in later]) for each in (way, other))
-            if (apart := of_values([ours], [theirs], self.level)) is None:
+            ours, theirs = ([self.values[each, n] for n in later] for each in (way, other))
+            both = mean_over(ours), mean_over(theirs)
+            if not later or (apart := of_periods(ours, theirs, self.level)) is None:
                 continue
+            targets = sum(len(each.value) for each in ours)
             cost = [sum(self.seconds.get((each, n), 0.0) for n in later) for each in (way, other)]
             found.append(
                 Compared(
-                    way, other, len(ours.value), apart.units, apart.difference, apart.low,
+                    way, other, targets, apart.units, *both, apart.difference, apart.low,
                     apart.high, cost[0] - cost[1],
                 )
             )  # fmt: skip
@@ -147,13 +156,11 @@ class Backtest:
         found = []
         for age in sorted({later - made for made, later in self.aged}):
             pairs = [key for key in sorted(self.aged) if key[1] - key[0] == age]
-            old = _joined([self.aged[key] for key in pairs])
-            new = _joined([self.values[ANEW, later] for _, later in pairs])
-            if (apart := of_values([old], [new], self.level)) is not None:
-                means = (float(old.value.mean()), float(new.value.mean()))
-                found.append(
-                    Age(age, len(old.value), *means, apart.difference, apart.low, apart.high)
-                )
+            old = [self.aged[key] for key in pairs]
+            new = [self.values[ANEW, later] for _, later in pairs]
+            if (apart := of_periods(old, new, self.level)) is not None:
+                both, targets = (mean_over(old), mean_over(new)), sum(len(e.value) for e in old)
+                found.append(Age(age, targets, *both, apart.difference, apart.low, apart.high))
         return found
 
     def facts(self, windows: Sequence[Window]) -> dict[str, Any]:
@@ -162,11 +169,13 @@ class Backtest:
         return {
             "figure": self.figure,
             "level": self.level,
+            "units": self.units,
             "windows": [
                 asdict(each)
                 | {
                     "targets": len(self.values[ways[0], each.number].value),
                     "figures": {way: self.mean(way, each.number) for way in ways},
+                    "intervals": {way: self.interval(way, each.number) for way in ways},
                     "seconds": {way: self.seconds.get((way, each.number), 0.0) for way in ways},
                 }
                 for each in windows
@@ -177,27 +186,24 @@ class Backtest:
 
 
 def measured(
-    figure: str,
-    level: float,
-    windows: Mapping[int, AuditedLog],
+    made: Backtest,
+    windows: Sequence[Window],
     runs: Mapping[tuple[str, int], Path],
+    ask: Callable[[RunFolder, int], Values],
 ) -> Backtest:
     """Ask the runs of each way and window for the targets of that window, and of later ones.
 
-    ``windows``: the split of each; ``runs``: the completed run of a way for a window, which for
-    ``never`` is that of the first one.
+    ``runs``: the completed run of a way for a window, which for ``never`` is that of the first one.
+    ``ask``: the figure of each target of a window, by its number, by a run.
     """
-    made = Backtest(figure, level, {}, {}, {})
     for (way, number), path in runs.items():
         run = RunFolder.open(path)
-        loaded = windows[number]
-        made.values[way, number] = values_of(run, loaded, codes_of(loaded, run), figure)
+        made.values[way, number] = ask(run, number)
         if way != NEVER or number == 1:
             made.seconds[way, number] = float(run.card.get("cpu_seconds") or 0.0)
         for later in windows if way == ANEW else ():
-            if later > number:
-                codes = codes_of(windows[later], run)
-                made.aged[number, later] = values_of(run, windows[later], codes, figure)
+            if later.number > number:
+                made.aged[number, later.number] = ask(run, later.number)
     return made
 
 
@@ -208,11 +214,18 @@ def draw(made: Backtest, windows: Sequence[Window], folder: Path) -> list[Path]:
     with drawn(2.4, 6.8 if ages else 3.3) as figure:
         axes = figure.subplots(1, 2 if ages else 1, squeeze=False)[0]
         for number, way in enumerate(ways):
-            x = [each.start[:10] for each in windows]
+            x = [each.number for each in windows]
             y = [made.mean(way, each.number) for each in windows]
             axes[0].plot(x, y, color=COLOURS[number], marker=MARKERS[number],
                          linestyle=DASHES[number], label=way)  # fmt: skip
-        axes[0].set(ylabel=made.figure, xlabel="window from", ylim=(0, None))
+            ends = [made.interval(way, each.number) or (math.nan, math.nan) for each in windows]
+            axes[0].fill_between(x, *zip(*ends, strict=True), color=COLOURS[number], alpha=0.12,
+                                 linewidth=0)  # fmt: skip
+        days = [each.start[:10] for each in windows]
+        if len({*days}) < len(days):
+            days = [each.start[:16].replace("T", " ") for each in windows]
+        axes[0].set(ylabel=made.figure, xlabel="window from")
+        axes[0].set_xticks([each.number for each in windows], days)
         axes[0].tick_params(axis="x", rotation=30)
         axes[0].legend(title="refreshed", frameon=False)
         if ages:
@@ -224,12 +237,6 @@ def draw(made: Backtest, windows: Sequence[Window], folder: Path) -> list[Path]:
             axes[1].set(xlabel="windows since training", ylabel=f"{made.figure}, old minus new",
                         xticks=[each.age for each in ages])  # fmt: skip
         return save(figure, folder, "backtest")
-
-
-def _joined(values: Sequence[Values]) -> Values:
-    key = pl.concat([each.key for each in values])
-    unit = key.rank("dense").to_numpy().astype(np.int64) - 1
-    return Values(values[0].what, key, unit, np.concatenate([each.value for each in values]))
 
 
 def _iso(seconds: float) -> str:

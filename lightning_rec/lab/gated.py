@@ -13,6 +13,7 @@ import torch
 from lightning_rec.build import load_run
 from lightning_rec.build.agreement import check_data
 from lightning_rec.data.clicks import columns
+from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.pipeline import AuditedClicks
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.fetch import cache_dir
@@ -22,7 +23,7 @@ from lightning_rec.data.matching.splits import Matches
 from lightning_rec.data.templates import render_template
 from lightning_rec.data.types import Floats, Ints, Mask
 from lightning_rec.errors import UserError, listed, suggest
-from lightning_rec.figures import parse
+from lightning_rec.figures import Name, parse
 from lightning_rec.lab.examples import Values
 from lightning_rec.metrics.matching import MatchMetrics, Scored
 from lightning_rec.predict.clicks import ClickPredictor
@@ -65,12 +66,7 @@ def of_clicks(
     was learnt by the older one, or for another figure.
     """
     goals = problem.source.fields.goals
-    name = parse(f"test/{figure}")
-    if name.figure not in ROW_FIGURES or name.k is not None or (name.goal or None) not in (
-        goals or (None,)
-    ):  # fmt: skip
-        named = [f"{goal}/{each}" for goal in goals for each in ROW_FIGURES] or ROW_FIGURES
-        raise UserError(f"figure={figure}: of runs of clicks it is one of {listed(named)}.")
+    name = row_figure(figure, problem.source.fields)
     if other.source.fields.goals.keys() != goals.keys():
         raise UserError("The runs predict different goals.")
     loaded = problem.load(cache_dir())
@@ -90,6 +86,28 @@ def of_clicks(
         parts = {NEW: ~old, KNOWN: ~old & known, UNKNOWN: ~old & ~known, OLD: old}
     better = "min" if name.figure == "logloss" else "max"
     return Judged(values[0], values[1], parts, better, 0.0 if better == "min" else CHANCE)
+
+
+def row_figure(figure: str, fields: Fields) -> Name:
+    """``auc``, ``logloss`` or ``gauc``, of several goals of one. Raises UserError for another."""
+    goals, name = fields.goals, parse(f"test/{figure}")
+    if name.figure not in ROW_FIGURES or name.k is not None or (name.goal or None) not in (
+        goals or (None,)
+    ):  # fmt: skip
+        named = [f"{goal}/{each}" for goal in goals for each in ROW_FIGURES] or ROW_FIGURES
+        raise UserError(f"figure={figure}: of runs of clicks it is one of {listed(named)}.")
+    return name
+
+
+def of_rows(run: RunFolder, loaded: AuditedClicks, fields: Fields, figure: str) -> Values:
+    """A figure of each row of the test of ``loaded``, by the values that ``run`` knows. Raises
+    UserError if the run has learnt one of them, or for another figure.
+    """
+    name = row_figure(figure, fields)
+    check_test(run, loaded, time_of(loaded, fields), rows_of(run)["train"][2])
+    at = loaded.data.encoded.part("test")
+    (score,) = _scores(loaded, at, [load_run(run.path)], name.goal)
+    return _of_rows(loaded, at, score, name.figure, name.goal)
 
 
 def _rows(loaded: AuditedClicks, at: Ints, names: list[str]) -> Any:
@@ -132,14 +150,16 @@ def _lists(items: Any, start: Ints, end: Ints, words: pl.Series) -> pl.Series:
 
 
 def _of_rows(loaded: AuditedClicks, at: Ints, score: Floats, figure: str, goal: str) -> Values:
-    """A figure of each row; rows of one group are one unit, others each their own."""
+    """A figure of each row; rows of one group are one unit, others each their own. A key says the
+    group by its number in the table, a row without one by its own.
+    """
     encoded = loaded.data.encoded
     labels = encoded.label[at].reshape(len(at), -1)
     label: Mask = labels[:, encoded.schema.goals.index(goal) if goal else 0] > 0
     group = np.full(len(at), -1) if encoded.group is None else np.asarray(encoded.group)[at]
-    alone = int(group.max(initial=-1)) + 1 + np.arange(len(at))
-    unit = np.unique(np.where(group < 0, alone, group), return_inverse=True)[1].astype(np.int64)
-    key = pl.Series("unit", unit)
+    named = np.where(group < 0, -1 - at, group)
+    unit = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    key = pl.Series("unit", named)
     if figure == "auc":
         return Values("test_rows", key, unit, score, label)
     value = -np.log(np.maximum(np.where(label, score, 1 - score), LEAST))

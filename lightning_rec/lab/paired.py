@@ -97,20 +97,20 @@ def of_values(
     if (label := first.label) is not None:
         if min(label.sum(), (~label).sum()) < 2:
             return None
-        one, other = (_placements(label, values) for values in (ours, theirs))
+        one, other = (placements(label, values) for values in (ours, theirs))
         units = (first.unit[label], first.unit[~label])
         several = len(np.unique(first.unit)) < len(first.unit)
         apart = (one.clicks - other.clicks, one.others - other.others)
-        return _areas(*apart, level, units if several else None)
+        return areas(*apart, level, units if several else None)
     ours_mean, theirs_mean = (np.mean([each.value for each in of], axis=0) for of in (ours, theirs))
-    return _means(first.unit, ours_mean - theirs_mean, level, seed)
+    return means(first.unit, ours_mean - theirs_mean, level, seed)
 
 
 def mean_of(values: Sequence[Values]) -> float | None:
     """The figure of these examples, a mean over runs; None where it is not defined."""
     if (label := values[0].label) is not None:
         one_kind = label.all() or not label.any()
-        return None if one_kind else float(_placements(label, values).clicks.mean())
+        return None if one_kind else float(placements(label, values).clicks.mean())
     each = np.mean([of.value for of in values], axis=0)
     each = each[~np.isnan(each)]
     return float(each.mean()) if len(each) else None
@@ -171,7 +171,7 @@ def _resamples(units: int) -> int:
     return min(RESAMPLES, max(RESAMPLES // 10, DRAWS // units))
 
 
-def _means(
+def means(
     unit: NDArray[np.int64], each: NDArray[np.float64], level: float, seed: int
 ) -> Paired | None:
     """The mean of the examples' differences; a unit is a user with one or more of them."""
@@ -218,7 +218,7 @@ class Placements(NamedTuple):
     others: NDArray[np.float64]
 
 
-def _placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placements:
+def placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placements:
     """The mean over runs; ties are worth half."""
     from scipy import stats
 
@@ -230,7 +230,7 @@ def _placements(label: NDArray[np.bool_], values: Sequence[Values]) -> Placement
     return Placements(np.mean(clicks, axis=0), np.mean(others, axis=0))
 
 
-def _areas(
+def areas(
     clicks: NDArray[np.float64],
     others: NDArray[np.float64],
     level: float,

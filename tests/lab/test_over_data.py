@@ -154,11 +154,11 @@ def test_corrections_and_power_are_those_of_statsmodels() -> None:
     power = pytest.importorskip("statsmodels.stats.power")
     from dataclasses import replace
 
-    from lightning_rec.lab.paired import _means, corrected
+    from lightning_rec.lab.paired import corrected, means
 
     generator = np.random.default_rng(4)
     each = generator.normal(0.1, 1, 500)
-    found = _means(np.arange(500), each, 0.95, 0)
+    found = means(np.arange(500), each, 0.95, 0)
     assert found is not None
     p = generator.random(30) ** 3
     ours = corrected([replace(found, p=float(one)) for one in p])

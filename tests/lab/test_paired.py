@@ -75,15 +75,15 @@ def test_it_is_what_scipy_says_of_the_users(runs: dict[str, list[Path]]) -> None
 
 
 def test_a_difference_is_found_where_there_is_one_and_not_in_noise() -> None:
-    from lightning_rec.lab.paired import _means
+    from lightning_rec.lab.paired import means
 
     generator = np.random.default_rng(0)
     unit = np.arange(400)
-    noise = _means(unit, generator.normal(0, 1, 400), 0.95, 0)
+    noise = means(unit, generator.normal(0, 1, 400), 0.95, 0)
     assert noise is not None
     assert noise.p > 0.05
     assert noise.low < 0 < noise.high
-    shifted = _means(unit, generator.normal(0.3, 1, 400), 0.95, 0)
+    shifted = means(unit, generator.normal(0.3, 1, 400), 0.95, 0)
     assert shifted is not None
     assert shifted.p < 0.001
     assert shifted.low > 0
@@ -95,13 +95,13 @@ def test_a_difference_is_found_where_there_is_one_and_not_in_noise() -> None:
 
 
 def test_users_with_several_examples_are_drawn_whole() -> None:
-    from lightning_rec.lab.paired import _means
+    from lightning_rec.lab.paired import means
 
     generator = np.random.default_rng(1)
     of_user = generator.normal(0, 1, 60)
     unit = np.repeat(np.arange(60), 50)  # fifty alike examples say no more than one
-    many = _means(unit, of_user[unit], 0.95, 0)
-    one = _means(np.arange(60), of_user, 0.95, 0)
+    many = means(unit, of_user[unit], 0.95, 0)
+    one = means(np.arange(60), of_user, 0.95, 0)
     assert many is not None
     assert one is not None
     assert many.units == 60
@@ -113,7 +113,7 @@ def test_users_with_several_examples_are_drawn_whole() -> None:
 def test_delong_is_the_variance_of_its_definition() -> None:
     """Components by all pairs of a click and a non-click, as in DeLong et al., equations 4 to 6."""
     from lightning_rec.lab.examples import Values
-    from lightning_rec.lab.paired import _areas, _placements
+    from lightning_rec.lab.paired import areas, placements
 
     generator = np.random.default_rng(2)
     label = generator.random(80) < 0.4
@@ -128,10 +128,10 @@ def test_delong_is_the_variance_of_its_definition() -> None:
     variance = contrast @ (one / label.sum() + two / (~label).sum()) @ contrast
     difference = pairs[0].mean() - pairs[1].mean()
     a, b = (
-        _placements(label, [Values("", pl.Series(range(80)), np.arange(80), score)])
+        placements(label, [Values("", pl.Series(range(80)), np.arange(80), score)])
         for score in scores
     )
-    found = _areas(a.clicks - b.clicks, a.others - b.others, 0.95)
+    found = areas(a.clicks - b.clicks, a.others - b.others, 0.95)
     assert found is not None
     assert found.difference == pytest.approx(difference)
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(difference) / variance**0.5))
@@ -176,9 +176,9 @@ def test_rows_of_one_user_are_not_so_many_in_an_area() -> None:
 def test_p_values_are_corrected_for_all_that_is_compared() -> None:
     from dataclasses import replace
 
-    from lightning_rec.lab.paired import _means
+    from lightning_rec.lab.paired import means
 
-    base = _means(np.arange(5), np.ones(5), 0.95, 0)
+    base = means(np.arange(5), np.ones(5), 0.95, 0)
     assert base is not None
     found = corrected([replace(base, p=p) for p in (0.01, 0.04, 0.03, 0.005)])
     assert [each.holm for each in found] == pytest.approx([0.03, 0.06, 0.06, 0.02])
