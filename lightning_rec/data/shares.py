@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import NonNegativeInt
 
 from lightning_rec.data.chance import bits
+from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.files import sha256_json
 from lightning_rec.ranges import BelowOne
@@ -63,13 +64,19 @@ class RandomShares:
         """Whether there is to be a validation part."""
         return self.val > 0
 
-    def draw(self, number: int) -> NDArray[np.int8]:
-        """The place in ``PARTS`` of each thing, int8 [number], at random."""
+    def order(self, number: int) -> Ints:
+        """All things in the order in which they are dealt, int64 [number]: the first to the test,
+        then to validation. Those that come later are dealt among them, and move no others.
+        """
         words = np.empty(number, dtype=np.uint64)
         for start in range(0, number, _BLOCK):
             place = np.arange(start, min(number, start + _BLOCK))
             words[place] = bits(self.seed, place)
-        order = np.argsort(words, kind="stable")
+        return np.argsort(words, kind="stable")
+
+    def draw(self, number: int) -> NDArray[np.int8]:
+        """The place in ``PARTS`` of each thing, int8 [number], at random."""
+        order = self.order(number)
         part = np.zeros(number, dtype=np.int8)
         held = round(number * self.test)
         part[order[:held]] = PARTS.index("test")

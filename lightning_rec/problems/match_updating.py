@@ -3,6 +3,8 @@
 Both sides are known by their texts, so that weights go on as they are, and new items are read.
 """
 
+import logging
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 
 from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.matching.pairs import normalised
-from lightning_rec.data.matching.splits import Matches
+from lightning_rec.data.matching.splits import ByQuery, Matches
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.methods.update import Before
@@ -21,6 +23,9 @@ from lightning_rec.problems.updating import FEW, check_alike
 from lightning_rec.runs import weights
 from lightning_rec.runs.folder import RunFolder
 
+log = logging.getLogger(__name__)
+
+LEAST_STEP = 10_000  # of a share that is proposed: four places
 ALIKE = ("model", "adapter")  # parts of the config that decide the weights
 PAIRS = {"query": pl.String, "item": pl.String}
 
@@ -52,9 +57,11 @@ def learnt_queries(run: RunFolder) -> pl.Series:
     return learnt_of(run)["query"].unique()
 
 
-def before(cfg: Any, loaded: Audited[Matches], folder: str, model: nn.Module) -> Before:
-    """What the run in ``folder`` knew; ``model``: the one of ``cfg``. Raises UserError if it is of
-    another model or other pairs, learns nothing, or has learnt queries of this test.
+def before(
+    cfg: Any, loaded: Audited[Matches], folder: str, model: nn.Module, protocol: ByQuery
+) -> Before:
+    """What the run in ``folder`` knew; ``model``, ``protocol``: those of ``cfg``. Raises UserError
+    if it is of another model or other pairs, learns nothing, or has learnt queries of this test.
     """
     run = RunFolder.open(Path(folder))
     check_alike(cfg, run, ALIKE)
@@ -70,15 +77,7 @@ def before(cfg: Any, loaded: Audited[Matches], folder: str, model: nn.Module) ->
             f"method.run={folder} was trained on {len(learnt):,} pairs, of which this training has "
             f"{int(was.sum()):,}: give all pairs there are now, not the new ones alone."
         )
-    queries, pairs = learnt["query"].unique().implode(), loaded.data.pairs
-    asked = pairs.queries.select(normalised(pl.col("query"))).to_series()
-    test = asked.gather(loaded.data.test.tolist())
-    if old := int(test.is_in(queries).sum()):
-        raise UserError(
-            f"{old:,} of {len(test):,} queries of test are among those that {run.path} has learnt: "
-            "add pairs at the end of the file, so that queries keep their place, or give a test of "
-            "its own."
-        )
+    _check_held_out(run, loaded.data, learnt["query"].unique(), protocol)
     arrived = {
         f"new {what}": int((~now[of].unique().is_in(learnt[of].implode())).sum())
         for what, of in (("queries", "query"), ("items", "item"))
@@ -88,6 +87,36 @@ def before(cfg: Any, loaded: Audited[Matches], folder: str, model: nn.Module) ->
         weights.found(run.path), {}, nothing, {}, arrived, was.astype(np.int64),
         lambda k: np.zeros((0, k), dtype=np.int64), tuned=True,
     )  # fmt: skip
+
+
+def _check_held_out(run: RunFolder, matches: Matches, learnt: pl.Series, protocol: ByQuery) -> None:
+    """Raise UserError if a query of the test is ``learnt``, saying what to do; tell of validation.
+
+    The test are the first queries in an order that depends on their places. As there are more of
+    them its end moves by some, and may reach what was trained on.
+    """
+    asked = matches.pairs.queries.select(normalised(pl.col("query"))).to_series()
+    known = asked.is_in(learnt.implode()).to_numpy()
+    if old := int(known[matches.test].sum()):
+        clean = int(np.argmax(known[protocol.order(len(known))]))  # how many come before the first
+        share = floor(LEAST_STEP * clean / len(known)) / LEAST_STEP
+        raise UserError(
+            f"{old:,} of {len(matches.test):,} queries of test are among those that {run.path} has "
+            "learnt. "
+            + (
+                "Queries are dealt by their place in the file, and the test ends elsewhere among "
+                f"more of them: with protocol.test={share:g} none of them is."
+                if share >= protocol.test / 2
+                else "Queries are dealt by their place in the file: add pairs at its end, so that "
+                "the earlier ones keep theirs."
+            )
+        )
+    if old := int(known[matches.val].sum()):
+        log.warning(
+            "%s of %s queries of validation are among those that %s has learnt: figures of "
+            "validation are too good, and choose the epoch.",
+            f"{old:,}", f"{len(matches.val):,}", run.path,
+        )  # fmt: skip
 
 
 def _among(now: pl.DataFrame, learnt: pl.DataFrame) -> Any:

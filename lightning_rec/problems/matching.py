@@ -75,6 +75,7 @@ class Matching(Problem[Audited[Matches]]):
     ) -> None:
         super().__init__(cfg, tuned_lr, arithmetic)
         self.ranked = ranked
+        self.learnt = pl.DataFrame(schema=match_updating.PAIRS)  # before this training
         self.first = self._first_run()
         self.meta_model = self.make_model(meta=True)
         with torch.device("meta"):
@@ -153,7 +154,8 @@ class Matching(Problem[Audited[Matches]]):
 
     def before(self, loaded: Audited[Matches], folder: str) -> Before:
         """What a run of earlier pairs has learnt; see :func:`match_updating.before`."""
-        return match_updating.before(self.cfg, loaded, folder, self.meta_model)
+        self.learnt = match_updating.learnt_of(RunFolder.open(Path(folder)))
+        return match_updating.before(self.cfg, loaded, folder, self.meta_model, self.protocol)
 
     def make_baseline(self, loaded: Audited[Matches], data: MatchData) -> Task | None:
         """The task over ``cfg.baseline``, a model that is fitted to texts."""
@@ -170,7 +172,10 @@ class Matching(Problem[Audited[Matches]]):
         texts = loaded.data.pairs.queries["query"].gather(columns.pop("query").tolist())
         items = loaded.data.pairs.items.with_row_index("code")
         tested = pl.DataFrame({"query": texts, **columns})
-        return {"test_queries": tested, "items": items, TRAINED: match_updating.trained_of(loaded)}
+        learnt = pl.concat([self.learnt, match_updating.trained_of(loaded)]).unique(
+            maintain_order=True
+        )
+        return {"test_queries": tested, "items": items, TRAINED: learnt}
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
