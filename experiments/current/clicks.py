@@ -7,14 +7,13 @@ all but the latest 5, 10 or 20 % of the rows before four fifths.
 """
 
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pytorch_lightning import Callback
 
+from benchmarks.harness.updates import Clock, compared
 from lightning_rec.build import problem_of
 from lightning_rec.commands.repeating import train_or_resume
 from lightning_rec.config import compose
@@ -24,9 +23,8 @@ from lightning_rec.data.fetch import cache_dir
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 from lightning_rec.lab.examples import Values
-from lightning_rec.lab.gated import NEW, OLD, Judged, of_clicks
+from lightning_rec.lab.gated import Judged, of_clicks
 from lightning_rec.lab.later import opened
-from lightning_rec.lab.paired import mean_of, of_values
 from lightning_rec.runs.provenance import about
 
 SHARES = (5, 10, 20)  # per cent of the training rows that are new
@@ -40,21 +38,6 @@ SETTINGS = [
     "baseline=null", "trainer.max_epochs=8", "patience=2",
 ]  # fmt: skip
 UPDATE = ["method=update", "trainer.max_epochs=3"]
-
-
-class Clock(Callback):
-    """Seconds of a processor from the start of a training to its end, validation included."""
-
-    def __init__(self) -> None:
-        self.start, self.seconds = 0.0, 0.0
-
-    def on_fit_start(self, *_: Any) -> None:
-        """Called by Lightning."""
-        self.start = time.process_time()
-
-    def on_fit_end(self, *_: Any) -> None:
-        """Called by Lightning."""
-        self.seconds = time.process_time() - self.start
 
 
 def dates(*shares: float) -> list[str]:
@@ -81,24 +64,6 @@ def judged(new: Path, old: Path) -> Judged:
     """Both asked for the test of the newer one."""
     (run, problem), (older, other) = opened("run", new), opened("against", old)
     return of_clicks(run, problem, older, other, "auc")  # type: ignore[arg-type]
-
-
-def compared(name: str, pairs: list[tuple[Values, Values]], parts: Judged) -> list[dict[str, Any]]:
-    """Means over the seeds of two models in each part, and their difference over users."""
-    told = []
-    for part in (NEW, OLD):
-        inside = parts.parts[part]
-        ours, theirs = ([each.within(inside) for each in of] for of in zip(*pairs, strict=True))
-        apart = of_values(ours, theirs)
-        assert apart is not None
-        told.append(
-            {
-                "compared": name, "part": part, "rows": int(inside.sum()), "users": apart.units,
-                "figures": [mean_of(ours), mean_of(theirs)],
-                "difference": apart.difference, "low": apart.low, "high": apart.high,
-            }
-        )  # fmt: skip
-    return told
 
 
 def measure(folder: Path, seeds: list[int]) -> dict[str, Any]:
