@@ -18,12 +18,17 @@ def said(group: str, name: str) -> dict[str, Any]:
     return read
 
 
+def brought(model: str, group: str) -> str | None:
+    """The choice of ``GROUP=`` that a model brings along, if any."""
+    for each in said("model", model).get("defaults", ()):
+        if isinstance(each, dict) and (key := f"override /{group}@_global_.{group}") in each:
+            return each[key] and str(each[key])
+    return None
+
+
 def task_of(model: str) -> str:
     """The choice of ``task=`` that a model brings along."""
-    for each in said("model", model).get("defaults", ()):
-        if isinstance(each, dict) and "override /task@_global_.task" in each:
-            return str(each["override /task@_global_.task"])
-    return "sequence"
+    return brought(model, "task") or "sequence"
 
 
 def models_of(task: str) -> list[str]:

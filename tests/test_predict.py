@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import shipped
 
-from lightning_rec import cli, config
+from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.bundle import open_model
 from lightning_rec.data import ids
@@ -30,13 +31,12 @@ TIMED = ("fuxi",)  # models that read when events were, which lists do not say
 def models() -> dict[str, list[str]]:
     """Every model of sequences that has a config, and what makes it small."""
     found = {}
-    for name in config.choices("model"):
-        cfg = config.compose([f"model={name}"])
-        made = config.target("model", config.plain(cfg.model))
-        if not (isinstance(made, type) and issubclass(made, SequenceModel)) or name in APART:
+    for name in shipped.models_of("sequence"):
+        if not issubclass(shipped.class_of(name), SequenceModel) or name in APART:
             continue
-        found[name] = ["model.dim=8"] if "dim" in cfg.model else []
-        if (cfg.get("loss") or {}).get("negatives"):
+        found[name] = ["model.dim=8"] if "dim" in shipped.said("model", name) else []
+        loss = shipped.brought(name, "loss")
+        if loss and shipped.said("loss", loss).get("negatives"):
             found[name].append("loss.negatives=8")
         if name == "caser":
             found[name].append("model.user_vectors=false")  # else it ranks for a user it knows

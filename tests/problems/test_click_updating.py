@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import shipped
 
-from lightning_rec import cli, config
+from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
@@ -34,13 +35,13 @@ Train = Callable[..., Path]
 
 def models() -> list[str]:
     """Every model of clicks that has weights to learn."""
-    found = []
-    for name in config.choices("model"):
-        cfg = config.compose([f"model={name}"])
-        made = config.target("model", config.plain(cfg.model))
-        if isinstance(made, type) and issubclass(made, ClickModel) and name not in APART:
-            found += [] if issubclass(made, FittedToClicks) else [name]
-    return found
+    return [
+        name
+        for name in shipped.models_of("click")
+        if name not in APART
+        and issubclass(made := shipped.class_of(name), ClickModel)
+        and not issubclass(made, FittedToClicks)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def logs(click_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 def early(logs: dict[str, Path], tmp_path: Path) -> Train:
     def make(model: str, *overrides: str) -> Path:
         run, small = tmp_path / "early", []
-        known = config.compose([f"model={model}"]).model
+        known = shipped.said("model", model)
         small += ["model.dim=8"] if "dim" in known else []
         goals = "+data.fields.goals={click: {column: clicked}, buy: {column: bought}}"
         small += [goals] if model in GOALS else ["data.fields.label=clicked"]

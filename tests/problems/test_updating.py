@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import shipped
 from omegaconf import OmegaConf
 
-from lightning_rec import cli, config
+from lightning_rec import cli
 from lightning_rec.build import load_run
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
@@ -27,14 +28,13 @@ Train = Callable[..., Path]
 
 def models() -> list[str]:
     """Every model of sequences that has weights to learn."""
-    found = []
-    for name in config.choices("model"):
-        cfg = config.compose([f"model={name}"])
-        made = config.target("model", config.plain(cfg.model))
-        closed = cfg.get("objective") and cfg.objective._target_.endswith("ClosedForm")
-        if isinstance(made, type) and issubclass(made, SequenceModel) and not closed:
-            found += [name] if name not in APART else []
-    return found
+    return [
+        name
+        for name in shipped.models_of("sequence")
+        if name not in APART
+        and issubclass(shipped.class_of(name), SequenceModel)
+        and shipped.brought(name, "objective") != "closed_form"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def logs(log_frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> d
 def early(logs: dict[str, Path], tmp_path: Path) -> Train:
     def make(model: str, *overrides: str) -> Path:
         run = tmp_path / "early"
-        small = ["model.dim=8"] if "dim" in config.compose([f"model={model}"]).model else []
+        small = ["model.dim=8"] if "dim" in shipped.said("model", model) else []
         asked = [f"model={model}", *small, *SETTINGS, f"data.path={logs['early']}", *overrides]
         assert cli.run(["train", *asked, f"run_dir={run}"]) == 0
         return run
