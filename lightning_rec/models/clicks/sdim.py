@@ -5,7 +5,7 @@ Cao et al., Sampling Is All You Need on Modeling Long-Term User Behaviors for CT
 in all of them, H hashes.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
@@ -40,6 +40,7 @@ class SDIM(HistoryModel):
     Raises ValueError if ``heads`` does not divide ``dim``.
     """
 
+    statistics: ClassVar[tuple[str, ...]] = ("rotations",)  # of a training, as an update takes them
     rotations: Tensor
 
     def __init__(
