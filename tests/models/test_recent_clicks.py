@@ -99,7 +99,7 @@ def test_a_wukong_layer_is_a_factorisation_machine_beside_a_compression(before: 
     hidden = layer.machine(layer.norm(torch.tensor([pairs])))
     machine = torch.relu(layer.widen(hidden)).view(3, D)
     weight = layer.compress.weight
-    rest = [sum(weight[made, i] * x[i] for i in range(before)) for made in range(2)]
+    rest = [weight[made] @ x for made in range(2)]
     both = torch.stack([*machine, *rest])
     if before == 5:
         added = x
@@ -135,7 +135,7 @@ def test_an_euler_layer_multiplies_complex_vectors_to_learnt_powers(norm: bool) 
             )
             for j in range(F):
                 product *= complex(real[j, d], imaginary[j, d]) ** float(layer.orders[j, n])
-            whole[n, d] = product
+            whole[n, d] = torch.tensor(product)
     parts = [plain[0] + whole.real, plain[1] + whole.imag]
     if norm:
         parts = [each(part) for each, part in zip(layer.norms, parts, strict=True)]
@@ -161,7 +161,7 @@ def test_towers_of_pepnet_scale_what_each_layer_hands_on() -> None:
     x, prior = torch.randn(6), torch.randn(5)
     state = x
     for layer, gate in zip(tower.layers, tower.gates, strict=True):
-        before, after = gate[0][0], gate[1]
+        before, after = gate.inner[0], gate.output
         hidden = torch.relu(before.weight @ prior + before.bias)
         opened = [2 * sigmoid(float(each)) for each in after.weight @ hidden + after.bias]
         state = torch.tensor(opened) * torch.relu(layer[0].weight @ state + layer[0].bias)
@@ -222,8 +222,8 @@ def test_sdim_sums_what_collides_and_attends_to_the_latest(unit: bool) -> None:
                 weights = torch.stack([query @ key / math.sqrt(2) for key in keys]).softmax(0)
                 values = [(model.value.weight @ vector[c])[part] for c in latest]
                 heads.append(sum(w * v for w, v in zip(weights, values, strict=True)))
-            read = model.out.weight @ torch.cat(heads)  # type: ignore[arg-type]
-        items, described = ROWS.history.items[row : row + 1], shown[None]  # type: ignore[union-attr]
+            read = model.out.weight @ torch.cat(heads)
+        items, described = ROWS.history.items[row : row + 1], shown[None]
         close(model.long(items, described)[0], long)
         close(model.latest(items, described)[0], read)
         wanted = model.deep(torch.cat([vectors[row].flatten(), long, read])[None])[0, 0]

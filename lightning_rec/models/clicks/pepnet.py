@@ -16,18 +16,19 @@ from lightning_rec.models.clicks.parts import MLP, ClickModel, FieldVectors
 from lightning_rec.ranges import BelowOne, Widths
 
 
-class GateNU(nn.Sequential):
+class GateNU(nn.Module):
     """δ = 2 σ(W' ReLU(W x + b) + b') (equations 2, 3), or with more or fewer layers inside."""
 
     __call__: Callable[..., Tensor]
 
     def __init__(self, inputs: int, hidden: Widths, outputs: int) -> None:
-        inner = MLP(inputs, hidden, 0.0, batch_norm=False, output=False)
-        super().__init__(inner, nn.Linear(hidden[-1] if hidden else inputs, outputs))
+        super().__init__()
+        self.inner = MLP(inputs, hidden, 0.0, batch_norm=False, output=False)
+        self.output = nn.Linear(hidden[-1] if hidden else inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float [B, inputs] -> [B, outputs], between 0 and 2."""
-        return 2 * torch.sigmoid(super().forward(x))
+        return 2 * torch.sigmoid(self.output(self.inner(x)))
 
 
 class Tower(nn.Module):
