@@ -16,6 +16,7 @@ from lightning_rec.data import ids
 from lightning_rec.errors import UserError
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.predict import asking
+from lightning_rec.predict import histories as histories_of
 from lightning_rec.predict.sequences import SequencePredictor
 
 USERS = ("bprmf", "lightgcn", "neumf", "xsimgcl")  # models that know their users alone
@@ -290,7 +291,7 @@ def test_questions_of_another_form_are_refused(
 @pytest.mark.parametrize("mixed", [[1, "2"], [1.0, "2"], ["1", 2.0], [np.int64(1), 2.0]])
 def test_ids_of_several_types_are_read_each_by_its_own(mixed: list[Any]) -> None:
     assert ids.ids_of(asking.series("item", mixed)).to_list() == ["1", "2"]
-    apart = asking.events_of([[mixed[0]], [mixed[1]]])
+    apart = histories_of.events_of([[mixed[0]], [mixed[1]]])
     assert ids.ids_of(apart["item"]).to_list() == ["1", "2"]
 
 

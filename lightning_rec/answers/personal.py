@@ -20,7 +20,8 @@ from lightning_rec.answers.catalogues import check_titles
 from lightning_rec.data.ids import ids_of
 from lightning_rec.data.split import ranges
 from lightning_rec.errors import UserError
-from lightning_rec.predict.asking import Asked, Histories, asked_of, check_k, numbered, series
+from lightning_rec.predict.asking import Asked, Histories, check_k, numbered, series
+from lightning_rec.predict.histories import asked_of
 from lightning_rec.predict.matching import MatchPredictor, texts_of
 from lightning_rec.predict.ruled import plain_lists, ruled_lists
 from lightning_rec.predict.sequences import SequencePredictor

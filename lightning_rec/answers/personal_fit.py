@@ -14,7 +14,8 @@ from lightning_rec.data.types import Mask
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
-from lightning_rec.predict.asking import Frame, asked_of, frame
+from lightning_rec.predict.asking import Frame, frame
+from lightning_rec.predict.histories import asked_of
 from lightning_rec.predict.matching import texts_of
 from lightning_rec.predict.told import Told
 

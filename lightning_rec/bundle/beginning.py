@@ -28,7 +28,8 @@ from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
 
 TRAINING = "training.json"
-FILES = ("path", "val", "test", "catalogue")  # of data: where they lie is nobody else's business
+# Of data: where they lie is nobody else's business.
+FILES = ("path", "val", "test", "catalogue", "users")
 PARTS: dict[Kind, tuple[str, ...]] = {"sequences": ("items", "users"), "clicks": TABLES}
 EVENTS = {"events": pl.UInt32}
 SHRUNK = "shrink.json"
@@ -39,7 +40,7 @@ def goes_on(problem: Problem[Any]) -> bool:
     of vectors in place of whatever else describes items.
     """
     cfg = problem.cfg
-    apart = [getattr(problem, part, None) for part in ("items", "pretrained", "template")]
+    apart = [getattr(problem, part, None) for part in ("items", "pretrained", "template", "side")]
     apart += [cfg.model.get(key) for key in ("members", "encoder")]
     if any(apart) or isinstance(problem.meta_model, FittedToClicks):
         return False

@@ -12,11 +12,13 @@ from lightning_rec import building
 from lightning_rec.bundle import indexes
 from lightning_rec.bundle.packed import Packed, load
 from lightning_rec.bundle.tables import check_items
+from lightning_rec.data.side import Columns
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
+from lightning_rec.problems.side import attach
 
 
 def pack(
@@ -50,6 +52,8 @@ def unpack(packed: Packed) -> SequencePredictor:
     model, objective = _unpacked(settings, items, packed, "")
     users, seen = packed.table("users"), str(settings["seen"])
     _check(items, users, seen, model.schema.num_items)
+    if users is not None:
+        _check_side(users, model)
     predictor = SequencePredictor(model, objective, items, users, seen)
     if "index" in settings:
         indexes.unpack(predictor, packed)
@@ -77,6 +81,21 @@ def _check(items: Any, users: Any, seen: str, number: int) -> None:
             raise ValueError(f"users.parquet names items that a model of {number:,} does not have")
 
 
+def _check_side(users: Any, model: SequenceModel) -> None:
+    """Raise ValueError where what is known of events and users does not fit the model."""
+    for name, columns in (
+        ("events", model.side.of_events if model.side else Columns()),
+        ("about", model.side.of_users if model.side else Columns()),
+    ):
+        if name not in users.columns:
+            continue
+        rows, width = users[name].explode(empty_as_null=False), len(columns)
+        whole = users["items"].list.len() * width if name == "events" else width
+        fits = width and not users[name].has_nulls() and (users[name].list.len() == whole).all()
+        if not fits or rows.has_nulls() or (len(rows) and rows.max() >= columns.size):
+            raise ValueError(f"users.parquet has other {name} than the model reads")
+
+
 def describe(
     model: SequenceModel, settings: dict[str, Any], items: Any, prefix: str, into: dict[str, Tensor]
 ) -> dict[str, Any]:
@@ -86,6 +105,8 @@ def describe(
 
     kept: dict[str, Any] = {key: settings[key] for key in ("model", "objective")}
     kept["schema"] = list(model.schema)
+    if model.side is not None:
+        kept["side"] = model.side.columns
     if isinstance(model, Together):
         apart = ("members", "ranker")
         kept["model"] = {key: of for key, of in kept["model"].items() if key not in apart}
@@ -154,4 +175,6 @@ def _model(settings: dict[str, Any], items: Any, **live: Any) -> SequenceModel:
     model: SequenceModel = building.build("model", settings["model"], schema=schema, **live)
     if isinstance(model, ReadsCatalogue):
         model.read_catalogue(items)
+    if columns := settings.get("side"):
+        attach(model, *(Columns.of_plain(columns[of]) for of in ("events", "users")))
     return model

@@ -29,7 +29,13 @@ WHOLE: dict[Kind, dict[str, Columns]] = {  # tables with these columns and no ot
     "clicks": {**_CLICKS, MONITOR: bins.SCHEMA},
     "matching": {},
 }
-OPTIONAL: dict[str, Columns] = {"users": {"times": pl.List(pl.Int64)}}  # what may be there as well
+OPTIONAL: dict[str, Columns] = {  # what may be there as well
+    "users": {
+        "times": pl.List(pl.Int64),
+        "events": pl.List(pl.UInt32),
+        "about": pl.List(pl.UInt32),
+    }
+}
 _TITLE = {"title": pl.String}
 
 

@@ -93,6 +93,16 @@ def gather_times(times: NDArray[Any], start: Ints, end: Ints, after: Ints) -> Te
     return torch.from_numpy(seconds(block))
 
 
+def gather_rows(rows: NDArray[np.int32], start: Ints, end: Ints) -> Tensor:
+    """Rows of ``rows[start[b]:end[b]]``, int32 [S, F], padded with 0: int64 [B, L, F]."""
+    longest = int((end - start).max(initial=1))
+    at = start[:, None] + np.arange(longest)
+    inside = at < end[:, None]
+    block = np.zeros((*at.shape, rows.shape[1]), dtype=np.int64)
+    block[inside] = rows[at[inside]]
+    return torch.from_numpy(block)
+
+
 def seconds(times: NDArray[Any]) -> Ints:
     """Times as whole seconds, int64."""
     return np.floor(times).astype(np.int64)
@@ -120,6 +130,29 @@ def asked_at(split: Split, examples: Examples) -> Ints:
     return np.where(itself, end, np.maximum(end - 1, 0))
 
 
+class SideRows(NamedTuple):
+    """What columns say, as rows of tables of vectors, 0 where nothing is known.
+
+    events: int32 [N, F], of the events of a split; None without columns of events.
+    about: int32 [num_users, G]; None without columns of users.
+    """
+
+    events: NDArray[np.int32] | None = None
+    about: NDArray[np.int32] | None = None
+
+    def of(self, user: Ints, start: Ints, end: Ints) -> tuple[Tensor | None, Tensor | None]:
+        """Those of the events ``start[b]`` to ``end[b]`` and of users: ``events`` and ``about`` of
+        histories.
+        """
+        events = None if self.events is None else gather_rows(self.events, start, end)
+        if self.about is None:
+            return events, None
+        return events, torch.from_numpy(self.about[user].astype(np.int64))
+
+
+NO_SIDE = SideRows()
+
+
 class TrainSet(Dataset[TrainBatch]):
     """Training windows, fetched as whole batches; of some ``numbers``, or all."""
 
@@ -130,8 +163,10 @@ class TrainSet(Dataset[TrainBatch]):
         width: int,
         stride: float | None,
         numbers: Ints | None = None,
+        side: SideRows = NO_SIDE,
     ) -> None:
         self.items, self.padding, self.numbers = split.items, schema.padding, numbers
+        self.side = side
         self.times = times_of(split)
         self.windows = Windows(split, width, stride)
 
@@ -146,7 +181,8 @@ class TrainSet(Dataset[TrainBatch]):
         items, times = gather(self.items, start, end, self.padding), None
         if self.times is not None:  # what comes after a window is no target: no matter when
             times = gather_times(self.times, start, end, self.times[end - 1])
-        return TrainBatch(Histories(items, torch.from_numpy(user), times))
+        more = self.side.of(user, start, end)
+        return TrainBatch(Histories(items, torch.from_numpy(user), times, *more))
 
 
 class EvalSet(Dataset[EvalBatch]):
@@ -158,8 +194,10 @@ class EvalSet(Dataset[EvalBatch]):
         examples: Examples,
         schema: Schema,
         candidates: Candidates | None = None,
+        side: SideRows = NO_SIDE,
     ) -> None:
         self.items, self.schema, self.candidates = split.items, schema, candidates
+        self.side = side
         self.train_counts, self.keeps_seen = split.train_counts, split.seen == "keep"
         self.user, self.end = np.asarray(examples.user), np.asarray(examples.end)
         self.target = np.asarray(examples.target)
@@ -187,9 +225,11 @@ class EvalSet(Dataset[EvalBatch]):
             counts = np.asarray(self.train_counts)
             drawn = self.candidates.draw(number, target, row, item, counts)
             sample = torch.from_numpy(drawn)
+        user = self.user[number]
+        more = self.side.of(user, latest, end)
         return EvalBatch(
             torch.from_numpy(number),
-            Histories(items, torch.from_numpy(self.user[number]), times),
+            Histories(items, torch.from_numpy(user), times, *more),
             torch.from_numpy(target),
             *seen,
             sample,
@@ -204,6 +244,7 @@ class SequenceData(BatchData):
         split: the split to cut batches from.
         window: how many items a training window takes for a model that reads ``max_len``.
         candidates: samples to rank targets among, beside the whole catalogue.
+        side: what columns say of events and users, for models that read them.
         max_len: items that a model reads at once.
         stride: how far training windows move back, as a share of their width; None takes only the
             latest window of each user.
@@ -214,6 +255,7 @@ class SequenceData(BatchData):
     split: Split
     window: Callable[[int], int]
     candidates: Candidates | None = None
+    side: SideRows = NO_SIDE
     max_len: Annotated[int, Field(ge=2)] = 50
     batch_size: PositiveInt = 128
     eval_batch_size: PositiveInt = 512
@@ -229,9 +271,9 @@ class SequenceData(BatchData):
         """Windows to train on, or histories to rank; those of the test have validation events."""
         if part == "train":
             width = self.window(self.max_len)
-            return TrainSet(self.split, self.schema, width, self.stride, self._numbers)
+            return TrainSet(self.split, self.schema, width, self.stride, self._numbers, self.side)
         examples = self.split.val if part == "val" else self.split.test
-        return EvalSet(self.split, examples, self.schema, self.candidates)
+        return EvalSet(self.split, examples, self.schema, self.candidates, self.side)
 
     def narrow(self, since: Ints, replay: float) -> tuple[int, int]:
         """Train on windows with a new event, and on a share of the others: how many of each.

@@ -31,7 +31,7 @@ class Log:
 
     frame: ``user`` and ``item`` String, ``timestamp`` Int64 seconds and ``fraction`` Int32
         microseconds after them, ``moment`` the time as it came, and ``rating`` Float32, where there
-        are such columns; null where there is a fault.
+        are such columns; null where there is a fault; and features of events as they are.
     rows: how many events there are.
     faults: one sentence for each kind of fault, with the place of the first one.
     dropped: rows left out, by what they lack; ``rows``: all, ``ragged``: with too many fields.
@@ -102,7 +102,8 @@ def read_log(table: Table, columns: Columns, invalid: Invalid = "error") -> Log:
             mend |= {"time_format": error.format} if isinstance(error, WrittenDates) else {}
     if table.is_text:
         source = source.filter(pl.col(ROW) <= facts["last"])
-    return Log(_typed(source, values, scale), facts["rows"], faults, dropped, droppable, mend)
+    typed = _typed(source, values, scale, columns.features)
+    return Log(typed, facts["rows"], faults, dropped, droppable, mend)
 
 
 def told_dropped(dropped: Mapping[str, int]) -> str:
@@ -123,7 +124,9 @@ def _missing(table: Table, columns: Columns) -> list[str]:
         for role, name in columns.named().items()
         if name not in names
     ]
-    faults += [no_column(table.path, each, "data.keep", names) for each, _ in columns.kept
+    more = {**dict.fromkeys(columns.features, "data.features"),
+            **{each: "data.keep" for each, _ in columns.kept}}  # fmt: skip
+    faults += [no_column(table.path, each, role, names) for each, role in more.items()
                if each not in names]  # fmt: skip
     if columns.user == columns.item:
         faults.append(f"User and item are both column '{columns.user}': name two columns.")
@@ -265,7 +268,9 @@ def _lost(value: Any) -> str:
     return " As a float several ids would be one: write them as whole numbers, or as text."
 
 
-def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl.LazyFrame:
+def _typed(
+    source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float, features: tuple[str, ...]
+) -> pl.LazyFrame:
     user = values["user"]
     if "session" in values:
         # A slash within an id is doubled, so that no two sessions have one name.
@@ -285,4 +290,4 @@ def _typed(source: pl.LazyFrame, values: dict[str, pl.Expr], scale: float) -> pl
         typed.append(known.alias("history"))
     if "rating" in values:
         typed.append(values["rating"].cast(pl.Float32).alias("rating"))
-    return source.select(typed)
+    return source.select(*typed, *features)

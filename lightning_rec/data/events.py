@@ -21,7 +21,9 @@ LISTED = ("item", "time", "rating")  # roles that may hold lists
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what; user and session together make a user."""
+    """Which columns of a table hold what; user and session together make a user. ``features`` say
+    something of an event, whatever it is.
+    """
 
     user: str
     item: str
@@ -31,6 +33,7 @@ class Columns:
     session: str | None = None
     history: str | None = None
     kept: Kept = ()
+    features: tuple[str, ...] = ()
 
     def named(self) -> dict[str, str]:
         """Role and column, for the roles that have one."""

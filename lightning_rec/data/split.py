@@ -58,11 +58,17 @@ class Histories(NamedTuple):
     user: int64 [B]; user codes, -1 for a user that training did not know.
     times: int64 [B, L + 1]; whole seconds of the items, and from the latest on of what comes next:
         when it happened, or was asked for. None where nobody knows.
+    events: int64 [B, L, F]; what columns of the log say of the items' events, as rows of a table
+        of vectors, 0 where nothing is known: in padding, and where an item is hidden. None where
+        there are no columns.
+    about: int64 [B, G]; what columns say of the users, likewise.
     """
 
     items: "Tensor"
     user: "Tensor"
     times: "Tensor | None" = None
+    events: "Tensor | None" = None
+    about: "Tensor | None" = None
 
 
 class Examples(NamedTuple):

@@ -91,6 +91,11 @@ def values_of(run: RunFolder, loaded: AuditedLog, codes: Codes, figure: str) -> 
 
 def _ranks(model: SequencePredictor, loaded: AuditedLog, codes: Codes, k: int) -> pl.Series:
     """The rank of each target of the test, null below ``k``."""
+    if model.model.side is not None:
+        raise UserError(
+            f"{model.name} reads columns of events or users (task.events, task.users), which later "
+            "events are not given with here: compare runs by 'lightning-rec compare'."
+        )
     split = loaded.data.split
     test: Examples = split.test
     k, start = min(k, len(model.items)), split.offsets[:-1][test.user]

@@ -135,6 +135,13 @@ def _check_fits(teacher: nn.Module, student: nn.Module, objective: Any) -> None:
                 f"method.teacher is a {_title(teacher)}, which does not know objective={name}: "
                 f"it learnt by {' or '.join(teacher.objectives)}."
             )
+        if teacher.side is not None and (
+            student.side is None or student.side.columns != teacher.side.columns
+        ):
+            raise UserError(
+                f"method.teacher is a {_title(teacher)} that reads columns of events or users: let "
+                "the student read the same ones, task.events and task.users."
+            )
         ours, theirs = student.schema, teacher.schema
         if ours.num_items != theirs.num_items or ours.max_len > theirs.max_len:
             raise UserError(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models import kernels
 from lightning_rec.models.items.base import item_encoders
+from lightning_rec.models.side import Side
 from lightning_rec.needs import ABSENT, LOSS, Need
 
 
@@ -35,6 +36,7 @@ class SequenceModel(nn.Module, ABC):
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         self.schema = schema
+        self.side: Side | None = None  # what is known of events and users, if the model reads it
 
     @property
     def needs(self) -> list[Need]:

@@ -42,8 +42,18 @@ def encode(
     lengths = (items != model.schema.padding).sum(dim=1).tolist() if tokens else [0] * len(items)
     queries = []
     for rows, longest in blocks(lengths, items.shape[1], tokens):
-        times = None if histories.times is None else histories.times[rows, : longest + 1]
-        part = Histories(items[rows, :longest], histories.user[rows], times)
         inside = positions[rows, :longest] if positions.dim() == 2 else positions[rows]
-        queries.append(model(part, inside))
+        queries.append(model(_part(histories, rows, longest), inside))
     return torch.cat(queries)
+
+
+def _part(histories: Histories, rows: slice, longest: int) -> Histories:
+    """Some rows, cut to the longest of them."""
+    items, user, times, events, about = histories
+    return Histories(
+        items[rows, :longest],
+        user[rows],
+        None if times is None else times[rows, : longest + 1],
+        None if events is None else events[rows, :longest],
+        None if about is None else about[rows],
+    )

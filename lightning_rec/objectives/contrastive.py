@@ -21,7 +21,8 @@ class Contrastive(NextItem):
 
     Training and query inputs are those of :class:`NextItem`. To their loss comes :meth:`term`: two
     views of each sequence are made by two different operators out of crop, mask and reorder, and
-    each view has to find its other half among all views of the batch.
+    each view has to find its other half among all views of the batch. Views are of items alone:
+    without times, and without what is known of events and users.
 
     Args:
         crop: share of a sequence that a crop keeps.

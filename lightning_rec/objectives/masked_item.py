@@ -37,7 +37,11 @@ class MaskedItem(Objective):
         hidden &= ~last_only[:, None]
         hidden[rows, latest(items, schema.padding)] |= last_only
         shown = items.masked_fill(hidden, schema.mask)
-        return TrainingInputs(histories._replace(items=shown), hidden, items[hidden])
+        events = histories.events  # those of what is hidden would tell it
+        if events is not None:
+            events = events.masked_fill(hidden[..., None], 0)
+        inputs = histories._replace(items=shown, events=events)
+        return TrainingInputs(inputs, hidden, items[hidden])
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:
         """Append the mask, and drop the oldest item where the window is full."""
@@ -47,8 +51,12 @@ class MaskedItem(Objective):
         # A condition, not min(): an exported model is told which lengths there are, and that holds.
         width = items.shape[1] + 1 if items.shape[1] < schema.max_len else schema.max_len
         index = torch.arange(width, device=items.device)
-        shown = items.gather(1, (index + dropped[:, None]).clamp(max=items.shape[1] - 1))
+        place = (index + dropped[:, None]).clamp(max=items.shape[1] - 1)
+        shown, events = items.gather(1, place), histories.events
         positions = length - dropped
         shown[index > positions[:, None]] = schema.padding
         shown[torch.arange(len(items), device=items.device), positions] = schema.mask
-        return QueryInputs(histories._replace(items=shown), positions)
+        if events is not None:
+            moved = events.gather(1, place[..., None].expand(-1, -1, events.shape[2]))
+            events = moved.masked_fill((index >= positions[:, None])[..., None], 0)
+        return QueryInputs(histories._replace(items=shown, events=events), positions)

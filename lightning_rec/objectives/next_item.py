@@ -21,5 +21,8 @@ class NextItem(Objective):
         positions = following != schema.padding
         shown = histories.items[:, :-1].masked_fill(~positions, schema.padding)
         times = None if histories.times is None else histories.times[:, :-1]
-        inputs = histories._replace(items=shown, times=times)
+        events = histories.events
+        if events is not None:
+            events = events[:, :-1].masked_fill(~positions[..., None], 0)
+        inputs = histories._replace(items=shown, times=times, events=events)
         return TrainingInputs(inputs, positions, following[positions])

@@ -22,4 +22,4 @@ class UserItem(Objective):
         positions = histories.items != schema.padding
         hidden = torch.full_like(histories.items, schema.padding)
         targets = histories.items[positions]
-        return TrainingInputs(histories._replace(items=hidden), positions, targets)
+        return TrainingInputs(histories._replace(items=hidden, events=None), positions, targets)

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from lightning_rec.data.batches import gather_times
 from lightning_rec.data.ids import ids_of
-from lightning_rec.data.lists import lists as read_lists
 from lightning_rec.data.names import lacking
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.predict.indexed import nearest_others
-from lightning_rec.predict.told import Told
 from lightning_rec.predict.unknown import unknown_items
 from lightning_rec.retrieval.exact import SCORE_BYTES, Pairs, rank_blocks
 from lightning_rec.retrieval.index.base import Index
@@ -106,6 +104,7 @@ class Asked(NamedTuple):
     items: int32 [S] item codes, oldest first.  offsets: int64 [n + 1]; history i is
     ``items[offsets[i]:offsets[i + 1]]``.  user: int64 [n] user codes, -1 for somebody new.
     times: int64 [S] seconds of the items, if known.  at: int64 [n], when the next one is asked for.
+    events: int32 [S, F], what columns say of the items' events, if known; see :mod:`data.side`.
     """
 
     key: pl.Series
@@ -114,6 +113,7 @@ class Asked(NamedTuple):
     user: Ints
     times: Ints | None = None
     at: Ints | None = None
+    events: NDArray[np.int32] | None = None
 
     def when(self, rows: Ints, start: Ints, end: Ints) -> Tensor | None:
         """Times of ``items[start[b]:end[b]]`` of some rows, as of histories: int64 [B, L + 1]."""
@@ -165,82 +165,26 @@ def check_k(k: Any, most: int, told: str) -> None:
         raise UserError(f"k={k}: {told.format(most)}.")
 
 
-def events_of(histories: Histories) -> pl.DataFrame:
-    """Whose (``user`` or ``row``), and ``item``: a row for each event, in order.
-
-    A history without events is a row without an item. Raises UserError for times that are text.
+def cut(
+    key: pl.Series,
+    codes: pl.Series,
+    user: Ints,
+    times: pl.Series | None = None,
+    events: pl.Series | None = None,
+) -> Asked:
+    """What is asked of lists of item codes, List[UInt32] [n], with their times, List[Int64] [n],
+    and with the rows of their events, List[UInt32] [n], F of each.
     """
-    if hasattr(histories, "columns") or hasattr(histories, "keys"):
-        events = frame(histories, "user", "item")
-        if "time" in events.columns:
-            if not (events["time"].dtype.is_numeric() or events["time"].dtype.is_temporal()):
-                raise UserError(
-                    f"The column 'time' holds {events['time'].dtype}, whose order may not be that "
-                    "of time: make it numbers or dates, or leave it out and order the rows."
-                )
-            numbers = events["time"].to_physical().cast(pl.Float64)
-            if (missing := numbers.fill_nan(None).is_null()).any():
-                raise UserError(
-                    f"The column 'time' is empty in row {missing.arg_max()}: when was that event?"
-                )
-            events = events.sort("time", maintain_order=True)
-            return events.select("user", "item", time=seconds_of(events["time"]))
-        return events.select("user", "item")
-    lists = [each_of("histories", each) for each in each_of("histories", histories)]
-    row = np.repeat(np.arange(len(lists), dtype=np.uint32), [len(each) for each in lists])
-    flat = [item for each in lists for item in each]
-    events = pl.DataFrame({"row": row, "item": series("item", flat)})
-    every = pl.DataFrame({"row": np.arange(len(lists), dtype=np.uint32)})  # empty ones, too
-    return every.join(events, "row", "left", maintain_order="left")
-
-
-def asked_of(histories: Histories, catalogue: Catalogue, told: Told) -> Asked:
-    """What is asked by histories of raw ids; items that are not known are passed over and told."""
-    keys = None
-    if hasattr(histories, "columns") and "history" in histories.columns:
-        given = frame(histories, "user", "history")
-        keys, lists = given["user"], given["history"]
-        if lists.dtype == pl.String:
-            lists = given.select(read_lists(pl.col("history"), lists.dtype))["history"]
-        if not isinstance(lists.dtype, pl.List | pl.Array) or lists.dtype.inner == pl.List:
-            raise UserError(f"The column 'history' holds {lists.dtype}, and no lists of ids.")
-        lists = lists.fill_null([]).alias("item")
-        rows = pl.DataFrame([lists]).with_row_index("row")
-        events = rows.explode("item", empty_as_null=True, keep_nulls=True)
-    else:
-        events = events_of(histories)
-    found = events.with_columns(catalogue.codes(events["item"]))
-    key, named = events.columns[0], found.drop_nulls("item")
-    told.items += len(named)
-    if unknown := named["code"].null_count():
-        told.unknown_items += unknown
-        told.keep("items", named.filter(pl.col("code").is_null())["item"])
-    timed = [pl.col("time").filter(pl.col("code").is_not_null())] if "time" in found.columns else []
-    asked = found.group_by(key, maintain_order=True).agg(pl.col("code").drop_nulls(), *timed)
-    nobody = np.full(len(asked), -1)
-    times = asked["time"] if timed else None
-    return cut(asked[key] if keys is None else keys, asked["code"], nobody, times)
-
-
-def seconds_of(times: pl.Series) -> pl.Series:
-    """Whole seconds since 1970, Int64: of dates and moments, or of numbers that are such."""
-    if times.dtype in (pl.Date, pl.Datetime):
-        return times.dt.epoch("s")
-    return times.to_physical().cast(pl.Float64).floor().cast(pl.Int64, strict=False).fill_null(0)
-
-
-def cut(key: pl.Series, codes: pl.Series, user: Ints, times: pl.Series | None = None) -> Asked:
-    """What is asked of lists of item codes, List[UInt32] [n], with their times, List[Int64] [n]."""
     offsets = np.concatenate([[0], np.cumsum(codes.list.len().to_numpy(), dtype=np.int64)])
     flat = codes.explode(empty_as_null=False, keep_nulls=False)
-    when = None if times is None else times.explode(empty_as_null=False, keep_nulls=False)
-    return Asked(
-        key,
-        flat.to_numpy().astype(np.int32),
-        offsets,
-        user,
-        None if when is None else when.to_numpy().astype(np.int64),
-    )
+    found: list[Any] = [None, None]
+    for place, (lists, dtype) in enumerate(((times, np.int64), (events, np.int32))):
+        if lists is not None:
+            each = lists.explode(empty_as_null=False, keep_nulls=False)
+            found[place] = each.to_numpy().astype(dtype)
+    if found[1] is not None:
+        found[1] = found[1].reshape(len(flat), -1) if len(flat) else None
+    return Asked(key, flat.to_numpy().astype(np.int32), offsets, user, found[0], None, found[1])
 
 
 def split(rows: Ints, step: int) -> Iterator[Ints]:

@@ -9,9 +9,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from lightning_rec.data.batches import gather, pairs
+from lightning_rec.data.batches import pairs
 from lightning_rec.data.ids import ids_of
-from lightning_rec.data.split import Histories as Batch
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 from lightning_rec.models import kernels
@@ -25,7 +24,6 @@ from lightning_rec.predict.asking import (
     Frame,
     Histories,
     arrays,
-    asked_of,
     check_k,
     cut,
     frame,
@@ -34,6 +32,7 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Predictor
+from lightning_rec.predict.batches import asked_by, batch
 from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import NOTHING, Lists, plain_lists, ruled_lists, shown, top_of
 from lightning_rec.predict.told import Told
@@ -51,8 +50,9 @@ class SequencePredictor(Predictor):
     """A trained model of sequences with its vocabulary; ``objective`` asks it for the next item.
 
     ``items``: ``item``, perhaps ``title``; row i is item code i. ``users``: ``user``, ``items``
-    (codes, oldest first), perhaps their ``times``; row i is user code i; None where a run kept
-    none. ``seen``: whether seen items are recommended (``keep``) or not, where nobody says.
+    (codes, oldest first), perhaps their ``times``, ``events`` (rows of each) and what is known
+    ``about`` a user; row i is user code i; None where a run kept none. ``seen``: whether seen items
+    are recommended (``keep``) or not, where nobody says.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class SequencePredictor(Predictor):
         Args:
             histories: lists of item ids, oldest first; or a frame of ``user`` and ``item``, a row
                 for each event, in the order of ``time`` (dates, or seconds since 1970) if it has
-                that, else of its rows; or one of ``user`` and ``history``, which has lists.
+                that, else of its rows, with columns that the model reads of events, if it does; or
+                one of ``user`` and ``history``, which has lists.
             users: ids of the log that the run was trained on.
             k: how many.
             seen: ``filter`` leaves out the items of the history, ``keep`` does not; None does what
@@ -236,12 +237,8 @@ class SequencePredictor(Predictor):
         order = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         with kernels.using(False):  # without dropout torch's own are sooner, most of all for few
             for rows in split(order, ROWS):
-                end = asked.offsets[rows + 1]
-                start = np.maximum(asked.offsets[rows], end - self.model.schema.max_len)
-                items = gather(asked.items, start, end, self.model.schema.padding)
-                times = asked.when(rows, start, end) if self.model.reads_times else None
-                batch = Batch(items, torch.from_numpy(asked.user[rows]), times)
-                question = self.objective.query_inputs(batch, self.model.schema)
+                histories = batch(asked, rows, self.model, self.users)
+                question = self.objective.query_inputs(histories, self.model.schema)
                 yield rows, encode(self.model, *question, TOKENS)
 
     def asked(
@@ -262,7 +259,7 @@ class SequencePredictor(Predictor):
                 f"{self.name} has a vector for each user that it was trained on, and none of a "
                 "history: ask for users=[…]."
             )
-        return asked_of(histories, self.catalogue, told or Told())
+        return asked_by(histories, self.catalogue, told or Told(), self.model)
 
     def _known(self, users: pl.Series, told: Told, *, strict: bool) -> Asked:
         """What the run's log knew of some users."""
@@ -276,9 +273,13 @@ class SequencePredictor(Predictor):
         told.unknown_users += len(unknown)
         told.keep("users", unknown["user"])
         code = (of := of.drop_nulls("code"))["code"].to_list()
-        when = self.users["times"].gather(code) if "times" in self.users.columns else None
+        more = {
+            name: self.users[name].gather(code)
+            for name in ("times", "events")
+            if name in self.users.columns
+        }
         items = self.users["items"].gather(code)
-        return cut(of["user"], items, np.array(code, dtype=np.int64), when)
+        return cut(of["user"], items, np.array(code, dtype=np.int64), **more)
 
     @cached_property
     def known_users(self) -> pl.DataFrame:

@@ -31,6 +31,7 @@ from lightning_rec.problems.click_figures import worse_than_base
 from lightning_rec.problems.clicks import Clicks
 from lightning_rec.problems.sequence_tables import described_items, metrics_of
 from lightning_rec.problems.sequences import Sequences
+from lightning_rec.problems.side import refuse
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
 from lightning_rec.runs.parts import with_parts
@@ -86,7 +87,9 @@ def _problem(name: str, run: RunFolder, kind: type[Problem[Any]]) -> Problem[Any
     if found is not kind:
         what = itself(found.__module__) if issubclass(found, kind) else found.name
         raise UserError(f"{name}={run.path} is no run of task={kind.name}: it is {what}.")
-    return kind(settings, **config.check("task", task))
+    problem = kind(settings, **config.check("task", task))
+    refuse(problem, f"{name}={run.path}")
+    return problem
 
 
 def itself(module: str) -> str:

@@ -24,6 +24,7 @@ from lightning_rec.models.clicks.encoded import HistoryEncoder, WithHistory, wid
 from lightning_rec.models.items.base import item_encoders
 from lightning_rec.objectives.base import Objective
 from lightning_rec.problems.sequences import Sequences
+from lightning_rec.problems.side import refuse
 from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.foreign import unquoted
 
@@ -50,6 +51,7 @@ class Pretrained:
             )
         with quoting(folder), unquoted(self.run, (), "encoder"):
             self.problem = Sequences(self.settings, **config.check("task", self.settings.task))
+        refuse(self.problem, f"encoder.run={folder}")
         self.catalogue = self.run.table("items").sort("code")
         self.items: list[str] = self.catalogue["item"].to_list()
         self.schema = Schema(len(self.items), int(self.settings.batches.max_len), 1)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from lightning_rec.data.batches import asked_at, seconds, times_of
+from lightning_rec.data.batches import NO_SIDE, SideRows, asked_at, seconds, times_of
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
 from lightning_rec.data.split import Examples, Split
@@ -33,7 +33,9 @@ def catalogue(loaded: AuditedLog) -> pl.DataFrame:
     return described_items(loaded).with_row_index("code")
 
 
-def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -> list[Example]:
+def examples_of(
+    predictor: SequencePredictor, loaded: AuditedLog, number: int, side: SideRows = NO_SIDE
+) -> list[Example]:
     """``number`` test users, with the latest items of their histories and some of the best."""
     split: Split = loaded.data.split
     number = min(number, split.test.size)
@@ -44,6 +46,9 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
     lengths = np.asarray(split.test.end)[chosen] - split.offsets[user]
     items = [split.items[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
     row, times, at = pl.Series("row", np.arange(number)), times_of(split), None
+    events = None if side.events is None else np.concatenate(
+        [side.events[split.offsets[u] :][:n] for u, n in zip(user, lengths, strict=True)]
+    )  # fmt: skip
     if times is not None:
         asked = Examples(*(np.asarray(each)[chosen] for each in split.test))
         at = seconds(times[asked_at(split, asked)])
@@ -51,7 +56,7 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
         times = seconds(np.concatenate([*of_each, times[:0]]))
     flat = np.concatenate([*items, np.zeros(0, np.int32)]).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    question = Asked(row, flat, offsets, user, times, at)
+    question = Asked(row, flat, offsets, user, times, at, events)
     found = predictor.answer(question, min(SHOWN, split.num_items))
     names = [shown for shown in ("title", "item") if shown in found.columns]
     best = found.select("row", pl.coalesce(names).alias("name")).partition_by("row", as_dict=True)
@@ -68,20 +73,30 @@ def examples_of(predictor: SequencePredictor, loaded: AuditedLog, number: int) -
     ]
 
 
-def users_of(loaded: AuditedLog, *, timed: bool = False) -> pl.DataFrame:
+def users_of(loaded: AuditedLog, *, timed: bool = False, side: SideRows = NO_SIDE) -> pl.DataFrame:
     """``user`` and ``items``, List[UInt32] of item codes, oldest first; row i is user code i.
 
-    ``timed``: with their ``times``, List[Int64] of seconds, if the log has times.
+    ``timed``: with their ``times``, List[Int64] of seconds, if the log has times. ``side``: with
+    ``events``, the rows of each item's event, one after another, and ``about``, those of the user,
+    List[UInt32] both.
     """
     split = loaded.data.split
     flat = pl.DataFrame({"items": pl.Series(np.asarray(split.items)).cast(pl.UInt32)})
     if timed and (times := times_of(split)) is not None:
         flat = flat.with_columns(times=pl.Series(seconds(np.asarray(times))))
+    if side.events is not None:
+        rows = pl.Series(side.events.astype(np.uint32))
+        flat = flat.with_columns(events=rows.arr.to_list())
     of = np.repeat(np.arange(split.num_users, dtype=np.uint32), np.diff(split.offsets))
     lists = flat.with_columns(code=of).group_by("code", maintain_order=True).agg(flat.columns)
     users = loaded.data.log.users.select("user").with_row_index("code")
     told = users.join(lists, "code", "left", maintain_order="left").drop("code")
-    return told.with_columns(pl.col(flat.columns).fill_null([]))
+    told = told.with_columns(pl.col(flat.columns).fill_null([]))
+    if side.events is not None:
+        told = told.with_columns(pl.col("events").list.eval(pl.element().explode()))
+    if side.about is None:
+        return told
+    return told.with_columns(about=pl.Series(side.about.astype(np.uint32)).arr.to_list())
 
 
 def trained_of(loaded: AuditedLog) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """The problem of sequences: predict the next item, ranked among the whole catalogue."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
+from lightning_rec.files import sha256_json
 from lightning_rec.items.base import Reading, known_by, read_items
 from lightning_rec.items.semantic import SemanticIds
 from lightning_rec.methods.update import Before
@@ -33,7 +35,7 @@ from lightning_rec.models.events import event_vectors
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.problems import updating
+from lightning_rec.problems import side, updating
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.sequence_tables import (
     TRAINED,
@@ -61,6 +63,9 @@ class Sequences(Problem[AuditedLog]):
     Args:
         cfg, tuned_lr, arithmetic: see :class:`Problem`.
         block_tokens: positions that are encoded at once on a CPU.
+        events: columns of the log that models read of the events of a history, ``rating``, what
+            times tell (``gap``, ``hour``, ``weekday``) and those of ``data.features`` among them.
+        users: columns of the table of users that models read.
     """
 
     name: ClassVar = "sequence"
@@ -86,9 +91,11 @@ class Sequences(Problem[AuditedLog]):
         block_tokens: PositiveInt = 4096,
         tuned_lr: PositiveFloat | None = None,
         arithmetic: Arithmetic = "fast",
+        events: Sequence[str] = (),
+        users: Sequence[str] = (),
     ) -> None:
         super().__init__(cfg, tuned_lr, arithmetic)
-        self.block_tokens = block_tokens
+        self.block_tokens, self.side = block_tokens, side.Reads(events, users)
         self.items = known_by(cfg)
         self.objective: Objective = self._part(
             "objective", "name", "training_inputs", "query_inputs"
@@ -147,11 +154,17 @@ class Sequences(Problem[AuditedLog]):
     @property
     def reads_catalogue(self) -> bool:
         """Whether the model knows items by what the catalogue says of them."""
-        return self.items is not None or isinstance(self.meta_model, ReadsCatalogue)
+        described = self.items is not None or isinstance(self.meta_model, ReadsCatalogue)
+        return described or bool(self.side)
 
     def catalogue_hash(self, loaded: AuditedLog) -> str | None:
-        """The hash of titles and features; None where nothing is known but ids."""
-        return loaded.data.log.info["catalogue_hash"]
+        """The hash of titles and features, of events and users too where they are read; None where
+        nothing is known but ids.
+        """
+        of_items: str | None = loaded.data.log.info["catalogue_hash"]
+        if not self.side:
+            return of_items
+        return sha256_json([of_items, self.side.known(loaded).hash()])
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""
@@ -161,6 +174,7 @@ class Sequences(Problem[AuditedLog]):
             seed=self.cfg.seed,
             window=self.objective.window,
             candidates=self.protocol.candidates,
+            side=self.side.known(loaded).rows,
         )
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
@@ -172,6 +186,8 @@ class Sequences(Problem[AuditedLog]):
         model = self._fitted(self.make_model(data.schema, reading), loaded)
         if reading is not None:
             self._read_items(model, reading)
+        if self.side:
+            side.given(model, self.side.known(loaded))
         loss = self.make_loss(split=split)
         adapted = None if reading is None else reading.tuned
         return self.task(self._steps(loaded), model, loss, self.objective, adapted)
@@ -203,11 +219,14 @@ class Sequences(Problem[AuditedLog]):
             model.read_catalogue(items)
         if self.items is not None:
             self._read_items(model, reading)
+        if (columns := side.of_run(run)) is not None:
+            side.attach(model, *columns)
         run.load_model(model, trained if trained < len(items) else None)
         return model
 
     def before(self, loaded: AuditedLog, folder: str) -> Before:
         """What a run of an earlier state of the log knew; see :func:`updating.before`."""
+        side.refuse(self, "method.run: this model")
         return updating.before(self.cfg, loaded, folder, self.make_model)
 
     def make_baseline(self, loaded: AuditedLog, data: SequenceData) -> Task | None:
@@ -223,9 +242,11 @@ class Sequences(Problem[AuditedLog]):
         tested = per_user(task.steps.metrics["test"], task.steps.ranks["test"], loaded)
         hours = hours_of_events(loaded)
         assert isinstance(task.model, SequenceModel)
-        users = users_of(loaded, timed=task.model.reads_times)
+        known = self.side.known(loaded, task.model)
+        users = users_of(loaded, timed=task.model.reads_times, side=known.rows)
         kept = {"test_users": tested, "items": catalogue(loaded), "users": users}
         kept[TRAINED] = trained_of(loaded)
+        kept |= {side.TABLE: known.table()} if known.events or known.users else {}
         return kept if hours is None else kept | {"hours": hours}
 
     def examples(self, task: Task, loaded: AuditedLog) -> list[Example]:
@@ -235,7 +256,7 @@ class Sequences(Problem[AuditedLog]):
         assert isinstance(task.model, SequenceModel)
         items, seen = catalogue(loaded), self.protocol.seen
         predictor = SequencePredictor(task.model, self.objective, items, None, seen)
-        return examples_of(predictor, loaded, number)
+        return examples_of(predictor, loaded, number, self.side.known(loaded, task.model).rows)
 
     def described(self) -> dict[str, str]:
         """Name and class of each part."""
@@ -243,9 +264,7 @@ class Sequences(Problem[AuditedLog]):
         return shown | {"model": f"{shown['model']} over {META_ITEMS} items"}
 
     def item_vectors(self, loaded: AuditedLog) -> tuple[pl.Series, Tensor]:
-        """Ids of the items, and vectors by what they are known by, float [V, E]; where that is ids
-        alone, by who had them in training.
-        """
+        """Ids of the items, and vectors by what they are known by, float [V, E], else by events."""
         about, split = described_items(loaded), loaded.data.split
         if self.items is None:
             return about["item"], event_vectors(split, EVENT_VECTORS)

@@ -105,7 +105,8 @@ def plain(model: nn.Module, objective: Any = None) -> Plain:
     ``objective``: of a model of sequences. Raises UserError for a model that is not known to be
     such a function.
     """
-    if isinstance(model, InnerProduct) and not (model.needs_users or model.reads_times):
+    bare = isinstance(model, InnerProduct) and not (model.needs_users or model.reads_times)
+    if isinstance(model, InnerProduct) and bare and model.side is None:
         schema = model.schema
         history = torch.full((3, 4), schema.padding)
         history[:, 0], history[0] = 0, 0

@@ -17,10 +17,13 @@ from lightning_rec.data.kinds import read_kept
 from lightning_rec.data.plain import READ, table_files
 from lightning_rec.data.schema import Tables
 from lightning_rec.data.shares import PARTS
+from lightning_rec.data.side import DERIVED
 from lightning_rec.data.tabular import open_table
 from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import NotSet, UserError
+
+_TAKEN = ("user", "item", "timestamp", "fraction", "moment", "rating", "part", "row", *DERIVED)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -110,6 +113,8 @@ class TableSource(OwnTable):
             before, oldest first, and the item that followed.
         form: ``rows``: one event each. ``lists``: the column of items holds lists. ``lines``: a
             line is a user and all his items.
+        features: columns of the log that say something of an event, such as its device: what models
+            may read of it (``task.events``).
         keep: which rows are events, by columns of the log: ``{kind: [purchase]}``; None: all.
         ties: the order of a user's events at one time: ``file``, as the rows have it, or
             ``shuffle``, by a hash of their ids, so that it says nothing.
@@ -135,6 +140,7 @@ class TableSource(OwnTable):
     session: str | None = None
     history: str | None = None
     form: Form = "rows"
+    features: list[str] | None = None
     keep: dict[str, Any] | None = None
     ties: Ties = "file"
     catalogue: str | None = None
@@ -170,8 +176,8 @@ class TableSource(OwnTable):
                 "data.time=COLUMN, or leave order out, protocol=random_items."
             )
         within = self.session if self.session != user else None  # of a user, if users are named
-        kept = read_kept(self.keep)
-        self.roles = Columns(user, item, time, rating, self.times, within, self.history, kept)
+        more = (read_kept(self.keep), self._features())
+        self.roles = Columns(user, item, time, rating, self.times, within, self.history, *more)
         self.in_order = self.form != "rows" or self.history is not None  # lists are in that of time
         self.timed = time is not None
         if self.users is not None and self.session is not None:
@@ -180,6 +186,18 @@ class TableSource(OwnTable):
                 "would: drop one of the two."
             )
         self.about = {each.setting: each for each in self._about()}
+
+    def _features(self) -> tuple[str, ...]:
+        """The columns that say something of events. Raises UserError where they cannot be kept."""
+        names = tuple(self.features or ())
+        if names and (self.form != "rows" or self.history is not None):
+            raise UserError("data.features needs rows that are one event each: data.form=rows.")
+        if taken := [name for name in names if name in _TAKEN]:
+            raise UserError(
+                f"data.features names '{taken[0]}', which is what this program calls its own "
+                "column: rename it in the file (data.columns names those of a text)."
+            )
+        return names
 
     def _about(self) -> Iterator[Beside]:
         """The tables of items and of users, as far as they are named."""
@@ -210,9 +228,11 @@ class TableSource(OwnTable):
         """What else the tables depend on: the columns and their meaning."""
         roles = asdict(self.roles)
         kept, users = roles.pop("kept"), self.about.get("users")
+        features = roles.pop("features")
         return {
             **roles,
             **({"keep": kept} if kept else {}),
+            **({"features": features} if features else {}),
             **asdict(self.dialect),
             "session": self.session,
             "ties": self.ties,

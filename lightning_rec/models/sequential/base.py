@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from lightning_rec.data.split import Schema
+from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.items.base import Init, modules_beside_items
 from lightning_rec.models.items.ids import Items
@@ -47,6 +47,16 @@ class NeuralSequenceModel(InnerProduct):
                 nn.init.zeros_(module.bias)
                 if linear is not None:
                     linear(module.weight)
+
+    def embedded(self, histories: Histories) -> Tensor:
+        """What layers begin with, float [B, L, D]: the vectors of a history's items, with what is
+        known of events and users added where a config names columns of them.
+        """
+        vectors: Tensor = self.item(histories.items)
+        if self.side is None:
+            return vectors
+        read: Tensor = self.side(vectors, histories, self.schema.padding)
+        return read
 
     def vectors(self, items: Tensor | None = None) -> ItemVectors:
         """The rows of the output layer, and its biases if it has any."""

@@ -61,7 +61,7 @@ class BERT4Rec(NeuralSequenceModel):
         items = histories.items
         visible = (items != self.schema.padding)[:, None, None, :]  # [B, 1, 1, L]
         positional_BLD = self.position(steps_back(items, self.schema.padding))
-        hidden_BLD = self.dropout(self.norm(self.item(items) + positional_BLD))
+        hidden_BLD = self.dropout(self.norm(self.embedded(histories) + positional_BLD))
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, visible)
         asked, places = gather_rows(hidden_BLD, positions)

@@ -72,7 +72,7 @@ class BSARec(NeuralSequenceModel):
         """Queries float [M, D]; positions are counted from the latest item."""
         items = histories.items
         back = steps_back(items, self.schema.padding)
-        hidden_BLD = self.dropout(self.norm(self.item(items) + self.position(back)))
+        hidden_BLD = self.dropout(self.norm(self.embedded(histories) + self.position(back)))
         low_pass = self.low_pass[: items.shape[1], : items.shape[1]]
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, low_pass)

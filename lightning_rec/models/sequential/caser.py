@@ -68,7 +68,7 @@ class Caser(NeuralSequenceModel):
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, 2 D] (without user vectors [M, D]): sections 3.1 to 3.3."""
         length = histories.items.shape[1]
-        before_BLD = F.pad(self.item(histories.items), (0, 0, self.length - 1, 0))
+        before_BLD = F.pad(self.embedded(histories), (0, 0, self.length - 1, 0))
         unions = [self._unions(before_BLD, length, height) for height in range(1, self.length + 1)]
         points = self.vertical(torch.stack(shifted(before_BLD, self.length, length), dim=-1))
         found = gather(torch.cat([*unions, points.flatten(2)], dim=-1), positions)

@@ -66,7 +66,7 @@ class Decoder(NeuralSequenceModel):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; padding stands on the right, where no place looks."""
-        vectors_BLD = self.dropout(self.item(histories.items))
+        vectors_BLD = self.dropout(self.embedded(histories))
         hidden_BLD = self.body(inputs_embeds=vectors_BLD, use_cache=False).last_hidden_state
         return gather(hidden_BLD, positions)
 

@@ -62,7 +62,7 @@ class ESASRec(NeuralSequenceModel):
         """Queries float [M, D]."""
         items = histories.items
         back = self.position(steps_back(items, self.schema.padding))
-        hidden_BLD = self.dropout(self._dropped(self.item(items), items) + back)
+        hidden_BLD = self.dropout(self._dropped(self.embedded(histories), items) + back)
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD, hidden_BLD)
         visible, asked = None, hidden_BLD

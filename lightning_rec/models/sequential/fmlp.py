@@ -46,7 +46,7 @@ class FMLP(NeuralSequenceModel):
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; positions are counted from the oldest item of the window."""
         index = torch.arange(histories.items.shape[1], device=histories.items.device)
-        hidden_BLD = self.norm(self.item(histories.items) + self.position(index))
+        hidden_BLD = self.norm(self.embedded(histories) + self.position(index))
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD)

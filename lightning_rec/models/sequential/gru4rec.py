@@ -47,7 +47,7 @@ class GRU4Rec(NeuralSequenceModel):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]; padding stands on the right, so no state has passed any."""
-        hidden_BLD = self.dropout(self.item(histories.items))
+        hidden_BLD = self.dropout(self.embedded(histories))
         for layer in self.layers:
             states_BLD, _ = layer(hidden_BLD)
             hidden_BLD = self.dropout(states_BLD)

@@ -47,7 +47,7 @@ class GSASRec(NeuralSequenceModel):
         """Queries float [M, D]; the latest item of each sequence has the last position."""
         items = histories.items
         index = self.schema.max_len - 1 - steps_back(items, self.schema.padding)
-        hidden_BLD = self.dropout(self.item(items) + self.position(index))
+        hidden_BLD = self.dropout(self.embedded(histories) + self.position(index))
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD, hidden_BLD)
         return gather(self.norm(hidden_BLD), positions)

@@ -54,7 +54,7 @@ class Transducer(NeuralSequenceModel):
         if self.reads_times and histories.times is not None:
             gaps = buckets(histories.times)
         index = torch.arange(items.shape[1], device=items.device)
-        hidden_BLD = self.item(items) * self.item.dim**0.5 + self.position(index)
+        hidden_BLD = self.embedded(histories) * self.item.dim**0.5 + self.position(index)
         hidden_BLD = self.dropout(hidden_BLD)
         for layer in self.layers:
             hidden_BLD = layer(hidden_BLD, gaps)

@@ -52,7 +52,7 @@ class LRURec(NeuralSequenceModel):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]."""
-        hidden_BLD = self.norm(self.dropout(self.item(histories.items)))
+        hidden_BLD = self.norm(self.dropout(self.embedded(histories)))
         for layer in self.layers[:-1]:
             hidden_BLD = layer(hidden_BLD)
         return self.layers[-1](hidden_BLD, positions)

@@ -52,7 +52,7 @@ class NextItNet(NeuralSequenceModel):
 
     def forward(self, histories: Histories, positions: Tensor) -> Tensor:
         """Queries float [M, D]."""
-        hidden_BLD = self.dropout(self.item(histories.items))
+        hidden_BLD = self.dropout(self.embedded(histories))
         for block in self.blocks:
             hidden_BLD = block(hidden_BLD)
         return gather(hidden_BLD, positions)

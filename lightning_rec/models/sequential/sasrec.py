@@ -72,7 +72,7 @@ class SASRec(NeuralSequenceModel):
         index = torch.arange(items.shape[1], device=items.device)
         if self.from_latest:
             index = steps_back(items, self.schema.padding)
-        hidden_BLD = self.item_dropout(self.item(items)) * self.scale + self.position(index)
+        hidden_BLD = self.item_dropout(self.embedded(histories)) * self.scale + self.position(index)
         hidden_BLD = self.dropout(hidden_BLD)
         for block in self.blocks[:-1]:
             hidden_BLD = block(hidden_BLD, hidden_BLD)

@@ -1,0 +1,58 @@
+"""What is asked as batches of histories, with all that a model reads of events and users."""
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from lightning_rec.data.batches import gather, gather_rows
+from lightning_rec.data.side import of_times
+from lightning_rec.data.split import Histories
+from lightning_rec.data.types import Ints
+from lightning_rec.models.base import SequenceModel
+from lightning_rec.predict.asking import Asked, Catalogue
+from lightning_rec.predict.asking import Histories as Raw
+from lightning_rec.predict.histories import asked_of, asked_with
+from lightning_rec.predict.told import Told
+
+
+def batch(asked: Asked, rows: Ints, model: SequenceModel, users: pl.DataFrame | None) -> Histories:
+    """The latest items of some histories, as many as the model reads. ``users``: those of the run,
+    by code.
+    """
+    end = asked.offsets[rows + 1]
+    start = np.maximum(asked.offsets[rows], end - model.schema.max_len)
+    items = gather(asked.items, start, end, model.schema.padding)
+    times = asked.when(rows, start, end) if model.reads_times else None
+    events = about = None
+    if (side := model.side) is not None:
+        if side.events is not None and asked.events is not None:
+            events = gather_rows(asked.events, start, end)
+        if side.users is not None and users is not None and "about" in users.columns:
+            about = torch.from_numpy(_about(users["about"], asked.user[rows], len(side.of_users)))
+    return Histories(items, torch.from_numpy(asked.user[rows]), times, events, about)
+
+
+def _about(known: pl.Series, user: Ints, width: int) -> NDArray[np.int64]:
+    """Rows of users, int64 [B, G], 0 for one that the run does not know."""
+    found = np.zeros((len(user), width), dtype=np.int64)
+    there = user >= 0
+    some = known.gather(user[there]).explode(empty_as_null=False)
+    found[there] = some.to_numpy().reshape(-1, width)
+    return found
+
+
+def asked_by(raw: Raw, catalogue: Catalogue, told: Told, model: SequenceModel) -> Asked:
+    """What is asked by histories of raw ids, with what the model reads of their events; where
+    neither that nor times are given it is asked without.
+    """
+    if model.side is None:
+        return asked_of(raw, catalogue, told)
+    columns = model.side.of_events
+    asked, given = asked_with(raw, catalogue, told, columns.names)
+    if asked.times is not None:
+        made = of_times(asked.times, asked.offsets)
+        given = given.with_columns(made[name] for name in made.columns if name not in given.columns)
+    if not set(given.columns) & set(columns.names):
+        return asked
+    return asked._replace(events=columns.rows(given))
