@@ -13,7 +13,8 @@ from lightning_rec.config import as_override
 from lightning_rec.data.check import Report, check_file, compare
 from lightning_rec.data.columns import read_log
 from lightning_rec.data.propose_beside import beside, opened
-from lightning_rec.data.sources.table import TableSource
+from lightning_rec.data.side import DERIVED
+from lightning_rec.data.sources.table import TAKEN, TableSource
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_text
@@ -32,7 +33,11 @@ _TAKEN = {
     "category": "categories",
     "code": "categories: few whole numbers",
     "number": "a number",
+    "rating": "ratings",
+    "derived": "told by the times",
 }
+_KEPT = ("category", "code", "number")  # columns of events that the data has to keep
+_HEAD_ROWS = 100_000  # of a log, by which columns of events are told
 
 
 def schema_log(
@@ -58,8 +63,11 @@ def schema_log(
     if not report.settings or not (report.ok or report.droppable):
         return 1
     chosen = report.chosen if protocol is None else {"protocol": protocol}
+    of_events = _of_events(path, settings)
+    if kept := [name for name, kind in of_events.items() if kind in _KEPT]:
+        settings["features"] = kept
     write_text(targets["data"], f"{_HEAD}defaults: [table, _self_]\n\n{_yaml(settings)}")
-    reads = _offer(settings, console)
+    reads = _offer(settings, of_events, console)
     plain = [f"{key}={as_override(value)}" for key, value in {"model": "sasrec", **chosen}.items()]
     lines = [[f"data={as_override(name)}", *plain]]
     if "model" in chosen:  # the log tells no order: no model of sequences reads it
@@ -91,12 +99,38 @@ def _beside(path: Path, report: Report, settings: dict[str, Any]) -> dict[str, A
     return found
 
 
-def _offer(settings: dict[str, Any], console: Screen) -> dict[str, dict[str, str]]:
+def _of_events(path: Path, settings: dict[str, Any]) -> dict[str, str]:
+    """What the log says of an event beside who and what: columns, and what each is taken for."""
+    source = TableSource(**settings)
+    table = open_table(path, source.dialect, source.invalid)
+    if source.dialect.form != "rows" or source.roles.history is not None:
+        return {}
+    named, found = source.roles.named(), {}
+    if (rating := named.get("rating")) is not None:
+        found[rating] = "rating"
+    if "time" in named:
+        found |= dict.fromkeys(DERIVED, "derived")
+    head = table.collect(table.frame.head(_HEAD_ROWS))
+    rest = head.select(name for name in head.columns if name not in named.values())
+    rest = rest.select(name for name in rest.columns if name not in TAKEN)
+    flat = rest.select(name for name in rest.columns if not rest[name].dtype.is_nested())
+    return found | {name: str(kind) for name, kind in offered(flat).items()}
+
+
+def _offer(
+    settings: dict[str, Any], of_events: dict[str, str], console: Screen
+) -> dict[str, dict[str, str]]:
     """Show what the columns of the tables are taken for: by table, those that models read."""
     found: dict[str, dict[str, str]] = {}
-    shown = FittedTable(
-        "Columns", [*text("table", "column"), *figures("distinct"), *text("taken for")]
-    )
+    heads = [*text("table", "column"), *figures("distinct"), *text("taken for")]
+    shown = FittedTable("Columns", heads)
+    for column, kind in of_events.items():
+        shown.add_row("log", column, "", _TAKEN[kind])
+    found["log"] = {
+        "rating" if kind == "rating" else column: kind
+        for column, kind in of_events.items()
+        if kind != "name"
+    }
     for setting, role in BESIDE.items():
         if setting not in settings:
             continue
@@ -130,6 +164,9 @@ def _experiment(name: str, chosen: dict[str, Any], reads: dict[str, dict[str, st
         codes = [column for column, kind in items.items() if kind == "code"]
         features = {"columns": [*items], **({"categories": codes} if codes else {})}
         node["item"] = {"parts": {"features": features}}
+    columns = {key: [*reads.get(of, {})] for key, of in (("events", "log"), ("users", "users"))}
+    if any(columns.values()):
+        node["task"] = {key: names for key, names in columns.items() if names}
     written = _yaml({"defaults": [*beside, *overridden, "_self_"]})
     return f"# @package _global_\n{_HEAD}{written}" + (f"\n{_yaml(node)}" if node else "")
 

@@ -116,9 +116,8 @@ def chosen(known: pl.DataFrame, names: Sequence[str], key: str, more: str) -> pl
     for name in names:
         if name not in known.columns:
             there = f"there are {listed(known.columns)}" if known.columns else "there are none"
-            raise UserError(
-                f"{key}: no column '{name}' is known; {there}.{nearest(name, known.columns)} {more}"
-            )
+            told = f"{key}: no column '{name}' is known; {there}.{nearest(name, known.columns)}"
+            raise UserError(f"{told} {more}".strip())
         if known[name].dtype.is_nested():
             raise UserError(f"{key}: the column '{name}' holds lists: one value each is read.")
     return known.select(names)

@@ -61,7 +61,7 @@ class Reads:
         return bool(self.events or self.users)
 
     def known(self, loaded: AuditedLog, model: nn.Module | None = None) -> Known:
-        """What they say in the data at hand, found once; nothing for a ``model`` that ignores it."""
+        """What they say in the data at hand, found once; nothing if a ``model`` ignores it."""
         if not self or (model is not None and getattr(model, "side", None) is None):
             return Known()
         if self._known is None or self._known[0] is not loaded:

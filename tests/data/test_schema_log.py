@@ -48,6 +48,10 @@ def test_the_files_of_movielens_1m(movielens: Path, capsys: pytest.CaptureFixtur
     assert data["users_columns"] == ["user", "column_2", "column_3", "column_4", "column_5"]
     experiment = yaml.safe_load(Path("my_conf/experiment/ml.yaml").read_text())
     assert experiment["item"]["parts"]["features"] == {"columns": ["column_3"]}
+    assert experiment["task"] == {
+        "events": ["rating", "gap", "hour", "weekday"],
+        "users": ["column_2", "column_3", "column_4"],
+    }
     with pytest.raises(UserError, match="is there already"):
         run(ASKED)
     small = ["model.dim=8", "model.depth=1", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
@@ -77,6 +81,19 @@ def test_ids_are_found_by_their_values_whatever_columns_are_called(
     pl.DataFrame({"a": ["x", "y"], "b": [1, 2]}).write_csv("other.csv")
     with pytest.raises(UserError, match="no column holds the user ids of the log"):
         run(["schema", "ratings.dat", "users=other.csv", "name=u"])
+
+
+def test_columns_of_the_log_are_offered(movielens: Path) -> None:
+    lines = [f"{u},{(u + n) % 20},{978300000 + n},{'pc' if n % 2 else 'app'},{n},s{u}-{n}" for u in range(1, 30) for n in range(9)]  # fmt: skip
+    Path("events.csv").write_text("\n".join(["uid,sku,ts,device,shelf,session_key", *lines]))
+    assert run(["schema", "events.csv", "user=uid", "item=sku", "time=ts", "name=e"]) == 0
+    assert yaml.safe_load(Path("my_conf/data/e.yaml").read_text())["features"] == [
+        "device",
+        "shelf",
+    ]
+    written = yaml.safe_load(Path("my_conf/experiment/e.yaml").read_text())
+    assert written["task"] == {"events": ["gap", "hour", "weekday", "device", "shelf"]}
+    assert "item" not in written
 
 
 def test_a_log_without_an_order_gets_no_model_of_sequences(movielens: Path) -> None:

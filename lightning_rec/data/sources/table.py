@@ -23,7 +23,7 @@ from lightning_rec.data.ties import Ties
 from lightning_rec.data.times import TimeForm, TimeUnit
 from lightning_rec.errors import NotSet, UserError
 
-_TAKEN = ("user", "item", "timestamp", "fraction", "moment", "rating", "part", "row", *DERIVED)
+TAKEN = ("user", "item", "timestamp", "fraction", "moment", "rating", "part", "row", *DERIVED)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -192,7 +192,7 @@ class TableSource(OwnTable):
         names = tuple(self.features or ())
         if names and (self.form != "rows" or self.history is not None):
             raise UserError("data.features needs rows that are one event each: data.form=rows.")
-        if taken := [name for name in names if name in _TAKEN]:
+        if taken := [name for name in names if name in TAKEN]:
             raise UserError(
                 f"data.features names '{taken[0]}', which is what this program calls its own "
                 "column: rename it in the file (data.columns names those of a text)."
