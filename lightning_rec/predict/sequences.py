@@ -273,11 +273,8 @@ class SequencePredictor(Predictor):
         told.unknown_users += len(unknown)
         told.keep("users", unknown["user"])
         code = (of := of.drop_nulls("code"))["code"].to_list()
-        more = {
-            name: self.users[name].gather(code)
-            for name in ("times", "events")
-            if name in self.users.columns
-        }
+        there = {"times", "events"} & set(self.users.columns)
+        more = {name: self.users[name].gather(code) for name in there}
         items = self.users["items"].gather(code)
         return cut(of["user"], items, np.array(code, dtype=np.int64), **more)
 
