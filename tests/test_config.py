@@ -38,6 +38,7 @@ LIVE = {
         "split",
         "seed",
         "window",
+        "side",
         "candidates",
         "encoded",
         "histories",

@@ -16,9 +16,9 @@ from lightning_rec.data.side import Columns
 from lightning_rec.data.split import Schema
 from lightning_rec.models.base import ReadsCatalogue, SequenceModel
 from lightning_rec.models.items.base import ComputedItems
+from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.predict.sequences import SequencePredictor
-from lightning_rec.problems.side import attach
 
 
 def pack(

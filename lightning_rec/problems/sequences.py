@@ -32,6 +32,7 @@ from lightning_rec.models.base import (
     SequenceModel,
 )
 from lightning_rec.models.events import event_vectors
+from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
@@ -162,9 +163,7 @@ class Sequences(Problem[AuditedLog]):
         nothing is known but ids.
         """
         of_items: str | None = loaded.data.log.info["catalogue_hash"]
-        if not self.side:
-            return of_items
-        return sha256_json([of_items, self.side.known(loaded).hash()])
+        return sha256_json([of_items, self.side.known(loaded).hash()]) if self.side else of_items
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""
@@ -220,7 +219,7 @@ class Sequences(Problem[AuditedLog]):
         if self.items is not None:
             self._read_items(model, reading)
         if (columns := side.of_run(run)) is not None:
-            side.attach(model, *columns)
+            attach(model, *columns)
         run.load_model(model, trained if trained < len(items) else None)
         return model
 

@@ -18,8 +18,7 @@ from lightning_rec.data.split import Histories, Split
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import sha256_json
 from lightning_rec.models.base import SequenceModel
-from lightning_rec.models.sequential.base import NeuralSequenceModel
-from lightning_rec.models.side import Side
+from lightning_rec.models.sequential.base import attach
 from lightning_rec.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -117,12 +116,6 @@ def of_run(run: RunFolder) -> tuple[Columns, Columns] | None:
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{run.path / TABLE}.parquet is not as it was written ({error}).") from None
     return events, users
-
-
-def attach(model: nn.Module, events: Columns, users: Columns) -> None:
-    """Have a model read columns, if it can; one that does not is as before."""
-    if isinstance(model, NeuralSequenceModel) and (events or users):
-        model.side = Side(model.item.dim, events, users)
 
 
 @torch.no_grad()

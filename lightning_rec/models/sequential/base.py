@@ -4,10 +4,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from lightning_rec.data.side import Columns
 from lightning_rec.data.split import Histories, Schema
 from lightning_rec.models.base import InnerProduct, ItemVectors
 from lightning_rec.models.items.base import Init, modules_beside_items
 from lightning_rec.models.items.ids import Items
+from lightning_rec.models.side import Side
 
 NORMAL = partial(nn.init.normal_, std=0.02)
 TRUNCATED = partial(nn.init.trunc_normal_, std=0.02, a=-0.04, b=0.04)  # BERT's
@@ -66,3 +68,9 @@ class NeuralSequenceModel(InnerProduct):
             return ItemVectors(self.item.table() if own is None else own, bias)
         table = self.item if output is None else output
         return ItemVectors(table(items), None if bias is None else bias[items])
+
+
+def attach(model: nn.Module, events: Columns, users: Columns) -> None:
+    """Have a model read columns of events and of users, if it can; another one is as before."""
+    if isinstance(model, NeuralSequenceModel) and (events or users):
+        model.side = Side(model.item.dim, events, users)
