@@ -54,6 +54,8 @@ def test_every_experiment_runs_for_a_step(
     overrides += with_tiny(composed, tiny_bert, tiny_gpt)
     if "negatives" in (composed.get("loss") or {}):
         overrides.append("loss.negatives=5")  # the log has forty items
+    if composed.batches.get("batch_size", 0) > 16:
+        overrides.append("batches.batch_size=16")
     assert cli.run(["train", *overrides, f"run_dir={tmp_path / 'run'}"]) == 0
 
 

@@ -21,8 +21,8 @@ from lightning_rec.build import problem_of
 from lightning_rec.errors import UserError
 from lightning_rec.training import train
 
-CHANGES = 300
-TRAININGS = int(os.environ.get("RANDOM_TRAININGS", "12"))
+CHANGES = 150
+TRAININGS = int(os.environ.get("RANDOM_TRAININGS", "6"))
 SEED = int(os.environ.get("RANDOM_SEED", "20261127"))
 BASES: tuple[list[str], ...] = (
     [],

@@ -67,7 +67,7 @@ def test_what_failed_is_kept_and_what_is_there_is_not_run_again(
         (failing, [sys.executable, "-c", "raise ValueError('no such model')"]),
     ]
     log = tmp_path / "failures.json"
-    run_all(runs, log, lambda found: f"n is {found['n']}", threads=1, timeout=60)
+    run_all(runs, log, lambda found: f"n is {found['n']}", threads=1, timeout=60, pause=0)
     (failure,) = json.loads(log.read_text())["failures"]
     assert failure["run"] == "c"
     assert "no such model" in failure["reason"]

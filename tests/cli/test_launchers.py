@@ -17,7 +17,7 @@ from lightning_rec import cli
 Refused = Callable[..., str]
 WORKER = "import sys; from lightning_rec.cli import main; main()"
 LAUNCHERS = ["joblib", "submitit_local", "ray"]
-MORE = [pytest.param(each, marks=pytest.mark.long) for each in LAUNCHERS[1:]]
+JOBLIB, *MORE = (pytest.param(each, marks=pytest.mark.long) for each in LAUNCHERS)
 EXTRA = {"joblib": ["hydra.launcher.n_jobs=2"], "ray": ["+hydra.launcher.ray.init.num_cpus=2"]}
 
 
@@ -68,9 +68,7 @@ def trains(folder: Path, jobs: int = 1) -> bool:
     return len([*folder.glob("*/checkpoints/last.ckpt")]) >= jobs
 
 
-@pytest.mark.parametrize(
-    "launcher", [pytest.param("joblib", marks=pytest.mark.long), *LAUNCHERS[1:]]
-)
+@pytest.mark.parametrize("launcher", [JOBLIB, *LAUNCHERS[1:]])
 def test_jobs_end_in_the_table_that_they_have_one_after_the_other(
     fitted: list[str], launcher: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,7 +142,7 @@ def test_a_job_out_of_time_that_may_not_be_queued_again_says_so(
     assert "interrupted: 0: Job not requeued because: timed-out too many times." in told
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", JOBLIB])
 def test_ctrl_c_ends_a_sweep_after_the_running_jobs(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:
@@ -166,7 +164,7 @@ def test_ctrl_c_ends_a_sweep_after_the_running_jobs(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", *MORE])
+@pytest.mark.parametrize("launcher", ["basic", JOBLIB, *MORE])
 def test_ctrl_c_twice_stops_jobs_at_once_with_a_checkpoint(
     small: list[str], launcher: str, tmp_path: Path
 ) -> None:

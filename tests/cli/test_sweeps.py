@@ -176,7 +176,7 @@ MORE = {
 @pytest.mark.parametrize(
     ("launcher", "kills"),
     [
-        ("basic", 4),
+        ("basic", 2),
         *(pytest.param(each, 10, marks=pytest.mark.long) for each in ("basic", *MORE)),
     ],
 )

@@ -255,7 +255,7 @@ def test_a_sweep_gives_a_run_per_job_and_one_table(
     assert f"wandb sync {tmp_path}/*/wandb/offline-run-*" in out
 
 
-@pytest.mark.slow
+@pytest.mark.long  # tests/test_predict.py trains each by itself
 def test_all_models_compare_in_one_sweep(small: list[str], log_frame: Any, tmp_path: Path) -> None:
     catalogue = tmp_path / "items.csv"
     items = sorted(log_frame["sku"].unique().to_list())
