@@ -23,6 +23,7 @@ from lightning_rec.files import atomic_folder, write_json, write_text
 from lightning_rec.models.clicks.parts import FittedToClicks
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_updating import ROWS
+from lightning_rec.problems.learnt_rows import LEARNT
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
@@ -54,14 +55,18 @@ def keep(packed: Packed, run: RunFolder, problem: Problem[Any]) -> dict[str, Any
     events were learnt.
     """
     whole = all(name in packed.tables for name in PARTS.get(packed.kind, ("",)))
-    if not whole or not goes_on(problem) or not (run.path / f"{TRAINED}.parquet").is_file():
+    if not whole or not goes_on(problem) or not _has(run, TRAINED):
         return None
     if packed.kind == "sequences" and len(packed.tables["users"]) != len(run.table(TRAINED)):
         return None
-    packed.tables[TRAINED] = run.table(TRAINED)
+    packed.tables |= {name: run.table(name) for name in (TRAINED, LEARNT) if _has(run, name)}
     cfg: dict[str, Any] = plain(run.config)
     cfg["data"] |= {key: None for key in FILES if key in cfg["data"]}
     return cfg | {"logger": {}, "run_dir": None, "tracking": cfg["tracking"] | {"name": None}}
+
+
+def _has(run: RunFolder, name: str) -> bool:
+    return (run.path / f"{name}.parquet").is_file()
 
 
 def unpack(bundle: Path, to: Path) -> RunFolder:
@@ -81,6 +86,8 @@ def unpack(bundle: Path, to: Path) -> RunFolder:
     open_bundle(bundle)
     tables = {name: _table(bundle, name) for name in (*PARTS[manifest.kind], TRAINED)}
     check_trained(manifest.kind, tables)
+    if f"{LEARNT}.parquet" in manifest.files:  # checked where it is read
+        tables[LEARNT] = _table(bundle, LEARNT)
     with atomic_folder(to) as made:
         write_text(made / "config.yaml", config_yaml(_config(bundle)))
         write_json(made / "run.json", {"status": "completed", "bundle": manifest.sha256})

@@ -29,6 +29,7 @@ from lightning_rec.methods.update import Before, Update
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.models.clicks.parts import FieldVectors, FittedToClicks
 from lightning_rec.models.clicks.tables import OwnTable
+from lightning_rec.problems import learnt_rows
 from lightning_rec.problems.click_checks import meta_schema
 from lightning_rec.problems.sequence_tables import TRAINED
 from lightning_rec.problems.updating import FEW, check_alike
@@ -258,6 +259,7 @@ def old_rows(run: RunFolder, loaded: AuditedClicks, fields: Fields) -> Ints:
             "as learnt.", f"{there - count:,}", run.path,
         )  # fmt: skip
     check_test(run, loaded, time, until)
+    learnt_rows.check_unchanged(run, loaded, fields, time, until)
     return (time[loaded.data.encoded.part("train")] <= until).astype(np.int64)
 
 

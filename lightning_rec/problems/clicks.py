@@ -36,7 +36,7 @@ from lightning_rec.models.clicks.described import WithItems
 from lightning_rec.models.clicks.encoded import WithHistory, with_field
 from lightning_rec.models.clicks.parts import ClickModel, FittedToClicks
 from lightning_rec.predict.clicks import ClickPredictor
-from lightning_rec.problems import click_updating
+from lightning_rec.problems import click_updating, learnt_rows
 from lightning_rec.problems.base import Problem
 from lightning_rec.problems.click_checks import (
     META_SIZE,
@@ -217,6 +217,7 @@ class Clicks(Problem[AuditedClicks]):
             "monitor": watched_of(tested, loaded, self.source.fields),
             "reliability": pl.concat(starmap(bins_of, steps.predictions["test"].items())),
             TRAINED: click_updating.trained_of(loaded, self.source.fields),
+            **learnt_rows.tables_of(loaded, self.source.fields),
             **loaded.data.encoded.processor(self.source.fields).tables(),
             **items,
         }

@@ -19,7 +19,7 @@ PARTS = "parts"
 FILES = ("config.yaml", "run.json", "checksums.json", "weights.safetensors", "items.parquet")
 TABLES = ("fields.parquet", "vocabulary.parquet", "statistics.parquet")  # what a ranker reads
 TRAINED = "trained.parquet"  # what a ranker of texts is audited by
-MORE = {RANKER: (*TABLES, TRAINED), EARLIER: (*TABLES, TRAINED)}
+MORE = {RANKER: (*TABLES, TRAINED), EARLIER: (*TABLES, TRAINED, "learnt.parquet")}
 
 
 def copy_parts(run: RunFolder, cfg: DictConfig) -> None:

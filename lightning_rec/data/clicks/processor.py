@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lightning_rec.data.chance import bits
+from lightning_rec.data.chance import Words, bits
 from lightning_rec.data.clicks import columns
 from lightning_rec.data.clicks.fields import Fields
 from lightning_rec.data.clicks.schema import ClickSchema, Field
@@ -164,10 +164,15 @@ def places(values: pl.Series) -> tuple[Ints, Ints]:
 
 
 def buckets(values: pl.Series, size: int) -> Ints:
-    """The bucket of each text among ``size``, int64 [n] from 0; null is hashed as the empty text.
+    """The bucket of each text among ``size``, int64 [n] from 0."""
+    return (words_of(values) % np.uint64(size)).astype(np.int64)
+
+
+def words_of(values: pl.Series) -> Words:
+    """The hash of each text, uint64 [n]; null is hashed as the empty text.
 
     FNV-1a of the UTF-8 bytes (Fowler, Noll and Vo, 64 bits), whose last bits are weak, mixed by
-    SplitMix64, modulo ``size``. Polars' own hash may change with its version.
+    SplitMix64. Polars' own hash may change with its version.
     """
     filled = values.fill_null("")
     raw = np.frombuffer(filled.str.join("").item().encode(), dtype=np.uint8)
@@ -181,6 +186,6 @@ def buckets(values: pl.Series, size: int) -> Ints:
             here = words[:longer]
             here ^= raw[start[:longer] + place]
             here *= _PRIME
-    chosen = np.empty(len(order), dtype=np.int64)
-    chosen[order] = (bits(words, np.zeros(1, dtype=np.int64)) % np.uint64(size)).astype(np.int64)
-    return chosen
+    found = np.empty(len(order), dtype=np.uint64)
+    found[order] = bits(words, np.zeros(1, dtype=np.int64))
+    return found
