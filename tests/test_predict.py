@@ -115,7 +115,10 @@ def test_models_of_users_answer_for_those_they_know(model: str, run: Callable[..
 
 
 def test_a_model_that_reads_times_has_them_of_users_and_of_events(
-    run: Callable[..., Path], log_frame: pl.DataFrame, tmp_path: Path
+    run: Callable[..., Path],
+    log_frame: pl.DataFrame,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = run("fuxi", "model.dim=8")
     predictor = load_run(folder)
@@ -126,7 +129,12 @@ def test_a_model_that_reads_times_has_them_of_users_and_of_events(
     dates = events.with_columns(pl.from_epoch("time"))
     assert predictor.recommend(dates.select("user", "item", "time"), k=5).equals(known)
     events = events.sort("time", maintain_order=True)
+    caplog.clear()
+    predictor.recommend(users=["u4"], k=5)
+    assert "of each event" not in caplog.text
     untimed = predictor.recommend(events.select("user", "item"), k=5)
+    assert "FuXi reads time of each event, which is not said of these histories" in caplog.text
+    assert "with the columns user, item and time" in caplog.text
     assert not np.allclose(untimed["score"], known["score"])
     assert cli.run(["export", f"run={folder}", f"to={tmp_path / 'bundle'}"]) == 0
     opened = open_model(tmp_path / "bundle").recommend(users=["u4"], k=5)

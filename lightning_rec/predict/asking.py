@@ -105,6 +105,7 @@ class Asked(NamedTuple):
     ``items[offsets[i]:offsets[i + 1]]``.  user: int64 [n] user codes, -1 for somebody new.
     times: int64 [S] seconds of the items, if known.  at: int64 [n], when the next one is asked for.
     events: int32 [S, F], what columns say of the items' events, if known; see :mod:`data.side`.
+    lacks: columns of these that were not said.
     """
 
     key: pl.Series
@@ -114,6 +115,7 @@ class Asked(NamedTuple):
     times: Ints | None = None
     at: Ints | None = None
     events: NDArray[np.int32] | None = None
+    lacks: tuple[str, ...] = ()
 
     def when(self, rows: Ints, start: Ints, end: Ints) -> Tensor | None:
         """Times of ``items[start[b]:end[b]]`` of some rows, as of histories: int64 [B, L + 1]."""

@@ -1,14 +1,17 @@
 """What is asked as batches of histories, with all that a model reads of events and users."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from lightning_rec.data.batches import gather, gather_rows
-from lightning_rec.data.side import of_times
+from lightning_rec.data.side import DERIVED, of_times
 from lightning_rec.data.split import Histories
 from lightning_rec.data.types import Ints
+from lightning_rec.errors import listed
 from lightning_rec.models.base import SequenceModel
 from lightning_rec.predict.asking import Asked, Catalogue
 from lightning_rec.predict.asking import Histories as Raw
@@ -42,6 +45,32 @@ def _about(known: pl.Series, user: Ints, width: int) -> NDArray[np.int64]:
     return found
 
 
+def lacking(model: SequenceModel, users: pl.DataFrame | None, asked: Asked | None = None) -> str:
+    """What a model reads of events and a question does not say, in a sentence; empty where there is
+    none. ``users``: those of the run, which say whether its log had times. ``asked``: None where
+    nothing but ids is said.
+    """
+    timed = users is None or "times" in users.columns
+    names = [] if asked is None else [*asked.lacks]
+    if model.reads_times and timed and (asked is None or asked.times is None):
+        names.append("time")
+    if model.side is not None and (asked is None or asked.events is None):
+        names += _sent(model.side.of_events.names)
+    if not names:
+        return ""
+    said = listed(dict.fromkeys(names))
+    return (
+        f"{type(model).__name__} reads {said} of each event, which is not said of these histories: "
+        "they are answered without it. Python and files can say it, by a row for each event with "
+        f"the columns user, item and {said}."
+    )
+
+
+def _sent(names: Sequence[str]) -> list[str]:
+    """The columns that say what is read: times say what is made of them."""
+    return ["time" if name in DERIVED else name for name in names]
+
+
 def asked_by(raw: Raw, catalogue: Catalogue, told: Told, model: SequenceModel) -> Asked:
     """What is asked by histories of raw ids, with what the model reads of their events; where
     neither that nor times are given it is asked without.
@@ -53,6 +82,8 @@ def asked_by(raw: Raw, catalogue: Catalogue, told: Told, model: SequenceModel) -
     if asked.times is not None:
         made = of_times(asked.times, asked.offsets)
         given = given.with_columns(made[name] for name in made.columns if name not in given.columns)
-    if not set(given.columns) & set(columns.names):
+    there = set(given.columns)
+    if not there & set(columns.names):
         return asked
-    return asked._replace(events=columns.rows(given))
+    lacks = tuple(_sent([name for name in columns.names if name not in there]))
+    return asked._replace(events=columns.rows(given), lacks=lacks)

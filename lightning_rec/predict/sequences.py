@@ -32,7 +32,7 @@ from lightning_rec.predict.asking import (
     split,
 )
 from lightning_rec.predict.base import Predictor
-from lightning_rec.predict.batches import asked_by, batch
+from lightning_rec.predict.batches import asked_by, batch, lacking
 from lightning_rec.predict.new_items import with_new
 from lightning_rec.predict.ruled import NOTHING, Lists, plain_lists, ruled_lists, shown, top_of
 from lightning_rec.predict.told import Told
@@ -164,6 +164,8 @@ class SequencePredictor(Predictor):
         told: Told | None = None,
     ) -> list[Lists]:
         """What :meth:`answer` shows, as codes, some histories at a time."""
+        if told is not None and (words := lacking(self.model, self.users, asked)):
+            told.lacks.append(words)
         adjust = None if ready is None else ready.adjust
         retriever = self.indexed.retriever(self.model, adjust, self.some_queries)
         keys = ids_of(asked.key).hash(seed=0).to_numpy() if ready and ready.draw else None

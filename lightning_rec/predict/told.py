@@ -29,6 +29,7 @@ class Told:
     apart: lists that were calibrated; best_apart, chosen_apart: sums of their divergence from the
     histories, in nats.
     notes: of rules that do nothing, which are logged where they are made ready.
+    lacks: what the model reads and a question did not say, in sentences.
     """
 
     lists: int = 0
@@ -51,6 +52,7 @@ class Told:
     best_apart: float = 0.0
     chosen_apart: float = 0.0
     notes: list[str] = field(default_factory=list)
+    lacks: list[str] = field(default_factory=list)
 
     def keep(self, of: str, unknown: pl.Series) -> None:
         """Keep some examples of unknown ``users`` or ``items``."""
@@ -147,7 +149,7 @@ class Told:
                 f"{self.short:,} of {self.lists:,} lists are shorter than k={k}: no more items are "
                 "left for them."
             )
-        return found
+        return [*found, *dict.fromkeys(self.lacks)]
 
     def log(self, k: int) -> None:
         """Log what is to be told: warnings, and as information what rules cost."""

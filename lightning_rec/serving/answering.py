@@ -8,6 +8,7 @@ import polars as pl
 
 from lightning_rec.errors import UserError, listed
 from lightning_rec.predict.asking import Asked, polars_of
+from lightning_rec.predict.batches import lacking
 from lightning_rec.predict.clicks import ClickPredictor
 from lightning_rec.predict.matching import MatchPredictor
 from lightning_rec.predict.sequences import SequencePredictor
@@ -44,6 +45,12 @@ def recommended(model: Model, k: int, seen: str | None, histories: list[History]
             row["title"] = model.titles[code]
         answers[number].append(row | {"score": score})
     return answers  # entries of a history come in their order
+
+
+def unsaid(model: Model) -> str:
+    """What a model of sequences reads of events and requests do not say, in a sentence, or none."""
+    assert isinstance(model.predictor, SequencePredictor)
+    return lacking(model.predictor.model, model.predictor.users)
 
 
 def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = None) -> list[Any]:

@@ -207,7 +207,9 @@ class Ranking(BaseModel):
     unknown_items: int = Field(0, description="Items of the history that the model does not know.")
     model: str = Field(description="The version of the model.")
     note: str | None = Field(
-        None, description="What the rules did not do; why it is by relevance alone."
+        None,
+        description="What the rules did not do; why it is by relevance alone; what the model reads "
+        "of events and was not told.",
     )
     variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
     confidence: float | None = Field(

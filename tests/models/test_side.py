@@ -309,6 +309,21 @@ def test_a_network_learns_what_only_the_event_tells(run: Any, log: Path, tmp_pat
     assert plain.metrics["test/recall@1"] < 0.5  # a quarter by chance
 
 
+def test_what_a_question_does_not_say_is_told(
+    run: Any, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = lightning_rec.load_run(run.path)
+    frame = pl.read_csv(log).rename({"uid": "user", "sku": "item", "ts": "time", "stars": "rating"})
+    caplog.clear()
+    model.recommend(users=["u1"], k=2)
+    model.recommend(frame.head(5), k=2)
+    assert "of each event" not in caplog.text
+    model.recommend(frame.head(5).drop("rating"), k=2)
+    assert "SASRec reads rating of each event, which is not said" in caplog.text
+    model.recommend([["i1", "i2"]], k=2)
+    assert "SASRec reads device, rating and time of each event" in caplog.text
+
+
 def test_users_frames_and_bundles_answer_alike(run: Any, log: Path, tmp_path: Path) -> None:
     model = lightning_rec.load_run(run.path)
     by_user = model.recommend(users=["u0", "u7"], k=3)

@@ -116,3 +116,17 @@ def test_times_of_boosts_are_read_alike_in_python(sasrec: Path) -> None:
         rules = Rules(boosts=rows, at="2026-11-28")
         tops.append(model.recommend([["i05"]], k=2, rules=rules)["item"].to_list())
     assert tops == [["i04", "i03"]] * 4
+
+
+def test_what_a_model_reads_of_events_and_no_request_says_is_noted(
+    log_csv: Path, sasrec: Path, served: Served, tmp_path: Path
+) -> None:
+    about = [f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts"]
+    folder = trained(tmp_path / "run", "data=table", *about, "model=tisasrec", "model.dim=8")
+    found = served(folder)("/recommend", {"history": ["i05", "i06"], "k": 3})
+    assert found.status == 200
+    assert "TiSASRec reads time of each event, which is not said of these" in found.body["note"]
+    rules = {"boosts": [{"item": "i03", "factor": 2.0}]}
+    ruled = served(folder)("/recommend", {"history": ["i05"], "k": 3, "rules": rules})
+    assert "TiSASRec reads time of each event" in ruled.body["note"]
+    assert "note" not in served(sasrec)("/recommend", {"history": ["i05"], "k": 3}).body
