@@ -1,9 +1,11 @@
 """The tables of a page: ``python -m experiments.current.record RESULTS PAGE``.
 
-RESULTS are those of backtests; what going on cost of clicks is in ``clicks.json`` beside it.
+RESULTS are those of backtests; beside it are those of clicks, ``click_backtests.json``, and what
+going on cost, ``clicks.json``.
 
 Further FOLDERs are those that ``lightning-rec backtest`` wrote, named DATA_SEED: what is told of
-them goes to RESULTS first, a file. ``--check`` says whether the table of PAGE is that of RESULTS.
+them goes to RESULTS first, a file; of clicks they have ``backtest_FIGURE.json``. ``--check`` says
+whether the tables of PAGE are those of RESULTS.
 """
 
 import sys
@@ -15,12 +17,16 @@ from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
 TITLES = {"ml100k": "MovieLens-100K, every 14 days", "latest": "latest-small, every 180 days"}
+CLICKS = "click_backtests.json"
 HEADS = ["log", "seed", "targets", "never", "update", "anew", "update - never", "anew - update",
          "a window old - new", "CPU s: update", "CPU s: anew"]  # fmt: skip
 
 
 def told(folder: Path) -> dict[str, Any]:
     """What is kept of a backtest: its figures, and when and by which commit they were made."""
+    if by_figure := sorted(folder.glob("backtest_*.json")):
+        named = {path.stem.partition("_")[2]: read_json(path) for path in by_figure}
+        return {name: {**found, "runs": len(found["runs"])} for name, found in named.items()}
     found: dict[str, Any] = read_json(folder / "backtest.json")
     del found["runs"]
     card: dict[str, Any] = read_json(folder / "anew_1" / "run.json")
@@ -64,6 +70,23 @@ def table(path: Path) -> str:
     return "\n".join(lines)
 
 
+def click_backtests(path: Path) -> str:
+    """A line for each figure and seed of the backtests of clicks beside the results."""
+    results: dict[str, Any] = read_json(path.with_name(CLICKS))
+    lines = headed(["figure", *HEADS[1:2], "rows", *HEADS[3:]])
+    lines_of = [(figure, name) for figure in ("auc", "gauc", "logloss") for name in sorted(results)]
+    for figure, name in lines_of:
+        found = results[name][figure]
+        update, anew = found["compared"]
+        means = [f"{each:.4f}" for each in (update["beside"], update["figure"], anew["figure"])]
+        later = found["windows"][1:]
+        cost = [f"{sum(each['seconds'][way] for each in later):.0f}" for way in ("update", "anew")]
+        apart = [interval(each) for each in (update, anew, found["ages"][0])]
+        cells = [figure, name.rpartition("_")[2], f"{update['targets']:,}"]
+        lines.append(row([*cells, *means, *apart, *cost]))
+    return "\n".join(lines)
+
+
 def clicks(path: Path) -> str:
     """What going on cost and brought, over how much was new: ``clicks.json`` beside the results."""
     found: dict[str, Any] = read_json(path.with_name("clicks.json"))
@@ -84,6 +107,10 @@ def clicks(path: Path) -> str:
 if __name__ == "__main__":
     said = [each for each in sys.argv[1:] if each != "--check"]
     if folders := [Path(each) for each in said[2:]]:
-        kept: dict[str, Any] = read_json(Path(said[0])) if Path(said[0]).is_file() else {}
-        write_json(Path(said[0]), kept | {folder.name: told(folder) for folder in folders})
-    fill({"rows": table, "clicks": clicks})
+        for folder in folders:
+            of_clicks = any(folder.glob("backtest_*.json"))
+            target = Path(said[0]).with_name(CLICKS) if of_clicks else Path(said[0])
+            kept: dict[str, Any] = read_json(target) if target.is_file() else {}
+            write_json(target, kept | {folder.name: told(folder)})
+    tables = {"rows": table, "clicks": clicks, "click_backtests": click_backtests}
+    fill(tables)
