@@ -19,7 +19,7 @@ from lightning_rec.language.load import load_language
 from lightning_rec.language.tokens import Tokenized, tokenize
 from lightning_rec.losses.full import FullSoftmax
 from lightning_rec.models.base import ReadsVectors, SequenceModel
-from lightning_rec.models.items.text import ReadTexts
+from lightning_rec.models.items.text import Latest, ReadTexts
 from lightning_rec.models.items.vectors import KnownVectors, VectorSource, Whitened, whitening
 from lightning_rec.ranges import BelowOne
 
@@ -40,6 +40,10 @@ class Texts(OfVectors):
         id_dropout: probability that an item goes without it for a step of training.
         cache_gb: most that the states below the lowest tuned layer may take on disk; else they
             are computed at each step.
+        step_gb: about what a step of tuning may keep of the states of layers; those of further
+            texts are computed twice, which takes up to a third longer and changes no result.
+        texts_a_step: most texts that a step of tuning reads; others of its batch have the vectors
+            that were made of them last. None reads all of a batch.
     """
 
     choice = "text"
@@ -57,10 +61,13 @@ class Texts(OfVectors):
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
         cache_gb: PositiveFloat = 8.0,
+        step_gb: PositiveFloat = 2.0,
+        texts_a_step: PositiveInt | None = None,
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
         self.pooling, self.normalize = pooling, normalize
         self.whiten, self.cache_gb = whiten, cache_gb
+        self.memory, self.texts_a_step = step_gb * 2**30, texts_a_step
         self._set_ids(ids, id_dropout)
         self.languages = [self]
         self.title = f"texts{' and ids' if ids else ''}, read by {encoder}"
@@ -109,7 +116,9 @@ class Texts(OfVectors):
         source: VectorSource = KnownVectors(known)
         if tuned.names:
             reading.tuned = tuned
-            source = ReadTexts(language.encoder, tokens, self._lower(tuned, tokens, folder))
+            lower = self._lower(tuned, tokens, folder)
+            latest = Latest(self.texts_a_step, known) if self.texts_a_step else None
+            source = ReadTexts(language.encoder, tokens, lower, self.memory, latest)
             language.encoder.drop_from(tuned.lowest_tuned(language.encoder.layers))
         if not self.whiten:
             return source

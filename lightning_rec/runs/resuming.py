@@ -24,7 +24,13 @@ _EPOCH = ("seed", "batches", "objective", *(f"trainer.{key}" for key in _COUNTED
 _READ = ("data.fields", "item")  # what a model reads; which data it is, hashes tell
 _CHOSEN = ("monitor", "monitor_mode", "callbacks.best")  # the best weights, until now
 # Of these parts: what changes no batch, and where a language model lies.
-_APART = ("batches.eval_batch_size", "batches.num_workers", "item.encoder", "item.cache_gb")
+_APART = (
+    "batches.eval_batch_size",
+    "batches.num_workers",
+    "item.encoder",
+    "item.cache_gb",
+    "item.step_gb",
+)
 # What changes no figure, or changes the hash of the data.
 _BESIDE = ("run_dir", "name", "logger", "tracking", "examples", "callbacks", "data")
 

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -223,6 +223,7 @@ class Task(pl.LightningModule):
         """Save the progress of the epoch, and the states of a plateau schedule and an adapter."""
         if "optimizer_states" in checkpoint:  # not of the best weights alone
             checkpoint["progress"] = self.epochs.state_dict() | self.steps.progress()
+            checkpoint["kept"] = dict(self._kept())
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
         if self.adapted is not None:
@@ -230,7 +231,7 @@ class Task(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the state of schedule, adapter and epoch until training starts."""
-        kept = ("plateau", "course", "progress")
+        kept = ("plateau", "course", "progress", "kept")
         self.restored = {key: checkpoint[key] for key in kept if key in checkpoint}
 
     def on_fit_start(self) -> None:
@@ -239,10 +240,19 @@ class Task(pl.LightningModule):
         if "progress" in found:
             self.epochs.load_state_dict(found["progress"], self.device)
             self.steps.load_progress(found["progress"])
+        for name, kept in self._kept():
+            if name in found.get("kept", {}):
+                kept.copy_(found["kept"][name])
         if self.plateau is not None and "plateau" in found:
             self.plateau.load_state_dict(found["plateau"])
         if self.adapted is not None and "course" in found:
             self.adapted.hook.load_state_dict(found["course"])
+
+    def _kept(self) -> Iterator[tuple[str, Tensor]]:
+        """What modules keep of earlier steps, which is no weight: of a resumed training it is."""
+        for name, module in self.model.named_modules():
+            if isinstance(kept := getattr(module, "kept", None), Tensor):
+                yield name, kept
 
     def on_fit_end(self) -> None:
         """Check that no frozen weight has moved."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from cli.processes import read
 from safetensors.torch import load_file, save_file
 
@@ -52,11 +53,35 @@ def test_neither_another_language_model_is_read_nor_other_titles(
     assert "another language model" in refused("train", f"resume={folder}", "trainer.max_epochs=9")
 
 
+def test_a_run_that_reads_few_texts_a_step_goes_on_as_if_it_had_not_stopped(
+    texts: list[str], tmp_path: Path
+) -> None:
+    few = [
+        *texts,
+        "adapter=lora",
+        "item.texts_a_step=5",
+        "schedule.decay=none",
+        "schedule.warmup=0.0",
+    ]
+    for name, epochs in (("whole", 4), ("cut", 3)):
+        line = ["train", *few, f"trainer.max_epochs={epochs}", f"run_dir={tmp_path / name}"]
+        assert cli.run(line) == 0
+    again = ["trainer.max_epochs=4", "item.step_gb=1e-9"]  # which changes no result
+    assert cli.run(["train", f"resume={tmp_path / 'cut'}", *again]) == 0
+    other = ["train", *few, "item.texts_a_step=null", "trainer.max_epochs=4"]
+    assert cli.run([*other, f"run_dir={tmp_path / 'all'}"]) == 0
+    kept = [tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "cut", "all")]
+    whole, cut, every = (torch.load(each, weights_only=True)["state_dict"] for each in kept)
+    assert all(torch.equal(cut[name], value) for name, value in whole.items())
+    assert not all(torch.equal(every[name], value) for name, value in whole.items())
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize("adapter", ["frozen", "lora"])
 def test_half_precision_will_do(
     texts: list[str], precision: str, adapter: str, tmp_path: Path
 ) -> None:
+    texts = [*texts, "item.texts_a_step=7", "item.step_gb=1e-9"]
     half = [f"adapter={adapter}", f"trainer.precision={precision}", f"run_dir={tmp_path / 'run'}"]
     assert cli.run(["train", *texts, *half]) == 0
 
