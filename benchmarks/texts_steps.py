@@ -3,7 +3,7 @@
 ``python -m benchmarks.texts_steps [--out FILE.json] [--threads 2]``. SASRec on Beauty by texts,
 experiment=text_sasrec_beauty: frozen, LoRA in the top layer with kept states and with states that
 are computed at each step, LoRA in all layers. Every variant has a process of its own.
-``--memory`` is about what tuning the whole language model takes: one step each, with 2 GiB of what
+``--memory`` is about what tuning the whole language model takes: one step each, with 1 GiB of what
 layers make kept, with 1,000 texts a step, and with all kept.
 """
 
@@ -34,7 +34,7 @@ VARIANTS = {
     "all": ["adapter=lora"],
 }
 MEMORY = {
-    "full_2_gib": ["adapter=full"],
+    "full_1_gib": ["adapter=full"],
     "full_1000_texts": ["adapter=full", "item.texts_a_step=1000"],
     "full_kept": ["adapter=full", "item.step_gb=1000"],
 }

@@ -61,7 +61,7 @@ class Texts(OfVectors):
         ids: bool = False,
         id_dropout: BelowOne = 0.0,
         cache_gb: PositiveFloat = 8.0,
-        step_gb: PositiveFloat = 2.0,
+        step_gb: PositiveFloat = 1.0,
         texts_a_step: PositiveInt | None = None,
     ) -> None:
         self.name, self.template, self.max_tokens = encoder, template, max_tokens
