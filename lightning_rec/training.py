@@ -250,8 +250,8 @@ def _describe(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> No
     if (part := partial(problem.cfg)) or run.card.get("partial"):
         run.note(partial=part)
     tell(part)
-    if catalogue := problem.catalogue_hash(loaded):
-        run.note(catalogue_hash=catalogue)
+    read = [(name, getattr(problem, name)(loaded)) for name in ("catalogue_hash", "side_hash")]
+    run.note(**{name: value for name, value in read if value})
     run.note(
         data=loaded.name,
         data_hash=loaded.data_hash,

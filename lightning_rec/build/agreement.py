@@ -25,6 +25,8 @@ def check_data(run: RunFolder, problem: Problem[Any], loaded: Audited[Any]) -> N
     now = {"data_hash": loaded.data_hash, "protocol_hash": recorded_hash(pure, part)}
     if problem.reads_catalogue and (catalogue := problem.catalogue_hash(loaded)):
         now["catalogue_hash"] = catalogue
+    if beside := problem.side_hash(loaded):
+        now["side_hash"] = beside
     for name, value in now.items():
         if run.card.get(name) not in (None, value):
             raise UserError(

@@ -128,6 +128,10 @@ class Problem(ABC, Generic[L]):
         """The hash of the catalogue, where the data has one of its own."""
         return None
 
+    def side_hash(self, loaded: L) -> str | None:
+        """The hash of what models read beside data and catalogue, if it is not of the data's."""
+        return None
+
     @abstractmethod
     def make_data(self, loaded: L) -> BatchData:
         """The batches of audited data."""

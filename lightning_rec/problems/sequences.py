@@ -18,7 +18,6 @@ from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
 from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
-from lightning_rec.files import sha256_json
 from lightning_rec.items.base import Reading, known_by, read_items
 from lightning_rec.items.semantic import SemanticIds
 from lightning_rec.methods.update import Before
@@ -155,15 +154,15 @@ class Sequences(Problem[AuditedLog]):
     @property
     def reads_catalogue(self) -> bool:
         """Whether the model knows items by what the catalogue says of them."""
-        described = self.items is not None or isinstance(self.meta_model, ReadsCatalogue)
-        return described or bool(self.side)
+        return self.items is not None or isinstance(self.meta_model, ReadsCatalogue)
 
     def catalogue_hash(self, loaded: AuditedLog) -> str | None:
-        """The hash of titles and features, of events and users too where they are read; None where
-        nothing is known but ids.
-        """
-        of_items: str | None = loaded.data.log.info["catalogue_hash"]
-        return sha256_json([of_items, self.side.known(loaded).hash()]) if self.side else of_items
+        """The hash of titles and features; None where nothing is known but ids."""
+        return loaded.data.log.info["catalogue_hash"]
+
+    def side_hash(self, loaded: AuditedLog) -> str | None:
+        """That of what is read of events and users, where columns are named."""
+        return self.side.known(loaded).hash() if self.side else None
 
     def make_data(self, loaded: AuditedLog) -> SequenceData:
         """The batches of audited data."""

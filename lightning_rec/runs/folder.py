@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 STARTED_WITH = ("config.yaml", "overrides.yaml", "run.json")
 # What a resumed run keeps of its card: hashes that must not change, and the runs of trackers.
-_KEPT = "data_hash catalogue_hash protocol_hash partial language_hash trackers"
+_KEPT = "data_hash catalogue_hash side_hash protocol_hash partial language_hash trackers"
 
 
 class RunFolder:

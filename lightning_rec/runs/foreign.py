@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 VARIABLE = "MLFLOW_TRACKING_URI"  # of the environment, that names an address too
 _ADDRESSES = ("tracking_uri",)  # keys of a config that name where to send
 _FILES = {  # keys that name files, by the node that they are below
-    "data": ("path", "val", "test", "catalogue"),
+    "data": ("path", "val", "test", "catalogue", "users"),
     "item": ("path", "item_ids"),
 }
 FOLDERS = (

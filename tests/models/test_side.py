@@ -25,6 +25,7 @@ from lightning_rec.data.batches import EvalSet, SideRows
 from lightning_rec.data.side import Columns, fitted, of_times, share
 from lightning_rec.data.split import Examples, Histories, Schema, Split
 from lightning_rec.errors import UserError
+from lightning_rec.lab.reading import check_comparable, read_runs
 from lightning_rec.models.sequential.base import NeuralSequenceModel
 from lightning_rec.models.side import ColumnVectors, Side
 from lightning_rec.objectives.base import Objective, QueryInputs, TrainingInputs
@@ -307,6 +308,28 @@ def test_a_network_learns_what_only_the_event_tells(run: Any, log: Path, tmp_pat
         )
     )
     assert plain.metrics["test/recall@1"] < 0.5  # a quarter by chance
+    check_comparable(read_runs({"columns": [run.path], "plain": [plain.path]}))  # of the same data
+    assert run.card["side_hash"]
+    assert "side_hash" not in plain.card
+
+
+def test_columns_that_changed_since_are_told(log: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("log.csv", "users.csv"):
+        (folder / name).write_bytes((log.parent / name).read_bytes())
+    more = [
+        "model=sasrec",
+        "model.depth=1",
+        "trainer.max_epochs=1",
+        f"run_dir={tmp_path}/r",
+        *READS,
+    ]
+    made = lightning_rec.train(*asked(folder / "log.csv", *more))
+    text = (folder / "log.csv").read_text()
+    (folder / "log.csv").write_text(text.replace("d1,", "d2,"))
+    with pytest.raises(UserError, match=r"side_hash of .* the data or the protocol is not the one"):
+        lightning_rec.evaluate(made.path)
 
 
 def test_what_a_question_does_not_say_is_told(
@@ -321,7 +344,7 @@ def test_what_a_question_does_not_say_is_told(
     model.recommend(frame.head(5).drop("rating"), k=2)
     assert "SASRec reads rating of each event, which is not said" in caplog.text
     model.recommend([["i1", "i2"]], k=2)
-    assert "SASRec reads device, rating and time of each event" in caplog.text
+    assert "SASRec reads device, rating, time of each event" in caplog.text
 
 
 def test_users_frames_and_bundles_answer_alike(run: Any, log: Path, tmp_path: Path) -> None:
