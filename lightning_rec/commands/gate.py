@@ -23,8 +23,8 @@ Both are runs of sequences (figure=ndcg@10 unless another is named), of clicks
 on itself are told apart from new ones, and of these those of items that it knows.
 OLD answers as it would have: by what it knows. NEW is let through if on both it
 loses less than margin=, a share of OLD's figure (of an area: of what lies above
-0.5), with the whole interval over users, groups or queries. A test that OLD has
-learnt is refused.
+0.5; of logloss: of what lies below that of the base rate), with the whole
+interval over users, groups or queries. A test that OLD has learnt is refused.
 
 Examples:
   lightning-rec gate run=runs/week_2 against=runs/week_1

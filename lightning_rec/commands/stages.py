@@ -20,7 +20,7 @@ from lightning_rec.commands.train import frozen
 from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.files import atomic_folder, write_json
 from lightning_rec.lab import pipeline_stages, pipelines
 from lightning_rec.lab.ensembles import named
@@ -52,7 +52,8 @@ def make(
     kept, facts, ranker = Path(stages or STAGES), {}, None
     check_folder("to", path)
     check_folder("stages", kept)
-    _check_free(path, members, quotas)
+    made_of = pipelines.contents(members, asked)
+    _check_free(path, members, quotas, made_of)
     if isinstance(asked.ranker, Path):
         ranker = asked.ranker
         pipelines.check_reader(members, ranker)
@@ -68,6 +69,7 @@ def make(
     cfg = pipelines.composed(members, quotas, ranker, path, asked.seed)
     said = [*(f"{name}={run}" for name, run in members.items()), *asked.said()]
     _trained(path, cfg, said)
+    facts["made_of"] = made_of
     facts["figures"] = {name: RunFolder.open(run).metrics for name, run in members.items()}
     return RunFolder.open(path), pipeline_stages.concluded(path, facts)
 
@@ -76,13 +78,27 @@ def _ranked_by(ranker: Path) -> dict[str, Any]:
     return {"ranker": {"run": str(ranker), "figures": RunFolder.open(ranker).metrics}}
 
 
-def _check_free(folder: Path, members: Mapping[str, Path], quotas: Mapping[str, int]) -> None:
-    """Raise UserError, before anything is trained, where another run lies."""
+def _check_free(
+    folder: Path,
+    members: Mapping[str, Path],
+    quotas: Mapping[str, int],
+    made_of: Mapping[str, str],
+) -> None:
+    """Raise UserError, before anything is trained, where another run lies, or the pipeline of these
+    members as they were before they were trained again.
+    """
     if (folder / "run.json").is_file():
         model = RunFolder.open(folder).config.get("model") or {}
-        made_of = {name: str(path.absolute()) for name, path in members.items()}
-        if (model.get("members"), model.get("quotas")) != (made_of, dict(quotas)):
+        here = {name: str(path.absolute()) for name, path in members.items()}
+        if (model.get("members"), model.get("quotas")) != (here, dict(quotas)):
             raise UserError(f"to={folder} holds another run: name another folder, or remove it.")
+    if (folder / pipeline_stages.NAME).is_file():
+        before: dict[str, str] = read_json(folder / pipeline_stages.NAME).get("made_of", {})
+        if changed := [name for name in before if before[name] != made_of.get(name)]:
+            raise UserError(
+                f"to={folder} was made of {listed(changed)} as trained before, which is another "
+                "run now: name another folder, or remove it."
+            )
 
 
 def _trained(folder: Path, cfg: DictConfig, said: list[str], watch: Callback | None = None) -> None:

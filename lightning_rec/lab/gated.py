@@ -3,6 +3,7 @@
 Runs of clicks are asked for the rows of that test, runs of matching for its queries.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +48,8 @@ class Judged:
     """A figure of each of the n examples of a test, by two models.
 
     now, before: of the newer and the older one. parts: which examples are of which part, bool [n]
-    each. better: ``max`` or ``min``. nothing: the figure of a model that knows nothing: what may be
-    lost is a share of the distance to it.
+    each. better: ``max`` or ``min``. nothing: the figure of a model that knows nothing, which of a
+    logloss says the base rate: what may be lost is a share of the distance to it.
     """
 
     now: Values
@@ -84,8 +85,11 @@ def of_clicks(
         shown = pl.concat([columns.text(frame[item]) for frame in _rows(loaded, at, [item])])
         known = shown.is_in(words.implode()).fill_null(False).to_numpy()
         parts = {NEW: ~old, KNOWN: ~old & known, UNKNOWN: ~old & ~known, OLD: old}
-    better = "min" if name.figure == "logloss" else "max"
-    return Judged(values[0], values[1], parts, better, 0.0 if better == "min" else CHANCE)
+    if name.figure != "logloss":
+        return Judged(values[0], values[1], parts, nothing=CHANCE)
+    share = float(_labels(loaded, at, name.goal).mean())
+    base = -sum(each * math.log(each) for each in (share, 1 - share) if each)
+    return Judged(values[0], values[1], parts, "min", base)
 
 
 def row_figure(figure: str, fields: Fields) -> Name:
@@ -149,13 +153,18 @@ def _lists(items: Any, start: Ints, end: Ints, words: pl.Series) -> pl.Series:
     return joined.fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
 
 
+def _labels(loaded: AuditedClicks, at: Ints, goal: str) -> Mask:
+    encoded = loaded.data.encoded
+    labels = encoded.label[at].reshape(len(at), -1)
+    label: Mask = labels[:, encoded.schema.goals.index(goal) if goal else 0] > 0
+    return label
+
+
 def _of_rows(loaded: AuditedClicks, at: Ints, score: Floats, figure: str, goal: str) -> Values:
     """A figure of each row; rows of one group are one unit, others each their own. A key says the
     group by its number in the table, a row without one by its own.
     """
-    encoded = loaded.data.encoded
-    labels = encoded.label[at].reshape(len(at), -1)
-    label: Mask = labels[:, encoded.schema.goals.index(goal) if goal else 0] > 0
+    encoded, label = loaded.data.encoded, _labels(loaded, at, goal)
     group = np.full(len(at), -1) if encoded.group is None else np.asarray(encoded.group)[at]
     named = np.where(group < 0, -1 - at, group)
     unit = np.unique(named, return_inverse=True)[1].astype(np.int64)

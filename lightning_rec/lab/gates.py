@@ -81,7 +81,8 @@ def gate(
     ``level`` interval over users (groups, queries) considered (a test of non-inferiority).
 
     ``figure``: of sequences and matching a metric at a cut-off (ndcg@10), of clicks ``auc``, of
-    which the margin is a share of what lies above 0.5, ``gauc`` or ``logloss``.
+    which the margin is a share of what lies above 0.5, ``gauc``, or ``logloss``, of which it is
+    one of what lies below that of who says the share of clicks of every row.
 
     Raises UserError if the runs are of two kinds, if the older one has learnt some of this test, or
     for another figure.
@@ -162,14 +163,16 @@ def _reasons(parts: list[Part], judged: Judged, margin: float, level: float) -> 
             reasons.append(f"the figure says nothing of {each.name} targets, which are too few")
             continue
         # A loss that rises is what an area that falls is.
-        above = each.before if falls else max(0.0, each.before - judged.nothing)
+        above = max(0.0, (each.before - judged.nothing) * (-1 if falls else 1))
         ends, allowed = (each.high, margin * above) if falls else (each.low, -margin * above)
         if ends is None or (ends > allowed if falls else ends < allowed):
             told = "unknown" if ends is None else f"{ends:+.4f}"
-            what = f" above {judged.nothing:g}" if judged.nothing else ""
+            what = f"{each.before:.4f}"
+            if judged.nothing:
+                what = f"what lies between {what} and {judged.nothing:.4g}"
             reasons.append(
                 f"on {each.name} targets the newer model may lose more than {margin:.0%} of "
-                f"{each.before:.4f}{what}: the {level:.0%} interval of the difference "
+                f"{what}: the {level:.0%} interval of the difference "
                 f"{'ends' if falls else 'begins'} at {told}, and {allowed:+.4f} is allowed"
             )
     return reasons

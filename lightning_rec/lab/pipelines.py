@@ -184,13 +184,27 @@ def key_of_run(cfg: DictConfig, run: RunFolder) -> str:
     return sha256_json([settings, hashes])[:12]
 
 
+def contents(members: Mapping[str, Path], asked: Asked) -> dict[str, str]:
+    """What tells each run that a pipeline is made of from another in its folder: a hash of its
+    settings and its weights.
+    """
+    runs = {**members, **({"ranker": asked.ranker} if isinstance(asked.ranker, Path) else {})}
+    return {name: _content(path) for name, path in runs.items()}
+
+
+def _content(path: Path) -> str:
+    settings = config.plain(RunFolder.open(path).config)
+    of = {key: value for key, value in settings.items() if key not in _BESIDE}
+    return sha256_json([of, sha256_file(path / "weights.safetensors")])
+
+
 def key_of_candidates(members: Mapping[str, Path], quotas: Mapping[str, int], asked: Asked) -> str:
-    """The name of the candidates that retrievers give: of their weights, what they were asked, and
-    what is drawn. Weights alone do not say what is asked: those of BM25, of a language model as it
-    comes and of what is popular may be the same under several protocols.
+    """The name of the candidates that retrievers give: of their settings and weights, what they
+    were asked, and what is drawn. Weights alone do not say it: those of BM25, of a language model
+    as it comes and of what is popular may be the same under several settings and protocols.
     """
     runs = [RunFolder.open(path) for path in members.values()]
-    weights = {name: sha256_file(path / "weights.safetensors") for name, path in members.items()}
+    weights = {name: _content(path) for name, path in members.items()}
     hashes = ("data_hash", "catalogue_hash", "protocol_hash")
     data = [[run.card.get(name) for name in hashes] for run in runs]
     drawn = [asked.negatives, asked.seed]

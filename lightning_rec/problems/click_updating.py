@@ -253,10 +253,10 @@ def old_rows(run: RunFolder, loaded: AuditedClicks, fields: Fields) -> Ints:
             f"method.run={run.path} was trained on {count:,} rows, of whose time this log has "
             f"{there:,}: give the log as it is now with the rows before, not the new ones alone."
         )
-    if there > count:
+    if (late := int((time <= until).sum()) - count) > 0:
         log.warning(
             "%s rows came late: they are older than the last one that %s was trained on, and count "
-            "as learnt.", f"{there - count:,}", run.path,
+            "as learnt.", f"{late:,}", run.path,
         )  # fmt: skip
     check_test(run, loaded, time, until)
     learnt_rows.check_unchanged(run, loaded, fields, time, until)

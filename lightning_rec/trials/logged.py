@@ -59,6 +59,17 @@ def logged_table(
                 f"{table.where(int(odd.arg_max() or 0))}: the {role} in column '{name}' is empty, "
                 "or no number: fill it in, or leave the row out."
             )
+    if (
+        "list" in columns
+        and (
+            twice := rows.select(pl.struct("list", "rank").is_first_distinct().not_()).to_series()
+        ).any()
+    ):
+        row = int(twice.arg_max() or 0)
+        raise UserError(
+            f"{table.where(row)}: list {rows['list'][row]} has rank {rows['rank'][row]:g} already. "
+            "Is the log there twice? A list has each of its ranks once."
+        )
     for role, least in (("propensity", "above 0"), ("target", "from 0")):
         if role in columns:
             check_probability(rows[role], role, least, table.where)

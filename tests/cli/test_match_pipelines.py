@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from cli.processes import read
+from omegaconf import OmegaConf
 
 import lightning_rec
 from lightning_rec import cli
@@ -21,8 +22,9 @@ from lightning_rec.data.matching.audit import audit_earlier
 from lightning_rec.data.matching.pairs import prepare_pairs
 from lightning_rec.data.matching.splits import ByQuery
 from lightning_rec.data.sources.pairs import PairTable
-from lightning_rec.errors import LeakError
+from lightning_rec.errors import LeakError, UserError
 from lightning_rec.lab import compare
+from lightning_rec.lab.pipelines import Asked, key_of_candidates
 from lightning_rec.runs.folder import RunFolder
 
 for library in ("transformers", "bm25s", "Stemmer", "peft"):
@@ -266,6 +268,36 @@ def test_stages_that_are_there_are_kept(
     assert {path: now[path] for path in times} == times
     assert [path.parent.name[:7] for path in now if path not in times] == ["ranker-"]
     assert read(other / "pipeline.json")["quotas"] == {"BM25": 5, "Bi": 5}
+
+
+def test_a_retriever_that_was_trained_again_is_another(
+    overrides: list[str], tmp_path: Path
+) -> None:
+    run, to, kept = tmp_path / "bm25", tmp_path / "pipe", tmp_path / "stages"
+    train = ["train", *overrides, "model=bm25", f"run_dir={run}"]
+    assert cli.run(train) == 0
+    asked = ["quotas=5", "ranker=none"]
+    figures = read(piped({"A": run}, *asked, to=to, kept=kept) / "metrics.json")
+    assert read(piped({"A": run}, *asked, to=to, kept=kept) / "metrics.json") == figures
+    shutil.rmtree(run)
+    assert cli.run([*train, "model.k1=9", "model.b=0"]) == 0
+    with pytest.raises(UserError, match="was made of A as trained before, which is another run"):
+        cli.run(["pipeline", f"A={run}", *asked, f"to={to}", f"stages={kept}"])
+    assert read(to / "metrics.json") == figures
+
+
+def test_kept_candidates_are_of_the_settings_of_a_retriever_too(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """A language model as it comes has the same weights however many tokens it reads."""
+    short = shutil.copytree(runs["Bi"], tmp_path / "Bi")
+    cfg = RunFolder.open(short).config
+    cfg.model.max_item_tokens = 5
+    (short / "checksums.json").unlink()  # it tells what was changed by hand
+    OmegaConf.save(cfg, short / "config.yaml")
+    keys = {key_of_candidates({"Bi": path}, {"Bi": 5}, Asked()) for path in (runs["Bi"], short)}
+    assert len(keys) == 2
+    assert key_of_candidates(runs, {"BM25": 5, "Bi": 5}, Asked()) not in keys
 
 
 def test_candidates_are_of_the_split_that_is_asked_for(

@@ -91,6 +91,7 @@ def test_contexts_that_the_policy_does_not_know_are_told(bandit: Path, capsys: C
         ({}, "", "either policy=FILE or target=COLUMN"),
         ({}, "policy=policy.csv target=age", "either policy=FILE or target=COLUMN"),
         ({}, "policy=policy.csv list=place", "list= and rank= go together"),
+        ({}, "policy=policy.csv list=sku rank=place", r"log\.csv, line \d+: list . has rank [12] already"),
         ({}, "policy=policy.csv clip=0", "clip=0: it has to be above 0"),
         ({}, "policy=short.csv", "the probabilities of place=2 sum to 0.5, not to 1"),
         ({}, "policy=twice.csv", "an action twice in one context"),
