@@ -59,6 +59,7 @@ def make(
         pipelines.check_reader(members, ranker)
         facts = _ranked_by(ranker)
     elif asked.ranker is not None:
+        pipelines.check_trained_here(members)
         before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
         with _once():
             table = _candidates(members, before, quotas, asked, kept)

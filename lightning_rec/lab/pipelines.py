@@ -96,6 +96,21 @@ def check_retrievers(members: Mapping[str, Path]) -> None:
             )
 
 
+def check_trained_here(members: Mapping[str, Path]) -> None:
+    """Raise UserError where a retriever learnt from another run, which has seen what the ranker
+    learns from: trained on less, it would know of it through that run.
+    """
+    for name, path in members.items():
+        method = RunFolder.open(path).config.get("method") or {}
+        for key in ("run", "teacher"):
+            if method.get(key) is not None:
+                raise UserError(
+                    f"{name}={path} learnt from another run, method.{key}={method[key]}, which may "
+                    "have learnt what the ranker is to be asked: name a run that is trained at "
+                    "once, or say ranker=none."
+                )
+
+
 def check_reader(members: Mapping[str, Path], ranker: Path) -> None:
     """Raise UserError where ``ranker`` is no run of a cross-encoder of the data and the protocol of
     the retrievers, not as it was written, or does not say what it has learnt.

@@ -389,6 +389,9 @@ def test_what_is_no_retriever_is_refused(
     assert "does not know: use protocol=leave_one_out" in refused("pipeline", str(dealt), *where)
     bare = train("model=ease", *columns(log)[:5], "monitor=val/ndcg@10", to=tmp_path / "bare")
     assert "not all of the same" in refused("pipeline", str(runs[0]), str(bare), *where)
+    of = ["method=prune", f"method.run={runs[0]}", "method.share=0.2"]
+    cut = train("model=sasrec", *columns(log), *MODELS["sasrec"], *of, to=tmp_path / "cut")
+    assert "learnt from another run, method.run=" in refused("pipeline", str(cut), *where)
     other = ["pipeline", *map(str, runs), f"stages={tmp_path / 'untouched'}", f"to={runs[0]}"]
     assert "holds another run" in refused(*other)
     assert not (tmp_path / "untouched").exists()  # nothing was trained before that was seen
