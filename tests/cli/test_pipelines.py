@@ -362,7 +362,7 @@ def test_a_split_by_time_works_too(log: Path, tmp_path: Path) -> None:
         (["quotas=0"], "1 or more"),
         (["quotas=x"], "quotas=x: it must be a whole number"),
         (["negatives=-1"], "it must be 0 or more"),
-        (["ranker=lightgbm"], "ranker=lightgbm: say none, or the settings of a model of clicks"),
+        (["ranker=lightgbm"], "ranker=lightgbm: say none, the settings of a model of clicks"),
         (["ranker=model=sasrec"], "it is a model of clicks with its settings"),
         (["ranker=model=lightgbm model.leafs=3"], "leaves"),
         (["--fast"], "Say of which runs"),
