@@ -64,6 +64,7 @@ CLICKS = BENCH / "clicks"
 CURRENT = CLONE / "experiments" / "current"
 PIPELINE = CLONE / "experiments" / "pipeline"
 FORECAST = CLONE / "experiments" / "forecast"
+SIDE = CLONE / "experiments" / "side"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,19 @@ FORECAST = CLONE / "experiments" / "forecast"
         ["-m", "experiments.current.record", CURRENT / "results.json", CURRENT / "README.md"],
         ["-m", "experiments.pipeline.record", PIPELINE / "results.json", PIPELINE / "README.md"],
         ["-m", "experiments.forecast.record", FORECAST / "results.json", FORECAST / "README.md"],
+        ["-m", "experiments.side.record", SIDE / "results.json", SIDE / "README.md"],
         [CLONE / "experiments" / "simulation" / "record.py"],
     ],
-    ids=["experiments", "sequences", "clicks", "current", "pipeline", "forecast", "simulation"],
+    ids=[
+        "experiments",
+        "sequences",
+        "clicks",
+        "current",
+        "pipeline",
+        "forecast",
+        "side",
+        "simulation",
+    ],
 )
 def test_tables_are_built_from_the_committed_json(command: list[str | Path]) -> None:
     line = [sys.executable, *map(str, command), "--check"]
