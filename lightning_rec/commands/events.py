@@ -20,13 +20,14 @@ usage: lightning-rec events from=FILE to=FOLDER|http://HOST:PORT [follow=true]
        [user=user] [item=item] [time=time] [key=key] [batch=10000] [seconds=5]
        [state=FILE]
 
-Events are JSON objects with user, item and, if known, time (other names of these
-fields: user=uid). Their key, such as the number of an order, says which are the
-same; without one each place in the source is an event of its own. A file is JSON
-lines, and may be rotated by renaming. to=FOLDER gets parts of Parquet of up to
-batch= events, which data=table data.path=FOLDER reads; a part is written when no
-event came for seconds=, too. to=http://... sends each to /events, with the key of
-the variable LIGHTNING_REC_KEY if one is wanted; state= keeps how far it came.
+Events are JSON objects with user, item and time (other names of these fields:
+user=uid; time=null: they have none). Their key, such as the number of an order,
+says which are the same; without one each place in the source is an event of its
+own. A file is JSON lines, and may be rotated by renaming, or be replaced by a copy.
+to=FOLDER gets parts of Parquet of up to batch= events, which data=table
+data.path=FOLDER reads; a part is written when no event came for seconds=, too.
+to=http://... sends each to /events, with the key of the variable LIGHTNING_REC_KEY
+if one is wanted; state= keeps how far it came.
 Without follow=true it ends when there is no more.
 
 Examples:
@@ -57,8 +58,10 @@ def run(arguments: list[str]) -> int:
     is_server = to.startswith(("http://", "https://"))
     if is_server != ("state" in said):
         raise UserError("state=FILE goes with to=http://…: it keeps how far events were sent.")
-    names = {name: said.get(name, name) for name in COLUMNS}
-    source, total, new, bad = source_of(said["from"]), 0, 0, 0
+    names: dict[str, str | None] = {name: said.get(name, name) for name in COLUMNS}
+    if is_server or names["time"] == "null":  # a server has its own clock
+        names["time"] = None
+    source, total, new, bad = source_of(said["from"], follow=follow), 0, 0, 0
     place = Path(said["state"] if is_server else to)
     with one_writer(place.with_name(f"{place.name}.lock")):
         sent_with = os.environ.get("LIGHTNING_REC_KEY")

@@ -26,6 +26,8 @@ _WRITTEN = {
     "%Y%m%d%H%M": (190_001_010_000, 210_012_312_359),
     "%Y%m%d%H%M%S": (19e12, 21_001_231_235_959),
 }
+_DIGITS = r"^\PL*\d\PL*$|\d.*\d.*\d"  # a number, or what may be a date
+_EXAMPLES = ("2024-05-31", "31 May 2024", "31/5/2024", "31.5.2024", "31-5-2024")
 _YEARS = (1900, 2100)
 _SERIAL = (35_000, 55_000)  # 1995 to 2050 in the days of a spreadsheet
 _EPOCH = 25_569  # the day of 1970 among them
@@ -111,6 +113,28 @@ def raw_time(name: str, dtype: pl.DataType, first: str | None, day_first: bool =
 def is_dates(dtype: pl.DataType, first: str | None) -> bool:
     """Whether the column holds dates as text."""
     return dtype == pl.String and not _reads(float, first)
+
+
+def is_time(text: pl.Series) -> pl.Series:
+    """Which texts are a time in some form, Boolean: of single events, whose log is not known."""
+    left = text.rename("text").unique().to_frame().filter(pl.col("text").str.contains(_DIGITS))
+    found = [left.clear()]
+
+    def read(first: str, mixed: bool, day_first: bool | None = None) -> None:
+        nonlocal left
+        form = TimeForm(day_first=day_first)
+        value = read_times("text", pl.String(), first, form, mixed).value
+        found.append(left.filter(value.is_not_null()))
+        left = left.filter(value.is_null())
+
+    read("0.5", False)
+    for day_first in (True, False):  # as a log is read, whose dates are of one form
+        if len(left):
+            read(left["text"][0], False, day_first)
+    for first in _EXAMPLES if len(left) else ():
+        for day_first in (True, False):
+            read(first, True, day_first)
+    return text.is_in(pl.concat(found)["text"].implode()).fill_null(False)
 
 
 def remedy(value: object, form: TimeForm | None = None) -> str:

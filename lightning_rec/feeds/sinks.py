@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
+from lightning_rec.data.ids import AROUND, EXACT, MISSING, ids_of
+from lightning_rec.data.times import is_time
 from lightning_rec.documents import read_json
 from lightning_rec.errors import UserError
 from lightning_rec.feeds.sources import Position, Raw
@@ -48,27 +50,45 @@ class Sink(Protocol):
         ...
 
 
-def events_of(rows: Iterable[Raw], names: Mapping[str, str]) -> tuple[list[Event], int]:
-    """Events of JSON, and how many were none; ``names``: of the fields, by :data:`COLUMNS`."""
-    found, bad = list[Event](), 0
-    for row in rows:
-        try:
-            said = json.loads(row.text)
-            user, item = (_id(said[names[name]]) for name in ("user", "item"))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            bad += 1
-            continue
-        when, key = said.get(names["time"]), said.get(names["key"])
-        own = f"key {key}" if key is not None else f"place {row.place}"
-        digest = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
-        found.append(Event(user, item, None if when is None else str(when), digest))
-    return found, bad
+def events_of(rows: Iterable[Raw], names: Mapping[str, str | None]) -> tuple[list[Event], int]:
+    """Events of JSON, and how many were none; ``names``: of the fields, by :data:`COLUMNS`; no name
+    of the time: it is not read. What is an id or a time is as training has it.
+    """
+    said = [_said(row, names) for row in rows]
+    told = pl.DataFrame(
+        [each for each in said if each], dict.fromkeys(COLUMNS, pl.String), orient="row"
+    )
+    told = told.with_columns(ids_of(told["user"]), ids_of(told["item"]))
+    if names["time"] is not None:
+        told = told.filter(is_time(told["time"]))
+    found = [Event(*row) for row in told.drop_nulls(["user", "item"]).iter_rows()]
+    return found, len(said) - len(found)
 
 
-def _id(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+def _said(row: Raw, names: Mapping[str, str | None]) -> Event | None:
+    """The fields of an event as text; None where it has no user or item, or is no object."""
+    try:
+        said = json.loads(row.text)
+        user, item = (_text(said[names[name]]) for name in ("user", "item"))
+        when = None if names["time"] is None else _text(said[names["time"]])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    key = said.get(names["key"])
+    named = key is not None and str(key).strip(AROUND) not in MISSING
+    own = f"key {key}" if named else f"place {row.place}"
+    digest = hashlib.sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
+    return Event(user, item, when, digest)
+
+
+def _text(value: Any) -> str:
+    """Raises ValueError for what is neither text nor a number that has all its digits."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError
-    return str(value)
+    if isinstance(value, float) and not abs(value) < EXACT[pl.Float64()]:
+        raise ValueError
+    text = str(value)
+    text.encode()  # half of a pair of signs is no text
+    return text
 
 
 class Parts:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Position = dict[str, Any]
 _BYTES = 2**20  # of a file that are read at once
+_COMPARED = 2**16  # bytes before a position, by which a file is known again
 
 
 class Raw(NamedTuple):
@@ -40,10 +41,12 @@ class Source(Protocol):
 
 
 class FollowedFile:
-    """Lines of a file that grows, also when it is rotated by renaming (``FILE``, ``FILE.1``, …).
+    """Lines of a file that grows, also when it is rotated by renaming (``FILE``, ``FILE.1``, …) or
+    replaced by a copy.
 
-    A position is the file by its number on the disk and the hash of its first line, and how many
-    bytes of it are read. A last line without an end is waited for.
+    A position is the file by its number on the disk and the hash of its first line, how many bytes
+    of it are read, and the hash of the last of these, by which a copy is known, and a file that was
+    cut and written again is not. A last line without an end is waited for.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,22 +63,36 @@ class FollowedFile:
 
     def _there(self, position: Position, most: int) -> tuple[list[Raw], Position]:
         files = self._files()
-        names = [name for name, _ in files]
-        start = 0
-        if position:
-            known = position["file"]
-            start = names.index(known) if known in names else 0
-            if known not in names and files:
-                log.warning("%s: what was read last is gone; lines may be lost.", self.path)
+        start = self._start(files, position) if position and files else 0
         found: list[Raw] = []
         for name, path in files[start:]:
-            offset = int(position["offset"]) if position and position["file"] == name else 0
-            rows, offset = _lines(path, name, offset, most - len(found))
+            if (told := _lines(path, name, position, most - len(found))) is None:
+                break
+            rows, position = told
             found += rows
-            position = {"file": name, "offset": offset}
             if len(found) >= most:
                 break
         return found, position
+
+    def _start(self, files: list[tuple[str, Path]], position: Position) -> int:
+        """Which file goes on after the position: the same one, or else a copy of it."""
+        names, known = [name for name, _ in files], position["file"]
+        going = []
+        for number, (name, path) in enumerate(files):
+            with path.open("rb") as stream:
+                if _goes_on(stream, name, position):
+                    going.append(number)
+        if going:
+            return min(going, key=lambda number: names[number] != known)
+        alike = [number for number, name in enumerate(names) if _first(name) == _first(known)]
+        start = names.index(known) if known in names else alike[-1] if alike else 0
+        log.warning(
+            "%s: what was read last is gone%s; lines may be lost, and those without a key may "
+            "count twice.",
+            self.path if not alike else files[start][1],
+            ", as the file was cut or changed: it is read from its start" if alike else "",
+        )
+        return start
 
     def _files(self) -> list[tuple[str, Path]]:
         """The files that have a whole line, oldest first, by their name within positions."""
@@ -101,18 +118,43 @@ def _name_of(stream: BinaryIO) -> str:
     return f"{os.fstat(stream.fileno()).st_ino}-{digest}" if first.endswith(b"\n") else ""
 
 
-def _lines(path: Path, name: str, offset: int, most: int) -> tuple[list[Raw], int]:
-    """Whole lines from an offset on, and the offset after them."""
+def _first(name: str) -> str:
+    return name.partition("-")[2]
+
+
+def _before(stream: BinaryIO, offset: int) -> str:
+    """The hash of what stands before an offset."""
+    stream.seek(max(0, offset - _COMPARED))
+    return hashlib.sha256(stream.read(min(offset, _COMPARED))).hexdigest()[:16]
+
+
+def _goes_on(stream: BinaryIO, name: str, position: Position) -> bool:
+    """Whether all that was read up to a position stands in this file as well."""
+    if not position or _first(name) != _first(position["file"]):
+        return False
+    offset = int(position["offset"])
+    if os.fstat(stream.fileno()).st_size < offset:
+        return False
+    before = _before(stream, offset)
+    return bool(position.get("before", before) == before)  # it was not always kept
+
+
+def _lines(
+    path: Path, name: str, position: Position, most: int
+) -> tuple[list[Raw], Position] | None:
+    """Whole lines after a position, and the position after them; None: it is another file now."""
     found: list[Raw] = []
     with path.open("rb") as stream:
         if _name_of(stream) != name:  # rotated since it was listed
-            return [], offset
+            return None
+        offset = int(position["offset"]) if _goes_on(stream, name, position) else 0
         stream.seek(offset)
         while len(found) < most and (line := stream.readline()).endswith(b"\n"):
-            if line.strip():
-                found.append(Raw(f"{name}-{offset}", line))
+            if line.strip():  # with what it says: other lines may be written to its place
+                says = hashlib.sha256(line).hexdigest()[:16]
+                found.append(Raw(f"{name}-{offset}-{says}", line))
             offset += len(line)
-    return found, offset
+        return found, {"file": name, "offset": offset, "before": _before(stream, offset)}
 
 
 class RedisStream:
@@ -222,8 +264,10 @@ class KafkaTopic:
         self._at = dict(position)
 
 
-def source_of(address: str) -> Source:
-    """The source of ``from=``. Raises UserError for another address."""
+def source_of(address: str, *, follow: bool = False) -> Source:
+    """The source of ``from=``. Raises UserError for another address, and for a file that is not
+    there, which only who follows it waits for.
+    """
     scheme = address.partition("://")[0] if "://" in address else ""
     if scheme in ("redis", "rediss"):
         return RedisStream(address)
@@ -231,7 +275,14 @@ def source_of(address: str) -> Source:
         return KafkaTopic(address)
     if scheme:
         raise UserError(f"from={address}: it is a file, redis://… or kafka://…")
-    return FollowedFile(Path(address))
+    path = Path(address)
+    if path.exists() and not path.is_file():
+        raise UserError(f"from={address} is no file: name a file whose lines are events.")
+    if not path.exists() and not any(path.parent.glob(f"{path.name}.*")):
+        if not follow:
+            raise UserError(f"from={address} is not there; follow=true waits for it.")
+        log.warning("%s is not there yet: it is waited for.", path)
+    return FollowedFile(path)
 
 
 def batches(

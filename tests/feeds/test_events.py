@@ -20,6 +20,7 @@ from test_readme import CLONE, commands, shortened
 from lightning_rec import cli
 from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.table import TableSource
+from lightning_rec.data.times import is_time
 from lightning_rec.errors import UserError
 from lightning_rec.feeds.sinks import COLUMNS, Parts, events_of
 from lightning_rec.feeds.sources import FollowedFile, Raw
@@ -76,11 +77,15 @@ def test_a_file_is_read_on_where_it_was_left_also_when_rotated(
 
 
 def test_an_event_without_a_key_is_known_by_its_place(tmp_path: Path) -> None:
-    rows = [Raw("a-0", b'{"user": 1, "item": 2}'), Raw("a-9", b'{"user": 1, "item": 2}')]
-    events, bad = events_of([*rows, Raw("a-8", b'{"user": true, "item": 2}')], NAMES)
-    assert (len({event.key for event in events}), bad) == (2, 1)
+    texts = ['"key": ""', '"key": " "', '"key": null', '"time": 5']  # an empty key is no key
+    rows = [
+        Raw(f"a-{n}", f'{{"user": 1, "item": 2, "time": 5, {text}}}'.encode())
+        for n, text in enumerate(texts)
+    ]
+    events, bad = events_of([*rows, Raw("a-8", b'{"user": true, "item": 2, "time": 5}')], NAMES)
+    assert (len({event.key for event in events}), bad) == (4, 1)
     parts = Parts(tmp_path / "p")
-    assert parts.take(events, {"at": 1}) == 2
+    assert parts.take(events, {"at": 1}) == 4
     assert Parts(tmp_path / "p").take(events, {"at": 2}) == 0
     assert Parts(tmp_path / "p").position() == {"at": 1}
 
@@ -94,6 +99,101 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     found, _ = FollowedFile(path).read(position, 10, 0)
     assert len(found) == 3
     assert "lines may be lost" in caplog.text
+
+
+def keyless(path: Path, numbers: range) -> None:
+    rows = [{"user": f"u{n}", "item": f"i{n}", "time": n} for n in numbers]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def told_by(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert cli.run(words) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("backup", ["", ".bak"])  # as sed -i.bak leaves what was there
+def test_a_copy_in_its_place_is_read_on(
+    backup: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path, to, copy = tmp_path / "a.jsonl", tmp_path / "to", tmp_path / "copy"
+    words = ["events", f"from={path}", f"to={to}"]
+    keyless(path, range(10))
+    assert "10 events taken, 0 that were known" in told_by(words, capsys)
+    keyless(copy, range(11))
+    if backup:
+        path.rename(f"{path}{backup}")
+    copy.replace(path)
+    assert "1 events taken, 0 that were known" in told_by(words, capsys)
+    checked(to, 11)
+    assert not caplog.text
+    keyless(copy, range(20, 40))  # the first line is the same, but not those that were read
+    copy.write_text(path.read_text().splitlines(keepends=True)[0] + copy.read_text())
+    copy.replace(path)
+    Path(f"{path}.bak").unlink(missing_ok=True)
+    assert cli.run(words) == 0
+    assert kept(to)["item"].to_list()[-20:] == [f"i{n}" for n in range(20, 40)]
+    assert "was cut or changed" in caplog.text
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_file_that_was_cut_is_read_from_its_start(
+    rotated: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path, to = tmp_path / "a.jsonl", tmp_path / "to"
+    words = ["events", f"from={path}", f"to={to}"]
+    keyless(path, range(10))
+    assert cli.run(words) == 0
+    with path.open("a") as stream:
+        stream.write('{"user": "u10", "item": "i10", "time": 10}\n' if rotated else "")
+    if rotated:  # as copytruncate does: what was not read yet is in the copy
+        shutil.copy(path, f"{path}.1")
+    first = path.read_text().splitlines(keepends=True)[0]
+    path.write_text(first + '{"user": "u1", "item": "new", "time": 11}\n')
+    assert f"{1 + rotated} events taken, 1 that were known" in told_by(words, capsys)
+    assert ("was cut" in caplog.text) is not rotated
+    assert kept(to)["item"].to_list()[-1] == "new"
+    path.write_text(first + "".join(f'{{"user": 1, "item": {n}, "time": 3}}\n' for n in range(9)))
+    assert "9 events taken, 1 that were known" in told_by(words, capsys)  # it has grown since
+    assert "was cut" in caplog.text
+
+
+BAD = [
+    '"user": "null"', '"user": " "', '"item": NaN', '"item": ""', '"item": 1.5e300',
+    '"user": "\\ud800"', '"time": "soon"', '"time": [1]', '"time": null', '"time": NaN',
+    '"time": true', '"time": "2024-13-01"', '"time": ""',
+]  # fmt: skip
+
+
+def test_what_training_would_refuse_is_no_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, to = tmp_path / "a.jsonl", tmp_path / "to"
+    good = ['"time": 1764331201', '"time": 1764331200.5', '"user": 12.0', '"item": "007"']
+    lines = [f'{{"user": 1, "item": 2, "time": 1764331200, {each}}}' for each in [*BAD, *good]]
+    path.write_text("\n".join([*lines, '{"user": 1, "item": 2}', '{"item": 2, "time": 3}', ""]))
+    told = told_by(["events", f"from={path}", f"to={to}"], capsys)
+    assert f"4 events taken, 0 that were known, {len(BAD) + 2} lines that are no events" in told
+    data = prepare(TableSource(str(to), user="user", item="item", time="time"), tmp_path / "cache")
+    assert data.events.collect().height == 4
+    untimed = [f"to={tmp_path / 'untimed'}", "time=null"]
+    told = told_by(["events", f"from={path}", *untimed], capsys)
+    assert "12 events taken, 0 that were known, 7 lines" in told
+
+
+@pytest.mark.parametrize(
+    "date", ["2024-05-31", "2024-05-31T17:00:01Z", "5/31/2024 5:00 pm", "31-May-24", "2024-W22-5"]
+)
+def test_dates_are_times(date: str) -> None:
+    texts = pl.Series(["soon", date, None, "1764331200", "10-30-77-x"])
+    assert is_time(texts).to_list() == [False, True, False, True, False]
+    assert not is_time(pl.Series(["soon"])).any()
 
 
 def running(words: list[str]) -> subprocess.Popen[bytes]:
@@ -193,7 +293,7 @@ def test_kafka(tmp_path: Path) -> None:
 
     def write(numbers: range) -> None:
         for n in numbers:
-            event = {"user": f"u{n % 7}", "item": f"i{n}"}
+            event = {"user": f"u{n % 7}", "item": f"i{n}", "time": n}
             producer.send(topic, json.dumps(event).encode(), key=event["user"].encode())
         producer.flush()
 
@@ -212,6 +312,8 @@ def test_kafka(tmp_path: Path) -> None:
         (["from=kafka://h", "to=a"], "name the topic too"),
         (["from=x", "to=http://h"], "state=FILE"),
         (["from=x", "to=a", "batch=0"], "batch= is from 1"),
+        (["from=x.jsonl", "to=a"], "x.jsonl is not there; follow=true"),
+        (["from=.", "to=a", "follow=true"], "is no file"),
         (["from=redis://127.0.0.1:1/0/s", "to=a"], "does not answer"),
     ],
 )
