@@ -293,7 +293,7 @@ def test_kafka(tmp_path: Path) -> None:
 
     def write(numbers: range) -> None:
         for n in numbers:
-            event = {"user": f"u{n % 7}", "item": f"i{n}", "time": n}
+            event = {"user": f"u{n % 7}", "item": f"i{n}", "time": str(n)}
             producer.send(topic, json.dumps(event).encode(), key=event["user"].encode())
         producer.flush()
 
