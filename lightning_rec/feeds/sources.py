@@ -18,6 +18,7 @@ from lightning_rec.errors import UserError, import_extra
 log = logging.getLogger(__name__)
 
 Position = dict[str, Any]
+Read = tuple[list["Raw"], Position]
 _BYTES = 2**20  # of a file that are read at once
 _COMPARED = 2**16  # bytes before a position, by which a file is known again
 
@@ -66,22 +67,19 @@ class FollowedFile:
         start = self._start(files, position) if position and files else 0
         found: list[Raw] = []
         for name, path in files[start:]:
-            if (told := _lines(path, name, position, most - len(found))) is None:
-                break
-            rows, position = told
-            found += rows
-            if len(found) >= most:
+            if told := _lines(path, name, position, most - len(found)):
+                found, position = found + told[0], told[1]
+            if not told or len(found) >= most:
                 break
         return found, position
 
     def _start(self, files: list[tuple[str, Path]], position: Position) -> int:
         """Which file goes on after the position: the same one, or else a copy of it."""
         names, known = [name for name, _ in files], position["file"]
-        going = []
+        going = list[int]()
         for number, (name, path) in enumerate(files):
             with path.open("rb") as stream:
-                if _goes_on(stream, name, position):
-                    going.append(number)
+                going += [number] * _goes_on(stream, name, position)
         if going:
             return min(going, key=lambda number: names[number] != known)
         alike = [number for number, name in enumerate(names) if _first(name) == _first(known)]
@@ -132,16 +130,12 @@ def _goes_on(stream: BinaryIO, name: str, position: Position) -> bool:
     """Whether all that was read up to a position stands in this file as well."""
     if not position or _first(name) != _first(position["file"]):
         return False
-    offset = int(position["offset"])
-    if os.fstat(stream.fileno()).st_size < offset:
-        return False
+    offset, size = int(position["offset"]), os.fstat(stream.fileno()).st_size
     before = _before(stream, offset)
-    return bool(position.get("before", before) == before)  # it was not always kept
+    return size >= offset and bool(position.get("before", before) == before)
 
 
-def _lines(
-    path: Path, name: str, position: Position, most: int
-) -> tuple[list[Raw], Position] | None:
+def _lines(path: Path, name: str, position: Position, most: int) -> Read | None:
     """Whole lines after a position, and the position after them; None: it is another file now."""
     found: list[Raw] = []
     with path.open("rb") as stream:
