@@ -26,7 +26,7 @@ APART = (
     "zero_shot",
     "decoder",
 )  # what they read is tried below, or comes from a hub
-TIMED = ("fuxi",)  # models that read when events were, which lists do not say
+TIMED = ("fuxi", "tisasrec")  # models that read when events were, which lists do not say
 
 
 def models() -> dict[str, list[str]]:

@@ -18,7 +18,6 @@ from lightning_rec.data.sources.table import TAKEN, TableSource
 from lightning_rec.data.tabular import open_table
 from lightning_rec.errors import UserError, listed
 from lightning_rec.files import write_text
-from lightning_rec.items.features import offered
 from lightning_rec.screen import Screen
 from lightning_rec.tables import FittedTable, figures, text
 
@@ -101,6 +100,8 @@ def _beside(path: Path, report: Report, settings: dict[str, Any]) -> dict[str, A
 
 def _of_events(path: Path, settings: dict[str, Any]) -> dict[str, str]:
     """What the log says of an event beside who and what: columns, and what each is taken for."""
+    from lightning_rec.items.features import offered
+
     source = TableSource(**settings)
     table = open_table(path, source.dialect, source.invalid)
     if source.dialect.form != "rows" or source.roles.history is not None:
@@ -121,6 +122,8 @@ def _offer(
     settings: dict[str, Any], of_events: dict[str, str], console: Screen
 ) -> dict[str, dict[str, str]]:
     """Show what the columns of the tables are taken for: by table, those that models read."""
+    from lightning_rec.items.features import offered
+
     found: dict[str, dict[str, str]] = {}
     heads = [*text("table", "column"), *figures("distinct"), *text("taken for")]
     shown = FittedTable("Columns", heads)

@@ -94,13 +94,14 @@ def known(loaded: AuditedLog, events: Sequence[str], users: Sequence[str]) -> Kn
 def _of_events(data: Interactions, split: Split, names: Sequence[str]) -> pl.DataFrame:
     """Named columns of the events of a split, in its order."""
     there = [name for name in data.events.collect_schema().names() if name not in _OWN]
-    table = data.events.select(there).collect()[np.asarray(split.rows).tolist()]
+    rows = pl.Series(np.asarray(split.rows))
+    columns = [each.gather(rows) for each in data.events.select(there).collect()]
     if (times := times_of(split)) is not None:
         told = of_times(np.asarray(times), np.asarray(split.offsets))
-        table = table.with_columns(told[name] for name in told.columns if name not in there)
+        columns += [told[name] for name in told.columns if name not in there]
     timed = "" if times is not None else " gap, hour and weekday need times, data.time=COLUMN."
     more = f"Columns of your own log are kept by data.features=[COLUMN,…].{timed}"
-    return chosen(table, names, "task.events", more)
+    return chosen(pl.DataFrame(columns), names, "task.events", more)
 
 
 def of_run(run: RunFolder) -> tuple[Columns, Columns] | None:
