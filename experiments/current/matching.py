@@ -82,7 +82,9 @@ def measure(folder: Path, seeds: list[int]) -> dict[str, Any]:
     for seed in seeds:
         old, update, anew = (folder / f"{name}_{seed}" for name in runs)
         going_on = [*UPDATE, f"method.run='{old.absolute()}'"]
-        runs["old"].append(trained(old, files[OLD], f"seed={seed}"))
+        before = trained(old, files[OLD], f"seed={seed}")
+        del before["seconds"]  # of a run that was gone on with they are not all
+        runs["old"].append(before)
         runs["update"].append(trained(update, files[NOW], *going_on, f"seed={seed}"))
         runs["anew"].append(trained(anew, files[NOW], f"seed={seed}"))
         found, whole = judged(update, old), judged(anew, old)
