@@ -1,7 +1,7 @@
 """The tables of a page: ``python -m experiments.current.record RESULTS PAGE``.
 
 RESULTS are those of backtests; beside it are those of clicks, ``click_backtests.json``, and what
-going on cost, ``clicks.json``.
+going on cost, ``clicks.json`` and, of matching, ``matching.json``.
 
 Further FOLDERs are those that ``lightning-rec backtest`` wrote, named DATA_SEED: what is told of
 them goes to RESULTS first, a file; of clicks they have ``backtest_FIGURE.json``. ``--check`` says
@@ -104,6 +104,22 @@ def clicks(path: Path) -> str:
     return "\n".join(lines)
 
 
+def matching(path: Path) -> str:
+    """What going on cost and brought of matching: ``matching.json`` beside the results."""
+    found: dict[str, Any] = read_json(path.with_name("matching.json"))
+    runs: dict[str, list[dict[str, Any]]] = found["runs"]
+    lines = headed(["test queries", "old", "update", "anew", "update - old", "update - anew"])
+    told = {(each["part"], each["compared"]): each for each in found["compared"]}
+    for part in ("new", "old"):
+        old, anew = (told[part, f"update - {name}"] for name in ("old", "anew"))
+        means = [f"{each:.4f}" for each in (old["figures"][1], *anew["figures"])]
+        lines.append(row([f"{part}, {old['rows']:,}", *means, interval(old), interval(anew)]))
+    seconds = [sum(each["seconds"] for each in runs[name]) for name in ("update", "anew")]
+    cells = [f"{each / len(runs['anew']):.0f}" for each in seconds]
+    lines.append(row(["CPU s of training", "", *cells, "", ""]))
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
     said = [each for each in sys.argv[1:] if each != "--check"]
     if folders := [Path(each) for each in said[2:]]:
@@ -112,5 +128,8 @@ if __name__ == "__main__":
             target = Path(said[0]).with_name(CLICKS) if of_clicks else Path(said[0])
             kept: dict[str, Any] = read_json(target) if target.is_file() else {}
             write_json(target, kept | {folder.name: told(folder)})
-    tables = {"rows": table, "clicks": clicks, "click_backtests": click_backtests}
+    tables = {
+        **{"rows": table, "clicks": clicks},
+        **{"click_backtests": click_backtests, "matching": matching},
+    }
     fill(tables)
