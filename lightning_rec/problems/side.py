@@ -74,7 +74,6 @@ def known(loaded: AuditedLog, events: Sequence[str], users: Sequence[str]) -> Kn
     """
     (data, split), empty = loaded.data, Columns()
     of_events, of_users, rows, about = empty, empty, None, None
-    trained = np.diff(split.offsets) > 0
     if events:
         table = _of_events(data, split, events)
         owner = np.repeat(np.arange(split.num_users), np.diff(split.offsets))
