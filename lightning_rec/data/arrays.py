@@ -14,7 +14,7 @@ from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError, listed
 
 if TYPE_CHECKING:
-    from lightning_rec.data.splits import SplitProtocol
+    from lightning_rec.data.protocol import SplitProtocol
 
 Cold = Literal["miss", "exclude", "rank"]
 

@@ -6,17 +6,21 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lightning_rec.data.behaviors import target_rows
 from lightning_rec.data.core.audited import fail, leak
+from lightning_rec.data.kinds import Kept
 from lightning_rec.data.schema import TIMED, Interactions, ticks, times
 from lightning_rec.data.split import Examples, Split, ranges
 from lightning_rec.data.types import Ints, Mask
 
 
-def audit(data: Interactions, split: Split) -> dict[str, Any]:
+def audit(data: Interactions, split: Split, behavior: Kept | None = None) -> dict[str, Any]:
     """Check that nothing a model learns from, or reads, lies in what it is tested on; returns what
     was counted, for the provenance card. Raises LeakError when a check fails.
+
+    ``behavior``: that of targets, None where every event is one.
     """
-    source = _Source(data, by_part=split.order == "part")
+    source = _Source(data, split.order == "part", target_rows(data, behavior))
     train = np.asarray(split.rows)[ranges(split.offsets[:-1], split.train_end)[1]]
     _check_rows(train, split, source)
     _check_vocabulary(train, split, source)
@@ -24,6 +28,8 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
     stages = {"val": split.val, "test": split.test}
     for stage, examples in stages.items():
         _check_histories(stage, examples, split, source)
+        row = np.asarray(examples.row)
+        fail(f"a {stage} target is not of the target behavior", ~source.target[row], row)
     if split.boundaries is not None:
         _check_boundaries(train, split, source)
     if split.order == "none":
@@ -46,9 +52,11 @@ def audit(data: Interactions, split: Split) -> dict[str, Any]:
 
 
 class _Source:
-    """Columns of the prepared table, by row: user, item, and (part, time, position) to compare."""
+    """Columns of the prepared table, by row: user, item, (part, time, position) to compare, and
+    whether it is of the target behavior.
+    """
 
-    def __init__(self, data: Interactions, by_part: bool) -> None:
+    def __init__(self, data: Interactions, by_part: bool, target: Mask) -> None:
         frame = data.events.select(
             pl.selectors.by_name("user", "item", *TIMED, "part", require_all=False)
         )
@@ -58,6 +66,7 @@ class _Source:
         self.item: Ints = table["item"].to_numpy()
         self.time: NDArray[Any] | None = times(table)
         self.part: Ints | None = table["part"].to_numpy() if by_part else None
+        self.target = target
 
     def before(self, earlier: Ints, later: Ints) -> Mask:
         """Whether each event precedes its partner: by part, if it came split, time, place."""
@@ -205,9 +214,12 @@ def _check_seen(stage: str, examples: Examples, split: Split, source: _Source) -
 
 
 def _copies(examples: Examples, split: Split, source: _Source) -> Mask:
-    """Whether each target is alike in user, item and time to an event of its history: bool [n]."""
+    """Whether each target is alike in user, item, time and behavior to an event of its history:
+    bool [n].
+    """
     assert source.time is not None
     columns = {"user": source.user, "item": source.item, "time": source.time}
+    columns["target"] = source.target
     rows, asked = np.asarray(split.rows), np.asarray(examples.row)
     table, targets = (
         pl.DataFrame({name: column[which] for name, column in columns.items()}).with_row_index(key)

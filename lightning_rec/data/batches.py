@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.core.batches import BatchData, Part, narrowed
 from lightning_rec.data.split import Examples, Histories, Schema, Split, ranges
-from lightning_rec.data.types import Ints
+from lightning_rec.data.types import Ints, Mask
+from lightning_rec.data.windows import Windows
 
 
 class TrainBatch(NamedTuple):
@@ -44,37 +45,7 @@ class EvalBatch(NamedTuple):
     candidates: Tensor | None = None
 
 
-class Windows:
-    """Cuts of the training sequences into windows of at most ``width`` items, latest first.
-
-    A window is worked out when it is asked for; what is kept is of the size of the users.
-    ``stride`` is how far a window moves back, as a share of ``width`` (``prop_sliding_window`` of
-    BERT4Rec's code); None takes each user's latest window alone. Of width 1, each event is a
-    window; else a user with a single event has none.
-    """
-
-    def __init__(self, split: Split, width: int, stride: float | None) -> None:
-        self.start, self.end, self.width = split.offsets, split.train_end, width
-        self.step = None if stride is None else max(1, round(stride * width))
-        length = self.end - self.start[:-1]
-        number = (length >= min(2, width)).astype(np.int64)
-        if self.step is not None:
-            number *= 1 + np.maximum(0, -(-(length - width) // self.step))
-        self.before = np.cumsum(number)  # windows of this user and all before
-
-    def __len__(self) -> int:
-        return int(self.before[-1]) if len(self.before) else 0
-
-    def __getitem__(self, number: Ints) -> tuple[Ints, Ints, Ints]:
-        """The windows of these numbers, int64 [W]: user codes, begin and end in ``items``."""
-        user = np.searchsorted(self.before, number, side="right")
-        first, end = self.start[user], self.end[user]
-        back = np.where(user > 0, number - self.before[user - 1], number)
-        latest = np.maximum(end - back * (self.step or 0), np.minimum(first + self.width, end))
-        return user, np.maximum(first, latest - self.width), latest
-
-
-def gather(items: NDArray[np.int32], start: Ints, end: Ints, padding: int) -> Tensor:
+def gather(items: NDArray[Any], start: Ints, end: Ints, padding: int) -> Tensor:
     """Cut ``items[start[b]:end[b]]`` for all b at once, padded on the right: int64 [B, L]."""
     longest = int((end - start).max(initial=1))
     at = start[:, None] + np.arange(longest)  # [B, L]
@@ -154,7 +125,9 @@ NO_SIDE = SideRows()
 
 
 class TrainSet(Dataset[TrainBatch]):
-    """Training windows, fetched as whole batches; of some ``numbers``, or all."""
+    """Training windows, fetched as whole batches; of some ``numbers``, or all. Of events that are
+    not ``learnt``, bool [N], none is a target: windows without a target are left out.
+    """
 
     def __init__(
         self,
@@ -164,11 +137,14 @@ class TrainSet(Dataset[TrainBatch]):
         stride: float | None,
         numbers: Ints | None = None,
         side: SideRows = NO_SIDE,
+        learnt: Mask | None = None,
     ) -> None:
         self.items, self.padding, self.numbers = split.items, schema.padding, numbers
-        self.side = side
+        self.side, self.learnt = side, learnt
         self.times = times_of(split)
         self.windows = Windows(split, width, stride)
+        if learnt is not None:
+            self.numbers = self.windows.having(learnt, numbers)
 
     def __len__(self) -> int:
         return len(self.windows if self.numbers is None else self.numbers)
@@ -181,8 +157,11 @@ class TrainSet(Dataset[TrainBatch]):
         items, times = gather(self.items, start, end, self.padding), None
         if self.times is not None:  # what comes after a window is no target: no matter when
             times = gather_times(self.times, start, end, self.times[end - 1])
-        more = self.side.of(user, start, end)
-        return TrainBatch(Histories(items, torch.from_numpy(user), times, *more))
+        histories = Histories(items, torch.from_numpy(user), times, *self.side.of(user, start, end))
+        if self.learnt is not None:
+            learnt = gather(self.learnt, start, end, 0).bool()
+            histories = histories._replace(learnt=learnt)
+        return TrainBatch(histories)
 
 
 class EvalSet(Dataset[EvalBatch]):
@@ -245,6 +224,7 @@ class SequenceData(BatchData):
         window: how many items a training window takes for a model that reads ``max_len``.
         candidates: samples to rank targets among, beside the whole catalogue.
         side: what columns say of events and users, for models that read them.
+        learnt: which events may be targets of training, bool [N]; None for all.
         max_len: items that a model reads at once.
         stride: how far training windows move back, as a share of their width; None takes only the
             latest window of each user.
@@ -256,6 +236,7 @@ class SequenceData(BatchData):
     window: Callable[[int], int]
     candidates: Candidates | None = None
     side: SideRows = NO_SIDE
+    learnt: Mask | None = None
     max_len: Annotated[int, Field(ge=2)] = 50
     batch_size: PositiveInt = 128
     eval_batch_size: PositiveInt = 512
@@ -271,7 +252,8 @@ class SequenceData(BatchData):
         """Windows to train on, or histories to rank; those of the test have validation events."""
         if part == "train":
             width = self.window(self.max_len)
-            return TrainSet(self.split, self.schema, width, self.stride, self._numbers, self.side)
+            known = (self._numbers, self.side, self.learnt)
+            return TrainSet(self.split, self.schema, width, self.stride, *known)
         examples = self.split.val if part == "val" else self.split.test
         return EvalSet(self.split, examples, self.schema, self.candidates, self.side)
 

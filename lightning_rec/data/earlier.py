@@ -19,6 +19,7 @@ def earlier(events: Ordered, targets: Targets, which: str, name: str) -> tuple[O
 
     Where the split is by time, as many events as validation has lie after a cut of its own, and
     ``which`` of a user's are targets (``first``, ``last`` or ``all``); else each user's last one.
+    Targets are of the target behavior alone.
     ``name``: of the protocol. Raises UserError where events are not in the order of time.
     """
     if targets.whole or targets.order != "time" or targets.parts is not None:
@@ -27,10 +28,12 @@ def earlier(events: Ordered, targets: Targets, which: str, name: str) -> tuple[O
             "does not know: use protocol=leave_one_out or temporal."
         )
     kept = events.taken(np.flatnonzero(targets.train))
-    place, length = kept.places()
+    place = kept.places()[0]
     if targets.boundaries is None:
-        test, boundaries = (place == length - 1) & (length > 1), None
-        return kept, Targets(~test, np.zeros_like(test), test, boundaries)
+        after = kept.targets_after()
+        test = kept.target & (after == 0) & (place > 0)
+        tested = np.isin(kept.user, kept.user[test])
+        return kept, Targets(~tested | (after > 0), np.zeros_like(test), test, None)
     assert events.time is not None
     assert kept.time is not None
     val_from, test_from = targets.boundaries
@@ -38,7 +41,7 @@ def earlier(events: Ordered, targets: Targets, which: str, name: str) -> tuple[O
     cut = np.sort(kept.time)[max(0, len(kept.time) - max(1, held))].item()
     train = kept.time < cut
     known = np.isin(kept.user, kept.user[train])
-    test = picked(kept, known & ~train, which)  # type: ignore[arg-type]
+    test = picked(kept, kept.target & known & ~train, which)  # type: ignore[arg-type]
     return kept, Targets(train, np.zeros_like(test), test, (cut, cut))
 
 

@@ -5,7 +5,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from lightning_rec.data.behaviors import none_of, of_target
 from lightning_rec.data.cuts import seconds
+from lightning_rec.data.kinds import Kept
 from lightning_rec.data.schema import TIMED, Interactions, times
 from lightning_rec.data.types import Ints, Mask, Times
 from lightning_rec.errors import UserError
@@ -18,13 +20,15 @@ class Ordered(NamedTuple):
     time: [N] seconds, int64, or float64 where some have fractions; None where the data has none.
     part: int64 [N], of data that came split: 0 trains, 1 validates, 2 is tested, -1 only shows what
         was before; else None.
+    target: bool [N], whether an event is of the target behavior.
     """
 
     user: Ints
     item: Ints
     row: Ints
     time: Times | None
-    part: Ints | None = None
+    part: Ints | None
+    target: Mask
 
     def taken(self, at: Ints) -> "Ordered":
         """The events at these places, in this order."""
@@ -37,6 +41,12 @@ class Ordered(NamedTuple):
         place = np.arange(len(self.user)) - np.repeat(starts, lengths)
         return place, np.repeat(lengths, lengths)
 
+    def targets_after(self) -> Ints:
+        """How many target events of its user come after each event: int64 [N]."""
+        place, length = self.places()
+        met = np.cumsum(self.target)
+        return np.asarray(met[np.arange(len(place)) + length - 1 - place] - met)
+
 
 def filtered(
     data: Interactions,
@@ -47,29 +57,24 @@ def filtered(
     *,
     drop_doubled: bool = False,
     period: tuple[str | None, str | None] = (None, None),
+    target: Kept | None = None,
 ) -> tuple[Ordered, dict[str, int]]:
     """Filter and order the events; returns them, and how many were left after each step.
 
-    ``period``: dates from and until which events are kept, None for no bound. Raises UserError
-    where ratings or times are missing, or nothing is left.
+    ``period``: dates from and until which events are kept, None for no bound. ``target``: the
+    target behavior, None for all; an event that is of it is no copy or repeat of one that is not.
+    Raises UserError where ratings or times are missing, or nothing is left.
     """
     columns = data.events.collect_schema().names()
-    kept = data.events.with_row_index("row")
     dropped = data.info["dropped"]
     counts = {"rows dropped": dropped["rows"]} if dropped else {}
     counts["events read"] = data.info["events"]
-    if min_rating is not None:
-        if "rating" not in columns:
-            raise UserError(
-                f"protocol.min_rating={min_rating} needs ratings, but {data.info['name']} has "
-                "none: set data.rating to the column that holds them, or protocol.min_rating=null."
-            )
-        # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
-        kept = kept.filter(pl.col("rating") >= pl.lit(min_rating, pl.Float32))
+    kept = _rated(data.events.with_row_index("row"), min_rating, data)
     timed = [name for name in TIMED if name in columns]
     kept = _within(kept, period, timed, data)
     parted = ["part"] if "part" in columns else []
-    frame = kept.select("user", "item", "row", *timed, *parted).collect()
+    known = ["user", "item", "row", *timed, *parted]
+    frame = kept.select(*known, of_target(data, target).alias("target")).collect()
     if min_rating is not None:
         counts[f"after min_rating={min_rating:g}"] = len(frame)
     if any(period):
@@ -83,7 +88,7 @@ def filtered(
                 f"{data.info['name']} has no times: set data.time to the column that holds them, "
                 "or drop all consecutive repeats, protocol.drop_repeats=true."
             )
-        frame = frame.filter(pl.struct("user", "item", *timed).is_first_distinct())
+        frame = frame.filter(pl.struct("user", "item", "target", *timed).is_first_distinct())
         counts["after drop_doubled"] = len(frame)
     if user_core > 1 or item_core > 1 or drop_repeats:
         frame = _core(frame, user_core, item_core, drop_repeats)
@@ -93,9 +98,26 @@ def filtered(
         steps = ", ".join(f"{step}: {count:,}" for step, count in counts.items())
         left = f"Nothing is left of {data.info['name']} after filtering"
         raise UserError(f"{left} ({steps}): lower what protocol asks for.")
-    column = {name: frame[name].cast(pl.Int64).to_numpy() for name in frame.columns}
-    known = (column["user"], column["item"], column["row"])
-    return Ordered(*known, times(frame), column.get("part")), counts
+    if target is not None:
+        counts["of the target behavior"] = int(frame["target"].sum())
+        if not counts["of the target behavior"]:
+            raise none_of(data, target)
+    user, item, row = (frame[name].cast(pl.Int64).to_numpy() for name in ("user", "item", "row"))
+    part = frame["part"].cast(pl.Int64).to_numpy() if parted else None
+    return Ordered(user, item, row, times(frame), part, frame["target"].to_numpy()), counts
+
+
+def _rated(kept: pl.LazyFrame, least: float | None, data: Interactions) -> pl.LazyFrame:
+    """The events with at least this rating. Raises UserError without ratings."""
+    if least is None:
+        return kept
+    if "rating" not in kept.collect_schema():
+        raise UserError(
+            f"protocol.min_rating={least} needs ratings, but {data.info['name']} has "
+            "none: set data.rating to the column that holds them, or protocol.min_rating=null."
+        )
+    # Ratings are Float32: .7 is to be .7, which no Float64 between the two says.
+    return kept.filter(pl.col("rating") >= pl.lit(least, pl.Float32))
 
 
 def _within(
@@ -136,7 +158,7 @@ def _core(frame: pl.DataFrame, user_core: int, item_core: int, drop_repeats: boo
     while len(frame) != before:
         before = len(frame)
         if drop_repeats:
-            again = [pl.col(name).eq(pl.col(name).shift(1)) for name in ("user", "item")]
+            again = [pl.col(name).eq(pl.col(name).shift(1)) for name in ("user", "item", "target")]
             frame = frame.filter(pl.all_horizontal(again).fill_null(False).not_())
         frame = frame.filter(pl.len().over("user") >= user_core)
         frame = frame.filter(pl.len().over("item") >= item_core)

@@ -9,9 +9,9 @@ import polars as pl
 
 from lightning_rec.data.arrays import Targets
 from lightning_rec.data.filters import Ordered, picked
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.shares import PARTS
-from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.data.types import Ints
 from lightning_rec.errors import UserError
 
@@ -59,7 +59,9 @@ class Given(SplitProtocol):
             )
         timed = events.time is not None or bool((part < TRAIN).any())
         successive = timed if self.successive is None else self.successive
-        val, test = (picked(events, part == held, self.targets) for held in (VAL, TEST))
+        val, test = (
+            picked(events, events.target & (part == held), self.targets) for held in (VAL, TEST)
+        )
         return Targets(
             part == TRAIN,
             self.validated(events, val),

@@ -18,15 +18,17 @@ _KNOWN = {
 _MOST = 20  # kinds that a log has
 
 
-def read_kept(given: Mapping[str, Any] | None) -> Kept:
-    """``{kind: [purchase]}``, or ``{kind: purchase}``, as texts. Raises UserError for no values."""
+def read_kept(given: Mapping[str, Any] | None, key: str = "data.keep") -> Kept:
+    """``{kind: [purchase]}``, or ``{kind: purchase}``, as texts. Raises UserError for no values, in
+    the name of ``key``.
+    """
     found = []
     for name, values in (given or {}).items():
         one = isinstance(values, str) or not isinstance(values, Sequence)
         several = [values] if one else values
         texts = tuple(str(each).strip() for each in several if each is not None)
         if not texts:
-            raise UserError(f"data.keep: which values of '{name}'? Say {{{name}: [VALUE]}}.")
+            raise UserError(f"{key}: which values of '{name}'? Say {{{name}: [VALUE]}}.")
         found.append((str(name), texts))
     return tuple(found)
 

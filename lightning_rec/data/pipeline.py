@@ -9,9 +9,9 @@ from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.kept import kept, kept_audit
 from lightning_rec.data.order import implausible, ordering
 from lightning_rec.data.prepare import prepare
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions, Source
 from lightning_rec.data.split import SPLIT_FORMAT, Split
-from lightning_rec.data.splits import SplitProtocol
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def load(source: Source, protocol: SplitProtocol, cache: Path) -> AuditedLog:
     data = protocol.view(prepare(source, cache))
     folder = data.folder.with_name(f"{data.folder.name}-{protocol.hash()[:12]}-{SPLIT_FORMAT}")
     split = Split.load(kept(folder, lambda temporary: protocol.split(data).save(temporary)))
-    facts = kept_audit(folder, lambda: audit(data, split))
+    facts = kept_audit(folder, lambda: audit(data, split, protocol.behavior))
     known, ties = getattr(source, "in_order", False), getattr(source, "ties", None)
     order = ordering(data, split, known=known, ties=ties)
     odd = [] if split.times is None else implausible(split.times)

@@ -12,10 +12,11 @@ from lightning_rec.data.chance import bits
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
 from lightning_rec.data.prepare import catalogue_hash, data_hash
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import TIMED, Interactions
 from lightning_rec.data.shares import RandomShares
 from lightning_rec.data.split import Split
-from lightning_rec.data.splits import SplitProtocol
+from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
 from lightning_rec.ranges import BelowOne
 
@@ -46,6 +47,12 @@ class RandomItems(RandomShares, SplitProtocol):
 
     def __post_init__(self) -> None:
         SplitProtocol.__post_init__(self)
+        if self.behavior is not None:
+            raise UserError(
+                "protocol=random_items deals each user's items at random, so that nothing comes "
+                "before a target event: use protocol=leave_one_out or temporal, or keep these "
+                "events alone, data.keep={COLUMN: [VALUE]}."
+            )
         RandomShares.__post_init__(self)
 
     @property

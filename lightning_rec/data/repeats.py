@@ -25,8 +25,9 @@ class Repeats(NamedTuple):
     """What each event repeats of its user's.
 
     first: int64 [N], place of the first event with its item; its own if there is none before.
-    alike: int64 [N], of the first with its time as well, of which it is a copy; its own where there
-        are no times, for then a copy cannot be told from a repeat.
+    alike: int64 [N], of the first with its time as well, both or neither of the target behavior, of
+        which it is a copy; its own where there are no times, for then a copy cannot be told from a
+        repeat.
     consecutive: bool [N], whether its item is that of the event just before, if there is an order.
     """
 
@@ -42,8 +43,8 @@ def repeats(events: Ordered, order: Order = "time") -> Repeats:
     first = frame.select(pl.col("place").first().over("user", "item"))["place"].to_numpy()
     alike = place
     if events.time is not None:
-        frame = frame.with_columns(time=events.time)
-        copied = frame.select(pl.col("place").first().over("user", "item", "time"))
+        frame = frame.with_columns(time=events.time, target=events.target)
+        copied = frame.select(pl.col("place").first().over("user", "item", "time", "target"))
         alike = copied["place"].to_numpy()
     consecutive = np.zeros(len(place), dtype=bool)
     if order != "none":

@@ -14,9 +14,9 @@ from lightning_rec.data.cuts import Cut, boundaries, settle, told_cuts
 from lightning_rec.data.dates import duration
 from lightning_rec.data.filters import Ordered
 from lightning_rec.data.kept import kept
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions, ticks
 from lightning_rec.data.split import Seen, Split
-from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.errors import UserError
 from lightning_rec.files import write_json
@@ -112,7 +112,9 @@ class Sessions(SplitProtocol):
     def choose(self, events: Ordered) -> Targets:
         """Deal whole sessions by their ends, or as they came. Raises UserError without times."""
         place, length = events.places()
-        asked = place > 0 if self.targets == "all" else (place > 0) & (place == length - 1)
+        asked = events.target & (place > 0)
+        if self.targets == "last":
+            asked &= events.targets_after() == 0
         if events.part is not None:
             return self._as_given(events, events.part, asked)
         if events.time is None:

@@ -62,6 +62,8 @@ class Histories(NamedTuple):
         of vectors, 0 where nothing is known: in padding, and where an item is hidden. None where
         there are no columns.
     about: int64 [B, G]; what columns say of the users, likewise.
+    learnt: bool [B, L]; which items may be targets of training; None for all, and where nothing is
+        trained. Objectives read it, models do not.
     """
 
     items: "Tensor"
@@ -69,6 +71,7 @@ class Histories(NamedTuple):
     times: "Tensor | None" = None
     events: "Tensor | None" = None
     about: "Tensor | None" = None
+    learnt: "Tensor | None" = None
 
 
 class Examples(NamedTuple):

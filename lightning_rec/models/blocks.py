@@ -49,7 +49,7 @@ def encode(
 
 def _part(histories: Histories, rows: slice, longest: int) -> Histories:
     """Some rows, cut to the longest of them."""
-    items, user, times, events, about = histories
+    items, user, times, events, about, _ = histories
     return Histories(
         items[rows, :longest],
         user[rows],

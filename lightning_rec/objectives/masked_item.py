@@ -27,20 +27,28 @@ class MaskedItem(Objective):
     mask_last: UpToOne = 0.1
 
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
-        """Hide at least one item of each sequence. Draws from torch's global generator."""
+        """Hide at least one item of each sequence, of those that may be targets. Draws from torch's
+        global generator.
+        """
         items = histories.items
         rows = torch.arange(len(items), device=items.device)
         hidden = torch.rand(items.shape, device=items.device) < self.mask_prob
-        hidden &= items != schema.padding
+        last = latest(items, schema.padding)
+        if histories.learnt is None:
+            hidden &= items != schema.padding
+        else:
+            hidden &= histories.learnt
+            place = torch.arange(items.shape[1], device=items.device)
+            last = (place * histories.learnt).amax(dim=1)
         last_only = torch.rand(len(items), device=items.device) < self.mask_last
         last_only |= ~hidden.any(dim=1)
         hidden &= ~last_only[:, None]
-        hidden[rows, latest(items, schema.padding)] |= last_only
+        hidden[rows, last] |= last_only
         shown = items.masked_fill(hidden, schema.mask)
         events = histories.events  # those of what is hidden would tell it
         if events is not None:
             events = events.masked_fill(hidden[..., None], 0)
-        inputs = histories._replace(items=shown, events=events)
+        inputs = histories._replace(items=shown, events=events, learnt=None)
         return TrainingInputs(inputs, hidden, items[hidden])
 
     def query_inputs(self, histories: Histories, schema: Schema) -> QueryInputs:

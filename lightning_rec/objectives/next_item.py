@@ -24,5 +24,7 @@ class NextItem(Objective):
         events = histories.events
         if events is not None:
             events = events[:, :-1].masked_fill(~positions[..., None], 0)
-        inputs = histories._replace(items=shown, times=times, events=events)
+        if histories.learnt is not None:
+            positions = positions & histories.learnt[:, 1:]
+        inputs = histories._replace(items=shown, times=times, events=events, learnt=None)
         return TrainingInputs(inputs, positions, following[positions])

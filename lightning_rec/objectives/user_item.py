@@ -20,6 +20,9 @@ class UserItem(Objective):
     def training_inputs(self, histories: Histories, schema: Schema) -> TrainingInputs:
         """The item is the target; the model may look at the user only."""
         positions = histories.items != schema.padding
+        if histories.learnt is not None:
+            positions &= histories.learnt
         hidden = torch.full_like(histories.items, schema.padding)
         targets = histories.items[positions]
-        return TrainingInputs(histories._replace(items=hidden, events=None), positions, targets)
+        inputs = histories._replace(items=hidden, events=None, learnt=None)
+        return TrainingInputs(inputs, positions, targets)

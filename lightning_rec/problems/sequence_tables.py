@@ -9,8 +9,8 @@ import torch
 from lightning_rec.data.batches import NO_SIDE, SideRows, asked_at, seconds, times_of
 from lightning_rec.data.features import multi_hot
 from lightning_rec.data.pipeline import AuditedLog
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.metrics.measure import Measure
 from lightning_rec.metrics.ranking import RankingMetrics, Ranks
 from lightning_rec.metrics.slices import slices_of_targets

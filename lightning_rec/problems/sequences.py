@@ -12,31 +12,30 @@ from torch import Tensor, nn
 
 from lightning_rec import compat, config
 from lightning_rec.data.batches import SequenceData
+from lightning_rec.data.behaviors import Learn, learnt_events
 from lightning_rec.data.fetch import cache_dir
 from lightning_rec.data.pipeline import AuditedLog, load
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Source
 from lightning_rec.data.split import Schema
-from lightning_rec.data.splits import SplitProtocol
 from lightning_rec.errors import UserError
-from lightning_rec.items.base import Reading, known_by, read_items
-from lightning_rec.items.semantic import SemanticIds
+from lightning_rec.items.base import Reading, known_by
 from lightning_rec.methods.update import Before
 from lightning_rec.metrics.measure import names_of
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.base import (
     Fitted,
     ReadsCatalogue,
-    ReadsCodes,
     ReadsVectors,
     SequenceModel,
 )
-from lightning_rec.models.events import event_vectors
 from lightning_rec.models.sequential.base import attach
 from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.predict.sequences import SequencePredictor
 from lightning_rec.problems import side, updating
 from lightning_rec.problems.base import Problem
+from lightning_rec.problems.item_reading import have_read, item_vectors, reading_of
 from lightning_rec.problems.sequence_tables import (
     TRAINED,
     catalogue,
@@ -54,7 +53,6 @@ from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
 
 META_ITEMS = 100  # catalogue of the meta model
-EVENT_VECTORS = 64  # their width
 
 
 class Sequences(Problem[AuditedLog]):
@@ -66,6 +64,8 @@ class Sequences(Problem[AuditedLog]):
         events: columns of the log that models read of the events of a history, ``rating``, what
             times tell (``gap``, ``hour``, ``weekday``) and those of ``data.features`` among them.
         users: columns of the table of users that models read.
+        learn: whether training predicts events of ``all`` behaviors, or of the ``target`` alone;
+            see :func:`lightning_rec.data.behaviors.learnt_events`.
     """
 
     name: ClassVar = "sequence"
@@ -93,9 +93,11 @@ class Sequences(Problem[AuditedLog]):
         arithmetic: Arithmetic = "fast",
         events: Sequence[str] = (),
         users: Sequence[str] = (),
+        learn: Learn = "all",
     ) -> None:
         super().__init__(cfg, tuned_lr, arithmetic)
         self.block_tokens, self.side = block_tokens, side.Reads(events, users)
+        self.learn = learn
         self.items = known_by(cfg)
         self.objective: Objective = self._part(
             "objective", "name", "training_inputs", "query_inputs"
@@ -173,17 +175,16 @@ class Sequences(Problem[AuditedLog]):
             window=self.objective.window,
             candidates=self.protocol.candidates,
             side=self.side.known(loaded).rows,
+            learnt=learnt_events(*loaded.data, self.protocol, self.learn),
         )
 
     def make_task(self, loaded: AuditedLog, data: SequenceData) -> Task:
         """The task over a new model, fitted already if it is fitted in closed form."""
-        split, reading = loaded.data.split, None
-        if self.items is not None:
-            about, cache = described_items(loaded), loaded.data.log.folder.parents[1]
-            reading = Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
+        split = loaded.data.split
+        reading = None if self.items is None else reading_of(loaded, self.adapter)
         model = self._fitted(self.make_model(data.schema, reading), loaded)
-        if reading is not None:
-            self._read_items(model, reading)
+        if self.items is not None and reading is not None:
+            have_read(self.items, model, reading)
         if self.side:
             side.given(model, self.side.known(loaded))
         loss = self.make_loss(split=split)
@@ -216,7 +217,7 @@ class Sequences(Problem[AuditedLog]):
         if isinstance(model, ReadsCatalogue):
             model.read_catalogue(items)
         if self.items is not None:
-            self._read_items(model, reading)
+            have_read(self.items, model, reading)
         if (columns := side.of_run(run)) is not None:
             attach(model, *columns)
         run.load_model(model, trained if trained < len(items) else None)
@@ -263,15 +264,7 @@ class Sequences(Problem[AuditedLog]):
 
     def item_vectors(self, loaded: AuditedLog) -> tuple[pl.Series, Tensor]:
         """Ids of the items, and vectors by what they are known by, float [V, E], else by events."""
-        about, split = described_items(loaded), loaded.data.split
-        if self.items is None:
-            return about["item"], event_vectors(split, EVENT_VECTORS)
-        cache = loaded.data.log.folder.parents[1]
-        reading = Reading(about, about["item"], split.num_trained, cache, self.adapter, split)
-        schema = Schema(len(about), 1, 1)
-        source = self.items.source(schema, len(about), reading)
-        with torch.no_grad():
-            return about["item"], source(torch.arange(len(about))).clone()
+        return described_items(loaded)["item"], item_vectors(self.items, self.adapter, loaded)
 
     def _fitted(self, model: nn.Module, loaded: AuditedLog) -> nn.Module:
         """The model, having read the catalogue or the training events if it does."""
@@ -281,17 +274,6 @@ class Sequences(Problem[AuditedLog]):
         if isinstance(model, Fitted) and not described:
             model.fit(loaded.data.split)
         return model
-
-    def _read_items(self, model: nn.Module, reading: Reading) -> None:
-        """Let the model read what it knows items by."""
-        if isinstance(self.items, SemanticIds) and isinstance(model, ReadsCodes):
-            if not reading.restoring:
-                model.read_codes(*self.items.codes(reading))
-        elif isinstance(model, ReadsVectors) and self.items is not None and not reading.restoring:
-            schema = Schema(len(reading.catalogue), 1, 1)
-            source = self.items.source(schema, schema.num_items, reading)
-            model.read_vectors(source(torch.arange(schema.num_items)))
-        read_items(model, reading)
 
     def _steps(self, loaded: AuditedLog) -> SequenceSteps:
         metrics = metrics_of(self.protocol, loaded, self.measured)

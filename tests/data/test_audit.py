@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lightning_rec.data.audit import audit
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.errors import LeakError
 
 K = (1, 5)

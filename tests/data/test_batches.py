@@ -16,12 +16,12 @@ from lightning_rec.data.batches import (
     SequenceData,
     TrainBatch,
     TrainSet,
-    Windows,
     gather,
 )
 from lightning_rec.data.core.batches import BatchSampler
 from lightning_rec.data.core.module import DataModule
 from lightning_rec.data.split import Examples, Schema, Split
+from lightning_rec.data.windows import Windows
 
 
 def split_of(train_lengths: list[int], later: int = 2) -> Split:

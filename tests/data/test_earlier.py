@@ -11,10 +11,11 @@ import pytest
 from lightning_rec.data.audit import audit
 from lightning_rec.data.earlier import audit_earlier
 from lightning_rec.data.prepare import prepare
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Split
-from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.errors import LeakError, UserError
 
 

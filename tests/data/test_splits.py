@@ -17,9 +17,10 @@ from lightning_rec.data.audit import audit
 from lightning_rec.data.candidates import Candidates
 from lightning_rec.data.filters import filtered
 from lightning_rec.data.prepare import prepare
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.schema import Interactions, Tables
 from lightning_rec.data.split import Examples, Split
-from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.errors import UserError
 
 Prepare = Callable[..., Interactions]

@@ -22,12 +22,13 @@ from lightning_rec.data.core.audited import Audited
 from lightning_rec.data.given import Given
 from lightning_rec.data.pipeline import SplitLog
 from lightning_rec.data.prepare import prepare
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sessions import Sessions
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.split import Schema, Split
-from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.errors import UserError
 from lightning_rec.metrics.ranking import RankingMetrics
 from lightning_rec.models.classic.popularity import Popularity

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from lightning_rec.data.protocol import SplitProtocol
 from lightning_rec.data.random_items import RandomItems
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.sessions import Sessions
-from lightning_rec.data.splits import LeaveOneOut, SplitProtocol, Temporal
+from lightning_rec.data.splits import LeaveOneOut, Temporal
 from lightning_rec.errors import UserError
 
 Prepare = Callable[..., Interactions]
