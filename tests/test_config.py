@@ -39,6 +39,7 @@ LIVE = {
         "seed",
         "window",
         "side",
+        "learnt",
         "candidates",
         "encoded",
         "histories",

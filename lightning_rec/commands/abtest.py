@@ -70,10 +70,10 @@ def _test(said: dict[str, str]) -> int:
     from lightning_rec.files import write_json
     from lightning_rec.rules.given import words
     from lightning_rec.trials import compare_variants
-    from lightning_rec.trials.requests import is_request_log, of_experiment, read_requests, shown
+    from lightning_rec.trials.requests import are_request_logs, of_experiment, read_requests, shown
 
     paths = [Path(each) for each in words(said["log"])]
-    if all(map(is_request_log, paths)):
+    if are_request_logs(paths):
         requests = read_requests(paths)
         lists = of_experiment(requests, said.get("experiment"))
         if lists["teams"].null_count() < len(lists):

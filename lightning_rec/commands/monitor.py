@@ -121,10 +121,10 @@ def _found(said: dict[str, str], asked: "Watching") -> tuple[list["Line"], list[
     """The lines, and sentences on what could not be compared. Raises UserError."""
     from lightning_rec.predict.clicks import ClickPredictor
     from lightning_rec.rules.given import words
-    from lightning_rec.trials.requests import is_request_log
+    from lightning_rec.trials.requests import are_request_logs
 
     paths = [Path(each) for each in words(said["log"])]
-    if len(paths) > 1 or is_request_log(paths[0]):
+    if len(paths) > 1 or are_request_logs(paths):
         return _of_requests(said, asked)
     predictor = _model(said).predictor
     if not isinstance(predictor, ClickPredictor):
@@ -204,11 +204,11 @@ def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"],
 
 
 def _lines(value: str) -> Any:
-    from lightning_rec.monitoring.requests import timed
+    from lightning_rec.monitoring.requests import of_units
     from lightning_rec.rules.given import words
     from lightning_rec.trials.requests import WATCHED, lines_of
 
-    return timed(lines_of([Path(each) for each in words(value)], WATCHED))
+    return of_units(lines_of([Path(each) for each in words(value)], WATCHED))
 
 
 def _reference(said: dict[str, str]) -> tuple["Reference", str]:

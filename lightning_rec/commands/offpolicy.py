@@ -78,12 +78,12 @@ def _rows(said: dict[str, str], seed: int) -> tuple[Any, int]:
     """The rows with what the policy makes of them, and how many it says nothing of."""
     from lightning_rec.rules.given import words
     from lightning_rec.trials.logged import joined, logged_requests, logged_table, read_policy
-    from lightning_rec.trials.requests import is_request_log, read_requests
+    from lightning_rec.trials.requests import are_request_logs, read_requests
     from lightning_rec.trials.rewards import with_rewards
 
     paths = [Path(each) for each in words(said["log"])]
     features = words(said.get("features", "[]"))
-    if is_requests := all(map(is_request_log, paths)):
+    if is_requests := are_request_logs(paths):
         if own := [name for name in (*COLUMNS, "features") if name in said]:
             raise UserError(f"{own[0]}= is of other tables: a request log has its own columns.")
         log, action = logged_requests(read_requests(paths))

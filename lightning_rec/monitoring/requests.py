@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ LIMITS = {
     "errors": 0.01, "short_answers": 0.05, "unknown_users": 0.05, "unknown_items": 0.05,
 }  # fmt: skip
 _SLOW = 0.01  # of requests may be slower than p99=
+_DAY = timedelta(hours=18)  # what a log that ends in a window has to hold of a day
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,34 @@ def windows(rows: pl.DataFrame, asked: Watching) -> Iterator[tuple[str, pl.DataF
         yield f"{begin:%Y-%m-%d}{begin:T%H:%M}".removesuffix("T00:00"), part
 
 
-def timed(lines: pl.DataFrame) -> pl.DataFrame:
-    """Lines of a log with ``time``, and ``unit``: the user, or the line where there is none."""
-    time = pl.col("at").str.head(19).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False)
+def of_units(lines: pl.DataFrame) -> pl.DataFrame:
+    """Lines of a log with ``unit``: the user, or the line where there is none."""
     unit = pl.coalesce(pl.col("user"), pl.format("#{}", "order"))
-    return lines.with_columns(time=time, unit=unit).drop_nulls("time")
+    return lines.with_columns(unit=unit)
 
 
 def watched(lines: pl.DataFrame, reference: Reference, asked: Watching) -> Iterable[Line]:
-    """The lines of each window; ``lines``: of :func:`timed`."""
+    """The lines of each window; ``lines``: of :func:`of_units`."""
     for window, part in windows(lines, asked):
-        yield from drifts(window, observed_in(part, reference, asked), reference.known, asked.level)
+        # A window that the log ends in may have begun a minute ago: it has no hours to speak of.
+        ended = asked.every is not None and int(part["order"].max()) < int(lines["order"].max())  # type: ignore[arg-type]
+        span = part.select(pl.col("time").max() - pl.col("time").min()).item()
+        found = observed_in(part, reference, asked, whole=ended or span >= _DAY)
+        yield from drifts(window, found, reference.known, asked.level)
         yield from _shares(window, part, reference, asked)
 
 
 def observed_in(
-    part: pl.DataFrame, reference: Reference, asked: Watching
+    part: pl.DataFrame, reference: Reference, asked: Watching, *, whole: bool = True
 ) -> dict[str, pl.DataFrame]:
-    """What distributions are of: figures of answers, of events, and hours."""
+    """What distributions are of: figures of answers, of events, and hours if days are ``whole``."""
     answers = _answers(part)
     found: dict[str, pl.DataFrame] = {}
     if reference.items is not None:
         found |= observed(answers.filter(pl.col("items").is_not_null()), reference.items)
         events = part.filter(pl.col("path") == "/events", pl.col("items").is_not_null())
         found |= events_of(events, reference.items)
-    if asked.every is None or not asked.every.endswith(("h", "m", "s")):  # whole days
+    if whole and (asked.every is None or not asked.every.endswith(("h", "m", "s"))):
         found[HOURS] = hours_of(answers)
     return found
 

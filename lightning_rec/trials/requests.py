@@ -5,13 +5,14 @@ that had the item and went to the same user: that answer's item was clicked.
 """
 
 import glob
+import gzip
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import polars as pl
 
@@ -47,31 +48,45 @@ class Requests(NamedTuple):
     clicks: pl.DataFrame
 
 
-def is_request_log(path: Path) -> bool:
-    """Whether the first line of a file is one of a request log."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        first = stream.readline(2**20)
-    return first.startswith(b'{"at"') and b'"path"' in first and b'"status"' in first
+def are_request_logs(paths: Sequence[Path]) -> bool:
+    """Whether files, packed by gzip or not, begin as request logs do; a log that was just begun is
+    empty. Raises UserError where all are empty.
+    """
+    heads = [_opened(path).readline(2**20) if path.is_file() else b"-" for path in paths]
+    if not any(heads):
+        raise UserError(f"{listed(paths)} is empty: nothing was asked since it was begun.")
+    marks = (b'"path"', b'"status"')
+    return all(
+        not head or (head.startswith(b'{"at"') and all(mark in head for mark in marks))
+        for head in heads
+    )
 
 
 def lines_of(paths: Sequence[Path], more: Mapping[str, Any] = MappingProxyType({})) -> pl.DataFrame:
-    """All lines of the logs of one server or several, in the order of time, numbered by ``order``.
+    """All lines of the logs of one server or several, in the order of time, numbered by ``order``,
+    with ``time`` (Datetime, UTC); what stands there twice, as in copies of a log, once.
 
-    ``more``: further columns and their types. Raises UserError for a file that is no such log.
+    ``more``: further columns and their types. Raises UserError for a file that is no such log, and
+    for times that cannot be read.
     """
-    for path in paths:
-        if not is_request_log(path):
-            raise UserError(f"{path} is no log of requests, as 'serve log=FILE' writes it.")
+    if not are_request_logs(paths):
+        raise UserError(f"{listed(paths)}: no log of requests, as 'serve log=FILE' writes it.")
     schema = _LINE | dict(more)
-    try:
-        rows = pl.concat(
-            pl.scan_ndjson(glob.escape(str(path)), schema=schema) for path in paths
-        ).collect()
-    except pl.exceptions.PolarsError:
-        rows = pl.concat(_whole_lines(path, schema) for path in paths)
-    return rows.sort("at", maintain_order=True).with_row_index("order")
+    rows = pl.concat(_read(path, schema) for path in paths if path.stat().st_size)
+    first = rows.select(pl.struct("id", "at", "path").is_first_distinct()).to_series()
+    kept = rows.filter(first | rows["id"].is_null())
+    if again := len(rows) - len(kept):
+        log.warning(
+            "%s: %s of %s lines stand there twice, by id, time and path: each counts once.",
+            listed(paths), f"{again:,}", f"{len(rows):,}",
+        )  # fmt: skip
+    kept = kept.with_columns(time=_time(pl.col("at")))
+    if len(odd := kept.filter(pl.col("time").is_null())):
+        raise UserError(
+            f"{listed(paths)}: the time of {len(odd):,} of {len(kept):,} lines cannot be read, the "
+            f"first is {odd['at'][0]!r}: 'serve' writes 2026-11-29T05:15:27.228Z."
+        )
+    return kept.sort("time", maintain_order=True).with_row_index("order")
 
 
 def read_requests(paths: Sequence[Path]) -> Requests:
@@ -91,17 +106,31 @@ def read_requests(paths: Sequence[Path]) -> Requests:
             f"{listed(paths)} names no users: ask with user= or unit=, and serve with log_ids=hash "
             "or plain."
         )
-    lists = told.filter(pl.col("path").is_in(ANSWERS)).drop("at", "path", "status", "value")
+    lists = told.filter(pl.col("path").is_in(ANSWERS)).drop("at", "time", "path", "status", "value")
     done = told.filter(pl.col("path") == "/events")
     values = done.select("user", "value", "order").drop_nulls()
     events = done.select("user", "order", item="items").explode("item")
     return Requests(lists, events, values, _clicks(lists, events))
 
 
-def _whole_lines(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
-    """The lines of a log that are whole: one at which a server was killed is not."""
-    kept, cut = BytesIO(), 0
+def _opened(path: Path) -> IO[bytes]:
+    """A log, unpacked if need be."""
     with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def _read(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
+    """The lines of a log; those that are not whole, as where a server was killed, are left out.
+
+    Raises UserError where a value is not of its type.
+    """
+    try:
+        return pl.scan_ndjson(glob.escape(str(path)), schema=dict(schema)).collect()
+    except pl.exceptions.PolarsError:
+        pass
+    kept, cut = BytesIO(), 0
+    with _opened(path) as stream:
         for line in stream:
             try:
                 json.loads(line)
@@ -112,7 +141,18 @@ def _whole_lines(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
     if cut:
         log.warning("%s: lines that are not whole are left out, %s of them.", path, f"{cut:,}")
     kept.seek(0)
-    return pl.read_ndjson(kept, schema=dict(schema))
+    try:
+        return pl.read_ndjson(kept, schema=dict(schema))
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path} has a line that 'serve' would not write: {error}.") from None
+
+
+def _time(at: pl.Expr) -> pl.Expr:
+    """Moments as ISO 8601 writes them, with a zone or in UTC: Datetime, UTC; null for others."""
+    zoned = at.str.replace("Z$", "+00:00")
+    read = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    plain = at.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False)
+    return pl.coalesce(read.dt.convert_time_zone("UTC").dt.replace_time_zone(None), plain)
 
 
 def _clicks(lists: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

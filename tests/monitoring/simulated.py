@@ -8,7 +8,7 @@ import polars as pl
 from lightning_rec.monitoring.bins import distribution
 from lightning_rec.monitoring.observed import LATEST, Items
 from lightning_rec.monitoring.reference import HOURS, Reference, bins_of
-from lightning_rec.monitoring.requests import Watching, observed_in, timed
+from lightning_rec.monitoring.requests import Watching, observed_in, of_units
 
 ITEMS, KINDS = 400, ["shoes", "shirts", "hats", "coats", "socks"]
 IDS = np.array([f"i{item:03d}" for item in range(ITEMS)])
@@ -53,7 +53,9 @@ def log_of(seed: int, users: int = 300, start: str = "2026-11-02", **broken: Any
     lists = pl.col("history").cast(pl.List(pl.String))
     nothing = [pl.lit(None, kind).alias(name) for name, kind in schema.items()]
     made = pl.DataFrame(rows).with_columns(lists, *nothing)
-    return timed(made.sort("at", maintain_order=True).with_row_index("order"))
+    time = pl.col("at").str.to_datetime("%Y-%m-%dT%H:%M:%SZ")
+    made = made.with_columns(time=time).sort("at", maintain_order=True)
+    return of_units(made.with_row_index("order"))
 
 
 def reference_of_log(lines: pl.DataFrame) -> Reference:

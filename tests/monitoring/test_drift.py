@@ -174,3 +174,15 @@ def test_a_day_that_is_broken_is_found_among_days(reference: Reference) -> None:
     assert {(each.window, each.name) for each in found if each.warns} == {("2026-11-07", "hours")}
     last = Watching(every="1d", last=1)
     assert {each.window for each in watched(pl.concat(days), reference, last)} == {"2026-11-07"}
+
+
+def test_a_day_that_has_just_begun_has_no_hours() -> None:
+    known = reference_of_log(log_of(0))
+    days = [log_of(1), log_of(2, start="2026-11-03").filter(pl.col("time").dt.hour() < 9)]
+    lines = pl.concat(days).drop("order").with_row_index("order")
+    for every, wanted in (("1d", {"2026-11-02"}), (None, {"all"})):
+        found = watched(lines, known, Watching(every=every))
+        assert {each.window for each in found if each.name == "hours"} == wanted
+    alone = list(watched(days[1], known, Watching()))
+    assert alone
+    assert not [each for each in alone if each.name == "hours"]

@@ -1,5 +1,6 @@
 """The request log: which answer a click belongs to, beside a plain loop; and lines that are cut."""
 
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from lightning_rec.errors import UserError
 from lightning_rec.trials.requests import (
+    Requests,
     of_experiment,
     read_requests,
     shown,
@@ -97,5 +99,63 @@ def test_a_user_who_moved_between_variants_is_refused(tmp_path: Path) -> None:
         users_of_requests(requests, of_experiment(requests, None))
     other = pl.DataFrame({"a": [1]})
     other.write_csv(tmp_path / "other.csv")
-    with pytest.raises(UserError, match="is no log of requests"):
+    with pytest.raises(UserError, match="no log of requests"):
         read_requests([tmp_path / "other.csv"])
+
+
+def alike(found: Requests, whole: Requests) -> bool:
+    """Whether two logs tell the same; clicks are in no order."""
+    clicks = [each.clicks.sort("order", "item") for each in (found, whole)]
+    return clicks[0].equals(clicks[1]) and all(
+        a.equals(b) for a, b in zip(found[:3], whole[:3], strict=True)
+    )
+
+
+def test_copies_of_a_log_count_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = lines(3)
+    whole = read_requests([write(tmp_path / "whole.jsonl", rows)])
+    half = len(rows) // 2
+    first = write(tmp_path / "first.jsonl", rows[: half + 50])
+    rest = write(tmp_path / "rest.jsonl", rows[half:])
+    for paths in ([first, rest], [first, first, rest]):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            found = read_requests(paths)
+        again = 50 if len(paths) == 2 else half + 100
+        assert f"{again} of {len(rows) + again} lines stand there twice" in caplog.text
+        assert alike(found, whole)
+
+
+def test_moments_are_ordered_whatever_their_zone(tmp_path: Path) -> None:
+    rows = lines(4)
+    whole = read_requests([write(tmp_path / "utc.jsonl", rows)])
+    moved = [row | {"at": row["at"].replace("T10:", "T16:").replace("Z", "+06:00")} for row in rows]
+    plain = [row | {"at": row["at"].removesuffix("Z")} for row in rows]
+    mixed = [(rows, moved, plain)[at % 3][at] for at in range(len(rows))]
+    for name, made in (("moved", moved), ("plain", plain), ("mixed", mixed)):
+        found = read_requests([write(tmp_path / f"{name}.jsonl", made)])
+        assert alike(found, whole), name
+
+
+def test_times_and_values_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    rows = lines(5)
+    odd = [row | ({"at": "29.11.2026 05:15"} if at % 2 else {}) for at, row in enumerate(rows)]
+    with pytest.raises(
+        UserError, match=r"odd\.jsonl: the time of 200 of 400.*'29\.11\.2026 05:15'"
+    ):
+        read_requests([write(tmp_path / "odd.jsonl", odd)])
+    typed = [row | {"status": "many"} for row in rows]
+    with pytest.raises(UserError, match=r"typed\.jsonl has a line that 'serve' would not write"):
+        read_requests([write(tmp_path / "typed.jsonl", typed)])
+
+
+def test_a_log_that_was_just_begun_or_packed(tmp_path: Path) -> None:
+    path = write(tmp_path / "log.jsonl", lines(6))
+    empty = write(tmp_path / "empty.jsonl", [])
+    whole = read_requests([path])
+    packed = tmp_path / "packed.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for paths in ([path, empty], [empty, packed]):
+        assert alike(read_requests(paths), whole)
+    with pytest.raises(UserError, match=r"empty\.jsonl is empty: nothing was asked"):
+        read_requests([empty])
