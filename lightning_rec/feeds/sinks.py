@@ -123,7 +123,6 @@ class Parts:
         """See :class:`Sink`."""
         once = {event.key: event for event in reversed(events) if event.key not in self._keys}
         new = [event for event in events if once.get(event.key) is event]
-        new = list({event.key: event for event in reversed(new)}.values())[::-1]
         if not new:
             return 0
         columns = dict.fromkeys(COLUMNS, pl.String)
