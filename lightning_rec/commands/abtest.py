@@ -163,10 +163,11 @@ def _show(test: "Test", name: str, level: float) -> None:
     from lightning_rec.lab.statistics import p_value, places, signed
 
     screen = Screen()
-    arms = FittedTable("", [*text("variant"), *figures("users", name, "sd")])
+    less = ["by CUPED"] if test.kept is not None else []
+    arms = FittedTable("", [*text("variant"), *figures("users", name, *less, "sd")])
     for arm in test.arms:
-        mean = f"{arm.mean:.{places(arm.error)}f}"
-        arms.add_row(arm.variant, f"{arm.users:,}", mean, f"{arm.sd:.4g}")
+        means = [f"{each:.{places(arm.error)}f}" for each in (arm.plain, arm.mean)]
+        arms.add_row(arm.variant, f"{arm.users:,}", *means[: 1 + len(less)], f"{arm.sd:.4g}")
     screen.print(arms)
     many = len(test.effects) > 1
     heads = ("difference", "p", *(("p (Holm)",) if many else ()), "lift")
@@ -197,7 +198,10 @@ def _sentences(test: "Test", level: float) -> Iterable[str]:
 
     control, alpha = test.arms[0].variant, round(1 - level, 12)
     if test.kept is not None:
-        yield f"CUPED left {test.kept:.0%} of the variance."
+        yield (
+            f"CUPED left {test.kept:.0%} of the variance: what was so before the experiment is "
+            "taken off, and differences are of the means by CUPED."
+        )
     counts = ", ".join(f"{arm.variant} {arm.users:,}" for arm in test.arms)
     counts += f"; chi-square p {p_value(test.ratio_p)}"
     if test.lost:

@@ -35,6 +35,7 @@ Examples:
   lightning-rec events from=redis://localhost:6379/0/clicks to=events follow=true
   lightning-rec events from=events.jsonl to=http://127.0.0.1:8000 state=sent.json
 """
+REMEDY = "Other names of fields are said by user=, item=, time= and key=; time=null reads no times."
 KEYS = ("from", "to", "user", "item", "time", "key", "batch", "seconds", "state", "follow")
 
 
@@ -46,7 +47,7 @@ def run(arguments: list[str]) -> int:
     said, others = keys_of(arguments, "events", KEYS)
     nothing_else(others, "events")
     with loading():
-        from lightning_rec.feeds.sinks import COLUMNS, Parts, Server, Sink, events_of
+        from lightning_rec.feeds.sinks import COLUMNS, Parts, Server, Sink, aside, events_of
         from lightning_rec.feeds.sources import batches, source_of
         from lightning_rec.runs.locks import one_writer
 
@@ -63,17 +64,25 @@ def run(arguments: list[str]) -> int:
         names["time"] = None
     source, total, new, bad = source_of(said["from"], follow=follow), 0, 0, 0
     place = Path(said["state"] if is_server else to)
+    put = place.with_name(f"{place.name}.refused.jsonl")
     with one_writer(place.with_name(f"{place.name}.lock")):
         sent_with = os.environ.get("LIGHTNING_REC_KEY")
         sink: Sink = Server(to, place, sent_with) if is_server else Parts(place)
         wait = seconds if follow else 0.0
-        for rows, position in batches(source, sink.position(), most, wait, follow=follow):
-            events, faulty = events_of(rows, names)
-            total, bad = total + len(events), bad + faulty
+        begun, kind = sink.position(), sink.kind()
+        for rows, position in batches(source, begun, most, wait, follow=follow):
+            events, refused = events_of(rows, names, kind)
+            if refused and not (events or begun or total):
+                why = refused[0].why
+                raise UserError(f"{said['from']} has no event: of its first line, {why}. {REMEDY}")
+            aside(refused, put)
+            total, bad = total + len(events), bad + len(refused)
             new += sink.take(events, position)
+            kind = kind or sink.kind()
     again = total - new
     Screen().print(
-        f"{new:,} events taken, {again:,} that were known, {bad:,} lines that are no events.",
+        f"{new:,} events taken, {again:,} that were known, {bad:,} lines that are no events"
+        + (f", kept in {put}: mend them, and say from={put}." if bad else "."),
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return 0

@@ -122,9 +122,12 @@ def _show(found: "OffPolicy", level: float) -> None:
 
 def _sentences(found: "OffPolicy", left_out: int, clip: float | None) -> Iterable[str]:
     units = f" of {found.units:,} units" if found.units < found.rows else ""
+    few = found.effective < 100
     yield (
         f"{found.rows:,} rows{units} are worth {found.effective:,.0f} of the policy's own; the "
         f"largest weight is {found.largest:,.1f}."
+        + " That is few: intervals so made are too narrow where single rows decide."
+        * few
     )
     if found.clipped:
         yield f"{found.clipped:.1%} of the weights were cut to {clip:g}, which leans to the log."
@@ -135,5 +138,3 @@ def _sentences(found: "OffPolicy", left_out: int, clip: float | None) -> Iterabl
             f"The weights average {found.weight:.3f} (standard error {found.weight_error:.3f}) in "
             "place of 1: propensities are wrong, or the policy does what the log never has."
         )
-    if found.effective < 100:
-        yield "That is few: intervals so made are too narrow where single rows decide."

@@ -152,8 +152,8 @@ def _effect(words: list[str]) -> int:
     truth = effect_of(plays, Path(said["found"]) if "found" in said else None)
     (one, other), figure = truth.names, truth.figures
     _print(
-        f"If everybody had it: {one} {figure[0]:.4f}, {other} {figure[1]:.4f} clicks, a "
-        f"difference of {truth.difference:+.4f}."
+        f"If everybody had it: {one} {figure[0]:.4f}, {other} {figure[1]:.4f} clicks per "
+        f"{truth.per}, a difference of {truth.difference:+.4f}."
     )
     if truth.interval is not None:
         low, high = truth.interval

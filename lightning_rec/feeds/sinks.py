@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ import polars as pl
 from lightning_rec.data.ids import AROUND, EXACT, MISSING, ids_of
 from lightning_rec.data.times import is_time
 from lightning_rec.documents import read_json
-from lightning_rec.errors import UserError
+from lightning_rec.errors import UserError, listed
 from lightning_rec.feeds.sources import Position, Raw
 from lightning_rec.files import atomic_path, write_json
 
@@ -27,6 +28,7 @@ REMEMBERED = 1_000_000  # keys, the latest ones
 _POSITION = "lightning_rec.position"
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _LONGEST = 30.0  # seconds between two tries
+_UNITS = {"seconds": 1e11, "milliseconds": 1e14, "microseconds": 1e17}  # of numbers below
 
 
 class Event(NamedTuple):
@@ -45,34 +47,101 @@ class Sink(Protocol):
         """After what was taken last."""
         ...
 
+    def kind(self) -> str | None:
+        """How times are written that are kept: see :func:`kind_of`; None where none is."""
+        ...
+
     def take(self, events: list[Event], position: Position) -> int:
         """Keep events and the position after them; how many were new."""
         ...
 
 
-def events_of(rows: Iterable[Raw], names: Mapping[str, str | None]) -> tuple[list[Event], int]:
-    """Events of JSON, and how many were none; ``names``: of the fields, by :data:`COLUMNS`; no name
-    of the time: it is not read. What is an id or a time is as training has it.
+class Refused(NamedTuple):
+    """line: as it came. why: it is no event."""
+
+    line: bytes
+    why: str
+
+
+def events_of(
+    rows: Iterable[Raw], names: Mapping[str, str | None], kind: str | None = None
+) -> tuple[list[Event], list[Refused]]:
+    """Events of JSON, and what is none; ``names``: of the fields, by :data:`COLUMNS`; no name of
+    the time: it is not read. What is an id or a time is as training has it. ``kind``: that of
+    times, see :func:`kind_of`; None takes that of the first one, as training reads one kind alone.
     """
+    rows = list(rows)
     said = [_said(row, names) for row in rows]
     told = pl.DataFrame(
-        [each for each in said if each], dict.fromkeys(COLUMNS, pl.String), orient="row"
-    )
-    told = told.with_columns(ids_of(told["user"]), ids_of(told["item"]))
-    if names["time"] is not None:
-        told = told.filter(is_time(told["time"]))
-    found = [Event(*row) for row in told.drop_nulls(["user", "item"]).iter_rows()]
-    return found, len(said) - len(found)
+        [each if isinstance(each, Event) else [None] * len(COLUMNS) for each in said],
+        dict.fromkeys(COLUMNS, pl.String), orient="row",
+    )  # fmt: skip
+    known = is_time(told["time"]) if names["time"] is not None else pl.repeat(True, len(told))
+    told = told.with_columns(ids_of(told["user"]), ids_of(told["item"]), known=known)
+    found, refused = list[Event](), list[Refused]()
+    for row, each, (*event, timed) in zip(rows, said, told.iter_rows(), strict=True):
+        why = each if isinstance(each, str) else _fault(names, *event[:3], timed=bool(timed))
+        if not why and names["time"] is not None:
+            own = kind_of(event[2])
+            kind = kind or own
+            if own != kind:
+                why = f"'{event[2]}' is {own}, times before it are {kind}"
+        if why:
+            refused.append(Refused(row.text, why))
+        else:
+            found.append(Event(*event))
+    return found, refused
 
 
-def _said(row: Raw, names: Mapping[str, str | None]) -> Event | None:
-    """The fields of an event as text; None where it has no user or item, or is no object."""
+def aside(refused: list[Refused], path: Path) -> None:
+    """Put lines that are no events into a file of their own, each once, so that none is lost."""
+    if not refused:
+        return
+    first = refused[0]
+    log.warning("%s lines are no events; of the first one, %s.", f"{len(refused):,}", first.why)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = set(path.read_bytes().splitlines()) if path.exists() else set()
+    lines = dict.fromkeys(each.line.rstrip(b"\r\n") for each in refused)
+    with path.open("ab") as stream:
+        stream.writelines(line + b"\n" for line in lines if line not in kept)
+
+
+def kind_of(time: str) -> str:
+    """How a time is written: a number of seconds, milliseconds, …, or what kind of date."""
+    if re.fullmatch(r"\s*[+-]?\d+(\.\d*)?\s*", time):
+        size = abs(float(time))
+        return next((unit for unit, most in _UNITS.items() if size < most), "nanoseconds")
+    signs = re.sub(r"[\d\s]", "", time.partition("T")[0].strip().partition(" ")[0])
+    return f"dates with '{signs[:1]}'" if signs else "dates"
+
+
+def _fault(
+    names: Mapping[str, str | None], user: str | None, item: str | None, time: str | None,
+    *, timed: bool,
+) -> str:  # fmt: skip
+    """Why values are no event; empty where they are one."""
+    for value, role in ((user, "user"), (item, "item")):
+        if value is None:
+            return f"'{names[role]}' stands for no {role}"
+    return "" if timed else f"'{time}' in '{names['time']}' is no time"
+
+
+def _said(row: Raw, names: Mapping[str, str | None]) -> Event | str:
+    """The fields of an event as text; else why there are none."""
     try:
         said = json.loads(row.text)
+    except (ValueError, RecursionError):
+        return "it is no JSON"
+    if not isinstance(said, dict):
+        return "it is no JSON object"
+    wanted = [name for role, name in names.items() if role != "key" and name is not None]
+    if missing := [name for name in wanted if name not in said]:
+        return f"it has no field {listed(missing)}; it has {listed(said, 10) or 'none'}"
+    try:
         user, item = (_text(said[names[name]]) for name in ("user", "item"))
         when = None if names["time"] is None else _text(said[names["time"]])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    except ValueError:
+        return "its ids or its time are neither text nor numbers that have all their digits"
     key = said.get(names["key"])
     named = key is not None and str(key).strip(AROUND) not in MISSING
     own = f"key {key}" if named else f"place {row.place}"
@@ -119,6 +188,13 @@ class Parts:
         found: Position = json.loads(told)
         return found
 
+    def kind(self) -> str | None:
+        """The kind of times that are kept; None where there are none."""
+        if not self.files:
+            return None
+        times = pl.read_parquet(self.files[0], columns=["time"], n_rows=1, glob=False)["time"]
+        return None if times[0] is None else kind_of(times[0])
+
     def take(self, events: list[Event], position: Position) -> int:
         """See :class:`Sink`."""
         once = {event.key: event for event in reversed(events) if event.key not in self._keys}
@@ -152,6 +228,10 @@ class Server:
         """See :class:`Sink`."""
         found: Position = read_json(self.state) if self.state.is_file() else {}
         return found
+
+    def kind(self) -> str | None:
+        """See :class:`Sink`. A server has its own clock."""
+        return None
 
     def take(self, events: list[Event], position: Position) -> int:
         """See :class:`Sink`. An event that the server refuses for good is told, and left."""

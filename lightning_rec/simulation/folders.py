@@ -2,8 +2,8 @@
 
 ``world.json`` (settings, and how many days the log has), ``log.parquet`` and ``items.parquet``
 (what a shop knows), ``truth/users.parquet`` and ``truth/items.parquet`` (tastes on the day after
-the log, what items are). After a play there are ``outcomes.parquet``, ``truth/outcomes.parquet``
-and ``truth/requests.parquet`` besides, see :class:`Played`, and ``truth.json``, see
+the log, what items are). After a play there are ``outcomes.parquet`` and ``requests.parquet``, the
+same below ``truth/`` with what only a simulator knows, see :class:`Played`, and ``truth.json``, see
 :func:`summary`.
 """
 
@@ -90,6 +90,7 @@ def write(folder: Path, world: World, days: int, log: pl.DataFrame, played: Play
         pl.DataFrame(items).write_parquet(truth / "items.parquet")
         if played is not None:
             played.outcomes.write_parquet(temporary / "outcomes.parquet")
+            played.requests.drop("expected").write_parquet(temporary / "requests.parquet")
             played.truth.write_parquet(truth / "outcomes.parquet")
             played.requests.write_parquet(truth / "requests.parquet")
             found = (told or {}) | {"variants": summary(played.requests)}

@@ -93,10 +93,12 @@ def _next_visit(kept: Kept) -> pl.DataFrame:
 
 
 class Truth(NamedTuple):
-    """True figures of two variants and their difference; ``inside``: of each interval that was
-    estimated, whether it holds the difference; None where nothing was estimated.
+    """True clicks of two variants ``per`` user, list or place shown, and their difference;
+    ``inside``: of each interval that was estimated, whether it holds the difference; None where
+    nothing was estimated.
     """
 
+    per: str
     names: tuple[str, str]
     figures: tuple[float, float]
     difference: float
@@ -126,6 +128,12 @@ def effect_of(plays: dict[str, Path], found: Path | None) -> Truth:
     for name, each in told.items():
         if not isinstance(each, dict) or not each.keys() >= _ABOUT:
             raise UserError(f"{plays[name] / 'truth.json'} is not as 'simulate play' wrote it.")
+    for name, each in told.items():
+        if len(each["variants"]) != 1:
+            raise UserError(
+                f"plays= {name}: {plays[name]} was played with {listed(each['variants'])}, and the "
+                "truth is of what everybody had: play each model alone, 'serve model='."
+            )
     about = [{key: each[key] for key in _ABOUT} for each in told.values()]
     if about[0] != about[1]:
         raise UserError("plays= are of one world, the same days and the same k; these are not.")
@@ -148,7 +156,7 @@ def effect_of(plays: dict[str, Path], found: Path | None) -> Truth:
             raise UserError(f"{found} compares {arms}; plays= has {one}, the control, and {other}.")
         interval = effect["low"], effect["high"]
         inside = effect["low"] <= sums[1] - sums[0] <= effect["high"]
-    return Truth((one, other), (sums[0], sums[1]), sums[1] - sums[0], interval, inside)
+    return Truth(per, (one, other), (sums[0], sums[1]), sums[1] - sums[0], interval, inside)
 
 
 def _whole(variants: dict[str, Any], per: str) -> float:

@@ -24,10 +24,13 @@ SRM = 0.001  # p of the check of shares below which something is wrong (Fabijan 
 
 @dataclass(frozen=True)
 class Arm:
-    """The users of a variant: how many, the mean of the value (or the ratio), its deviation."""
+    """The users of a variant: how many, the mean of the value (or the ratio), its deviation; with
+    CUPED that of what is left of the value, and ``plain`` is the mean of the value itself.
+    """
 
     variant: str
     users: int
+    plain: float
     mean: float
     sd: float
     error: float
@@ -120,7 +123,8 @@ def compare_variants(
     plain = sum(each.var() * len(each) for each in units)
     units = [u - slope * (b - centre) for u, b in zip(units, before, strict=True)]
     kept = sum(each.var() * len(each) for each in units) / plain if covariate and plain else None
-    arms = [_arm(name, each) for name, each in zip(names, units, strict=True)]
+    told = zip(names, ratios, units, strict=True)
+    arms = [_arm(name, float(ratio), each) for name, ratio, each in told]
     effects = [_effect(arms[0], arm, level, planned) for arm in arms[1:]]
     if method == "bootstrap":
         drawn = list(zip(values, under, before, strict=True))
@@ -158,9 +162,9 @@ def _slope(units: Sequence[Floats], before: Sequence[Floats]) -> float:
     return both / own if own > 0 else 0.0
 
 
-def _arm(name: str, units: Floats) -> Arm:
+def _arm(name: str, plain: float, units: Floats) -> Arm:
     sd = float(units.std(ddof=1))
-    return Arm(name, len(units), float(units.mean()), sd, sd / len(units) ** 0.5)
+    return Arm(name, len(units), plain, float(units.mean()), sd, sd / len(units) ** 0.5)
 
 
 def _effect(control: Arm, arm: Arm, level: float, planned: float) -> Effect:

@@ -40,7 +40,9 @@ def users_of(
     for role, name in said.items():
         if name not in schema:
             told = suggest(name, schema, "Its columns are")
-            raise UserError(f"{path} has no column '{name}' for the {role}.{told}")
+            raise UserError(
+                f"{path} has no column '{name}' for the {role}.{told} Say {role}=COLUMN."
+            )
     read = [
         (ids if role in ("user", "variant") else numbers)(pl.col(name), schema[name]).alias(role)
         for role, name in said.items()

@@ -22,7 +22,7 @@ from lightning_rec.data.prepare import prepare
 from lightning_rec.data.sources.table import TableSource
 from lightning_rec.data.times import is_time
 from lightning_rec.errors import UserError
-from lightning_rec.feeds.sinks import COLUMNS, Parts, events_of
+from lightning_rec.feeds.sinks import COLUMNS, Parts, events_of, kind_of
 from lightning_rec.feeds.sources import FollowedFile, Raw
 
 NAMES = {name: name for name in COLUMNS}
@@ -83,7 +83,10 @@ def test_an_event_without_a_key_is_known_by_its_place(tmp_path: Path) -> None:
         for n, text in enumerate(texts)
     ]
     events, bad = events_of([*rows, Raw("a-8", b'{"user": true, "item": 2, "time": 5}')], NAMES)
-    assert (len({event.key for event in events}), bad) == (4, 1)
+    assert (len({event.key for event in events}), len(bad)) == (4, 1)
+    assert (
+        bad[0].why == "its ids or its time are neither text nor numbers that have all their digits"
+    )
     parts = Parts(tmp_path / "p")
     assert parts.take(events, {"at": 1}) == 4
     assert Parts(tmp_path / "p").take(events, {"at": 2}) == 0
@@ -185,6 +188,44 @@ def test_what_training_would_refuse_is_no_event(
     untimed = [f"to={tmp_path / 'untimed'}", "time=null"]
     told = told_by(["events", f"from={path}", *untimed], capsys)
     assert "12 events taken, 0 that were known, 7 lines" in told
+
+
+def test_what_is_no_event_is_kept_and_can_be_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path, to, aside = tmp_path / "a.jsonl", tmp_path / "to", tmp_path / "to.refused.jsonl"
+    other = [f'{{"uid": "u{n}", "sku": "i{n}", "time": 1764331200}}\n' for n in range(3)]
+    path.write_text("".join(other))
+    told = r"no event: .*no field user, item; it has uid, sku, time.*user="
+    with pytest.raises(UserError, match=told):
+        cli.run(["events", f"from={path}", f"to={to}"])
+    assert not aside.exists()
+    path.write_text("".join([*other, '{"user": "a", "item": "b", "time": 1764331200}\n', "no\n"]))
+    told = told_by(["events", f"from={path}", f"to={to}"], capsys)
+    assert f"1 events taken, 0 that were known, 4 lines that are no events, kept in {aside}" in told
+    assert "4 lines are no events; of the first one, it has no field user, item" in caplog.text
+    told_by(["events", f"from={path}", f"to={to}"], capsys)
+    assert aside.read_text() == "".join([*other, "no\n"])  # each once
+    told = told_by(["events", f"from={aside}", f"to={to}", "user=uid", "item=sku"], capsys)
+    assert "3 events taken" in told
+    assert kept(to)["user"].to_list() == ["a", "u0", "u1", "u2"]
+
+
+def test_a_folder_has_times_of_one_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    times = [1764331200, 1764331201000, "2024-12-31T10:00:00Z", "31.12.2024 10:00", 1764331202.5]
+    path, to = tmp_path / "a.jsonl", tmp_path / "to"
+    lines = [json.dumps({"user": "a", "item": n, "time": time}) for n, time in enumerate(times)]
+    path.write_text("\n".join([*lines, ""]))
+    for _ in range(2):  # the second run knows the kind from the folder
+        told_by(["events", f"from={path}", f"to={to}"], capsys)
+    assert kept(to)["item"].to_list() == ["0", "4"]
+    assert "'1764331201000' is milliseconds, times before it are seconds" in caplog.text
+    assert len((tmp_path / "to.refused.jsonl").read_text().splitlines()) == 3
+    prepare(TableSource(str(to), user="user", item="item", time="time"), tmp_path / "cache")
+    kinds = ["seconds", "milliseconds", "dates with '-'", "dates with '.'", "seconds"]
+    assert [kind_of(str(time)) for time in times] == kinds
 
 
 @pytest.mark.parametrize(

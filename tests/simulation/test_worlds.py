@@ -358,7 +358,13 @@ def test_the_effect_of_a_test_is_held_against_the_truth(
     effect, made = json.loads(to.read_text()), json.loads(found.read_text())["effects"][0]
     assert effect["interval"] == [made["low"], made["high"]]
     assert effect["inside"] == (made["low"] <= effect["difference"] <= made["high"])
-    assert f"{effect['difference']:+.4f}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{effect['difference']:+.4f}" in printed
+    assert "clicks per user" in printed
+    with pytest.raises(UserError, match=r"was played with a, b\b.*play each model alone"):
+        cli.run(["simulate", "effect", f"plays={{a: {tmp_path / 'a'}, b: {tmp_path / 'ab'}}}"])
+    kept = pl.read_parquet(tmp_path / "ab" / "requests.parquet")
+    assert kept.equals(played.requests.drop("expected"))
     with pytest.raises(UserError, match="compares a, b; plays= has b, the control, and a"):
         cli.run(
             [

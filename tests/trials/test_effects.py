@@ -69,6 +69,10 @@ def test_cuped_is_the_regression_on_the_covariate() -> None:
     plain = compare_variants(frame).effects[0]
     assert found.kept is not None
     assert found.kept < 0.9
+    for arm in found.arms:
+        own = frame.filter(variant=arm.variant)["value"]
+        assert arm.plain == pytest.approx(own.mean())
+        assert arm.plain != pytest.approx(arm.mean, abs=1e-6)
     width = found.effects[0].high - found.effects[0].low
     assert width == pytest.approx((plain.high - plain.low) * found.kept**0.5, rel=0.02)
 
