@@ -190,7 +190,10 @@ def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"],
         notes.append(NOTHING)
     named = lines["model"].drop_nulls().unique().to_list()
     if named and version not in named:
-        raise UserError(f"{said['log']}: other models answered, {listed(named)}, not {version}.")
+        raise UserError(
+            f"{said['log']}: other models answered, {listed(named)}, not {version}. Say model= as "
+            "it was served: a run and a bundle of it have versions of their own."
+        )
     if len(named) > 1:
         lines = lines.filter((pl.col("model") == version) | pl.col("model").is_null())
         notes.append(f"Answers of other models are left out: {listed(set(named) - {version})}.")

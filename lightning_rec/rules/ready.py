@@ -228,7 +228,10 @@ def values_of(items: pl.DataFrame, name: str, what: str) -> pl.Series:
     """The values of each item in a column, List[String]; see :func:`groups`."""
     if name not in items.columns:
         told = suggest(name, items.columns, "The catalogue's columns are")
-        raise UserError(f"{what}: the catalogue has no column '{name}'.{told}")
+        raise UserError(
+            f"{what}: the catalogue has no column '{name}'.{told} A table with it is named by "
+            "items=FILE."
+        )
     column = items[name]
     if isinstance(column.dtype, pl.List | pl.Array):
         if column.explode().dtype.is_nested():
