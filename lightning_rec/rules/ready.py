@@ -229,8 +229,8 @@ def values_of(items: pl.DataFrame, name: str, what: str) -> pl.Series:
     if name not in items.columns:
         told = suggest(name, items.columns, "The catalogue's columns are")
         raise UserError(
-            f"{what}: the catalogue has no column '{name}'.{told} A table with it is named by "
-            "items=FILE."
+            f"{what}: the catalogue has no column '{name}'.{told} recommend, search and answer "
+            "take a table of items with it, items=FILE."
         )
     column = items[name]
     if isinstance(column.dtype, pl.List | pl.Array):

@@ -223,7 +223,7 @@ class _Condition:
             return None
         if name not in self.items.columns:
             told = suggest(name, self.items.columns, "The catalogue's columns are")
-            told += " A table with it is named by items=FILE."
+            told += " recommend, search and answer take a table of items with it, items=FILE."
             raise self._error(f"the catalogue has no column '{name}'", told)
         return name
 
