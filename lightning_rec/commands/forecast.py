@@ -37,12 +37,13 @@ models=    naive, seasonal (season= periods before), ses (exponential smoothing)
 by=        item, or a column of the catalogue
 category=  the column of the catalogue above items; genres or the like if not said
 quantity=  a column of the log to sum, such as rating (data.rating=); else events
-until=     the date up to which the log is whole; else its last period is left out
+until=     the date up to and including which the log is whole; else its last period
+           is left out
 history=8 least=1   periods since the first sale, and sales, before an origin
 vectors=FILE known=DATE   item and vector, read by neural; the last event that they
            were made of, or known=always for those of texts
 stock=FILE item and stock: how likely it runs out within lead_time=, and how much
-           is missing to the reorder point of service=
+           is missing to the reorder point of service=; or why that is not known
 level=0.95 of intervals, which are over items
 
 to= (runs/forecast) holds forecast.json, forecasts.parquet, backtest.parquet,
@@ -133,7 +134,7 @@ def write(made: "Study", overrides: list[str], folder: Path) -> None:
 def show(made: "Study") -> None:
     """Figures by level and model, and what runs out first."""
     screen, plan = Screen(), made.asked.plan
-    for told in made.demand.told:
+    for told in made.told:
         screen.print(told, highlight=False, soft_wrap=True)
     table = FittedTable(
         f"{plan.horizon} {made.asked.every}s ahead from {plan.windows} origins, "
@@ -187,8 +188,12 @@ def _show_stock(made: "Study") -> None:
         [*text("item", "title"), *figures("expected", f"reorder at {plan.service:.0%}", *more)],
     )
     for row in made.stock.head(10).iter_rows(named=True):
-        cells = [f"{row['expected']:.1f}", f"{row['reorder_point']:g}"]
+        cells = [_said(row["expected"], ".1f"), _said(row["reorder_point"], "g")]
         if stocked:
-            cells += [f"{row['stock']:g}", f"{row['stock_out']:.1%}", f"{row['short']:g}"]
+            cells += [f"{row['stock']:g}", _said(row["stock_out"], ".1%"), _said(row["short"], "g")]
         table.add_row(row["item"], row["title"], *cells)
     Screen().print(table)
+
+
+def _said(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -48,7 +48,11 @@ def _errors(made: Study, axis: Any) -> None:
             marker=MARKERS[at % len(MARKERS)], capsize=2,
             label=each.model if each.level == levels[0] else None,
         )  # fmt: skip
-    axis.set(xticks=range(len(levels)), xticklabels=levels, ylabel="WAPE", ylim=(0, None))
+    if not found:  # nothing was asked for in any window
+        axis.set_visible(False)
+        return
+    axis.set(xticks=range(len(levels)), xticklabels=levels, ylabel="WAPE")
+    _from_zero(axis)
     axis.legend(frameon=False)
 
 
@@ -68,5 +72,11 @@ def _series(made: Study, axis: Any, level: str, key: str, title: str) -> None:
         if model == made.best:
             axis.fill_between(dates, rows["q10"], rows["q90"], color=colour, alpha=0.2, linewidth=0)
     axis.set_title(f"{title} ({made.best}: 80 %)" if level == "total" else title, fontsize=8)
-    axis.set(ylim=(0, None), ylabel=f"per {demand.every}")
+    axis.set(ylabel=f"per {demand.every}")
+    _from_zero(axis)
     axis.tick_params(axis="x", rotation=30)
+
+
+def _from_zero(axis: Any) -> None:
+    """Let an axis begin at 0, and end above it where all that is drawn is 0."""
+    axis.set_ylim(0, max(axis.dataLim.y1, 0) * 1.05 or 1)

@@ -83,7 +83,11 @@ def drawn_moments(first: Ints, errors: Floats, generator: np.random.Generator) -
     valid = ~np.isnan(errors).any(2)  # [N, T - H]
     known = valid.sum(1)
     if not known.all():
-        raise UserError("An item has fewer periods than horizon= and two more: raise history=.")
+        steps = errors.shape[2]
+        raise UserError(
+            f"An item has fewer periods since its first sale than horizon={steps} needs, which are "
+            f"{steps + 2}: raise history= to that, or ask for a shorter horizon=."
+        )
     begin = valid.argmax(1)
     moments = valid.shape[1]
     common = generator.integers(int(begin.min()), moments, DRAWS)[:, None]

@@ -1,7 +1,7 @@
 """A log as regular series: how much of each item in each day, week or month."""
 
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -13,13 +13,14 @@ from lightning_rec.data.names import lacking
 from lightning_rec.data.schema import Interactions
 from lightning_rec.data.types import Floats, Ints
 from lightning_rec.errors import UserError
-from lightning_rec.rules.given import moment
+from lightning_rec.rules.given import Moment, moment
 
 Every = Literal["day", "week", "month"]
 STEPS: dict[str, str] = {"day": "1d", "week": "1w", "month": "1mo"}  # weeks begin on Mondays, UTC
 SEASONS = {"day": 7, "week": 52, "month": 12}
 CELLS = 200_000_000  # of series by periods, eight bytes each
 EMPTY = "(none)"  # the category of an item without one
+QUIET = 3  # periods without an event up to until=, above which it is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Demand:
         first: int64 [N], the period of the first sale; before it there is no series.
         group: int64 [N], the category of each; ``groups`` are their names.
         static: float32 [N, F], what is known of each item besides.
+        idle: keys without anything in a whole period, String: no series are made of them.
         told: what was left out, in sentences.
     """
 
@@ -46,6 +48,7 @@ class Demand:
     group: Ints
     groups: list[str]
     static: NDArray[np.float32]
+    idle: pl.Series = field(default_factory=lambda: pl.Series("key", [], pl.String))
     told: tuple[str, ...] = ()
 
     @property
@@ -70,6 +73,25 @@ class Demand:
         )  # fmt: skip
         return cut, kept
 
+    def unforecast(self, history: int, least: float) -> pl.DataFrame:
+        """``item``, ``title`` and ``note``, why it has no forecast at the end of the log, of each
+        item without one: see :meth:`until`; ``idle`` ones come last.
+        """
+        young = self.first + history > len(self.starts)
+        few = ~young & (self.counts.sum(1) < least)
+        notes = {
+            f"younger than history={history} {self.every}s": young,
+            f"less than least={least:g} in all": few,
+        }
+        tables = [
+            pl.DataFrame({"item": self.keys, "title": self.titles}).filter(pl.Series(which))
+            .with_columns(note=pl.lit(note)) for note, which in notes.items()
+        ]  # fmt: skip
+        idle = pl.DataFrame({"item": self.idle}).with_columns(
+            title=pl.lit(""), note=pl.lit(f"nothing in a whole {self.every}")
+        )
+        return pl.concat([*tables, idle])
+
     def later(self, steps: int) -> list[date]:
         """The first days of the periods after the last one."""
         last = pl.Series([self.starts[-1]])
@@ -82,7 +104,7 @@ def demand_of(
     by: str = "item",
     category: str | None = None,
     quantity: str | None = None,
-    until: str | None = None,
+    until: Moment | None = None,
 ) -> Demand:
     """The series of a prepared log.
 
@@ -93,10 +115,11 @@ def demand_of(
         category: the column of the catalogue above ``by``; None takes genres, categories or the
             like if there are any.
         quantity: a column of the log that is summed, not below 0; None counts events.
-        until: a date up to which the log is whole; None: nothing says that the period of the last
-            event is, and it is left out.
+        until: a date up to and including which the log is whole, or a moment before which it is;
+            None: nothing says that the period of the last event is, and it is left out.
 
-    Raises UserError for a log without times, an unknown column, or no whole period.
+    Raises UserError for a log without times, an unknown column, no whole period, or an ``until``
+    that makes more than half of the log empty.
     """
     events = data.events
     schema = events.collect_schema()
@@ -121,6 +144,7 @@ def demand_of(
         raise UserError(f"quantity={quantity}: a quantity is 0 or more, and one here is not.")
     starts, told = _periods(table, every, until)
     table = table.filter(pl.col("period").is_in(starts) & (pl.col("value") > 0))
+    told = (*data.info["notes"], *told)  # of rows that were dropped, and the like
     return _gridded(table, starts, items, unit, groups, every, by, told)
 
 
@@ -141,6 +165,7 @@ def _gridded(
     counts = np.zeros((len(sold), len(starts)))
     counts[cells["row"].to_numpy(), cells["column"].to_numpy()] = cells["value"].to_numpy()
     one = unit.with_row_index("code").unique("unit", keep="first").sort("unit")
+    idle = one.filter(~pl.col("unit").is_in(sold.implode()))["key"]
     one = one.filter(pl.col("unit").is_in(sold.implode()))
     keys, codes = one["key"], one["code"]
     static = multi_hot(items, np.arange(len(items), dtype=np.int64)) if by == "item" else None
@@ -150,7 +175,7 @@ def _gridded(
     first = (counts > 0).argmax(1).astype(np.int64)
     return Demand(
         every, starts, keys, titles, counts, first, one["group"].to_numpy().astype(np.int64),
-        groups, width[codes.to_numpy()], told,
+        groups, width[codes.to_numpy()], idle, told,
     )  # fmt: skip
 
 
@@ -191,21 +216,61 @@ def first_value(items: pl.DataFrame, column: str, key: str) -> pl.Series:
 
 
 def _periods(
-    table: pl.DataFrame, every: Every, until: str | None
+    table: pl.DataFrame, every: Every, until: Moment | None
 ) -> tuple[list[date], tuple[str, ...]]:
-    """The first days of all whole periods, and what is told of the others."""
+    """The first days of all whole periods, and what is told of the others.
+
+    Raises UserError if there are none, or ``until`` lies as far after the log as that is long.
+    """
     step = STEPS[every]
     begin, end = table["period"].min(), table["period"].max()
     assert isinstance(begin, date)
     assert isinstance(end, date)
-    if until is None:
-        after, why = end, f"the log may end within that {every}; say until=DATE if it does not"
-    else:
-        day = datetime.fromtimestamp(moment("until", until), UTC).date()
-        after, why = pl.Series([day]).dt.truncate(step)[0], f"after until={until}"
+    after = end if until is None else _truncated(_first_day_after(until), step)
     starts = pl.date_range(begin, after, step, closed="left", eager=True).to_list()
     if not starts:
-        raise UserError(f"The log holds no whole {every}: it goes from {begin} to {end}.")
-    lost = table.filter(~pl.col("period").is_in(starts))["events"].sum()
-    told = f"{lost:,} events from {after} on are left out: {why}."
-    return starts, ((told,) if lost else ())
+        why = (
+            f"all of it is within that from {begin}, in which it may end: say until=DATE if it "
+            "does not"
+            if until is None
+            else f"it begins in that from {begin}, and until={until} says that it is whole up to "
+            "then: name a later date"
+        )
+        raise UserError(f"The log holds no whole {every}: {why}, or take shorter periods (every=).")
+    told = []
+    if lost := table.filter(~pl.col("period").is_in(starts))["events"].sum():
+        why = (
+            f"the log may end within that {every}; say until=DATE if it does not"
+            if until is None
+            else f"by until={until} that {every} is not over"
+        )
+        told.append(f"{lost:,} events from {after} on are left out: {why}.")
+    quiet = sum(each > end for each in starts)
+    if quiet > QUIET:
+        why = (
+            f"until={until}: the last event is of the {every} from {end}, and {quiet:,} {every}s "
+            "without any event come after it"
+        )
+        mend = "say until= with the date at which the log was taken"
+        if 2 * quiet > len(starts):
+            raise UserError(f"{why}, more than there are before: {mend}.")
+        told.append(f"{why}; they count as 0. If the log ends earlier, {mend}.")
+    return starts, tuple(told)
+
+
+def _first_day_after(until: Moment) -> date:
+    """The day on which ``until`` is: all before it is whole. Of a date without a time of day, which
+    is whole itself, the day after it. Raises UserError for what is no time.
+    """
+    day = datetime.fromtimestamp(moment("until", until), UTC).date()
+    if isinstance(until, str):
+        dated = ":" not in until and not until.strip().lstrip("-").replace(".", "", 1).isdigit()
+    else:
+        dated = isinstance(until, date) and not isinstance(until, datetime)
+    return day + timedelta(days=1) if dated else day
+
+
+def _truncated(day: date, step: str) -> date:
+    """The first day of the period that ``day`` is in."""
+    found: date = pl.Series([day]).dt.truncate(step)[0]
+    return found

@@ -14,6 +14,7 @@ from lightning_rec.demand.series import Demand
 from lightning_rec.errors import UserError, listed
 
 COLUMNS = ("item", "stock")
+UNKNOWN = "not in the log"
 
 
 def stock_of(table: pl.DataFrame, where: object) -> pl.DataFrame:
@@ -25,15 +26,26 @@ def stock_of(table: pl.DataFrame, where: object) -> pl.DataFrame:
         if name not in table.columns:
             raise UserError(lacking(where, name, table.columns))
     stock = table["stock"].cast(pl.Float64, strict=False)
-    wrong = stock.is_null() | stock.is_nan() | (stock < 0)
+    found = pl.DataFrame({"item": ids_of(table["item"]), "stock": stock})
+    if not len(found):
+        raise UserError(f"{where} has no rows: give it one of each item and its stock.")
+    if found["item"].is_null().any():
+        row = int(found["item"].is_null().arg_max() or 0)
+        raise UserError(f"{where}: row {row + 1} names no item: name it, or take the row out.")
+    wrong = stock.is_null() | ~stock.is_finite() | (stock < 0)
     if wrong.any():
         row = int(wrong.arg_max() or 0)
-        said = table["stock"][row]
-        raise UserError(f"{where}: the stock in row {row + 1} is {said!r}: it is a number from 0.")
-    found = pl.DataFrame({"item": ids_of(table["item"]), "stock": stock})
+        said, item = table["stock"][row], found["item"][row]
+        what = "empty" if said is None else repr(said)
+        raise UserError(
+            f"{where}: the stock in row {row + 1}, of item {item}, is {what}: it is a number from "
+            "0, such as 12 or 2.5."
+        )
     if found["item"].is_duplicated().any():
-        twice = found.filter(pl.col("item").is_duplicated())["item"][0]
-        raise UserError(f"{where}: item {twice} stands there twice: say its stock once.")
+        twice = found.with_row_index("row", 1).filter(pl.col("item").is_duplicated())
+        item = twice["item"][0]
+        rows = listed(twice.filter(item=item)["row"])
+        raise UserError(f"{where}: item {item} stands there twice (rows {rows}): say it once.")
     return found
 
 
@@ -48,13 +60,20 @@ def point_of(forecast: Forecast, lead: int, service: float) -> Floats:
 
 
 def reorder(
-    demand: Demand, forecast: Forecast, lead: int, service: float, stock: pl.DataFrame | None
+    demand: Demand,
+    forecast: Forecast,
+    lead: int,
+    service: float,
+    stock: pl.DataFrame | None,
+    without: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """A row for each item: ``item``, ``title``, ``expected`` (demand over the lead time),
-    ``reorder_point``, and with ``stock``: ``stock``, ``stock_out`` (the probability that more is
-    asked for than there is) and ``short``, what is missing to the point.
+    ``reorder_point``, and for each of ``stock``, if that is given: ``stock``, ``stock_out`` (the
+    probability that more is asked for than there is), ``short``, what is missing to the point, and
+    ``note``: why there is no forecast, all other figures being null then.
 
-    Raises UserError if no item of ``stock`` is known.
+    ``without``: the items of the log that have none, see :meth:`Demand.unforecast`. Raises
+    UserError if no item of ``stock`` is of the log.
     """
     over = forecast.over(lead)  # [S, N]
     found = pl.DataFrame(
@@ -67,14 +86,41 @@ def reorder(
     )
     if stock is None:
         return found.sort("expected", descending=True)
-    joined = found.with_row_index("row").join(stock, "item", maintain_order="left")
-    if not len(joined):
+    joined = stock.join(found.with_row_index("row"), "item", how="left", maintain_order="left")
+    if without is not None:
+        joined = joined.join(without, "item", how="left", maintain_order="left")
+        joined = joined.with_columns(pl.coalesce("title", "title_right"))
+    else:
+        joined = joined.with_columns(note=pl.lit(None, pl.String))
+    strange = joined["row"].is_null() & joined["note"].is_null()
+    if strange.all():
         raise UserError(
-            f"stock=: none is forecast: its items are like {listed(stock['item'].head(3))}, "
-            f"and those of the log like {listed(demand.keys.head(3))}."
+            f"stock=: none of its items is in the log: they are like "
+            f"{listed(stock['item'].head(3))}, and those of the log like "
+            f"{listed(demand.keys.head(3))}."
         )
-    rows, held = joined["row"].to_numpy(), joined["stock"].to_numpy()
-    out = (over[:, rows] > held).mean(0)
-    short = np.maximum(joined["reorder_point"].to_numpy() - held, 0)
-    told = joined.drop("row").with_columns(stock_out=pl.Series(out), short=pl.Series(short))
-    return told.sort("stock_out", descending=True)
+    there = joined["row"].is_not_null().to_numpy()
+    out = np.full(len(joined), np.nan)
+    held = joined["stock"].to_numpy()[there]
+    out[there] = (over[:, joined["row"].drop_nulls().to_numpy()] > held).mean(0)
+    told = joined.with_columns(
+        stock_out=pl.Series(out, nan_to_null=True),
+        short=(pl.col("reorder_point") - pl.col("stock")).clip(0),
+        note=pl.when(pl.Series(strange)).then(pl.lit(UNKNOWN)).otherwise("note"),
+    ).with_columns(pl.col("title").fill_null(""))
+    told = told.select(*found.columns, "stock", "stock_out", "short", "note")
+    return told.sort("stock_out", descending=True, nulls_last=True, maintain_order=True)
+
+
+def told_without(stock: pl.DataFrame) -> tuple[str, ...]:
+    """A sentence about the items of a table of :func:`reorder` that have no forecast, if any."""
+    if "note" not in stock.columns:
+        return ()
+    lacking = stock.filter(pl.col("note").is_not_null())
+    if not len(lacking):
+        return ()
+    named = listed((f"{row['item']} ({row['note']})" for row in lacking.iter_rows(named=True)), 5)
+    return (
+        f"stock=: {len(lacking):,} of {len(stock):,} items have no forecast, and nothing is said "
+        f"of how long their stock lasts: {named}.",
+    )

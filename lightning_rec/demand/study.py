@@ -1,7 +1,7 @@
 """A forecast from end to end: series, backtest, figures, what is to come, and stock."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +19,9 @@ from lightning_rec.demand.neural import Neural
 from lightning_rec.demand.paths import Forecast, Forecaster
 from lightning_rec.demand.series import SEASONS, Demand, Every, demand_of
 from lightning_rec.demand.smoothing import CLASSES, Local
-from lightning_rec.demand.stock import reorder, stock_of
-from lightning_rec.errors import LeakError, UserError, suggest
-from lightning_rec.rules.given import moment, rows_of
+from lightning_rec.demand.stock import reorder, stock_of, told_without
+from lightning_rec.errors import LeakError, UserError, listed, suggest
+from lightning_rec.rules.given import Moment, moment, rows_of
 
 MODELS = (*CLASSES, "neural")
 ALWAYS = "always"
@@ -35,7 +35,7 @@ class Asked:
     by: str = "item"
     category: str | None = None
     quantity: str | None = None
-    until: str | None = None
+    until: Moment | None = None
     models: Sequence[str] = ("ses", "naive", "croston", "neural")
     season: int | None = None
     plan: Plan = field(default_factory=Plan)
@@ -97,6 +97,9 @@ class Study:
         forecasts: a row for each ``model``, ``level``, ``series`` and ``date`` to come: ``mean``
             and quantiles.
         stock: see :func:`lightning_rec.demand.stock.reorder`, by the best model.
+        told: what was left out of the log and of the forecast, in sentences.
+        dropped: rows of the raw log that were left out by ``data.invalid=drop`` or a choice of
+            kinds: ``rows``, all of them, and by the column that they lack.
         seconds: of the whole.
     """
 
@@ -108,6 +111,8 @@ class Study:
     best: str
     forecasts: pl.DataFrame
     stock: pl.DataFrame
+    told: tuple[str, ...]
+    dropped: dict[str, int]
     seconds: float
 
     def facts(self) -> dict[str, Any]:
@@ -115,13 +120,15 @@ class Study:
         demand = self.demand
         return {
             "asked": {**asdict(self.asked), "stock": None if self.asked.stock is None else "given",
+                      "until": self.asked.until and str(self.asked.until),
                       "vectors": self.asked.vectors and str(self.asked.vectors)},
             "data": self.data,
             "series": len(demand.keys),
             "categories": len(demand.groups),
             "periods": [str(demand.starts[0]), str(demand.starts[-1]), len(demand.starts)],
             "quantity": float(demand.counts.sum()),
-            "left_out": list(demand.told),
+            "rows_dropped": self.dropped,
+            "left_out": list(self.told),
             "origins": self.backtest.coverage.to_dicts(),
             "best": self.best,
             "figures": [each._asdict() for each in self.figures],
@@ -136,7 +143,7 @@ def study(data: Interactions, asked: Asked) -> Study:
     """
     begun = time.perf_counter()
     models = asked.forecasters()
-    stock = None if asked.stock is None else stock_of(rows_of("stock", asked.stock), "stock=")
+    stock = None if asked.stock is None else _stock(asked.stock)
     demand = demand_of(data, asked.every, asked.by, asked.category, asked.quantity, asked.until)
     first = asked.plan.origins(len(demand.starts))[0]
     if asked.vectors is not None and asked.known is not None:
@@ -147,13 +154,35 @@ def study(data: Interactions, asked: Asked) -> Study:
         each.model: each.value for each in figures if each[0] == "item" and each[2] == "pinball"
     }
     best = min(losses, key=lambda name: losses[name]) if losses else asked.models[0]
-    now, _ = demand.until(len(demand.starts), asked.plan.history, asked.plan.least)
-    found = {model.name: model(now, asked.plan.horizon) for model in models}
-    table = pl.concat([_table(name, now, each) for name, each in found.items()])
     plan = asked.plan
-    needed = reorder(now, found[best], plan.lead_time, plan.service, stock)
+    now, _ = demand.until(len(demand.starts), plan.history, plan.least)
+    without = demand.unforecast(plan.history, plan.least)
+    found = {model.name: model(now, plan.horizon) for model in models}
+    table = pl.concat([_table(name, now, each) for name, each in found.items()])
+    needed = reorder(now, found[best], plan.lead_time, plan.service, stock, without)
+    told = (*demand.told, *_told(demand, without, losses, best), *told_without(needed))
+    dropped = dict(data.info["dropped"])
     seconds = time.perf_counter() - begun
-    return Study(data.info["data_hash"], asked, demand, made, figures, best, table, needed, seconds)
+    return Study(data.info["data_hash"], asked, demand, made, figures, best, table, needed, told,
+                 dropped, seconds)  # fmt: skip
+
+
+def _stock(given: Any) -> pl.DataFrame:
+    where = f"stock={given}" if isinstance(given, str | Path) else "stock="
+    return stock_of(rows_of("stock", given), where)
+
+
+def _told(
+    demand: Demand, without: pl.DataFrame, losses: dict[str, float], best: str
+) -> Iterator[str]:
+    """Which items of the log have no forecast, and whether the best model is known."""
+    sold = without.filter(~pl.col("item").is_in(demand.idle.implode()))
+    if len(sold):
+        counts = sold.group_by("note", maintain_order=True).len()
+        why = listed(f"{count:,} {note}" for note, count in counts.iter_rows())
+        yield f"{len(sold):,} of {len(demand.keys):,} series have no forecast: {why}."
+    if not losses:
+        yield f"Nothing was asked for in the windows, so no model is the best: {best} is taken."
 
 
 def with_vectors(demand: Demand, file: str | Path, known: str, first: int) -> Demand:

@@ -86,6 +86,51 @@ def test_it_writes_coherent_forecasts_and_tells_of_stock(
         assert (to / "forecast.pdf").stat().st_size > 5000
 
 
+def test_each_item_of_the_stock_has_a_row_or_a_reason(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = [f"9,young,2024-05-{day}" for day in ("06", "08")] + ["9,last,2024-05-19"]
+    bad = ["9,,2024-05-06", "9,3,soon"]
+    log = "\n".join([(shop / "log.csv").read_text().strip(), *late, *bad])
+    (shop / "more.csv").write_text(log + "\n")
+    (shop / "odd.csv").write_text("item,stock\nghost,4\n11,9\nyoung,3\nlast,2\n3,0\n")
+    overrides = [*data_of(shop)[:1], *data_of(shop)[2:5], f"data.path={shop}/more.csv"]
+    asked = ["data.invalid=drop", *PLAN[:3], "models=[ses]", f"stock={shop}/odd.csv"]
+    to = shop / "reasons"
+    assert cli.run(["forecast", *overrides, *asked, f"to={to}"]) == 0
+    told = capsys.readouterr().out
+    assert "2 rows were dropped (1 without item, 1 without time)" in told
+    assert "1 of 13 series have no forecast: 1 younger than history=8 weeks" in told
+    assert (
+        "stock=: 3 of 5 items have no forecast, and nothing is said of how long their stock "
+        "lasts: ghost (not in the log), young (younger than history=8 weeks), last (nothing in a "
+        "whole week)"
+    ) in told
+    facts = read_json(to / "forecast.json")
+    assert facts["rows_dropped"] == {"rows": 2, "item": 1, "time": 1}
+    assert all(each in told for each in facts["left_out"])
+    found = pl.read_csv(to / "stock.csv", infer_schema_length=None)
+    assert found["item"].to_list()[2:] == ["ghost", "young", "last"]
+    assert set(found["item"].to_list()[:2]) == {"3", "11"}
+    assert found["stock"].to_list()[2:] == [4, 3, 2]
+    figures = found.select("expected", "reorder_point", "stock_out", "short")
+    assert figures[2:].null_count().row(0) == (3, 3, 3, 3)
+    assert figures[:2].null_count().row(0) == (0, 0, 0, 0)
+    assert found["note"].to_list() == [
+        None, None, "not in the log", "younger than history=8 weeks", "nothing in a whole week",
+    ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_log_that_ends_in_quiet_weeks_is_drawn_and_told(shop: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    keys: dict[str, Any] = {"horizon": 3, "windows": 2, "lead_time": 2, "models": ["ses", "naive"]}
+    made = lightning_rec.forecast(*data_of(shop), until="2024-08-11", to=tmp_path, **keys)
+    assert any("12 weeks without any event come after it" in each for each in made.told)
+    assert any("no model is the best: ses is taken" in each for each in made.told)
+    assert (tmp_path / "forecast.png").stat().st_size > 5000
+
+
 def test_from_python_it_is_the_same(shop: Path) -> None:
     keys: dict[str, Any] = {"horizon": 3, "windows": 2, "lead_time": 2, "models": ["ses"]}
     stock = pl.DataFrame({"item": ["11"], "stock": [12]})

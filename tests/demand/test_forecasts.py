@@ -145,9 +145,16 @@ def test_stock_that_cannot_be_is_refused() -> None:
     for wrong in ("-1", "many", None):
         with pytest.raises(UserError, match="the stock in row 2"):
             stock_of(pl.DataFrame({"item": ["a", "b"], "stock": ["3", wrong]}), "stock.csv")
-    with pytest.raises(UserError, match="item a stands there twice"):
-        stock_of(pl.DataFrame({"item": ["a", "a"], "stock": [3, 4]}), "stock.csv")
-    with pytest.raises(UserError, match="none is forecast"):
+    for odd in (np.inf, np.nan, -0.5):
+        with pytest.raises(UserError, match="the stock in row 2, of item b, is"):
+            stock_of(pl.DataFrame({"item": ["a", "b"], "stock": [3.0, odd]}), "stock.csv")
+    with pytest.raises(UserError, match=r"item a stands there twice \(rows 1, 3\)"):
+        stock_of(pl.DataFrame({"item": ["a", "b", "a"], "stock": [3, 4, 4]}), "stock.csv")
+    with pytest.raises(UserError, match=r"stock\.csv: row 2 names no item"):
+        stock_of(pl.DataFrame({"item": ["a", ""], "stock": [3, 4]}), "stock.csv")
+    with pytest.raises(UserError, match=r"stock\.csv has no rows"):
+        stock_of(pl.DataFrame({"item": [], "stock": []}), "stock.csv")
+    with pytest.raises(UserError, match="none of its items is in the log"):
         reorder(series(np.ones((3, 5))), poisson_paths([1, 1, 1], 2), 2, 0.9,
                 stock_of(pl.DataFrame({"item": ["z"], "stock": [3]}), "stock.csv"))  # fmt: skip
 

@@ -1,6 +1,6 @@
 """A log as series: zero-filled from the first sale, whole periods only, what is dropped is told."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +97,81 @@ def test_what_is_known_at_an_origin_is_told_by_what_was_before(log: Interactions
 
 
 @pytest.mark.parametrize(
+    ("every", "until", "last"),
+    [
+        ("week", "2024-02-10", date(2024, 1, 29)),
+        ("week", "2024-02-11", date(2024, 2, 5)),  # a Sunday, whole itself
+        ("week", date(2024, 2, 11), date(2024, 2, 5)),
+        ("week", "11.02.2024", date(2024, 2, 5)),
+        ("week", "2024-02-11 23:59", date(2024, 1, 29)),  # a moment: that day may go on
+        ("week", "1707696000", date(2024, 2, 5)),  # the same in seconds: Monday, 00:00
+        ("week", datetime(2024, 2, 12, tzinfo=UTC), date(2024, 2, 5)),
+        ("week", "2024-02-12", date(2024, 2, 5)),
+        ("month", "2024-02-28", date(2024, 1, 1)),
+        ("month", "2024-02-29", date(2024, 2, 1)),
+        ("day", "2024-02-06", date(2024, 2, 6)),
+    ],
+)
+def test_a_log_is_whole_up_to_and_including_a_date(
+    log: Interactions, every: Any, until: Any, last: date
+) -> None:
+    found = demand_of(log, every, until=until)
+    assert found.starts[-1] == last
+    lost = last < date(2024, 2, 1)  # the last event is of 6 February
+    assert found.counts.sum() == len(ROWS) - lost
+    assert len(found.told) == lost
+    for told in found.told:
+        assert told.startswith("1 events from 2024-02-0")
+        assert f"by until={until} that {every} is not over" in told
+
+
+def test_a_date_far_after_the_last_event_is_told_or_refused(log: Interactions) -> None:
+    assert not demand_of(log, "week", until="2024-03-03").told  # three weeks of nothing
+    (told,) = demand_of(log, "week", until="2024-03-10").told
+    assert "the last event is of the week from 2024-02-05, and 4 weeks without any event" in told
+    assert "they count as 0" in told
+    with pytest.raises(UserError, match="307 weeks without any event come after it, more than"):
+        demand_of(log, "week", until="2030-01-01")
+
+
+def test_rows_that_were_dropped_are_told(tmp_path: Path) -> None:
+    rows = [*ROWS, ("2024-01-02", "", 1), ("soon", "a", 1), ("later", "b", 1)]
+    log = prepared_log(tmp_path, rows, invalid="drop")
+    dropped, last = demand_of(log, "week").told
+    assert "3 rows were dropped (1 without item, 2 without time)" in dropped
+    assert "left out" in last
+
+
+def test_why_an_item_has_no_forecast(log: Interactions) -> None:
+    found = demand_of(log, "week")  # c is of the last week, b has two
+    assert found.unforecast(2, 1).rows() == [("c", "C", "younger than history=2 weeks")]
+    assert found.unforecast(1, 2).rows() == [("c", "C", "less than least=2 in all")]
+    assert found.unforecast(1, 1).rows() == []
+    january = demand_of(log, "week", until="2024-01-21")
+    assert january.unforecast(1, 1).rows() == [("c", "", "nothing in a whole week")]
+
+
+@pytest.mark.parametrize(
     ("asked", "told"),
     [
         ({"quantity": "pieces"}, "quantity=: the log has no column"),
         ({"category": "brand"}, "category=: the catalogue has no column"),
         ({"by": "brand"}, "by=: the catalogue has no column"),
         ({"until": "soon"}, "until=soon: 'soon' is no time"),
-        ({"until": "2023-05-01"}, "holds no whole week"),
+        ({"until": "2023-05-01"}, "holds no whole week: it begins .* until=2023-05-01 says"),
+        ({"every": "month", "until": "2024-01-30"}, "no whole month"),
     ],
 )
-def test_what_cannot_be_is_refused(log: Interactions, asked: dict[str, str], told: str) -> None:
+def test_what_cannot_be_is_refused(log: Interactions, asked: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        demand_of(log, "week", **asked)
+        demand_of(log, **{"every": "week"} | asked)
+
+
+def test_a_log_of_one_period_is_refused(tmp_path: Path) -> None:
+    log = prepared_log(tmp_path, ROWS[:2])
+    with pytest.raises(UserError, match=r"within that from 2024-01-01, .* say until=DATE"):
+        demand_of(log, "week")
+    assert by_key(demand_of(log, "week", until="2024-01-07")) == {"a": [2]}
 
 
 def test_a_log_without_times_and_quantities_below_zero_are_refused(tmp_path: Path) -> None:
