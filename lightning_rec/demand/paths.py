@@ -19,7 +19,7 @@ class Forecast:
     """What may come of N series in H periods.
 
     Args:
-        mean: float64 [N, H].
+        mean: float64 [N, H], what is expected, with which the paths agree but for sampling.
         paths: float32 [S, N, H]; draw ``s`` is of all series and periods at once, so that sums over
             either are draws of that sum: quantiles do not add up, draws do.
         whole: whether what is counted are whole numbers.

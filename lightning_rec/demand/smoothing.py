@@ -1,9 +1,11 @@
 """Naive forecasts, exponential smoothing and Croston's method, item by item, by statsforecast.
 
-Their point forecasts are the library's. Around them stand the errors that each made in the past on
+Their point forecasts are the library's. To them are added the errors that each made in the past on
 its own fitted values: those of one and the same moment for all items and all periods ahead, drawn
 together (the joint bootstrap of Panagiotelis et al. 2023, "Probabilistic forecast reconciliation"),
-so that what moves all items at once is kept in sums.
+so that what moves all items at once is kept in sums. The errors are not centred: one that was
+always too high, as Croston's is of what is no longer asked for, is put right by them. What is
+expected is therefore the mean of the paths, and not the library's figure.
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_rec.data.types import Floats
 from lightning_rec.demand.paths import Forecast, drawn_moments, past_errors
 from lightning_rec.demand.series import Demand
 from lightning_rec.errors import UserError, import_extra
@@ -48,8 +51,21 @@ class Local:
         self.model: Any = getattr(models, kind)(**own)
 
     def __call__(self, demand: Demand, steps: int) -> Forecast:
-        """The library's means, and past errors around them. Raises UserError if a season is not
-        known yet.
+        """Paths: the library's forecasts and past errors, not below 0, of whole pieces where the
+        log's are; their mean. Raises UserError if a season is not known yet.
+        """
+        points, fitted = self.points(demand, steps)
+        errors = past_errors(demand.counts, fitted, steps, flat=self.name != "seasonal")
+        generator = np.random.default_rng(self.seed)
+        at = drawn_moments(demand.first, errors, generator)
+        paths = np.maximum(points + errors[np.arange(len(points)), at], 0)  # [S, N, H]
+        if demand.whole:  # up or down at random, so that means stay: .2 pieces are not always short
+            paths = np.floor(paths + generator.random(paths.shape))
+        return Forecast(paths.mean(0), paths.astype(np.float32), demand.whole)
+
+    def points(self, demand: Demand, steps: int) -> tuple[Floats, Floats]:
+        """The library's forecasts, float64 [N, H], and of each period from the one before, [N, T],
+        NaN where there is none. Raises UserError if a season is not known yet.
         """
         items, periods = demand.counts.shape
         if self.name == "seasonal" and periods - int(demand.first.max()) < self.season + steps:
@@ -57,13 +73,8 @@ class Local:
                 f"models=[seasonal] needs {self.season} periods and horizon= more of each item: "
                 f"say history={self.season + steps}, or season= for a shorter one, or leave it out."
             )
-        mean, fitted = np.zeros((items, steps)), np.full((items, periods), np.nan)
+        points, fitted = np.zeros((items, steps)), np.full((items, periods), np.nan)
         for row, (counts, first) in enumerate(zip(demand.counts, demand.first, strict=True)):
             found = self.model.forecast(y=counts[first:], h=steps, fitted=True)
-            mean[row], fitted[row, first:] = found["mean"], found["fitted"]
-        mean = np.maximum(np.nan_to_num(mean), 0)
-        errors = past_errors(demand.counts, fitted, steps, flat=self.name != "seasonal")
-        generator = np.random.default_rng(self.seed)
-        at = drawn_moments(demand.first, errors, generator)
-        drawn = errors[np.arange(items), at]  # [S, N, H]
-        return Forecast(mean, np.maximum(mean + drawn, 0).astype(np.float32), demand.whole)
+            points[row], fitted[row, first:] = found["mean"], found["fitted"]
+        return np.maximum(np.nan_to_num(points), 0), fitted
