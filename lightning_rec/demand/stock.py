@@ -86,6 +86,23 @@ def reorder(
     )
     if stock is None:
         return found.sort("expected", descending=True)
+    joined = _noted(stock, found, without)
+    there = joined["row"].is_not_null().to_numpy()
+    out = np.full(len(joined), np.nan)
+    held = joined["stock"].to_numpy()[there]
+    out[there] = (over[:, joined["row"].drop_nulls().to_numpy()] > held).mean(0)
+    told = joined.with_columns(
+        stock_out=pl.Series(out, nan_to_null=True),
+        short=(pl.col("reorder_point") - pl.col("stock")).clip(0),
+    )
+    told = told.select(*found.columns, "stock", "stock_out", "short", "note")
+    return told.sort("stock_out", descending=True, nulls_last=True, maintain_order=True)
+
+
+def _noted(stock: pl.DataFrame, found: pl.DataFrame, without: pl.DataFrame | None) -> pl.DataFrame:
+    """Each row of ``stock`` with its ``row`` of ``found`` and what stands there, or a ``note`` why
+    there is none. Raises UserError if no item of it is of the log.
+    """
     joined = stock.join(found.with_row_index("row"), "item", how="left", maintain_order="left")
     if without is not None:
         joined = joined.join(without, "item", how="left", maintain_order="left")
@@ -97,30 +114,21 @@ def reorder(
         raise UserError(
             f"stock=: none of its items is in the log: they are like "
             f"{listed(stock['item'].head(3))}, and those of the log like "
-            f"{listed(demand.keys.head(3))}."
+            f"{listed(found['item'].head(3))}."
         )
-    there = joined["row"].is_not_null().to_numpy()
-    out = np.full(len(joined), np.nan)
-    held = joined["stock"].to_numpy()[there]
-    out[there] = (over[:, joined["row"].drop_nulls().to_numpy()] > held).mean(0)
-    told = joined.with_columns(
-        stock_out=pl.Series(out, nan_to_null=True),
-        short=(pl.col("reorder_point") - pl.col("stock")).clip(0),
-        note=pl.when(pl.Series(strange)).then(pl.lit(UNKNOWN)).otherwise("note"),
-    ).with_columns(pl.col("title").fill_null(""))
-    told = told.select(*found.columns, "stock", "stock_out", "short", "note")
-    return told.sort("stock_out", descending=True, nulls_last=True, maintain_order=True)
+    note = pl.when(pl.Series(strange)).then(pl.lit(UNKNOWN)).otherwise("note")
+    return joined.with_columns(pl.col("title").fill_null(""), note=note)
 
 
 def told_without(stock: pl.DataFrame) -> tuple[str, ...]:
     """A sentence about the items of a table of :func:`reorder` that have no forecast, if any."""
     if "note" not in stock.columns:
         return ()
-    lacking = stock.filter(pl.col("note").is_not_null())
-    if not len(lacking):
+    without = stock.filter(pl.col("note").is_not_null())
+    if not len(without):
         return ()
-    named = listed((f"{row['item']} ({row['note']})" for row in lacking.iter_rows(named=True)), 5)
+    named = listed((f"{row['item']} ({row['note']})" for row in without.iter_rows(named=True)), 5)
     return (
-        f"stock=: {len(lacking):,} of {len(stock):,} items have no forecast, and nothing is said "
+        f"stock=: {len(without):,} of {len(stock):,} items have no forecast, and nothing is said "
         f"of how long their stock lasts: {named}.",
     )
