@@ -188,8 +188,8 @@ def _tell(facts: dict[str, Any], path: Path) -> None:
         )
     else:
         told.append(f"From a confidence of {facts['least']:.3f} on none is answered.")
-    if facts["withheld"] is not None:
-        told.append(f"Of those without an answer {facts['withheld']:.1%} hear that nothing fits.")
+    if (share := facts["withheld"]) is not None:
+        told.append(f"Of the questions without a stored answer {share:.1%} were turned away.")
     if facts["coverage"] == 1:
         told.append(
             "Everything is answered, as that is accurate enough: accuracy= can ask for more."

@@ -192,7 +192,7 @@ def _of_requests(said: dict[str, str], asked: "Watching") -> tuple[list["Line"],
     if named and version not in named:
         raise UserError(
             f"{said['log']}: other models answered, {listed(named)}, not {version}. Say model= as "
-            "it was served: a run and a bundle of it have versions of their own."
+            "it was served: the run, or the bundle; each has a version of its own."
         )
     if len(named) > 1:
         lines = lines.filter((pl.col("model") == version) | pl.col("model").is_null())

@@ -24,11 +24,16 @@ from lightning_rec.predict.told import Told
 from lightning_rec.retrieval.texts import ExactRetriever, TextRetriever, make_retriever
 from lightning_rec.rules.ready import Ready, made_ready
 from lightning_rec.rules.rules import Given
+from lightning_rec.rules.where import UnknownColumn
 
 if TYPE_CHECKING:
     from lightning_rec.runs.folder import RunFolder
 
 PAIRS = 2**12  # scored at once
+DESCRIBED = (
+    "items=FILE, a table with a column item, brings columns to search, answer and serve; in Python "
+    "describe() does."
+)
 
 
 class MatchPredictor(Predictor):
@@ -85,7 +90,12 @@ class MatchPredictor(Predictor):
                 "not know: take epsilon or softmax."
             )
 
-        return made_ready(rules, self.items, self.catalogue.codes, self._alike, events)
+        try:
+            return made_ready(rules, self.items, self.catalogue.codes, self._alike, events)
+        except UnknownColumn as error:  # other models take no such table
+            if self.items is not self.catalogue.items:  # it was given
+                raise
+            raise UnknownColumn(f"{error} {DESCRIBED}") from None
 
     @torch.no_grad()
     def recommend(

@@ -19,7 +19,7 @@ from lightning_rec.rules.choosing import Cap, Determinant, Marginal, Pool, Value
 from lightning_rec.rules.exploring import Draw, Epsilon, Softmax, Thompson
 from lightning_rec.rules.given import moment
 from lightning_rec.rules.rules import Given, Rules, as_rules
-from lightning_rec.rules.where import holds
+from lightning_rec.rules.where import UnknownColumn, holds
 
 log = logging.getLogger(__name__)
 
@@ -228,10 +228,7 @@ def values_of(items: pl.DataFrame, name: str, what: str) -> pl.Series:
     """The values of each item in a column, List[String]; see :func:`groups`."""
     if name not in items.columns:
         told = suggest(name, items.columns, "The catalogue's columns are")
-        raise UserError(
-            f"{what}: the catalogue has no column '{name}'.{told} recommend, search and answer "
-            "take a table of items with it, items=FILE."
-        )
+        raise UnknownColumn(f"{what}: the catalogue has no column '{name}'.{told}")
     column = items[name]
     if isinstance(column.dtype, pl.List | pl.Array):
         if column.explode().dtype.is_nested():

@@ -69,6 +69,10 @@ def holds(text: str, items: pl.DataFrame, name: str = "where") -> Mask:
         raise UserError(f"{name}={text!r} cannot be asked of these columns: {told}.") from None
 
 
+class UnknownColumn(UserError):
+    """Rules ask of a column that the catalogue has not."""
+
+
 class _Condition:
     """One condition over one table."""
 
@@ -223,8 +227,8 @@ class _Condition:
             return None
         if name not in self.items.columns:
             told = suggest(name, self.items.columns, "The catalogue's columns are")
-            told += " recommend, search and answer take a table of items with it, items=FILE."
-            raise self._error(f"the catalogue has no column '{name}'", told)
+            error = self._error(f"the catalogue has no column '{name}'", told)
+            raise UnknownColumn(str(error))
         return name
 
     def _value(self, node: ast.expr) -> Any:

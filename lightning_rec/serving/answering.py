@@ -17,6 +17,7 @@ from lightning_rec.rules.rules import Rules
 from lightning_rec.serving.opening import Model
 
 Row = dict[str, Any]
+NONE_KNOWN = "The model knows none of the history's items, so it has nothing to go by."
 NEAR = 0.2  # cosine below which no item is a reason for another
 
 
@@ -47,10 +48,13 @@ def recommended(model: Model, k: int, seen: str | None, histories: list[History]
     return answers  # entries of a history come in their order
 
 
-def unsaid(model: Model) -> str:
-    """What a model of sequences reads of events and requests do not say, in a sentence, or none."""
+def unsaid(model: Model, asked: History, unknown: int) -> str:
+    """In sentences, or none: that of a history with ``unknown`` items none is known, and what a
+    model of sequences reads of events and requests do not say.
+    """
     assert isinstance(model.predictor, SequencePredictor)
-    return lacking(model.predictor.model, model.predictor.users)
+    told = [NONE_KNOWN] if unknown and not asked.codes else []
+    return " ".join(filter(None, [*told, lacking(model.predictor.model, model.predictor.users)]))
 
 
 def searched(model: Model, k: int, queries: list[str], *, rules: Rules | None = None) -> list[Any]:

@@ -208,8 +208,8 @@ class Ranking(BaseModel):
     model: str = Field(description="The version of the model.")
     note: str | None = Field(
         None,
-        description="What the rules did not do; why it is by relevance alone; what the model reads "
-        "of events and was not told.",
+        description="What the rules did not do; why it is by relevance alone; that no item of the "
+        "history is known; what the model reads of events and was not told.",
     )
     variant: str | None = Field(None, description="Of an experiment, if this unit is in it.")
     confidence: float | None = Field(

@@ -262,7 +262,7 @@ class Service:
             by_rules = partial(recommended_by_rules, model, k, seen, rules)
             group = ("ruled", id(model), k, seen, repr(rules))
             found = await self.ask(group, by_rules, (name, asked))
-        if words := answering.unsaid(model):
+        if words := answering.unsaid(model, asked, unknown):
             found = found | {"note": f"{found.get('note', '')} {words}".strip()}
         return found | {"unknown_items": unknown, "model": model.version}
 

@@ -200,6 +200,16 @@ def test_answers_and_silence(
     assert set(answers["item"]) <= set(few["allow"])
 
 
+def test_what_was_turned_away_is_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["answer", f"model={run}", "--fit", str(run), f"to={tmp_path / 's.json'}"]
+    assert cli.run([*said, "accuracy=0.7", "unanswerable=0.25"]) == 0
+    share = json.loads((tmp_path / "s.json").read_text())["test"]["withheld"]
+    told = f"Of the questions without a stored answer {share:.1%} were turned away."
+    assert told in capsys.readouterr().out
+
+
 def _identity(run: Path) -> str:
     from lightning_rec.bundle import identity_of
 

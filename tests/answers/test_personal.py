@@ -321,6 +321,7 @@ def test_misuse_is_told(
         (["search", f"model={bm25_run}", "diversity=mmr:0.3", "x"], "cannot answer diversity()"),
         (["search", f"model={bm25_run}", "calibration=0.5@title", "x"], "history of a user"),
         (["search", f"model={bm25_run}", "where=price < 3", "x"], "no column 'price'"),
+        (["search", f"model={bm25_run}", "per=brand:1", "x"], "items=FILE, a table with a column"),
         (["search", f"model={shop}", "x"], "reads no queries"),
         (["search", f"model={bm25_run}", "size=10"], "put a blank before the '='"),
         ([*both, "--fit", "no.csv", "user=u4", "to=w.json"], "has no part in --fit"),

@@ -103,7 +103,7 @@ def test_what_cannot_be_compared_is_said(
     capsys.readouterr()
     assert cli.run(["monitor", f"model={bare}", f"log={log}"]) == 0
     assert "keeps nothing to compare with" in capsys.readouterr().out.replace("\n", " ")
-    with pytest.raises(UserError, match="other models answered"):
+    with pytest.raises(UserError, match=r"other models answered.* Say model= as it was served"):
         cli.run(["monitor", f"model={bundle}", f"log={log}"])
     for words, told in [
         (["limits={nothing: 0.1}"], "knows no nothing"), (["last=1"], "every="),

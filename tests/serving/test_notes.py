@@ -89,6 +89,16 @@ def test_fewer_than_asked_for_are_told(sasrec: Path, served: Served) -> None:
     assert "note" not in ask("/recommend", {"history": ["i05"], "k": 5}).body
 
 
+def test_a_history_of_unknown_items_alone_is_told(sasrec: Path, served: Served) -> None:
+    ask, told = served(sasrec), "The model knows none of the history's items"
+    for rules in ({}, {"rules": {"deny": ["i01"]}}):
+        found = ask("/recommend", {"history": ["never", "nor this"], "k": 5, **rules}).body
+        assert (found["items"], found["unknown_items"]) == ([], 2)
+        assert told in found["note"]
+        for known in (["never", "i05"], []):
+            assert "note" not in ask("/recommend", {"history": known, "k": 5, **rules}).body
+
+
 def test_candidates_and_their_chances(deepfm: Path, served: Served, click_frame: pl.DataFrame) -> None:  # fmt: skip
     """A number and its text are one value, so that chance gives both the same."""
     ask = served(deepfm)
