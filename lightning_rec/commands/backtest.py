@@ -66,14 +66,17 @@ def run(arguments: list[str]) -> int:
     with loading():
         from lightning_rec.files import write_json
         from lightning_rec.lab.backtests import Backtest, draw, measured
+        from lightning_rec.runs.logs import logging_to, told_once
         from lightning_rec.runs.provenance import about
 
     ways, level = _ways(said.get("refresh", "[never,update,anew]")), level_of(said)
     folder = Path(said.get("to", "runs/backtest"))
     check_folder("to", folder)
-    log = _log(said, overrides, [Path(each) for each in named])
     more = said.get("update", "").split()
-    runs = _trained(log, ways, overrides, more, folder)
+    with told_once():
+        with logging_to(None):
+            log = _log(said, overrides, [Path(each) for each in named])
+        runs = _trained(log, ways, overrides, more, folder)
     kind, problem, windows = log.kind, log.problem, log.windows
     made = measured(
         Backtest(log.figure, level, {}, {}, {}, kind.units(problem)),

@@ -30,6 +30,7 @@ from lightning_rec.problems.match_pipelines import PipelinedMatching
 from lightning_rec.problems.pipelines import PipelinedSequences
 from lightning_rec.runs import checksums
 from lightning_rec.runs.folder import RunFolder
+from lightning_rec.runs.logs import logging_to
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def make(
     elif asked.ranker is not None:
         pipelines.check_trained_here(members)
         before = {name: _earlier(name, run, asked, kept) for name, run in members.items()}
-        with _once():
+        with _once(), logging_to(None):  # Lightning's own lines are left out, as in training
             table = _candidates(members, before, quotas, asked, kept)
         facts = read_json(table.parent / FACTS)
         ranker = _ranker(table, facts["features"], asked, kept)

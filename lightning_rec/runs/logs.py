@@ -4,12 +4,38 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from rich.logging import RichHandler
 
 from lightning_rec.runs.distributed import is_first
 from lightning_rec.screen import Screen, VisibleFormatter
+
+_told: ContextVar[set[str] | None] = ContextVar("told", default=None)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Tell each note on the data once on the terminal, however many trainings read the same data.
+
+    Logs of runs have all of them.
+    """
+    before = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(before)
+
+
+def _is_new(record: logging.LogRecord) -> bool:
+    told = _told.get()
+    if told is None or not record.name.startswith("lightning_rec.data"):
+        return True
+    if (words := record.getMessage()) in told:
+        return False
+    told.add(words)
+    return True
 
 
 @contextmanager
@@ -47,6 +73,7 @@ def _handlers(path: Path | None) -> list[logging.Handler]:
         terminal.setFormatter(VisibleFormatter("%(message)s"))
     unseen = "lightning_rec.epochs" if screen.is_terminal else ""  # a progress bar says the same
     terminal.addFilter(lambda each: each.name.startswith("lightning_rec") and each.name != unseen)
+    terminal.addFilter(_is_new)
     if path is None:
         return [terminal]
     file = logging.FileHandler(path, encoding="utf-8")

@@ -14,7 +14,7 @@ import lightgbm
 import numpy as np
 import polars as pl
 import pytest
-from cli.processes import read
+from cli.processes import command, read
 
 import lightning_rec
 from lightning_rec import cli
@@ -258,6 +258,19 @@ def test_stages_that_are_there_are_kept(
     assert [name.partition("-")[0] for name in new] == ["ranker"]
 
 
+def test_a_new_ranker_tells_nothing_of_lightnings_own(
+    runs: list[Path], made: Path, kept: Path, tmp_path: Path
+) -> None:
+    """In a process where no retriever is trained, which would have made Lightning quiet."""
+    stage = shutil.copytree(kept, tmp_path / "stages")
+    said = [*map(str, runs), "quotas=7", RANKER, f"stages={stage}", f"to={tmp_path / 'made'}"]
+    found = command("pipeline", *said)
+    assert found.returncode == 0, found.stderr
+    for words in ("GPU available", "litlogger", "Trainer(", "LeafSpec"):
+        assert words not in found.stdout + found.stderr
+    assert found.stderr.count("candidates: prepared in") == 1
+
+
 def test_without_a_ranker_ranks_are_fused(runs: list[Path], tmp_path: Path) -> None:
     fused = piped(*runs, ASKED[0], "ranker=none", to=tmp_path / "fused", kept=tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -306,9 +319,9 @@ def asked() -> pipelines.Asked:
 @pytest.mark.slow
 def test_one_that_is_killed_goes_on(runs: list[Path], made: Path, tmp_path: Path) -> None:
     said = [*map(str, runs), *ASKED, f"stages={tmp_path / 'stages'}", f"to={tmp_path / 'made'}"]
-    command = [sys.executable, "-m", "lightning_rec", "pipeline", *said]
+    line = [sys.executable, "-m", "lightning_rec", "pipeline", *said]
     for at in ("SASRec-*/run.json", "EASE-*/run.json", "candidates-*", "ranker-*/run.json"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not [*(tmp_path / "stages").glob(at)]:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from cli.processes import command
 
 from lightning_rec import cli
 from lightning_rec.documents import read_json
@@ -107,6 +108,20 @@ def test_the_same_command_trains_nothing_again(
     again: Any = read_json(done / "backtest.json")
     assert {**again, "runs": 0, "finished": 0} == {**told, "runs": 0, "finished": 0}
     assert "How models age" in capsys.readouterr().out
+
+
+def test_notes_on_a_window_are_told_once(log: Path, tmp_path: Path) -> None:
+    """On the terminal; the log of each run has them."""
+    asked = ["every=20d", "windows=2", f"to={tmp_path / 'back'}", f"data.path={log}", *OVERRIDES]
+    found = command("backtest", *asked, "protocol.targets=last")
+    assert found.returncode == 0, found.stderr
+    lines = found.stderr.splitlines()
+    notes = [line for line in lines if "users have no test target" in line]
+    assert len(notes) == len({*notes}) == 2
+    assert all(line.startswith("WARNING") for line in notes)
+    assert sum("epoch 2 of 2" in line for line in lines) == 3
+    for run in ("anew_1", "anew_2", "update_2"):
+        assert "users have no test target" in (tmp_path / "back" / run / "train.log").read_text()
 
 
 def test_models_fitted_at_once_are_never_updated(log: Path, tmp_path: Path) -> None:
