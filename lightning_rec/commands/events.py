@@ -72,7 +72,8 @@ def run(arguments: list[str]) -> int:
         begun, kind = sink.position(), sink.kind()
         for rows, position in batches(source, begun, most, wait, follow=follow):
             events, refused = events_of(rows, names, kind)
-            if refused and not (events or begun or total):
+            # Who follows a stream goes on: what comes first may be what is broken.
+            if refused and not (follow or events or begun or total):
                 why = refused[0].why
                 raise UserError(f"{said['from']} has no event: of its first line, {why}. {REMEDY}")
             aside(refused, put)

@@ -16,6 +16,7 @@ from lightning_rec.data.core.batches import BatchData, Part, narrowed
 from lightning_rec.data.split import Examples, Histories, Schema, Split, ranges
 from lightning_rec.data.types import Ints, Mask
 from lightning_rec.data.windows import Windows
+from lightning_rec.errors import UserError
 
 
 class TrainBatch(NamedTuple):
@@ -145,6 +146,11 @@ class TrainSet(Dataset[TrainBatch]):
         self.windows = Windows(split, width, stride)
         if learnt is not None:
             self.numbers = self.windows.having(learnt, numbers)
+            if not len(self.numbers):
+                raise UserError(
+                    "task.learn=target: no window to train on has a target event after another "
+                    "one. Say task.learn=all."
+                )
 
     def __len__(self) -> int:
         return len(self.windows if self.numbers is None else self.numbers)

@@ -26,11 +26,16 @@ def read_kept(given: Mapping[str, Any] | None, key: str = "data.keep") -> Kept:
     for name, values in (given or {}).items():
         one = isinstance(values, str) or not isinstance(values, Sequence)
         several = [values] if one else values
-        texts = tuple(str(each).strip() for each in several if each is not None)
+        texts = tuple(_text(each) for each in several if each is not None)
         if not texts:
             raise UserError(f"{key}: which values of '{name}'? Say {{{name}: [VALUE]}}.")
         found.append((str(name), texts))
     return tuple(found)
+
+
+def _text(value: Any) -> str:
+    """As :func:`as_text` has it: ``true``, where YAML says so, is no ``True``."""
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def holds(table: Table, kept: Kept) -> pl.Expr:

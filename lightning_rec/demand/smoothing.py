@@ -58,9 +58,12 @@ class Local:
         errors = past_errors(demand.counts, fitted, steps, flat=self.name != "seasonal")
         generator = np.random.default_rng(self.seed)
         at = drawn_moments(demand.first, errors, generator)
-        paths = np.maximum(points + errors[np.arange(len(points)), at], 0)  # [S, N, H]
+        paths = errors[np.arange(len(points)), at]  # [S, N, H], large: all is done in place
+        paths += points
+        np.maximum(paths, 0, out=paths)
         if demand.whole:  # up or down at random, so that means stay: .2 pieces are not always short
-            paths = np.floor(paths + generator.random(paths.shape))
+            paths += generator.random(paths.shape)
+            np.floor(paths, out=paths)
         return Forecast(paths.mean(0), paths.astype(np.float32), demand.whole)
 
     def points(self, demand: Demand, steps: int) -> tuple[Floats, Floats]:

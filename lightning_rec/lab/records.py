@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ RECORDED = (
     "split", "audit", "data", "protocol", "partial",
 )  # fmt: skip
 HASH = "record_hash"
+_FOLDERS = re.compile(r"""(?<=[=\[,'"])/(?:[^/,='"\]]+/)+""")  # of absolute paths
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -31,8 +33,9 @@ def record(folder: Path) -> dict[str, Any]:
     run = RunFolder.open(folder)
     cfg = read_yaml(folder / "config.yaml")
     kept = {key: run.card[key] for key in RECORDED if run.card.get(key) is not None}
-    # Where a run lies says nothing about it.
-    kept["overrides"] = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
+    # Where a run lies, or one that it was made of, says nothing about it.
+    said = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
+    kept["overrides"] = [_FOLDERS.sub("", each) for each in said]
     return kept | {
         "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
         "metrics": run.metrics if (folder / "metrics.json").exists() else {},

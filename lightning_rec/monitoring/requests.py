@@ -59,7 +59,7 @@ def watched(lines: pl.DataFrame, reference: Reference, asked: Watching) -> Itera
     """The lines of each window; ``lines``: of :func:`of_units`."""
     for window, part in windows(lines, asked):
         # A window that the log ends in may have begun a minute ago: it has no hours to speak of.
-        ended = asked.every is not None and int(part["order"].max()) < int(lines["order"].max())  # type: ignore[arg-type]
+        ended = asked.every is not None and part["order"][-1] != lines["order"][-1]
         span = part.select(pl.col("time").max() - pl.col("time").min()).item()
         found = observed_in(part, reference, asked, whole=ended or span >= _DAY)
         yield from drifts(window, found, reference.known, asked.level)

@@ -1,5 +1,6 @@
 """The problem of sequences: predict the next item, ranked among the whole catalogue."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -51,6 +52,8 @@ from lightning_rec.runs.folder import RunFolder
 from lightning_rec.runs.tracking import Example
 from lightning_rec.tasks.base import Arithmetic, Task
 from lightning_rec.tasks.sequence import SequenceSteps
+
+log = logging.getLogger(__name__)
 
 META_ITEMS = 100  # catalogue of the meta model
 
@@ -187,6 +190,9 @@ class Sequences(Problem[AuditedLog]):
             have_read(self.items, model, reading)
         if self.side:
             side.given(model, self.side.known(loaded))
+        if self.learn == "target" and isinstance(model, Fitted):
+            log.warning("%s counts events of all behaviors: task.learn=target is ignored.",
+                        type(model).__name__)  # fmt: skip
         loss = self.make_loss(split=split)
         adapted = None if reading is None else reading.tuned
         return self.task(self._steps(loaded), model, loss, self.objective, adapted)

@@ -8,11 +8,12 @@ import glob
 import gzip
 import json
 import logging
+import zlib
 from collections.abc import Mapping, Sequence
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -52,7 +53,7 @@ def are_request_logs(paths: Sequence[Path]) -> bool:
     """Whether files, packed by gzip or not, begin as request logs do; a log that was just begun is
     empty. Raises UserError where all are empty.
     """
-    heads = [_opened(path).readline(2**20) if path.is_file() else b"-" for path in paths]
+    heads = [_head(path) for path in paths]
     if not any(heads):
         raise UserError(f"{listed(paths)} is empty: nothing was asked since it was begun.")
     marks = (b'"path"', b'"status"')
@@ -113,11 +114,22 @@ def read_requests(paths: Sequence[Path]) -> Requests:
     return Requests(lists, events, values, _clicks(lists, events))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BufferedIOBase:
     """A log, unpacked if need be."""
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
+    return gzip.GzipFile(path) if packed else path.open("rb")
+
+
+def _head(path: Path) -> bytes:
+    """The first line of a file; of what is none, or no whole archive, something that is no log."""
+    if not path.is_file():
+        return b"-"
+    try:
+        with _opened(path) as stream:
+            return stream.readline(2**20)
+    except (OSError, EOFError, zlib.error):
+        return b"-"
 
 
 def _read(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -127,17 +139,20 @@ def _read(path: Path, schema: Mapping[str, Any]) -> pl.DataFrame:
     """
     try:
         return pl.scan_ndjson(glob.escape(str(path)), schema=dict(schema)).collect()
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, OSError):  # of an archive that is cut off, the latter
         pass
     kept, cut = BytesIO(), 0
-    with _opened(path) as stream:
-        for line in stream:
-            try:
-                json.loads(line)
-            except ValueError:
-                cut += 1
-            else:
-                kept.write(line.rstrip(b"\n") + b"\n")
+    try:
+        with _opened(path) as stream:
+            for line in stream:
+                try:
+                    json.loads(line)
+                except ValueError:
+                    cut += 1
+                else:
+                    kept.write(line.rstrip(b"\n") + b"\n")
+    except (EOFError, zlib.error):
+        raise UserError(f"{path} is an archive that is cut off: pack it anew.") from None
     if cut:
         log.warning("%s: lines that are not whole are left out, %s of them.", path, f"{cut:,}")
     kept.seek(0)

@@ -288,10 +288,35 @@ def test_nothing_is_masked_where_all_is_learnt(interactions: Interactions) -> No
     assert learnt_events(interactions, split, LeaveOneOut(cutoffs=K), "all") is None
     with pytest.raises(UserError, match=r"task\.learn=target needs the target behavior"):
         learnt_events(interactions, split, LeaveOneOut(cutoffs=K), "target")
-    train = {int(row) for row in split.rows}
-    rare = LeaveOneOut(cutoffs=K, target_events={"rating": [5]})
-    assert train
-    assert learnt_events(interactions, split, rare, "target") is not None
+    schema = Schema(split.num_items, 6, split.num_users)
+    with pytest.raises(UserError, match="no window to train on has a target event"):
+        TrainSet(split, schema, 7, 0.5, learnt=np.zeros(len(split.items), dtype=bool))
+
+
+def test_what_a_closed_form_ignores_is_told(
+    log_csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        *("data=table", f"data.path={log_csv}", "data.user=uid", "data.item=sku", "data.time=ts"),
+        *("data.rating=stars", "protocol.target_events={rating: [4, 5]}", "task.learn=target"),
+        *("protocol.cutoffs=[1,10]", "model=popularity", "logger=none", "baseline=null"),
+    ]
+    train(*words, f"run_dir={tmp_path / 'run'}")
+    assert "Popularity counts events of all behaviors" in capfd.readouterr().err
+
+
+def test_truth_values_are_said_as_yaml_does(tmp_path: Path) -> None:
+    rows = [(f"u{u}", f"i{(u + s) % 7}", s, s % 2 == 1) for u in range(9) for s in range(6)]
+    frame = pl.DataFrame(rows, schema=["user", "item", "time", "paid"], orient="row")
+    for name in ("log.csv", "log.parquet"):
+        path = tmp_path / name
+        frame.write_csv(path) if name.endswith("csv") else frame.write_parquet(path)
+        roles: dict[str, Any] = {"user": "user", "item": "item", "time": "time"}
+        data = prepare(TableSource(str(path), **roles, features=["paid"]), tmp_path)
+        split = LeaveOneOut(cutoffs=K, target_events={"paid": [True]}).split(data)
+        assert split.counts["of the target behavior"] == 27
+        kept = prepare(TableSource(str(path), **roles, keep={"paid": True}), tmp_path)
+        assert kept.info["events"] == 27
 
 
 def test_a_run_of_views_and_purchases(log_frame: pl.DataFrame, tmp_path: Path) -> None:

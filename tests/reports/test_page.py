@@ -160,6 +160,19 @@ def test_without_values_of_users_and_curves_their_sections_are_left_out(
     assert "minus baseline" not in alone.text
 
 
+def test_records_name_no_folder_of_the_machine(runs: dict[str, list[Path]], tmp_path: Path) -> None:
+    from lightning_rec.lab.records import record
+
+    folder = shutil.copytree(runs["popularity"][0], tmp_path / "run")
+    card = read_json(folder / "run.json")
+    lists = "runs=[/home/me/a b/one,'/home/me/two',three/four]"
+    card["overrides"] = ["run_dir=/home/1", "data.path=/home/me/x.csv", lists, "model.rate=1/2"]
+    write_json(folder / "run.json", card)
+    (folder / "checksums.json").unlink()
+    lists = "runs=[one,'two',three/four]"
+    assert record(folder)["overrides"] == ["data.path=x.csv", lists, "model.rate=1/2"]
+
+
 def test_text_of_a_stranger_is_shown_and_not_run(
     runs: dict[str, list[Path]], tmp_path: Path
 ) -> None:

@@ -159,3 +159,12 @@ def test_a_log_that_was_just_begun_or_packed(tmp_path: Path) -> None:
         assert alike(read_requests(paths), whole)
     with pytest.raises(UserError, match=r"empty\.jsonl is empty: nothing was asked"):
         read_requests([empty])
+
+
+def test_an_archive_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(json.dumps(row) + "\n" for row in lines(7)).encode())
+    for name, content in (("half.gz", whole[: len(whole) // 2]), ("head.gz", whole[:12])):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            read_requests([path])
