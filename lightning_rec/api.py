@@ -168,7 +168,11 @@ def pipeline(
 
 
 def forecast(
-    *overrides: str, config_dir: Folder | None = None, to: Folder | None = None, **asked: Any
+    *overrides: str,
+    config_dir: Folder | None = None,
+    to: Folder | None = None,
+    overwrite: bool = False,
+    **asked: Any,
 ) -> Study:
     """Forecast how much of each item will be asked for, as ``lightning-rec forecast`` does.
 
@@ -176,6 +180,7 @@ def forecast(
         overrides: those of data, see :func:`load_data`.
         config_dir: see :func:`load_data`.
         to: a folder for what is found; None writes nothing.
+        overwrite: over what an earlier forecast wrote there.
         asked: keys of the verb, such as ``every="week"``, ``horizon=4``, ``models=["ses"]``;
             ``stock`` may be a frame.
 
@@ -185,6 +190,8 @@ def forecast(
 
     Raises UserError on bad input.
     """
+    if to is not None:
+        demand.check(Path(to), overwrite=overwrite)
     made = demand.make(list(overrides), Wanted.of(**asked), _folders(config_dir))
     if to is not None:
         demand.write(made, list(overrides), Path(to))

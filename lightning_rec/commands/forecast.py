@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_rec.commands import CONFIG_DIR, check_folder, take_flag
 from lightning_rec.commands.abtest_plan import level_of
+from lightning_rec.commands.asked import flag
 from lightning_rec.commands.hydra_main import parted, take_keys
 from lightning_rec.commands.loading import loading
 from lightning_rec.commands.sets import number
@@ -23,7 +24,8 @@ origin, what they expect after the log, and when to order again.
 usage: lightning-rec forecast data=NAME [by=item] [every=week] [horizon=4]
                               [windows=6] [models=[ses,naive,croston,neural]]
                               [stock=FILE] [lead_time=2] [service=0.95]
-                              [to=FOLDER] [KEY=VALUE…] OVERRIDES
+                              [to=FOLDER] [overwrite=true] [KEY=VALUE…]
+                              OVERRIDES
 
 OVERRIDES are those of data, which has to have times: data=table data.path=….
 every= is day, week (from Monday, UTC) or month; horizon= and lead_time= count
@@ -47,7 +49,8 @@ stock=FILE item and stock: how likely it runs out within lead_time=, and how muc
 level=0.95 of intervals, which are over items
 
 to= (runs/forecast) holds forecast.json, forecasts.parquet, backtest.parquet,
-stock.csv and forecast.png. The extra 'forecast' installs statsforecast.
+stock.csv and forecast.png; overwrite=true writes over those of
+before. The extra 'forecast' installs statsforecast.
 
 Examples:
   lightning-rec forecast data=ml_100k by=item every=week horizon=4 windows=6
@@ -57,7 +60,7 @@ Examples:
 """
 WHOLE = ("horizon", "windows", "history", "lead_time", "season", "epochs", "seed")
 NAMED = ("every", "by", "category", "quantity", "until", "vectors", "known", "stock")
-KEYS = (*NAMED, *WHOLE, "models", "least", "service", "level", "to")
+KEYS = (*NAMED, *WHOLE, "models", "least", "service", "level", "to", "overwrite")
 
 
 def run(arguments: list[str]) -> int:
@@ -69,12 +72,19 @@ def run(arguments: list[str]) -> int:
         raise UserError("Say of which log: lightning-rec forecast data=NAME; see --help.")
     asked = asked_of(said)
     folder = Path(said.get("to", "runs/forecast"))
-    check_folder("to", folder)
+    check(folder, overwrite=flag(said, "overwrite"))
     made = make(overrides, asked, [Path(each) for each in named])
     write(made, overrides, folder)
     show(made)
     Screen().print(f"All of it: {folder}", highlight=False, soft_wrap=True)
     return 0
+
+
+def check(folder: Path, *, overwrite: bool) -> None:
+    """Raise UserError unless ``folder`` can take a forecast, and holds none."""
+    check_folder("to", folder)
+    if (folder / "forecast.json").exists() and not overwrite:
+        raise UserError(f"{folder} holds a forecast: name another to=, or say overwrite=true.")
 
 
 def asked_of(said: dict[str, str]) -> "Asked":

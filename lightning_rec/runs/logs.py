@@ -17,7 +17,8 @@ _told: ContextVar[set[str] | None] = ContextVar("told", default=None)
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Tell each note on the data once on the terminal, however many trainings read the same data.
+    """Tell each warning, and each note on the data, once on the terminal, however many trainings
+    have the same.
 
     Logs of runs have all of them.
     """
@@ -30,7 +31,8 @@ def told_once() -> Iterator[None]:
 
 def _is_new(record: logging.LogRecord) -> bool:
     told = _told.get()
-    if told is None or not record.name.startswith("lightning_rec.data"):
+    ours = record.levelno >= logging.WARNING or record.name.startswith("lightning_rec.data")
+    if told is None or not ours:
         return True
     if (words := record.getMessage()) in told:
         return False

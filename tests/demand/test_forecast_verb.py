@@ -185,6 +185,18 @@ def test_what_the_log_does_not_hold_is_refused(shop: Path) -> None:
         cli.run(["forecast", *data_of(shop), "models=[ses]", f"to={shop / 'log.csv'}"])
 
 
+def test_a_forecast_is_not_written_over_unless_it_is_said(shop: Path, tmp_path: Path) -> None:
+    asked = [*data_of(shop), *PLAN, f"to={tmp_path}"]
+    (tmp_path / "forecast.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"holds a forecast: name another to=, or say overwrite"):
+        cli.run(["forecast", *asked])
+    with pytest.raises(UserError, match="holds a forecast"):
+        lightning_rec.forecast(*data_of(shop), to=tmp_path)
+    assert (tmp_path / "forecast.json").read_text(encoding="utf-8") == "{}"
+    assert cli.run(["forecast", *asked, "overwrite=true"]) == 0
+    assert read_json(tmp_path / "forecast.json")["figures"]
+
+
 def test_a_key_that_is_none_is_refused_from_python() -> None:
     with pytest.raises(UserError, match=r"horizn= is no key of forecast\. Did you mean 'horizon'"):
         lightning_rec.forecast("data=table", horizn=3)
