@@ -12,7 +12,8 @@ from benchmarks.harness.pages import fill, headed, row
 from lightning_rec.documents import read_json
 from lightning_rec.files import write_json
 
-TITLES = {"ml100k": "MovieLens-100K, weeks", "latest": "latest-small, months"}
+TITLES = {"ml100k": "MovieLens-100K, weeks", "early": "MovieLens-100K, until 22 February",
+          "latest": "latest-small, months"}  # fmt: skip
 HEADS = ["log", "model", "seed", "MASE", "RMSSE", "WAPE", "bias", "pinball", "in 80 %", "service",
          "pinball - ses"]  # fmt: skip
 SUMS = ["log", "model", "seed", "category WAPE", "in 80 %", "all: WAPE", "in 80 %"]
