@@ -145,10 +145,12 @@ class ReadsCodes(Protocol):
 
 @runtime_checkable
 class Penalised(Protocol):
-    """A model whose paper adds to the loss a penalty on what a step reads."""
+    """A model whose paper adds a term of its own to the loss."""
 
-    def penalty(self) -> Tensor | float:
-        """What was read since the latest training ``forward`` began, scalar; asked once a step."""
+    def penalty(self, queries: Tensor, targets: Tensor) -> Tensor | float:
+        """The term of a step, scalar, asked once after ``forward``: of what was read since the
+        latest training ``forward`` began, or of its queries, float [M, Q], and targets, int64 [M].
+        """
 
 
 @runtime_checkable

@@ -52,7 +52,7 @@ class SequenceSteps(Steps):
         predictions = Predictions(encode(histories, positions), targets, row, histories.user)
         loss: Tensor = task.loss(model, predictions, weights)
         if isinstance(model, Penalised):
-            loss = loss + model.penalty()
+            loss = loss + model.penalty(predictions.queries, predictions.targets)
         if isinstance(task.objective, WithTerm):
             loss = loss + task.objective.term(encode, histories, model.schema)
         return loss

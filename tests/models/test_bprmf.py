@@ -9,6 +9,8 @@ from torch import nn
 from lightning_rec.data.split import Histories, Schema, Split
 from lightning_rec.models.classic.bprmf import BPRMF
 
+NOTHING = torch.zeros(0), torch.zeros(0)
+
 
 @pytest.fixture
 def model(leave_one_out: Split) -> BPRMF:
@@ -49,7 +51,7 @@ def test_a_step_descends_by_the_gradients_of_the_paper(model: BPRMF) -> None:
     users, better, worse = [4, 9], torch.tensor([[1], [2]]), torch.tensor([[3], [3]])
     queries = model(*of(*users))
     behind = model.scores(queries, worse) - model.scores(queries, better)
-    (nn.functional.softplus(behind).mean() + model.penalty()).backward()
+    (nn.functional.softplus(behind).mean() + model.penalty(*NOTHING)).backward()
     p, q, b = (t.detach().double() for t in (model.user.weight, model.item.weight, model.bias))
     grad_p, grad_q, grad_b = (torch.zeros_like(t) for t in (p, q, b))
     for user, i, j in zip(users, better[:, 0].tolist(), worse[:, 0].tolist(), strict=True):
@@ -65,4 +67,4 @@ def test_a_step_descends_by_the_gradients_of_the_paper(model: BPRMF) -> None:
         torch.testing.assert_close(table.grad.double(), wanted, atol=1e-6, rtol=1e-5)
     assert model.bias.grad is not None
     torch.testing.assert_close(model.bias.grad.double(), grad_b, atol=1e-6, rtol=1e-5)
-    assert model.penalty() == 0  # what was taken is gone
+    assert model.penalty(*NOTHING) == 0  # what was taken is gone

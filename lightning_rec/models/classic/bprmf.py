@@ -57,6 +57,6 @@ class BPRMF(UserItemModel, InnerProduct):
             self.l2.add(weight)
         return ItemVectors(weight, self.bias if items is None else self.bias[items])
 
-    def penalty(self) -> Tensor | float:
+    def penalty(self, queries: Tensor, targets: Tensor) -> Tensor | float:
         """What the vectors of this step cost, scalar; see :class:`Penalised`."""
         return self.l2.take()

@@ -92,7 +92,7 @@ class LightGCN(CachedInEvaluation, InnerProduct):
             self.l2.add(self.node(users + items))
         return ItemVectors(F.embedding(users + items, made), None)
 
-    def penalty(self) -> Tensor | float:
+    def penalty(self, queries: Tensor, targets: Tensor) -> Tensor | float:
         """What the vectors of this step cost, scalar; see :class:`Penalised`."""
         return self.l2.take()
 

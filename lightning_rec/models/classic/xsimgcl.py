@@ -65,7 +65,7 @@ class XSimGCL(LightGCN):
         users = histories.user[:, None].expand_as(there)
         self._batch = users[there], histories.items[there]
 
-    def penalty(self) -> Tensor | float:
+    def penalty(self, queries: Tensor, targets: Tensor) -> Tensor | float:
         """The contrast of the step, and what its vectors cost, weighted: scalar."""
         if self._batch is None or self._step is None:
             return 0.0

@@ -68,13 +68,13 @@ class FeatureItems(DescribedItems):
         self.register_buffer("offsets", of.offsets, persistent=False)
         self.register_buffer("numbers", of.numbers, persistent=False)
         self.columns = (len(of.offsets) - 1) // max(1, schema.num_items)
-        self._size, self._trained, self.joined = of.size, of.trained, joined
+        self.size, self._trained, self.joined = of.size, of.trained, joined
 
     def make_layers(self) -> None:
         """Make the table of categories, the maps of numbers, and that of all of them."""
         super().make_layers()
         number = self.numbers.shape[1]
-        self.categories = nn.Embedding(self._size, self.dim)
+        self.categories = nn.Embedding(self.size, self.dim)
         self.frequencies = nn.Parameter(torch.zeros(number, FREQUENCIES))
         self.of_numbers = nn.Parameter(torch.zeros(number, 2 * FREQUENCIES, self.dim))
         width = (self.columns + number) * self.dim
@@ -97,8 +97,23 @@ class FeatureItems(DescribedItems):
         parts = torch.cat([self._of_categories(codes), self._of_numbers(codes)], dim=1)
         return parts.sum(dim=1) if self.join is None else self.join(parts.flatten(1))
 
+    def categories_of(self, codes: Tensor) -> Tensor:
+        """Which categories items have, int64 [n] -> 0 or 1, float [n, size]."""
+        rows, _, owner = self._bags(codes)
+        found = torch.zeros(len(codes), self.size, device=codes.device)
+        found[owner // self.columns, rows] = 1
+        return found
+
     def _of_categories(self, codes: Tensor) -> Tensor:
         """Float [n, C, D]."""
+        rows, before, _ = self._bags(codes)
+        means = functional.embedding_bag(rows, self.categories.weight, before, mode="mean")
+        return means.view(len(codes), self.columns, self.dim)
+
+    def _bags(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of the table, int64 [S]; where those of each item and column begin, int64 [n * C];
+        and which of these each row belongs to, int64 [S].
+        """
         column = torch.arange(self.columns, device=codes.device)
         bags = (codes[:, None] * self.columns + column).flatten()
         start = self.offsets[bags]
@@ -106,10 +121,7 @@ class FeatureItems(DescribedItems):
         before = length.cumsum(0) - length
         owner = torch.repeat_interleave(length)
         place = torch.arange(len(owner), device=codes.device) + (start - before)[owner]
-        means = functional.embedding_bag(
-            self.rows[place], self.categories.weight, before, mode="mean"
-        )
-        return means.view(len(codes), self.columns, self.dim)
+        return self.rows[place], before, owner
 
     def _of_numbers(self, codes: Tensor) -> Tensor:
         """Float [n, N, D]."""
