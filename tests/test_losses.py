@@ -14,6 +14,7 @@ from lightning_rec.errors import UserError
 from lightning_rec.losses.base import Predictions
 from lightning_rec.losses.full import FullSoftmax, linear_cross_entropy
 from lightning_rec.losses.in_batch import InBatch
+from lightning_rec.losses.multinomial import Multinomial
 from lightning_rec.losses.negatives import Negatives, Shared, positive_keys
 from lightning_rec.losses.sampled import BCE, BPR, GBCE, Sampled, SampledSoftmax
 from lightning_rec.models.base import InnerProduct, ItemVectors
@@ -353,3 +354,17 @@ def test_the_mean_is_that_of_the_targets(kind: Any) -> None:
     weights = torch.arange(12.0)
     wanted = float((each.detach() * weights).sum() / 66)
     assert loss(model, asked, weights).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_likelihood_of_sets_counts_each_item_once_and_leaves_out_the_untrained() -> None:
+    model, queries = Table(), torch.randn(3, DIM, requires_grad=True)
+    targets = torch.tensor([[4, 2, 4, 19], [7, ITEMS, ITEMS, ITEMS], [ITEMS] * 4])
+    split = split_of(SEEN, (torch.arange(ITEMS) < 20).long())
+    asked = Predictions(queries, targets, torch.arange(3), torch.arange(3))
+    each = Multinomial(split).per_target(model, asked)
+    chance = model.scores(queries)[:, :20].log_softmax(dim=1)
+    wanted = -torch.stack([chance[0, [2, 4, 19]].sum(), chance[1, 7], chance[2, 0] * 0])
+    torch.testing.assert_close(each, wanted)
+    whole = Multinomial()(model, asked)
+    chance = model.scores(queries).log_softmax(dim=1)
+    torch.testing.assert_close(whole, -(chance[0, [2, 4, 19]].sum() + chance[1, 7]) / 3)

@@ -63,7 +63,7 @@ class Predictions(NamedTuple):
     """M queries of B sequences and their targets.
 
     queries: float [M, Q].
-    targets: int64 [M] item codes.
+    targets: int64 [M] item codes, or of a loss of sets int64 [M, n], padded.
     row: int64 [M], the sequence each query belongs to.
     user: int64 [B], user code of each sequence.
     """

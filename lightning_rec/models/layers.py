@@ -5,6 +5,7 @@ from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lightning_rec.models import kernels
 
@@ -54,6 +55,15 @@ class CachedInEvaluation(nn.Module):
         if self._cache is None or self._cache[0] != state:
             self._cache = state, make()
         return self._cache[1]
+
+
+def distinct(items: Tensor, padding: int) -> Tensor:
+    """The items of each row once, by their codes: int64 [B, L] -> the same, padded where one stood
+    again. ``padding``: the code above all items; higher ones become padding too.
+    """
+    ordered = items.clamp(max=padding).sort(dim=1).values
+    before = functional.pad(ordered, (1, 0), value=-1)[:, :-1]
+    return ordered.masked_fill(ordered == before, padding)
 
 
 def attend(

@@ -14,7 +14,8 @@ class TrainingInputs(NamedTuple):
 
     histories: the inputs, int64 [B, L] item codes, some of them perhaps the mask.
     positions: bool [B, L], True where an item is to be predicted.
-    targets: int64 [M] item codes, in the order of the True ``positions``.
+    targets: int64 [M] item codes, in the order of the True ``positions``; of sets int64 [M, n],
+        padded.
     weights: float [M], what each target counts for in the loss; None weighs all alike.
     """
 

@@ -237,7 +237,7 @@ def _checked_kind(node: dict[str, Any]) -> type[SequenceModel]:
             f"encoder.model={node['_target_']} is no model of sequences: say "
             "model@encoder.model=sasrec or another one of them."
         )
-    if set(kind.objectives) & {"closed_form", "user_item"}:
+    if set(kind.objectives) & {"closed_form", "reconstruction", "user_item"}:
         raise UserError(
             f"{kind.__name__} does not learn from the order of a history, and cannot encode one: "
             "say model@encoder.model=sasrec or the like."

@@ -140,7 +140,7 @@ def test_a_signal_saves_and_the_rest_equals_an_unbroken_run(
     assert told[0] == told[1]  # each step once, in one file, those of epochs and validations too
 
 
-@pytest.mark.parametrize("kind", ["clicks", "adapter", "mined"])
+@pytest.mark.parametrize("kind", ["clicks", "adapter", "mined", "annealed"])
 def test_other_kinds_go_on_in_the_midst_of_an_epoch_too(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, refused: Refused,
     monkeypatch: pytest.MonkeyPatch,
@@ -181,6 +181,13 @@ def adapter(steps: list[str], catalogue_csv: Path, tiny_bert: Path) -> list[str]
     about = [f"data.catalogue={catalogue_csv}", "data.catalogue_item=sku", "data.catalogue_title=title"]  # fmt: skip
     texts = ["model=sasrec", "loss=in_batch", "item=text", f"item.encoder={tiny_bert}"]
     return [*steps, *about, *texts, "adapter=adalora", "trainer.max_epochs=2", "logger=none"]
+
+
+@pytest.fixture
+def annealed(steps: list[str]) -> list[str]:
+    bare = [each for each in steps if not each.startswith("model.")]
+    grown = ["model.dim=8", "model.hidden=[16]", "model.beta=1", "model.anneal_steps=40"]
+    return [*bare, "model=multvae", *grown, "logger=none"]
 
 
 @pytest.fixture

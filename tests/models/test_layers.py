@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_rec.models.layers import CachedInEvaluation, gather, gather_rows
+from lightning_rec.models.layers import CachedInEvaluation, distinct, gather, gather_rows
 
 
 def test_gather_rows_brings_what_gather_brings_in_the_same_order() -> None:
@@ -44,3 +44,13 @@ def test_what_was_made_is_kept_until_weights_may_have_moved() -> None:
     nn.Sequential(module).train().eval()
     assert module.twice().tolist() == [6, 6]
     assert module.to("meta").twice().is_meta
+
+
+def test_items_of_a_row_are_kept_once() -> None:
+    items = torch.tensor([[5, 2, 5, 9, 9], [10, 10, 10, 10, 10], [3, 1, 11, 0, 3], [7, 7, 7, 7, 7]])
+    once = distinct(items, padding=10)
+    assert once.shape == items.shape
+    kept = [sorted(row[row != 10].tolist()) for row in once]
+    assert kept == [[2, 5, 9], [], [0, 1, 3], [7]]
+    assert once.max() == 10
+    assert distinct(items[:, :0], padding=10).shape == (4, 0)

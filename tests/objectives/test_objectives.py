@@ -8,6 +8,7 @@ from lightning_rec.objectives.base import Objective
 from lightning_rec.objectives.closed_form import ClosedForm
 from lightning_rec.objectives.masked_item import MaskedItem
 from lightning_rec.objectives.next_item import NextItem
+from lightning_rec.objectives.reconstruction import Reconstruction
 from lightning_rec.objectives.user_item import UserItem
 
 SCHEMA = Schema(num_items=50, max_len=20, num_users=9)
@@ -132,6 +133,21 @@ def test_user_item_shows_no_item() -> None:
     assert at.all()
     assert targets.tolist() == [3, 7]
     assert UserItem().window(20) == 1
+
+
+def test_reconstruction_has_all_items_of_a_history_as_targets_of_one_query() -> None:
+    pad = SCHEMA.padding
+    items = torch.tensor([[4, 2, 4], [7, 8, pad], [3, pad, pad]])
+    inputs, at, targets = taught(Reconstruction(), items)
+    assert torch.equal(inputs, items)
+    assert at.nonzero().tolist() == [[0, 2], [1, 1], [2, 0]]
+    assert torch.equal(targets, items)
+    learnt = torch.tensor([[False, True, True], [True, False, False], [False, False, False]])
+    made = Reconstruction().training_inputs(histories(items)._replace(learnt=learnt), SCHEMA)
+    assert torch.equal(made.histories.items, items)
+    assert made.histories.learnt is None
+    assert torch.equal(made.positions, at)
+    assert made.targets.tolist() == [[pad, 2, 4], [7, pad, pad], [pad, pad, pad]]
 
 
 def test_closed_form_has_no_lesson() -> None:
