@@ -46,7 +46,8 @@ class NeuralSequenceModel(InnerProduct):
             if isinstance(module, nn.Linear | nn.Embedding):
                 init(module.weight)
             if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
                 if linear is not None:
                     linear(module.weight)
 
