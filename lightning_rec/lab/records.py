@@ -33,9 +33,8 @@ def record(folder: Path) -> dict[str, Any]:
     run = RunFolder.open(folder)
     cfg = read_yaml(folder / "config.yaml")
     kept = {key: run.card[key] for key in RECORDED if run.card.get(key) is not None}
-    # Where a run lies, or one that it was made of, says nothing about it.
-    said = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
-    kept["overrides"] = [_FOLDERS.sub("", each) for each in said]
+    # Where a run lies says nothing about it.
+    kept["overrides"] = [each for each in kept.get("overrides", []) if key_of(each) != "run_dir"]
     return kept | {
         "model": str(cfg["model"]["_target_"]).rpartition(".")[2],
         "metrics": run.metrics if (folder / "metrics.json").exists() else {},
@@ -57,9 +56,11 @@ def _curve(folder: Path, figure: str, completed: bool) -> dict[str, float]:
 
 
 def sealed(made: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with the hash of all else that it says, by which :func:`read_record` knows it."""
-    said = json.loads(json.dumps({key: made[key] for key in made if key != HASH}))
-    return {**made, HASH: sha256_json(said)}
+    """A record to be written: with the hash of all else that it says, by which :func:`read_record`
+    knows it. Where the files lay that overrides name stays out of it.
+    """
+    told = {**made, "overrides": [_FOLDERS.sub("", each) for each in made.get("overrides", [])]}
+    return {**told, HASH: _hash_of(told)}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -70,9 +71,13 @@ def read_record(path: Path) -> dict[str, Any]:
     made = read_json(path)
     if not isinstance(made, dict) or not {"seed", "metrics"} <= set(made):
         raise UserError(f"{path} is no JSON of a run: 'seed' and 'metrics' are not both there.")
-    if HASH in made and sealed(made)[HASH] != made[HASH]:
+    if HASH in made and _hash_of(made) != made[HASH]:
         raise UserError(
             f"{path} is not as it was written: what it says has another hash than its {HASH}. "
             "Bring it back from version control, or remove it, and train the run anew."
         )
     return made
+
+
+def _hash_of(made: Mapping[str, Any]) -> str:
+    return sha256_json(json.loads(json.dumps({key: made[key] for key in made if key != HASH})))

@@ -161,7 +161,7 @@ def test_without_values_of_users_and_curves_their_sections_are_left_out(
 
 
 def test_records_name_no_folder_of_the_machine(runs: dict[str, list[Path]], tmp_path: Path) -> None:
-    from lightning_rec.lab.records import record
+    from lightning_rec.lab.records import read_record, record, sealed
 
     folder = shutil.copytree(runs["popularity"][0], tmp_path / "run")
     card = read_json(folder / "run.json")
@@ -170,7 +170,9 @@ def test_records_name_no_folder_of_the_machine(runs: dict[str, list[Path]], tmp_
     write_json(folder / "run.json", card)
     (folder / "checksums.json").unlink()
     lists = "runs=[one,'two',three/four]"
-    assert record(folder)["overrides"] == ["data.path=x.csv", lists, "model.rate=1/2"]
+    write_json(tmp_path / "record.json", sealed(record(folder)))
+    told = read_record(tmp_path / "record.json")["overrides"]
+    assert told == ["data.path=x.csv", lists, "model.rate=1/2"]
 
 
 def test_text_of_a_stranger_is_shown_and_not_run(
